@@ -1,0 +1,59 @@
+"""surgeon: model surgery for robustness, by torch.fx graph rewriting.
+
+    import surgeon, timm
+    model = surgeon.apply(timm.create_model("resnet18"), "kap")
+
+The public names load on first use, so that importing surgeon imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "plan": "surgeon.surgery",
+    "apply": "surgeon.surgery",
+    "fold": "surgeon.surgery",
+    "revert": "surgeon.surgery",
+    "sites": "surgeon.surgery",
+    "verify": "surgeon.verification",
+    "save": "surgeon.artifact",
+    "load": "surgeon.artifact",
+    "load_weights": "surgeon.checkpoints",
+    "create_model": "surgeon.models",
+    "Recipe": "surgeon.recipe",
+    "load_recipe": "surgeon.recipe",
+    "Plan": "surgeon.edits",
+    "Selector": "surgeon.selection",
+    "Operation": "surgeon.operations",
+    "SurgeonError": "surgeon.errors",
+}
+
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from surgeon.artifact import load, save
+    from surgeon.checkpoints import load_weights
+    from surgeon.edits import Plan
+    from surgeon.errors import SurgeonError
+    from surgeon.models import create_model
+    from surgeon.operations import Operation
+    from surgeon.recipe import Recipe, load_recipe
+    from surgeon.selection import Selector
+    from surgeon.surgery import apply, fold, plan, revert, sites
+    from surgeon.verification import verify
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'surgeon' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,142 @@
+"""Reading weights from files of any common form, without executing anything that is in them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import ArtifactError, nearest
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module")
+_EMA = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
+
+
+def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
+    """The state dict in a `.safetensors`, `.pth`, `.pt`, `.th`, `.bin`, `.ckpt` or `.tar` file.
+
+    Wrappers such as `state_dict` or `model` and prefixes such as `module.` are taken off. ema: take the
+    averaged weights where the file has both; they are taken anyway where it has no others.
+
+    Raises ArtifactError for a missing, truncated or unknown file, and for one with pickled code in it,
+    which is never executed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError(f"{path} is not a file")
+    if path.suffix == ".safetensors":
+        loaded: Any = _safetensors(path)
+    elif path.suffix in PICKLED:
+        loaded = _pickled(path)
+    else:
+        raise ArtifactError(f"{path}: unknown kind {path.suffix!r}; readable are .safetensors, {', '.join(PICKLED)}")
+    found = _unwrap(loaded, ema)
+    if not found:
+        keys = list(loaded)[:6] if isinstance(loaded, Mapping) else type(loaded).__name__
+        raise ArtifactError(f"{path} holds no state dict; it has {keys}")
+    return _strip(found)
+
+
+def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, strict: bool = True) -> None:
+    """Read weights from a file into `model`.
+
+    Raises ArtifactError, before anything is loaded, naming the keys that are missing or unexpected and the
+    shapes that differ.
+    """
+    weights = read_weights(path, ema=ema)
+    check_fit(model, weights, str(path), strict=strict)
+    model.load_state_dict(weights, strict=strict)
+
+
+def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:
+    """Raise ArtifactError unless `weights` have the names and shapes that `model` loads."""
+    own = model.state_dict()
+    optional = optional_keys(model)
+    missing = [k for k in own if k not in weights and k not in optional and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in weights if k not in own]
+    shapes = [
+        f"{k} is {tuple(weights[k].shape)}, the model needs {tuple(own[k].shape)}"
+        for k in own
+        if k in weights and weights[k].shape != own[k].shape
+    ]
+    problems = []
+    if missing and strict:
+        problems.append(f"{len(missing)} missing: {_some(missing)}")
+    if unexpected and strict:
+        hint = f" ({nearest(unexpected[0], missing)})" if missing else ""
+        problems.append(f"{len(unexpected)} unexpected: {_some(unexpected)}{hint}")
+    if shapes:
+        problems.append(f"{len(shapes)} of another shape: {'; '.join(shapes[:3])}{'; …' if len(shapes) > 3 else ''}")
+    if problems:
+        raise ArtifactError(f"{source} does not fit {type(model).__name__}: {'; '.join(problems)}")
+
+
+def optional_keys(model: nn.Module) -> set[str]:
+    """Names of tensors that inserted layers keep as they are when a state dict has none of theirs."""
+    from surgeon.layers import OptionalState
+
+    return {
+        f"{name}.{key}" if name else key
+        for name, module in model.named_modules()
+        if isinstance(module, OptionalState)
+        for key in module.state_dict()
+    }
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtifactError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def _pickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = " ".join(str(error).split())
+        if "Unsupported" in text or "GLOBAL" in text or "not an allowed global" in text:
+            at = text.find("GLOBAL")
+            what = text[at + 7 :].split(" ")[0] if at >= 0 else "an object"
+            raise ArtifactError(
+                f"{path} holds pickled code or objects ({what}) beside tensors; it was not executed. Save the state "
+                f"dict alone, as tensors"
+            ) from error
+        raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        text = " ".join(str(error).split())
+        raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
+
+
+def _unwrap(loaded: Any, ema: bool) -> dict[str, Tensor]:
+    if not isinstance(loaded, Mapping):
+        return {}
+    tensors = {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
+    if tensors:
+        return tensors
+    for key in (*_EMA, *_WRAPPERS) if ema else (*_WRAPPERS, *_EMA):
+        if isinstance(loaded.get(key), Mapping):
+            found = _unwrap(loaded[key], ema)
+            if found:
+                return found
+    return {}
+
+
+def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _PREFIXES:
+        if all(k.startswith(prefix) for k in weights):
+            weights = {k[len(prefix) :]: v for k, v in weights.items()}
+    return weights

@@ -1,0 +1,156 @@
+"""The plan: what a recipe will do to a network, or has done, as plain data. No torch here.
+
+A plan is made by `surgeon.plan`, carried out by `surgeon.apply`, and from then on it is the record of
+the surgery that saving, loading, folding, reverting and evaluating read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from surgeon.selection import PassedOver
+
+Effect = Literal["exact", "folds", "approximated", "destroyed"]
+"""What a cut does to the function that the network computed in evaluation mode.
+
+exact         nothing on the inference path changes
+folds         layer and convolution together equal the stock convolution, up to rounding
+approximated  close to the old function; the drift is measured when the cut is made
+destroyed     unrelated to the old function; training is needed
+"""
+_WORST: tuple[Effect, ...] = ("exact", "folds", "approximated", "destroyed")
+EFFECT_TEXT: dict[Effect, str] = {
+    "exact": "kept exactly",
+    "folds": "kept by folding",
+    "approximated": "approximated",
+    "destroyed": "destroyed (train before use)",
+}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Growth(_Frozen):
+    """What something costs: counts for one image (batch size 1)."""
+
+    parameters: int = 0
+    buffers: int = Field(0, description="numbers kept beside the parameters: masks, caches")
+    flops: int = Field(0, description="of one forward pass; a multiply-add counts as two")
+    activations: int = Field(0, description="numbers written by one forward pass")
+
+    def __add__(self, other: Growth) -> Growth:
+        return Growth(**{k: getattr(self, k) + getattr(other, k) for k in type(self).model_fields})
+
+
+class Traits(_Frozen):
+    """What an evaluation must know of an edit, without knowing its layers."""
+
+    stochastic: Literal["never", "train", "always"] = "never"
+    train_only: bool = Field(False, description="absent in evaluation mode")
+    linear: bool = Field(True, description="linear in its input in evaluation mode")
+    masked: bool = Field(False, description="some units are cut off from the gradient")
+
+    def __or__(self, other: Traits) -> Traits:
+        order = ("never", "train", "always")
+        return Traits(
+            stochastic=order[max(order.index(self.stochastic), order.index(other.stochastic))],  # type: ignore[arg-type]
+            train_only=self.train_only and other.train_only,
+            linear=self.linear and other.linear,
+            masked=self.masked or other.masked,
+        )
+
+
+class Edit(_Frozen):
+    """One change at one site, by the name and settings of a registered operation: never by a class path."""
+
+    site: str
+    operation: str = Field(description="key into the plan's operations: 'kap', or 'kap#2' for a second one")
+    layer: str | None = Field(None, description="dotted name of the layer that is added, if one is")
+    replaces: bool = Field(False, description="the module at the site gets a new one in its place")
+    settings: dict[str, Any] = Field(default_factory=dict, description="sizes resolved for this site")
+    effect: Effect = "exact"
+    traits: Traits = Traits()
+    folds: bool = True
+    note: str = Field("", description="why it does not fold, or what is special here")
+    growth: Growth = Growth()
+    seed: int = 0
+
+
+class Note(_Frozen):
+    """A remark on a plan: a value first, a sentence second."""
+
+    code: str
+    severity: Literal["info", "warning"] = "warning"
+    text: str
+
+
+class Drift(_Frozen):
+    """How far the logits moved, measured on `images` images: original against rewritten, evaluation mode."""
+
+    relative: float = Field(description="‖after − before‖ / ‖before‖ over all logits")
+    agreement: float = Field(description="share of images whose largest logit is the same")
+    images: int
+    source: Literal["calibration", "noise"] = Field(description="real images, or seeded noise")
+
+
+class Execution(_Frozen):
+    """What `apply` found out while cutting."""
+
+    versions: dict[str, str] = Field(default_factory=dict)
+    drift: Drift | None = None
+    statistics: int = Field(0, description="calibration images that batch-norm statistics were taken from")
+    residuals: dict[str, float] = Field(
+        default_factory=dict, description="site → relative error of a least-squares start on the weights"
+    )
+
+
+class Plan(_Frozen):
+    """The edits of one surgery, in the order in which they are made."""
+
+    model: str = Field(description="name the model was asked for by, or its class")
+    fingerprint: str = Field(description="hash of class, tensor names and shapes before the surgery")
+    input_size: tuple[int, ...] | None = Field(None, description="(C, H, W) or (C, T, H, W)")
+    seed: int = 0
+    recipe: str = ""
+    operations: dict[str, dict[str, Any]] = Field(default_factory=dict, description="key → settings")
+    edits: tuple[Edit, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+    before: Growth = Growth()
+    measured: bool = Field(False, description="whether FLOPs and activations of the network were counted")
+    notes: tuple[Note, ...] = ()
+    execution: Execution | None = None
+
+    @property
+    def growth(self) -> Growth:
+        """What all edits together add."""
+        total = Growth()
+        for edit in self.edits:
+            total = total + edit.growth
+        return total
+
+    @property
+    def traits(self) -> Traits:
+        """The traits of all edits together: what an evaluation reads."""
+        if not self.edits:
+            return Traits()
+        total = self.edits[0].traits
+        for edit in self.edits[1:]:
+            total = total | edit.traits
+        return total
+
+    @property
+    def effect(self) -> Effect:
+        """The worst of the edits' effects: what happens to the network's function."""
+        return max((e.effect for e in self.edits), key=_WORST.index, default="exact")
+
+    @property
+    def folds(self) -> bool:
+        """Whether every edit folds into a stock module."""
+        return all(e.folds for e in self.edits)
+
+    def of(self, operation: str) -> tuple[Edit, ...]:
+        """The edits of one operation, by its name ('kap') or its key ('kap#2')."""
+        return tuple(e for e in self.edits if operation in (e.operation, e.operation.split("#")[0]))

@@ -1,0 +1,77 @@
+"""The errors that surgeon raises.
+
+    SurgeonError(ValueError)
+    ├── RecipeError         a recipe, an operation's settings or the registry
+    ├── SelectionError      a selector that matches nothing, or nothing usable
+    ├── LayerError          a layer's sizes or settings
+    ├── TraceError          a model, or a part of it, that torch.fx cannot follow
+    ├── SurgeryError        a cut that cannot be made (twice, on another model, too large)
+    │   └── FoldError       edits that do not fold into stock modules
+    ├── ModelError          a model name or its arguments
+    ├── ArtifactError       a file or folder: missing, truncated, malicious, mismatched
+    ├── DataError           a data set that cannot be used
+    └── VerificationError   a rewritten model that does not do what its plan says
+
+Every message names the value, the place and what would work; the command line prints it in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SurgeonError(ValueError):
+    """Base of all errors raised on purpose by surgeon."""
+
+
+class RecipeError(SurgeonError):
+    """A recipe, an operation's settings or the registry of operations is at fault."""
+
+
+class SelectionError(SurgeonError):
+    """A selector matches no site, or only sites the operation cannot use."""
+
+
+class LayerError(SurgeonError):
+    """A layer was given sizes or settings it cannot work with."""
+
+
+class TraceError(SurgeonError):
+    """torch.fx cannot follow the model, or the part of it that must be cut."""
+
+
+class SurgeryError(SurgeonError):
+    """The cut cannot be made on this model."""
+
+
+class FoldError(SurgeryError):
+    """Some edits have no stock equivalent; the message lists them one by one."""
+
+
+class ModelError(SurgeonError):
+    """A model name or its arguments are wrong."""
+
+
+class ArtifactError(SurgeonError):
+    """A checkpoint or folder is missing, damaged, unsafe or of another model."""
+
+
+class DataError(SurgeonError):
+    """A data set is missing or malformed."""
+
+
+class VerificationError(SurgeonError):
+    """A rewritten model does not do what its plan says."""
+
+
+def nearest(name: str, valid: Iterable[str], count: int = 3) -> str:
+    """A clause naming the valid names closest to `name`, for the end of an error message."""
+    valid = sorted(set(valid))
+    close = difflib.get_close_matches(name, valid, n=count, cutoff=0.5)
+    if not close:
+        close = [v for v in valid if name and (name in v or v in name)][:count]
+    if close:
+        return "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    shown = ", ".join(repr(v) for v in valid[:8]) + (", …" if len(valid) > 8 else "")
+    return f"valid: {shown}" if valid else "none exist"

@@ -1,0 +1,68 @@
+"""Which modules the tracer keeps whole.
+
+A leaf is a module whose inside no edit needs: torch.nn modules, every convolution, norm and activation of
+any library, and every module without children. The rest is traced through.
+"""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.pooling import (
+    _AdaptiveAvgPoolNd,
+    _AdaptiveMaxPoolNd,
+    _AvgPoolNd,
+    _MaxPoolNd,
+)
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+POOLS = (_AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
+_NORM_NAME = re.compile(r"(Norm|NormAct)(1|1d|2d|3d)?(Act)?(2d)?(Fp32)?$|^(EvoNorm|FilterResponseNorm|InplaceAbn)")
+_ACTIVATION_MODULES = ("torch.nn.modules.activation", "timm.layers.activations", "timm.layers.activations_me")
+
+
+def is_convolution(module: nn.Module) -> bool:
+    """Any subclass of torch's convolutions: weight-standardised and same-padded ones too."""
+    return isinstance(module, _ConvNd)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Any normalisation layer, with or without an activation fused into it."""
+    if isinstance(module, (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)):
+        return True
+    return bool(_NORM_NAME.search(type(module).__name__)) and not any(
+        is_convolution(m) or isinstance(m, nn.Linear) for m in module.modules()
+    )
+
+
+def is_activation(module: nn.Module) -> bool:
+    """Any activation module of torch or timm."""
+    kind = type(module)
+    if kind is nn.MultiheadAttention:
+        return False
+    return kind.__module__ in _ACTIVATION_MODULES
+
+
+def is_pool(module: nn.Module) -> bool:
+    """Any spatial pooling module of torch, or one of timm's by its name."""
+    return isinstance(module, POOLS) or bool(
+        re.search(r"(Max|Avg)Pool(1|2|3)d(Same)?$|^BlurPool2d$", type(module).__name__)
+    )
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether the tracer keeps the module whole."""
+    if is_convolution(module) or is_norm(module) or is_activation(module):
+        return True
+    if not module._modules:
+        return not isinstance(module, CONTAINERS)
+    home = type(module).__module__
+    return home.startswith(("torch.nn.", "torch.ao.")) and not isinstance(module, CONTAINERS)
+
+
+def has_convolution(module: nn.Module) -> bool:
+    """Whether a convolution stands anywhere inside the module."""
+    return any(is_convolution(m) for m in module.modules())

@@ -1,0 +1,92 @@
+"""Running a network on fake tensors: shapes, operations and sizes, without computing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.flop_counter import FlopCounterMode
+
+from surgeon.graph.leaves import is_leaf
+from surgeon.graph.trace import Example, mode
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Measured:
+    """What one forward pass on fake tensors showed; shapes without the batch dimension.
+
+    inputs, outputs: of each module that was called, at its first call. calls: how often each was.
+    arguments: shapes of all positional arguments, batch included. flops, activations: of the whole
+    network, for one image. error: why nothing was measured, or ''.
+    """
+
+    inputs: dict[str, Shape] = field(default_factory=dict)
+    outputs: dict[str, Shape] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+    arguments: dict[str, Example] = field(default_factory=dict)
+    flops: int = 0
+    activations: int = 0
+    error: str = ""
+
+
+_BATCH = 2  # a batch of one would let code branch on it, and batch norm refuse 1×1 maps
+
+
+def measure(model: nn.Module, input_size: Shape, *, extra: Iterable[str] = (), training: bool = False) -> Measured:
+    """Run `model` on a fake batch of `input_size` (C, H, W, or C, T, H, W) and note every leaf and `extra` module.
+
+    Nothing is computed and nothing changes: buffers, modes and random state stay as they are. `training`
+    runs the training branch of the code, with the norms still in evaluation mode.
+    """
+    seen = Measured()
+    wanted = set(extra)
+    leaves = {id(m) for m in model.modules() if is_leaf(m)}
+    hooks = [
+        module.register_forward_hook(_note(seen, name, id(module) in leaves), with_kwargs=True)
+        for name, module in model.named_modules()
+        if name and (id(module) in leaves or name in wanted)
+    ]
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    state = torch.random.get_rng_state()
+    try:
+        with mode(model, training):
+            for m in model.modules():
+                if isinstance(m, _NormBase):
+                    m.training = False
+            with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+                images = torch.empty((_BATCH, *input_size), device=device, dtype=dtype)
+                with FlopCounterMode(display=False) as counter:
+                    model(images)
+            seen.flops = counter.get_total_flops() // _BATCH
+    except Exception as error:
+        seen.error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    finally:
+        torch.random.set_rng_state(state)
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+def _note(seen: Measured, name: str, leaf: bool) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        given = [*args, *kwargs.values()]
+        seen.calls[name] = seen.calls.get(name, 0) + 1
+        if isinstance(output, torch.Tensor):
+            seen.outputs.setdefault(name, tuple(output.shape[1:]))
+            if leaf:
+                seen.activations += output.numel() // _BATCH
+        if given and isinstance(given[0], torch.Tensor):
+            seen.inputs.setdefault(name, tuple(given[0].shape[1:]))
+        seen.arguments.setdefault(
+            name, tuple(tuple(a.shape) if isinstance(a, torch.Tensor) else None for a in given)
+        )
+
+    return hook

@@ -1,0 +1,313 @@
+"""The rewritten network: a GraphModule with a graph for each mode, on the stock network's own modules."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import itertools
+import linecache
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from surgeon.errors import SurgeryError
+from surgeon.graph.cuts import Point, check_visible, cut_graph
+from surgeon.graph.guard import guard, guarded_containers, unguard
+from surgeon.graph.trace import Example, trace
+
+TRACED_METHODS = ("forward_features", "forward_head")
+"""Methods beside `forward` that other code calls on a network and that run its layers."""
+PASSIVE_METHODS = ("get_classifier", "no_weight_decay", "group_matcher")
+"""Methods that only read names and attributes: safe to run as they are."""
+REBUILDING_METHODS = ("reset_classifier",)
+"""Methods that exchange modules: run on the stock class, then the graphs are made anew."""
+
+_OWN = ("_programs", "_code_of", "_graph", "_code", "_lineno_map", "_prologue_start", "_fused")
+_FRESH = fx.GraphModule({}, fx.Graph())
+_GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ and k != "training")
+
+Key = tuple[str, bool, tuple[tuple[str, Any], ...]]
+
+
+class Rewritten(fx.GraphModule):
+    """A network after surgery.
+
+    Its modules, parameters, buffers and plain attributes are those of the stock network, under the
+    same names, plus the inserted layers as children of the modules they follow. `forward` runs one of
+    two graphs, chosen by `training`; `graph` is the one of the present mode. `forward_features` and
+    `forward_head` run graphs of their own, with the same cuts. Other methods of the stock class raise
+    an error instead of running code that knows nothing of the surgery.
+
+    The attributes `surgery` and `displaced` are the caller's: its record, and what it took out.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        points: Iterable[Point] = (),
+        *,
+        leaves: Iterable[str] = (),
+        example: Example | None = None,
+    ) -> None:
+        """Take over `network` (its containers are used, not copied) and cut its graphs at `points`.
+
+        The inserted modules must already stand in the tree under the names in `points`. `leaves` are
+        modules to keep whole. `example`: input shapes to trace with where the code branches on them; the
+        graphs then hold for that size alone, and another one is refused.
+        """
+        super().__init__({}, fx.Graph(), class_name=type(network).__name__)
+        for key, value in network.__dict__.items():
+            self.__dict__[key] = value
+        self.__dict__["_stock_class"] = type(network)
+        self.__dict__["_points"] = tuple(points)
+        self.__dict__["_leaves"] = tuple(leaves)
+        self.__dict__["_cleared"] = ()
+        self.__dict__["_constants"] = ()
+        self.__dict__["_example"] = example
+        self.__dict__["_sized"] = None
+        self.retrace()
+
+    # -- graphs -----------------------------------------------------------------------------------
+
+    def retrace(self) -> None:
+        """Make the graphs anew from the stock class's code and the recorded points."""
+        self._drop_constants()
+        self.__dict__["_programs"] = {}
+        self.__dict__["_code_of"] = {}
+        self._trace("forward", ())
+        check_visible(self._programs.values(), self._points)
+        self.recompile()
+        guard(self, guarded_containers(self, [p.site for p in self._points if p.site]))
+
+    def _trace(self, method: str, constants: tuple[tuple[str, Any], ...]) -> None:
+        view = self.stock_view()
+        sites = {p.site for p in self._points if p.site}
+        traced = trace(
+            view, method=method, leaves={*sites, *self._leaves}, constants=dict(constants), example=self._example
+        )
+        if traced.sized:
+            self.__dict__["_sized"] = self._example
+        self._adopt_constants(traced.constants, (traced.train, traced.eval), method)
+        cleared: list[str] = []
+        for training, graph in ((True, traced.train), (False, traced.eval)):
+            cleared += cut_graph(graph, self._points, self, with_input=method != "forward_head")
+            self._programs[method, training, constants] = graph
+        self.__dict__["_cleared"] = tuple(dict.fromkeys((*self._cleared, *cleared)))
+
+    def _adopt_constants(
+        self, constants: Mapping[str, torch.Tensor], graphs: Iterable[fx.Graph], method: str
+    ) -> None:
+        for name, tensor in constants.items():
+            own = f"{name}_{method}" if method != "forward" else name
+            self.register_buffer(own, tensor, persistent=False)
+            self.__dict__["_constants"] = (*self._constants, own)
+            for graph in graphs:
+                for node in graph.nodes:
+                    if node.op == "get_attr" and node.target == name:
+                        node.target = own
+
+    def _drop_constants(self) -> None:
+        for name in self._constants:
+            self._buffers.pop(name, None)
+            self._non_persistent_buffers_set.discard(name)
+        self.__dict__["_constants"] = ()
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The graph of `forward` in the present mode. Edit it, then call `recompile()`."""
+        if "_programs" not in self.__dict__:
+            return self.__dict__["_graph"]
+        return self._programs["forward", self.training, ()]
+
+    @graph.setter
+    def graph(self, graph: fx.Graph) -> None:
+        if "_programs" not in self.__dict__:
+            self.__dict__["_graph"] = graph
+            return
+        self._programs["forward", self.training, ()] = graph
+        self.recompile()
+
+    @property
+    def code(self) -> str:
+        """Python source of `forward` in the present mode."""
+        return self._code_of["forward", self.training, ()][1]
+
+    def recompile(self) -> Any:
+        """Generate the code of all graphs again."""
+        if "_programs" not in self.__dict__:
+            return None
+        for key, graph in self._programs.items():
+            graph.owning_module = self
+            self._code_of[key] = _compile(graph)
+        arguments = [n.target for n in self._programs["forward", True, ()].nodes if n.op == "placeholder"]
+        type(self)._forward_train = self._code_of["forward", True, ()][0]
+        type(self)._forward_eval = self._code_of["forward", False, ()][0]
+        type(self).forward = _dispatcher([str(a) for a in arguments], self._sized is not None)
+        self.__dict__["_code"] = self.code
+        return None
+
+    def _run(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        bound = inspect.signature(getattr(self._stock_class, method)).bind(self, *args, **kwargs)
+        names = list(bound.arguments)[1:]
+        inputs = [bound.arguments[names[0]]]
+        constants = tuple((n, bound.arguments[n]) for n in names[1:])
+        key = (method, self.training, constants)
+        if key not in self._programs:
+            self._trace(method, constants)
+            self.recompile()
+        return self._code_of[key][0](self, *inputs)
+
+    def _check_size(self, *inputs: Any) -> None:
+        for value, shape in zip(inputs, self._sized, strict=False):
+            if isinstance(value, torch.Tensor) and shape is not None and value.shape[1:] != tuple(shape[1:]):
+                raise SurgeryError(
+                    f"{self._stock_class.__name__} decides by the size of its input and was rewritten for "
+                    f"{tuple(shape[1:])}; it was given {tuple(value.shape[1:])}: apply the recipe again with "
+                    f"input_size for that size"
+                )
+
+    # -- the stock network ------------------------------------------------------------------------
+
+    def stock_view(self) -> nn.Module:
+        """The network as an object of its stock class, on the same modules; for tracing and for reading."""
+        view = object.__new__(self._stock_class)
+        hidden = {*_GRAPH_STATE, *_OWN, *_RECORD}
+        view.__dict__ = {k: v for k, v in self.__dict__.items() if k not in hidden}
+        return view
+
+    def to_stock(self) -> nn.Module:
+        """Give the network back as an object of its stock class: no guards, in-place flags as they were.
+
+        The inserted layers still stand in the tree. This network must not be used afterwards.
+        """
+        self._drop_constants()
+        unguard(self)
+        for name in self._cleared:
+            if _has(self, name):
+                self.get_submodule(name).inplace = True
+        return self.stock_view()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            stock = self.__dict__.get("_stock_class")
+            if stock is None or not hasattr(stock, name):
+                raise
+        found = inspect.getattr_static(stock, name)
+        if isinstance(found, property):
+            return found.fget(self)  # type: ignore[misc]
+        if isinstance(found, (staticmethod, classmethod)) or not callable(found):
+            return getattr(stock, name)
+        if name in TRACED_METHODS:
+            return _Bound(self, name, "run")
+        if name in PASSIVE_METHODS:
+            return found.__get__(self)
+        if name in REBUILDING_METHODS:
+            return _Bound(self, name, "rebuild")
+        return _Bound(self, name, "refuse")
+
+    def _rebuild_after(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        view = self.stock_view()
+        result = getattr(view, method)(*args, **kwargs)
+        self.__dict__.update(view.__dict__)
+        lost = [p.layer for p in self._points if p.layer and not _has(self, p.layer)]
+        self.__dict__["_points"] = tuple(p for p in self._points if p.layer not in lost)
+        self.retrace()
+        if lost:
+            import warnings
+
+            warnings.warn(f"{method} removed edited layers: {', '.join(map(str, lost))}", stacklevel=3)
+        return result
+
+    # -- copies -----------------------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Rewritten:
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        type(new).__name__ = type(self).__name__
+        programs = self._programs
+        for key, value in self.__dict__.items():
+            if key in ("_programs", "_code_of", "_graph"):
+                continue
+            new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
+        new.__dict__["_graph"] = self._graph
+        new.__dict__["_programs"] = {k: copy.deepcopy(g) for k, g in programs.items()}
+        new.__dict__["_code_of"] = {}
+        new.recompile()
+        return new
+
+    def __copy__(self) -> Rewritten:
+        return self.__deepcopy__({id(t): t for t in (*self.parameters(), *self.buffers())})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {k: v for k, v in self.__dict__.items() if k not in (*_OWN, *_GRAPH_STATE)}
+        return (_revive, (type(self).__name__, state))
+
+
+_RECORD = (
+    "_stock_class", "_points", "_leaves", "_cleared", "_example", "_sized", "_constants", "surgery", "displaced",
+)  # fmt: skip
+
+
+class _Bound:
+    """A method of the stock class on a rewritten network: run in effect, run and rebuild, or refused."""
+
+    def __init__(self, network: Rewritten, name: str, how: str) -> None:
+        self.network, self.__name__, self.how = network, name, how
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.how == "run":
+            return self.network._run(self.__name__, args, kwargs)
+        if self.how == "rebuild":
+            return self.network._rebuild_after(self.__name__, args, kwargs)
+        kind = self.network._stock_class.__name__
+        raise SurgeryError(
+            f"{kind}.{self.__name__} runs code from before the surgery and was not run; call it before "
+            f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model)"
+        )
+
+
+def _has(model: nn.Module, name: str) -> bool:
+    try:
+        model.get_submodule(name)
+    except AttributeError:
+        return False
+    return True
+
+
+def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:
+    code = graph.python_code(root_module="self")
+    scope = dict(code.globals)
+    name = f"<graph {next(_count)}>"
+    linecache.cache[name] = (len(code.src), None, code.src.splitlines(keepends=True), name)
+    exec(compile(code.src, name, "exec"), scope)  # torch.fx wrote this source from the graph
+    return scope["forward"], code.src
+
+
+_count = itertools.count()
+
+
+def _dispatcher(arguments: list[str], sized: bool) -> Callable[..., Any]:
+    given = ", ".join(arguments)
+    check = f"    self._check_size({given})\n" if sized else ""
+    scope: dict[str, Any] = {}
+    exec(  # the names come from a traced signature
+        f"def forward(self, {given}):\n{check}"
+        f"    if self.training:\n        return self._forward_train({given})\n"
+        f"    return self._forward_eval({given})\n",
+        scope,
+    )
+    return scope["forward"]
+
+
+def _revive(name: str, state: dict[str, Any]) -> Rewritten:
+    network = Rewritten.__new__(Rewritten)
+    type(network).__name__ = name
+    fresh = fx.GraphModule({}, fx.Graph())
+    network.__dict__.update({k: v for k, v in fresh.__dict__.items() if k in _GRAPH_STATE})
+    network.__dict__.update(state)
+    network.retrace()
+    return network

@@ -1,0 +1,262 @@
+"""Sites: the places of a traced network where an operation can cut."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvTransposeNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from surgeon.graph.fused import can_open, is_fused
+from surgeon.graph.leaves import is_activation, is_convolution, is_norm, is_pool
+from surgeon.graph.measure import Measured, Shape
+from surgeon.graph.trace import Traced
+from surgeon.selection import INPUT, Kind, Site
+
+_STAGE_NAME = re.compile(r"^((?:layer|stage|block|denseblock|layers|stages|blocks|res)\.?_?\d+)(\.|$)")
+
+
+def find_sites(
+    model: nn.Module,
+    regions: Sequence[tuple[str, Traced]],
+    seen: Measured | None = None,
+    input_size: Shape | None = None,
+) -> tuple[Site, ...]:
+    """Every input, convolution, norm, activation and pool that the graphs of `regions` call, in execution order.
+
+    A region's sites stand where its parent calls it. Sites that only the training graph calls come where
+    that graph has them.
+    """
+    calls = _ordered_calls(dict(regions))
+    links = _links(regions)
+    logits = _logits(model, dict(regions).get(""))
+    sites: list[Site] = []
+    if any(name == "" for name, _ in regions):
+        size = tuple(input_size) if input_size else None
+        sites.append(
+            Site(
+                name=INPUT, kind="input", cls=type(model).__name__, index=0, stage=0, in_shape=size,
+                out_shape=size, channels=size[0] if size else None,
+            )
+        )  # fmt: skip
+    for name, (count, modes) in calls.items():
+        module = model.get_submodule(name)
+        kind = _kind(module)
+        if kind is None:
+            continue
+        sites.append(
+            Site(
+                name=name,
+                kind=kind,
+                cls=type(module).__name__,
+                index=len(sites),
+                calls=count,
+                modes=modes,
+                in_shape=seen.inputs.get(name) if seen else None,
+                out_shape=seen.outputs.get(name) if seen else None,
+                logits=name in logits,
+                **_details(kind, module),
+                **links.get(name, {}),
+            )
+        )
+    return _with_stages(model, sites)
+
+
+def _kind(module: nn.Module) -> Kind | None:
+    if is_convolution(module):
+        return "conv"
+    if is_norm(module):
+        return "norm"
+    if is_activation(module):
+        return "activation"
+    if is_pool(module):
+        return "pool"
+    return None
+
+
+def _ordered_calls(regions: dict[str, Traced]) -> dict[str, tuple[int, tuple[Any, ...]]]:
+    found: dict[str, tuple[int, tuple[Any, ...]]] = {}
+
+    def walk(region: str) -> None:
+        traced = regions[region]
+        counts: dict[str, dict[str, int]] = {"train": {}, "eval": {}}
+        for mode, graph in (("train", traced.train), ("eval", traced.eval)):
+            for node in graph.nodes:
+                if node.op == "call_module":
+                    target = str(node.target)
+                    counts[mode][target] = counts[mode].get(target, 0) + 1
+        for target in _merge(list(counts["eval"]), list(counts["train"])):
+            full = f"{region}.{target}" if region else target
+            if full in regions:
+                walk(full)
+            elif full not in found:
+                n = max(counts["eval"].get(target, 0), counts["train"].get(target, 0))
+                modes = tuple(m for m in ("train", "eval") if target in counts[m])
+                found[full] = (n, modes)
+
+    nested = {r for r in regions if any(r != o and (not o or r.startswith(o + ".")) for o in regions)}
+    for region in regions:
+        if region not in nested:
+            walk(region)
+    return found
+
+
+def _merge(first: list[str], second: list[str]) -> list[str]:
+    """`second`'s order where it has everything of `first`, else `first`, then what only `second` has."""
+    if set(first) <= set(second):
+        return second
+    return [*first, *(s for s in second if s not in set(first))]
+
+
+def _details(kind: Kind, module: Any) -> dict[str, Any]:
+    if kind == "conv":
+        name = type(module).__name__
+        scaled = name.startswith("ScaledStdConv")
+        return dict(
+            dims=len(module.kernel_size),
+            channels=module.out_channels,
+            in_channels=module.in_channels,
+            kernel=tuple(module.kernel_size),
+            stride=tuple(module.stride),
+            groups=module.groups,
+            bias=module.bias is not None,
+            padding_mode=module.padding_mode,
+            transposed=isinstance(module, _ConvTransposeNd),
+            standardized="scaled" if scaled else ("weights" if "StdConv" in name else ""),
+        )
+    if kind == "norm":
+        fused = is_fused(module)
+        channels = getattr(module, "num_features", None) or getattr(module, "num_channels", None)
+        return dict(family=_family(module), fused=fused, opens=not fused or can_open(module), channels=channels)
+    return {}
+
+
+def _family(module: nn.Module) -> str:
+    name = type(module).__name__
+    if isinstance(module, _BatchNorm) or "BatchNorm" in name:
+        return "batch"
+    if isinstance(module, _InstanceNorm):
+        return "instance"
+    if isinstance(module, nn.GroupNorm) or "GroupNorm" in name:
+        return "group"
+    if isinstance(module, nn.LayerNorm) or "LayerNorm" in name:
+        return "layer"
+    if "Rms" in name or "RMS" in name:
+        return "rms"
+    return "other"
+
+
+def _links(regions: Iterable[tuple[str, Traced]]) -> dict[str, dict[str, str]]:
+    """Which norm alone consumes a convolution, and which convolution feeds a norm, in every graph and call."""
+    after: dict[str, set[str]] = {}
+    before: dict[str, set[str]] = {}
+    for region, traced in regions:
+        prefix = f"{region}." if region else ""
+        for graph in (traced.train, traced.eval):
+            for node in graph.nodes:
+                if node.op != "call_module":
+                    continue
+                name = prefix + str(node.target)
+                users = list(node.users)
+                after.setdefault(name, set()).update(
+                    [prefix + str(u.target) if u.op == "call_module" else "?" for u in users] or ["?"]
+                )
+                source = node.args[0] if node.args else None
+                known = isinstance(source, fx.Node) and source.op == "call_module"
+                before.setdefault(name, set()).add(prefix + str(source.target) if known else "?")  # type: ignore[union-attr]
+    links: dict[str, dict[str, str]] = {}
+    for name, users in after.items():
+        (only,) = users if len(users) == 1 else ("?",)
+        if only != "?" and before.get(only) == {name}:
+            links.setdefault(name, {})["next_norm"] = only
+            links.setdefault(only, {})["follows"] = name
+    return links
+
+
+def _logits(model: nn.Module, traced: Traced | None) -> set[str]:
+    """Convolutions that lie on no path to another module with weights: what they write are the outputs."""
+    found: set[str] = set()
+    for graph in (traced.train, traced.eval) if traced else ():
+        last: dict[fx.Node, bool] = {}
+        for node in reversed(graph.nodes):
+            last[node] = all(last[u] and not _weighted(model, u) for u in node.users)
+            if node.op == "call_module" and last[node] and is_convolution(model.get_submodule(str(node.target))):
+                found.add(str(node.target))
+    return found
+
+
+def _weighted(model: nn.Module, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return any(True for _ in model.get_submodule(str(node.target)).parameters())
+    return node.op in ("call_function", "call_method") and any(a.op == "get_attr" for a in node.all_input_nodes)
+
+
+def _with_stages(model: nn.Module, sites: list[Site]) -> tuple[Site, ...]:
+    kinds = {s.name: s.kind for s in sites}
+    stages = _stages_from_features(model, sites) or _stages_from_names(sites) or _stages_from_sizes(sites)
+    return tuple(
+        s.model_copy(
+            update=dict(
+                stage=stages.get(s.name, s.stage),
+                next_norm=s.next_norm if kinds.get(s.next_norm or "") == "norm" and s.kind == "conv" else None,
+                follows=s.follows if kinds.get(s.follows or "") == "conv" and s.kind == "norm" else None,
+            )
+        )
+        for s in sites
+    )
+
+
+def _stages_from_features(model: nn.Module, sites: list[Site]) -> dict[str, int]:
+    """Stages as timm's feature_info lists them: a stage ends where its feature is taken; the stem is 0."""
+    info = getattr(model, "feature_info", None)
+    entries = getattr(info, "info", info)
+    if not isinstance(entries, (list, tuple)) or not entries:
+        return {}
+    modules = [str(e["module"]) for e in entries if isinstance(e, dict) and e.get("module")]
+    ends = [
+        max((s.index for s in sites if s.name == m or s.name.startswith(m + ".")), default=None) for m in modules
+    ]
+    known = [e for e in ends if e is not None]
+    if len(known) < 2:
+        return {}
+    if not _is_stem(modules[0], sites):
+        first = min(s.index for s in sites if s.name.startswith(modules[0] + ".") or s.name == modules[0])
+        known = [first - 1, *known]
+    return {s.name: next((i for i, e in enumerate(known) if s.index <= e), len(known)) for s in sites}
+
+
+def _is_stem(module: str, sites: list[Site]) -> bool:
+    return sum(s.kind == "conv" and s.name.startswith(module + ".") for s in sites) < 2 and not _STAGE_NAME.match(
+        module
+    )
+
+
+def _stages_from_names(sites: list[Site]) -> dict[str, int]:
+    """Stages by numbered containers such as `layer1` or `stages.0`: what comes before the first is 0."""
+    order: dict[str, int] = {}
+    stages: dict[str, int] = {}
+    current = 0
+    for site in sites:
+        found = _STAGE_NAME.match(site.name)
+        if found:
+            current = order.setdefault(found.group(1), len(order) + 1)
+        stages[site.name] = current
+    return stages if len(order) >= 2 else {}
+
+
+def _stages_from_sizes(sites: list[Site]) -> dict[str, int]:
+    """Stages by resolution: a new one begins whenever a feature map is smaller than all before."""
+    stages: dict[str, int] = {}
+    current, smallest = 0, None
+    for site in sites:
+        if site.kind == "conv" and site.out_shape and len(site.out_shape) >= 2:
+            area = site.out_shape[-1]
+            if smallest is not None and area < smallest:
+                current += 1
+            smallest = area if smallest is None else min(area, smallest)
+        stages[site.name] = current
+    return stages if smallest is not None else {}

@@ -1,0 +1,105 @@
+"""Looking over a network before the cut: the parts that torch.fx can follow, and every site in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from surgeon.errors import TraceError
+from surgeon.graph.leaves import CONTAINERS, has_convolution, is_leaf, is_norm
+from surgeon.graph.measure import Measured, Shape, measure
+from surgeon.graph.sites import find_sites
+from surgeon.graph.trace import Example, Traced, trace
+from surgeon.selection import Site
+
+
+@dataclass
+class Region:
+    """A sub-network with graphs of its own: the whole network (name ''), or a part of it."""
+
+    name: str
+    traced: Traced
+    example: Example | None = None
+
+
+@dataclass
+class Survey:
+    """What was seen of a network: `regions` outermost first, `sites` in execution order, `measured` on fake
+    tensors (None without an input size), and `hidden`: sites-to-be that no graph shows, with the reason."""
+
+    regions: list[Region]
+    sites: tuple[Site, ...]
+    measured: Measured | None
+    hidden: dict[str, str]
+
+
+def survey(model: nn.Module, input_size: Shape | None = None, channels: int = 3) -> Survey:
+    """Trace a network, part by part where it cannot be traced whole, and list its sites.
+
+    `input_size` gives shapes to the sites; without it they have none.
+    """
+    seen = measure(model, input_size, extra=_candidates(model)) if input_size else None
+    regions: list[Region] = []
+    hidden: dict[str, str] = {}
+    _explore(model, "", seen, input_size, regions, hidden)
+    if seen and not seen.error and any(_train_only(r.traced) for r in regions):
+        _add_training_shapes(model, input_size, seen)  # type: ignore[arg-type]
+    sites = find_sites(model, [(r.name, r.traced) for r in regions], seen, input_size)
+    return Survey(regions, sites, seen, hidden)
+
+
+def _candidates(model: nn.Module) -> list[str]:
+    return [n for n, m in model.named_modules() if n and not is_leaf(m) and has_convolution(m)]
+
+
+def _explore(
+    model: nn.Module,
+    name: str,
+    seen: Measured | None,
+    input_size: Shape | None,
+    regions: list[Region],
+    hidden: dict[str, str],
+) -> None:
+    module = model.get_submodule(name)
+    example = seen.arguments.get(name) if seen else None
+    if not name and input_size:
+        example = ((2, *input_size),)
+    try:
+        if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
+            raise TraceError(f"{name or 'the model'} is a list of modules, without code of its own")
+        traced = trace(module, example=example)
+    except TraceError as error:
+        for child_name, child in module.named_children():
+            full = f"{name}.{child_name}" if name else child_name
+            if is_leaf(child):
+                if has_convolution(child) or is_norm(child):
+                    hidden[full] = str(error)
+            elif _has_site(child):
+                _explore(model, full, seen, None, regions, hidden)
+        return
+    regions.append(Region(name, traced, example if traced.sized else None))
+    for inner in traced.opaque:
+        full = f"{name}.{inner}" if name else inner
+        if _has_site(model.get_submodule(full)):
+            _explore(model, full, seen, None, regions, hidden)
+
+
+def _has_site(module: nn.Module) -> bool:
+    return any(has_convolution(m) or is_norm(m) for m in module.modules())
+
+
+def _train_only(traced: Traced) -> bool:
+    calls = [{str(n.target) for n in g.nodes if n.op == "call_module"} for g in (traced.train, traced.eval)]
+    return bool(calls[0] - calls[1])
+
+
+def _add_training_shapes(model: nn.Module, input_size: Shape, seen: Measured) -> None:
+    more = measure(model, input_size, training=True)
+    for name in more.inputs:
+        seen.inputs.setdefault(name, more.inputs[name])
+    for name in more.outputs:
+        seen.outputs.setdefault(name, more.outputs[name])
+
+
+__all__ = ["CONTAINERS", "Region", "Survey", "survey"]

@@ -1,0 +1,257 @@
+"""The Adversarial Noise Layer as a module: ANL, CANL, and the LAT and Gaussian controls.
+
+Paper: You et al., "Adversarial Noise Layer: Regularize Neural Network by Adding Noise", Algorithms 1 and 2. The layer
+needs a training step that tells it the phase and, for CANL, the labels: `surgeon.training.steps`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import LayerError
+from surgeon.layers.adversarial_noise import adversarial_noise, check_epsilon, draw_magnitude
+from surgeon.layers.noise import add_noise
+
+SOURCES = ("anl", "canl", "lat", "gaussian")
+PHASES = ("idle", "record", "perturb")
+_TRANSIENT = ("recorded", "gradient", "_labels", "_magnitude", "_rank")
+
+
+class AdversarialNoise(nn.Module):
+    """h' = h + eta in training; the identity in evaluation, when `enabled` is False, and in phase "idle".
+
+    Input and output (N, ...). No parameters and no buffers: the state dict is the stock one. What eta is:
+
+    - "anl" (Algorithm 1): r s(h) g/||g||_inf, g the gradient of this batch. Round 1 in phase "record": forward keeps
+      its differentiable output in `recorded`; give its gradient to `set_gradient`. Round 2 in phase "perturb".
+    - "canl" (Algorithm 2): the same with g from a cache, for each class the gradient of one random sample of the last
+      batch that had the class, zeros before. In phase "perturb", with `labels` (N,) set before forward.
+    - "lat": epsilon sign(g), g the gradient of the previous batch, sample by sample; further samples get no noise.
+    - "gaussian": N(0, (epsilon/4)^2), from torch's global random stream.
+
+    `epsilon` is in units of the standard deviation of the activations for anl and canl, of the activations for the
+    controls; below 0 it is the paper's loss-lowering control. `per_sample`: one r for each sample, else one a batch.
+    `cache_dtype` stores CANL's cache in, say, float16. `seed` starts the layer's own random stream.
+
+    Here: s(h) is the population standard deviation of the whole batch tensor in the round that adds the noise,
+    detached; with `momentum` m in (0, 1] it is a running mean, m the weight of the current batch, started by the
+    first one. Here: r and the choice of samples come from a private stream, drawn when the gradient or the labels
+    arrive: forward repeats exactly, and dropout sees the same global stream in both rounds. Here: a cache in less
+    than 32 bits holds g/||g||_inf, which eq. 4 uses alone and which does not underflow. Here: another activation
+    shape than the cache's starts the cache, or LAT's memory, anew.
+
+    In phases "record" and "perturb" the output is a tensor of its own, which an in-place activation may overwrite; in
+    the identity it is the input itself, as without the layer. Copies and pickles keep the cache, the running mean and
+    the random stream, and drop what belongs to one batch. Raises LayerError for wrong settings, and in forward for an
+    anl batch without its gradient, a canl batch without its labels, and a layer called twice in one recording.
+    """
+
+    def __init__(
+        self,
+        source: str = "anl",
+        epsilon: float = 0.03,
+        *,
+        per_sample: bool = True,
+        momentum: float | None = None,
+        num_classes: int | None = None,
+        cache_dtype: torch.dtype | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        if source not in SOURCES:
+            raise LayerError(f"source={source!r} is not known; {', '.join(map(repr, SOURCES))} are")
+        if source == "canl" and (num_classes is None or num_classes < 1):
+            raise LayerError(f"num_classes={num_classes} cannot size the cache of source='canl'; give the class count")
+        if momentum is not None and not 0 < momentum <= 1:
+            raise LayerError(f"momentum={momentum} is outside (0, 1]; None uses the standard deviation of each batch")
+        if cache_dtype is not None and not cache_dtype.is_floating_point:
+            raise LayerError(f"cache_dtype={cache_dtype} cannot hold gradients; a floating dtype such as float16 can")
+        self.source = source
+        self.epsilon = check_epsilon(epsilon)
+        self.per_sample = per_sample
+        self.momentum = momentum
+        self.num_classes = num_classes
+        self.cache_dtype = cache_dtype
+        self.enabled = True
+        self._phase = "perturb" if source in ("lat", "gaussian") else "idle"
+        seed = int(torch.randint(2**31, (), device="cpu")) if seed is None else seed
+        self._generator = torch.Generator(device="cpu").manual_seed(seed)
+        self.clear()
+        self.reset()
+
+    @property
+    def phase(self) -> str:
+        """ "idle", "record" or "perturb". Entering "record" and leaving "perturb" drop the stored gradient."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: str) -> None:
+        if phase not in PHASES:
+            raise LayerError(f"phase={phase!r} is not known; {', '.join(map(repr, PHASES))} are")
+        if phase == "record" or (self._phase == "perturb" and phase != "perturb"):
+            self.recorded = self.gradient = None
+        self._phase = phase
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each sample of the next batch, (N,) integers on any device, or None. Only canl reads it."""
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: Tensor | None) -> None:
+        self._labels = labels
+        if labels is None or self.source != "canl":
+            return
+        if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            self._labels = None
+            raise LayerError(
+                f"canl needs class indices of shape (N,), got {labels.dtype} of shape {tuple(labels.shape)}; "
+                "soft labels (mixup, cutmix) have no class to look up"
+            )
+        if labels.device.type == "cpu" and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
+            self._labels = None
+            raise LayerError(
+                f"labels from {int(labels.min())} to {int(labels.max())} do not fit num_classes={self.num_classes}"
+            )
+        self._magnitude = self._draw(len(labels))
+        self._rank = torch.randperm(len(labels), generator=self._generator)
+
+    def set_gradient(self, gradient: Tensor | None) -> None:
+        """Give an anl layer dJ/dh (N, ...) of round 1, eq. 3; stored detached, and r is drawn for it.
+
+        None, what autograd says of a layer that the loss does not depend on, means no noise.
+        """
+        if self.source != "anl":
+            raise LayerError(f"set_gradient belongs to source='anl'; source={self.source!r} finds its own gradients")
+        recorded, self.recorded = self.recorded, None
+        if gradient is None and recorded is not None:
+            gradient = torch.zeros_like(recorded)
+        if gradient is None or (recorded is not None and gradient.shape != recorded.shape):
+            got = None if gradient is None else tuple(gradient.shape)
+            wanted = "phase 'record' to run first" if recorded is None else f"the recorded {tuple(recorded.shape)}"
+            raise LayerError(f"set_gradient got {got}; expected {wanted}")
+        self.gradient = gradient.detach()
+        self._magnitude = self._draw(gradient.shape[0])
+
+    def clear(self) -> None:
+        """Drop what belongs to one batch: recorded output, gradient, labels."""
+        self.recorded: Tensor | None = None
+        self.gradient: Tensor | None = None
+        self._labels = self._magnitude = self._rank = None
+
+    def reset(self) -> None:
+        """Forget earlier batches: CANL's cache, LAT's gradient, the running standard deviation."""
+        self.cache: Tensor | None = None
+        self.previous: Tensor | None = None
+        self.running_std: Tensor | None = None
+
+    def forward(self, h: Tensor) -> Tensor:
+        if not (self.training and self.enabled) or self._phase == "idle" or h.numel() == 0:
+            return h
+        if self._phase == "record":
+            return self._record(h) if self.source == "anl" else h
+        if self.source == "anl":
+            return self._anl(h)
+        if self.source == "canl":
+            return self._canl(h)
+        return self._lat(h) if self.source == "lat" else add_noise(h, abs(self.epsilon) / 4)
+
+    def extra_repr(self) -> str:
+        classes = f", num_classes={self.num_classes}" if self.source == "canl" else ""
+        return f"{self.source!r}, epsilon={self.epsilon:g}{classes}" + ("" if self.enabled else ", disabled")
+
+    def _record(self, h: Tensor) -> Tensor:
+        if self.recorded is not None:
+            raise LayerError(
+                "this adversarial noise layer was called twice in one recording, so that its gradient is not one "
+                "place's; give each call its own layer, or set phase='record' again to start over"
+            )
+        # The copy is what the network goes on with: an in-place activation would make `recorded` its own output.
+        self.recorded = h.view_as(h) if h.requires_grad else h.detach().requires_grad_()
+        return self.recorded.clone()
+
+    def _anl(self, h: Tensor) -> Tensor:
+        if self.gradient is None or self.gradient.shape != h.shape:
+            stored = "none" if self.gradient is None else f"one of shape {tuple(self.gradient.shape)}"
+            raise LayerError(
+                f"anl has no gradient for this batch of shape {tuple(h.shape)} (stored: {stored}); it needs the "
+                "two-round step of surgeon.training.steps, or source='canl', which takes one round"
+            )
+        return h + self._eta(h, self.gradient)
+
+    def _canl(self, h: Tensor) -> Tensor:
+        labels, rank = self._labels, self._rank
+        if labels is None or len(labels) != len(h):
+            got = "none are set" if labels is None else f"{len(labels)} are set"
+            raise LayerError(
+                f"canl needs the labels of this batch of {len(h)}, but {got}; set layer.labels before the forward "
+                "pass, as the cached step of surgeon.training.steps does"
+            )
+        labels, rank = labels.to(h.device, torch.long), rank.to(h.device)
+        shape = (self.num_classes, *h.shape[1:])
+        if self.cache is None or self.cache.shape != shape:
+            self.cache = torch.zeros(shape, dtype=self.cache_dtype or h.dtype, device=h.device)
+        cache = self.cache = self.cache.to(h.device)
+
+        def keep(gradient: Tensor) -> None:
+            # The sample of the highest rank speaks for its class; repeated classes write the same values.
+            best = rank.new_full((self.num_classes,), -1).scatter_reduce(0, labels, rank, "amax")
+            chosen = gradient.detach()[rank.argsort()[best[labels]]]
+            if cache.dtype.itemsize < 4:
+                chosen = adversarial_noise(chosen, 1.0, 1.0)
+            cache.index_copy_(0, labels, chosen.to(cache.dtype))
+
+        return _hooked(h + self._eta(h, cache[labels]), keep)
+
+    def _lat(self, h: Tensor) -> Tensor:
+        out = h
+        if self.previous is not None and self.previous.shape[1:] == h.shape[1:]:
+            n = min(len(h), len(self.previous))
+            eta = torch.zeros_like(h, requires_grad=False)
+            eta[:n] = self.previous[:n].to(h.device, h.dtype) * self.epsilon
+            out = h + eta
+
+        def keep(gradient: Tensor) -> None:
+            self.previous = (gradient > 0).to(torch.int8) - (gradient < 0).to(torch.int8)
+
+        return _hooked(h.clone() if out is h else out, keep)
+
+    def _eta(self, h: Tensor, gradient: Tensor) -> Tensor:
+        wide = torch.promote_types(h.dtype, torch.float32)
+        r = self._magnitude.to(h.device, wide)
+        return adversarial_noise(gradient.to(h.device, h.dtype), self._std(h.detach().to(wide)), r)
+
+    def _std(self, h: Tensor) -> Tensor:
+        std = h.std(correction=0)
+        if self.momentum is None:
+            return std
+        old = std if self.running_std is None else self.running_std.to(std)
+        self.running_std = torch.lerp(old, std, self.momentum)
+        return self.running_std
+
+    def _draw(self, n: int) -> Tensor:
+        return draw_magnitude(n if self.per_sample else 1, self.epsilon, self._generator)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**self.__dict__, **dict.fromkeys(_TRANSIENT)}
+        state["_generator"] = self._generator.get_state()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        generator = torch.Generator(device="cpu")
+        generator.set_state(state["_generator"])
+        super().__setstate__({**state, "_generator": generator})
+
+
+def _hooked(out: Tensor, keep: Any) -> Tensor:
+    """`out` with `keep` called on its gradient; an `out` that needs none (an input image) is made to need it."""
+    if not torch.is_grad_enabled():
+        return out
+    leaf = not out.requires_grad
+    if leaf:
+        out.requires_grad_()
+    out.register_hook(keep)
+    return out.clone() if leaf else out

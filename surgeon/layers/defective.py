@@ -1,0 +1,109 @@
+"""Defective convolutions: a fixed random mask of neurons that always output a constant.
+
+Paper: Luo et al., "Defective Convolutional Networks" (abstract). The mask is drawn once, is the same in training
+and evaluation, and is saved with the weights.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from surgeon.errors import LayerError
+from surgeon.layers.optional_state import OptionalState
+
+MODES = ("neuron", "same", "channel")
+Shape = tuple[int, int, int]
+
+
+def defective_mask(
+    shape: Shape, keep: float, *, mode: str = "neuron", generator: torch.Generator | None = None
+) -> Tensor:
+    """A bool mask (C, H, W) on the CPU, True where the neuron works.
+
+    Exactly round(keep * C H W) neurons are kept with "neuron", round(keep * H W) positions shared by all channels
+    with "same", round(keep * C) whole channels with "channel" (Python's round, halves to even). Masks from
+    generators in equal states are nested: that of a smaller `keep` is part of that of a larger one.
+    Raises LayerError for a keep outside [0, 1], an unknown mode or an empty shape.
+    """
+    if not 0 <= keep <= 1:
+        raise LayerError(f"keep={keep} is outside [0, 1]; it is the share of neurons that work")
+    if mode not in MODES:
+        raise LayerError(f"mode={mode!r} is not known; 'neuron', 'same' and 'channel' are")
+    if len(shape) != 3 or min(shape) < 1:
+        raise LayerError(f"shape={tuple(shape)} is not (C, H, W) with every size at least 1")
+    drawn = {"neuron": tuple(shape), "same": (1, *shape[1:]), "channel": (shape[0], 1, 1)}[mode]
+    count = math.prod(drawn)
+    order = torch.randperm(count, generator=generator, device="cpu")
+    mask = torch.zeros(count, dtype=torch.bool, device="cpu")
+    mask[order[: round(keep * count)]] = True
+    return mask.view(drawn).expand(shape).clone()
+
+
+class DefectiveMask(OptionalState):
+    """Replaces the masked neurons of (N, C, H, W) activations by the constant `value`, in training and evaluation.
+
+    `mask` (C, H, W) is a persistent bool buffer drawn from `seed`, without touching torch's global random stream; a
+    state dict without it leaves it as it is. `value` is in the units of the activations. Kept neurons are not
+    rescaled. Raises LayerError as `defective_mask`, and in forward for another size, naming the expected one.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        keep: float = 0.5,
+        *,
+        mode: str = "neuron",
+        value: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.shape: Shape = (channels, height, width)
+        self.mode = mode
+        self.value = float(value)
+        self.seed = seed
+        self.keep = keep
+        self.register_buffer("mask", self._draw(keep))
+
+    def set_keep(self, keep: float) -> None:
+        """Redraw the mask at another share: a subset of the present one if smaller, a superset if larger.
+
+        Here: the paper has no such anneal. Raises LayerError if the present mask was loaded and is not one of
+        this seed's, for then the two would not be nested.
+        """
+        new = self._draw(keep)
+        old = self.mask.cpu()
+        if not (bool((old <= new).all()) or bool((new <= old).all())):
+            raise LayerError(
+                f"the present mask does not come from seed={self.seed}, so keep={keep} would not be nested with it; "
+                "make the layer with the seed of the loaded mask"
+            )
+        self.mask.copy_(new)
+        self.keep = keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[1:]) != self.shape:
+            c, h, w = self.shape
+            raise LayerError(
+                f"this mask is {c}x{h}x{w}, got an input of shape {tuple(x.shape)}; expected (N, {c}, {h}, {w})"
+            )
+        return torch.where(self.mask, x, self.value)
+
+    def extra_repr(self) -> str:
+        c, h, w = self.shape
+        return f"{c}, {h}, {w}, keep={self.keep:g}, mode={self.mode!r}, value={self.value:g}, seed={self.seed}"
+
+    def _draw(self, keep: float) -> Tensor:
+        generator = torch.Generator(device="cpu").manual_seed(self.seed)
+        return defective_mask(self.shape, keep, mode=self.mode, generator=generator)
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        if prefix + "mask" in state_dict and not self.mask.is_meta:
+            self.keep = self.mask.double().mean().item()

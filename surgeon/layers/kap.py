@@ -1,0 +1,162 @@
+"""Kernel Average Pooling on activations: a function on tensors and the module that is inserted after a convolution.
+
+Paper: Bashivan et al., "Learning Robust Kernel Ensembles with Kernel Average Pooling". The geometry of the sheet
+is in `sheet.py`, the same operation on weights (folding, warm starts) in `kap_weights.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from surgeon.errors import LayerError
+from surgeon.layers.noise import add_noise, check_sigma
+from surgeon.layers.optional_state import OptionalState
+from surgeon.layers.sheet import Sheet, pooled_sheet, pooling_matrix, resolve_sheet, window
+
+POOLS = ("mean", "max")
+
+
+def kernel_average_pool(
+    x: Tensor,
+    kernel_size: int,
+    stride: int = 1,
+    dims: int = 2,
+    *,
+    pool: str = "mean",
+    sheet: Sheet | None = None,
+) -> Tensor:
+    """Average the channels of `x` over a window of their sheet, at every position (eq. 2; Algorithm 1).
+
+    `x` is (N, C, *spatial) with any number of spatial axes, in the units of the layer; the result is
+    (N, C', *spatial) with C' the size of the pooled sheet, in the dtype of `x`; channels_last stays channels_last.
+    Padding has zero weight. `pool="max"` is Kernel Max Pooling, the paper's control. Raises LayerError for
+    settings that do not fit the channels, an unknown pool, or an `x` without a channel axis.
+    """
+    if pool not in POOLS:
+        raise LayerError(f"pool={pool!r} is not known; 'mean' (KAP) and 'max' (KMP) are")
+    if x.dim() < 2:
+        raise LayerError(f"kernel average pooling needs (N, C, ...) activations, got shape {tuple(x.shape)}")
+    channels, spatial = x.shape[1], x.shape[2:]
+    rows, cols = resolve_sheet(channels, dims, sheet)
+    pooled = pooled_sheet((rows, cols), kernel_size, stride, dims)
+    shape = (x.shape[0], pooled[0] * pooled[1], *spatial)
+    if 0 in spatial:
+        return x.new_zeros(shape)
+
+    # The sheet becomes the image of a spatial pooling and the positions its channels. In memory that is
+    # (N, rows, cols, positions): channels_last, the fastest layout of torch's pooling, and free for a contiguous x.
+    size = window((rows, cols), kernel_size)
+    padding = (size[0] // 2, size[1] // 2)
+    image = x.contiguous().view(x.shape[0], rows, cols, spatial.numel()).permute(0, 3, 1, 2)
+    if pool == "mean":
+        image = F.avg_pool2d(image, size, stride, padding, count_include_pad=False)
+    else:
+        image = F.max_pool2d(image, size, stride, padding)
+    out = image.permute(0, 2, 3, 1).reshape(shape).to(x.dtype)
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        out = out.contiguous(memory_format=torch.channels_last)
+    return out
+
+
+class KernelAveragePool(OptionalState):
+    """Pooling along channels, to stand directly after a convolution: (1-alpha) z + alpha KAP(z), then noise.
+
+    Input (N, channels, *spatial), output (N, out_channels, *spatial). `sigma`, in the units of the activations, is
+    the standard deviation of the Gaussian noise added after the pooling in training only (section 4 of the paper).
+    Here: `alpha` in [0, 1] blends the pooling in, so that a trained network can be annealed from unchanged (0) to
+    exactly KAP (1); the paper trains from scratch at 1. It is a buffer, saved with the weights; a state dict
+    without it leaves it as it is. Here: noise is off in evaluation, as the paper's text says.
+
+    Raises LayerError for settings that do not fit `channels`, alpha outside [0, 1], or alpha < 1 where the
+    pooling changes the number of channels, so that there is nothing to blend with.
+    """
+
+    alpha: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        dims: int = 2,
+        *,
+        pool: str = "mean",
+        sigma: float = 0.0,
+        sheet: Sheet | None = None,
+        alpha: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if pool not in POOLS:
+            raise LayerError(f"pool={pool!r} is not known; 'mean' (KAP) and 'max' (KMP) are")
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.dims = dims
+        self.pool = pool
+        self.sigma = check_sigma(sigma)
+        self.sheet = resolve_sheet(channels, dims, sheet)
+        rows, cols = pooled_sheet(self.sheet, kernel_size, stride, dims)
+        self.out_channels = rows * cols
+        self.register_buffer("alpha", torch.ones((), dtype=torch.float32))
+        self._blends = False
+        self.set_alpha(alpha)
+
+    def set_alpha(self, value: float) -> None:
+        """Set the share of the pooled activations, 0 (the input unchanged) to 1 (KAP alone)."""
+        self._check_alpha(value)
+        self.alpha.fill_(value)
+        self._blends = value != 1
+
+    def matrix(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """(out_channels, channels) matrix of the layer in evaluation mode: (1-alpha) I + alpha A (eq. 3).
+
+        On the device of the layer. Raises LayerError for `pool="max"`, which is not linear.
+        """
+        if self.pool == "max":
+            raise LayerError("pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does")
+        matrix = pooling_matrix(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
+        alpha = float(self.alpha)
+        if alpha != 1:
+            matrix = matrix.mul_(alpha).add_(torch.eye(self.channels, dtype=matrix.dtype), alpha=1 - alpha)
+        return matrix.to(dtype=dtype, device=self.alpha.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() < 2 or x.shape[1] != self.channels:
+            raise LayerError(
+                f"this layer pools {self.channels} channels, got an input of shape {tuple(x.shape)}; "
+                f"expected (N, {self.channels}, ...)"
+            )
+        out = kernel_average_pool(x, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet)
+        if self._blends:  # a Python bool: reading the buffer here would make the GPU wait
+            out = torch.lerp(x, out, self.alpha.to(x.dtype))
+        return add_noise(out, self.sigma) if self.training and self.sigma else out
+
+    def extra_repr(self) -> str:
+        rows, cols = self.sheet
+        parts = [f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, sheet={rows}x{cols}"]
+        parts += [f"pool={self.pool!r}"] if self.pool != "mean" else []
+        parts += [f"sigma={self.sigma}"] if self.sigma else []
+        parts += ["blended with its input"] if self._blends else []
+        return ", ".join(parts)
+
+    def _check_alpha(self, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise LayerError(f"alpha={value} is outside [0, 1]: 0 leaves the input as it is, 1 is the pooling alone")
+        if value != 1 and (self.stride != 1 or self.out_channels != self.channels):
+            raise LayerError(
+                f"alpha={value} cannot blend {self.channels} channels with the {self.out_channels} of stride="
+                f"{self.stride}; use stride=1, or alpha=1"
+            )
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+        if self.alpha.is_meta:
+            return
+        value = float(self.alpha)
+        try:
+            self._check_alpha(value)
+        except LayerError as fault:
+            errors.append(f"{prefix}alpha: {fault}")
+        self._blends = value != 1

@@ -1,0 +1,34 @@
+"""Layers whose own state may be missing from a state dict: a stock checkpoint loads strictly into a cut model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+
+class OptionalState(nn.Module):
+    """Base of inserted layers whose parameters and buffers have a meaning without the checkpoint.
+
+    `load_state_dict(strict=True)` with none of the layer's own keys present keeps the values that it has and
+    reports nothing missing, so the weights of the uncut network load into the cut one. A layer with some keys
+    present and some missing is still an error, and so are keys that do not belong there.
+    """
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping,
+        prefix: str,
+        local_metadata: dict,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        names = [*self._parameters, *(b for b in self._buffers if b not in self._non_persistent_buffers_set)]
+        own = {prefix + name for name in names}
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if own.isdisjoint(state_dict):
+            missing_keys[:] = [key for key in missing_keys if key not in own]

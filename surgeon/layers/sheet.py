@@ -1,0 +1,134 @@
+"""The sheet of channels: where each channel lies, which windows cover it, and the matrix that averages them.
+
+Kernel Average Pooling (Bashivan et al., "Learning Robust Kernel Ensembles with Kernel Average Pooling")
+lays the channels of a layer on a line (eq. 2) or on a two-dimensional sheet (appendix A.1, Algorithm 1) and
+mean-filters over that sheet, never over space. This file is the geometry; `kap.py` runs it on activations.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from surgeon.errors import LayerError
+
+Sheet = tuple[int, int]
+
+
+def sheet_shape(channels: int, dims: int = 2) -> Sheet:
+    """The (rows, columns) on which `channels` channels lie, filled row by row.
+
+    `dims=2`: the factor pair of `channels` closest to a square, rows <= columns (Algorithm 1; 64 -> 8x8,
+    a prime C -> 1xC). `dims=1`: (1, C), the line of eq. 2. Raises LayerError for channels < 1 or other dims.
+    """
+    if not _is_int(channels) or channels < 1:
+        raise LayerError(f"channels={channels!r} has no sheet; it must be an integer of at least 1")
+    if dims not in (1, 2):
+        raise LayerError(f"dims={dims!r} is not a sheet; 1 (a line) and 2 (rows x columns) are")
+    if dims == 1:
+        return 1, channels
+    rows = next(r for r in range(math.isqrt(channels), 0, -1) if channels % r == 0)
+    return rows, channels // rows
+
+
+def widened_sheet(channels: int, stride: int, dims: int = 2) -> Sheet:
+    """The sheet of the widened convolution whose pooling with `stride` gives back `channels` channels.
+
+    2-D: each side times `stride` (S^2 C channels); 1-D: (1, S C). Here: the sides are scaled, where the
+    closest factor pair of S^2 C may be another one (S=3: 8 channels 2x4 -> 6x12, not 8x9, which pools to 9).
+    """
+    rows, cols = sheet_shape(channels, dims)
+    if not _is_int(stride) or stride < 1:
+        raise LayerError(f"stride={stride!r} must be an integer of at least 1")
+    return (rows * stride if dims == 2 else 1), cols * stride
+
+
+def resolve_sheet(channels: int, dims: int = 2, sheet: Sheet | None = None) -> Sheet:
+    """`sheet` checked against `channels`, or the default one. Raises LayerError if it does not hold them."""
+    default = sheet_shape(channels, dims)
+    if sheet is None:
+        return default
+    sheet = tuple(sheet)
+    if len(sheet) != 2 or not all(_is_int(side) and side >= 1 for side in sheet):
+        raise LayerError(f"sheet={sheet!r} must be two positive integers (rows, columns)")
+    if sheet[0] * sheet[1] != channels:
+        shown = _show(sheet)
+        raise LayerError(f"sheet {shown} has {sheet[0] * sheet[1]} places for {channels} channels; {_show(default)} fits")
+    if dims == 1 and sheet[0] != 1:
+        raise LayerError(f"sheet {_show(sheet)} is two-dimensional but dims=1; {_show(default)} fits")
+    return sheet
+
+
+def largest_kernel(sheet: Sheet, dims: int = 2) -> int:
+    """The largest odd window that fits `sheet`: its short side, or its length if it is a single line.
+
+    Here: a side of one channel is not pooled along, so a 1xC sheet (1-D, or a prime C) is limited by C.
+    """
+    limit = max(sheet) if dims == 1 or min(sheet) == 1 else min(sheet)
+    return limit if limit % 2 else limit - 1
+
+
+def pooled_sheet(sheet: Sheet, kernel_size: int, stride: int = 1, dims: int = 2) -> Sheet:
+    """The sheet after pooling: each side becomes ceil(side / stride), since the padding is (K-1)/2.
+
+    Raises LayerError for an even or non-positive `kernel_size`, one that `sheet` cannot hold, or stride < 1.
+    Here: a single channel accepts every odd K, its window being cut to that channel (the identity).
+    """
+    channels = sheet[0] * sheet[1]
+    if not _is_int(kernel_size) or kernel_size < 1 or kernel_size % 2 == 0:
+        near = f"; {kernel_size - 1} or {kernel_size + 1} would do" if _is_int(kernel_size) and kernel_size > 1 else ""
+        raise LayerError(f"kernel_size={kernel_size!r} must be odd and positive, so that a window has a centre{near}")
+    if not _is_int(stride) or stride < 1:
+        raise LayerError(f"stride={stride!r} must be an integer of at least 1")
+    largest = largest_kernel(sheet, dims)
+    if kernel_size > largest and channels > 1:
+        raise LayerError(
+            f"kernel_size={kernel_size} exceeds the {_show(sheet)} sheet of {channels} channels; "
+            f"largest odd size is {largest}"
+        )
+    return -(-sheet[0] // stride), -(-sheet[1] // stride)
+
+
+def window(sheet: Sheet, kernel_size: int) -> Sheet:
+    """The (rows, columns) of the window: K along each side longer than one channel, 1 along the others."""
+    return (kernel_size if sheet[0] > 1 else 1), (kernel_size if sheet[1] > 1 else 1)
+
+
+def pooling_matrix(
+    channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    dims: int = 2,
+    *,
+    sheet: Sheet | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """The matrix A, (C_out, C_in), of mean pooling along the channels: KAP(z) = A z (eq. 2, 3; Algorithm 1).
+
+    Each row is the average of one window: equal weights over the channels that it covers, zero elsewhere. The
+    window is padded by (K-1)/2 with zero *weight*: the divisor counts real channels only, so rows sum to one.
+    The mean over a rectangle is the mean of means, hence A = A_rows (x) A_columns, a Kronecker product.
+    Raises LayerError as `pooled_sheet` and `resolve_sheet` do.
+    """
+    sheet = resolve_sheet(channels, dims, sheet)
+    pooled = pooled_sheet(sheet, kernel_size, stride, dims)
+    sides = [_side_matrix(*of, stride) for of in zip(sheet, pooled, window(sheet, kernel_size), strict=True)]
+    return torch.kron(*sides).to(dtype=dtype, device=device)
+
+
+def _side_matrix(length: int, pooled: int, size: int, stride: int) -> Tensor:
+    """(pooled, length): row i averages the channels within (size-1)/2 of channel i*stride."""
+    centre = torch.arange(pooled, device="cpu").unsqueeze(1) * stride
+    covered = ((torch.arange(length, device="cpu") - centre).abs() <= size // 2).double()
+    return covered / covered.sum(1, keepdim=True)
+
+
+def _show(sheet: Sheet) -> str:
+    return f"{sheet[0]}x{sheet[1]}"
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

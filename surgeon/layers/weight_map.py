@@ -1,0 +1,124 @@
+"""The weight map layer on tensors: one weight per position, then a fixed filter of ones.
+
+Paper: "Weight Map Layer for Noise and Adversarial Attack Robustness", eq. 1-4. The sum over input channels commutes
+with the filter, so the maps are summed first, a batched matrix product over the positions, and filtered once; the
+N x C_out x C_in x H x W tensor of the equations never exists. `weight_map_layer.py` is the module.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from surgeon.errors import LayerError
+
+MODES = ("smoothing", "unsharp")
+Pair = tuple[int, int]
+
+
+def weight_map(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    kernel_size: int | Pair,
+    stride: int | Pair = 1,
+    padding: int | Pair | str = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+    mode: str = "smoothing",
+    normalize: bool = False,
+) -> Tensor:
+    """Smoothing: ones_K * sum_ci m + b (eq. 2). Unsharp: sum_ci (2 m - ones_K * m) + b (eq. 3, 4), m = W . x (eq. 1).
+
+    `x` (N, C_in, H, W), `weight` (C_out, C_in/groups, H, W), `bias` (C_out, H_out, W_out) or None; the result is
+    (N, C_out, H_out, W_out), the size that a convolution with these arguments would give. Zero padding only.
+    Here: stride, padding, dilation and groups are the convolution's, of which the paper only has stride 1 and
+    equal sizes; the 2 m term is taken at the window centres, 0 where a centre lies in the padding, the earlier
+    of the two middle places if K is even and dilation 1. `normalize` divides the ones by their number (ours).
+    Raises LayerError for an unknown mode, sizes that do not fit each other, or an empty output.
+    """
+    if mode not in MODES:
+        raise LayerError(f"mode={mode!r} is not known; 'smoothing' and 'unsharp' are")
+    kernel, step, holes = pair("kernel_size", kernel_size), pair("stride", stride), pair("dilation", dilation)
+    pads = resolve_padding(padding, kernel, step, holes)
+    c_out, per_group, *size = weight.shape
+    if x.dim() != 4 or x.shape[1] != per_group * groups or list(x.shape[2:]) != size or c_out % groups:
+        raise LayerError(
+            f"a weight map of shape {tuple(weight.shape)} with groups={groups} expects an input "
+            f"(N, {per_group * groups}, {', '.join(map(str, size))}), got {tuple(x.shape)}"
+        )
+    out_size = tuple(output_size(*side) for side in zip(size, kernel, step, pads, holes, strict=True))
+    summed = _sum_of_maps(x, weight, groups)
+    box = _box(summed, kernel, step, pads, holes, normalize)
+    out = box if mode == "smoothing" else 2 * _at_centres(summed, kernel, step, pads, holes, out_size) - box
+    return out if bias is None else out + bias.to(out.dtype)
+
+
+def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int) -> int:
+    """Length of one output side, as nn.Conv2d's; `pads` are the zeros before and after. LayerError if empty."""
+    span = dilation * (kernel - 1) + 1
+    if size + sum(pads) < span:
+        raise LayerError(f"a window of {span} does not fit a side of {size} padded by {pads[0]}+{pads[1]}")
+    return (size + sum(pads) - span) // stride + 1
+
+
+def pair(name: str, value: int | Pair, least: int = 1) -> Pair:
+    """`value` for (height, width). Raises LayerError naming the setting if it is not one or two integers >= least."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2 or not all(isinstance(v, int) and v >= least for v in both):
+        raise LayerError(f"{name}={value!r} must be an integer of at least {least}, or two of them")
+    return both
+
+
+def resolve_padding(padding: int | Pair | str, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """Zeros (before, after) each side, for numbers and for nn.Conv2d's "same" and "valid"."""
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        if stride != (1, 1):
+            raise LayerError(f"padding='same' needs stride 1, got stride={stride}; give the padding as a number")
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
+    if isinstance(padding, str):
+        raise LayerError(f"padding={padding!r} is not known; a number, a pair, 'same' and 'valid' are")
+    high, wide = pair("padding", padding, least=0)
+    return (high, high), (wide, wide)
+
+
+def _sum_of_maps(x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """M[n,o] = sum_i W[o,i] . x[n,i], (N, C_out, H, W), as one matrix product per position and group."""
+    n, _, height, width = x.shape
+    c_out, per_group = weight.shape[:2]
+    if per_group == 1:
+        return x.repeat_interleave(c_out // groups, dim=1) * weight.squeeze(1)
+    places = height * width
+    left = x.reshape(n, groups, per_group, places).permute(1, 3, 0, 2).reshape(groups * places, n, per_group)
+    right = weight.reshape(groups, c_out // groups, per_group, places).permute(0, 3, 2, 1)
+    product = torch.bmm(left, right.reshape(groups * places, per_group, c_out // groups))
+    return product.view(groups, places, n, c_out // groups).permute(2, 0, 3, 1).reshape(n, c_out, height, width)
+
+
+def _box(m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, normalize: bool) -> Tensor:
+    """The filter of ones (or of 1/number of ones) on each channel of `m`, with zeros around."""
+    if (pads[0] != (0, 0)) or (pads[1] != (0, 0)):
+        m = F.pad(m, (*pads[1], *pads[0]))
+    divisor = kernel[0] * kernel[1] if normalize else 1
+    if dilation == (1, 1):
+        return F.avg_pool2d(m, kernel, stride, divisor_override=divisor).to(m.dtype)
+    ones = m.new_full((1, 1, *kernel), 1 / divisor)
+    out = F.conv2d(m.reshape(-1, 1, *m.shape[2:]), ones, stride=stride, dilation=dilation)
+    return out.view(*m.shape[:2], *out.shape[2:])
+
+
+def _at_centres(m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, size: Pair) -> Tensor:
+    """`m` at the centres of the filter's windows, 0 outside of it: (N, C_out, *size)."""
+    crop = []
+    for side in (1, 0):  # F.pad counts from the last axis; a negative pad cuts
+        first = dilation[side] * (kernel[side] - 1) // 2 - pads[side][0]
+        last = first + stride[side] * (size[side] - 1)
+        crop += [-first, last + 1 - m.shape[2 + side]]
+    if any(crop):
+        m = F.pad(m, crop)
+    return m[:, :, :: stride[0], :: stride[1]]

@@ -1,0 +1,152 @@
+"""The weight map layer as a module that takes the place of a convolution."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import LayerError
+from surgeon.layers.resize import resized_parameter, warn_resized
+from surgeon.layers.weight_map import MODES, Pair, output_size, pair, resolve_padding, weight_map
+
+STARTS = ("mean", "projection")
+
+
+class WeightMap2d(nn.Module):
+    """A weight for every input position, then a fixed filter of ones ("Weight Map Layer ...", eq. 1-4).
+
+    Input (N, in_channels, H, W) with (H, W) = `input_size`, output (N, out_channels, H_out, W_out), the size that
+    nn.Conv2d with the same arguments gives. Parameters: `weight` (C_out, C_in/groups, H, W) and `bias` (C_out, H_out,
+    W_out) or None. `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their number (the paper does
+    not). Start: U(-s, s), s = 1/sqrt(fan_in). Here: the paper's a_in is not defined; `fan_in` defaults to that of the
+    convolution, C_in/groups * K^2. Raises LayerError for settings that a convolution would refuse, another
+    padding_mode than zeros, and in forward for another input size, which it names.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        input_size: Pair,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair | str = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        *,
+        mode: str = "smoothing",
+        normalize: bool = False,
+        bias: bool = True,
+        fan_in: float | None = None,
+        padding_mode: str = "zeros",
+    ) -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise LayerError(f"mode={mode!r} is not known; 'smoothing' and 'unsharp' are")
+        if padding_mode != "zeros":
+            raise LayerError(f"padding_mode={padding_mode!r} is not supported; a weight map pads with 'zeros'")
+        if groups < 1 or in_channels < 1 or out_channels < 1 or in_channels % groups or out_channels % groups:
+            raise LayerError(f"groups={groups} does not divide {in_channels} input and {out_channels} output channels")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.input_size = pair("input_size", input_size)
+        self.kernel_size = pair("kernel_size", kernel_size)
+        self.stride = pair("stride", stride)
+        self.padding = padding
+        self.dilation = pair("dilation", dilation)
+        self.mode, self.normalize = mode, normalize
+        self.fan_in = in_channels // groups * math.prod(self.kernel_size) if fan_in is None else fan_in
+        if self.fan_in <= 0:
+            raise LayerError(f"fan_in={fan_in} must be positive; None takes C_in/groups * K^2")
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *self.input_size))
+        out_size = self.output_size(*self.input_size)
+        self.register_parameter("bias", nn.Parameter(torch.empty(out_channels, *out_size)) if bias else None)
+        self.reset_parameters()
+
+    def output_size(self, height: int, width: int) -> Pair:
+        """The (H_out, W_out) of an input of height x width; LayerError if the window does not fit."""
+        pads = resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)
+        sides = zip((height, width), self.kernel_size, self.stride, pads, self.dilation, strict=True)
+        return tuple(output_size(*side) for side in sides)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Weights and biases from U(-s, s), s = 1/sqrt(fan_in), the paper's start (section 4)."""
+        bound = 1 / math.sqrt(self.fan_in)
+        with torch.no_grad():
+            for parameter in self.parameters(recurse=False):
+                parameter.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = self.input_size
+        if x.dim() != 4 or x.shape[1] != self.in_channels or tuple(x.shape[2:]) != self.input_size:
+            raise LayerError(
+                f"this weight map is {height}x{width}, got an input of shape {tuple(x.shape)}; expected "
+                f"(N, {self.in_channels}, {height}, {width}), or resize(H, W)"
+            )
+        return weight_map(
+            x,
+            self.weight,
+            self.bias,
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            mode=self.mode,
+            normalize=self.normalize,
+        )
+
+    def resize(self, height: int, width: int) -> WeightMap2d:
+        """Interpolate weight and bias for inputs of height x width, in place (new parameters); warns; returns self."""
+        out_size = self.output_size(height, width)
+        weight = resized_parameter(self.weight, height, width)
+        if self.bias is not None:
+            self.bias = resized_parameter(self.bias, *out_size)
+        self.weight = weight
+        old, self.input_size = self.input_size, (height, width)
+        warn_resized("weight map layer", old, self.input_size)
+        return self
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, input_size={self.input_size}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, padding={self.padding!r}, dilation={self.dilation}, groups={self.groups}, "
+            f"mode={self.mode!r}, normalize={self.normalize}, bias={self.bias is not None}"
+        )
+
+
+@torch.no_grad()
+def init_from_conv(
+    layer: WeightMap2d, conv_weight: Tensor, conv_bias: Tensor | None = None, *, start: str = "mean"
+) -> WeightMap2d:
+    """Start `layer` from the convolution that it replaces, in place, and return it.
+
+    `conv_weight` (C_out, C_in/groups, kh, kw), `conv_bias` (C_out,) or None (zeros). `start="mean"`: every position of
+    W[co,ci] is the mean of that kernel. `start="projection"`: its coefficient on the layer's own pattern of taps (ones,
+    or twice the centre minus ones), the nearest constant map; for smoothing this is the mean. Here: both are ours, and
+    with `normalize` the ones are 1/(kh kw), so that smoothing still keeps a constant kernel exactly.
+    Raises LayerError if the shapes do not belong to this layer, or the layer has no bias to take `conv_bias`.
+    """
+    if start not in STARTS:
+        raise LayerError(f"start={start!r} is not known; 'mean' and 'projection' are")
+    expected = (*layer.weight.shape[:2], *layer.kernel_size)
+    if tuple(conv_weight.shape) != expected:
+        raise LayerError(f"a convolution weight of shape {tuple(conv_weight.shape)} does not fit; expected {expected}")
+    if conv_bias is not None and layer.bias is None:
+        raise LayerError("the convolution has a bias but the weight map layer was made with bias=False")
+    if conv_bias is not None and tuple(conv_bias.shape) != (layer.out_channels,):
+        raise LayerError(f"a bias of shape {tuple(conv_bias.shape)} does not fit; expected ({layer.out_channels},)")
+    taps = torch.ones(layer.kernel_size, dtype=torch.float64, device=conv_weight.device)
+    if layer.normalize:
+        taps /= taps.numel()
+    if start == "projection" and layer.mode == "unsharp":
+        kh, kw = layer.kernel_size
+        taps = -taps
+        taps[(kh - 1) // 2, (kw - 1) // 2] += 2
+    value = (conv_weight.double() * taps).sum((2, 3)) / taps.square().sum()
+    layer.weight.copy_(value[:, :, None, None].expand_as(layer.weight))
+    if layer.bias is not None:
+        bias = torch.zeros_like(layer.bias[:, 0, 0]) if conv_bias is None else conv_bias
+        layer.bias.copy_(bias[:, None, None].expand_as(layer.bias))
+    return layer

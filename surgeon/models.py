@@ -1,0 +1,192 @@
+"""Networks by name, and what they say of themselves: timm's, torchvision's, or any module given in Python."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from surgeon.errors import ModelError, nearest
+
+ORIGIN = "surgeon_origin"
+"""Attribute of a created model that remembers how it was made: {"name", "args", "input_size"}."""
+TORCHVISION = "torchvision/"
+
+
+def create_model(
+    name: str,
+    *,
+    pretrained: bool = False,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    input_size: tuple[int, ...] | None = None,
+    weights: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """A network by name: `resnet18` from timm (also `hf-hub:` and `local-dir:`), `torchvision/resnet18`.
+
+    input_size: (C, H, W) that it will be used at; passed on to models that are built for one size.
+    weights: a checkpoint file that is read without executing anything in it.
+
+    Raises ModelError for an unknown name (with the nearest ones) or arguments the model does not take.
+    """
+    args = dict(model_args or {})
+    if name.startswith(TORCHVISION):
+        model = _torchvision(name, pretrained, num_classes, in_chans, args)
+    else:
+        model = _timm(name, pretrained, num_classes, in_chans, input_size, args)
+    model.__dict__[ORIGIN] = {
+        "name": name,
+        "args": {**args, **_given(num_classes=num_classes, in_chans=in_chans)},
+        "input_size": list(input_size) if input_size else None,
+    }
+    if weights:
+        from surgeon.checkpoints import load_weights
+
+        load_weights(model, weights)
+    return model
+
+
+def _timm(
+    name: str, pretrained: bool, num_classes: int | None, in_chans: int | None,
+    input_size: tuple[int, ...] | None, args: dict[str, Any],
+) -> nn.Module:  # fmt: skip
+    import timm
+
+    if ":" not in name and not timm.is_model(name.split(".")[0]):
+        raise ModelError(f"unknown model {name!r}; {nearest(name, list_models())}")
+    given = {**_given(num_classes=num_classes, in_chans=in_chans), **args}
+    try:
+        return timm.create_model(name, pretrained=pretrained, **given)
+    except (TypeError, RuntimeError, ValueError, OSError) as error:
+        raise ModelError(f"model {name!r} with {given or 'no arguments'}: {_line(error)}") from error
+
+
+def _torchvision(
+    name: str, pretrained: bool, num_classes: int | None, in_chans: int | None, args: dict[str, Any]
+) -> nn.Module:
+    import torchvision.models as zoo
+
+    short = name.removeprefix(TORCHVISION)
+    if short not in zoo.list_models():
+        raise ModelError(f"unknown model {name!r}; {nearest(name, list_models())}")
+    given: dict[str, Any] = {"weights": "DEFAULT" if pretrained else None, **args}
+    if num_classes is not None:
+        given["num_classes"] = num_classes
+    builder = zoo.get_model_builder(short)
+    known = _parameters(builder)
+    if "weights_backbone" in known and not pretrained:
+        given.setdefault("weights_backbone", None)
+    if short in ("googlenet", "inception_v3") and not pretrained:
+        given.setdefault("init_weights", True)
+    try:
+        model = builder(**given)
+    except (TypeError, RuntimeError, ValueError, OSError) as error:
+        raise ModelError(f"model {name!r} with {given}: {_line(error)}") from error
+    if in_chans is not None:
+        _set_in_channels(model, in_chans, name)
+    return model
+
+
+def _parameters(builder: Any) -> set[str]:
+    import inspect
+
+    return set(inspect.signature(builder).parameters)
+
+
+def _set_in_channels(model: nn.Module, in_chans: int, name: str) -> None:
+    first_name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, _ConvNd))
+    if first.in_channels == in_chans:
+        return
+    kind: Any = type(first)
+    new = kind(
+        in_chans, first.out_channels, first.kernel_size, first.stride, first.padding,
+        dilation=first.dilation, groups=first.groups, bias=first.bias is not None,
+    )  # fmt: skip
+    owner, _, leaf = first_name.rpartition(".")
+    setattr(model.get_submodule(owner), leaf, new)
+
+
+@functools.cache
+def _all_models() -> tuple[str, ...]:
+    import timm
+    import torchvision.models as zoo
+
+    return (*timm.list_models(), *(TORCHVISION + n for n in zoo.list_models()))
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of all models that fit a glob: timm's as they are, torchvision's as `torchvision/NAME`."""
+    import fnmatch
+
+    return [n for n in _all_models() if fnmatch.fnmatchcase(n, pattern)]
+
+
+def name_of(model: nn.Module) -> str:
+    """The name a model was created by, or timm's architecture, or its class."""
+    origin = model.__dict__.get(ORIGIN)
+    if origin:
+        return str(origin["name"])
+    architecture = _config(model).get("architecture")
+    stock = model.__dict__.get("_stock_class", type(model))
+    return str(architecture or stock.__name__)
+
+
+def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
+    """The (C, H, W), or (C, T, H, W), that a model is made for, as far as it or its library says; else None."""
+    origin = model.__dict__.get(ORIGIN) or {}
+    if origin.get("input_size"):
+        return tuple(origin["input_size"])
+    channels = _in_channels(model)
+    size = _config(model).get("input_size")
+    if size:
+        return (channels or size[0], *size[1:])
+    stock = model.__dict__.get("_stock_class", type(model))
+    home = stock.__module__
+    if not home.startswith("torchvision.models"):
+        return None
+    if ".detection" in home or ".optical_flow" in home:
+        return None
+    if ".video" in home:
+        return (channels or 3, 16, 112, 112)
+    side = 299 if stock.__name__ == "Inception3" else 224
+    return (channels or 3, side, side)
+
+
+def _in_channels(model: nn.Module) -> int | None:
+    first = next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
+    return None if first is None else first.in_channels
+
+
+def input_std_of(model: nn.Module) -> tuple[float, ...] | None:
+    """The standard deviation by which a model's images are divided before it, as its configuration says."""
+    std = _config(model).get("std")
+    channels = _in_channels(model)
+    return tuple(float(s) for s in std) if std and (channels is None or len(std) == channels) else None
+
+
+def num_classes_of(model: nn.Module) -> int | None:
+    """The number of classes: the model's own attribute, or the outputs of its last linear layer."""
+    number = getattr(model, "num_classes", None)
+    if isinstance(number, int) and number > 0:
+        return number
+    last = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    return last[-1].out_features if last else None
+
+
+def _config(model: nn.Module) -> Mapping[str, Any]:
+    found = model.__dict__.get("pretrained_cfg")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if v is not None}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+

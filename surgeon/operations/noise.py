@@ -1,0 +1,56 @@
+"""Gaussian noise after convolutions and at the input: KAP's control NT(σ), without the pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from surgeon.edits import Edit, Traits
+from surgeon.operations.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.operations.input_noise import InputNoise, noise_at_input
+from surgeon.selection import Site
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+class NoiseTraining(Operation):
+    """N(0, sigma²) added to the output of each selected convolution, and N(0, input_sigma²) to the input.
+
+    In training only. `input_sigma` is in units of [0, 1] pixels and defaults to `sigma`.
+    """
+
+    op: Literal["noise"] = "noise"
+    sigma: float = Field(0.1, gt=0)
+    input_sigma: float | None = Field(None, ge=0)
+    pixel_std: InputNoise = "auto"
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        chosen = self.chosen(sites)
+        usable, passed = pass_over(
+            chosen.sites, self.op, lambda s: "its channels are the classes" if s.logits else ""
+        )
+        edits = tuple(
+            Edit(
+                site=s.name,
+                operation=self.op,
+                layer=f"{s.name}.noise",
+                settings=dict(sigma=self.sigma, pixel_std=None),
+                traits=Traits(stochastic="train", train_only=True),
+            )
+            for s in usable
+        )
+        sigma = self.sigma if self.input_sigma is None else self.input_sigma
+        first = noise_at_input(sites, sigma, self.pixel_std, context, self.op)
+        return Proposal((*first, *edits), (*chosen.passed_over, *passed))
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        from surgeon.layers import GaussianNoise
+
+        given = sizes(edit)
+        return Cut(layer=GaussianNoise(given["sigma"], pixel_std=given["pixel_std"]))
+
+    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        return None

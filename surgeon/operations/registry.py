@@ -1,0 +1,107 @@
+"""Operations by name: the modules of this package, and whatever other packages register.
+
+A third-party package adds its own with an entry point in the group `surgeon.operations`:
+
+    [project.entry-points."surgeon.operations"]
+    my-op = "my_package.my_module:MyOperation"
+
+A recipe can only name operations found here, so that reading one never imports a path it contains.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from surgeon.errors import RecipeError, nearest
+from surgeon.operations.base import Operation
+
+GROUP = "surgeon.operations"
+
+
+@functools.cache
+def _shipped() -> dict[str, type[Operation]]:
+    import surgeon.operations as package
+
+    found: dict[str, type[Operation]] = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        for value in vars(module).values():
+            if (
+                isinstance(value, type)
+                and issubclass(value, Operation)
+                and value.__module__ == module.__name__
+                and "op" in value.model_fields
+            ):
+                found[value.model_fields["op"].default] = value
+    return found
+
+
+@functools.cache
+def _plugged() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all operations, shipped and plugged in, sorted."""
+    return tuple(sorted({*_shipped(), *_plugged()}))
+
+
+def get(name: str) -> type[Operation]:
+    """The class of the operation called `name`.
+
+    Raises RecipeError, with the nearest names, for an unknown one, and for a plug-in that is no Operation.
+    """
+    if name in _shipped():
+        return _shipped()[name]
+    if name in _plugged():
+        point = _plugged()[name]
+        found = point.load()
+        if not (isinstance(found, type) and issubclass(found, Operation)):
+            raise RecipeError(f"the plug-in {name!r} ({point.value}) is no surgeon.operations.Operation")
+        return found
+    raise RecipeError(f"unknown operation {name!r}; {nearest(name, names())}")
+
+
+def parse(settings: Mapping[str, Any]) -> Operation:
+    """The operation that a mapping with the key `op` describes.
+
+    Raises RecipeError naming the key at fault, with the nearest valid keys for an unknown one.
+    """
+    if "op" not in settings:
+        raise RecipeError(f"an operation needs the key 'op': one of {', '.join(names())}")
+    cls = get(str(settings["op"]))
+    try:
+        return cls.model_validate(dict(settings))
+    except ValidationError as error:
+        raise RecipeError(f"operation {settings['op']!r}: {describe(error, cls)}") from None
+
+
+def describe(error: ValidationError, model: Any) -> str:
+    """A validation error in one line: each key at fault, and for unknown ones the nearest valid keys."""
+    parts = []
+    for item in error.errors():
+        place = ".".join(str(p) for p in item["loc"])
+        if item["type"] == "extra_forbidden":
+            fields = _fields_at(model, item["loc"][:-1])
+            parts.append(f"unknown key {place!r}; {nearest(str(item['loc'][-1]), fields)}")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            parts.append(f"{place}: {message} (got {item['input']!r})" if place else message)
+    return "; ".join(parts)
+
+
+def _fields_at(model: Any, path: tuple[Any, ...]) -> list[str]:
+    for step in path:
+        field = getattr(model, "model_fields", {}).get(step)
+        if field is None:
+            return []
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((c for c in candidates if hasattr(c, "model_fields")), None)
+    return list(getattr(model, "model_fields", {}))

@@ -1,0 +1,147 @@
+"""Weight-map layers in place of convolutions (smoothing and unsharp)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from surgeon.edits import Edit, Growth, Note, Traits
+from surgeon.errors import FoldError, SelectionError
+from surgeon.operations.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.selection import Site
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+class WeightMap(Operation):
+    """Each selected convolution becomes a map of weights per pair of channels, then a fixed box filter.
+
+    `kernel_size` is that of the filter, by default the replaced convolution's. `normalize` divides the box
+    by its size (the paper does not). `start`: `random`, U(−s, s) with s = 1/√fan_in as in the paper, or
+    `mean`, each map set to the mean of the kernel that it replaces. More than `max_parameters` added in
+    all are refused: a layer has C_out · C_in / groups · H · W of them.
+    """
+
+    consumes = True
+    op: Literal["weight-map"] = "weight-map"
+    mode: Literal["smoothing", "unsharp"] = "smoothing"
+    kernel_size: int | None = Field(None, ge=1)
+    normalize: bool = False
+    start: Literal["random", "mean"] = "random"
+    fan_in: float | None = Field(None, gt=0)
+    max_parameters: int = Field(500_000_000, ge=1)
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        chosen = self.chosen(sites)
+        if all(s.in_shape is None for s in chosen.sites):
+            raise SelectionError("weight maps need to know the network's input size; pass input_size=(C, H, W)")
+        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
+        if not usable:
+            raise SelectionError(f"weight-map has no site left: {passed[0].site}: {passed[0].reason}")
+        edits = tuple(self._edit(s) for s in usable)
+        notes = [Note(code="selector", text=f"weight-map: {r}") for r in chosen.remarks]
+        added = sum(e.growth.parameters for e in edits)
+        if added > self.max_parameters:
+            largest = max(edits, key=lambda e: e.growth.parameters)
+            notes.append(
+                Note(code="too-large", text=f"weight-map adds {added:,} parameters, over the limit of "
+                     f"{self.max_parameters:,} (largest: {largest.site}, {largest.growth.parameters:,}); use a smaller "
+                     f"input size, select fewer sites, or raise weight-map.max_parameters")
+            )  # fmt: skip
+        return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
+
+    def _unfit(self, site: Site) -> str:
+        if site.dims != 2:
+            return f"a {site.dims}-D convolution; weight maps are 2-D"
+        if site.transposed:
+            return "a transposed convolution"
+        if site.padding_mode != "zeros":
+            return f"padding_mode={site.padding_mode!r}; weight maps pad with zeros"
+        if site.in_shape is None or site.out_shape is None:
+            return "its size is not known"
+        if site.calls > 1:
+            return f"it is called {site.calls} times a pass, and a map has one size"
+        return ""
+
+    def _edit(self, site: Site) -> Edit:
+        assert site.in_shape and site.out_shape  # _unfit has seen to it
+        cin, height, width = site.in_shape
+        cout, *out = site.out_shape
+        weights = cout * (cin // (site.groups or 1)) * height * width
+        bias = cout * math.prod(out) if site.bias else 0
+        kernel = math.prod(site.kernel or ())
+        old = cout * (cin // (site.groups or 1)) * kernel + (cout if site.bias else 0)
+        box = (self.kernel_size or math.isqrt(kernel)) ** 2
+        new_flops = 2 * weights + box * cout * math.prod(out)
+        old_flops = 2 * cout * (cin // (site.groups or 1)) * kernel * math.prod(out)
+        return Edit(
+            site=site.name,
+            operation=self.op,
+            replaces=True,
+            settings=dict(input_size=[height, width], output_size=list(out), channels=[cin, cout]),
+            effect="destroyed" if self.start == "random" else "approximated",
+            traits=Traits(),
+            folds=False,
+            note="a weight map has other weights at each pixel, and a convolution has not",
+            growth=Growth(
+                parameters=weights + bias - old,
+                flops=new_flops - old_flops,
+                activations=cout * height * width,
+            ),
+        )
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        from surgeon.layers import WeightMap2d, init_from_conv
+        from surgeon.layers.convolution import effective_weight
+
+        conv: Any = module
+        given = sizes(edit)
+        kernel, padding = tuple(conv.kernel_size), self._padding(conv, given)
+        if self.kernel_size is not None:
+            sides = (self.kernel_size, self.kernel_size)
+            if isinstance(padding, tuple):
+                padding = tuple(
+                    p + d * (n - k) // 2 for p, d, n, k in zip(padding, conv.dilation, sides, kernel, strict=True)
+                )
+            kernel = sides
+        layer = WeightMap2d(
+            conv.in_channels, conv.out_channels, given["input_size"], kernel, conv.stride, padding, conv.dilation,
+            conv.groups, mode=self.mode, normalize=self.normalize, bias=conv.bias is not None, fan_in=self.fan_in,
+        )  # fmt: skip
+        if layer.bias is not None and tuple(layer.bias.shape[1:]) != given["output_size"]:
+            raise SelectionError(
+                f"{edit.site}: the map's output would be {tuple(layer.bias.shape[1:])}, not {given['output_size']}"
+            )
+        if self.start == "mean":
+            init_from_conv(layer, effective_weight(conv), conv.bias)
+        else:
+            layer.reset_parameters(generator)
+        return Cut(replacement=layer.to(device=conv.weight.device, dtype=conv.weight.dtype))
+
+    def _padding(self, conv: Any, given: dict[str, Any]) -> Any:
+        """The convolution's padding; for one that pads by its input's size, what that comes to."""
+        out = [
+            (s + 2 * p - d * (k - 1) - 1) // st + 1
+            for s, p, d, k, st in zip(
+                given["input_size"], _numbers(conv), conv.dilation, conv.kernel_size, conv.stride, strict=True
+            )
+        ]
+        if isinstance(conv.padding, str) or tuple(out) == given["output_size"]:
+            return conv.padding
+        return tuple(
+            max((o - 1) * st + d * (k - 1) + 1 - s + 1, 0) // 2
+            for o, st, d, k, s in zip(
+                given["output_size"], conv.stride, conv.dilation, conv.kernel_size, given["input_size"], strict=True
+            )
+        )
+
+    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        raise FoldError(edit.note)
+
+
+def _numbers(conv: Any) -> tuple[int, ...]:
+    return (0, 0) if isinstance(conv.padding, str) else tuple(conv.padding)

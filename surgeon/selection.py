@@ -1,0 +1,274 @@
+"""Which places of a network an operation works on: sites, and the selectors that choose among them.
+
+No torch here: a site is plain data found by `surgeon.graph`, a selector is plain data from a recipe.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from surgeon.errors import SelectionError, nearest
+
+Kind = Literal["input", "conv", "norm", "activation", "pool"]
+INPUT = "input"
+
+
+class Site(BaseModel):
+    """A place in a network. Shapes are without the batch dimension, None where they were not computed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="dotted name of the module; 'input' for the network's input")
+    kind: Kind
+    cls: str = Field(description="class of the module")
+    index: int = Field(description="order of first execution among all sites of the network")
+    stage: int | None = Field(None, description="0 is the stem, then the stages in order")
+    calls: int = Field(1, description="how often one forward pass calls the module")
+    modes: tuple[Literal["train", "eval"], ...] = ("train", "eval")
+    in_shape: tuple[int, ...] | None = None
+    out_shape: tuple[int, ...] | None = None
+    dims: int | None = Field(None, description="spatial dimensions the module works on: 1, 2 or 3")
+    channels: int | None = Field(None, description="output channels")
+    in_channels: int | None = None
+    kernel: tuple[int, ...] | None = None
+    stride: tuple[int, ...] | None = None
+    groups: int | None = None
+    bias: bool | None = None
+    family: str | None = Field(None, description="of a norm: batch, group, layer, instance, rms, other")
+    fused: bool = Field(False, description="norm and activation in one module")
+    opens: bool = Field(True, description="a fused module that surgeon can open between norm and activation")
+    standardized: Literal["", "weights", "scaled"] = Field(
+        "", description="convolution that standardises its weights, without or with a learned gain"
+    )
+    padding_mode: str = "zeros"
+    transposed: bool = False
+    logits: bool = Field(False, description="a convolution whose channels are the classes: no weights follow it")
+    follows: str | None = Field(None, description="name of the convolution that feeds this norm")
+    next_norm: str | None = Field(None, description="name of the norm that alone consumes this convolution")
+
+    @property
+    def spatial(self) -> tuple[int, ...] | None:
+        """Spatial size of the output."""
+        return None if self.out_shape is None else self.out_shape[1:]
+
+
+class PassedOver(BaseModel):
+    """A site that an operation leaves alone, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site: str
+    operation: str
+    reason: str
+
+
+_CONDITION = re.compile(r"^\s*(==|=|!=|>=|<=|>|<)?\s*(\d+)\s*$")
+_COMPARE = {
+    "==": int.__eq__,
+    "!=": int.__ne__,
+    ">=": int.__ge__,
+    "<=": int.__le__,
+    ">": int.__gt__,
+    "<": int.__lt__,
+}
+
+
+def _holds(value: int, condition: str) -> bool:
+    sign, number = _CONDITION.match(condition).groups()  # type: ignore[union-attr]
+    return bool(_COMPARE[{None: "==", "=": "=="}.get(sign, sign)](value, int(number)))
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a dotted name fits a glob: `*`, `?`, `[ab]` stay inside one segment, `**` spans any number.
+
+    `layer1.*.conv?` fits `layer1.0.conv1` and never `layer10.0.conv1`.
+    """
+    return _match_parts(name.split("."), pattern.split("."))
+
+
+def _match_parts(parts: list[str], globs: list[str]) -> bool:
+    if not globs:
+        return not parts
+    if globs[0] == "**":
+        return any(_match_parts(parts[i:], globs[1:]) for i in range(len(parts) + 1))
+    return (
+        bool(parts)
+        and fnmatch.fnmatchcase(parts[0], globs[0])
+        and _match_parts(parts[1:], globs[1:])
+    )
+
+
+class Selector(BaseModel):
+    """Chooses sites. The conditions apply in the order of the fields below.
+
+    `include` and `exclude` are globs on dotted names (see `matches`); `stages` numbers the stem 0;
+    `channels`, `kernel` and `groups` are conditions such as `">=16"`, `">1"` or `"1"` (the kernel's
+    largest side counts); `first`/`last` keep that many, `skip_first`/`skip_last` drop that many, and
+    `every`/`offset` take each `every`-th site from `offset` on, all three in *execution* order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    include: tuple[str, ...] = ("**",)
+    exclude: tuple[str, ...] = ()
+    stages: tuple[int, ...] | None = None
+    channels: str | None = None
+    min_channels: int | None = Field(None, ge=1)
+    max_channels: int | None = Field(None, ge=1)
+    kernel: str | None = None
+    groups: str | None = None
+    skip_first: int = Field(0, ge=0)
+    skip_last: int = Field(0, ge=0)
+    first: int | None = Field(None, ge=1)
+    last: int | None = Field(None, ge=1)
+    every: int = Field(1, ge=1)
+    offset: int = Field(0, ge=0)
+
+    @field_validator("include", "exclude", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("channels", "kernel", "groups", mode="before")
+    @classmethod
+    def _condition(cls, value: object) -> object:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not _CONDITION.match(str(value)):
+            raise ValueError(f"{value!r} is no condition; write for instance '>1', '<=7', '!=3' or '3'")
+        return str(value).strip()
+
+    @field_validator("include")
+    @classmethod
+    def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("include is empty; leave it out to select every site")
+        return value
+
+
+class Selection(BaseModel):
+    """What a selector found: the chosen sites in execution order, the others with their reason, and remarks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sites: tuple[Site, ...]
+    passed_over: tuple[PassedOver, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def select(sites: Iterable[Site], selector: Selector, kind: Kind, operation: str = "") -> Selection:
+    """The sites of `kind` that `selector` chooses, in execution order.
+
+    Raises SelectionError, with four different texts, when no site of the kind exists, when no include
+    pattern fits any name (the nearest names are given), when everything that fits is excluded, and
+    when the exclusions and the other conditions together leave nothing.
+    """
+    everything = sorted(sites, key=lambda s: s.index)
+    pool = [s for s in everything if s.kind == kind]
+    if not pool:
+        have = sorted({s.kind for s in everything})
+        raise SelectionError(f"the model has no {kind} site (it has: {', '.join(have) or 'none'})")
+    passed: list[PassedOver] = []
+
+    def drop(site: Site, reason: str) -> bool:
+        passed.append(PassedOver(site=site.name, operation=operation, reason=reason))
+        return False
+
+    included = [s for s in pool if any(matches(s.name, p) for p in selector.include)]
+    if not included:
+        patterns = ", ".join(repr(p) for p in selector.include)
+        first = selector.include[0].replace("**.", "").replace("*", "").strip(".")
+        raise SelectionError(
+            f"no {kind} site matches {patterns}; {nearest(first, [s.name for s in pool])}"
+        )
+    remarks = [
+        f"include {p!r} matches no {kind} site; {nearest(p.replace('*', ''), [s.name for s in pool])}"
+        for p in selector.include
+        if not any(matches(s.name, p) for s in pool)
+    ]
+    for site in pool:
+        if site not in included:
+            drop(site, "not in include")
+    remarks += [
+        f"exclude {p!r} has no effect: no {kind} site that is included matches it"
+        for p in selector.exclude
+        if not any(matches(s.name, p) for s in included)
+    ]
+    kept = [
+        s
+        for s in included
+        if not any(matches(s.name, p) for p in selector.exclude) or drop(s, "excluded")
+    ]
+    if not kept:
+        raise SelectionError(
+            f"all {len(included)} {kind} sites that match include are excluded by "
+            + ", ".join(repr(p) for p in selector.exclude)
+        )
+    excluded = len(included) - len(kept)
+    kept = [s for s in kept if not (why := _unfit(s, selector)) or drop(s, why)]
+    kept = _by_order(kept, selector, drop)
+    if not kept:
+        raise SelectionError(_left_nothing(kind, included, excluded, passed, selector))
+    return Selection(sites=tuple(kept), passed_over=tuple(passed), remarks=tuple(remarks))
+
+
+def _unfit(site: Site, selector: Selector) -> str:
+    if selector.stages is not None and site.stage not in selector.stages:
+        return f"stage {site.stage} is not in {list(selector.stages)}"
+    checks = (
+        ("channels", site.channels, selector.channels),
+        ("channels", site.channels, selector.min_channels and f">={selector.min_channels}"),
+        ("channels", site.channels, selector.max_channels and f"<={selector.max_channels}"),
+        ("kernel", max(site.kernel) if site.kernel else None, selector.kernel),
+        ("groups", site.groups, selector.groups),
+    )
+    for label, value, condition in checks:
+        if condition and (value is None or not _holds(value, condition)):
+            return f"{label} {value} is not {condition}"
+    return ""
+
+
+def _by_order(kept: list[Site], selector: Selector, drop) -> list[Site]:  # type: ignore[no-untyped-def]
+    stop = len(kept) - selector.skip_last
+    chosen = [
+        s
+        for i, s in enumerate(kept)
+        if selector.skip_first <= i < stop or drop(s, "skipped at the start or end")
+    ]
+    if selector.first is not None:
+        chosen = [
+            s for i, s in enumerate(chosen) if i < selector.first or drop(s, f"not in the first {selector.first}")
+        ]
+    if selector.last is not None:
+        low = len(chosen) - selector.last
+        chosen = [s for i, s in enumerate(chosen) if i >= low or drop(s, f"not in the last {selector.last}")]
+    if selector.every == 1 and selector.offset == 0:
+        return chosen
+    step = f"every={selector.every}, offset={selector.offset} skips it"
+    return [
+        s
+        for i, s in enumerate(chosen)
+        if (i >= selector.offset and (i - selector.offset) % selector.every == 0) or drop(s, step)
+    ]
+
+
+def _left_nothing(
+    kind: str, included: Sequence[Site], excluded: int, passed: Sequence[PassedOver], selector: Selector
+) -> str:
+    reasons: dict[str, int] = {}
+    names = {s.name for s in included}
+    for p in passed:
+        if p.site in names and p.reason != "excluded":
+            reasons[p.reason] = reasons.get(p.reason, 0) + 1
+    parts = [f"{n} × {r}" for r, n in sorted(reasons.items(), key=lambda item: -item[1])[:3]]
+    head = f"{excluded} of {len(included)} {kind} sites are excluded, and the rest do not fit" if excluded else (
+        f"none of the {len(included)} {kind} sites fits"
+    )
+    stages = sorted({s.stage for s in included if s.stage is not None})
+    tail = f"; the stages are {stages}" if selector.stages is not None else ""
+    return f"{head}: {'; '.join(parts)}{tail}"

@@ -1,0 +1,7 @@
+"""Surgery: the one room where graphs and operations meet. Plan, apply, fold, revert."""
+
+from surgeon.surgery.cutting import apply, replay
+from surgeon.surgery.folding import fold, revert
+from surgeon.surgery.planning import plan, sites
+
+__all__ = ["apply", "fold", "plan", "replay", "revert", "sites"]

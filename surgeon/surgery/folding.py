@@ -1,0 +1,118 @@
+"""The way back: folding a rewritten network into stock modules, and reverting it to what it was."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from surgeon.edits import Edit, Plan
+from surgeon.errors import FoldError, SurgeryError
+from surgeon.graph.survey import survey
+from surgeon.operations import parse
+from surgeon.operations.base import FoldContext
+from surgeon.selection import INPUT
+from surgeon.surgery.tree import bare, carve, close_all, has, put, surgery_of, take
+
+
+def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
+    """The rewritten network as one of its stock class, with stock names and shapes, equal in evaluation mode.
+
+    Mean-KAP goes into the convolutions before it, noise layers go away. `model` is untouched.
+    partial: fold what folds and keep the rest; the result then still is a rewritten network.
+
+    Raises FoldError, edit by edit, where something has no stock equivalent, and SurgeryError for a
+    network without surgery.
+    """
+    record = _record(model, "fold")
+    tree, displaced = bare(model)
+    operations = {k: parse(o) for k, o in record.operations.items()}
+    links = {s.name: s.next_norm for s in survey(tree).sites}
+    stuck: list[tuple[Edit, str]] = []
+    for edit in reversed(record.edits):
+        module = None if edit.site == INPUT else tree.get_submodule(edit.site)
+        layer = tree.get_submodule(edit.layer) if edit.layer else None
+        norm = links.get(edit.site)
+        behind = [e for e, _ in stuck if e.site == edit.site]
+        try:
+            if behind and edit.replaces:
+                raise FoldError(f"{behind[0].operation} behind it does not fold")
+            context = FoldContext(module, layer, tree.get_submodule(norm) if norm else None)
+            folded = operations[edit.operation].fold(edit, context)
+        except FoldError as error:
+            stuck.append((edit, str(error)))
+            continue
+        if folded is not None and module is not None:
+            put(tree, edit.site, folded)
+        if edit.layer:
+            take(tree, edit.layer)
+    if stuck and not partial:
+        raise FoldError(_list(record, stuck))
+    remaining = [e for e in record.edits if any(e is kept for kept, _ in stuck)]
+    if not remaining:
+        close_all(tree)
+        tree.__dict__["folded_from"] = record
+        return tree
+    _close_unused(tree, remaining)
+    rewritten = carve(tree, survey(tree, record.input_size).regions, remaining)
+    keys = {e.operation for e in remaining}
+    rewritten.__dict__["surgery"] = record.model_copy(
+        update=dict(edits=tuple(remaining), operations={k: v for k, v in record.operations.items() if k in keys})
+    )
+    sites = {e.site for e in remaining}
+    displaced.modules = {k: v for k, v in displaced.modules.items() if k in sites}
+    rewritten.__dict__["displaced"] = displaced
+    return rewritten
+
+
+def revert(model: nn.Module) -> nn.Module:
+    """The network as it was before the surgery: stock class, inserted layers gone. `model` is untouched.
+
+    Modules that the surgery replaced or re-fitted, and batch-norm statistics that it took again, come back
+    as they were at the cut, bit for bit; everything else keeps its present values, so that a network that
+    was trained after the cut keeps that training where it had nothing to do with the cut.
+
+    Raises SurgeryError for a network without surgery.
+    """
+    record = _record(model, "revert")
+    tree, displaced = bare(model)
+    for edit in reversed(record.edits):
+        if edit.layer and has(tree, edit.layer):
+            take(tree, edit.layer)
+    for name, module in displaced.modules.items():
+        old = tree.get_submodule(name)
+        owner, _, leaf = name.rpartition(".")
+        device = next((t.device for t in (*old.parameters(), *tree.parameters())), None)
+        module.training = old.training
+        tree.get_submodule(owner)._modules[leaf] = module.to(device) if device else module
+    close_all(tree)
+    with torch.no_grad():
+        for name, value in displaced.statistics.items():
+            owner, _, leaf = name.rpartition(".")
+            if has(tree, owner):
+                tree.get_submodule(owner)._buffers[leaf].copy_(value)  # type: ignore[union-attr]
+    return tree
+
+
+def _record(model: nn.Module, verb: str) -> Plan:
+    record = surgery_of(model)
+    if record is None:
+        raise SurgeryError(f"there is nothing to {verb}: this {type(model).__name__} has had no surgery")
+    return record
+
+
+def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
+    shown = "; ".join(f"{e.operation} at {e.site}: {why}" for e, why in stuck[:12])
+    more = f"; and {len(stuck) - 12} more" if len(stuck) > 12 else ""
+    return (
+        f"{len(stuck)} of {len(record.edits)} edits do not fold: {shown}{more} (partial=True folds the others)"
+    )
+
+
+def _close_unused(tree: nn.Module, remaining: list[Edit]) -> None:
+    from surgeon.graph.fused import close_fused, is_opened
+
+    used = {e.site for e in remaining if e.layer}
+    for name, module in list(tree.named_modules()):
+        if is_opened(module) and name not in used:
+            owner, _, leaf = name.rpartition(".")
+            tree.get_submodule(owner)._modules[leaf] = close_fused(module)

@@ -1,0 +1,63 @@
+"""Batch-norm statistics taken again on real images, after a cut has changed what the norms see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from surgeon.errors import SurgeryError
+from surgeon.graph.trace import mode
+
+BATCH = 128
+
+
+def running_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all batch norms' running statistics, by tensor name."""
+    return {
+        f"{name}.{key}": value.clone()
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+        for key, value in module._buffers.items()
+        if value is not None
+    }
+
+
+def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int = BATCH, fresh: bool = False) -> int:
+    """Replace every batch norm's running mean and variance by those over `images` (N, C, H, W).
+
+    Only batch norms are in training mode meanwhile, so that dropout and noise are off; batches are averaged
+    with equal weight, and a last batch of less than half the size is left out. fresh: write to new tensors
+    instead of those the norms have. Returns the number of images used (0 without batch norms).
+
+    Raises SurgeryError for images that are no batch, are empty, or give statistics that are not finite.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if not norms:
+        return 0
+    if images.dim() < 3 or len(images) == 0:
+        raise SurgeryError(f"calibration images must be a batch (N, C, H, W) with N ≥ 1, not {tuple(images.shape)}")
+    batches = [b for b in images.split(batch_size) if 2 * len(b) >= min(batch_size, len(images))]
+    like = next(p for p in model.parameters() if p.is_floating_point())
+    before = [(n.momentum, {k: v.clone() for k, v in n._buffers.items() if v is not None}) for n in norms]
+    with mode(model, False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            for norm in norms:
+                if fresh:
+                    norm._buffers.update({k: v.clone() for k, v in norm._buffers.items() if v is not None})
+                norm.reset_running_stats()
+                norm.momentum = None
+                norm.training = True
+            for batch in batches:
+                model(batch.to(like))
+        finally:
+            for norm, (momentum, _) in zip(norms, before, strict=True):
+                norm.momentum = momentum
+    for norm, (_, old) in zip(norms, before, strict=True):
+        if norm.num_batches_tracked is not None and int(norm.num_batches_tracked) == 0:
+            norm._buffers.update(old)  # never called in this mode: an auxiliary head keeps what it had
+        elif not bool(torch.isfinite(norm.running_var).all()):
+            raise SurgeryError("the calibration images give statistics that are not finite; are they finite themselves?")
+        elif norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.copy_(old["num_batches_tracked"])
+    return sum(len(b) for b in batches)

@@ -1,0 +1,182 @@
+"""The module tree of a network between two states: stock with layers hung in, and rewritten with graphs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from surgeon.edits import Edit, Plan
+from surgeon.errors import SurgeryError
+from surgeon.graph.cuts import Point
+from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open_fused
+from surgeon.graph.network import Rewritten
+from surgeon.graph.survey import Region
+from surgeon.selection import INPUT
+
+
+@dataclass
+class Displaced:
+    """What a surgery took out of a network: modules by site, and batch-norm statistics by tensor name."""
+
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+
+
+def surgery_of(model: nn.Module) -> Plan | None:
+    """The record of the surgery on a network, or None for a stock one."""
+    found = model.__dict__.get("surgery")
+    return found if isinstance(found, Plan) else None
+
+
+def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced]:
+    """A copy of the network as a plain tree of stock classes, inserted layers still in it.
+
+    share: parameters and buffers are the same tensors as the model's; only the modules are new.
+    """
+    memo = {id(t): t for t in (*model.parameters(), *model.buffers())} if share else {}
+    twin = copy.deepcopy(model, memo)
+    displaced = twin.__dict__.get("displaced") or Displaced()
+    for key in ("surgery", "displaced"):
+        twin.__dict__.pop(key, None)
+    return _flatten(twin), displaced
+
+
+def _flatten(module: nn.Module) -> nn.Module:
+    if isinstance(module, Rewritten):
+        module = module.to_stock()
+    for name, child in module._modules.items():
+        if child is not None:
+            module._modules[name] = _flatten(child)
+    return module
+
+
+def put(tree: nn.Module, name: str, module: nn.Module) -> None:
+    """Set the module called `name`, keeping what hangs below the old one and its mode."""
+    owner, _, leaf = name.rpartition(".")
+    old = tree.get_submodule(name) if has(tree, name) else None
+    if old is not None:
+        module.training = old.training
+        for child_name, child in old._modules.items():
+            module._modules.setdefault(child_name, child)
+    tree.get_submodule(owner)._modules[leaf] = module
+
+
+def hang(tree: nn.Module, name: str, layer: nn.Module) -> None:
+    """Add an inserted layer under `name`, on the device and in the precision of its surroundings."""
+    owner_name, _, leaf = name.rpartition(".")
+    owner = tree.get_submodule(owner_name)
+    like = next((t for t in owner.parameters() if t.is_floating_point()), None)
+    if like is None:
+        like = next((t for t in tree.parameters() if t.is_floating_point()), None)
+    if like is not None:
+        layer.to(device=like.device)
+        for p in layer.parameters():
+            p.data = p.data.to(like.dtype)
+    layer.train(tree.training)
+    owner._modules[leaf] = layer
+
+
+def take(tree: nn.Module, name: str) -> nn.Module:
+    """Remove an inserted layer and return it."""
+    owner, _, leaf = name.rpartition(".")
+    return tree.get_submodule(owner)._modules.pop(leaf)  # type: ignore[return-value]
+
+
+def has(tree: nn.Module, name: str) -> bool:
+    """Whether a module is called so."""
+    try:
+        tree.get_submodule(name)
+    except AttributeError:
+        return False
+    return True
+
+
+def free_name(tree: nn.Module, name: str, taken: Iterable[str]) -> str:
+    """`name`, or with a number if something is called so already."""
+    if name.rpartition(".")[0] and not has(tree, name.rpartition(".")[0]):
+        return name
+    used, number, free = set(taken), 2, name
+    while free in used or has(tree, free) or _is_attribute(tree, free):
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
+def _is_attribute(tree: nn.Module, name: str) -> bool:
+    owner, _, leaf = name.rpartition(".")
+    return has(tree, owner) and hasattr(tree.get_submodule(owner), leaf)
+
+
+def open_site(tree: nn.Module, name: str) -> None:
+    """Open a fused norm and activation, so that a layer can stand between the two."""
+    module = tree.get_submodule(name)
+    if is_fused(module):
+        if not can_open(module):
+            raise SurgeryError(f"{name}: {type(module).__name__} cannot be opened between norm and activation")
+        opened = open_fused(module)
+        owner, _, leaf = name.rpartition(".")
+        tree.get_submodule(owner)._modules[leaf] = opened
+
+
+def close_all(tree: nn.Module) -> None:
+    """Close every opened norm again."""
+    for name, module in list(tree.named_modules()):
+        if is_opened(module):
+            owner, _, leaf = name.rpartition(".")
+            tree.get_submodule(owner)._modules[leaf] = close_fused(module)
+
+
+def carve(tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit]) -> nn.Module:
+    """Give the tree its graphs back: each region with an edit inside becomes a rewritten network.
+
+    Returns the root: a rewritten network, or the plain module where it cannot be traced as a whole.
+    """
+    regions = sorted(regions, key=lambda r: r.name.count(".") if r.name else -1, reverse=True)
+    edits = tuple(edits)
+    names = [r.name for r in regions]
+    owner_of = {e.site: _owner(e.site, names) for e in edits}
+    root = tree
+    for region in regions:
+        inside = any(_within(owner, region.name) for owner in owner_of.values())
+        if not inside and region.name:
+            continue
+        points = [
+            _point(tree, e, region.name)
+            for e in edits
+            if owner_of[e.site] == region.name and (e.layer or _opened(tree, e.site))
+        ]
+        module = tree.get_submodule(region.name)
+        rewritten = Rewritten(module, points, example=region.example)
+        if region.name:
+            owner, _, leaf = region.name.rpartition(".")
+            tree.get_submodule(owner)._modules[leaf] = rewritten
+        else:
+            root = rewritten
+    return root
+
+
+def _owner(site: str, regions: list[str]) -> str:
+    if site == INPUT:
+        return ""
+    fitting = [r for r in regions if not r or site.startswith(r + ".")]
+    if not fitting:
+        raise SurgeryError(f"{site} lies in no part of the network that torch.fx can follow")
+    return max(fitting, key=len)
+
+
+def _within(owner: str, region: str) -> bool:
+    return not region or owner == region or owner.startswith(region + ".")
+
+
+def _opened(tree: nn.Module, site: str) -> bool:
+    return site != INPUT and is_opened(tree.get_submodule(site))
+
+
+def _point(tree: nn.Module, edit: Edit, region: str) -> Point:
+    def inner(name: str) -> str:
+        return name[len(region) + 1 :] if region else name
+
+    site = "" if edit.site == INPUT else inner(edit.site)
+    return Point(site, inner(edit.layer) if edit.layer else None, opened=_opened(tree, edit.site))

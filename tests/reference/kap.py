@@ -1,0 +1,44 @@
+"""Kernel Average Pooling written as loops over channels, in float64, from eq. 2 and Algorithm 1 of its paper."""
+
+import torch
+
+
+def closest_factors(channels):
+    pairs = [(r, channels // r) for r in range(1, channels + 1) if channels % r == 0 and r <= channels // r]
+    return min(pairs, key=lambda pair: pair[1] - pair[0])
+
+
+def windows(sheet, kernel_size, stride):
+    """For each pooled channel the list of channels in its window; a side of one channel is not pooled along."""
+    rows, cols = sheet
+    reach = (kernel_size - 1) // 2
+    down = [0] if rows == 1 else range(0, rows, stride)
+    across = [0] if cols == 1 else range(0, cols, stride)
+    found = []
+    for top in down:
+        for left in across:
+            members = []
+            for r in range(top - reach, top + reach + 1):
+                for c in range(left - reach, left + reach + 1):
+                    if 0 <= r < rows and 0 <= c < cols:
+                        members.append(r * cols + c)
+            found.append(members)
+    return found
+
+
+def pool(x, kernel_size, stride, sheet, kind="mean"):
+    x = x.double()
+    out = []
+    for members in windows(sheet, kernel_size, stride):
+        taken = [x[:, m] for m in members]
+        if kind == "mean":
+            total = taken[0].clone()
+            for one in taken[1:]:
+                total = total + one
+            out.append(total / len(taken))
+        else:
+            best = taken[0]
+            for one in taken[1:]:
+                best = torch.where(one > best, one, best)
+            out.append(best)
+    return torch.stack(out, dim=1)
