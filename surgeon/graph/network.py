@@ -130,6 +130,21 @@ class Rewritten(fx.GraphModule):
         self.recompile()
 
     @property
+    def eval_graph(self) -> fx.Graph:
+        """The graph of `forward` in evaluation mode, whatever the present mode."""
+        return self._programs["forward", False, ()]
+
+    @property
+    def graphs(self) -> tuple[fx.Graph, ...]:
+        """All graphs: of both modes, and of the other methods that were called."""
+        return tuple(self._programs.values())
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Where layers are inserted."""
+        return self._points
+
+    @property
     def code(self) -> str:
         """Python source of `forward` in the present mode."""
         return self._code_of["forward", self.training, ()][1]

@@ -1,7 +1,7 @@
 """The maths of the four methods: functions on tensors, then thin modules. Depends on torch alone.
 
-The functions `weight_map.weight_map` and `adversarial_noise.adversarial_noise` are imported from their files, since a
-package attribute of that name would hide the file.
+The functions `weight_map.weight_map` and `adversarial_noise.adversarial_noise` are imported from their files,
+since a package attribute of that name would hide the file.
 """
 
 from surgeon.layers.adversarial_layer import AdversarialNoise

@@ -1,7 +1,7 @@
 """The Adversarial Noise Layer as a module: ANL, CANL, and the LAT and Gaussian controls.
 
-Paper: You et al., "Adversarial Noise Layer: Regularize Neural Network by Adding Noise", Algorithms 1 and 2. The layer
-needs a training step that tells it the phase and, for CANL, the labels: `surgeon.training.steps`.
+Paper: You et al., "Adversarial Noise Layer: Regularize Neural Network by Adding Noise", Algorithms 1 and 2.
+The layer needs a training step that tells it the phase and, for CANL, the labels: `surgeon.training.steps`.
 """
 
 from __future__ import annotations
@@ -25,28 +25,34 @@ class AdversarialNoise(nn.Module):
 
     Input and output (N, ...). No parameters and no buffers: the state dict is the stock one. What eta is:
 
-    - "anl" (Algorithm 1): r s(h) g/||g||_inf, g the gradient of this batch. Round 1 in phase "record": forward keeps
-      its differentiable output in `recorded`; give its gradient to `set_gradient`. Round 2 in phase "perturb".
-    - "canl" (Algorithm 2): the same with g from a cache, for each class the gradient of one random sample of the last
-      batch that had the class, zeros before. In phase "perturb", with `labels` (N,) set before forward.
-    - "lat": epsilon sign(g), g the gradient of the previous batch, sample by sample; further samples get no noise.
+    - "anl" (Algorithm 1): r s(h) g/||g||_inf, g the gradient of this batch. Round 1 in phase "record":
+      forward keeps its differentiable output in `recorded`; give its gradient to `set_gradient`. Round 2 in
+      phase "perturb".
+    - "canl" (Algorithm 2): the same with g from a cache, for each class the gradient of one random sample of
+      the last batch that had the class, zeros before. In phase "perturb", with `labels` (N,) set before
+      forward.
+    - "lat": epsilon sign(g), g the gradient of the previous batch, sample by sample; further samples get no
+      noise.
     - "gaussian": N(0, (epsilon/4)^2), from torch's global random stream.
 
-    `epsilon` is in units of the standard deviation of the activations for anl and canl, of the activations for the
-    controls; below 0 it is the paper's loss-lowering control. `per_sample`: one r for each sample, else one a batch.
-    `cache_dtype` stores CANL's cache in, say, float16. `seed` starts the layer's own random stream.
+    `epsilon` is in units of the standard deviation of the activations for anl and canl, of the activations
+    for the controls; below 0 it is the paper's loss-lowering control. `per_sample`: one r for each sample,
+    else one a batch. `cache_dtype` stores CANL's cache in, say, float16. `seed` starts the layer's own random
+    stream.
 
-    Here: s(h) is the population standard deviation of the whole batch tensor in the round that adds the noise,
-    detached; with `momentum` m in (0, 1] it is a running mean, m the weight of the current batch, started by the
-    first one. Here: r and the choice of samples come from a private stream, drawn when the gradient or the labels
-    arrive: forward repeats exactly, and dropout sees the same global stream in both rounds. Here: a cache in less
-    than 32 bits holds g/||g||_inf, which eq. 4 uses alone and which does not underflow. Here: another activation
-    shape than the cache's starts the cache, or LAT's memory, anew.
+    Here: s(h) is the population standard deviation of the whole batch tensor in the round that adds the
+    noise, detached; with `momentum` m in (0, 1] it is a running mean, m the weight of the current batch,
+    started by the first one.
+    Here: r and the choice of samples come from a private stream, drawn when the gradient or the labels
+    arrive: forward repeats exactly, and dropout sees the same global stream in both rounds.
+    Here: a cache in less than 32 bits holds g/||g||_inf, which eq. 4 uses alone and which does not underflow.
+    Here: another activation shape than the cache's starts the cache, or LAT's memory, anew.
 
-    In phases "record" and "perturb" the output is a tensor of its own, which an in-place activation may overwrite; in
-    the identity it is the input itself, as without the layer. Copies and pickles keep the cache, the running mean and
-    the random stream, and drop what belongs to one batch. Raises LayerError for wrong settings, and in forward for an
-    anl batch without its gradient, a canl batch without its labels, and a layer called twice in one recording.
+    In phases "record" and "perturb" the output is a tensor of its own, which an in-place activation may
+    overwrite; in the identity it is the input itself, as without the layer. Copies and pickles keep the
+    cache, the running mean and the random stream, and drop what belongs to one batch.
+    Raises LayerError for wrong settings, and in forward for an anl batch without its gradient, a canl batch
+    without its labels, and a layer called twice in one recording.
     """
 
     def __init__(
@@ -64,11 +70,17 @@ class AdversarialNoise(nn.Module):
         if source not in SOURCES:
             raise LayerError(f"source={source!r} is not known; {', '.join(map(repr, SOURCES))} are")
         if source == "canl" and (num_classes is None or num_classes < 1):
-            raise LayerError(f"num_classes={num_classes} cannot size the cache of source='canl'; give the class count")
+            raise LayerError(
+                f"num_classes={num_classes} cannot size the cache of source='canl'; give the class count"
+            )
         if momentum is not None and not 0 < momentum <= 1:
-            raise LayerError(f"momentum={momentum} is outside (0, 1]; None uses the standard deviation of each batch")
+            raise LayerError(
+                f"momentum={momentum} is outside (0, 1]; None uses the standard deviation of each batch"
+            )
         if cache_dtype is not None and not cache_dtype.is_floating_point:
-            raise LayerError(f"cache_dtype={cache_dtype} cannot hold gradients; a floating dtype such as float16 can")
+            raise LayerError(
+                f"cache_dtype={cache_dtype} cannot hold gradients; a floating dtype such as float16 can"
+            )
         self.source = source
         self.epsilon = check_epsilon(epsilon)
         self.per_sample = per_sample
@@ -84,7 +96,7 @@ class AdversarialNoise(nn.Module):
 
     @property
     def phase(self) -> str:
-        """ "idle", "record" or "perturb". Entering "record" and leaving "perturb" drop the stored gradient."""
+        """One of PHASES. Entering "record" and leaving "perturb" drop the stored gradient."""
         return self._phase
 
     @phase.setter
@@ -97,7 +109,7 @@ class AdversarialNoise(nn.Module):
 
     @property
     def labels(self) -> Tensor | None:
-        """The class of each sample of the next batch, (N,) integers on any device, or None. Only canl reads it."""
+        """The class of each sample of the next batch, (N,) integers on any device. Only canl reads it."""
         return self._labels
 
     @labels.setter
@@ -105,16 +117,26 @@ class AdversarialNoise(nn.Module):
         self._labels = labels
         if labels is None or self.source != "canl":
             return
-        if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        if (
+            labels.dim() != 1
+            or labels.is_floating_point()
+            or labels.is_complex()
+            or labels.dtype == torch.bool
+        ):
             self._labels = None
             raise LayerError(
                 f"canl needs class indices of shape (N,), got {labels.dtype} of shape {tuple(labels.shape)}; "
                 "soft labels (mixup, cutmix) have no class to look up"
             )
-        if labels.device.type == "cpu" and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
+        if (
+            labels.device.type == "cpu"
+            and len(labels)
+            and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes
+        ):
             self._labels = None
             raise LayerError(
-                f"labels from {int(labels.min())} to {int(labels.max())} do not fit num_classes={self.num_classes}"
+                f"labels from {int(labels.min())} to {int(labels.max())} do not fit "
+                f"num_classes={self.num_classes}"
             )
         self._magnitude = self._draw(len(labels))
         self._rank = torch.randperm(len(labels), generator=self._generator)
@@ -125,13 +147,17 @@ class AdversarialNoise(nn.Module):
         None, what autograd says of a layer that the loss does not depend on, means no noise.
         """
         if self.source != "anl":
-            raise LayerError(f"set_gradient belongs to source='anl'; source={self.source!r} finds its own gradients")
+            raise LayerError(
+                f"set_gradient belongs to source='anl'; source={self.source!r} finds its own gradients"
+            )
         recorded, self.recorded = self.recorded, None
         if gradient is None and recorded is not None:
             gradient = torch.zeros_like(recorded)
         if gradient is None or (recorded is not None and gradient.shape != recorded.shape):
             got = None if gradient is None else tuple(gradient.shape)
-            wanted = "phase 'record' to run first" if recorded is None else f"the recorded {tuple(recorded.shape)}"
+            wanted = (
+                "phase 'record' to run first" if recorded is None else f"the recorded {tuple(recorded.shape)}"
+            )
             raise LayerError(f"set_gradient got {got}; expected {wanted}")
         self.gradient = gradient.detach()
         self._magnitude = self._draw(gradient.shape[0])
@@ -166,10 +192,10 @@ class AdversarialNoise(nn.Module):
     def _record(self, h: Tensor) -> Tensor:
         if self.recorded is not None:
             raise LayerError(
-                "this adversarial noise layer was called twice in one recording, so that its gradient is not one "
-                "place's; give each call its own layer, or set phase='record' again to start over"
+                "this adversarial noise layer was called twice in one recording, so that its gradient is not "
+                "one place's; give each call its own layer, or set phase='record' again to start over"
             )
-        # The copy is what the network goes on with: an in-place activation would make `recorded` its own output.
+        # The network goes on with a copy: an in-place activation would make `recorded` its own output.
         self.recorded = h.view_as(h) if h.requires_grad else h.detach().requires_grad_()
         return self.recorded.clone()
 
@@ -177,8 +203,8 @@ class AdversarialNoise(nn.Module):
         if self.gradient is None or self.gradient.shape != h.shape:
             stored = "none" if self.gradient is None else f"one of shape {tuple(self.gradient.shape)}"
             raise LayerError(
-                f"anl has no gradient for this batch of shape {tuple(h.shape)} (stored: {stored}); it needs the "
-                "two-round step of surgeon.training.steps, or source='canl', which takes one round"
+                f"anl has no gradient for this batch of shape {tuple(h.shape)} (stored: {stored}); it needs "
+                "the two-round step of surgeon.training.steps, or source='canl', which takes one round"
             )
         return h + self._eta(h, self.gradient)
 
@@ -187,8 +213,8 @@ class AdversarialNoise(nn.Module):
         if labels is None or len(labels) != len(h):
             got = "none are set" if labels is None else f"{len(labels)} are set"
             raise LayerError(
-                f"canl needs the labels of this batch of {len(h)}, but {got}; set layer.labels before the forward "
-                "pass, as the cached step of surgeon.training.steps does"
+                f"canl needs the labels of this batch of {len(h)}, but {got}; set layer.labels before the "
+                "forward pass, as the cached step of surgeon.training.steps does"
             )
         labels, rank = labels.to(h.device, torch.long), rank.to(h.device)
         shape = (self.num_classes, *h.shape[1:])
@@ -247,7 +273,7 @@ class AdversarialNoise(nn.Module):
 
 
 def _hooked(out: Tensor, keep: Any) -> Tensor:
-    """`out` with `keep` called on its gradient; an `out` that needs none (an input image) is made to need it."""
+    """`out` with `keep` called on its gradient; one that needs none (an input image) is made to need it."""
     if not torch.is_grad_enabled():
         return out
     leaf = not out.requires_grad

@@ -22,8 +22,10 @@ def draw_magnitude(
 ) -> Tensor:
     """`n` magnitudes r = clip(N(epsilon/2, (epsilon/4)^2), 0, epsilon), shape (n,), eq. 2.
 
-    In units of the layer's standard deviation. Here: a negative epsilon, the paper's control, mirrors the range to
-    [epsilon, 0]. Drawn where the generator lives, then moved to `device`. Raises LayerError if epsilon is not finite.
+    In units of the layer's standard deviation.
+    Here: a negative epsilon, the paper's control, mirrors the range to [epsilon, 0]. Drawn where the
+    generator lives, then moved to `device`.
+    Raises LayerError if epsilon is not finite.
     """
     check_epsilon(epsilon)
     where = device if generator is None else generator.device
@@ -33,11 +35,12 @@ def draw_magnitude(
 
 
 def adversarial_noise(gradient: Tensor, std: Tensor | float, r: Tensor | float) -> Tensor:
-    """eta = r std g / ||g||_inf, eq. 4: the shape and dtype of `gradient` (N, ...), in units of the activations.
+    """eta = r std g / ||g||_inf, eq. 4: the shape and dtype of `gradient` (N, ...), unit of the layer.
 
-    `std` is the layer's standard deviation (one number), `r` (N,), (1,) or a number. ||g||_inf is the largest |g| of
-    each sample, so that max |eta| = |r| std in every sample. Here: a sample whose gradient is all zero, or not
-    finite (an overflow under mixed precision), gets no noise.
+    `std` is the layer's standard deviation (one number), `r` (N,), (1,) or a number. ||g||_inf is the largest
+    |g| of each sample, so that max |eta| = |r| std in every sample.
+    Here: a sample whose gradient is all zero, or not finite (an overflow under mixed precision), gets no
+    noise.
     """
     axes = tuple(range(1, gradient.dim()))
     size = gradient.abs()
@@ -53,5 +56,7 @@ def adversarial_noise(gradient: Tensor, std: Tensor | float, r: Tensor | float) 
 def check_epsilon(epsilon: float) -> float:
     """`epsilon` as a float, or LayerError if it is not finite. Negative values are the paper's control."""
     if not math.isfinite(epsilon):
-        raise LayerError(f"epsilon={epsilon} must be finite; the paper uses 0.01 to 0.05, and -0.03 as a control")
+        raise LayerError(
+            f"epsilon={epsilon} must be finite; the paper uses 0.01 to 0.05, and -0.03 as a control"
+        )
     return float(epsilon)

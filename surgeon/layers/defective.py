@@ -1,7 +1,7 @@
 """Defective convolutions: a fixed random mask of neurons that always output a constant.
 
-Paper: Luo et al., "Defective Convolutional Networks" (abstract). The mask is drawn once, is the same in training
-and evaluation, and is saved with the weights.
+Paper: Luo et al., "Defective Convolutional Networks" (abstract). The mask is drawn once, is the same in
+training and evaluation, and is saved with the weights.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ def defective_mask(
 ) -> Tensor:
     """A bool mask (C, H, W) on the CPU, True where the neuron works.
 
-    Exactly round(keep * C H W) neurons are kept with "neuron", round(keep * H W) positions shared by all channels
-    with "same", round(keep * C) whole channels with "channel" (Python's round, halves to even). Masks from
-    generators in equal states are nested: that of a smaller `keep` is part of that of a larger one.
+    Exactly round(keep * C H W) neurons are kept with "neuron", round(keep * H W) positions shared by all
+    channels with "same", round(keep * C) whole channels with "channel" (Python's round, halves to even).
+    Masks from generators in equal states are nested: that of a smaller `keep` is part of that of a larger
+    one.
     Raises LayerError for a keep outside [0, 1], an unknown mode or an empty shape.
     """
     if not 0 <= keep <= 1:
@@ -43,11 +44,12 @@ def defective_mask(
 
 
 class DefectiveMask(OptionalState):
-    """Replaces the masked neurons of (N, C, H, W) activations by the constant `value`, in training and evaluation.
+    """Replaces the masked neurons of (N, C, H, W) activations by the constant `value`, always.
 
-    `mask` (C, H, W) is a persistent bool buffer drawn from `seed`, without touching torch's global random stream; a
-    state dict without it leaves it as it is. `value` is in the units of the activations. Kept neurons are not
-    rescaled. Raises LayerError as `defective_mask`, and in forward for another size, naming the expected one.
+    The same in training and evaluation. `mask` (C, H, W) is a persistent bool buffer drawn from `seed`,
+    without touching torch's global random stream; a state dict without it leaves it as it is. `value` is in
+    the units of the activations. Kept neurons are not rescaled.
+    Raises LayerError as `defective_mask`, and in forward for another size, naming the expected one.
     """
 
     mask: Tensor
@@ -74,30 +76,39 @@ class DefectiveMask(OptionalState):
     def set_keep(self, keep: float) -> None:
         """Redraw the mask at another share: a subset of the present one if smaller, a superset if larger.
 
-        Here: the paper has no such anneal. Raises LayerError if the present mask was loaded and is not one of
-        this seed's, for then the two would not be nested.
+        Here: the paper has no such anneal.
+        Raises LayerError if the present mask was loaded and is not one of this seed's, for then the two would
+        not be nested.
         """
         new = self._draw(keep)
         old = self.mask.cpu()
         if not (bool((old <= new).all()) or bool((new <= old).all())):
             raise LayerError(
-                f"the present mask does not come from seed={self.seed}, so keep={keep} would not be nested with it; "
-                "make the layer with the seed of the loaded mask"
+                f"the present mask does not come from seed={self.seed}, so keep={keep} would not be "
+                "nested with it; make the layer with the seed of the loaded mask"
             )
         self.mask.copy_(new)
         self.keep = keep
 
     def forward(self, x: Tensor) -> Tensor:
-        if tuple(x.shape[1:]) != self.shape:
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
             c, h, w = self.shape
             raise LayerError(
-                f"this mask is {c}x{h}x{w}, got an input of shape {tuple(x.shape)}; expected (N, {c}, {h}, {w})"
+                f"this mask is {c}x{h}x{w}, got an input of shape {tuple(x.shape)}; "
+                f"expected (N, {c}, {h}, {w})"
             )
-        return torch.where(self.mask, x, self.value)
+        mask = self.mask.unsqueeze(0)
+        if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+            mask = mask.contiguous(
+                memory_format=torch.channels_last
+            )  # the result takes its layout from the mask
+        return torch.where(mask, x, self.value)
 
     def extra_repr(self) -> str:
         c, h, w = self.shape
-        return f"{c}, {h}, {w}, keep={self.keep:g}, mode={self.mode!r}, value={self.value:g}, seed={self.seed}"
+        return (
+            f"{c}, {h}, {w}, keep={self.keep:g}, mode={self.mode!r}, value={self.value:g}, seed={self.seed}"
+        )
 
     def _draw(self, keep: float) -> Tensor:
         generator = torch.Generator(device="cpu").manual_seed(self.seed)

@@ -1,7 +1,7 @@
-"""Kernel Average Pooling on activations: a function on tensors and the module that is inserted after a convolution.
+"""Kernel Average Pooling on activations: a function on tensors, then the module to insert.
 
-Paper: Bashivan et al., "Learning Robust Kernel Ensembles with Kernel Average Pooling". The geometry of the sheet
-is in `sheet.py`, the same operation on weights (folding, warm starts) in `kap_weights.py`.
+Paper: Bashivan et al., "Learning Robust Kernel Ensembles with Kernel Average Pooling". The geometry of the
+sheet is in `sheet.py`, the same operation on weights (folding, warm starts) in `kap_weights.py`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ def kernel_average_pool(
 ) -> Tensor:
     """Average the channels of `x` over a window of their sheet, at every position (eq. 2; Algorithm 1).
 
-    `x` is (N, C, *spatial) with any number of spatial axes, in the units of the layer; the result is
-    (N, C', *spatial) with C' the size of the pooled sheet, in the dtype of `x`; channels_last stays channels_last.
-    Padding has zero weight. `pool="max"` is Kernel Max Pooling, the paper's control. Raises LayerError for
-    settings that do not fit the channels, an unknown pool, or an `x` without a channel axis.
+    `x` is (N, C, *spatial) with any number of spatial axes, in the units of the layer; the result is (N, C',
+    *spatial) with C' the size of the pooled sheet, in the dtype of `x`; channels_last stays channels_last.
+    Padding has zero weight. `pool="max"` is Kernel Max Pooling, the paper's control.
+    Raises LayerError for settings that do not fit the channels, an unknown pool, or an `x` without a channel
+    axis.
     """
     if pool not in POOLS:
         raise LayerError(f"pool={pool!r} is not known; 'mean' (KAP) and 'max' (KMP) are")
@@ -46,7 +47,7 @@ def kernel_average_pool(
         return x.new_zeros(shape)
 
     # The sheet becomes the image of a spatial pooling and the positions its channels. In memory that is
-    # (N, rows, cols, positions): channels_last, the fastest layout of torch's pooling, and free for a contiguous x.
+    # (N, rows, cols, positions): channels_last, the pooling's fastest layout, and free for a contiguous x.
     size = window((rows, cols), kernel_size)
     padding = (size[0] // 2, size[1] // 2)
     image = x.contiguous().view(x.shape[0], rows, cols, spatial.numel()).permute(0, 3, 1, 2)
@@ -63,11 +64,13 @@ def kernel_average_pool(
 class KernelAveragePool(OptionalState):
     """Pooling along channels, to stand directly after a convolution: (1-alpha) z + alpha KAP(z), then noise.
 
-    Input (N, channels, *spatial), output (N, out_channels, *spatial). `sigma`, in the units of the activations, is
-    the standard deviation of the Gaussian noise added after the pooling in training only (section 4 of the paper).
-    Here: `alpha` in [0, 1] blends the pooling in, so that a trained network can be annealed from unchanged (0) to
-    exactly KAP (1); the paper trains from scratch at 1. It is a buffer, saved with the weights; a state dict
-    without it leaves it as it is. Here: noise is off in evaluation, as the paper's text says.
+    Input (N, channels, *spatial), output (N, out_channels, *spatial). `sigma`, in the units of the
+    activations, is the standard deviation of the Gaussian noise added after the pooling in training only
+    (section 4 of the paper).
+    Here: `alpha` in [0, 1] blends the pooling in, so that a trained network can be annealed from unchanged
+    (0) to exactly KAP (1); the paper trains from scratch at 1. It is a buffer, saved with the weights; a
+    state dict without it leaves it as it is.
+    Here: noise is off in evaluation, as the paper's text says.
 
     Raises LayerError for settings that do not fit `channels`, alpha outside [0, 1], or alpha < 1 where the
     pooling changes the number of channels, so that there is nothing to blend with.
@@ -112,10 +115,13 @@ class KernelAveragePool(OptionalState):
     def matrix(self, dtype: torch.dtype = torch.float64) -> Tensor:
         """(out_channels, channels) matrix of the layer in evaluation mode: (1-alpha) I + alpha A (eq. 3).
 
-        On the device of the layer. Raises LayerError for `pool="max"`, which is not linear.
+        On the device of the layer.
+        Raises LayerError for `pool="max"`, which is not linear.
         """
         if self.pool == "max":
-            raise LayerError("pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does")
+            raise LayerError(
+                "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
+            )
         matrix = pooling_matrix(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
         alpha = float(self.alpha)
         if alpha != 1:
@@ -128,14 +134,18 @@ class KernelAveragePool(OptionalState):
                 f"this layer pools {self.channels} channels, got an input of shape {tuple(x.shape)}; "
                 f"expected (N, {self.channels}, ...)"
             )
-        out = kernel_average_pool(x, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet)
+        out = kernel_average_pool(
+            x, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet
+        )
         if self._blends:  # a Python bool: reading the buffer here would make the GPU wait
             out = torch.lerp(x, out, self.alpha.to(x.dtype))
         return add_noise(out, self.sigma) if self.training and self.sigma else out
 
     def extra_repr(self) -> str:
         rows, cols = self.sheet
-        parts = [f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, sheet={rows}x{cols}"]
+        parts = [
+            f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, sheet={rows}x{cols}"
+        ]
         parts += [f"pool={self.pool!r}"] if self.pool != "mean" else []
         parts += [f"sigma={self.sigma}"] if self.sigma else []
         parts += ["blended with its input"] if self._blends else []
@@ -143,14 +153,18 @@ class KernelAveragePool(OptionalState):
 
     def _check_alpha(self, value: float) -> None:
         if not 0 <= value <= 1:
-            raise LayerError(f"alpha={value} is outside [0, 1]: 0 leaves the input as it is, 1 is the pooling alone")
+            raise LayerError(
+                f"alpha={value} is outside [0, 1]: 0 leaves the input as it is, 1 is the pooling alone"
+            )
         if value != 1 and (self.stride != 1 or self.out_channels != self.channels):
             raise LayerError(
                 f"alpha={value} cannot blend {self.channels} channels with the {self.out_channels} of stride="
                 f"{self.stride}; use stride=1, or alpha=1"
             )
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors
+    ) -> None:
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
         if self.alpha.is_meta:
             return

@@ -1,7 +1,8 @@
 """Kernel Average Pooling on weights: folding it into the convolution before it, and starting it from one.
 
-Mean pooling along channels is linear, KAP(conv(x; W, b)) = conv(x; A W, A b) (eq. 3 of Bashivan et al.), so it can
-run on the C_out C_in k^2 weights instead of the activations. Kernel Max Pooling is not linear and has none of this.
+Mean pooling along channels is linear, KAP(conv(x; W, b)) = conv(x; A W, A b) (eq. 3 of Bashivan et al.), so
+it can run on the C_out C_in k^2 weights instead of the activations. Kernel Max Pooling is not linear and has
+none of this.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ def fold_weight(weight: Tensor, bias: Tensor | None, matrix: Tensor) -> tuple[Te
     """(A W, A b), eq. 3: the convolution that equals convolution then pooling. Differentiable.
 
     `weight` is (C_in, ...) with its output channels first, `bias` (C_in,) or None, `matrix` A (C_out, C_in).
-    Computed in the wider dtype of the two and returned in that of the weight. The weight must reach every input
-    channel: a grouped one needs its zeros written out, for A mixes the groups. Raises LayerError on unequal sizes.
+    Computed in the wider dtype of the two and returned in that of the weight. The weight must reach every
+    input channel: a grouped one needs its zeros written out, for A mixes the groups.
+    Raises LayerError on unequal sizes.
     """
     _check_columns(weight, matrix)
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise LayerError(f"bias of shape {tuple(bias.shape)} does not fit a weight of {weight.shape[0]} channels")
+        raise LayerError(
+            f"bias of shape {tuple(bias.shape)} does not fit a weight of {weight.shape[0]} channels"
+        )
     folded = _apply(matrix, weight)
     return folded, None if bias is None else _apply(matrix, bias)
 
@@ -32,10 +36,11 @@ def fold_weight(weight: Tensor, bias: Tensor | None, matrix: Tensor) -> tuple[Te
 def lstsq_weight(weight: Tensor, matrix: Tensor, ridge: float = 1e-4) -> Tensor:
     """W' = argmin ||A W' - W||^2 + ridge ||W'||^2, so that the pooled new kernels approach the trained ones.
 
-    `weight` is (C_out, ...), a weight or a bias; `matrix` A is (C_out, C_in); the result is (C_in, ...) in the dtype
-    of `weight`, solved in float64. `ridge` >= 0 has no unit (A is dimensionless). A is singular for many sheets,
-    8x8 with K=3 for one, so that the fit is approximate. Here: this start is ours, the paper trains from
-    scratch; ridge = 0 (anything below 1e-12) takes the solution of least norm.
+    `weight` is (C_out, ...), a weight or a bias; `matrix` A is (C_out, C_in); the result is (C_in, ...) in
+    the dtype of `weight`, solved in float64. `ridge` >= 0 has no unit (A is dimensionless). A is singular for
+    many sheets, 8x8 with K=3 for one, so that the fit is approximate.
+    Here: this start is ours, the paper trains from scratch; ridge = 0 (anything below 1e-12) takes the
+    solution of least norm.
     """
     if ridge < 0:
         raise LayerError(f"ridge={ridge} is negative; 0 (least norm) or more, for instance 1e-4")
@@ -58,9 +63,10 @@ def lstsq_weight(weight: Tensor, matrix: Tensor, ridge: float = 1e-4) -> Tensor:
 def replicate_index(channels: int, kernel_size: int, dims: int = 2) -> Tensor:
     """For each channel of the widened convolution (stride = K), the one of `channels` kernels that it copies.
 
-    (K^2 C,) int64 in 2-D, (K C,) in 1-D, in the row-major order of `widened_sheet(channels, K, dims)`. Every window
-    holds copies of one kernel. Here: with the paper's padding of (K-1)/2 the first window of each side has
-    (K+1)/2 channels and the last (K-1)/2 channels of a side lie in none; these copy the last kernel, unused.
+    (K^2 C,) int64 in 2-D, (K C,) in 1-D, in the row-major order of `widened_sheet(channels, K, dims)`. Every
+    window holds copies of one kernel.
+    Here: with the paper's padding of (K-1)/2 the first window of each side has (K+1)/2 channels and the last
+    (K-1)/2 channels of a side lie in none; these copy the last kernel, unused.
     """
     rows, cols = sheet_shape(channels, dims)
     wide = widened_sheet(channels, kernel_size, dims)
@@ -81,9 +87,10 @@ def replicate_weight(
 ) -> tuple[Tensor, Tensor | None]:
     """Each kernel as its copies for a widened KAP with stride = K: exact at step 0, A W' = W and A b' = b.
 
-    `weight` (C, ...) becomes (K^2 C, ...) in 2-D or (K C, ...) in 1-D, `bias` likewise without noise. `noise` is the
-    standard deviation of the difference between copies in units of the kernel's own root mean square, and has mean
-    zero within each window. It is drawn on the generator's device. Here: the paper has no such start.
+    `weight` (C, ...) becomes (K^2 C, ...) in 2-D or (K C, ...) in 1-D, `bias` likewise without noise. `noise`
+    is the standard deviation of the difference between copies in units of the kernel's own root mean square,
+    and has mean zero within each window. It is drawn on the generator's device.
+    Here: the paper has no such start.
     Raises LayerError if `noise` is negative or K is even.
     """
     if noise < 0:
@@ -93,7 +100,9 @@ def replicate_weight(
     copies = weight.detach()[index]
     if noise:
         device = generator.device if generator is not None else weight.device
-        drawn = torch.randn(copies.shape, generator=generator, device=device, dtype=torch.float64).to(weight.device)
+        drawn = torch.randn(copies.shape, generator=generator, device=device, dtype=torch.float64).to(
+            weight.device
+        )
         inside = _inside(channels, kernel_size, dims).to(weight.device)
         total = torch.zeros(channels, *copies.shape[1:], dtype=torch.float64, device=weight.device)
         mean = total.index_add_(0, index[inside], drawn[inside])
@@ -114,7 +123,9 @@ def _inside(channels: int, kernel_size: int, dims: int) -> Tensor:
     """(widened channels,) bool: does any window cover the channel?"""
     sides = widened_sheet(channels, kernel_size, dims)
     sizes = window(sides, kernel_size)
-    covered = [torch.arange(side, device="cpu") < side - size // 2 for side, size in zip(sides, sizes, strict=True)]
+    covered = [
+        torch.arange(side, device="cpu") < side - size // 2 for side, size in zip(sides, sizes, strict=True)
+    ]
     return (covered[0].unsqueeze(1) & covered[1]).flatten()
 
 
@@ -131,3 +142,19 @@ def _check_columns(weight: Tensor, matrix: Tensor) -> None:
             f"a matrix of shape {tuple(matrix.shape)} cannot pool a weight of shape {tuple(weight.shape)}; "
             "its columns must equal the weight's output channels"
         )
+
+
+def lstsq_data_weight(matrix: Tensor, gram: Tensor, cross: Tensor, ridge: float = 1e-4) -> Tensor:
+    """W' = argmin E‖A W' u − y‖² + ridge · t · ‖W'‖², the least-squares start on data instead of on weights.
+
+    `matrix` A is (C_out, C_in); `gram` (d, d) is E[u uᵀ] over the layer's input patches u and `cross` (C_out,
+    d) is E[y uᵀ], y what the pooled layer shall give; t is the mean of `gram`'s diagonal, so that `ridge` has
+    no unit. The result is (C_in, d), float64: AᵀA W' G + ridge t W' = Aᵀ E, solved in the eigenbases of AᵀA
+    and G.
+    """
+    a = matrix.detach().double()
+    left, u = torch.linalg.eigh(a.mT @ a)
+    right, v = torch.linalg.eigh(gram.double())
+    scale = gram.diagonal().mean().double().clamp_min(torch.finfo(torch.float64).tiny)
+    denominator = left.clamp_min(0).unsqueeze(1) * right.clamp_min(0) + max(ridge, _NO_RIDGE) * scale
+    return u @ ((u.mT @ a.mT @ cross.double() @ v) / denominator) @ v.mT

@@ -29,10 +29,12 @@ def add_noise(x: Tensor, sigma: float | Tensor) -> Tensor:
 class GaussianNoise(nn.Module):
     """Adds N(0, sigma^2) in training; the identity in evaluation. No parameters, nothing in the state dict.
 
-    The noise of the KAP paper's input and of its control NT(sigma) (Bashivan et al., section 4). Input and output
-    (N, C, ...). `sigma` is in units of the input. With `pixel_std`, one value per channel, the input is an image
-    normalised by that standard deviation and `sigma` is in pixel units of [0, 1]: channel c gets sigma / pixel_std[c].
-    Raises LayerError for a negative sigma, a pixel_std that is not positive, or another number of channels than it.
+    The noise of the KAP paper's input and of its control NT(sigma) (Bashivan et al., section 4). Input and
+    output (N, C, ...). `sigma` is in units of the input. With `pixel_std`, one value per channel, the input
+    is an image normalised by that standard deviation and `sigma` is in pixel units of [0, 1]: channel c gets
+    sigma / pixel_std[c].
+    Raises LayerError for a negative sigma, a pixel_std that is not positive, or another number of channels
+    than it.
     """
 
     pixel_std: Tensor | None
@@ -43,7 +45,9 @@ class GaussianNoise(nn.Module):
         if pixel_std is not None:
             pixel_std = tuple(float(value) for value in pixel_std)
             if not pixel_std or not all(0 < value < math.inf for value in pixel_std):
-                raise LayerError(f"pixel_std={pixel_std} must be one positive number per channel of the image")
+                raise LayerError(
+                    f"pixel_std={pixel_std} must be one positive number per channel of the image"
+                )
             pixel_std = torch.tensor(pixel_std)
         self.register_buffer("pixel_std", pixel_std, persistent=False)
 

@@ -1,4 +1,4 @@
-"""Layers whose own state may be missing from a state dict: a stock checkpoint loads strictly into a cut model."""
+"""Layers whose state a state dict may lack: a stock checkpoint loads strictly into a cut model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changing the spatial size of weights that are maps, as position embeddings are resized in vision transformers."""
+"""Changing the spatial size of weights that are maps, as vision transformers do with position embeddings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from surgeon.errors import LayerError
 def resize_maps(maps: Tensor, height: int, width: int) -> Tensor:
     """Bicubic interpolation of the last two axes of `maps` (..., H, W) to (..., height, width), same dtype.
 
-    Interpolated in at least float32, corners not aligned. Raises LayerError for a size below 1.
+    Interpolated in at least float32, corners not aligned.
+    Raises LayerError for a size below 1.
     """
     if height < 1 or width < 1:
         raise LayerError(f"cannot resize maps to {height}x{width}; both sides must be at least 1")

@@ -20,8 +20,9 @@ Sheet = tuple[int, int]
 def sheet_shape(channels: int, dims: int = 2) -> Sheet:
     """The (rows, columns) on which `channels` channels lie, filled row by row.
 
-    `dims=2`: the factor pair of `channels` closest to a square, rows <= columns (Algorithm 1; 64 -> 8x8,
-    a prime C -> 1xC). `dims=1`: (1, C), the line of eq. 2. Raises LayerError for channels < 1 or other dims.
+    `dims=2`: the factor pair of `channels` closest to a square, rows <= columns (Algorithm 1; 64 -> 8x8, a
+    prime C -> 1xC). `dims=1`: (1, C), the line of eq. 2.
+    Raises LayerError for channels < 1 or other dims.
     """
     if not _is_int(channels) or channels < 1:
         raise LayerError(f"channels={channels!r} has no sheet; it must be an integer of at least 1")
@@ -36,8 +37,9 @@ def sheet_shape(channels: int, dims: int = 2) -> Sheet:
 def widened_sheet(channels: int, stride: int, dims: int = 2) -> Sheet:
     """The sheet of the widened convolution whose pooling with `stride` gives back `channels` channels.
 
-    2-D: each side times `stride` (S^2 C channels); 1-D: (1, S C). Here: the sides are scaled, where the
-    closest factor pair of S^2 C may be another one (S=3: 8 channels 2x4 -> 6x12, not 8x9, which pools to 9).
+    2-D: each side times `stride` (S^2 C channels); 1-D: (1, S C).
+    Here: the sides are scaled, where the closest factor pair of S^2 C may be another one (S=3: 8 channels 2x4
+    -> 6x12, not 8x9, which pools to 9).
     """
     rows, cols = sheet_shape(channels, dims)
     if not _is_int(stride) or stride < 1:
@@ -46,7 +48,7 @@ def widened_sheet(channels: int, stride: int, dims: int = 2) -> Sheet:
 
 
 def resolve_sheet(channels: int, dims: int = 2, sheet: Sheet | None = None) -> Sheet:
-    """`sheet` checked against `channels`, or the default one. Raises LayerError if it does not hold them."""
+    """`sheet` checked against `channels`, or the default one. LayerError if it does not hold them."""
     default = sheet_shape(channels, dims)
     if sheet is None:
         return default
@@ -55,7 +57,9 @@ def resolve_sheet(channels: int, dims: int = 2, sheet: Sheet | None = None) -> S
         raise LayerError(f"sheet={sheet!r} must be two positive integers (rows, columns)")
     if sheet[0] * sheet[1] != channels:
         shown = _show(sheet)
-        raise LayerError(f"sheet {shown} has {sheet[0] * sheet[1]} places for {channels} channels; {_show(default)} fits")
+        raise LayerError(
+            f"sheet {shown} has {sheet[0] * sheet[1]} places for {channels} channels; {_show(default)} fits"
+        )
     if dims == 1 and sheet[0] != 1:
         raise LayerError(f"sheet {_show(sheet)} is two-dimensional but dims=1; {_show(default)} fits")
     return sheet
@@ -78,8 +82,14 @@ def pooled_sheet(sheet: Sheet, kernel_size: int, stride: int = 1, dims: int = 2)
     """
     channels = sheet[0] * sheet[1]
     if not _is_int(kernel_size) or kernel_size < 1 or kernel_size % 2 == 0:
-        near = f"; {kernel_size - 1} or {kernel_size + 1} would do" if _is_int(kernel_size) and kernel_size > 1 else ""
-        raise LayerError(f"kernel_size={kernel_size!r} must be odd and positive, so that a window has a centre{near}")
+        near = (
+            f"; {kernel_size - 1} or {kernel_size + 1} would do"
+            if _is_int(kernel_size) and kernel_size > 1
+            else ""
+        )
+        raise LayerError(
+            f"kernel_size={kernel_size!r} must be odd and positive, so that a window has a centre{near}"
+        )
     if not _is_int(stride) or stride < 1:
         raise LayerError(f"stride={stride!r} must be an integer of at least 1")
     largest = largest_kernel(sheet, dims)

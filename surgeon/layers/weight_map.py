@@ -1,8 +1,9 @@
 """The weight map layer on tensors: one weight per position, then a fixed filter of ones.
 
-Paper: "Weight Map Layer for Noise and Adversarial Attack Robustness", eq. 1-4. The sum over input channels commutes
-with the filter, so the maps are summed first, a batched matrix product over the positions, and filtered once; the
-N x C_out x C_in x H x W tensor of the equations never exists. `weight_map_layer.py` is the module.
+Paper: "Weight Map Layer for Noise and Adversarial Attack Robustness", eq. 1-4. The sum over input channels
+commutes with the filter, so the maps are summed first, a batched matrix product over the positions, and
+filtered once; the N x C_out x C_in x H x W tensor of the equations never exists. `weight_map_layer.py` is the
+module.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ def weight_map(
     mode: str = "smoothing",
     normalize: bool = False,
 ) -> Tensor:
-    """Smoothing: ones_K * sum_ci m + b (eq. 2). Unsharp: sum_ci (2 m - ones_K * m) + b (eq. 3, 4), m = W . x (eq. 1).
+    """The weight map layer: a weight per position (eq. 1), then a filter of ones K (eq. 2, or 3 and 4).
 
-    `x` (N, C_in, H, W), `weight` (C_out, C_in/groups, H, W), `bias` (C_out, H_out, W_out) or None; the result is
-    (N, C_out, H_out, W_out), the size that a convolution with these arguments would give. Zero padding only.
+    With m = W . x: smoothing is ones_K * sum_ci m + b, unsharp is sum_ci (2 m - ones_K * m) + b. `x` (N,
+    C_in, H, W), `weight` (C_out, C_in/groups, H, W), `bias` (C_out, H_out, W_out) or None; the result is (N,
+    C_out, H_out, W_out), the size that a convolution with these arguments would give. Zero padding only.
     Here: stride, padding, dilation and groups are the convolution's, of which the paper only has stride 1 and
-    equal sizes; the 2 m term is taken at the window centres, 0 where a centre lies in the padding, the earlier
-    of the two middle places if K is even and dilation 1. `normalize` divides the ones by their number (ours).
+    equal sizes; the 2 m term is taken at the window centres, 0 where a centre lies in the padding, the
+    earlier of the two middle places if K is even and dilation 1. `normalize` divides the ones by their number
+    (ours).
     Raises LayerError for an unknown mode, sizes that do not fit each other, or an empty output.
     """
     if mode not in MODES:
@@ -57,7 +60,7 @@ def weight_map(
 
 
 def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int) -> int:
-    """Length of one output side, as nn.Conv2d's; `pads` are the zeros before and after. LayerError if empty."""
+    """Length of one output side, as nn.Conv2d's; `pads` are zeros before and after. LayerError if none."""
     span = dilation * (kernel - 1) + 1
     if size + sum(pads) < span:
         raise LayerError(f"a window of {span} does not fit a side of {size} padded by {pads[0]}+{pads[1]}")
@@ -65,20 +68,27 @@ def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int) 
 
 
 def pair(name: str, value: int | Pair, least: int = 1) -> Pair:
-    """`value` for (height, width). Raises LayerError naming the setting if it is not one or two integers >= least."""
+    """`value` for (height, width).
+
+    Raises LayerError naming the setting if it is not one or two integers >= least.
+    """
     both = (value, value) if isinstance(value, int) else tuple(value)
     if len(both) != 2 or not all(isinstance(v, int) and v >= least for v in both):
         raise LayerError(f"{name}={value!r} must be an integer of at least {least}, or two of them")
     return both
 
 
-def resolve_padding(padding: int | Pair | str, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+def resolve_padding(
+    padding: int | Pair | str, kernel: Pair, stride: Pair, dilation: Pair
+) -> tuple[Pair, Pair]:
     """Zeros (before, after) each side, for numbers and for nn.Conv2d's "same" and "valid"."""
     if padding == "valid":
         return (0, 0), (0, 0)
     if padding == "same":
         if stride != (1, 1):
-            raise LayerError(f"padding='same' needs stride 1, got stride={stride}; give the padding as a number")
+            raise LayerError(
+                f"padding='same' needs stride 1, got stride={stride}; give the padding as a number"
+            )
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return (total[0] // 2, total[0] - total[0] // 2), (total[1] // 2, total[1] - total[1] // 2)
     if isinstance(padding, str):
@@ -97,10 +107,14 @@ def _sum_of_maps(x: Tensor, weight: Tensor, groups: int) -> Tensor:
     left = x.reshape(n, groups, per_group, places).permute(1, 3, 0, 2).reshape(groups * places, n, per_group)
     right = weight.reshape(groups, c_out // groups, per_group, places).permute(0, 3, 2, 1)
     product = torch.bmm(left, right.reshape(groups * places, per_group, c_out // groups))
-    return product.view(groups, places, n, c_out // groups).permute(2, 0, 3, 1).reshape(n, c_out, height, width)
+    return (
+        product.view(groups, places, n, c_out // groups).permute(2, 0, 3, 1).reshape(n, c_out, height, width)
+    )
 
 
-def _box(m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, normalize: bool) -> Tensor:
+def _box(
+    m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, normalize: bool
+) -> Tensor:
     """The filter of ones (or of 1/number of ones) on each channel of `m`, with zeros around."""
     if (pads[0] != (0, 0)) or (pads[1] != (0, 0)):
         m = F.pad(m, (*pads[1], *pads[0]))
@@ -112,7 +126,9 @@ def _box(m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilatio
     return out.view(*m.shape[:2], *out.shape[2:])
 
 
-def _at_centres(m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, size: Pair) -> Tensor:
+def _at_centres(
+    m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, size: Pair
+) -> Tensor:
     """`m` at the centres of the filter's windows, 0 outside of it: (N, C_out, *size)."""
     crop = []
     for side in (1, 0):  # F.pad counts from the last axis; a negative pad cuts

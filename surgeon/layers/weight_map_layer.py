@@ -17,12 +17,13 @@ STARTS = ("mean", "projection")
 class WeightMap2d(nn.Module):
     """A weight for every input position, then a fixed filter of ones ("Weight Map Layer ...", eq. 1-4).
 
-    Input (N, in_channels, H, W) with (H, W) = `input_size`, output (N, out_channels, H_out, W_out), the size that
-    nn.Conv2d with the same arguments gives. Parameters: `weight` (C_out, C_in/groups, H, W) and `bias` (C_out, H_out,
-    W_out) or None. `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their number (the paper does
-    not). Start: U(-s, s), s = 1/sqrt(fan_in). Here: the paper's a_in is not defined; `fan_in` defaults to that of the
-    convolution, C_in/groups * K^2. Raises LayerError for settings that a convolution would refuse, another
-    padding_mode than zeros, and in forward for another input size, which it names.
+    Input (N, in_channels, H, W) with (H, W) = `input_size`, output (N, out_channels, H_out, W_out), the size
+    that nn.Conv2d with the same arguments gives. Parameters: `weight` (C_out, C_in/groups, H, W) and `bias`
+    (C_out, H_out, W_out) or None. `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their
+    number (the paper does not). Start: U(-s, s), s = 1/sqrt(fan_in).
+    Here: the paper's a_in is not defined; `fan_in` defaults to that of the convolution, C_in/groups * K^2.
+    Raises LayerError for settings that a convolution would refuse, another padding_mode than zeros, and in
+    forward for another input size, which it names.
     """
 
     def __init__(
@@ -46,9 +47,13 @@ class WeightMap2d(nn.Module):
         if mode not in MODES:
             raise LayerError(f"mode={mode!r} is not known; 'smoothing' and 'unsharp' are")
         if padding_mode != "zeros":
-            raise LayerError(f"padding_mode={padding_mode!r} is not supported; a weight map pads with 'zeros'")
+            raise LayerError(
+                f"padding_mode={padding_mode!r} is not supported; a weight map pads with 'zeros'"
+            )
         if groups < 1 or in_channels < 1 or out_channels < 1 or in_channels % groups or out_channels % groups:
-            raise LayerError(f"groups={groups} does not divide {in_channels} input and {out_channels} output channels")
+            raise LayerError(
+                f"groups={groups} does not divide {in_channels} input and {out_channels} output channels"
+            )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.input_size = pair("input_size", input_size)
         self.kernel_size = pair("kernel_size", kernel_size)
@@ -98,7 +103,7 @@ class WeightMap2d(nn.Module):
         )
 
     def resize(self, height: int, width: int) -> WeightMap2d:
-        """Interpolate weight and bias for inputs of height x width, in place (new parameters); warns; returns self."""
+        """Interpolate weight and bias for height x width, in place (new parameters); warns; returns self."""
         out_size = self.output_size(height, width)
         weight = resized_parameter(self.weight, height, width)
         if self.bias is not None:
@@ -109,11 +114,9 @@ class WeightMap2d(nn.Module):
         return self
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.out_channels}, input_size={self.input_size}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, padding={self.padding!r}, dilation={self.dilation}, groups={self.groups}, "
-            f"mode={self.mode!r}, normalize={self.normalize}, bias={self.bias is not None}"
-        )
+        names = ("input_size", "kernel_size", "stride", "padding", "dilation", "groups", "mode", "normalize")
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{self.in_channels}, {self.out_channels}, {settings}, bias={self.bias is not None}"
 
 
 @torch.no_grad()
@@ -122,21 +125,27 @@ def init_from_conv(
 ) -> WeightMap2d:
     """Start `layer` from the convolution that it replaces, in place, and return it.
 
-    `conv_weight` (C_out, C_in/groups, kh, kw), `conv_bias` (C_out,) or None (zeros). `start="mean"`: every position of
-    W[co,ci] is the mean of that kernel. `start="projection"`: its coefficient on the layer's own pattern of taps (ones,
-    or twice the centre minus ones), the nearest constant map; for smoothing this is the mean. Here: both are ours, and
-    with `normalize` the ones are 1/(kh kw), so that smoothing still keeps a constant kernel exactly.
+    `conv_weight` (C_out, C_in/groups, kh, kw), `conv_bias` (C_out,) or None (zeros). `start="mean"`: every
+    position of W[co,ci] is the mean of that kernel. `start="projection"`: its coefficient on the layer's own
+    pattern of taps (ones, or twice the centre minus ones), the nearest constant map; for smoothing this is
+    the mean.
+    Here: both are ours, and with `normalize` the ones are 1/(kh kw), so that smoothing still keeps a constant
+    kernel exactly.
     Raises LayerError if the shapes do not belong to this layer, or the layer has no bias to take `conv_bias`.
     """
     if start not in STARTS:
         raise LayerError(f"start={start!r} is not known; 'mean' and 'projection' are")
     expected = (*layer.weight.shape[:2], *layer.kernel_size)
     if tuple(conv_weight.shape) != expected:
-        raise LayerError(f"a convolution weight of shape {tuple(conv_weight.shape)} does not fit; expected {expected}")
+        raise LayerError(
+            f"a convolution weight of shape {tuple(conv_weight.shape)} does not fit; expected {expected}"
+        )
     if conv_bias is not None and layer.bias is None:
         raise LayerError("the convolution has a bias but the weight map layer was made with bias=False")
     if conv_bias is not None and tuple(conv_bias.shape) != (layer.out_channels,):
-        raise LayerError(f"a bias of shape {tuple(conv_bias.shape)} does not fit; expected ({layer.out_channels},)")
+        raise LayerError(
+            f"a bias of shape {tuple(conv_bias.shape)} does not fit; expected ({layer.out_channels},)"
+        )
     taps = torch.ones(layer.kernel_size, dtype=torch.float64, device=conv_weight.device)
     if layer.normalize:
         taps /= taps.numel()

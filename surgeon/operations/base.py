@@ -12,7 +12,7 @@ from surgeon.edits import Edit, Note
 from surgeon.selection import Kind, PassedOver, Selection, Selector, Site, select
 
 if TYPE_CHECKING:
-    from torch import Generator, nn
+    from torch import Generator, Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class Context:
 
     trained: whether the weights carry training (told by the caller, or seen in batch-norm statistics).
     num_classes: of the classifier, where it is known.
+    calibrated: whether calibration images will be at hand when the cut is made.
     input_std: standard deviation that images in [0, 1] are divided by before they reach the network, per
     channel; None where they are not, or it is not known.
     """
 
     trained: bool = False
     num_classes: int | None = None
+    calibrated: bool = False
     input_std: tuple[float, ...] | None = None
 
 
@@ -108,6 +110,17 @@ class Operation(BaseModel):
     def rebuild(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         """As `build`, for a network whose weights are loaded afterwards: shapes matter, starts do not."""
         return self.build(edit, module, generator)
+
+    def fit(
+        self, edit: Edit, layer: nn.Module, gram: Tensor, cross: Tensor, energy: Tensor
+    ) -> tuple[Tensor, Tensor | None, float]:
+        """Weights, bias and relative error of the site's convolution, from the normal equations of its data.
+
+        Asked of edits whose `settings["start"]` is "sequential". gram: (d, d) mean of u·uᵀ over the patches
+        u of the rewritten network (with a 1 appended where there is a bias); cross: (C_out, d) mean of y·uᵀ,
+        y the stock convolution's outputs; energy: mean of ‖y‖².
+        """
+        raise NotImplementedError
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         """The stock module equal to the site's module and layer in evaluation mode; None: the module as it is.

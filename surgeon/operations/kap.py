@@ -17,7 +17,15 @@ from surgeon.selection import Site
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-Start = Literal["naive", "lstsq", "replicate", "anneal"]
+Start = Literal["naive", "lstsq", "sequential", "replicate", "anneal"]
+_EFFECTS: dict[str, Effect] = {
+    "naive": "destroyed",
+    "lstsq": "approximated",
+    "sequential": "approximated",
+    "replicate": "folds",
+    "anneal": "exact",
+}
+_FITTED = ("lstsq", "sequential", "replicate")
 
 
 class KernelAveragePooling(Operation):
@@ -28,9 +36,12 @@ class KernelAveragePooling(Operation):
     `sigma` is the standard deviation of the Gaussian noise after each pooling, `input_sigma` that at the
     network's input in units of [0, 1] pixels (default: as `sigma`); both in training only.
     `start` says what becomes of trained weights: `lstsq` re-fits each convolution so that its pooled
-    kernels approach the old ones (`ridge` regularises), `replicate` copies each kernel over its window
+    kernels approach the old ones (`ridge` regularises), `sequential` fits them, layer by layer, to the old
+    layers' outputs on calibration images (the best network at once; after fine-tuning `lstsq`, whose weights
+    are smaller, was the better beginning), `replicate` copies each kernel over its window
     (stride = kernel_size), `anneal` begins with the pooling's share at 0, `naive` leaves the weights;
-    `auto` is `lstsq` for a trained network and `naive` for a fresh one, as in the paper.
+    `auto` is `sequential` where calibration images are at hand, else `lstsq` for a trained network, and
+    `naive` for a fresh one, as in the paper.
     """
 
     op: Literal["kap"] = "kap"
@@ -43,7 +54,7 @@ class KernelAveragePooling(Operation):
     input_sigma: float | None = Field(None, ge=0)
     pixel_std: InputNoise = "auto"
     pre_norm: bool = False
-    start: Literal["auto", "naive", "lstsq", "replicate", "anneal"] = "auto"
+    start: Literal["auto"] | Start = "auto"
     ridge: float = Field(1e-4, ge=0)
 
     @field_validator("kernel_size")
@@ -59,9 +70,9 @@ class KernelAveragePooling(Operation):
             raise ValueError("start 'replicate' copies each kernel over its window: it needs stride = kernel_size, widened")
         if self.start == "anneal" and self.stride > 1:
             raise ValueError("start 'anneal' blends the pooled channels with the unpooled: it needs stride 1")
-        if self.start in ("lstsq", "replicate") and self.pool == "max":
+        if self.start in _FITTED and self.pool == "max":
             raise ValueError(f"start {self.start!r} needs pool 'mean': the maximum is not linear")
-        if self.start in ("lstsq", "replicate") and self.pre_norm:
+        if self.start in _FITTED and self.pre_norm:
             raise ValueError(f"start {self.start!r} does not know the norm of pre_norm; use 'naive' or 'anneal'")
         return self
 
@@ -126,8 +137,8 @@ class KernelAveragePooling(Operation):
         sheet = self._sheet(site)
         wide = math.prod(sheet)
         start, note = self._start(site, context)
-        replaces = self.widens or start == "lstsq"
-        effect: Effect = {"naive": "destroyed", "lstsq": "approximated", "replicate": "folds", "anneal": "exact"}[start]  # type: ignore[assignment]
+        replaces = self.widens or start in ("lstsq", "sequential")
+        effect = _EFFECTS[start]
         stuck = self._stuck(site)
         per_kernel = (site.in_channels or 0) // (site.groups or 1) * math.prod(site.kernel or ())
         area = math.prod(site.spatial or (0,))
@@ -138,8 +149,8 @@ class KernelAveragePooling(Operation):
             layer=f"{site.name}.kap",
             replaces=replaces,
             settings=dict(
-                channels=channels, sheet=list(sheet), start=start, spatial_dims=site.dims,
-                pixel_std=None,
+                channels=channels, sheet=list(sheet), start=start, spatial_dims=site.dims, biased=bool(site.bias),
+                changes_channels=self.stride > 1 and not self.widens,
             ),
             effect=effect,
             traits=Traits(stochastic="train" if self.sigma else "never", linear=self.pool == "mean"),
@@ -157,7 +168,10 @@ class KernelAveragePooling(Operation):
         wanted = self.start
         if wanted == "auto":
             fits = self.pool == "mean" and not self.pre_norm and (self.stride == 1 or self.widens)
-            wanted = "lstsq" if context.trained and fits else "naive"
+            wanted = ("sequential" if context.calibrated else "lstsq") if context.trained and fits else "naive"
+        plain = site.dims == 2 and (site.groups or 1) == 1 and not site.standardized and not self.widens
+        if wanted == "sequential" and not (plain and site.padding_mode == "zeros" and site.calls == 1):
+            wanted = "lstsq"
         if wanted == "lstsq" and site.standardized == "weights":
             return "naive", "its kernels are standardised, which undoes a least-squares start"
         if wanted in ("lstsq", "replicate") and site.transposed and (site.groups or 1) > 1:
@@ -208,7 +222,7 @@ class KernelAveragePooling(Operation):
         replacement, residual = None, None
         if blank and edit.replaces or self.widens and start == "naive":
             replacement = with_channels(module, wide, generator)  # type: ignore[arg-type]
-        elif start == "lstsq":
+        elif start in ("lstsq", "sequential"):
             matrix = pool.matrix()
             weight, bias = effective_weight(module), module.bias  # type: ignore[arg-type]
             fitted = lstsq_weight(weight, matrix.to(weight.device), self.ridge)
@@ -223,6 +237,22 @@ class KernelAveragePooling(Operation):
         if start == "anneal":
             layer.set_alpha(0.0)  # type: ignore[operator]
         return Cut(replacement=replacement, layer=layer, residual=residual)
+
+    def fit(
+        self, edit: Edit, layer: nn.Module, gram: Tensor, cross: Tensor, energy: Tensor
+    ) -> tuple[Tensor, Tensor | None, float]:
+        from surgeon.layers.kap_weights import lstsq_data_weight
+
+        matrix = layer.matrix().to(gram)  # type: ignore[operator]
+        weight = lstsq_data_weight(matrix, gram, cross, self.ridge)
+        reached = matrix @ weight
+        error = energy - 2 * (reached * cross).sum() + ((reached @ gram) * reached).sum()
+        relative = float((error.clamp_min(0) / energy.clamp_min(1e-30)).sqrt())
+        size = gram.shape[0]
+        biased = bool(edit.settings["biased"])
+        if biased:
+            return weight[:, : size - 1], weight[:, size - 1], relative
+        return weight, None, relative
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         from surgeon.layers import fold_weight

@@ -15,8 +15,9 @@ from surgeon.graph.survey import survey
 from surgeon.operations import Operation, parse
 from surgeon.selection import INPUT
 from surgeon.surgery.drift import compare_logits
+from surgeon.surgery.refit import refit
 from surgeon.surgery.planning import RecipeLike, fingerprint, plan, refuse_second
-from surgeon.surgery.statistics import reestimate_statistics, running_statistics
+from surgeon.surgery.statistics import reestimate_statistics, running_statistics, separate_statistics
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, surgery_of
 
 _NOISE_IMAGES = 8
@@ -50,9 +51,14 @@ def apply(
         refuse_second(model, stack)
         made = recipe
     else:
-        known = calibration is not None or trained
-        made = plan(model, recipe, input_size=input_size, seed=seed, trained=known or trained, stack=stack)
+        made = plan(
+            model, recipe, input_size=input_size, seed=seed, stack=stack,
+            trained=True if trained is None and calibration is not None else trained,
+            calibrated=calibration is not None,
+        )  # fmt: skip
     _refuse(model, made)
+    if calibration is None and any(e.settings.get("start") == "sequential" for e in made.edits):
+        raise SurgeryError("the plan starts from data (start 'sequential'): pass calibration images, or use start 'lstsq'")
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(model, share=not copy)
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
@@ -61,9 +67,11 @@ def apply(
     rewritten = _carved(tree, record, made)
     statistics = 0
     if calibration is not None and record.effect in ("approximated", "destroyed"):
-        if copy:
-            displaced.statistics = {**running_statistics(tree), **displaced.statistics}
-        statistics = reestimate_statistics(rewritten, calibration, fresh=not copy)
+        displaced.statistics = {**running_statistics(tree), **displaced.statistics}
+        if not copy:
+            separate_statistics(rewritten)
+        residuals |= refit(rewritten, model, made, operations, calibration)
+        statistics = reestimate_statistics(rewritten, calibration)
     execution = Execution(
         versions=_versions(), statistics=statistics, residuals=residuals,
         drift=_drift(model, rewritten, record, calibration),

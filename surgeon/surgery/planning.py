@@ -39,6 +39,7 @@ def plan(
     input_size: tuple[int, ...] | None = None,
     seed: int = 0,
     trained: bool | None = None,
+    calibrated: bool = False,
     stack: bool = False,
 ) -> Plan:
     """What `recipe` would do to `model`, which is left untouched.
@@ -47,6 +48,7 @@ def plan(
     input_size: (C, H, W) without the batch, by default what the model's own configuration says.
     seed: of every random choice; the same seed gives the same plan and the same cut.
     trained: whether the weights carry training; by default seen in the batch norms' statistics.
+    calibrated: whether `apply` will be given calibration images, which allows better starts.
     stack: allow a network that has had surgery; the plan then holds the new edits alone.
 
     Raises RecipeError, SelectionError (no site), TraceError (nothing torch.fx can follow), SurgeryError
@@ -59,6 +61,7 @@ def plan(
     context = Context(
         trained=looks_trained(scratch) if trained is None else trained,
         num_classes=num_classes_of(model),
+        calibrated=calibrated,
         input_std=input_std_of(model),
     )
     seen = _survey(scratch, size)

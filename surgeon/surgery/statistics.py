@@ -23,12 +23,19 @@ def running_statistics(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int = BATCH, fresh: bool = False) -> int:
+def separate_statistics(model: nn.Module) -> None:
+    """Give every batch norm tensors of its own for its statistics, with the same values."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module._buffers.update({k: v.clone() for k, v in module._buffers.items() if v is not None})
+
+
+def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int = BATCH) -> int:
     """Replace every batch norm's running mean and variance by those over `images` (N, C, H, W).
 
     Only batch norms are in training mode meanwhile, so that dropout and noise are off; batches are averaged
-    with equal weight, and a last batch of less than half the size is left out. fresh: write to new tensors
-    instead of those the norms have. Returns the number of images used (0 without batch norms).
+    with equal weight, and a last batch of less than half the size is left out. Returns the number of images
+    used (0 without batch norms).
 
     Raises SurgeryError for images that are no batch, are empty, or give statistics that are not finite.
     """
@@ -43,8 +50,6 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
     with mode(model, False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             for norm in norms:
-                if fresh:
-                    norm._buffers.update({k: v.clone() for k, v in norm._buffers.items() if v is not None})
                 norm.reset_running_stats()
                 norm.momentum = None
                 norm.training = True

@@ -69,7 +69,15 @@ def test_widened_sheet_pools_back(channels, stride, dims):
 
 @pytest.mark.parametrize(
     ("sheet", "dims", "largest"),
-    [((8, 8), 2, 7), ((4, 16), 2, 3), ((1, 13), 2, 13), ((1, 8), 1, 7), ((1, 1), 2, 1), ((2, 9), 2, 1), ((9, 1), 2, 9)],
+    [
+        ((8, 8), 2, 7),
+        ((4, 16), 2, 3),
+        ((1, 13), 2, 13),
+        ((1, 8), 1, 7),
+        ((1, 1), 2, 1),
+        ((2, 9), 2, 1),
+        ((9, 1), 2, 9),
+    ],
 )
 def test_largest_kernel_fits_and_the_next_does_not(sheet, dims, largest):
     assert largest_kernel(sheet, dims) == largest
@@ -85,7 +93,10 @@ def test_largest_kernel_fits_and_the_next_does_not(sheet, dims, largest):
         (lambda: sheet_shape(0), "channels=0 has no sheet; it must be an integer of at least 1"),
         (lambda: sheet_shape(2.0), "channels=2.0 has no sheet"),
         (lambda: sheet_shape(8, 3), "dims=3 is not a sheet; 1 (a line) and 2"),
-        (lambda: pooling_matrix(64, 4), "kernel_size=4 must be odd and positive, so that a window has a centre; 3 or 5"),
+        (
+            lambda: pooling_matrix(64, 4),
+            "kernel_size=4 must be odd and positive, so that a window has a centre; 3 or 5",
+        ),
         (lambda: pooling_matrix(64, 0), "kernel_size=0 must be odd and positive"),
         (lambda: pooling_matrix(64, True), "kernel_size=True must be odd and positive"),
         (lambda: pooling_matrix(64, 3, 0), "stride=0 must be an integer of at least 1"),
@@ -97,10 +108,16 @@ def test_largest_kernel_fits_and_the_next_does_not(sheet, dims, largest):
             lambda: pooling_matrix(8, 9, dims=1),
             "kernel_size=9 exceeds the 1x8 sheet of 8 channels; largest odd size is 7",
         ),
-        (lambda: pooling_matrix(2, 3), "kernel_size=3 exceeds the 1x2 sheet of 2 channels; largest odd size is 1"),
+        (
+            lambda: pooling_matrix(2, 3),
+            "kernel_size=3 exceeds the 1x2 sheet of 2 channels; largest odd size is 1",
+        ),
         (lambda: pooling_matrix(64, 3, sheet=(4, 8)), "sheet 4x8 has 32 places for 64 channels; 8x8 fits"),
         (lambda: pooling_matrix(64, 3, sheet=(64,)), "must be two positive integers (rows, columns)"),
-        (lambda: pooling_matrix(64, 3, dims=1, sheet=(8, 8)), "sheet 8x8 is two-dimensional but dims=1; 1x64 fits"),
+        (
+            lambda: pooling_matrix(64, 3, dims=1, sheet=(8, 8)),
+            "sheet 8x8 is two-dimensional but dims=1; 1x64 fits",
+        ),
         (lambda: widened_sheet(8, 0), "stride=0 must be an integer of at least 1"),
     ],
 )

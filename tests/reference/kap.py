@@ -1,4 +1,4 @@
-"""Kernel Average Pooling written as loops over channels, in float64, from eq. 2 and Algorithm 1 of its paper."""
+"""Kernel Average Pooling as loops over channels, in float64, from its paper's eq. 2 and Algorithm 1."""
 
 import torch
 
@@ -9,7 +9,7 @@ def closest_factors(channels):
 
 
 def windows(sheet, kernel_size, stride):
-    """For each pooled channel the list of channels in its window; a side of one channel is not pooled along."""
+    """For each pooled channel the channels in its window; a side of one channel is not pooled along."""
     rows, cols = sheet
     reach = (kernel_size - 1) // 2
     down = [0] if rows == 1 else range(0, rows, stride)

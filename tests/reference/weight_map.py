@@ -1,4 +1,4 @@
-"""The weight map layer written as loops from eq. 1-4 of its paper, in float64, one output number at a time."""
+"""The weight map layer written as loops from eq. 1-4 of its paper, in float64, one output at a time."""
 
 import torch
 

@@ -1,0 +1,95 @@
+"""Running a rewritten network and the stock one side by side, in one pass over the rewritten graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+
+from surgeon.graph.network import Rewritten
+
+
+class Pair(NamedTuple):
+    """The same value in the stock network and in the rewritten one."""
+
+    old: Any
+    new: Any
+
+
+Visit = Callable[[str, Pair, Any], None]
+
+
+class _SideBySide(fx.Interpreter):
+    def __init__(self, network: Rewritten, stock: nn.Module, visit: Visit) -> None:
+        super().__init__(network, graph=network.eval_graph)
+        self.network, self.stock, self.visit = network, stock, visit
+        self.inserted = {p.layer for p in network.points if p.layer}
+        self.opened = tuple(f"{p.site}." for p in network.points if p.opened)
+
+    def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
+        value = super().placeholder(target, args, kwargs)
+        return Pair(value, value)
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        new = super().get_attr(target, args, kwargs)
+        owner, _, leaf = str(target).rpartition(".")
+        try:
+            return Pair(getattr(self.stock.get_submodule(owner), leaf), new)
+        except AttributeError:
+            return Pair(new, new)
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return Pair(*(super(_SideBySide, self).call_function(target, *s) for s in _split(args, kwargs)))
+
+    def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return Pair(*(super(_SideBySide, self).call_method(target, *s) for s in _split(args, kwargs)))
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        (old_args, old_kwargs), (new_args, new_kwargs) = _split(args, kwargs)
+        name = str(target)
+        if name in self.inserted or name.startswith(self.opened):
+            old = old_args[0]
+        else:
+            old = self.stock.get_submodule(name)(*old_args, **old_kwargs)
+        self.visit(name, Pair(old_args[0] if old_args else None, new_args[0] if new_args else None), old)
+        return Pair(old, self.network.get_submodule(name)(*new_args, **new_kwargs))
+
+
+def _split(args: Any, kwargs: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    def side(which: int) -> tuple[Any, Any]:
+        return _pick(args, which), _pick(kwargs, which)
+
+    return side(0), side(1)
+
+
+def _pick(value: Any, which: int) -> Any:
+    if isinstance(value, Pair):
+        return value[which]
+    if isinstance(value, dict):
+        return {k: _pick(v, which) for k, v in value.items()}
+    if isinstance(value, slice):
+        return slice(*(_pick(v, which) for v in (value.start, value.stop, value.step)))
+    if isinstance(value, (list, tuple)):
+        picked = [_pick(v, which) for v in value]
+        return type(value)(*picked) if hasattr(value, "_fields") else type(value)(picked)
+    return value
+
+
+def run_side_by_side(network: Rewritten, stock: nn.Module, images: Tensor, visit: Visit) -> Pair:
+    """Run both networks on `images`, in evaluation mode and without gradients.
+
+    Before each module's call in the rewritten network, `visit(name, inputs, old_output)` may change that
+    module; what comes after sees the change. Returns both networks' outputs.
+    """
+    was = [(m, m.training) for root in (network, stock) for m in root.modules()]
+    try:
+        network.eval()
+        stock.eval()
+        with torch.no_grad():
+            result = _SideBySide(network, stock, visit).run(images)
+    finally:
+        for module, training in was:
+            module.training = training
+    return result if isinstance(result, Pair) else Pair(_pick(result, 0), _pick(result, 1))

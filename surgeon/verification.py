@@ -1,0 +1,117 @@
+"""Checks of a rewritten network against the one before the surgery, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from surgeon.edits import Plan
+from surgeon.errors import FoldError, SurgeonError, VerificationError
+from surgeon.graph.network import Rewritten
+from surgeon.graph.trace import mode
+from surgeon.surgery import fold
+from surgeon.surgery.drift import first_tensor
+from surgeon.surgery.tree import surgery_of
+
+FOLD_TOLERANCE = 1e-5
+"""Relative error, in the 2-norm over all logits, up to which a folded network counts as equal."""
+
+
+class Check(BaseModel):
+    """One thing that was checked: its name, whether it holds (None: it could not be checked), and the evidence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    ok: bool | None
+    detail: str = ""
+
+
+def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None) -> tuple[Check, ...]:
+    """What a rewritten network does, against what its record says.
+
+    before: the network that was cut. after: the result. images: (N, C, H, W); by default two of seeded noise
+    at the size in the record. Neither network is changed.
+
+    names     every tensor of a layer that surgery did not replace has its old name and shape
+    visible   every inserted layer is called in the training or the evaluation graph
+    finite    outputs are finite in evaluation mode
+    effect    a function that the record calls kept is kept
+    folds     a network that the record calls foldable folds, and gives the same outputs
+    """
+    record = surgery_of(after)
+    if record is None:
+        raise VerificationError(f"this {type(after).__name__} has had no surgery; there is nothing to verify")
+    checks = [_names(before, after, record), _visible(after, record)]
+    if images is None and record.input_size is not None and record.measured:
+        images = torch.randn(2, *record.input_size, generator=torch.Generator().manual_seed(0))
+    if images is None:
+        return (*checks, *(Check(name=n, ok=None, detail="no input size") for n in ("finite", "effect", "folds")))
+    old, new = _outputs(before, images), _outputs(after, images)
+    checks.append(Check(name="finite", ok=bool(torch.isfinite(new).all()), detail=f"output {tuple(new.shape)}"))
+    kept = {"exact": 0.0, "folds": 1e-4}.get(record.effect)
+    if kept is None:
+        checks.append(Check(name="effect", ok=None, detail=f"the record says {record.effect}"))
+    else:
+        error = relative(new, old)
+        checks.append(Check(name="effect", ok=error <= kept, detail=f"relative difference {error:.1e}"))
+    checks.append(_folds(after, record, images, new))
+    return tuple(checks)
+
+
+def demand(checks: Iterable[Check]) -> None:
+    """Raise VerificationError naming every check that failed."""
+    failed = [f"{c.name} ({c.detail})" for c in checks if c.ok is False]
+    if failed:
+        raise VerificationError(f"the rewritten network fails: {'; '.join(failed)}")
+
+
+def relative(value: Tensor, reference: Tensor) -> float:
+    """‖value − reference‖ / ‖reference‖; infinite for different shapes."""
+    if value.shape != reference.shape:
+        return float("inf")
+    difference = (value.double() - reference.double()).norm()
+    return float(difference / reference.double().norm().clamp_min(1e-30))
+
+
+def _outputs(model: nn.Module, images: Tensor) -> Tensor:
+    like = next((p for p in model.parameters() if p.is_floating_point()), images)
+    with mode(model, False), torch.no_grad():
+        found = first_tensor(model(images.to(like)))
+    if found is None:
+        raise VerificationError(f"{type(model).__name__} gives no tensor")
+    return found
+
+
+def _names(before: nn.Module, after: nn.Module, record: Plan) -> Check:
+    replaced = tuple(f"{e.site}." for e in record.edits if e.replaces)
+    old = {k: tuple(v.shape) for k, v in before.state_dict().items() if not k.startswith(replaced)}
+    new = {k: tuple(v.shape) for k, v in after.state_dict().items()}
+    wrong = [k for k, shape in old.items() if new.get(k) != shape]
+    return Check(name="names", ok=not wrong, detail=f"{len(old)} tensors" if not wrong else f"lost: {wrong[:3]}")
+
+
+def _visible(after: nn.Module, record: Plan) -> Check:
+    called: set[str] = set()
+    for name, module in after.named_modules():
+        if isinstance(module, Rewritten):
+            prefix = f"{name}." if name else ""
+            for graph in module.graphs:
+                called |= {prefix + str(n.target) for n in graph.nodes if n.op == "call_module"}
+    layers = [e.layer for e in record.edits if e.layer]
+    unseen = [n for n in layers if n not in called]
+    return Check(name="visible", ok=not unseen, detail=f"{len(layers)} layers" if not unseen else f"not called: {unseen[:3]}")
+
+
+def _folds(after: nn.Module, record: Plan, images: Tensor, outputs: Tensor) -> Check:
+    try:
+        folded = fold(after)
+    except FoldError as error:
+        return Check(name="folds", ok=not record.folds, detail=str(error)[:160])
+    except SurgeonError as error:
+        return Check(name="folds", ok=False, detail=str(error)[:160])
+    error = relative(_outputs(folded, images), outputs)
+    return Check(name="folds", ok=error <= FOLD_TOLERANCE, detail=f"relative difference {error:.1e}")
