@@ -12,6 +12,7 @@ from surgeon.edits import Plan
 from surgeon.errors import FoldError, SurgeonError, VerificationError
 from surgeon.graph.network import Rewritten
 from surgeon.graph.trace import mode
+from surgeon.models import input_size_of
 from surgeon.surgery import fold
 from surgeon.surgery.drift import first_tensor
 from surgeon.surgery.tree import surgery_of
@@ -75,6 +76,21 @@ def relative(value: Tensor, reference: Tensor) -> float:
         return float("inf")
     difference = (value.double() - reference.double()).norm()
     return float(difference / reference.double().norm().clamp_min(1e-30))
+
+
+def compare(before: nn.Module, after: nn.Module) -> Check:
+    """Whether two networks give the same logits in evaluation mode, up to `FOLD_TOLERANCE`, on seeded noise.
+
+    Raises VerificationError if they do not.
+    """
+    size = input_size_of(before)
+    if size is None:
+        return Check(name="equal", ok=None, detail="not compared: the input size is not known")
+    images = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
+    error = relative(_outputs(after, images), _outputs(before, images))
+    check = Check(name="equal", ok=error <= FOLD_TOLERANCE, detail=f"relative difference of the logits {error:.1e}")
+    demand([check])
+    return check
 
 
 def _outputs(model: nn.Module, images: Tensor) -> Tensor:

@@ -468,3 +468,14 @@ def test_errors_say_what_is_wrong(call, text):
     with pytest.raises(LayerError) as caught:
         call()
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["anl", "canl", "lat"])
+def test_an_inplace_activation_directly_after_a_layer_on_a_plain_tensor(source):
+    layer = ready(source, "record" if source == "anl" else "perturb", num_classes=2)
+    layer.labels = torch.tensor([0, 1])
+    x = torch.tensor([[1.0, -1.0], [2.0, -2.0]])
+    torch.relu_(layer(x)).sum().backward()
+    expected = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # dJ/dh before the activation, not after it
+    found = {"anl": lambda: layer.recorded.grad, "canl": lambda: layer.cache, "lat": lambda: layer.previous}
+    assert torch.equal(found[source]().float(), expected)

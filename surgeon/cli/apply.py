@@ -1,0 +1,53 @@
+"""`surgeon apply RECIPE MODEL -o FOLDER`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from surgeon.cli import options
+
+
+@click.command("apply")
+@click.argument("recipe")
+@click.argument("model")
+@options.model_options
+@options.recipe_options
+@options.calibration_options
+@options.device_option
+@options.output_option(required=True)
+@options.json_option
+def command(
+    recipe: str, model: str, settings: tuple[str, ...], seed: int, stack: bool, calibration: str | None,
+    calibration_count: int, device: str, output: str, overwrite: bool, as_json: bool, **model_options: Any,
+) -> None:  # fmt: skip
+    """Rewrite MODEL by RECIPE, verify the result, and save it to a folder.
+
+    RECIPE is a shipped name (see `surgeon recipes list`), several joined by '+', or a YAML file. MODEL is
+    a timm name, torchvision/NAME, or a folder written by surgeon.
+    """
+    from surgeon import apply, save, verify
+    from surgeon.artifact import check_free
+    from surgeon.cli.tables import checks_table, console, plan_table
+    from surgeon.verification import demand
+
+    check_free(output, overwrite=overwrite)
+    recipes = options.load_recipes(recipe, settings)
+    network = options.load_model(model, **model_options).to(device)
+    images = options.calibration_images(calibration, calibration_count, network, model_options["input_size"])
+    trained = True if model_options["weights"] or model_options["pretrained"] else None
+    rewritten = apply(
+        network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained,
+        calibration=images, stack=stack,
+    )  # fmt: skip
+    checks = verify(network, rewritten)
+    demand(checks)
+    save(rewritten, output, overwrite=overwrite)
+    record = rewritten.surgery
+    if as_json:
+        click.echo(record.model_dump_json(indent=2))
+        return
+    console().print(plan_table(record))
+    console().print(checks_table(checks))
+    console().print(f"written to {output}", highlight=False)

@@ -1,0 +1,47 @@
+"""`surgeon inspect MODEL`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from surgeon.cli import options
+
+
+@click.command("inspect")
+@click.argument("model")
+@options.model_options
+@click.option("--kind", type=click.Choice(["input", "conv", "norm", "activation", "pool"]), help="Sites of one kind.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Sites whose name fits, such as 'layer1.**'.")
+@options.json_option
+def command(model: str, kind: str | None, include: tuple[str, ...], as_json: bool, **model_options: Any) -> None:
+    """List the sites of MODEL, where operations can cut: kind, class, stage, shapes, in execution order.
+
+    For a folder of a rewritten model, show what was done to it first.
+    """
+    from surgeon import sites
+    from surgeon.cli.tables import console, plan_table, sites_table
+    from surgeon.errors import SelectionError, nearest
+    from surgeon.selection import matches
+    from surgeon.surgery.tree import surgery_of
+
+    network = options.load_model(model, **model_options)
+    found = [s for s in sites(network, input_size=model_options["input_size"]) if kind in (None, s.kind)]
+    if include:
+        fitting = [s for s in found if any(matches(s.name, p) for p in include)]
+        if not fitting:
+            raise SelectionError(f"no site matches {', '.join(include)}; {nearest(include[0], [s.name for s in found])}")
+        found = fitting
+    record = surgery_of(network)
+    if as_json:
+        content = {
+            "sites": [s.model_dump(mode="json") for s in found],
+            "surgery": record.model_dump(mode="json") if record else None,
+        }
+        click.echo(json.dumps(content, indent=2))
+        return
+    if record:
+        console().print(plan_table(record))
+    console().print(sites_table(found))

@@ -1,0 +1,23 @@
+"""`surgeon models [GLOB]`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from surgeon.cli import options
+
+
+@click.command("models")
+@click.argument("pattern", default="*")
+@options.json_option
+def command(pattern: str, as_json: bool) -> None:
+    """List the models that can be named: timm's as they are, torchvision's as torchvision/NAME."""
+    from surgeon.errors import ModelError, nearest
+    from surgeon.models import list_models
+
+    found = list_models(pattern)
+    if not found:
+        raise ModelError(f"no model matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}")
+    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(found))

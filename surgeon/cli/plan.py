@@ -1,0 +1,35 @@
+"""`surgeon plan RECIPE MODEL`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from surgeon.cli import options
+
+
+@click.command("plan")
+@click.argument("recipe")
+@click.argument("model")
+@options.model_options
+@options.recipe_options
+@click.option("--full", is_flag=True, help="List every edit.")
+@options.json_option
+def command(
+    recipe: str, model: str, settings: tuple[str, ...], seed: int, stack: bool, full: bool, as_json: bool,
+    **model_options: Any,
+) -> None:  # fmt: skip
+    """Show what RECIPE would do to MODEL: edits, what is passed over and why, growth, and what happens to
+    the function the model computes. Nothing is changed or written."""
+    from surgeon import plan
+    from surgeon.cli.tables import console, plan_table
+
+    recipes = options.load_recipes(recipe, settings)
+    network = options.load_model(model, **model_options)
+    trained = True if model_options["weights"] or model_options["pretrained"] else None
+    made = plan(network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained, stack=stack)
+    if as_json:
+        click.echo(made.model_dump_json(indent=2))
+    else:
+        console().print(plan_table(made, full=full))

@@ -1,0 +1,66 @@
+"""`surgeon recipes list | show | validate | schema`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from surgeon.cli import options
+
+
+@click.group("recipes")
+def command() -> None:
+    """List, show and validate recipes, and print the schema of their files."""
+
+
+@command.command("list")
+@options.json_option
+def list_recipes(as_json: bool) -> None:
+    """The shipped recipes, with their papers."""
+    from rich.table import Table
+
+    from surgeon.cli.tables import console
+    from surgeon.recipe import load_recipe, shipped
+
+    recipes = [load_recipe(name) for name in shipped()]
+    if as_json:
+        click.echo(json.dumps([{"name": r.name, "title": r.title, "paper": r.paper} for r in recipes], indent=2))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("recipe", "what it does", "paper"):
+        table.add_column(column)
+    for r in recipes:
+        table.add_row(r.name, r.title, r.paper)
+    console().print(table)
+
+
+@command.command("show")
+@click.argument("recipe")
+@click.option("--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting.")
+@options.json_option
+def show(recipe: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """A recipe in full, with what it extends and the defaults that it leaves out (as JSON)."""
+    from surgeon.recipe import dump
+
+    for one in options.load_recipes(recipe, settings):
+        click.echo(one.model_dump_json(indent=2) if as_json else dump(one), nl=as_json)
+
+
+@command.command("validate")
+@click.argument("files", nargs=-1, required=True)
+def validate(files: tuple[str, ...]) -> None:
+    """Check recipe files; the first fault ends with exit code 2."""
+    from surgeon.recipe import load_recipe
+
+    for file in files:
+        recipe = load_recipe(file)
+        click.echo(f"{file}: valid, {', '.join(o.name for o in recipe.surgery)}")
+
+
+@command.command("schema")
+def print_schema() -> None:
+    """The JSON schema of a recipe file, with every registered operation."""
+    from surgeon.recipe import schema
+
+    click.echo(json.dumps(schema(), indent=2))

@@ -1,0 +1,25 @@
+"""`surgeon revert FOLDER -o STOCK`."""
+
+from __future__ import annotations
+
+import click
+
+from surgeon.cli import options
+
+
+@click.command("revert")
+@click.argument("folder", type=click.Path())
+@options.output_option(required=True)
+def command(folder: str, output: str, overwrite: bool) -> None:
+    """Turn the rewritten network in FOLDER back into what it was before the surgery.
+
+    What the surgery displaced comes back bit for bit; what was trained since and lay beside it stays.
+    """
+    from surgeon import load, revert, save
+    from surgeon.artifact import check_free
+    from surgeon.cli.tables import console
+
+    check_free(output, overwrite=overwrite)
+    stock = revert(load(folder))
+    save(stock, output, overwrite=overwrite)
+    console().print(f"{output}: a stock {type(stock).__name__}", highlight=False)

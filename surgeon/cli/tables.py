@@ -1,0 +1,150 @@
+"""Plans, sites and checks as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from surgeon.edits import EFFECT_TEXT, Growth, Plan
+from surgeon.selection import Site
+
+_EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", "destroyed": "red"}
+
+
+def console() -> Console:
+    """A console on stdout; wide enough for tables where there is no terminal."""
+    found = Console()
+    return found if found.is_terminal else Console(width=140)
+
+
+def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:
+    """A plan: its edits (the first 40 unless `full`), what it passes over, growth, effect and notes."""
+    head = Text.assemble(
+        (plan.recipe or "plan", "bold"), " on ", (plan.model, "bold"),
+        f", input {'×'.join(map(str, plan.input_size)) if plan.input_size else 'unknown'}, seed {plan.seed}",
+    )  # fmt: skip
+    parts: list[RenderableType] = [head, _edits(plan, full)]
+    if plan.passed_over:
+        parts.append(_passed_over(plan))
+    parts += [_growth(plan), _effect(plan)]
+    for note in plan.notes:
+        colour = "yellow" if note.severity == "warning" else "cyan"
+        parts.append(Text.assemble((f"{note.severity}: ", colour), note.text))
+    return Group(*parts)
+
+
+def _edits(plan: Plan, full: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("site", "operation", "adds", "replaces", "function", "folds"):
+        table.add_column(column)
+    table.add_column("parameters", justify="right")
+    shown = plan.edits if full else plan.edits[:40]
+    for edit in shown:
+        table.add_row(
+            edit.site, edit.operation, (edit.layer or "").rpartition(".")[2], "yes" if edit.replaces else "",
+            Text(EFFECT_TEXT[edit.effect].split(" (")[0], _EFFECT_COLOUR[edit.effect]),
+            "yes" if edit.folds else "no", f"{edit.growth.parameters:+,}" if edit.growth.parameters else "",
+        )  # fmt: skip
+    if len(shown) < len(plan.edits):
+        table.add_row(f"… and {len(plan.edits) - len(shown)} more (--full shows them)")
+    return table
+
+
+def _passed_over(plan: Plan) -> Table:
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for p in plan.passed_over:
+        reasons.setdefault((p.operation, p.reason), []).append(p.site)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("passed over", "operation", "reason", "first"):
+        table.add_column(column)
+    for (operation, reason), names in reasons.items():
+        table.add_row(str(len(names)), operation, reason, names[0])
+    return table
+
+
+def _growth(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("for one image")
+    for column in ("before", "after", "factor"):
+        table.add_column(column, justify="right")
+    rows = [("parameters", plan.before.parameters, plan.growth.parameters)]
+    if plan.measured:
+        rows += [
+            ("FLOPs", plan.before.flops, plan.growth.flops),
+            ("activations", plan.before.activations, plan.growth.activations),
+        ]
+    rows.append(("masks, caches and other buffers", plan.before.buffers, plan.growth.buffers))
+    for name, before, added in rows:
+        after = before + added
+        table.add_row(name, short(before), short(after), f"{after / before:.3f}×" if before else "")
+    return table
+
+
+def _effect(plan: Plan) -> Text:
+    text = Text.assemble(
+        "function: ", (EFFECT_TEXT[plan.effect], _EFFECT_COLOUR[plan.effect]),
+        f"; folds into a stock checkpoint: {'yes' if plan.folds else 'no' if not any(e.folds for e in plan.edits) else 'in part'}",
+    )  # fmt: skip
+    drift = plan.execution.drift if plan.execution else None
+    if drift is not None:
+        text.append(
+            f"; measured drift of the logits {drift.relative:.2g}, same prediction on {drift.agreement:.0%} of "
+            f"{drift.images} {'calibration images' if drift.source == 'calibration' else 'noise images'}"
+        )
+    elif plan.effect == "approximated":
+        text.append("; its drift is measured when the cut is made")
+    return text
+
+
+def sites_table(sites: Iterable[Site]) -> Table:
+    """The sites of a network, in execution order."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("#", "site", "kind", "class", "stage", "input", "output", "kernel", "groups", "notes"):
+        table.add_column(column, justify="right" if column in ("#", "stage", "groups") else "left")
+    for s in sites:
+        notes = [s.family or "", "fused" if s.fused else "", "train only" if s.modes == ("train",) else ""]
+        notes += [f"called {s.calls}×" if s.calls > 1 else "", "writes the classes" if s.logits else ""]
+        table.add_row(
+            str(s.index), s.name, s.kind, s.cls, _text(s.stage), _shape(s.in_shape), _shape(s.out_shape),
+            _shape(s.kernel), _text(s.groups), ", ".join(n for n in notes if n),
+        )  # fmt: skip
+    return table
+
+
+def checks_table(checks: Iterable[Any]) -> Table:
+    """The checks of `surgeon.verify`."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    mark = {True: Text("ok", "green"), False: Text("FAILED", "red"), None: Text("–", "dim")}
+    for check in checks:
+        table.add_row(mark[check.ok], check.name, check.detail)
+    return table
+
+
+def short(number: int) -> str:
+    """A count with a unit: 11.7 M."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(number) >= size:
+            return f"{number / size:.2f} {unit}"
+    return str(number)
+
+
+def growth_text(growth: Growth, before: Growth) -> str:
+    """`+1.2 % parameters, +3.4 % FLOPs`."""
+    parts = []
+    for name, label in (("parameters", "parameters"), ("flops", "FLOPs")):
+        base = getattr(before, name)
+        if base:
+            parts.append(f"{100 * getattr(growth, name) / base:+.1f} % {label}")
+    return ", ".join(parts)
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "" if shape is None else "×".join(map(str, shape))
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

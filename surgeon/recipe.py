@@ -1,0 +1,252 @@
+"""Recipes: what to do to a network, as data in a YAML file. No torch here."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+
+from surgeon.errors import RecipeError, nearest
+from surgeon.operations import Operation, get, names, parse
+from surgeon.operations.registry import describe
+
+
+class Training(BaseModel):
+    """How `surgeon run` fine-tunes the rewritten network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(10, ge=0)
+    batch_size: int = Field(128, ge=1)
+    optimizer: str = Field("sgd", description="a name of timm.optim, such as sgd (Nesterov) or adamw")
+    lr: float = Field(0.05, gt=0)
+    min_lr: float = Field(1e-3, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: str = Field("cosine", description="a name of timm.scheduler, such as cosine, step or plateau")
+    clip_grad: float | None = Field(None, gt=0)
+    noise_share: float = Field(0.5, ge=0, le=1, description="share of the training with noise layers on")
+    anneal_share: float = Field(0.5, ge=0, le=1, description="share of the training that anneals take")
+
+
+class Evaluation(BaseModel):
+    """How `surgeon run` attacks the network. ε and steps are in units of [0, 1] pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attacks: tuple[Literal["fgsm", "pgd"], ...] = ("fgsm", "pgd")
+    norm: Literal["linf", "l2"] = "linf"
+    eps: float = Field(8 / 255, ge=0)
+    steps: int = Field(20, ge=1)
+    samples: int | None = Field(None, ge=1, description="images of the test set; all by default")
+
+
+class Recipe(BaseModel):
+    """A named list of operations, with its paper and where its settings come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str = ""
+    paper: str = ""
+    source: str = Field("", description="where the settings come from: table, section, or this project")
+    surgery: tuple[SerializeAsAny[Operation], ...] = Field(min_length=1)
+    training: Training | None = None
+    evaluation: Evaluation | None = None
+
+    @field_validator("surgery", mode="before")
+    @classmethod
+    def _operations(cls, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("surgery must be a list of operations")
+        return tuple(v if isinstance(v, Operation) else parse(v) for v in value)
+
+
+def recipe_folder() -> Path:
+    """The folder of the shipped recipes: in an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "recipes"
+    if inside.is_dir():
+        return inside
+    if (package.parent / "pyproject.toml").is_file() and (package.parent / "recipes").is_dir():
+        return package.parent / "recipes"
+    raise RecipeError(f"the shipped recipes are missing: neither {inside} nor a checkout's recipes folder exists")
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the shipped recipes, sorted."""
+    return tuple(sorted(p.stem for p in recipe_folder().glob("*.yaml")))
+
+
+def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe, settings: Iterable[str] = ()) -> Recipe:
+    """A recipe from a shipped name, a YAML file, or a mapping, with `key=value` settings on top.
+
+    A file may `extends:` another, by a shipped name or a path relative to it: mappings are merged key by
+    key, and the n-th operation of one name with the n-th of that name in the other; operations that the
+    extended recipe lacks are added at the end. See `apply_settings` for `settings`.
+
+    Raises RecipeError for what is missing, unknown or malformed, with the nearest valid names.
+    """
+    settings = tuple(settings)
+    if isinstance(recipe, Recipe):
+        return recipe if not settings else _validate(apply_settings(_plain(recipe), settings), recipe.name)
+    if isinstance(recipe, Mapping):
+        return _validate(apply_settings(_extended(dict(recipe), None, ()), settings), str(recipe.get("name", "recipe")))
+    path = _find(recipe)
+    content = _read(path)
+    content.setdefault("name", path.stem)
+    return _validate(apply_settings(_extended(content, path, (path,)), settings), str(path.name))
+
+
+def _find(recipe: str | Path) -> Path:
+    text = str(recipe)
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml") or "/" in text:
+        if not path.is_file():
+            raise RecipeError(f"recipe file {text} does not exist")
+        return path
+    if text not in shipped():
+        raise RecipeError(f"unknown recipe {text!r}; {nearest(text, shipped())}")
+    return recipe_folder() / f"{text}.yaml"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise RecipeError(f"{path}, line {line}: {error.problem or 'not valid YAML'}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds {type(content).__name__}, not a mapping with the key 'surgery'")
+    return content
+
+
+def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]) -> dict[str, Any]:
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    beside = path.parent / str(parent) if path is not None else None
+    target = beside if beside is not None and beside.is_file() else _find(str(parent))
+    if target.resolve() in [p.resolve() for p in seen]:
+        chain = " → ".join(p.name for p in (*seen, target))
+        raise RecipeError(f"recipes extend one another in a circle: {chain}")
+    base = _extended(_read(target), target, (*seen, target))
+    base.pop("name", None)
+    return _merge(base, content)
+
+
+def _merge(base: Any, top: Any) -> Any:
+    if isinstance(base, dict) and isinstance(top, dict):
+        merged = dict(base)
+        for key, value in top.items():
+            same = key in base
+            if key == "surgery" and same:
+                merged[key] = _merge_operations(base[key], value)
+            else:
+                merged[key] = _merge(base[key], value) if same else value
+        return merged
+    return top
+
+
+def _merge_operations(base: Any, top: Any) -> Any:
+    if not (isinstance(base, list) and isinstance(top, list)):
+        return top
+    merged = [copy.deepcopy(b) for b in base]
+    used: dict[str, int] = {}
+    for item in top:
+        op = item.get("op") if isinstance(item, dict) else None
+        places = [i for i, b in enumerate(merged[: len(base)]) if isinstance(b, dict) and b.get("op") == op]
+        number = used.get(str(op), 0)
+        used[str(op)] = number + 1
+        if number < len(places):
+            merged[places[number]] = _merge(merged[places[number]], item)
+        else:
+            merged.append(item)
+    return merged
+
+
+def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """`content` with settings such as `kap.kernel_size=5`, `kap.select.stages=[0,1]` or `training.epochs=3`.
+
+    The first part is an operation of the recipe (all of that name are set; `kap#2` is the second), or
+    `training` or `evaluation`; the value is read as YAML.
+    """
+    content = copy.deepcopy(content)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        parts = key.strip().split(".")
+        if not equals or len(parts) < 2:
+            raise RecipeError(f"setting {setting!r} must look like operation.key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise RecipeError(f"setting {setting!r}: the value {text!r} cannot be read") from None
+        for target in _targets(content, parts[0], setting):
+            for part in parts[1:-1]:
+                target = target.setdefault(part, {})
+                if not isinstance(target, dict):
+                    raise RecipeError(f"setting {setting!r}: {part!r} has no keys of its own")
+            target[parts[-1]] = value
+    return content
+
+
+def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str, Any]]:
+    if head in ("training", "evaluation"):
+        if not isinstance(content.get(head), dict):
+            content[head] = {}
+        return [content[head]]
+    name, _, number = head.partition("#")
+    operations = [o for o in content.get("surgery", []) if isinstance(o, dict)]
+    found = [o for o in operations if o.get("op") == name]
+    if number:
+        found = found[int(number) - 1 : int(number)] if number.isdigit() and int(number) else []
+    if not found:
+        valid = [*(str(o.get("op")) for o in operations), "training", "evaluation"]
+        raise RecipeError(f"setting {setting!r}: the recipe has no {head!r}; {nearest(head, valid)}")
+    return found
+
+
+def _validate(content: dict[str, Any], place: str) -> Recipe:
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{place}: {describe(error, Recipe)}") from None
+    except RecipeError as error:
+        raise RecipeError(f"{place}: {error}") from None
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude_none=True)
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as YAML that `load_recipe` reads back."""
+    content = recipe.model_dump(mode="json", exclude_defaults=True)
+    for item, operation in zip(content["surgery"], recipe.surgery, strict=True):
+        item["op"] = operation.name
+    content["surgery"] = [{"op": i.pop("op"), **i} for i in content["surgery"]]
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a recipe file, with every registered operation."""
+    root = Recipe.model_json_schema()
+    definitions = root.setdefault("$defs", {})
+    definitions.pop("Operation", None)
+    options = []
+    for name in names():
+        one = get(name).model_json_schema()
+        definitions.update(one.pop("$defs", {}))
+        one["required"] = sorted({*one.get("required", []), "op"})
+        definitions[name] = one
+        options.append({"$ref": f"#/$defs/{name}"})
+    root["properties"]["surgery"]["items"] = {"oneOf": options}
+    root["properties"]["extends"] = {"type": "string", "description": "a shipped recipe, or a file beside this one"}
+    root["required"] = [] if "required" not in root else [k for k in root["required"] if k != "name"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root}

@@ -1,0 +1,63 @@
+"""Things that several tests use: small networks, and data from a shared folder where there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+SHARED = Path(os.environ.get("SURGEON_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with MNIST, CIFAR-10 as JPEG and a trained ResNet-20."""
+    if not (SHARED / "weights").is_dir():
+        pytest.skip(f"needs the shared data folder, which is not at {SHARED}")
+    return SHARED
+
+
+class Tiny(nn.Module):
+    """Two convolutions, norms, an in-place activation, a residual and functional dropout."""
+
+    def __init__(self, channels: int = 8, classes: int = 5, drop: float = 0.3) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, channels, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.act1 = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.head = nn.Linear(channels, classes)
+        self.num_classes = classes
+        self.drop = drop
+
+    def forward(self, x):
+        x = self.act1(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(x))
+        y += x
+        y = y.relu_().mean((2, 3))
+        y = nn.functional.dropout(y, self.drop, self.training)
+        return self.head(y)
+
+
+@pytest.fixture
+def tiny() -> Tiny:
+    """A Tiny network whose batch norms have seen data."""
+    model = Tiny()
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(16, 3, 8, 8))
+    return model.eval()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
