@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surgeon.errors import LayerError
+from surgeon.layers.kap_weights import pool_weight
 from surgeon.layers.noise import add_noise, check_sigma
 from surgeon.layers.optional_state import OptionalState
-from surgeon.layers.sheet import Sheet, pooled_sheet, pooling_matrix, resolve_sheet, window
+from surgeon.layers.sheet import Sheet, pooled_sheet, pooling_matrix, resolve_sheet, side_matrices, window
 
 POOLS = ("mean", "max")
 
@@ -111,6 +112,18 @@ class KernelAveragePool(OptionalState):
         self._check_alpha(value)
         self.alpha.fill_(value)
         self._blends = value != 1
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """The two factors of A, without alpha; see `sheet.side_matrices`."""
+        return side_matrices(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
+
+    def fold(self, weight: Tensor) -> Tensor:
+        """((1-alpha) I + alpha A) W, eq. 3: `weight` (channels, ...), a convolution's kernels or bias, as pooled."""
+        if self.pool == "max":
+            raise LayerError("pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does")
+        pooled = pool_weight(weight, self.factors())
+        alpha = float(self.alpha)
+        return pooled if alpha == 1 else torch.lerp(weight, pooled, alpha)
 
     def matrix(self, dtype: torch.dtype = torch.float64) -> Tensor:
         """(out_channels, channels) matrix of the layer in evaluation mode: (1-alpha) I + alpha A (eq. 3).

@@ -14,6 +14,9 @@ from surgeon.errors import LayerError
 from surgeon.layers.sheet import pooled_sheet, sheet_shape, widened_sheet, window
 
 _NO_RIDGE = 1e-12
+_RANK = 1e-10
+Factors = tuple[Tensor, Tensor]
+"""A pooling matrix as `sheet.side_matrices` gives it: A = A_rows (x) A_columns."""
 
 
 def fold_weight(weight: Tensor, bias: Tensor | None, matrix: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -31,6 +34,31 @@ def fold_weight(weight: Tensor, bias: Tensor | None, matrix: Tensor) -> tuple[Te
         )
     folded = _apply(matrix, weight)
     return folded, None if bias is None else _apply(matrix, bias)
+
+
+def pool_weight(weight: Tensor, factors: Factors) -> Tensor:
+    """A W for A = A_rows (x) A_columns: `weight` (C_in, ...) becomes (C_out, ...), in its own dtype."""
+    rows, cols = (f.to(weight) for f in factors)
+    sheet = weight.reshape(rows.shape[1], cols.shape[1], -1)
+    pooled = torch.einsum("ar,bq,rqd->abd", rows, cols, sheet)
+    return pooled.reshape(rows.shape[0] * cols.shape[0], *weight.shape[1:])
+
+
+def lstsq_sheet_weight(weight: Tensor, factors: Factors, ridge: float = 1e-4) -> Tensor:
+    """`lstsq_weight` for a matrix given by its factors: the same solution at a fraction of the cost.
+
+    By the singular values of the factors, A = (U_r (x) U_c)(S_r (x) S_c)(V_r (x) V_c)^T, each coefficient of W
+    is multiplied by s / (s^2 + ridge).
+    """
+    if ridge < 0:
+        raise LayerError(f"ridge={ridge} is negative; 0 (least norm) or more, for instance 1e-4")
+    (ur, sr, vr), (uc, sc, vc) = (torch.linalg.svd(f.to(weight.device).double(), full_matrices=False) for f in factors)
+    s = torch.outer(sr, sc)
+    gain = s / (s.square() + ridge) if ridge >= _NO_RIDGE else torch.where(s > _RANK, 1 / s.clamp_min(_RANK), 0.0)
+    sheet = weight.detach().double().reshape(ur.shape[0], uc.shape[0], -1)
+    turned = torch.einsum("ra,qb,rqd->abd", ur, uc, sheet) * gain.unsqueeze(2)
+    solved = torch.einsum("ar,bq,abd->rqd", vr, vc, turned)
+    return solved.reshape(vr.shape[1] * vc.shape[1], *weight.shape[1:]).to(weight.dtype)
 
 
 def lstsq_weight(weight: Tensor, matrix: Tensor, ridge: float = 1e-4) -> Tensor:

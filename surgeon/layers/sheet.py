@@ -123,10 +123,20 @@ def pooling_matrix(
     The mean over a rectangle is the mean of means, hence A = A_rows (x) A_columns, a Kronecker product.
     Raises LayerError as `pooled_sheet` and `resolve_sheet` do.
     """
+    return torch.kron(*side_matrices(channels, kernel_size, stride, dims, sheet=sheet)).to(dtype=dtype, device=device)
+
+
+def side_matrices(
+    channels: int, kernel_size: int, stride: int = 1, dims: int = 2, *, sheet: Sheet | None = None
+) -> tuple[Tensor, Tensor]:
+    """The two factors of `pooling_matrix`, float64: A = A_rows (x) A_columns, each (pooled side, side).
+
+    Acting with the factors one after the other costs C (rows + columns) a column instead of C^2.
+    """
     sheet = resolve_sheet(channels, dims, sheet)
     pooled = pooled_sheet(sheet, kernel_size, stride, dims)
-    sides = [_side_matrix(*of, stride) for of in zip(sheet, pooled, window(sheet, kernel_size), strict=True)]
-    return torch.kron(*sides).to(dtype=dtype, device=device)
+    rows, cols = (_side_matrix(*of, stride) for of in zip(sheet, pooled, window(sheet, kernel_size), strict=True))
+    return rows, cols
 
 
 def _side_matrix(length: int, pooled: int, size: int, stride: int) -> Tensor:

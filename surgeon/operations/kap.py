@@ -204,7 +204,7 @@ class KernelAveragePooling(Operation):
     def _build(
         self, edit: Edit, module: nn.Module | None, generator: Generator, start: str, blank: bool = False
     ) -> Cut:
-        from surgeon.layers import GaussianNoise, KernelAveragePool, lstsq_weight, replicate_weight
+        from surgeon.layers import GaussianNoise, KernelAveragePool, lstsq_sheet_weight, replicate_weight
         from surgeon.layers.convolution import effective_weight, with_channels, with_weight
         from surgeon.layers.prenorm_kap import PreNormKernelAveragePool
 
@@ -223,11 +223,10 @@ class KernelAveragePooling(Operation):
         if blank and edit.replaces or self.widens and start == "naive":
             replacement = with_channels(module, wide, generator)  # type: ignore[arg-type]
         elif start in ("lstsq", "sequential"):
-            matrix = pool.matrix()
             weight, bias = effective_weight(module), module.bias  # type: ignore[arg-type]
-            fitted = lstsq_weight(weight, matrix.to(weight.device), self.ridge)
-            residual = _residual(matrix.to(weight.device), fitted, weight)
-            shift = None if bias is None else lstsq_weight(bias.detach(), matrix.to(weight.device), self.ridge)
+            fitted = lstsq_sheet_weight(weight, pool.factors(), self.ridge)
+            residual = _residual(pool.fold(fitted.double()), weight.double())
+            shift = None if bias is None else lstsq_sheet_weight(bias.detach(), pool.factors(), self.ridge)
             replacement = with_weight(module, fitted, shift)  # type: ignore[arg-type]
         elif start == "replicate":
             weight, bias = replicate_weight(
@@ -255,7 +254,6 @@ class KernelAveragePooling(Operation):
         return weight, None, relative
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
-        from surgeon.layers import fold_weight
         from surgeon.layers.convolution import effective_weight, with_weight
         from surgeon.layers.prenorm_kap import PreNormKernelAveragePool
 
@@ -265,31 +263,29 @@ class KernelAveragePooling(Operation):
             raise FoldError(edit.note)
         conv: Any = context.module
         layer: Any = context.layer
-        weight, bias = effective_weight(conv).double(), conv.bias
-        bias = None if bias is None else bias.detach().double()
-        matrix = layer.matrix().to(weight.device).double()
+        weight = effective_weight(conv).double()
+        bias = None if conv.bias is None else conv.bias.detach().double()
         shift: Tensor | None = None
+        pool = layer
         if isinstance(layer, PreNormKernelAveragePool):
+            pool = layer.pool
             scale, offset = (t.double() for t in layer.affine())
             weight = weight * scale.view(-1, *[1] * (weight.dim() - 1))
-            offset = offset if bias is None else offset + scale * bias
             if bias is None:
-                shift = matrix @ offset
+                shift = pool.fold(offset)
             else:
-                bias = offset
-        folded, constant = fold_weight(weight, bias, matrix)
-        dtype = conv.weight.dtype
+                bias = offset + scale * bias
         if shift is not None:
             norm: Any = context.next_norm
             if norm is None or getattr(norm, "running_mean", None) is None:
                 raise FoldError("pre_norm shifts the output, and no running mean follows that could take it up")
             norm.running_mean = norm.running_mean - shift.to(norm.running_mean)
-        return with_weight(conv, folded.to(dtype), None if constant is None else constant.to(dtype))
+        dtype = conv.weight.dtype
+        constant = None if bias is None else pool.fold(bias).to(dtype)
+        return with_weight(conv, pool.fold(weight).to(dtype), constant)
 
 
-def _residual(matrix: Tensor, fitted: Tensor, weight: Tensor) -> float:
-    reached = matrix @ fitted.double().flatten(1)
-    wanted = weight.double().flatten(1)
+def _residual(reached: Tensor, wanted: Tensor) -> float:
     return float((reached - wanted).norm() / wanted.norm().clamp_min(1e-30))
 
 

@@ -54,14 +54,14 @@ class SmoothInit(Operation):
         return "" if math.prod(pooled) == site.channels else "the sheet does not keep its channels"
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
-        from surgeon.layers import fold_weight, pooling_matrix
+        from surgeon.layers import pool_weight, side_matrices
         from surgeon.layers.convolution import effective_weight, with_weight
 
         weight = effective_weight(module)  # type: ignore[arg-type]
         bias = None if module.bias is None else module.bias.detach()  # type: ignore[union-attr]
-        matrix = pooling_matrix(weight.shape[0], self.kernel_size, 1, self.dims, device=weight.device)
-        smooth, shift = fold_weight(weight, bias, matrix)
-        return Cut(replacement=with_weight(module, smooth, shift))  # type: ignore[arg-type]
+        factors = side_matrices(weight.shape[0], self.kernel_size, 1, self.dims)
+        shift = None if bias is None else pool_weight(bias, factors)
+        return Cut(replacement=with_weight(module, pool_weight(weight, factors), shift))  # type: ignore[arg-type]
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         return None
