@@ -28,7 +28,7 @@ def shared() -> Path:
 class Tiny(nn.Module):
     """Two convolutions, norms, an in-place activation, a residual and functional dropout."""
 
-    def __init__(self, channels: int = 8, classes: int = 5, drop: float = 0.3) -> None:
+    def __init__(self, channels: int = 16, classes: int = 5, drop: float = 0.3) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, channels, 3, padding=1)
         self.bn1 = nn.BatchNorm2d(channels)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Drift, Edit, Execution, Plan
 from surgeon.errors import SurgeonError, SurgeryError
-from surgeon.graph.survey import survey
+from surgeon.graph.survey import Survey, survey
 from surgeon.operations import Operation, parse
 from surgeon.selection import INPUT
 from surgeon.surgery.drift import compare_logits
@@ -61,10 +61,11 @@ def apply(
         raise SurgeryError("the plan starts from data (start 'sequential'): pass calibration images, or use start 'lstsq'")
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(model, share=not copy)
+    seen = survey(tree, made.input_size)
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
     previous = surgery_of(model)
     record = _combined(previous, made) if previous else made
-    rewritten = _carved(tree, record, made)
+    rewritten = _carved(tree, record, made, seen)
     statistics = 0
     if calibration is not None and record.effect in ("approximated", "destroyed"):
         displaced.statistics = {**running_statistics(tree), **displaced.statistics}
@@ -86,8 +87,9 @@ def replay(model: nn.Module, record: Plan) -> nn.Module:
     _refuse(model, record)
     operations = {k: parse(o) for k, o in record.operations.items()}
     tree, displaced = bare(model, share=True)
+    seen = survey(tree, record.input_size)
     cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
-    rewritten = _carved(tree, record, record)
+    rewritten = _carved(tree, record, record, seen)
     rewritten.__dict__["surgery"] = record
     rewritten.__dict__["displaced"] = displaced
     return rewritten
@@ -110,7 +112,9 @@ def cut_tree(
         module = None if edit.site == INPUT else _module(tree, edit)
         generator = torch.Generator().manual_seed(edit.seed)
         try:
-            cut = (operation.rebuild if blank else operation.build)(edit, module, generator)
+            with torch.random.fork_rng(devices=[]):
+                torch.random.default_generator.manual_seed(edit.seed)
+                cut = (operation.rebuild if blank else operation.build)(edit, module, generator)
         except SurgeonError as error:
             place = f"{recipe}: " if recipe and recipe != edit.operation else ""
             raise type(error)(f"{place}{edit.operation} at {edit.site}: {error}") from error
@@ -144,8 +148,10 @@ def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:
     return alone
 
 
-def _carved(tree: nn.Module, record: Plan, made: Plan) -> nn.Module:
+def _carved(tree: nn.Module, record: Plan, made: Plan, before: Survey) -> nn.Module:
     found = survey(tree, record.input_size)
+    if found.measured and found.measured.error and before.measured and not before.measured.error:
+        found = before  # the stock code cannot run a widened convolution; its graphs can, once they are cut
     rewritten = carve(tree, found.regions, record.edits)
     if any(e.settings.get("changes_channels") for e in made.edits):
         _check_fits(rewritten, record)
