@@ -174,6 +174,17 @@ class AdversarialNoise(nn.Module):
         self.previous: Tensor | None = None
         self.running_std: Tensor | None = None
 
+    def get_memory(self) -> dict[str, Tensor]:
+        """What the layer remembers of earlier batches, as tensors: for a checkpoint beside the state dict."""
+        kept = {"cache": self.cache, "previous": self.previous, "running_std": self.running_std}
+        return {k: v for k, v in kept.items() if v is not None} | {"random": self._generator.get_state()}
+
+    def set_memory(self, memory: dict[str, Tensor]) -> None:
+        """Take back what `get_memory` gave."""
+        self.cache, self.previous = memory.get("cache"), memory.get("previous")
+        self.running_std = memory.get("running_std")
+        self._generator.set_state(memory["random"])
+
     def forward(self, h: Tensor) -> Tensor:
         if not (self.training and self.enabled) or self._phase == "idle" or h.numel() == 0:
             return h

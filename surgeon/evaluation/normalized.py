@@ -1,0 +1,67 @@
+"""The model that is attacked: it takes pixels in [0, 1], and normalisation is inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import DataError
+
+_SLACK = 1e-6
+
+
+class Normalized(nn.Module):
+    """`model` behind (x − mean) / std, for x (N, C, H, W) float32 in [0, 1]; mean and std one number a channel.
+
+    Without mean and std the images go to the model as they are.
+
+    Raises DataError for images of another kind or range, saying which side is likely wrong.
+    """
+
+    def __init__(
+        self, model: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> None:
+        super().__init__()
+        if (mean is None) != (std is None):
+            raise DataError("mean and std belong together; give both or neither")
+        self.model = model
+        self.mean: Tensor | None
+        self.std: Tensor | None
+        shape = (1, -1, 1, 1)
+        self.register_buffer("mean", None if mean is None else torch.tensor(mean).view(shape), persistent=False)
+        self.register_buffer("std", None if std is None else torch.tensor(std).view(shape), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_images(x, None if self.mean is None else self.mean.shape[1])
+        if self.mean is not None and self.std is not None:
+            x = (x - self.mean) / self.std
+        output = self.model(x)
+        return output if isinstance(output, Tensor) else output[0]
+
+
+def check_images(x: Tensor, channels: int | None = None) -> None:
+    """Raise DataError unless `x` is a float32 batch (N, C, H, W) with finite values in [0, 1]."""
+    if x.dim() != 4:
+        raise DataError(f"images must be a batch (N, C, H, W), not {tuple(x.shape)}")
+    if x.dtype == torch.uint8:
+        raise DataError("images are uint8; convert them: images.float() / 255")
+    if x.dtype != torch.float32:
+        raise DataError(f"images are {x.dtype}; attacks need float32, as lower precision weakens them")
+    if channels is not None and x.shape[1] != channels:
+        raise DataError(f"images have {x.shape[1]} channels, the normalisation has {channels}")
+    if x.numel() == 0:
+        return
+    low, high = x.detach().aminmax()
+    low, high = float(low), float(high)
+    if low != low or high != high:
+        raise DataError("images have values that are not a number")
+    if low < -_SLACK or high > 1 + _SLACK:
+        if low >= 0 and high > 2:
+            hint = "they look like 0–255: divide them by 255"
+        elif low < 0:
+            hint = "they look normalised already: give pixels, and mean and std to Normalized"
+        else:
+            hint = "clip them, or look for what scaled them"
+        raise DataError(f"images range over [{low:.3g}, {high:.3g}], not [0, 1]; {hint}")

@@ -1,0 +1,36 @@
+"""A model held still while it is attacked, and put back afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+
+@contextlib.contextmanager
+def held_still(model: nn.Module, seed: int = 0) -> Iterator[None]:
+    """Evaluation mode, frozen weights, TF32 off, and a random stream of its own that starts at `seed`.
+
+    Every module's `.training`, every parameter's `requires_grad` and the random states come back as they
+    were, also on an error and whatever an attack does meanwhile.
+    """
+    modes = [(m, m.training) for m in model.modules()]
+    grads = [(p, p.requires_grad) for p in model.parameters()]
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None})
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            model.eval()
+            for p, _ in grads:
+                p.requires_grad_(False)
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        for m, training in modes:
+            m.training = training
+        for p, needed in grads:
+            p.requires_grad_(needed)

@@ -1,0 +1,109 @@
+"""The training step with adversarial noise layers (You et al. 2019), for any loop.
+
+    with adversarial_noise(model, x, y, loss_fn):
+        loss = loss_fn(model(x), y)
+        loss.backward()
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from surgeon.layers import AdversarialNoise
+
+Loss = Callable[[Any, Tensor], Tensor]
+
+
+def noise_layers(model: nn.Module) -> list[AdversarialNoise]:
+    """The adversarial noise layers of a model that are enabled."""
+    return [m for m in model.modules() if isinstance(m, AdversarialNoise) and m.enabled]
+
+
+def set_noise(model: nn.Module, on: bool) -> None:
+    """Switch all adversarial noise layers on or off, as the paper does after half of the training."""
+    for module in model.modules():
+        if isinstance(module, AdversarialNoise):
+            module.enabled = on
+
+
+@contextlib.contextmanager
+def adversarial_noise(model: nn.Module, inputs: Any, labels: Tensor, loss_fn: Loss) -> Iterator[None]:
+    """Within, the model's forward pass has the noise of its adversarial noise layers.
+
+    inputs: what the model is called with, (N, C, H, W). labels: (N,) class indices. loss_fn(model(inputs),
+    labels) must be the loss of the step.
+
+    ANL layers (Algorithm 1) get the gradients of a first round here: it computes no parameter gradients and
+    leaves `.grad`, batch-norm statistics and the random state as they were, so that dropout in the second
+    round draws what it would have drawn. CANL layers (Algorithm 2) get the labels. A model in evaluation
+    mode, or without such layers, passes through unchanged.
+    """
+    layers = noise_layers(model) if model.training else []
+    try:
+        first = [layer for layer in layers if layer.source == "anl"]
+        if first:
+            _first_round(model, first, inputs, labels, loss_fn)
+        for layer in layers:
+            layer.phase = "perturb"
+            if layer.source == "canl":
+                layer.labels = labels
+        yield
+    finally:
+        for layer in layers:
+            layer.phase = "perturb" if layer.source in ("lat", "gaussian") else "idle"
+            layer.clear()
+
+
+def _first_round(
+    model: nn.Module, layers: list[AdversarialNoise], inputs: Any, labels: Tensor, loss_fn: Loss
+) -> None:
+    """∂J/∂h of every layer at η = 0 (eq. 3), and nothing else."""
+    others = [m for m in noise_layers(model) if m not in layers]
+    phases = [(m, m.phase) for m in others]
+    devices = [labels.device] if labels.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _frozen(model), _kept_statistics(model):
+        for module in others:
+            module.phase = "idle"
+        for layer in layers:
+            layer.phase = "record"
+        try:
+            with torch.enable_grad():
+                loss = loss_fn(model(inputs), labels)
+            reached = [layer for layer in layers if layer.recorded is not None]
+            gradients = torch.autograd.grad(loss, [r.recorded for r in reached], allow_unused=True)
+            for layer, gradient in zip(reached, gradients, strict=True):
+                layer.set_gradient(gradient)
+        finally:
+            for module, phase in phases:
+                module.phase = phase
+
+
+@contextlib.contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for p in trained:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in trained:
+            p.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def _kept_statistics(model: nn.Module) -> Iterator[None]:
+    norms = [m for m in model.modules() if isinstance(m, _NormBase) and m.training]
+    kept = [(n, {k: b.clone() for k, b in n._buffers.items() if b is not None}) for n in norms]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for norm, buffers in kept:
+                for key, value in buffers.items():
+                    norm._buffers[key].copy_(value)  # type: ignore[union-attr]
