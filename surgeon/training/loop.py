@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import time
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from surgeon.data import Images
 from surgeon.errors import SurgeonError
+from surgeon.files import write_csv
 from surgeon.layers import AdversarialNoise
 from surgeon.recipe import Training
 from surgeon.training.anneal import anneal, anneals
@@ -171,16 +171,7 @@ def _save(place: Path, rows: list[Epoch], model: nn.Module, optimizer: Any, sche
     beside = place / f".{CHECKPOINT}.{os.getpid()}"
     torch.save(state, beside)
     os.replace(beside, place / CHECKPOINT)
-    _write_metrics(place, rows)
-
-
-def _write_metrics(place: Path, rows: list[Epoch]) -> None:
-    beside = place / f".{METRICS}.{os.getpid()}"
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(Epoch._fields)
-        writer.writerows(rows)
-    os.replace(beside, place / METRICS)
+    write_csv(place / METRICS, Epoch._fields, rows)
 
 
 def _resume(place: Path, model: nn.Module, optimizer: Any, schedule: Any) -> list[Epoch]:
