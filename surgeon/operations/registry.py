@@ -85,15 +85,18 @@ def parse(settings: Mapping[str, Any]) -> Operation:
 
 def describe(error: ValidationError, model: Any) -> str:
     """A validation error in one line: each key at fault, and for unknown ones the nearest valid keys."""
-    parts = []
+    unknown, parts = [], []
     for item in error.errors():
         place = ".".join(str(p) for p in item["loc"])
         if item["type"] == "extra_forbidden":
             fields = _fields_at(model, item["loc"][:-1])
-            parts.append(f"unknown key {place!r}; {nearest(str(item['loc'][-1]), fields)}")
+            unknown.append(f"unknown key {place!r}; {nearest(str(item['loc'][-1]), fields)}")
+        elif item["type"] == "missing":
+            parts.append(f"the key {place!r} is missing")
         else:
             message = item["msg"].removeprefix("Value error, ")
             parts.append(f"{place}: {message} (got {item['input']!r})" if place else message)
+    parts = unknown + parts
     return "; ".join(parts)
 
 

@@ -1,0 +1,167 @@
+"""Folders: written whole, checked when read, legal for timm."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+import surgeon
+from surgeon.artifact import new_folder, read_config
+from surgeon.errors import ArtifactError
+
+SIZE = (3, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def stock():
+    torch.manual_seed(0)
+    return surgeon.create_model("resnet18", num_classes=6, input_size=SIZE).eval()
+
+
+@pytest.fixture(scope="module")
+def x():
+    return torch.randn(2, *SIZE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("recipe", ["kap", "kap-ensemble", "wm-unsharp", "wm-input-scale", "anl", "defective", "small-image+kap+anl"])
+def test_a_saved_network_loads_bit_equal_with_its_record(stock, x, recipe, tmp_path):
+    cut = surgeon.apply(stock, recipe, input_size=SIZE, seed=7).eval()
+    surgeon.save(cut, tmp_path / "out")
+    again = surgeon.load(tmp_path / "out")
+    assert torch.equal(again(x), cut(x))
+    assert again.surgery == cut.surgery
+    assert torch.equal(surgeon.revert(again)(x), stock(x))
+
+
+def test_a_trained_blend_and_calibrated_statistics_are_kept(tiny, tmp_path):
+    cut = surgeon.apply(tiny, {"op": "kap", "start": "anneal"}, input_size=(3, 8, 8))
+    cut.conv1.kap.set_alpha(0.4)
+    surgeon.save(cut, tmp_path / "out")
+    again = surgeon.load(tmp_path / "out", model=tiny)
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(again(x), cut.eval()(x))
+
+
+def test_a_user_made_timm_model_is_rebuilt_by_name(tmp_path, x):
+    model = timm.create_model("resnet18", num_classes=3, in_chans=1)
+    cut = surgeon.apply(model, "kap", input_size=(1, 64, 64)).eval()
+    surgeon.save(cut, tmp_path / "out")
+    assert torch.equal(surgeon.load(tmp_path / "out")(x[:, :1]), cut(x[:, :1]))
+
+
+def test_a_model_that_no_name_rebuilds_loads_onto_the_stock_network(tiny, tmp_path, images):
+    cut = surgeon.apply(tiny, "wm-smoothing-all", input_size=(3, 8, 8)).eval()
+    surgeon.save(cut, tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"Tiny cannot be rebuilt by name .*surgeon.load\(folder, model=…\)"):
+        surgeon.load(tmp_path / "out")
+    assert torch.equal(surgeon.load(tmp_path / "out", model=tiny)(images), cut(images))
+
+
+def test_timm_loads_a_folded_folder_without_surgeon(stock, x, tmp_path):
+    cut = surgeon.apply(stock, "kap", input_size=SIZE).eval()
+    surgeon.save(surgeon.fold(cut), tmp_path / "stock")
+    torch.save((x, cut(x).detach()), tmp_path / "wanted.pt")
+    code = (
+        "import sys; sys.modules['surgeon'] = None\n"
+        "import timm, torch\n"
+        f"m = timm.create_model('local-dir:{tmp_path}/stock', pretrained=True).eval()\n"
+        f"x, y = torch.load('{tmp_path}/wanted.pt')\n"
+        "assert (m(x) - y).norm() / y.norm() < 1e-5, (m(x) - y).norm() / y.norm()\n"
+        "print(type(m).__module__, m.num_classes)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["timm.models.resnet", "6"]
+    assert read_config(tmp_path / "stock")["surgery"]["folded"] is True
+    assert torch.allclose(surgeon.load(tmp_path / "stock")(x), cut(x), atol=1e-5)
+
+
+def test_timm_refuses_a_folder_that_is_not_folded(stock, tmp_path):
+    surgeon.save(surgeon.apply(stock, "kap", input_size=SIZE), tmp_path / "cut")
+    with pytest.raises(RuntimeError, match="conv1.kap.alpha"):
+        timm.create_model(f"local-dir:{tmp_path}/cut", pretrained=True)
+
+
+def test_an_existing_folder_is_never_overwritten_unasked(stock, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="exists already; choose another folder, or overwrite"):
+        surgeon.save(stock, tmp_path / "out")
+    assert (tmp_path / "out" / "precious.txt").read_text() == "mine"
+    surgeon.save(stock, tmp_path / "out", overwrite=True)
+    assert not (tmp_path / "out" / "precious.txt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path):
+    with pytest.raises(ArtifactError, match="could not be written, nothing was kept: No space left on device"), new_folder(tmp_path / "out") as work:
+        (work / "half").write_text("x")
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(stock, tmp_path):
+    """A process that may write 1 MiB a file cannot save 45 MB, and says so."""
+    code = (
+        "import resource, signal, sys, timm, surgeon\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "m = timm.create_model('resnet18')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        f"try: surgeon.save(m, '{tmp_path}/out')\n"
+        "except surgeon.SurgeonError as e: print(e); sys.exit(7)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert "nothing was kept" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_one_line(stock, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ArtifactError, match="cannot be written: Permission denied"):
+        surgeon.save(stock, tmp_path / "out")
+
+
+def test_a_changed_or_truncated_file_is_noticed(stock, tmp_path):
+    surgeon.save(surgeon.apply(stock, "noise", input_size=SIZE), tmp_path / "out")
+    path = tmp_path / "out" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"has changed since it was written: sha256"):
+        surgeon.load(tmp_path / "out")
+    path.unlink()
+    with pytest.raises(ArtifactError, match="incomplete: model.safetensors is missing"):
+        surgeon.load(tmp_path / "out")
+
+
+def test_a_config_that_names_other_things_imports_nothing(stock, tmp_path):
+    surgeon.save(surgeon.apply(stock, "noise", input_size=SIZE), tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    config = json.loads(path.read_text())
+    config["surgery"]["plan"]["operations"]["noise"]["op"] = "os.system"
+    path.write_text(json.dumps(config))
+    with pytest.raises(surgeon.SurgeonError, match="unknown operation 'os.system'"):
+        surgeon.load(tmp_path / "out")
+    config["surgery"]["plan"]["edits"] = "nonsense"
+    path.write_text(json.dumps(config))
+    with pytest.raises(ArtifactError, match="the key 'surgery' cannot be understood"):
+        surgeon.load(tmp_path / "out")
+    path.write_text("{")
+    with pytest.raises(ArtifactError, match=r"config.json cannot be read"):
+        surgeon.load(tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"is no model folder: it has no config.json"):
+        surgeon.load(tmp_path)
+
+
+def test_weights_shared_in_memory_are_written_twice(tmp_path):
+    model = surgeon.create_model("resnet18", num_classes=3)
+    model.layer1[1].conv1.weight = model.layer1[0].conv1.weight
+    surgeon.save(model, tmp_path / "out")
+    loaded = surgeon.load(tmp_path / "out")
+    assert torch.equal(loaded.layer1[1].conv1.weight, model.layer1[0].conv1.weight)

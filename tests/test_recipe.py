@@ -1,0 +1,115 @@
+"""Recipes: shipped ones, files, extending, settings, schema."""
+
+import json
+
+import pytest
+import yaml
+
+from surgeon.errors import RecipeError
+from surgeon.recipe import dump, load_recipe, schema, shipped
+
+WANTED = {
+    "kap", "kap-1d", "kap-ensemble", "kmp", "noise", "smooth-init", "wm-smoothing", "wm-unsharp", "wm-smoothing-all",
+    "wm-unsharp-all", "wm-input-scale", "anl", "canl", "lat", "gaussian", "defective", "defective-same",
+    "defective-channel", "small-image",
+}  # fmt: skip
+
+
+def test_every_promised_recipe_is_shipped_and_names_its_paper_and_source():
+    assert set(shipped()) == WANTED
+    for name in shipped():
+        recipe = load_recipe(name)
+        assert recipe.name == name
+        assert recipe.title and recipe.paper and recipe.source, name
+
+
+@pytest.mark.parametrize("name", sorted(WANTED))
+def test_recipes_survive_a_round_trip(name):
+    recipe = load_recipe(name)
+    assert load_recipe(yaml.safe_load(dump(recipe))) == recipe
+    assert load_recipe(json.loads(recipe.model_dump_json(exclude_none=True))) == recipe
+
+
+def test_extending_merges_operation_by_operation(tmp_path):
+    ensemble = load_recipe("kap-ensemble").surgery[0]
+    assert (ensemble.kernel_size, ensemble.stride, ensemble.widens, ensemble.sigma) == (3, 3, True, 0.1)
+    (tmp_path / "base.yaml").write_text("surgery:\n  - {op: kap, kernel_size: 5}\n  - {op: noise, sigma: 0.3}\n")
+    (tmp_path / "mine.yaml").write_text(
+        "extends: base.yaml\nsurgery:\n  - {op: noise, sigma: 0.4}\n  - {op: kap, sigma: 0.2}\n  - {op: kap, dims: 1}\n"
+    )
+    found = load_recipe(tmp_path / "mine.yaml").surgery
+    assert [o.name for o in found] == ["kap", "noise", "kap"]
+    assert (found[0].kernel_size, found[0].sigma, found[1].sigma, found[2].dims) == (5, 0.2, 0.4, 1)
+
+
+def test_recipes_that_extend_in_a_circle_are_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(RecipeError, match="in a circle: a.yaml → b.yaml → a.yaml"):
+        load_recipe(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("surgery:\n  - {op: kap, kernal_size: 3}\n", r"unknown key 'kernal_size'; did you mean 'kernel_size'\?"),
+        ("surgery:\n  - {op: kpa}\n", r"unknown operation 'kpa'; did you mean 'kap'\?"),
+        ("surgry:\n  - {op: kap}\n", r"unknown key 'surgry'; did you mean 'surgery'"),
+        ("surgery:\n  - {op: kap, kernel_size: 4}\n", r"kernel_size=4 is even; a window needs a centre: 3 or 5"),
+        ("surgery:\n  - {op: kap, select: {stage: 1}}\n", r"unknown key 'select.stage'; did you mean 'stages'\?"),
+        ("surgery: []\n", "surgery"),
+        ("surgery:\n  - {kernel_size: 3}\n", "needs the key 'op'"),
+        ("training: {epoch: 3}\nsurgery: [{op: kap}]\n", r"unknown key 'training.epoch'; did you mean 'epochs'\?"),
+        ("surgery: [\n  op: kap\n", "line 3"),
+        ("- kap\n", "holds list, not a mapping"),
+        ("surgery:\n  - {op: kap, start: replicate}\n", "needs stride = kernel_size"),
+        ("surgery:\n  - {op: defective, keep: 1.5}\n", "keep: Input should be less than or equal to 1"),
+    ],
+)  # fmt: skip
+def test_faults_are_named_in_one_line(tmp_path, content, message):
+    (tmp_path / "bad.yaml").write_text(content)
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(tmp_path / "bad.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_recipes_get_the_nearest_names(tmp_path):
+    with pytest.raises(RecipeError, match="unknown recipe 'defectiv'; did you mean 'defective'"):
+        load_recipe("defectiv")
+    with pytest.raises(RecipeError, match="does not exist"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_settings_change_operations_training_and_selectors():
+    recipe = load_recipe("kap", ["kap.kernel_size=5", "kap.select.stages=[0, 1]", "training.epochs=3", "kap.start=lstsq"])
+    (operation,) = recipe.surgery
+    assert (operation.kernel_size, operation.select.stages, recipe.training.epochs, operation.start) == (5, (0, 1), 3, "lstsq")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("kpa.kernel_size=5", r"the recipe has no 'kpa'; did you mean 'kap'\?"),
+        ("kap.kernelsize=5", r"unknown key 'kernelsize'; did you mean 'kernel_size'\?"),
+        ("kap.kernel_size", "must look like operation.key=value"),
+        ("kap.sigma.x=1", "'sigma' has no keys of its own"),
+        ("kap#2.sigma=1", "the recipe has no 'kap#2'"),
+    ],
+)
+def test_faulty_settings_are_named(setting, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("kap", [setting])
+
+
+def test_the_schema_describes_the_shipped_files():
+    jsonschema = pytest.importorskip("jsonschema")
+    from surgeon.recipe import recipe_folder
+
+    found = schema()
+    jsonschema.Draft202012Validator.check_schema(found)
+    validator = jsonschema.Draft202012Validator(found)
+    for name in shipped():
+        content = yaml.safe_load((recipe_folder() / f"{name}.yaml").read_text())
+        assert not list(validator.iter_errors(content)), name
+    assert list(validator.iter_errors({"surgery": [{"op": "kap", "kernal_size": 3}]}))
+    assert list(validator.iter_errors({"surgery": [{"op": "nonsense"}]}))
