@@ -6,8 +6,23 @@ from torch import Tensor, nn
 
 from surgeon.errors import LayerError
 from surgeon.layers.kap import KernelAveragePool
+from surgeon.layers.optional_state import OptionalState
 
-_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+class _Norm1d(OptionalState, nn.BatchNorm1d):
+    """A batch norm that a state dict may lack."""
+
+
+class _Norm2d(OptionalState, nn.BatchNorm2d):
+    """A batch norm that a state dict may lack."""
+
+
+class _Norm3d(OptionalState, nn.BatchNorm3d):
+    """A batch norm that a state dict may lack."""
+
+
+_NORMS = {1: _Norm1d, 2: _Norm2d, 3: _Norm3d}
 
 
 class PreNormKernelAveragePool(nn.Module):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.data import Images
-from surgeon.errors import SurgeonError
+from surgeon.errors import DataError, RecipeError, SurgeonError, nearest
 from surgeon.files import write_csv
 from surgeon.layers import AdversarialNoise
 from surgeon.recipe import Training
 from surgeon.training.anneal import anneal, anneals
+from surgeon.training.checkpoint import Run, resume, store
 from surgeon.training.progress import reporter
+from surgeon.training.schedule import floor, schedule
 from surgeon.training.steps import adversarial_noise, set_noise
 
-CHECKPOINT, METRICS = "checkpoint.pt", "metrics.csv"
+METRICS = "metrics.csv"
+PRECISIONS = ("no", "bf16", "fp16")
 
 
 class Epoch(NamedTuple):
@@ -35,6 +36,9 @@ class Epoch(NamedTuple):
     images_per_second: float
 
 
+History = list[Epoch]
+
+
 def fit(
     model: nn.Module,
     train: Images,
@@ -43,83 +47,157 @@ def fit(
     *,
     folder: str | Path | None = None,
     seed: int = 0,
+    device: str | torch.device | None = None,
     mixed_precision: str = "no",
+    progress: bool = True,
     label: str = "",
-) -> list[Epoch]:
+) -> History:
     """Train `model` in place; returns a row for each epoch.
 
     train, val: images (N, C, H, W) as the model takes them, with labels (N,). folder: where metrics and
     a checkpoint an epoch go; the same call with a folder that has a checkpoint goes on from there, and on a
     CPU ends with the weights of an uninterrupted run. Noise layers are on for `settings.noise_share` of the
     epochs, then off with the learning rate at its minimum; annealed layers reach their end after
-    `settings.anneal_share` of the steps.
+    `settings.anneal_share` of the steps. Images are drawn in an order fixed by (seed, epoch); a last batch of
+    a single image, on which batch norm cannot train, joins the one before.
 
-    Raises SurgeonError for a loss that is not finite, naming epoch, step and learning rate.
+    device: where to train, by default where accelerate would. mixed_precision: "no", "bf16" or "fp16".
+    progress: a bar on a terminal, else a line an epoch, headed by `label`. Afterwards the model is on the
+    device and in the mode that it came in, its noise layers are on, also after an error.
+
+    Raises SurgeonError for a loss that is not finite, naming epoch, step and learning rate, and for a device
+    that is not there; DataError for no images, or images without their labels; RecipeError for an unknown
+    optimizer or schedule; ArtifactError for a folder that holds another training, or a damaged one.
     """
-    from accelerate import Accelerator
-    from timm.optim import create_optimizer_v2
-    from timm.scheduler import create_scheduler_v2
-
     settings = settings or Training()
-    accelerator = Accelerator(mixed_precision=mixed_precision)
+    for name, images in (("train", train), ("val", val)):
+        if images is not None and len(images.x) != len(images.y):
+            raise DataError(
+                f"{name} has {len(images.x)} images and {len(images.y)} labels; give one label each"
+            )
+    if len(train.x) == 0:
+        raise DataError("train has no images")
+    was, home = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
+    forward = model.__dict__.get("forward")
+    try:
+        return _fit(model, train, val, settings, folder, seed, device, mixed_precision, progress, label)
+    finally:
+        model.__dict__.pop("_original_forward", None)  # accelerate's autocast is for this training alone
+        model.__dict__.pop("forward", None)
+        if forward is not None:
+            model.__dict__["forward"] = forward
+        set_noise(model, True)
+        model.to(home).train(was)
+
+
+def _fit(
+    model: nn.Module, train: Images, val: Images | None, settings: Training, folder: str | Path | None, seed: int,
+    device: str | torch.device | None, mixed_precision: str, progress: bool, label: str,
+) -> History:  # fmt: skip
+    accelerator = _accelerator(device, mixed_precision)
     torch.manual_seed(seed)
-    optimizer: Any = create_optimizer_v2(
-        model, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay,
-        **({"momentum": settings.momentum} if "sgd" in settings.optimizer else {}),
-    )  # fmt: skip
-    schedule, _ = create_scheduler_v2(
-        optimizer, sched=settings.schedule, num_epochs=max(settings.epochs, 1), min_lr=settings.min_lr,
-        warmup_epochs=0, step_on_epochs=True,
-    )  # fmt: skip
+    optimizer = _optimizer(model, settings)
+    set_rate = schedule(optimizer, settings)
     network, optimizer = accelerator.prepare(model, optimizer)
-    steps = max(1, math.ceil(len(train.x) / settings.batch_size))
+    steps = len(_order(len(train.x), settings.batch_size, seed, 0))
     noisy = any(isinstance(m, AdversarialNoise) for m in model.modules())
-    rows: list[Epoch] = []
+    annealed = anneals(model)
+    level = -1.0
+    training = Run(model, optimizer, accelerator, _identity(settings, seed, train))
+    rows: History = []
     place = Path(folder) if folder is not None else None
     if place is not None:
         place.mkdir(parents=True, exist_ok=True)
-        rows = _resume(place, model, optimizer, schedule)
-    report = reporter(settings.epochs * steps, len(rows) * steps, label)
+        rows = [Epoch(*r) for r in resume(place, training)]
+    report = reporter(settings.epochs * steps, len(rows) * steps, label, progress)
     with report:
         for epoch in range(len(rows), settings.epochs):
             quiet = noisy and epoch >= settings.noise_share * settings.epochs
             set_noise(model, not quiet)
-            schedule.step(epoch)
+            set_rate(epoch, [r.loss if math.isnan(r.val_loss) else r.val_loss for r in rows])
             if quiet:
                 for group in optimizer.param_groups:
-                    group["lr"] = settings.min_lr
+                    group["lr"] = floor(settings)
             lr = optimizer.param_groups[0]["lr"]
             began = time.perf_counter()
             total = 0.0
             network.train()
-            for step, (x, y) in enumerate(_batches(train, settings.batch_size, seed, epoch)):
-                if anneals(model):
-                    share = settings.anneal_share * settings.epochs * steps
-                    anneal(model, 1.0 if share == 0 else (epoch * steps + step + 1) / share)
-                total += _step(accelerator, network, model, optimizer, x, y, settings, (epoch, step, lr)) * len(x)
+            for step, part in enumerate(_order(len(train.x), settings.batch_size, seed, epoch)):
+                if annealed and level < 1:
+                    now = _level(settings, epoch * steps + step + 1, settings.epochs * steps)
+                    if now != level:
+                        anneal(model, now)
+                        level = now
+                x, y = train.x[part].to(accelerator.device), train.y[part].to(accelerator.device)
+                total += _step(accelerator, network, optimizer, x, y, settings, (epoch, step, lr)) * len(part)
                 report.advance()
             rate = len(train.x) / (time.perf_counter() - began)
             val_loss, val_accuracy = validate(network, val, accelerator.device)
             rows.append(Epoch(epoch, total / len(train.x), lr, val_loss, val_accuracy, rate))
             report.epoch(rows[-1])
             if place is not None and accelerator.is_main_process:
-                _save(place, rows, model, optimizer, schedule)
-    set_noise(model, True)
+                store(place, training, rows)
+                write_csv(place / METRICS, Epoch._fields, rows)
     return rows
 
 
+def _accelerator(device: str | torch.device | None, mixed_precision: str) -> Any:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+
+    if mixed_precision not in PRECISIONS:
+        raise SurgeonError(f"mixed_precision={mixed_precision!r} is not known; 'no', 'bf16' and 'fp16' are")
+    wanted = None if device is None else torch.device(device)
+    on_cpu = wanted is not None and wanted.type == "cpu"
+    if AcceleratorState._shared_state and PartialState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)  # else the first call decides for all
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision)
+    if wanted is not None and wanted.type != accelerator.device.type:
+        raise SurgeonError(f"device={device!s} is not there; accelerate finds {accelerator.device.type}")
+    return accelerator
+
+
+def _optimizer(model: nn.Module, settings: Training) -> Any:
+    from timm.optim import create_optimizer_v2
+
+    momentum = {"momentum": settings.momentum} if "sgd" in settings.optimizer else {}
+    try:
+        return create_optimizer_v2(
+            model, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay, **momentum
+        )
+    except ValueError as error:
+        from timm.optim import list_optimizers
+
+        if settings.optimizer in list_optimizers():
+            raise
+        raise RecipeError(
+            f"optimizer={settings.optimizer!r} is not known ({error}); "
+            f"{nearest(settings.optimizer, list_optimizers())}"
+        ) from None
+
+
+def _identity(settings: Training, seed: int, train: Images) -> dict[str, Any]:
+    return {**settings.model_dump(), "seed": seed, "images": list(train.x.shape)}
+
+
+def _level(settings: Training, step: int, steps: int) -> float:
+    """How far annealed layers are after `step` of `steps`, in 256ths: masks take time to redraw."""
+    share = settings.anneal_share * steps
+    return 1.0 if step >= share else math.floor(256 * step / share) / 256
+
+
 def _step(
-    accelerator: Any, network: nn.Module, model: nn.Module, optimizer: Any, x: Tensor, y: Tensor,
-    settings: Training, place: tuple[int, int, float],
+    accelerator: Any, network: nn.Module, optimizer: Any, x: Tensor, y: Tensor, settings: Training,
+    place: tuple[int, int, float],
 ) -> float:  # fmt: skip
-    x, y = x.to(accelerator.device), y.to(accelerator.device)
     optimizer.zero_grad()
     with accelerator.autocast(), adversarial_noise(network, x, y, _loss):
         loss = _loss(network(x), y)
         value = float(loss.detach())
         if not math.isfinite(value):
             epoch, step, lr = place
-            raise SurgeonError(f"the loss is {value} in epoch {epoch}, step {step}, at learning rate {lr:g}; try a smaller one")
+            where = f"in epoch {epoch}, step {step}, at learning rate {lr:g}"
+            raise SurgeonError(f"the loss is {value} {where}; try a smaller one")
         accelerator.backward(loss)
     if settings.clip_grad is not None:
         accelerator.clip_grad_norm_(network.parameters(), settings.clip_grad)
@@ -135,11 +213,13 @@ def _loss(output: Any, labels: Tensor) -> Tensor:
     return parts[0] + 0.3 * sum(parts[1:], torch.zeros_like(parts[0]))
 
 
-def _batches(data: Images, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
-    for part in order.split(size):
-        if len(part) > 1 or len(data.x) == 1:  # batch norm cannot train on a single image
-            yield data.x[part], data.y[part]
+def _order(total: int, size: int, seed: int, epoch: int) -> list[Tensor]:
+    """The indices of each batch, (n,) int64."""
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
+    parts = list(order.split(size))
+    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 @torch.no_grad()
@@ -157,31 +237,3 @@ def validate(network: nn.Module, data: Images | None, device: Any) -> tuple[floa
         right += int((output.argmax(1) == y).sum())
     network.train(was)
     return loss / len(data.x), right / len(data.x)
-
-
-def _save(place: Path, rows: list[Epoch], model: nn.Module, optimizer: Any, schedule: Any) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": {k: v for k, v in schedule.state_dict().items() if isinstance(v, (int, float, str, bool, list))},
-        "noise": {n: m.get_memory() for n, m in model.named_modules() if isinstance(m, AdversarialNoise)},
-        "random": torch.get_rng_state(),
-        "rows": [list(r) for r in rows],
-    }
-    beside = place / f".{CHECKPOINT}.{os.getpid()}"
-    torch.save(state, beside)
-    os.replace(beside, place / CHECKPOINT)
-    write_csv(place / METRICS, Epoch._fields, rows)
-
-
-def _resume(place: Path, model: nn.Module, optimizer: Any, schedule: Any) -> list[Epoch]:
-    path = place / CHECKPOINT
-    if not path.is_file():
-        return []
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    for name, memory in state["noise"].items():
-        model.get_submodule(name).set_memory(memory)  # type: ignore[operator]
-    torch.set_rng_state(state["random"])
-    return [Epoch(*r) for r in state["rows"]]

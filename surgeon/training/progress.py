@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from types import TracebackType
 from typing import Any
 
 
 class Lines:
-    """One plain line an epoch."""
+    """One plain line an epoch, or none."""
 
-    def __init__(self, total: int, label: str) -> None:
-        self.total, self.label = total, label
+    def __init__(self, label: str, shown: bool = True) -> None:
+        self.label, self.shown = label, shown
 
     def __enter__(self) -> Lines:
         return self
@@ -24,15 +25,22 @@ class Lines:
 
     def epoch(self, row: Any) -> None:
         """An epoch is done; `row` has its figures."""
-        print(_line(self.label, row), flush=True)
+        if self.shown:
+            print(_line(self.label, row), flush=True)
 
 
 class Bar:
     """A rich progress bar over all steps."""
 
     def __init__(self, total: int, done: int, label: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -60,12 +68,13 @@ class Bar:
 
 def _line(label: str, row: Any) -> str:
     head = f"{label}: " if label else ""
+    checked = "" if math.isnan(row.val_accuracy) else f"validation accuracy {row.val_accuracy:.3f}, "
     return (
-        f"{head}epoch {row.epoch}: loss {row.loss:.4f}, validation accuracy {row.val_accuracy:.3f}, "
+        f"{head}epoch {row.epoch}: loss {row.loss:.4f}, {checked}"
         f"lr {row.lr:.2g}, {row.images_per_second:.0f} images/s"
     )
 
 
-def reporter(total: int, done: int = 0, label: str = "") -> Lines | Bar:
+def reporter(total: int, done: int = 0, label: str = "", shown: bool = True) -> Lines | Bar:
     """What fits where the output goes."""
-    return Bar(total, done, label) if sys.stdout.isatty() else Lines(total, label)
+    return Bar(total, done, label) if shown and sys.stdout.isatty() else Lines(label, shown)

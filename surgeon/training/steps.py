@@ -3,6 +3,8 @@
     with adversarial_noise(model, x, y, loss_fn):
         loss = loss_fn(model(x), y)
         loss.backward()
+
+It works with any optimizer, under autocast, with a gradient scaler and in DistributedDataParallel.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 from surgeon.layers import AdversarialNoise
 
@@ -42,7 +45,12 @@ def adversarial_noise(model: nn.Module, inputs: Any, labels: Tensor, loss_fn: Lo
     ANL layers (Algorithm 1) get the gradients of a first round here: it computes no parameter gradients and
     leaves `.grad`, batch-norm statistics and the random state as they were, so that dropout in the second
     round draws what it would have drawn. CANL layers (Algorithm 2) get the labels. A model in evaluation
-    mode, or without such layers, passes through unchanged.
+    mode, or without such layers, passes through unchanged. On leaving, by an error too, the layers are as they
+    were found but for CANL's cache, LAT's memory and the layers' own random streams.
+
+    Here: where activations are float16, the first round's loss is summed, not averaged, over the samples,
+    lest small gradients underflow; eq. 4 does not see their scale.
+    Raises LayerError for a layer that the network calls twice, and for labels that CANL cannot look up.
     """
     layers = noise_layers(model) if model.training else []
     try:
@@ -66,8 +74,9 @@ def _first_round(
     """∂J/∂h of every layer at η = 0 (eq. 3), and nothing else."""
     others = [m for m in noise_layers(model) if m not in layers]
     phases = [(m, m.phase) for m in others]
-    devices = [labels.device] if labels.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _frozen(model), _kept_statistics(model):
+    # DistributedDataParallel would wait for parameter gradients that this round never computes.
+    alone = model.no_sync() if hasattr(model, "no_sync") else contextlib.nullcontext()
+    with torch.random.fork_rng(devices=_cuda(inputs, labels)), _frozen(model), _kept_statistics(model), alone:
         for module in others:
             module.phase = "idle"
         for layer in layers:
@@ -76,12 +85,26 @@ def _first_round(
             with torch.enable_grad():
                 loss = loss_fn(model(inputs), labels)
             reached = [layer for layer in layers if layer.recorded is not None]
-            gradients = torch.autograd.grad(loss, [r.recorded for r in reached], allow_unused=True)
+            recorded = [layer.recorded for layer in reached if layer.recorded is not None]
+            if any(r.dtype == torch.float16 for r in recorded):
+                loss = loss * len(labels)
+            gradients = _gradients(loss, recorded)
             for layer, gradient in zip(reached, gradients, strict=True):
                 layer.set_gradient(gradient)
         finally:
             for module, phase in phases:
                 module.phase = phase
+
+
+def _gradients(loss: Tensor, recorded: list[Tensor]) -> tuple[Tensor | None, ...]:
+    if not recorded or not loss.requires_grad:
+        return (None,) * len(recorded)
+    return torch.autograd.grad(loss, recorded, allow_unused=True)
+
+
+def _cuda(*tensors: Any) -> list[torch.device]:
+    found = [t.device for t in tensors if isinstance(t, Tensor) and t.device.type == "cuda"]
+    return list(dict.fromkeys(found))
 
 
 @contextlib.contextmanager
@@ -98,7 +121,7 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_statistics(model: nn.Module) -> Iterator[None]:
-    norms = [m for m in model.modules() if isinstance(m, _NormBase) and m.training]
+    norms = [m for m in model.modules() if isinstance(m, (_NormBase, _SpectralNorm)) and m.training]
     kept = [(n, {k: b.clone() for k, b in n._buffers.items() if b is not None}) for n in norms]
     try:
         yield

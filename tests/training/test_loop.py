@@ -8,9 +8,12 @@ from torch import nn
 
 import surgeon
 from surgeon.data import Images
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArtifactError, DataError, RecipeError, SurgeonError
 from surgeon.recipe import Training
 from surgeon.training import anneal, fit
+from surgeon.training.loop import _order
+from surgeon.training.progress import Bar, Lines, reporter
+from surgeon.training.schedule import plateau
 
 pytest.importorskip("accelerate")
 SIZE = (3, 8, 8)
@@ -67,7 +70,9 @@ def test_noise_is_off_at_the_minimum_rate_in_the_second_half(tiny, data):
     assert model.bn1.anl.enabled
 
 
-@pytest.mark.parametrize("operation", [{"op": "kap", "start": "anneal"}, {"op": "defective", "start": "anneal", "keep": 0.25}])
+@pytest.mark.parametrize(
+    "operation", [{"op": "kap", "start": "anneal"}, {"op": "defective", "start": "anneal", "keep": 0.25}]
+)
 def test_anneals_begin_with_the_old_network_and_end_with_the_method(tiny, data, operation):
     model = surgeon.apply(tiny, operation, input_size=SIZE).eval()
     assert model.surgery.effect == "exact"
@@ -109,3 +114,176 @@ def test_networks_with_several_outputs_train(data):
     before = model.b.weight.clone()
     fit(model, data, data, Training(epochs=1, batch_size=32))
     assert not torch.equal(model.b.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("surgery", "settings"),
+    [
+        ("anl", Training(epochs=4, batch_size=32, lr=0.05, noise_share=0.75, clip_grad=1.0)),
+        ({"op": "kap", "start": "anneal"}, Training(epochs=4, batch_size=32, lr=1e-3, optimizer="adamw")),
+        ({"op": "defective", "start": "anneal", "keep": 0.5}, Training(epochs=4, batch_size=32, schedule="plateau")),
+    ],
+)  # fmt: skip
+def test_every_kind_of_training_resumes_bit_for_bit(tiny, data, tmp_path, surgery, settings):
+    def network():
+        return surgeon.apply(tiny, surgery, input_size=SIZE, seed=2)
+
+    whole = network()
+    rows = fit(whole, data, data, settings, seed=5)
+    stopped = network()
+    stopped.head.register_forward_hook(Stop(after=4 * 3))
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, data, data, settings, folder=tmp_path, seed=5)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert 0 < len(state["rows"]) < 4
+    assert [p.name for p in tmp_path.glob(".*")] == []
+    again = network()
+    resumed = fit(again, data, data, settings, folder=tmp_path, seed=5)
+    assert [r[:5] for r in resumed] == [r[:5] for r in rows]
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in whole.state_dict().items())
+
+
+class Stop:
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self, *_):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def test_a_finished_training_is_only_read(tiny, data, tmp_path):
+    settings = Training(epochs=2, batch_size=32)
+    rows = fit(tiny, data, None, settings, folder=tmp_path)
+    after = {k: v.clone() for k, v in tiny.state_dict().items()}
+    again = fit(tiny, data, None, settings, folder=tmp_path)
+    assert [r[:3] for r in again] == [r[:3] for r in rows]
+    assert all(torch.equal(v, after[k]) for k, v in tiny.state_dict().items())
+
+
+def test_folders_of_other_trainings_and_damaged_ones_are_refused(tiny, data, tmp_path):
+    fit(tiny, data, None, Training(epochs=1, batch_size=32), folder=tmp_path)
+    with pytest.raises(ArtifactError, match=r"holds another training \(lr: 0.05 there, 0.1 here\); choose"):
+        fit(tiny, data, None, Training(epochs=1, batch_size=32, lr=0.1), folder=tmp_path)
+    with pytest.raises(ArtifactError, match=r"seed: 0 there, 3 here"):
+        fit(tiny, data, None, Training(epochs=1, batch_size=32), folder=tmp_path, seed=3)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    with pytest.raises(ArtifactError, match="holds the training of another model"):
+        fit(other, data, None, Training(epochs=1, batch_size=32), folder=tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ArtifactError, match=r"checkpoint.pt is not a checkpoint .* delete it to start over"):
+        fit(tiny, data, None, Training(epochs=1, batch_size=32), folder=tmp_path)
+
+
+def test_the_model_comes_back_in_its_mode_with_its_own_forward(tiny, data):
+    for precision in ("bf16", "no"):
+        rows = fit(
+            tiny, data, data, Training(epochs=1, batch_size=32), mixed_precision=precision, device="cpu"
+        )
+        assert not tiny.training
+        assert "forward" not in vars(tiny)
+        assert rows[0].loss > 0
+    fit(tiny.train(), data, None, Training(epochs=1, batch_size=32))
+    assert tiny.training
+
+
+def test_the_model_comes_back_after_an_error_too(tiny, data):
+    model = surgeon.apply(tiny, "anl", input_size=SIZE).eval()
+    model.head.register_forward_hook(Stop(after=7))
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, data, None, Training(epochs=3, batch_size=32, noise_share=0.4), mixed_precision="bf16")
+    assert model.bn1.anl.enabled
+    assert model.bn1.anl.phase == "idle"
+    assert not model.training
+    assert "_original_forward" not in vars(model)
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own():
+    for total, size, parts in ((33, 16, [16, 17]), (5, 1, [1] * 5), (1, 8, [1]), (32, 16, [16, 16])):
+        order = _order(total, size, 0, 0)
+        assert [len(p) for p in order] == parts
+        assert sorted(torch.cat(order).tolist()) == list(range(total))
+    assert torch.equal(_order(9, 9, 1, 2)[0], _order(9, 9, 1, 2)[0])
+    assert not torch.equal(_order(9, 9, 1, 2)[0], _order(9, 9, 1, 3)[0])
+
+
+def test_the_plateau_rule_of_the_paper():
+    falling = [1 / (i + 1) for i in range(20)]
+    assert plateau(falling, 0.1, 1e-3) == 0.1
+    flat = [1.0] * 6
+    assert plateau(flat[:5], 0.1, 1e-3) == 0.1
+    assert plateau(flat, 0.1, 1e-3) == 0.05
+    assert plateau([1.0] * 10, 0.1, 1e-3) == 0.05
+    assert plateau([1.0] * 11, 0.1, 1e-3) == 0.025
+    assert plateau([1.0] * 200, 0.1, 1e-3) == 1e-3
+    assert plateau([*flat[:5], 0.5, 1, 1, 1, 1], 0.1, 1e-3) == 0.1
+    assert plateau([*flat[:5], 0.5, 1, 1, 1, 1, 1], 0.1, 1e-3) == 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("constant", [0.1] * 6),
+        ("plateau", [0.1] * 6),
+        ("step", [0.1, 0.1, 0.01, 0.01, 0.005, 0.005]),
+        ("cosine", None),
+    ],
+)
+def test_schedules_by_name(tiny, data, name, wanted):
+    few = Images(data.x[:8], data.y[:8])
+    rows = fit(tiny, few, None, Training(epochs=6, lr=0.1, min_lr=0.005, schedule=name), progress=False)
+    rates = [r.lr for r in rows]
+    if wanted:
+        assert rates == pytest.approx(wanted)
+    else:
+        assert rates == sorted(rates, reverse=True)
+        assert rates[-1] < 0.02
+
+
+def test_no_rate_rises_to_a_minimum_above_it(tiny, data):
+    model = surgeon.apply(tiny, "anl", input_size=SIZE)
+    settings = Training(epochs=4, batch_size=48, optimizer="adamw", lr=5e-4, min_lr=1e-3, noise_share=0.5)
+    assert [r.lr for r in fit(model, data, None, settings)] == pytest.approx([5e-4] * 4)
+
+
+def test_faults_of_settings_and_data_are_named(tiny, data):
+    with pytest.raises(RecipeError, match=r"optimizer='sgdd' is not known .* did you mean 'sgd'"):
+        fit(tiny, data, None, Training(optimizer="sgdd"))
+    for name in ("cosin", "none"):
+        with pytest.raises(RecipeError, match=rf"schedule='{name}' is not known; 'cosine', .* 'plateau' and"):
+            fit(tiny, data, None, Training(schedule=name))
+    with pytest.raises(DataError, match="train has no images"):
+        fit(tiny, Images(data.x[:0], data.y[:0]), None)
+    with pytest.raises(DataError, match="val has 96 images and 5 labels"):
+        fit(tiny, data, Images(data.x, data.y[:5]))
+    with pytest.raises(SurgeonError, match="mixed_precision='fp64' is not known"):
+        fit(tiny, data, None, mixed_precision="fp64")
+    if not torch.cuda.is_available():
+        with pytest.raises(SurgeonError, match="device='cuda' is not there; accelerate finds cpu"):
+            fit(tiny, data, None, device="cuda")
+
+
+def test_progress_is_a_line_an_epoch_or_a_bar_or_nothing(tiny, data, capsys, monkeypatch):
+    settings = Training(epochs=2, batch_size=48)
+    fit(tiny, data, None, settings, progress=False)
+    assert capsys.readouterr().out == ""
+    fit(tiny, data, data, settings, label="kap")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("kap: epoch 1: loss ")
+    assert "validation accuracy" in lines[1]
+    fit(tiny, data, None, settings)
+    assert "nan" not in capsys.readouterr().out
+    assert isinstance(reporter(3), Lines)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert isinstance(reporter(3), Bar)
+    fit(tiny, data, data, settings, label="kap")
+    assert "kap" in capsys.readouterr().out
+
+
+def test_a_model_without_a_record_is_not_annealed(tiny):
+    before = {k: v.clone() for k, v in tiny.state_dict().items()}
+    anneal(tiny, 0.5)
+    assert all(torch.equal(v, before[k]) for k, v in tiny.state_dict().items())

@@ -1,5 +1,7 @@
 """The step with adversarial noise layers: the noise it makes, and all that it leaves untouched."""
 
+import contextlib
+
 import pytest
 import timm
 import torch
@@ -36,9 +38,13 @@ def test_the_first_round_leaves_gradients_statistics_and_random_state_untouched(
         assert torch.equal(torch.get_rng_state(), random)
         assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
         assert all(torch.equal(p.grad, torch.full_like(p, 0.25)) for p in model.parameters())
-        assert [p.requires_grad for p in model.parameters()] == [n != "head.weight" for n, _ in model.named_parameters()]
+        assert [p.requires_grad for p in model.parameters()] == [
+            n != "head.weight" for n, _ in model.named_parameters()
+        ]
         assert all(m.gradient is not None for m in model.modules() if isinstance(m, AdversarialNoise))
-    assert all(m.gradient is None and m.phase == "idle" for m in model.modules() if isinstance(m, AdversarialNoise))
+    assert all(
+        m.gradient is None and m.phase == "idle" for m in model.modules() if isinstance(m, AdversarialNoise)
+    )
 
 
 def test_statistics_move_once_a_step_not_twice(tiny, batch):
@@ -77,7 +83,9 @@ def test_the_gradients_are_those_of_the_loss_by_each_layers_output(tiny, batch):
 def test_adversarial_noise_raises_the_loss_and_its_mirror_lowers_it(batch):
     torch.manual_seed(0)
     x, y = batch
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4)
+    )
     losses = {}
     for epsilon in (0.3, -0.3):
         noisy = surgeon.apply(model, {"op": "adversarial-noise", "epsilon": epsilon}, input_size=SIZE).train()
@@ -90,7 +98,9 @@ def test_adversarial_noise_raises_the_loss_and_its_mirror_lowers_it(batch):
 @pytest.mark.parametrize("source", ["anl", "canl", "lat", "gaussian"])
 def test_every_source_trains_a_timm_network_with_in_place_activations(source):
     model = timm.create_model("resnet18", num_classes=4)
-    model = surgeon.apply(model, {"op": "adversarial-noise", "source": source, "at_input": True}, input_size=(3, 32, 32))
+    model = surgeon.apply(
+        model, {"op": "adversarial-noise", "source": source, "at_input": True}, input_size=(3, 32, 32)
+    )
     optimizer = torch.optim.SGD(model.train().parameters(), lr=0.01)
     x, y = torch.randn(8, 3, 32, 32), torch.randint(0, 4, (8,))
     for _ in range(2):
@@ -132,3 +142,134 @@ def test_noise_can_be_switched_off(tiny, batch):
     assert not torch.equal(model(x), model(x))
     set_noise(model, False)
     assert torch.equal(model(x), model(x))
+
+
+class Net(nn.Sequential):
+    """A network with a layer put in by hand, before an in-place activation, and dropout."""
+
+    def __init__(self, source="anl", drop=0.0, epsilon=0.3):
+        torch.manual_seed(0)
+        noise = AdversarialNoise(source, epsilon, seed=1, num_classes=4)
+        super().__init__(
+            nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), noise, nn.ReLU(inplace=True), nn.Dropout(drop),
+            nn.Flatten(), nn.Linear(4 * 64, 4),
+        )  # fmt: skip
+
+    @property
+    def noise(self):
+        return self[2]
+
+    def step(self, x, y, network=None):
+        with adversarial_noise(network or self, x, y, loss_fn):
+            loss = loss_fn((network or self)(x), y)
+            loss.backward()
+        return loss.detach()
+
+
+def test_dropout_draws_what_it_would_have_drawn_without_the_first_round(batch):
+    x, y = batch
+    first, second = Net(drop=0.5, epsilon=1e-12), Net("gaussian", drop=0.5)
+    set_noise(second, False)
+    torch.manual_seed(7)
+    a = first.step(x, y)
+    state = torch.get_rng_state()
+    torch.manual_seed(7)
+    b = second.step(x, y)
+    assert torch.allclose(a, b, atol=1e-6)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_parameter_gradients_are_added_once_and_are_those_of_the_noisy_loss(batch):
+    x, y = batch
+    noisy = Net().double()
+    with adversarial_noise(noisy, x.double(), y, loss_fn):
+        loss_fn(noisy(x.double()), y).backward()
+    other = Net().double()
+    with adversarial_noise(other, x.double(), y, loss_fn):
+        wanted = torch.autograd.grad(loss_fn(other(x.double()), y), list(other.parameters()))
+    for p, g in zip(noisy.parameters(), wanted, strict=True):
+        assert torch.equal(p.grad, g)
+
+
+def test_the_cached_layer_learns_the_gradients_of_its_classes_in_one_forward(batch):
+    x, y = batch
+    model = Net("canl")
+    calls = []
+    model.register_forward_pre_hook(lambda *_: calls.append(1))
+    model.step(x, y)
+    assert len(calls) == 1
+    assert [bool(c.abs().max() > 0) for c in model.noise.cache] == [True] * 4
+    assert model.noise.labels is None
+
+
+def test_spectral_norms_first_round_leaves_its_vectors(batch):
+    x, y = batch
+    model = Net()
+    nn.utils.parametrizations.spectral_norm(model[6])
+    vectors = model[6].parametrizations.weight[0]
+    before = vectors._u.clone()
+    with adversarial_noise(model, x, y, loss_fn):
+        assert torch.equal(vectors._u, before)
+
+
+def test_half_precision_gradients_are_those_of_the_summed_loss(batch):
+    x, y = batch
+    full, half = Net(), Net().half()
+    with adversarial_noise(full, x, y, loss_fn):
+        wanted = full.noise.gradient * len(y)
+    with adversarial_noise(half, x.half(), y, lambda out, labels: loss_fn(out.float(), labels)):
+        found = half.noise.gradient.float()
+    assert float((found - wanted).norm() / wanted.norm()) < 0.05
+
+
+def test_distributed_data_parallel_takes_several_steps(batch, tmp_path):
+    dist = torch.distributed
+    if not dist.is_available() or dist.is_initialized():
+        pytest.skip("needs torch.distributed to itself")
+    x, y = batch
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/init", rank=0, world_size=1)
+    try:
+        alone, shared = Net(), Net()
+        parallel = nn.parallel.DistributedDataParallel(shared)
+        for _ in range(2):
+            assert torch.equal(alone.step(x, y), shared.step(x, y, parallel))
+        assert all(
+            torch.equal(p.grad, q.grad) for p, q in zip(alone.parameters(), shared.parameters(), strict=True)
+        )
+    finally:
+        dist.destroy_process_group()
+
+
+def test_layers_that_the_loss_does_not_reach_add_nothing(batch):
+    x, y = batch
+    asleep = Net()
+    asleep.noise.eval()
+    unused = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    unused.spare = AdversarialNoise("anl")
+    unused.forward = lambda x: unused[1](x.flatten(1))
+    for model in (asleep, unused):
+        with adversarial_noise(model, x, y, loss_fn):
+            assert torch.isfinite(loss_fn(model(x), y))
+
+
+@pytest.mark.parametrize("source", ["anl", "canl", "lat", "gaussian"])
+def test_an_error_within_the_step_leaves_the_layers_as_they_were(batch, source):
+    x, y = batch
+    model = Net(source)
+    phase = model.noise.phase
+    with contextlib.suppress(KeyboardInterrupt), adversarial_noise(model, x, y, loss_fn):
+        raise KeyboardInterrupt
+    assert model.noise.phase == phase
+    assert model.noise.gradient is None
+    assert model.noise.labels is None
+    if source in ("anl", "canl"):
+        assert model.noise(x) is x
+
+
+def test_soft_labels_are_refused_by_the_cached_layer(batch):
+    x, y = batch
+    model = Net("canl")
+    soft = nn.functional.one_hot(y, 4).float()
+    with pytest.raises(ValueError, match="soft labels"), adversarial_noise(model, x, soft, loss_fn):
+        pass
+    assert model.noise.phase == "idle"

@@ -1,0 +1,117 @@
+"""The conformance suite that every operation goes through, those of other packages too.
+
+    from surgeon.testing import check_operation
+    check_operation({"op": "my-op"}, model, input_size=(3, 32, 32))
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.edits import Plan
+from surgeon.errors import FoldError, SurgeryError, VerificationError
+from surgeon.operations import Operation
+from surgeon.surgery import apply, fold, plan, revert
+from surgeon.surgery.drift import first_tensor
+from surgeon.verification import relative
+
+FOLD_TOLERANCE = 1e-6
+
+
+def check_operation(
+    operation: Operation | Mapping[str, Any], model: nn.Module, *, input_size: tuple[int, ...], seed: int = 0
+) -> nn.Module:
+    """Put an operation through what every operation must do on `model`; returns the rewritten network.
+
+    The plan is the same twice and survives JSON; the model is left untouched; names of tensors that were not
+    replaced stay, and the stock state dict loads; outputs and gradients are finite in both modes; copies and
+    pickles are equal; the random state outside does not matter and is not touched; folding, in float64, is
+    equal or says why not; reverting gives the original bit for bit; a second surgery is refused.
+
+    Raises VerificationError naming the first promise that is broken.
+    """
+    model = copy.deepcopy(model)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    modes = [m.training for m in model.modules()]
+    made = plan(model, operation, input_size=input_size, seed=seed)
+    _demand(made == plan(model, operation, input_size=input_size, seed=seed), "the plan differs the second time")
+    _demand(Plan.model_validate_json(made.model_dump_json()) == made, "the plan does not survive JSON")
+    random = torch.get_rng_state()
+    cut = apply(model, made)
+    _demand(torch.equal(torch.get_rng_state(), random), "applying draws from the global random state")
+    torch.rand(7)
+    again = apply(model, made)
+    torch.set_rng_state(random)
+    _demand(_same(cut, again), "the cut depends on the global random state")
+    _demand(all(torch.equal(v, before[k]) for k, v in model.state_dict().items()), "the model's tensors changed")
+    _demand([m.training for m in model.modules()] == modes, "the model's modes changed")
+    replaced = tuple(f"{e.site}." for e in made.edits if e.replaces)
+    untouched = [k for k in before if not k.startswith(replaced)]
+    _demand(all(k in cut.state_dict() for k in untouched), "tensors that were not replaced lost their names")
+    now = cut.state_dict()
+    _demand(all(torch.equal(now[k], before[k]) for k in untouched), "tensors that were not replaced changed")
+    if not replaced:
+        result = cut.load_state_dict(before)
+        _demand(not result.missing_keys and not result.unexpected_keys, "the stock state dict does not load")
+    x = torch.randn(4, *input_size, generator=torch.Generator().manual_seed(seed))
+    for training in (True, False):
+        _finite(apply(model, made), x, training)
+    cut.eval()
+    wanted = _output(cut, x)
+    for name, twin in (("deepcopy", copy.deepcopy(cut)), ("pickle", pickle.loads(pickle.dumps(cut)))):
+        _demand(torch.equal(_output(twin, x), wanted), f"a {name} gives other outputs")
+    _check_fold(cut, made, x)
+    back = revert(cut)
+    _demand(type(back) is type(model) and _same(back, model), "reverting does not give the original")
+    _demand(list(back.state_dict()) == list(before), "reverting loses the order of names")
+    try:
+        apply(cut, operation, input_size=input_size)
+    except SurgeryError:
+        return cut
+    raise VerificationError("a second surgery is not refused")
+
+
+def _check_fold(cut: nn.Module, made: Plan, x: Tensor) -> None:
+    double = copy.deepcopy(cut).double().eval()
+    try:
+        folded = fold(double)
+    except FoldError:
+        _demand(not made.folds, "the plan says it folds, and it does not")
+        return
+    _demand(made.folds, "the plan says it does not fold, and it does")
+    error = relative(_output(folded, x.double()), _output(double, x.double()))
+    _demand(error <= FOLD_TOLERANCE, f"the folded network differs by {error:.1e}")
+
+
+def _finite(network: nn.Module, x: Tensor, training: bool) -> None:
+    network.train(training)
+    output = first_tensor(network(x))
+    mode = "training" if training else "evaluation"
+    _demand(output is not None and bool(torch.isfinite(output).all()), f"the output in {mode} mode is not finite")
+    output.square().mean().backward()  # type: ignore[union-attr]
+    grads = [p.grad for p in network.parameters() if p.grad is not None]
+    _demand(bool(grads) and all(bool(torch.isfinite(g).all()) for g in grads), f"gradients in {mode} mode are not finite")
+
+
+def _output(network: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        found = first_tensor(network(x))
+    if found is None:
+        raise VerificationError("the network gives no tensor")
+    return found
+
+
+def _same(a: nn.Module, b: nn.Module) -> bool:
+    one, two = a.state_dict(), b.state_dict()
+    return one.keys() == two.keys() and all(torch.equal(v, two[k]) for k, v in one.items())
+
+
+def _demand(holds: bool, complaint: str) -> None:
+    if not holds:
+        raise VerificationError(complaint)

@@ -1,0 +1,167 @@
+"""Every shipped recipe on sixteen architectures of timm and torchvision."""
+
+import shutil
+
+import pytest
+import torch
+
+import surgeon
+from surgeon.errors import FoldError, SelectionError
+from surgeon.graph.trace import mode
+from surgeon.recipe import load_recipe, shipped
+from surgeon.surgery.drift import first_tensor
+from surgeon.training import adversarial_noise
+from surgeon.verification import demand, relative, verify
+
+SIZES = {"torchvision/r3d_18": (3, 4, 32, 32), "inception_v3": (3, 75, 75)}
+MODELS = (
+    "resnet18", "resnet50", "densenet121", "vgg16_bn", "mobilenetv2_100", "mobilenetv3_small_100", "efficientnet_b0",
+    "regnety_002", "convnext_atto", "inception_v3", "nf_resnet50", "torchvision/resnet18", "torchvision/googlenet",
+    "torchvision/squeezenet1_1", "torchvision/deeplabv3_resnet50", "torchvision/r3d_18",
+)  # fmt: skip
+NO_NORM = {n: "the model has none" for n in ("convnext_atto", "nf_resnet50", "torchvision/squeezenet1_1")}
+NOISE = ("anl", "canl", "lat", "gaussian")
+NO_SITE = {
+    **{(m, r): why for m, why in NO_NORM.items() for r in NOISE},
+    ("vgg16_bn", "small-image"): "the stem is one for small images already",
+    ("torchvision/deeplabv3_resnet50", "canl"): "set num_classes",
+    **{
+        ("torchvision/r3d_18", r): "3-D|2-D|input size"
+        for r in shipped()
+        if r.startswith(("wm-", "defective", "small-image"))
+    },
+}
+SETTINGS = {
+    **{r: ["weight-map.max_parameters=2000000000"] for r in shipped() if r.startswith("wm-") and r != "wm-input-scale"},
+}
+WIDE = ("resnet50", "nf_resnet50", "torchvision/deeplabv3_resnet50", "torchvision/r3d_18", "inception_v3")
+"""Networks whose convolutions, with nine kernels for each old one, take seconds to draw: widened in the bottom alone."""
+
+
+@pytest.fixture(scope="module")
+def model(request):
+    torch.manual_seed(0)
+    size = SIZES.get(request.param, (3, 32, 32))
+    args = {"model_args": {"drop_rate": 0.2}} if "/" not in request.param and "inception" not in request.param else {}
+    network = surgeon.create_model(request.param, num_classes=6, input_size=size, **args)
+    with torch.no_grad():  # so that batch norms in evaluation mode are not the identity
+        for m in network.modules():
+            if isinstance(m, torch.nn.modules.batchnorm._BatchNorm):
+                m.running_mean.normal_(0, 0.1), m.running_var.uniform_(0.5, 1.5)
+    return network.eval(), size
+
+
+@pytest.mark.parametrize("model", MODELS, indirect=True)
+def test_recipes(model, request, subtests_of, tmp_path):
+    network, size = model
+    name = request.node.callspec.params["model"]
+    x = torch.randn(2, *size, generator=torch.Generator().manual_seed(1))
+    y = torch.randint(0, 6, (2,), generator=torch.Generator().manual_seed(2))
+    for recipe in shipped():
+        with subtests_of(f"{recipe} on {name}"):
+            loaded = load_recipe(recipe, SETTINGS.get(recipe, []))
+            if name in WIDE and recipe == "kap-ensemble":
+                loaded = load_recipe(loaded, ["kap.select.stages=[0, 1]"])
+            if name == "vgg16_bn" and loaded.surgery[0].name in ("kap", "weight-map", "smooth-init"):
+                # its head, a fully connected layer written as a 7×7 convolution, has a hundred million weights
+                loaded = load_recipe(loaded, [f"{loaded.surgery[0].name}.select.exclude=['pre_logits.**']"])
+            if (name, recipe) in NO_SITE:
+                with pytest.raises(SelectionError, match=NO_SITE[name, recipe]):
+                    surgeon.plan(network, loaded, input_size=size)
+                continue
+            _check(network, loaded, size, x, y, tmp_path / recipe)
+
+
+def _check(network, recipe, size, x, y, folder):
+    cut = surgeon.apply(network, recipe, input_size=size, trained=False)
+    demand(verify(network, cut, images=x))  # names, layers called, finite, effect, and folding where the plan says so
+    if not cut.surgery.folds:
+        _does_not_fold(cut.eval(), x)
+    _finite(cut, x, y)
+    cut.eval()
+    if sum(p.numel() for p in cut.parameters()) < 60e6:
+        surgeon.save(cut, folder)
+        loaded = surgeon.load(folder)
+        with torch.no_grad():
+            assert torch.equal(first_tensor(loaded(x)), first_tensor(cut(x)))
+        shutil.rmtree(folder)
+
+
+def _finite(cut, x, y):
+    for training in (True, False):
+        cut.train(training)
+        cut.zero_grad()
+        loss_fn = lambda output, labels: first_tensor(output).float().square().mean()  # noqa: E731
+        with adversarial_noise(cut, x, y, loss_fn):
+            loss = loss_fn(cut(x), y)
+            loss.backward()
+        assert torch.isfinite(loss)
+        grads = [p.grad for p in cut.parameters() if p.grad is not None]
+        assert grads
+        assert all(bool(torch.isfinite(g).all()) for g in grads)
+
+
+def _does_not_fold(cut, x):
+    with pytest.raises(FoldError, match="do not fold"):
+        surgeon.fold(cut)
+    if any(e.folds for e in cut.surgery.edits):
+        with torch.no_grad():
+            folded = surgeon.fold(cut, partial=True)
+            assert relative(first_tensor(folded(x)), first_tensor(cut(x))) < 1e-5
+
+
+IDENTITY = [
+    {"op": "kap", "kernel_size": 1, "start": "naive"},
+    {"op": "noise", "sigma": 1e-30},
+    {"op": "adversarial-noise", "source": "gaussian", "epsilon": 0.0, "after": "conv"},
+    {"op": "adversarial-noise", "source": "anl", "after": "norm"},
+    {"op": "defective", "keep": 1.0},
+    {"op": "input-scale"},
+]
+
+
+@pytest.mark.parametrize("model", MODELS, indirect=True)
+def test_layers_at_identity_settings_leave_both_modes_as_they_were(model, request):
+    network, size = model
+    name = request.node.callspec.params["model"]
+    x = torch.randn(2, *size, generator=torch.Generator().manual_seed(1))
+    tried = 0
+    for operation in IDENTITY:
+        try:
+            cut = surgeon.apply(network, operation, input_size=size)
+        except SelectionError:
+            assert name == "torchvision/r3d_18" or operation.get("after") == "norm"
+            continue
+        tried += 1
+        old = {k: v.clone() for k, v in network.state_dict().items()}
+        new = {k: v.clone() for k, v in cut.state_dict().items()}
+        for training in (True, False):
+            with mode(network, training), mode(cut, training), torch.no_grad():
+                torch.manual_seed(4)
+                wanted = first_tensor(network(x))
+                torch.manual_seed(4)
+                found = first_tensor(cut(x))
+                network.load_state_dict(old)
+                cut.load_state_dict(new)
+            if operation["op"] == "noise" and training:
+                assert torch.isfinite(found).all()  # it draws, so that dropout draws something else
+            elif operation.get("source") == "gaussian" and training:
+                assert torch.isfinite(found).all()
+            else:
+                assert relative(found, wanted) < 1e-5, (operation, training)
+    assert tried >= 3
+
+
+@pytest.fixture
+def subtests_of():
+    """A context that names what was tried when it fails."""
+    import contextlib
+
+    @contextlib.contextmanager
+    def named(what):
+        try:
+            yield
+        except Exception as error:
+            raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
+
+    return named
