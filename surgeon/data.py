@@ -173,9 +173,16 @@ def _read(item: Any, input_size: tuple[int, ...] | None) -> Tensor:
 
     name, content = item if isinstance(item, tuple) else (str(item), None)
     try:
-        with Image.open(io.BytesIO(content) if content is not None else name) as opened:
+        with Image.open(io.BytesIO(content) if content is not None else name) as file:
+            opened: Image.Image = file
             if input_size is None:
-                input_size = (1 if opened.mode in ("1", "L") else 3, opened.height, opened.width)
+                gray = opened.mode in ("1", "L") or opened.mode.startswith("I")
+                input_size = (1 if gray else 3, opened.height, opened.width)
+            if opened.mode == "F":
+                raise ValueError("its values are floats, of a range that nothing tells")
+            if opened.mode.startswith("I"):  # 16 bits, which convert would cut off at 255
+                wide = numpy.asarray(opened).astype(numpy.float64)
+                opened = Image.fromarray(numpy.round(wide.clip(0, 65535) / 257).astype(numpy.uint8))
             picture = opened.convert("L" if input_size[0] == 1 else "RGB")
             if picture.size != (input_size[2], input_size[1]):
                 picture = picture.resize((input_size[2], input_size[1]), Image.Resampling.BILINEAR)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from surgeon.artifact import load, save
@@ -67,10 +68,12 @@ def run(
     size = tuple(sets["train"].x.shape[1:])
     cut, trained = folder / "cut", folder / "trained"
     if not cut.is_dir():
-        stock = create_model(
-            model, pretrained=pretrained, num_classes=classes, in_chans=size[0], input_size=size, weights=weights,
-            model_args=model_args,
-        )  # fmt: skip
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            stock = create_model(
+                model, pretrained=pretrained, num_classes=classes, in_chans=size[0], input_size=size,
+                weights=weights, model_args=model_args,
+            )  # fmt: skip
         known = bool(weights or pretrained)
         images = sets["train"].x[:calibration_count] if known else None
         rewritten = apply(stock, list(recipes), input_size=size, seed=seed, trained=known, calibration=images)

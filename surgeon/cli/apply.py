@@ -34,7 +34,7 @@ def command(
 
     check_free(output, overwrite=overwrite)
     recipes = options.load_recipes(recipe, settings)
-    network = options.load_model(model, **model_options).to(device)
+    network = options.load_model(model, seed=seed, **model_options).to(device)
     images = options.calibration_images(calibration, calibration_count, network, model_options["input_size"])
     trained = True if model_options["weights"] or model_options["pretrained"] else None
     rewritten = apply(

@@ -99,9 +99,17 @@ def load_model(
     in_chans: int | None,
     input_size: tuple[int, ...] | None,
     model_args: tuple[tuple[str, Any], ...],
+    seed: int = 0,
 ) -> nn.Module:
-    """The model that MODEL names: a name of timm or torchvision, or a folder written by surgeon."""
+    """The model that MODEL names: a name of timm or torchvision, or a folder written by surgeon.
+
+    seed: of the initial weights, where none are loaded.
+    """
+    import torch
+
     import surgeon
+
+    torch.manual_seed(seed)
 
     if Path(name).is_dir():
         from surgeon.artifact import CONFIG

@@ -26,7 +26,7 @@ def command(
     from surgeon.cli.tables import console, plan_table
 
     recipes = options.load_recipes(recipe, settings)
-    network = options.load_model(model, **model_options)
+    network = options.load_model(model, seed=seed, **model_options)
     trained = True if model_options["weights"] or model_options["pretrained"] else None
     made = plan(network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained, stack=stack)
     if as_json:

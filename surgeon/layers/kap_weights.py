@@ -172,17 +172,17 @@ def _check_columns(weight: Tensor, matrix: Tensor) -> None:
         )
 
 
-def lstsq_data_weight(matrix: Tensor, gram: Tensor, cross: Tensor, ridge: float = 1e-4) -> Tensor:
-    """W' = argmin E‖A W' u − y‖² + ridge · t · ‖W'‖², the least-squares start on data instead of on weights.
+def lstsq_data_weight(factors: Factors, gram: Tensor, cross: Tensor, ridge: float = 1e-4) -> Tensor:
+    """W' with A W' u close to y: the least-squares start on data instead of on weights.
 
-    `matrix` A is (C_out, C_in); `gram` (d, d) is E[u uᵀ] over the layer's input patches u and `cross` (C_out,
-    d) is E[y uᵀ], y what the pooled layer shall give; t is the mean of `gram`'s diagonal, so that `ridge` has
-    no unit. The result is (C_in, d), float64: AᵀA W' G + ridge t W' = Aᵀ E, solved in the eigenbases of AᵀA
-    and G.
+    `factors` are those of A, (C_out, C_in); `gram` (d, d) is E[u u^T] over the layer's input patches u and `cross`
+    (C_out, d) is E[y u^T], y what the pooled layer shall give. The result is (C_in, d), float64. Without
+    regularisation the minimum of E||A W' u - y||^2 is A^+ M with M = cross gram^-1, so the two sides are solved one
+    after the other: M by ridge regression, `ridge` relative to the mean of `gram`'s diagonal, then W' from M
+    by `lstsq_sheet_weight`.
     """
-    a = matrix.detach().double()
-    left, u = torch.linalg.eigh(a.mT @ a)
-    right, v = torch.linalg.eigh(gram.double())
-    scale = gram.diagonal().mean().double().clamp_min(torch.finfo(torch.float64).tiny)
-    denominator = left.clamp_min(0).unsqueeze(1) * right.clamp_min(0) + max(ridge, _NO_RIDGE) * scale
-    return u @ ((u.mT @ a.mT @ cross.double() @ v) / denominator) @ v.mT
+    normal = gram.double().clone()
+    scale = normal.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
+    normal.diagonal().add_(max(ridge, _NO_RIDGE) * scale)
+    regression = torch.cholesky_solve(cross.double().mT, torch.linalg.cholesky(normal)).mT
+    return lstsq_sheet_weight(regression, factors, ridge)

@@ -27,8 +27,9 @@ class OptionalState(nn.Module):
     ) -> None:
         names = [*self._parameters, *(b for b in self._buffers if b not in self._non_persistent_buffers_set)]
         own = {prefix + name for name in names}
+        absent = own.isdisjoint(state_dict)  # before: batch norms add a key to state dicts that lack it
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-        if own.isdisjoint(state_dict):
+        if absent:
             missing_keys[:] = [key for key in missing_keys if key not in own]

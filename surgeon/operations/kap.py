@@ -242,9 +242,8 @@ class KernelAveragePooling(Operation):
     ) -> tuple[Tensor, Tensor | None, float]:
         from surgeon.layers.kap_weights import lstsq_data_weight
 
-        matrix = layer.matrix().to(gram)  # type: ignore[operator]
-        weight = lstsq_data_weight(matrix, gram, cross, self.ridge)
-        reached = matrix @ weight
+        weight = lstsq_data_weight(layer.factors(), gram, cross, self.ridge)  # type: ignore[operator]
+        reached = layer.fold(weight)  # type: ignore[operator]
         error = energy - 2 * (reached * cross).sum() + ((reached @ gram) * reached).sum()
         relative = float((error.clamp_min(0) / energy.clamp_min(1e-30)).sqrt())
         size = gram.shape[0]

@@ -153,7 +153,7 @@ def _accelerator(device: str | torch.device | None, mixed_precision: str) -> Any
         AcceleratorState._reset_state(reset_partial_state=True)  # else the first call decides for all
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision)
     if wanted is not None and wanted.type != accelerator.device.type:
-        raise SurgeonError(f"device={device!s} is not there; accelerate finds {accelerator.device.type}")
+        raise SurgeonError(f"device={str(device)!r} is not there; accelerate finds {accelerator.device.type}")
     return accelerator
 
 

@@ -74,7 +74,7 @@ def _first_round(
     """∂J/∂h of every layer at η = 0 (eq. 3), and nothing else."""
     others = [m for m in noise_layers(model) if m not in layers]
     phases = [(m, m.phase) for m in others]
-    # DistributedDataParallel would wait for parameter gradients that this round never computes.
+    # In DistributedDataParallel: this round has no parameter gradients to exchange.
     alone = model.no_sync() if hasattr(model, "no_sync") else contextlib.nullcontext()
     with torch.random.fork_rng(devices=_cuda(inputs, labels)), _frozen(model), _kept_statistics(model), alone:
         for module in others:
@@ -85,7 +85,7 @@ def _first_round(
             with torch.enable_grad():
                 loss = loss_fn(model(inputs), labels)
             reached = [layer for layer in layers if layer.recorded is not None]
-            recorded = [layer.recorded for layer in reached if layer.recorded is not None]
+            recorded: list[Any] = [layer.recorded for layer in reached if layer.recorded is not None]
             if any(r.dtype == torch.float16 for r in recorded):
                 loss = loss * len(labels)
             gradients = _gradients(loss, recorded)

@@ -222,7 +222,22 @@ def test_half_precision_gradients_are_those_of_the_summed_loss(batch):
     assert float((found - wanted).norm() / wanted.norm()) < 0.05
 
 
-def test_distributed_data_parallel_takes_several_steps(batch, tmp_path):
+def test_the_first_round_computes_no_parameter_gradients(batch):
+    x, y = batch
+    model = Net()
+    seen = []
+
+    def watched(out, labels):
+        seen.append([p.requires_grad for p in model.parameters()])
+        return loss_fn(out, labels)
+
+    with adversarial_noise(model, x, y, watched):
+        watched(model(x), y)
+    assert [any(flags) for flags in seen] == [False, True]
+
+
+@pytest.mark.parametrize("find", [False, True])
+def test_distributed_data_parallel_takes_several_steps(batch, tmp_path, find):
     dist = torch.distributed
     if not dist.is_available() or dist.is_initialized():
         pytest.skip("needs torch.distributed to itself")
@@ -230,7 +245,7 @@ def test_distributed_data_parallel_takes_several_steps(batch, tmp_path):
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/init", rank=0, world_size=1)
     try:
         alone, shared = Net(), Net()
-        parallel = nn.parallel.DistributedDataParallel(shared)
+        parallel = nn.parallel.DistributedDataParallel(shared, find_unused_parameters=find)
         for _ in range(2):
             assert torch.equal(alone.step(x, y), shared.step(x, y, parallel))
         assert all(

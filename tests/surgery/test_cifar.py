@@ -1,0 +1,94 @@
+"""The cut must not kill a trained network: a CIFAR-10 ResNet-20, its real weights, real images."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import surgeon
+from surgeon.data import labelled
+
+SIZE = (3, 32, 32)
+KAP = {"op": "kap", "kernel_size": 3, "stride": 1}
+
+
+class Block(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride, self.extra = stride, (outputs - inputs) // 2
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.stride > 1 or self.extra:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.extra, self.extra))
+        return F.relu(x + y)
+
+
+class ResNet20(nn.Module):
+    """He et al. 2016, section 4.2, with shortcuts of option A: an ordinary module that knows nothing of timm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = self._stage(16, 16, 1)
+        self.layer2 = self._stage(16, 32, 2)
+        self.layer3 = self._stage(32, 64, 2)
+        self.linear = nn.Linear(64, 10)
+
+    def _stage(self, inputs, outputs, stride):
+        return nn.Sequential(Block(inputs, outputs, stride), Block(outputs, outputs, 1), Block(outputs, outputs, 1))
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def cifar(shared):
+    pytest.importorskip("pyarrow")
+    model = ResNet20()
+    surgeon.load_weights(model, shared / "weights" / "resnet20-12fca82f.th")
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    train = labelled(shared / "data" / "cifar10-jpeg" / "train-00000-of-00001.parquet", SIZE, count=768)
+    test = labelled(shared / "data" / "cifar10-jpeg" / "test-00000-of-00001.parquet", SIZE, count=1000)
+    return model.eval(), (train.x - mean) / std, (test.x - mean) / std, test.y
+
+
+@torch.no_grad()
+def accuracy(model, x, y):
+    model.eval()
+    return sum(int((model(a).argmax(1) == b).sum()) for a, b in zip(x.split(500), y.split(500), strict=True)) / len(y)
+
+
+def test_kap_in_a_trained_network_keeps_more_than_half_of_the_images(cifar):
+    model, calibration, x, y = cifar
+    before = accuracy(model, x, y)
+    assert before == pytest.approx(0.81, abs=0.03)
+    naive = surgeon.apply(model, {**KAP, "start": "naive"}, input_size=SIZE, calibration=calibration)
+    assert accuracy(naive, x, y) < 0.2
+    cut = surgeon.apply(model, KAP, input_size=SIZE, calibration=calibration)
+    assert len(cut.surgery.of("kap")) == 19
+    assert accuracy(cut, x, y) >= 0.62
+    execution = cut.surgery.execution
+    assert execution.drift.source == "calibration" and execution.drift.agreement > 0.6
+    assert execution.statistics == 768 and len(execution.residuals) == 19
+    folded = surgeon.fold(cut)
+    assert type(folded) is ResNet20
+    assert accuracy(folded, x, y) == accuracy(cut, x, y)
+    back = surgeon.revert(cut)
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in back.state_dict().items())
+
+
+def test_the_start_from_weights_alone_needs_no_images_for_the_fit(cifar):
+    model, calibration, x, y = cifar
+    cut = surgeon.apply(model, {**KAP, "start": "lstsq"}, input_size=SIZE, calibration=calibration)
+    assert accuracy(cut, x, y) >= 0.45
+    assert {e.effect for e in cut.surgery.edits} == {"approximated"}
+    ensemble = surgeon.apply(model, {**KAP, "stride": 3, "start": "replicate"}, input_size=SIZE)
+    assert accuracy(ensemble, x, y) == pytest.approx(accuracy(model, x, y), abs=0.002)

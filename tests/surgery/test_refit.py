@@ -1,0 +1,105 @@
+"""The start from data, and batch-norm statistics, against slow references."""
+
+import pytest
+import torch
+from torch import nn
+
+import surgeon
+from surgeon.errors import SurgeryError
+from surgeon.graph.pairs import run_side_by_side
+from surgeon.layers import lstsq_data_weight, lstsq_sheet_weight, lstsq_weight, pool_weight, pooling_matrix, side_matrices
+from surgeon.surgery.statistics import reestimate_statistics
+
+SIZE = (3, 8, 8)
+
+
+def test_the_factors_give_the_matrix_and_its_least_squares():
+    torch.manual_seed(0)
+    for channels, kernel, stride, dims in ((12, 3, 1, 2), (16, 3, 1, 2), (10, 5, 1, 1), (36, 3, 3, 2), (7, 3, 1, 2)):
+        matrix = pooling_matrix(channels, kernel, stride, dims)
+        factors = side_matrices(channels, kernel, stride, dims)
+        assert torch.equal(torch.kron(*factors), matrix)
+        w = torch.randn(channels, 4, 3, dtype=torch.float64)
+        assert torch.allclose(pool_weight(w, factors), (matrix @ w.flatten(1)).view(-1, 4, 3))
+        target = torch.randn(matrix.shape[0], 4, 3, dtype=torch.float64)
+        for ridge in (1e-2, 1e-4):
+            assert torch.allclose(lstsq_sheet_weight(target, factors, ridge), lstsq_weight(target, matrix, ridge), atol=1e-8)
+        assert torch.allclose(lstsq_sheet_weight(target, factors, 0.0), lstsq_weight(target, matrix, 0.0), atol=1e-6)
+
+
+def test_the_data_start_is_the_minimum_of_its_objective():
+    torch.manual_seed(0)
+    u = torch.randn(50, 6, dtype=torch.float64)
+    y = torch.randn(50, 8, dtype=torch.float64)
+    w = lstsq_data_weight(side_matrices(8, 3, 1, 1), u.mT @ u / 50, y.mT @ u / 50, 0.0).requires_grad_()
+    objective = (u @ (pooling_matrix(8, 3, 1, 1) @ w).mT - y).square().sum() / 50
+    (gradient,) = torch.autograd.grad(objective, w)
+    assert float(gradient.abs().max()) < 1e-8
+
+
+def test_side_by_side_gives_both_networks_outputs(tiny, images):
+    cut = surgeon.apply(tiny, [{"op": "kap", "start": "naive"}, {"op": "adversarial-noise"}], input_size=SIZE).eval()
+    seen = []
+    both = run_side_by_side(cut, tiny, images, lambda name, pair, old: seen.append(name))
+    assert torch.equal(both.old, tiny(images))
+    assert torch.equal(both.new, cut(images))
+    assert seen[:3] == ["conv1", "conv1.kap", "bn1"]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_refit_layer_reaches_the_old_outputs_as_well_as_least_squares_can(bias):
+    torch.manual_seed(0)
+
+    class One(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 12, 3, stride=2, padding=1, bias=bias)
+            self.fc = nn.Linear(12, 2)
+
+        def forward(self, x):
+            return self.fc(self.conv(x).mean((2, 3)))
+
+    model, x = One(), torch.randn(40, *SIZE)
+    cut = surgeon.apply(model, {"op": "kap", "ridge": 1e-10}, input_size=SIZE, calibration=x)
+    assert cut.surgery.edits[0].settings["start"] == "sequential"
+    matrix = pooling_matrix(12, 3).float()
+    wanted = model.conv(x).detach().permute(1, 0, 2, 3).flatten(1)
+    best = matrix @ torch.linalg.lstsq(matrix, wanted).solution
+    found = cut.conv.kap(cut.conv(x)).detach().permute(1, 0, 2, 3).flatten(1)
+    assert float((found - best).norm() / best.norm()) < 1e-3
+    error = cut.surgery.execution.residuals["conv"]
+    assert error == pytest.approx(float((best - wanted).norm() / wanted.norm()), abs=1e-3)
+
+
+def test_a_start_from_data_needs_data(tiny):
+    plan = surgeon.plan(tiny, {"op": "kap"}, input_size=SIZE, calibrated=True)
+    with pytest.raises(SurgeryError, match="pass calibration images, or use start 'lstsq'"):
+        surgeon.apply(tiny, plan)
+
+
+def test_statistics_are_those_of_the_images():
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    x = torch.randn(300, 3, 4, 4) * 2 + 1
+    used = reestimate_statistics(model, x, batch_size=100)
+    assert used == 300
+    assert torch.allclose(model[0].running_mean, x.mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(model[0].running_var, x.var((0, 2, 3)), rtol=2e-2)
+    assert model[0].momentum == 0.1 and model.training
+
+
+def test_statistics_leave_dropout_noise_and_random_state_alone(tiny):
+    cut = surgeon.apply(tiny, "noise", input_size=SIZE).train()
+    x = torch.randn(64, *SIZE)
+    state = torch.get_rng_state()
+    reestimate_statistics(cut, x)
+    first = cut.bn2.running_mean.clone()
+    reestimate_statistics(cut, x)
+    assert torch.equal(first, cut.bn2.running_mean)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_images_that_are_no_batch_or_not_finite_are_refused(tiny):
+    with pytest.raises(SurgeryError, match="must be a batch"):
+        reestimate_statistics(tiny, torch.randn(0, *SIZE))
+    with pytest.raises(SurgeryError, match="not finite"):
+        reestimate_statistics(tiny, torch.full((8, *SIZE), float("nan")))

@@ -1,0 +1,83 @@
+"""The demo and the run, small."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import surgeon
+from surgeon.errors import ArtifactError
+from surgeon.recipe import load_recipe
+
+for package in ("accelerate", "sklearn", "torchattacks", "matplotlib", "scipy"):
+    pytest.importorskip(package)
+SETTINGS = ["training.epochs=3", "training.batch_size=64", "evaluation.samples=40", "evaluation.steps=3"]
+NARROW = {"channels": [8, 16, 32, 32]}
+
+
+def test_the_demo_runs_prints_its_table_and_leaves_loadable_networks(tmp_path):
+    from surgeon.demo import run
+
+    rows = run(tmp_path / "demo", quick=True)
+    assert [r.method for r in rows] == ["stock", "stock, fine-tuned", "kap", "anl"]
+    assert all(r.clean.n == 64 for r in rows)
+    assert rows[3].effect == "kept exactly" and rows[3].start == rows[0].clean.value
+    with (tmp_path / "demo" / "table.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(rows)
+    assert json.loads((tmp_path / "demo" / "table.json").read_text())["settings"]["quick"] is True
+    assert (tmp_path / "demo" / "adversarial.png").stat().st_size > 10_000
+    assert surgeon.load(tmp_path / "demo" / "models" / "kap").surgery.recipe == "kap"
+    with pytest.raises(ArtifactError, match="exists already"):
+        run(tmp_path / "demo", quick=True)
+
+
+def _run(folder, **more):
+    from surgeon.pipeline import run
+
+    return run([load_recipe("anl", SETTINGS)], "resnet18", folder, input_size=(1, 16, 16), model_args=NARROW, **more)
+
+
+def test_a_run_goes_through_its_stages_and_is_not_repeated(tmp_path):
+    summary = _run(tmp_path / "run")
+    assert summary.clean.n == 40 and set(summary.robust) == {"fgsm", "pgd"}
+    names = {p.name for p in (tmp_path / "run").iterdir()}
+    assert {"settings.json", "recipe.yaml", "cut", "training", "trained", "verdicts.csv", "summary.json"} == names
+    stamp = (tmp_path / "run" / "summary.json").stat().st_mtime_ns
+    assert _run(tmp_path / "run") == summary
+    assert (tmp_path / "run" / "summary.json").stat().st_mtime_ns == stamp
+    with pytest.raises(ArtifactError, match=r"holds a run with other settings \(seed\)"):
+        _run(tmp_path / "run", seed=1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x").write_text("x")
+    with pytest.raises(ArtifactError, match="holds no run"):
+        _run(tmp_path / "mine")
+
+
+def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
+    """SIGKILL in the middle of training; the same command again; the same weights bit for bit."""
+    args = [
+        sys.executable, "-m", "surgeon.cli", "run", "canl", "resnet18", "--input-size", "1,16,16",
+        "--model-arg", "channels=[8,16,32,32]", "--set", "training.epochs=6", "--set", "training.batch_size=32",
+        "--set", "evaluation.samples=16", "--set", "evaluation.steps=2",
+    ]  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.Popen([*args, "-o", str(tmp_path / "killed")], stdout=subprocess.DEVNULL, env=env)
+    deadline = time.time() + 90
+    while not (tmp_path / "killed" / "training" / "checkpoint.pt").is_file():
+        assert time.time() < deadline and killed.poll() is None, "no checkpoint was written"
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed" / "summary.json").exists()
+    for folder in ("killed", "whole"):
+        done = subprocess.run([*args, "-o", str(tmp_path / folder)], capture_output=True, text=True, env=env, check=False)
+        assert done.returncode == 0, done.stderr
+    a, b = (surgeon.load(tmp_path / f / "trained").state_dict() for f in ("killed", "whole"))
+    assert all(torch.equal(v, b[k]) for k, v in a.items())
+    assert (tmp_path / "killed" / "summary.json").read_text() == (tmp_path / "whole" / "summary.json").read_text()
