@@ -34,17 +34,23 @@ _HOME = {
 
 __all__ = ["__version__", *_HOME]
 
-if TYPE_CHECKING:
-    from surgeon.artifact import load, save
-    from surgeon.checkpoints import load_weights
-    from surgeon.edits import Plan
-    from surgeon.errors import SurgeonError
-    from surgeon.models import create_model
-    from surgeon.operations import Operation
-    from surgeon.recipe import Recipe, load_recipe
-    from surgeon.selection import Selector
-    from surgeon.surgery import apply, fold, plan, revert, sites
-    from surgeon.verification import verify
+if TYPE_CHECKING:  # what type checkers and editors see of the lazy names
+    from surgeon.artifact import load as load
+    from surgeon.artifact import save as save
+    from surgeon.checkpoints import load_weights as load_weights
+    from surgeon.edits import Plan as Plan
+    from surgeon.errors import SurgeonError as SurgeonError
+    from surgeon.models import create_model as create_model
+    from surgeon.operations import Operation as Operation
+    from surgeon.recipe import Recipe as Recipe
+    from surgeon.recipe import load_recipe as load_recipe
+    from surgeon.selection import Selector as Selector
+    from surgeon.surgery import apply as apply
+    from surgeon.surgery import fold as fold
+    from surgeon.surgery import plan as plan
+    from surgeon.surgery import revert as revert
+    from surgeon.surgery import sites as sites
+    from surgeon.verification import verify as verify
 
 
 def __getattr__(name: str) -> Any:

@@ -55,7 +55,9 @@ def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]
         else:
             os.rename(work, folder)
     except OSError as error:
-        raise ArtifactError(f"{folder} could not be written, nothing was kept: {error.strerror or error}") from error
+        raise ArtifactError(
+            f"{folder} could not be written, nothing was kept: {error.strerror or error}"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -70,7 +72,11 @@ def check_free(folder: str | Path, *, overwrite: bool = False) -> None:
 
 
 def save(
-    model: nn.Module, folder: str | Path, *, overwrite: bool = False, model_args: Mapping[str, Any] | None = None
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    overwrite: bool = False,
+    model_args: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a network, rewritten or stock, to a folder.
 
@@ -95,7 +101,9 @@ def save(
     return Path(folder)
 
 
-def load(folder: str | Path, *, model: nn.Module | None = None, device: str | torch.device = "cpu") -> nn.Module:
+def load(
+    folder: str | Path, *, model: nn.Module | None = None, device: str | torch.device = "cpu"
+) -> nn.Module:
     """The network in a folder that `save` wrote, rewritten again where it was.
 
     model: the stock network to rebuild upon, for one that no name can rebuild; it is left untouched.
@@ -111,7 +119,9 @@ def load(folder: str | Path, *, model: nn.Module | None = None, device: str | to
             raise ArtifactError(f"{folder} is incomplete: {name} is missing")
         found = file_hash(folder / name)
         if found != wanted:
-            raise ArtifactError(f"{folder / name} has changed since it was written: sha256 {found[:12]}…, not {wanted[:12]}…")
+            raise ArtifactError(
+                f"{folder / name} has changed since it was written: sha256 {found[:12]}…, not {wanted[:12]}…"
+            )
     stock = _stock(config, folder, model)
     network = replay(stock, record) if record else (stock if model is None else bare(stock)[0])
     weights = read_weights(folder / WEIGHTS)
@@ -166,7 +176,9 @@ def _write(tensors: dict[str, Tensor], path: Path) -> None:
 
 def _displaced_state(model: nn.Module) -> dict[str, Tensor]:
     displaced = model.__dict__.get("displaced") or Displaced()
-    state = {f"statistics.{k}": v.detach().cpu().contiguous().clone() for k, v in displaced.statistics.items()}
+    state = {
+        f"statistics.{k}": v.detach().cpu().contiguous().clone() for k, v in displaced.statistics.items()
+    }
     for site, module in displaced.modules.items():
         for key, tensor in module.state_dict().items():
             state[f"modules.{site}.{key}"] = tensor.detach().cpu().contiguous().clone()
@@ -190,7 +202,9 @@ def _config(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
     classes, size = num_classes_of(model), input_size_of(model)
     cfg = {k: v for k, v in (model.__dict__.get("pretrained_cfg") or {}).items() if _plain(v)}
     name = name_of(model)
-    architecture = name if name.startswith(TORCHVISION) or not cfg else cfg.get("architecture", name.split(".")[0])
+    architecture = (
+        name if name.startswith(TORCHVISION) or not cfg else cfg.get("architecture", name.split(".")[0])
+    )
     if size and size[0] != (cfg.get("input_size") or size)[0]:
         args.setdefault("in_chans", size[0])
     if classes is not None:
@@ -241,7 +255,9 @@ def _read_surgery(config: Mapping[str, Any], folder: Path) -> tuple[Plan | None,
         hashes = {str(k): str(v) for k, v in surgery["sha256"].items() if Path(k).name == k}
         return (None if surgery["folded"] else record), hashes
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{folder / CONFIG}: the key 'surgery' cannot be understood: {_line(error)}") from error
+        raise ArtifactError(
+            f"{folder / CONFIG}: the key 'surgery' cannot be understood: {_line(error)}"
+        ) from error
 
 
 def _stock(config: Mapping[str, Any], folder: Path, model: nn.Module | None) -> nn.Module:

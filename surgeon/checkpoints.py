@@ -35,7 +35,9 @@ def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
     elif path.suffix in PICKLED:
         loaded = _pickled(path)
     else:
-        raise ArtifactError(f"{path}: unknown kind {path.suffix!r}; readable are .safetensors, {', '.join(PICKLED)}")
+        raise ArtifactError(
+            f"{path}: unknown kind {path.suffix!r}; readable are .safetensors, {', '.join(PICKLED)}"
+        )
     found = _unwrap(loaded, ema)
     if not found:
         keys = list(loaded)[:6] if isinstance(loaded, Mapping) else type(loaded).__name__
@@ -58,7 +60,9 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
     """Raise ArtifactError unless `weights` have the names and shapes that `model` loads."""
     own = model.state_dict()
     optional = optional_keys(model)
-    missing = [k for k in own if k not in weights and k not in optional and not k.endswith("num_batches_tracked")]
+    missing = [
+        k for k in own if k not in weights and k not in optional and not k.endswith("num_batches_tracked")
+    ]
     unexpected = [k for k in weights if k not in own]
     shapes = [
         f"{k} is {tuple(weights[k].shape)}, the model needs {tuple(own[k].shape)}"
@@ -72,7 +76,9 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         hint = f" ({nearest(unexpected[0], missing)})" if missing else ""
         problems.append(f"{len(unexpected)} unexpected: {_some(unexpected)}{hint}")
     if shapes:
-        problems.append(f"{len(shapes)} of another shape: {'; '.join(shapes[:3])}{'; …' if len(shapes) > 3 else ''}")
+        problems.append(
+            f"{len(shapes)} of another shape: {'; '.join(shapes[:3])}{'; …' if len(shapes) > 3 else ''}"
+        )
     if problems:
         raise ArtifactError(f"{source} does not fit {type(model).__name__}: {'; '.join(problems)}")
 

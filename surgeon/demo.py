@@ -71,7 +71,9 @@ def run(folder: str | Path, *, seed: int = 0, quick: bool = False, overwrite: bo
     pictures: dict[str, tuple[Tensor, Tensor]] = {}
     with new_folder(folder, overwrite=overwrite) as work:
         torch.manual_seed(seed)
-        base = create_model(MODEL, num_classes=10, in_chans=1, input_size=SIZE, model_args={"channels": CHANNELS})
+        base = create_model(
+            MODEL, num_classes=10, in_chans=1, input_size=SIZE, model_args={"channels": CHANNELS}
+        )
         began = time.perf_counter()
         fit(base, train, val, first, seed=seed, label="stock")
         rows.append(_row("stock", base, base, test, seed, validate(base, test, "cpu")[1], began))
@@ -107,12 +109,11 @@ def _row(
     settings = Evaluation(attacks=("fgsm", "pgd"), norm="linf", eps=EPS, steps=STEPS)
     summary = summarize(evaluate(subject, test.x, test.y, settings, seed=seed))
     record: Any = getattr(network, "surgery", None)
-    growth, before = (record.growth, record.before) if record else (None, None)
     folds = "stock" if record is None else "yes" if record.folds else "no"
     return Row(
         method=method,
-        parameters=1 + growth.parameters / before.parameters if growth else 1.0,
-        flops=1 + growth.flops / before.flops if growth else 1.0,
+        parameters=1 + record.growth.parameters / record.before.parameters if record else 1.0,
+        flops=1 + record.growth.flops / record.before.flops if record else 1.0,
         effect=EFFECT_TEXT[record.effect].split(" (")[0] if record else "",
         folds=folds,
         start=start,
@@ -171,7 +172,20 @@ def _write(rows: list[Row], work: Path, seed: int, quick: bool) -> None:
         "versions": {"surgeon": surgeon.__version__, "torch": str(torch.__version__), "python": platform.python_version()},
     }  # fmt: skip
     write_json(work / "table.json", {"settings": settings, "rows": [r.model_dump() for r in rows]})
-    header = ["method", "parameters", "flops", "effect", "folds", "start", "clean", "noise", "fgsm", "pgd", "pgd_low", "pgd_high"]
+    header = [
+        "method",
+        "parameters",
+        "flops",
+        "effect",
+        "folds",
+        "start",
+        "clean",
+        "noise",
+        "fgsm",
+        "pgd",
+        "pgd_low",
+        "pgd_high",
+    ]
     write_csv(
         work / "table.csv", header,
         ([r.method, r.parameters, r.flops, r.effect, r.folds, r.start, r.clean.value, r.noise, r.fgsm.value,

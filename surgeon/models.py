@@ -169,12 +169,15 @@ def input_std_of(model: nn.Module) -> tuple[float, ...] | None:
 
 
 def num_classes_of(model: nn.Module) -> int | None:
-    """The number of classes: the model's own attribute, or the outputs of its last linear layer."""
+    """The number of classes: the model's own attribute, the outputs of its last linear layer, or what it was made with."""
     number = getattr(model, "num_classes", None)
     if isinstance(number, int) and number > 0:
         return number
     last = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    return last[-1].out_features if last else None
+    if last:
+        return last[-1].out_features
+    given = (model.__dict__.get(ORIGIN) or {}).get("args", {}).get("num_classes")
+    return int(given) if given else None
 
 
 def _config(model: nn.Module) -> Mapping[str, Any]:
@@ -188,5 +191,3 @@ def _given(**values: Any) -> dict[str, Any]:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-

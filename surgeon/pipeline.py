@@ -54,7 +54,11 @@ def run(
     folder = Path(folder)
     training = next((r.training for r in reversed(recipes) if r.training), Training())
     evaluation = next((r.evaluation for r in reversed(recipes) if r.evaluation), Evaluation())
-    size = tuple(input_size) if input_size else ((1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE) if data == "digits" else None)
+    size = (
+        tuple(input_size)
+        if input_size
+        else ((1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE) if data == "digits" else None)
+    )
     settings = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": data,
         "input_size": list(size) if size else None, "num_classes": num_classes, "weights": weights,
@@ -81,7 +85,15 @@ def run(
         save(rewritten, cut)
     if not trained.is_dir():
         network = load(cut)
-        fit(network, sets["train"], sets["val"], training, folder=folder / "training", seed=seed, label="training")
+        fit(
+            network,
+            sets["train"],
+            sets["val"],
+            training,
+            folder=folder / "training",
+            seed=seed,
+            label="training",
+        )
         save(network.eval(), trained)
     if not (folder / SUMMARY).is_file():
         _evaluate(folder, load(trained), sets["test"], evaluation, seed)
@@ -101,9 +113,13 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / SETTINGS
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        other = sorted(k for k in {*before, *settings} if before.get(k) != json.loads(json.dumps(settings.get(k))))
+        other = sorted(
+            k for k in {*before, *settings} if before.get(k) != json.loads(json.dumps(settings.get(k)))
+        )
         if other:
-            raise ArtifactError(f"{folder} holds a run with other settings ({', '.join(other)}); choose another folder")
+            raise ArtifactError(
+                f"{folder} holds a run with other settings ({', '.join(other)}); choose another folder"
+            )
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise ArtifactError(f"{folder} exists already and holds no run; choose another folder")

@@ -74,7 +74,9 @@ def recipe_folder() -> Path:
         return inside
     if (package.parent / "pyproject.toml").is_file() and (package.parent / "recipes").is_dir():
         return package.parent / "recipes"
-    raise RecipeError(f"the shipped recipes are missing: neither {inside} nor a checkout's recipes folder exists")
+    raise RecipeError(
+        f"the shipped recipes are missing: neither {inside} nor a checkout's recipes folder exists"
+    )
 
 
 def shipped() -> tuple[str, ...]:
@@ -87,7 +89,8 @@ def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe, settings: Itera
 
     A file may `extends:` another, by a shipped name or a path relative to it: mappings are merged key by
     key, and the n-th operation of one name with the n-th of that name in the other; operations that the
-    extended recipe lacks are added at the end. See `apply_settings` for `settings`.
+    extended recipe lacks are added at the end. What has no name of its own is named after its file, or after
+    the operations of a mapping. See `apply_settings` for `settings`.
 
     Raises RecipeError for what is missing, unknown or malformed, with the nearest valid names.
     """
@@ -95,11 +98,19 @@ def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe, settings: Itera
     if isinstance(recipe, Recipe):
         return recipe if not settings else _validate(apply_settings(_plain(recipe), settings), recipe.name)
     if isinstance(recipe, Mapping):
-        return _validate(apply_settings(_extended(dict(recipe), None, ()), settings), str(recipe.get("name", "recipe")))
+        content = _extended(dict(recipe), None, ())
+        content.setdefault("name", _name(content))
+        return _validate(apply_settings(content, settings), str(content["name"]))
     path = _find(recipe)
     content = _read(path)
     content.setdefault("name", path.stem)
     return _validate(apply_settings(_extended(content, path, (path,)), settings), str(path.name))
+
+
+def _name(content: Mapping[str, Any]) -> str:
+    surgery = content.get("surgery")
+    named = [str(o.get("op")) for o in surgery if isinstance(o, Mapping)] if isinstance(surgery, list) else []
+    return "+".join(named) or "recipe"
 
 
 def _find(recipe: str | Path) -> Path:
@@ -214,11 +225,24 @@ def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str,
 
 def _validate(content: dict[str, Any], place: str) -> Recipe:
     try:
+        surgery = content.get("surgery")
+        if isinstance(
+            surgery, (list, tuple)
+        ):  # first, so that an error tells the operation and not the whole list
+            content = {**content, "surgery": tuple(_operation(item, n) for n, item in enumerate(surgery, 1))}
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"{place}: {describe(error, Recipe)}") from None
     except RecipeError as error:
         raise RecipeError(f"{place}: {error}") from None
+
+
+def _operation(item: Any, number: int) -> Operation:
+    if isinstance(item, Operation):
+        return item
+    if not isinstance(item, Mapping):
+        raise RecipeError(f"surgery holds {item!r} as number {number}, not a mapping such as {{op: kap}}")
+    return parse(item)
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
@@ -247,6 +271,10 @@ def schema() -> dict[str, Any]:
         definitions[name] = one
         options.append({"$ref": f"#/$defs/{name}"})
     root["properties"]["surgery"]["items"] = {"oneOf": options}
-    root["properties"]["extends"] = {"type": "string", "description": "a shipped recipe, or a file beside this one"}
-    root["required"] = [] if "required" not in root else [k for k in root["required"] if k != "name"]
+    root["properties"]["extends"] = {
+        "type": "string",
+        "description": "a shipped recipe, or a file beside this one",
+    }
+    root.pop("required", None)  # a file is named after itself, and takes its surgery from what it extends
+    root["anyOf"] = [{"required": ["surgery"]}, {"required": ["extends"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root}

@@ -47,7 +47,9 @@ class Site(BaseModel):
     )
     padding_mode: str = "zeros"
     transposed: bool = False
-    logits: bool = Field(False, description="a convolution whose channels are the classes: no weights follow it")
+    logits: bool = Field(
+        False, description="a convolution whose channels are the classes: no weights follow it"
+    )
     follows: str | None = Field(None, description="name of the convolution that feeds this norm")
     next_norm: str | None = Field(None, description="name of the norm that alone consumes this convolution")
 
@@ -96,11 +98,7 @@ def _match_parts(parts: list[str], globs: list[str]) -> bool:
         return not parts
     if globs[0] == "**":
         return any(_match_parts(parts[i:], globs[1:]) for i in range(len(parts) + 1))
-    return (
-        bool(parts)
-        and fnmatch.fnmatchcase(parts[0], globs[0])
-        and _match_parts(parts[1:], globs[1:])
-    )
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], globs[0]) and _match_parts(parts[1:], globs[1:])
 
 
 class Selector(BaseModel):
@@ -183,9 +181,7 @@ def select(sites: Iterable[Site], selector: Selector, kind: Kind, operation: str
     if not included:
         patterns = ", ".join(repr(p) for p in selector.include)
         first = selector.include[0].replace("**.", "").replace("*", "").strip(".")
-        raise SelectionError(
-            f"no {kind} site matches {patterns}; {nearest(first, [s.name for s in pool])}"
-        )
+        raise SelectionError(f"no {kind} site matches {patterns}; {nearest(first, [s.name for s in pool])}")
     remarks = [
         f"include {p!r} matches no {kind} site; {nearest(p.replace('*', ''), [s.name for s in pool])}"
         for p in selector.include
@@ -200,9 +196,7 @@ def select(sites: Iterable[Site], selector: Selector, kind: Kind, operation: str
         if not any(matches(s.name, p) for s in included)
     ]
     kept = [
-        s
-        for s in included
-        if not any(matches(s.name, p) for p in selector.exclude) or drop(s, "excluded")
+        s for s in included if not any(matches(s.name, p) for p in selector.exclude) or drop(s, "excluded")
     ]
     if not kept:
         raise SelectionError(
@@ -242,7 +236,9 @@ def _by_order(kept: list[Site], selector: Selector, drop) -> list[Site]:  # type
     ]
     if selector.first is not None:
         chosen = [
-            s for i, s in enumerate(chosen) if i < selector.first or drop(s, f"not in the first {selector.first}")
+            s
+            for i, s in enumerate(chosen)
+            if i < selector.first or drop(s, f"not in the first {selector.first}")
         ]
     if selector.last is not None:
         low = len(chosen) - selector.last
@@ -266,8 +262,10 @@ def _left_nothing(
         if p.site in names and p.reason != "excluded":
             reasons[p.reason] = reasons.get(p.reason, 0) + 1
     parts = [f"{n} × {r}" for r, n in sorted(reasons.items(), key=lambda item: -item[1])[:3]]
-    head = f"{excluded} of {len(included)} {kind} sites are excluded, and the rest do not fit" if excluded else (
-        f"none of the {len(included)} {kind} sites fits"
+    head = (
+        f"{excluded} of {len(included)} {kind} sites are excluded, and the rest do not fit"
+        if excluded
+        else (f"none of the {len(included)} {kind} sites fits")
     )
     stages = sorted({s.stage for s in included if s.stage is not None})
     tail = f"; the stages are {stages}" if selector.stages is not None else ""

@@ -1,7 +1,7 @@
 """The conformance suite that every operation goes through, those of other packages too.
 
-    from surgeon.testing import check_operation
-    check_operation({"op": "my-op"}, model, input_size=(3, 32, 32))
+from surgeon.testing import check_operation
+check_operation({"op": "my-op"}, model, input_size=(3, 32, 32))
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def check_operation(
     before = {k: v.clone() for k, v in model.state_dict().items()}
     modes = [m.training for m in model.modules()]
     made = plan(model, operation, input_size=input_size, seed=seed)
-    _demand(made == plan(model, operation, input_size=input_size, seed=seed), "the plan differs the second time")
+    _demand(
+        made == plan(model, operation, input_size=input_size, seed=seed), "the plan differs the second time"
+    )
     _demand(Plan.model_validate_json(made.model_dump_json()) == made, "the plan does not survive JSON")
     random = torch.get_rng_state()
     cut = apply(model, made)
@@ -49,7 +51,9 @@ def check_operation(
     again = apply(model, made)
     torch.set_rng_state(random)
     _demand(_same(cut, again), "the cut depends on the global random state")
-    _demand(all(torch.equal(v, before[k]) for k, v in model.state_dict().items()), "the model's tensors changed")
+    _demand(
+        all(torch.equal(v, before[k]) for k, v in model.state_dict().items()), "the model's tensors changed"
+    )
     _demand([m.training for m in model.modules()] == modes, "the model's modes changed")
     replaced = tuple(f"{e.site}." for e in made.edits if e.replaces)
     untouched = [k for k in before if not k.startswith(replaced)]
@@ -93,10 +97,15 @@ def _finite(network: nn.Module, x: Tensor, training: bool) -> None:
     network.train(training)
     output = first_tensor(network(x))
     mode = "training" if training else "evaluation"
-    _demand(output is not None and bool(torch.isfinite(output).all()), f"the output in {mode} mode is not finite")
+    _demand(
+        output is not None and bool(torch.isfinite(output).all()), f"the output in {mode} mode is not finite"
+    )
     output.square().mean().backward()  # type: ignore[union-attr]
     grads = [p.grad for p in network.parameters() if p.grad is not None]
-    _demand(bool(grads) and all(bool(torch.isfinite(g).all()) for g in grads), f"gradients in {mode} mode are not finite")
+    _demand(
+        bool(grads) and all(bool(torch.isfinite(g).all()) for g in grads),
+        f"gradients in {mode} mode are not finite",
+    )
 
 
 def _output(network: nn.Module, x: Tensor) -> Tensor:

@@ -50,9 +50,14 @@ def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None)
     if images is None and record.input_size is not None and record.measured:
         images = torch.randn(2, *record.input_size, generator=torch.Generator().manual_seed(0))
     if images is None:
-        return (*checks, *(Check(name=n, ok=None, detail="no input size") for n in ("finite", "effect", "folds")))
+        return (
+            *checks,
+            *(Check(name=n, ok=None, detail="no input size") for n in ("finite", "effect", "folds")),
+        )
     old, new = _outputs(before, images), _outputs(after, images)
-    checks.append(Check(name="finite", ok=bool(torch.isfinite(new).all()), detail=f"output {tuple(new.shape)}"))
+    checks.append(
+        Check(name="finite", ok=bool(torch.isfinite(new).all()), detail=f"output {tuple(new.shape)}")
+    )
     kept = {"exact": 0.0, "folds": 1e-4}.get(record.effect)
     if kept is None:
         checks.append(Check(name="effect", ok=None, detail=f"the record says {record.effect}"))
@@ -88,7 +93,9 @@ def compare(before: nn.Module, after: nn.Module) -> Check:
         return Check(name="equal", ok=None, detail="not compared: the input size is not known")
     images = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
     error = relative(_outputs(after, images), _outputs(before, images))
-    check = Check(name="equal", ok=error <= FOLD_TOLERANCE, detail=f"relative difference of the logits {error:.1e}")
+    check = Check(
+        name="equal", ok=error <= FOLD_TOLERANCE, detail=f"relative difference of the logits {error:.1e}"
+    )
     demand([check])
     return check
 
@@ -107,7 +114,9 @@ def _names(before: nn.Module, after: nn.Module, record: Plan) -> Check:
     old = {k: tuple(v.shape) for k, v in before.state_dict().items() if not k.startswith(replaced)}
     new = {k: tuple(v.shape) for k, v in after.state_dict().items()}
     wrong = [k for k, shape in old.items() if new.get(k) != shape]
-    return Check(name="names", ok=not wrong, detail=f"{len(old)} tensors" if not wrong else f"lost: {wrong[:3]}")
+    return Check(
+        name="names", ok=not wrong, detail=f"{len(old)} tensors" if not wrong else f"lost: {wrong[:3]}"
+    )
 
 
 def _visible(after: nn.Module, record: Plan) -> Check:
@@ -119,7 +128,11 @@ def _visible(after: nn.Module, record: Plan) -> Check:
                 called |= {prefix + str(n.target) for n in graph.nodes if n.op == "call_module"}
     layers = [e.layer for e in record.edits if e.layer]
     unseen = [n for n in layers if n not in called]
-    return Check(name="visible", ok=not unseen, detail=f"{len(layers)} layers" if not unseen else f"not called: {unseen[:3]}")
+    return Check(
+        name="visible",
+        ok=not unseen,
+        detail=f"{len(layers)} layers" if not unseen else f"not called: {unseen[:3]}",
+    )
 
 
 def _folds(after: nn.Module, record: Plan, images: Tensor, outputs: Tensor) -> Check:
@@ -129,5 +142,7 @@ def _folds(after: nn.Module, record: Plan, images: Tensor, outputs: Tensor) -> C
         return Check(name="folds", ok=not record.folds, detail=str(error)[:160])
     except SurgeonError as error:
         return Check(name="folds", ok=False, detail=str(error)[:160])
-    error = relative(_outputs(folded, images), outputs)
-    return Check(name="folds", ok=error <= FOLD_TOLERANCE, detail=f"relative difference {error:.1e}")
+    difference = relative(_outputs(folded, images), outputs)
+    return Check(
+        name="folds", ok=difference <= FOLD_TOLERANCE, detail=f"relative difference {difference:.1e}"
+    )

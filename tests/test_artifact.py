@@ -27,7 +27,10 @@ def x():
     return torch.randn(2, *SIZE, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("recipe", ["kap", "kap-ensemble", "wm-unsharp", "wm-input-scale", "anl", "defective", "small-image+kap+anl"])
+@pytest.mark.parametrize(
+    "recipe",
+    ["kap", "kap-ensemble", "wm-unsharp", "wm-input-scale", "anl", "defective", "small-image+kap+anl"],
+)
 def test_a_saved_network_loads_bit_equal_with_its_record(stock, x, recipe, tmp_path):
     cut = surgeon.apply(stock, recipe, input_size=SIZE, seed=7).eval()
     surgeon.save(cut, tmp_path / "out")
@@ -56,7 +59,9 @@ def test_a_user_made_timm_model_is_rebuilt_by_name(tmp_path, x):
 def test_a_model_that_no_name_rebuilds_loads_onto_the_stock_network(tiny, tmp_path, images):
     cut = surgeon.apply(tiny, "wm-smoothing-all", input_size=(3, 8, 8)).eval()
     surgeon.save(cut, tmp_path / "out")
-    with pytest.raises(ArtifactError, match=r"Tiny cannot be rebuilt by name .*surgeon.load\(folder, model=…\)"):
+    with pytest.raises(
+        ArtifactError, match=r"Tiny cannot be rebuilt by name .*surgeon.load\(folder, model=…\)"
+    ):
         surgeon.load(tmp_path / "out")
     assert torch.equal(surgeon.load(tmp_path / "out", model=tiny)(images), cut(images))
 
@@ -98,7 +103,10 @@ def test_an_existing_folder_is_never_overwritten_unasked(stock, tmp_path):
 
 
 def test_an_error_while_writing_leaves_nothing(tmp_path):
-    with pytest.raises(ArtifactError, match="could not be written, nothing was kept: No space left on device"), new_folder(tmp_path / "out") as work:
+    with (
+        pytest.raises(ArtifactError, match="could not be written, nothing was kept: No space left on device"),
+        new_folder(tmp_path / "out") as work,
+    ):
         (work / "half").write_text("x")
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,9 @@ def state(tiny):
 
 def test_plain_wrapped_prefixed_and_safetensors_files_are_read(tiny, state, tmp_path):
     torch.save(state, tmp_path / "plain.pth")
-    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "wrapped.th")
+    torch.save(
+        {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "wrapped.th"
+    )
     torch.save({"model": state, "optimizer": {"lr": 0.1}}, tmp_path / "model.pt")
     torch.save({"state_dict_ema": {f"_orig_mod.{k}": v for k, v in state.items()}}, tmp_path / "ema.tar")
     save_file(state, tmp_path / "weights.safetensors")

@@ -40,14 +40,24 @@ def test_the_demo_runs_prints_its_table_and_leaves_loadable_networks(tmp_path):
 def _run(folder, **more):
     from surgeon.pipeline import run
 
-    return run([load_recipe("anl", SETTINGS)], "resnet18", folder, input_size=(1, 16, 16), model_args=NARROW, **more)
+    return run(
+        [load_recipe("anl", SETTINGS)], "resnet18", folder, input_size=(1, 16, 16), model_args=NARROW, **more
+    )
 
 
 def test_a_run_goes_through_its_stages_and_is_not_repeated(tmp_path):
     summary = _run(tmp_path / "run")
     assert summary.clean.n == 40 and set(summary.robust) == {"fgsm", "pgd"}
     names = {p.name for p in (tmp_path / "run").iterdir()}
-    assert {"settings.json", "recipe.yaml", "cut", "training", "trained", "verdicts.csv", "summary.json"} == names
+    assert {
+        "settings.json",
+        "recipe.yaml",
+        "cut",
+        "training",
+        "trained",
+        "verdicts.csv",
+        "summary.json",
+    } == names
     stamp = (tmp_path / "run" / "summary.json").stat().st_mtime_ns
     assert _run(tmp_path / "run") == summary
     assert (tmp_path / "run" / "summary.json").stat().st_mtime_ns == stamp
@@ -76,8 +86,12 @@ def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
     killed.wait()
     assert not (tmp_path / "killed" / "summary.json").exists()
     for folder in ("killed", "whole"):
-        done = subprocess.run([*args, "-o", str(tmp_path / folder)], capture_output=True, text=True, env=env, check=False)
+        done = subprocess.run(
+            [*args, "-o", str(tmp_path / folder)], capture_output=True, text=True, env=env, check=False
+        )
         assert done.returncode == 0, done.stderr
     a, b = (surgeon.load(tmp_path / f / "trained").state_dict() for f in ("killed", "whole"))
     assert all(torch.equal(v, b[k]) for k, v in a.items())
-    assert (tmp_path / "killed" / "summary.json").read_text() == (tmp_path / "whole" / "summary.json").read_text()
+    assert (tmp_path / "killed" / "summary.json").read_text() == (
+        tmp_path / "whole" / "summary.json"
+    ).read_text()

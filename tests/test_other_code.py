@@ -121,7 +121,11 @@ def test_channels_last_and_double_and_half(model, batch):
     x, _ = batch
     model.eval()
     wanted = model(x)
-    assert torch.allclose(model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last)), wanted, atol=1e-4)
+    assert torch.allclose(
+        model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last)),
+        wanted,
+        atol=1e-4,
+    )
     assert torch.allclose(model.double()(x.double()).float(), wanted, atol=1e-4)
     assert model.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
 

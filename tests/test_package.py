@@ -12,12 +12,32 @@ ROOT = Path(__file__).parents[1]
 def test_the_wheel_has_its_recipes_and_one_top_level_package(tmp_path):
     pytest.importorskip("build")
     pytest.importorskip("hatchling")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path / "dist"),
+        str(ROOT),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (wheel,) = (tmp_path / "dist").glob("surgeon-*.whl")
     target = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(target),
+        str(wheel),
+    ]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     top = {p.name for p in target.iterdir() if not p.name.endswith(".dist-info") and p.name != "bin"}
@@ -32,7 +52,9 @@ def test_the_wheel_has_its_recipes_and_one_top_level_package(tmp_path):
         "assert len([r.load_recipe(n) for n in r.shipped()]) == 19\n"
         "from surgeon.operations import names; assert 'kap' in names()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -51,13 +73,31 @@ def test_floors_import_downward_only():
     import re
 
     def imports(folder):
-        text = "\n".join(p.read_text() for p in ([ROOT / "surgeon" / folder] if folder.endswith(".py") else (ROOT / "surgeon" / folder).rglob("*.py")))
-        return set(re.findall(r"^\s*from (surgeon[\w.]*|torch)\b", text, re.M)) | set(re.findall(r"^\s*import (torch)\b", text, re.M))
+        text = "\n".join(
+            p.read_text()
+            for p in (
+                [ROOT / "surgeon" / folder]
+                if folder.endswith(".py")
+                else (ROOT / "surgeon" / folder).rglob("*.py")
+            )
+        )
+        return set(re.findall(r"^\s*from (surgeon[\w.]*|torch)\b", text, re.M)) | set(
+            re.findall(r"^\s*import (torch)\b", text, re.M)
+        )
 
     for pure in ("errors.py", "selection.py", "edits.py", "recipe.py"):
         assert "torch" not in imports(pure), pure
-    assert not {i for i in imports("layers") if i.startswith("surgeon") and not i.startswith(("surgeon.layers", "surgeon.errors"))}
-    assert not {i for i in imports("graph") if i.startswith("surgeon.") and not i.startswith(("surgeon.graph", "surgeon.errors", "surgeon.selection"))}
+    assert not {
+        i
+        for i in imports("layers")
+        if i.startswith("surgeon") and not i.startswith(("surgeon.layers", "surgeon.errors"))
+    }
+    assert not {
+        i
+        for i in imports("graph")
+        if i.startswith("surgeon.")
+        and not i.startswith(("surgeon.graph", "surgeon.errors", "surgeon.selection"))
+    }
     assert not {i for i in imports("operations") if i.startswith(("surgeon.graph", "surgeon.surgery"))}
     assert not {i for i in imports("training") if i.startswith(("surgeon.evaluation", "surgeon.cli"))}
     assert not {i for i in imports("evaluation") if i.startswith(("surgeon.training", "surgeon.cli"))}

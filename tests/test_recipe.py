@@ -33,7 +33,9 @@ def test_recipes_survive_a_round_trip(name):
 def test_extending_merges_operation_by_operation(tmp_path):
     ensemble = load_recipe("kap-ensemble").surgery[0]
     assert (ensemble.kernel_size, ensemble.stride, ensemble.widens, ensemble.sigma) == (3, 3, True, 0.1)
-    (tmp_path / "base.yaml").write_text("surgery:\n  - {op: kap, kernel_size: 5}\n  - {op: noise, sigma: 0.3}\n")
+    (tmp_path / "base.yaml").write_text(
+        "surgery:\n  - {op: kap, kernel_size: 5}\n  - {op: noise, sigma: 0.3}\n"
+    )
     (tmp_path / "mine.yaml").write_text(
         "extends: base.yaml\nsurgery:\n  - {op: noise, sigma: 0.4}\n  - {op: kap, sigma: 0.2}\n  - {op: kap, dims: 1}\n"
     )
@@ -81,9 +83,16 @@ def test_unknown_recipes_get_the_nearest_names(tmp_path):
 
 
 def test_settings_change_operations_training_and_selectors():
-    recipe = load_recipe("kap", ["kap.kernel_size=5", "kap.select.stages=[0, 1]", "training.epochs=3", "kap.start=lstsq"])
+    recipe = load_recipe(
+        "kap", ["kap.kernel_size=5", "kap.select.stages=[0, 1]", "training.epochs=3", "kap.start=lstsq"]
+    )
     (operation,) = recipe.surgery
-    assert (operation.kernel_size, operation.select.stages, recipe.training.epochs, operation.start) == (5, (0, 1), 3, "lstsq")
+    assert (operation.kernel_size, operation.select.stages, recipe.training.epochs, operation.start) == (
+        5,
+        (0, 1),
+        3,
+        "lstsq",
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,6 +108,45 @@ def test_settings_change_operations_training_and_selectors():
 def test_faulty_settings_are_named(setting, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe("kap", [setting])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("surgery:\n  - {op: kap}\n  - noise\n", r"bad.yaml: surgery holds 'noise' as number 2, not a mapping"),
+        ("surgery: 3\n", "surgery must be a list of operations"),
+        ("extends: [kap]\n", r"unknown recipe .*did you mean 'kap'\?"),
+        ("training: 3\nextends: kap\n", "training: Input should be a valid dictionary"),
+        ("", "holds NoneType, not a mapping"),
+        ("surgery: !!python/object/apply:os.getcwd []\n", "line 1: could not determine a constructor"),
+    ],
+)  # fmt: skip
+def test_malformed_files_are_refused(tmp_path, content, message):
+    (tmp_path / "bad.yaml").write_text(content)
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(tmp_path / "bad.yaml")
+
+
+def test_an_error_tells_the_operation_and_not_the_whole_list():
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("kap", ["kap.kernelsize=5"])
+    assert (
+        str(caught.value)
+        == "kap.yaml: operation 'kap': unknown key 'kernelsize'; did you mean 'kernel_size'?"
+    )
+
+
+def test_mappings_without_a_name_are_named_after_their_operations():
+    assert load_recipe({"surgery": [{"op": "noise"}, {"op": "kap"}]}).name == "noise+kap"
+    assert load_recipe({"extends": "kmp", "training": {"epochs": 2}}).name == "kap"
+
+
+def test_the_schema_asks_for_a_surgery_or_something_to_extend():
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(schema())
+    assert validator.is_valid({"extends": "kap"})
+    assert validator.is_valid({"surgery": [{"op": "kap"}]})
+    assert not validator.is_valid({"title": "nothing to do"})
 
 
 def test_the_schema_describes_the_shipped_files():

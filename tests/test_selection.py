@@ -6,7 +6,14 @@ from pydantic import ValidationError
 from surgeon.errors import SelectionError
 from surgeon.selection import Selector, Site, matches, select
 
-NAMES = ["conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1", "layer2.0.downsample.0", "layer10.0.conv1"]
+NAMES = [
+    "conv1",
+    "layer1.0.conv1",
+    "layer1.0.conv2",
+    "layer2.0.conv1",
+    "layer2.0.downsample.0",
+    "layer10.0.conv1",
+]
 SITES = [
     Site(name=n, kind="conv", cls="Conv2d", index=i, stage=i // 2, channels=16 * (i + 1), groups=1 + i % 2,
          kernel=(1, 1) if "down" in n else (3, 3))
@@ -62,7 +69,9 @@ def test_conditions_choose_in_execution_order(settings, expected):
 
 
 def test_every_site_left_out_has_a_reason():
-    found = select(SITES, Selector(include="layer*.**", exclude="layer10.**", kernel=">1", every=2), "conv", "kap")
+    found = select(
+        SITES, Selector(include="layer*.**", exclude="layer10.**", kernel=">1", every=2), "conv", "kap"
+    )
     reasons = {p.site: p.reason for p in found.passed_over}
     assert reasons == {
         "conv1": "not in include",
@@ -74,11 +83,16 @@ def test_every_site_left_out_has_a_reason():
 
 
 def test_four_ways_to_find_nothing_are_four_texts():
-    with pytest.raises(SelectionError, match=r"no conv site matches 'layer1.\*.cnov1'; did you mean 'layer1.0.conv1'"):
+    with pytest.raises(
+        SelectionError, match=r"no conv site matches 'layer1.\*.cnov1'; did you mean 'layer1.0.conv1'"
+    ):
         chosen(include="layer1.*.cnov1")
     with pytest.raises(SelectionError, match=r"all 2 conv sites that match include are excluded by '\*\*'"):
         chosen(include="layer1.**", exclude="**")
-    with pytest.raises(SelectionError, match=r"1 of 2 conv sites are excluded, and the rest do not fit: 1 × kernel 3 is not 1"):
+    with pytest.raises(
+        SelectionError,
+        match=r"1 of 2 conv sites are excluded, and the rest do not fit: 1 × kernel 3 is not 1",
+    ):
         chosen(include="layer1.**", exclude="**.conv1", kernel="1")
     with pytest.raises(SelectionError, match=r"none of the 6 conv sites fits: .*the stages are \[0, 1, 2\]"):
         chosen(stages=[7])
@@ -93,7 +107,9 @@ def test_patterns_without_effect_are_remarked():
     assert "exclude 'layer3.**' has no effect" in found.remarks[1]
 
 
-@pytest.mark.parametrize("bad", [{"kernel": "big"}, {"include": []}, {"every": 0}, {"offset": -1}, {"incude": "x"}])
+@pytest.mark.parametrize(
+    "bad", [{"kernel": "big"}, {"include": []}, {"every": 0}, {"offset": -1}, {"incude": "x"}]
+)
 def test_malformed_selectors_are_refused(bad):
     with pytest.raises(ValidationError):
         Selector(**bad)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
-import sys
 from typing import Any
 
 import click
@@ -24,6 +24,12 @@ COMMANDS = {
 }
 
 
+class Refused(click.ClickException):
+    """What the user can mend: one line on stderr, exit code 2."""
+
+    exit_code = 2
+
+
 class Commands(click.Group):
     """A group whose commands live in modules of this package."""
 
@@ -42,6 +48,20 @@ class Commands(click.Group):
             ctx.fail(f"no command {args[0]!r}; {nearest(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--debug" in args:  # of the group, and accepted behind the command too
+            args = ["--debug", *(a for a in args if a != "--debug")]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; errors of surgeon, of the disk and of memory become one line and exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except (SurgeonError, OSError, MemoryError) as error:
+            if ctx.params.get("debug") or getattr(error, "errno", None) == errno.EPIPE:
+                raise
+            raise Refused(" ".join(str(error).split()) or type(error).__name__) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -50,23 +70,10 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(surgeon.__version__, prog_name="surgeon")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def group(ctx: click.Context, debug: bool) -> None:
+def group(debug: bool) -> None:
     """Model surgery for robustness: rewrite timm and torchvision networks by recipes."""
-    ctx.obj = {"debug": debug}
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line. Errors of surgeon and of the disk are one line on stderr and exit code 2."""
-    given = list(sys.argv[1:] if args is None else args)
-    debug = "--debug" in given
-    if debug:
-        given = ["--debug", *(a for a in given if a != "--debug")]
-    try:
-        group.main(given, prog_name="surgeon", standalone_mode=True)
-    except (SurgeonError, OSError, MemoryError) as error:
-        if debug:
-            raise
-        text = " ".join(str(error).split()) or type(error).__name__
-        click.echo(f"Error: {text}", err=True)
-        sys.exit(2)
+    """Run the command line on `args`, by default those of the process, and exit."""
+    group.main(args, prog_name="surgeon")

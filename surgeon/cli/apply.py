@@ -13,6 +13,7 @@ from surgeon.cli import options
 @click.argument("recipe")
 @click.argument("model")
 @options.model_options
+@options.in_chans_option
 @options.recipe_options
 @options.calibration_options
 @options.device_option
@@ -34,7 +35,8 @@ def command(
 
     check_free(output, overwrite=overwrite)
     recipes = options.load_recipes(recipe, settings)
-    network = options.load_model(model, seed=seed, **model_options).to(device)
+    place = options.usable_device(device)
+    network = options.load_model(model, seed=seed, **model_options).to(place)
     images = options.calibration_images(calibration, calibration_count, network, model_options["input_size"])
     trained = True if model_options["weights"] or model_options["pretrained"] else None
     rewritten = apply(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from surgeon.cli import options
@@ -11,7 +13,8 @@ from surgeon.cli import options
 @click.argument("folder", type=click.Path())
 @options.output_option(required=True)
 @click.option("--partial", is_flag=True, help="Fold what folds and keep the rest.")
-def command(folder: str, output: str, overwrite: bool, partial: bool) -> None:
+@options.json_option
+def command(folder: str, output: str, overwrite: bool, partial: bool, as_json: bool) -> None:
     """Turn the rewritten network in FOLDER into a stock checkpoint, equal in evaluation mode.
 
     The result loads with timm.create_model("local-dir:STOCK", pretrained=True), without surgeon.
@@ -28,5 +31,12 @@ def command(folder: str, output: str, overwrite: bool, partial: bool) -> None:
     check = compare(network, folded)
     save(folded, output, overwrite=overwrite)
     left = surgery_of(folded)
+    if as_json:
+        content = {
+            "folder": output, "class": type(folded).__name__, "edits_left": len(left.edits) if left else 0,
+            "check": check.model_dump(mode="json"),
+        }  # fmt: skip
+        click.echo(json.dumps(content, indent=2))
+        return
     what = f"{len(left.edits)} edits left" if left else f"a stock {type(folded).__name__}"
     console().print(f"{output}: {what}; {check.detail}", highlight=False)

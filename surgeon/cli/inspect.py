@@ -13,10 +13,15 @@ from surgeon.cli import options
 @click.command("inspect")
 @click.argument("model")
 @options.model_options
-@click.option("--kind", type=click.Choice(["input", "conv", "norm", "activation", "pool"]), help="Sites of one kind.")
+@options.in_chans_option
+@click.option(
+    "--kind", type=click.Choice(["input", "conv", "norm", "activation", "pool"]), help="Sites of one kind."
+)
 @click.option("--include", multiple=True, metavar="GLOB", help="Sites whose name fits, such as 'layer1.**'.")
 @options.json_option
-def command(model: str, kind: str | None, include: tuple[str, ...], as_json: bool, **model_options: Any) -> None:
+def command(
+    model: str, kind: str | None, include: tuple[str, ...], as_json: bool, **model_options: Any
+) -> None:
     """List the sites of MODEL, where operations can cut: kind, class, stage, shapes, in execution order.
 
     For a folder of a rewritten model, show what was done to it first.
@@ -32,7 +37,9 @@ def command(model: str, kind: str | None, include: tuple[str, ...], as_json: boo
     if include:
         fitting = [s for s in found if any(matches(s.name, p) for p in include)]
         if not fitting:
-            raise SelectionError(f"no site matches {', '.join(include)}; {nearest(include[0], [s.name for s in found])}")
+            raise SelectionError(
+                f"no site matches {', '.join(include)}; {nearest(include[0], [s.name for s in found])}"
+            )
         found = fitting
     record = surgery_of(network)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArtifactError, ModelError, RecipeError, SurgeonError, nearest
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from surgeon.recipe import Recipe
@@ -45,7 +47,10 @@ class Pair(click.ParamType):
         key, equals, text = str(value).partition("=")
         if not equals or not key:
             self.fail(f"{value!r} must look like key=value", param, ctx)
-        return key, yaml.safe_load(text)
+        try:
+            return key, yaml.safe_load(text)
+        except yaml.YAMLError:
+            self.fail(f"the value of {value!r} cannot be read as YAML", param, ctx)
 
 
 def stacked(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -60,32 +65,51 @@ def stacked(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
 
 
 model_options = stacked(
-    click.option("--weights", type=click.Path(), metavar="FILE", help="Checkpoint to start from (.safetensors, .pth, …)."),
+    click.option(
+        "--weights",
+        type=click.Path(),
+        metavar="FILE",
+        help="Checkpoint to start from (.safetensors, .pth, …).",
+    ),
     click.option("--pretrained", is_flag=True, help="The library's own pretrained weights."),
     click.option("--num-classes", type=click.IntRange(1), help="Classes of the classifier."),
-    click.option("--in-chans", type=click.IntRange(1), help="Channels of the input."),
     click.option("--input-size", type=Size(), help="Size of one image, without the batch."),
-    click.option("--model-arg", "model_args", type=Pair(), multiple=True, help="Further argument of the model."),
+    click.option(
+        "--model-arg", "model_args", type=Pair(), multiple=True, help="Further argument of the model."
+    ),
 )
+in_chans_option = click.option("--in-chans", type=click.IntRange(1), help="Channels of the input.")
 recipe_options = stacked(
-    click.option("--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting of the recipe."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting of the recipe."
+    ),
     click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
     click.option("--stack", is_flag=True, help="Allow a model that has had surgery, and add to it."),
 )
 calibration_options = stacked(
-    click.option("--calibration", metavar="SOURCE", help="Images for the start: a folder, a parquet file, or 'digits'."),
     click.option(
-        "--calibration-count", type=click.IntRange(1), default=1024, show_default=True, help="How many of them."
+        "--calibration", metavar="SOURCE", help="Images for the start: a folder, a parquet file, or 'digits'."
+    ),
+    click.option(
+        "--calibration-count",
+        type=click.IntRange(1),
+        default=1024,
+        show_default=True,
+        help="How many of them.",
     ),
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-device_option = click.option("--device", default="cpu", show_default=True, help="Device, such as cpu or cuda.")
+device_option = click.option(
+    "--device", default="cpu", show_default=True, help="Device, such as cpu or cuda."
+)
 
 
 def output_option(*, required: bool) -> Callable[..., Any]:
     """-o/--output and --overwrite."""
     return stacked(
-        click.option("-o", "--output", type=click.Path(), required=required, metavar="FOLDER", help="Where to write."),
+        click.option(
+            "-o", "--output", type=click.Path(), required=required, metavar="FOLDER", help="Where to write."
+        ),
         click.option("--overwrite", is_flag=True, help="Replace the folder if it exists."),
     )
 
@@ -104,46 +128,108 @@ def load_model(
     """The model that MODEL names: a name of timm or torchvision, or a folder written by surgeon.
 
     seed: of the initial weights, where none are loaded.
+
+    Raises ModelError for an unknown name, and for options that a folder leaves nothing to do;
+    ArtifactError for a folder that is none of surgeon's.
     """
     import torch
 
     import surgeon
 
     torch.manual_seed(seed)
-
-    if Path(name).is_dir():
-        from surgeon.artifact import CONFIG
-
-        if (Path(name) / CONFIG).is_file() or "/" in name:
-            return surgeon.load(name)
+    if _is_folder(name):
+        given = {
+            "--weights": weights, "--pretrained": pretrained, "--num-classes": num_classes, "--in-chans": in_chans,
+            "--model-arg": model_args,
+        }  # fmt: skip
+        useless = [option for option, value in given.items() if value]
+        if useless:
+            raise ModelError(
+                f"{name} is a folder, which fixes its network: {', '.join(useless)} cannot change it"
+            )
+        return surgeon.load(name)
+    if pretrained:
+        _quiet_downloads()
     return surgeon.create_model(
         name, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, input_size=input_size,
         weights=weights, model_args=dict(model_args),
     )  # fmt: skip
 
 
+def _is_folder(name: str) -> bool:
+    """Whether MODEL means a folder: one with a config.json, or a path that is no name of a model.
+
+    Raises ArtifactError for a path at which nothing is.
+    """
+    from surgeon.artifact import CONFIG
+
+    path = Path(name)
+    if path.is_dir():
+        return (path / CONFIG).is_file() or os.sep in name
+    named = ":" in name or name.startswith("torchvision/")
+    if path.is_file() or (os.sep in name and not named):
+        raise ArtifactError(f"{name} is no model folder{'' if path.exists() else ': nothing is there'}")
+    return False
+
+
+def _quiet_downloads() -> None:
+    """Leave it to the error at the end to say that a download failed, not to a line for each attempt."""
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()
+
+
+def usable_device(name: str) -> torch.device:
+    """The device called `name`. Raises SurgeonError if there is none here."""
+    import torch
+
+    try:
+        found = torch.device(name)
+        torch.empty(1, device=found).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise SurgeonError(f"device {name!r} cannot be used: {reason}") from error
+    return found
+
+
 def load_recipes(recipe: str, settings: tuple[str, ...]) -> list[Recipe]:
-    """The recipes that RECIPE names, joined by '+', with the settings of --set."""
-    from surgeon.errors import RecipeError
+    """The recipes that RECIPE names, joined by '+', with the settings of --set.
+
+    A setting of an operation goes to every recipe that has it (`kap#2` is the second one of them all), one of
+    `training` or `evaluation` to the recipe whose part `surgeon run` uses: the last that has one.
+    """
     from surgeon.recipe import load_recipe
 
-    names = recipe.split("+") if not recipe.endswith((".yaml", ".yml")) else [recipe]
-    recipes = [load_recipe(n) for n in names]
+    names = [recipe] if Path(recipe).is_file() else recipe.split("+")
+    if not all(names):
+        raise RecipeError(f"{recipe!r} joins an empty name; write for instance small-image+kap")
+    recipes = [load_recipe(name) for name in names]
     for setting in settings:
-        problem: RecipeError | None = None
-        done = False
-        for i, one in enumerate(recipes):
-            try:
-                recipes[i] = load_recipe(one, [setting])
-                done = True
-            except RecipeError as error:
-                if "the recipe has no" not in str(error) or problem is None:
-                    problem = error
-                if "the recipe has no" not in str(error):
-                    raise
-        if not done and problem is not None:
-            raise problem
+        head, dot, rest = setting.partition(".")
+        for place, own in _owners(recipes, head, setting) if dot else [(0, head)]:
+            recipes[place] = load_recipe(recipes[place], [own + dot + rest])
     return recipes
+
+
+def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:
+    """Which recipes a setting is for, and what its operation is called in each."""
+    if head in ("training", "evaluation"):
+        having = [i for i, r in enumerate(recipes) if getattr(r, head)]
+        return [(having[-1] if having else len(recipes) - 1, head)]
+    name, numbered, number = head.partition("#")
+    every = [
+        (i, f"{name}#{n}")
+        for i, r in enumerate(recipes)
+        for n, _ in enumerate((o for o in r.surgery if o.name == name), 1)
+    ]
+    if numbered:
+        found = every[int(number) - 1 : int(number)] if number.isdigit() and int(number) else []
+    else:
+        found = [(i, name) for i in sorted({i for i, _ in every})]
+    if not found:
+        valid = [*(o.name for r in recipes for o in r.surgery), "training", "evaluation"]
+        raise RecipeError(f"setting {setting!r}: the recipe has no {head!r}; {nearest(head, valid)}")
+    return found
 
 
 def calibration_images(source: str | None, count: int, model: nn.Module, input_size: Any) -> Tensor | None:

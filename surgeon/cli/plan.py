@@ -13,6 +13,7 @@ from surgeon.cli import options
 @click.argument("recipe")
 @click.argument("model")
 @options.model_options
+@options.in_chans_option
 @options.recipe_options
 @click.option("--full", is_flag=True, help="List every edit.")
 @options.json_option
@@ -28,7 +29,9 @@ def command(
     recipes = options.load_recipes(recipe, settings)
     network = options.load_model(model, seed=seed, **model_options)
     trained = True if model_options["weights"] or model_options["pretrained"] else None
-    made = plan(network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained, stack=stack)
+    made = plan(
+        network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained, stack=stack
+    )
     if as_json:
         click.echo(made.model_dump_json(indent=2))
     else:

@@ -25,7 +25,9 @@ def list_recipes(as_json: bool) -> None:
 
     recipes = [load_recipe(name) for name in shipped()]
     if as_json:
-        click.echo(json.dumps([{"name": r.name, "title": r.title, "paper": r.paper} for r in recipes], indent=2))
+        click.echo(
+            json.dumps([{"name": r.name, "title": r.title, "paper": r.paper} for r in recipes], indent=2)
+        )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("recipe", "what it does", "paper"):
@@ -40,11 +42,18 @@ def list_recipes(as_json: bool) -> None:
 @click.option("--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting.")
 @options.json_option
 def show(recipe: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """A recipe in full, with what it extends and the defaults that it leaves out (as JSON)."""
+    """A recipe in full, with what it extends, and as JSON with its defaults too.
+
+    Of several joined by '+', one YAML document or one element of a JSON list each.
+    """
     from surgeon.recipe import dump
 
-    for one in options.load_recipes(recipe, settings):
-        click.echo(one.model_dump_json(indent=2) if as_json else dump(one), nl=as_json)
+    recipes = options.load_recipes(recipe, settings)
+    if as_json:
+        content = [r.model_dump(mode="json") for r in recipes]
+        click.echo(json.dumps(content[0] if len(content) == 1 else content, indent=2))
+    else:
+        click.echo("---\n".join(dump(r) for r in recipes), nl=False)
 
 
 @command.command("validate")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from surgeon.cli import options
@@ -10,7 +12,8 @@ from surgeon.cli import options
 @click.command("revert")
 @click.argument("folder", type=click.Path())
 @options.output_option(required=True)
-def command(folder: str, output: str, overwrite: bool) -> None:
+@options.json_option
+def command(folder: str, output: str, overwrite: bool, as_json: bool) -> None:
     """Turn the rewritten network in FOLDER back into what it was before the surgery.
 
     What the surgery displaced comes back bit for bit; what was trained since and lay beside it stays.
@@ -22,4 +25,7 @@ def command(folder: str, output: str, overwrite: bool) -> None:
     check_free(output, overwrite=overwrite)
     stock = revert(load(folder))
     save(stock, output, overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps({"folder": output, "class": type(stock).__name__}, indent=2))
+        return
     console().print(f"{output}: a stock {type(stock).__name__}", highlight=False)

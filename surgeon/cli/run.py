@@ -13,14 +13,18 @@ from surgeon.cli import options
 @click.argument("recipe")
 @click.argument("model")
 @options.model_options
-@click.option("--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting of the recipe.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting of the recipe."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice.")
-@click.option("--data", default="digits", show_default=True, help="'digits', a folder of images, or a parquet file.")
+@click.option(
+    "--data", default="digits", show_default=True, help="'digits', a folder of images, or a parquet file."
+)
 @click.option("-o", "--output", type=click.Path(), required=True, metavar="FOLDER", help="The run's folder.")
 @options.json_option
 def command(
     recipe: str, model: str, settings: tuple[str, ...], seed: int, data: str, output: str, as_json: bool,
-    model_args: tuple[tuple[str, Any], ...], in_chans: int | None, **model_options: Any,
+    model_args: tuple[tuple[str, Any], ...], **model_options: Any,
 ) -> None:  # fmt: skip
     """Surgery, training and evaluation of RECIPE on MODEL, into one folder.
 

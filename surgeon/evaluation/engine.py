@@ -77,7 +77,9 @@ def evaluate(
     with held_still(model, seed):
         clean = predict(model, images)
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < clean.classes:
-            raise DataError(f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {clean.classes} classes")
+            raise DataError(
+                f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {clean.classes} classes"
+            )
         right = (clean.labels == labels).nonzero().flatten().tolist()
         wrong = (clean.labels != labels).nonzero().flatten().tolist()
         for name in settings.attacks:
@@ -113,7 +115,9 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 256) -> Predicti
     for part in images.split(batch_size):
         logits = model(part)
         if logits.dim() != 2 or not bool(torch.isfinite(logits).all()):
-            raise DataError(f"the model gives {tuple(logits.shape)} with values that are no finite logits (N, classes)")
+            raise DataError(
+                f"the model gives {tuple(logits.shape)} with values that are no finite logits (N, classes)"
+            )
         classes = logits.shape[1]
         found.append(logits.argmax(1))
     return Prediction(torch.cat(found) if found else torch.empty(0, dtype=torch.long), classes)
@@ -126,7 +130,11 @@ def check_adversarial(x: Tensor, images: Tensor, eps: float, norm: str, attack: 
     if x.shape != images.shape or not bool(torch.isfinite(x).all()):
         raise VerificationError(f"{attack} gave images that are not finite or of another shape")
     if float(x.min()) < -SLACK or float(x.max()) > 1 + SLACK:
-        raise VerificationError(f"{attack} left the range [0, 1]: [{float(x.min()):.4g}, {float(x.max()):.4g}]")
+        raise VerificationError(
+            f"{attack} left the range [0, 1]: [{float(x.min()):.4g}, {float(x.max()):.4g}]"
+        )
     if float(distance.max()) > eps + SLACK + 1e-6 * eps:
-        raise VerificationError(f"{attack} left the ball: {norm} distance {float(distance.max()):.6g} > ε {eps:.6g}")
+        raise VerificationError(
+            f"{attack} left the ball: {norm} distance {float(distance.max()):.6g} > ε {eps:.6g}"
+        )
     return distance

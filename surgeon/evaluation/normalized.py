@@ -30,7 +30,9 @@ class Normalized(nn.Module):
         self.mean: Tensor | None
         self.std: Tensor | None
         shape = (1, -1, 1, 1)
-        self.register_buffer("mean", None if mean is None else torch.tensor(mean).view(shape), persistent=False)
+        self.register_buffer(
+            "mean", None if mean is None else torch.tensor(mean).view(shape), persistent=False
+        )
         self.register_buffer("std", None if std is None else torch.tensor(std).view(shape), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -48,7 +48,9 @@ def pgd(
     Raises SurgeonError for an unknown norm or loss, or steps or restarts below 1.
     """
     if norm not in ("linf", "l2") or loss not in LOSSES:
-        raise SurgeonError(f"norm {norm!r} with loss {loss!r} is not known; linf or l2, and {' or '.join(LOSSES)}")
+        raise SurgeonError(
+            f"norm {norm!r} with loss {loss!r} is not known; linf or l2, and {' or '.join(LOSSES)}"
+        )
     if steps < 1 or restarts < 1:
         raise SurgeonError(f"steps={steps} and restarts={restarts} must be at least 1")
     size = STEP * eps / steps if step_size is None else step_size
@@ -83,7 +85,9 @@ def _direction(gradient: Tensor, norm: str) -> Tensor:
         return gradient.sign()
     flat = gradient.flatten(1)
     largest = flat.abs().amax(1, keepdim=True)
-    scaled = flat / largest.clamp_min(torch.finfo(flat.dtype).tiny)  # so that tiny gradients have a length too
+    scaled = flat / largest.clamp_min(
+        torch.finfo(flat.dtype).tiny
+    )  # so that tiny gradients have a length too
     return (scaled / scaled.norm(dim=1, keepdim=True).clamp_min(1e-12)).view_as(gradient)
 
 

@@ -26,7 +26,7 @@ def evaluated(model: nn.Module, images: Tensor) -> nn.Module:
     with held_still(model), held_still(folded), torch.no_grad():
         error = relative(folded(images), model(images))
     if error > 10 * FOLD_TOLERANCE:
-        raise VerificationError(f"the folded network differs from the rewritten one by {error:.1e}; neither can be trusted")
+        raise VerificationError(
+            f"the folded network differs from the rewritten one by {error:.1e}; neither can be trusted"
+        )
     return folded
-
-

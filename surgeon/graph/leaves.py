@@ -20,7 +20,9 @@ from torch.nn.modules.pooling import (
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 POOLS = (_AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
-_NORM_NAME = re.compile(r"(Norm|NormAct)(1|1d|2d|3d)?(Act)?(2d)?(Fp32)?$|^(EvoNorm|FilterResponseNorm|InplaceAbn)")
+_NORM_NAME = re.compile(
+    r"(Norm|NormAct)(1|1d|2d|3d)?(Act)?(2d)?(Fp32)?$|^(EvoNorm|FilterResponseNorm|InplaceAbn)"
+)
 _ACTIVATION_MODULES = ("torch.nn.modules.activation", "timm.layers.activations", "timm.layers.activations_me")
 
 

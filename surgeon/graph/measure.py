@@ -39,7 +39,9 @@ class Measured:
 _BATCH = 2  # a batch of one would let code branch on it, and batch norm refuse 1×1 maps
 
 
-def measure(model: nn.Module, input_size: Shape, *, extra: Iterable[str] = (), training: bool = False) -> Measured:
+def measure(
+    model: nn.Module, input_size: Shape, *, extra: Iterable[str] = (), training: bool = False
+) -> Measured:
     """Run `model` on a fake batch of `input_size` (C, H, W, or C, T, H, W) and note every leaf and `extra` module.
 
     Nothing is computed and nothing changes: buffers, modes and random state stay as they are. `training`

@@ -85,7 +85,11 @@ class Rewritten(fx.GraphModule):
         view = self.stock_view()
         sites = {p.site for p in self._points if p.site}
         traced = trace(
-            view, method=method, leaves={*sites, *self._leaves}, constants=dict(constants), example=self._example
+            view,
+            method=method,
+            leaves={*sites, *self._leaves},
+            constants=dict(constants),
+            example=self._example,
         )
         if traced.sized:
             self.__dict__["_sized"] = self._example

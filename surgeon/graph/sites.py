@@ -131,7 +131,9 @@ def _details(kind: Kind, module: Any) -> dict[str, Any]:
     if kind == "norm":
         fused = is_fused(module)
         channels = getattr(module, "num_features", None) or getattr(module, "num_channels", None)
-        return dict(family=_family(module), fused=fused, opens=not fused or can_open(module), channels=channels)
+        return dict(
+            family=_family(module), fused=fused, opens=not fused or can_open(module), channels=channels
+        )
     return {}
 
 
@@ -169,8 +171,8 @@ def _links(regions: Iterable[tuple[str, Traced]]) -> dict[str, dict[str, str]]:
                 known = isinstance(source, fx.Node) and source.op == "call_module"
                 before.setdefault(name, set()).add(prefix + str(source.target) if known else "?")  # type: ignore[union-attr]
     links: dict[str, dict[str, str]] = {}
-    for name, users in after.items():
-        (only,) = users if len(users) == 1 else ("?",)
+    for name, followers in after.items():
+        (only,) = followers if len(followers) == 1 else ("?",)
         if only != "?" and before.get(only) == {name}:
             links.setdefault(name, {})["next_norm"] = only
             links.setdefault(only, {})["follows"] = name
@@ -184,7 +186,11 @@ def _logits(model: nn.Module, traced: Traced | None) -> set[str]:
         last: dict[fx.Node, bool] = {}
         for node in reversed(graph.nodes):
             last[node] = all(last[u] and not _weighted(model, u) for u in node.users)
-            if node.op == "call_module" and last[node] and is_convolution(model.get_submodule(str(node.target))):
+            if (
+                node.op == "call_module"
+                and last[node]
+                and is_convolution(model.get_submodule(str(node.target)))
+            ):
                 found.add(str(node.target))
     return found
 
@@ -192,7 +198,9 @@ def _logits(model: nn.Module, traced: Traced | None) -> set[str]:
 def _weighted(model: nn.Module, node: fx.Node) -> bool:
     if node.op == "call_module":
         return any(True for _ in model.get_submodule(str(node.target)).parameters())
-    return node.op in ("call_function", "call_method") and any(a.op == "get_attr" for a in node.all_input_nodes)
+    return node.op in ("call_function", "call_method") and any(
+        a.op == "get_attr" for a in node.all_input_nodes
+    )
 
 
 def _with_stages(model: nn.Module, sites: list[Site]) -> tuple[Site, ...]:
@@ -202,7 +210,9 @@ def _with_stages(model: nn.Module, sites: list[Site]) -> tuple[Site, ...]:
         s.model_copy(
             update=dict(
                 stage=stages.get(s.name, s.stage),
-                next_norm=s.next_norm if kinds.get(s.next_norm or "") == "norm" and s.kind == "conv" else None,
+                next_norm=s.next_norm
+                if kinds.get(s.next_norm or "") == "norm" and s.kind == "conv"
+                else None,
                 follows=s.follows if kinds.get(s.follows or "") == "conv" and s.kind == "norm" else None,
             )
         )
@@ -218,7 +228,8 @@ def _stages_from_features(model: nn.Module, sites: list[Site]) -> dict[str, int]
         return {}
     modules = [str(e["module"]) for e in entries if isinstance(e, dict) and e.get("module")]
     ends = [
-        max((s.index for s in sites if s.name == m or s.name.startswith(m + ".")), default=None) for m in modules
+        max((s.index for s in sites if s.name == m or s.name.startswith(m + ".")), default=None)
+        for m in modules
     ]
     known = [e for e in ends if e is not None]
     if len(known) < 2:
@@ -230,9 +241,9 @@ def _stages_from_features(model: nn.Module, sites: list[Site]) -> dict[str, int]
 
 
 def _is_stem(module: str, sites: list[Site]) -> bool:
-    return sum(s.kind == "conv" and s.name.startswith(module + ".") for s in sites) < 2 and not _STAGE_NAME.match(
-        module
-    )
+    return sum(
+        s.kind == "conv" and s.name.startswith(module + ".") for s in sites
+    ) < 2 and not _STAGE_NAME.match(module)
 
 
 def _stages_from_names(sites: list[Site]) -> dict[str, int]:

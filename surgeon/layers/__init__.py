@@ -20,7 +20,14 @@ from surgeon.layers.kap_weights import (
 )
 from surgeon.layers.noise import GaussianNoise
 from surgeon.layers.optional_state import OptionalState
-from surgeon.layers.sheet import largest_kernel, pooled_sheet, pooling_matrix, sheet_shape, side_matrices, widened_sheet
+from surgeon.layers.sheet import (
+    largest_kernel,
+    pooled_sheet,
+    pooling_matrix,
+    sheet_shape,
+    side_matrices,
+    widened_sheet,
+)
 from surgeon.layers.weight_map_layer import WeightMap2d, init_from_conv
 
 __all__ = [

@@ -55,6 +55,9 @@ class AdversarialNoise(nn.Module):
     without its labels, and a layer called twice in one recording.
     """
 
+    recorded: Tensor | None
+    gradient: Tensor | None
+
     def __init__(
         self,
         source: str = "anl",
@@ -131,7 +134,7 @@ class AdversarialNoise(nn.Module):
         if (
             labels.device.type == "cpu"
             and len(labels)
-            and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes
+            and not 0 <= int(labels.min()) <= int(labels.max()) < (self.num_classes or 0)
         ):
             self._labels = None
             raise LayerError(
@@ -164,8 +167,7 @@ class AdversarialNoise(nn.Module):
 
     def clear(self) -> None:
         """Drop what belongs to one batch: recorded output, gradient, labels."""
-        self.recorded: Tensor | None = None
-        self.gradient: Tensor | None = None
+        self.recorded = self.gradient = None
         self._labels = self._magnitude = self._rank = None
 
     def reset(self) -> None:
@@ -207,8 +209,9 @@ class AdversarialNoise(nn.Module):
                 "one place's; give each call its own layer, or set phase='record' again to start over"
             )
         # The network goes on with a copy: an in-place activation would make `recorded` its own output.
-        self.recorded = h.view_as(h) if h.requires_grad else h.detach().requires_grad_()
-        return self.recorded.clone()
+        recorded = h.view_as(h) if h.requires_grad else h.detach().requires_grad_()
+        self.recorded = recorded
+        return recorded.clone()
 
     def _anl(self, h: Tensor) -> Tensor:
         if self.gradient is None or self.gradient.shape != h.shape:

@@ -26,7 +26,9 @@ def effective_weight(conv: _ConvNd) -> Tensor:
     weight = conv.weight.detach()
     if isinstance(conv, _ConvTransposeNd):
         if conv.groups != 1:
-            raise LayerError(f"a transposed convolution with groups={conv.groups}; only groups=1 is supported")
+            raise LayerError(
+                f"a transposed convolution with groups={conv.groups}; only groups=1 is supported"
+            )
         return weight.transpose(0, 1)
     if not is_scaled(conv):
         return weight
@@ -60,9 +62,7 @@ def with_weight(conv: _ConvNd, weight: Tensor, bias: Tensor | None) -> _ConvNd:
         new.gain = nn.Parameter(gain.view(shape).to(conv.gain), requires_grad=conv.gain.requires_grad)
     else:
         stored = weight
-    new.weight = nn.Parameter(
-        stored.contiguous().to(conv.weight), requires_grad=conv.weight.requires_grad
-    )
+    new.weight = nn.Parameter(stored.contiguous().to(conv.weight), requires_grad=conv.weight.requires_grad)
     if bias is None:
         new.bias = None
     else:

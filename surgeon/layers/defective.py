@@ -7,6 +7,7 @@ training and evaluation, and is saved with the weights.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -114,7 +115,7 @@ class DefectiveMask(OptionalState):
         generator = torch.Generator(device="cpu").manual_seed(self.seed)
         return defective_mask(self.shape, keep, mode=self.mode, generator=generator)
 
-    def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *rest)
         if prefix + "mask" in state_dict and not self.mask.is_meta:
             self.keep = self.mask.double().mean().item()

@@ -6,6 +6,8 @@ sheet is in `sheet.py`, the same operation on weights (folding, warm starts) in 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -120,7 +122,9 @@ class KernelAveragePool(OptionalState):
     def fold(self, weight: Tensor) -> Tensor:
         """((1-alpha) I + alpha A) W, eq. 3: `weight` (channels, ...), a convolution's kernels or bias, as pooled."""
         if self.pool == "max":
-            raise LayerError("pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does")
+            raise LayerError(
+                "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
+            )
         pooled = pool_weight(weight, self.factors())
         alpha = float(self.alpha)
         return pooled if alpha == 1 else torch.lerp(weight, pooled, alpha)
@@ -176,7 +180,14 @@ class KernelAveragePool(OptionalState):
             )
 
     def _load_from_state_dict(
-        self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing: list[str],
+        unexpected: list[str],
+        errors: list[str],
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
         if self.alpha.is_meta:

@@ -52,9 +52,15 @@ def lstsq_sheet_weight(weight: Tensor, factors: Factors, ridge: float = 1e-4) ->
     """
     if ridge < 0:
         raise LayerError(f"ridge={ridge} is negative; 0 (least norm) or more, for instance 1e-4")
-    (ur, sr, vr), (uc, sc, vc) = (torch.linalg.svd(f.to(weight.device).double(), full_matrices=False) for f in factors)
+    (ur, sr, vr), (uc, sc, vc) = (
+        torch.linalg.svd(f.to(weight.device).double(), full_matrices=False) for f in factors
+    )
     s = torch.outer(sr, sc)
-    gain = s / (s.square() + ridge) if ridge >= _NO_RIDGE else torch.where(s > _RANK, 1 / s.clamp_min(_RANK), 0.0)
+    gain = (
+        s / (s.square() + ridge)
+        if ridge >= _NO_RIDGE
+        else torch.where(s > _RANK, 1 / s.clamp_min(_RANK), 0.0)
+    )
     sheet = weight.detach().double().reshape(ur.shape[0], uc.shape[0], -1)
     turned = torch.einsum("ra,qb,rqd->abd", ur, uc, sheet) * gain.unsqueeze(2)
     solved = torch.einsum("ar,bq,abd->rqd", vr, vc, turned)

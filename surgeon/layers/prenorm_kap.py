@@ -9,7 +9,6 @@ from surgeon.layers.kap import KernelAveragePool
 from surgeon.layers.optional_state import OptionalState
 
 
-
 class _Norm1d(OptionalState, nn.BatchNorm1d):
     """A batch norm that a state dict may lack."""
 
@@ -53,5 +52,3 @@ class PreNormKernelAveragePool(nn.Module):
     def set_alpha(self, value: float) -> None:
         """Set the pooling's share, as KernelAveragePool.set_alpha."""
         self.pool.set_alpha(value)
-
-

@@ -52,7 +52,7 @@ def resolve_sheet(channels: int, dims: int = 2, sheet: Sheet | None = None) -> S
     default = sheet_shape(channels, dims)
     if sheet is None:
         return default
-    sheet = tuple(sheet)
+    sheet = tuple(sheet)  # type: ignore[assignment]  # its length is checked next
     if len(sheet) != 2 or not all(_is_int(side) and side >= 1 for side in sheet):
         raise LayerError(f"sheet={sheet!r} must be two positive integers (rows, columns)")
     if sheet[0] * sheet[1] != channels:
@@ -123,7 +123,9 @@ def pooling_matrix(
     The mean over a rectangle is the mean of means, hence A = A_rows (x) A_columns, a Kronecker product.
     Raises LayerError as `pooled_sheet` and `resolve_sheet` do.
     """
-    return torch.kron(*side_matrices(channels, kernel_size, stride, dims, sheet=sheet)).to(dtype=dtype, device=device)
+    return torch.kron(*side_matrices(channels, kernel_size, stride, dims, sheet=sheet)).to(
+        dtype=dtype, device=device
+    )
 
 
 def side_matrices(
@@ -135,7 +137,9 @@ def side_matrices(
     """
     sheet = resolve_sheet(channels, dims, sheet)
     pooled = pooled_sheet(sheet, kernel_size, stride, dims)
-    rows, cols = (_side_matrix(*of, stride) for of in zip(sheet, pooled, window(sheet, kernel_size), strict=True))
+    rows, cols = (
+        _side_matrix(*of, stride) for of in zip(sheet, pooled, window(sheet, kernel_size), strict=True)
+    )
     return rows, cols
 
 

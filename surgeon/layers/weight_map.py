@@ -55,7 +55,7 @@ def weight_map(
     out_size = tuple(output_size(*side) for side in zip(size, kernel, step, pads, holes, strict=True))
     summed = _sum_of_maps(x, weight, groups)
     box = _box(summed, kernel, step, pads, holes, normalize)
-    out = box if mode == "smoothing" else 2 * _at_centres(summed, kernel, step, pads, holes, out_size) - box
+    out = box if mode == "smoothing" else 2 * _at_centres(summed, kernel, step, pads, holes, out_size) - box  # type: ignore[arg-type]  # two sides
     return out if bias is None else out + bias.to(out.dtype)
 
 

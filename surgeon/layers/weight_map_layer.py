@@ -26,6 +26,8 @@ class WeightMap2d(nn.Module):
     forward for another input size, which it names.
     """
 
+    bias: nn.Parameter | None
+
     def __init__(
         self,
         in_channels: int,
@@ -73,7 +75,7 @@ class WeightMap2d(nn.Module):
         """The (H_out, W_out) of an input of height x width; LayerError if the window does not fit."""
         pads = resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)
         sides = zip((height, width), self.kernel_size, self.stride, pads, self.dilation, strict=True)
-        return tuple(output_size(*side) for side in sides)
+        return tuple(output_size(*side) for side in sides)  # type: ignore[return-value]  # two sides
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Weights and biases from U(-s, s), s = 1/sqrt(fan_in), the paper's start (section 4)."""

@@ -39,7 +39,9 @@ class AdversarialNoiseLayers(Operation):
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         classes = self.num_classes or context.num_classes
         if self.source == "canl" and classes is None:
-            raise SelectionError("canl caches a gradient for each class: set num_classes, the model does not tell it")
+            raise SelectionError(
+                "canl caches a gradient for each class: set num_classes, the model does not tell it"
+            )
         wanted = [s for s in sites if s.kind != "norm" or s.family == "batch"]
         if self.after == "norm" and not any(s.kind == "norm" for s in wanted):
             others = Counter(s.cls for s in sites if s.kind == "norm")
@@ -61,7 +63,9 @@ class AdversarialNoiseLayers(Operation):
             half = "" if width == 2 else "; adversarial-noise.cache_dtype=float16 halves it"
             size = f"{numbers * width / 2**20:.1f} MiB" if numbers else "unknown without input_size"
             notes.append(
-                Note(code="cache", severity="info", text=f"canl's cache holds {classes} classes: {size}{half}")
+                Note(
+                    code="cache", severity="info", text=f"canl's cache holds {classes} classes: {size}{half}"
+                )
             )
         return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
 

@@ -36,10 +36,14 @@ class DefectiveNeurons(Operation):
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         norms = [s for s in sites if s.kind == "norm" and s.family in _CHANNELS_FIRST]
-        kind: Literal["norm", "conv"] = "conv" if self.after == "conv" or (self.after == "auto" and not norms) else "norm"
+        kind: Literal["norm", "conv"] = (
+            "conv" if self.after == "conv" or (self.after == "auto" and not norms) else "norm"
+        )
         chosen = select([*norms, *(s for s in sites if s.kind != "norm")], self.select, kind, self.op)
         if all(s.out_shape is None for s in chosen.sites):
-            raise SelectionError("defective masks need to know the network's input size; pass input_size=(C, H, W)")
+            raise SelectionError(
+                "defective masks need to know the network's input size; pass input_size=(C, H, W)"
+            )
         usable, passed = pass_over(chosen.sites, self.op, _unfit)
         if not usable:
             raise SelectionError(f"defective has no site left: {passed[0].site}: {passed[0].reason}")

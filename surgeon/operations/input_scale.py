@@ -23,7 +23,9 @@ class InputScaleMap(Operation):
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         (site,) = self.chosen(sites).sites
         if site.out_shape is None or len(site.out_shape) != 3:
-            raise SelectionError("input-scale needs to know the network's input size; pass input_size=(C, H, W)")
+            raise SelectionError(
+                "input-scale needs to know the network's input size; pass input_size=(C, H, W)"
+            )
         channels, height, width = site.out_shape
         number = channels * height * width
         return Proposal(

@@ -61,19 +61,25 @@ class KernelAveragePooling(Operation):
     @classmethod
     def _odd(cls, value: int) -> int:
         if value % 2 == 0:
-            raise ValueError(f"kernel_size={value} is even; a window needs a centre: {value - 1} or {value + 1}")
+            raise ValueError(
+                f"kernel_size={value} is even; a window needs a centre: {value - 1} or {value + 1}"
+            )
         return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> KernelAveragePooling:
         if self.start == "replicate" and (self.stride != self.kernel_size or not self.widens):
-            raise ValueError("start 'replicate' copies each kernel over its window: it needs stride = kernel_size, widened")
+            raise ValueError(
+                "start 'replicate' copies each kernel over its window: it needs stride = kernel_size, widened"
+            )
         if self.start == "anneal" and self.stride > 1:
             raise ValueError("start 'anneal' blends the pooled channels with the unpooled: it needs stride 1")
         if self.start in _FITTED and self.pool == "max":
             raise ValueError(f"start {self.start!r} needs pool 'mean': the maximum is not linear")
         if self.start in _FITTED and self.pre_norm:
-            raise ValueError(f"start {self.start!r} does not know the norm of pre_norm; use 'naive' or 'anneal'")
+            raise ValueError(
+                f"start {self.start!r} does not know the norm of pre_norm; use 'naive' or 'anneal'"
+            )
         return self
 
     @property
@@ -130,7 +136,11 @@ class KernelAveragePooling(Operation):
         from surgeon.layers import sheet_shape, widened_sheet
 
         channels = site.channels or 0
-        return widened_sheet(channels, self.stride, self.dims) if self.widens else sheet_shape(channels, self.dims)
+        return (
+            widened_sheet(channels, self.stride, self.dims)
+            if self.widens
+            else sheet_shape(channels, self.dims)
+        )
 
     def _edit(self, site: Site, context: Context) -> Edit:
         channels = site.channels or 0
@@ -168,7 +178,9 @@ class KernelAveragePooling(Operation):
         wanted = self.start
         if wanted == "auto":
             fits = self.pool == "mean" and not self.pre_norm and (self.stride == 1 or self.widens)
-            wanted = ("sequential" if context.calibrated else "lstsq") if context.trained and fits else "naive"
+            wanted = (
+                ("sequential" if context.calibrated else "lstsq") if context.trained and fits else "naive"
+            )
         plain = site.dims == 2 and (site.groups or 1) == 1 and not site.standardized and not self.widens
         if wanted == "sequential" and not (plain and site.padding_mode == "zeros" and site.calls == 1):
             wanted = "lstsq"
@@ -230,7 +242,11 @@ class KernelAveragePooling(Operation):
             replacement = with_weight(module, fitted, shift)  # type: ignore[arg-type]
         elif start == "replicate":
             weight, bias = replicate_weight(
-                effective_weight(module), module.bias, self.kernel_size, self.dims, generator=generator  # type: ignore[arg-type]
+                effective_weight(module),
+                module.bias,
+                self.kernel_size,
+                self.dims,
+                generator=generator,  # type: ignore[arg-type]
             )
             replacement = with_weight(module, weight, bias)  # type: ignore[arg-type]
         if start == "anneal":
@@ -277,7 +293,9 @@ class KernelAveragePooling(Operation):
         if shift is not None:
             norm: Any = context.next_norm
             if norm is None or getattr(norm, "running_mean", None) is None:
-                raise FoldError("pre_norm shifts the output, and no running mean follows that could take it up")
+                raise FoldError(
+                    "pre_norm shifts the output, and no running mean follows that could take it up"
+                )
             norm.running_mean = norm.running_mean - shift.to(norm.running_mean)
         dtype = conv.weight.dtype
         constant = None if bias is None else pool.fold(bias).to(dtype)

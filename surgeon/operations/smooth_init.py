@@ -34,7 +34,8 @@ class SmoothInit(Operation):
         if not usable:
             raise SelectionError(f"smooth-init has no site left: {passed[0].site}: {passed[0].reason}")
         edits = tuple(
-            Edit(site=s.name, operation=self.op, replaces=True, effect="destroyed", traits=Traits()) for s in usable
+            Edit(site=s.name, operation=self.op, replaces=True, effect="destroyed", traits=Traits())
+            for s in usable
         )
         return Proposal(edits, (*chosen.passed_over, *passed))
 

@@ -38,7 +38,9 @@ class WeightMap(Operation):
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         chosen = self.chosen(sites)
         if all(s.in_shape is None for s in chosen.sites):
-            raise SelectionError("weight maps need to know the network's input size; pass input_size=(C, H, W)")
+            raise SelectionError(
+                "weight maps need to know the network's input size; pass input_size=(C, H, W)"
+            )
         usable, passed = pass_over(chosen.sites, self.op, self._unfit)
         if not usable:
             raise SelectionError(f"weight-map has no site left: {passed[0].site}: {passed[0].reason}")
@@ -105,7 +107,8 @@ class WeightMap(Operation):
             sides = (self.kernel_size, self.kernel_size)
             if isinstance(padding, tuple):
                 padding = tuple(
-                    p + d * (n - k) // 2 for p, d, n, k in zip(padding, conv.dilation, sides, kernel, strict=True)
+                    p + d * (n - k) // 2
+                    for p, d, n, k in zip(padding, conv.dilation, sides, kernel, strict=True)
                 )
             kernel = sides
         layer = WeightMap2d(
@@ -135,7 +138,12 @@ class WeightMap(Operation):
         return tuple(
             max((o - 1) * st + d * (k - 1) + 1 - s + 1, 0) // 2
             for o, st, d, k, s in zip(
-                given["output_size"], conv.stride, conv.dilation, conv.kernel_size, given["input_size"], strict=True
+                given["output_size"],
+                conv.stride,
+                conv.dilation,
+                conv.kernel_size,
+                given["input_size"],
+                strict=True,
             )
         )
 

@@ -15,8 +15,8 @@ from surgeon.graph.survey import Survey, survey
 from surgeon.operations import Operation, parse
 from surgeon.selection import INPUT
 from surgeon.surgery.drift import compare_logits
-from surgeon.surgery.refit import refit
 from surgeon.surgery.planning import RecipeLike, fingerprint, plan, refuse_second
+from surgeon.surgery.refit import refit
 from surgeon.surgery.statistics import reestimate_statistics, running_statistics, separate_statistics
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, surgery_of
 
@@ -58,7 +58,9 @@ def apply(
         )  # fmt: skip
     _refuse(model, made)
     if calibration is None and any(e.settings.get("start") == "sequential" for e in made.edits):
-        raise SurgeryError("the plan starts from data (start 'sequential'): pass calibration images, or use start 'lstsq'")
+        raise SurgeryError(
+            "the plan starts from data (start 'sequential'): pass calibration images, or use start 'lstsq'"
+        )
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(model, share=not copy)
     seen = survey(tree, made.input_size)
@@ -219,7 +221,11 @@ def _drift(model: nn.Module, rewritten: nn.Module, record: Plan, images: Tensor 
 def _versions() -> dict[str, str]:
     import surgeon
 
-    found = {"surgeon": surgeon.__version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    found = {
+        "surgeon": surgeon.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
     for name in ("timm", "torchvision"):
         try:
             found[name] = version(name)

@@ -56,7 +56,9 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     rewritten = carve(tree, survey(tree, record.input_size).regions, remaining)
     keys = {e.operation for e in remaining}
     rewritten.__dict__["surgery"] = record.model_copy(
-        update=dict(edits=tuple(remaining), operations={k: v for k, v in record.operations.items() if k in keys})
+        update=dict(
+            edits=tuple(remaining), operations={k: v for k, v in record.operations.items() if k in keys}
+        )
     )
     sites = {e.site for e in remaining}
     displaced.modules = {k: v for k, v in displaced.modules.items() if k in sites}
@@ -103,9 +105,7 @@ def _record(model: nn.Module, verb: str) -> Plan:
 def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
     shown = "; ".join(f"{e.operation} at {e.site}: {why}" for e, why in stuck[:12])
     more = f"; and {len(stuck) - 12} more" if len(stuck) > 12 else ""
-    return (
-        f"{len(stuck)} of {len(record.edits)} edits do not fold: {shown}{more} (partial=True folds the others)"
-    )
+    return f"{len(stuck)} of {len(record.edits)} edits do not fold: {shown}{more} (partial=True folds the others)"
 
 
 def _close_unused(tree: nn.Module, remaining: list[Edit]) -> None:

@@ -161,7 +161,10 @@ def _survey_notes(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
     notes = []
     if size is None:
         notes.append(
-            Note(code="size", text="the input size is not known: shapes, FLOPs and memory are not counted; pass input_size")
+            Note(
+                code="size",
+                text="the input size is not known: shapes, FLOPs and memory are not counted; pass input_size",
+            )
         )
     elif seen.measured and seen.measured.error:
         notes.append(
@@ -176,7 +179,10 @@ def _survey_notes(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
     sized = [r.name or "the network" for r in seen.regions if r.traced.sized]
     if sized:
         notes.append(
-            Note(code="sized", text=f"{', '.join(sized)} branches on sizes: the rewritten graph holds for {size} alone")
+            Note(
+                code="sized",
+                text=f"{', '.join(sized)} branches on sizes: the rewritten graph holds for {size} alone",
+            )
         )
     return notes
 

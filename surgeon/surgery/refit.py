@@ -59,7 +59,9 @@ def _refit_one(
     if edit.layer is None or wanted.shape[2:] != conv(x[:1]).shape[2:]:
         return None
     gram, cross, energy = _normal_equations(conv, x, wanted)
-    weight, bias, error = operations[edit.operation].fit(edit, network.get_submodule(edit.layer), gram, cross, energy)
+    weight, bias, error = operations[edit.operation].fit(
+        edit, network.get_submodule(edit.layer), gram, cross, energy
+    )
     shape = (weight.shape[0], *conv.weight.shape[1:])
     conv.weight.copy_(weight.view(shape).to(conv.weight))
     if bias is not None and conv.bias is not None:

@@ -43,7 +43,9 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
     if not norms:
         return 0
     if images.dim() < 3 or len(images) == 0:
-        raise SurgeryError(f"calibration images must be a batch (N, C, H, W) with N ≥ 1, not {tuple(images.shape)}")
+        raise SurgeryError(
+            f"calibration images must be a batch (N, C, H, W) with N ≥ 1, not {tuple(images.shape)}"
+        )
     batches = [b for b in images.split(batch_size) if 2 * len(b) >= min(batch_size, len(images))]
     like = next(p for p in model.parameters() if p.is_floating_point())
     before = [(n.momentum, {k: v.clone() for k, v in n._buffers.items() if v is not None}) for n in norms]
@@ -62,7 +64,9 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
         if norm.num_batches_tracked is not None and int(norm.num_batches_tracked) == 0:
             norm._buffers.update(old)  # never called in this mode: an auxiliary head keeps what it had
         elif not bool(torch.isfinite(norm.running_var).all()):
-            raise SurgeryError("the calibration images give statistics that are not finite; are they finite themselves?")
+            raise SurgeryError(
+                "the calibration images give statistics that are not finite; are they finite themselves?"
+            )
         elif norm.num_batches_tracked is not None:
             norm.num_batches_tracked.copy_(old["num_batches_tracked"])
     return sum(len(b) for b in batches)

@@ -114,7 +114,9 @@ def open_site(tree: nn.Module, name: str) -> None:
     module = tree.get_submodule(name)
     if is_fused(module):
         if not can_open(module):
-            raise SurgeryError(f"{name}: {type(module).__name__} cannot be opened between norm and activation")
+            raise SurgeryError(
+                f"{name}: {type(module).__name__} cannot be opened between norm and activation"
+            )
         opened = open_fused(module)
         owner, _, leaf = name.rpartition(".")
         tree.get_submodule(owner)._modules[leaf] = opened

@@ -1,12 +1,14 @@
 """Training rewritten networks: steps for any loop, and a loop of our own on accelerate (extra `train`)."""
 
+from typing import Any
+
 from surgeon.training.anneal import anneal
 from surgeon.training.steps import adversarial_noise, set_noise
 
 __all__ = ["adversarial_noise", "anneal", "fit", "set_noise"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name == "fit":
         from surgeon.training.loop import fit
 

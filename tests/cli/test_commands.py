@@ -69,7 +69,9 @@ def test_every_command_has_help(run, name):
 
 def test_the_checkouts_cli_is_the_same_command():
     root = Path(surgeon.__file__).parents[1]
-    done = subprocess.run([sys.executable, root / "cli.py", "--version"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, root / "cli.py", "--version"], capture_output=True, text=True, check=False
+    )
     assert surgeon.__version__ in done.stdout
 
 
@@ -79,7 +81,9 @@ def test_apply_fold_revert_and_inspect(run, tmp_path):
     assert code == 0, err
     assert "folds into a stock checkpoint: yes" in text and "relative difference" in text
     code, text, _ = run("inspect", out, "--kind", "conv", "--include", "layer1.**")
-    assert code == 0 and "layer1.0.conv1" in text and "layer2" not in text.split("called")[0].split("site")[-1]
+    assert (
+        code == 0 and "layer1.0.conv1" in text and "layer2" not in text.split("called")[0].split("site")[-1]
+    )
     code, text, err = run("fold", out, "-o", tmp_path / "stock")
     assert code == 0, err
     loaded = timm.create_model(f"local-dir:{tmp_path / 'stock'}", pretrained=True).eval()
@@ -134,10 +138,19 @@ def test_recipes_and_models(run, tmp_path):
         (["apply", "kapp", "resnet18", "-o", "x"], "unknown recipe 'kapp'; did you mean 'kap'"),
         (["apply", "kap", "resnet81", "-o", "x"], "unknown model 'resnet81'; did you mean"),
         (["plan", "kap", "torchvision/resnet81"], "unknown model 'torchvision/resnet81'; did you mean"),
-        (["plan", "kap", *MODEL, "--set", "kap.kernelsize=3"], "unknown key 'kernelsize'; did you mean 'kernel_size'?"),
+        (
+            ["plan", "kap", *MODEL, "--set", "kap.kernelsize=3"],
+            "unknown key 'kernelsize'; did you mean 'kernel_size'?",
+        ),
         (["plan", "kap", *MODEL, "--set", "kap.kernel_size=4"], "kernel_size=4 is even"),
-        (["plan", "kap", *MODEL, "--set", "kap.kernel_size=99"], "kernel_size=99 exceeds the 8x8 sheet of 64 channels; largest odd size is 7"),
-        (["plan", "kap", *MODEL, "--set", "kap.select.include=layer9.**"], "no conv site matches 'layer9.**'; did you mean"),
+        (
+            ["plan", "kap", *MODEL, "--set", "kap.kernel_size=99"],
+            "kernel_size=99 exceeds the 8x8 sheet of 64 channels; largest odd size is 7",
+        ),
+        (
+            ["plan", "kap", *MODEL, "--set", "kap.select.include=layer9.**"],
+            "no conv site matches 'layer9.**'; did you mean",
+        ),
         (["plan", "kap", "resnet18", "--input-size", "3,x"], "is no size; write for instance 3,32,32"),
         (["plan", "kap", "resnet18", "--model-arg", "no_such=1"], "no_such"),
         (["plan", "anl", "nf_resnet50"], "the model has none (no norms at all)"),

@@ -6,7 +6,16 @@ from torch import nn
 
 from surgeon.data import Images, digits
 from surgeon.errors import DataError, SurgeonError, VerificationError
-from surgeon.evaluation import Normalized, attacks, engine, evaluate, evaluated, noise_accuracy, pgd, summarize
+from surgeon.evaluation import (
+    Normalized,
+    attacks,
+    engine,
+    evaluate,
+    evaluated,
+    noise_accuracy,
+    pgd,
+    summarize,
+)
 from surgeon.evaluation.pgd import margin
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.summary import wilson
@@ -51,8 +60,26 @@ def test_l2_steps_work_where_logits_are_large(trained):
             return model(x) * 40
 
     with held_still(model):
-        found = pgd(Large(), x, y, eps=1.0, steps=20, norm="l2", loss="margin", generator=torch.Generator().manual_seed(0))
-        plain = pgd(model, x, y, eps=1.0, steps=20, norm="l2", loss="margin", generator=torch.Generator().manual_seed(0))
+        found = pgd(
+            Large(),
+            x,
+            y,
+            eps=1.0,
+            steps=20,
+            norm="l2",
+            loss="margin",
+            generator=torch.Generator().manual_seed(0),
+        )
+        plain = pgd(
+            model,
+            x,
+            y,
+            eps=1.0,
+            steps=20,
+            norm="l2",
+            loss="margin",
+            generator=torch.Generator().manual_seed(0),
+        )
         robust = [float((model(a).argmax(1) == y).float().mean()) for a in (found, plain)]
     assert robust[0] == pytest.approx(robust[1], abs=0.03)
 
@@ -77,7 +104,12 @@ def test_a_samples_result_does_not_depend_on_its_batch(trained):
     model, (x, y) = trained
     with held_still(model):
         whole = pgd(model, x[:8], y[:8], eps=0.1, steps=5, norm="l2", random_start=False)
-        single = torch.cat([pgd(model, x[i : i + 1], y[i : i + 1], eps=0.1, steps=5, norm="l2", random_start=False) for i in range(8)])
+        single = torch.cat(
+            [
+                pgd(model, x[i : i + 1], y[i : i + 1], eps=0.1, steps=5, norm="l2", random_start=False)
+                for i in range(8)
+            ]
+        )
     assert torch.allclose(whole, single, atol=1e-5)
 
 
@@ -174,7 +206,10 @@ def test_margin_is_above_zero_exactly_where_the_label_is_missed():
 def test_wilson_intervals_match_the_formula():
     found = wilson(8, 10)
     z, n, p = 1.959964, 10, 0.8
-    centre, half = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    centre, half = (
+        (p + z * z / (2 * n)) / (1 + z * z / n),
+        z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5,
+    )
     assert (found.low, found.high) == pytest.approx((centre - half, centre + half), abs=1e-6)
 
 

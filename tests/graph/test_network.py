@@ -64,7 +64,9 @@ def test_copies_are_equal_and_keep_the_record(cut, x, way):
 
 
 def test_a_deep_network_pickles():
-    model = surgeon.apply(timm.create_model("densenet201", num_classes=3), {"op": "noise"}, input_size=(3, 64, 64))
+    model = surgeon.apply(
+        timm.create_model("densenet201", num_classes=3), {"op": "noise"}, input_size=(3, 64, 64)
+    )
     twin = pickle.loads(pickle.dumps(model.eval()))
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(twin(x), model(x))
@@ -84,7 +86,9 @@ def test_attributes_of_timm_are_there(cut, stock):
     assert cut.get_classifier() is cut.fc
     assert cut.group_matcher() == stock.group_matcher()
     convnext = surgeon.apply(timm.create_model("convnext_atto"), KAP, input_size=(3, 64, 64))
-    assert convnext.no_weight_decay() if hasattr(timm.create_model("convnext_atto"), "no_weight_decay") else True
+    assert (
+        convnext.no_weight_decay() if hasattr(timm.create_model("convnext_atto"), "no_weight_decay") else True
+    )
 
 
 def test_reset_classifier_keeps_the_surgery(cut, x):
@@ -136,7 +140,9 @@ def test_a_stock_checkpoint_loads_after_surgery_as_before(stock):
 def test_in_place_consumers_leave_the_inserted_layers_alone():
     model = timm.create_model("resnet18", num_classes=4)
     assert model.act1.inplace
-    cut = surgeon.apply(model, {"op": "adversarial-noise", "source": "gaussian"}, input_size=(3, 64, 64)).train()
+    cut = surgeon.apply(
+        model, {"op": "adversarial-noise", "source": "gaussian"}, input_size=(3, 64, 64)
+    ).train()
     kept = []
     cut.bn1.gaussian.register_forward_hook(lambda m, i, o: kept.append((o, o.detach().clone())))
     cut(torch.randn(2, 3, 64, 64))

@@ -45,21 +45,28 @@ def test_the_part_that_can_be_followed_is_cut_and_the_rest_is_named():
 
 def test_a_part_of_a_timm_network_that_branches_on_sizes_is_cut_inside():
     model = timm.create_model("vgg11", num_classes=3).eval()
-    cut = surgeon.apply(model, {"op": "kap", "select": {"include": "features.0"}}, input_size=(3, 32, 32)).eval()
+    cut = surgeon.apply(
+        model, {"op": "kap", "select": {"include": "features.0"}}, input_size=(3, 32, 32)
+    ).eval()
     assert type(cut.pre_logits) is type(model.pre_logits)
     names = {s.name for s in surgeon.sites(model, input_size=(3, 32, 32))}
     assert {"pre_logits.fc1", "pre_logits.fc2"} <= names
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("torchvision/fasterrcnn_mobilenet_v3_large_320_fpn", 40), ("torchvision/raft_small", 40)]
+    ("name", "least"),
+    [("torchvision/fasterrcnn_mobilenet_v3_large_320_fpn", 40), ("torchvision/raft_small", 40)],
 )
 def test_detectors_and_optical_flow_are_cut_in_their_sub_networks(name, least):
     model = surgeon.create_model(name).eval()
     cut = surgeon.apply(model, {"op": "kap", "start": "naive", "select": {"groups": "1"}}).eval()
     assert type(cut) is type(model)
     assert len(cut.surgery.edits) >= least
-    inputs = (torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128)) if "raft" in name else ([torch.rand(3, 96, 96)],)
+    inputs = (
+        (torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128))
+        if "raft" in name
+        else ([torch.rand(3, 96, 96)],)
+    )
     with torch.no_grad():
         for network in (cut, surgeon.revert(cut)):
             assert network(*inputs) is not None

@@ -17,7 +17,9 @@ def test_a_resnet_has_its_sites_in_execution_order_with_shapes_and_stages():
     assert [s.index for s in found] == list(range(len(found)))
     names = [s.name for s in found]
     assert names[:5] == ["input", "conv1", "bn1", "act1", "maxpool"]
-    assert names.index("layer2.0.conv1") < names.index("layer2.0.downsample.0") < names.index("layer2.1.conv1")
+    assert (
+        names.index("layer2.0.conv1") < names.index("layer2.0.downsample.0") < names.index("layer2.1.conv1")
+    )
     site = {s.name: s for s in found}["layer2.0.conv1"]
     assert (site.kind, site.cls, site.stage, site.dims) == ("conv", "Conv2d", 2, 2)
     assert (site.in_shape, site.out_shape) == ((64, 16, 16), (128, 8, 8))

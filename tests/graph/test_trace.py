@@ -56,7 +56,9 @@ class Constant(nn.Module):
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenetv3_small_100", "convnext_atto", "regnety_002"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "densenet121", "mobilenetv3_small_100", "convnext_atto", "regnety_002"]
+)
 def test_a_network_rewritten_without_edits_equals_the_stock_one_in_both_modes(name, mode):
     model = timm.create_model(name, num_classes=7, drop_rate=0.3, **_drop_path(name))
     rewritten = Rewritten(_copy(model))

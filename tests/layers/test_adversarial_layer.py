@@ -71,7 +71,7 @@ def test_anl_two_rounds(per_sample, epsilon, inplace, frozen):
     eta = net.after - net.before
     std = reference.standard_deviation(net.before)
     r = eta.flatten(1).abs().amax(1) / std * (1 if epsilon > 0 else -1)
-    assert (r.std() > 1e-6) == per_sample and 0 <= (r / epsilon).min() and (r / epsilon).max() <= 1
+    assert (r.std() > 1e-6) == per_sample and (r / epsilon).min() >= 0 and (r / epsilon).max() <= 1
     torch.testing.assert_close(eta, reference.eta(expected, std, r), rtol=0, atol=1e-12)
     net.noise.phase = "idle"
     plain = F.cross_entropy(net(x), y)

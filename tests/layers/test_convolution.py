@@ -71,7 +71,9 @@ def test_pooling_behind_a_norm():
         layer(x)
     layer.eval()
     scale, shift = layer.affine()
-    by_hand = torch.einsum("oi,nihw->nohw", layer.matrix(), x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1))
+    by_hand = torch.einsum(
+        "oi,nihw->nohw", layer.matrix(), x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
+    )
     assert torch.allclose(layer(x), by_hand)
     result = layer.load_state_dict({})
     assert not result.missing_keys

@@ -14,7 +14,6 @@ from surgeon.layers import (
     replicate_weight,
     widened_sheet,
 )
-from surgeon.layers.kap_weights import lstsq_data_weight
 from tests.reference import kap as reference
 
 

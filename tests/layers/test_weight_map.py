@@ -240,7 +240,7 @@ def test_resize_keeps_a_constant_map_and_says_so():
 def test_resize_is_bicubic_and_keeps_the_dtype():
     layer = WeightMap2d(1, 1, (6, 6), 3, bias=False).bfloat16()
     before = layer.weight.detach().float()
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="interpolat"):
         layer.resize(9, 9)
     expected = nn.functional.interpolate(before, size=(9, 9), mode="bicubic", align_corners=False)
     assert torch.equal(layer.weight.detach(), expected.bfloat16())

@@ -92,7 +92,9 @@ def test_the_suite_notices_an_operation_that_breaks_its_promise(model, monkeypat
     monkeypatch.undo()
     monkeypatch.setattr(NoiseTraining, "fold", lambda *a: nn.Conv2d(3, 16, 1))
     with pytest.raises((VerificationError, RuntimeError)):
-        check_operation({"op": "noise", "input_sigma": 0, "select": {"include": "conv1"}}, model, input_size=SIZE)
+        check_operation(
+            {"op": "noise", "input_sigma": 0, "select": {"include": "conv1"}}, model, input_size=SIZE
+        )
 
 
 def test_a_third_party_operation_is_found_by_its_entry_point(tmp_path, model, monkeypatch):
@@ -103,7 +105,9 @@ def test_a_third_party_operation_is_found_by_its_entry_point(tmp_path, model, mo
     info = tmp_path / "halver-1.0.dist-info"
     package.mkdir(), info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: halver\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[surgeon.operations]\nhalve = halver:Halve\nbroken = halver:Layer\n")
+    (info / "entry_points.txt").write_text(
+        "[surgeon.operations]\nhalve = halver:Halve\nbroken = halver:Layer\n"
+    )
     (package / "__init__.py").write_text(PLUGIN)
     (tmp_path / "recipe.yaml").write_text("surgery:\n  - {op: halve, by: 4}\n")
     code = f"""

@@ -41,7 +41,9 @@ class ResNet20(nn.Module):
         self.linear = nn.Linear(64, 10)
 
     def _stage(self, inputs, outputs, stride):
-        return nn.Sequential(Block(inputs, outputs, stride), Block(outputs, outputs, 1), Block(outputs, outputs, 1))
+        return nn.Sequential(
+            Block(inputs, outputs, stride), Block(outputs, outputs, 1), Block(outputs, outputs, 1)
+        )
 
     def forward(self, x):
         x = F.relu(self.bn1(self.conv1(x)))
@@ -63,7 +65,9 @@ def cifar(shared):
 @torch.no_grad()
 def accuracy(model, x, y):
     model.eval()
-    return sum(int((model(a).argmax(1) == b).sum()) for a, b in zip(x.split(500), y.split(500), strict=True)) / len(y)
+    return sum(
+        int((model(a).argmax(1) == b).sum()) for a, b in zip(x.split(500), y.split(500), strict=True)
+    ) / len(y)
 
 
 def test_kap_in_a_trained_network_keeps_more_than_half_of_the_images(cifar):

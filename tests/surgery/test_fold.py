@@ -47,7 +47,9 @@ def test_folding_gives_the_stock_class_names_shapes_and_outputs(tiny, images, op
     cut.double().eval()
     folded = surgeon.fold(cut)
     assert type(folded) is type(tiny)
-    assert {k: v.shape for k, v in folded.state_dict().items()} == {k: v.shape for k, v in tiny.state_dict().items()}
+    assert {k: v.shape for k, v in folded.state_dict().items()} == {
+        k: v.shape for k, v in tiny.state_dict().items()
+    }
     assert list(folded.state_dict()) == list(tiny.state_dict())
     x = images.double()
     assert relative(folded(x), cut(x)) < 1e-12
@@ -68,7 +70,9 @@ def test_scaled_standardised_convolutions_fold_through_their_gain():
     folded = surgeon.fold(cut)
     x = torch.randn(2, 3, 64, 64).double()
     assert relative(folded(x), cut(x)) < 1e-6
-    assert {k: v.shape for k, v in folded.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+    assert {k: v.shape for k, v in folded.state_dict().items()} == {
+        k: v.shape for k, v in model.state_dict().items()
+    }
 
 
 def test_transposed_convolutions_fold():
@@ -88,7 +92,10 @@ def test_transposed_convolutions_fold():
 
 
 def test_what_does_not_fold_is_said_edit_by_edit(tiny):
-    with pytest.raises(FoldError, match=r"2 of 3 edits do not fold: kap at conv2: kernel max pooling is not linear; kap at conv1"):
+    with pytest.raises(
+        FoldError,
+        match=r"2 of 3 edits do not fold: kap at conv2: kernel max pooling is not linear; kap at conv1",
+    ):
         surgeon.fold(surgeon.apply(tiny, "kmp", input_size=SIZE))
     with pytest.raises(FoldError, match=r"weight-map at conv1: a weight map has other weights at each pixel"):
         surgeon.fold(surgeon.apply(tiny, "wm-smoothing-all", input_size=SIZE))
@@ -113,7 +120,21 @@ def test_grouped_convolutions_do_not_fold_and_the_plan_says_so():
     assert dense.folds
 
 
-@pytest.mark.parametrize("recipe", ["kap", "kap-ensemble", "kmp", "noise", "smooth-init", "wm-unsharp-all", "wm-input-scale", "anl", "defective", "kap+anl+defective"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "kap",
+        "kap-ensemble",
+        "kmp",
+        "noise",
+        "smooth-init",
+        "wm-unsharp-all",
+        "wm-input-scale",
+        "anl",
+        "defective",
+        "kap+anl+defective",
+    ],
+)
 def test_reverting_gives_the_original_bit_for_bit(tiny, images, recipe):
     cut = surgeon.apply(tiny, recipe, input_size=SIZE)
     back = surgeon.revert(cut)

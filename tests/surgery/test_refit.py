@@ -7,7 +7,14 @@ from torch import nn
 import surgeon
 from surgeon.errors import SurgeryError
 from surgeon.graph.pairs import run_side_by_side
-from surgeon.layers import lstsq_data_weight, lstsq_sheet_weight, lstsq_weight, pool_weight, pooling_matrix, side_matrices
+from surgeon.layers import (
+    lstsq_data_weight,
+    lstsq_sheet_weight,
+    lstsq_weight,
+    pool_weight,
+    pooling_matrix,
+    side_matrices,
+)
 from surgeon.surgery.statistics import reestimate_statistics
 
 SIZE = (3, 8, 8)
@@ -15,7 +22,13 @@ SIZE = (3, 8, 8)
 
 def test_the_factors_give_the_matrix_and_its_least_squares():
     torch.manual_seed(0)
-    for channels, kernel, stride, dims in ((12, 3, 1, 2), (16, 3, 1, 2), (10, 5, 1, 1), (36, 3, 3, 2), (7, 3, 1, 2)):
+    for channels, kernel, stride, dims in (
+        (12, 3, 1, 2),
+        (16, 3, 1, 2),
+        (10, 5, 1, 1),
+        (36, 3, 3, 2),
+        (7, 3, 1, 2),
+    ):
         matrix = pooling_matrix(channels, kernel, stride, dims)
         factors = side_matrices(channels, kernel, stride, dims)
         assert torch.equal(torch.kron(*factors), matrix)
@@ -23,8 +36,12 @@ def test_the_factors_give_the_matrix_and_its_least_squares():
         assert torch.allclose(pool_weight(w, factors), (matrix @ w.flatten(1)).view(-1, 4, 3))
         target = torch.randn(matrix.shape[0], 4, 3, dtype=torch.float64)
         for ridge in (1e-2, 1e-4):
-            assert torch.allclose(lstsq_sheet_weight(target, factors, ridge), lstsq_weight(target, matrix, ridge), atol=1e-8)
-        assert torch.allclose(lstsq_sheet_weight(target, factors, 0.0), lstsq_weight(target, matrix, 0.0), atol=1e-6)
+            assert torch.allclose(
+                lstsq_sheet_weight(target, factors, ridge), lstsq_weight(target, matrix, ridge), atol=1e-8
+            )
+        assert torch.allclose(
+            lstsq_sheet_weight(target, factors, 0.0), lstsq_weight(target, matrix, 0.0), atol=1e-6
+        )
 
 
 def test_the_data_start_is_the_minimum_of_its_objective():
@@ -38,7 +55,9 @@ def test_the_data_start_is_the_minimum_of_its_objective():
 
 
 def test_side_by_side_gives_both_networks_outputs(tiny, images):
-    cut = surgeon.apply(tiny, [{"op": "kap", "start": "naive"}, {"op": "adversarial-noise"}], input_size=SIZE).eval()
+    cut = surgeon.apply(
+        tiny, [{"op": "kap", "start": "naive"}, {"op": "adversarial-noise"}], input_size=SIZE
+    ).eval()
     seen = []
     both = run_side_by_side(cut, tiny, images, lambda name, pair, old: seen.append(name))
     assert torch.equal(both.old, tiny(images))

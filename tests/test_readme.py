@@ -1,0 +1,42 @@
+"""Every command in the README, as written."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from surgeon.cli import COMMANDS, main
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
+
+
+def test_the_python_block_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python")
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    assert (tmp_path / "out" / "hardened" / "model.safetensors").is_file()
+
+
+def test_the_commands_run(tmp_path, monkeypatch, capsys):
+    for package in ("accelerate", "sklearn", "torchattacks", "scipy"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("surgeon ") and line.split()[1] in COMMANDS]
+    assert len(commands) >= 8
+    for command in commands:
+        with pytest.raises(SystemExit) as stop:
+            main([*shlex.split(command)[1:]])
+            raise SystemExit(0)
+        assert not stop.value.code, f"{command}: {capsys.readouterr().err}"
+
+
+def test_the_demos_table_is_one_that_was_printed():
+    (table,) = [b for b in blocks("text") if "at the cut" in b]
+    for method in ("stock, fine-tuned", "kap", "wm-unsharp", "anl", "canl", "defective"):
+        assert re.search(rf"^{method} .*%", table, re.M), method
