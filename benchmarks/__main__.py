@@ -79,7 +79,8 @@ def measure(batch: int, repeats: int) -> list[dict[str, object]]:
     ]
     large = timm.create_model("resnet50")
     build = median_times(
-        {"create": lambda: timm.create_model("resnet50"), "cut": lambda: surgeon.apply(large, "kap")}, min(repeats, 3)
+        {"create": lambda: timm.create_model("resnet50"), "cut": lambda: surgeon.apply(large, "kap")},
+        min(repeats, 3),
     )
     rows.append(_row("plan + apply kap, ResNet-50", "timm.create_model", build["cut"], build["create"]))
     return rows
