@@ -47,7 +47,7 @@ def model(request):
     size = SIZES.get(request.param, (3, 32, 32))
     args = {} if "/" in request.param or request.param == "inception_v3" else {"drop_rate": 0.2}
     if request.param == "vgg16_bn":
-        args["num_features"] = (
+        args["mlp_ratio"] = 1 / 64
             64  # its head, a fully connected layer as a 7×7 convolution, has 100 million weights else
         )
     network = surgeon.create_model(request.param, num_classes=6, input_size=size, model_args=args)
