@@ -47,9 +47,7 @@ def model(request):
     size = SIZES.get(request.param, (3, 32, 32))
     args = {} if "/" in request.param or request.param == "inception_v3" else {"drop_rate": 0.2}
     if request.param == "vgg16_bn":
-        args["mlp_ratio"] = 1 / 64
-            64  # its head, a fully connected layer as a 7×7 convolution, has 100 million weights else
-        )
+        args["mlp_ratio"] = 1 / 64  # its head is a 7×7 convolution with a hundred million weights else
     network = surgeon.create_model(request.param, num_classes=6, input_size=size, model_args=args)
     with torch.no_grad():  # so that batch norms in evaluation mode are not the identity
         for m in network.modules():
