@@ -84,12 +84,14 @@ class Rewritten(fx.GraphModule):
     def _trace(self, method: str, constants: tuple[tuple[str, Any], ...]) -> None:
         view = self.stock_view()
         sites = {p.site for p in self._points if p.site}
+        behind = {s: [p.layer for p in self._points if p.site == s and p.layer] for s in sites}
         traced = trace(
             view,
             method=method,
             leaves={*sites, *self._leaves},
             constants=dict(constants),
             example=self._example,
+            behind=behind,
         )
         if traced.sized:
             self.__dict__["_sized"] = self._example

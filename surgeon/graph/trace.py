@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ from surgeon.graph.leaves import is_leaf
 _MOST_RETRIES = 64
 Example = tuple[tuple[int, ...] | None, ...]
 """Shapes of a method's inputs, batch included; None for an input that is no tensor."""
+Behind = Mapping[str, Sequence[str]]
+"""Layers that stand after a module, by its name."""
 
 
 class LeafTracer(fx.Tracer):
@@ -83,12 +85,14 @@ class LeafTracer(fx.Tracer):
 class ValueTracer(LeafTracer):
     """A LeafTracer whose proxies carry fake tensors, so that code may branch on sizes.
 
-    The graph then holds for the example's sizes alone.
+    The graph then holds for the example's sizes alone. `behind` names the layers that will be called after
+    a module once the graph is cut: the values that the code sees are theirs.
     """
 
-    def __init__(self, example: Example, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, example: Example, behind: Behind, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.example = list(example)
+        self.behind = behind
         self.evaluating = False
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
 
@@ -112,7 +116,10 @@ class ValueTracer(LeafTracer):
             owner, _, leaf = str(node.target).rpartition(".")
             return getattr(self.root.get_submodule(owner), leaf)
         if node.op == "call_module":
-            return self.root.get_submodule(str(node.target)).forward(*args, **kwargs)
+            value = self.root.get_submodule(str(node.target)).forward(*args, **kwargs)
+            for layer in self.behind.get(str(node.target), ()):
+                value = self.root.get_submodule(layer).forward(value)
+            return value
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         return node.target(*args, **kwargs)  # type: ignore[operator]
@@ -182,21 +189,23 @@ def trace(
     leaves: Iterable[str] = (),
     constants: Mapping[str, Any] | None = None,
     example: Example | None = None,
+    behind: Behind | None = None,
 ) -> Traced:
     """Trace one method in both modes.
 
     A module that cannot be traced is kept whole and reported in `opaque`; the trace is then started
-    again. If the method itself cannot be traced and an `example` is given, it is traced with values.
+    again. If the method itself cannot be traced and an `example` is given, it is traced with values, for
+    which `behind` tells the layers that are called after a module.
     The model is left as it was: modes, attributes, buffers.
 
     Raises TraceError when the method itself cannot be traced, with the reason.
     """
     try:
-        return _trace_both(model, method, leaves, constants, None)
+        return _trace_both(model, method, leaves, constants, None, {})
     except TraceError:
         if example is None:
             raise
-    return _trace_both(model, method, leaves, constants, example)
+    return _trace_both(model, method, leaves, constants, example, behind or {})
 
 
 def _trace_both(
@@ -205,13 +214,14 @@ def _trace_both(
     leaves: Iterable[str],
     constants: Mapping[str, Any] | None,
     example: Example | None,
+    behind: Behind,
 ) -> Traced:
     opaque: dict[str, str] = {}
     made: dict[str, torch.Tensor] = {}
     graphs: dict[bool, fx.Graph] = {}
     for training in (False, True):
         with mode(model, training):
-            graphs[training] = _trace_once(model, method, leaves, constants, opaque, made, example)
+            graphs[training] = _trace_once(model, method, leaves, constants, opaque, made, example, behind)
     return Traced(graphs[True], graphs[False], opaque, made, sized=example is not None)
 
 
@@ -223,6 +233,7 @@ def _trace_once(
     opaque: dict[str, str],
     made: dict[str, torch.Tensor],
     example: Example | None,
+    behind: Behind,
 ) -> fx.Graph:
     global _tracing
     for _ in range(_MOST_RETRIES):
@@ -230,7 +241,7 @@ def _trace_once(
         tracer = (
             LeafTracer(kept, method, constants)
             if example is None
-            else ValueTracer(example, kept, method, constants)
+            else ValueTracer(example, behind, kept, method, constants)
         )
         before = set(model.__dict__)
         _tracing += 1

@@ -72,3 +72,12 @@ def test_detectors_and_optical_flow_are_cut_in_their_sub_networks(name, least):
             assert network(*inputs) is not None
     assert set(model.state_dict()) <= set(cut.state_dict())
     assert [type(m) for m in surgeon.revert(cut).modules()] == [type(m) for m in model.modules()]
+
+
+def test_a_widened_convolution_inside_a_part_that_branches_on_sizes():
+    model = timm.create_model("vgg11", num_classes=3, mlp_ratio=1 / 64).eval()
+    operation = {"op": "kap", "stride": 3, "start": "naive", "select": {"include": "pre_logits.*"}}
+    cut = surgeon.apply(model, operation, input_size=(3, 32, 32)).eval()
+    assert [e.site for e in cut.surgery.edits if e.layer] == ["pre_logits.fc1", "pre_logits.fc2"]
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.allclose(surgeon.fold(cut)(x), cut(x), atol=1e-5)
