@@ -95,7 +95,8 @@ def describe(error: ValidationError, model: Any) -> str:
             parts.append(f"the key {place!r} is missing")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            parts.append(f"{place}: {message} (got {item['input']!r})" if place else message)
+            told = item["type"] == "value_error" and (not place or place.split(".")[-1] in message)
+            parts.append(message if told or not place else f"{place}: {message} (got {item['input']!r})")
     parts = unknown + parts
     return "; ".join(parts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from surgeon.edits import Edit, Growth, Note, Plan
-from surgeon.errors import SelectionError, SurgeonError, SurgeryError
+from surgeon.errors import RecipeError, SelectionError, SurgeonError, SurgeryError
 from surgeon.graph.survey import Survey, survey
 from surgeon.models import input_size_of, input_std_of, name_of, num_classes_of
 from surgeon.operations import Operation, parse
@@ -65,6 +66,8 @@ def plan(
         input_std=input_std_of(model),
     )
     seen = _survey(scratch, size)
+    if input_size and seen.regions[0].name == "" and seen.measured and seen.measured.error:
+        raise SurgeryError(f"{name_of(model)} does not run on an image of {size}: {seen.measured.error}")
     before = Growth(
         parameters=sum(p.numel() for p in model.parameters()),
         buffers=sum(b.numel() for b in model.buffers()),
@@ -84,6 +87,7 @@ def plan(
         except SelectionError as error:
             raise SelectionError(_explain(error, title, key, gone, seen)) from error
         new = [_finished(e, key, seed, scratch, edits) for e in proposal.edits]
+        notes += _twice(new, edits, key)
         edits += new
         passed += proposal.passed_over
         passed += [
@@ -193,8 +197,12 @@ def _operations(recipe: Any) -> tuple[str, list[Operation]]:
     if isinstance(recipe, Mapping) and "op" in recipe:
         operation = parse(recipe)
         return operation.name, [operation]
-    if isinstance(recipe, str) and "+" in recipe and not recipe.endswith((".yaml", ".yml")):
-        recipe = recipe.split("+")
+    if isinstance(recipe, str) and "+" in recipe and not Path(recipe).is_file():
+        recipe = [part.strip() for part in recipe.split("+")]
+        if not all(recipe):
+            raise RecipeError(
+                f"recipe {'+'.join(recipe)!r} has an empty part; join recipes as in 'small-image+kap'"
+            )
     if isinstance(recipe, (str, Recipe, Mapping)) or hasattr(recipe, "__fspath__"):
         loaded = load_recipe(recipe)
         return loaded.name, list(loaded.surgery)
@@ -217,6 +225,14 @@ def _keyed(operations: Sequence[Operation], previous: Plan | None) -> dict[str, 
             key, number = f"{operation.name}#{number}", number + 1
         keyed[key] = operation
     return keyed
+
+
+def _twice(new: Sequence[Edit], earlier: Sequence[Edit], key: str) -> list[Note]:
+    name = key.split("#")[0]
+    there = {e.site for e in earlier if e.operation.split("#")[0] == name}
+    again = [e.site for e in new if e.site in there]
+    text = f"{name} stands twice at {len(again)} sites, the first {again[0]}" if again else ""
+    return [Note(code="twice", text=text)] if again else []
 
 
 def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Edit]) -> Edit:

@@ -255,3 +255,15 @@ def test_the_default_seed_is_independent_of_the_global_one(tiny):
 def test_apply_works_on_a_copy_and_on_the_model(tiny, copying, images):
     cut = surgeon.apply(copying(tiny), "noise", input_size=SIZE).eval()
     assert torch.equal(cut(images), tiny(images))
+
+
+def test_a_size_that_the_network_cannot_take_is_refused(tiny):
+    with pytest.raises(SurgeryError, match=r"Tiny does not run on an image of \(1, 8, 8\)"):
+        surgeon.apply(tiny, "kap", input_size=(1, 8, 8))
+
+
+def test_the_same_operation_twice_in_one_recipe_is_remarked(tiny):
+    plan = surgeon.plan(tiny, "noise+noise", input_size=SIZE)
+    assert "noise stands twice at 3 sites" in next(n.text for n in plan.notes if n.code == "twice")
+    with pytest.raises(RecipeError, match="has an empty part"):
+        surgeon.plan(tiny, "kap+", input_size=SIZE)
