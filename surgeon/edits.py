@@ -6,6 +6,7 @@ the surgery that saving, loading, folding, reverting and evaluating read.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -150,6 +151,24 @@ class Plan(_Frozen):
     def folds(self) -> bool:
         """Whether every edit folds into a stock module."""
         return all(e.folds for e in self.edits)
+
+    def __str__(self) -> str:
+        """The plan in plain lines: what `surgeon plan` shows as a table, for a notebook or a log."""
+        size = "×".join(map(str, self.input_size)) if self.input_size else "unknown"
+        lines = [f"{self.recipe} on {self.model}, input {size}, seed {self.seed}"]
+        width = max((len(e.site) for e in self.edits), default=0)
+        for e in self.edits:
+            what = f"+ {e.layer.rpartition('.')[2]}" if e.layer else "replaced"
+            folds = "folds" if e.folds else f"does not fold: {e.note}"
+            lines.append(f"  {e.site:{width}}  {e.operation}  {what}  {EFFECT_TEXT[e.effect]}  {folds}")
+        reasons = Counter((p.operation, p.reason) for p in self.passed_over)
+        lines += [f"  passed over {n} × {op}: {reason}" for (op, reason), n in reasons.items()]
+        for name in ("parameters", "flops", "activations"):
+            before, added = getattr(self.before, name), getattr(self.growth, name)
+            if before:
+                lines.append(f"{name}: {before:,} → {before + added:,} ({(before + added) / before:.3f}×)")
+        lines.append(f"function: {EFFECT_TEXT[self.effect]}; folds: {'yes' if self.folds else 'no'}")
+        return "\n".join(lines + [f"{n.severity}: {n.text}" for n in self.notes])
 
     def of(self, operation: str) -> tuple[Edit, ...]:
         """The edits of one operation, by its name ('kap') or its key ('kap#2')."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from surgeon.errors import TraceError
-from surgeon.graph.leaves import CONTAINERS, has_convolution, is_leaf, is_norm
+from surgeon.graph.leaves import has_convolution, is_leaf, is_norm
 from surgeon.graph.measure import Measured, Shape, measure
 from surgeon.graph.sites import find_sites
 from surgeon.graph.trace import Example, Traced, trace
@@ -100,6 +100,3 @@ def _add_training_shapes(model: nn.Module, input_size: Shape, seen: Measured) ->
         seen.inputs.setdefault(name, more.inputs[name])
     for name in more.outputs:
         seen.outputs.setdefault(name, more.outputs[name])
-
-
-__all__ = ["CONTAINERS", "Region", "Survey", "survey"]

@@ -267,3 +267,12 @@ def test_the_same_operation_twice_in_one_recipe_is_remarked(tiny):
     assert "noise stands twice at 3 sites" in next(n.text for n in plan.notes if n.code == "twice")
     with pytest.raises(RecipeError, match="has an empty part"):
         surgeon.plan(tiny, "kap+", input_size=SIZE)
+
+
+def test_a_plan_reads_as_plain_lines(tiny):
+    text = str(surgeon.plan(tiny, "wm-smoothing", input_size=SIZE))
+    lines = text.splitlines()
+    assert lines[0] == "wm-smoothing on Tiny, input 3×8×8, seed 0"
+    assert "conv2  weight-map  replaced  destroyed (train before use)  does not fold" in lines[1]
+    assert "passed over 1 × weight-map: every=2, offset=1 skips it" in text
+    assert "parameters: " in text and lines[-1].startswith("function: destroyed")
