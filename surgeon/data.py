@@ -74,8 +74,9 @@ def labelled(
 
     input_size: (C, H, W), C 1 (gray) or 3 (RGB); images are resized to it with no regard to their aspect. By
     default that of the first image. A folder's classes are the names of its sub-folders, in alphabetical
-    order; a folder that has sub-folders named like splits is read from the one asked for. A parquet file is
-    one split, whatever `split` says.
+    order; a folder that has sub-folders named like splits is read from the one asked for, and numbers the
+    classes of all its splits together, so that a class which one of them lacks shifts no other. A parquet
+    file is one split, whatever `split` says.
 
     Raises DataError as `images`, for a split that the source lacks, and for images without a label.
     """
@@ -132,12 +133,16 @@ def _order(total: int, count: int | None, seed: int) -> list[int]:
 
 def _folder(path: Path, split: str) -> Iterator[tuple[Path, int]]:
     there = [s for s in SPLITS if (path / s).is_dir()]
+    siblings = [path]
     if (path / split).is_dir():
+        siblings = [path / s for s in {*there, split}]
         path = path / split
     elif len(there) > 1 or split not in SPLITS:
         found = f"the splits {', '.join(there)}" if there else "no splits"
         raise DataError(f"{path} has {found}, not {split!r}")
-    classes = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes = sorted(
+        {p.name for s in siblings for p in s.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    )
     place = {name: number for number, name in enumerate(classes)}
     for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
         parts = file.relative_to(path).parts

@@ -150,16 +150,23 @@ def _draw(pictures: dict[str, tuple[Tensor, Tensor]], test: Images, path: Path) 
     from matplotlib import pyplot
 
     shown = {"clean": (test.x[:8], test.y[:8]), **pictures}
-    figure, axes = pyplot.subplots(len(shown), 8, figsize=(9, 1.15 * len(shown)), squeeze=False)
+    figure, axes = pyplot.subplots(len(shown), 16, figsize=(17, 1.15 * len(shown)), squeeze=False)
     for line, (name, (images, labels)) in zip(axes, shown.items(), strict=True):
-        for i, (axis, image, label) in enumerate(zip(line, images, labels, strict=True)):
+        for i, (axis, change, image, label) in enumerate(zip(line, line[8:], images, labels, strict=False)):
             axis.imshow(image[0], cmap="gray", vmin=0, vmax=1)
             right = bool(label == test.y[i])
             axis.set_title(str(int(label)), fontsize=8, color="black" if right else "crimson", pad=2)
-            axis.set_xticks([])
-            axis.set_yticks([])
+            change.imshow(image[0] - test.x[i, 0], cmap="gray", vmin=-EPS, vmax=EPS)
+            for a in (axis, change):
+                a.set_xticks([])
+                a.set_yticks([])
+            change.set_visible(name != "clean")
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    figure.suptitle(f"PGD-{STEPS}, Linf ε = {EPS}; above each image what the network reads in it", fontsize=9)
+    figure.suptitle(
+        f"PGD-{STEPS}, Linf ε = {EPS}; above each image what the network reads in it. Right: the difference from "
+        f"the clean image, {0.5 / EPS:.0f} times enlarged, black −ε, gray 0, white +ε",
+        fontsize=9,
+    )
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

@@ -12,7 +12,7 @@ from torch import nn
 
 from surgeon.artifact import load, save
 from surgeon.data import DIGITS_SIZE, Images, digits, labelled
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, DataError
 from surgeon.evaluation import Normalized, Summary, evaluate, evaluated, summarize
 from surgeon.evaluation.engine import Verdict
 from surgeon.files import write_csv, write_json, write_text
@@ -47,9 +47,11 @@ def run(
     them), or a parquet file; images are pixels in [0, 1], and the model is trained on them as they are.
 
     In the folder: settings.json, recipe.yaml, cut/ and trained/ (networks), training/ (checkpoint, metrics),
-    verdicts.csv, summary.json.
+    verdicts.csv, summary.json. Nothing is written before the data are read and the model is cut, so that a
+    mistaken call leaves no folder behind.
 
-    Raises ArtifactError for a folder that holds a run with other settings.
+    Raises ArtifactError for a folder that holds a run with other settings, or something else; DataError for
+    data that cannot be split or have more classes than the model.
     """
     folder = Path(folder)
     training = next((r.training for r in reversed(recipes) if r.training), Training())
@@ -65,10 +67,12 @@ def run(
         "pretrained": pretrained, "model_args": model_args or {}, "seed": seed,
         "calibration_count": calibration_count, "training": training.model_dump(), "evaluation": evaluation.model_dump(mode="json"),
     }  # fmt: skip
-    _claim(folder, settings)
-    write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
+    _check(folder, settings)
     sets = _sets(data, size, model, seed)
-    classes = num_classes or int(max(s.y.max() for s in sets.values())) + 1
+    seen = int(max(s.y.max() for s in sets.values())) + 1
+    classes = num_classes or seen
+    if classes < seen:
+        raise DataError(f"num_classes={classes}, and {data} has labels up to {seen - 1}")
     size = tuple(sets["train"].x.shape[1:])
     cut, trained = folder / "cut", folder / "trained"
     if not cut.is_dir():
@@ -82,6 +86,9 @@ def run(
         images = sets["train"].x[:calibration_count] if known else None
         rewritten = apply(stock, list(recipes), input_size=size, seed=seed, trained=known, calibration=images)
         demand(verify(stock, rewritten))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / SETTINGS, settings)
+        write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
         save(rewritten, cut)
     if not trained.is_dir():
         network = load(cut)
@@ -109,10 +116,16 @@ def _evaluate(folder: Path, network: nn.Module, test: Images, settings: Evaluati
     write_json(folder / SUMMARY, summary.model_dump(mode="json"))
 
 
-def _claim(folder: Path, settings: dict[str, Any]) -> None:
+def _check(folder: Path, settings: dict[str, Any]) -> None:
+    """Raise ArtifactError unless the folder is free, or holds a run with these settings."""
     path = folder / SETTINGS
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(before, dict):
+                raise ValueError("no mapping")
+        except ValueError as error:
+            raise ArtifactError(f"{path} is damaged ({error}); choose another folder") from None
         other = sorted(
             k for k in {*before, *settings} if before.get(k) != json.loads(json.dumps(settings.get(k)))
         )
@@ -121,10 +134,11 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
                 f"{folder} holds a run with other settings ({', '.join(other)}); choose another folder"
             )
         return
-    if folder.is_dir() and any(folder.iterdir()):
+    cut_short = f".{SETTINGS}."  # what a kill leaves of settings on their way into place
+    if folder.is_file() or (
+        folder.is_dir() and any(not p.name.startswith(cut_short) for p in folder.iterdir())
+    ):
         raise ArtifactError(f"{folder} exists already and holds no run; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
 
 
 def _sets(data: str, size: tuple[int, ...] | None, model: str, seed: int) -> dict[str, Images]:
@@ -140,6 +154,8 @@ def _sets(data: str, size: tuple[int, ...] | None, model: str, seed: int) -> dic
     whole = labelled(data, size, seed=seed)
     n = len(whole.x)
     a, b = int(0.7 * n), int(0.85 * n)
+    if not 0 < a < b < n:
+        raise DataError(f"{data} has {n} images, too few for training, validation and test; 4 are the least")
     return {
         "train": Images(whole.x[:a], whole.y[:a]),
         "val": Images(whole.x[a:b], whole.y[a:b]),

@@ -158,6 +158,21 @@ def test_splits_of_a_folder(tmp_path):
         labelled("digits", (1, 4, 4), split="dev")
 
 
+def test_a_class_that_a_split_lacks_shifts_no_other(tmp_path):
+    shades = {"a": 0, "b": 102, "c": 255}
+    for split, names in (("train", "abc"), ("val", "bc"), ("test", "ac")):
+        for name in names:
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("L", (4, 4), shades[name]).save(tmp_path / split / name / "0.png")
+    for split, wanted in (
+        ("train", {0.0: 0, 0.4: 1, 1.0: 2}),
+        ("val", {0.4: 1, 1.0: 2}),
+        ("test", {0.0: 0, 1.0: 2}),
+    ):
+        found = labelled(tmp_path, (1, 4, 4), split=split)
+        assert {round(float(x.mean()), 3): int(y) for x, y in zip(*found, strict=True)} == wanted
+
+
 def test_hidden_files_are_passed_over(folder):
     (folder / ".thumbnails").mkdir()
     for place in (folder / ".thumbnails" / "0.png", folder / "cat" / "._0.png"):

@@ -43,11 +43,12 @@ Attack = Callable[[nn.Module, Tensor, Tensor, Evaluation, torch.Generator], Tens
 
 
 def _fgsm(model: nn.Module, x: Tensor, y: Tensor, s: Evaluation, generator: torch.Generator) -> Tensor:
-    return attacks.fgsm(model, x, y, eps=s.eps)
+    return attacks.fgsm(model, x, y, eps=s.eps, seed=generator.initial_seed())
 
 
 def _pgd(model: nn.Module, x: Tensor, y: Tensor, s: Evaluation, generator: torch.Generator) -> Tensor:
-    return attacks.pgd(model, x, y, eps=s.eps, steps=s.steps, norm=s.norm)
+    seed = generator.initial_seed()
+    return attacks.pgd(model, x, y, eps=s.eps, steps=s.steps, norm=s.norm, seed=seed)
 
 
 def _own_pgd(model: nn.Module, x: Tensor, y: Tensor, s: Evaluation, generator: torch.Generator) -> Tensor:
@@ -71,8 +72,7 @@ def evaluate(
     settings = settings or Evaluation()
     images, labels = images[: settings.samples], labels[: settings.samples]
     check_images(images)
-    if len(images) != len(labels):
-        raise DataError(f"{len(images)} images have {len(labels)} labels")
+    check_labels(images, labels)
     rows: list[Verdict] = []
     with held_still(model, seed):
         clean = predict(model, images)
@@ -101,6 +101,14 @@ def evaluate(
     return tuple(rows)
 
 
+def check_labels(images: Tensor, labels: Tensor) -> None:
+    """Raise DataError unless `labels` are class indices (N,), one for each image."""
+    if len(images) != len(labels):
+        raise DataError(f"{len(images)} images have {len(labels)} labels")
+    if labels.dim() != 1 or labels.dtype != torch.int64:
+        raise DataError(f"labels are {labels.dtype} {tuple(labels.shape)}; give class indices (N,), int64")
+
+
 class Prediction:
     """Predicted labels (N,) and the number of classes."""
 
@@ -125,10 +133,10 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 256) -> Predicti
 
 def check_adversarial(x: Tensor, images: Tensor, eps: float, norm: str, attack: str) -> Tensor:
     """(N,) distances of adversarial images; raises VerificationError where one is not what it may be."""
-    delta = (x - images).flatten(1)
-    distance = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
     if x.shape != images.shape or not bool(torch.isfinite(x).all()):
         raise VerificationError(f"{attack} gave images that are not finite or of another shape")
+    delta = (x - images).flatten(1)
+    distance = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
     if float(x.min()) < -SLACK or float(x.max()) > 1 + SLACK:
         raise VerificationError(
             f"{attack} left the range [0, 1]: [{float(x.min()):.4g}, {float(x.max()):.4g}]"

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import SurgeonError
-from surgeon.evaluation.engine import predict
+from surgeon.errors import DataError, SurgeonError
+from surgeon.evaluation.engine import check_labels, predict
+from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
 
 
@@ -27,9 +28,17 @@ def noise_accuracy(
 
     gaussian: x + N(0, level²), clipped to [0, 1]. uniform: x + U(0, level), then divided by 1 + level, as
     the weight-map paper has it (renormalised to [0, 1]).
+
+    Raises SurgeonError for an unknown kind or draws below 1, DataError for images or labels that do not fit.
     """
     if kind not in ("gaussian", "uniform"):
         raise SurgeonError(f"noise {kind!r} is not known; 'gaussian' and 'uniform' are")
+    if draws < 1:
+        raise SurgeonError(f"draws={draws} must be at least 1")
+    check_images(images)
+    check_labels(images, labels)
+    if len(images) == 0:
+        raise DataError("there are no images to take an accuracy of")
     generator = torch.Generator().manual_seed(seed)
     found = []
     with held_still(model, seed):

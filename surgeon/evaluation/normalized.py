@@ -17,7 +17,10 @@ class Normalized(nn.Module):
 
     Without mean and std the images go to the model as they are.
 
-    Raises DataError for images of another kind or range, saying which side is likely wrong.
+    Of a model that gives several outputs, in a tuple or list, the first is taken as its logits.
+
+    Raises DataError for images of another kind or range, saying which side is likely wrong, and for an output
+    without logits to be found in it.
     """
 
     def __init__(
@@ -40,7 +43,12 @@ class Normalized(nn.Module):
         if self.mean is not None and self.std is not None:
             x = (x - self.mean) / self.std
         output = self.model(x)
-        return output if isinstance(output, Tensor) else output[0]
+        first = output[0] if isinstance(output, (tuple, list)) and output else output
+        if not isinstance(first, Tensor):
+            raise DataError(
+                f"the model gives a {type(output).__name__}; wrap it so that it gives its logits (N, classes)"
+            )
+        return first
 
 
 def check_images(x: Tensor, channels: int | None = None) -> None:

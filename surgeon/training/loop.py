@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from surgeon.training.anneal import anneal, anneals
 from surgeon.training.checkpoint import Run, resume, store
 from surgeon.training.progress import reporter
 from surgeon.training.schedule import floor, schedule
-from surgeon.training.steps import adversarial_noise, set_noise
+from surgeon.training.steps import Loss, adversarial_noise, set_noise
 
 METRICS = "metrics.csv"
 PRECISIONS = ("no", "bf16", "fp16")
@@ -66,8 +67,9 @@ def fit(
     device and in the mode that it came in, its noise layers are on, also after an error.
 
     Raises SurgeonError for a loss that is not finite, naming epoch, step and learning rate, and for a device
-    that is not there; DataError for no images, or images without their labels; RecipeError for an unknown
-    optimizer or schedule; ArtifactError for a folder that holds another training, or a damaged one.
+    that is not there; DataError for no images, images without their labels, or labels that are none of the
+    model's classes; RecipeError for an unknown optimizer or schedule; ArtifactError for a folder that holds
+    another training, or a damaged one.
     """
     settings = settings or Training()
     for name, images in (("train", train), ("val", val)):
@@ -75,6 +77,8 @@ def fit(
             raise DataError(
                 f"{name} has {len(images.x)} images and {len(images.y)} labels; give one label each"
             )
+        if images is not None and len(images.y) and int(images.y.min()) < 0:
+            raise DataError(f"{name} has the label {int(images.y.min())}; give class indices from 0")
     if len(train.x) == 0:
         raise DataError("train has no images")
     was, home = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -109,6 +113,9 @@ def _fit(
     if place is not None:
         place.mkdir(parents=True, exist_ok=True)
         rows = [Epoch(*r) for r in resume(place, training)]
+        if rows and accelerator.is_main_process:
+            write_csv(place / METRICS, Epoch._fields, rows)  # a kill may have come between the two files
+    loss = functools.partial(_loss, highest=int(train.y.max()))
     report = reporter(settings.epochs * steps, len(rows) * steps, label, progress)
     with report:
         for epoch in range(len(rows), settings.epochs):
@@ -129,7 +136,9 @@ def _fit(
                         anneal(model, now)
                         level = now
                 x, y = train.x[part].to(accelerator.device), train.y[part].to(accelerator.device)
-                total += _step(accelerator, network, optimizer, x, y, settings, (epoch, step, lr)) * len(part)
+                total += _step(
+                    accelerator, network, optimizer, x, y, loss, settings, (epoch, step, lr)
+                ) * len(part)
                 report.advance()
             rate = len(train.x) / (time.perf_counter() - began)
             val_loss, val_accuracy = validate(network, val, accelerator.device)
@@ -187,12 +196,12 @@ def _level(settings: Training, step: int, steps: int) -> float:
 
 
 def _step(
-    accelerator: Any, network: nn.Module, optimizer: Any, x: Tensor, y: Tensor, settings: Training,
+    accelerator: Any, network: nn.Module, optimizer: Any, x: Tensor, y: Tensor, loss_fn: Loss, settings: Training,
     place: tuple[int, int, float],
 ) -> float:  # fmt: skip
     optimizer.zero_grad()
-    with accelerator.autocast(), adversarial_noise(network, x, y, _loss):
-        loss = _loss(network(x), y)
+    with accelerator.autocast(), adversarial_noise(network, x, y, loss_fn):
+        loss = loss_fn(network(x), y)
         value = float(loss.detach())
         if not math.isfinite(value):
             epoch, step, lr = place
@@ -205,8 +214,14 @@ def _step(
     return value
 
 
-def _loss(output: Any, labels: Tensor) -> Tensor:
-    """Cross-entropy; of the main output plus 0.3 of each auxiliary one, where a network gives several."""
+def _loss(output: Any, labels: Tensor, highest: int = -1) -> Tensor:
+    """Cross-entropy; of the main output plus 0.3 of each auxiliary one, where a network gives several.
+
+    highest: the highest label of all, known beforehand so that a GPU need not be asked at each step.
+    """
+    first = output if isinstance(output, Tensor) else output[0]
+    if highest >= first.shape[1]:
+        raise DataError(f"train has labels up to {highest}, the model has {first.shape[1]} classes")
     if isinstance(output, Tensor):
         return nn.functional.cross_entropy(output, labels)
     parts = [nn.functional.cross_entropy(o, labels) for o in output if o is not None]

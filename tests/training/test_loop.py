@@ -10,7 +10,7 @@ import surgeon
 from surgeon.data import Images
 from surgeon.errors import ArtifactError, DataError, RecipeError, SurgeonError
 from surgeon.recipe import Training
-from surgeon.training import anneal, fit
+from surgeon.training import anneal, fit, loop
 from surgeon.training.loop import _order
 from surgeon.training.progress import Bar, Lines, reporter
 from surgeon.training.schedule import plateau
@@ -97,6 +97,34 @@ def test_annealed_masks_are_nested(tiny):
 def test_a_loss_that_is_no_number_stops_with_its_place(tiny, data):
     with pytest.raises(SurgeonError, match=r"the loss is nan in epoch 0, step 0, at learning rate 0.1"):
         fit(tiny, Images(data.x * float("nan"), data.y), None, Training(epochs=1, lr=0.1))
+
+
+def test_metrics_that_a_kill_cut_off_are_written_on_resuming(tiny, data, tmp_path, monkeypatch):
+    settings, written = Training(epochs=2, batch_size=32), loop.write_csv
+
+    def killed(path, header, rows):
+        if len(rows) == 2:
+            raise KeyboardInterrupt
+        written(path, header, rows)
+
+    monkeypatch.setattr(loop, "write_csv", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny, data, data, settings, folder=tmp_path)
+    monkeypatch.setattr(loop, "write_csv", written)
+    rows = fit(tiny, data, data, settings, folder=tmp_path)
+    with (tmp_path / "metrics.csv").open() as file:
+        assert [float(r["loss"]) for r in csv.DictReader(file)] == [r.loss for r in rows]
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize("surgery", [None, "anl"])
+def test_labels_that_are_no_classes_of_the_model_are_refused(tiny, data, surgery):
+    model = tiny if surgery is None else surgeon.apply(tiny, surgery, input_size=SIZE)
+    settings = Training(epochs=1, batch_size=32)
+    with pytest.raises(DataError, match="train has labels up to 6, the model has 5 classes"):
+        fit(model, Images(data.x, data.y + 2), None, settings)
+    with pytest.raises(DataError, match="val has the label -1; give class indices from 0"):
+        fit(model, data, Images(data.x, data.y - 1), settings)
 
 
 def test_networks_with_several_outputs_train(data):
