@@ -25,7 +25,8 @@ from surgeon.files import write_csv, write_json
 from surgeon.models import create_model
 from surgeon.recipe import Evaluation, Training
 from surgeon.surgery import apply
-from surgeon.training.loop import fit, validate
+from surgeon.training.loop import fit
+from surgeon.training.validation import validate
 
 SIZE = (1, 32, 32)
 MODEL = "resnet18"

@@ -15,22 +15,60 @@ from surgeon.operations import Operation, get, names, parse
 from surgeon.operations.registry import describe
 
 
+class Adversary(BaseModel):
+    """Adversarial training: the attack that each batch is trained on. ε and steps are in [0, 1] pixels.
+
+    `pgd` is Madry et al. 2018, to be stopped early after Rice et al. 2020 by `keep: best`; `fgsm` Goodfellow et
+    al. 2015; `fgsm-rs` Wong et al. 2020 (one step from a random start); `trades` Zhang et al. 2019.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["fgsm", "fgsm-rs", "pgd", "trades"] = "pgd"
+    norm: Literal["linf", "l2"] = "linf"
+    eps: float = Field(8 / 255, ge=0)
+    steps: int = Field(10, ge=1, description="of pgd and trades")
+    step_size: float | None = Field(
+        None, gt=0, description="by default 1.25 eps for fgsm-rs, eps for fgsm, else 2.5 eps / steps"
+    )
+    beta: float = Field(6.0, ge=0, description="weight of TRADES' second term")
+    clean_share: float = Field(0.0, ge=0, lt=1, description="share of each batch that is left clean")
+
+
 class Training(BaseModel):
-    """How `surgeon run` fine-tunes the rewritten network."""
+    """How `surgeon train` and `surgeon run` train the rewritten network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(10, ge=0)
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(128, ge=1, description="images a step, of all processes and micro-batches")
+    accumulate: int = Field(1, ge=1, description="micro-batches that a process cuts its part of a batch into")
     optimizer: str = Field("sgd", description="a name of timm.optim, such as sgd (Nesterov) or adamw")
     lr: float = Field(0.05, gt=0)
     min_lr: float = Field(1e-3, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
-    schedule: str = Field("cosine", description="a name of timm.scheduler, such as cosine, step or plateau")
+    schedule: str = Field(
+        "cosine", description="cosine, linear, step, multistep, plateau, constant, or another of timm.scheduler"
+    )
+    warmup_epochs: float = Field(0, ge=0, description="of learning rates that rise from 0")
     clip_grad: float | None = Field(None, gt=0)
-    noise_share: float = Field(0.5, ge=0, le=1, description="share of the training with noise layers on")
-    anneal_share: float = Field(0.5, ge=0, le=1, description="share of the training that anneals take")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of a moving average of the weights, kept instead")
+    keep: Literal["last", "best"] = Field("last", description="the weights that the training ends with")
+    pad: int = Field(0, ge=0, description="pad by so many zeros and crop at random to the old size")
+    flip: bool = Field(False, description="mirror half of the images")
+    transform: dict[str, Any] | None = Field(
+        None, description="arguments of timm.data.create_transform, for images that are read one by one"
+    )
+    mixup: float = Field(0, ge=0, description="α of timm's mixup")
+    cutmix: float = Field(0, ge=0, description="α of timm's cutmix")
+    smoothing: float = Field(0, ge=0, lt=1, description="label smoothing")
+    adversary: Adversary | None = None
+    noise_share: float = Field(0.5, ge=0, le=1, description="share of the epochs with noise layers on")
+    anneal_share: float = Field(0.5, ge=0, le=1, description="share of the steps that anneals take")
+    exact: bool = Field(True, description="several processes give what one would: noise and batch norms are shared")
+    channels_last: bool = False
+    compile: bool = Field(False, description="torch.compile")
 
 
 class Evaluation(BaseModel):

@@ -11,11 +11,9 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
+from surgeon.ball import STEP
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.quiet import held_still
-
-STEP = 2.5
-"""A PGD step is STEP · ε / steps, as is usual since Madry et al. 2018."""
 
 
 def torchattacks() -> ModuleType:

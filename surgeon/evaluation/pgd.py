@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from surgeon.ball import STEP, direction, project, random_offset
 from surgeon.errors import SurgeonError
-from surgeon.evaluation.attacks import STEP
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -56,7 +56,9 @@ def pgd(
     size = STEP * eps / steps if step_size is None else step_size
     best, best_margin = images.clone(), torch.full((len(images),), -torch.inf, device=images.device)
     for _ in range(restarts):
-        x = _start(images, eps, norm, generator) if random_start else images.clone()
+        x = images.clone()
+        if random_start:
+            x = (x + random_offset(images.shape, eps, norm, generator).to(images)).clamp(0, 1)
         for step in range(steps + 1):
             x.requires_grad_(True)
             with torch.enable_grad():
@@ -68,34 +70,5 @@ def pgd(
                 better = margins > best_margin
                 best[better], best_margin[better] = x[better].detach(), margins[better]
                 if step < steps:
-                    x = _project(x + size * _direction(gradient, norm), images, eps, norm)
+                    x = project(x + size * direction(gradient, norm), images, eps, norm)
     return best.detach()
-
-
-def _start(images: Tensor, eps: float, norm: str, generator: torch.Generator | None) -> Tensor:
-    drawn = torch.rand(images.shape, generator=generator).to(images) * 2 - 1
-    if norm == "l2":
-        drawn = _direction(torch.randn(images.shape, generator=generator).to(images), "l2")
-        drawn = drawn * torch.rand(len(images), 1, 1, 1, generator=generator).to(images)
-    return (images + eps * drawn).clamp(0, 1)
-
-
-def _direction(gradient: Tensor, norm: str) -> Tensor:
-    if norm == "linf":
-        return gradient.sign()
-    flat = gradient.flatten(1)
-    largest = flat.abs().amax(1, keepdim=True)
-    scaled = flat / largest.clamp_min(
-        torch.finfo(flat.dtype).tiny
-    )  # so that tiny gradients have a length too
-    return (scaled / scaled.norm(dim=1, keepdim=True).clamp_min(1e-12)).view_as(gradient)
-
-
-def _project(x: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
-    delta = x - images
-    if norm == "linf":
-        delta = delta.clamp(-eps, eps)
-    else:
-        length = delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-        delta = delta * (eps / length.clamp_min(1e-12)).clamp(max=1)
-    return (images + delta).clamp(0, 1).detach()

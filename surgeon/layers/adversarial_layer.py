@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from surgeon.errors import LayerError
 from surgeon.layers.adversarial_noise import adversarial_noise, check_epsilon, draw_magnitude
-from surgeon.layers.noise import add_noise
+from surgeon.layers.noise import Drawing, add_noise
+from surgeon.layers.shard import gather_labels
 
 SOURCES = ("anl", "canl", "lat", "gaussian")
 PHASES = ("idle", "record", "perturb")
-_TRANSIENT = ("recorded", "gradient", "_labels", "_magnitude", "_rank")
+_TRANSIENT = ("recorded", "gradient", "_labels", "_everyone", "_magnitude", "_rank", "_pending")
 
 
-class AdversarialNoise(nn.Module):
+class AdversarialNoise(Drawing, nn.Module):
     """h' = h + eta in training; the identity in evaluation, when `enabled` is False, and in phase "idle".
 
     Input and output (N, ...). No parameters and no buffers: the state dict is the stock one. What eta is:
@@ -141,8 +142,9 @@ class AdversarialNoise(nn.Module):
                 f"labels from {int(labels.min())} to {int(labels.max())} do not fit "
                 f"num_classes={self.num_classes}"
             )
+        self._everyone = labels if self.shard is None else gather_labels(labels, self.shard)
         self._magnitude = self._draw(len(labels))
-        self._rank = torch.randperm(len(labels), generator=self._generator)
+        self._rank = torch.randperm(len(self._everyone), generator=self._generator)
 
     def set_gradient(self, gradient: Tensor | None) -> None:
         """Give an anl layer dJ/dh (N, ...) of round 1, eq. 3; stored detached, and r is drawn for it.
@@ -168,13 +170,25 @@ class AdversarialNoise(nn.Module):
     def clear(self) -> None:
         """Drop what belongs to one batch: recorded output, gradient, labels."""
         self.recorded = self.gradient = None
-        self._labels = self._magnitude = self._rank = None
+        self._labels = self._everyone = self._magnitude = self._rank = None
 
     def reset(self) -> None:
         """Forget earlier batches: CANL's cache, LAT's gradient, the running standard deviation."""
         self.cache: Tensor | None = None
         self.previous: Tensor | None = None
         self.running_std: Tensor | None = None
+        self._pending: tuple[Tensor, Tensor] | None = None
+
+    def share(self) -> None:
+        """Put into the cache what all processes' last backward pass found; of one process there is nothing to do.
+
+        A collective call: each process makes it, after its backward pass and before the next forward one.
+        """
+        if self._pending is None or self.cache is None or self.shard is None:
+            return
+        classes, rows = self._pending
+        self._pending = None
+        self.cache.index_copy_(0, classes, self.shard.sum(rows))
 
     def get_memory(self) -> dict[str, Tensor]:
         """What the layer remembers of earlier batches, as tensors: for a checkpoint beside the state dict."""
@@ -196,7 +210,7 @@ class AdversarialNoise(nn.Module):
             return self._anl(h)
         if self.source == "canl":
             return self._canl(h)
-        return self._lat(h) if self.source == "lat" else add_noise(h, abs(self.epsilon) / 4)
+        return self._lat(h) if self.source == "lat" else add_noise(h, abs(self.epsilon) / 4, self)
 
     def extra_repr(self) -> str:
         classes = f", num_classes={self.num_classes}" if self.source == "canl" else ""
@@ -231,20 +245,33 @@ class AdversarialNoise(nn.Module):
                 "forward pass, as the cached step of surgeon.training.steps does"
             )
         labels, rank = labels.to(h.device, torch.long), rank.to(h.device)
+        everyone = labels if self._everyone is None else self._everyone.to(h.device, torch.long)
         shape = (self.num_classes, *h.shape[1:])
         if self.cache is None or self.cache.shape != shape:
             self.cache = torch.zeros(shape, dtype=self.cache_dtype or h.dtype, device=h.device)
         cache = self.cache = self.cache.to(h.device)
+        shard = self.shard
 
         def keep(gradient: Tensor) -> None:
             # The sample of the highest rank speaks for its class; repeated classes write the same values.
-            best = rank.new_full((self.num_classes,), -1).scatter_reduce(0, labels, rank, "amax")
-            chosen = gradient.detach()[rank.argsort()[best[labels]]]
-            if cache.dtype.itemsize < 4:
-                chosen = adversarial_noise(chosen, 1.0, 1.0)
-            cache.index_copy_(0, labels, chosen.to(cache.dtype))
+            best = rank.new_full((self.num_classes,), -1).scatter_reduce(0, everyone, rank, "amax")
+            chosen = rank.argsort()[best[everyone]]
+            if shard is None:
+                cache.index_copy_(0, labels, self._kept(gradient.detach()[chosen], cache.dtype))
+                return
+            classes = everyone.unique()  # the same on all processes, so that their rows can be added
+            sample = rank.argsort()[best[classes]] - shard.offset
+            own = (sample >= 0) & (sample < len(gradient))
+            rows = torch.zeros((len(classes), *shape[1:]), dtype=cache.dtype, device=cache.device)
+            # a process's loss is the mean of its own samples: the whole batch's gradient is that much smaller
+            alone = gradient.detach()[sample[own]] / torch.distributed.get_world_size(shard.group)
+            rows[own] = self._kept(alone, cache.dtype)
+            self._pending = (classes, rows)
 
         return _hooked(h + self._eta(h, cache[labels]), keep)
+
+    def _kept(self, gradient: Tensor, dtype: torch.dtype) -> Tensor:
+        return (adversarial_noise(gradient, 1.0, 1.0) if dtype.itemsize < 4 else gradient).to(dtype)
 
     def _lat(self, h: Tensor) -> Tensor:
         out = h
@@ -265,7 +292,7 @@ class AdversarialNoise(nn.Module):
         return adversarial_noise(gradient.to(h.device, h.dtype), self._std(h.detach().to(wide)), r)
 
     def _std(self, h: Tensor) -> Tensor:
-        std = h.std(correction=0)
+        std = h.std(correction=0) if self.shard is None else self.shard.std(h)
         if self.momentum is None:
             return std
         old = std if self.running_std is None else self.running_std.to(std)
@@ -273,10 +300,13 @@ class AdversarialNoise(nn.Module):
         return self.running_std
 
     def _draw(self, n: int) -> Tensor:
-        return draw_magnitude(n if self.per_sample else 1, self.epsilon, self._generator)
+        shard = self.shard if self.per_sample else None
+        if shard is None:
+            return draw_magnitude(n if self.per_sample else 1, self.epsilon, self._generator)
+        return shard.take(draw_magnitude(shard.total, self.epsilon, self._generator), n)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, **dict.fromkeys(_TRANSIENT)}
+        state = {**super().__getstate__(), **dict.fromkeys(_TRANSIENT)}
         state["_generator"] = self._generator.get_state()
         return state
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from surgeon.errors import LayerError
 from surgeon.layers.kap_weights import pool_weight
-from surgeon.layers.noise import add_noise, check_sigma
+from surgeon.layers.noise import Drawing, add_noise, check_sigma
 from surgeon.layers.optional_state import OptionalState
 from surgeon.layers.sheet import Sheet, pooled_sheet, pooling_matrix, resolve_sheet, side_matrices, window
 
@@ -64,7 +64,7 @@ def kernel_average_pool(
     return out
 
 
-class KernelAveragePool(OptionalState):
+class KernelAveragePool(Drawing, OptionalState):
     """Pooling along channels, to stand directly after a convolution: (1-alpha) z + alpha KAP(z), then noise.
 
     Input (N, channels, *spatial), output (N, out_channels, *spatial). `sigma`, in the units of the
@@ -156,7 +156,7 @@ class KernelAveragePool(OptionalState):
         )
         if self._blends:  # a Python bool: reading the buffer here would make the GPU wait
             out = torch.lerp(x, out, self.alpha.to(x.dtype))
-        return add_noise(out, self.sigma) if self.training and self.sigma else out
+        return add_noise(out, self.sigma, self) if self.training and self.sigma else out
 
     def extra_repr(self) -> str:
         rows, cols = self.sheet

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
+from surgeon.layers.shard import Shard
 
 
 def check_sigma(sigma: float) -> float:
@@ -18,15 +19,37 @@ def check_sigma(sigma: float) -> float:
     return float(sigma)
 
 
-def add_noise(x: Tensor, sigma: float | Tensor) -> Tensor:
-    """x + N(0, sigma^2) from torch's global random stream; same shape, dtype and memory format as `x`.
+class Drawing:
+    """Where a layer's noise comes from: `stream`, torch's global one by default, and of several processes `shard`.
+
+    Both belong to a training step, not to the layer: copies and pickles leave them behind.
+    """
+
+    stream: torch.Generator | None = None
+    shard: Shard | None = None
+
+    def __getstate__(self) -> dict:
+        return {k: v for k, v in self.__dict__.items() if k not in ("stream", "shard")}
+
+
+def add_noise(x: Tensor, sigma: float | Tensor, drawing: Drawing | None = None) -> Tensor:
+    """x + N(0, sigma^2), same shape, dtype and memory format as `x`; from torch's global stream, or `drawing`'s.
 
     `sigma`, in the units of `x`, is a number or a tensor that broadcasts against `x`.
     """
-    return x + torch.randn_like(x) * sigma
+    if drawing is None or (drawing.stream is None and drawing.shard is None):
+        return x + torch.randn_like(x) * sigma
+    shard = drawing.shard or Shard(0, len(x))
+    whole = torch.empty_like(x[:1].expand(shard.total, *x.shape[1:]), memory_format=_format(x))
+    return x + shard.take(whole.normal_(generator=drawing.stream), len(x)) * sigma
 
 
-class GaussianNoise(nn.Module):
+def _format(x: Tensor) -> torch.memory_format:
+    last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+class GaussianNoise(Drawing, nn.Module):
     """Adds N(0, sigma^2) in training; the identity in evaluation. No parameters, nothing in the state dict.
 
     The noise of the KAP paper's input and of its control NT(sigma) (Bashivan et al., section 4). Input and
@@ -55,7 +78,7 @@ class GaussianNoise(nn.Module):
         if not self.training or self.sigma == 0:
             return x
         if self.pixel_std is None:
-            return add_noise(x, self.sigma)
+            return add_noise(x, self.sigma, self)
         channels = self.pixel_std.numel()
         if x.dim() < 2 or x.shape[1] != channels:
             raise LayerError(
@@ -63,7 +86,7 @@ class GaussianNoise(nn.Module):
                 f"expected (N, {channels}, ...)"
             )
         scale = (self.sigma / self.pixel_std).to(x.dtype)
-        return add_noise(x, scale.view(-1, *[1] * (x.dim() - 2)))
+        return add_noise(x, scale.view(-1, *[1] * (x.dim() - 2)), self)
 
     def extra_repr(self) -> str:
         pixel = "" if self.pixel_std is None else f", pixel_std={tuple(self.pixel_std.tolist())}"

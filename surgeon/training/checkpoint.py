@@ -1,14 +1,14 @@
-"""What a training keeps after each epoch, so that it can go on as if it had never been stopped."""
+"""What a training keeps, so that it can go on, at any step, as if it had never been stopped."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError
 from surgeon.layers import AdversarialNoise
@@ -16,32 +16,52 @@ from surgeon.layers import AdversarialNoise
 CHECKPOINT = "checkpoint.pt"
 
 
-class Run(NamedTuple):
+@dataclass
+class Progress:
+    """Where a training is: `step` steps into `epoch`. rows: of the finished epochs. total: loss summed over the epoch's
+    images so far, `seen` of them. best: the best validation figure so far and its epoch."""
+
+    epoch: int = 0
+    step: int = 0
+    rows: list = field(default_factory=list)
+    total: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+    best: tuple[float, int] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
     """The parts of a training that change, and `identity`: the plain values that tell it from another."""
 
     model: nn.Module
+    network: nn.Module
     optimizer: Any
     accelerator: Any
+    average: Any
     identity: dict[str, Any]
 
 
-def store(folder: Path, run: Run, rows: Sequence[tuple]) -> None:
-    """Write the checkpoint beside its place and rename it there.
+def store(folder: Path, run: Run, progress: Progress, best: dict[str, Tensor] | None) -> None:
+    """Write the checkpoint beside its place and rename it there. All processes call it; the first one writes.
 
-    It holds tensors and plain values alone, readable by torch.load with weights_only: weights, optimizer and
-    loss scaler, the noise layers' memory, the random streams, the rows so far and the identity. Learning
-    rates are functions of the epoch and the rows, so that schedules have no state.
+    It holds tensors and plain values alone, readable by torch.load with weights_only: weights, optimizer, loss
+    scaler, moving average, best weights, the noise layers' memory (of each process) and the progress. Random
+    streams and learning rates are functions of the progress, so that they have no state.
     """
-    cuda = run.accelerator.device.type == "cuda"
+    weights, optimizer = _states(run)
+    noise = _gathered(run, {n: m.get_memory() for n, m in _noise(run.model).items()})
+    if not run.accelerator.is_main_process:
+        return
     scaler = run.accelerator.scaler
     state = {
-        "model": run.model.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
+        "model": weights,
+        "optimizer": optimizer,
         "scaler": scaler.state_dict() if scaler is not None else {},
-        "noise": {n: m.get_memory() for n, m in _noise(run.model).items()},
-        "random": torch.get_rng_state(),
-        "cuda_random": [torch.cuda.get_rng_state(run.accelerator.device)] if cuda else [],
-        "rows": [list(r) for r in rows],
+        "average": run.average.module.state_dict() if run.average is not None else {},
+        "best_weights": best or {},
+        "noise": noise,
+        "progress": {**vars(progress), "rows": [list(r) for r in progress.rows]},
         "identity": run.identity,
     }
     beside = folder / f".{CHECKPOINT}.{os.getpid()}"
@@ -52,17 +72,18 @@ def store(folder: Path, run: Run, rows: Sequence[tuple]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def resume(folder: Path, run: Run) -> list[list]:
-    """Take back the checkpoint of a folder and return its rows; an empty list where there is none.
+def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
+    """Take back the checkpoint of a folder: the progress and the best weights; a new start where there is none.
 
     Raises ArtifactError for a file that cannot be read, or one of another training, naming what differs.
     """
     path = folder / CHECKPOINT
     if not path.is_file():
-        return []
+        return Progress(), None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        identity, rows, random = state["identity"], state["rows"], state["random"]
+        identity, progress = state["identity"], Progress(**state["progress"])
+        noise = state["noise"]
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(
@@ -76,24 +97,58 @@ def resume(folder: Path, run: Run) -> list[list]:
     if other:
         raise ArtifactError(f"{folder} holds another training ({'; '.join(other)}); choose another folder")
     layers = _noise(run.model)
+    memory = noise[run.accelerator.process_index % len(noise)]
     try:
-        if {*layers} != {*state["noise"]}:
+        if {*layers} != {*memory}:
             raise RuntimeError("other noise layers")
-        run.model.load_state_dict(state["model"])
-        run.optimizer.load_state_dict(state["optimizer"])
+        _load(run, state["model"], state["optimizer"])
+        if run.average is not None:
+            run.average.module.load_state_dict(state["average"])
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ArtifactError(
             f"{folder} holds the training of another model ({reason}); choose another folder"
         ) from None
     for name, layer in layers.items():
-        layer.set_memory(state["noise"][name])
+        layer.set_memory(memory[name])
     if state["scaler"] and run.accelerator.scaler is not None:
         run.accelerator.scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(random)
-    if state["cuda_random"] and run.accelerator.device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda_random"][0], run.accelerator.device)
-    return rows
+    return progress, state["best_weights"] or None
+
+
+def _sharded(run: Run) -> bool:
+    return str(run.accelerator.distributed_type).endswith("FSDP")
+
+
+def _states(run: Run) -> tuple[dict, dict]:
+    if not _sharded(run):
+        return run.model.state_dict(), run.optimizer.state_dict()
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_state_dict(run.network, run.optimizer.optimizer, options=options)
+
+
+def _load(run: Run, weights: dict, optimizer: dict) -> None:
+    if not _sharded(run):
+        run.model.load_state_dict(weights)
+        run.optimizer.load_state_dict(optimizer)
+        return
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
+
+    options = StateDictOptions(full_state_dict=True)
+    set_state_dict(
+        run.network, run.optimizer.optimizer, model_state_dict=weights, optim_state_dict=optimizer, options=options
+    )  # fmt: skip
+
+
+def _gathered(run: Run, memory: dict) -> list[dict]:
+    """The memories of all processes, in the order of their ranks."""
+    if run.accelerator.num_processes == 1:
+        return [memory]
+    found: list[Any] = [None] * run.accelerator.num_processes
+    torch.distributed.all_gather_object(found, memory)
+    return found
 
 
 def _noise(model: nn.Module) -> dict[str, AdversarialNoise]:

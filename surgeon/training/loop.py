@@ -1,254 +1,342 @@
-"""The training loop: accelerate for devices and precision, timm for optimizers and schedules."""
+"""The training loop: accelerate for devices, processes and precision, timm for optimizers and schedules."""
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from surgeon.data import Images
-from surgeon.errors import DataError, RecipeError, SurgeonError, nearest
-from surgeon.files import write_csv
+from surgeon.errors import DataError, SurgeonError
 from surgeon.layers import AdversarialNoise
+from surgeon.layers.shard import Shard
 from surgeon.recipe import Training
+from surgeon.training import batches as sources
+from surgeon.training.adversary import attacked
 from surgeon.training.anneal import anneal, anneals
-from surgeon.training.checkpoint import Run, resume, store
+from surgeon.training.augment import augment, mix, mixer
+from surgeon.training.batches import Batch, Batches, Source, pixels
+from surgeon.training.checkpoint import Progress, Run, resume, store
+from surgeon.training.nonfinite import first_nonfinite
+from surgeon.training.objective import Objective
 from surgeon.training.progress import reporter
+from surgeon.training.randomness import NoiseStreams, seed_of
+from surgeon.training.records import BEST, LAST, Records, copied
 from surgeon.training.schedule import floor, schedule
-from surgeon.training.steps import Loss, adversarial_noise, set_noise
-
-METRICS = "metrics.csv"
-PRECISIONS = ("no", "bf16", "fp16")
-
-
-class Epoch(NamedTuple):
-    """One row of the metrics. loss: mean over the training images. images_per_second: of training."""
-
-    epoch: int
-    loss: float
-    lr: float
-    val_loss: float
-    val_accuracy: float
-    images_per_second: float
-
+from surgeon.training.setup import average_of, identity_of, make_accelerator, make_optimizer
+from surgeon.training.steps import adversarial_noise, set_noise
+from surgeon.training.synced import synced_batch_norms
+from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
 
 History = list[Epoch]
 
 
 def fit(
     model: nn.Module,
-    train: Images,
-    val: Images | None = None,
+    train: Source,
+    val: Source | None = None,
     settings: Training | None = None,
     *,
     folder: str | Path | None = None,
     seed: int = 0,
+    normalize: tuple[Sequence[float], Sequence[float]] | None = None,
     device: str | torch.device | None = None,
     mixed_precision: str = "no",
+    workers: int = 0,
+    save_every: float = 300.0,
     progress: bool = True,
     label: str = "",
 ) -> History:
     """Train `model` in place; returns a row for each epoch.
 
-    train, val: images (N, C, H, W) as the model takes them, with labels (N,). folder: where metrics and
-    a checkpoint an epoch go; the same call with a folder that has a checkpoint goes on from there, and on a
-    CPU ends with the weights of an uninterrupted run. Noise layers are on for `settings.noise_share` of the
-    epochs, then off with the learning rate at its minimum; annealed layers reach their end after
-    `settings.anneal_share` of the steps. Images are drawn in an order fixed by (seed, epoch); a last batch of
-    a single image, on which batch norm cannot train, joins the one before.
+    train, val: images (N, C, H, W) in [0, 1] or as bytes, with labels (N,); or a Dataset of (image, label), read
+    by `workers` processes. normalize: mean and std that images are normalised by on their way to the model; attacks
+    and noise are in pixels before it. folder: where metrics, TensorBoard's events, the last and the best weights and
+    a checkpoint go, the checkpoint after each epoch and every `save_every` seconds; the same call with a folder that
+    has a checkpoint goes on from there, in an epoch's middle too, and on a CPU ends with the weights of an
+    uninterrupted run. Noise layers are on for `settings.noise_share` of the epochs, then off with the learning rate
+    at its minimum; annealed layers reach their end after `settings.anneal_share` of the steps. All random choices are
+    functions of (seed, epoch, step); a last batch of a single image, on which batch norm cannot train, joins the one
+    before. The best weights are those of the highest validation accuracy, of adversarial training the highest
+    accuracy under its own attack.
+
+    Under `accelerate launch` or torchrun each process trains on its part of each batch; with `settings.exact` they
+    compute what a single process would (dropout draws its own numbers on each).
 
     device: where to train, by default where accelerate would. mixed_precision: "no", "bf16" or "fp16".
     progress: a bar on a terminal, else a line an epoch, headed by `label`. Afterwards the model is on the
     device and in the mode that it came in, its noise layers are on, also after an error.
 
-    Raises SurgeonError for a loss that is not finite, naming epoch, step and learning rate, and for a device
+    Raises SurgeonError for a loss that is not finite, naming epoch, step, learning rate and layer, and for a device
     that is not there; DataError for no images, images without their labels, or labels that are none of the
     model's classes; RecipeError for an unknown optimizer or schedule; ArtifactError for a folder that holds
     another training, or a damaged one.
     """
     settings = settings or Training()
-    for name, images in (("train", train), ("val", val)):
-        if images is not None and len(images.x) != len(images.y):
-            raise DataError(
-                f"{name} has {len(images.x)} images and {len(images.y)} labels; give one label each"
-            )
-        if images is not None and len(images.y) and int(images.y.min()) < 0:
-            raise DataError(f"{name} has the label {int(images.y.min())}; give class indices from 0")
-    if len(train.x) == 0:
-        raise DataError("train has no images")
+    for name, data in (("train", train), ("val", val)):
+        if data is not None:
+            sources.check(name, data)
     was, home = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
     forward = model.__dict__.get("forward")
     try:
-        return _fit(model, train, val, settings, folder, seed, device, mixed_precision, progress, label)
+        trainer = _Training(
+            model, train, val, settings, Path(folder) if folder is not None else None, seed, normalize, device,
+            mixed_precision, workers, save_every, progress, label,
+        )  # fmt: skip
+        return trainer.run()
     finally:
         model.__dict__.pop("_original_forward", None)  # accelerate's autocast is for this training alone
         model.__dict__.pop("forward", None)
         if forward is not None:
             model.__dict__["forward"] = forward
         set_noise(model, True)
-        model.to(home).train(was)
+        model.to(home, memory_format=torch.contiguous_format).train(was)
 
 
-def _fit(
-    model: nn.Module, train: Images, val: Images | None, settings: Training, folder: str | Path | None, seed: int,
-    device: str | torch.device | None, mixed_precision: str, progress: bool, label: str,
-) -> History:  # fmt: skip
-    accelerator = _accelerator(device, mixed_precision)
-    torch.manual_seed(seed)
-    optimizer = _optimizer(model, settings)
-    set_rate = schedule(optimizer, settings)
-    network, optimizer = accelerator.prepare(model, optimizer)
-    steps = len(_order(len(train.x), settings.batch_size, seed, 0))
-    noisy = any(isinstance(m, AdversarialNoise) for m in model.modules())
-    annealed = anneals(model)
-    level = -1.0
-    training = Run(model, optimizer, accelerator, _identity(settings, seed, train))
-    rows: History = []
-    place = Path(folder) if folder is not None else None
-    if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
-        rows = [Epoch(*r) for r in resume(place, training)]
-        if rows and accelerator.is_main_process:
-            write_csv(place / METRICS, Epoch._fields, rows)  # a kill may have come between the two files
-    loss = functools.partial(_loss, highest=int(train.y.max()))
-    report = reporter(settings.epochs * steps, len(rows) * steps, label, progress)
-    with report:
-        for epoch in range(len(rows), settings.epochs):
-            quiet = noisy and epoch >= settings.noise_share * settings.epochs
-            set_noise(model, not quiet)
-            set_rate(epoch, [r.loss if math.isnan(r.val_loss) else r.val_loss for r in rows])
-            if quiet:
-                for group in optimizer.param_groups:
-                    group["lr"] = floor(settings)
-            lr = optimizer.param_groups[0]["lr"]
-            began = time.perf_counter()
-            total = 0.0
-            network.train()
-            for step, part in enumerate(_order(len(train.x), settings.batch_size, seed, epoch)):
-                if annealed and level < 1:
-                    now = _level(settings, epoch * steps + step + 1, settings.epochs * steps)
-                    if now != level:
-                        anneal(model, now)
-                        level = now
-                x, y = train.x[part].to(accelerator.device), train.y[part].to(accelerator.device)
-                total += _step(
-                    accelerator, network, optimizer, x, y, loss, settings, (epoch, step, lr)
-                ) * len(part)
-                report.advance()
-            rate = len(train.x) / (time.perf_counter() - began)
-            val_loss, val_accuracy = validate(network, val, accelerator.device)
-            rows.append(Epoch(epoch, total / len(train.x), lr, val_loss, val_accuracy, rate))
-            report.epoch(rows[-1])
-            if place is not None and accelerator.is_main_process:
-                store(place, training, rows)
-                write_csv(place / METRICS, Epoch._fields, rows)
-    return rows
+class _Training:
+    """One call of `fit`."""
 
-
-def _accelerator(device: str | torch.device | None, mixed_precision: str) -> Any:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
-
-    if mixed_precision not in PRECISIONS:
-        raise SurgeonError(f"mixed_precision={mixed_precision!r} is not known; 'no', 'bf16' and 'fp16' are")
-    wanted = None if device is None else torch.device(device)
-    on_cpu = wanted is not None and wanted.type == "cpu"
-    if AcceleratorState._shared_state and PartialState().num_processes == 1:
-        AcceleratorState._reset_state(reset_partial_state=True)  # else the first call decides for all
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision)
-    if wanted is not None and wanted.type != accelerator.device.type:
-        raise SurgeonError(f"device={str(device)!r} is not there; accelerate finds {accelerator.device.type}")
-    return accelerator
-
-
-def _optimizer(model: nn.Module, settings: Training) -> Any:
-    from timm.optim import create_optimizer_v2
-
-    momentum = {"momentum": settings.momentum} if "sgd" in settings.optimizer else {}
-    try:
-        return create_optimizer_v2(
-            model, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay, **momentum
+    def __init__(
+        self, model: nn.Module, train: Source, val: Source | None, settings: Training, folder: Path | None, seed: int,
+        normalize: Any, device: Any, mixed_precision: str, workers: int, save_every: float, shown: bool, label: str,
+    ) -> None:  # fmt: skip
+        self.model, self.val, self.settings, self.folder, self.seed = model, val, settings, folder, seed
+        self.workers, self.save_every, self.shown, self.label = workers, save_every, shown, label
+        self.annealed = anneals(model)
+        self.accelerator = make_accelerator(device, mixed_precision, settings, self.annealed)
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        self.device = self.accelerator.device
+        self.batches = Batches(
+            train, settings.batch_size, seed, rank=self.rank, world=self.world, workers=workers
         )
-    except ValueError as error:
-        from timm.optim import list_optimizers
+        if self.batches.count == 0:
+            raise DataError("train has no images")
+        self.highest = sources.highest(train)
+        if settings.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        torch.manual_seed(seed)
+        self.optimizer = make_optimizer(model, settings)
+        self.set_rate = schedule(self.optimizer, settings)
+        self.average = average_of(model, settings, self.device)
+        self.network, self.optimizer = self.accelerator.prepare(model, self.optimizer)
+        self.call = torch.compile(self.network) if settings.compile else self.network
+        self.inputs = Normalization(normalize, self.device, settings.channels_last)
+        adversary = settings.adversary
+        trades = adversary is not None and adversary.method == "trades"
+        self.objective = Objective(
+            settings.smoothing, adversary.beta if adversary and trades else None, self.highest
+        )
+        self.noisy = any(isinstance(m, AdversarialNoise) for m in model.modules())
+        self.mixup: Any = None
+        identity = identity_of(settings, seed, train, normalize, mixed_precision)
+        self.training = Run(model, self.network, self.optimizer, self.accelerator, self.average, identity)
+        self.at = Progress()
+        self.best: dict[str, Tensor] | None = None
+        self.level = -1.0
 
-        if settings.optimizer in list_optimizers():
-            raise
-        raise RecipeError(
-            f"optimizer={settings.optimizer!r} is not known ({error}); "
-            f"{nearest(settings.optimizer, list_optimizers())}"
-        ) from None
+    def run(self) -> History:
+        """Train to the end."""
+        s, shared = self.settings, self.world > 1 and self.settings.exact
+        self.streams = NoiseStreams(self.model, self.device)
+        records = Records(self.folder, Epoch._fields, self.accelerator.is_main_process)
+        report = None
+        try:
+            if self.folder is not None:
+                self.at, self.best = resume(self.folder, self.training)
+            self.at.rows = [Epoch(*r) for r in self.at.rows]
+            done = self.at.epoch * self.batches.steps + self.at.step
+            report = reporter(
+                s.epochs * self.batches.steps,
+                done,
+                self.label,
+                self.shown and self.accelerator.is_main_process,
+            )
+            records.begin(self.at.rows)
+            with report, synced_batch_norms(self.model, shared):
+                for epoch in range(self.at.epoch, s.epochs):
+                    self._epoch(epoch, report)
+                    records.epoch(self.at.rows)
+                    self._keep(records)
+                    report.epoch(self.at.rows[-1])
+        finally:
+            self.streams.end()
+            records.close()
+        self._finish()
+        return self.at.rows
 
+    def _epoch(self, epoch: int, report: Any) -> None:
+        s, at, steps = self.settings, self.at, self.batches.steps
+        quiet = self.noisy and epoch >= s.noise_share * s.epochs
+        set_noise(self.model, not quiet)
+        self.network.train()
+        saved = began = time.perf_counter()
+        losses = [r.loss if math.isnan(r.val_loss) else r.val_loss for r in at.rows]
+        for step, batch in enumerate(self.batches.epoch(epoch, at.step), at.step):
+            self.set_rate(epoch + step / steps, losses)
+            if quiet:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = floor(s)
+            self._anneal(epoch * steps + step + 1, s.epochs * steps)
+            at.total += self._step(batch, epoch, step) * batch.total
+            at.seen += batch.total
+            at.step = step + 1
+            report.advance()
+            now = time.perf_counter()
+            if self._due(now - saved) and at.step < steps:
+                at.seconds += now - began
+                store(self._place(), self.training, at, self.best)
+                saved = began = time.perf_counter()
+        at.seconds += time.perf_counter() - began
+        shown = self.average.module if self.average is not None else self.model
+        val_loss, val_accuracy = validate(
+            shown, self.val, self.device, self.inputs, self.accelerator, workers=self.workers
+        )
+        robust = robust_accuracy(shown, self.val, s.adversary, self.inputs, self.accelerator, self.seed)
+        rate = at.seen / max(at.seconds, 1e-9)
+        lr = self.optimizer.param_groups[0]["lr"]
+        at.rows.append(Epoch(epoch, at.total / at.seen, lr, val_loss, val_accuracy, rate, robust))
+        at.epoch, at.step, at.total, at.seen, at.seconds = epoch + 1, 0, 0.0, 0, 0.0
 
-def _identity(settings: Training, seed: int, train: Images) -> dict[str, Any]:
-    return {**settings.model_dump(), "seed": seed, "images": list(train.x.shape)}
+    def _due(self, seconds: float) -> bool:
+        """Whether to store a checkpoint now: decided by one process for all, since storing is collective."""
+        if self.folder is None:
+            return False
+        due = seconds >= self.save_every
+        if self.world == 1:
+            return due
+        flag = torch.tensor([float(due and self.rank == 0)], device=self.device)
+        return bool(self.accelerator.reduce(flag, "sum") > 0)
 
+    def _place(self) -> Path:
+        assert self.folder is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder
 
-def _level(settings: Training, step: int, steps: int) -> float:
-    """How far annealed layers are after `step` of `steps`, in 256ths: masks take time to redraw."""
-    share = settings.anneal_share * steps
-    return 1.0 if step >= share else math.floor(256 * step / share) / 256
+    def _keep(self, records: Records) -> None:
+        """After an epoch: the best weights so far, the last ones, and the checkpoint."""
+        row = self.at.rows[-1]
+        figure = row.val_accuracy if math.isnan(row.val_robust) else row.val_robust
+        kept = self.average.module if self.average is not None else self.model
+        better = not math.isnan(figure) and (self.at.best is None or figure > self.at.best[0])
+        if better:
+            self.at.best = (figure, row.epoch)
+        if better and (self.folder is not None or self.settings.keep == "best"):
+            self.best = copied(kept)
+        if self.folder is None:
+            return
+        if better and self.best is not None:
+            records.weights(BEST, self.best)
+        records.weights(LAST, copied(kept))
+        store(self._place(), self.training, self.at, self.best)
 
+    def _finish(self) -> None:
+        """Leave the weights that the settings ask for in the model."""
+        if self.settings.keep == "best" and self.best is not None:
+            self.model.load_state_dict(self.best)
+        elif self.average is not None and self.at.rows:
+            self.model.load_state_dict(self.average.module.state_dict())
 
-def _step(
-    accelerator: Any, network: nn.Module, optimizer: Any, x: Tensor, y: Tensor, loss_fn: Loss, settings: Training,
-    place: tuple[int, int, float],
-) -> float:  # fmt: skip
-    optimizer.zero_grad()
-    with accelerator.autocast(), adversarial_noise(network, x, y, loss_fn):
-        loss = loss_fn(network(x), y)
-        value = float(loss.detach())
+    def _anneal(self, step: int, steps: int) -> None:
+        """Set annealed layers to their share, in 256ths: masks take time to redraw."""
+        if not self.annealed or self.level >= 1:
+            return
+        share = self.settings.anneal_share * steps
+        now = 1.0 if step >= share else math.floor(256 * step / share) / 256
+        if now != self.level:
+            anneal(self.model, now)
+            if self.average is not None:
+                anneal(self.average.module, now)
+            self.level = now
+
+    def _step(self, batch: Batch, epoch: int, step: int) -> float:
+        """One optimizer step; returns the mean loss over the whole batch."""
+        place = (self.seed, epoch, step)
+        torch.manual_seed(seed_of(*place, "process", self.rank))
+        self.streams.begin(*place)
+        self.optimizer.zero_grad()
+        whole = torch.zeros((), dtype=torch.float64, device=self.device)
+        parts = min(self.settings.accumulate, len(batch.x))
+        offset, failed = batch.offset, None
+        for number, (x, y) in enumerate(
+            zip(batch.x.tensor_split(parts), batch.y.tensor_split(parts), strict=True)
+        ):
+            last = number == parts - 1
+            shard = Shard(offset, batch.total) if parts == 1 else Shard(0, len(x))
+            offset += len(x)
+            alone = contextlib.nullcontext() if last else self.accelerator.no_sync(self.network)
+            with alone:
+                loss, seen = self._backward(
+                    x.to(self.device), y.to(self.device), shard, batch.total, (*place, number)
+                )
+            whole += loss
+            failed = seen if not bool(torch.isfinite(loss)) else failed
+        if self.world > 1:
+            whole = self.accelerator.reduce(whole, "sum")
+        value = float(whole)
         if not math.isfinite(value):
-            epoch, step, lr = place
-            where = f"in epoch {epoch}, step {step}, at learning rate {lr:g}"
-            raise SurgeonError(f"the loss is {value} {where}; try a smaller one")
-        accelerator.backward(loss)
-    if settings.clip_grad is not None:
-        accelerator.clip_grad_norm_(network.parameters(), settings.clip_grad)
-    optimizer.step()
-    return value
+            self._stop(value, epoch, step, failed)
+        if self.settings.clip_grad is not None:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip_grad)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model)
+        return value
 
+    def _backward(
+        self, x: Tensor, y: Tensor, shard: Shard, total: int, place: tuple
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Forward and backward for x (n, C, H, W); returns this process's part of the mean loss, and what it fed."""
+        s = self.settings
+        shared = shard if self.world > 1 and s.exact and s.accumulate == 1 else None
+        self.streams.share(shared)
+        x = augment(pixels(x), s, shard, *place)
+        if s.mixup or s.cutmix:
+            self.mixup = self.mixup or mixer(s, self._classes(x))
+            x, y = mix(self.mixup, x, y, *place, self.rank)
+        target, labels = y, y
+        if s.adversary is not None:
+            plain = self.model if self.world == 1 else self.accelerator.unwrap_model(self.network)
+            found = attacked(plain, lambda z: plain(self.inputs(z)), x, y, s.adversary, shard, *place)
+            x = torch.cat([x, found]) if self.objective.beta is not None else found
+            labels = torch.cat([y, y]) if self.objective.beta is not None else y
+        fed = self.inputs(x)
 
-def _loss(output: Any, labels: Tensor, highest: int = -1) -> Tensor:
-    """Cross-entropy; of the main output plus 0.3 of each auxiliary one, where a network gives several.
+        def loss_fn(output: Any, _: Tensor) -> Tensor:
+            return self.objective(output, target).sum() / total
 
-    highest: the highest label of all, known beforehand so that a GPU need not be asked at each step.
-    """
-    first = output if isinstance(output, Tensor) else output[0]
-    if highest >= first.shape[1]:
-        raise DataError(f"train has labels up to {highest}, the model has {first.shape[1]} classes")
-    if isinstance(output, Tensor):
-        return nn.functional.cross_entropy(output, labels)
-    parts = [nn.functional.cross_entropy(o, labels) for o in output if o is not None]
-    return parts[0] + 0.3 * sum(parts[1:], torch.zeros_like(parts[0]))
+        with (
+            self.accelerator.autocast(),
+            adversarial_noise(self.call, fed, labels, loss_fn, shard=self._noise(shared)),
+        ):
+            loss = loss_fn(self.call(fed), labels)
+            if bool(torch.isfinite(loss)):
+                self.accelerator.backward(
+                    loss * self.world
+                )  # whose gradients are averaged over the processes
+        return loss.detach().double(), fed
 
+    def _noise(self, shared: Shard | None) -> Shard | None:
+        """The shard of what the network is fed: of TRADES' clean and attacked halves, none is of one piece."""
+        return None if self.objective.beta is not None else shared
 
-def _order(total: int, size: int, seed: int, epoch: int) -> list[Tensor]:
-    """The indices of each batch, (n,) int64."""
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
-    parts = list(order.split(size))
-    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
+    @torch.no_grad()
+    def _classes(self, x: Tensor) -> int:
+        from surgeon.models import num_classes_of
 
+        found = num_classes_of(self.model)
+        if found is None:
+            raise SurgeonError("mixup needs to know the number of classes, and the model does not tell it")
+        return found
 
-@torch.no_grad()
-def validate(network: nn.Module, data: Images | None, device: Any) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy in evaluation mode; NaN without data."""
-    if data is None or len(data.x) == 0:
-        return math.nan, math.nan
-    was = network.training
-    network.eval()
-    loss, right = 0.0, 0
-    for x, y in zip(data.x.split(256), data.y.split(256), strict=True):
-        output = network(x.to(device))
-        y = y.to(device)
-        loss += float(nn.functional.cross_entropy(output, y, reduction="sum"))
-        right += int((output.argmax(1) == y).sum())
-    network.train(was)
-    return loss / len(data.x), right / len(data.x)
+    def _stop(self, value: float, epoch: int, step: int, fed: Tensor | None) -> None:
+        lr = self.optimizer.param_groups[0]["lr"]
+        where = first_nonfinite(self.model, fed) if fed is not None else "it comes from another process"
+        raise SurgeonError(
+            f"the loss is {value} in epoch {epoch}, step {step}, at learning rate {lr:g}: {where}; "
+            "try a smaller learning rate, clip_grad, or warmup_epochs"
+        )

@@ -1,4 +1,4 @@
-"""Learning rates by epoch: timm's schedules by name, and the plateau rule of the noise paper."""
+"""Learning rates: timm's schedules by name, and the plateau rule of the noise paper."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from surgeon.errors import RecipeError
 from surgeon.recipe import Training
 
 PATIENCE = 5
+SetRate = Callable[[float, Sequence[float]], None]
 
 
 def floor(settings: Training) -> float:
@@ -31,31 +32,43 @@ def plateau(losses: Sequence[float], lr: float, min_lr: float) -> float:
     return lr
 
 
-def schedule(optimizer: Any, settings: Training) -> Callable[[int, Sequence[float]], None]:
-    """A function of (epoch, losses of the epochs before) that sets the rates of the optimizer's groups.
+def schedule(optimizer: Any, settings: Training) -> SetRate:
+    """A function of (epochs done, with fractions; losses of the finished epochs) that sets the groups' rates.
 
-    Names are timm's, "plateau" above, and "constant". Here: timm's step and multistep decay, at fixed epochs
-    by default, is placed by the length of the training: every third of it, or at its half and three quarters.
+    Names are timm's, and "linear" (to min_lr), "plateau" above, "constant". Rates are set at every step; those of
+    cosine, linear and their like fall with it, others by the epoch. Here: timm's step and multistep decay, at
+    fixed epochs by default, is placed by the length of the training: every third of it, or at its half and three
+    quarters. `warmup_epochs` before it the rate rises from 0, whatever its name.
 
-    No rate falls below `floor(settings)`.
+    No rate falls below `floor(settings)` after the warm-up.
 
     Raises RecipeError for an unknown name.
     """
-    name, epochs = settings.schedule, max(settings.epochs, 1)
-    lowest = floor(settings)
-    if name in ("plateau", "constant"):
-        base = [group["lr"] / settings.lr for group in optimizer.param_groups]
+    lowest, epochs = floor(settings), max(settings.epochs, 1)
+    base = [group["lr"] / settings.lr for group in optimizer.param_groups]
+    ours: dict[str, Callable[[float, Sequence[float]], float]] = {
+        "constant": lambda done, losses: settings.lr,
+        "plateau": lambda done, losses: plateau(losses, settings.lr, lowest),
+        "linear": lambda done, losses: settings.lr + (lowest - settings.lr) * done / epochs,
+    }
+    theirs = None if settings.schedule in ours else _timm(optimizer, settings, lowest)
 
-        def by_loss(epoch: int, losses: Sequence[float]) -> None:
-            now = settings.lr if name == "constant" else plateau(losses, settings.lr, lowest)
-            for group, share in zip(optimizer.param_groups, base, strict=True):
-                group["lr"] = now * share
+    def set_rate(done: float, losses: Sequence[float]) -> None:
+        rising = min(1.0, done / settings.warmup_epochs) if settings.warmup_epochs else 1.0
+        if theirs is not None:
+            theirs.step(done)
+        for group, share in zip(optimizer.param_groups, base, strict=True):
+            now = group["lr"] if theirs is not None else ours[settings.schedule](done, losses) * share
+            group["lr"] = max(now, lowest * share) * rising
 
-        return by_loss
+    return set_rate
 
+
+def _timm(optimizer: Any, settings: Training, lowest: float) -> Any:
     from timm.scheduler import create_scheduler_v2
 
-    fault = f"schedule={name!r} is not known; 'cosine', 'step', 'multistep', 'plateau' and 'constant' are"
+    name, epochs = settings.schedule, max(settings.epochs, 1)
+    fault = f"schedule={name!r} is not known; 'cosine', 'linear', 'step', 'multistep', 'plateau' and 'constant' are"
     try:
         made, _ = create_scheduler_v2(
             optimizer, sched=name, num_epochs=epochs, min_lr=lowest, warmup_epochs=0,
@@ -66,11 +79,4 @@ def schedule(optimizer: Any, settings: Training) -> Callable[[int, Sequence[floa
         raise RecipeError(f"{fault} ({error})") from None
     if made is None:
         raise RecipeError(fault)
-    scheduler: Any = made
-
-    def by_epoch(epoch: int, losses: Sequence[float]) -> None:
-        scheduler.step(epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = max(group["lr"], lowest * group.get("lr_scale", 1.0))
-
-    return by_epoch
+    return made

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from surgeon.layers import AdversarialNoise
+from surgeon.layers.shard import Shard, gather_shard
 
 Loss = Callable[[Any, Tensor], Tensor]
 
@@ -36,7 +37,9 @@ def set_noise(model: nn.Module, on: bool) -> None:
 
 
 @contextlib.contextmanager
-def adversarial_noise(model: nn.Module, inputs: Any, labels: Tensor, loss_fn: Loss) -> Iterator[None]:
+def adversarial_noise(
+    model: nn.Module, inputs: Any, labels: Tensor, loss_fn: Loss, *, shard: Shard | Literal["auto"] | None = "auto"
+) -> Iterator[None]:  # fmt: skip
     """Within, the model's forward pass has the noise of its adversarial noise layers.
 
     inputs: what the model is called with, (N, C, H, W). labels: (N,) class indices. loss_fn(model(inputs),
@@ -46,14 +49,23 @@ def adversarial_noise(model: nn.Module, inputs: Any, labels: Tensor, loss_fn: Lo
     leaves `.grad`, batch-norm statistics and the random state as they were, so that dropout in the second
     round draws what it would have drawn. CANL layers (Algorithm 2) get the labels. A model in evaluation
     mode, or without such layers, passes through unchanged. On leaving, by an error too, the layers are as they
-    were found but for CANL's cache, LAT's memory and the layers' own random streams.
+    were found but for CANL's cache, LAT's memory and the layers' own random streams. The backward pass may come
+    after leaving, as in Lightning.
+
+    shard: this process's part of the batch, where several processes share one. By default it is found out for
+    a model in DistributedDataParallel or FSDP. The standard deviation s(h) is then that of the whole batch, the
+    magnitudes are one process's, and CANL's cache is the same on all of them.
 
     Here: where activations are float16, the first round's loss is summed, not averaged, over the samples,
     lest small gradients underflow; eq. 4 does not see their scale.
     Raises LayerError for a layer that the network calls twice, and for labels that CANL cannot look up.
     """
     layers = noise_layers(model) if model.training else []
+    shared = _shard(model, labels, shard) if layers else None
     try:
+        for layer in layers:
+            layer.share()
+            layer.shard = shared
         first = [layer for layer in layers if layer.source == "anl"]
         if first:
             _first_round(model, first, inputs, labels, loss_fn)
@@ -62,10 +74,29 @@ def adversarial_noise(model: nn.Module, inputs: Any, labels: Tensor, loss_fn: Lo
             if layer.source == "canl":
                 layer.labels = labels
         yield
+        for layer in layers:
+            layer.share()
     finally:
         for layer in layers:
             layer.phase = "perturb" if layer.source in ("lat", "gaussian") else "idle"
             layer.clear()
+
+
+def _shard(model: nn.Module, labels: Tensor, given: Shard | Literal["auto"] | None) -> Shard | None:
+    if given != "auto":
+        return given
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return None
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+
+    kinds = (nn.parallel.DistributedDataParallel, FullyShardedDataParallel, FSDPModule)
+    parallel = next((m for m in model.modules() if isinstance(m, kinds)), None)
+    if parallel is None:
+        return None
+    group = getattr(parallel, "process_group", None)
+    if torch.distributed.get_world_size(group) == 1:
+        return None
+    return gather_shard(len(labels), labels.device, group)
 
 
 def _first_round(

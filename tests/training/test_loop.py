@@ -10,8 +10,8 @@ import surgeon
 from surgeon.data import Images
 from surgeon.errors import ArtifactError, DataError, RecipeError, SurgeonError
 from surgeon.recipe import Training
-from surgeon.training import anneal, fit, loop
-from surgeon.training.loop import _order
+from surgeon.training import anneal, fit, records
+from surgeon.training.batches import Batches
 from surgeon.training.progress import Bar, Lines, reporter
 from surgeon.training.schedule import plateau
 
@@ -95,22 +95,24 @@ def test_annealed_masks_are_nested(tiny):
 
 
 def test_a_loss_that_is_no_number_stops_with_its_place(tiny, data):
-    with pytest.raises(SurgeonError, match=r"the loss is nan in epoch 0, step 0, at learning rate 0.1"):
+    with pytest.raises(
+        SurgeonError, match=r"the loss is nan in epoch 0, step 0, at learning rate 0.1: it is in the images"
+    ):
         fit(tiny, Images(data.x * float("nan"), data.y), None, Training(epochs=1, lr=0.1))
 
 
 def test_metrics_that_a_kill_cut_off_are_written_on_resuming(tiny, data, tmp_path, monkeypatch):
-    settings, written = Training(epochs=2, batch_size=32), loop.write_csv
+    settings, written = Training(epochs=2, batch_size=32), records.write_csv
 
     def killed(path, header, rows):
         if len(rows) == 2:
             raise KeyboardInterrupt
         written(path, header, rows)
 
-    monkeypatch.setattr(loop, "write_csv", killed)
+    monkeypatch.setattr(records, "write_csv", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(tiny, data, data, settings, folder=tmp_path)
-    monkeypatch.setattr(loop, "write_csv", written)
+    monkeypatch.setattr(records, "write_csv", written)
     rows = fit(tiny, data, data, settings, folder=tmp_path)
     with (tmp_path / "metrics.csv").open() as file:
         assert [float(r["loss"]) for r in csv.DictReader(file)] == [r.loss for r in rows]
@@ -163,7 +165,7 @@ def test_every_kind_of_training_resumes_bit_for_bit(tiny, data, tmp_path, surger
     with pytest.raises(KeyboardInterrupt):
         fit(stopped, data, data, settings, folder=tmp_path, seed=5)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert 0 < len(state["rows"]) < 4
+    assert 0 < len(state["progress"]["rows"]) < 4
     assert [p.name for p in tmp_path.glob(".*")] == []
     again = network()
     resumed = fit(again, data, data, settings, folder=tmp_path, seed=5)
@@ -230,11 +232,12 @@ def test_the_model_comes_back_after_an_error_too(tiny, data):
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own():
     for total, size, parts in ((33, 16, [16, 17]), (5, 1, [1] * 5), (1, 8, [1]), (32, 16, [16, 16])):
-        order = _order(total, size, 0, 0)
+        order = Batches(Images(torch.zeros(total, 1), torch.zeros(total).long()), size, 0).order(0)
         assert [len(p) for p in order] == parts
         assert sorted(torch.cat(order).tolist()) == list(range(total))
-    assert torch.equal(_order(9, 9, 1, 2)[0], _order(9, 9, 1, 2)[0])
-    assert not torch.equal(_order(9, 9, 1, 2)[0], _order(9, 9, 1, 3)[0])
+    batches = Batches(Images(torch.zeros(9, 1), torch.zeros(9).long()), 9, 1)
+    assert torch.equal(batches.order(2)[0], batches.order(2)[0])
+    assert not torch.equal(batches.order(2)[0], batches.order(3)[0])
 
 
 def test_the_plateau_rule_of_the_paper():

@@ -1,0 +1,76 @@
+"""The images that adversarial training trains on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.ball import STEP, direction, project, random_offset
+from surgeon.layers.shard import Shard
+from surgeon.recipe import Adversary
+from surgeon.training.objective import divergence, outputs_of
+from surgeon.training.randomness import stream
+
+_TRADES_START = 1e-3
+
+
+def attacked(
+    model: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, settings: Adversary, shard: Shard,
+    *place: object,
+) -> Tensor:  # fmt: skip
+    """Adversarial images for x (n, C, H, W) in [0, 1] with labels y (n,) or (n, classes), within settings' ball.
+
+    forward: images → logits, through `model`. `place` names the random stream.
+
+    fgsm: one step from the image. fgsm-rs: one step of 1.25 ε from a random point (Wong et al. 2020). pgd: from
+    a random point. trades: the divergence from the clean output is raised, not the loss, from the image plus
+    N(0, 10⁻⁶) (Zhang et al. 2019).
+    Here: the images are made in evaluation mode, so that noise layers, dropout and batch-norm statistics are left
+    out of it and untouched; the papers' codes differ among themselves.
+    """
+    s = settings
+    size = {"fgsm": s.eps, "fgsm-rs": 1.25 * s.eps}.get(s.method, STEP * s.eps / s.steps)
+    size = size if s.step_size is None else s.step_size
+    generator = stream(*place, "attack")
+    whole = (shard.total, *x.shape[1:])
+    with _held_still(model):
+        found = x.clone()
+        if s.method in ("pgd", "fgsm-rs"):
+            found = x + shard.take(random_offset(whole, s.eps, s.norm, generator), len(x)).to(x)
+        elif s.method == "trades":
+            found = x + _TRADES_START * shard.take(torch.randn(whole, generator=generator), len(x)).to(x)
+        found = found.clamp(0, 1)
+        with torch.no_grad():
+            clean = outputs_of(forward(x))[0] if s.method == "trades" else None
+        for _ in range(s.steps if s.method in ("pgd", "trades") else 1):
+            found.requires_grad_(True)
+            with torch.enable_grad():
+                logits = outputs_of(forward(found))[0]
+                value = (
+                    nn.functional.cross_entropy(logits, y, reduction="sum")
+                    if clean is None
+                    else divergence(logits, clean).sum()
+                )
+            (gradient,) = torch.autograd.grad(value, found)
+            found = project(found.detach() + size * direction(gradient, s.norm), x, s.eps, s.norm)
+    untouched = int(s.clean_share * len(x))
+    return torch.cat([x[:untouched], found[untouched:]]) if untouched else found
+
+
+@contextlib.contextmanager
+def _held_still(model: nn.Module) -> Iterator[None]:
+    modes = [(m, m.training) for m in model.modules()]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    try:
+        model.eval()
+        for p in trained:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
+        for p in trained:
+            p.requires_grad_(True)

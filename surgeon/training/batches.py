@@ -1,0 +1,157 @@
+"""Batches: the same images in the same steps whatever the number of processes, from any epoch and step on."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from surgeon.data import Images
+from surgeon.errors import DataError
+from surgeon.training.randomness import seed_of
+
+Source: TypeAlias = "Images | Dataset"
+
+
+class Batch(NamedTuple):
+    """A process's part of a step's batch: samples `offset` to offset + n of `total`. x as stored, y (n,) int64."""
+
+    x: Tensor
+    y: Tensor
+    offset: int
+    total: int
+
+
+class Batches:
+    """The steps of a training on `data`, as the process of `rank` among `world` sees them.
+
+    data: Images, a Dataset of (image (C, H, W), label), or an IterableDataset of them that knows its length.
+    Each epoch draws the images in an order of its own, fixed by `seed`; a last batch too small for batch norm
+    on every process joins the one before. A stream keeps its own order, drops what fills no batch, and is
+    read again from its start to go on in an epoch's middle.
+
+    Raises DataError for no images, images without their labels, labels below 0, and a stream of unknown length
+    or shorter than a batch.
+    """
+
+    def __init__(
+        self, data: Source, batch_size: int, seed: int, *, rank: int = 0, world: int = 1, workers: int = 0
+    ) -> None:
+        self.data, self.size, self.seed = data, batch_size, seed
+        self.rank, self.world, self.workers = rank, world, workers
+        self.streams = isinstance(data, IterableDataset)
+        self.count = _length(data)
+        if self.streams:
+            self.count -= self.count % batch_size
+            if not self.count or batch_size % world:
+                raise DataError(
+                    f"a stream of {_length(data)} images gives no batch of {batch_size} to {world} processes; "
+                    "choose a batch_size that they share"
+                )
+        self.steps = self.count // batch_size if self.streams else len(self.order(0))
+
+    def order(self, epoch: int) -> list[Tensor]:
+        """The indices of each step's whole batch, (n,) int64."""
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
+        parts = list(torch.randperm(self.count, generator=generator).split(self.size))
+        if self.size > 1 and len(parts) > 1 and len(parts[-1]) < 2 * self.world:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        return parts
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `start` on."""
+        if self.streams:
+            yield from self._streamed(epoch, start)
+            return
+        whole = self.order(epoch)[start:]
+        bounds = [(len(p) * self.rank // self.world, len(p) * (self.rank + 1) // self.world) for p in whole]
+        own = [p[a:b] for p, (a, b) in zip(whole, bounds, strict=True)]
+        if isinstance(self.data, Images):
+            loaded: Any = ((self.data.x[i], self.data.y[i]) for i in own)
+        else:
+            items = _Seeded(self.data, self.seed, epoch)
+            loaded = DataLoader(items, batch_sampler=[i.tolist() for i in own], num_workers=self.workers)
+        for (x, y), part, (a, _) in zip(loaded, whole, bounds, strict=True):
+            yield Batch(x, torch.as_tensor(y, dtype=torch.int64), a, len(part))
+
+    def _streamed(self, epoch: int, start: int) -> Iterator[Batch]:
+        if hasattr(self.data, "set_epoch"):
+            self.data.set_epoch(epoch)
+        size = self.size // self.world
+        loader: Any = DataLoader(self.data, batch_size=size, num_workers=self.workers, drop_last=True)  # type: ignore[arg-type]
+        for x, y in itertools.islice(loader, start, self.steps):
+            yield Batch(x, torch.as_tensor(y, dtype=torch.int64), self.rank * size, self.size)
+
+
+class _Seeded(Dataset):
+    """A dataset whose random transforms are functions of (seed, epoch, image), whichever worker runs them."""
+
+    def __init__(self, data: Any, seed: int, epoch: int) -> None:
+        self.data, self.seed, self.epoch = data, seed, epoch
+
+    def __getitem__(self, index: int) -> Any:
+        import numpy
+
+        was = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+        seed = seed_of(self.seed, self.epoch, index)
+        random.seed(seed)
+        numpy.random.seed(seed % 2**32)
+        torch.random.default_generator.manual_seed(seed)
+        try:
+            return self.data[index]
+        finally:
+            random.setstate(was[0])
+            numpy.random.set_state(was[1])
+            torch.set_rng_state(was[2])
+
+
+def in_order(
+    data: Source, size: int, *, rank: int = 0, world: int = 1, workers: int = 0
+) -> Iterator[Sequence[Tensor]]:
+    """Every image once, (x, y) in batches of `size` at the most, process by process: for evaluation."""
+    if isinstance(data, IterableDataset):
+        loader: Any = DataLoader(data, batch_size=size, num_workers=workers)
+        yield from (b for n, b in enumerate(loader) if n % world == rank)
+        return
+    own = torch.arange(rank, _length(data), world).split(size) if _length(data) else ()
+    if isinstance(data, Images):
+        yield from ((data.x[i], data.y[i]) for i in own)
+    else:
+        yield from DataLoader(data, batch_sampler=[i.tolist() for i in own if len(i)], num_workers=workers)
+
+
+def check(name: str, data: Source) -> None:
+    """Raise DataError for images without their labels, and labels that are no class indices."""
+    if not isinstance(data, Images):
+        return
+    if len(data.x) != len(data.y):
+        raise DataError(f"{name} has {len(data.x)} images and {len(data.y)} labels; give one label each")
+    if len(data.y) and int(data.y.min()) < 0:
+        raise DataError(f"{name} has the label {int(data.y.min())}; give class indices from 0")
+
+
+def highest(data: Source) -> int:
+    """The highest label, -1 where it is not known beforehand."""
+    labels = data.y if isinstance(data, Images) else getattr(data, "labels", None)
+    return int(labels.max()) if isinstance(labels, Tensor) and len(labels) else -1
+
+
+def pixels(x: Tensor) -> Tensor:
+    """float32 in [0, 1] of images stored so, or as bytes."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+
+
+def _length(data: Source) -> int:
+    if isinstance(data, Images):
+        return len(data.x)
+    try:
+        return len(data)  # type: ignore[arg-type]
+    except TypeError:
+        raise DataError(
+            "the data do not know how many images they have; wrap them so that len() does"
+        ) from None

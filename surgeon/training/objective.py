@@ -1,0 +1,68 @@
+"""What a step minimises, sample by sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import DataError
+
+AUXILIARY = 0.3
+"""Weight of the outputs after the first, as Szegedy et al. 2015 weigh theirs."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Cross-entropy of each sample; of the main output plus AUXILIARY of each further one.
+
+    beta: TRADES (Zhang et al. 2019, eq. 5): the first half of the outputs are of clean images, the second of
+    the same ones attacked; β · KL(clean ‖ attacked) is added.
+    highest: the highest label of all data, known beforehand so that a GPU need not be asked at each step.
+    """
+
+    smoothing: float = 0.0
+    beta: float | None = None
+    highest: int = -1
+
+    def __call__(self, output: Any, target: Tensor) -> Tensor:
+        """(n,) losses for target (n,) class indices or (n, classes) shares; with beta for 2n outputs."""
+        outputs = outputs_of(output)
+        classes = outputs[0].shape[1]
+        if self.highest >= classes:
+            raise DataError(f"train has labels up to {self.highest}, the model has {classes} classes")
+        return sum(
+            (self._losses(o, target) * (AUXILIARY if i else 1) for i, o in enumerate(outputs)),
+            torch.zeros((), device=target.device),
+        )
+
+    def _losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self.beta is None:
+            return self._entropy(logits, target)
+        clean, attacked = logits.chunk(2)
+        return self._entropy(clean, target) + self.beta * divergence(attacked, clean)
+
+    def _entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        smoothing = 0.0 if target.is_floating_point() else self.smoothing
+        return nn.functional.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
+
+
+def divergence(logits: Tensor, reference: Tensor) -> Tensor:
+    """(n,) KL(softmax(reference) ‖ softmax(logits))."""
+    log_p, log_q = reference.log_softmax(1), logits.log_softmax(1)
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def outputs_of(output: Any) -> list[Tensor]:
+    """The logits (n, classes) of a network that gives one tensor, or several in a tuple, list or mapping."""
+    if isinstance(output, Tensor):
+        return [output]
+    several = list(output.values()) if hasattr(output, "values") else list(output)
+    found = [o for o in several if isinstance(o, Tensor)]
+    if not found:
+        raise DataError(
+            f"the model gives a {type(output).__name__} without a tensor; it must give its logits"
+        )
+    return found

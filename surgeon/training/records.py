@@ -1,0 +1,74 @@
+"""What a training writes beside its checkpoint: metrics as CSV and for TensorBoard, last and best weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from surgeon.files import write_csv
+
+METRICS, LAST, BEST, BOARD = "metrics.csv", "last.safetensors", "best.safetensors", "tensorboard"
+
+
+class Records:
+    """The files of a training in `folder`, or nowhere. TensorBoard's are written where the package is there."""
+
+    def __init__(self, folder: Path | None, fields: Sequence[str], writes: bool) -> None:
+        self.folder = folder if writes else None
+        self.fields = fields
+        self.board: Any = None
+
+    def begin(self, rows: Sequence[tuple]) -> None:
+        """Start, or go on behind `rows`; what a killed run wrote after them is taken back."""
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if rows:
+            write_csv(self.folder / METRICS, self.fields, rows)  # a kill may have come between the files
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.folder / BOARD), purge_step=len(rows))
+
+    def epoch(self, rows: Sequence[Any]) -> None:
+        """An epoch has ended; its figures are the last row."""
+        if self.folder is None:
+            return
+        write_csv(self.folder / METRICS, self.fields, rows)
+        if self.board is not None:
+            for field, value in zip(self.fields[1:], rows[-1][1:], strict=True):
+                if value == value:
+                    self.board.add_scalar(field, value, rows[-1][0])
+            self.board.flush()
+
+    def weights(self, name: str, state: dict[str, Tensor]) -> None:
+        """Write weights as safetensors."""
+        if self.folder is not None:
+            write_weights(self.folder / name, state)
+
+    def close(self) -> None:
+        """No more will come."""
+        if self.board is not None:
+            self.board.close()
+
+
+def write_weights(path: Path, state: dict[str, Tensor]) -> None:
+    """A state dict as a safetensors file, beside its place and then renamed."""
+    from safetensors.torch import save_file
+
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(state, str(beside))
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def copied(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a model, copied to the CPU."""
+    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in model.state_dict().items()}

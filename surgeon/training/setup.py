@@ -1,0 +1,86 @@
+"""What a training is made of before its first step: accelerator, optimizer, moving average, identity."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgeon.data import Images
+from surgeon.errors import RecipeError, SurgeonError, nearest
+from surgeon.recipe import Training
+from surgeon.training.batches import Source
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+def make_accelerator(
+    device: str | torch.device | None, mixed_precision: str, settings: Training, annealed: bool = False
+) -> Any:
+    """accelerate's Accelerator for a device, by default the one that it would choose.
+
+    Raises SurgeonError for an unknown precision, and for a device that is not there.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    if mixed_precision not in PRECISIONS:
+        raise SurgeonError(f"mixed_precision={mixed_precision!r} is not known; 'no', 'bf16' and 'fp16' are")
+    wanted = None if device is None else torch.device(device)
+    on_cpu = wanted is not None and wanted.type == "cpu"
+    if AcceleratorState._shared_state and PartialState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)  # else the first call decides for all
+    # An annealed weight map drops its convolution on the way; shared batch norms have equal buffers everywhere.
+    parallel = DistributedDataParallelKwargs(
+        find_unused_parameters=annealed, broadcast_buffers=not settings.exact
+    )
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[parallel])
+    if wanted is not None and wanted.type != accelerator.device.type:
+        raise SurgeonError(f"device={str(device)!r} is not there; accelerate finds {accelerator.device.type}")
+    return accelerator
+
+
+def make_optimizer(model: nn.Module, settings: Training) -> Any:
+    """timm's optimizer by name. Raises RecipeError for an unknown one."""
+    from timm.optim import create_optimizer_v2
+
+    momentum = {"momentum": settings.momentum} if "sgd" in settings.optimizer else {}
+    try:
+        return create_optimizer_v2(
+            model, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay, **momentum
+        )
+    except ValueError as error:
+        from timm.optim import list_optimizers
+
+        if settings.optimizer in list_optimizers():
+            raise
+        raise RecipeError(
+            f"optimizer={settings.optimizer!r} is not known ({error}); "
+            f"{nearest(settings.optimizer, list_optimizers())}"
+        ) from None
+
+
+def average_of(model: nn.Module, settings: Training, device: torch.device) -> Any:
+    """timm's moving average of the weights, or None."""
+    if settings.ema is None:
+        return None
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(model, decay=settings.ema, device=device)
+
+
+def identity_of(
+    settings: Training, seed: int, train: Source, normalize: Any, mixed_precision: str
+) -> dict[str, Any]:
+    """What tells one training from another: plain values, in one depth."""
+    plain = settings.model_dump(mode="json")
+    number = len(train.x) if isinstance(train, Images) else len(train)  # type: ignore[arg-type]
+    known = {**plain, "seed": seed, "images": number, "mixed_precision": mixed_precision}
+    known["normalize"] = None if normalize is None else [[float(v) for v in part] for part in normalize]
+    if isinstance(train, Images):
+        known["shape"] = list(train.x.shape[1:])
+        known["labels"] = hashlib.blake2b(train.y.numpy().tobytes(), digest_size=8).hexdigest()
+    return known

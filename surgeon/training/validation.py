@@ -1,0 +1,112 @@
+"""Figures on validation images, and how images are normalised on their way to the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.layers.shard import Shard
+from surgeon.recipe import Adversary
+from surgeon.training.adversary import attacked
+from surgeon.training.batches import Source, in_order, pixels
+from surgeon.training.objective import outputs_of
+
+ROBUST_IMAGES = 1024
+"""How many validation images are attacked after each epoch of adversarial training."""
+
+
+class Epoch(NamedTuple):
+    """One row of the metrics. loss: mean over the training images. lr: at the last step. images_per_second: of
+    training, all processes together. val_robust: accuracy under the attack that is trained on, NaN without one."""
+
+    epoch: int
+    loss: float
+    lr: float
+    val_loss: float
+    val_accuracy: float
+    images_per_second: float
+    val_robust: float = math.nan
+
+
+class Normalization:
+    """(x − mean) / std per channel, and the memory format that the model wants."""
+
+    def __init__(
+        self,
+        given: tuple[Sequence[float], Sequence[float]] | None,
+        device: torch.device,
+        channels_last: bool = False,
+    ) -> None:
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.given = None
+        if given is not None:
+            mean, std = (torch.tensor(v, dtype=torch.float32, device=device).view(1, -1, 1, 1) for v in given)
+            self.given = (mean, std)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.given is not None:
+            x = (x - self.given[0]) / self.given[1]
+        return x.contiguous(memory_format=self.format) if x.dim() == 4 else x
+
+
+@torch.no_grad()
+def validate(
+    network: nn.Module, data: Source | None, device: Any, inputs: Any = None, accelerator: Any = None, *,
+    workers: int = 0,
+) -> tuple[float, float]:  # fmt: skip
+    """Mean cross-entropy and accuracy in evaluation mode; NaN without data. Processes share the images."""
+    if data is None:
+        return math.nan, math.nan
+    was = network.training
+    network.eval()
+    world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    for x, y in in_order(data, 256, rank=rank, world=world, workers=workers):
+        x, y = pixels(x.to(device)), y.to(device)
+        output = outputs_of(network(inputs(x) if inputs else x))[0]
+        loss = nn.functional.cross_entropy(output, y, reduction="sum")
+        sums += torch.stack([loss.double(), (output.argmax(1) == y).sum().double(), sums.new_tensor(len(x))])
+    network.train(was)
+    if world > 1:
+        sums = accelerator.reduce(sums, "sum")
+    loss, right, number = (float(v) for v in sums)
+    return (loss / number, right / number) if number else (math.nan, math.nan)
+
+
+def robust_accuracy(
+    network: nn.Module,
+    data: Source | None,
+    adversary: Adversary | None,
+    inputs: Any,
+    accelerator: Any,
+    seed: int,
+) -> float:
+    """Accuracy of the first ROBUST_IMAGES under the training's own attack (PGD for TRADES); NaN without one."""
+    if data is None or adversary is None:
+        return math.nan
+    method = "pgd" if adversary.method == "trades" else adversary.method
+    attack = adversary.model_copy(update={"method": method, "clean_share": 0.0})
+    sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+    was = network.training
+    network.eval()
+    for number, (x, y) in enumerate(
+        in_order(data, 128, rank=accelerator.process_index, world=accelerator.num_processes)
+    ):
+        if number * 128 * accelerator.num_processes >= ROBUST_IMAGES:
+            break
+        x, y = pixels(x.to(accelerator.device)), y.to(accelerator.device)
+        shard = Shard(0, len(x))
+        found = attacked(
+            network, lambda z: network(inputs(z)), x, y, attack, shard, seed, "validation", number
+        )
+        with torch.no_grad():
+            right = (outputs_of(network(inputs(found)))[0].argmax(1) == y).sum()
+        sums += torch.stack([right.double(), sums.new_tensor(len(x))])
+    network.train(was)
+    if accelerator.num_processes > 1:
+        sums = accelerator.reduce(sums, "sum")
+    return float(sums[0] / sums[1]) if float(sums[1]) else math.nan

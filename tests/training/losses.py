@@ -1,0 +1,68 @@
+"""Run under torchrun, or alone: the losses of each step of several trainings, as JSON from the first process."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import timm
+import torch
+
+import surgeon
+from surgeon.data import Images
+from surgeon.recipe import Adversary, Training
+from surgeon.training import fit, loop
+
+SIZE = (3, 16, 16)
+SURGERY = {
+    "plain": None,
+    "anl": {"op": "adversarial-noise", "source": "anl", "epsilon": 0.05},
+    "canl": {"op": "adversarial-noise", "source": "canl", "epsilon": 0.05},
+    "canl-half": {"op": "adversarial-noise", "source": "canl", "epsilon": 0.05, "cache_dtype": "float16"},
+    "lat": {"op": "adversarial-noise", "source": "lat", "epsilon": 0.01},
+    "kap": {"op": "kap", "sigma": 0.1},
+    "fgsm-rs": None,
+    "accumulate": None,
+}
+
+
+def data(number):
+    """Images with a coloured column for a class."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 5, (number,), generator=generator)
+    x = torch.rand(number, *SIZE, generator=generator) * 0.3
+    x[torch.arange(number), 0, y] += 0.7
+    return Images(x, y)
+
+
+def train(name):
+    """The losses of 20 steps and the validation losses; the last batch of each epoch is uneven (but for LAT)."""
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", num_classes=5, channels=(8, 8, 16, 16))
+    if SURGERY[name]:
+        model = surgeon.apply(model, SURGERY[name], input_size=SIZE, seed=1)
+    settings = Training(
+        epochs=4, batch_size=16, lr=0.02, noise_share=1.0, pad=2, flip=True, clip_grad=5.0,
+        adversary=Adversary(method="fgsm-rs", eps=0.03) if name == "fgsm-rs" else None,
+        accumulate=2 if name == "accumulate" else 1,
+    )  # fmt: skip
+    images = data(80 if name == "lat" else 77)  # LAT pairs samples with the last batch's, process by process
+    seen, step = [], loop._Training._step
+
+    def recorded(self, *arguments):
+        seen.append(step(self, *arguments))
+        return seen[-1]
+
+    loop._Training._step = recorded
+    rows = fit(model, images, images, settings, seed=3, device="cpu", progress=False)
+    loop._Training._step = step
+    caches = [m.cache.double().sum().item() for m in model.modules() if getattr(m, "cache", None) is not None]
+    return {"losses": seen, "val": [r.val_loss for r in rows], "caches": caches}
+
+
+if __name__ == "__main__":
+    found = {name: train(name) for name in sys.argv[2:]}
+    if int(os.environ.get("RANK", "0")) == 0:
+        Path(sys.argv[1]).write_text(json.dumps(found))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
