@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from surgeon.checkpoints import check_fit, read_weights
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, SurgeonError
-from surgeon.models import ORIGIN, TORCHVISION, create_model, input_size_of, name_of, num_classes_of
+from surgeon.models import ORIGIN, TORCHVISION, ZOO, create_model, input_size_of, name_of, num_classes_of
 from surgeon.surgery import replay
 from surgeon.surgery.tree import Displaced, bare, surgery_of
 
@@ -203,7 +203,9 @@ def _config(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
     cfg = {k: v for k, v in (model.__dict__.get("pretrained_cfg") or {}).items() if _plain(v)}
     name = name_of(model)
     architecture = (
-        name if name.startswith(TORCHVISION) or not cfg else cfg.get("architecture", name.split(".")[0])
+        name
+        if name.startswith((TORCHVISION, ZOO)) or not cfg
+        else cfg.get("architecture", name.split(".")[0])
     )
     if size and size[0] != (cfg.get("input_size") or size)[0]:
         args.setdefault("in_chans", size[0])

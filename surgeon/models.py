@@ -1,4 +1,4 @@
-"""Networks by name, and what they say of themselves: timm's, torchvision's, or any module given in Python."""
+"""Networks by name, and what they say of themselves: timm's, torchvision's, the zoo's, or any module given in Python."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from surgeon.errors import ModelError, nearest
 ORIGIN = "surgeon_origin"
 """Attribute of a created model that remembers how it was made: {"name", "args", "input_size"}."""
 TORCHVISION = "torchvision/"
+ZOO = "zoo/"
 
 
 def create_model(
@@ -26,7 +27,8 @@ def create_model(
     weights: str | None = None,
     model_args: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A network by name: `resnet18` from timm (also `hf-hub:` and `local-dir:`), `torchvision/resnet18`.
+    """A network by name: `resnet18` from timm (also `hf-hub:` and `local-dir:`), `torchvision/resnet18`, or
+    one of the papers' that they do not have, such as `zoo/lenet5`.
 
     input_size: (C, H, W) that it will be used at; passed on to models that are built for one size.
     weights: a checkpoint file that is read without executing anything in it.
@@ -36,6 +38,8 @@ def create_model(
     args = dict(model_args or {})
     if name.startswith(TORCHVISION):
         model = _torchvision(name, pretrained, num_classes, in_chans, args)
+    elif name.startswith(ZOO):
+        model = _zoo(name, pretrained, num_classes, in_chans, input_size, args)
     else:
         model = _timm(name, pretrained, num_classes, in_chans, input_size, args)
     model.__dict__[ORIGIN] = {
@@ -63,6 +67,17 @@ def _timm(
         return timm.create_model(name, pretrained=pretrained, **given)
     except (TypeError, RuntimeError, ValueError, OSError) as error:
         raise ModelError(f"model {name!r} with {given or 'no arguments'}: {_line(error)}") from error
+
+
+def _zoo(
+    name: str, pretrained: bool, num_classes: int | None, in_chans: int | None,
+    input_size: tuple[int, ...] | None, args: dict[str, Any],
+) -> nn.Module:  # fmt: skip
+    from surgeon import zoo
+
+    if pretrained:
+        raise ModelError(f"{name} has no pretrained weights; give a checkpoint file as weights")
+    return zoo.create(name, num_classes=num_classes, in_chans=in_chans, input_size=input_size, args=args)
 
 
 def _torchvision(
@@ -113,13 +128,15 @@ def _set_in_channels(model: nn.Module, in_chans: int, name: str) -> None:
 @functools.cache
 def _all_models() -> tuple[str, ...]:
     import timm
-    import torchvision.models as zoo
+    import torchvision.models
 
-    return (*timm.list_models(), *(TORCHVISION + n for n in zoo.list_models()))
+    from surgeon import zoo
+
+    return (*timm.list_models(), *(TORCHVISION + n for n in torchvision.models.list_models()), *zoo.names())
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of all models that fit a glob: timm's as they are, torchvision's as `torchvision/NAME`."""
+    """Names of all models that fit a glob: timm's as they are, others as `torchvision/NAME` and `zoo/NAME`."""
     import fnmatch
 
     return [n for n in _all_models() if fnmatch.fnmatchcase(n, pattern)]
@@ -166,6 +183,14 @@ def input_std_of(model: nn.Module) -> tuple[float, ...] | None:
     std = _config(model).get("std")
     channels = _in_channels(model)
     return tuple(float(s) for s in std) if std and (channels is None or len(std) == channels) else None
+
+
+def normalization_of(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """(mean, std) per channel that a model's images are normalised by before it, as its configuration says; or None."""
+    std, mean = input_std_of(model), _config(model).get("mean")
+    if std is None or not mean or len(mean) != len(std):
+        return None
+    return tuple(float(m) for m in mean), std
 
 
 def num_classes_of(model: nn.Module) -> int | None:

@@ -26,7 +26,7 @@ def command(
     """Rewrite MODEL by RECIPE, verify the result, and save it to a folder.
 
     RECIPE is a shipped name (see `surgeon recipes list`), several joined by '+', or a YAML file. MODEL is
-    a timm name, torchvision/NAME, or a folder written by surgeon.
+    a timm name, torchvision/NAME, zoo/NAME, or a folder written by surgeon.
     """
     from surgeon import apply, save, verify
     from surgeon.artifact import check_free

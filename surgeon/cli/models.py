@@ -13,7 +13,7 @@ from surgeon.cli import options
 @click.argument("pattern", default="*")
 @options.json_option
 def command(pattern: str, as_json: bool) -> None:
-    """List the models that can be named: timm's as they are, torchvision's as torchvision/NAME."""
+    """List the models that can be named: timm's as they are, others as torchvision/NAME and zoo/NAME."""
     from surgeon.errors import ModelError, nearest
     from surgeon.models import list_models
 

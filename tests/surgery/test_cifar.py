@@ -2,60 +2,20 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 import surgeon
 from surgeon.data import labelled
+from surgeon.zoo import CifarResNet
 
 SIZE = (3, 32, 32)
 KAP = {"op": "kap", "kernel_size": 3, "stride": 1}
 
 
-class Block(nn.Module):
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.stride, self.extra = stride, (outputs - inputs) // 2
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.stride > 1 or self.extra:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.extra, self.extra))
-        return F.relu(x + y)
-
-
-class ResNet20(nn.Module):
-    """He et al. 2016, section 4.2, with shortcuts of option A: an ordinary module that knows nothing of timm."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, 1)
-        self.layer2 = self._stage(16, 32, 2)
-        self.layer3 = self._stage(32, 64, 2)
-        self.linear = nn.Linear(64, 10)
-
-    def _stage(self, inputs, outputs, stride):
-        return nn.Sequential(
-            Block(inputs, outputs, stride), Block(outputs, outputs, 1), Block(outputs, outputs, 1)
-        )
-
-    def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(x.mean((2, 3)))
-
-
 @pytest.fixture(scope="module")
 def cifar(shared):
     pytest.importorskip("pyarrow")
-    model = ResNet20()
-    surgeon.load_weights(model, shared / "weights" / "resnet20-12fca82f.th")
+    weights = shared / "weights" / "resnet20-12fca82f.th"
+    model = surgeon.create_model("zoo/cifar_resnet20", weights=str(weights))
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     train = labelled(shared / "data" / "cifar10-jpeg" / "train-00000-of-00001.parquet", SIZE, count=768)
     test = labelled(shared / "data" / "cifar10-jpeg" / "test-00000-of-00001.parquet", SIZE, count=1000)
@@ -83,7 +43,7 @@ def test_kap_in_a_trained_network_keeps_more_than_half_of_the_images(cifar):
     assert execution.drift.source == "calibration" and execution.drift.agreement > 0.6
     assert execution.statistics == 768 and len(execution.residuals) == 19
     folded = surgeon.fold(cut)
-    assert type(folded) is ResNet20
+    assert type(folded) is CifarResNet
     assert accuracy(folded, x, y) == accuracy(cut, x, y)
     back = surgeon.revert(cut)
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in back.state_dict().items())

@@ -1,0 +1,84 @@
+"""The plain networks of "Weight Map Layer for Noise and Adversarial Attack Robustness" (arXiv 1905.00568), Table 1.
+
+Three convolutions with ReLUs, then fully connected layers of 64 and 10 nodes, no pooling: `cnn` has 33, 33 and 8
+channels, `cnn_wide` 200, 500 and 8, and `wm_cnn` the 32, 32 and 8 of the weight-map variants, as plain convolutions for
+the recipes wm-smoothing-all and wm-unsharp-all to replace.
+
+The paper does not state the padding. Its parameter counts (Table 4, MNIST) fix it:
+
+- Each convolution takes one pixel off every side, whatever its kernel: 28, 26, 24, 22, a padding of (K−3)/2. Only
+  then do CNN 261K, kernel 9 361K, wide 1.19M, smoothing 1.16M (kernels 3 and 9) all follow, for the first fully
+  connected layer then takes 8·22·22 = 3872 numbers.
+- The unsharp network keeps its size ("a suitable padding element to ensure similar spatial dimensions", below
+  the equation of the unsharp layer), and with `same=True` its 1.49M follow, flattening 8·28·28.
+
+One count cannot be matched: Table 4 gives "33 channels - input-scale" the 261K of the plain CNN; a map of 28·28 more is
+261 854, which rounds to 262K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from surgeon.errors import ModelError
+from surgeon.zoo import parts
+
+
+class PlainCNN(nn.Module):
+    """Convolutions of one kernel size, each followed by a ReLU; a fully connected layer, a ReLU, the classifier.
+
+    widths: channels of the convolutions.
+    kernel_size: odd, at least 3, the same for all; the paper compares 3 and 9.
+    same: the convolutions keep the size of the image; otherwise each takes one pixel off every side.
+    batch_norm: between each convolution and its ReLU.
+
+    Raises ModelError for an even or smaller kernel, and for images that nothing would be left of.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_chans: int = 1,
+        img_size: int | Sequence[int] = 28,
+        *,
+        widths: Sequence[int] = (33, 33, 8),
+        kernel_size: int = 3,
+        batch_norm: bool = False,
+        same: bool = False,
+        hidden: int = 64,
+    ) -> None:
+        super().__init__()
+        if kernel_size < 3 or kernel_size % 2 == 0:
+            raise ModelError(f"kernel_size is {kernel_size}; it must be odd and at least 3, such as 3 or 9")
+        if not widths or min(widths) < 1:
+            raise ModelError(
+                f"widths is {widths!r}; write the channels of each convolution, such as [33, 33, 8]"
+            )
+        self.num_classes = num_classes
+        self.img_size = parts.sides(img_size)
+        shrink = 0 if same else 2 * len(widths)
+        height, width = (n - shrink for n in self.img_size)
+        if min(height, width) < 1:
+            raise ModelError(
+                f"images of {self.img_size[0]}×{self.img_size[1]} are too small: {len(widths)} convolutions take "
+                f"{shrink} off each side; take larger images, or same=True"
+            )
+        self.maps = (widths[-1], height, width)
+        self.features = nn.Sequential()
+        channels = in_chans
+        for number, out in enumerate(widths, 1):
+            padding = (kernel_size - 1) // 2 - (not same)
+            self.features.add_module(f"conv{number}", nn.Conv2d(channels, out, kernel_size, padding=padding))
+            if batch_norm:
+                self.features.add_module(f"bn{number}", nn.BatchNorm2d(out))
+            self.features.add_module(f"relu{number}", nn.ReLU())
+            channels = out
+        self.fc1 = nn.Linear(channels * height * width, hidden)
+        self.relu = nn.ReLU()
+        self.fc2 = nn.Linear(hidden, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = parts.flat(self.features(x), self.maps, self.img_size)
+        return self.fc2(self.relu(self.fc1(x)))

@@ -1,0 +1,54 @@
+"""LeNet-5 as "Adversarial Noise Layer" (arXiv 1805.08000) writes it in footnote 1.
+
+CONV-RELU-POOL-CONV-RELU-POOL-FC-RELU-FC-RELU-FC, with the sizes of LeCun et al. 1998: 6 and 16 channels, kernels of
+5×5, 120 and 84 nodes. The footnote names no sizes and no kind of pooling: here images of 28×28 are padded by 2 to
+LeCun's 32×32, and the pooling takes the maximum of 2×2. The paper's noise layers stand between CONV and RELU: the
+operation `adversarial-noise` with `after: conv`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from surgeon.errors import ModelError
+from surgeon.zoo import parts
+
+
+class LeNet5(nn.Module):
+    """61 706 parameters for ten classes and grey images of 28×28.
+
+    Raises ModelError for images too small for two convolutions and two poolings.
+    """
+
+    def __init__(
+        self, num_classes: int = 10, in_chans: int = 1, img_size: int | Sequence[int] = 28, padding: int = 2
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.img_size = parts.sides(img_size)
+        height, width = (((n + 2 * padding - 4) // 2 - 4) // 2 for n in self.img_size)
+        if min(height, width) < 1:
+            raise ModelError(
+                f"LeNet-5 with padding {padding} needs images of at least {16 - 2 * padding} a side, "
+                f"not {self.img_size[0]}×{self.img_size[1]}"
+            )
+        self.maps = (16, height, width)
+        self.conv1 = nn.Conv2d(in_chans, 6, 5, padding=padding)
+        self.relu1 = nn.ReLU()
+        self.pool1 = nn.MaxPool2d(2)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.relu2 = nn.ReLU()
+        self.pool2 = nn.MaxPool2d(2)
+        self.fc1 = nn.Linear(16 * height * width, 120)
+        self.relu3 = nn.ReLU()
+        self.fc2 = nn.Linear(120, 84)
+        self.relu4 = nn.ReLU()
+        self.fc3 = nn.Linear(84, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool1(self.relu1(self.conv1(x)))
+        x = self.pool2(self.relu2(self.conv2(x)))
+        x = parts.flat(x, self.maps, self.img_size)
+        return self.fc3(self.relu4(self.fc2(self.relu3(self.fc1(x)))))

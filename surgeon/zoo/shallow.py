@@ -1,0 +1,52 @@
+"""The networks of one to three convolutions in "Learning Robust Kernel Ensembles with Kernel Average Pooling".
+
+arXiv 2210.00062, sections 4.1 and 4.2 (Fig. 4): "simple convolutional networks with 1-3 convolutions", each followed by a
+batch norm and a ReLU, on CIFAR-10; KAP comes directly after each convolution. The paper says nothing of widths, kernels,
+strides or what comes after the last ReLU. Ours: 64 channels (a sheet of 8×8), kernels of 3×3, stride 2 from the second
+convolution on, global average pooling and one fully connected layer. Fig. 4b keeps the number of ensembles and widens
+the layers for windows of stride K: that is the recipe kap-ensemble.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from surgeon.errors import ModelError
+
+
+class Shallow(nn.Module):
+    """`depth` times convolution, batch norm and ReLU, then the classifier.
+
+    stride: of every convolution but the first.
+
+    Raises ModelError for a depth below 1 and an even kernel.
+    """
+
+    def __init__(
+        self,
+        depth: int = 3,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        *,
+        width: int = 64,
+        kernel_size: int = 3,
+        stride: int = 2,
+    ) -> None:
+        super().__init__()
+        if depth < 1 or kernel_size < 1 or kernel_size % 2 == 0:
+            raise ModelError(f"depth {depth} must be 1 or more and kernel_size {kernel_size} odd")
+        self.num_classes = num_classes
+        self.features = nn.Sequential()
+        channels = in_chans
+        for number in range(1, depth + 1):
+            conv = nn.Conv2d(
+                channels, width, kernel_size, 1 if number == 1 else stride, kernel_size // 2, bias=False
+            )
+            self.features.add_module(f"conv{number}", conv)
+            self.features.add_module(f"bn{number}", nn.BatchNorm2d(width))
+            self.features.add_module(f"relu{number}", nn.ReLU())
+            channels = width
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.features(x).mean((2, 3)))

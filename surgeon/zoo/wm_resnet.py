@@ -1,0 +1,82 @@
+"""The residual network of "Weight Map Layer for Noise and Adversarial Attack Robustness" (arXiv 1905.00568), Table 2.
+
+3, 4, 6 and 4 blocks of 8, 16, 32 and 64 channels, global average pooling, one fully connected layer. A block is two 3×3
+convolutions with ReLUs; where the channels double, its first convolution halves the size, and a 1×1 convolution projects
+the shortcut. The table begins with a block, so there is no stem: the first block projects the image's channels to 8. The
+paper names no norm for this network, and none is here by default (`batch_norm=True` puts one after each convolution,
+where He et al. have it). It gives no parameter counts for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from surgeon.errors import ModelError
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions, and a shortcut that is projected where the shapes differ."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=not batch_norm)
+        self.bn1 = _norm(outputs, batch_norm)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=not batch_norm)
+        self.bn2 = _norm(outputs, batch_norm)
+        self.relu2 = nn.ReLU()
+        self.shortcut: nn.Module | None = None
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential()
+            self.shortcut.add_module("conv", nn.Conv2d(inputs, outputs, 1, stride, bias=not batch_norm))
+            if batch_norm:
+                self.shortcut.add_module("bn", nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(x)
+        y = self.relu1(y if self.bn1 is None else self.bn1(y))
+        y = self.conv2(y)
+        y = y if self.bn2 is None else self.bn2(y)
+        return self.relu2(y + (x if self.shortcut is None else self.shortcut(x)))
+
+
+class WeightMapResNet(nn.Module):
+    """34 3×3 convolutions in 17 blocks. Any size of image; the weight maps of a surgery fix it.
+
+    widths, blocks: channels of each stage, and how many blocks it has.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_chans: int = 1,
+        *,
+        widths: Sequence[int] = (8, 16, 32, 64),
+        blocks: Sequence[int] = (3, 4, 6, 4),
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(widths) != len(blocks) or not widths or min(*widths, *blocks) < 1:
+            raise ModelError(
+                f"widths {widths!r} and blocks {blocks!r} must name the same stages, one or more"
+            )
+        self.num_classes = num_classes
+        self.stages = nn.Sequential()
+        channels = in_chans
+        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            row = nn.Sequential()
+            for number in range(count):
+                stride = 2 if stage and not number else 1
+                row.append(Block(channels, width, stride, batch_norm))
+                channels = width
+            self.stages.append(row)
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.stages(x).mean((2, 3)))
+
+
+def _norm(channels: int, batch_norm: bool) -> nn.Module | None:
+    return nn.BatchNorm2d(channels) if batch_norm else None
