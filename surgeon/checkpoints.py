@@ -59,7 +59,7 @@ def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, stric
 def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:
     """Raise ArtifactError unless `weights` have the names and shapes that `model` loads."""
     own = model.state_dict()
-    optional = optional_keys(model)
+    optional = optional_keys(model, weights)
     missing = [
         k for k in own if k not in weights and k not in optional and not k.endswith("num_batches_tracked")
     ]
@@ -83,11 +83,13 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         raise ArtifactError(f"{source} does not fit {type(model).__name__}: {'; '.join(problems)}")
 
 
-def optional_keys(model: nn.Module) -> set[str]:
-    """Names of tensors that inserted layers keep as they are when a state dict has none of theirs."""
-    from surgeon.layers import OptionalState
+def optional_keys(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
+    """Names of tensors that a state dict may lack: those of inserted layers, and of what annealing has dropped."""
+    from surgeon.layers import OptionalState, WeightMapBlend
 
-    return {
+    blends = [(n, m) for n, m in model.named_modules() if isinstance(m, WeightMapBlend)]
+    dropped = {key for n, m in blends for key in m.absent(weights, f"{n}." if n else "")}
+    return dropped | {
         f"{name}.{key}" if name else key
         for name, module in model.named_modules()
         if isinstance(module, OptionalState)

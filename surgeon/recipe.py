@@ -49,11 +49,14 @@ class Training(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     schedule: str = Field(
-        "cosine", description="cosine, linear, step, multistep, plateau, constant, or another of timm.scheduler"
+        "cosine",
+        description="cosine, linear, step, multistep, plateau, constant, or another of timm.scheduler",
     )
     warmup_epochs: float = Field(0, ge=0, description="of learning rates that rise from 0")
     clip_grad: float | None = Field(None, gt=0)
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of a moving average of the weights, kept instead")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of a moving average of the weights, kept instead"
+    )
     keep: Literal["last", "best"] = Field("last", description="the weights that the training ends with")
     pad: int = Field(0, ge=0, description="pad by so many zeros and crop at random to the old size")
     flip: bool = Field(False, description="mirror half of the images")
@@ -66,7 +69,9 @@ class Training(BaseModel):
     adversary: Adversary | None = None
     noise_share: float = Field(0.5, ge=0, le=1, description="share of the epochs with noise layers on")
     anneal_share: float = Field(0.5, ge=0, le=1, description="share of the steps that anneals take")
-    exact: bool = Field(True, description="several processes give what one would: noise and batch norms are shared")
+    exact: bool = Field(
+        True, description="several processes give what one would: noise and batch norms are shared"
+    )
     channels_last: bool = False
     compile: bool = Field(False, description="torch.compile")
 
@@ -92,7 +97,9 @@ class Recipe(BaseModel):
     title: str = ""
     paper: str = ""
     source: str = Field("", description="where the settings come from: table, section, or this project")
-    surgery: tuple[SerializeAsAny[Operation], ...] = Field(min_length=1)
+    surgery: tuple[SerializeAsAny[Operation], ...] = Field(
+        description="an empty list trains the network as it is"
+    )
     training: Training | None = None
     evaluation: Evaluation | None = None
 

@@ -11,7 +11,7 @@ from surgeon.recipe import dump, load_recipe, schema, shipped
 WANTED = {
     "kap", "kap-1d", "kap-ensemble", "kmp", "noise", "smooth-init", "wm-smoothing", "wm-unsharp", "wm-smoothing-all",
     "wm-unsharp-all", "wm-input-scale", "anl", "canl", "lat", "gaussian", "defective", "defective-same",
-    "defective-channel", "small-image",
+    "defective-channel", "small-image", "plain", "input-noise", "at-fgsm", "at-pgd", "trades", "fast-at",
 }  # fmt: skip
 
 
@@ -59,7 +59,6 @@ def test_recipes_that_extend_in_a_circle_are_refused(tmp_path):
         ("surgry:\n  - {op: kap}\n", r"unknown key 'surgry'; did you mean 'surgery'"),
         ("surgery:\n  - {op: kap, kernel_size: 4}\n", r"kernel_size=4 is even; a window needs a centre: 3 or 5"),
         ("surgery:\n  - {op: kap, select: {stage: 1}}\n", r"unknown key 'select.stage'; did you mean 'stages'\?"),
-        ("surgery: []\n", "surgery"),
         ("surgery:\n  - {kernel_size: 3}\n", "needs the key 'op'"),
         ("training: {epoch: 3}\nsurgery: [{op: kap}]\n", r"unknown key 'training.epoch'; did you mean 'epochs'\?"),
         ("surgery: [\n  op: kap\n", "line 3"),

@@ -40,15 +40,17 @@ class Normalized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_images(x, None if self.mean is None else self.mean.shape[1])
-        if self.mean is not None and self.std is not None:
-            x = (x - self.mean) / self.std
-        output = self.model(x)
+        output = self.model(self.normalize(x))
         first = output[0] if isinstance(output, (tuple, list)) and output else output
         if not isinstance(first, Tensor):
             raise DataError(
                 f"the model gives a {type(output).__name__}; wrap it so that it gives its logits (N, classes)"
             )
         return first
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Pixels (N, C, H, W) as the model takes them."""
+        return x if self.mean is None or self.std is None else (x - self.mean) / self.std
 
 
 def check_images(x: Tensor, channels: int | None = None) -> None:

@@ -56,7 +56,9 @@ def is_pool(module: nn.Module) -> bool:
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether the tracer keeps the module whole."""
+    """Whether the tracer keeps the module whole; a class says so of itself by `traced_whole`."""
+    if getattr(module, "traced_whole", False):
+        return True
     if is_convolution(module) or is_norm(module) or is_activation(module):
         return True
     if not module._modules:

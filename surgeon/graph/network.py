@@ -167,6 +167,8 @@ class Rewritten(fx.GraphModule):
         type(self)._forward_eval = self._code_of["forward", False, ()][0]
         type(self).forward = _dispatcher([str(a) for a in arguments], self._sized is not None)
         self.__dict__["_code"] = self.code
+        # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
+        self.__dict__["_lineno_map"] = self.__dict__["_prologue_start"] = None
         return None
 
     def _run(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

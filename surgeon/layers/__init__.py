@@ -28,6 +28,7 @@ from surgeon.layers.sheet import (
     side_matrices,
     widened_sheet,
 )
+from surgeon.layers.weight_map_blend import WeightMapBlend
 from surgeon.layers.weight_map_layer import WeightMap2d, init_from_conv
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "KernelAveragePool",
     "OptionalState",
     "WeightMap2d",
+    "WeightMapBlend",
     "defective_mask",
     "draw_magnitude",
     "fold_weight",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from surgeon.edits import Edit, Traits
+from surgeon.errors import SelectionError
 from surgeon.operations.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
 from surgeon.operations.input_noise import InputNoise, noise_at_input
 from surgeon.selection import Site
@@ -19,15 +20,21 @@ if TYPE_CHECKING:
 class NoiseTraining(Operation):
     """N(0, sigma²) added to the output of each selected convolution, and N(0, input_sigma²) to the input.
 
-    In training only. `input_sigma` is in units of [0, 1] pixels and defaults to `sigma`.
+    In training only; with `sigma` 0 to the input alone. `input_sigma` is in units of [0, 1] pixels and defaults to `sigma`.
     """
 
     op: Literal["noise"] = "noise"
-    sigma: float = Field(0.1, gt=0)
+    sigma: float = Field(0.1, ge=0)
     input_sigma: float | None = Field(None, ge=0)
     pixel_std: InputNoise = "auto"
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        sigma = self.sigma if self.input_sigma is None else self.input_sigma
+        first = noise_at_input(sites, sigma, self.pixel_std, context, self.op)
+        if self.sigma == 0:
+            if not first:
+                raise SelectionError(f"noise of sigma=0 and input_sigma={sigma} at the input is none")
+            return Proposal(first)
         chosen = self.chosen(sites)
         usable, passed = pass_over(
             chosen.sites, self.op, lambda s: "its channels are the classes" if s.logits else ""
@@ -42,8 +49,6 @@ class NoiseTraining(Operation):
             )
             for s in usable
         )
-        sigma = self.sigma if self.input_sigma is None else self.input_sigma
-        first = noise_at_input(sites, sigma, self.pixel_std, context, self.op)
         return Proposal((*first, *edits), (*chosen.passed_over, *passed))
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:

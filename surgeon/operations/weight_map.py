@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,8 +22,9 @@ class WeightMap(Operation):
     """Each selected convolution becomes a map of weights per pair of channels, then a fixed box filter.
 
     `kernel_size` is that of the filter, by default the replaced convolution's. `normalize` divides the box
-    by its size (the paper does not). `start`: `random`, U(−s, s) with s = 1/√fan_in as in the paper, or
-    `mean`, each map set to the mean of the kernel that it replaces. More than `max_parameters` added in
+    by its size (the paper does not). `start`: `random`, U(−s, s) with s = 1/√fan_in as in the paper;
+    `mean`, each map set to the mean of the kernel that it replaces; or `anneal`, a map that starts so and whose
+    share of the output a training raises from 0 to 1, when the convolution is dropped. More than `max_parameters` added in
     all are refused: a layer has C_out · C_in / groups · H · W of them.
     """
 
@@ -31,7 +33,7 @@ class WeightMap(Operation):
     mode: Literal["smoothing", "unsharp"] = "smoothing"
     kernel_size: int | None = Field(None, ge=1)
     normalize: bool = False
-    start: Literal["random", "mean"] = "random"
+    start: Literal["random", "mean", "anneal"] = "random"
     fan_in: float | None = Field(None, gt=0)
     max_parameters: int = Field(500_000_000, ge=1)
 
@@ -85,7 +87,7 @@ class WeightMap(Operation):
             operation=self.op,
             replaces=True,
             settings=dict(input_size=[height, width], output_size=list(out), channels=[cin, cout]),
-            effect="destroyed" if self.start == "random" else "approximated",
+            effect={"random": "destroyed", "anneal": "exact"}.get(self.start, "approximated"),
             traits=Traits(),
             folds=False,
             note="a weight map has other weights at each pixel, and a convolution has not",
@@ -97,7 +99,7 @@ class WeightMap(Operation):
         )
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
-        from surgeon.layers import WeightMap2d, init_from_conv
+        from surgeon.layers import WeightMap2d, WeightMapBlend, init_from_conv
         from surgeon.layers.convolution import effective_weight
 
         conv: Any = module
@@ -119,11 +121,15 @@ class WeightMap(Operation):
             raise SelectionError(
                 f"{edit.site}: the map's output would be {tuple(layer.bias.shape[1:])}, not {given['output_size']}"
             )
-        if self.start == "mean":
+        if self.start in ("mean", "anneal"):
             init_from_conv(layer, effective_weight(conv), conv.bias)
         else:
             layer.reset_parameters(generator)
-        return Cut(replacement=layer.to(device=conv.weight.device, dtype=conv.weight.dtype))
+        layer = layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
+        if self.start == "anneal":
+            blend = WeightMapBlend(copy.deepcopy(conv), layer)
+            return Cut(replacement=blend.to(conv.weight.device))
+        return Cut(replacement=layer)
 
     def _padding(self, conv: Any, given: dict[str, Any]) -> Any:
         """The convolution's padding; for one that pads by its input's size, what that comes to."""

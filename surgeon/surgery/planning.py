@@ -216,7 +216,9 @@ def _operations(recipe: Any) -> tuple[str, list[Operation]]:
 
 def _keyed(operations: Sequence[Operation], previous: Plan | None) -> dict[str, Operation]:
     if not operations:
-        raise SurgeonError("the recipe has no operation in its surgery part")
+        raise SurgeonError(
+            "the recipe has no operation in its surgery part; `surgeon train` and `surgeon run` take it as it is"
+        )
     keyed: dict[str, Operation] = {}
     used = dict.fromkeys(previous.operations if previous else ())
     for operation in operations:

@@ -15,8 +15,8 @@ def anneals(model: nn.Module) -> bool:
 def anneal(model: nn.Module, progress: float) -> None:
     """Set every annealed layer to its share at `progress`, 0 (the network as it was) to 1 (the whole method).
 
-    Kernel pooling blends in, α = progress; defective masks keep 1 − (1 − p) · progress of their neurons, the
-    masks nested. Which layers anneal is read from the model's record (`start: anneal`).
+    Kernel pooling and weight maps blend in, α = progress, and at 1 a weight map's convolution is dropped; defective
+    masks keep 1 − (1 − p) · progress of their neurons, the masks nested. Which layers anneal is read from the model's record (`start: anneal`).
     """
     progress = min(max(progress, 0.0), 1.0)
     for layer, settings in _layers(model):
@@ -34,8 +34,9 @@ def _layers(model: nn.Module) -> list[tuple[nn.Module, dict]]:
     for edit in record.edits:
         settings = record.operations[edit.operation]
         begins = edit.settings.get("start", settings.get("start"))
-        if begins == "anneal" and edit.layer:
-            layer = model.get_submodule(edit.layer)
+        place = edit.layer or (edit.site if edit.replaces else None)
+        if begins == "anneal" and place:
+            layer = model.get_submodule(place)
             if hasattr(layer, "set_alpha") or hasattr(layer, "set_keep"):
                 found.append((layer, settings))
     return found

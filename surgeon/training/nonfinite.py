@@ -12,19 +12,21 @@ from torch import Tensor, nn
 def first_nonfinite(model: nn.Module, x: Tensor) -> str:
     """A clause that names the first place, in execution order, with a value that is NaN or infinite.
 
-    The images, a layer's own weights, a layer's output, or the loss, where all of the model's outputs are finite.
+    The images, a layer's own weights, a layer's output, or the loss, where the outputs of all layers are finite.
     """
     if not bool(torch.isfinite(x).all()):
         return "it is in the images already"
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            return f"the weights {name} are not finite"
     found: list[str] = []
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if not found and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
-                found.append(f"{name} ({type(module).__name__})")
+                own = [n for n, p in module.named_parameters() if not bool(torch.isfinite(p).all())]
+                found.append(
+                    f"the weights {name}.{own[0]} are not finite"
+                    if own
+                    else f"it first shows in the output of layer {name} ({type(module).__name__})"
+                )
 
         return hook
 
@@ -35,4 +37,4 @@ def first_nonfinite(model: nn.Module, x: Tensor) -> str:
     finally:
         for hook in hooks:
             hook.remove()
-    return f"it first shows in the output of layer {found[0]}" if found else "every layer's output is finite"
+    return found[0] if found else "every layer's output is finite"

@@ -10,6 +10,7 @@ It works with any optimizer, under autocast, with a gradient scaler and in Distr
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -107,7 +108,9 @@ def _first_round(
     phases = [(m, m.phase) for m in others]
     # In DistributedDataParallel: this round has no parameter gradients to exchange.
     alone = model.no_sync() if hasattr(model, "no_sync") else contextlib.nullcontext()
-    with torch.random.fork_rng(devices=_cuda(inputs, labels)), _frozen(model), _kept_statistics(model), alone:
+    with (
+        torch.random.fork_rng(devices=_cuda(inputs, labels)), _frozen(model), _kept_statistics(model), alone, _eager()
+    ):  # fmt: skip
         for module in others:
             module.phase = "idle"
         for layer in layers:
@@ -131,6 +134,15 @@ def _gradients(loss: Tensor, recorded: list[Tensor]) -> tuple[Tensor | None, ...
     if not recorded or not loss.requires_grad:
         return (None,) * len(recorded)
     return torch.autograd.grad(loss, recorded, allow_unused=True)
+
+
+def _eager() -> Any:
+    """Compiled networks run uncompiled: torch.compile gives no gradients of what stands inside its graphs."""
+    return (
+        torch.compiler.set_stance("force_eager")
+        if "torch._dynamo" in sys.modules
+        else contextlib.nullcontext()
+    )
 
 
 def _cuda(*tensors: Any) -> list[torch.device]:

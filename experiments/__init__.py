@@ -1,0 +1,1 @@
+"""The papers' tables at budgets that end: each module is one table, `python -m experiments.NAME --help`."""

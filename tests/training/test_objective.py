@@ -1,0 +1,57 @@
+"""What a step minimises, against the formulas written out."""
+
+import math
+
+import pytest
+import torch
+
+from surgeon.errors import DataError
+from surgeon.training.objective import AUXILIARY, Objective, divergence, outputs_of
+
+LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5]], dtype=torch.float64)
+
+
+def entropy(row, label):
+    return math.log(sum(math.exp(v) for v in row)) - row[label]
+
+
+def test_cross_entropy_of_each_sample():
+    found = Objective()(LOGITS, torch.tensor([0, 2]))
+    assert found.tolist() == pytest.approx([entropy(LOGITS[0].tolist(), 0), entropy(LOGITS[1].tolist(), 2)])
+
+
+def test_label_smoothing_spreads_the_share_over_all_classes():
+    row = LOGITS[0].tolist()
+    (found,) = Objective(smoothing=0.3)(LOGITS[:1], torch.tensor([0]))
+    assert float(found) == pytest.approx(0.7 * entropy(row, 0) + 0.1 * sum(entropy(row, c) for c in range(3)))
+
+
+def test_soft_labels_are_not_smoothed_again():
+    soft = torch.tensor([[0.6, 0.4, 0.0]], dtype=torch.float64)
+    (found,) = Objective(smoothing=0.3)(LOGITS[:1], soft)
+    row = LOGITS[0].tolist()
+    assert float(found) == pytest.approx(0.6 * entropy(row, 0) + 0.4 * entropy(row, 1))
+
+
+def test_further_outputs_count_less():
+    y = torch.tensor([0, 1])
+    one = Objective()(LOGITS, y)
+    for several in ((LOGITS, LOGITS), [LOGITS, None, LOGITS], {"out": LOGITS, "aux": LOGITS}):
+        assert torch.allclose(Objective()(several, y), (1 + AUXILIARY) * one)
+
+
+def test_trades_adds_the_divergence_of_the_second_half():
+    attacked = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    y = torch.tensor([0, 1])
+    p, q = LOGITS.softmax(1), attacked.softmax(1)
+    by_hand = [sum(float(a * (a / b).log()) for a, b in zip(p[i], q[i], strict=True)) for i in range(2)]
+    assert divergence(attacked, LOGITS).tolist() == pytest.approx(by_hand)
+    found = Objective(beta=6.0)(torch.cat([LOGITS, attacked]), y)
+    assert found.tolist() == pytest.approx(
+        [float(e) + 6 * d for e, d in zip(Objective()(LOGITS, y), by_hand, strict=True)]
+    )
+
+
+def test_outputs_without_logits_are_refused():
+    with pytest.raises(DataError, match="the model gives a dict without a tensor"):
+        outputs_of({})

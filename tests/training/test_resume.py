@@ -1,0 +1,137 @@
+"""A training that is killed at any moment ends, when it is called again, as one that was not."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import surgeon
+from surgeon.data import Images
+from surgeon.recipe import Adversary, Training
+from surgeon.training import fit, loop
+
+pytest.importorskip("accelerate")
+SIZE = (3, 8, 8)
+
+SCRIPT = """
+import sys, torch, surgeon
+from tests.conftest import Tiny
+from surgeon.data import Images
+from surgeon.recipe import Training
+from surgeon.training import fit
+torch.manual_seed(0)
+torch.set_num_threads(1)
+model = surgeon.apply(Tiny(), sys.argv[2], input_size=(3, 8, 8), seed=1)
+data = Images(torch.rand(160, 3, 8, 8), torch.arange(160) % 5)
+settings = Training(epochs=6, batch_size=16, lr=0.05, pad=1, flip=True, ema=0.9, noise_share=0.7)
+fit(model, data, data, settings, folder=sys.argv[1], seed=5, save_every=0)
+torch.save(model.state_dict(), sys.argv[1] + "/end.pt")
+"""
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = torch.Generator().manual_seed(0)
+    return Images(torch.rand(80, *SIZE, generator=generator), torch.arange(80) % 5)
+
+
+CASES = {
+    "canl": ("canl", {}),
+    "lat": ("lat", {"clip_grad": 1.0}),
+    "kap": ("kap", {"optimizer": "adamw", "lr": 1e-3}),
+    "anneal": ({"op": "weight-map", "start": "anneal"}, {"anneal_share": 0.6}),
+    "masks": ({"op": "defective", "start": "anneal", "keep": 0.5}, {}),
+    "average": ("anl", {"ema": 0.9, "schedule": "plateau"}),
+    "attacked": ("kap", {"adversary": Adversary(method="fgsm-rs", eps=0.02), "keep": "best"}),
+    "mixed": ("anl", {"mixup": 0.5, "accumulate": 2, "pad": 1, "flip": True, "warmup_epochs": 1}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stopped_in_an_epochs_middle_it_goes_on_at_that_step(tiny, data, tmp_path, case, monkeypatch):
+    surgery, more = CASES[case]
+    settings = Training(**{"epochs": 3, "batch_size": 16, "lr": 0.05, "noise_share": 1.0, **more})
+
+    def network():
+        return surgeon.apply(tiny, surgery, input_size=SIZE, seed=2)
+
+    whole = network()
+    rows = fit(whole, data, data, settings, folder=tmp_path / "whole", seed=5)
+    steps, step = itertools.count(1), loop._Training._step
+
+    def stops(self, *arguments):
+        if next(steps) == 9:  # the fourth of the second epoch's five
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    monkeypatch.setattr(loop._Training, "_step", stops)
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), data, data, settings, folder=tmp_path / "stopped", seed=5, save_every=0)
+    state = torch.load(tmp_path / "stopped" / "checkpoint.pt", weights_only=True)
+    assert (state["progress"]["epoch"], state["progress"]["step"]) == (1, 3)
+    seen = []
+    monkeypatch.setattr(loop._Training, "_step", lambda self, *a: seen.append(a[1:]) or step(self, *a))
+    again = network()
+    resumed = fit(again, data, data, settings, folder=tmp_path / "stopped", seed=5)
+    assert seen[0] == (1, 3)
+    assert len(seen) == 7
+    same = [(r.loss, r.lr, r.val_loss, r.val_accuracy) for r in rows]
+    assert [(r.loss, r.lr, r.val_loss, r.val_accuracy) for r in resumed] == same
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in whole.state_dict().items())
+    for name in ("last.safetensors", "best.safetensors"):
+        one, two = (load_file(tmp_path / f / name) for f in ("whole", "stopped"))
+        assert all(torch.equal(v, two[k]) for k, v in one.items())
+
+
+def start(folder, recipe="canl"):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", SCRIPT, str(folder), recipe]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_killed_again_and_again_it_ends_with_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    reference = start(whole)
+    kills = 0
+    for attempt in range(20):
+        process = start(killed)
+        checkpoint = killed / "checkpoint.pt"
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            now = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+            if now != before and attempt < 4:
+                time.sleep(0.013 * attempt)  # in the middle of a step, or of writing
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.001)
+        if process.wait() == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, process.stdout.read().decode()
+    assert reference.wait() == 0, reference.stdout.read().decode()
+    assert kills >= 3
+    one, two = (torch.load(f / "end.pt", weights_only=True) for f in (whole, killed))
+    assert all(torch.equal(v, two[k]) for k, v in one.items())
+    assert (whole / "last.safetensors").read_bytes() == (killed / "last.safetensors").read_bytes()
+    lines = [
+        [r.rsplit(",", 2)[0] for r in (f / "metrics.csv").read_text().splitlines()] for f in (whole, killed)
+    ]
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 7
+
+
+def test_another_number_of_epochs_or_other_images_are_another_training(tiny, data, tmp_path):
+    settings = Training(epochs=1, batch_size=16)
+    fit(tiny, data, None, settings, folder=tmp_path)
+    other = Images(data.x, data.y.flip(0))
+    for changed, images in ((settings.model_copy(update={"epochs": 2}), data), (settings, other)):
+        with pytest.raises(surgeon.SurgeonError, match="holds another training"):
+            fit(tiny, images, None, changed, folder=tmp_path)
