@@ -11,7 +11,7 @@ import torch
 import surgeon
 from surgeon.data import Images
 from surgeon.recipe import Adversary, Training
-from surgeon.training import fit, loop
+from surgeon.training import adversarial_noise, fit, loop
 
 SIZE = (3, 16, 16)
 SURGERY = {
@@ -60,9 +60,47 @@ def train(name):
     return {"losses": seen, "val": [r.val_loss for r in rows], "caches": caches}
 
 
+def own_loop(name):
+    """Eight steps of a loop of one's own: alone, in DistributedDataParallel, or fully sharded; each its part."""
+    kind, source = name.split("-")
+    several = torch.distributed.is_initialized()
+    rank = torch.distributed.get_rank() if several else 0
+    world = torch.distributed.get_world_size() if several else 1
+    torch.manual_seed(0)
+    model = surgeon.create_model("zoo/lenet5", in_chans=3, num_classes=5, input_size=SIZE)
+    cut = {"op": "adversarial-noise", "source": source, "after": "conv", "epsilon": 0.1}
+    model = surgeon.apply(model, cut, input_size=SIZE, seed=1).train()
+    called = model
+    if several and kind == "ddp":
+        called = torch.nn.parallel.DistributedDataParallel(model)
+    elif several:
+        called = torch.distributed.fsdp.fully_shard(model)
+    optimizer = torch.optim.SGD(called.parameters(), lr=0.05, momentum=0.9)
+    loss_fn = torch.nn.functional.cross_entropy
+    images = data(64)
+    losses = []
+    for part in torch.arange(64).split(16) * 2:
+        own = part.tensor_split(world)[rank]
+        x, y = images.x[own], images.y[own]
+        optimizer.zero_grad()
+        with adversarial_noise(called, x, y, loss_fn):
+            loss = loss_fn(called(x), y)
+            loss.backward()
+        optimizer.step()
+        loss = loss.detach()
+        if several:
+            torch.distributed.all_reduce(loss)
+        losses.append(float(loss) / world)
+    caches = [m.cache.double().sum().item() for m in model.modules() if getattr(m, "cache", None) is not None]
+    return {"losses": losses, "caches": caches}
+
+
 if __name__ == "__main__":
-    found = {name: train(name) for name in sys.argv[2:]}
+    if "RANK" in os.environ:
+        torch.distributed.init_process_group("gloo")
+    found = {name: (own_loop if name.startswith(("ddp-", "fsdp-")) else train)(name) for name in sys.argv[2:]}
     if int(os.environ.get("RANK", "0")) == 0:
         Path(sys.argv[1]).write_text(json.dumps(found))
     if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+        torch.distributed.barrier()
+        os._exit(0)  # gloo's threads may abort the interpreter's own end, when all is done

@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+import surgeon
 
 pytest.importorskip("accelerate")
 SCRIPT = Path(__file__).with_name("losses.py")
 NAMES = ("plain", "anl", "canl", "canl-half", "lat", "kap", "fgsm-rs")
+OWN = ("ddp-anl", "ddp-canl", "fsdp-anl", "fsdp-canl")
 
 
 def run(path, launcher, names):
@@ -25,7 +29,7 @@ def run(path, launcher, names):
 def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     two = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    return run(folder / "one", [], NAMES), run(folder / "two", two, NAMES)
+    return run(folder / "one", [], (*NAMES, *OWN)), run(folder / "two", two, (*NAMES, *OWN))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,3 +42,23 @@ def test_two_processes_give_one_processs_losses(both, name):
     assert len(two["caches"]) == len(one["caches"])
     assert two["caches"] == pytest.approx(one["caches"], rel=1e-3, abs=1e-3)
     assert len(set(one["losses"])) == 20
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_in_a_loop_of_ones_own_the_processes_find_their_parts_themselves(both, name):
+    one, two = (b[name] for b in both)
+    assert len(set(one["losses"])) == 8
+    assert two["losses"] == pytest.approx(one["losses"], abs=1e-5)
+    assert two["caches"] == pytest.approx(one["caches"], rel=1e-3, abs=1e-4)
+    assert bool(one["caches"]) == name.endswith("canl")
+
+
+def test_a_fully_sharded_training_is_stored_whole_and_taken_back(tmp_path):
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*two, str(SCRIPT.with_name("sharded.py")), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    stock = surgeon.create_model("zoo/lenet5", num_classes=5).state_dict()
+    assert {k: v.shape for k, v in state["model"].items()} == {k: v.shape for k, v in stock.items()}
