@@ -1,9 +1,14 @@
-"""`surgeon run`: a recipe's surgery, training and evaluation, in order, into one folder that can be resumed."""
+"""`surgeon train` and `surgeon run`: cut, train, evaluate, in one folder that can be resumed at any moment."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +16,42 @@ import torch
 from torch import nn
 
 from surgeon.artifact import load, save
-from surgeon.data import DIGITS_SIZE, Images, digits, labelled
-from surgeon.errors import ArtifactError, DataError
+from surgeon.data import DIGITS_SIZE, Images, Sets, load_sets, pixels
+from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.evaluation import Normalized, Summary, evaluate, evaluated, summarize
 from surgeon.evaluation.engine import Verdict
 from surgeon.files import write_csv, write_json, write_text
-from surgeon.models import create_model, input_size_of
-from surgeon.recipe import Evaluation, Recipe, Training, dump
+from surgeon.models import create_model, input_size_of, normalization_of
+from surgeon.recipe import Data, Evaluation, Recipe, Training, dump
 from surgeon.surgery import apply
+from surgeon.surgery.tree import surgery_of
 from surgeon.training import fit
+from surgeon.training.loop import History
 from surgeon.verification import demand, verify
 
-SETTINGS, SUMMARY, VERDICTS, RECIPE = "settings.json", "summary.json", "verdicts.csv", "recipe.yaml"
+SETTINGS, SUMMARY, VERDICTS, RECIPE, MADE, FAULTS = (
+    "settings.json", "summary.json", "verdicts.csv", "recipe.yaml", "made.json", "faults.json",
+)  # fmt: skip
 STAGES = ("cut", "trained", "evaluation")
+PACKAGES = ("surgeon", "torch", "torchvision", "timm", "accelerate", "torchattacks", "numpy")
 
 
-def run(
+@dataclass(frozen=True)
+class Trained:
+    """A trained network's folder, its epochs, and the sets it was trained and is to be tested on."""
+
+    folder: Path
+    history: History
+    sets: Sets
+
+
+def train(
     recipes: Sequence[Recipe],
     model: str,
     folder: str | Path,
     *,
     data: str = "digits",
+    root: str | None = None,
     input_size: tuple[int, ...] | None = None,
     num_classes: int | None = None,
     weights: str | None = None,
@@ -39,81 +59,164 @@ def run(
     model_args: dict[str, Any] | None = None,
     calibration_count: int = 1024,
     seed: int = 0,
-) -> Summary:
-    """Cut a model, train it, evaluate it; each finished stage stays, and the same call goes on after a kill.
+    device: str | None = None,
+    mixed_precision: str = "no",
+    workers: int = 0,
+    save_every: float = 300.0,
+) -> Trained:
+    """Cut a model and train it; each finished stage stays, and the same call goes on after a kill, in the middle too.
 
-    recipes: their surgery in order; training and evaluation are those of the last recipe that has them, else
-    the defaults. data: 'digits', a folder with one sub-folder a class (in train/, val/, test/ where it has
-    them), or a parquet file; images are pixels in [0, 1], and the model is trained on them as they are.
+    recipes: their surgery in order; training and data are those of the last recipe that has them, else the
+    defaults. model: a name, or a folder that surgeon wrote, whose network is trained on. data: as for
+    `surgeon.data.load_sets`, with `root` where the source needs one. Images are pixels in [0, 1]; they are
+    normalised by the mean and std of the model's own configuration where it has them.
 
-    In the folder: settings.json, recipe.yaml, cut/ and trained/ (networks), training/ (checkpoint, metrics),
-    verdicts.csv, summary.json. Nothing is written before the data are read and the model is cut, so that a
-    mistaken call leaves no folder behind.
+    In the folder: settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the data),
+    cut/ and trained/ (networks), training/ (checkpoint, metrics, weights). Nothing is written before the data are
+    read and the model is cut, so that a mistaken call leaves no folder behind. Under several processes the first
+    one writes.
 
     Raises ArtifactError for a folder that holds a run with other settings, or something else; DataError for
     data that cannot be split or have more classes than the model.
     """
     folder = Path(folder)
-    training = next((r.training for r in reversed(recipes) if r.training), Training())
-    evaluation = next((r.evaluation for r in reversed(recipes) if r.evaluation), Evaluation())
-    size = (
-        tuple(input_size)
-        if input_size
-        else ((1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE) if data == "digits" else None)
-    )
+    training, told = _part(recipes, "training", Training()), _part(recipes, "data", Data())
+    size = tuple(input_size) if input_size else None
+    if size is None and data == "digits":
+        size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     settings = {
-        "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": data,
+        "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": data, "root": root,
         "input_size": list(size) if size else None, "num_classes": num_classes, "weights": weights,
-        "pretrained": pretrained, "model_args": model_args or {}, "seed": seed,
-        "calibration_count": calibration_count, "training": training.model_dump(), "evaluation": evaluation.model_dump(mode="json"),
+        "pretrained": pretrained, "model_args": model_args or {}, "seed": seed, "calibration_count": calibration_count,
+        "mixed_precision": mixed_precision, "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
     }  # fmt: skip
     _check(folder, settings)
-    sets = _sets(data, size, model, seed)
-    seen = int(max(s.y.max() for s in sets.values())) + 1
-    classes = num_classes or seen
-    if classes < seen:
-        raise DataError(f"num_classes={classes}, and {data} has labels up to {seen - 1}")
-    size = tuple(sets["train"].x.shape[1:])
+    size = size or _own_size(model, told)
+    sets = load_sets(data, told, input_size=size, root=root, seed=seed)  # type: ignore[arg-type]
     cut, trained = folder / "cut", folder / "trained"
-    if not cut.is_dir():
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            stock = create_model(
-                model, pretrained=pretrained, num_classes=classes, in_chans=size[0], input_size=size,
-                weights=weights, model_args=model_args,
+    with _first_process_first():
+        if not cut.is_dir():
+            rewritten = _cut(
+                recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed
             )  # fmt: skip
-        known = bool(weights or pretrained)
-        images = sets["train"].x[:calibration_count] if known else None
-        rewritten = apply(stock, list(recipes), input_size=size, seed=seed, trained=known, calibration=images)
-        demand(verify(stock, rewritten))
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / SETTINGS, settings)
-        write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
-        save(rewritten, cut)
-    if not trained.is_dir():
-        network = load(cut)
-        fit(
-            network,
-            sets["train"],
-            sets["val"],
-            training,
-            folder=folder / "training",
-            seed=seed,
-            label="training",
-        )
-        save(network.eval(), trained)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / SETTINGS, settings)
+            write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
+            write_json(folder / MADE, _made())
+            write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
+            save(rewritten, cut)
+    network = load(trained if trained.is_dir() else cut)
+    history = fit(
+        network, sets.train, sets.val, training, folder=folder / "training", seed=seed, device=device,
+        mixed_precision=mixed_precision, workers=workers, save_every=save_every, label=folder.name,
+        normalize=normalization_of(network),
+    )  # fmt: skip
+    with _first_process_first():
+        if not trained.is_dir():
+            save(network.eval(), trained)
+    return Trained(folder, history, sets)
+
+
+def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any) -> Summary:
+    """As `train`, and then the evaluation of the last recipe that has one: verdicts.csv and summary.json."""
+    folder = Path(folder)
+    evaluation = _part(recipes, "evaluation", Evaluation())
+    done = train(recipes, model, folder, **given)
     if not (folder / SUMMARY).is_file():
-        _evaluate(folder, load(trained), sets["test"], evaluation, seed)
+        test = done.sets.test if isinstance(done.sets.test, Images) else done.sets.test.in_memory()
+        _evaluate(folder, load(folder / "trained"), test, evaluation, given.get("seed", 0))
     return Summary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
 
 
+def _part(recipes: Sequence[Recipe], name: str, default: Any) -> Any:
+    return next((getattr(r, name) for r in reversed(recipes) if getattr(r, name)), default)
+
+
+def _own_size(model: str, told: Data) -> tuple[int, ...]:
+    known = load(model) if Path(model).is_dir() else create_model(model)
+    size = input_size_of(known)
+    if size is None and told.size is None:
+        raise ArtifactError(f"{model} does not tell its input size; pass input_size")
+    if told.size is not None:
+        return (1 if told.grayscale else (size or (3,))[0], *told.size)
+    return tuple(size or ())
+
+
+def _cut(
+    recipes: Sequence[Recipe], model: str, sets: Sets, size: tuple[int, ...], num_classes: int | None, weights: str | None,
+    pretrained: bool, model_args: dict[str, Any] | None, calibration_count: int, seed: int,
+) -> nn.Module:  # fmt: skip
+    classes = num_classes or len(sets.classes)
+    if classes < len(sets.classes):
+        raise DataError(f"num_classes={classes}, and the data have {len(sets.classes)} classes")
+    operations = [r for r in recipes if r.surgery]
+    if Path(model).is_dir():
+        if operations:
+            raise RecipeError(
+                f"{model} is a folder, whose network is trained as it is: use the recipe 'plain' or another without "
+                "surgery; `surgeon apply` cuts"
+            )
+        return load(model)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        stock = create_model(
+            model, pretrained=pretrained, num_classes=classes, in_chans=size[0], input_size=size, weights=weights,
+            model_args=model_args,
+        )  # fmt: skip
+    if not operations:
+        return stock
+    known = bool(weights or pretrained)
+    images = _calibration(sets, calibration_count, stock) if known else None
+    rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
+    demand(verify(stock, rewritten))
+    return rewritten
+
+
+def _calibration(sets: Sets, count: int, model: nn.Module) -> torch.Tensor:
+    """Training images as the model takes them."""
+    from surgeon.training.validation import Normalization
+
+    source = sets.train
+    images = source.x[:count] if isinstance(source, Images) else torch.stack(
+        [source[i][0] for i in range(min(count, len(source)))]
+    )  # fmt: skip
+    return Normalization(normalization_of(model), torch.device("cpu"))(pixels(images))
+
+
 def _evaluate(folder: Path, network: nn.Module, test: Images, settings: Evaluation, seed: int) -> None:
-    subject = Normalized(evaluated(network, test.x[:16]))
-    verdicts = evaluate(subject, test.x, test.y, settings, seed=seed)
+
+    mean, std = normalization_of(network) or (None, None)
+    x = pixels(test.x)
+    inner = Normalized(network, mean, std)
+    subject = Normalized(evaluated(network, inner.normalize(x[:16])), mean, std)
+    verdicts = evaluate(subject, x, test.y, settings, seed=seed)
     fields = list(Verdict.model_fields)
     write_csv(folder / VERDICTS, fields, ([getattr(v, f) for f in fields] for v in verdicts))
-    summary = summarize(verdicts, network.surgery.traits)  # type: ignore[union-attr]
+    record = surgery_of(network)
+    summary = summarize(verdicts, record.traits if record else None)
     write_json(folder / SUMMARY, summary.model_dump(mode="json"))
+
+
+def _made() -> dict[str, Any]:
+    """What made the run: versions, machine, command."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "versions": versions, "python": platform.python_version(), "machine": platform.platform(), "gpus": gpus,
+        "threads": torch.get_num_threads(), "command": sys.argv,
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def _first_process_first() -> Iterator[None]:
+    """What the first process writes is there when the others look."""
+    from accelerate import PartialState
+
+    with PartialState().main_process_first():
+        yield
 
 
 def _check(folder: Path, settings: dict[str, Any]) -> None:
@@ -139,25 +242,3 @@ def _check(folder: Path, settings: dict[str, Any]) -> None:
         folder.is_dir() and any(not p.name.startswith(cut_short) for p in folder.iterdir())
     ):
         raise ArtifactError(f"{folder} exists already and holds no run; choose another folder")
-
-
-def _sets(data: str, size: tuple[int, ...] | None, model: str, seed: int) -> dict[str, Images]:
-    if size is None:
-        size = input_size_of(create_model(model))
-        if size is None:
-            raise ArtifactError(f"{model} does not tell its input size; pass input_size")
-    if data == "digits":
-        return {k: Images(v.x.expand(-1, size[0], -1, -1), v.y) for k, v in digits(size[1], seed=0).items()}
-    root = Path(data)
-    if root.is_dir() and all((root / s).is_dir() for s in ("train", "val", "test")):
-        return {s: labelled(data, size, split=s, seed=seed) for s in ("train", "val", "test")}
-    whole = labelled(data, size, seed=seed)
-    n = len(whole.x)
-    a, b = int(0.7 * n), int(0.85 * n)
-    if not 0 < a < b < n:
-        raise DataError(f"{data} has {n} images, too few for training, validation and test; 4 are the least")
-    return {
-        "train": Images(whole.x[:a], whole.y[:a]),
-        "val": Images(whole.x[a:b], whole.y[a:b]),
-        "test": Images(whole.x[b:], whole.y[b:]),
-    }

@@ -14,6 +14,9 @@ from surgeon.errors import RecipeError, nearest
 from surgeon.operations import Operation, get, names, parse
 from surgeon.operations.registry import describe
 
+PARTS = ("training", "data", "evaluation")
+"""The parts of a recipe beside its surgery."""
+
 
 class Adversary(BaseModel):
     """Adversarial training: the attack that each batch is trained on. ε and steps are in [0, 1] pixels.
@@ -76,6 +79,32 @@ class Training(BaseModel):
     compile: bool = Field(False, description="torch.compile")
 
 
+class Data(BaseModel):
+    """Which images `surgeon train` and `surgeon run` use of a source, and how they are split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    val_share: float = Field(
+        0.1, gt=0, lt=1, description="of the training images, where the source has no such split"
+    )
+    test_share: float = Field(
+        0.1, gt=0, lt=1, description="of all images, where the source has no such split"
+    )
+    stratified: bool = Field(True, description="split class by class")
+    classes: tuple[str, ...] | None = Field(None, description="these classes, by name, in this order")
+    per_class: int | None = Field(None, ge=1, description="so many training images of each class")
+    faults: Literal["refuse", "skip"] = Field(
+        "refuse", description="what cannot be read, has no label or a wrong one"
+    )
+    grayscale: bool = False
+    size: tuple[int, int] | None = Field(
+        None, description="(height, width); by default the model's, else the images'"
+    )
+    in_memory: Literal["auto", "always", "never"] = Field(
+        "auto", description="auto: below 2 GiB of decoded bytes"
+    )
+
+
 class Evaluation(BaseModel):
     """How `surgeon run` attacks the network. ε and steps are in units of [0, 1] pixels."""
 
@@ -101,6 +130,7 @@ class Recipe(BaseModel):
         description="an empty list trains the network as it is"
     )
     training: Training | None = None
+    data: Data | None = None
     evaluation: Evaluation | None = None
 
     @field_validator("surgery", mode="before")
@@ -231,7 +261,7 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
     """`content` with settings such as `kap.kernel_size=5`, `kap.select.stages=[0,1]` or `training.epochs=3`.
 
     The first part is an operation of the recipe (all of that name are set; `kap#2` is the second), or
-    `training` or `evaluation`; the value is read as YAML.
+    `training`, `data` or `evaluation`; the value is read as YAML.
     """
     content = copy.deepcopy(content)
     for setting in settings:
@@ -253,7 +283,7 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
 
 
 def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str, Any]]:
-    if head in ("training", "evaluation"):
+    if head in PARTS:
         if not isinstance(content.get(head), dict):
             content[head] = {}
         return [content[head]]
@@ -263,7 +293,7 @@ def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str,
     if number:
         found = found[int(number) - 1 : int(number)] if number.isdigit() and int(number) else []
     if not found:
-        valid = [*(str(o.get("op")) for o in operations), "training", "evaluation"]
+        valid = [*(str(o.get("op")) for o in operations), *PARTS]
         raise RecipeError(f"setting {setting!r}: the recipe has no {head!r}; {nearest(head, valid)}")
     return found
 

@@ -35,7 +35,7 @@ def pictures(folder, count):
     [
         ({"model": "resnet1"}, ModelError, "unknown model 'resnet1'; did you mean"),
         ({"data": "nowhere"}, DataError, "nowhere is no source of images"),
-        ({"num_classes": 3}, DataError, "num_classes=3, and digits has labels up to 9"),
+        ({"num_classes": 3}, DataError, "num_classes=3, and the data have 10 classes"),
     ],
 )
 def test_a_mistaken_call_leaves_no_folder_in_the_way_of_the_next(tmp_path, more, error, message):

@@ -60,7 +60,7 @@ def test_recipes_that_extend_in_a_circle_are_refused(tmp_path):
         ("surgery:\n  - {op: kap, kernel_size: 4}\n", r"kernel_size=4 is even; a window needs a centre: 3 or 5"),
         ("surgery:\n  - {op: kap, select: {stage: 1}}\n", r"unknown key 'select.stage'; did you mean 'stages'\?"),
         ("surgery:\n  - {kernel_size: 3}\n", "needs the key 'op'"),
-        ("training: {epoch: 3}\nsurgery: [{op: kap}]\n", r"unknown key 'training.epoch'; did you mean 'epochs'\?"),
+        ("training: {epoch: 3}\nsurgery: [{op: kap}]\n", r"unknown key 'training.epoch'; did you mean 'epochs' or"),
         ("surgery: [\n  op: kap\n", "line 3"),
         ("- kap\n", "holds list, not a mapping"),
         ("surgery:\n  - {op: kap, start: replicate}\n", "needs stride = kernel_size"),

@@ -17,6 +17,7 @@ COMMANDS = {
     "inspect": "List the sites of a model, or what was done to a saved one.",
     "fold": "Turn a rewritten folder into a stock checkpoint.",
     "revert": "Turn a rewritten folder back into the network before the surgery.",
+    "train": "Surgery and training of a recipe, into one resumable folder.",
     "run": "Surgery, training and evaluation of a recipe, into one resumable folder.",
     "demo": "The whole job on real scanned digits, in a few minutes.",
     "recipes": "List, show, validate recipes; print their schema.",

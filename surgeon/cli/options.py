@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,36 @@ calibration_options = stacked(
         help="How many of them.",
     ),
 )
+training_options = stacked(
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="PART.KEY=VALUE",
+        help="Change a setting of the recipe: of an operation, training, data or evaluation.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
+    click.option(
+        "--data",
+        default="digits",
+        show_default=True,
+        metavar="SOURCE",
+        help="'digits', a folder of images, parquet files, or a data set of timm's such as torch/cifar10.",
+    ),
+    click.option("--root", metavar="FOLDER", help="Where a data set of timm's lies."),
+    click.option("-o", "--output", type=click.Path(), required=True, metavar="FOLDER", help="The run's folder."),
+    click.option("--device", default=None, help="Device, such as cpu or cuda; by default the best there is."),
+    click.option("--mixed-precision", type=click.Choice(["no", "bf16", "fp16"]), default="no", show_default=True),
+    click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read images."),
+    click.option(
+        "--save-every", type=click.FloatRange(0), default=300, show_default=True, metavar="SECONDS",
+        help="Between checkpoints within an epoch; there is one after each.",
+    ),
+    click.option(
+        "--calibration-count", type=click.IntRange(1), default=1024, show_default=True,
+        help="Training images for the start of a trained model's surgery.",
+    ),
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 device_option = click.option(
     "--device", default="cpu", show_default=True, help="Device, such as cpu or cuda."
@@ -125,7 +156,7 @@ def load_model(
     model_args: tuple[tuple[str, Any], ...],
     seed: int = 0,
 ) -> nn.Module:
-    """The model that MODEL names: a name of timm or torchvision, or a folder written by surgeon.
+    """The model that MODEL names: a name of timm, torchvision or the zoo, or a folder written by surgeon.
 
     seed: of the initial weights, where none are loaded.
 
@@ -156,6 +187,24 @@ def load_model(
     )  # fmt: skip
 
 
+@contextlib.contextmanager
+def processes() -> Iterator[bool]:
+    """Whether this process is the first of those that run the command; on leaving, their group is ended."""
+    try:
+        from accelerate import PartialState
+    except ImportError:
+        raise SurgeonError("training needs accelerate: pip install 'surgeon[train]'") from None
+    import torch
+
+    cpu = not torch.cuda.is_available()
+    state = PartialState(cpu=cpu)
+    try:
+        yield state.is_main_process
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
 def _is_folder(name: str) -> bool:
     """Whether MODEL means a folder: one with a config.json, or a path that is no name of a model.
 
@@ -166,7 +215,7 @@ def _is_folder(name: str) -> bool:
     path = Path(name)
     if path.is_dir():
         return (path / CONFIG).is_file() or os.sep in name
-    named = ":" in name or name.startswith("torchvision/")
+    named = ":" in name or name.startswith(("torchvision/", "zoo/"))
     if path.is_file() or (os.sep in name and not named):
         raise ArtifactError(f"{name} is no model folder{'' if path.exists() else ': nothing is there'}")
     return False
@@ -196,7 +245,7 @@ def load_recipes(recipe: str, settings: tuple[str, ...]) -> list[Recipe]:
     """The recipes that RECIPE names, joined by '+', with the settings of --set.
 
     A setting of an operation goes to every recipe that has it (`kap#2` is the second one of them all), one of
-    `training` or `evaluation` to the recipe whose part `surgeon run` uses: the last that has one.
+    `training`, `data` or `evaluation` to the recipe whose part `surgeon run` uses: the last that has one.
     """
     from surgeon.recipe import load_recipe
 
@@ -213,7 +262,9 @@ def load_recipes(recipe: str, settings: tuple[str, ...]) -> list[Recipe]:
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:
     """Which recipes a setting is for, and what its operation is called in each."""
-    if head in ("training", "evaluation"):
+    from surgeon.recipe import PARTS
+
+    if head in PARTS:
         having = [i for i, r in enumerate(recipes) if getattr(r, head)]
         return [(having[-1] if having else len(recipes) - 1, head)]
     name, numbered, number = head.partition("#")
@@ -227,7 +278,7 @@ def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, s
     else:
         found = [(i, name) for i in sorted({i for i, _ in every})]
     if not found:
-        valid = [*(o.name for r in recipes for o in r.surgery), "training", "evaluation"]
+        valid = [*(o.name for r in recipes for o in r.surgery), *PARTS]
         raise RecipeError(f"setting {setting!r}: the recipe has no {head!r}; {nearest(head, valid)}")
     return found
 

@@ -80,10 +80,11 @@ class Batches:
             yield Batch(x, torch.as_tensor(y, dtype=torch.int64), a, len(part))
 
     def _streamed(self, epoch: int, start: int) -> Iterator[Batch]:
-        if hasattr(self.data, "set_epoch"):
-            self.data.set_epoch(epoch)
+        data: Any = self.data
+        if hasattr(data, "set_epoch"):
+            data.set_epoch(epoch)
         size = self.size // self.world
-        loader: Any = DataLoader(self.data, batch_size=size, num_workers=self.workers, drop_last=True)  # type: ignore[arg-type]
+        loader: Any = DataLoader(data, batch_size=size, num_workers=self.workers, drop_last=True)  # type: ignore[arg-type]
         for x, y in itertools.islice(loader, start, self.steps):
             yield Batch(x, torch.as_tensor(y, dtype=torch.int64), self.rank * size, self.size)
 
@@ -139,11 +140,6 @@ def highest(data: Source) -> int:
     """The highest label, -1 where it is not known beforehand."""
     labels = data.y if isinstance(data, Images) else getattr(data, "labels", None)
     return int(labels.max()) if isinstance(labels, Tensor) and len(labels) else -1
-
-
-def pixels(x: Tensor) -> Tensor:
-    """float32 in [0, 1] of images stored so, or as bytes."""
-    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
 
 def _length(data: Source) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgeon.data import pixels
 from surgeon.errors import DataError, SurgeonError
 from surgeon.layers import AdversarialNoise
 from surgeon.layers.shard import Shard
@@ -20,7 +21,7 @@ from surgeon.training import batches as sources
 from surgeon.training.adversary import attacked
 from surgeon.training.anneal import anneal, anneals
 from surgeon.training.augment import augment, mix, mixer
-from surgeon.training.batches import Batch, Batches, Source, pixels
+from surgeon.training.batches import Batch, Batches, Source
 from surgeon.training.checkpoint import Progress, Run, resume, store
 from surgeon.training.nonfinite import first_nonfinite
 from surgeon.training.objective import Objective

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from surgeon.data import pixels
 from surgeon.layers.shard import Shard
 from surgeon.recipe import Adversary
 from surgeon.training.adversary import attacked
-from surgeon.training.batches import Source, in_order, pixels
+from surgeon.training.batches import Source, in_order
 from surgeon.training.objective import outputs_of
 
 ROBUST_IMAGES = 1024

@@ -1,0 +1,44 @@
+"""`surgeon train RECIPE MODEL --data SOURCE -o FOLDER`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from surgeon.cli import options
+
+
+@click.command("train")
+@click.argument("recipe")
+@click.argument("model")
+@options.model_options
+@options.training_options
+@options.json_option
+def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Surgery and training of RECIPE on MODEL, into one folder.
+
+    RECIPE is a shipped name, several joined by '+' (such as kap+trades), or a YAML file; `plain` trains MODEL as it
+    is. MODEL is a timm name, torchvision/NAME, zoo/NAME, or a folder written by surgeon (with a recipe without surgery).
+    A training that was killed goes on where it stopped when the same command is given again. On many GPUs or
+    machines: accelerate launch -m surgeon train …
+    """
+    from surgeon.cli.tables import console
+    from surgeon.pipeline import train
+
+    recipes = options.load_recipes(recipe, settings)
+    given["model_args"] = dict(given["model_args"])
+    with options.processes() as first:
+        done = train(recipes, model, given.pop("output"), **given)
+        if not first:
+            return
+        if as_json:
+            click.echo(json.dumps([row._asdict() for row in done.history], indent=2))
+            return
+        for line in done.sets.faults.lines():
+            console().print(line, highlight=False)
+        console().print(
+            f"{done.folder}: trained/ holds the network, training/ the metrics, the last and the best weights",
+            highlight=False,
+        )

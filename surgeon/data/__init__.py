@@ -1,0 +1,30 @@
+"""Images: from a source by name to training, validation and test sets."""
+
+from surgeon.data.faults import Faults
+from surgeon.data.images import SPLITS, Images, pixels
+from surgeon.data.iwildcam import iwildcam
+from surgeon.data.labelled import images, labelled
+from surgeon.data.listing import SUFFIXES
+from surgeon.data.records import Records, Stream
+from surgeon.data.scans import DIGITS_SIZE, digits
+from surgeon.data.sets import Sets, load_sets
+from surgeon.data.splits import balanced, split
+
+__all__ = [
+    "DIGITS_SIZE",
+    "SPLITS",
+    "SUFFIXES",
+    "Faults",
+    "Images",
+    "Records",
+    "Sets",
+    "Stream",
+    "balanced",
+    "digits",
+    "images",
+    "iwildcam",
+    "labelled",
+    "load_sets",
+    "pixels",
+    "split",
+]

@@ -1,0 +1,97 @@
+"""Images with their labels from a source by name, decoded at once, in an order fixed by a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surgeon.data.decoding import read
+from surgeon.data.images import SPLITS, Images
+from surgeon.data.listing import SUFFIXES, folder_entries, parquet_entries
+from surgeon.data.scans import DIGITS_SIZE, digits
+from surgeon.errors import DataError
+
+
+def images(source: str | Path, count: int, input_size: tuple[int, ...], *, seed: int = 0) -> Tensor:
+    """`count` images (or all there are) from a source, (N, C, H, W) float32 in [0, 1], chosen by `seed`.
+
+    source: 'digits', a folder with images anywhere below it, or a parquet file in the Hugging Face layout
+    (`image: {bytes, path}`, `label`).
+
+    Raises DataError for a missing or empty source, an image that cannot be read (named), or sizes that
+    are none of an image's.
+    """
+    return labelled(source, input_size, count=count, seed=seed, need_labels=False).x
+
+
+def labelled(
+    source: str | Path,
+    input_size: tuple[int, ...] | None = None,
+    *,
+    count: int | None = None,
+    split: str = "train",
+    seed: int = 0,
+    need_labels: bool = True,
+) -> Images:
+    """Images with labels from a source, in an order fixed by `seed`; `split` chooses among its own splits.
+
+    input_size: (C, H, W), C 1 (gray) or 3 (RGB); images are resized to it with no regard to their aspect. By
+    default that of the first image. A folder's classes are the names of its sub-folders, in alphabetical
+    order; a folder that has sub-folders named like splits is read from the one asked for, and numbers the
+    classes of all its splits together, so that a class which one of them lacks shifts no other. A parquet
+    file is one split, whatever `split` says.
+
+    Raises DataError as `images`, for a split that the source lacks, and for images without a label.
+    """
+    if input_size is not None and (
+        len(input_size) != 3 or input_size[0] not in (1, 3) or min(input_size[1:]) < 1
+    ):
+        raise DataError(f"images are (1 or 3, H, W), not {tuple(input_size)}")
+    if count is not None and count < 1:
+        raise DataError(f"count={count} images are none; give 1 or more, or None for all")
+    if str(source) == "digits":
+        return _digits(input_size, count, split, seed)
+    path = Path(source)
+    if path.is_dir():
+        entries: list[tuple[Any, int]] = list(folder_entries(path, split))
+    elif path.suffix == ".parquet" and path.is_file():
+        entries = list(parquet_entries(path))
+    else:
+        why = "" if path.exists() else " (nothing is there)"
+        raise DataError(
+            f"{source} is no source of images; give 'digits', a folder of images, or a .parquet file{why}"
+        )
+    if not entries:
+        raise DataError(f"{source} has no images ({', '.join(SUFFIXES[:4])}, …)")
+    if need_labels:
+        bare = next((item for item, label in entries if label < 0), None)
+        if bare is not None:
+            name = bare[0] if isinstance(bare, tuple) else bare
+            raise DataError(
+                f"{source} has images without a label ({name}): put them in one sub-folder a class, or give "
+                "the parquet file a column 'label' of class indices"
+            )
+    chosen = [entries[i] for i in _order(len(entries), count, seed)]
+    if input_size is None:
+        first = read(entries[0][0], None)
+        input_size = tuple(first.shape)
+    x = torch.stack([read(item, input_size) for item, _ in chosen])
+    return Images(x, torch.tensor([label for _, label in chosen], dtype=torch.int64))
+
+
+def _digits(input_size: tuple[int, ...] | None, count: int | None, split: str, seed: int) -> Images:
+    if split not in SPLITS:
+        raise DataError(f"the digits have the splits {', '.join(SPLITS)}, not {split!r}")
+    channels, height, width = input_size or (1, DIGITS_SIZE, DIGITS_SIZE)
+    found = digits(height, seed=0)[split]
+    x = found.x if width == height else torch.nn.functional.interpolate(found.x, (height, width))
+    order = _order(len(x), count, seed)
+    return Images(x[order].expand(-1, channels, -1, -1).clone(), found.y[order])
+
+
+def _order(total: int, count: int | None, seed: int) -> list[int]:
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).tolist()
+    return order if count is None else order[:count]

@@ -1,0 +1,86 @@
+"""Images that are read one by one, when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from surgeon.data.decoding import picture_of, to_bytes
+from surgeon.data.images import Images
+from surgeon.errors import DataError
+
+
+class Records(Dataset):
+    """A Dataset of (image, label) over entries (item, label); item is a file, a name with bytes, or a library's own.
+
+    size: (C, H, W) that images are brought to, uint8. labels: (N,) int64. transform: a function of a PIL image that takes
+    the place of resizing, such as timm.data.create_transform gives. Works in the workers of a DataLoader.
+
+    Raises DataError, on reading, for an image that cannot be read, by its name.
+    """
+
+    def __init__(
+        self, entries: Sequence[tuple[Any, int]], size: tuple[int, ...], *, transform: Callable[[Any], Tensor] | None = None
+    ) -> None:  # fmt: skip
+        self.entries, self.size, self.transform = entries, size, transform
+        self.labels = torch.tensor([label for _, label in entries], dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        item, label = self.entries[index]
+        picture = item.picture() if isinstance(item, Borrowed) else picture_of(item, self.size[0] == 1)
+        if self.transform is not None:
+            return self.transform(picture), label
+        return to_bytes(picture, self.size), label
+
+    def subset(self, indices: Sequence[int] | Tensor) -> Records:
+        """These images alone, in this order."""
+        return Records([self.entries[int(i)] for i in indices], self.size, transform=self.transform)
+
+    def in_memory(self) -> Images:
+        """All images read, x uint8 (N, C, H, W)."""
+        if not self.entries:
+            return Images(torch.zeros(0, *self.size, dtype=torch.uint8), self.labels)
+        return Images(torch.stack([self[i][0] for i in range(len(self))]), self.labels)
+
+
+class Borrowed:
+    """An image of a library's dataset, by its number."""
+
+    def __init__(self, dataset: Any, index: int) -> None:
+        self.dataset, self.index = dataset, index
+
+    def picture(self) -> Any:
+        """The PIL image."""
+        try:
+            return self.dataset[self.index][0]
+        except Exception as error:
+            raise DataError(f"{self} cannot be read as an image: {error}") from error
+
+    def __str__(self) -> str:
+        return f"image {self.index} of {type(self.dataset).__name__}"
+
+
+class Stream(IterableDataset):
+    """A library's stream of (PIL image, label) as (uint8 (C, H, W), label); its length is the library's word."""
+
+    def __init__(self, dataset: Any, size: tuple[int, ...]) -> None:
+        self.dataset, self.size = dataset, size
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        for picture, label in self.dataset:
+            yield to_bytes(picture, self.size), int(label)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle as the library does for an epoch."""
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)

@@ -1,0 +1,35 @@
+"""scikit-learn's scanned digits."""
+
+from __future__ import annotations
+
+import torch
+
+from surgeon.data.images import SPLITS, Images
+from surgeon.errors import DataError
+
+DIGITS_SIZE = 16
+
+
+def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
+    """scikit-learn's 1,797 scanned digits, (N, 1, size, size), in the splits train, val and test (60/20/20).
+
+    The splits are stratified by class and fixed by `seed`; the 8×8 scans, of values 0 to 16, are divided by 16
+    and resized by bilinear interpolation.
+
+    Raises DataError without scikit-learn, or for a size below 1.
+    """
+    if size < 1:
+        raise DataError(f"size={size} pixels are no image; the scans are 8 wide")
+    try:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+    except ImportError:
+        raise DataError("the digits come with scikit-learn: pip install 'surgeon[train]'") from None
+    loaded = load_digits()
+    x = torch.tensor(loaded.images, dtype=torch.float32).unsqueeze(1) / 16
+    if size != 8:
+        x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=False).clamp(0, 1)
+    y = torch.tensor(loaded.target, dtype=torch.int64)
+    rest, test = train_test_split(range(len(y)), test_size=0.2, random_state=seed, stratify=y)
+    train, val = train_test_split(rest, test_size=0.25, random_state=seed, stratify=y[rest])
+    return {n: Images(x[part], y[part]) for n, part in zip(SPLITS, (train, val, test), strict=True)}

@@ -1,0 +1,177 @@
+"""The sets of a training: training, validation and test images of a source, chosen, split and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from surgeon.data.faults import Faults, inspect
+from surgeon.data.images import SPLITS, Images
+from surgeon.data.records import Records, Stream
+from surgeon.data.scans import DIGITS_SIZE, digits
+from surgeon.data.sources import Source, open_source
+from surgeon.data.splits import balanced, split
+from surgeon.errors import DataError
+from surgeon.recipe import Data
+
+IN_MEMORY = 2 * 2**30
+Entries = list[tuple[Any, int]]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """train, val, test: Images in memory (bytes), Records that are read one by one, or streams. classes: their names."""
+
+    train: Any
+    val: Any
+    test: Any
+    classes: tuple[str, ...]
+    faults: Faults
+
+
+def load_sets(
+    source: str,
+    settings: Data | None = None,
+    *,
+    input_size: tuple[int, int, int] | None = None,
+    root: str | None = None,
+    seed: int = 0,
+) -> Sets:
+    """Training, validation and test images of `source`, as `settings` choose and split them.
+
+    source: 'digits', a folder, parquet files, tars, or a name of timm's under `root`; see `open_source`. input_size:
+    (C, H, W) that images are brought to; by default settings' size, else that of the first image. Splits that the source
+    lacks are cut from its training images, class by class, by `seed`; settings.per_class is of the training images before
+    that. Images in memory are all decoded here, so that what cannot be read is found; otherwise it is looked for only
+    where it is to be skipped, and else found on reading.
+
+    Raises DataError for sources and settings that do not fit, and, unless they are to be skipped, for faults.
+    """
+    settings = settings or Data()
+    if source == "digits":
+        return _digits(settings, input_size, seed)
+    opened = open_source(source, root)
+    if opened.streams:
+        return _streams(opened, settings, input_size)
+    chosen, classes = _chosen(opened, settings)
+    size = _size(input_size, settings, next(e for part in chosen.values() for e in part))
+    total = sum(map(len, chosen.values())) * size[0] * size[1] * size[2]
+    inside = settings.in_memory == "always" or (settings.in_memory == "auto" and total < IN_MEMORY)
+    faults = Faults()
+    for name, entries in chosen.items():
+        where = source if len(chosen) == 1 else f"{source}, {name},"
+        good, found = inspect(
+            entries, classes, policy=settings.faults, source=where, decode=inside or settings.faults == "skip",
+            complete=name == "train",
+        )  # fmt: skip
+        chosen[name] = good
+        faults = _added(faults, found)
+    if settings.per_class is not None:
+        labels = torch.tensor([label for _, label in chosen["train"]])
+        keep = balanced(labels, settings.per_class, names=classes, seed=seed)
+        chosen["train"] = [chosen["train"][i] for i in keep.tolist()]
+    chosen = _split(chosen, settings, source, seed)
+    records = {s: Records(chosen[s], size) for s in SPLITS}
+    ready = {s: r.in_memory() if inside else r for s, r in records.items()}
+    highest = max((label for part in chosen.values() for _, label in part), default=-1) + 1
+    names = classes or tuple(str(c) for c in range(highest))
+    return Sets(ready["train"], ready["val"], ready["test"], names, faults)
+
+
+def _chosen(source: Source, settings: Data) -> tuple[dict[str, Entries], tuple[str, ...]]:
+    """The entries of the classes that were asked for, numbered in that order; empty classes gone where faults are."""
+    splits, classes = {s: list(e) for s, e in source.splits.items()}, source.classes
+    wanted = settings.classes
+    if wanted is None and settings.faults == "skip" and classes:
+        there = {label for part in splits.values() for _, label in part}
+        if len(there & set(range(len(classes)))) < len(classes):
+            wanted = tuple(n for c, n in enumerate(classes) if c in there)
+    if wanted is None:
+        return splits, classes
+    missing = [c for c in wanted if c not in classes]
+    if missing:
+        has = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "") if classes else "no names for them"
+        raise DataError(f"{source.name} lacks the classes {', '.join(missing)}; it has {has}")
+    place = {classes.index(c): n for n, c in enumerate(wanted)}
+    odd = {s: [(i, c) for i, c in e if not 0 <= c < len(classes)] for s, e in splits.items()}
+    kept = {s: [(i, place[c]) for i, c in e if c in place] for s, e in splits.items()}
+    return {s: kept[s] + odd[s] for s in splits}, tuple(wanted)
+
+
+def _size(given: tuple[int, int, int] | None, settings: Data, first: tuple[Any, int]) -> tuple[int, int, int]:
+    if given is not None:
+        if len(given) != 3 or given[0] not in (1, 3) or min(given[1:]) < 1:
+            raise DataError(f"images are (1 or 3, H, W), not {tuple(given)}")
+        return given
+    from surgeon.data.decoding import picture_of
+    from surgeon.data.records import Borrowed
+
+    item = first[0]
+    picture = item.picture() if isinstance(item, Borrowed) else picture_of(item)
+    channels = 1 if settings.grayscale or picture.mode == "L" else 3
+    return (channels, *(settings.size or (picture.height, picture.width)))
+
+
+def _split(chosen: dict[str, Entries], settings: Data, source: str, seed: int) -> dict[str, Entries]:
+    """Cut the splits that are missing from the training images."""
+    if "train" not in chosen:
+        raise DataError(f"{source} has no training images, only {', '.join(chosen)}")
+    shares = {"val": settings.val_share, "test": settings.test_share}
+    missing = {s: v for s, v in shares.items() if s not in chosen}
+    if not missing:
+        return chosen
+    train = chosen["train"]
+    labels = torch.tensor([label for _, label in train], dtype=torch.int64)
+    parts = split(labels, list(missing.values()), stratified=settings.stratified, seed=seed)
+    if not all(map(len, parts)):  # too few of each class
+        if len(train) < 2 + len(missing):
+            needed = "training, validation and test" if len(missing) == 2 else f"training and {[*missing][0]}"
+            raise DataError(
+                f"{source} has {len(train)} images, too few for {needed}; {2 + len(missing)} are the least"
+            )
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+        sizes = [max(1, round(v * len(train))) for v in missing.values()]
+        parts = list(order.split([len(train) - sum(sizes), *sizes]))
+    cut = {s: [train[i] for i in p.tolist()] for s, p in zip(("train", *missing), parts, strict=True)}
+    return {**chosen, **cut}
+
+
+def _digits(settings: Data, size: tuple[int, ...] | None, seed: int) -> Sets:
+    channels, height, width = size or (1, *(settings.size or (DIGITS_SIZE, DIGITS_SIZE)))
+    sets = []
+    for images in digits(height, seed=0).values():
+        x = images.x if width == height else torch.nn.functional.interpolate(images.x, (height, width))
+        sets.append(Images(x.expand(-1, channels, -1, -1), images.y))
+    if settings.classes is not None:
+        raise DataError(
+            "the digits are used whole; data.classes is for folders and data sets whose classes have names"
+        )
+    if settings.per_class is not None:
+        keep = balanced(sets[0].y, settings.per_class, seed=seed)
+        sets[0] = Images(sets[0].x[keep], sets[0].y[keep])
+    names = tuple(map(str, range(10)))
+    counts = {n: sum(int((s.y == c).sum()) for s in sets) for c, n in enumerate(names)}
+    return Sets(sets[0], sets[1], sets[2], names, Faults(images=sum(counts.values()), classes=counts))
+
+
+def _streams(source: Source, settings: Data, size: tuple[int, int, int] | None) -> Sets:
+    if size is None and settings.size is None:
+        raise DataError(f"{source.name} is a stream, whose images' size must be said: pass input_size")
+    if settings.per_class is not None or settings.classes is not None:
+        raise DataError(
+            f"{source.name} is a stream, read as it comes; data.classes and data.per_class need data that can be chosen from"
+        )
+    shape = size or (1 if settings.grayscale else 3, *(settings.size or ()))
+    found: Sequence[Any] = [Stream(source.splits[s], shape) if s in source.splits else None for s in SPLITS]
+    return Sets(found[0], found[1], found[2], (), Faults(images=sum(len(s) for s in found if s is not None)))
+
+
+def _added(one: Faults, other: Faults) -> Faults:
+    """The faults of two splits together."""
+    counts = {k: one.counts.get(k, 0) + other.counts.get(k, 0) for k in {**one.counts, **other.counts}}
+    named = {k: (*one.named.get(k, ()), *other.named.get(k, ())) for k in counts}
+    classes = {k: one.classes.get(k, 0) + other.classes.get(k, 0) for k in {**one.classes, **other.classes}}
+    return Faults(images=one.images + other.images, classes=classes, counts=counts, named=named)

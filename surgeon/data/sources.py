@@ -1,0 +1,145 @@
+"""A source of images by name: the entries of its own splits, and its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surgeon.data.listing import (
+    SUFFIXES,
+    SYNONYMS,
+    class_names,
+    folder_entries,
+    parquet_classes,
+    parquet_entries,
+    parquet_splits,
+    split_folders,
+)
+from surgeon.data.records import Borrowed
+from surgeon.errors import DataError
+
+LIBRARY = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
+"""Prefixes of names that timm's create_dataset knows."""
+_BOTH_IN_ONE = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist", "imagenet", "places365")
+"""Data sets of torchvision whose evaluation images are their test set."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """splits: entries (item, label) of each split, or a library's stream. classes: their names, where they have any."""
+
+    name: str
+    splits: Mapping[str, Any]
+    classes: tuple[str, ...] = ()
+    streams: bool = False
+
+
+def open_source(source: str | Path, root: str | None = None) -> Source:
+    """What there is under a name: a folder, parquet files, tars, or a data set of timm's under `root`.
+
+    Nothing is downloaded. Raises DataError for a name behind which nothing is, and a source without images.
+    """
+    text = str(source)
+    path = Path(source)
+    if text.lower().startswith(LIBRARY) and not path.exists():
+        return _library(text, root)
+    if path.is_file() and path.suffix == ".parquet":
+        return Source(text, {"train": list(parquet_entries(path))}, parquet_classes(path))
+    if path.is_file() and path.suffix == ".tar":
+        return _read(text, {"train": _dataset("", str(path), "train")})
+    if not path.is_dir():
+        why = "" if path.exists() else " (nothing is there)"
+        raise DataError(
+            f"{source} is no source of images; give 'digits', a folder of images, a .parquet or .tar file, or a name of "
+            f"timm's such as torch/cifar10{why}"
+        )
+    files = parquet_splits(path)
+    if files:
+        splits = {s: [e for f in many for e in parquet_entries(f)] for s, many in files.items()}
+        return Source(text, splits, parquet_classes(next(iter(files.values()))[0]))
+    there = split_folders(path)
+    tars = {s: p for s, p in (there or {"train": path}).items() if any(p.glob("*.tar"))}
+    if tars:
+        return _read(text, {s: _tars(p) for s, p in tars.items()})
+    own: dict[str, Any] = {s: list(folder_entries(path, s)) for s in there} or {
+        "train": list(folder_entries(path, "train"))
+    }
+    if not any(own.values()):
+        raise DataError(f"{source} has no images ({', '.join(SUFFIXES[:4])}, …)")
+    return Source(text, own, class_names(list(there.values()) or [path]))
+
+
+def _library(name: str, root: str | None) -> Source:
+    prefix, _, rest = name.partition("/")
+    if prefix.lower() == "torch":
+        wanted = {"train": "train", "test" if rest.lower() in _BOTH_IN_ONE else "val": "validation"}
+    else:
+        wanted = {"train": "train", "val": "validation", "test": "test"}
+    found: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    for own, theirs in wanted.items():
+        for synonym in dict.fromkeys((theirs, *SYNONYMS[own])):
+            try:
+                found[own] = _dataset(name, root, synonym)
+                break
+            except Exception as error:  # whatever a library does for a data set that is not there
+                failed[own] = " ".join(str(error).split())[:200] or type(error).__name__
+    if "train" not in found:
+        raise DataError(
+            f"timm has no data set {name} under {root or 'no root'} ({failed['train']}); give the folder where it lies as "
+            "root (--root): nothing is downloaded"
+        )
+    return _read(name, found)
+
+
+def _read(name: str, datasets: Mapping[str, Any]) -> Source:
+    first = next(iter(datasets.values()))
+    if not hasattr(first, "__getitem__"):
+        return Source(name, dict(datasets), (), streams=True)
+    splits = {s: [(Borrowed(d, i), label) for i, label in enumerate(_labels(d))] for s, d in datasets.items()}
+    return Source(name, splits, _classes(first))
+
+
+def _dataset(name: str, root: str | None, split: str) -> Any:
+    from timm.data import create_dataset
+
+    kind = name.partition("/")[0].lower()
+    more = {} if kind == "torch" else {"input_img_mode": "RGB"}
+    training = {"is_training": split == "train"} if kind in ("wds", "tfds", "hfids") else {}
+    return create_dataset(name, root=root, split=split, download=False, **more, **training)
+
+
+def _tars(folder: Path) -> Any:
+    """All tars of a folder as one data set, by timm's reader of images in tars."""
+    from timm.data import ImageDataset
+    from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+
+    return ImageDataset(str(folder), reader=ReaderImageInTar(str(folder)))
+
+
+def _labels(dataset: Any) -> Sequence[int]:
+    """The labels of a library's data set, without decoding an image where it keeps them."""
+    for of in (
+        lambda: dataset.targets,
+        lambda: [label for _, label in dataset.samples],
+        lambda: [label for *_, label in dataset.reader.samples],
+        lambda: dataset.reader.targets,
+        lambda: dataset.reader.dataset[dataset.reader.label_key],
+    ):
+        try:
+            found = [int(label) for label in of()]
+        except (AttributeError, TypeError, ValueError, KeyError):
+            continue
+        if len(found) == len(dataset):
+            return found
+    return [int(dataset[i][1]) for i in range(len(dataset))]
+
+
+def _classes(dataset: Any) -> tuple[str, ...]:
+    names = getattr(dataset, "classes", None)
+    if names:
+        return tuple(str(n) for n in names)
+    places = getattr(getattr(dataset, "reader", None), "class_to_idx", None)
+    return tuple(sorted(places, key=places.__getitem__)) if places else ()
