@@ -3,9 +3,10 @@
 from typing import Any
 
 from surgeon.training.anneal import anneal
+from surgeon.training.remap import Remapped, remap
 from surgeon.training.steps import adversarial_noise, set_noise
 
-__all__ = ["adversarial_noise", "anneal", "fit", "set_noise"]
+__all__ = ["Remapped", "adversarial_noise", "anneal", "fit", "remap", "set_noise"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,115 @@
+"""An optimizer that was built before the surgery goes on with the network after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from surgeon.errors import SurgeonError
+
+
+@dataclass(frozen=True)
+class Remapped:
+    """Names of parameters whose state was kept, those that were dropped with theirs, and new ones."""
+
+    kept: tuple[str, ...]
+    dropped: tuple[str, ...]
+    added: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.kept)} parameters kept, {len(self.dropped)} dropped, {len(self.added)} added"
+
+
+def remap(optimizer: Any, before: nn.Module, after: nn.Module) -> Remapped:
+    """Make `optimizer`, built on the parameters of `before`, train those of `after`; in place.
+
+    Groups keep their settings and stay the same objects, so that a scheduler goes on. A parameter with the name and shape
+    of an old one takes its place and its state (momentum, Adam's moments); one of another shape starts without. New
+    parameters join the group of a parameter that stood at their site, or of the nearest module above it, and of the same
+    kind there: weights with weights, biases and other vectors with theirs. Where the old ones at a site were not in the
+    optimizer (frozen), the new ones are not either.
+
+    Works for `surgeon.apply`, `fold` and `revert`, and any two modules with names in common. A wrapper that keeps the real
+    optimizer in `.optimizer` (accelerate's) may be given too.
+
+    Raises SurgeonError when the optimizer trains parameters that `before` does not have.
+    """
+    inner = optimizer
+    while not isinstance(getattr(inner, "state", None), dict) and hasattr(inner, "optimizer"):
+        inner = inner.optimizer
+    old = {id(p): n for n, p in before.named_parameters(remove_duplicate=False)}
+    unknown = sum(id(p) not in old for g in inner.param_groups for p in g["params"])
+    if unknown:
+        raise SurgeonError(
+            f"{unknown} of the optimizer's parameters are none of the network before the surgery; give the network that "
+            "it was built on"
+        )
+    names = _names(before)
+    new = dict(after.named_parameters())
+    place = {
+        n: g for g, group in enumerate(inner.param_groups) for p in group["params"] for n in names[id(p)]
+    }
+    state = {
+        n: inner.state.get(p) for group in inner.param_groups for p in group["params"] for n in names[id(p)]
+    }
+    shapes = {n: p.shape for n, p in before.named_parameters(remove_duplicate=False)}
+    known = {n for n in new if n in shapes}
+    groups: list[list[str]] = [[] for _ in inner.param_groups]
+    kept: list[str] = []
+    added: list[str] = []
+    for name, parameter in new.items():
+        if name in known:
+            if name not in place:
+                continue
+            groups[place[name]].append(name)
+            (kept if parameter.shape == shapes[name] else added).append(name)
+            continue
+        group = _group(name, parameter, place, shapes)
+        if group is not None:
+            groups[group].append(name)
+            added.append(name)
+    inner.state.clear()
+    for group, own in zip(inner.param_groups, groups, strict=True):
+        group["params"] = [new[n] for n in own]
+        if "param_names" in group:
+            group["param_names"] = list(own)
+    for name in kept:
+        if state.get(name):
+            inner.state[new[name]] = {k: _moved(v, new[name]) for k, v in state[name].items()}
+    dropped = [n for n in place if n not in new or n in added]
+    return Remapped(tuple(kept), tuple(dropped), tuple(added))
+
+
+def _names(model: nn.Module) -> dict[int, list[str]]:
+    """All names of each parameter: a tied one has several."""
+    found: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        found.setdefault(id(parameter), []).append(name)
+    return found
+
+
+def _group(name: str, parameter: Tensor, place: dict[str, int], shapes: dict[str, Any]) -> int | None:
+    """The group of the nearest old parameters: at the site, or else in the modules above it."""
+    vector = parameter.dim() <= 1 or name.endswith(".bias")
+    above = name.rpartition(".")[0]
+    while above:
+        near = [n for n in shapes if n.startswith(f"{above}.")]
+        if near:
+            trained = [n for n in near if n in place]
+            if not trained:
+                return None
+            return place[next(iter(_alike(trained, vector, shapes)), trained[0])]
+        above = above.rpartition(".")[0]
+    everywhere = [n for n in shapes if n in place]
+    return place[next(iter(_alike(everywhere, vector, shapes)), everywhere[0])] if everywhere else None
+
+
+def _alike(names: Iterable[str], vector: bool, shapes: dict[str, Any]) -> list[str]:
+    return [n for n in names if (len(shapes[n]) <= 1) == vector]
+
+
+def _moved(value: Any, parameter: Tensor) -> Any:
+    return value.to(parameter.device) if isinstance(value, Tensor) and value.dim() else value
