@@ -78,7 +78,10 @@ def test_a_backward_pass_after_the_step_gives_the_same_gradients(source):
         caches.append([m.cache for m in model.modules() if getattr(m, "cache", None) is not None])
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
     assert len(caches[0]) == len(caches[1]) == (21 if source == "canl" else 0)
-    assert all(torch.equal(a, b) and bool(a.abs().sum() > 0) for a, b in zip(*caches, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(*caches, strict=True))
+    assert (
+        source == "anl" or sum(bool(c.abs().sum() > 0) for c in caches[0]) > 10
+    )  # timm starts last norms at 0
 
 
 def test_soft_labels_and_a_cache_by_class_do_not_go_together():

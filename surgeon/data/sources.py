@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import IterableDataset
+
 from surgeon.data.listing import (
     SUFFIXES,
     SYNONYMS,
@@ -96,7 +98,7 @@ def _library(name: str, root: str | None) -> Source:
 
 def _read(name: str, datasets: Mapping[str, Any]) -> Source:
     first = next(iter(datasets.values()))
-    if not hasattr(first, "__getitem__"):
+    if isinstance(first, IterableDataset):
         return Source(name, dict(datasets), (), streams=True)
     splits = {s: [(Borrowed(d, i), label) for i, label in enumerate(_labels(d))] for s, d in datasets.items()}
     return Source(name, splits, _classes(first))
@@ -141,5 +143,6 @@ def _classes(dataset: Any) -> tuple[str, ...]:
     names = getattr(dataset, "classes", None)
     if names:
         return tuple(str(n) for n in names)
-    places = getattr(getattr(dataset, "reader", None), "class_to_idx", None)
+    reader = getattr(dataset, "reader", None)
+    places = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
     return tuple(sorted(places, key=places.__getitem__)) if places else ()
