@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from surgeon.artifact import load, save
-from surgeon.data import DIGITS_SIZE, Images, Sets, load_sets, pixels
+from surgeon.data import DIGITS_SIZE, Images, Records, Sets, load_sets, pixels
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.evaluation import Normalized, Summary, evaluate, evaluated, summarize
 from surgeon.evaluation.engine import Verdict
@@ -93,6 +93,7 @@ def train(
     _check(folder, settings)
     size = size or _own_size(model, told)
     sets = load_sets(data, told, input_size=size, root=root, seed=seed)  # type: ignore[arg-type]
+    _transform(sets, training, size)
     cut, trained = folder / "cut", folder / "trained"
     with _first_process_first():
         if not cut.is_dir():
@@ -126,6 +127,24 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
         test = done.sets.test if isinstance(done.sets.test, Images) else done.sets.test.in_memory()
         _evaluate(folder, load(folder / "trained"), test, evaluation, given.get("seed", 0))
     return Summary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
+
+
+def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:
+    """Give the training images timm's transforms, where the settings ask for them."""
+    if training.transform is None:
+        return
+    if not isinstance(sets.train, Records):
+        raise DataError(
+            "training.transform is for images that are read one by one: set data.in_memory=never (training.pad and "
+            "training.flip work on images in memory)"
+        )
+    from timm.data import create_transform
+
+    plain = {"mean": (0.0,) * size[0], "std": (1.0,) * size[0], "is_training": True}
+    try:
+        sets.train.transform = create_transform(size[-2:], **{**plain, **training.transform})
+    except (TypeError, ValueError, AssertionError) as error:
+        raise RecipeError(f"training.transform={training.transform}: {error}") from error
 
 
 def _part(recipes: Sequence[Recipe], name: str, default: Any) -> Any:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from surgeon.errors import ArtifactError, DataError, ModelError
+from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError
 from surgeon.recipe import load_recipe
 
 for package in ("accelerate", "sklearn", "torchattacks", "scipy"):
@@ -64,3 +64,44 @@ def test_a_file_in_the_folders_place_is_an_error(tmp_path):
     with pytest.raises(ArtifactError, match="exists already and holds no run"):
         start(tmp_path / "run")
     assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_timms_transforms_are_for_images_that_are_read_one_by_one(tmp_path):
+    from surgeon.pipeline import train
+
+    more = [
+        "training.transform={auto_augment: rand-m5, re_prob: 0.2, scale: [0.5, 1.0]}",
+        "data.in_memory=never",
+    ]
+    given = {"data": pictures(tmp_path / "images", 12), "input_size": (3, 16, 16), "model_args": NARROW}
+    recipe = load_recipe("plain", [*SETTINGS, *more])
+    done = train([recipe], "resnet18", tmp_path / "run", **given)
+    assert done.sets.train.transform is not None
+    assert done.history[0].loss > 0
+    with pytest.raises(DataError, match="set data.in_memory=never"):
+        train([load_recipe("plain", [*SETTINGS, more[0]])], "resnet18", tmp_path / "held", **given)
+    with pytest.raises(RecipeError, match=r"training.transform=\{'scal': 1\}: .*scal"):
+        wrong = load_recipe("plain", [*SETTINGS, "training.transform={scal: 1}", more[1]])
+        train([wrong], "resnet18", tmp_path / "wrong", **given)
+
+
+def test_images_are_normalised_as_the_models_configuration_says(tmp_path):
+    import surgeon
+    from surgeon.data import Images
+    from surgeon.models import normalization_of
+    from surgeon.pipeline import run
+    from surgeon.recipe import Training
+    from surgeon.training import fit
+
+    given = {"data": pictures(tmp_path / "images", 12), "input_size": (3, 16, 16), "model_args": NARROW}
+    run([load_recipe("kap", SETTINGS)], "resnet18", tmp_path / "run", **given)
+    network = surgeon.load(tmp_path / "run" / "trained")
+    mean, std = normalization_of(network)
+    assert (mean, std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    seen = []
+    network.register_forward_pre_hook(lambda module, x: seen.append(x[0]))
+    x = torch.rand(8, 3, 16, 16)
+    settings = Training(epochs=1, schedule="constant")
+    fit(network, Images(x, torch.arange(8) % 2), None, settings, normalize=(mean, std))
+    wanted = (x - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    assert torch.allclose(seen[0].sum(), wanted.sum(), rtol=1e-4)
