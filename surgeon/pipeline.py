@@ -188,6 +188,9 @@ def _cut(
     images = _calibration(sets, calibration_count, stock) if known else None
     rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
     demand(verify(stock, rewritten))
+    for note in rewritten.surgery.notes:  # type: ignore[union-attr]
+        if note.code == "cache":  # memory that the training will take
+            print(note.text, flush=True)
     return rewritten
 
 

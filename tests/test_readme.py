@@ -8,11 +8,13 @@ import pytest
 
 from surgeon.cli import COMMANDS, main
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
+def blocks(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.S | re.M)
 
 
 def test_the_python_block_runs(tmp_path, monkeypatch):
@@ -22,13 +24,14 @@ def test_the_python_block_runs(tmp_path, monkeypatch):
     assert (tmp_path / "out" / "hardened" / "model.safetensors").is_file()
 
 
-def test_the_commands_run(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("text", "least"), [(README, 9), (TRAINING, 2)])
+def test_the_commands_run(tmp_path, monkeypatch, capsys, text, least):
     for package in ("accelerate", "sklearn", "torchattacks", "scipy"):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
-    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    lines = [line.split("#")[0].strip() for block in blocks("sh", text) for line in block.splitlines()]
     commands = [line for line in lines if line.startswith("surgeon ") and line.split()[1] in COMMANDS]
-    assert len(commands) >= 8
+    assert len(commands) >= least
     for command in commands:
         with pytest.raises(SystemExit) as stop:
             main([*shlex.split(command)[1:]])
