@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -12,25 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.data import pixels
-from surgeon.errors import DataError, SurgeonError
+from surgeon.errors import DataError
 from surgeon.layers import AdversarialNoise
-from surgeon.layers.shard import Shard
 from surgeon.recipe import Training
 from surgeon.training import batches as sources
-from surgeon.training.adversary import attacked
 from surgeon.training.anneal import anneal, anneals
-from surgeon.training.augment import augment, mix, mixer
 from surgeon.training.batches import Batch, Batches, Source
 from surgeon.training.checkpoint import Progress, Run, resume, store
-from surgeon.training.nonfinite import first_nonfinite
-from surgeon.training.objective import Objective
 from surgeon.training.progress import reporter
-from surgeon.training.randomness import NoiseStreams, seed_of
 from surgeon.training.records import BEST, LAST, Records, copied
 from surgeon.training.schedule import floor, schedule
 from surgeon.training.setup import average_of, identity_of, make_accelerator, make_optimizer
-from surgeon.training.steps import adversarial_noise, set_noise
+from surgeon.training.step import Step
+from surgeon.training.steps import set_noise
 from surgeon.training.synced import synced_batch_norms
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
 
@@ -117,7 +110,6 @@ class _Training:
         )
         if self.batches.count == 0:
             raise DataError("train has no images")
-        self.highest = sources.highest(train)
         if settings.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         torch.manual_seed(seed)
@@ -125,15 +117,12 @@ class _Training:
         self.set_rate = schedule(self.optimizer, settings)
         self.average = average_of(model, settings, self.device)
         self.network, self.optimizer = self.accelerator.prepare(model, self.optimizer)
-        self.call = torch.compile(self.network) if settings.compile else self.network
         self.inputs = Normalization(normalize, self.device, settings.channels_last)
-        adversary = settings.adversary
-        trades = adversary is not None and adversary.method == "trades"
-        self.objective = Objective(
-            settings.smoothing, adversary.beta if adversary and trades else None, self.highest
-        )
+        self.step = Step(
+            model, self.network, self.optimizer, self.accelerator, self.average, settings, seed, self.inputs,
+            sources.highest(train),
+        )  # fmt: skip
         self.noisy = any(isinstance(m, AdversarialNoise) for m in model.modules())
-        self.mixup: Any = None
         identity = identity_of(settings, seed, train, normalize, mixed_precision)
         self.training = Run(model, self.network, self.optimizer, self.accelerator, self.average, identity)
         self.at = Progress()
@@ -143,7 +132,6 @@ class _Training:
     def run(self) -> History:
         """Train to the end."""
         s, shared = self.settings, self.world > 1 and self.settings.exact
-        self.streams = NoiseStreams(self.model, self.device)
         records = Records(self.folder, Epoch._fields, self.accelerator.is_main_process)
         report = None
         try:
@@ -165,7 +153,7 @@ class _Training:
                     self._keep(records)
                     report.epoch(self.at.rows[-1])
         finally:
-            self.streams.end()
+            self.step.end()
             records.close()
         self._finish()
         return self.at.rows
@@ -255,89 +243,4 @@ class _Training:
             self.level = now
 
     def _step(self, batch: Batch, epoch: int, step: int) -> float:
-        """One optimizer step; returns the mean loss over the whole batch."""
-        place = (self.seed, epoch, step)
-        torch.manual_seed(seed_of(*place, "process", self.rank))
-        self.streams.begin(*place)
-        self.optimizer.zero_grad()
-        whole = torch.zeros((), dtype=torch.float64, device=self.device)
-        parts = min(self.settings.accumulate, len(batch.x))
-        offset, failed = batch.offset, None
-        for number, (x, y) in enumerate(
-            zip(batch.x.tensor_split(parts), batch.y.tensor_split(parts), strict=True)
-        ):
-            last = number == parts - 1
-            shard = Shard(offset, batch.total) if parts == 1 else Shard(0, len(x))
-            offset += len(x)
-            alone = contextlib.nullcontext() if last else self.accelerator.no_sync(self.network)
-            with alone:
-                loss, seen = self._backward(
-                    x.to(self.device), y.to(self.device), shard, batch.total, (*place, number)
-                )
-            whole += loss
-            failed = seen if not bool(torch.isfinite(loss)) else failed
-        if self.world > 1:
-            whole = self.accelerator.reduce(whole, "sum")
-        value = float(whole)
-        if not math.isfinite(value):
-            self._stop(value, epoch, step, failed)
-        if self.settings.clip_grad is not None:
-            self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip_grad)
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update(self.model)
-        return value
-
-    def _backward(
-        self, x: Tensor, y: Tensor, shard: Shard, total: int, place: tuple
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Forward and backward for x (n, C, H, W); returns this process's part of the mean loss, and what it fed."""
-        s = self.settings
-        shared = shard if self.world > 1 and s.exact and s.accumulate == 1 else None
-        self.streams.share(shared)
-        x = augment(pixels(x), s, shard, *place)
-        if s.mixup or s.cutmix:
-            self.mixup = self.mixup or mixer(s, self._classes(x))
-            x, y = mix(self.mixup, x, y, *place, self.rank)
-        target, labels = y, y
-        if s.adversary is not None:
-            plain = self.model if self.world == 1 else self.accelerator.unwrap_model(self.network)
-            found = attacked(plain, lambda z: plain(self.inputs(z)), x, y, s.adversary, shard, *place)
-            x = torch.cat([x, found]) if self.objective.beta is not None else found
-            labels = torch.cat([y, y]) if self.objective.beta is not None else y
-        fed = self.inputs(x)
-
-        def loss_fn(output: Any, _: Tensor) -> Tensor:
-            return self.objective(output, target).sum() / total
-
-        with (
-            self.accelerator.autocast(),
-            adversarial_noise(self.call, fed, labels, loss_fn, shard=self._noise(shared)),
-        ):
-            loss = loss_fn(self.call(fed), labels)
-            if bool(torch.isfinite(loss)):
-                self.accelerator.backward(
-                    loss * self.world
-                )  # whose gradients are averaged over the processes
-        return loss.detach().double(), fed
-
-    def _noise(self, shared: Shard | None) -> Shard | None:
-        """The shard of what the network is fed: of TRADES' clean and attacked halves, none is of one piece."""
-        return None if self.objective.beta is not None else shared
-
-    @torch.no_grad()
-    def _classes(self, x: Tensor) -> int:
-        from surgeon.models import num_classes_of
-
-        found = num_classes_of(self.model)
-        if found is None:
-            raise SurgeonError("mixup needs to know the number of classes, and the model does not tell it")
-        return found
-
-    def _stop(self, value: float, epoch: int, step: int, fed: Tensor | None) -> None:
-        lr = self.optimizer.param_groups[0]["lr"]
-        where = first_nonfinite(self.model, fed) if fed is not None else "it comes from another process"
-        raise SurgeonError(
-            f"the loss is {value} in epoch {epoch}, step {step}, at learning rate {lr:g}: {where}; "
-            "try a smaller learning rate, clip_grad, or warmup_epochs"
-        )
+        return self.step(batch, epoch, step)

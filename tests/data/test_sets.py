@@ -310,3 +310,13 @@ def test_bytes_and_floats_are_the_same_pixels():
     x = torch.tensor([[0, 51, 255]], dtype=torch.uint8)
     assert torch.equal(pixels(x), pixels(x.float() / 255))
     assert isinstance(Images(x, torch.zeros(1)), tuple)
+
+
+def test_a_hugging_face_data_set_on_this_machine(folder, tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    sets = load_sets(f"hfds/{folder}", root=str(tmp_path / "cache"), input_size=SIZE)
+    assert sets.classes == ("ant", "bee", "cat")
+    assert sum(len(p.x) for p in (sets.train, sets.val, sets.test)) == 60
+    assert all(shade(x) // 80 == int(y) for x, y in zip(*sets.train, strict=True))

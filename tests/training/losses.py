@@ -22,7 +22,9 @@ SURGERY = {
     "lat": {"op": "adversarial-noise", "source": "lat", "epsilon": 0.01},
     "kap": {"op": "kap", "sigma": 0.1},
     "fgsm-rs": None,
-    "accumulate": None,
+    "trades": None,
+    "trades-kap": {"op": "kap", "sigma": 0.1},
+    "trades-canl": {"op": "adversarial-noise", "source": "canl"},
 }
 
 
@@ -41,10 +43,10 @@ def train(name):
     model = timm.create_model("resnet18", num_classes=5, channels=(8, 8, 16, 16))
     if SURGERY[name]:
         model = surgeon.apply(model, SURGERY[name], input_size=SIZE, seed=1)
+    method = name if name == "fgsm-rs" else name.split("-")[0]
     settings = Training(
         epochs=4, batch_size=16, lr=0.02, noise_share=1.0, pad=2, flip=True, clip_grad=5.0,
-        adversary=Adversary(method="fgsm-rs", eps=0.03) if name == "fgsm-rs" else None,
-        accumulate=2 if name == "accumulate" else 1,
+        adversary=Adversary(method=method, eps=0.03, steps=2) if method in ("trades", "fgsm-rs") else None,
     )  # fmt: skip
     images = data(80 if name == "lat" else 77)  # LAT pairs samples with the last batch's, process by process
     seen, step = [], loop._Training._step
@@ -95,10 +97,28 @@ def own_loop(name):
     return {"losses": losses, "caches": caches}
 
 
+def broken(name):
+    """What a training says of an image that is none, of the first process's part or the second's."""
+    images = data(32)
+    batches = loop.Batches(images, 16, 3).order(0)
+    images.x[batches[1][0 if name == "broken-first" else -1]] = float("nan")
+    model = timm.create_model("resnet18", num_classes=5, channels=(8, 8, 16, 16))
+    try:
+        fit(model, images, None, Training(epochs=1, batch_size=16), seed=3, device="cpu", progress=False)
+    except surgeon.SurgeonError as error:
+        return str(error)
+    return "nothing"
+
+
+def own(name):
+    """The function that a name is for."""
+    return own_loop if name.startswith(("ddp-", "fsdp-")) else broken if name.startswith("broken") else train
+
+
 if __name__ == "__main__":
     if "RANK" in os.environ:
         torch.distributed.init_process_group("gloo")
-    found = {name: (own_loop if name.startswith(("ddp-", "fsdp-")) else train)(name) for name in sys.argv[2:]}
+    found = {name: own(name)(name) for name in sys.argv[2:]}
     if int(os.environ.get("RANK", "0")) == 0:
         Path(sys.argv[1]).write_text(json.dumps(found))
     if torch.distributed.is_initialized():

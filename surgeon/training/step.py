@@ -1,0 +1,138 @@
+"""One optimizer step, whatever it trains on: micro-batches, augmentation, attack, noise, losses that are none."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.data import pixels
+from surgeon.errors import SurgeonError
+from surgeon.layers.shard import Shard
+from surgeon.recipe import Training
+from surgeon.training.adversary import attacked
+from surgeon.training.augment import augment, mix, mixer
+from surgeon.training.batches import Batch
+from surgeon.training.nonfinite import first_nonfinite
+from surgeon.training.objective import Objective
+from surgeon.training.randomness import NoiseStreams, seed_of
+from surgeon.training.steps import adversarial_noise
+from surgeon.training.validation import Normalization
+
+
+class Step:
+    """A call is a step on a batch, and gives the mean loss over the whole batch, of all processes.
+
+    Raises SurgeonError for a loss that is not finite.
+    """
+
+    def __init__(
+        self, model: nn.Module, network: nn.Module, optimizer: Any, accelerator: Any, average: Any, settings: Training,
+        seed: int, inputs: Normalization, highest: int,
+    ) -> None:  # fmt: skip
+        self.model, self.network, self.optimizer, self.accelerator = model, network, optimizer, accelerator
+        self.average, self.settings, self.seed, self.inputs = average, settings, seed, inputs
+        self.rank, self.world, self.device = (
+            accelerator.process_index,
+            accelerator.num_processes,
+            accelerator.device,
+        )
+        self.call = torch.compile(network) if settings.compile else network
+        adversary = settings.adversary
+        beta = adversary.beta if adversary is not None and adversary.method == "trades" else None
+        self.objective = Objective(settings.smoothing, beta, highest)
+        self.streams = NoiseStreams(model, self.device)
+        self.mixup: Any = None
+
+    def end(self) -> None:
+        """No more steps will come."""
+        self.streams.end()
+
+    def __call__(self, batch: Batch, epoch: int, step: int) -> float:
+        """One optimizer step; returns the mean loss over the whole batch."""
+        place = (self.seed, epoch, step)
+        torch.manual_seed(seed_of(*place, "process", self.rank))
+        self.streams.begin(*place)
+        self.optimizer.zero_grad()
+        whole = torch.zeros((), dtype=torch.float64, device=self.device)
+        parts = min(self.settings.accumulate, len(batch.x))
+        offset, failed = batch.offset, None
+        for number, (x, y) in enumerate(
+            zip(batch.x.tensor_split(parts), batch.y.tensor_split(parts), strict=True)
+        ):
+            last = number == parts - 1
+            shard = Shard(offset, batch.total)
+            offset += len(x)
+            alone = contextlib.nullcontext() if last else self.accelerator.no_sync(self.network)
+            with alone:
+                loss, fed = self._backward(x.to(self.device), y.to(self.device), shard, place, number)
+            whole += loss
+            failed = fed if not bool(torch.isfinite(loss)) else failed
+        if self.world > 1:
+            whole = self.accelerator.reduce(whole, "sum")
+        value = float(whole)
+        if not math.isfinite(value):
+            self._stop(value, epoch, step, failed)
+        if self.settings.clip_grad is not None:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip_grad)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model)
+        return value
+
+    def _backward(
+        self, x: Tensor, y: Tensor, shard: Shard, place: tuple, number: int
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Forward and backward for x (n, C, H, W); returns their part of the whole batch's mean loss, and what was fed."""
+        s = self.settings
+        # neither a micro-batch nor TRADES' clean and attacked halves are one piece of the whole batch
+        whole = s.accumulate == 1 and self.objective.beta is None
+        shared = shard if self.world > 1 and s.exact and whole else None
+        self.streams.share(shared)
+        x = augment(pixels(x), s, shard, *place)
+        if s.mixup or s.cutmix:
+            self.mixup = self.mixup or mixer(s, self._classes(x))
+            x, y = mix(self.mixup, x, y, *place, number, self.rank)
+        target, labels = y, y
+        if s.adversary is not None:
+            plain = self.model if self.world == 1 else self.accelerator.unwrap_model(self.network)
+            found = attacked(plain, lambda z: plain(self.inputs(z)), x, y, s.adversary, shard, *place)
+            x = torch.cat([x, found]) if self.objective.beta is not None else found
+            labels = torch.cat([y, y]) if self.objective.beta is not None else y
+        fed = self.inputs(x)
+
+        def loss_fn(output: Any, _: Tensor) -> Tensor:
+            return self.objective(output, target).sum() / shard.total
+
+        with (
+            self.accelerator.autocast(),
+            adversarial_noise(self.call, fed, labels, loss_fn, shard=shared),
+        ):
+            loss = loss_fn(self.call(fed), labels)
+            if self.world > 1 or bool(
+                torch.isfinite(loss)
+            ):  # several processes wait for one another's gradients,
+                self.accelerator.backward(loss * self.world)  # and average them
+        return loss.detach().double(), fed
+
+    @torch.no_grad()
+    def _classes(self, x: Tensor) -> int:
+        from surgeon.models import num_classes_of
+
+        found = num_classes_of(self.model)
+        if found is None:
+            raise SurgeonError("mixup needs to know the number of classes, and the model does not tell it")
+        return found
+
+    def _stop(self, value: float, epoch: int, step: int, fed: Tensor | None) -> None:
+        lr = self.optimizer.param_groups[0]["lr"]
+        if self.world > 1:
+            self.model.eval()  # in which no layer asks the other processes, who may not be looking
+        where = first_nonfinite(self.model, fed) if fed is not None else "it comes from another process"
+        raise SurgeonError(
+            f"the loss is {value} in epoch {epoch}, step {step}, at learning rate {lr:g}: {where}; "
+            "try a smaller learning rate, clip_grad, or warmup_epochs"
+        )
