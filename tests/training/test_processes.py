@@ -13,8 +13,8 @@ import surgeon
 
 pytest.importorskip("accelerate")
 SCRIPT = Path(__file__).with_name("losses.py")
-NAMES = ("plain", "anl", "canl", "canl-half", "lat", "kap", "fgsm-rs", "trades")
-LOOSE = ("trades-kap", "trades-canl")
+NAMES = ("plain", "anl", "canl", "canl-half", "lat", "kap", "fgsm-rs")
+LOOSE = ("trades", "trades-kap", "trades-canl")
 BROKEN = ("broken-first", "broken-last")
 OWN = ("ddp-anl", "ddp-canl", "fsdp-anl", "fsdp-canl")
 
@@ -74,6 +74,8 @@ def test_halves_that_are_not_of_one_piece_draw_their_own_noise(both, name):
     one, two = (b[name] for b in both)
     assert two["losses"] == pytest.approx(one["losses"], rel=0.3)
     assert two["losses"] != one["losses"]
+    if name == "trades":  # whose attack begins where the divergence is all rounding, and parts from there
+        assert two["losses"][0] == pytest.approx(one["losses"][0], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", BROKEN)
