@@ -220,7 +220,9 @@ def _evaluate(folder: Path, network: nn.Module, test: Images, settings: Evaluati
 
 
 def _made() -> dict[str, Any]:
-    """What made the run: versions, machine, command."""
+    """What made the run: versions, machine, processes, command."""
+    from accelerate import PartialState
+
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
@@ -228,7 +230,7 @@ def _made() -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "versions": versions, "python": platform.python_version(), "machine": platform.platform(), "gpus": gpus,
-        "threads": torch.get_num_threads(), "command": sys.argv,
+        "processes": PartialState().num_processes, "threads": torch.get_num_threads(), "command": sys.argv,
     }  # fmt: skip
 
 

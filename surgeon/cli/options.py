@@ -200,6 +200,7 @@ def processes() -> Iterator[bool]:
     state = PartialState(cpu=cpu)
     try:
         yield state.is_main_process
+        state.wait_for_everyone()
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
