@@ -40,7 +40,7 @@ for recipe in sys.argv[2].split(","):
 def main() -> None:
     """Sweep."""
     from surgeon.models import list_models
-    from surgeon.recipe import shipped
+    from surgeon.recipe import load_recipe, shipped
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default="*", help="glob on model names")
@@ -49,7 +49,11 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=16_000, help="MiB of address space a model")
     parser.add_argument("--seconds", type=int, default=600, help="time a model")
     given = parser.parse_args()
-    recipes = shipped() if given.recipes == "all" else tuple(given.recipes.split(","))
+    recipes = (
+        tuple(r for r in shipped() if load_recipe(r).surgery)
+        if given.recipes == "all"
+        else tuple(given.recipes.split(","))
+    )
     given.output.parent.mkdir(parents=True, exist_ok=True)
     done = {(r["model"], r["recipe"]) for r in _rows(given.output)}
     for name in track(list_models(given.models), description="models", console=Console(stderr=True)):

@@ -52,6 +52,8 @@ def test_a_run_goes_through_its_stages_and_is_not_repeated(tmp_path):
     assert {
         "settings.json",
         "recipe.yaml",
+        "made.json",
+        "faults.json",
         "cut",
         "training",
         "trained",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import surgeon
-from surgeon.errors import FoldError, SelectionError
+from surgeon.errors import FoldError, RecipeError, SelectionError
 from surgeon.graph.trace import mode
 from surgeon.recipe import load_recipe, shipped
 from surgeon.surgery.drift import first_tensor
@@ -65,6 +65,10 @@ def test_recipes(model, request, subtests_of, tmp_path):
     for recipe in shipped():
         with subtests_of(f"{recipe} on {name}"):
             loaded = load_recipe(recipe, SETTINGS.get(recipe, []))
+            if not loaded.surgery:
+                with pytest.raises(RecipeError, match="no operation in its surgery part; `surgeon train`"):
+                    surgeon.plan(network, loaded, input_size=size)
+                continue
             if name in WIDE and recipe == "kap-ensemble":
                 loaded = load_recipe(loaded, ["kap.select.stages=[0, 1]"])
             if (name, recipe) in NO_SITE:

@@ -216,7 +216,7 @@ def _operations(recipe: Any) -> tuple[str, list[Operation]]:
 
 def _keyed(operations: Sequence[Operation], previous: Plan | None) -> dict[str, Operation]:
     if not operations:
-        raise SurgeonError(
+        raise RecipeError(
             "the recipe has no operation in its surgery part; `surgeon train` and `surgeon run` take it as it is"
         )
     keyed: dict[str, Operation] = {}

@@ -36,13 +36,14 @@ def run(capsys):
 
 def test_a_run_leaves_its_settings_versions_metrics_and_networks(run, tmp_path):
     folder = tmp_path / "run"
-    command = ["train", "anl", *LENET, "--set", "adversarial-noise.after=conv", "-o", folder]
+    steady = ["--set", "training.lr=0.05", "--set", "training.noise_share=1.0", "--set", "training.epochs=6"]
+    command = ["train", "anl", *LENET, *steady, "--set", "adversarial-noise.after=conv", "-o", folder]
     code, out, err = run(*command)
     assert code == 0, err
     assert "trained/ holds the network" in out
     settings, made = (json.loads((folder / f"{n}.json").read_text()) for n in ("settings", "made"))
     assert settings["recipes"][0]["surgery"][0]["after"] == "conv"
-    assert settings["training"]["epochs"] == 4
+    assert settings["training"]["epochs"] == 6
     assert {"surgeon", "torch", "timm", "accelerate"} <= set(made["versions"])
     rows = list(csv.DictReader((folder / "training" / "metrics.csv").open()))
     assert float(rows[-1]["val_accuracy"]) > 0.5
