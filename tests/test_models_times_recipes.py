@@ -37,6 +37,8 @@ SETTINGS = {
         if r.startswith("wm-") and r != "wm-input-scale"
     },
 }
+VARIANTS = ("lat", "gaussian", "input-noise", "defective-same")
+"""Recipes that differ from another of the list in one setting: cut and verified everywhere, trained and saved in one network."""
 WIDE = ("resnet50", "nf_resnet50", "torchvision/deeplabv3_resnet50", "torchvision/r3d_18", "inception_v3")
 """Networks whose convolutions, with nine kernels for each old one, take seconds to draw: widened in the bottom alone."""
 
@@ -74,6 +76,11 @@ def test_recipes(model, request, subtests_of, tmp_path):
             if (name, recipe) in NO_SITE:
                 with pytest.raises(SelectionError, match=NO_SITE[name, recipe]):
                     surgeon.plan(network, loaded, input_size=size)
+                continue
+            if recipe in VARIANTS and name != MODELS[0]:
+                demand(
+                    verify(network, surgeon.apply(network, loaded, input_size=size, trained=False), images=x)
+                )
                 continue
             _check(network, loaded, size, x, y, tmp_path / recipe)
 

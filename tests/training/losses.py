@@ -24,7 +24,6 @@ SURGERY = {
     "fgsm-rs": None,
     "trades": None,
     "trades-kap": {"op": "kap", "sigma": 0.1},
-    "trades-canl": {"op": "adversarial-noise", "source": "canl"},
 }
 
 

@@ -14,7 +14,7 @@ import surgeon
 pytest.importorskip("accelerate")
 SCRIPT = Path(__file__).with_name("losses.py")
 NAMES = ("plain", "anl", "canl", "canl-half", "lat", "kap", "fgsm-rs")
-LOOSE = ("trades", "trades-kap", "trades-canl")
+LOOSE = ("trades", "trades-kap")
 BROKEN = ("broken-first", "broken-last")
 OWN = ("ddp-anl", "ddp-canl", "fsdp-anl", "fsdp-canl")
 
@@ -27,16 +27,18 @@ def run(path, launcher, names):
     return json.loads(path.read_text())
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
+def test_two_processes_train_as_one(tmp_path):
+    """All in one test: both runs take a while, and each worker of the suite would make its own."""
+    folder = tmp_path
     two = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     names = (*NAMES, *OWN, *LOOSE, *BROKEN)
-    return run(folder / "one", [], names), run(folder / "two", two, names)
+    both = run(folder / "one", [], names), run(folder / "two", two, names)
+    for check, its in ((_same, NAMES), (_found, OWN), (_loose, LOOSE), (_stopped, BROKEN)):
+        for name in its:
+            check(both, name)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_two_processes_give_one_processs_losses(both, name):
+def _same(both, name):
     one, two = (b[name] for b in both)
     assert len(one["losses"]) == len(two["losses"]) == 20
     near = {"lat": 1e-3, "trades": 1e-2}.get(
@@ -49,8 +51,7 @@ def test_two_processes_give_one_processs_losses(both, name):
     assert len(set(one["losses"])) == 20
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_in_a_loop_of_ones_own_the_processes_find_their_parts_themselves(both, name):
+def _found(both, name):
     one, two = (b[name] for b in both)
     assert len(set(one["losses"])) == 8
     assert two["losses"] == pytest.approx(one["losses"], abs=1e-5)
@@ -69,8 +70,7 @@ def test_a_fully_sharded_training_is_stored_whole_and_taken_back(tmp_path):
     assert {k: v.shape for k, v in state["model"].items()} == {k: v.shape for k, v in stock.items()}
 
 
-@pytest.mark.parametrize("name", LOOSE)
-def test_halves_that_are_not_of_one_piece_draw_their_own_noise(both, name):
+def _loose(both, name):
     one, two = (b[name] for b in both)
     assert two["losses"] == pytest.approx(one["losses"], rel=0.3)
     assert two["losses"] != one["losses"]
@@ -78,8 +78,7 @@ def test_halves_that_are_not_of_one_piece_draw_their_own_noise(both, name):
         assert two["losses"][0] == pytest.approx(one["losses"][0], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_loss_that_is_none_on_one_process_stops_them_all(both, name):
+def _stopped(both, name):
     one, two = (b[name] for b in both)
     assert one.startswith(
         "the loss is nan in epoch 0, step 1, at learning rate 0.0255: it is in the images already"

@@ -29,7 +29,7 @@ torch.manual_seed(0)
 torch.set_num_threads(1)
 model = surgeon.apply(Tiny(), sys.argv[2], input_size=(3, 8, 8), seed=1)
 data = Images(torch.rand(160, 3, 8, 8), torch.arange(160) % 5)
-settings = Training(epochs=6, batch_size=16, lr=0.05, pad=1, flip=True, ema=0.9, noise_share=0.7)
+settings = Training(epochs=4, batch_size=16, lr=0.05, pad=1, flip=True, ema=0.9, noise_share=0.7)
 fit(model, data, data, settings, folder=sys.argv[1], seed=5, save_every=0)
 torch.save(model.state_dict(), sys.argv[1] + "/end.pt")
 """
@@ -107,7 +107,7 @@ def test_killed_again_and_again_it_ends_with_the_same_weights(tmp_path, monkeypa
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             now = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-            if now != before and attempt < 4:
+            if now != before and attempt < 3:
                 time.sleep(0.013 * attempt)  # in the middle of a step, or of writing
                 process.send_signal(signal.SIGKILL)
                 kills += 1
@@ -117,7 +117,7 @@ def test_killed_again_and_again_it_ends_with_the_same_weights(tmp_path, monkeypa
             break
         assert process.returncode == -signal.SIGKILL, process.stdout.read().decode()
     assert reference.wait() == 0, reference.stdout.read().decode()
-    assert kills >= 3
+    assert kills >= 2
     one, two = (torch.load(f / "end.pt", weights_only=True) for f in (whole, killed))
     assert all(torch.equal(v, two[k]) for k, v in one.items())
     assert (whole / "last.safetensors").read_bytes() == (killed / "last.safetensors").read_bytes()
@@ -125,7 +125,7 @@ def test_killed_again_and_again_it_ends_with_the_same_weights(tmp_path, monkeypa
         [r.rsplit(",", 2)[0] for r in (f / "metrics.csv").read_text().splitlines()] for f in (whole, killed)
     ]
     assert lines[0] == lines[1]
-    assert len(lines[0]) == 7
+    assert len(lines[0]) == 5
 
 
 def test_another_number_of_epochs_or_other_images_are_another_training(tiny, data, tmp_path):
