@@ -15,7 +15,7 @@ import surgeon
 from experiments.rows import arguments, collect, show
 from experiments.sets import cifar
 from surgeon.data import Images, pixels
-from surgeon.evaluation import Normalized, evaluate, evaluated, noise_accuracy, summarize
+from surgeon.evaluation import Normalized, evaluate, evaluated, noise_accuracy, suite, summarize
 from surgeon.models import normalization_of
 from surgeon.recipe import Evaluation, Training, load_recipe
 from surgeon.training import fit
@@ -58,9 +58,10 @@ def main() -> None:
         figures[f"noise σ={SIGMA}"] = (
             100 * noise_accuracy(subject, test.x[:1000], test.y[:1000], [SIGMA], seed=seed)[0]
         )
-        attack = Evaluation(attacks=("pgd",), eps=EPS, steps=20, samples=500)
+        attack = suite(Evaluation(attacks=("pgd",), eps=EPS, steps=20))
         figures["PGD 1/255"] = (
-            100 * summarize(evaluate(subject, test.x, test.y, attack, seed=seed)).robust["pgd"].value
+            100
+            * summarize(evaluate(subject, test.x[:500], test.y[:500], attack, seed=seed)).robust["pgd"].value
         )
         return figures
 

@@ -14,7 +14,7 @@ import surgeon
 from experiments.rows import arguments, collect, show
 from experiments.sets import mnist
 from surgeon.data import Images
-from surgeon.evaluation import Normalized, evaluate, noise_accuracy, summarize
+from surgeon.evaluation import Normalized, evaluate, noise_accuracy, suite, summarize
 from surgeon.recipe import Evaluation, Training
 from surgeon.training import fit
 from surgeon.training.validation import validate
@@ -52,8 +52,10 @@ def main() -> None:
         subject = Normalized(model.eval())
         noisy = noise_accuracy(subject, test.x, test.y, LEVELS, kind="uniform", seed=seed)
         figures |= {f"error % at u={u}": 100 * (1 - a) for u, a in zip(LEVELS, noisy, strict=True)}
-        attack = Evaluation(attacks=("fgsm",), eps=EPS, samples=2000)
-        robust = summarize(evaluate(subject, test.x, test.y, attack, seed=seed)).robust["fgsm"].value
+        attack = suite(Evaluation(attacks=("fgsm",), eps=EPS))
+        robust = (
+            summarize(evaluate(subject, test.x[:2000], test.y[:2000], attack, seed=seed)).robust["fgsm"].value
+        )
         figures[f"error % by FGSM ε={EPS}"] = 100 * (1 - robust)
         figures["parameters, thousands"] = sum(p.numel() for p in model.parameters()) / 1e3
         return figures

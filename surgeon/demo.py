@@ -16,11 +16,19 @@ from surgeon.artifact import load, new_folder, save
 from surgeon.data import Images, digits
 from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import VerificationError
-from surgeon.evaluation import Normalized, evaluate, evaluated, noise_accuracy, summarize
-from surgeon.evaluation.engine import check_adversarial
+from surgeon.evaluation import (
+    Attack,
+    Normalized,
+    Share,
+    evaluate,
+    evaluated,
+    noise_accuracy,
+    suite,
+    summarize,
+)
 from surgeon.evaluation.pgd import pgd
 from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.summary import Share
+from surgeon.evaluation.scoring import check_adversarial
 from surgeon.files import write_csv, write_json
 from surgeon.models import create_model
 from surgeon.recipe import Evaluation, Training
@@ -107,8 +115,8 @@ def _row(
     method: str, network: nn.Module, base: nn.Module, test: Images, seed: int, start: float, began: float
 ) -> Row:
     subject = Normalized(evaluated(network, test.x[:16]))
-    settings = Evaluation(attacks=("fgsm", "pgd"), norm="linf", eps=EPS, steps=STEPS)
-    summary = summarize(evaluate(subject, test.x, test.y, settings, seed=seed))
+    attacks = suite(Evaluation(attacks=("fgsm", "pgd"), norm="linf", eps=EPS, steps=STEPS), seed=seed)
+    summary = summarize(evaluate(subject, test.x, test.y, attacks, seed=seed))
     record: Any = getattr(network, "surgery", None)
     folds = "stock" if record is None else "yes" if record.folds else "no"
     return Row(
@@ -139,7 +147,7 @@ def _adversarial(network: nn.Module, test: Images, seed: int) -> tuple[Tensor, T
     x, y = test.x[:8], test.y[:8]
     with held_still(network, seed):
         found = pgd(network, x, y, eps=EPS, steps=STEPS, generator=torch.Generator().manual_seed(seed))
-        check_adversarial(found, x, EPS, "linf", "pgd")
+        check_adversarial(found, x, Attack(name="pgd", kind="own-pgd", eps=EPS))
         with torch.no_grad():
             return found, network(found).argmax(1)
 

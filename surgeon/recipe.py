@@ -106,15 +106,45 @@ class Data(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """How `surgeon run` attacks the network. ε and steps are in units of [0, 1] pixels."""
+    """How a network is attacked. ε and steps are in units of [0, 1] pixels. `surgeon.evaluation.suites` reads it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    attacks: tuple[Literal["fgsm", "pgd"], ...] = ("fgsm", "pgd")
+    suite: Literal["basic", "quick", "standard", "paper"] = Field(
+        "basic", description="basic: the attacks named below; quick, standard, paper: those of the suite"
+    )
+    attacks: tuple[Literal["fgsm", "pgd", "own-pgd"], ...] = ("fgsm", "pgd")
     norm: Literal["linf", "l2"] = "linf"
     eps: float = Field(8 / 255, ge=0)
-    steps: int = Field(20, ge=1)
-    samples: int | None = Field(None, ge=1, description="images of the test set; all by default")
+    steps: int = Field(20, ge=1, description="of pgd, in the suite basic")
+    samples: int | None = Field(
+        None, ge=1, description="images of the test set; by default as the suite says, or all"
+    )
+    paper: Literal["kap", "anl", "weight-map", "defective"] | None = Field(
+        None,
+        description="whose tables the suite paper follows; by default the one of the operations in the model",
+    )
+    mode: Literal["auto", "standard", "random"] = Field(
+        "auto", description="random: attacks on the expectation over a model's noise; auto asks the model"
+    )
+    diagnostics: int | None = Field(
+        None, ge=0, description="images for diagnostics; by default 128, and 0 in the suite basic"
+    )
+    beyond: bool | None = Field(
+        None, description="noise, patch and corruption curves; by default in standard and paper"
+    )
+    gaussian: tuple[float, ...] = Field((0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
+    uniform: tuple[float, ...] = Field(
+        (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), description="upper bounds of the curve"
+    )
+    patches: tuple[int, ...] = Field((2, 4, 8), description="images are cut in n × n patches and shuffled")
+    keep: bool | None = Field(
+        None, description="store adversarial images, and test noise on them; by default in the suite paper"
+    )
+    certify: tuple[float, ...] = Field((), description="σ of randomized smoothing")
+    certify_samples: int = Field(500, ge=1)
+    certify_draws: int = Field(100_000, ge=1)
+    pictures: bool | None = Field(None, description="by default in quick, standard and paper")
 
 
 class Recipe(BaseModel):

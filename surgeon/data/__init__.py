@@ -1,6 +1,7 @@
 """Images: from a source by name to training, validation and test sets."""
 
 from surgeon.data.faults import Faults
+from surgeon.data.holdout import HeldOut, held_out, stratified
 from surgeon.data.images import SPLITS, Images, pixels
 from surgeon.data.iwildcam import iwildcam
 from surgeon.data.labelled import images, labelled
@@ -15,16 +16,19 @@ __all__ = [
     "SPLITS",
     "SUFFIXES",
     "Faults",
+    "HeldOut",
     "Images",
     "Records",
     "Sets",
     "Stream",
     "balanced",
     "digits",
+    "held_out",
     "images",
     "iwildcam",
     "labelled",
     "load_sets",
     "pixels",
     "split",
+    "stratified",
 ]

@@ -7,13 +7,21 @@ it in training mode, and seed the global random stream: here the model is held s
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 
+import torch
 from torch import Tensor, nn
 
 from surgeon.ball import STEP
 from surgeon.errors import SurgeonError
+from surgeon.evaluation.pgd import pgd
 from surgeon.evaluation.quiet import held_still
+from surgeon.evaluation.threat import Attack
+
+TINY = 1e-30
+"""Divisor of PGD's L2 steps: torchattacks' own, 1e-10, leaves images with large logits where they are."""
+_NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 def torchattacks() -> ModuleType:
@@ -28,26 +36,99 @@ def torchattacks() -> ModuleType:
     return package
 
 
-def fgsm(model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, seed: int = 0) -> Tensor:
-    """Fast gradient sign method (Goodfellow et al. 2015), Linf. images (N, C, H, W) in [0, 1], labels (N,)."""
-    package = torchattacks()
+def run_attack(
+    attack: Attack,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    seed: int = 0,
+    classes: int | None = None,
+) -> Tensor:
+    """Adversarial images (N, C, H, W), detached, as `attack` makes them of images in [0, 1] and labels (N,).
+
+    seed: of all that it draws. classes: of the model, which FAB and targeted APGD must be told; asked of the model if
+    None. What comes back is not checked here. Where an attack fails torchattacks returns the image as it was.
+
+    Raises SurgeonError without torchattacks, where the attack is one of its own.
+    """
+    images = images.detach().contiguous()
     with held_still(model, seed):
-        return package.FGSM(model, eps=eps)(images, labels)
+        if attack.kind == "none":
+            return images.clone()
+        if attack.kind in ("random-sign", "uniform"):
+            return _noise(attack, images)
+        if attack.kind == "own-pgd":
+            return pgd(
+                model, images, labels, eps=_eps(attack), steps=attack.steps, norm=attack.norm, step_size=attack.step_size,
+                restarts=attack.restarts, loss=attack.loss, random_start=attack.random_start, eot=attack.eot,
+                early_stop=attack.early_stop, generator=torch.Generator().manual_seed(seed),
+            )  # fmt: skip
+        if classes is None:
+            with torch.no_grad():
+                classes = model(images[:1]).shape[1]
+        return _library(attack, model, images, labels, seed, classes).detach()
 
 
-def pgd(
-    model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, steps: int, norm: str = "linf",
-    step_size: float | None = None, random_start: bool = True, seed: int = 0,
-) -> Tensor:  # fmt: skip
-    """Projected gradient descent (Madry et al. 2018), Linf or L2; `step_size` is STEP · eps / steps by default."""
-    size = STEP * eps / steps if step_size is None else step_size
-    if norm not in ("linf", "l2"):
-        raise SurgeonError(f"norm {norm!r} is not known; 'linf' and 'l2' are")
+def _noise(attack: Attack, images: Tensor) -> Tensor:
+    """One draw: ± ε by chance; or U(0, ε) added, then back to [0, 1] by 1 + ε (the weight-map paper's)."""
+    draw = torch.rand(images.shape).to(images)
+    if attack.kind == "uniform":
+        return (images + _eps(attack) * draw) / (1 + _eps(attack))
+    return (images + _eps(attack) * (draw < 0.5).float().mul(2).sub(1)).clamp(0, 1)
+
+
+def _library(
+    attack: Attack, model: nn.Module, images: Tensor, labels: Tensor, seed: int, classes: int
+) -> Tensor:
     package = torchattacks()
-    settings = dict(eps=eps, alpha=size, steps=steps, random_start=random_start)
-    with held_still(model, seed):
-        if norm == "linf":
-            attack = package.PGD(model, **settings)
-        else:
-            attack = package.PGDL2(model, **settings, eps_for_division=1e-30)
-        return attack(images.contiguous(), labels)
+    size = attack.step_size or STEP * (attack.eps or 0.0) / attack.steps
+    norm, eps, steps = _NORMS[attack.norm], attack.eps, attack.steps
+    if attack.kind == "fgsm":
+        made = package.FGSM(model, eps=eps)
+    elif attack.kind == "pgd" and attack.norm == "linf":
+        made = package.PGD(model, eps=eps, alpha=size, steps=steps, random_start=attack.random_start)
+    elif attack.kind == "pgd":
+        made = package.PGDL2(
+            model, eps=eps, alpha=size, steps=steps, random_start=attack.random_start, eps_for_division=TINY
+        )
+    elif attack.kind == "mi-fgsm":
+        made = package.MIFGSM(model, eps=eps, alpha=size, steps=steps, decay=1.0)
+    elif attack.kind == "cw":
+        made = package.CW(model, c=1, kappa=0, steps=steps, lr=0.01)
+    elif attack.kind == "apgd":
+        made = package.APGD(
+            model, norm=norm, eps=eps, steps=steps, n_restarts=attack.restarts, seed=seed, loss=attack.loss,
+            eot_iter=attack.eot, rho=0.75, verbose=False,
+        )  # fmt: skip
+    elif attack.kind == "apgdt":
+        made = package.APGDT(
+            model, norm=norm, eps=eps, steps=steps, n_restarts=attack.restarts, seed=seed, eot_iter=attack.eot, rho=0.75,
+            verbose=False, n_classes=_aimed(attack, classes) + 1,
+        )  # fmt: skip
+    elif attack.kind == "fab":
+        made = package.FAB(
+            model, norm=norm, eps=eps, steps=steps, n_restarts=attack.restarts, alpha_max=0.1, eta=1.05, beta=0.9,
+            verbose=False, seed=seed, multi_targeted=True, n_classes=_aimed(attack, classes) + 1,
+        )  # fmt: skip
+    elif attack.kind == "square":
+        made = package.Square(
+            model, norm=norm, eps=eps, n_queries=steps, n_restarts=attack.restarts, p_init=0.8, loss="margin",
+            resc_schedule=False, seed=seed, verbose=False,
+        )  # fmt: skip
+    else:
+        raise SurgeonError(f"no attack is of the kind {attack.kind!r}")
+    made.set_device(images.device)
+    if attack.kind == "apgd" and not attack.early_stop:
+        torch.manual_seed(seed)
+        with torch.enable_grad():
+            return made.attack_single_run(images, labels)[0]  # the largest loss, not the first lucky draw
+    return made(images, labels)
+
+
+def _aimed(attack: Attack, classes: int) -> int:
+    return min(attack.targets or classes - 1, classes - 1)
+
+
+def _eps(attack: Attack) -> float:
+    return math.inf if attack.eps is None else attack.eps

@@ -2,147 +2,194 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import zlib
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from surgeon.errors import DataError, VerificationError
-from surgeon.evaluation import attacks
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.attacked import Attacked
+from surgeon.evaluation.attacks import run_attack
+from surgeon.evaluation.fingerprints import image_hashes, joined, weights_hash
 from surgeon.evaluation.normalized import check_images
-from surgeon.evaluation.pgd import pgd as own_pgd
 from surgeon.evaluation.quiet import held_still
-from surgeon.recipe import Evaluation
+from surgeon.evaluation.scoring import (
+    check_adversarial,
+    check_labels,
+    check_model,
+    device_of,
+    score,
+    tightened,
+)
+from surgeon.evaluation.store import Store
+from surgeon.evaluation.threat import Attack
+from surgeon.evaluation.verdict import Outcome, Verdict
+from surgeon.processes import everyone, first, gathered, rank, world
 
 BLOCK = 64
 """Images attacked together. Seeds go by block, so that nothing else about batches changes a verdict."""
-SLACK = 1e-6
-
-
-class Verdict(BaseModel):
-    """One attack on one image. eps and distance are in units of [0, 1] pixels, in the attack's norm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    example: int = Field(description="index into the images that were given")
-    label: int
-    clean: int = Field(description="prediction on the image as it is")
-    attack: str = Field(description="'none' for an image that was misclassified before any attack")
-    norm: Literal["linf", "l2"]
-    eps: float
-    seed: int
-    success: bool = Field(description="whether the image is misclassified in the end")
-    prediction: int
-    distance: float
-
-
-Attack = Callable[[nn.Module, Tensor, Tensor, Evaluation, torch.Generator], Tensor]
-
-
-def _fgsm(model: nn.Module, x: Tensor, y: Tensor, s: Evaluation, generator: torch.Generator) -> Tensor:
-    return attacks.fgsm(model, x, y, eps=s.eps, seed=generator.initial_seed())
-
-
-def _pgd(model: nn.Module, x: Tensor, y: Tensor, s: Evaluation, generator: torch.Generator) -> Tensor:
-    seed = generator.initial_seed()
-    return attacks.pgd(model, x, y, eps=s.eps, steps=s.steps, norm=s.norm, seed=seed)
-
-
-def _own_pgd(model: nn.Module, x: Tensor, y: Tensor, s: Evaluation, generator: torch.Generator) -> Tensor:
-    return own_pgd(model, x, y, eps=s.eps, steps=s.steps, norm=s.norm, generator=generator)
-
-
-ATTACKS: dict[str, Attack] = {"fgsm": _fgsm, "pgd": _pgd, "own-pgd": _own_pgd}
 
 
 def evaluate(
-    model: nn.Module, images: Tensor, labels: Tensor, settings: Evaluation | None = None, *, seed: int = 0
-) -> tuple[Verdict, ...]:
-    """A verdict for every image and attack.
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attacks: Sequence[Attack],
+    *,
+    sources: Mapping[str, nn.Module] | None = None,
+    draws: int = 1,
+    seed: int = 0,
+    batch_size: int | None = None,
+    store: Store | None = None,
+    examples: Sequence[int] | None = None,
+    advance: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """A verdict for every image as it is, and for every attack on every image that it is tried on.
 
-    model: takes pixels in [0, 1] (see Normalized). images: (N, C, H, W) float32 in [0, 1]. labels: (N,).
-    Images that are misclassified as they are are not attacked and count as misclassified.
+    model: takes pixels in [0, 1] (see Normalized), in float32. images: (N, C, H, W) float32 in [0, 1]. labels: (N,).
+    attacks: in order; those that cascade see only images that stood the earlier ones of their threat. Images that are
+    misclassified as they are are not attacked. sources: models that `attack.source` names. draws: of a random model,
+    that each image is scored on. batch_size: images that go through the model at once, by default a block's. store: a
+    folder that keeps each finished block; the same call then goes on after a kill. examples: names of the images, by
+    default 0…N−1. advance: called with (done, total) image-attacks.
 
-    Raises DataError for images or labels that do not fit, and VerificationError for an adversarial image
+    Blocks of 64 images are dealt to the processes that accelerate started, if it did; every process gets all verdicts.
+
+    Raises DataError for images, labels or a model that do not fit, and VerificationError for an adversarial image
     that is not finite, leaves [0, 1] or lies outside the ball: it is never counted as a success.
     """
-    settings = settings or Evaluation()
-    images, labels = images[: settings.samples], labels[: settings.samples]
     check_images(images)
     check_labels(images, labels)
-    rows: list[Verdict] = []
-    with held_still(model, seed):
-        clean = predict(model, images)
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < clean.classes:
-            raise DataError(
-                f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {clean.classes} classes"
-            )
-        right = (clean.labels == labels).nonzero().flatten().tolist()
-        wrong = (clean.labels != labels).nonzero().flatten().tolist()
-        for name in settings.attacks:
-            kind: Literal["linf", "l2"] = "linf" if name == "fgsm" else settings.norm
-            base = dict(attack=name, norm=kind, eps=settings.eps, seed=seed)
-            for i in wrong:
-                rows.append(Verdict(**{**base, "attack": "none"}, example=i, label=int(labels[i]), clean=int(clean.labels[i]), success=True, prediction=int(clean.labels[i]), distance=0.0))  # type: ignore[arg-type]  # fmt: skip
-            for start in range(0, len(right), BLOCK):
-                block = right[start : start + BLOCK]
-                x, y = images[block], labels[block]
-                stream = zlib.crc32(f"{seed}/{name}/{start}".encode())
-                torch.manual_seed(stream)
-                found = ATTACKS[name](model, x, y, settings, torch.Generator().manual_seed(stream)).detach()
-                model.eval()
-                distance = check_adversarial(found, x, settings.eps, kind, name)
-                after = predict(model, found).labels
-                for k, i in enumerate(block):
-                    rows.append(Verdict(**base, example=i, label=int(y[k]), clean=int(clean.labels[i]), success=bool(after[k] != y[k]), prediction=int(after[k]), distance=float(distance[k])))  # type: ignore[arg-type]  # fmt: skip
-    return tuple(rows)
-
-
-def check_labels(images: Tensor, labels: Tensor) -> None:
-    """Raise DataError unless `labels` are class indices (N,), one for each image."""
-    if len(images) != len(labels):
-        raise DataError(f"{len(images)} images have {len(labels)} labels")
-    if labels.dim() != 1 or labels.dtype != torch.int64:
-        raise DataError(f"labels are {labels.dtype} {tuple(labels.shape)}; give class indices (N,), int64")
-
-
-class Prediction:
-    """Predicted labels (N,) and the number of classes."""
-
-    def __init__(self, labels: Tensor, classes: int) -> None:
-        self.labels, self.classes = labels, classes
-
-
-@torch.no_grad()
-def predict(model: nn.Module, images: Tensor, batch_size: int = 256) -> Prediction:
-    """What a model says of images, by batches. Raises DataError for logits that are not finite or not (N, K)."""
-    found, classes = [], 0
-    for part in images.split(batch_size):
-        logits = model(part)
-        if logits.dim() != 2 or not bool(torch.isfinite(logits).all()):
-            raise DataError(
-                f"the model gives {tuple(logits.shape)} with values that are no finite logits (N, classes)"
-            )
-        classes = logits.shape[1]
-        found.append(logits.argmax(1))
-    return Prediction(torch.cat(found) if found else torch.empty(0, dtype=torch.long), classes)
-
-
-def check_adversarial(x: Tensor, images: Tensor, eps: float, norm: str, attack: str) -> Tensor:
-    """(N,) distances of adversarial images; raises VerificationError where one is not what it may be."""
-    if x.shape != images.shape or not bool(torch.isfinite(x).all()):
-        raise VerificationError(f"{attack} gave images that are not finite or of another shape")
-    delta = (x - images).flatten(1)
-    distance = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
-    if float(x.min()) < -SLACK or float(x.max()) > 1 + SLACK:
-        raise VerificationError(
-            f"{attack} left the range [0, 1]: [{float(x.min()):.4g}, {float(x.max()):.4g}]"
+    check_model(model)
+    victims: dict[str | None, nn.Module] = {None: model}
+    victims.update({str(name): source for name, source in (sources or {}).items()})
+    unknown = {a.source for a in attacks} - set(victims)
+    if unknown:
+        raise SurgeonError(
+            f"attacks come from {sorted(map(str, unknown))}, and sources has {sorted(map(str, victims))}"
         )
-    if float(distance.max()) > eps + SLACK + 1e-6 * eps:
-        raise VerificationError(
-            f"{attack} left the ball: {norm} distance {float(distance.max()):.6g} > ε {eps:.6g}"
+    hashes = image_hashes(images)
+    if store is not None:
+        manifest = {
+            "attacks": [a.model_dump(mode="json") for a in attacks], "block": BLOCK, "draws": draws, "seed": seed,
+            "weights": weights_hash(model), "images": joined([*hashes, *map(str, labels.tolist())]),
+            "sources": {n: weights_hash(m) for n, m in (sources or {}).items()},
+        }  # fmt: skip
+        if first():
+            store.claim(manifest)
+        everyone()
+        store.claim(manifest, write=False)
+    names = list(range(len(images))) if examples is None else [int(i) for i in examples]
+    with contextlib.ExitStack() as stack:
+        for one in victims.values():
+            stack.enter_context(held_still(one, seed))
+        work = _Work(victims, images, labels, tuple(attacks), hashes, names, draws, seed, batch_size, store)
+        clean = work.clean()
+        right = [i for i, v in enumerate(clean) if not v.success]
+        blocks = [right[k : k + BLOCK] for k in range(0, len(right), BLOCK)]
+        rows: list[tuple[int, int, list[Verdict]]] = []
+        done = 0
+        for k in range(rank(), len(blocks), world()):
+            for number, found in work.block(k, blocks[k]):
+                rows.append((number, k, found))
+                done += 1
+                if advance is not None:
+                    advance(done * world(), len(blocks) * len(attacks))
+    every = sorted(gathered(rows), key=lambda r: r[:2])
+    return Outcome((*clean, *(v for _, _, found in every for v in found)), tuple(attacks), draws)
+
+
+class _Work:
+    """What all blocks of one evaluation share."""
+
+    def __init__(
+        self, victims: Mapping[str | None, nn.Module], images: Tensor, labels: Tensor, attacks: tuple[Attack, ...],
+        hashes: list[str], names: list[int], draws: int, seed: int, batch_size: int | None, store: Store | None,
+    ) -> None:  # fmt: skip
+        self.victims = {name: Attacked(m, batch_size) for name, m in victims.items()}
+        self.images, self.labels, self.attacks, self.hashes, self.names = (
+            images,
+            labels,
+            attacks,
+            hashes,
+            names,
         )
-    return distance
+        self.draws, self.seed, self.store = draws, seed, store
+        self.model = self.victims[None]
+        self.batch_size = batch_size or BLOCK
+        self.verdicts: list[Verdict] = []
+        self.classes = 0
+
+    def clean(self) -> list[Verdict]:
+        """A verdict for each image as it is."""
+        known = self.store.clean() if self.store else None
+        if known is None:
+            said = score(
+                self.model,
+                self.images,
+                self.labels,
+                draws=self.draws,
+                seed=self.seed,
+                batch_size=self.batch_size,
+            )
+            known = [
+                Verdict(example=name, image=h, label=y, clean=p, margin=m, attack="none", success=p != y, prediction=p, votes=v)
+                for name, h, y, p, m, v in zip(
+                    self.names, self.hashes, self.labels.tolist(), said.prediction.tolist(), said.margin.tolist(),
+                    said.votes.tolist(), strict=True,
+                )
+            ]  # fmt: skip
+            if self.store and first():
+                self.store.write_clean(known)
+            everyone()
+        if len(self.images):
+            one = score(self.model, self.images[:1], self.labels[:1])
+            self.classes = one.classes
+        self.verdicts = known
+        return known
+
+    def block(self, k: int, chosen: list[int]) -> Any:
+        """(number of the attack, its verdicts) on a block, in order."""
+        fallen: dict[tuple[Any, ...], set[int]] = {}
+        for number, attack in enumerate(self.attacks):
+            before = fallen.setdefault(attack.threat, set())
+            alive = [i for i in chosen if not (attack.cascade and self.names[i] in before)]
+            rows = self.store.block(number, attack, k) if self.store else None
+            if rows is None:
+                rows, found = self._attack(attack, alive, k) if alive else ([], None)
+                if self.store:
+                    self.store.write(number, attack, k, rows, found)
+            before |= {v.example for v in rows if v.success}
+            yield number, rows
+
+    def _attack(self, attack: Attack, alive: list[int], k: int) -> tuple[list[Verdict], Tensor]:
+        device = device_of(self.model)
+        x, y = self.images[alive].to(device), self.labels[alive].to(device)
+        victim = self.victims[attack.source]
+        stream = zlib.crc32(
+            f"{attack.seed}/{attack.name}/{attack.source}/{attack.norm}/{attack.eps}/{k}".encode()
+        )
+        began, asked = time.perf_counter(), victim.queries
+        found = run_attack(attack, victim, x, y, seed=stream, classes=self.classes)
+        seconds, queries = (time.perf_counter() - began) / len(alive), (victim.queries - asked) / len(alive)
+        found = tightened(found, x, attack)
+        linf, l2 = check_adversarial(found, x, attack)
+        said = score(self.model, found, y, draws=self.draws, seed=stream + 1, batch_size=self.batch_size)
+        shared = dict(
+            attack=attack.name, group=attack.group, source=attack.source, norm=attack.norm, eps=attack.eps, seed=attack.seed,
+            block=k, queries=queries, seconds=seconds,
+        )  # fmt: skip
+        rows = []
+        for n, i in enumerate(alive):
+            as_it_is, p = self.verdicts[i], int(said.prediction[n])
+            rows.append(
+                Verdict(
+                    example=self.names[i], image=self.hashes[i], label=int(y[n]), clean=as_it_is.clean, margin=as_it_is.margin,
+                    success=p != int(y[n]), prediction=p, votes=float(said.votes[n]), linf=float(linf[n]), l2=float(l2[n]),
+                    **shared,  # type: ignore[arg-type]
+                )
+            )  # fmt: skip
+        return rows, found

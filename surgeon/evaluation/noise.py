@@ -1,17 +1,22 @@
-"""Accuracy under random noise."""
+"""Accuracy under random noise: curves over its level, and noise at inference on adversarial images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from surgeon.errors import DataError, SurgeonError
-from surgeon.evaluation.engine import check_labels, predict
+from surgeon.evaluation.assessment import NoiseRow
 from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
+from surgeon.evaluation.scoring import check_labels, score
+from surgeon.evaluation.statistics import wilson
+from surgeon.surgery.tree import surgery_of
 
 
 def noise_accuracy(
@@ -49,6 +54,61 @@ def noise_accuracy(
                     noisy = (images + level * torch.randn(images.shape, generator=generator)).clamp(0, 1)
                 else:
                     noisy = (images + level * torch.rand(images.shape, generator=generator)) / (1 + level)
-                right += int((predict(model, noisy).labels == labels).sum())
+                right += int((score(model, noisy, labels).prediction == labels).sum())
             found.append(right / (draws * len(labels)))
     return found
+
+
+def noise_table(
+    model: nn.Module, images: Tensor, labels: Tensor, *, sigma: float = 0.1, seed: int = 0
+) -> tuple[NoiseRow, ...]:
+    """Table 2 of the KAP paper: accuracy on `images`, adversarial ones with their true labels, with Gaussian noise of
+    standard deviation `sigma` added at inference to the input, to the activations, to both, to neither.
+
+    Activations get it where the paper's models have it: after each pooling layer, else after each convolution.
+    """
+    rows = []
+    for activations in (False, True):
+        for inputs in (False, True):
+            with held_still(model, seed), _noisy_activations(model, sigma if activations else 0.0):
+                x = (images + sigma * torch.randn(images.shape)).clamp(0, 1) if inputs else images
+                right = int((score(model, x, labels).prediction == labels).sum())
+            rows.append(
+                NoiseRow(
+                    input_noise=inputs,
+                    activation_noise=activations,
+                    sigma=sigma,
+                    share=wilson(right, len(labels)),
+                )
+            )
+    return tuple(rows)
+
+
+@contextlib.contextmanager
+def _noisy_activations(model: nn.Module, sigma: float) -> Iterator[None]:
+    """Gaussian noise after each pooling layer of a surgery, and after each convolution that has none."""
+    if sigma == 0:
+        yield
+        return
+    places: list[nn.Module] = []
+    for inner in model.modules():
+        record = surgery_of(inner)
+        if record is None:
+            continue
+        convolutions = {n: m for n, m in inner.named_modules() if isinstance(m, _ConvNd)}
+        pooled = {
+            e.site: e.layer
+            for e in record.edits
+            if e.layer and e.operation.split("#")[0] == "kap" and e.site in convolutions
+        }
+        places = [inner.get_submodule(pooled[n]) if n in pooled else m for n, m in convolutions.items()]
+        break
+    places = places or [m for m in model.modules() if isinstance(m, _ConvNd)]
+    handles = [
+        m.register_forward_hook(lambda _m, _i, out: out + sigma * torch.randn_like(out)) for m in places
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,21 +15,26 @@ _SLACK = 1e-6
 class Normalized(nn.Module):
     """`model` behind (x − mean) / std, for x (N, C, H, W) float32 in [0, 1]; mean and std one number a channel.
 
-    Without mean and std the images go to the model as they are.
-
-    Of a model that gives several outputs, in a tuple or list, the first is taken as its logits.
+    Without mean and std the images go to the model as they are. Of a model that gives several outputs, the logits are
+    the first of a tuple or list, or what a mapping calls `logits` or `out`. probabilities: the model ends in a softmax,
+    which the logarithm takes off again: attacks need logits.
 
     Raises DataError for images of another kind or range, saying which side is likely wrong, and for an output
     without logits to be found in it.
     """
 
     def __init__(
-        self, model: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+        self,
+        model: nn.Module,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        *,
+        probabilities: bool = False,
     ) -> None:
         super().__init__()
         if (mean is None) != (std is None):
             raise DataError("mean and std belong together; give both or neither")
-        self.model = model
+        self.model, self.probabilities = model, probabilities
         self.mean: Tensor | None
         self.std: Tensor | None
         shape = (1, -1, 1, 1)
@@ -40,17 +45,31 @@ class Normalized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_images(x, None if self.mean is None else self.mean.shape[1])
-        output = self.model(self.normalize(x))
-        first = output[0] if isinstance(output, (tuple, list)) and output else output
-        if not isinstance(first, Tensor):
-            raise DataError(
-                f"the model gives a {type(output).__name__}; wrap it so that it gives its logits (N, classes)"
-            )
-        return first
+        return self.unchecked(x)
+
+    def unchecked(self, x: Tensor) -> Tensor:
+        """The logits of pixels that noise took out of [0, 1]."""
+        output = logits_of(self.model(self.normalize(x)))
+        return output.clamp_min(1e-30).log() if self.probabilities else output
 
     def normalize(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) as the model takes them."""
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
+
+
+def logits_of(output: object) -> Tensor:
+    """The logits in what a model gives. Raises DataError where there are none to be found."""
+    first = output
+    if isinstance(output, Mapping):
+        first = next((output[key] for key in ("logits", "out") if key in output), output)
+    elif isinstance(output, (tuple, list)) and output:
+        first = output[0]
+    if not isinstance(first, Tensor):
+        keys = f" with the keys {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
+        raise DataError(
+            f"the model gives a {type(output).__name__}{keys}; wrap it so that it gives its logits (N, classes)"
+        )
+    return first
 
 
 def check_images(x: Tensor, channels: int | None = None) -> None:

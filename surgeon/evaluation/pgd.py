@@ -22,7 +22,17 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return others.max(1).values - logits.gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
-LOSSES = {"ce": cross_entropy, "margin": margin}
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """(N,) difference of logits ratio (Croce & Hein 2020, eq. 6): the margin over the range of the three largest logits."""
+    if logits.shape[1] < 3:
+        raise SurgeonError(
+            f"the loss dlr needs 3 classes or more, the model gives {logits.shape[1]}; use margin"
+        )
+    top = logits.topk(3, dim=1).values
+    return margin(logits, labels) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
+
+
+LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
 
 
 def pgd(
@@ -35,8 +45,10 @@ def pgd(
     norm: Literal["linf", "l2"] = "linf",
     step_size: float | None = None,
     restarts: int = 1,
-    loss: Literal["ce", "margin"] = "ce",
+    loss: Literal["ce", "margin", "dlr"] = "ce",
     random_start: bool = True,
+    eot: int = 1,
+    early_stop: bool = True,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Adversarial images for `images` (N, C, H, W) in [0, 1] within eps, after Madry et al. 2018.
@@ -45,30 +57,49 @@ def pgd(
     batch; each step is normalised per sample (sign for linf, unit length for l2). Of all iterates and
     restarts the one with the largest margin is kept: once a sample is misclassified it stays so.
 
-    Raises SurgeonError for an unknown norm or loss, or steps or restarts below 1.
+    eot: forward passes that each gradient is averaged over (Athalye et al. 2018), for a model that is random; margins are
+    then of the mean logits. early_stop: with False the iterate with the largest loss is kept, not the largest margin,
+    so that no lucky draw of such a model ends the search.
+
+    Raises SurgeonError for an unknown norm or loss, or steps, restarts or eot below 1.
     """
     if norm not in ("linf", "l2") or loss not in LOSSES:
         raise SurgeonError(
-            f"norm {norm!r} with loss {loss!r} is not known; linf or l2, and {' or '.join(LOSSES)}"
+            f"norm {norm!r} with loss {loss!r} is not known; linf or l2, and {', '.join(LOSSES)}"
         )
-    if steps < 1 or restarts < 1:
-        raise SurgeonError(f"steps={steps} and restarts={restarts} must be at least 1")
+    if steps < 1 or restarts < 1 or eot < 1:
+        raise SurgeonError(f"steps={steps}, restarts={restarts} and eot={eot} must be at least 1")
     size = STEP * eps / steps if step_size is None else step_size
-    best, best_margin = images.clone(), torch.full((len(images),), -torch.inf, device=images.device)
+    best, best_score = images.clone(), torch.full((len(images),), -torch.inf, device=images.device)
     for _ in range(restarts):
         x = images.clone()
         if random_start:
             x = (x + random_offset(images.shape, eps, norm, generator).to(images)).clamp(0, 1)
         for step in range(steps + 1):
-            x.requires_grad_(True)
-            with torch.enable_grad():
-                logits = model(x)
-                value = LOSSES[loss](logits, labels).sum()
-            (gradient,) = torch.autograd.grad(value, x)
+            gradient, value, logits = _gradient(model, x, labels, loss, eot)
             with torch.no_grad():
-                margins = margin(logits, labels)
-                better = margins > best_margin
-                best[better], best_margin[better] = x[better].detach(), margins[better]
+                score = margin(logits, labels) if early_stop else value
+                better = score > best_score
+                best[better], best_score[better] = x[better].detach(), score[better]
                 if step < steps:
                     x = project(x + size * direction(gradient, norm), images, eps, norm)
     return best.detach()
+
+
+def _gradient(
+    model: nn.Module, x: Tensor, labels: Tensor, loss: str, eot: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss's gradient (N, C, H, W), the loss (N,) and the logits (N, K), each the mean over `eot` passes."""
+    x = x.detach().requires_grad_(True)
+    gradient, value, logits = (
+        torch.zeros_like(x),
+        torch.zeros(len(x), device=x.device),
+        torch.zeros((), device=x.device),
+    )
+    for _ in range(eot):
+        with torch.enable_grad():
+            given = model(x)
+            each = LOSSES[loss](given, labels)
+            gradient = gradient + torch.autograd.grad(each.sum(), x)[0] / eot
+        value, logits = value + each.detach() / eot, logits + given.detach() / eot
+    return gradient, value, logits

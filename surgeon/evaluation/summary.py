@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.edits import Traits
 from surgeon.errors import SurgeonError
-from surgeon.evaluation.engine import Verdict
+from surgeon.evaluation.statistics import Share, wilson
+from surgeon.evaluation.suites import SAMPLES
+from surgeon.evaluation.threat import Attack, Norm, size_text
+from surgeon.evaluation.verdict import Outcome, Verdict
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Share(_Frozen):
-    """k of n, with its 95 % Wilson interval."""
-
-    k: int
-    n: int
-    low: float
-    high: float
-
-    @property
-    def value(self) -> float:
-        """k / n."""
-        return self.k / self.n if self.n else float("nan")
 
 
 class Finding(_Frozen):
@@ -38,57 +29,189 @@ class Finding(_Frozen):
     text: str
 
 
+class Row(_Frozen):
+    """Accuracy under one attack at one size: a share for each seed, in their order."""
+
+    attack: str
+    group: str
+    source: str | None = None
+    norm: Norm
+    eps: float | None
+    cascade: bool = Field(description="whether what fell to the attacks before it counts as fallen")
+    seeds: tuple[int, ...]
+    shares: tuple[Share, ...]
+    mean: float
+    std: float | None = Field(None, description="over seeds, where there are two or more")
+    draws: dict[str, float] | None = Field(
+        None,
+        description="of a random model: accuracy on the mean draw, by majority, and where every draw is right",
+    )
+
+    @property
+    def label(self) -> str:
+        """As `Attack.label`."""
+        return f"{self.attack} {size_text(self.norm, self.eps)}" + (
+            f" from {self.source}" if self.source else ""
+        )
+
+
+class Worst(_Frozen):
+    """Images that no attack of one threat turned: never an average over attacks."""
+
+    group: str
+    norm: Norm
+    eps: float | None
+    seed: int
+    share: Share
+
+
+class Headline(_Frozen):
+    """The one number that may be quoted, and what it is."""
+
+    share: Share
+    text: str
+
+
 class Summary(_Frozen):
     """Accuracy on clean images, under each attack, and under the worst of them image by image."""
 
     clean: Share
-    robust: dict[str, Share]
-    worst: Share = Field(description="images that no attack turned")
+    rows: tuple[Row, ...] = ()
+    worsts: tuple[Worst, ...] = ()
+    worst: Share = Field(
+        description="under the main part of the suite: images that none of its attacks turned"
+    )
+    headline: Headline | None = None
+    refused: tuple[str, ...] = Field((), description="why there is no headline")
+    complete: bool = True
     findings: tuple[Finding, ...] = ()
 
-
-def wilson(k: int, n: int) -> Share:
-    """k of n with its 95 % Wilson interval (Wilson 1927), by scipy."""
-    from scipy.stats import binomtest
-
-    if n == 0:
-        return Share(k=0, n=0, low=0.0, high=1.0)
-    interval = binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return Share(k=k, n=n, low=float(interval.low), high=float(interval.high))
+    @property
+    def robust(self) -> dict[str, Share]:
+        """Accuracy by attack, of the first seed; attacks of one name are told apart by norm and size."""
+        names = [r.attack for r in self.rows]
+        return {r.attack if names.count(r.attack) == 1 else r.label: r.shares[0] for r in self.rows}
 
 
-def summarize(verdicts: Sequence[Verdict], traits: Traits | None = None) -> Summary:
-    """Sum up verdicts; `traits` of the model's surgery (`model.surgery.traits`) add to the findings.
+def summarize(
+    outcome: Outcome, traits: Traits | None = None, *, failed: Sequence[str] = (), random: bool = False
+) -> Summary:
+    """Sum up an evaluation. traits: of the model's surgery (`model.surgery.traits`), which add to the findings.
+
+    failed: reasons of diagnostics that failed, which leave no headline. random: whether the model is random at inference.
 
     Raises SurgeonError for no verdicts.
     """
-    if not verdicts:
+    if not len(outcome):
         raise SurgeonError("there are no verdicts to sum up")
-    examples = {v.example for v in verdicts}
-    unattacked = {v.example for v in verdicts if v.attack == "none"}
-    names = sorted({v.attack for v in verdicts} - {"none"})
-    n = len(examples)
-    turned = {a: {v.example for v in verdicts if v.attack == a and v.success} | unattacked for a in names}
-    robust = {a: wilson(n - len(t), n) for a, t in turned.items()}
-    everything = set().union(unattacked, *turned.values())
+    clean = [v for v in outcome.verdicts if v.attack == "none"]
+    n, wrong = len(clean), {v.example for v in clean if v.success}
+    rows, worsts = _rows(outcome, n, wrong), _worsts(outcome, n, wrong)
+    groups = list(dict.fromkeys(a.group for a in outcome.attacks))
+    main = "standard" if "standard" in groups else (groups[0] if groups else "")
+    turned = {v.example for v in outcome.verdicts if v.group == main and v.success} | wrong
+    worst = wilson(n - len(turned), n)
+    refused = [] if not outcome.missing else [
+        f"incomplete: {len(outcome.missing)} blocks are missing, the first is {outcome.missing[0]}"
+    ]  # fmt: skip
+    refused += [f"not reliable: {reason}" for reason in failed]
+    if random and not any(a.eot > 1 for a in outcome.attacks if a.group == main):
+        refused.append("the model is random at inference, and no attack took the expectation over its noise")
+    if main == "basic":
+        refused.append(
+            "the attacks named by hand are no protocol: use the suite standard, or quick for an upper bound"
+        )
+    headline = (
+        None
+        if refused or not outcome.attacks
+        else Headline(share=worst, text=_headline(main, outcome, n, random))
+    )
     return Summary(
-        clean=wilson(n - len(unattacked), n), robust=robust, worst=wilson(n - len(everything), n),
-        findings=tuple(_findings(robust, traits)),
+        clean=wilson(n - len(wrong), n), rows=rows, worsts=worsts, worst=worst, headline=headline, refused=tuple(refused),
+        complete=not outcome.missing, findings=tuple(_findings(rows, worst, main, n, traits, random)),
     )  # fmt: skip
 
 
-def _findings(robust: dict[str, Share], traits: Traits | None) -> list[Finding]:
+def _rows(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
+    fallen: dict[Any, set[int]] = defaultdict(lambda: set(wrong))
+    by: dict[Any, list[Verdict]] = defaultdict(list)
+    for v in outcome.verdicts:
+        by[(v.attack, v.source, v.threat)].append(v)
+    found: dict[Any, list[tuple[Attack, Share, list[Verdict]]]] = defaultdict(list)
+    for attack in outcome.attacks:
+        own = by[(attack.name, attack.source, attack.threat)]
+        turned = {v.example for v in own if v.success}
+        fallen[attack.threat] |= turned
+        standing = n - len(fallen[attack.threat] if attack.cascade else turned | wrong)
+        found[(attack.name, attack.group, attack.source, attack.norm, attack.eps)].append(
+            (attack, wilson(standing, n), own)
+        )
+    rows = []
+    for (name, group, source, norm, eps), many in found.items():
+        shares = tuple(share for _, share, _ in many)
+        values = [s.value for s in shares]
+        rows.append(
+            Row(
+                attack=name, group=group, source=source, norm=norm, eps=eps, cascade=many[0][0].cascade,
+                seeds=tuple(a.seed for a, _, _ in many), shares=shares, mean=fmean(values),
+                std=stdev(values) if len(values) > 1 else None,
+                draws=_draws(many[0][2], n) if outcome.draws > 1 else None,
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def _draws(verdicts: Iterable[Verdict], n: int) -> dict[str, float]:
+    votes = [v.votes for v in verdicts]
+    return {
+        "mean": sum(votes) / n, "majority": sum(v > 0.5 for v in votes) / n, "all": sum(v == 1 for v in votes) / n,
+    }  # fmt: skip
+
+
+def _worsts(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Worst, ...]:
+    turned: dict[Any, set[int]] = {a.threat: set(wrong) for a in outcome.attacks}
+    for v in outcome.verdicts:
+        if v.success and v.attack != "none":
+            turned[v.threat].add(v.example)
+    return tuple(
+        Worst(group=group, norm=norm, eps=eps, seed=seed, share=wilson(n - len(fallen), n))
+        for (group, norm, eps, seed), fallen in turned.items()
+    )
+
+
+def _headline(main: str, outcome: Outcome, n: int, random: bool) -> str:
+    first = next(a for a in outcome.attacks if a.group == main)
+    size = size_text(first.norm, first.eps)
+    if random:
+        return f"accuracy by majority of {outcome.draws} draws under attacks on the expectation over the model's noise, {size}, {n} images"
+    if main == "quick":
+        return f"upper bound of robust accuracy (suite quick), {size}, {n} images"
+    fewer = "" if n >= SAMPLES["standard"] else f", fewer than the protocol's {SAMPLES['standard']}"
+    return f"robust accuracy (suite standard, AutoAttack's), {size}, {n} images{fewer}"
+
+
+def _findings(
+    rows: Sequence[Row], worst: Share, main: str, n: int, traits: Traits | None, random: bool
+) -> list[Finding]:
     found = [
-        Finding(code="upper-bound", severity="info", text="robust accuracy under these attacks is an upper bound; "
+        Finding(code="upper-bound", severity="info", text="robust accuracy under attacks is an upper bound; "
                 "stronger attacks can only lower it")
     ]  # fmt: skip
-    one, many = robust.get("fgsm"), robust.get("pgd") or robust.get("own-pgd")
-    if one is not None and many is not None and one.value + 0.01 < many.value:
+    one = {(r.norm, r.eps, r.source): r.mean for r in rows if r.attack == "fgsm"}
+    for r in rows:
+        fgsm = one.get((r.norm, r.eps, r.source))
+        if r.attack.startswith(("pgd", "own-pgd")) and fgsm is not None and fgsm + 0.01 < r.mean:
+            found.append(
+                Finding(code="one-step-stronger", severity="warning", text=f"one step (FGSM, {fgsm:.1%}) beats many "
+                        f"(PGD, {r.mean:.1%}): a sign of masked gradients, these numbers are not reliable")
+            )  # fmt: skip
+    found += _masked_signs(rows, worst, main)
+    if main in ("standard", "basic") and n < SAMPLES["standard"] and any(r.group == main for r in rows):
         found.append(
-            Finding(code="one-step-stronger", severity="warning", text=f"one step (FGSM, {one.value:.1%}) beats many "
-                    f"(PGD, {many.value:.1%}): a sign of masked gradients, these numbers are not reliable")
+            Finding(code="few-images", severity="info", text=f"{n} images; the protocol is {SAMPLES['standard']}: the "
+                    f"interval of the worst case is {worst.low:.1%} to {worst.high:.1%}")
         )  # fmt: skip
-    if traits is not None and traits.stochastic == "always":
+    if random or (traits is not None and traits.stochastic == "always"):
         found.append(
             Finding(code="stochastic", severity="warning", text="the model is random at inference; attacks without "
                     "expectation over its noise overstate its robustness")
@@ -98,4 +221,25 @@ def _findings(robust: dict[str, Share], traits: Traits | None) -> list[Finding]:
             Finding(code="masked", severity="warning", text="masked units cut off gradients; transfer and black-box "
                     "attacks are needed beside white-box ones")
         )  # fmt: skip
+    return found
+
+
+def _masked_signs(rows: Sequence[Row], worst: Share, main: str) -> list[Finding]:
+    """What Table 1 of the KAP paper shows: PGD far above AutoAttack, and black-box Square as strong as all of it."""
+    found = []
+    strong = [r for r in rows if r.group == main == "standard"]
+    if not strong:
+        return []
+    same = [r for r in rows if (r.norm, r.eps) == (strong[0].norm, strong[0].eps) and not r.source]
+    for r in same:
+        if r.attack.startswith("pgd") and r.group == "paper" and r.mean > worst.value + 0.1:
+            found.append(
+                Finding(code="pgd-above-worst", severity="warning", text=f"PGD leaves {r.mean:.1%}, the worst case is "
+                        f"{worst.value:.1%}: PGD's number is not this model's robustness")
+            )  # fmt: skip
+        if r.attack == "square" and r.group == "paper" and 0.02 < r.mean < worst.value + 0.02:
+            found.append(
+                Finding(code="black-box-as-strong", severity="warning", text=f"Square alone, which sees no gradient, leaves "
+                        f"{r.mean:.1%}, all attacks together {worst.value:.1%}: a sign of masked gradients")
+            )  # fmt: skip
     return found

@@ -1,0 +1,89 @@
+"""The images that a network is tested on: a source's test images, as many of each class as asked for, always the same."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from surgeon.data.images import Images, pixels
+from surgeon.data.records import Records
+from surgeon.data.scans import DIGITS_SIZE, digits
+from surgeon.data.sources import open_source
+from surgeon.errors import DataError
+
+_PREFERRED = ("test", "val", "train")
+
+
+class HeldOut(NamedTuple):
+    """x (N, C, H, W) float32 in [0, 1], y (N,), examples: their numbers in the split, classes: names, where known."""
+
+    x: Tensor
+    y: Tensor
+    examples: tuple[int, ...]
+    split: str
+    classes: tuple[str, ...]
+
+
+def held_out(
+    source: str,
+    input_size: tuple[int, ...],
+    *,
+    count: int | None = None,
+    root: str | None = None,
+    seed: int = 0,
+) -> HeldOut:
+    """`count` test images of a source, or all: class by class in equal shares, fixed by `seed`, in the split's order.
+
+    source: as for `open_source`, or 'digits'. Of its splits the test images are taken, else the validation images; a
+    source with neither (a single file, a folder of classes) is taken whole. input_size: (C, H, W).
+
+    Raises DataError for a source that is none, is a stream, or has images without labels.
+    """
+    if len(input_size) != 3 or input_size[0] not in (1, 3):
+        raise DataError(f"images are (1 or 3, H, W), not {tuple(input_size)}")
+    if source == "digits":
+        return _digits(input_size, count, seed)
+    opened = open_source(source, root)
+    if opened.streams:
+        raise DataError(
+            f"{source} is a stream; an evaluation needs images that can be chosen from: unpack it to a folder"
+        )
+    split = next(s for s in _PREFERRED if s in opened.splits)
+    entries = list(opened.splits[split])
+    labels = torch.tensor([label for _, label in entries], dtype=torch.int64)
+    if len(labels) == 0 or int(labels.min()) < 0:
+        raise DataError(
+            f"{source} has images without a label, or none at all: put them in one sub-folder a class"
+        )
+    chosen = stratified(labels, count, seed=seed)
+    found: Images = Records([entries[i] for i in chosen], tuple(input_size)).in_memory()
+    return HeldOut(pixels(found.x), found.y, tuple(chosen), split, opened.classes)
+
+
+def stratified(labels: Tensor, count: int | None, *, seed: int = 0) -> list[int]:
+    """`count` indices of `labels` (N,), sorted, each class as often as any other up to one, as far as it has images."""
+    if count is None or count >= len(labels):
+        return list(range(len(labels)))
+    generator = torch.Generator().manual_seed(seed)
+    classes = [g[torch.randperm(len(g), generator=generator)].tolist() for g in _by_class(labels)]
+    order = torch.randperm(len(classes), generator=generator).tolist()
+    taken: list[int] = []
+    while len(taken) < count:  # a round gives each class one
+        for c in order:
+            if classes[c] and len(taken) < count:
+                taken.append(classes[c].pop())
+    return sorted(taken)
+
+
+def _by_class(labels: Tensor) -> list[Tensor]:
+    return [(labels == c).nonzero().flatten() for c in labels.unique()]
+
+
+def _digits(size: tuple[int, ...], count: int | None, seed: int) -> HeldOut:
+    found = digits(size[1] if size[1] == size[2] else DIGITS_SIZE, seed=0)["test"]
+    x = found.x if size[1] == size[2] else torch.nn.functional.interpolate(found.x, size[1:])
+    chosen = stratified(found.y, count, seed=seed)
+    x, y = x[chosen].expand(-1, size[0], -1, -1).contiguous(), found.y[chosen]
+    return HeldOut(x, y, tuple(chosen), "test", tuple(map(str, range(10))))

@@ -1,0 +1,195 @@
+"""Certified accuracy by randomized smoothing (Cohen, Rosenfeld & Kolter 2019), resumable, batched over images."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.fingerprints import image_hashes, joined, weights_hash
+from surgeon.evaluation.normalized import check_images
+from surgeon.evaluation.quiet import held_still
+from surgeon.evaluation.scoring import check_labels, check_logits, check_model, device_of
+from surgeon.evaluation.statistics import Share, clopper_pearson_low, wilson
+from surgeon.files import read_parquet, take, write_parquet
+from surgeon.processes import everyone, first, gathered, rank, world
+
+ABSTAIN = -1
+CHUNK = 1000
+SETTINGS, PARTS = "certification.json", "certificates"
+COLUMNS = {
+    "example": "int64", "image": "string", "label": "int64", "sigma": "float64", "prediction": "int64", "radius": "float64",
+    "count": "int64", "n": "int64",
+}  # fmt: skip
+
+
+class Certificate(BaseModel):
+    """What smoothing says of one image: class and the L2 radius, in [0, 1] pixels, within which it holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    example: int
+    image: str = Field(description="hash of the image's pixels")
+    label: int
+    sigma: float = Field(description="standard deviation of the noise, in [0, 1] pixels")
+    prediction: int = Field(description="−1 where it abstains")
+    radius: float = Field(description="0 where it abstains")
+    count: int = Field(description="draws that said the class, of n")
+    n: int
+
+
+def certify(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    sigma: float,
+    n0: int = 100,
+    n: int = 100_000,
+    alpha: float = 0.001,
+    batch_size: int = 512,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    examples: Sequence[int] | None = None,
+    advance: Callable[[int, int], None] | None = None,
+) -> tuple[Certificate, ...]:
+    """A certificate for each image, by the algorithm CERTIFY of Cohen et al. 2019 (section 3.2.2).
+
+    model: the base classifier, of pixels in [0, 1]; the noise N(0, sigma²) goes on the pixels, which are not clipped. images:
+    (N, C, H, W) float32 in [0, 1]. n0 draws choose the class, n others count it; the bound on its probability is
+    Clopper and Pearson's at confidence 1 − alpha, the radius sigma · Φ⁻¹(bound). An image's draws depend on seed, sigma and
+    its pixels alone: not on its batch or process, and not on those of other images; those of several images share
+    one pass. folder: keeps what is finished, and the same call goes on from there. advance: called with (done, total).
+
+    Raises DataError for images, labels or a model that do not fit, SurgeonError for settings that make no sense,
+    ArtifactError for a folder with others.
+    """
+    if sigma <= 0 or n0 < 1 or n < 1 or not 0 < alpha < 1 or batch_size < 1:
+        raise SurgeonError(
+            f"sigma={sigma}, n0={n0}, n={n}, alpha={alpha}, batch_size={batch_size} must be positive, alpha below 1"
+        )
+    check_images(images)
+    check_labels(images, labels)
+    check_model(model)
+    hashes = image_hashes(images)
+    names = list(range(len(images))) if examples is None else [int(e) for e in examples]
+    parts = None
+    if folder is not None:
+        parts = Path(folder) / PARTS
+        settings = {
+            "sigma": sigma, "n0": n0, "n": n, "alpha": alpha, "seed": seed, "weights": weights_hash(model),
+            "images": joined([*hashes, *map(str, labels.tolist())]),
+        }  # fmt: skip
+        if first():
+            take(Path(folder), SETTINGS, settings, "a certification")
+            parts.mkdir(exist_ok=True)
+        everyone()
+    mine = range(rank(), len(images), world())
+    rows: list[Certificate] = []
+    done = {i: _read(parts, names[i]) for i in mine} if parts else {}
+    todo = [i for i in mine if done.get(i) is None]
+    rows += [c for c in done.values() if c is not None]
+    with held_still(model, seed):
+        smoothing = _Smoothing(model, images, hashes, sigma, n0, n, batch_size, seed)
+        for i, chosen, count in smoothing.counts(todo):
+            low = clopper_pearson_low(count, n, alpha)
+            sure = low > 0.5
+            rows.append(
+                Certificate(
+                    example=names[i], image=hashes[i], label=int(labels[i]), sigma=sigma, count=count, n=n,
+                    prediction=chosen if sure else ABSTAIN, radius=sigma * _quantile(low) if sure else 0.0,
+                )
+            )  # fmt: skip
+            if parts:
+                write_parquet(parts / f"{names[i]:07d}.parquet", COLUMNS, [rows[-1].model_dump()])
+            if advance is not None:
+                advance(len(rows) * world(), len(images))
+    place = {e: k for k, e in enumerate(names)}
+    return tuple(sorted(gathered(rows), key=lambda c: place[c.example]))
+
+
+def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[float]) -> list[Share]:
+    """The share of images that are right and certified at each L2 radius: the certified-accuracy curve."""
+    return [
+        wilson(sum(c.prediction == c.label and c.radius >= r for c in certificates), len(certificates))
+        for r in radii
+    ]
+
+
+class _Smoothing:
+    """Class counts under noise, with the draws of several images in one batch, so that small ends do not run alone."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        hashes: list[str],
+        sigma: float,
+        n0: int,
+        n: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.model, self.images, self.hashes, self.sigma = model, images, hashes, sigma
+        self.n0, self.n, self.batch_size, self.seed = n0, n, batch_size, seed
+
+    @torch.no_grad()
+    def counts(self, todo: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+        """(index, class that n0 draws choose, how many of n further draws say it), image by image, in order."""
+        left = dict.fromkeys(todo, self.n0 + self.n)
+        said: dict[int, list[Tensor]] = {i: [] for i in todo}
+        queue = list(todo)
+        for pieces in self._batches(todo):
+            logits = self._logits(torch.cat([x for _, x in pieces]).to(device_of(self.model)))
+            labels = check_logits(logits, len(logits)).argmax(1).cpu()
+            for (i, x), part in zip(pieces, labels.split([len(x) for _, x in pieces]), strict=True):
+                said[i].append(part)
+                left[i] -= len(x)
+            while queue and left[queue[0]] == 0:
+                i = queue.pop(0)
+                found = torch.cat(said.pop(i))
+                chosen = int(found[: self.n0].bincount().argmax())
+                yield i, chosen, int((found[self.n0 :] == chosen).sum())
+
+    def _batches(self, todo: Sequence[int]) -> Iterator[list[tuple[int, Tensor]]]:
+        """Full batches of (index, noisy copies): where an image ends, the next one begins."""
+        pieces: list[tuple[int, Tensor]] = []
+        room = self.batch_size
+        for i in todo:
+            stream = zlib.crc32(f"{self.seed}/{self.sigma}/{self.hashes[i]}".encode())
+            generator = torch.Generator().manual_seed(stream)
+            left, drawn = self.n0 + self.n, torch.empty(0)
+            while left:
+                if (
+                    len(drawn) == 0
+                ):  # by chunks, as what a generator gives depends on how much is asked of it at once
+                    drawn = torch.randn((min(CHUNK, left), *self.images.shape[1:]), generator=generator)
+                count = min(len(drawn), room)
+                pieces.append((i, self.images[i] + self.sigma * drawn[:count]))
+                drawn, left, room = drawn[count:], left - count, room - count
+                if room == 0:
+                    yield pieces
+                    pieces, room = [], self.batch_size
+        if pieces:
+            yield pieces
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """The model on noisy pixels, which leave [0, 1]: past a check of the range."""
+        unchecked = getattr(self.model, "unchecked", None)
+        return unchecked(x) if unchecked is not None else self.model(x)
+
+
+def _quantile(p: float) -> float:
+    from scipy.stats import norm
+
+    return float(norm.ppf(p))
+
+
+def _read(folder: Path, example: int) -> Certificate | None:
+    path = folder / f"{example:07d}.parquet"
+    return Certificate(**read_parquet(path)[0]) if path.is_file() else None

@@ -1,0 +1,75 @@
+"""The pictures of an evaluation, drawn by surgeon.insight into its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.evaluation.assessment import Drawn
+from surgeon.evaluation.normalized import Normalized
+from surgeon.evaluation.pgd import pgd
+from surgeon.evaluation.quiet import held_still
+from surgeon.evaluation.scoring import device_of, score
+from surgeon.files import write_bytes, write_json
+from surgeon.recipe import Evaluation
+from surgeon.surgery import revert
+from surgeon.surgery.tree import surgery_of
+
+COUNT, STEPS = 8, 20
+INDEX = "pictures.json"
+
+
+def draw(
+    folder: Path, subject: nn.Module, network: nn.Module, images: Tensor, labels: Tensor, settings: Evaluation,
+    class_names: Sequence[str], seed: int, tell: Callable[[], None],
+) -> tuple[tuple[Drawn, ...], tuple[str, ...]]:  # fmt: skip
+    """(the pictures, why others could not be made): of the first images that the subject gets right, under PGD-20.
+
+    subject: what is attacked, of pixels. network: the rewritten network itself, whose layers are shown.
+    """
+    index = folder / INDEX
+    if index.is_file():
+        known = json.loads(index.read_text(encoding="utf-8"))
+        return tuple(Drawn(**d) for d in known["pictures"]), tuple(known["skipped"])
+    tell()
+    from surgeon.insight import pictures
+
+    device = device_of(subject)
+    with held_still(subject, seed):
+        right = (
+            (score(subject, images[:256], labels[:256]).prediction == labels[:256])
+            .nonzero()
+            .flatten()[:COUNT]
+        )
+        if len(right) == 0:
+            return (), ("no pictures: the model gets none of the first images right",)
+        x, y = images[right].to(device), labels[right].to(device)
+        generator = torch.Generator().manual_seed(seed)
+        moved = pgd(subject, x, y, eps=settings.eps, steps=STEPS, norm=settings.norm, generator=generator)
+    shown = _as(subject, network)
+    beside = {"before the surgery": _as(subject, revert(network))} if surgery_of(network) is not None else {}
+    made, skipped = pictures(
+        shown, x, y, moved, beside=beside, seed=seed, class_names=list(class_names) or None
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for picture in made:
+        write_bytes(folder / f"{picture.name}.png", picture.png)
+        drawn.append(
+            Drawn(file=f"{picture.name}.png", title=picture.title, caption=picture.caption, alt=picture.alt)
+        )
+    write_json(index, {"pictures": [d.model_dump() for d in drawn], "skipped": list(skipped)})
+    return tuple(drawn), tuple(skipped)
+
+
+def _as(subject: nn.Module, network: nn.Module) -> nn.Module:
+    """Another network behind the subject's normalisation."""
+    if not isinstance(subject, Normalized):
+        return network
+    mean = None if subject.mean is None else subject.mean.flatten().tolist()
+    std = None if subject.std is None else subject.std.flatten().tolist()
+    return Normalized(network, mean, std, probabilities=subject.probabilities)

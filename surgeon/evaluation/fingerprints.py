@@ -1,0 +1,33 @@
+"""Hashes of weights and images: what an evaluation was of."""
+
+from __future__ import annotations
+
+import hashlib
+
+from torch import Tensor, nn
+
+
+def weights_hash(model: nn.Module) -> str:
+    """16 hex digits over the names, types, shapes and values of all parameters and buffers."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(model.state_dict().items()):
+        if isinstance(value, Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(_bytes(value))
+    return digest.hexdigest()
+
+
+def image_hashes(images: Tensor) -> list[str]:
+    """16 hex digits for each of `images` (N, …)."""
+    return [hashlib.blake2b(_bytes(image), digest_size=8).hexdigest() for image in images]
+
+
+def joined(parts: list[str]) -> str:
+    """16 hex digits over many."""
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def _bytes(value: Tensor) -> bytes:
+    import torch
+
+    return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

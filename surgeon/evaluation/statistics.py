@@ -1,0 +1,80 @@
+"""Shares with their intervals, and two models on the same images; by scipy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from surgeon.errors import SurgeonError
+
+
+class Share(BaseModel):
+    """k of n, with its 95 % Wilson interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    k: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """k / n."""
+        return self.k / self.n if self.n else float("nan")
+
+
+class Paired(BaseModel):
+    """Two models on the same images: how much more often the second is right, and whether that could be chance."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int
+    only_first: int = Field(description="images that the first alone gets right")
+    only_second: int
+    difference: float = Field(description="accuracy of the second minus that of the first")
+    low: float = Field(description="95 % interval of the difference")
+    high: float
+    p: float = Field(description="McNemar's exact test, two-sided")
+
+
+def wilson(k: int, n: int) -> Share:
+    """k of n with its 95 % Wilson interval (Wilson 1927)."""
+    from scipy.stats import binomtest
+
+    if n == 0:
+        return Share(k=0, n=0, low=0.0, high=1.0)
+    interval = binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return Share(k=k, n=n, low=float(interval.low), high=float(interval.high))
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
+    """McNemar's exact test (McNemar 1947) of whether each image is right, with the interval of Agresti & Min 2005.
+
+    Raises SurgeonError for sequences of other lengths, or empty ones.
+    """
+    from scipy.stats import binomtest, norm
+
+    if len(first) != len(second) or not first:
+        raise SurgeonError(
+            f"{len(first)} and {len(second)} images cannot be compared: both models need the same, one or more"
+        )
+    n = len(first)
+    b = sum(1 for f, s in zip(first, second, strict=True) if f and not s)
+    c = sum(1 for f, s in zip(first, second, strict=True) if s and not f)
+    p = float(binomtest(c, b + c).pvalue) if b + c else 1.0
+    # half an image more in each of the four cells
+    total, difference = n + 2, (c - b) / (n + 2)
+    spread = float(norm.ppf(0.975)) * (((b + 0.5) + (c + 0.5) - (c - b) ** 2 / total) ** 0.5) / total
+    return Paired(
+        n=n, only_first=b, only_second=c, difference=(c - b) / n, low=max(-1.0, difference - spread),
+        high=min(1.0, difference + spread), p=p,
+    )  # fmt: skip
+
+
+def clopper_pearson_low(k: int, n: int, alpha: float) -> float:
+    """The exact one-sided lower bound, at confidence 1 − alpha, of a probability seen k times in n (Clopper & Pearson 1934)."""
+    from scipy.stats import beta
+
+    return 0.0 if k == 0 else float(beta.ppf(alpha, k, n - k + 1))

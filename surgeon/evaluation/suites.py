@@ -1,0 +1,194 @@
+"""Suites: which attacks answer which question, as data chosen from the settings and what the surgery did. No torch here.
+
+quick     an upper bound in minutes
+standard  AutoAttack's standard version (Croce & Hein 2020): APGD-CE, targeted APGD, targeted FAB, Square
+paper     the attacks of the table that a method was published with, on three seeds, beside standard
+basic     the attacks that the settings name
+
+A model that is random at inference gets attacks on the expectation over its noise in place of quick and standard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.threat import Attack, Norm
+from surgeon.recipe import Evaluation
+
+EOT, DRAWS = 20, 40
+SAMPLES = {"quick": 512, "standard": 1000, "paper": 1000}
+PAPERS = ("kap", "anl", "weight-map", "defective")
+KAP_EPS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+ANL_EPS = (0, 2, 4, 6, 8)
+WM_EPS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+_PAPER_OF = {
+    "kap": "kap",
+    "kmp": "kap",
+    "adversarial-noise": "anl",
+    "weight-map": "weight-map",
+    "defective": "defective",
+}
+
+
+def suite(
+    settings: Evaluation,
+    *,
+    classes: int = 10,
+    random: bool = False,
+    operations: Iterable[str] = (),
+    sources: Iterable[str] = (),
+    seed: int = 0,
+) -> tuple[Attack, ...]:
+    """The attacks of `settings.suite`, in the order of their cascade.
+
+    classes: of the model. random: whether it is random at inference. operations: names of what was done to it, which
+    choose the paper. sources: names of models to transfer from, added to every suite but basic.
+
+    Raises SurgeonError for a model of fewer than two classes, or when no paper belongs to the operations.
+    """
+    if classes < 2:
+        raise SurgeonError(f"the model gives {classes} class; robustness of a classifier needs 2 or more")
+    norm, eps, sources = settings.norm, settings.eps, tuple(sources)
+    more = {"seed": seed, "group": settings.suite}
+    if settings.suite == "basic":
+        return tuple(_basic(a, settings, seed) for a in settings.attacks)
+    if settings.suite == "paper":
+        paper = settings.paper or paper_of(operations)
+        found = [a for n in range(3) for a in _PAPERS[paper](sources, seed + n)]
+        return (*found, *_strong(norm, eps, classes, random, more | {"group": "standard"}))
+    strong = _quick if settings.suite == "quick" and not random else _strong
+    steps = {"steps": 20} if settings.suite == "quick" and random else {}
+    return (*strong(norm, eps, classes, random, more, **steps), *_transfer(sources, norm, eps, more))
+
+
+def paper_of(operations: Iterable[str]) -> str:
+    """The paper that published the operations' evaluation."""
+    found = {_PAPER_OF[o] for o in operations if o in _PAPER_OF}
+    if len(found) != 1:
+        what = f"{len(found)} papers' methods" if found else "no paper's method"
+        raise SurgeonError(
+            f"the model has {what} in it; say whose tables are wanted: {', '.join(PAPERS)} (--paper)"
+        )
+    return found.pop()
+
+
+def _basic(name: str, s: Evaluation, seed: int) -> Attack:
+    norm: Norm = "linf" if name == "fgsm" else s.norm
+    kind: Any = {"fgsm": "fgsm", "pgd": "pgd", "own-pgd": "own-pgd"}[name]
+    return Attack(name=name, kind=kind, norm=norm, eps=s.eps, steps=s.steps if name != "fgsm" else 1, seed=seed, cascade=False, group="basic")  # fmt: skip
+
+
+def _quick(norm: Norm, eps: float, classes: int, random: bool, more: dict[str, Any]) -> list[Attack]:
+    found = [
+        Attack(name="apgd-ce", kind="apgd", norm=norm, eps=eps, steps=20, **more),
+        _dlr(norm, eps, classes, 20, more),
+    ]
+    found.append(_targeted(norm, eps, classes, 20, 3, more))
+    return [*found, _square(norm, eps, 200, more)]
+
+
+def _strong(
+    norm: Norm, eps: float, classes: int, random: bool, more: dict[str, Any], steps: int = 100
+) -> list[Attack]:
+    """AutoAttack's standard version, or its random one with an EOT-PGD that does not stop early."""
+    if random:
+        lucky = {"eot": EOT, "early_stop": False}  # an iterate may be misclassified by luck
+        return [
+            Attack(name="apgd-ce-eot", kind="apgd", norm=norm, eps=eps, steps=steps, **lucky, **more),
+            _dlr(norm, eps, classes, steps, more | lucky, "-eot"),
+            Attack(name="pgd-eot", kind="own-pgd", norm=norm, eps=eps, steps=steps, **lucky, **more),
+        ]
+    return [
+        Attack(name="apgd-ce", kind="apgd", norm=norm, eps=eps, steps=100, **more),
+        _targeted(norm, eps, classes, 100, 9, more),
+        Attack(name="fab-t", kind="fab", norm=norm, eps=eps, steps=100, targets=min(9, classes - 1), **more),
+        _square(norm, eps, 5000, more),
+    ]
+
+
+def _dlr(norm: Norm, eps: float, classes: int, steps: int, more: dict[str, Any], suffix: str = "") -> Attack:
+    if classes < 3:  # DLR divides by the distance to the third logit
+        return Attack(
+            name="pgd-margin" + suffix, kind="own-pgd", loss="margin", norm=norm, eps=eps, steps=steps, **more
+        )
+    return Attack(name="apgd-dlr" + suffix, kind="apgd", loss="dlr", norm=norm, eps=eps, steps=steps, **more)
+
+
+def _targeted(norm: Norm, eps: float, classes: int, steps: int, targets: int, more: dict[str, Any]) -> Attack:
+    if (
+        classes < 4
+    ):  # the targeted DLR needs four logits; with so few classes an untargeted margin sees them all
+        own = {"loss": "margin", "restarts": classes - 1}
+        return Attack(
+            name="pgd-margin-restarts", kind="own-pgd", norm=norm, eps=eps, steps=steps, **own, **more
+        )  # type: ignore[arg-type]
+    return Attack(name="apgd-t", kind="apgdt", loss="dlr", norm=norm, eps=eps, steps=steps, targets=min(targets, classes - 1), **more)  # fmt: skip
+
+
+def _square(norm: Norm, eps: float, queries: int, more: dict[str, Any]) -> Attack:
+    return Attack(name="square", kind="square", loss="margin", norm=norm, eps=eps, steps=queries, **more)
+
+
+def _transfer(sources: tuple[str, ...], norm: Norm, eps: float, more: dict[str, Any]) -> list[Attack]:
+    own = more | {"cascade": False, "group": "transfer"}
+    return [
+        Attack(name="transfer-apgd-ce", kind="apgd", norm=norm, eps=eps, steps=100, source=s, **own)
+        for s in sources
+    ]
+
+
+def _kap(sources: tuple[str, ...], seed: int) -> list[Attack]:
+    """Table A1 (L2, ε 1: PGD 100 steps of 4/255, Square 5000) and the ε of Fig. 5; Table A3 with sources."""
+    more: dict[str, Any] = {"norm": "l2", "seed": seed, "cascade": False, "group": "paper"}
+    found = [
+        Attack(name="pgd-100", kind="own-pgd", eps=eps, steps=100, step_size=4 / 255, **more)
+        for eps in KAP_EPS
+    ]
+    found.append(Attack(name="square", kind="square", loss="margin", eps=1.0, steps=5000, **more))
+    return found + [
+        Attack(name="transfer-apgd-ce", kind="apgd", eps=1.0, steps=100, source=s, **more) for s in sources
+    ]
+
+
+def _anl(sources: tuple[str, ...], seed: int) -> list[Attack]:
+    """Table 4: FGSM at δ of 255. One step from the image draws nothing, so seeds agree unless the model is random."""
+    more: dict[str, Any] = {"seed": seed, "cascade": False, "group": "paper"}
+    return [Attack(name="fgsm", kind="fgsm", eps=d / 255, **more) for d in ANL_EPS]
+
+
+def _weight_map(sources: tuple[str, ...], seed: int) -> list[Attack]:
+    """Figs of robustness: FGSM, and uniform noise U(0, u) after which images are brought back to [0, 1]."""
+    more: dict[str, Any] = {"seed": seed, "cascade": False, "group": "paper"}
+    found = [Attack(name="fgsm", kind="fgsm", eps=e, **more) for e in WM_EPS]
+    return found + [Attack(name="uniform-noise", kind="uniform", eps=u, **more) for u in UNIFORM]
+
+
+def _defective(sources: tuple[str, ...], seed: int) -> list[Attack]:
+    """Linf 16/255 on images the model gets right, from each source and white-box: FGSM, PGD, MI-FGSM, CW."""
+    own: dict[str, Any] = {"eps": 16 / 255, "seed": seed, "cascade": False, "group": "paper"}
+    iterated: dict[str, Any] = {"steps": 20, "step_size": 1 / 255, **own}
+    return [
+        attack
+        for source in (*sources, None)
+        for attack in (
+            Attack(name="fgsm", kind="fgsm", source=source, **own),
+            Attack(name="pgd-20", kind="own-pgd", random_start=False, source=source, **iterated),
+            Attack(name="mi-fgsm", kind="mi-fgsm", random_start=False, source=source, **iterated),
+            Attack(
+                name="cw",
+                kind="cw",
+                norm="l2",
+                steps=50,
+                seed=seed,
+                cascade=False,
+                group="paper",
+                source=source,
+            ),
+        )
+    ]
+
+
+_PAPERS = {"kap": _kap, "anl": _anl, "weight-map": _weight_map, "defective": _defective}

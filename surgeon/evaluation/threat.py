@@ -1,0 +1,70 @@
+"""An attack as data: every setting is said, none is left to a library's default. No torch here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Norm = Literal["linf", "l2"]
+Kind = Literal[
+    "none", "fgsm", "pgd", "own-pgd", "apgd", "apgdt", "fab", "square", "mi-fgsm", "cw", "random-sign", "uniform"
+]  # fmt: skip
+
+
+class Attack(BaseModel):
+    """One attack on every image that stands. eps and step_size are in [0, 1] pixels, in `norm`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="what tables call it; attacks of one name differ in norm, eps or seed")
+    kind: Kind
+    norm: Norm = "linf"
+    eps: float | None = Field(None, ge=0, description="None: unbounded, such as Carlini and Wagner's")
+    steps: int = Field(1, ge=1, description="iterations; queries of square")
+    step_size: float | None = Field(None, gt=0, description="by default 2.5 eps / steps")
+    restarts: int = Field(1, ge=1)
+    targets: int | None = Field(None, ge=1, description="classes that are aimed at, of apgdt and fab")
+    loss: Literal["ce", "dlr", "margin"] = "ce"
+    eot: int = Field(1, ge=1, description="draws of a random model that a gradient is averaged over")
+    random_start: bool = True
+    early_stop: bool = Field(True, description="keep the first misclassified iterate, else the largest loss")
+    seed: int = 0
+    cascade: bool = Field(
+        True, description="only images that stood the attacks before it, of its norm, eps and seed"
+    )
+    source: str | None = Field(None, description="the model that is attacked in place of this one: transfer")
+    group: str = Field(
+        "", description="the part of a suite that it belongs to; worst cases are taken within one"
+    )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Attack:
+        if (self.eps is None) != (self.kind == "cw"):
+            raise ValueError(
+                f"{self.name}: {'cw is unbounded, eps must be None' if self.eps is not None else 'eps is missing'}"
+            )
+        if self.kind in ("fgsm", "mi-fgsm", "random-sign", "uniform") and self.norm != "linf":
+            raise ValueError(f"{self.name}: {self.kind} is an attack in linf, not {self.norm}")
+        return self
+
+    @property
+    def threat(self) -> tuple[str, str, float | None, int]:
+        """What attacks must share so that the worst of them is a worst case: (group, norm, eps, seed)."""
+        return (self.group, self.norm, self.eps, self.seed)
+
+    @property
+    def label(self) -> str:
+        """name, norm and size in one short text: `apgd-ce linf 8/255`."""
+        source = f" from {self.source}" if self.source else ""
+        return f"{self.name} {size_text(self.norm, self.eps)}{source}"
+
+
+def size_text(norm: str, eps: float | None) -> str:
+    """`linf 8/255` where eps is a count of 255ths, else `l2 0.5`; `unbounded` for None."""
+    if eps is None:
+        return "unbounded"
+    levels = eps * 255
+    if eps and norm == "linf" and abs(levels - round(levels)) < 1e-6:
+        return f"{norm} {levels:g}/255"
+    return f"{norm} {eps:g}"

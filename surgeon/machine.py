@@ -1,0 +1,28 @@
+"""What made a result: versions, machine, processes, command."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("surgeon", "torch", "torchvision", "timm", "accelerate", "torchattacks", "numpy", "scipy")
+
+
+def made_by() -> dict[str, Any]:
+    """Versions, machine, processes and command of this process, for the record of a result."""
+    import torch
+
+    from surgeon.processes import world
+
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "versions": versions, "python": platform.python_version(), "machine": platform.platform(), "gpus": gpus,
+        "processes": world(), "threads": torch.get_num_threads(), "command": sys.argv,
+    }  # fmt: skip

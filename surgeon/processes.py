@@ -1,0 +1,46 @@
+"""The processes that share a work: those that accelerate has started, or this one alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _state() -> Any:
+    """accelerate's state, if something has set it up; else None."""
+    try:
+        from accelerate import PartialState
+    except ImportError:
+        return None
+    return PartialState() if PartialState._shared_state else None
+
+
+def rank() -> int:
+    """The number of this process."""
+    state = _state()
+    return 0 if state is None else int(state.process_index)
+
+
+def world() -> int:
+    """How many there are."""
+    state = _state()
+    return 1 if state is None else int(state.num_processes)
+
+
+def first() -> bool:
+    """Whether this is the one that writes what all share."""
+    return rank() == 0
+
+
+def everyone() -> None:
+    """Wait until all are here."""
+    if world() > 1:
+        _state().wait_for_everyone()
+
+
+def gathered(rows: list[Any]) -> list[Any]:
+    """The rows of all processes, in every one of them."""
+    if world() == 1:
+        return rows
+    from accelerate.utils import gather_object
+
+    return gather_object(rows)

@@ -1,0 +1,105 @@
+"""Certificates: the algorithm against its formula, draws that no batch changes, a kill."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.evaluation import Normalized, certified_accuracy, certify
+from surgeon.evaluation.certification import ABSTAIN
+
+pytest.importorskip("scipy")
+
+
+class Half(nn.Module):
+    """Class 1 where the first pixel is above a half: under noise its probability is known."""
+
+    def forward(self, x):
+        z = (x[:, 0, 0, 0] - 0.5) * 1000
+        return torch.stack((-z, z), 1)
+
+
+def test_the_radius_of_a_half_space_is_bounded_by_its_distance():
+    """Smoothing a half space is exact: Φ⁻¹(p)·σ is the distance to its border; the bound comes from below."""
+    from scipy.stats import norm
+
+    distances = [0.06, 0.1, 0.2, 0.3]
+    x = torch.full((4, 1, 2, 2), 0.5)
+    x[:, 0, 0, 0] += torch.tensor(distances)
+    found = certify(Half(), x, torch.ones(4, dtype=torch.long), sigma=0.25, n=20_000)
+    assert [c.prediction for c in found] == [1, 1, 1, 1]
+    for c, d in zip(found, distances, strict=True):
+        assert d - 0.03 < c.radius <= d + 1e-3
+        assert c.count / c.n == pytest.approx(norm.cdf(d / 0.25), abs=0.01)
+        low = c.count / c.n - 4 * math.sqrt(0.25 / c.n)
+        assert c.radius >= 0.25 * norm.ppf(max(low, 0.5))
+
+
+def test_it_abstains_where_it_cannot_know():
+    x = torch.full((1, 1, 2, 2), 0.5)
+    (found,) = certify(Half(), x, torch.ones(1, dtype=torch.long), sigma=0.25, n=1000)
+    assert found.prediction == ABSTAIN and found.radius == 0.0
+    assert certified_accuracy([found], [0.0])[0].k == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 999, 5000])
+def test_draws_depend_on_neither_batch_nor_neighbours(trained, batch_size):
+    model, (x, y) = trained
+    few = certify(model, x[:3], y[:3], sigma=0.5, n=1500, n0=20)
+    assert (
+        certify(model, x[:3], y[:3], sigma=0.5, n=1500, n0=20, batch_size=batch_size) == few
+        if batch_size > 1
+        else True
+    )
+    alone = certify(model, x[1:2], y[1:2], sigma=0.5, n=1500, n0=20, batch_size=max(batch_size, 64))
+    assert (alone[0].count, alone[0].radius) == (few[1].count, few[1].radius)
+
+
+def test_a_folder_is_gone_on_with(trained, tmp_path, monkeypatch):
+    model, (x, y) = trained
+    wanted = certify(model, x[:6], y[:6], sigma=0.25, n=500)
+    seen = []
+
+    def stop(done, total):
+        seen.append(done)
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        certify(model, x[:6], y[:6], sigma=0.25, n=500, batch_size=64, folder=tmp_path / "c", advance=stop)
+    assert len(list((tmp_path / "c" / "certificates").iterdir())) == 3
+    asked = []
+    handle = model.model[0].register_forward_hook(lambda _m, i, _o: asked.append(len(i[0])))
+    assert certify(model, x[:6], y[:6], sigma=0.25, n=500, folder=tmp_path / "c") == wanted
+    handle.remove()
+    assert sum(asked) == 3 * 600
+    with pytest.raises(ArtifactError, match=r"holds a certification with other settings \(sigma\)"):
+        certify(model, x[:6], y[:6], sigma=0.5, n=500, folder=tmp_path / "c")
+
+
+def test_certified_accuracy_falls_with_the_radius_and_holds_against_attack(trained):
+    """No attack inside the certified radius turns the smoothed classifier: here, its base under the same noise, by votes."""
+    model, (x, y) = trained
+    found = certify(model, x[:20], y[:20], sigma=0.25, n=2000)
+    shares = [s.value for s in certified_accuracy(found, [0.0, 0.1, 0.3, 0.6, 1.5])]
+    assert shares == sorted(shares, reverse=True) and shares[0] > 0.8 and shares[-1] < shares[0]
+    from surgeon.evaluation.pgd import pgd
+
+    sure = [c for c in found if c.prediction == c.label and c.radius > 0.2][:5]
+    assert sure
+    for c in sure:
+        image, label = x[c.example : c.example + 1], y[c.example : c.example + 1]
+        moved = pgd(model, image, label, eps=c.radius, steps=20, norm="l2")
+        noisy = moved + 0.25 * torch.randn(500, *moved.shape[1:])
+        with torch.no_grad():
+            assert int(model.unchecked(noisy).argmax(1).mode().values) == c.label
+
+
+def test_settings_that_make_no_sense(trained):
+    model, (x, y) = trained
+    with pytest.raises(SurgeonError, match="sigma=0.0"):
+        certify(model, x, y, sigma=0.0)
+    with pytest.raises(ValueError, match="they look normalised"):
+        certify(Normalized(model.model), (x - 0.5) / 0.25, y, sigma=0.1)
