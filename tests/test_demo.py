@@ -46,10 +46,10 @@ def _run(folder, **more):
 
 
 def test_a_run_goes_through_its_stages_and_is_not_repeated(tmp_path):
-    summary = _run(tmp_path / "run")
-    assert summary.clean.n == 40 and set(summary.robust) == {"fgsm", "pgd"}
+    found = _run(tmp_path / "run")
+    assert found.summary.clean.n == 40 and set(found.summary.robust) == {"fgsm", "pgd"}
     names = {p.name for p in (tmp_path / "run").iterdir()}
-    assert {
+    assert names == {
         "settings.json",
         "recipe.yaml",
         "made.json",
@@ -57,12 +57,20 @@ def test_a_run_goes_through_its_stages_and_is_not_repeated(tmp_path):
         "cut",
         "training",
         "trained",
+        "evaluation",
+    }
+    inside = {p.name for p in (tmp_path / "run" / "evaluation").iterdir()}
+    assert inside == {
+        "settings.json",
+        "attacks",
+        "verdicts.parquet",
         "verdicts.csv",
-        "summary.json",
-    } == names
-    stamp = (tmp_path / "run" / "summary.json").stat().st_mtime_ns
-    assert _run(tmp_path / "run") == summary
-    assert (tmp_path / "run" / "summary.json").stat().st_mtime_ns == stamp
+        "evaluation.json",
+        "model_info.json",
+    }
+    stamp = (tmp_path / "run" / "evaluation" / "verdicts.csv").stat().st_mtime_ns
+    assert _run(tmp_path / "run") == found
+    assert (tmp_path / "run" / "evaluation" / "verdicts.csv").stat().st_mtime_ns == stamp
     with pytest.raises(ArtifactError, match=r"holds a run with other settings \(seed\)"):
         _run(tmp_path / "run", seed=1)
     (tmp_path / "mine").mkdir()
@@ -86,7 +94,7 @@ def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert not (tmp_path / "killed" / "summary.json").exists()
+    assert not (tmp_path / "killed" / "evaluation").exists()
     for folder in ("killed", "whole"):
         done = subprocess.run(
             [*args, "-o", str(tmp_path / folder)], capture_output=True, text=True, env=env, check=False
@@ -94,6 +102,7 @@ def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
         assert done.returncode == 0, done.stderr
     a, b = (surgeon.load(tmp_path / f / "trained").state_dict() for f in ("killed", "whole"))
     assert all(torch.equal(v, b[k]) for k, v in a.items())
-    assert (tmp_path / "killed" / "summary.json").read_text() == (
-        tmp_path / "whole" / "summary.json"
-    ).read_text()
+    one, other = (
+        json.loads((tmp_path / f / "evaluation" / "evaluation.json").read_text()) for f in ("killed", "whole")
+    )
+    assert one["summary"] == other["summary"] and one["subject"]["weights"] == other["subject"]["weights"]

@@ -47,13 +47,13 @@ def test_a_mistaken_call_leaves_no_folder_in_the_way_of_the_next(tmp_path, more,
 def test_too_few_images_to_split_are_refused(tmp_path):
     with pytest.raises(DataError, match="has 2 images, too few for training, validation and test; 4 are the"):
         start(tmp_path / "run", data=pictures(tmp_path / "two", 1))
-    assert start(tmp_path / "run", data=pictures(tmp_path / "four", 2)).clean.n == 1
+    assert start(tmp_path / "run", data=pictures(tmp_path / "four", 2)).summary.clean.n == 1
 
 
 def test_settings_cut_short_by_a_kill_are_no_obstacle_and_damaged_ones_are_named(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".settings.json.999").write_text("{")
-    assert start(tmp_path / "run").clean.n == 8
+    assert start(tmp_path / "run").summary.clean.n == 8
     (tmp_path / "run" / "settings.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"settings.json is damaged \(.*\); choose another folder"):
         start(tmp_path / "run")

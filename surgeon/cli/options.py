@@ -37,6 +37,24 @@ class Size(click.ParamType):
         return size
 
 
+class Fraction(click.ParamType):
+    """A number, or a fraction such as 8/255."""
+
+    name = "NUMBER"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        if isinstance(value, float):
+            return value
+        above, _, below = str(value).partition("/")
+        try:
+            number = float(above) / float(below or 1)
+        except (ValueError, ZeroDivisionError):
+            number = -1.0
+        if not 0 <= number < float("inf"):
+            self.fail(f"{value!r} is no size; write for instance 8/255 or 0.5", param, ctx)
+        return number
+
+
 class Pair(click.ParamType):
     """key=value, the value read as YAML."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -11,6 +11,10 @@ from rich.text import Text
 
 from surgeon.edits import EFFECT_TEXT, Growth, Plan
 from surgeon.selection import Site
+
+if TYPE_CHECKING:
+    from surgeon.evaluation import Assessment
+    from surgeon.pipeline import Study
 
 _EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", "destroyed": "red"}
 
@@ -148,3 +152,97 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def assessment_table(found: Assessment) -> RenderableType:
+    """An evaluation: the verdict first, then accuracies with their intervals, then what is to be known of them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", "accuracy", "95 % interval", "note"):
+        table.add_column(column, justify="right" if column == "accuracy" else "left")
+    table.add_row("clean", *_share(found.summary.clean), f"{found.summary.clean.n} images")
+    for row in found.summary.rows:
+        notes = ["standing after this and the attacks before it"] if row.cascade else []
+        if row.std is not None:
+            notes.append(f"mean of {len(row.shares)} seeds {row.mean:.1%} ± {row.std:.1%}")
+        if row.draws is not None:
+            notes.append(", ".join(f"{k} of draws {v:.1%}" for k, v in row.draws.items()))
+        table.add_row(f"{row.group}: {row.label}", *_share(row.shares[0]), "; ".join(notes))
+    table.add_row("worst case", *_share(found.summary.worst), "image by image")
+    parts: list[RenderableType] = [_verdict(found), table]
+    if found.diagnosis is not None:
+        parts += [Text("diagnostics", "bold"), _checks(found)]
+    parts += [Text(note) for note in found.notes]
+    parts += [Text(f"{f.severity}: {f.text}") for f in found.summary.findings]
+    return Group(*parts)
+
+
+def study_table(found: Study) -> RenderableType:
+    """The arms of a study: accuracies, and their differences from the stock network fine-tuned equally."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in (
+        "arm",
+        "clean",
+        "worst case",
+        "clean, difference",
+        "worst case, difference",
+        "diagnostics",
+    ):
+        table.add_column(column)
+    for arm in found.arms:
+        table.add_row(
+            arm.name, _over_seeds(arm.clean), _over_seeds(arm.worst), _difference(arm.clean_difference),
+            _difference(arm.worst_difference), _passed(arm.reliable),
+        )  # fmt: skip
+    note = "differences in points from the stock network fine-tuned equally, paired image by image, with 95 % intervals"
+    return Group(Text(f"{found.recipe} on {found.model}", "bold"), table, Text(note))
+
+
+def _over_seeds(values: Sequence[float]) -> str:
+    from statistics import fmean, stdev
+
+    spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * fmean(values):.1f} %{spread}"
+
+
+def _difference(found: Any) -> str:
+    if found is None:
+        return "control"
+    p = found.pairs[0].p if len(found.pairs) == 1 else None
+    told = f", p {p:.2g}" if p is not None else f", {len(found.pairs)} seeds"
+    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]{told}"
+
+
+def _passed(reliable: Sequence[bool | None]) -> str:
+    if all(r is None for r in reliable):
+        return "not made"
+    return "passed" if all(reliable) else "FAILED"
+
+
+def _verdict(found: Assessment) -> Text:
+    head = found.summary.headline
+    if head is not None:
+        low, high = head.share.low, head.share.high
+        return Text.assemble(
+            (f"{head.share.value:.1%}", "bold green"), f" [{low:.1%}, {high:.1%}] {head.text}"
+        )
+    reasons = "; ".join(found.summary.refused) or "no attack was made"
+    return Text.assemble(("no number to quote: ", "bold red"), reasons)
+
+
+def _checks(found: Assessment) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for check in found.diagnosis.checks if found.diagnosis else ():
+        mark = (
+            Text("FAILED", "red")
+            if check.failed
+            else Text("advice", "yellow")
+            if check.advice
+            else Text("ok", "green")
+        )
+        measured = ", ".join(f"{k} {v:.3g}" for k, v in check.measured.items())
+        table.add_row(mark, check.code, measured, check.reason if check.failed else check.advice)
+    return table
+
+
+def _share(share: Any) -> tuple[str, str]:
+    return f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}"

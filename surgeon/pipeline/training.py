@@ -1,14 +1,10 @@
-"""`surgeon train` and `surgeon run`: cut, train, evaluate, in one folder that can be resumed at any moment."""
+"""`surgeon train`: cut and train, in one folder that can be resumed at any moment."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import platform
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +14,17 @@ from torch import nn
 from surgeon.artifact import load, save
 from surgeon.data import DIGITS_SIZE, Images, Records, Sets, load_sets, pixels
 from surgeon.errors import ArtifactError, DataError, RecipeError
-from surgeon.evaluation import Normalized, Summary, evaluate, evaluated, summarize
-from surgeon.evaluation.engine import Verdict
-from surgeon.files import write_csv, write_json, write_text
+from surgeon.files import claim, write_json, write_text
+from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, normalization_of
-from surgeon.recipe import Data, Evaluation, Recipe, Training, dump
+from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.surgery import apply
-from surgeon.surgery.tree import surgery_of
 from surgeon.training import fit
 from surgeon.training.loop import History
 from surgeon.verification import demand, verify
 
-SETTINGS, SUMMARY, VERDICTS, RECIPE, MADE, FAULTS = (
-    "settings.json", "summary.json", "verdicts.csv", "recipe.yaml", "made.json", "faults.json",
-)  # fmt: skip
-STAGES = ("cut", "trained", "evaluation")
-PACKAGES = ("surgeon", "torch", "torchvision", "timm", "accelerate", "torchattacks", "numpy")
+SETTINGS, RECIPE, MADE, FAULTS = "settings.json", "recipe.yaml", "made.json", "faults.json"
+TRAINED = "trained"
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,7 @@ def train(
     data that cannot be split or have more classes than the model.
     """
     folder = Path(folder)
-    training, told = _part(recipes, "training", Training()), _part(recipes, "data", Data())
+    training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
     size = tuple(input_size) if input_size else None
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
@@ -90,11 +81,11 @@ def train(
         "pretrained": pretrained, "model_args": model_args or {}, "seed": seed, "calibration_count": calibration_count,
         "mixed_precision": mixed_precision, "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
     }  # fmt: skip
-    _check(folder, settings)
+    claim(folder, SETTINGS, settings, "a run")
     size = size or _own_size(model, told)
     sets = load_sets(data, told, input_size=size, root=root, seed=seed)  # type: ignore[arg-type]
     _transform(sets, training, size)
-    cut, trained = folder / "cut", folder / "trained"
+    cut, trained = folder / "cut", folder / TRAINED
     with _first_process_first():
         if not cut.is_dir():
             rewritten = _cut(
@@ -103,7 +94,7 @@ def train(
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / SETTINGS, settings)
             write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
-            write_json(folder / MADE, _made())
+            write_json(folder / MADE, made_by())
             write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
             save(rewritten, cut)
     network = load(trained if trained.is_dir() else cut)
@@ -116,17 +107,6 @@ def train(
         if not trained.is_dir():
             save(network.eval(), trained)
     return Trained(folder, history, sets)
-
-
-def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any) -> Summary:
-    """As `train`, and then the evaluation of the last recipe that has one: verdicts.csv and summary.json."""
-    folder = Path(folder)
-    evaluation = _part(recipes, "evaluation", Evaluation())
-    done = train(recipes, model, folder, **given)
-    if not (folder / SUMMARY).is_file():
-        test = done.sets.test if isinstance(done.sets.test, Images) else done.sets.test.in_memory()
-        _evaluate(folder, load(folder / "trained"), test, evaluation, given.get("seed", 0))
-    return Summary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
 
 
 def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:
@@ -147,7 +127,8 @@ def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:
         raise RecipeError(f"training.transform={training.transform}: {error}") from error
 
 
-def _part(recipes: Sequence[Recipe], name: str, default: Any) -> Any:
+def part(recipes: Sequence[Recipe], name: str, default: Any) -> Any:
+    """A part of the last recipe that has it, such as its training; else the default."""
     return next((getattr(r, name) for r in reversed(recipes) if getattr(r, name)), default)
 
 
@@ -205,35 +186,6 @@ def _calibration(sets: Sets, count: int, model: nn.Module) -> torch.Tensor:
     return Normalization(normalization_of(model), torch.device("cpu"))(pixels(images))
 
 
-def _evaluate(folder: Path, network: nn.Module, test: Images, settings: Evaluation, seed: int) -> None:
-
-    mean, std = normalization_of(network) or (None, None)
-    x = pixels(test.x)
-    inner = Normalized(network, mean, std)
-    subject = Normalized(evaluated(network, inner.normalize(x[:16])), mean, std)
-    verdicts = evaluate(subject, x, test.y, settings, seed=seed)
-    fields = list(Verdict.model_fields)
-    write_csv(folder / VERDICTS, fields, ([getattr(v, f) for f in fields] for v in verdicts))
-    record = surgery_of(network)
-    summary = summarize(verdicts, record.traits if record else None)
-    write_json(folder / SUMMARY, summary.model_dump(mode="json"))
-
-
-def _made() -> dict[str, Any]:
-    """What made the run: versions, machine, processes, command."""
-    from accelerate import PartialState
-
-    versions = {}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "versions": versions, "python": platform.python_version(), "machine": platform.platform(), "gpus": gpus,
-        "processes": PartialState().num_processes, "threads": torch.get_num_threads(), "command": sys.argv,
-    }  # fmt: skip
-
-
 @contextlib.contextmanager
 def _first_process_first() -> Iterator[None]:
     """What the first process writes is there when the others look."""
@@ -241,28 +193,3 @@ def _first_process_first() -> Iterator[None]:
 
     with PartialState().main_process_first():
         yield
-
-
-def _check(folder: Path, settings: dict[str, Any]) -> None:
-    """Raise ArtifactError unless the folder is free, or holds a run with these settings."""
-    path = folder / SETTINGS
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(before, dict):
-                raise ValueError("no mapping")
-        except ValueError as error:
-            raise ArtifactError(f"{path} is damaged ({error}); choose another folder") from None
-        other = sorted(
-            k for k in {*before, *settings} if before.get(k) != json.loads(json.dumps(settings.get(k)))
-        )
-        if other:
-            raise ArtifactError(
-                f"{folder} holds a run with other settings ({', '.join(other)}); choose another folder"
-            )
-        return
-    cut_short = f".{SETTINGS}."  # what a kill leaves of settings on their way into place
-    if folder.is_file() or (
-        folder.is_dir() and any(not p.name.startswith(cut_short) for p in folder.iterdir())
-    ):
-        raise ArtifactError(f"{folder} exists already and holds no run; choose another folder")

@@ -1,0 +1,106 @@
+"""`surgeon evaluate TARGET --data SOURCE --suite quick|standard|paper`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from surgeon.cli import options
+
+if TYPE_CHECKING:
+    from surgeon.recipe import Evaluation
+
+
+@click.command("evaluate")
+@click.argument("target")
+@options.model_options
+@click.option(
+    "--data", default="digits", show_default=True, metavar="SOURCE",
+    help="'digits', a folder of images, a parquet file, or a data set of timm's: its test images.",
+)  # fmt: skip
+@click.option("--root", metavar="FOLDER", help="Where a data set of timm's lies.")
+@click.option(
+    "--suite", type=click.Choice(["basic", "quick", "standard", "paper"]), default="quick", show_default=True
+)
+@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option(
+    "--eps",
+    type=options.Fraction(),
+    default="8/255",
+    show_default=True,
+    help="Size of attacks, in [0, 1] pixels.",
+)
+@click.option(
+    "--samples", type=click.IntRange(1), help="Test images; by default as the suite says, class by class."
+)
+@click.option(
+    "--paper", type=click.Choice(["kap", "anl", "weight-map", "defective"]),
+    help="Whose tables the suite paper follows; by default the surgery's.",
+)  # fmt: skip
+@click.option(
+    "--source", "sources", multiple=True, metavar="MODEL",
+    help="Another folder or model to attack, and to try the result on TARGET (transfer); repeatable.",
+)  # fmt: skip
+@click.option("--certify", type=click.FloatRange(0, min_open=True), multiple=True, metavar="SIGMA", help="Certify by smoothing with this noise; repeatable.")  # fmt: skip
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE",
+    help="Another setting of the evaluation, such as certify_draws=1000; `surgeon recipes schema` lists them.",
+)  # fmt: skip
+@click.option(
+    "--beyond/--no-beyond", default=None, help="Noise, patch and corruption curves; by default not in quick."
+)
+@click.option("--pictures/--no-pictures", default=None, help="Pictures of what the surgery did.")
+@click.option("--probabilities", is_flag=True, help="TARGET ends in a softmax.")
+@click.option("--strict", is_flag=True, help="Exit with 1 when diagnostics fail or there is no headline.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Images that go through the model at once; changes no verdict.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@options.device_option
+@click.option("-o", "--output", type=click.Path(), required=True, metavar="FOLDER", help="Where to write; resumed if it holds this evaluation.")  # fmt: skip
+@options.json_option
+def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
+    """How robust TARGET is, and whether that number can be believed; all of it in one folder, with report.html.
+
+    TARGET is a folder that surgeon wrote (a network, or a run), or the name of a model with --weights or --pretrained. An
+    evaluation that was killed goes on where it stopped when the same command is given again. On many GPUs:
+    accelerate launch -m surgeon evaluate …
+    """
+    from surgeon.cli.tables import assessment_table, console
+    from surgeon.pipeline import evaluate_target
+
+    parts = ("suite", "norm", "eps", "samples", "paper", "certify", "beyond", "pictures")
+    settings = evaluation_settings({p: given.pop(p) for p in parts}, given.pop("settings"))
+    given["model_args"] = dict(given["model_args"])
+    with options.processes() as first:
+        found = evaluate_target(target, given.pop("output"), settings, **given)
+        if first:
+            if as_json:
+                click.echo(json.dumps(found.model_dump(mode="json"), indent=2))
+            else:
+                console().print(assessment_table(found))
+    if strict and (found.reliable is False or found.summary.headline is None):
+        raise SystemExit(1)
+
+
+def evaluation_settings(options: dict[str, Any], settings: tuple[str, ...]) -> Evaluation:
+    """The settings of an evaluation from a command's options, and KEY=VALUE settings on top of them.
+
+    Raises RecipeError for keys and values that are none of an evaluation's.
+    """
+    from pydantic import ValidationError
+
+    from surgeon.errors import RecipeError
+    from surgeon.operations.registry import describe
+    from surgeon.recipe import Evaluation, apply_settings
+
+    given = {k: v for k, v in options.items() if v is not None and v != ()}
+    content = apply_settings({"evaluation": given}, [f"evaluation.{s}" for s in settings])
+    try:
+        return Evaluation.model_validate(content["evaluation"])
+    except ValidationError as error:
+        raise RecipeError(f"evaluation: {describe(error, Evaluation)}") from None

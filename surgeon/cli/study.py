@@ -1,0 +1,49 @@
+"""`surgeon study RECIPE MODEL --data SOURCE -o FOLDER`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from surgeon.cli import options
+
+
+@click.command("study")
+@click.argument("recipe")
+@click.argument("model")
+@options.model_options
+@options.training_options
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many, from --seed on."
+)
+@click.option(
+    "--suite", type=click.Choice(["basic", "quick", "standard"]), help="Of the evaluation; by default quick."
+)
+@click.option("--eps", type=options.Fraction(), help="Size of attacks, in [0, 1] pixels.")
+@click.option("--samples", type=click.IntRange(1), help="Test images; by default as the suite says.")
+@options.json_option
+def command(
+    recipe: str, model: str, settings: tuple[str, ...], as_json: bool, suite: str | None, eps: float | None,
+    samples: int | None, **given: Any,
+) -> None:  # fmt: skip
+    """What RECIPE's surgery itself brings to MODEL: five arms with one budget and the same seeds.
+
+    Stock, stock fine-tuned, surgery, surgery fine-tuned, and a placebo: identity layers at the same places, fine-tuned.
+    Without --weights or --pretrained, a stock network is trained first. Resumable; other settings of the evaluation by
+    --set evaluation.KEY=VALUE. `surgeon report` takes the arms' folders.
+    """
+    from surgeon.cli.tables import console, study_table
+    from surgeon.pipeline import study
+    from surgeon.recipe import Evaluation
+
+    recipes = options.load_recipes(recipe, settings)
+    own = next((r.evaluation for r in reversed(recipes) if r.evaluation), None) or Evaluation(suite="quick")
+    asked = {k: v for k, v in (("suite", suite), ("eps", eps), ("samples", samples)) if v is not None}
+    given["model_args"] = dict(given["model_args"])
+    with options.processes() as first:
+        found = study(recipes, model, given.pop("output"), evaluation=own.model_copy(update=asked), **given)
+        if first and as_json:
+            click.echo(found.model_dump_json(indent=2))
+        elif first:
+            console().print(study_table(found))

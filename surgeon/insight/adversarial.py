@@ -1,0 +1,105 @@
+"""Clean images, adversarial ones, and what was added to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import DataError
+from surgeon.evaluation.normalized import logits_of
+from surgeon.evaluation.quiet import held_still
+from surgeon.insight.picture import WRONG, Picture, png
+from surgeon.insight.raster import grid, named, seen, show, side_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """A model's predictions (N,) on clean and adversarial images, and the lengths (N,) of what was added, in [0, 1] pixels."""
+
+    before: Tensor
+    after: Tensor
+    linf: Tensor
+    l2: Tensor
+
+
+@torch.no_grad()
+def attacked(model: nn.Module, images: Tensor, adversarial: Tensor, *, seed: int = 0) -> Attacked:
+    """The predictions and distances of two batches (N, C, H, W) in [0, 1], on the CPU. DataError for different shapes."""
+    if images.shape != adversarial.shape:
+        raise DataError(
+            f"images {tuple(images.shape)} and adversarial images {tuple(adversarial.shape)} must have one shape"
+        )
+    found = []
+    for batch in (images, adversarial):
+        with held_still(model, seed):
+            found.append(logits_of(model(batch)).argmax(1).cpu())
+    moved = (adversarial - images).flatten(1).double().cpu()
+    return Attacked(found[0], found[1], moved.abs().amax(1), moved.norm(dim=1))
+
+
+def draw_adversarial(
+    images: Tensor, adversarial: Tensor, labels: Tensor, found: Attacked, names: Sequence[str] | None = None
+) -> Figure:
+    """Three rows: clean, adversarial, and their difference amplified, one scale for all, gray where nothing changed.
+
+    Above the images what the model says; a wrong answer is red and has a ✗.
+    """
+    figure, axes = grid(3, len(images), extra=0.75)
+    difference = (adversarial - images).cpu()
+    most = float(difference.abs().max())
+    shown = 0.5 + difference / (2 * most) if most else torch.full_like(difference, 0.5)
+    for i in range(len(images)):
+        for axis, picture in zip(axes[:, i], (images[i], adversarial[i], shown[i]), strict=True):
+            show(axis, seen(picture))
+        _say(axes[0, i], "", int(found.before[i]), int(labels[i]), names)
+        _say(axes[1, i], "→ ", int(found.after[i]), int(labels[i]), names)
+    for axis, text in zip(axes[:, 0], ("clean", "adversarial", "difference"), strict=True):
+        side_text(axis, text)
+    scale = (
+        f"×{0.5 / most:.3g}: black −{most:.3g}, gray 0, white +{most:.3g} in [0, 1] pixels"
+        if most
+        else "none"
+    )
+    figure.supxlabel(f"difference {scale}", fontsize=8.5)
+    return figure
+
+
+def _say(axis: Axes, arrow: str, said: int, label: int, names: Sequence[str] | None) -> None:
+    right = said == label
+    axis.set_title(
+        f"{arrow}{named(said, names)}{'' if right else ' ✗'}", color="black" if right else WRONG, fontsize=8.5
+    )
+
+
+def pictured(
+    model: nn.Module, images: Tensor, labels: Tensor, adversarial: Tensor, names: Sequence[str] | None = None,
+    *, seed: int = 0,
+) -> Picture:  # fmt: skip
+    """The picture of a few attacked images."""
+    images, labels, adversarial = images[:SHOWN], labels[:SHOWN].cpu(), adversarial[:SHOWN]
+    found = attacked(model, images, adversarial, seed=seed)
+    right = [int((said == labels).sum()) for said in (found.before, found.after)]
+    count = len(labels)
+    each = "; ".join(
+        f"{named(int(a), names)} → {named(int(b), names)}{'' if b == y else ' (wrong)'}"
+        for a, b, y in zip(found.before, found.after, labels, strict=True)
+    )
+    size = f"largest change of a pixel {float(found.linf.max()):.3g}, mean L2 length {float(found.l2.mean()):.3g}"
+    return Picture(
+        "adversarial",
+        "What the attack added, and what the model said",
+        f"Clean images, adversarial images and the difference, amplified to one scale. Right before: {right[0]} of {count}; "
+        f"after: {right[1]} of {count}; {size}, in pixels of [0, 1]. A wrong answer is red and has a ✗.",
+        f"{count} images before and after the attack: {each}. {size}.",
+        png(lambda: draw_adversarial(images, adversarial, labels, found, names)),
+    )

@@ -1,0 +1,154 @@
+"""Grad-CAM: where in the image the evidence for a class lies (Selvaraju et al. 2017, arXiv 1610.02391).
+
+Own code: the package pytorch-grad-cam pulls in OpenCV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import DataError, SurgeonError, nearest
+from surgeon.evaluation.normalized import logits_of
+from surgeon.evaluation.quiet import held_still
+from surgeon.graph.leaves import is_activation, is_norm
+from surgeon.insight.listening import is_spatial, network_of, outputs
+from surgeon.insight.picture import Picture, png
+from surgeon.insight.raster import grid, named, seen, show, side_text
+from surgeon.surgery.tree import has
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EARLY = 0.2
+"""A last map before this share of the layers says little of the decision."""
+SHOWN = 5
+
+
+def gradcam(
+    model: nn.Module, images: Tensor, labels: Tensor, layer: str | None = None, *, seed: int = 0
+) -> Tensor:
+    """(N, H, W) in [0, 1]: relu(Σ_k w_k A_k), upsampled to the image, each divided by its maximum (all 0 stays 0).
+
+    images: (N, C, H, W) in [0, 1]. labels: (N,) the classes whose logits are explained. A: the maps of `layer`, a module
+    of the network, by default `last_spatial`; w_k: the mean over space of the logit's gradient by A_k.
+
+    Raises SurgeonError for a layer that is not there, is not called or has no maps (N, K, h, w), and DataError for
+    labels that the logits do not have.
+    """
+    network = network_of(model)
+    name = last_spatial(model, images[:1]) if layer is None else layer
+    if not has(network, name):
+        known = nearest(name, [n for n, m in network.named_modules() if is_spatial(m)])
+        raise SurgeonError(f"there is no layer {name!r}; {known}")
+    taken: list[Tensor] = []
+
+    def take(_module: nn.Module, _args: object, output: object) -> Tensor:
+        if not isinstance(output, Tensor) or output.dim() != 4:
+            raise SurgeonError(f"{name} gives no maps (N, K, h, w); name a convolution")
+        taken[:] = [output.detach().clone().requires_grad_()]
+        return taken[0].clone()  # the copy may be overwritten in place
+
+    with held_still(model, seed), torch.enable_grad():
+        handle = network.get_submodule(name).register_forward_hook(take)
+        try:
+            logits = logits_of(model(images.detach()))
+        finally:
+            handle.remove()
+        if not taken:
+            raise SurgeonError(f"{name} is not called in evaluation mode; name another layer")
+        if labels.shape != logits.shape[:1] or int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+            raise DataError(
+                f"labels {labels.tolist()} do not fit logits {tuple(logits.shape)} of {len(images)} images"
+            )
+        score = logits.gather(1, labels.to(logits.device).long().unsqueeze(1)).sum()
+        gradient = torch.autograd.grad(score, taken[0])[0]
+    maps = taken[0].detach()
+    cam = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
+    cam = nn.functional.interpolate(cam, images.shape[2:], mode="bilinear", align_corners=False).squeeze(1)
+    most = cam.amax((1, 2), keepdim=True)
+    return torch.where(most > 0, cam / most, torch.zeros_like(cam))
+
+
+def last_spatial(model: nn.Module, images: Tensor) -> str:
+    """The module that gives the last maps over space: the last convolution or weight map, or the norm or activation
+    behind it whose output has the same shape.
+
+    Raises SurgeonError where there is none, or where it comes so early, as in a vision transformer, that its maps say
+    little of the decision.
+    """
+    network = network_of(model)
+    found, index, shape, count = "", 0, torch.Size(), 0
+    for site, output in outputs(model, images, activations=True).items():
+        module = network.get_submodule(site)
+        count += not is_activation(module)
+        value = output.value
+        spatial = value.dim() == 4 and value.shape[2:].numel() > 1
+        if spatial and is_spatial(module):
+            found, index, shape = output.module, count, value.shape
+        elif found and value.shape == shape and (is_norm(module) or is_activation(module)):
+            found = output.module
+    if not found:
+        raise SurgeonError("no layer gives maps over space, which Grad-CAM needs")
+    if index < EARLY * count:
+        raise SurgeonError(
+            f"its last maps over space, of {found}, are those of layer {index} of {count}: Grad-CAM would say little of "
+            f"the decision; pass layer={found!r} to have it"
+        )
+    return found
+
+
+def draw_gradcam(
+    clean: Tensor,
+    adversarial: Tensor,
+    before: Tensor,
+    after: Tensor,
+    labels: Tensor,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """Images (N, C, H, W) in [0, 1], and their `gradcam` (N, H, W) for `labels` before and after an attack."""
+    rows = [("clean\nimage", clean, None), ("clean", clean, before), ("adversarial", adversarial, after)]
+    figure, axes = grid(3, len(clean), extra=0.5)
+    heat: Any = None
+    for line, (title, pictures, cams) in zip(axes, rows, strict=True):
+        side_text(line[0], title)
+        for i, axis in enumerate(line):
+            picture = seen(pictures[i])
+            if cams is None:
+                show(axis, picture)
+                axis.set_title(named(int(labels[i]), names), fontsize=8.5)
+                continue
+            gray = picture.mean(2)
+            show(axis, gray, cmap="gray", vmin=0, vmax=1)
+            heat = show(axis, cams[i], cmap="inferno", vmin=0, vmax=1, alpha=0.6)
+    bar = figure.colorbar(heat, ax=list(axes[1:].flatten()), aspect=30, pad=0.02)
+    bar.set_label("Grad-CAM (share of the maximum)", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def pictured(
+    model: nn.Module, images: Tensor, labels: Tensor, adversarial: Tensor, names: Sequence[str] | None = None,
+    *, seed: int = 0,
+) -> Picture:  # fmt: skip
+    """The picture of `gradcam` for the true classes, before and after an attack."""
+    images, labels, adversarial = images[:SHOWN], labels[:SHOWN], adversarial[:SHOWN]
+    layer = last_spatial(model, images[:1])
+    before, after = (gradcam(model, x, labels, layer, seed=seed) for x in (images, adversarial))
+    areas = [float((cam > 0.5).float().mean()) for cam in (before, after)]
+    alike = float(nn.functional.cosine_similarity(before.flatten(1), after.flatten(1)).mean())
+    numbers = (
+        f"above half of the maximum lie {areas[0]:.0%} of the clean and {areas[1]:.0%} of the adversarial pixels; the mean "
+        f"cosine similarity of the two maps is {alike:.2f}"
+    )
+    return Picture(
+        "gradcam",
+        "Where the evidence for the true class lies, before and after the attack",
+        f"Grad-CAM of the true class (above each image) at {layer}, over the image in gray, each divided by its maximum; "
+        f"{numbers}. Selvaraju et al. 2017; after the weight-map paper, Fig. 5.",
+        f"Grad-CAM heat maps of {len(images)} images, clean and adversarial; {numbers}.",
+        png(lambda: draw_gradcam(images, adversarial, before, after, labels, names)),
+    )

@@ -1,0 +1,78 @@
+"""The masks of defective layers: which neurons work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from surgeon.errors import SurgeonError
+from surgeon.insight.listening import network_of
+from surgeon.insight.picture import Picture, png
+from surgeon.insight.raster import grid, show, side_text, spread_out
+from surgeon.surgery.tree import has, surgery_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LAYERS, CHANNELS = 6, 6
+
+
+def masks(model: nn.Module) -> dict[str, Tensor]:
+    """Site → bool mask (C, H, W) on the CPU, True where the neuron works; empty without masked edits."""
+    network = network_of(model)
+    record = surgery_of(network)
+    found: dict[str, Tensor] = {}
+    for edit in record.edits if record else ():
+        if edit.traits.masked and edit.layer and has(network, edit.layer):
+            mask = getattr(network.get_submodule(edit.layer), "mask", None)
+            if isinstance(mask, Tensor) and mask.dim() == 3:
+                found[edit.site] = mask.detach().bool().cpu().clone()
+    return found
+
+
+def kept(found: Mapping[str, Tensor]) -> dict[str, float]:
+    """Site → share of its neurons that work, in [0, 1]."""
+    return {site: float(mask.double().mean()) for site, mask in found.items()}
+
+
+def draw_masks(found: Mapping[str, Tensor], count: int = CHANNELS) -> Figure:
+    """A row for each of up to six layers, evenly chosen: the first `count` channels, white where the neuron works."""
+    sites = [list(found)[i] for i in spread_out(len(found), LAYERS)]
+    columns = min(count, max(len(found[site]) for site in sites))
+    figure, axes = grid(len(sites), columns, tile=0.8, extra=0.3)
+    shares = kept(found)
+    for line, site in zip(axes, sites, strict=True):
+        mask = found[site]
+        size = "×".join(map(str, mask.shape))
+        side_text(line[0], f"{site}\n{size}, {shares[site]:.1%} kept")
+        for k, axis in enumerate(line):
+            if k >= len(mask):
+                axis.axis("off")
+                continue
+            show(axis, mask[k], cmap="gray", vmin=0, vmax=1)
+            for spine in axis.spines.values():
+                spine.set(visible=True, color="#888888", linewidth=0.6)
+    for k, axis in enumerate(axes[0]):
+        axis.set_title(f"channel {k + 1}", fontsize=8.5)
+    return figure
+
+
+def pictured(model: nn.Module) -> Picture:
+    """The picture of `masks`. Raises SurgeonError for a model without any."""
+    found = masks(model)
+    if not found:
+        raise SurgeonError("no layer of the model has a mask")
+    shares = kept(found)
+    numbers = ", ".join(f"{site} {share:.1%}" for site, share in shares.items())
+    total = sum(float(m.sum()) for m in found.values()) / sum(m.numel() for m in found.values())
+    return Picture(
+        "masks",
+        "Which neurons work",
+        f"White neurons work, black ones give a constant, in training and evaluation alike; the first channels of "
+        f"{min(LAYERS, len(found))} of {len(found)} masked layers. Kept over all: {total:.1%}. Defective convolutions, "
+        "Luo et al.; the picture is ours.",
+        f"Masks of {len(found)} layers; {total:.1%} of their neurons work. By layer: {numbers}.",
+        png(lambda: draw_masks(found)),
+    )

@@ -1,0 +1,59 @@
+"""What a picture is, and how a figure becomes one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 110
+WIDTH = 640 / DPI
+"""Inches: a figure of this width has 640 pixels."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":", "-", "--", "-.")
+WRONG = "#d55e00"
+"""Colours of Okabe and Ito (2008), which people of any colour vision tell apart; never the only sign."""
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "figure.titlesize": 10,
+    "text.usetex": False, "text.parse_math": False, "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.bbox": None,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG of 640 pixels' width and what is said of it.
+
+    name: the file's stem. caption: what is seen, how it was measured, and the paper's figure that it follows.
+    alt: the same for those who do not see it, with the numbers.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    png: bytes
+
+
+def png(draw: Callable[[], Figure]) -> bytes:
+    """The figure that `draw` makes, as a PNG on white, whatever the user's matplotlib settings."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with rc_context(STYLE):
+        figure = draw()
+        FigureCanvasAgg(figure)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=DPI, facecolor="white")
+    return file.getvalue()
+
+
+def blank(height: float) -> Figure:
+    """An empty figure of 640 pixels' width; `height` in inches, 110 pixels each."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")

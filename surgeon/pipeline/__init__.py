@@ -1,0 +1,8 @@
+"""Whole jobs in folders that can be resumed: cut and train, run, evaluate, study."""
+
+from surgeon.pipeline.evaluating import evaluate_target
+from surgeon.pipeline.running import run
+from surgeon.pipeline.studying import Study, study
+from surgeon.pipeline.training import Trained, train
+
+__all__ = ["Study", "Trained", "evaluate_target", "run", "study", "train"]

@@ -1,0 +1,104 @@
+"""`surgeon evaluate`: a network by name or folder, images by source, to a whole evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgeon.artifact import load
+from surgeon.data import DIGITS_SIZE, held_out
+from surgeon.errors import DataError, ModelError
+from surgeon.evaluation import Assessment, assess
+from surgeon.evaluation.progress import progress
+from surgeon.evaluation.suites import SAMPLES
+from surgeon.machine import made_by
+from surgeon.models import create_model, input_size_of, num_classes_of
+from surgeon.pipeline.training import TRAINED
+from surgeon.recipe import Evaluation
+
+
+def evaluate_target(
+    target: str,
+    folder: str | Path,
+    settings: Evaluation,
+    *,
+    data: str = "digits",
+    root: str | None = None,
+    sources: Sequence[str] = (),
+    weights: str | None = None,
+    pretrained: bool = False,
+    num_classes: int | None = None,
+    input_size: tuple[int, ...] | None = None,
+    model_args: dict[str, Any] | None = None,
+    probabilities: bool = False,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Assessment:
+    """Evaluate a folder that surgeon wrote, or a model by name, on a source's test images, into `folder`.
+
+    target: a network's folder, a run's folder (its trained network), or a name with weights. sources: likewise, to attack
+    in its place (transfer). data: as for `surgeon.data.held_out`.
+
+    Raises ModelError and ArtifactError for targets that are none, DataError for images that do not fit.
+    """
+    how: dict[str, Any] = {
+        "pretrained": pretrained,
+        "weights": weights,
+        "num_classes": num_classes,
+        "model_args": model_args,
+    }
+    network = network_of(target, input_size=input_size, seed=seed, **how).to(device)
+    size = tuple(input_size) if input_size else input_size_of(network)
+    if size is None and data == "digits":
+        size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
+    if size is None:
+        raise ModelError(f"{target} does not tell its input size; pass input_size (--input-size)")
+    count = settings.samples or (
+        5000
+        if settings.suite == "standard" and (num_classes_of(network) or 0) >= 1000
+        else SAMPLES.get(settings.suite)
+    )
+    test = held_out(data, size, count=count, root=root)
+    known = num_classes_of(network)
+    if known is not None and test.classes and len(test.classes) > known:
+        raise DataError(f"{data} has {len(test.classes)} classes, and {target} only {known}")
+    others = {
+        Path(s).name if Path(s).exists() else s: network_of(
+            s, input_size=size, seed=seed, pretrained=True
+        ).to(device)
+        for s in sources
+    }
+    if len(others) < len(sources):
+        raise ModelError(
+            f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
+        )
+    about = {"source": data, "root": root, "split": test.split, "classes": list(test.classes)}
+    return assess(
+        network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
+        examples=test.examples, class_names=test.classes, made=made_by(), probabilities=probabilities,
+        batch_size=batch_size, seed=seed, progress=progress(),
+    )  # fmt: skip
+
+
+def network_of(
+    target: str, *, input_size: tuple[int, ...] | None = None, seed: int = 0, pretrained: bool = False,
+    weights: str | None = None, num_classes: int | None = None, model_args: dict[str, Any] | None = None,
+) -> nn.Module:  # fmt: skip
+    """The network that a folder holds (a network's, or a run's), or that a name and its weights give.
+
+    Raises ArtifactError for a folder that is none of surgeon's, ModelError for a name that is unknown.
+    """
+    path = Path(target)
+    if path.is_dir():
+        return load(path / TRAINED if (path / TRAINED).is_dir() else path)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return create_model(
+            target, pretrained=pretrained and not weights, weights=weights, num_classes=num_classes, input_size=input_size,
+            in_chans=input_size[0] if input_size else None, model_args=model_args,
+        )  # fmt: skip

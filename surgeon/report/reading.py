@@ -1,0 +1,97 @@
+"""A run as the report sees it: what its evaluation found, its verdicts image by image, its pictures."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgeon.errors import ArtifactError
+from surgeon.evaluation.assessment import Assessment, Drawn
+from surgeon.evaluation.statistics import Paired, mcnemar
+from surgeon.files import read_parquet
+
+RESULT, VERDICTS, PICTURES, EVALUATION = "evaluation.json", "verdicts.parquet", "pictures", "evaluation"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluation: its name on the page, its folder, and what is in it."""
+
+    name: str
+    folder: Path
+    found: Assessment
+    standing: dict[str, bool]
+    """Image hash → whether it stood the clean image and every attack of the main part."""
+
+    def picture(self, drawn: Drawn) -> str:
+        """A picture as a data address; '' where the file is gone."""
+        path = self.folder / PICTURES / drawn.file
+        return (
+            "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
+        )
+
+
+def read_run(folder: str | Path) -> Run:
+    """The evaluation in a folder: one that `surgeon evaluate` wrote, or the one inside a run of `surgeon run`.
+
+    Raises ArtifactError for a folder without a finished evaluation.
+    """
+    path = Path(folder)
+    inside = path / EVALUATION
+    place = inside if (inside / RESULT).is_file() else path
+    if not (place / RESULT).is_file():
+        begun = (path / "attacks").is_dir() or (inside / "attacks").is_dir()
+        why = (
+            "holds an evaluation that is not finished: run the same command again"
+            if begun
+            else f"holds no evaluation: there is no {RESULT} in it"
+        )
+        raise ArtifactError(f"{folder} {why}")
+    try:
+        found = Assessment.model_validate_json((place / RESULT).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(
+            f"{place / RESULT} cannot be read: {' '.join(str(error).split())[:200]}"
+        ) from None
+    return Run(path.name, place, found, _standing(place / VERDICTS, found))
+
+
+def _standing(path: Path, found: Assessment) -> dict[str, bool]:
+    if not path.is_file():
+        return {}
+    groups = [r.group for r in found.summary.rows]
+    main = "standard" if "standard" in groups else (groups[0] if groups else "")
+    standing: dict[str, bool] = {}
+    for row in read_parquet(path):
+        if row["attack"] == "none" or row["group"] == main:
+            standing[row["image"]] = standing.get(row["image"], True) and not row["success"]
+    return standing
+
+
+def compared(one: Run, other: Run) -> Paired | None:
+    """Two runs on the images that both saw, by the worst case; None where they share none, or other attacks were made."""
+    if _threat(one) != _threat(other):
+        return None
+    shared = [image for image in one.standing if image in other.standing]
+    if not shared:
+        return None
+    return mcnemar([one.standing[i] for i in shared], [other.standing[i] for i in shared])
+
+
+def _threat(run: Run) -> set[tuple[str, str, float | None]]:
+    """What the worst case of a run is over."""
+    rows = run.found.summary.rows
+    main = "standard" if any(r.group == "standard" for r in rows) else (rows[0].group if rows else "")
+    return {(r.attack, r.norm, r.eps) for r in rows if r.group == main}
+
+
+def unique(runs: list[Run]) -> list[Run]:
+    """The runs under names that differ: of those that share one, their folder above is put before it."""
+    names = [r.name for r in runs]
+    return [
+        Run(f"{r.folder.resolve().parent.name}/{r.name} ({k + 1})", r.folder, r.found, r.standing)
+        if names.count(r.name) > 1
+        else r
+        for k, r in enumerate(runs)
+    ]
