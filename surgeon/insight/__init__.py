@@ -1,4 +1,5 @@
-"""Pictures that explain what a surgery did: one idea a file, each with a function that measures and one that draws.
+"""Pictures that explain what a surgery did: one idea a file, each with a function that measures and one that
+draws.
 
 `pictures` makes all that apply to a model. Needs matplotlib, of the extra `report`.
 """

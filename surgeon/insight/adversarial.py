@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHOWN = 6
+SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """A model's predictions (N,) on clean and adversarial images, and the lengths (N,) of what was added, in [0, 1] pixels."""
+    """A model's predictions (N,) on clean and adversarial images, and the lengths (N,) of what was added,
+    in [0, 1] pixels.
+    """
 
     before: Tensor
     after: Tensor
@@ -34,10 +36,13 @@ class Attacked:
 
 @torch.no_grad()
 def attacked(model: nn.Module, images: Tensor, adversarial: Tensor, *, seed: int = 0) -> Attacked:
-    """The predictions and distances of two batches (N, C, H, W) in [0, 1], on the CPU. DataError for different shapes."""
+    """The predictions and distances of two batches (N, C, H, W) in [0, 1], on the CPU. DataError for
+    different shapes.
+    """
     if images.shape != adversarial.shape:
         raise DataError(
-            f"images {tuple(images.shape)} and adversarial images {tuple(adversarial.shape)} must have one shape"
+            f"images {tuple(images.shape)} and adversarial images {tuple(adversarial.shape)} must have one "
+            "shape"
         )
     found = []
     for batch in (images, adversarial):
@@ -50,7 +55,8 @@ def attacked(model: nn.Module, images: Tensor, adversarial: Tensor, *, seed: int
 def draw_adversarial(
     images: Tensor, adversarial: Tensor, labels: Tensor, found: Attacked, names: Sequence[str] | None = None
 ) -> Figure:
-    """Three rows: clean, adversarial, and their difference amplified, one scale for all, gray where nothing changed.
+    """Three rows: clean, adversarial, and their difference amplified, one scale for all, gray where nothing
+    changed.
 
     Above the images what the model says; a wrong answer is red and has a ✗.
     """
@@ -77,7 +83,7 @@ def draw_adversarial(
 def _say(axis: Axes, arrow: str, said: int, label: int, names: Sequence[str] | None) -> None:
     right = said == label
     axis.set_title(
-        f"{arrow}{named(said, names)}{'' if right else ' ✗'}", color="black" if right else WRONG, fontsize=8.5
+        f"{arrow}{named(said, names)}{'' if right else ' ✗'}", color="black" if right else WRONG, fontsize=8
     )
 
 
@@ -91,15 +97,17 @@ def pictured(
     right = [int((said == labels).sum()) for said in (found.before, found.after)]
     count = len(labels)
     each = "; ".join(
-        f"{named(int(a), names)} → {named(int(b), names)}{'' if b == y else ' (wrong)'}"
+        f"{named(int(a), names, None)} → {named(int(b), names, None)}{'' if b == y else ' (wrong)'}"
         for a, b, y in zip(found.before, found.after, labels, strict=True)
     )
-    size = f"largest change of a pixel {float(found.linf.max()):.3g}, mean L2 length {float(found.l2.mean()):.3g}"
+    linf, l2 = float(found.linf.max()), float(found.l2.mean())
+    size = f"largest change of a pixel {linf:.3g}, mean L2 length {l2:.3g}"
     return Picture(
         "adversarial",
         "What the attack added, and what the model said",
-        f"Clean images, adversarial images and the difference, amplified to one scale. Right before: {right[0]} of {count}; "
-        f"after: {right[1]} of {count}; {size}, in pixels of [0, 1]. A wrong answer is red and has a ✗.",
+        "Clean images, adversarial images and the difference, amplified to one scale. Right before: "
+        f"{right[0]} of {count}; after: {right[1]} of {count}; {size}, in pixels of [0, 1]. A wrong answer "
+        "is red and has a ✗.",
         f"{count} images before and after the attack: {each}. {size}.",
         png(lambda: draw_adversarial(images, adversarial, labels, found, names)),
     )

@@ -29,12 +29,14 @@ def pictures(
 ) -> tuple[list[Picture], list[str]]:
     """(the pictures of `subject`, why others could not be made).
 
-    subject: takes pixels (N, C, H, W) in [0, 1] and gives logits. images, adversarial: such pixels, a few suffice, on the
-    subject's device. labels: (N,) true classes. beside: other models, by their names in the charts. sigma: standard
-    deviation of the Gaussian noise that the attack is compared with, in [0, 1] pixels; the sum is clipped to [0, 1].
-    The models stay as they are, hooks, modes and random states included.
+    subject: takes pixels (N, C, H, W) in [0, 1] and gives logits. images, adversarial: such pixels, a few
+    suffice, on the subject's device. labels: (N,) true classes. beside: other models, by their names in the
+    charts. sigma: standard deviation of the Gaussian noise that the attack is compared with, in [0, 1]
+    pixels; the sum is clipped to [0, 1]. The models stay as they are, hooks, modes and random states
+    included.
 
-    Raises DataError for images, labels and adversarial images that do not fit, SurgeonError for a negative sigma.
+    Raises DataError for images, labels and adversarial images that do not fit, SurgeonError for a negative
+    sigma.
     """
     if (
         images.dim() != 4
@@ -44,7 +46,8 @@ def pictures(
     ):
         raise DataError(
             f"images {tuple(images.shape)}, labels {tuple(labels.shape)} and adversarial images "
-            f"{tuple(adversarial.shape)} do not fit; expected (N, C, H, W), (N,) and (N, C, H, W), N at least 1"
+            f"{tuple(adversarial.shape)} do not fit; expected (N, C, H, W), (N,) and (N, C, H, W), N at "
+            "least 1"
         )
     if sigma < 0:
         raise SurgeonError(f"sigma={sigma} is negative; 0.1 is the papers' noise in [0, 1] pixels")

@@ -21,10 +21,11 @@ MAPS, ROWS = 6, 4
 
 
 def feature_maps(model: nn.Module, images: Tensor, *, seed: int = 0) -> tuple[str, Tensor]:
-    """(the layer, its maps (N, C, h, w) in (0, 1)): the first convolution's norm, else that convolution, through a sigmoid.
+    """(the layer, its maps (N, C, h, w) in (0, 1)): the first convolution's norm, else that convolution,
+    through a sigmoid.
 
-    images: (N, C, H, W) in [0, 1]. With what a surgery inserted behind the layer. You et al., Fig. 3, show the
-    convolution.
+    images: (N, C, H, W) in [0, 1]. With what a surgery inserted behind the layer. You et al., Fig. 3, show
+    the convolution.
 
     Raises SurgeonError for a model without a convolution or weight map over space.
     """
@@ -44,7 +45,8 @@ def feature_maps(model: nn.Module, images: Tensor, *, seed: int = 0) -> tuple[st
 
 
 def draw_features(images: Tensor, models: Mapping[str, Tensor], count: int = MAPS) -> Figure:
-    """A row for each image and model: the image (C, H, W), then the first `count` maps of `feature_maps`, from 0 to 1.
+    """A row for each image and model: the image (C, H, W), then the first `count` maps of `feature_maps`,
+    from 0 to 1.
 
     models: name → maps (N, C', h, w) of the same images.
     """
@@ -70,17 +72,21 @@ def draw_features(images: Tensor, models: Mapping[str, Tensor], count: int = MAP
 
 
 def pictured(models: Mapping[str, nn.Module], images: Tensor, *, seed: int = 0) -> Picture:
-    """The picture of the first maps of a few images; the first model is the subject, and its errors are raised."""
+    """The picture of the first maps of a few images; the first model is the subject, and its errors are
+    raised.
+    """
     shown = images[: max(1, min(3, ROWS // len(models)))]
     found = {name: feature_maps(model, shown, seed=seed) for name, model in models.items()}
-    spread = "; ".join(f"{n} ({site}): mean {maps.mean():.2f}, standard deviation {maps.std(correction=0):.2f}"
+    spread = "; ".join(f"{n} ({site}): mean {maps.mean():.2f}, "
+                       f"standard deviation {maps.std(correction=0):.2f}"
                        for n, (site, maps) in found.items())  # fmt: skip
     where = ", ".join(dict.fromkeys(site for site, _ in found.values()))
     return Picture(
         "features",
         f"First feature maps ({where})",
-        f"The input and the first maps of the first layer ({where}, with what the surgery inserted behind it), each "
-        f"activation through a sigmoid: 0.5 is an activation of 0. Over all maps: {spread}. After You et al., Fig. 3.",
+        f"The input and the first maps of the first layer ({where}, with what the surgery inserted behind "
+        f"it), each activation through a sigmoid: 0.5 is an activation of 0. Over all maps: {spread}. "
+        "After You et al., Fig. 3.",
         f"A grid of {len(shown)} images and their first feature maps. {spread}.",
         png(lambda: draw_features(shown, {name: maps for name, (_, maps) in found.items()})),
     )

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from surgeon.errors import DataError, SurgeonError, nearest
 from surgeon.evaluation.normalized import logits_of
 from surgeon.evaluation.quiet import held_still
-from surgeon.graph.leaves import is_activation, is_norm
-from surgeon.insight.listening import is_spatial, network_of, outputs
+from surgeon.insight.last_maps import last_spatial
+from surgeon.insight.listening import is_spatial, network_of
 from surgeon.insight.picture import Picture, png
 from surgeon.insight.raster import grid, named, seen, show, side_text
 from surgeon.surgery.tree import has
@@ -23,21 +23,21 @@ from surgeon.surgery.tree import has
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EARLY = 0.2
-"""A last map before this share of the layers says little of the decision."""
 SHOWN = 5
 
 
 def gradcam(
     model: nn.Module, images: Tensor, labels: Tensor, layer: str | None = None, *, seed: int = 0
 ) -> Tensor:
-    """(N, H, W) in [0, 1]: relu(Σ_k w_k A_k), upsampled to the image, each divided by its maximum (all 0 stays 0).
+    """(N, H, W) in [0, 1]: relu(Σ_k w_k A_k), upsampled to the image, each divided by its maximum (all 0
+    stays 0).
 
-    images: (N, C, H, W) in [0, 1]. labels: (N,) the classes whose logits are explained. A: the maps of `layer`, a module
-    of the network, by default `last_spatial`; w_k: the mean over space of the logit's gradient by A_k.
+    images: (N, C, H, W) in [0, 1]. labels: (N,) the classes whose logits are explained. A: the maps of
+    `layer`, a module of the network, by default `last_spatial`; w_k: the mean over space of the logit's
+    gradient by A_k.
 
-    Raises SurgeonError for a layer that is not there, is not called or has no maps (N, K, h, w), and DataError for
-    labels that the logits do not have.
+    Raises SurgeonError for a layer that is not there, is not called or has no maps (N, K, h, w), and
+    DataError for labels that the logits do not have.
     """
     network = network_of(model)
     name = last_spatial(model, images[:1]) if layer is None else layer
@@ -60,7 +60,12 @@ def gradcam(
             handle.remove()
         if not taken:
             raise SurgeonError(f"{name} is not called in evaluation mode; name another layer")
-        if labels.shape != logits.shape[:1] or int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+        if (
+            not len(labels)
+            or labels.shape != logits.shape[:1]
+            or int(labels.min()) < 0
+            or int(labels.max()) >= logits.shape[1]
+        ):
             raise DataError(
                 f"labels {labels.tolist()} do not fit logits {tuple(logits.shape)} of {len(images)} images"
             )
@@ -73,34 +78,6 @@ def gradcam(
     return torch.where(most > 0, cam / most, torch.zeros_like(cam))
 
 
-def last_spatial(model: nn.Module, images: Tensor) -> str:
-    """The module that gives the last maps over space: the last convolution or weight map, or the norm or activation
-    behind it whose output has the same shape.
-
-    Raises SurgeonError where there is none, or where it comes so early, as in a vision transformer, that its maps say
-    little of the decision.
-    """
-    network = network_of(model)
-    found, index, shape, count = "", 0, torch.Size(), 0
-    for site, output in outputs(model, images, activations=True).items():
-        module = network.get_submodule(site)
-        count += not is_activation(module)
-        value = output.value
-        spatial = value.dim() == 4 and value.shape[2:].numel() > 1
-        if spatial and is_spatial(module):
-            found, index, shape = output.module, count, value.shape
-        elif found and value.shape == shape and (is_norm(module) or is_activation(module)):
-            found = output.module
-    if not found:
-        raise SurgeonError("no layer gives maps over space, which Grad-CAM needs")
-    if index < EARLY * count:
-        raise SurgeonError(
-            f"its last maps over space, of {found}, are those of layer {index} of {count}: Grad-CAM would say little of "
-            f"the decision; pass layer={found!r} to have it"
-        )
-    return found
-
-
 def draw_gradcam(
     clean: Tensor,
     adversarial: Tensor,
@@ -109,8 +86,10 @@ def draw_gradcam(
     labels: Tensor,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Images (N, C, H, W) in [0, 1], and their `gradcam` (N, H, W) for `labels` before and after an attack."""
-    rows = [("clean\nimage", clean, None), ("clean", clean, before), ("adversarial", adversarial, after)]
+    """Images (N, C, H, W) in [0, 1], and their `gradcam` (N, H, W) for `labels` before and after an
+    attack.
+    """
+    rows = [("image", clean, None), ("clean", clean, before), ("adversarial", adversarial, after)]
     figure, axes = grid(3, len(clean), extra=0.5)
     heat: Any = None
     for line, (title, pictures, cams) in zip(axes, rows, strict=True):
@@ -123,7 +102,8 @@ def draw_gradcam(
                 continue
             gray = picture.mean(2)
             show(axis, gray, cmap="gray", vmin=0, vmax=1)
-            heat = show(axis, cams[i], cmap="inferno", vmin=0, vmax=1, alpha=0.6)
+            cam = cams[i].float().cpu()
+            heat = show(axis, cam, cmap="inferno", vmin=0, vmax=1, alpha=(0.8 * cam.sqrt()).numpy())
     bar = figure.colorbar(heat, ax=list(axes[1:].flatten()), aspect=30, pad=0.02)
     bar.set_label("Grad-CAM (share of the maximum)", fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -141,14 +121,15 @@ def pictured(
     areas = [float((cam > 0.5).float().mean()) for cam in (before, after)]
     alike = float(nn.functional.cosine_similarity(before.flatten(1), after.flatten(1)).mean())
     numbers = (
-        f"above half of the maximum lie {areas[0]:.0%} of the clean and {areas[1]:.0%} of the adversarial pixels; the mean "
-        f"cosine similarity of the two maps is {alike:.2f}"
+        f"above half of the maximum lie {areas[0]:.0%} of the clean and {areas[1]:.0%} of the adversarial "
+        f"pixels; the mean cosine similarity of the two maps is {alike:.2f}"
     )
     return Picture(
         "gradcam",
         "Where the evidence for the true class lies, before and after the attack",
-        f"Grad-CAM of the true class (above each image) at {layer}, over the image in gray, each divided by its maximum; "
-        f"{numbers}. Selvaraju et al. 2017; after the weight-map paper, Fig. 5.",
+        f"Grad-CAM of the true class (above each image) at {layer}, over the image in gray, each divided "
+        "by its maximum; a map without colour: nothing there speaks for the class. "
+        f"{numbers[0].upper()}{numbers[1:]}. Selvaraju et al. 2017; after the weight-map paper, Fig. 5.",
         f"Grad-CAM heat maps of {len(images)} images, clean and adversarial; {numbers}.",
         png(lambda: draw_gradcam(images, adversarial, before, after, labels, names)),
     )

@@ -6,46 +6,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from surgeon.errors import FoldError, SurgeonError
 from surgeon.graph.network import Rewritten
 from surgeon.insight.listening import is_spatial, network_of
 from surgeon.insight.picture import Picture, blank, png
-from surgeon.insight.raster import seen, show
+from surgeon.insight.raster import show
+from surgeon.insight.tiles import LONG, Kernels, tiled
 from surgeon.layers import KernelAveragePool
 from surgeon.layers.convolution import effective_weight
-from surgeon.layers.sheet import Sheet, pooled_sheet, sheet_shape
+from surgeon.layers.sheet import pooled_sheet, sheet_shape
 from surgeon.surgery import fold
 from surgeon.surgery.tree import surgery_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LONG = 16
-"""A sheet of one row is shown in rows of so many kernels."""
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """Kernels (C, C_in, k_h, k_w) in the order of their sheet, filled row by row."""
-
-    weight: Tensor
-    sheet: Sheet
-
-    @property
-    def neighbours(self) -> float:
-        """Mean cosine similarity of kernels that are neighbours in a row or a column; nan without neighbours."""
-        unit = nn.functional.normalize(self.weight.double().flatten(1), dim=1).view(*self.sheet, -1)
-        pairs = [(unit[:, 1:] * unit[:, :-1]).sum(2).flatten(), (unit[1:] * unit[:-1]).sum(2).flatten()]
-        return float(torch.cat(pairs).mean())
-
 
 @dataclass(frozen=True)
 class KernelSheet:
     """A convolution's kernels as stored and as they act once what follows is folded in.
 
-    acting: the same as `stored` where nothing is folded in; None, with the reason in `why`, where it does not fold.
+    acting: the same as `stored` where nothing is folded in; None, with the reason in `why`, where it does not
+    fold.
     """
 
     layer: str
@@ -85,13 +69,10 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
 
 
 def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:
-    names = (
-        [str(n.target) for n in network.eval_graph.nodes if n.op == "call_module"]
-        if isinstance(network, Rewritten)
-        else [name for name, _ in network.named_modules()]
-    )
-    for name in names:
-        module = network.get_submodule(name)
+    parts = [""]
+    if isinstance(network, Rewritten):
+        parts = [str(n.target) for n in network.eval_graph.nodes if n.op == "call_module"]
+    for name, module in (m for part in parts for m in network.get_submodule(part).named_modules(prefix=part)):
         if isinstance(module, nn.Conv2d):
             return name, module
         if is_spatial(module) or isinstance(module, (nn.Linear, nn.Embedding)):
@@ -102,47 +83,33 @@ def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:
 
 
 def draw_kernels(found: KernelSheet) -> Figure:
-    """One tile a kernel at its place: RGB, or gray for other than three inputs; gray is 0, the largest |w| of a sheet its
-    white or black."""
+    """One tile a kernel at its place: RGB, or gray for other than three inputs.
+
+    Gray is 0, and a sheet's largest |w| is white or black.
+    """
     panels = [("as stored", found.stored)]
     if found.acting is not None and not _same(found):
-        panels.append(("as they act, averaged", found.acting))
-    tiles = [_tiled(k) for _, k in panels]
+        panels.append(("as they act", found.acting))
+    tiles = [tiled(k) for _, k in panels]
     wide = any(t.shape[1] > 1.5 * t.shape[0] for t in tiles)
     across = 1 if wide else len(panels)
-    width = 5.6 / (across if len(panels) > 1 else (1 if wide else 1.6))
+    width = 5.6 if wide else 5.6 / max(across, 1.6)
     height = max(width * t.shape[0] / t.shape[1] for t in tiles)
     figure = blank((height + 0.35) * (len(panels) // across))
+    engine: Any = figure.get_layout_engine()
+    engine.set(wspace=0.06)
     axes = figure.subplots(len(panels) // across, across, squeeze=False).flatten()
     for axis, (title, kernels), tile in zip(axes, panels, tiles, strict=True):
         show(axis, tile)
         rows, columns = kernels.sheet
-        axis.set_title(
-            f"{title}: {rows}×{columns} kernels, |w| ≤ {float(kernels.weight.abs().max()):.2g}", fontsize=8.5
-        )
+        size = f"{rows}×{columns} kernels" + (f" in rows of {LONG}" if rows == 1 and columns > LONG else "")
+        most = float(kernels.weight.abs().max())
+        axis.set_title(f"{title}: {size}, |w| ≤ {most:.2g}", fontsize=8.5)
     return figure
 
 
 def _same(found: KernelSheet) -> bool:
     return found.acting is not None and torch.equal(found.acting.weight, found.stored.weight)
-
-
-def _tiled(kernels: Kernels) -> Any:
-    """An array (height, width, 3): the kernels with white gaps, each weight several pixels large."""
-    weight, (rows, columns) = kernels.weight.float(), kernels.sheet
-    if rows == 1 and columns > LONG:
-        rows, columns = -(-columns // LONG), LONG
-    weight = 0.5 + weight / (2 * weight.abs().max().clamp_min(1e-30))
-    size, gap = max(1, 16 // max(weight.shape[2:])), 2
-    height, width = (side * size for side in weight.shape[2:])
-    sheet = torch.ones(3, rows * (height + gap) - gap, columns * (width + gap) - gap)
-    for k, kernel in enumerate(weight):
-        tile = torch.from_numpy(seen(kernel)).permute(2, 0, 1)
-        top, left = (k // columns) * (height + gap), (k % columns) * (width + gap)
-        sheet[:, top : top + height, left : left + width] = tile.repeat_interleave(size, 1).repeat_interleave(
-            size, 2
-        )
-    return seen(sheet)
 
 
 def pictured(model: nn.Module) -> Picture:
@@ -161,8 +128,8 @@ def pictured(model: nn.Module) -> Picture:
     return Picture(
         "kernels",
         f"Kernels of the first convolution ({found.layer})",
-        f"Each tile is one kernel, {how}, at its place on the sheet of channels; gray is 0, and each sheet has its own "
-        f"scale. Along the sheet, {numbers}. After Bashivan et al., Fig. 7.",
+        f"Each tile is one kernel, {how}, at its place on the sheet of channels; gray is 0, and each sheet "
+        f"has its own scale. Along the sheet, {numbers}. After Bashivan et al., Fig. 7.",
         f"A sheet of {rows} by {columns} kernels of {found.layer}; {numbers}.",
         png(lambda: draw_kernels(found)),
     )

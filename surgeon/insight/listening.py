@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from surgeon.errors import SurgeonError
 from surgeon.evaluation.normalized import Normalized
 from surgeon.evaluation.quiet import held_still
 from surgeon.graph.fused import TAIL, is_opened
@@ -39,8 +40,9 @@ def is_spatial(module: nn.Module) -> bool:
 def layers(network: nn.Module, *, activations: bool = False) -> dict[str, str]:
     """Module name → the layer that it is part of: every convolution, weight map, norm and linear layer.
 
-    What a surgery inserted behind a layer belongs to it, so that a convolution with its pooling compares with the
-    stock convolution in its place. So does the activation that a fused norm was parted from. activations: those too.
+    What a surgery inserted behind a layer belongs to it, so that a convolution with its pooling compares with
+    the stock convolution in its place. So does the activation that a fused norm was parted from. activations:
+    those too.
     """
     found: dict[str, str] = {}
     for name, module in network.named_modules():
@@ -63,7 +65,8 @@ def layers(network: nn.Module, *, activations: bool = False) -> dict[str, str]:
 def listening(
     network: nn.Module, names: Mapping[str, str], hear: Callable[[str, Tensor], None]
 ) -> Iterator[None]:
-    """Call `hear(module name, output)` at the first call of each module in `names`, as long as the context lasts.
+    """Call `hear(module name, output)` at the first call of each module in `names`, as long as the context
+    lasts.
 
     The output is the tensor itself, which a later in-place operation may overwrite.
     """
@@ -94,6 +97,8 @@ def outputs(
     """What each layer gives for images (N, C, H, W), in execution order, copied: `layers`' name → output.
 
     In evaluation mode. A module called several times gives its first call; one never called is absent.
+
+    Raises SurgeonError for a model that calls no such layer.
     """
     network = network_of(model)
     names = layers(network, activations=activations)
@@ -104,4 +109,6 @@ def outputs(
 
     with held_still(model, seed), listening(network, names, keep):
         model(images)
+    if not found:
+        raise SurgeonError(f"{type(network).__name__} calls no convolution, weight map, norm or linear layer")
     return found

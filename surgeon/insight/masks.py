@@ -38,7 +38,9 @@ def kept(found: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def draw_masks(found: Mapping[str, Tensor], count: int = CHANNELS) -> Figure:
-    """A row for each of up to six layers, evenly chosen: the first `count` channels, white where the neuron works."""
+    """A row for each of up to six layers, evenly chosen: the first `count` channels, white where the
+    neuron works.
+    """
     sites = [list(found)[i] for i in spread_out(len(found), LAYERS)]
     columns = min(count, max(len(found[site]) for site in sites))
     figure, axes = grid(len(sites), columns, tile=0.8, extra=0.3)
@@ -70,9 +72,9 @@ def pictured(model: nn.Module) -> Picture:
     return Picture(
         "masks",
         "Which neurons work",
-        f"White neurons work, black ones give a constant, in training and evaluation alike; the first channels of "
-        f"{min(LAYERS, len(found))} of {len(found)} masked layers. Kept over all: {total:.1%}. Defective convolutions, "
-        "Luo et al.; the picture is ours.",
+        "White neurons work, black ones give a constant, in training and evaluation alike; the first "
+        f"channels of {min(LAYERS, len(found))} of {len(found)} masked layers. Kept over all: {total:.1%}. "
+        "Defective convolutions, Luo et al.; the picture is ours.",
         f"Masks of {len(found)} layers; {total:.1%} of their neurons work. By layer: {numbers}.",
         png(lambda: draw_masks(found)),
     )

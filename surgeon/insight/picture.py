@@ -14,13 +14,15 @@ DPI = 110
 WIDTH = 640 / DPI
 """Inches: a figure of this width has 640 pixels."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Colours of Okabe and Ito (2008), which people of any colour vision tell apart; never the only sign."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", "-", "--", "-.")
-WRONG = "#d55e00"
-"""Colours of Okabe and Ito (2008), which people of any colour vision tell apart; never the only sign."""
+WRONG = "#c00000"
+"""Of text: dark enough to be read on white."""
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "figure.titlesize": 10,
-    "text.usetex": False, "text.parse_math": False, "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.bbox": None,
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
+    "figure.titlesize": 10, "text.usetex": False, "text.parse_math": False, "figure.facecolor": "white",
+    "savefig.facecolor": "white", "savefig.bbox": None,
 }  # fmt: skip
 
 
@@ -55,5 +57,7 @@ def png(draw: Callable[[], Figure]) -> bytes:
 def blank(height: float) -> Figure:
     """An empty figure of 640 pixels' width; `height` in inches, 110 pixels each."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06)
+    return Figure(figsize=(WIDTH, height), dpi=DPI, layout=layout, facecolor="white")

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-MOST = 12
+MOST = 11
 """Characters of a class name that fit above an image."""
 
 
 def seen(image: Tensor) -> Any:
-    """(C, H, W) in [0, 1] as an array (H, W, 3): one channel as gray, three as they are, others by their mean."""
+    """(C, H, W) in [0, 1] as an array (H, W, 3): one channel as gray, three as they are, others by their
+    mean.
+    """
     image = image.detach().float().cpu().clamp(0, 1)
     if image.shape[0] != 3:
         image = image.mean(0, keepdim=True).expand(3, -1, -1)
@@ -53,10 +55,10 @@ def side_text(axes: Axes, text: str) -> None:
     axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=8, labelpad=4)
 
 
-def named(label: int, names: Sequence[str] | None) -> str:
-    """A class by its name, shortened to fit, or by its number."""
+def named(label: int, names: Sequence[str] | None, most: int | None = MOST) -> str:
+    """A class by its name, shortened to `most` characters, or by its number."""
     text = str(names[label]) if names is not None and 0 <= label < len(names) else str(label)
-    return text if len(text) <= MOST else text[: MOST - 1] + "…"
+    return text if most is None or len(text) <= most else text[: most - 1] + "…"
 
 
 def spread_out(count: int, most: int) -> list[int]:

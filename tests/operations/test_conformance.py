@@ -34,6 +34,9 @@ TABLE = [
     {"op": "defective", "mode": "channel"},
     {"op": "defective", "start": "anneal", "after": "conv"},
     {"op": "small-image"},
+    {"op": "identity"},
+    {"op": "identity", "at": "norm"},
+    {"op": "identity", "at": "activation"},
 ]
 
 

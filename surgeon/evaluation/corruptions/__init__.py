@@ -1,7 +1,7 @@
 """The 15 common corruptions of Hendrycks & Dietterich 2019, computed on images of any size.
 
 "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019. The parameters are those
-the authors made CIFAR-10-C and ImageNet-C with (github.com/hendrycks/robustness, Apache-2.0); the code is ours, on
+the authors made CIFAR-10-C and ImageNet-C with (github.com/hendrycks/robustness); the code is ours, on
 numpy, scipy and pillow. Accuracies are comparable among models measured here, and near, not equal to, those on the
 published files.
 
@@ -58,17 +58,20 @@ def corrupt(
     Raises DataError for an unknown kind, a severity outside 1–5, images of another kind and indices that do not fit.
     """
     if kind not in KINDS:
-        raise DataError(f"corruption {kind!r} is not known; {nearest(kind, KINDS)}")
+        raise DataError(f"corruption {kind!r} is not known; {nearest(str(kind), KINDS)}")
     if severity not in SEVERITIES:
         raise DataError(f"severity={severity} must be one of 1, 2, 3, 4, 5")
     check_images(images)
     if images.shape[1] not in (1, 3):
         raise DataError(f"images have {images.shape[1]} channels; corruptions are for gray (1) and RGB (3)")
     places = range(len(images)) if indices is None else [int(i) for i in indices]
-    if len(places) != len(images) or min(places, default=0) < 0:
-        raise DataError(f"indices must be {len(images)} numbers from 0 on, one an image, not {len(places)}")
+    if len(places) != len(images):
+        raise DataError(f"there are {len(places)} indices for {len(images)} images; give one an image")
+    if min(places, default=0) < 0:
+        raise DataError(f"indices must be from 0 on, and {min(places)} is among them")
     if images.numel() == 0:
         return images.clone()
+    severity = int(severity)
     given = settings(kind, severity, min(images.shape[-2:]))
     pixels = images.detach().permute(0, 2, 3, 1).cpu().numpy()
     found = np.empty(pixels.shape, np.float32)

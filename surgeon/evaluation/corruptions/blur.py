@@ -11,6 +11,7 @@ from surgeon.evaluation.corruptions.parameters import Array, Settings
 
 
 def defocus_blur(x: Array, c: Settings, rng: Generator) -> Array:
+    """A point becomes a disk with the radius c[0], its rim softened by c[1], in pixels."""
     from scipy.signal import fftconvolve
 
     kernel = disk(*c)
@@ -31,7 +32,7 @@ def disk(radius: float, soft: float) -> Array:
 
 
 def glass_blur(x: Array, c: Settings, rng: Generator) -> Array:
-    """Blurred, every pixel replaced by one near it, c[2] times, and blurred again.
+    """Blurred by c[0] pixels, every pixel replaced by one up to c[1] away, c[2] times, and blurred again.
 
     The published code means to swap two pixels, but assigns numpy views of one array, which copies the second over
     the first. Here: copied, as the published images were made.
@@ -55,6 +56,7 @@ def _blur(x: Array, sigma: float) -> Array:
 
 
 def motion_blur(x: Array, c: Settings, rng: Generator) -> Array:
+    """Smeared over a radius of c[0] pixels with a deviation of c[1], within 45° of level."""
     return smear(x, c[0], c[1], rng.uniform(-45, 45))
 
 

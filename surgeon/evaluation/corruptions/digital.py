@@ -23,8 +23,8 @@ def contrast(x: Array, c: Settings, rng: Generator) -> Array:
 def elastic_transform(x: Array, c: Settings, rng: Generator) -> Array:
     """A random affine map, then random shifts that vary smoothly.
 
-    All settings are shares of the shorter side. Three points move by up to c[2] and carry the image along; then each
-    pixel is taken from a place up to c[0] away, before noise is smoothed by a Gaussian of c[1].
+    All settings are shares of the shorter side. Three points move by up to c[2] on each axis and carry the image
+    along; then the pixels are shifted by uniform noise up to c[0], smoothed by a Gaussian with the deviation c[1].
     """
     from scipy.ndimage import gaussian_filter
 

@@ -41,9 +41,9 @@ def ice(height: int, width: int, rng: Generator) -> Array:
     side = max(height, width)
     needles = np.zeros((height, width))
     for _ in range(3):
-        level = plasma(side, 1.6, rng)[:height, :width]
+        level = plasma(side, 1.3, rng)[:height, :width]
         needles = np.maximum(needles, (1 - np.abs(level - np.median(level))) ** 24)
-    glass = plasma(side, 2.0, rng)[:height, :width]
+    glass = plasma(side, 1.4, rng)[:height, :width]
     return np.clip(0.15 + 0.45 * glass + 0.6 * glass * needles, 0, 1)
 
 
@@ -64,19 +64,19 @@ def plasma(side: int, decay: float, rng: Generator) -> Array:
     level, reach = np.zeros((1, 1)), 1.0
     while len(level) < max(side, 2):
         n = len(level)
-
-        def shaken(*around: Array, n: int = n, reach: float = reach) -> Array:
-            return sum(around) / 4 + rng.uniform(-reach, reach, (n, n))
-
         below, beside = np.roll(level, -1, 0), np.roll(level, -1, 1)
-        centre = shaken(level, below, beside, np.roll(below, -1, 1))
+        centre = _shaken((level, below, beside, np.roll(below, -1, 1)), reach, rng)
         finer = np.empty((2 * n, 2 * n))
         finer[::2, ::2], finer[1::2, 1::2] = level, centre
-        finer[::2, 1::2] = shaken(level, beside, centre, np.roll(centre, 1, 0))
-        finer[1::2, ::2] = shaken(level, below, centre, np.roll(centre, 1, 1))
+        finer[::2, 1::2] = _shaken((level, beside, centre, np.roll(centre, 1, 0)), reach, rng)
+        finer[1::2, ::2] = _shaken((level, below, centre, np.roll(centre, 1, 1)), reach, rng)
         level, reach = finer, reach / decay**2
     level = level - level.min()
     return level / level.max()
+
+
+def _shaken(around: tuple[Array, Array, Array, Array], reach: float, rng: Generator) -> Array:
+    return sum(around, start=np.zeros(())) / 4 + rng.uniform(-reach, reach, around[0].shape)
 
 
 def brightness(x: Array, c: Settings, rng: Generator) -> Array:

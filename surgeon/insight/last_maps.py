@@ -1,0 +1,41 @@
+"""Which layer gives the last maps over space: the one that Grad-CAM looks at."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import SurgeonError
+from surgeon.graph.leaves import is_activation, is_norm
+from surgeon.insight.listening import is_spatial, network_of, outputs
+
+EARLY = 0.2
+"""A last map before this share of the layers says little of the decision."""
+
+
+def last_spatial(model: nn.Module, images: Tensor) -> str:
+    """The module that gives the last maps over space: the last convolution or weight map, or the norm or
+    activation behind it whose output has the same shape.
+
+    Raises SurgeonError where there is none, or where it comes so early, as in a vision transformer, that its
+    maps say little of the decision.
+    """
+    network = network_of(model)
+    found, index, shape, count = "", 0, torch.Size(), 0
+    for site, output in outputs(model, images, activations=True).items():
+        module = network.get_submodule(site)
+        count += not is_activation(module)
+        value = output.value
+        spatial = value.dim() == 4 and value.shape[2:].numel() > 1
+        if spatial and is_spatial(module):
+            found, index, shape = output.module, count, value.shape
+        elif found and value.shape == shape and (is_norm(module) or is_activation(module)):
+            found = output.module
+    if not found:
+        raise SurgeonError("no layer gives maps over space, which Grad-CAM needs")
+    if index < EARLY * count:
+        raise SurgeonError(
+            f"its last maps over space, of {found}, are those of layer {index} of {count}: Grad-CAM would "
+            f"say little of the decision; pass layer={found!r} to have it"
+        )
+    return found

@@ -1,0 +1,58 @@
+"""Charts of a number for each layer: one line a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from surgeon.insight.picture import COLOURS, LINES, MARKERS, blank
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ByLayer = Mapping[str, float]
+"""A number for each layer, in execution order."""
+
+
+def draw_lines(panels: Mapping[str, Mapping[str, ByLayer]], y_label: str, height: float = 3.3) -> Figure:
+    """Panels side by side on one scale: title → model → layer → number. height in inches.
+
+    Models with the same layers are drawn over the layer's number, others over their depth in percent.
+    """
+    figure = blank(height)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (title, models) in zip(axes, panels.items(), strict=True):
+        _lines(axis, models)
+        axis.set_title(title)
+    axes[0].set_ylim(bottom=0)  # last, for it fixes the scale that all panels share
+    axes[0].set_ylabel(y_label)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False, fontsize=8.5
+    )
+    return figure
+
+
+def _lines(axis: Axes, models: Mapping[str, ByLayer]) -> None:
+    same = len({tuple(found) for found in models.values()}) == 1
+    for k, (name, found) in enumerate(models.items()):
+        count = len(found)
+        x = [i + 1 if same else 100 * i / max(count - 1, 1) for i in range(count)]
+        axis.plot(
+            x, list(found.values()), LINES[k % len(LINES)], color=COLOURS[k % len(COLOURS)], label=name,
+            marker=MARKERS[k % len(MARKERS)], markersize=3.5, linewidth=1.3, markevery=max(1, count // 20),
+        )  # fmt: skip
+    axis.set_xlabel("layer, in execution order" if same else "depth (% of the model's layers)")
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def told(models: Mapping[str, ByLayer]) -> str:
+    """The numbers of a panel in words: of each model the first, the largest and the last layer's."""
+    parts = []
+    for name, found in models.items():
+        top = max(found, key=lambda layer: found[layer])
+        first, *_, last = [*found.values(), *found.values()]
+        parts.append(f"{name}: first layer {first:.3g}, largest {found[top]:.3g} at {top}, last {last:.3g}")
+    return "; ".join(parts)
