@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _state() -> Any:
@@ -44,3 +47,13 @@ def gathered(rows: list[Any]) -> list[Any]:
     from accelerate.utils import gather_object
 
     return gather_object(rows)
+
+
+def own_device(wanted: str | torch.device | None = None) -> torch.device:
+    """The device of this process: `wanted`, its number where processes share a machine, or the best there is if None."""
+    import torch
+
+    state = _state()
+    best = state.device if state is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = best if wanted is None else torch.device(wanted)
+    return best if found.type == best.type and found.index is None else found

@@ -114,8 +114,12 @@ class Evaluation(BaseModel):
         "basic", description="basic: the attacks named below; quick, standard, paper: those of the suite"
     )
     attacks: tuple[Literal["fgsm", "pgd", "own-pgd"], ...] = ("fgsm", "pgd")
-    norm: Literal["linf", "l2"] = "linf"
-    eps: float = Field(8 / 255, ge=0)
+    norm: Literal["linf", "l2"] | None = Field(
+        None, description="by default linf; in the suite paper the paper's"
+    )
+    eps: float | None = Field(
+        None, ge=0, description="by default 8/255 in linf, 0.5 in l2; in the suite paper the paper's"
+    )
     steps: int = Field(20, ge=1, description="of pgd, in the suite basic")
     samples: int | None = Field(
         None, ge=1, description="images of the test set; by default as the suite says, or all"

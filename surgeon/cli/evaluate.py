@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 @click.option(
     "--suite", type=click.Choice(["basic", "quick", "standard", "paper"]), default="quick", show_default=True
 )
-@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option(
+    "--norm", type=click.Choice(["linf", "l2"]), help="By default linf; in the suite paper the paper's."
+)
 @click.option(
     "--eps",
     type=options.Fraction(),
-    default="8/255",
-    show_default=True,
-    help="Size of attacks, in [0, 1] pixels.",
+    help="Size of attacks, in [0, 1] pixels: by default 8/255 in linf, 0.5 in l2; in the suite paper the paper's.",
 )
 @click.option(
     "--samples", type=click.IntRange(1), help="Test images; by default as the suite says, class by class."
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     help="Images that go through the model at once; changes no verdict.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-@options.device_option
+@click.option("--device", help="Device, such as cpu or cuda; by default the best there is.")
 @click.option("-o", "--output", type=click.Path(), required=True, metavar="FOLDER", help="Where to write; resumed if it holds this evaluation.")  # fmt: skip
 @options.json_option
 def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
@@ -76,6 +76,8 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     parts = ("suite", "norm", "eps", "samples", "paper", "certify", "beyond", "pictures")
     settings = evaluation_settings({p: given.pop(p) for p in parts}, given.pop("settings"))
     given["model_args"] = dict(given["model_args"])
+    if given["device"]:
+        options.usable_device(given["device"])
     with options.processes() as first:
         found = evaluate_target(target, given.pop("output"), settings, **given)
         if first:

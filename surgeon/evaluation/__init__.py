@@ -12,9 +12,9 @@ _HOME = {
     "Assessment": "assessment", "Attack": "threat", "Certificate": "certification", "Check": "assessment",
     "Diagnosis": "assessment", "Finding": "summary", "Normalized": "normalized", "Outcome": "verdict",
     "Paired": "statistics", "Share": "statistics", "Store": "store", "Summary": "summary", "Verdict": "verdict",
-    "assess": "folder", "certified_accuracy": "certification", "certify": "certification", "diagnose": "diagnostics",
-    "evaluate": "engine", "evaluated": "subject", "mcnemar": "statistics", "noise_accuracy": "noise",
-    "noise_table": "noise", "read_outcome": "store", "suite": "suites", "summarize": "summary",
+    "adversarial_images": "kept", "assess": "folder", "certified_accuracy": "certification",
+    "certify": "certification", "diagnose": "diagnostics", "evaluate": "engine", "evaluated": "subject", "mcnemar": "statistics", "noise_accuracy": "noise",
+    "noise_table": "noise", "read_assessment": "folder", "read_outcome": "store", "suite": "suites", "summarize": "summary",
     "transfer_matrix": "transfer", "wilson": "statistics",
 }  # fmt: skip
 __all__ = sorted(_HOME)
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from surgeon.evaluation.diagnostics import diagnose as diagnose
     from surgeon.evaluation.engine import evaluate as evaluate
     from surgeon.evaluation.folder import assess as assess
+    from surgeon.evaluation.folder import read_assessment as read_assessment
+    from surgeon.evaluation.kept import adversarial_images as adversarial_images
     from surgeon.evaluation.noise import noise_accuracy as noise_accuracy
     from surgeon.evaluation.noise import noise_table as noise_table
     from surgeon.evaluation.normalized import Normalized as Normalized

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from surgeon.errors import SurgeonError
+from surgeon.evaluation.assessment import Certified, Point
 from surgeon.evaluation.fingerprints import image_hashes, joined, weights_hash
 from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
@@ -21,6 +22,8 @@ from surgeon.processes import everyone, first, gathered, rank, world
 
 ABSTAIN = -1
 CHUNK = 1000
+RADII = tuple(k / 20 for k in range(201))
+"""Where curves are drawn, L2 in pixels."""
 SETTINGS, PARTS = "certification.json", "certificates"
 COLUMNS = {
     "example": "int64", "image": "string", "label": "int64", "sigma": "float64", "prediction": "int64", "radius": "float64",
@@ -119,6 +122,20 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
         wilson(sum(c.prediction == c.label and c.radius >= r for c in certificates), len(certificates))
         for r in radii
     ]
+
+
+def certified_curves(certificates: Sequence[Certificate]) -> tuple[Certified, ...]:
+    """The certified-accuracy curve of each σ, up to where no image is certified any more."""
+    rows = []
+    for sigma in dict.fromkeys(c.sigma for c in certificates):
+        own = [c for c in certificates if c.sigma == sigma]
+        far = [r for r in RADII if r <= max(c.radius for c in own) + RADII[1]]
+        points = tuple(
+            Point(level=r, share=s) for r, s in zip(far, certified_accuracy(own, far), strict=True)
+        )
+        silent = sum(c.prediction == ABSTAIN for c in own) / len(own)
+        rows.append(Certified(sigma=sigma, images=len(own), draws=own[0].n, abstained=silent, points=points))
+    return tuple(rows)
 
 
 class _Smoothing:

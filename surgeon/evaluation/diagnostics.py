@@ -20,6 +20,8 @@ from surgeon.evaluation.threat import Attack, Norm
 IMAGES = 128
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 UNBOUNDED = 0.5
+RANDOM = 1e-4
+"""Relative difference of the logits of two passes, above which a model is random."""
 _FINITE = 0.01
 """Length of the step of finite differences, L2 in pixels."""
 
@@ -59,7 +61,7 @@ def diagnose(
         random = two_passes(subject, x)
         checks = [
             Check(
-                code="two-passes", measured={"relative difference": random}, rule="> 1e-4", failed=random > 1e-4,
+                code="two-passes", measured={"relative difference": random}, rule=f"> {RANDOM:g}", failed=random > RANDOM,
                 reason="two passes over the same images differ: the model is random, and attacks without expectation over "
                 "its noise, and single draws, overstate it",
             ),
@@ -68,7 +70,7 @@ def diagnose(
             *_attacked(asked, float(right.float().mean())),
             *_transferred(asked, sources or {}),
         ]  # fmt: skip
-    return Diagnosis(norm=norm, eps=eps, images=len(images), random=random > 1e-4, checks=tuple(checks))
+    return Diagnosis(norm=norm, eps=eps, images=len(images), random=random > RANDOM, checks=tuple(checks))
 
 
 def two_passes(model: nn.Module, images: Tensor) -> float:

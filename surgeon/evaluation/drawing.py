@@ -14,8 +14,8 @@ from surgeon.evaluation.normalized import Normalized
 from surgeon.evaluation.pgd import pgd
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import device_of, score
+from surgeon.evaluation.threat import Norm
 from surgeon.files import write_bytes, write_json
-from surgeon.recipe import Evaluation
 from surgeon.surgery import revert
 from surgeon.surgery.tree import surgery_of
 
@@ -24,12 +24,12 @@ INDEX = "pictures.json"
 
 
 def draw(
-    folder: Path, subject: nn.Module, network: nn.Module, images: Tensor, labels: Tensor, settings: Evaluation,
+    folder: Path, subject: nn.Module, network: nn.Module, images: Tensor, labels: Tensor, size: tuple[Norm, float],
     class_names: Sequence[str], seed: int, tell: Callable[[], None],
 ) -> tuple[tuple[Drawn, ...], tuple[str, ...]]:  # fmt: skip
     """(the pictures, why others could not be made): of the first images that the subject gets right, under PGD-20.
 
-    subject: what is attacked, of pixels. network: the rewritten network itself, whose layers are shown.
+    subject: what is attacked, of pixels. network: the rewritten network itself, whose layers are shown. size: norm and ε.
     """
     index = folder / INDEX
     if index.is_file():
@@ -49,7 +49,7 @@ def draw(
             return (), ("no pictures: the model gets none of the first images right",)
         x, y = images[right].to(device), labels[right].to(device)
         generator = torch.Generator().manual_seed(seed)
-        moved = pgd(subject, x, y, eps=settings.eps, steps=STEPS, norm=settings.norm, generator=generator)
+        moved = pgd(subject, x, y, norm=size[0], eps=size[1], steps=STEPS, generator=generator)
     shown = _as(subject, network)
     beside = {"before the surgery": _as(subject, revert(network))} if surgery_of(network) is not None else {}
     made, skipped = pictures(

@@ -8,15 +8,17 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.evaluation.attacked import Attacked
 from surgeon.evaluation.attacks import run_attack
 from surgeon.evaluation.fingerprints import image_hashes, joined, weights_hash
 from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import (
+    Scores,
     check_adversarial,
     check_labels,
     check_model,
@@ -31,6 +33,10 @@ from surgeon.processes import everyone, first, gathered, rank, world
 
 BLOCK = 64
 """Images attacked together. Seeds go by block, so that nothing else about batches changes a verdict."""
+
+
+DRIFT = 1e-2
+"""How far, relative to 1 + its size, a margin may be from what another machine, or another batch size, gave."""
 
 
 def evaluate(
@@ -58,8 +64,9 @@ def evaluate(
 
     Blocks of 64 images are dealt to the processes that accelerate started, if it did; every process gets all verdicts.
 
-    Raises DataError for images, labels or a model that do not fit, and VerificationError for an adversarial image
-    that is not finite, leaves [0, 1] or lies outside the ball: it is never counted as a success.
+    Raises DataError for images, labels or a model that do not fit, ArtifactError for a store that belongs to another
+    evaluation or another model, and VerificationError for an adversarial image that is not finite, leaves [0, 1] or lies
+    outside the ball: it is never counted as a success.
     """
     check_images(images)
     check_labels(images, labels)
@@ -126,15 +133,10 @@ class _Work:
     def clean(self) -> list[Verdict]:
         """A verdict for each image as it is."""
         known = self.store.clean() if self.store else None
-        if known is None:
-            said = score(
-                self.model,
-                self.images,
-                self.labels,
-                draws=self.draws,
-                seed=self.seed,
-                batch_size=self.batch_size,
-            )
+        if known is not None:
+            self._same(known)
+        else:
+            said = self._score(self.images, self.labels)
             known = [
                 Verdict(example=name, image=h, label=y, clean=p, margin=m, attack="none", success=p != y, prediction=p, votes=v)
                 for name, h, y, p, m, v in zip(
@@ -146,10 +148,23 @@ class _Work:
                 self.store.write_clean(known)
             everyone()
         if len(self.images):
-            one = score(self.model, self.images[:1], self.labels[:1])
-            self.classes = one.classes
+            self.classes = score(self.model, self.images[:1], self.labels[:1]).classes
         self.verdicts = known
         return known
+
+    def _score(self, images: Tensor, labels: Tensor) -> Scores:
+        return score(self.model, images, labels, draws=self.draws, seed=self.seed, batch_size=self.batch_size)
+
+    def _same(self, known: list[Verdict]) -> None:
+        """Raise ArtifactError if the model says of the first block something else than when the evaluation began."""
+        said = self._score(self.images[:BLOCK], self.labels[:BLOCK])
+        before = torch.tensor([v.margin for v in known[:BLOCK]])
+        far = (said.margin - before).abs() > DRIFT * (1 + before.abs())
+        if self.draws == 1 and bool(far.any()):
+            raise ArtifactError(
+                f"{self.store.folder if self.store else ''} holds an evaluation of a model with these weights, and this one "
+                f"says something else of {int(far.sum())} of the first {len(far)} images; choose another folder"
+            )
 
     def block(self, k: int, chosen: list[int]) -> Any:
         """(number of the attack, its verdicts) on a block, in order."""

@@ -37,11 +37,10 @@ class Normalized(nn.Module):
         self.model, self.probabilities = model, probabilities
         self.mean: Tensor | None
         self.std: Tensor | None
-        shape = (1, -1, 1, 1)
-        self.register_buffer(
-            "mean", None if mean is None else torch.tensor(mean).view(shape), persistent=False
-        )
-        self.register_buffer("std", None if std is None else torch.tensor(std).view(shape), persistent=False)
+        at = next((p.device for p in model.parameters()), torch.device("cpu"))
+        for name, values in (("mean", mean), ("std", std)):
+            value = None if values is None else torch.tensor(values, device=at).view(1, -1, 1, 1)
+            self.register_buffer(name, value, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         check_images(x, None if self.mean is None else self.mean.shape[1])

@@ -1,15 +1,22 @@
-"""What is really evaluated: a model that folds exactly is folded first."""
+"""What is really evaluated: a model that folds exactly is folded first, and one that is random is known to be."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import VerificationError
+from surgeon.errors import DataError, VerificationError
+from surgeon.evaluation.assessment import Subject
+from surgeon.evaluation.diagnostics import RANDOM, two_passes
+from surgeon.evaluation.fingerprints import weights_hash
+from surgeon.evaluation.normalized import Normalized, check_images
 from surgeon.evaluation.quiet import held_still
-from surgeon.surgery import fold
+from surgeon.evaluation.scoring import check_labels, check_model, device_of, score
+from surgeon.evaluation.speed import images_per_second
+from surgeon.models import name_of, normalization_of
+from surgeon.surgery import fold, revert
 from surgeon.surgery.tree import surgery_of
 from surgeon.verification import FOLD_TOLERANCE, relative
 
@@ -44,3 +51,50 @@ def folded(model: nn.Module, images: Tensor) -> Evaluated:
 def evaluated(model: nn.Module, images: Tensor) -> nn.Module:
     """The network of `folded` alone."""
     return folded(model, images).model
+
+
+def of_pixels(network: nn.Module, *, probabilities: bool = False) -> Normalized:
+    """A network as it takes pixels in [0, 1]: behind the normalisation of its own configuration."""
+    mean, std = normalization_of(network) or (None, None)
+    return Normalized(network, mean, std, probabilities=probabilities)
+
+
+def prepare(
+    network: nn.Module, images: Tensor, labels: Tensor, mode: Literal["auto", "standard", "random"], *, name: str,
+    probabilities: bool, seed: int,
+) -> tuple[Normalized, Subject]:  # fmt: skip
+    """(what is attacked, as it takes pixels; what it is). Folding and randomness are looked at on a few of the images.
+
+    Raises DataError for images, labels or a network that do not fit, VerificationError as `folded`.
+    """
+    check_model(network)
+    check_images(images)
+    check_labels(images, labels)
+    if not len(images):
+        raise DataError("there are no images to evaluate on")
+    given = of_pixels(network, probabilities=probabilities)
+    few, record = images[:16].to(device_of(network)), surgery_of(network)
+    with held_still(network, seed):
+        classes = score(given, few, labels[:16]).classes
+    found = folded(network, given.normalize(few))
+    subject = of_pixels(found.model, probabilities=probabilities)
+    with held_still(subject, seed):
+        random = two_passes(subject, few) > RANDOM
+    random = random or (record is not None and record.traits.stochastic == "always")
+    mean, std = normalization_of(network) or (None, None)
+    operations = tuple(dict.fromkeys(e.operation.split("#")[0] for e in record.edits)) if record else ()
+    described = Subject(
+        name=name or name_of(network), model=name_of(network), recipe=record.recipe if record else "", operations=operations,
+        weights=weights_hash(network), parameters=sum(p.numel() for p in network.parameters()), classes=classes, mean=mean,
+        std=std, input_size=tuple(images.shape[1:]), folded=found.error is not None, fold_error=found.error, random=random,
+        mode="random" if mode == "random" or (mode == "auto" and random) else "standard",
+    )  # fmt: skip
+    return subject, described
+
+
+def timed(described: Subject, network: nn.Module, subject: Normalized, images: Tensor) -> Subject:
+    """With the speed of what would be shipped, and of the network before the surgery where it can be had."""
+    x = subject.normalize(images[:64].to(device_of(network)))
+    models = [subject.model] if surgery_of(network) is None else [subject.model, revert(network)]
+    speeds = [*images_per_second(models, x), None]
+    return described.model_copy(update={"images_per_second": speeds[0], "stock_images_per_second": speeds[1]})

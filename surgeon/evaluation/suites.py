@@ -19,7 +19,13 @@ from surgeon.recipe import Evaluation
 
 EOT, DRAWS = 20, 40
 SAMPLES = {"quick": 512, "standard": 1000, "paper": 1000}
-PAPERS = ("kap", "anl", "weight-map", "defective")
+SEEDS = 3
+EPS = {"linf": 8 / 255, "l2": 0.5}
+"""Sizes where the settings give none."""
+PAPERS: dict[str, tuple[Norm, float]] = {
+    "kap": ("l2", 1.0), "anl": ("linf", 8 / 255), "weight-map": ("linf", 8 / 255), "defective": ("linf", 16 / 255),
+}  # fmt: skip
+"""Each paper's norm and ε; those of the weight-map paper are a sweep without a main size, so the usual one is taken."""
 KAP_EPS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 ANL_EPS = (0, 2, 4, 6, 8)
 WM_EPS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
@@ -51,17 +57,42 @@ def suite(
     """
     if classes < 2:
         raise SurgeonError(f"the model gives {classes} class; robustness of a classifier needs 2 or more")
-    norm, eps, sources = settings.norm, settings.eps, tuple(sources)
-    more = {"seed": seed, "group": settings.suite}
+    norm, eps = size_of(settings, operations)
+    sources = tuple(sources)
+    more: dict[str, Any] = {"seed": seed, "group": settings.suite}
     if settings.suite == "basic":
-        return tuple(_basic(a, settings, seed) for a in settings.attacks)
+        return tuple(_basic(a, norm, eps, settings.steps, seed) for a in settings.attacks)
     if settings.suite == "paper":
         paper = settings.paper or paper_of(operations)
-        found = [a for n in range(3) for a in _PAPERS[paper](sources, seed + n)]
-        return (*found, *_strong(norm, eps, classes, random, more | {"group": "standard"}))
-    strong = _quick if settings.suite == "quick" and not random else _strong
-    steps = {"steps": 20} if settings.suite == "quick" and random else {}
-    return (*strong(norm, eps, classes, random, more, **steps), *_transfer(sources, norm, eps, more))
+        found = [a for n in range(SEEDS) for a in _PAPERS[paper](sources, seed + n)]
+        more["group"] = "standard"
+        for n in range(SEEDS):
+            found += _strong(norm, eps, classes, random, more | {"seed": seed + n})
+        for other in KAP_EPS if paper == "kap" else ():  # Fig. 5
+            if ("l2", other) != (norm, eps):
+                found += _strong("l2", other, classes, random, more)
+        return tuple(found)
+    if settings.suite == "quick" and random:
+        chosen = _strong(norm, eps, classes, random, more, steps=20)
+    else:
+        chosen = (_quick if settings.suite == "quick" else _strong)(norm, eps, classes, random, more)
+    return (*chosen, *_transfer(sources, norm, eps, more))
+
+
+def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm, float]:
+    """Norm and ε of an evaluation: as its settings say, else the paper's in the suite paper, else Linf 8/255 or L2 0.5.
+
+    Raises SurgeonError when a paper is needed and none belongs to the operations.
+    """
+    if settings.norm is not None and settings.eps is not None:
+        return settings.norm, settings.eps
+    norm: Norm = settings.norm or "linf"
+    eps = EPS[norm]
+    if settings.suite == "paper":
+        paper, own = PAPERS[settings.paper or paper_of(operations)]
+        if settings.norm in (None, paper):
+            norm, eps = paper, own
+    return norm, eps if settings.eps is None else settings.eps
 
 
 def paper_of(operations: Iterable[str]) -> str:
@@ -75,10 +106,13 @@ def paper_of(operations: Iterable[str]) -> str:
     return found.pop()
 
 
-def _basic(name: str, s: Evaluation, seed: int) -> Attack:
-    norm: Norm = "linf" if name == "fgsm" else s.norm
-    kind: Any = {"fgsm": "fgsm", "pgd": "pgd", "own-pgd": "own-pgd"}[name]
-    return Attack(name=name, kind=kind, norm=norm, eps=s.eps, steps=s.steps if name != "fgsm" else 1, seed=seed, cascade=False, group="basic")  # fmt: skip
+def _basic(name: str, norm: Norm, eps: float, steps: int, seed: int) -> Attack:
+    own: dict[str, Any] = {"norm": norm, "eps": eps, "seed": seed, "cascade": False, "group": "basic"}
+    if name == "fgsm" and norm == "l2":  # one step along the gradient itself: its sign belongs to linf
+        return Attack(name="fgm", kind="own-pgd", step_size=eps or None, random_start=False, **own)
+    if name == "fgsm":
+        return Attack(name=name, kind="fgsm", **own)
+    return Attack(name=name, kind="pgd" if name == "pgd" else "own-pgd", steps=steps, **own)
 
 
 def _quick(norm: Norm, eps: float, classes: int, random: bool, more: dict[str, Any]) -> list[Attack]:
@@ -133,7 +167,8 @@ def _square(norm: Norm, eps: float, queries: int, more: dict[str, Any]) -> Attac
 
 
 def _transfer(sources: tuple[str, ...], norm: Norm, eps: float, more: dict[str, Any]) -> list[Attack]:
-    own = more | {"cascade": False, "group": "transfer"}
+    """APGD-CE on each source, of the largest loss: an attack that stops at the source's border transfers less."""
+    own = more | {"cascade": False, "early_stop": False, "group": "transfer"}
     return [
         Attack(name="transfer-apgd-ce", kind="apgd", norm=norm, eps=eps, steps=100, source=s, **own)
         for s in sources
@@ -141,16 +176,17 @@ def _transfer(sources: tuple[str, ...], norm: Norm, eps: float, more: dict[str, 
 
 
 def _kap(sources: tuple[str, ...], seed: int) -> list[Attack]:
-    """Table A1 (L2, ε 1: PGD 100 steps of 4/255, Square 5000) and the ε of Fig. 5; Table A3 with sources."""
+    """Table A1 (L2, ε 1: PGD 100 steps of 4/255, Square 5000), PGD at the ε of Fig. 5; Table A3 with sources.
+
+    Fig. 5 itself is AutoAttack's: `suite` adds the standard attacks at each ε.
+    """
     more: dict[str, Any] = {"norm": "l2", "seed": seed, "cascade": False, "group": "paper"}
     found = [
         Attack(name="pgd-100", kind="own-pgd", eps=eps, steps=100, step_size=4 / 255, **more)
         for eps in KAP_EPS
     ]
     found.append(Attack(name="square", kind="square", loss="margin", eps=1.0, steps=5000, **more))
-    return found + [
-        Attack(name="transfer-apgd-ce", kind="apgd", eps=1.0, steps=100, source=s, **more) for s in sources
-    ]
+    return found + _transfer(sources, "l2", 1.0, {"seed": seed})
 
 
 def _anl(sources: tuple[str, ...], seed: int) -> list[Attack]:

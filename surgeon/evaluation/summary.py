@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from surgeon.edits import Traits
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.statistics import Share, wilson
 from surgeon.evaluation.suites import SAMPLES
-from surgeon.evaluation.threat import Attack, Norm, size_text
+from surgeon.evaluation.threat import Attack, Norm, Threat, main_threat, size_text
 from surgeon.evaluation.verdict import Outcome, Verdict
 
 
@@ -78,8 +78,10 @@ class Summary(_Frozen):
     clean: Share
     rows: tuple[Row, ...] = ()
     worsts: tuple[Worst, ...] = ()
-    worst: Share = Field(
-        description="under the main part of the suite: images that none of its attacks turned"
+    main: Threat | None = Field(None, description="part, norm, ε and seed that the worst case is of")
+    worst: Share = Field(description="images that no attack of the main threat turned")
+    lowest: Share = Field(
+        description="images that no attack of the main threat's norm and ε turned, whatever its part, seed or source"
     )
     headline: Headline | None = None
     refused: tuple[str, ...] = Field((), description="why there is no headline")
@@ -107,29 +109,34 @@ def summarize(
     clean = [v for v in outcome.verdicts if v.attack == "none"]
     n, wrong = len(clean), {v.example for v in clean if v.success}
     rows, worsts = _rows(outcome, n, wrong), _worsts(outcome, n, wrong)
-    groups = list(dict.fromkeys(a.group for a in outcome.attacks))
-    main = "standard" if "standard" in groups else (groups[0] if groups else "")
-    turned = {v.example for v in outcome.verdicts if v.group == main and v.success} | wrong
-    worst = wilson(n - len(turned), n)
+    main = main_threat(outcome.attacks)
+    group = main.group if main else ""
+    worst = wilson(n - len(_turned(outcome, lambda t: t == main) | wrong), n)
+    size = (main.norm, main.eps) if main else None
+    lowest = wilson(n - len(_turned(outcome, lambda t: (t.norm, t.eps) == size) | wrong), n)
     refused = [] if not outcome.missing else [
         f"incomplete: {len(outcome.missing)} blocks are missing, the first is {outcome.missing[0]}"
     ]  # fmt: skip
     refused += [f"not reliable: {reason}" for reason in failed]
-    if random and not any(a.eot > 1 for a in outcome.attacks if a.group == main):
+    if random and not any(a.eot > 1 for a in outcome.attacks if a.threat == main):
         refused.append("the model is random at inference, and no attack took the expectation over its noise")
-    if main == "basic":
+    if group == "basic":
         refused.append(
             "the attacks named by hand are no protocol: use the suite standard, or quick for an upper bound"
         )
     headline = (
-        None
-        if refused or not outcome.attacks
-        else Headline(share=worst, text=_headline(main, outcome, n, random))
+        None if refused or main is None else Headline(share=worst, text=_headline(main, outcome, n, random))
     )
     return Summary(
-        clean=wilson(n - len(wrong), n), rows=rows, worsts=worsts, worst=worst, headline=headline, refused=tuple(refused),
-        complete=not outcome.missing, findings=tuple(_findings(rows, worst, main, n, traits, random)),
+        clean=wilson(n - len(wrong), n), rows=rows, worsts=worsts, main=main, worst=worst, lowest=lowest, headline=headline,
+        refused=tuple(refused), complete=not outcome.missing,
+        findings=tuple(_findings(rows, worst, lowest, main, n, traits, random)),
     )  # fmt: skip
+
+
+def _turned(outcome: Outcome, of: Callable[[Threat], bool]) -> set[int]:
+    """The examples that attacks of some threats turned."""
+    return {v.example for v in outcome.verdicts if v.success and v.attack != "none" and of(v.threat)}
 
 
 def _rows(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
@@ -179,24 +186,35 @@ def _worsts(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Worst, ...]:
     )
 
 
-def _headline(main: str, outcome: Outcome, n: int, random: bool) -> str:
-    first = next(a for a in outcome.attacks if a.group == main)
-    size = size_text(first.norm, first.eps)
+def _headline(main: Threat, outcome: Outcome, n: int, random: bool) -> str:
+    size = size_text(main.norm, main.eps)
     if random:
         return f"accuracy by majority of {outcome.draws} draws under attacks on the expectation over the model's noise, {size}, {n} images"
-    if main == "quick":
+    if main.group == "quick":
         return f"upper bound of robust accuracy (suite quick), {size}, {n} images"
     fewer = "" if n >= SAMPLES["standard"] else f", fewer than the protocol's {SAMPLES['standard']}"
     return f"robust accuracy (suite standard, AutoAttack's), {size}, {n} images{fewer}"
 
 
 def _findings(
-    rows: Sequence[Row], worst: Share, main: str, n: int, traits: Traits | None, random: bool
+    rows: Sequence[Row],
+    worst: Share,
+    lowest: Share,
+    main: Threat | None,
+    n: int,
+    traits: Traits | None,
+    random: bool,
 ) -> list[Finding]:
+    group = main.group if main else ""
     found = [
         Finding(code="upper-bound", severity="info", text="robust accuracy under attacks is an upper bound; "
                 "stronger attacks can only lower it")
     ]  # fmt: skip
+    if lowest.k < worst.k:
+        found.append(
+            Finding(code="stronger-elsewhere", severity="warning", text=f"other attacks of the same size turn "
+                    f"{worst.k - lowest.k} more images: with them {lowest.value:.1%} stand, not {worst.value:.1%}")
+        )  # fmt: skip
     one = {(r.norm, r.eps, r.source): r.mean for r in rows if r.attack == "fgsm"}
     for r in rows:
         fgsm = one.get((r.norm, r.eps, r.source))
@@ -206,7 +224,7 @@ def _findings(
                         f"(PGD, {r.mean:.1%}): a sign of masked gradients, these numbers are not reliable")
             )  # fmt: skip
     found += _masked_signs(rows, worst, main)
-    if main in ("standard", "basic") and n < SAMPLES["standard"] and any(r.group == main for r in rows):
+    if group in ("standard", "basic") and n < SAMPLES["standard"]:
         found.append(
             Finding(code="few-images", severity="info", text=f"{n} images; the protocol is {SAMPLES['standard']}: the "
                     f"interval of the worst case is {worst.low:.1%} to {worst.high:.1%}")
@@ -224,20 +242,20 @@ def _findings(
     return found
 
 
-def _masked_signs(rows: Sequence[Row], worst: Share, main: str) -> list[Finding]:
+def _masked_signs(rows: Sequence[Row], worst: Share, main: Threat | None) -> list[Finding]:
     """What Table 1 of the KAP paper shows: PGD far above AutoAttack, and black-box Square as strong as all of it."""
-    found = []
-    strong = [r for r in rows if r.group == main == "standard"]
-    if not strong:
-        return []
-    same = [r for r in rows if (r.norm, r.eps) == (strong[0].norm, strong[0].eps) and not r.source]
-    for r in same:
-        if r.attack.startswith("pgd") and r.group == "paper" and r.mean > worst.value + 0.1:
+    found: list[Finding] = []
+    if main is None or main.group != "standard":
+        return found
+    for r in rows:
+        if (r.group, r.norm, r.eps, r.source) != ("paper", main.norm, main.eps, None):
+            continue
+        if r.attack.startswith("pgd") and r.mean > worst.value + 0.1:
             found.append(
                 Finding(code="pgd-above-worst", severity="warning", text=f"PGD leaves {r.mean:.1%}, the worst case is "
                         f"{worst.value:.1%}: PGD's number is not this model's robustness")
             )  # fmt: skip
-        if r.attack == "square" and r.group == "paper" and 0.02 < r.mean < worst.value + 0.02:
+        if r.attack == "square" and 0.02 < r.mean < worst.value + 0.02:
             found.append(
                 Finding(code="black-box-as-strong", severity="warning", text=f"Square alone, which sees no gradient, leaves "
                         f"{r.mean:.1%}, all attacks together {worst.value:.1%}: a sign of masked gradients")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,6 +11,15 @@ Norm = Literal["linf", "l2"]
 Kind = Literal[
     "none", "fgsm", "pgd", "own-pgd", "apgd", "apgdt", "fab", "square", "mi-fgsm", "cw", "random-sign", "uniform"
 ]  # fmt: skip
+
+
+class Threat(NamedTuple):
+    """What attacks must share so that the worst of them, image by image, is a worst case."""
+
+    group: str
+    norm: Norm
+    eps: float | None
+    seed: int
 
 
 class Attack(BaseModel):
@@ -49,15 +59,20 @@ class Attack(BaseModel):
         return self
 
     @property
-    def threat(self) -> tuple[str, str, float | None, int]:
-        """What attacks must share so that the worst of them is a worst case: (group, norm, eps, seed)."""
-        return (self.group, self.norm, self.eps, self.seed)
+    def threat(self) -> Threat:
+        """The threat that it belongs to."""
+        return Threat(self.group, self.norm, self.eps, self.seed)
 
     @property
     def label(self) -> str:
         """name, norm and size in one short text: `apgd-ce linf 8/255`."""
         source = f" from {self.source}" if self.source else ""
         return f"{self.name} {size_text(self.norm, self.eps)}{source}"
+
+
+def main_threat(attacks: Sequence[Attack]) -> Threat | None:
+    """The threat whose worst case is the headline: the first of the part `standard`, else the first; None without attacks."""
+    return next((a.threat for a in attacks if a.group == "standard"), attacks[0].threat if attacks else None)
 
 
 def size_text(norm: str, eps: float | None) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from surgeon.evaluation.threat import Attack, Norm
+from surgeon.evaluation.threat import Attack, Norm, Threat
 
 
 class Verdict(BaseModel):
@@ -39,9 +39,27 @@ class Verdict(BaseModel):
     seconds: float = Field(0.0, description="the mean of the block")
 
     @property
-    def threat(self) -> tuple[str, str, float | None, int]:
+    def threat(self) -> Threat:
         """As `Attack.threat`."""
-        return (self.group, self.norm, self.eps, self.seed)
+        return Threat(self.group, self.norm, self.eps, self.seed)
+
+
+def standing(
+    rows: Iterable[Mapping[str, Any]], main: Threat | None, key: str = "example"
+) -> tuple[dict[Any, bool], dict[Any, bool]]:
+    """(whether each image is right as it is, whether it also stands every attack of the main threat), in their order.
+
+    rows: of a table of verdicts. key: the column that tells images apart, `example` or `image`, the hash of its pixels.
+    """
+    clean: dict[Any, bool] = {}
+    worst: dict[Any, bool] = {}
+    for row in rows:
+        if row["attack"] == "none":
+            clean[row[key]] = not row["success"]
+        elif Threat(row["group"], row["norm"], row["eps"], row["seed"]) != main:
+            continue
+        worst[row[key]] = worst.get(row[key], True) and not row["success"]
+    return clean, worst
 
 
 COLUMNS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ from surgeon.evaluation.suites import SAMPLES
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
 from surgeon.pipeline.training import TRAINED
+from surgeon.processes import first, own_device
 from surgeon.recipe import Evaluation
+from surgeon.report import report
+
+PAGE = "report.html"
 
 
 def evaluate_target(
@@ -37,12 +42,14 @@ def evaluate_target(
     probabilities: bool = False,
     batch_size: int | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> Assessment:
     """Evaluate a folder that surgeon wrote, or a model by name, on a source's test images, into `folder`.
 
     target: a network's folder, a run's folder (its trained network), or a name with weights. sources: likewise, to attack
-    in its place (transfer). data: as for `surgeon.data.held_out`.
+    in its place (transfer). data: as for `surgeon.data.held_out`. device: by default the best there is.
+
+    The folder gets a report.html too, where jinja2 and matplotlib are installed.
 
     Raises ModelError and ArtifactError for targets that are none, DataError for images that do not fit.
     """
@@ -52,7 +59,8 @@ def evaluate_target(
         "num_classes": num_classes,
         "model_args": model_args,
     }
-    network = network_of(target, input_size=input_size, seed=seed, **how).to(device)
+    place = own_device(device)
+    network = network_of(target, input_size=input_size, seed=seed, **how).to(place)
     size = tuple(input_size) if input_size else input_size_of(network)
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
@@ -70,7 +78,7 @@ def evaluate_target(
     others = {
         Path(s).name if Path(s).exists() else s: network_of(
             s, input_size=size, seed=seed, pretrained=True
-        ).to(device)
+        ).to(place)
         for s in sources
     }
     if len(others) < len(sources):
@@ -78,11 +86,20 @@ def evaluate_target(
             f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
         )
     about = {"source": data, "root": root, "split": test.split, "classes": list(test.classes)}
-    return assess(
+    found = assess(
         network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
         examples=test.examples, class_names=test.classes, made=made_by(), probabilities=probabilities,
         batch_size=batch_size, seed=seed, progress=progress(),
     )  # fmt: skip
+    add_page(folder)
+    return found
+
+
+def add_page(folder: str | Path) -> None:
+    """The evaluation's page beside it, by the first process, unless it is there or what draws it is not installed."""
+    page = Path(folder) / PAGE
+    if first() and not page.exists() and all(importlib.util.find_spec(m) for m in ("jinja2", "matplotlib")):
+        report([folder], page)
 
 
 def network_of(

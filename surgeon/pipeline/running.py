@@ -12,7 +12,9 @@ from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import SAMPLES
 from surgeon.machine import made_by
+from surgeon.pipeline.evaluating import add_page
 from surgeon.pipeline.training import TRAINED, part, train
+from surgeon.processes import own_device
 from surgeon.recipe import Evaluation, Recipe
 
 EVALUATION = "evaluation"
@@ -37,8 +39,10 @@ def evaluate_trained(folder: Path, sets: Sets, settings: Evaluation, given: dict
         if isinstance(test, Images)
         else test.subset(chosen).in_memory()
     )
-    return assess(
-        load(folder / TRAINED, device=given.get("device") or "cpu"), pixels(some.x), some.y, settings, folder / EVALUATION,
+    found = assess(
+        load(folder / TRAINED, device=own_device(given.get("device"))), pixels(some.x), some.y, settings, folder / EVALUATION,
         name=folder.name, data={"source": given.get("data", "digits"), "split": "test"}, examples=chosen,
         class_names=sets.classes, made=made_by(), seed=seed, progress=progress(),
     )  # fmt: skip
+    add_page(folder / EVALUATION)
+    return found

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from surgeon.artifact import WEIGHTS, load
 from surgeon.errors import RecipeError
 from surgeon.evaluation.assessment import Assessment
+from surgeon.evaluation.folder import read_assessment
 from surgeon.evaluation.statistics import Paired, mcnemar
+from surgeon.evaluation.verdict import standing
 from surgeon.files import claim, read_parquet, write_json
 from surgeon.pipeline.running import EVALUATION, evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
@@ -168,12 +170,9 @@ def _arm(
 
 def _rights(place: Path) -> tuple[list[bool], list[bool]]:
     """(right on the clean image, standing in the worst case), image by image in their order."""
-    rows = read_parquet(place / EVALUATION / "verdicts.parquet")
-    clean = {r["example"]: not r["success"] for r in rows if r["attack"] == "none"}
-    groups = [r["group"] for r in rows if r["attack"] != "none"]
-    main = "standard" if "standard" in groups else (groups[0] if groups else "")
-    fallen = {r["example"] for r in rows if r["success"] and (r["group"] == main or r["attack"] == "none")}
-    return list(clean.values()), [e not in fallen for e in clean]
+    found = place / EVALUATION
+    clean, worst = standing(read_parquet(found / "verdicts.parquet"), read_assessment(found).summary.main)
+    return list(clean.values()), list(worst.values())
 
 
 def _difference(pairs: Sequence[Paired]) -> Difference:

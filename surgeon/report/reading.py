@@ -9,6 +9,7 @@ from pathlib import Path
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.assessment import Assessment, Drawn
 from surgeon.evaluation.statistics import Paired, mcnemar
+from surgeon.evaluation.verdict import standing
 from surgeon.files import read_parquet
 
 RESULT, VERDICTS, PICTURES, EVALUATION = "evaluation.json", "verdicts.parquet", "pictures", "evaluation"
@@ -58,15 +59,7 @@ def read_run(folder: str | Path) -> Run:
 
 
 def _standing(path: Path, found: Assessment) -> dict[str, bool]:
-    if not path.is_file():
-        return {}
-    groups = [r.group for r in found.summary.rows]
-    main = "standard" if "standard" in groups else (groups[0] if groups else "")
-    standing: dict[str, bool] = {}
-    for row in read_parquet(path):
-        if row["attack"] == "none" or row["group"] == main:
-            standing[row["image"]] = standing.get(row["image"], True) and not row["success"]
-    return standing
+    return standing(read_parquet(path), found.summary.main, "image")[1] if path.is_file() else {}
 
 
 def compared(one: Run, other: Run) -> Paired | None:
@@ -79,11 +72,12 @@ def compared(one: Run, other: Run) -> Paired | None:
     return mcnemar([one.standing[i] for i in shared], [other.standing[i] for i in shared])
 
 
-def _threat(run: Run) -> set[tuple[str, str, float | None]]:
-    """What the worst case of a run is over."""
+def _threat(run: Run) -> tuple[object, frozenset[str]]:
+    """What the worst case of a run is over: part, norm and ε, and the attacks."""
+    main = run.found.summary.main
     rows = run.found.summary.rows
-    main = "standard" if any(r.group == "standard" for r in rows) else (rows[0].group if rows else "")
-    return {(r.attack, r.norm, r.eps) for r in rows if r.group == main}
+    own = {r.attack for r in rows if main and (r.group, r.norm, r.eps) == main[:3] and main.seed in r.seeds}
+    return main[:3] if main else None, frozenset(own)
 
 
 def unique(runs: list[Run]) -> list[Run]:

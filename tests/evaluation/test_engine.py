@@ -16,6 +16,7 @@ from surgeon.evaluation import (
     Normalized,
     Store,
     Verdict,
+    adversarial_images,
     engine,
     evaluate,
     evaluated,
@@ -58,7 +59,7 @@ def test_a_verdict_for_every_image_and_the_model_is_left_alone(trained):
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     summary = summarize(outcome)
     assert summary.clean.n == 96
-    assert summary.worst.k <= min(s.k for s in summary.robust.values()) <= summary.clean.k
+    assert summary.worst.k <= min(r.shares[0].k for r in summary.rows if r.norm == "linf") <= summary.clean.k
     assert {v.example for v in outcome if v.attack == "none"} == set(range(96))
     assert same(evaluate(model, x, y, MIXED, seed=1), outcome)
     model.eval()
@@ -356,13 +357,31 @@ def test_a_folder_is_gone_on_with_and_belongs_to_one_evaluation(trained, tmp_pat
         read_outcome(tmp_path / "full")
 
 
-def test_kept_images_are_those_that_were_scored(trained, tmp_path):
-    from surgeon.evaluation.folder import adversarial_images
+def test_a_folder_is_not_gone_on_with_for_a_model_that_says_something_else(trained, tmp_path):
+    """Equal weights are no equal model: what wraps them may have changed since the evaluation began."""
+    model, (x, y) = trained
 
+    class Shifted(nn.Module):
+        def __init__(self, model, shift):
+            super().__init__()
+            self.model, self.shift = model, shift
+
+        def forward(self, x):
+            return self.model(x.roll(self.shift, -1))
+
+    evaluate(Shifted(model, 0), x, y, PGD, store=Store(tmp_path / "e"))
+    with pytest.raises(
+        ArtifactError, match=r"with these weights, .* says something else of \d+ of the first 64 images"
+    ):
+        evaluate(Shifted(model, 2), x, y, PGD, store=Store(tmp_path / "e"))
+    evaluate(Shifted(model, 0), x, y, PGD, store=Store(tmp_path / "e"), batch_size=5)
+
+
+def test_kept_images_are_those_that_were_scored(trained, tmp_path):
     model, (x, y) = trained
     attacks = [a for a in MIXED if a.norm == "linf"]
     outcome = evaluate(model, x, y, attacks, store=Store(tmp_path / "e" / "attacks", keep=True))
-    found = adversarial_images(tmp_path / "e", outcome, x)
+    found = adversarial_images(tmp_path / "e" / "attacks", outcome, x)
     with torch.no_grad():
         right = model(found).argmax(1) == y
     assert int(right.sum()) == summarize(outcome).worst.k

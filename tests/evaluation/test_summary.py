@@ -8,6 +8,7 @@ from surgeon.errors import SurgeonError
 from surgeon.evaluation import (
     Attack,
     Outcome,
+    Summary,
     Verdict,
     mcnemar,
     noise_accuracy,
@@ -17,7 +18,9 @@ from surgeon.evaluation import (
     wilson,
 )
 from surgeon.evaluation.statistics import clopper_pearson_low
-from surgeon.evaluation.suites import paper_of
+from surgeon.evaluation.suites import paper_of, size_of
+from surgeon.evaluation.threat import main_threat
+from surgeon.evaluation.verdict import standing
 from surgeon.recipe import Evaluation
 
 pytest.importorskip("scipy")
@@ -182,18 +185,63 @@ def test_suites_are_what_they_say():
 def test_papers_suites_follow_the_surgery(operations, paper, count):
     assert paper_of(operations) == paper
     attacks = suite(Evaluation(suite="paper"), operations=operations)
-    assert len(attacks) == 3 * count + 4
-    assert [a.group for a in attacks[-4:]] == ["standard"] * 4
-    assert {a.seed for a in attacks[:-4]} == {0, 1, 2}
+    own = [a for a in attacks if a.group == "paper"]
+    strong = [a for a in attacks if a.group == "standard"]
+    assert len(own) == 3 * count and len(own) + len(strong) == len(attacks)
+    assert {a.seed for a in own} == {0, 1, 2}
+    norm, eps = {"kap": ("l2", 1.0), "defective": ("linf", 16 / 255)}.get(paper, ("linf", 8 / 255))
+    assert main_threat(attacks) == ("standard", norm, eps, 0)
+    assert [a.seed for a in strong if a.eps == eps] == [s for s in (0, 1, 2) for _ in range(4)]
     if paper == "defective":
         pgd = next(a for a in attacks if a.name == "pgd-20")
         assert (pgd.eps, pgd.step_size, pgd.steps, pgd.random_start) == (16 / 255, 1 / 255, 20, False)
     if paper == "kap":
-        assert [a.eps for a in attacks[:6]] == [0.1, 0.25, 0.5, 1.0, 2.0, 4.0] and attacks[
-            0
-        ].step_size == 4 / 255
+        sweep = [0.1, 0.25, 0.5, 1.0, 2.0, 4.0]
+        assert [a.eps for a in own[:6]] == sweep and own[0].step_size == 4 / 255
+        assert {a.eps for a in strong} == set(sweep)  # Fig. 5 is AutoAttack's
     if paper == "anl":
         assert [round(a.eps * 255) for a in attacks[:5]] == [0, 2, 4, 6, 8]
+
+
+def test_sizes_follow_the_settings_then_the_paper_then_the_usual():
+    def size(operations=(), **settings):
+        return size_of(Evaluation(**settings), operations)
+
+    assert size(suite="standard") == ("linf", 8 / 255) and size(suite="quick", norm="l2") == ("l2", 0.5)
+    assert size(suite="quick", eps=0.1) == ("linf", 0.1) and size(suite="quick", operations=["kap"]) == (
+        "linf",
+        8 / 255,
+    )
+    assert size(["kap"], suite="paper") == ("l2", 1.0) and size(["kap"], suite="paper", eps=2.0) == (
+        "l2",
+        2.0,
+    )
+    assert size(["kap"], suite="paper", norm="linf") == ("linf", 8 / 255)
+    assert size(suite="paper", norm="linf", eps=0.1) == ("linf", 0.1)
+    one = suite(Evaluation(norm="l2", eps=0.7, attacks=("fgsm", "pgd")))
+    assert [(a.name, a.norm, a.eps, a.steps) for a in one] == [("fgm", "l2", 0.7, 1), ("pgd", "l2", 0.7, 20)]
+
+
+def test_the_headline_is_of_one_threat_and_what_lowers_it_elsewhere_is_told():
+    """Other seeds and sizes of the standard part count for themselves; another part of the same size is a finding."""
+    given = {"norm": "l2", "cascade": False}
+    attacks = [
+        Attack(name="pgd-100", kind="own-pgd", eps=1.0, group="paper", **given),
+        Attack(name="a", kind="apgd", eps=1.0, group="standard", **given),
+        Attack(name="a", kind="apgd", eps=1.0, seed=1, group="standard", **given),
+        Attack(name="a", kind="apgd", eps=4.0, group="standard", **given),
+    ]
+    found = summarize(outcome(attacks, [{1, 2}, {3}, {4}, set(range(20))]))
+    assert found.main == ("standard", "l2", 1.0, 0)
+    assert (found.worst.k, found.headline.share.k, found.lowest.k) == (19, 19, 16)
+    assert "other attacks of the same size turn 3 more images: with them 80.0% stand, not 95.0%" in {
+        f.text for f in found.findings
+    }
+    assert Summary.model_validate_json(found.model_dump_json()) == found
+    clean, worst = standing(
+        outcome(attacks, [{1, 2}, {3}, {4}, set(range(20))], wrong={9}).rows(), found.main
+    )
+    assert [i for i, right in worst.items() if not right] == [3, 9] and sum(clean.values()) == 19
 
 
 def test_a_paper_must_be_chosen_where_the_surgery_does_not_say():

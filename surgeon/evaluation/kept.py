@@ -1,0 +1,46 @@
+"""Adversarial images that an evaluation stored, put together again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import Tensor
+
+from surgeon.errors import ArtifactError
+from surgeon.evaluation.store import IMAGES
+from surgeon.evaluation.threat import main_threat
+from surgeon.evaluation.verdict import Outcome
+
+
+def adversarial_images(folder: Path, outcome: Outcome, images: Tensor) -> Tensor:
+    """(N, C, H, W): for each image what turned it first, of the main threat, else the image as it is.
+
+    folder: of the attacks' blocks. images: (N, C, H, W), in the order of the outcome's clean verdicts.
+
+    Raises ArtifactError where the images were not stored.
+    """
+    main, kept = main_threat(outcome.attacks), folder / IMAGES
+    place = {v.example: i for i, v in enumerate(v for v in outcome.verdicts if v.attack == "none")}
+    turned = {
+        (v.attack, v.source, v.example)
+        for v in outcome.verdicts
+        if v.success and v.attack != "none" and v.threat == main
+    }
+    if turned and not kept.is_dir():
+        raise ArtifactError(
+            f"{folder} keeps no adversarial images: evaluate with keep=true into another folder"
+        )
+    found = images.clone()
+    for number in reversed(range(len(outcome.attacks))):  # the first attack has the last word
+        attack = outcome.attacks[number]
+        if attack.threat != main:
+            continue
+        for path in sorted(kept.glob(f"{number:03d}-*.safetensors")):
+            with safe_open(path, "pt") as file:
+                some = file.get_tensor("images")
+                ids = [int(i) for i in file.metadata()["examples"].split(",") if i]
+            for i, image in zip(ids, some, strict=True):
+                if (attack.name, attack.source, i) in turned:
+                    found[place[i]] = image
+    return found
