@@ -164,6 +164,8 @@ def assessment_table(found: Assessment) -> RenderableType:
         notes = ["standing after this and the attacks before it"] if row.cascade else []
         if row.std is not None:
             notes.append(f"mean of {len(row.shares)} seeds {row.mean:.1%} ± {row.std:.1%}")
+        if row.group == "paper" and row.of_right is not None:
+            notes.append(f"{row.of_right:.1%} of the images that are right as they are")
         if row.draws is not None:
             notes.append(", ".join(f"{k} of draws {v:.1%}" for k, v in row.draws.items()))
         table.add_row(f"{row.group}: {row.label}", *_share(row.shares[0]), "; ".join(notes))

@@ -20,6 +20,8 @@ from surgeon.evaluation.threat import Attack, Norm
 IMAGES = 128
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 UNBOUNDED = 0.5
+EOT, DRAWS = 5, 9
+"""Of a random model: passes that a gradient is the mean of, and draws that a prediction is the majority of."""
 RANDOM = 1e-4
 """Relative difference of the logits of two passes, above which a model is random."""
 _FINITE = 0.01
@@ -57,8 +59,8 @@ def diagnose(
                 f"the model gets none of the {len(images)} images right: there is nothing to attack"
             )
         x, y = images[right].to(device), labels[right].to(device)
-        asked = _Asked(subject, x, y, len(images), norm, eps, seed, said.classes)
         random = two_passes(subject, x)
+        asked = _Asked(subject, x, y, len(images), norm, eps, seed, said.classes, random > RANDOM)
         checks = [
             Check(
                 code="two-passes", measured={"relative difference": random}, rule=f"> {RANDOM:g}", failed=random > RANDOM,
@@ -81,29 +83,27 @@ def two_passes(model: nn.Module, images: Tensor) -> float:
 
 
 class _Asked:
-    """Accuracy under an attack on the images that the model gets right, as a share of all."""
+    """Accuracy under an attack on the images that the model gets right, as a share of all.
+
+    Of a random model gradients are means over EOT passes, no lucky draw ends a search, and accuracy is by majority.
+    """
 
     def __init__(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        count: int,
-        norm: Norm,
-        eps: float,
-        seed: int,
-        classes: int,
-    ) -> None:
+        self, model: nn.Module, x: Tensor, y: Tensor, count: int, norm: Norm, eps: float, seed: int, classes: int,
+        random: bool,
+    ) -> None:  # fmt: skip
         self.model, self.x, self.y, self.count = model, x, y, count
         self.norm, self.eps, self.seed, self.classes = norm, eps, seed, classes
+        self.draws = DRAWS if random else 1
+        self.how = {"eot": EOT, "early_stop": False} if random else {}
 
     def accuracy(self, kind: str, *, on: nn.Module | None = None, **settings: object) -> float:
         """Of the model, under an attack of this kind on it, or on another model."""
-        given = {"name": kind, "kind": kind, "norm": self.norm, "eps": self.eps, **settings}
+        given = {"name": kind, "kind": kind, "norm": self.norm, "eps": self.eps, **self.how, **settings}
         attack = Attack.model_validate(given)
         found = run_attack(attack, on or self.model, self.x, self.y, seed=self.seed, classes=self.classes)
-        with torch.no_grad():
-            return float((self.model(found).argmax(1) == self.y).sum()) / self.count
+        said = score(self.model, found, self.y, draws=self.draws, seed=self.seed + 1)
+        return float((said.prediction == self.y.cpu()).sum()) / self.count
 
     def pgd(self, steps: int = 20, **settings: object) -> float:
         """Under our PGD."""
@@ -207,7 +207,7 @@ def _transferred(asked: _Asked, sources: Mapping[str, nn.Module]) -> list[Check]
     found = []
     for name, source in sources.items():
         with held_still(source):
-            there = asked.pgd(50, on=source)
+            there = asked.pgd(50, on=source, early_stop=False)
         white = min(asked.pgd(50), asked.accuracy("apgd", steps=20))
         found.append(
             Check(

@@ -54,12 +54,12 @@ def pgd(
     """Adversarial images for `images` (N, C, H, W) in [0, 1] within eps, after Madry et al. 2018.
 
     The gradient is that of the sum of per-sample losses, so that a sample's result does not depend on its
-    batch; each step is normalised per sample (sign for linf, unit length for l2). Of all iterates and
-    restarts the one with the largest margin is kept: once a sample is misclassified it stays so.
+    batch; each step is normalised per sample (sign for linf, unit length for l2). Of all iterates and restarts the
+    one with the largest margin is kept, the first that is misclassified at the latest: the search for a sample ends there.
 
     eot: forward passes that each gradient is averaged over (Athalye et al. 2018), for a model that is random; margins are
-    then of the mean logits. early_stop: with False the iterate with the largest loss is kept, not the largest margin,
-    so that no lucky draw of such a model ends the search.
+    then of the mean logits. early_stop: with False every sample has all steps, and the iterate with the largest loss is
+    kept, not the largest margin: no lucky draw of a random model ends the search, and what comes out transfers better.
 
     Raises SurgeonError for an unknown norm or loss, or steps, restarts or eot below 1.
     """
@@ -75,31 +75,35 @@ def pgd(
         x = images.clone()
         if random_start:
             x = (x + random_offset(images.shape, eps, norm, generator).to(images)).clamp(0, 1)
+        left = torch.arange(len(images), device=images.device)
         for step in range(steps + 1):
-            gradient, value, logits = _gradient(model, x, labels, loss, eot)
-            with torch.no_grad():
-                score = margin(logits, labels) if early_stop else value
-                better = score > best_score
-                best[better], best_score[better] = x[better].detach(), score[better]
-                if step < steps:
-                    x = project(x + size * direction(gradient, norm), images, eps, norm)
-    return best.detach()
+            if early_stop:
+                standing = best_score[left] <= 0
+                left, x = left[standing], x[standing]
+            if not len(left):
+                break
+            last = step == steps
+            gradient, value, logits = _gradient(model, x, labels[left], loss, eot, needed=not last)
+            score = margin(logits, labels[left]) if early_stop else value
+            better = score > best_score[left]
+            best[left[better]], best_score[left[better]] = x[better], score[better]
+            if not last:
+                x = project(x + size * direction(gradient, norm), images[left], eps, norm)
+    return best
 
 
 def _gradient(
-    model: nn.Module, x: Tensor, labels: Tensor, loss: str, eot: int
+    model: nn.Module, x: Tensor, labels: Tensor, loss: str, eot: int, *, needed: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss's gradient (N, C, H, W), the loss (N,) and the logits (N, K), each the mean over `eot` passes."""
-    x = x.detach().requires_grad_(True)
-    gradient, value, logits = (
-        torch.zeros_like(x),
-        torch.zeros(len(x), device=x.device),
-        torch.zeros((), device=x.device),
-    )
+    """The loss's gradient (N, C, H, W), zeros if not needed, the loss (N,) and the logits (N, K): means over `eot` passes."""
+    x = x.detach().requires_grad_(needed)
+    gradient = torch.zeros_like(x)
+    value, logits = torch.zeros(len(x), device=x.device), torch.zeros((), device=x.device)
     for _ in range(eot):
-        with torch.enable_grad():
+        with torch.set_grad_enabled(needed):
             given = model(x)
             each = LOSSES[loss](given, labels)
-            gradient = gradient + torch.autograd.grad(each.sum(), x)[0] / eot
+            if needed:
+                gradient = gradient + torch.autograd.grad(each.sum(), x)[0] / eot
         value, logits = value + each.detach() / eot, logits + given.detach() / eot
-    return gradient, value, logits
+    return gradient.detach(), value, logits

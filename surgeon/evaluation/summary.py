@@ -41,6 +41,9 @@ class Row(_Frozen):
     seeds: tuple[int, ...]
     shares: tuple[Share, ...]
     mean: float
+    of_right: float | None = Field(
+        description="the mean as a share of the images that are right as they are, which alone are attacked"
+    )
     std: float | None = Field(None, description="over seeds, where there are two or more")
     draws: dict[str, float] | None = Field(
         None,
@@ -161,6 +164,7 @@ def _rows(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
             Row(
                 attack=name, group=group, source=source, norm=norm, eps=eps, cascade=many[0][0].cascade,
                 seeds=tuple(a.seed for a, _, _ in many), shares=shares, mean=fmean(values),
+                of_right=fmean(values) * n / (n - len(wrong)) if n > len(wrong) else None,
                 std=stdev(values) if len(values) > 1 else None,
                 draws=_draws(many[0][2], n) if outcome.draws > 1 else None,
             )

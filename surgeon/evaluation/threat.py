@@ -64,6 +64,13 @@ class Attack(BaseModel):
         return Threat(self.group, self.norm, self.eps, self.seed)
 
     @property
+    def draws(self) -> bool:
+        """Whether its result depends on the seed, on a model that is not random."""
+        if self.kind in ("none", "fgsm", "mi-fgsm", "cw"):
+            return False
+        return self.kind not in ("pgd", "own-pgd") or self.random_start
+
+    @property
     def label(self) -> str:
         """name, norm and size in one short text: `apgd-ce linf 8/255`."""
         source = f" from {self.source}" if self.source else ""

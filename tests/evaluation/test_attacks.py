@@ -7,6 +7,7 @@ from torch import nn
 from surgeon.ball import project
 from surgeon.errors import SurgeonError, VerificationError
 from surgeon.evaluation import Attack, evaluate, summarize
+from surgeon.evaluation.attacked import Attacked
 from surgeon.evaluation.attacks import run_attack, torchattacks
 from surgeon.evaluation.pgd import dlr, margin, pgd
 from surgeon.evaluation.quiet import held_still
@@ -62,10 +63,11 @@ def test_a_linear_model_is_attacked_as_its_algebra_says():
     x = torch.full((4, 3, 2, 2), 0.5)
     y = model(x).argmax(1)
     eps = 0.2
-    found = pgd(model, x, y, eps=eps, steps=10, random_start=False)
+    given = {"eps": eps, "random_start": False, "early_stop": False}
+    found = pgd(model, x, y, steps=10, **given)
     direction = (layer.weight[1 - y] - layer.weight[y]).view_as(x)
     assert torch.allclose(found, x + eps * direction.sign(), atol=1e-6)
-    found = pgd(model, x, y, eps=eps, steps=200, norm="l2", random_start=False)
+    found = pgd(model, x, y, steps=200, norm="l2", **given)
     wanted = x + eps * direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     assert torch.allclose(found, wanted, atol=1e-4)
 
@@ -88,6 +90,18 @@ def test_more_restarts_are_never_weaker(trained):
         assert bool((margin(model(three), y) >= margin(model(one), y) - 1e-6).all())
     assert accuracy(model, three, y) <= accuracy(model, one, y)
     assert not torch.equal(three, one)
+
+
+def test_what_is_misclassified_costs_no_more_steps(trained):
+    model, (x, y) = trained
+    asked = []
+    for early in (True, False):
+        counted = Attacked(model)
+        with held_still(counted):
+            found = pgd(counted, x, y, eps=0.3, steps=10, restarts=2, early_stop=early)
+        assert accuracy(model, found, y) < 0.05
+        asked.append(counted.queries)
+    assert asked[1] == 2 * 11 * len(x) and asked[0] < asked[1] / 3
 
 
 def test_the_best_iterate_is_kept_not_the_last(trained):
