@@ -41,7 +41,7 @@ class Masked(nn.Module):
 def main() -> None:
     given = arguments(__doc__ or "", "diagnostics", steps=600)
     weights = next((Path(given.data).parent / "weights").glob("resnet20-*.th"))
-    test = held_out(given.data, (3, 32, 32), count=COUNT)
+    test = held_out(str(Path(given.data) / "cifar10-jpeg"), (3, 32, 32), count=COUNT)
 
     def run(name: str, seed: int, folder: Path) -> dict[str, float]:
         network = surgeon.create_model("zoo/cifar_resnet20", weights=str(weights)).eval()

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Images that go through the model at once; changes no verdict.",
+    help="Images that go through the model at once; changes no verdict, but the draws of a model that is random.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", help="Device, such as cpu or cuda; by default the best there is.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,7 +217,9 @@ def processes() -> Iterator[bool]:
     import torch
 
     cpu = not torch.cuda.is_available()
-    state = PartialState(cpu=cpu)
+    state = PartialState(
+        cpu=cpu, timeout=timedelta(days=7)
+    )  # the first process alone may be long at diagnostics
     try:
         yield state.is_main_process
         state.wait_for_everyone()
@@ -245,6 +249,11 @@ def _quiet_downloads() -> None:
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()
+
+
+def told_apart(as_json: bool) -> contextlib.AbstractContextManager[object]:
+    """With --json, what is printed on the way goes to standard error: standard output has the JSON alone."""
+    return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
 
 
 def usable_device(name: str) -> torch.device:

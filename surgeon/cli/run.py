@@ -26,7 +26,8 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
     recipes = options.load_recipes(recipe, settings)
     given["model_args"] = dict(given["model_args"])
     with options.processes() as first:
-        found = run(recipes, model, given.pop("output"), **given)
+        with options.told_apart(as_json):
+            found = run(recipes, model, given.pop("output"), **given)
         if not first:
             return
         if as_json:

@@ -42,7 +42,10 @@ def command(
     asked = {k: v for k, v in (("suite", suite), ("eps", eps), ("samples", samples)) if v is not None}
     given["model_args"] = dict(given["model_args"])
     with options.processes() as first:
-        found = study(recipes, model, given.pop("output"), evaluation=own.model_copy(update=asked), **given)
+        with options.told_apart(as_json):
+            found = study(
+                recipes, model, given.pop("output"), evaluation=own.model_copy(update=asked), **given
+            )
         if first and as_json:
             click.echo(found.model_dump_json(indent=2))
         elif first:

@@ -1,7 +1,7 @@
 """Images: from a source by name to training, validation and test sets."""
 
 from surgeon.data.faults import Faults
-from surgeon.data.holdout import HeldOut, held_out, stratified
+from surgeon.data.holdout import HeldOut, held_out, held_out_of, stratified
 from surgeon.data.images import SPLITS, Images, pixels
 from surgeon.data.iwildcam import iwildcam
 from surgeon.data.labelled import images, labelled
@@ -24,6 +24,7 @@ __all__ = [
     "balanced",
     "digits",
     "held_out",
+    "held_out_of",
     "images",
     "iwildcam",
     "labelled",

@@ -10,6 +10,7 @@ from torch import Tensor
 from surgeon.data.images import Images, pixels
 from surgeon.data.records import Records
 from surgeon.data.scans import DIGITS_SIZE, digits
+from surgeon.data.sets import Sets
 from surgeon.data.sources import open_source
 from surgeon.errors import DataError
 
@@ -60,6 +61,18 @@ def held_out(
     chosen = stratified(labels, count, seed=seed)
     found: Images = Records([entries[i] for i in chosen], tuple(input_size)).in_memory()
     return HeldOut(pixels(found.x), found.y, tuple(chosen), split, opened.classes)
+
+
+def held_out_of(sets: Sets, count: int | None = None) -> HeldOut:
+    """`count` test images of sets that were made for a training, or all: class by class in equal shares."""
+    test = sets.test
+    chosen = stratified(test.y if isinstance(test, Images) else test.labels, count)
+    some = (
+        Images(test.x[chosen], test.y[chosen])
+        if isinstance(test, Images)
+        else test.subset(chosen).in_memory()
+    )
+    return HeldOut(pixels(some.x), some.y, tuple(chosen), "test", tuple(sets.classes))
 
 
 def stratified(labels: Tensor, count: int | None, *, seed: int = 0) -> list[int]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from surgeon.ball import STEP
 from surgeon.errors import SurgeonError
+from surgeon.evaluation.cw import cw
 from surgeon.evaluation.pgd import pgd
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.threat import Attack
@@ -64,6 +65,8 @@ def run_attack(
                 restarts=attack.restarts, loss=attack.loss, random_start=attack.random_start, eot=attack.eot,
                 early_stop=attack.early_stop, generator=torch.Generator().manual_seed(seed),
             )  # fmt: skip
+        if attack.kind == "cw":
+            return cw(model, images, labels, steps=attack.steps)
         if classes is None:
             with torch.no_grad():
                 classes = model(images[:1]).shape[1]
@@ -94,8 +97,6 @@ def _library(
         )
     elif attack.kind == "mi-fgsm":
         made = package.MIFGSM(model, eps=eps, alpha=size, steps=steps, decay=1.0)
-    elif attack.kind == "cw":
-        made = package.CW(model, c=1, kappa=0, steps=steps, lr=0.01)
     elif attack.kind == "apgd":
         made = package.APGD(
             model, norm=norm, eps=eps, steps=steps, n_restarts=attack.restarts, seed=seed, loss=attack.loss,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.assessment import Certified, Point
-from surgeon.evaluation.fingerprints import image_hashes, joined, weights_hash
+from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_labels, check_logits, check_model, device_of
@@ -76,6 +76,7 @@ def certify(
         raise SurgeonError(
             f"sigma={sigma}, n0={n0}, n={n}, alpha={alpha}, batch_size={batch_size} must be positive, alpha below 1"
         )
+    images, labels = images.cpu(), labels.cpu()
     check_images(images)
     check_labels(images, labels)
     check_model(model)
@@ -86,7 +87,7 @@ def certify(
         parts = Path(folder) / PARTS
         settings = {
             "sigma": sigma, "n0": n0, "n": n, "alpha": alpha, "seed": seed, "weights": weights_hash(model),
-            "images": joined([*hashes, *map(str, labels.tolist())]),
+            "images": joined([*hashes, *map(str, labels.tolist()), *map(str, names)]), "said": said(model, images),
         }  # fmt: skip
         if first():
             take(Path(folder), SETTINGS, settings, "a certification")

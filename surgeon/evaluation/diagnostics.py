@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import DataError
 from surgeon.evaluation.assessment import Check, Diagnosis
 from surgeon.evaluation.attacked import Attacked
 from surgeon.evaluation.attacks import run_attack
@@ -44,8 +43,9 @@ def diagnose(
     model: takes pixels in [0, 1] (see Normalized). images: (N, C, H, W) float32 in [0, 1]. labels: (N,). sources: other
     models, whose adversarial images must not be stronger than this model's own.
 
-    Raises DataError for images, labels or a model that do not fit, and where the model gets none of the images right.
+    Raises DataError for images, labels or a model that do not fit.
     """
+    images, labels = images.cpu(), labels.cpu()
     check_images(images)
     check_labels(images, labels)
     check_model(model)
@@ -55,9 +55,11 @@ def diagnose(
         said = score(subject, images, labels)
         right = said.prediction == labels
         if not bool(right.any()):
-            raise DataError(
-                f"the model gets none of the {len(images)} images right: there is nothing to attack"
-            )
+            nothing = Check(
+                code="nothing-right", measured={"clean accuracy": 0.0}, rule="no image is right as it is", failed=True,
+                reason=f"the model gets none of the {len(images)} images right: there is nothing to attack",
+            )  # fmt: skip
+            return Diagnosis(norm=norm, eps=eps, images=len(images), random=False, checks=(nothing,))
         x, y = images[right].to(device), labels[right].to(device)
         random = two_passes(subject, x)
         asked = _Asked(subject, x, y, len(images), norm, eps, seed, said.classes, random > RANDOM)
@@ -99,7 +101,8 @@ class _Asked:
 
     def accuracy(self, kind: str, *, on: nn.Module | None = None, **settings: object) -> float:
         """Of the model, under an attack of this kind on it, or on another model."""
-        given = {"name": kind, "kind": kind, "norm": self.norm, "eps": self.eps, **self.how, **settings}
+        how = self.how if kind in ("own-pgd", "apgd") else {}
+        given = {"name": kind, "kind": kind, "norm": self.norm, "eps": self.eps, **how, **settings}
         attack = Attack.model_validate(given)
         found = run_attack(attack, on or self.model, self.x, self.y, seed=self.seed, classes=self.classes)
         said = score(self.model, found, self.y, draws=self.draws, seed=self.seed + 1)
@@ -157,7 +160,6 @@ def _attacked(asked: _Asked, clean: float) -> list[Check]:
     one, eps = asked.one, asked.eps
     curve = [asked.pgd(eps=eps * s) for s in SCALES]
     rises = [b - a for a, b in zip(curve, curve[1:], strict=False)]
-    flat = curve[-1] > max(0.9 * curve[0], one) and curve[0] > one
     wide = UNBOUNDED if asked.norm == "linf" else UNBOUNDED * asked.x[0].numel() ** 0.5
     unbounded = asked.pgd(50, eps=wide)
     short, long, restarts = asked.pgd(10), asked.pgd(50), asked.pgd(10, restarts=3)
@@ -169,8 +171,7 @@ def _attacked(asked: _Asked, clean: float) -> list[Check]:
     found = [
         Check(
             code="eps-curve", measured={f"{s:g} ε": a for s, a in zip(SCALES, curve, strict=True)},
-            rule="rises by more than an image, or hardly falls", failed=max(rises) > one or flat,
-            reason="larger perturbations do not lower accuracy",
+            rule="rises by more than an image", failed=max(rises) > one, reason="larger perturbations raise accuracy",
         ),
         Check(
             code="unbounded", measured={"accuracy": unbounded}, rule="above 0 where images may become anything",

@@ -13,7 +13,7 @@ from surgeon.evaluation.assessment import Drawn
 from surgeon.evaluation.normalized import Normalized
 from surgeon.evaluation.pgd import pgd
 from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import device_of, score
+from surgeon.evaluation.scoring import device_of, score, spread
 from surgeon.evaluation.threat import Norm
 from surgeon.files import write_bytes, write_json
 from surgeon.surgery import revert
@@ -40,11 +40,10 @@ def draw(
 
     device = device_of(subject)
     with held_still(subject, seed):
-        right = (
-            (score(subject, images[:256], labels[:256]).prediction == labels[:256])
-            .nonzero()
-            .flatten()[:COUNT]
-        )
+        some = spread(256, len(images))
+        said = score(subject, images[some], labels[some]).prediction
+        found = some[said == labels[some]]
+        right = found[spread(COUNT, len(found))] if len(found) else found
         if len(right) == 0:
             return (), ("no pictures: the model gets none of the first images right",)
         x, y = images[right].to(device), labels[right].to(device)

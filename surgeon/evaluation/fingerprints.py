@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import torch
 from torch import Tensor, nn
 
 
@@ -17,6 +18,16 @@ def weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def said(model: nn.Module, images: Tensor, count: int = 64) -> str:
+    """16 hex digits over what a model of pixels predicts for the first images: equal weights are no equal model."""
+    from surgeon.evaluation.quiet import held_still
+    from surgeon.evaluation.scoring import device_of
+
+    with held_still(model, 0), torch.no_grad():
+        found = model(images[:count].to(device_of(model))).argmax(1)
+    return joined([str(int(k)) for k in found])
+
+
 def image_hashes(images: Tensor) -> list[str]:
     """16 hex digits for each of `images` (N, …)."""
     return [hashlib.blake2b(_bytes(image), digest_size=8).hexdigest() for image in images]
@@ -28,6 +39,4 @@ def joined(parts: list[str]) -> str:
 
 
 def _bytes(value: Tensor) -> bytes:
-    import torch
-
     return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -13,10 +13,12 @@ from surgeon.evaluation.assessment import Assessment, Diagnosis
 from surgeon.evaluation.certification import COLUMNS as OF_CERTIFICATES
 from surgeon.evaluation.certification import Certificate, certified_curves, certify
 from surgeon.evaluation.engine import evaluate
-from surgeon.evaluation.fingerprints import image_hashes, joined, weights_hash
+from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.notes import notes_on
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress
+from surgeon.evaluation.preconditions import check_said
 from surgeon.evaluation.robustbench import model_info
+from surgeon.evaluation.scoring import spread
 from surgeon.evaluation.store import Store, read_outcome
 from surgeon.evaluation.subject import of_pixels, prepare, timed
 from surgeon.evaluation.suites import DRAWS, size_of, suite
@@ -49,13 +51,14 @@ def assess(
     batch_size: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    remarks: Sequence[str] = (),
 ) -> Assessment:
     """Evaluate a network as `settings` say, into `folder`; each finished part stays, and the same call goes on.
 
     network: cut or not, on its device; it is normalised by its own configuration, and folded first where it folds
     exactly. images: (N, C, H, W) float32 in [0, 1]. labels: (N,). sources: networks by name to transfer attacks from.
     data: what the images are, for the record. examples: their numbers there. probabilities: the network ends in a softmax.
-    progress: called with (what, done, total).
+    progress: called with (what, done, total). remarks: sentences to be kept with the numbers.
 
     The folder then has evaluation.json (all of it), verdicts.parquet and .csv, certificates.parquet, pictures/,
     model_info.json (as RobustBench has it), and under attacks/ a file for each block.
@@ -63,7 +66,7 @@ def assess(
     Raises ArtifactError for a folder that holds something else, or another evaluation; DataError and VerificationError as
     `evaluate`.
     """
-    folder = Path(folder)
+    folder, images, labels = Path(folder), images.cpu(), labels.cpu()
     tell = progress or (lambda what, done, total: None)
     record = surgery_of(network)
     traits = record.traits if record else None
@@ -85,18 +88,29 @@ def assess(
     asked = {
         "evaluation": settings.model_dump(mode="json"), "weights": described.weights, "data": of, "seed": seed,
         "surgery": joined([record.model_dump_json()]) if record else None, "probabilities": probabilities,
-        "normalisation": [described.mean, described.std], "sources": {n: weights_hash(m) for n, m in victims.items()},
+        "normalisation": [described.mean, described.std], "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
     }  # fmt: skip
     if first():
         take(folder, SETTINGS, asked, "an evaluation")
     everyone()
     claim(folder, SETTINGS, asked, "an evaluation")
+    store = Store(
+        folder / ATTACKS, keep=settings.keep if settings.keep is not None else settings.suite == "paper"
+    )
     if (folder / RESULT).is_file():
+        check_said(
+            subject,
+            images,
+            labels,
+            store.clean() or [],
+            draws=DRAWS if random else 1,
+            seed=seed,
+            where=folder,
+        )
         return read_assessment(folder)
-    keep = settings.keep if settings.keep is not None else settings.suite == "paper"
     outcome = evaluate(
         subject, images, labels, attacks, sources=victims, draws=DRAWS if random else 1, seed=seed, batch_size=batch_size,
-        store=Store(folder / ATTACKS, keep=keep), examples=examples,
+        store=store, examples=examples,
         advance=lambda done, total: tell("attacks on blocks", done, total),
     )  # fmt: skip
     certificates = _certificates(subject, images, labels, settings, folder, examples, seed, tell)
@@ -104,13 +118,13 @@ def assess(
         parts = Parts(folder, subject, images, labels, settings, (norm, eps), seed, tell)
         diagnosis = parts.diagnosis(victims, batch_size)
         pictures, skipped = parts.pictures(network, outcome, class_names)
-        failed = _failed(diagnosis, settings, random)
+        failed = _failed(diagnosis, settings, random and described.random)
         found = Assessment(
             subject=timed(described, network, subject, images), settings=asked, data=of, made=dict(made or {}),
             summary=summarize(outcome, traits, failed=failed, random=described.random), diagnosis=diagnosis,
-            curves=parts.curves(), corruptions=parts.corruptions(), noise=parts.noise(outcome, keep),
+            curves=parts.curves(), corruptions=parts.corruptions(), noise=parts.noise(outcome, store.keep),
             certified=certified_curves(certificates), plan=record, pictures=pictures,
-            notes=(*notes_on(described, traits, victims), *skipped),
+            notes=(*remarks, *notes_on(described, traits, victims), *skipped),
         )  # fmt: skip
         _write(folder, found, outcome, certificates)
     everyone()
@@ -151,11 +165,12 @@ def _certificates(
     subject: nn.Module, images: Tensor, labels: Tensor, settings: Evaluation, folder: Path, examples: Sequence[int] | None,
     seed: int, tell: Progress,
 ) -> list[Certificate]:  # fmt: skip
-    n = min(settings.certify_samples, len(images))
+    some = spread(settings.certify_samples, len(images))
+    names = some.tolist() if examples is None else [examples[i] for i in some.tolist()]
     found: list[Certificate] = []
     for sigma in settings.certify:
         found += certify(
-            subject, images[:n], labels[:n], sigma=sigma, n=settings.certify_draws, seed=seed, examples=examples[:n] if examples else None,
+            subject, images[some], labels[some], sigma=sigma, n=settings.certify_draws, seed=seed, examples=names,
             folder=folder / f"certification-{sigma:g}", advance=lambda done, total: tell("certificates", done, total),
         )  # fmt: skip
     return found

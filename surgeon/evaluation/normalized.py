@@ -49,7 +49,13 @@ class Normalized(nn.Module):
     def unchecked(self, x: Tensor) -> Tensor:
         """The logits of pixels that noise took out of [0, 1]."""
         output = logits_of(self.model(self.normalize(x)))
-        return output.clamp_min(1e-30).log() if self.probabilities else output
+        if not self.probabilities:
+            return output
+        if float(output.detach().min()) < 0 or float((output.detach().sum(1) - 1).abs().max()) > 1e-2:
+            raise DataError(
+                "the model was said to give probabilities, and gives logits: leave --probabilities out"
+            )
+        return output.clamp_min(1e-30).log()
 
     def normalize(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) as the model takes them."""

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from surgeon.evaluation.assessment import Corruption, Curve, Diagnosis, Drawn, NoiseRow
 from surgeon.evaluation.diagnostics import IMAGES, diagnose
 from surgeon.evaluation.kept import adversarial_images
 from surgeon.evaluation.noise import noise_table
+from surgeon.evaluation.scoring import spread
 from surgeon.evaluation.shifts import corruption_table, curve
 from surgeon.evaluation.threat import Norm
 from surgeon.evaluation.verdict import Outcome
@@ -69,12 +69,12 @@ class Parts:
         count = (0 if basic else IMAGES) if self.settings.diagnostics is None else self.settings.diagnostics
         if count == 0:
             return None
-        spread = torch.linspace(0, len(self.images) - 1, min(count, len(self.images))).long()
+        few = spread(count, len(self.images))
         norm, eps = self.size
         return self._once(
             "diagnostics",
             lambda: diagnose(
-                self.subject, self.images[spread], self.labels[spread], eps=eps, norm=norm, sources=sources,
+                self.subject, self.images[few], self.labels[few], eps=eps, norm=norm, sources=sources,
                 seed=self.seed, batch_size=batch_size,
             ),
             Diagnosis,

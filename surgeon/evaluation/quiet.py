@@ -21,17 +21,20 @@ def held_still(model: nn.Module, seed: int = 0) -> Iterator[None]:
     devices = sorted(
         {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
     )
-    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)  # type: ignore[attr-defined]
+    precisions = [s.fp32_precision for s in switches]
     try:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
             model.eval()
             for p, _ in grads:
                 p.requires_grad_(False)
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+            for switch in switches:
+                switch.fp32_precision = "ieee"
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        for switch, precision in zip(switches, precisions, strict=True):
+            switch.fp32_precision = precision
         for m, training in modes:
             m.training = training
         for p, needed in grads:

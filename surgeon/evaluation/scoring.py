@@ -62,6 +62,11 @@ def score(
     return Scores(prediction, margin, votes, classes)
 
 
+def spread(count: int, total: int) -> Tensor:
+    """`count` of `total` indices, evenly: the first ones of a set that is sorted by class would be of few classes."""
+    return torch.linspace(0, total - 1, min(count, total)).round().long()
+
+
 def check_logits(logits: Tensor, count: int) -> Tensor:
     """`logits`, if they are finite logits (N, K) of `count` images; DataError otherwise, saying what would work."""
     if logits.dim() != 2 or len(logits) != count:

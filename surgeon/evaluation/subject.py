@@ -13,7 +13,7 @@ from surgeon.evaluation.diagnostics import RANDOM, two_passes
 from surgeon.evaluation.fingerprints import weights_hash
 from surgeon.evaluation.normalized import Normalized, check_images
 from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import check_labels, check_model, device_of, score
+from surgeon.evaluation.scoring import check_labels, check_model, device_of, score, spread
 from surgeon.evaluation.speed import images_per_second
 from surgeon.models import name_of, normalization_of
 from surgeon.surgery import fold, revert
@@ -73,9 +73,10 @@ def prepare(
     if not len(images):
         raise DataError("there are no images to evaluate on")
     given = of_pixels(network, probabilities=probabilities)
-    few, record = images[:16].to(device_of(network)), surgery_of(network)
+    some, record = spread(16, len(images)), surgery_of(network)
+    few = images[some].to(device_of(network))
     with held_still(network, seed):
-        classes = score(given, few, labels[:16]).classes
+        classes = score(given, few, labels[some]).classes
     found = folded(network, given.normalize(few))
     subject = of_pixels(found.model, probabilities=probabilities)
     with held_still(subject, seed):

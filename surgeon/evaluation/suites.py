@@ -19,6 +19,7 @@ from surgeon.recipe import Evaluation
 
 EOT, DRAWS = 20, 40
 SAMPLES = {"quick": 512, "standard": 1000, "paper": 1000}
+MANY_CLASSES, MANY_SAMPLES = 1000, 5000
 SEEDS = 3
 EPS = {"linf": 8 / 255, "l2": 0.5}
 """Sizes where the settings give none."""
@@ -79,6 +80,15 @@ def suite(
     else:
         chosen = (_quick if settings.suite == "quick" else _strong)(norm, eps, classes, random, more)
     return (*chosen, *_transfer(sources, norm, eps, more))
+
+
+def samples_of(settings: Evaluation, classes: int | None) -> int | None:
+    """How many test images: as the settings say, else the suite's, of 1,000 classes 5,000; None for all."""
+    if settings.samples is not None:
+        return settings.samples
+    if settings.suite in ("standard", "paper") and (classes or 0) >= MANY_CLASSES:
+        return MANY_SAMPLES
+    return SAMPLES.get(settings.suite)
 
 
 def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm, float]:

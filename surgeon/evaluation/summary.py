@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any, Literal
 
@@ -133,7 +133,7 @@ def summarize(
     return Summary(
         clean=wilson(n - len(wrong), n), rows=rows, worsts=worsts, main=main, worst=worst, lowest=lowest, headline=headline,
         refused=tuple(refused), complete=not outcome.missing,
-        findings=tuple(_findings(rows, worst, lowest, main, n, traits, random)),
+        findings=tuple(_findings(rows, wilson(n - len(wrong), n), worst, lowest, main, n, traits, random)),
     )  # fmt: skip
 
 
@@ -144,6 +144,9 @@ def _turned(outcome: Outcome, of: Callable[[Threat], bool]) -> set[int]:
 
 def _rows(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
     fallen: dict[Any, set[int]] = defaultdict(lambda: set(wrong))
+    clean = {v.example: v.votes for v in outcome.verdicts if v.attack == "none"}
+    lowest: dict[Any, dict[int, float]] = defaultdict(lambda: dict(clean))
+    drawn: dict[Any, dict[str, float]] = {}
     by: dict[Any, list[Verdict]] = defaultdict(list)
     for v in outcome.verdicts:
         by[(v.attack, v.source, v.threat)].append(v)
@@ -151,6 +154,13 @@ def _rows(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
     for attack in outcome.attacks:
         own = by[(attack.name, attack.source, attack.threat)]
         turned = {v.example for v in own if v.success}
+        if outcome.draws > 1:
+            votes = lowest[attack.threat] if attack.cascade else dict(clean)
+            for v in own:
+                votes[v.example] = min(votes[v.example], v.votes)
+            drawn[(attack.name, attack.group, attack.source, attack.norm, attack.eps, attack.seed)] = _draws(
+                votes
+            )
         fallen[attack.threat] |= turned
         standing = n - len(fallen[attack.threat] if attack.cascade else turned | wrong)
         found[(attack.name, attack.group, attack.source, attack.norm, attack.eps)].append(
@@ -166,17 +176,20 @@ def _rows(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
                 seeds=tuple(a.seed for a, _, _ in many), shares=shares, mean=fmean(values),
                 of_right=fmean(values) * n / (n - len(wrong)) if n > len(wrong) else None,
                 std=stdev(values) if len(values) > 1 else None,
-                draws=_draws(many[0][2], n) if outcome.draws > 1 else None,
+                draws=drawn.get((name, group, source, norm, eps, many[0][0].seed)),
             )
         )  # fmt: skip
     return tuple(rows)
 
 
-def _draws(verdicts: Iterable[Verdict], n: int) -> dict[str, float]:
-    votes = [v.votes for v in verdicts]
+def _draws(votes: Mapping[int, float]) -> dict[str, float]:
+    """votes: each image's share of draws that are right, the lowest up to this attack."""
+    n, values = len(votes), votes.values()
     return {
-        "mean": sum(votes) / n, "majority": sum(v > 0.5 for v in votes) / n, "all": sum(v == 1 for v in votes) / n,
-    }  # fmt: skip
+        "mean": sum(values) / n,
+        "majority": sum(v > 0.5 for v in values) / n,
+        "all": sum(v == 1 for v in values) / n,
+    }
 
 
 def _worsts(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Worst, ...]:
@@ -202,6 +215,7 @@ def _headline(main: Threat, outcome: Outcome, n: int, random: bool) -> str:
 
 def _findings(
     rows: Sequence[Row],
+    clean: Share,
     worst: Share,
     lowest: Share,
     main: Threat | None,
@@ -219,15 +233,15 @@ def _findings(
             Finding(code="stronger-elsewhere", severity="warning", text=f"other attacks of the same size turn "
                     f"{worst.k - lowest.k} more images: with them {lowest.value:.1%} stand, not {worst.value:.1%}")
         )  # fmt: skip
-    one = {(r.norm, r.eps, r.source): r.mean for r in rows if r.attack == "fgsm"}
+    one = {(r.norm, r.eps): r.mean for r in rows if r.attack == "fgsm" and not r.source}
     for r in rows:
-        fgsm = one.get((r.norm, r.eps, r.source))
+        fgsm = None if r.source else one.get((r.norm, r.eps))  # from a source one step often transfers better
         if r.attack.startswith(("pgd", "own-pgd")) and fgsm is not None and fgsm + 0.01 < r.mean:
             found.append(
                 Finding(code="one-step-stronger", severity="warning", text=f"one step (FGSM, {fgsm:.1%}) beats many "
                         f"(PGD, {r.mean:.1%}): a sign of masked gradients, these numbers are not reliable")
             )  # fmt: skip
-    found += _masked_signs(rows, worst, main)
+    found += _masked_signs(rows, clean, worst, main)
     if group in ("standard", "basic") and n < SAMPLES["standard"]:
         found.append(
             Finding(code="few-images", severity="info", text=f"{n} images; the protocol is {SAMPLES['standard']}: the "
@@ -246,7 +260,7 @@ def _findings(
     return found
 
 
-def _masked_signs(rows: Sequence[Row], worst: Share, main: Threat | None) -> list[Finding]:
+def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat | None) -> list[Finding]:
     """What Table 1 of the KAP paper shows: PGD far above AutoAttack, and black-box Square as strong as all of it."""
     found: list[Finding] = []
     if main is None or main.group != "standard":
@@ -259,7 +273,7 @@ def _masked_signs(rows: Sequence[Row], worst: Share, main: Threat | None) -> lis
                 Finding(code="pgd-above-worst", severity="warning", text=f"PGD leaves {r.mean:.1%}, the worst case is "
                         f"{worst.value:.1%}: PGD's number is not this model's robustness")
             )  # fmt: skip
-        if r.attack == "square" and 0.02 < r.mean < worst.value + 0.02:
+        if r.attack == "square" and 0.02 < r.mean < min(worst.value + 0.02, clean.value - 0.1):
             found.append(
                 Finding(code="black-box-as-strong", severity="warning", text=f"Square alone, which sees no gradient, leaves "
                         f"{r.mean:.1%}, all attacks together {worst.value:.1%}: a sign of masked gradients")

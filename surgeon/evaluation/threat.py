@@ -13,6 +13,14 @@ Kind = Literal[
 ]  # fmt: skip
 
 
+_OF: dict[str, tuple[Kind, ...]] = {
+    "step_size": ("pgd", "own-pgd", "mi-fgsm"), "restarts": ("own-pgd", "apgd", "apgdt", "fab", "square"),
+    "targets": ("apgdt", "fab"), "eot": ("own-pgd", "apgd", "apgdt"), "random_start": ("pgd", "own-pgd", "mi-fgsm"),
+    "early_stop": ("own-pgd", "apgd"),
+}  # fmt: skip
+"""Settings that only some attacks have."""
+
+
 class Threat(NamedTuple):
     """What attacks must share so that the worst of them, image by image, is a worst case."""
 
@@ -56,6 +64,11 @@ class Attack(BaseModel):
             )
         if self.kind in ("fgsm", "mi-fgsm", "random-sign", "uniform") and self.norm != "linf":
             raise ValueError(f"{self.name}: {self.kind} is an attack in linf, not {self.norm}")
+        if self.kind == "apgd" and self.loss == "margin":
+            raise ValueError(f"{self.name}: apgd has the losses ce and dlr; own-pgd has margin")
+        for setting, kinds in _OF.items():
+            if self.kind not in kinds and getattr(self, setting) != type(self).model_fields[setting].default:
+                raise ValueError(f"{self.name}: {self.kind} has no {setting}; {', '.join(kinds)} have")
         return self
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,16 @@ import torch
 from torch import nn
 
 from surgeon.artifact import load
-from surgeon.data import DIGITS_SIZE, held_out
+from surgeon.data import DIGITS_SIZE, HeldOut, held_out, held_out_of, load_sets
 from surgeon.errors import DataError, ModelError
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.progress import progress
-from surgeon.evaluation.suites import SAMPLES
+from surgeon.evaluation.suites import samples_of
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
-from surgeon.pipeline.training import TRAINED
+from surgeon.pipeline.training import SETTINGS, TRAINED
 from surgeon.processes import first, own_device
-from surgeon.recipe import Evaluation
+from surgeon.recipe import Data, Evaluation
 from surgeon.report import report
 
 PAGE = "report.html"
@@ -59,6 +60,11 @@ def evaluate_target(
         "num_classes": num_classes,
         "model_args": model_args,
     }
+    named = {Path(s).name if Path(s).exists() else s: s for s in sources}
+    if len(named) < len(sources):
+        raise ModelError(
+            f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
+        )
     place = own_device(device)
     network = network_of(target, input_size=input_size, seed=seed, **how).to(place)
     size = tuple(input_size) if input_size else input_size_of(network)
@@ -66,33 +72,41 @@ def evaluate_target(
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     if size is None:
         raise ModelError(f"{target} does not tell its input size; pass input_size (--input-size)")
-    count = settings.samples or (
-        5000
-        if settings.suite == "standard" and (num_classes_of(network) or 0) >= 1000
-        else SAMPLES.get(settings.suite)
-    )
-    test = held_out(data, size, count=count, root=root)
+    count = samples_of(settings, num_classes_of(network))
+    test = _own_test_images(target, data, root, size, count) or held_out(data, size, count=count, root=root)
     known = num_classes_of(network)
     if known is not None and test.classes and len(test.classes) > known:
         raise DataError(f"{data} has {len(test.classes)} classes, and {target} only {known}")
     others = {
-        Path(s).name if Path(s).exists() else s: network_of(
-            s, input_size=size, seed=seed, pretrained=True
-        ).to(place)
-        for s in sources
+        name: network_of(s, input_size=size, seed=seed, pretrained=True).to(place)
+        for name, s in named.items()
     }
-    if len(others) < len(sources):
-        raise ModelError(
-            f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
-        )
+    remarks = () if test.split != "train" else (
+        f"{data} has no test images of its own: if the model was trained on it, these accuracies are not those of new images",
+    )  # fmt: skip
     about = {"source": data, "root": root, "split": test.split, "classes": list(test.classes)}
     found = assess(
         network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
         examples=test.examples, class_names=test.classes, made=made_by(), probabilities=probabilities,
-        batch_size=batch_size, seed=seed, progress=progress(),
+        batch_size=batch_size, seed=seed, progress=progress(), remarks=remarks,
     )  # fmt: skip
     add_page(folder)
     return found
+
+
+def _own_test_images(
+    target: str, data: str, root: str | None, size: tuple[int, ...], count: int | None
+) -> HeldOut | None:
+    """The test images of the split that a run was trained with, if `target` is a run on this source; else None."""
+    path = Path(target) / SETTINGS
+    if not path.is_file() or not (Path(target) / TRAINED).is_dir():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    if (told.get("data"), told.get("root")) != (data, root):
+        return None
+    settings = Data.model_validate(told["data_settings"])
+    sets = load_sets(data, settings, input_size=size, root=root, seed=told["split_seed"])  # type: ignore[arg-type]
+    return held_out_of(sets, count)
 
 
 def add_page(folder: str | Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.artifact import load
-from surgeon.data import Images, Sets, pixels, stratified
+from surgeon.data import Sets, held_out_of
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.progress import progress
-from surgeon.evaluation.suites import SAMPLES
+from surgeon.evaluation.suites import samples_of
 from surgeon.machine import made_by
+from surgeon.models import num_classes_of
 from surgeon.pipeline.evaluating import add_page
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
@@ -31,18 +32,13 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
 
 def evaluate_trained(folder: Path, sets: Sets, settings: Evaluation, given: dict[str, Any]) -> Assessment:
     """The evaluation of what was trained in a folder, on its sets' test images; `given` are the arguments of `train`."""
-    test, seed = sets.test, given.get("seed", 0)
-    labels = test.y if isinstance(test, Images) else test.labels
-    chosen = stratified(labels, settings.samples or SAMPLES.get(settings.suite))
-    some = (
-        Images(test.x[chosen], test.y[chosen])
-        if isinstance(test, Images)
-        else test.subset(chosen).in_memory()
-    )
+    seed = given.get("seed", 0)
+    network = load(folder / TRAINED, device=own_device(given.get("device")))
+    test = held_out_of(sets, samples_of(settings, num_classes_of(network)))
     found = assess(
-        load(folder / TRAINED, device=own_device(given.get("device"))), pixels(some.x), some.y, settings, folder / EVALUATION,
-        name=folder.name, data={"source": given.get("data", "digits"), "split": "test"}, examples=chosen,
-        class_names=sets.classes, made=made_by(), seed=seed, progress=progress(),
+        network, test.x, test.y, settings, folder / EVALUATION, name=folder.name,
+        data={"source": given.get("data", "digits"), "split": "test"}, examples=test.examples, class_names=test.classes,
+        made=made_by(), seed=seed, progress=progress(),
     )  # fmt: skip
     add_page(folder / EVALUATION)
     return found

@@ -37,7 +37,7 @@ class Difference(BaseModel):
     low: float
     high: float
     pairs: tuple[Paired, ...] = Field(
-        description="by seed; of one seed the interval is its own, of several Student's over them"
+        description="by seed; of one seed the interval is its own, of several Student's over them, no narrower than one's"
     )
 
 
@@ -79,6 +79,7 @@ def study(
     fine-tuned; a placebo, identity layers at the surgery's sites, fine-tuned.
 
     All start from one network: the weights given, or a stock network trained first by the recipe's training, into base/.
+    All seeds have one split of the data, so that no arm is tested on what the network was trained on.
     given: the further arguments of `surgeon.pipeline.train`. Each arm is a run in a folder of its own: the study can be
     resumed at any moment. Differences are paired, image by image, against the stock network fine-tuned equally.
 
@@ -98,7 +99,7 @@ def study(
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
     start = dict(given)
     if not (given.get("weights") or given.get("pretrained")):
-        train([stock], model, folder / BASE, seed=first_seed, **given)
+        train([stock], model, folder / BASE, seed=first_seed, split_seed=first_seed, **given)
         start["weights"] = str(folder / BASE / TRAINED / WEIGHTS)
     if first():
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def study(
                 "placebo, fine-tuned": placebo,
             }[name]  # fmt: skip
             place = folder / name.replace(", ", "-") / str(seed)
-            done = train(plan, model, place, seed=seed, **start)
+            done = train(plan, model, place, seed=seed, split_seed=first_seed, **start)
             results[name].append(evaluate_trained(place, done.sets, settings, {**start, "seed": seed}))
             found[name].append(place)
     arms = tuple(_arm(name, results, found, first_seed) for name in ARMS)
@@ -181,6 +182,7 @@ def _difference(pairs: Sequence[Paired]) -> Difference:
         return Difference(mean=values[0], low=pairs[0].low, high=pairs[0].high, pairs=tuple(pairs))
     from scipy.stats import t
 
-    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
-    mean = fmean(values)
+    mean, widest = fmean(values), max(p.high - p.low for p in pairs) / 2
+    over_seeds = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    half = max(over_seeds, widest)  # the images are the same for all seeds: more seeds do not make them more
     return Difference(mean=mean, low=mean - half, high=mean + half, pairs=tuple(pairs))

@@ -50,6 +50,7 @@ def train(
     model_args: dict[str, Any] | None = None,
     calibration_count: int = 1024,
     seed: int = 0,
+    split_seed: int | None = None,
     device: str | None = None,
     mixed_precision: str = "no",
     workers: int = 0,
@@ -59,7 +60,7 @@ def train(
 
     recipes: their surgery in order; training and data are those of the last recipe that has them, else the
     defaults. model: a name, or a folder that surgeon wrote, whose network is trained on. data: as for
-    `surgeon.data.load_sets`, with `root` where the source needs one. Images are pixels in [0, 1]; they are
+    `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed. Images are pixels in [0, 1]; they are
     normalised by the mean and std of the model's own configuration where it has them.
 
     In the folder: settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the data),
@@ -79,11 +80,11 @@ def train(
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": data, "root": root,
         "input_size": list(size) if size else None, "num_classes": num_classes, "weights": weights,
         "pretrained": pretrained, "model_args": model_args or {}, "seed": seed, "calibration_count": calibration_count,
-        "mixed_precision": mixed_precision, "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
+        "mixed_precision": mixed_precision, "split_seed": seed if split_seed is None else split_seed, "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
     }  # fmt: skip
     claim(folder, SETTINGS, settings, "a run")
     size = size or _own_size(model, told)
-    sets = load_sets(data, told, input_size=size, root=root, seed=seed)  # type: ignore[arg-type]
+    sets = load_sets(data, told, input_size=size, root=root, seed=settings["split_seed"])  # type: ignore[arg-type]
     _transform(sets, training, size)
     cut, trained = folder / "cut", folder / TRAINED
     with _first_process_first():

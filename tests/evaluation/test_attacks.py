@@ -225,6 +225,52 @@ def test_what_rounding_leaves_outside_the_ball_is_brought_back_and_nothing_more(
     assert torch.equal(project(x, x, 4.0, "l2"), x)
 
 
+@pytest.mark.parametrize("shift", [0.0, -50.0])
+def test_carlini_and_wagner_turn_every_image_whatever_the_sign_of_the_logits(trained, shift):
+    """Unbounded, it must leave none; digits have black and white pixels, which atanh cannot move by itself."""
+    model, (x, y) = trained
+
+    class Shifted(nn.Module):
+        def forward(self, x):
+            return model(x) + shift
+
+    subject = Shifted()
+    right = subject(x).argmax(1) == y
+    x, y = x[right], y[right]
+    found = run_attack(Attack(name="cw", kind="cw", norm="l2", steps=50), subject, x, y)
+    assert accuracy(subject, found, y) == 0 and float(found.min()) >= 0 and float(found.max()) <= 1
+    far = distances(found, x)[1]
+    pgd_far = distances(
+        run_attack(Attack(name="p", kind="own-pgd", norm="l2", eps=3.0, steps=50), subject, x, y), x
+    )[1]
+    assert float(far.median()) < float(pgd_far.median())  # and it is near
+
+
+def test_settings_that_an_attack_does_not_have_are_refused():
+    for wrong in (
+        {"kind": "square", "eot": 3},
+        {"kind": "fgsm", "restarts": 2},
+        {"kind": "pgd", "early_stop": False},
+    ):
+        with pytest.raises(ValueError, match=f"{wrong['kind']} has no "):
+            Attack(name="a", eps=0.1, **wrong)
+    with pytest.raises(ValueError, match="apgd has the losses ce and dlr"):
+        Attack(name="a", kind="apgd", eps=0.1, loss="margin")
+
+
+def test_tf32_set_by_torchs_new_switches_is_off_inside_and_back_afterwards(trained):
+    switch = torch.backends.cudnn.conv
+    before = switch.fp32_precision
+    try:
+        switch.fp32_precision = "tf32"
+        torch.backends.cudnn.rnn.fp32_precision = "ieee"
+        with held_still(trained[0]):
+            assert switch.fp32_precision == "ieee"
+        assert switch.fp32_precision == "tf32"
+    finally:
+        switch.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = before
+
+
 def test_attacks_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="eps is missing"):
         Attack(name="a", kind="pgd")

@@ -74,9 +74,19 @@ def test_a_folder_is_gone_on_with(trained, tmp_path, monkeypatch):
     handle = model.model[0].register_forward_hook(lambda _m, i, _o: asked.append(len(i[0])))
     assert certify(model, x[:6], y[:6], sigma=0.25, n=500, folder=tmp_path / "c") == wanted
     handle.remove()
-    assert sum(asked) == 3 * 600
+    assert sum(asked) == 3 * 600 + 6  # and what the model is known by
     with pytest.raises(ArtifactError, match=r"holds a certification with other settings \(sigma\)"):
         certify(model, x[:6], y[:6], sigma=0.5, n=500, folder=tmp_path / "c")
+
+
+def test_equal_weights_and_other_names_are_another_certification(trained, tmp_path):
+    model, (x, y) = trained
+    certify(model, x[:4], y[:4], sigma=0.25, n=100, folder=tmp_path / "c")
+    other = Normalized(nn.Sequential(*list(model.model)), (0.9,), (0.1,))  # normalisation is no weight
+    with pytest.raises(ArtifactError, match=r"other settings \((said|weights)"):
+        certify(other, x[:4], y[:4], sigma=0.25, n=100, folder=tmp_path / "c")
+    with pytest.raises(ArtifactError, match=r"other settings \(images"):
+        certify(model, x[:4], y[:4], sigma=0.25, n=100, folder=tmp_path / "c", examples=[3, 2, 1, 0])
 
 
 def test_certified_accuracy_falls_with_the_radius_and_holds_against_attack(trained):

@@ -344,7 +344,7 @@ def test_a_folder_is_gone_on_with_and_belongs_to_one_evaluation(trained, tmp_pat
     assert len(calls) == 2
     with pytest.raises(ArtifactError, match=r"holds an evaluation with other settings \(attacks\)"):
         evaluate(model, x, y, PGD, store=Store(tmp_path / "e"))
-    with pytest.raises(ArtifactError, match=r"other settings \(images\)"):
+    with pytest.raises(ArtifactError, match=r"other settings \(examples, images\)"):
         evaluate(model, x[:50], y[:50], MIXED, store=Store(tmp_path / "e"))
     with pytest.raises(ArtifactError, match=r"other settings \(weights\)"):
         other = Normalized(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
@@ -375,6 +375,65 @@ def test_a_folder_is_not_gone_on_with_for_a_model_that_says_something_else(train
     ):
         evaluate(Shifted(model, 2), x, y, PGD, store=Store(tmp_path / "e"))
     evaluate(Shifted(model, 0), x, y, PGD, store=Store(tmp_path / "e"), batch_size=5)
+
+
+def test_a_random_model_and_a_source_are_known_by_what_they_say_too(trained, tmp_path):
+    model, (x, y) = trained
+
+    class Noisy(nn.Module):
+        def __init__(self, sigma):
+            super().__init__()
+            self.model, self.sigma = model, sigma
+
+        def forward(self, x):
+            return self.model((x + self.sigma * torch.randn_like(x)).clamp(0, 1))
+
+    given = {"draws": 9, "store": Store(tmp_path / "random")}
+    evaluate(Noisy(0.01), x[:40], y[:40], PGD, **given)
+    with pytest.raises(ArtifactError, match="says something else"):
+        evaluate(Noisy(5.0), x[:40], y[:40], PGD, **given)
+    attack = [Attack(name="t", kind="own-pgd", eps=0.1, steps=2, source="s", cascade=False)]
+    evaluate(model, x, y, attack, sources={"s": model}, store=Store(tmp_path / "source"))
+    with pytest.raises(ArtifactError, match=r"other settings \(sources\)"):
+        twin = Normalized(model.model, (0.9,), (0.1,))
+        evaluate(model, x, y, attack, sources={"s": twin}, store=Store(tmp_path / "source"))
+
+
+def test_sources_and_images_that_no_attack_can_work_on_are_refused_at_once(trained):
+    model, (x, y) = trained
+    for classes, channels, said in (
+        (3, 1, "labels run|has 3 classes"),
+        (10, 3, "cannot be attacked on these images"),
+    ):
+        source = nn.Sequential(nn.Conv2d(channels, 2, 1), nn.Flatten(), nn.Linear(128, classes))
+        attack = Attack(name="t", kind="own-pgd", eps=0.1, steps=2, source="s", cascade=False)
+        with pytest.raises(DataError, match=f"source s .*({said})"):
+            evaluate(model, x, y, [attack], sources={"s": source})
+    flat = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 3))
+    wide, labels = torch.rand(4, 3, 8, 12), torch.zeros(4, dtype=torch.long)
+    with pytest.raises(SurgeonError, match="square in l2 needs square images of 8 pixels or more, not 8x12"):
+        evaluate(
+            flat, wide, labels, [Attack(name="s", kind="square", norm="l2", eps=1.0, steps=10, loss="margin")]
+        )
+
+
+def test_half_of_the_draws_is_no_majority():
+    """A fair coin between two classes, on an even number of draws: no label is favoured."""
+
+    class Coin(nn.Module):
+        def forward(self, x):
+            return (
+                nn.functional.one_hot((torch.rand(len(x)) < 0.5).long(), 2).float()
+                + 0 * x.sum((1, 2, 3))[:, None]
+                + 0.5
+            )
+
+    x = torch.rand(2000, 1, 2, 2)
+    right = [
+        summarize(evaluate(Coin(), x, torch.full((2000,), label), [], draws=4)).clean.value
+        for label in (0, 1)
+    ]
+    assert abs(right[0] - right[1]) < 0.05 and right[0] == pytest.approx(5 / 16, abs=0.04)
 
 
 def test_kept_images_are_those_that_were_scored(trained, tmp_path):

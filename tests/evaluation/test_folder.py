@@ -134,7 +134,7 @@ def test_a_folder_belongs_to_one_evaluation(network, done, tmp_path):
     assess(model, x, y, basic, folder)
     for change, named in [
         ({"settings": Evaluation(steps=3, eps=0.05)}, "evaluation"), ({"seed": 1}, "seed"),
-        ({"images": x.flip(0), "labels": y.flip(0)}, "data"), ({"probabilities": True}, "probabilities"),
+        ({"images": x.flip(0), "labels": y.flip(0)}, "data"),
         ({"network": nn.Sequential(nn.Flatten(), nn.Linear(64, 10))}, "surgery|weights"),
     ]:  # fmt: skip
         given = {"network": model, "images": x, "labels": y, "settings": basic, "folder": folder, **change}
@@ -147,6 +147,33 @@ def test_a_folder_belongs_to_one_evaluation(network, done, tmp_path):
     (folder / "evaluation.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"evaluation.json cannot be read"):
         read_assessment(folder)
+
+
+def test_a_finished_folder_is_not_read_for_a_model_that_says_something_else(network, tmp_path):
+    """The same tensors under another activation: a hash of weights cannot tell them apart."""
+    model, x, y = network
+    basic = Evaluation(steps=2, eps=0.05)
+    assess(model, x, y, basic, tmp_path / "e")
+    twin = nn.Sequential(*(nn.Tanh() if isinstance(m, nn.ReLU) else m for m in model)).eval()
+    with pytest.raises(ArtifactError, match="says something else of"):
+        assess(twin, x, y, basic, tmp_path / "e")
+
+
+def test_certificates_are_of_images_from_all_of_the_set(network, tmp_path):
+    model, x, y = network
+    order = y.argsort()
+    settings = Evaluation(steps=1, eps=0.05, certify=(0.1,), certify_samples=5, certify_draws=50)
+    assess(model, x[order], y[order], settings, tmp_path / "e", examples=order.tolist())
+    rows = read_parquet(tmp_path / "e" / "certificates.parquet")
+    assert [r["example"] for r in rows] == [order[k] for k in (0, 10, 20, 29, 39)]
+    assert len({r["label"] for r in rows}) >= 4
+
+
+def test_a_model_that_gets_nothing_right_is_reported_not_a_crash(network, tmp_path):
+    model, x, y = network
+    found = assess(model, x, (model(x).argmax(1) + 1) % 10, QUICK, tmp_path / "e")
+    assert found.summary.clean.k == 0 and found.summary.headline is None
+    assert any("nothing-right" in r for r in found.summary.refused)
 
 
 def test_the_surgery_is_part_of_what_was_evaluated(tiny, tmp_path):

@@ -131,6 +131,31 @@ def test_the_kap_papers_table_1_is_told_apart():
     assert not {"pgd-above-worst", "black-box-as-strong"} & of(381, 560, 368)
 
 
+def test_one_step_from_a_source_may_transfer_better_than_many():
+    attacks = [
+        Attack(name="fgsm", kind="fgsm", eps=0.1, cascade=False, source="s"),
+        Attack(name="pgd", kind="own-pgd", eps=0.1, cascade=False, source="s"),
+    ]
+    codes = {f.code for f in summarize(outcome(attacks, [set(range(10)), {1, 2}])).findings}
+    assert "one-step-stronger" not in codes
+
+
+def test_votes_are_the_lowest_so_far_over_all_images():
+    attacks = [Attack(name=n, kind="apgd", eps=0.1, eot=2, group="standard") for n in "ab"]
+    rows = [row(i, "none", False, votes=1.0) for i in range(4)]
+    own = {"norm": "linf", "eps": 0.1, "group": "standard"}
+    rows += [row(0, "a", True, votes=0.2, **own), row(1, "a", False, votes=0.6, **own)]
+    rows += [row(i, "a", False, votes=1.0, **own) for i in (2, 3)]
+    rows += [
+        row(1, "b", False, votes=0.8, **own),
+        row(2, "b", True, votes=0.4, **own),
+        row(3, "b", False, votes=1.0, **own),
+    ]
+    one, two = summarize(Outcome(tuple(rows), tuple(attacks), 5)).rows
+    assert one.draws == pytest.approx({"mean": 2.8 / 4, "majority": 3 / 4, "all": 2 / 4})
+    assert two.draws == pytest.approx({"mean": 2.2 / 4, "majority": 2 / 4, "all": 1 / 4})
+
+
 def test_intervals_match_their_formulas():
     found = wilson(8, 10)
     z, n, p = 1.959964, 10, 0.8
