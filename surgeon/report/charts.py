@@ -1,132 +1,139 @@
-"""Charts as SVG inside the page: drawn by matplotlib, coloured by the page's style, each point with its numbers."""
+"""A chart as SVG inside the page: drawn by matplotlib, in the page's colours, each point with its numbers."""
 
 from __future__ import annotations
 
-import html
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
 
 from surgeon.evaluation.statistics import Share
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
+"""matplotlib's name of a marker → the same in a legend."""
 INK, FAINT = "#010203", "#040506"
-"""Colours that the page's style takes the place of."""
+LINES = tuple(f"#0a0b0{k}" for k in range(len(MARKERS)))
+"""Colours that those of the page's style take the place of: --ink, --faint, --line-0 and so on."""
+DENSE = 12
+"""A line with more points has a band in place of bars."""
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: (level, share) with intervals."""
+    """One line: (level, share) with intervals, levels in the axis' unit."""
 
     name: str
     points: tuple[tuple[float, Share], ...]
+    line: int = 0
+    """Its number, which chooses colour and marker: a run has one on the whole page."""
+
+    def told(self, level: float, share: Share) -> str:
+        """A point in words, with its interval."""
+        return (
+            f"{self.name}, at {level:g}: {100 * share.value:.1f} % "
+            f"[{100 * share.low:.1f}–{100 * share.high:.1f}], {share.k} of {share.n} images"
+        )
+
+
+def mark(k: int) -> str:
+    """The mark of the k-th line in a legend; after six lines a line is dashed."""
+    return list(MARKERS.values())[k % len(MARKERS)] + ("┄" if k >= len(MARKERS) else "")
 
 
 def line_chart(
-    name: str,
-    series: Sequence[Series],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str = "accuracy (%)",
-    scale: float = 1.0,
+    name: str, series: Sequence[Series], *, title: str, x_label: str, ticks: Sequence[float] | None = None
 ) -> str:
-    """An <svg> of lines with their 95 % intervals; `name` makes its ids its own. '' where there is nothing to draw.
+    """An <svg> of lines with 95 % intervals, accuracy in percent; '' where there is nothing to draw.
 
-    scale: what levels are multiplied by on the axis.
+    name: put before its ids, to make them its own on the page. ticks: of the axis, by default matplotlib's.
     """
-    drawn = [s for s in series if s.points]
-    if not drawn:
+    if not any(s.points for s in series):
         return ""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10}):
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        figure = Figure(figsize=(4.8, 3.0), layout="constrained")
         axes = figure.add_subplot()
-        for k, one in enumerate(drawn):
-            x = [level * scale for level, _ in one.points]
-            y = [100 * share.value for _, share in one.points]
-            below = [max(0.0, 100 * (s.value - s.low)) for _, s in one.points]
-            above = [max(0.0, 100 * (s.high - s.value)) for _, s in one.points]
-            colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
-            axes.errorbar(
-                x, y, yerr=[below, above], color=colour, linewidth=1.5, elinewidth=0.8, capsize=2, zorder=2
-            )
-            axes.plot(
-                x,
-                y,
-                color=colour,
-                marker=marker,
-                markersize=6,
-                linewidth=0,
-                label=one.name,
-                gid=f"points-{k}",
-                zorder=3,
-            )
-        axes.set(xlabel=x_label, ylabel=y_label, ylim=(-3, 103), title=title)
+        for k, one in enumerate(series):
+            _line(figure, axes, one, k - (len(series) - 1) / 2)
+        axes.set_xlabel(x_label, color=INK)
+        axes.set_ylabel("accuracy (%)", color=INK)
+        levels = [level for s in series for level, _ in s.points]
+        room = 0.05 * (max(levels) - min(levels)) or 0.5
+        axes.set(xlim=(min(levels) - room, max(levels) + room), ylim=(-3, 103))
+        if ticks is not None:
+            axes.set_xticks(ticks, labels=[f"{t:g}" for t in ticks])
         axes.grid(color=FAINT, linewidth=0.6)
-        axes.legend(frameon=False, labelcolor=INK)
-        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
-            text.set_color(INK)
         axes.tick_params(colors=INK)
         for spine in axes.spines.values():
             spine.set_color(INK)
         axes.spines[["top", "right"]].set_visible(False)
         file = io.BytesIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    summary = "; ".join(
-        f"{s.name}: " + ", ".join(f"{level * scale:g}: {share.value:.1%}" for level, share in s.points)
-        for s in drawn
-    )
-    return _inline(file.getvalue().decode(), name, f"{title}. {summary}", drawn, scale)
+    return _inline(file.getvalue(), name, title, series)
 
 
-def _inline(svg: str, name: str, alt: str, series: Sequence[Series], scale: float) -> str:
-    """The drawing without its prologue, in the page's colours, with ids of its own and a text for each point."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(
-        r'(<svg[^>]*?) width="[^"]*"',
-        r"\1",
-        re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1),
-        count=1,
-    )
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r'(xlink:href="|href=")#', rf"\1#{name}-", svg)
-    svg = svg.replace("url(#", f"url(#{name}-")
-    svg = re.sub(INK, "var(--ink)", svg, flags=re.I)
-    svg = re.sub(FAINT, "var(--faint)", svg, flags=re.I)
+def _line(figure: Any, axes: Any, one: Series, place: float) -> None:
+    """One line, its markers in a group of their own. place: how far beside the others it stands."""
+    from matplotlib.transforms import ScaledTranslation
+
+    x = [level for level, _ in one.points]
+    y, low, high = ([100 * getattr(s, a) for _, s in one.points] for a in ("value", "low", "high"))
+    colour, dense = LINES[one.line % len(LINES)], len(x) > DENSE
+    aside = ScaledTranslation(0.0 if dense else 3.5 * place / 72, 0, figure.dpi_scale_trans)
+    given = {"color": colour, "transform": axes.transData + aside}
+    axes.plot(x, y, linewidth=1.5, linestyle="-" if one.line < len(LINES) else "--", zorder=2, **given)
+    if dense:
+        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
+    for bar in () if dense else zip(x, low, high, strict=True):
+        axes.plot((bar[0], bar[0]), bar[1:], linewidth=1.0, zorder=2, **given)
+    axes.plot(
+        x, y, marker=list(MARKERS)[one.line % len(MARKERS)], markersize=3.5 if dense else 6, linewidth=0,
+        gid=f"points-{one.line}", zorder=3, clip_on=False, **given,
+    )  # fmt: skip
+
+
+def _inline(svg: bytes, name: str, title: str, series: Sequence[Series]) -> str:
+    """The drawing as a part of the page: its colours, ids of its own, points that tell their numbers."""
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
+    text = svg.decode()
+    colours = {INK: "--ink", FAINT: "--faint", **{c: f"--line-{k}" for k, c in enumerate(LINES)}}
+    for colour, variable in colours.items():
+        text = text.replace(colour, f"var({variable})")
+    root = ElementTree.fromstring(text)
+    unwanted = {f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"}  # its style would rule the whole page
+    for parent in list(root.iter()):
+        for child in [c for c in parent if c.tag in unwanted]:
+            parent.remove(child)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif key.endswith("href") and value.startswith("#"):
+                element.set(key, f"#{name}-{value[1:]}")
+            else:
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
     for k, one in enumerate(series):
-        texts = [
-            f"{one.name}, {level * scale:g}: {share.value:.1%} [{share.low:.1%}, {share.high:.1%}]"
-            for level, share in one.points
-        ]
-        svg = _told(svg, f"{name}-points-{k}", texts)
-    return svg.replace(
-        "<svg", f'<svg class="chart" role="img" aria-label="{html.escape(alt, quote=True)}"', 1
-    )
-
-
-def _told(svg: str, group: str, texts: Sequence[str]) -> str:
-    """Each marker of a group as a thing that can be pointed at and reached by keyboard."""
-    start = svg.find(f'<g id="{group}"')
-    if start < 0:
-        return svg
-    count = 0
-
-    def tell(match: re.Match[str]) -> str:
-        nonlocal count
-        text = html.escape(texts[count], quote=True) if count < len(texts) else ""
-        count += 1
-        return (
-            f'<use class="point" tabindex="0" role="img" aria-label="{text}" data-told="{text}"'
-            if text
-            else match.group(0)
-        )
-
-    end = svg.find("</g>\n   </g>", start)
-    end = len(svg) if end < 0 else end
-    return svg[:start] + re.sub(r"<use", tell, svg[start:end], count=len(texts)) + svg[end:]
+        group = root.find(f".//*[@id='{name}-points-{one.line}']")
+        marks = [] if group is None else list(group.iter(f"{{{_SVG}}}use"))
+        for i, (drawn, point) in enumerate(zip(marks, one.points, strict=True)):
+            told = one.told(*point)
+            drawn.attrib |= {
+                "class": "point", "role": "img", "tabindex": "-1", "aria-label": told, "data-told": told,
+                "data-line": str(k), "data-at": str(i),
+            }  # fmt: skip
+    for size in ("width", "height", "version"):
+        root.attrib.pop(size, None)
+    first = next((e for e in root.iter() if e.get("class") == "point"), None)
+    if first is not None:
+        first.set("tabindex", "0")
+    root.attrib |= {
+        "class": "chart",
+        "role": "group",
+        "aria-label": f"{title}; its numbers are in the table below",
+    }
+    return ElementTree.tostring(root, encoding="unicode")

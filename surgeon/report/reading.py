@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from surgeon.errors import ArtifactError
@@ -13,6 +14,7 @@ from surgeon.evaluation.verdict import standing
 from surgeon.files import read_parquet
 
 RESULT, VERDICTS, PICTURES, EVALUATION = "evaluation.json", "verdicts.parquet", "pictures", "evaluation"
+STUDY, ARMS = "study.json", "table.json"
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,36 @@ class Run:
     folder: Path
     found: Assessment
     standing: dict[str, bool]
-    """Image hash → whether it stood the clean image and every attack of the main part."""
+    """Image hash → whether it is right as it is, and under every attack of the main threat."""
 
     def picture(self, drawn: Drawn) -> str:
         """A picture as a data address; '' where the file is gone."""
-        path = self.folder / PICTURES / drawn.file
+        path = self.folder / PICTURES / Path(drawn.file).name
         return (
             "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
         )
 
 
+def read_runs(folder: str | Path) -> list[Run]:
+    """The evaluation in a folder, or those of a study's arms: of each arm the first seed's.
+
+    Raises ArtifactError for a folder without a finished evaluation or study.
+    """
+    path = Path(folder)
+    if not (path / STUDY).is_file():
+        return [read_run(path)]
+    if not (path / ARMS).is_file():
+        raise ArtifactError(f"{folder} holds a study that is not finished: run the same command again")
+    try:
+        table = json.loads((path / ARMS).read_text(encoding="utf-8"))
+        arms = [(a["name"], path / place) for a, place in zip(table["arms"], table["folders"], strict=True)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path / ARMS} cannot be read: {error!r}") from None
+    return [replace(read_run(place), name=name) for name, place in arms]
+
+
 def read_run(folder: str | Path) -> Run:
-    """The evaluation in a folder: one that `surgeon evaluate` wrote, or the one inside a run of `surgeon run`.
+    """The evaluation in a folder: what `surgeon evaluate` wrote, or the one inside a run of `surgeon run`.
 
     Raises ArtifactError for a folder without a finished evaluation.
     """
@@ -55,7 +75,9 @@ def read_run(folder: str | Path) -> Run:
         raise ArtifactError(
             f"{place / RESULT} cannot be read: {' '.join(str(error).split())[:200]}"
         ) from None
-    return Run(path.name, place, found, _standing(place / VERDICTS, found))
+    whole = path.resolve()
+    name = whole.parent.name if whole.name == EVALUATION else whole.name
+    return Run(name, place, found, _standing(place / VERDICTS, found))
 
 
 def _standing(path: Path, found: Assessment) -> dict[str, bool]:
@@ -63,7 +85,7 @@ def _standing(path: Path, found: Assessment) -> dict[str, bool]:
 
 
 def compared(one: Run, other: Run) -> Paired | None:
-    """Two runs on the images that both saw, by the worst case; None where they share none, or other attacks were made."""
+    """Two runs in the worst case on the images that both saw; None without such, or under other attacks."""
     if _threat(one) != _threat(other):
         return None
     shared = [image for image in one.standing if image in other.standing]
@@ -81,11 +103,16 @@ def _threat(run: Run) -> tuple[object, frozenset[str]]:
 
 
 def unique(runs: list[Run]) -> list[Run]:
-    """The runs under names that differ: of those that share one, their folder above is put before it."""
+    """The runs under names that differ: those that share one get the folder above in front, or a number."""
     names = [r.name for r in runs]
+    longer = [_above(r) if names.count(r.name) > 1 else r.name for r in runs]
     return [
-        Run(f"{r.folder.resolve().parent.name}/{r.name} ({k + 1})", r.folder, r.found, r.standing)
-        if names.count(r.name) > 1
-        else r
-        for k, r in enumerate(runs)
+        replace(r, name=f"{name} ({k + 1})" if longer.count(name) > 1 else name)
+        for k, (r, name) in enumerate(zip(runs, longer, strict=True))
     ]
+
+
+def _above(run: Run) -> str:
+    folder = run.folder.resolve()
+    folder = folder.parent if folder.name == EVALUATION else folder
+    return f"{folder.parent.name}/{run.name}"

@@ -1,0 +1,164 @@
+"""The page's beginning: each run's number, whether it can be believed, what it cost, and how runs differ."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from surgeon.evaluation.statistics import Paired, Share
+from surgeon.report.reading import Run, compared
+from surgeon.report.words import GROWTH, size_words
+
+_SEVERITIES = ("error", "warning", "note", "info")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A run's verdict in a few lines."""
+
+    name: str
+    subject: str
+    status: str
+    """good: a number to quote. warn: an upper bound. bad: none."""
+    label: str
+    share: Share | None
+    """The number, and None where there is none to quote."""
+    reasons: tuple[str, ...]
+    worst: Share
+    size: str
+    images: str
+    clean: Share
+    checks: str
+    passed: bool | None
+    cost: str
+    quote: str
+
+
+def card(run: Run) -> Card:
+    """The verdict of a run."""
+    found, summary = run.found, run.found.summary
+    main, head = summary.main, summary.headline
+    status = "bad" if head is None else ("warn" if main and main.group == "quick" else "good")
+    label = {"bad": "Robust accuracy", "warn": "Robust accuracy, upper bound", "good": "Robust accuracy"}[
+        status
+    ]
+    if head is not None and found.subject.random:
+        label = "Robust accuracy, by majority of draws"
+    source = " ".join(str(found.data[k]) for k in ("source", "split") if found.data.get(k))
+    return Card(
+        name=run.name, subject=", ".join(t for t in (found.subject.model, found.subject.recipe) if t),
+        status=status, label=label, share=head.share if head else None,
+        reasons=() if head else summary.refused or ("no attack was made",), worst=summary.worst,
+        size=size_words(main.norm, main.eps) if main else "none", clean=summary.clean,
+        images=f"{summary.clean.n}" + (f", {source}" if source else ""), checks=checks_text(run),
+        passed=found.reliable, cost=_cost(run), quote=head.text if head else "",
+    )  # fmt: skip
+
+
+def checks_text(run: Run) -> str:
+    """`9 of 9 passed`, or which failed."""
+    if run.found.diagnosis is None:
+        return "not made"
+    checks = run.found.diagnosis.checks
+    failed = [c.code for c in checks if c.failed]
+    text = f"{len(checks) - len(failed)} of {len(checks)} passed"
+    if failed:
+        text += f", failed: {', '.join(failed)}"
+    if failed and run.found.summary.headline is not None:
+        text += "; its randomness is answered by attacks on the mean over its noise"
+    return text
+
+
+def factors(run: Run) -> dict[str, float | None]:
+    """Factors of what is shipped on the stock network: parameters, flops, speed; None for unknown ones."""
+    plan, subject = run.found.plan, run.found.subject
+    found: dict[str, float | None] = {}
+    for name in ("parameters", "flops"):
+        before = getattr(plan.before, name) if plan else 0
+        grown = 0 if plan is None or subject.folded else getattr(plan.growth, name)
+        found[name] = (
+            (before + grown) / before if before else (1.0 if plan is None or subject.folded else None)
+        )
+    speed, stock = subject.images_per_second, subject.stock_images_per_second
+    found["speed"] = speed / stock if speed and stock else (1.0 if plan is None else None)
+    return found
+
+
+def _cost(run: Run) -> str:
+    if run.found.plan is None:
+        return "none: a stock network"
+    names = (("parameters", "{:.3f}× parameters"), ("flops", "{:.3f}× FLOPs"), ("speed", "{:.2f}× speed"))
+    known = factors(run)
+    text = ", ".join(form.format(known[name]) for name, form in names if known[name] is not None)
+    return text + (", folded into the stock network" if run.found.subject.folded else "")
+
+
+def growth(run: Run) -> list[tuple[str, str, float, float]]:
+    """(what, what it counts, before, after the surgery) for one image, and likewise the speed."""
+    plan, subject = run.found.plan, run.found.subject
+    if plan is None:
+        return []
+    names = ("parameters", "flops", "activations", "buffers") if plan.measured else ("parameters", "buffers")
+    rows: list[tuple[str, str, float, float]] = [
+        (*GROWTH[n], getattr(plan.before, n), getattr(plan.before, n) + getattr(plan.growth, n))
+        for n in names
+    ]
+    if subject.images_per_second and subject.stock_images_per_second:
+        text = "at inference on this machine, batches of 64" + (", after folding" if subject.folded else "")
+        rows.append(("images a second", text, subject.stock_images_per_second, subject.images_per_second))
+    return rows
+
+
+def edits(run: Run) -> str:
+    """`3 edits (3 × kap), 1 site passed over`."""
+    plan = run.found.plan
+    if plan is None:
+        return ""
+    by = ", ".join(f"{n} × {name}" for name, n in Counter(e.operation for e in plan.edits).items())
+    return (
+        f"{_count(len(plan.edits), 'edit')}"
+        + (f" ({by})" if by else "")
+        + f", {_count(len(plan.passed_over), 'site')} passed over"
+    )
+
+
+def passed_over(run: Run) -> list[tuple[str, str, int]]:
+    """(operation, reason, how many sites) that the surgery left alone."""
+    sites = run.found.plan.passed_over if run.found.plan else ()
+    return [(*key, n) for key, n in Counter((s.operation, s.reason) for s in sites).items()]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def remarks(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
+    """(names of the runs or '' for all, severity, text): warnings first, what holds for several runs once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        said = [(f.severity, f.text) for f in run.found.summary.findings] + [
+            ("note", n) for n in run.found.notes
+        ]
+        for key in dict.fromkeys(said):
+            found.setdefault(key, []).append(run.name)
+    order = sorted(found, key=lambda key: _SEVERITIES.index(key[0]))
+    return [("" if len(found[k]) == len(runs) else ", ".join(found[k]), *k) for k in order]
+
+
+def pairs(runs: Sequence[Run]) -> list[tuple[str, Paired | None]]:
+    """(name, the run against the first, in the worst case on the images that both saw) for later runs."""
+    return [(other.name, compared(runs[0], other)) for other in runs[1:]]
+
+
+def pictures(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
+    """(title, (name of the run, data address, alt, caption) of runs that have it) for every kind."""
+    found: dict[str, list[tuple[str, str, str, str]]] = {}
+    titles: dict[str, str] = {}
+    for run in runs:
+        for drawn in run.found.pictures:
+            address = run.picture(drawn)
+            if address:
+                titles.setdefault(drawn.file, drawn.title)
+                found.setdefault(drawn.file, []).append((run.name, address, drawn.alt, drawn.caption))
+    return [(titles[file], own) for file, own in found.items()]

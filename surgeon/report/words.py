@@ -1,0 +1,78 @@
+"""What the page says in words: names of sizes, and what attacks, checks and counts are."""
+
+from __future__ import annotations
+
+from surgeon.evaluation.summary import Row
+from surgeon.evaluation.threat import size_text
+
+_ATTACKS = {
+    "apgd-ce": "Auto-PGD on the cross-entropy (Croce & Hein 2020)",
+    "apgd-dlr": "Auto-PGD on the difference of logits ratio (Croce & Hein 2020)",
+    "apgd-t": "Auto-PGD aimed at one wrong class after the other (Croce & Hein 2020)",
+    "cw": "Carlini & Wagner's smallest L2 perturbation that turns the image (2017); its size has no bound",
+    "fab-t": "FAB, to the nearest decision boundary, one wrong class after the other (Croce & Hein 2020)",
+    "fgm": "One step along the gradient (Goodfellow et al. 2015)",
+    "fgsm": "One step along the sign of the gradient (Goodfellow et al. 2015)",
+    "mi-fgsm": "FGSM iterated with momentum (Dong et al. 2018)",
+    "own-pgd": "Projected gradient descent (Madry et al. 2018), this library's own",
+    "pgd": "Projected gradient descent on the cross-entropy (Madry et al. 2018)",
+    "pgd-margin": "Projected gradient descent on the margin between the true class and the best other",
+    "square": "Square: random search by queries, no gradient is seen (Andriushchenko et al. 2020)",
+    "transfer-apgd-ce": "Images that Auto-PGD made for another model",
+    "uniform-noise": "Random noise U(0, u), brought back to [0, 1]: no attack",
+}
+_CHECKS = {
+    "two-passes": "Do two passes over the same images agree?",
+    "zero-gradients": "Does the loss have a gradient at the images?",
+    "finite-differences": "Are gradients the slopes of the function?",
+    "eps-curve": "Do larger perturbations lower accuracy?",
+    "unbounded": "Does accuracy fall to 0 where images may become anything?",
+    "budget": "Is the attacks' budget large enough?",
+    "black-box": "Are attacks with gradients at least as strong as one without?",
+    "losses": "Do attacks on two losses agree?",
+    "random-sign": "Are attacks stronger than random signs?",
+    "transfer": "Are images made for this model stronger than those made for another?",
+}
+GROWTH = {
+    "parameters": ("parameters", "trained numbers"),
+    "flops": ("FLOPs", "of one forward pass; a multiply-add counts as two"),
+    "activations": ("activations", "numbers that one forward pass writes"),
+    "buffers": ("buffers", "numbers kept beside the parameters, such as masks"),
+}
+"""Field of `surgeon.edits.Growth` → (name, what it counts)."""
+
+
+def size_words(norm: str, eps: float | None) -> str:
+    """`L∞ ε = 8/255`, `L2 ε = 0.5`; `unbounded` for None."""
+    if eps is None:
+        return "unbounded"
+    name, size = size_text(norm, eps).split(maxsplit=1)
+    return f"{norm_words(name)} ε = {size}"
+
+
+def norm_words(norm: str) -> str:
+    """`L∞`, `L2`."""
+    return {"linf": "L∞", "l2": "L2"}.get(norm, norm)
+
+
+def attack_words(name: str) -> str:
+    """What an attack does, by its name in a suite; '' for one that is unknown."""
+    fits = [n for n in _ATTACKS if name == n or name.startswith(f"{n}-")]
+    text = _ATTACKS[max(fits, key=len)] if fits else ""
+    return (
+        f"{text}; gradients are the mean over the model's noise" if text and name.endswith("-eot") else text
+    )
+
+
+def access_words(row: Row) -> str:
+    """What an attack sees of the model."""
+    if row.source:
+        return f"transfer from {row.source}"
+    if row.attack == "square":
+        return "black-box"
+    return "random" if row.attack == "uniform-noise" else "white-box"
+
+
+def check_words(code: str) -> str:
+    """The question that a diagnostic answers with yes when it passes; '' for one that is unknown."""
+    return _CHECKS.get("transfer" if code.startswith("transfer from ") else code, "")
