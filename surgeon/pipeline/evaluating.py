@@ -105,7 +105,8 @@ def _own_test_images(
     if (told.get("data"), told.get("root")) != (data, root):
         return None
     settings = Data.model_validate(told["data_settings"])
-    sets = load_sets(data, settings, input_size=size, root=root, seed=told["split_seed"])  # type: ignore[arg-type]
+    seed = told["seed"] if told.get("split_seed") is None else told["split_seed"]
+    sets = load_sets(data, settings, input_size=size, root=root, seed=seed)  # type: ignore[arg-type]
     return held_out_of(sets, count)
 
 

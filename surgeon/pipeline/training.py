@@ -80,11 +80,11 @@ def train(
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": data, "root": root,
         "input_size": list(size) if size else None, "num_classes": num_classes, "weights": weights,
         "pretrained": pretrained, "model_args": model_args or {}, "seed": seed, "calibration_count": calibration_count,
-        "mixed_precision": mixed_precision, "split_seed": seed if split_seed is None else split_seed, "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
+        "mixed_precision": mixed_precision, "split_seed": split_seed, "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
     }  # fmt: skip
     claim(folder, SETTINGS, settings, "a run")
     size = size or _own_size(model, told)
-    sets = load_sets(data, told, input_size=size, root=root, seed=settings["split_seed"])  # type: ignore[arg-type]
+    sets = load_sets(data, told, input_size=size, root=root, seed=seed if split_seed is None else split_seed)  # type: ignore[arg-type]
     _transform(sets, training, size)
     cut, trained = folder / "cut", folder / TRAINED
     with _first_process_first():
