@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError
+from surgeon.files import read_parquet
 from surgeon.recipe import load_recipe
 
 for package in ("accelerate", "sklearn", "torchattacks", "scipy"):
@@ -105,3 +106,24 @@ def test_images_are_normalised_as_the_models_configuration_says(tmp_path):
     fit(network, Images(x, torch.arange(8) % 2), None, settings, normalize=(mean, std))
     wanted = (x - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
     assert torch.allclose(seen[0].sum(), wanted.sum(), rtol=1e-4)
+
+
+def test_a_run_is_never_evaluated_on_what_it_was_trained_on(tmp_path):
+    """A source without test images of its own: a run's are those of its split; for a mere network the page says so."""
+    from surgeon.evaluation.fingerprints import image_hashes
+    from surgeon.pipeline import evaluate_target, train
+    from surgeon.recipe import Evaluation
+
+    given = {"data": pictures(tmp_path / "images", 20), "input_size": (3, 16, 16), "model_args": NARROW}
+    done = train(
+        [load_recipe("plain", SETTINGS)], "resnet18", tmp_path / "run", seed=3, split_seed=5, **given
+    )
+    basic, seen = Evaluation(steps=1, eps=0.01), set(image_hashes(done.sets.train.x.float() / 255))
+    found = evaluate_target(str(tmp_path / "run"), tmp_path / "e", basic, data=given["data"], device="cpu")
+    rows = read_parquet(tmp_path / "e" / "verdicts.parquet")
+    assert found.summary.clean.n == len(done.sets.test.y) and not {r["image"] for r in rows} & seen
+    assert not any("no test images of its own" in n for n in found.notes)
+    whole = evaluate_target(
+        str(tmp_path / "run" / "trained"), tmp_path / "w", basic, data=given["data"], device="cpu"
+    )
+    assert whole.summary.clean.n == 40 and any("no test images of its own" in n for n in whole.notes)
