@@ -38,39 +38,43 @@ def choices(schema):
 
 
 @pytest.fixture
-def hostile_run(copied, runs):
+def hostile_copy(copied, runs):
+    """hostile_copy(name, to): a run's folder under another name, whose texts are all hostile."""
     from surgeon.evaluation.assessment import Assessment
 
     pictures = {p.name for p in (runs["stock"] / "pictures").iterdir()}
     kept = choices(Assessment.model_json_schema()) | pictures
-    return changed(copied("stock", "<script>alert(3)<'\"&$\\foo$_"), lambda c: hostile(c, kept))
+    return lambda name, to: changed(copied(name, to), lambda c: hostile(c, kept))
 
 
-def test_hostile_texts_are_texts(hostile_run, copied, runs, tmp_path):
-    cut = changed(copied("kap", "_<b>kap"), lambda c: c["plan"].update(recipe=BAD, model=BAD))
-    one = Page(report([hostile_run, cut], tmp_path / "page.html").read_text(encoding="utf-8"))
-    plain = Page(report([runs["stock"], runs["kap"]], tmp_path / "plain.html").read_text(encoding="utf-8"))
+def test_hostile_texts_are_texts(hostile_copy, copied, runs, tmp_path):
+    folders = [hostile_copy("stock", "<script>alert(3)<'\"&$\\foo$_"), hostile_copy("rounded", "<b>rounded")]
+    folders.append(changed(copied("kap", "_kap"), lambda c: c["plan"].update(recipe=BAD, model=BAD)))
+    one = Page(report(folders, tmp_path / "page.html").read_text(encoding="utf-8"))
+    plain = Page(
+        report([runs[r] for r in ("stock", "rounded", "kap")], tmp_path / "plain.html").read_text(
+            encoding="utf-8"
+        )
+    )
     assert one.faults() == []
-    assert [
-        (e.tag, sorted(e.attributes))
-        for e in one.elements
-        if e.tag in ("script", "style", "img", "b", "link")
-    ] == [
-        (e.tag, sorted(e.attributes))
-        for e in plain.elements
-        if e.tag in ("script", "style", "img", "b", "link")
+    shapes = [
+        [
+            (e.tag, sorted(e.attributes))
+            for e in p.elements
+            if e.tag in ("script", "style", "img", "b", "link", "a")
+        ]
+        for p in (one, plain)
     ]
+    assert shapes[0] == shapes[1]
     assert not [k for e in one.elements for k in e.attributes if k.startswith("on")]
     assert {v for _, v in one.links if not v.startswith(("#", "data:"))} == set()
-    assert one.all("h1")[0].text == f"Robustness of {hostile_run.name}, {cut.name}"
+    assert one.all("h1")[0].text == f"Robustness of {', '.join(f.name for f in folders)}"
     assert f"Recipe {BAD} on {BAD}" in one.of(id="surgery")[0].whole
-    told = [e.attributes["data-told"] for e in one.of(class_="point")]
-    assert {t.split(", at ")[0] for t in told} == {
-        hostile_run.name,
-        f"{hostile_run.name}, σ = 0.25",
-        cut.name,
-    }
-    assert BAD in one.of(id="verdict")[0].whole and BAD in one.of(id="diagnostics")[0].whole
+    assert [BAD in card.whole for card in one.of(class_="card")] == [True, True, False]
+    assert all(BAD in li.text for li in one.of(class_="reasons")[0].all("li"))
+    assert BAD in one.of(id="diagnostics")[0].whole and BAD in one.of(id="reproduce")[0].text
+    told = {e.attributes["data-told"].split(", at ")[0] for e in one.of(class_="point")}
+    assert told == {folders[0].name, f"{folders[0].name}, σ = 0.25", folders[2].name}
 
 
 def test_folders_that_hold_no_finished_evaluation(runs, copied, tmp_path):
