@@ -33,6 +33,8 @@ def runs(tmp_path_factory):
     pytest.importorskip("torchattacks")
     pytest.importorskip("scipy")
     pytest.importorskip("pyarrow")
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
     from surgeon.evaluation import assess
     from surgeon.recipe import Evaluation, Training
     from surgeon.training import fit

@@ -177,19 +177,19 @@ def test_the_skip_link_is_the_first_stop(opened):
     assert driver.switch_to.active_element.get_attribute("id") == "main"
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_is_wider_than_the_screen(opened, copied, runs, tmp_path, width):
+def test_nothing_is_wider_than_the_screen(opened, copied, runs, tmp_path):
     many = [copied("stock", f"{LONG}_{k}") for k in range(3)]
     path = report([*many, runs["kap"], runs["rounded"], runs["defective"]], tmp_path / "six.html")
-    driver = opened(path, width=width)
-    driver.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-    wide = driver.execute_script(
-        "return [...document.querySelectorAll('h1, h2, h3, p, figure, svg, pre, .card, .legend, dl')]"
-        ".filter((e) => e.getBoundingClientRect().right > arguments[0] + 1)"
-        ".map((e) => e.outerHTML.slice(0, 80))", width,
-    )  # fmt: skip
-    assert wide == []
+    for width in (360, 1280):
+        driver = opened(path, width=width)
+        driver.execute_script("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        wide = driver.execute_script(
+            "return [...document.querySelectorAll('h1, h2, h3, p, figure, svg, pre, .card, .legend, dl')]"
+            ".filter((e) => e.getBoundingClientRect().right > arguments[0] + 1)"
+            ".map((e) => e.outerHTML.slice(0, 80))", width,
+        )  # fmt: skip
+        assert wide == [], width
 
 
 PROBE = """
