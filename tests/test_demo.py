@@ -67,6 +67,7 @@ def test_a_run_goes_through_its_stages_and_is_not_repeated(tmp_path):
         "verdicts.csv",
         "evaluation.json",
         "model_info.json",
+        "report.html",
     }
     stamp = (tmp_path / "run" / "evaluation" / "verdicts.csv").stat().st_mtime_ns
     assert _run(tmp_path / "run") == found

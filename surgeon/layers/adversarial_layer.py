@@ -209,6 +209,10 @@ class AdversarialNoise(Drawing, nn.Module):
         if self.source == "anl":
             return self._anl(h)
         if self.source == "canl":
+            if (
+                torch.compiler.is_dynamo_compiling()
+            ):  # a compiled graph loses or refuses what a hook writes to the cache
+                return torch.compiler.disable(self._canl)(h)
             return self._canl(h)
         return self._lat(h) if self.source == "lat" else add_noise(h, abs(self.epsilon) / 4, self)
 
