@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "Assessment": "assessment", "Attack": "threat", "Certificate": "certification", "Check": "assessment",
-    "Diagnosis": "assessment", "Finding": "summary", "Normalized": "normalized", "Outcome": "verdict",
+    "Diagnosis": "assessment", "Finding": "findings", "Normalized": "normalized", "Outcome": "verdict",
     "Paired": "statistics", "Share": "statistics", "Store": "store", "Summary": "summary", "Verdict": "verdict",
     "adversarial_images": "kept", "assess": "folder", "certified_accuracy": "certification",
     "certify": "certification", "diagnose": "diagnostics", "evaluate": "engine", "evaluated": "subject", "mcnemar": "statistics", "noise_accuracy": "noise",
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from surgeon.evaluation.certification import certify as certify
     from surgeon.evaluation.diagnostics import diagnose as diagnose
     from surgeon.evaluation.engine import evaluate as evaluate
+    from surgeon.evaluation.findings import Finding as Finding
     from surgeon.evaluation.folder import assess as assess
     from surgeon.evaluation.folder import read_assessment as read_assessment
     from surgeon.evaluation.kept import adversarial_images as adversarial_images
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from surgeon.evaluation.store import read_outcome as read_outcome
     from surgeon.evaluation.subject import evaluated as evaluated
     from surgeon.evaluation.suites import suite as suite
-    from surgeon.evaluation.summary import Finding as Finding
     from surgeon.evaluation.summary import Summary as Summary
     from surgeon.evaluation.summary import summarize as summarize
     from surgeon.evaluation.threat import Attack as Attack

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError
-from surgeon.evaluation.assessment import Assessment, Diagnosis
+from surgeon.evaluation.assessment import Assessment
 from surgeon.evaluation.certification import COLUMNS as OF_CERTIFICATES
 from surgeon.evaluation.certification import Certificate, certified_curves, certify
 from surgeon.evaluation.engine import evaluate
@@ -116,9 +116,10 @@ def assess(
     certificates = _certificates(subject, images, labels, settings, folder, examples, seed, tell)
     if first():
         parts = Parts(folder, subject, images, labels, settings, (norm, eps), seed, tell)
-        diagnosis = parts.diagnosis(victims, batch_size)
+        diagnosis = parts.diagnosis(victims, batch_size, expectation=random)
         pictures, skipped = parts.pictures(network, outcome, class_names)
-        failed = _failed(diagnosis, settings, random and described.random)
+        unsaid = () if settings.suite == "basic" else ("no diagnostics were made",)
+        failed = unsaid if diagnosis is None else diagnosis.reasons
         found = Assessment(
             subject=timed(described, network, subject, images), settings=asked, data=of, made=dict(made or {}),
             summary=summarize(outcome, traits, failed=failed, random=described.random), diagnosis=diagnosis,
@@ -150,15 +151,6 @@ def read_assessment(folder: str | Path) -> Assessment:
         return Assessment.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ArtifactError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
-
-
-def _failed(diagnosis: Diagnosis | None, settings: Evaluation, random: bool) -> list[str]:
-    """Why diagnostics leave no headline."""
-    if diagnosis is None:
-        return [] if settings.suite == "basic" else ["no diagnostics were made"]
-    # that the model is random is answered by attacks on its expectation
-    answered = ("two-passes", "finite-differences") if random else ()
-    return [f"{c.reason} ({c.code})" for c in diagnosis.checks if c.failed and c.code not in answered]
 
 
 def _certificates(

@@ -63,8 +63,10 @@ class Parts:
             else of.model_validate(content)
         )
 
-    def diagnosis(self, sources: Mapping[str, nn.Module], batch_size: int | None) -> Diagnosis | None:
-        """On the first images; None where they are not asked for."""
+    def diagnosis(
+        self, sources: Mapping[str, nn.Module], batch_size: int | None, *, expectation: bool
+    ) -> Diagnosis | None:
+        """On images from all of the set; None where they are not asked for."""
         basic = self.settings.suite == "basic"
         count = (0 if basic else IMAGES) if self.settings.diagnostics is None else self.settings.diagnostics
         if count == 0:
@@ -76,7 +78,7 @@ class Parts:
             lambda: diagnose(
                 self.subject, self.images[few], self.labels[few], eps=eps, norm=norm, sources=sources,
                 seed=self.seed, batch_size=batch_size,
-            ),
+            ).model_copy(update={"expectation": expectation}),
             Diagnosis,
         )  # fmt: skip
 

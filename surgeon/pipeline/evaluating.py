@@ -81,9 +81,13 @@ def evaluate_target(
         name: network_of(s, input_size=size, seed=seed, pretrained=True).to(place)
         for name, s in named.items()
     }
-    remarks = () if test.split != "train" else (
+    remarks: tuple[str, ...] = () if test.split != "train" else (
         f"{data} has no test images of its own: if the model was trained on it, these accuracies are not those of new images",
     )  # fmt: skip
+    if not Path(target).is_dir() and not (weights or pretrained):
+        remarks += (
+            f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",
+        )
     about = {"source": data, "root": root, "split": test.split, "classes": list(test.classes)}
     found = assess(
         network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,

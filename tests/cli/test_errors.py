@@ -13,14 +13,9 @@ from click.testing import CliRunner
 import surgeon
 from surgeon.cli import group
 from surgeon.cli.options import load_recipes
+from tests.cli.commandline import invoke
 
 MODEL = ["test_resnet", "--num-classes", "4", "--input-size", "3,32,32"]
-
-
-def invoke(*args):
-    """Run a command line; returns (exit code, stdout, stderr)."""
-    done = CliRunner().invoke(group, [str(a) for a in args])
-    return done.exit_code, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -4,23 +4,16 @@ import json
 
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import nn
 
 import surgeon
-from surgeon.cli import group
 from surgeon.evaluation import read_assessment
+from tests.cli.commandline import invoke
 
 for package in ("accelerate", "sklearn", "torchattacks", "scipy"):
     pytest.importorskip(package)
 LENET = ["zoo/lenet5", "--input-size", "1,32,32", "--num-classes", "10"]
 CHEAP = ["--data", "digits", "--samples", "16", "--eps", "0.1"]
-
-
-def invoke(*args):
-    """Run a command line; returns (exit code, stdout, stderr)."""
-    done = CliRunner().invoke(group, [str(a) for a in args])
-    return done.exit_code, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")

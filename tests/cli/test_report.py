@@ -4,20 +4,13 @@ import json
 
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import nn
 
-from surgeon.cli import group
+from tests.cli.commandline import invoke
 
 pytest.importorskip("torchattacks")
 pytest.importorskip("scipy")
 pytest.importorskip("jinja2")
-
-
-def invoke(*args):
-    """Run a command line; returns (exit code, stdout, stderr)."""
-    done = CliRunner().invoke(group, [str(a) for a in args])
-    return done.exit_code, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")

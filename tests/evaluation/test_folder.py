@@ -105,7 +105,7 @@ def test_it_goes_on_where_it_stopped_and_is_not_made_twice(network, tmp_path, mo
     wanted = assess(model, x, y, QUICK, tmp_path / "whole")
     parts = []
 
-    def killed(self, *_):
+    def killed(self, *_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Parts, "diagnosis", killed)
@@ -232,25 +232,35 @@ def test_a_network_that_is_random_at_inference_gets_the_expectation(network, tmp
     assert found.subject.random and found.subject.mode == "random"
     assert [r.attack for r in found.summary.rows] == ["apgd-ce-eot", "apgd-dlr-eot", "pgd-eot"]
     assert {"mean", "majority", "all"} == set(found.summary.rows[0].draws)
+    failed = {c.code for c in found.diagnosis.checks if c.failed}
+    assert "two-passes" in failed and found.reliable == (failed <= {"two-passes", "finite-differences"})
+    assert (found.summary.headline is not None) == found.reliable  # one place decides for both
+    assert found.summary.headline is None or found.summary.headline.text.startswith(
+        "upper bound (suite quick)"
+    )
     assert "stochastic" in {f.code for f in found.summary.findings}
+    assert json.loads((tmp_path / "auto" / "model_info.json").read_text())["unreliable"] is not found.reliable
     forced = assess(
         Noisy(model), x[:12], y[:12], QUICK.model_copy(update={"mode": "standard"}), tmp_path / "forced"
     )
     assert forced.summary.headline is None and any("random at inference" in r for r in forced.summary.refused)
 
 
+class Quantised(nn.Module):
+    """Pixels rounded to a few levels."""
+
+    def __init__(self, model, levels):
+        super().__init__()
+        self.model, self.levels = model, levels
+
+    def forward(self, x):
+        return self.model((x * self.levels).round() / self.levels)
+
+
 def test_masked_gradients_leave_no_headline(network, tmp_path):
     model, x, y = network
 
-    class Quantised(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = model
-
-        def forward(self, x):
-            return self.model((x * 7).round() / 7)
-
-    found = assess(Quantised(), x, y, QUICK, tmp_path / "e")
+    found = assess(Quantised(model, 7), x, y, QUICK, tmp_path / "e")
     assert found.reliable is False and found.summary.headline is None
     assert any("zero-gradients" in r for r in found.summary.refused)
     info = json.loads((tmp_path / "e" / "model_info.json").read_text())
@@ -263,16 +273,13 @@ def test_sources_that_are_stronger_are_told(network, tmp_path):
     """The quantised model again: what is made for the plain one turns more of its images."""
     model, x, y = network
 
-    class Quantised(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = model
-
-        def forward(self, x):
-            return self.model((x * 3).round() / 3)
-
     found = assess(
-        Quantised(), x, y, QUICK.model_copy(update={"eps": 0.1}), tmp_path / "e", sources={"plain": model}
+        Quantised(model, 3),
+        x,
+        y,
+        QUICK.model_copy(update={"eps": 0.1}),
+        tmp_path / "e",
+        sources={"plain": model},
     )
     row = next(r for r in found.summary.rows if r.source == "plain")
     assert row.group == "transfer" and not row.cascade
