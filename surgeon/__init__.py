@@ -22,6 +22,7 @@ _HOME = {
     "verify": "surgeon.verification",
     "save": "surgeon.artifact",
     "load": "surgeon.artifact",
+    "export": "surgeon.exporting",
     "load_weights": "surgeon.checkpoints",
     "create_model": "surgeon.models",
     "Recipe": "surgeon.recipe",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the lazy names
     from surgeon.checkpoints import load_weights as load_weights
     from surgeon.edits import Plan as Plan
     from surgeon.errors import SurgeonError as SurgeonError
+    from surgeon.exporting import export as export
     from surgeon.models import create_model as create_model
     from surgeon.operations import Operation as Operation
     from surgeon.recipe import Recipe as Recipe

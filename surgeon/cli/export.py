@@ -1,0 +1,50 @@
+"""`surgeon export FOLDER -o FILE`."""
+
+from __future__ import annotations
+
+import click
+
+from surgeon.cli import options
+
+
+@click.command("export")
+@click.argument("folder", type=click.Path())
+@click.option(
+    "--format", "kind", type=click.Choice(["onnx", "torch-export"]), default="onnx", show_default=True,
+    help="onnx: a .onnx file; torch-export: a .pt2 file of torch.export.",
+)  # fmt: skip
+@click.option("-o", "--output", type=click.Path(), required=True, metavar="FILE", help="Where to write.")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@click.option("--input-size", type=options.Size(), help="Size of one image, where the folder says none.")
+@click.option("--no-fold", is_flag=True, help="Export the layers of the surgery also where they fold.")
+@click.option("--fixed-batch", is_flag=True, help="One image at a time, instead of any number.")
+@click.option(
+    "--opset", type=int, metavar="N", help="Version of ONNX's operators; by default torch's choice."
+)
+@options.json_option
+def command(
+    folder: str, kind: str, output: str, overwrite: bool, input_size: tuple[int, ...] | None, no_fold: bool,
+    fixed_batch: bool, opset: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Write the network in FOLDER as one file for other runtimes, and check it.
+
+    What folds is folded. The file is run on seeded images, by onnxruntime or by torch, and must give the outputs of
+    the network in FOLDER; it appears only then. Neither kind of file needs surgeon.
+    """
+    from surgeon import export, load
+    from surgeon.cli.tables import console
+
+    with options.told_apart(as_json):
+        done = export(
+            load(folder), output, format=kind, input_size=input_size, dynamic_batch=not fixed_batch,  # type: ignore[arg-type]
+            fold=not no_fold, overwrite=overwrite, opset=opset,
+        )  # fmt: skip
+    if as_json:
+        click.echo(done.model_dump_json(indent=2))
+        return
+    what = "no surgery left" if done.folded else f"{done.edits_left} edits left"
+    version = f", opset {done.opset}" if done.opset else ""
+    console().print(
+        f"{output}: {kind}{version}, {done.bytes / 2**20:.1f} MiB, {what}; {done.check.detail}",
+        highlight=False,
+    )
