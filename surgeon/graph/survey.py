@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
@@ -34,37 +36,57 @@ class Survey:
     hidden: dict[str, str]
 
 
-def survey(model: nn.Module, input_size: Shape | None = None, channels: int = 3) -> Survey:
+def survey(model: nn.Module, input_size: Shape | None = None) -> Survey:
     """Trace a network, part by part where it cannot be traced whole, and list its sites.
 
     `input_size` gives shapes to the sites; without it they have none.
     """
-    seen = measure(model, input_size, extra=_candidates(model)) if input_size else None
-    regions: list[Region] = []
-    hidden: dict[str, str] = {}
-    _explore(model, "", seen, input_size, regions, hidden)
+    seen = _measured(model, input_size)
+    regions, hidden = _explored(model, input_size, lambda: seen)
     if seen and not seen.error and any(_train_only(r.traced) for r in regions):
         _add_training_shapes(model, input_size, seen)  # type: ignore[arg-type]
     sites = find_sites(model, [(r.name, r.traced) for r in regions], seen, input_size)
     return Survey(regions, sites, seen, hidden)
 
 
+def find_regions(model: nn.Module, input_size: Shape | None = None) -> list[Region]:
+    """The regions of a survey, and nothing else: the network is run only where shapes are needed to trace it."""
+    return _explored(model, input_size, functools.cache(lambda: _measured(model, input_size)))[0]
+
+
+def _measured(model: nn.Module, input_size: Shape | None) -> Measured | None:
+    return measure(model, input_size, extra=_candidates(model)) if input_size else None
+
+
 def _candidates(model: nn.Module) -> list[str]:
     return [n for n, m in model.named_modules() if n and not is_leaf(m) and has_convolution(m)]
+
+
+def _explored(
+    model: nn.Module, input_size: Shape | None, measured: Callable[[], Measured | None]
+) -> tuple[list[Region], dict[str, str]]:
+    regions: list[Region] = []
+    hidden: dict[str, str] = {}
+    _explore(model, "", measured, input_size, regions, hidden)
+    return regions, hidden
 
 
 def _explore(
     model: nn.Module,
     name: str,
-    seen: Measured | None,
+    measured: Callable[[], Measured | None],
     input_size: Shape | None,
     regions: list[Region],
     hidden: dict[str, str],
 ) -> None:
     module = model.get_submodule(name)
-    example = seen.arguments.get(name) if seen else None
-    if not name and input_size:
-        example = ((2, *input_size),)
+
+    def example() -> Example | None:
+        if not name and input_size:
+            return ((2, *input_size),)
+        seen = measured()
+        return seen.arguments.get(name) if seen else None
+
     try:
         if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
             raise TraceError(f"{name or 'the model'} is a list of modules, without code of its own")
@@ -76,13 +98,13 @@ def _explore(
                 if has_convolution(child) or is_norm(child):
                     hidden[full] = str(error)
             elif _has_site(child):
-                _explore(model, full, seen, None, regions, hidden)
+                _explore(model, full, measured, None, regions, hidden)
         return
-    regions.append(Region(name, traced, example if traced.sized else None))
+    regions.append(Region(name, traced, example() if traced.sized else None))
     for inner in traced.opaque:
         full = f"{name}.{inner}" if name else inner
         if _has_site(model.get_submodule(full)):
-            _explore(model, full, seen, None, regions, hidden)
+            _explore(model, full, measured, None, regions, hidden)
 
 
 def _has_site(module: nn.Module) -> bool:

@@ -188,14 +188,15 @@ def trace(
     method: str = "forward",
     leaves: Iterable[str] = (),
     constants: Mapping[str, Any] | None = None,
-    example: Example | None = None,
+    example: Example | Callable[[], Example | None] | None = None,
     behind: Behind | None = None,
 ) -> Traced:
     """Trace one method in both modes.
 
     A module that cannot be traced is kept whole and reported in `opaque`; the trace is then started
-    again. If the method itself cannot be traced and an `example` is given, it is traced with values, for
-    which `behind` tells the layers that are called after a module.
+    again. If the method itself cannot be traced and an `example` is given (or a function that gives one, which
+    is called then alone), it is traced with values, for which `behind` tells the layers that are called after
+    a module.
     The model is left as it was: modes, attributes, buffers.
 
     Raises TraceError when the method itself cannot be traced, with the reason.
@@ -203,6 +204,7 @@ def trace(
     try:
         return _trace_both(model, method, leaves, constants, None, {})
     except TraceError:
+        example = example() if callable(example) else example
         if example is None:
             raise
     return _trace_both(model, method, leaves, constants, example, behind or {})

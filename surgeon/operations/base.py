@@ -60,12 +60,17 @@ class FoldContext:
     """What folding one edit may use.
 
     module: the module now at the site. layer: the inserted layer, or None.
-    next_norm: the norm that alone consumes the site's output, or None; folding may shift its running mean.
+    norm_after: finds `next_norm`; called only where an operation asks for it, since the network is traced for it.
     """
 
     module: nn.Module | None
     layer: nn.Module | None
-    next_norm: nn.Module | None = None
+    norm_after: Callable[[], nn.Module | None] = lambda: None
+
+    @property
+    def next_norm(self) -> nn.Module | None:
+        """The norm that alone consumes the site's output, or None; folding may shift its running mean."""
+        return self.norm_after()
 
 
 class Operation(BaseModel):

@@ -2,6 +2,6 @@
 
 from surgeon.surgery.cutting import apply, replay
 from surgeon.surgery.folding import fold, revert
-from surgeon.surgery.planning import plan, sites
+from surgeon.surgery.planning import look, plan, sites
 
-__all__ = ["apply", "fold", "plan", "replay", "revert", "sites"]
+__all__ = ["apply", "fold", "look", "plan", "replay", "revert", "sites"]

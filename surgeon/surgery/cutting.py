@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from surgeon.edits import Drift, Edit, Execution, Plan
 from surgeon.errors import SurgeonError, SurgeryError
-from surgeon.graph.survey import Survey, survey
+from surgeon.graph.survey import Region, Survey, find_regions
 from surgeon.operations import Operation, parse
 from surgeon.selection import INPUT
 from surgeon.surgery.drift import compare_logits
-from surgeon.surgery.planning import RecipeLike, fingerprint, plan, refuse_second
+from surgeon.surgery.planning import RecipeLike, fingerprint, look, plan, refuse_second
 from surgeon.surgery.refit import refit
 from surgeon.surgery.statistics import reestimate_statistics, running_statistics, separate_statistics
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, surgery_of
@@ -33,6 +33,7 @@ def apply(
     calibration: Tensor | None = None,
     copy: bool = True,
     stack: bool = False,
+    seen: Survey | None = None,
 ) -> nn.Module:
     """The network after surgery: a GraphModule whose record is its attribute `surgery`. `model` is untouched.
 
@@ -41,6 +42,7 @@ def apply(
         again after a cut that changes the function, and the drift of the logits is measured on them.
     copy: False shares parameters and buffers with `model` instead of copying them.
     stack: allow a network that has had surgery, and add to it.
+    seen: what `surgeon.surgery.look` saw of this same network at this size, so that several cuts share one look.
 
     A network that torch.fx cannot follow as a whole keeps its class; its sub-networks become GraphModules.
 
@@ -51,8 +53,9 @@ def apply(
         refuse_second(model, stack)
         made = recipe
     else:
+        seen = seen or look(model, input_size=input_size)
         made = plan(
-            model, recipe, input_size=input_size, seed=seed, stack=stack,
+            model, recipe, input_size=input_size, seed=seed, stack=stack, seen=seen,
             trained=True if trained is None and calibration is not None else trained,
             calibrated=calibration is not None,
         )  # fmt: skip
@@ -63,11 +66,11 @@ def apply(
         )
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(model, share=not copy)
-    seen = survey(tree, made.input_size)
+    regions = seen.regions if seen else find_regions(tree, made.input_size)
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
     previous = surgery_of(model)
     record = _combined(previous, made) if previous else made
-    rewritten = _carved(tree, record, made, seen)
+    rewritten = _carved(tree, record, made, regions)
     statistics = 0
     if calibration is not None and record.effect in ("approximated", "destroyed"):
         displaced.statistics = {**running_statistics(tree), **displaced.statistics}
@@ -89,9 +92,9 @@ def replay(model: nn.Module, record: Plan) -> nn.Module:
     _refuse(model, record)
     operations = {k: parse(o) for k, o in record.operations.items()}
     tree, displaced = bare(model, share=True)
-    seen = survey(tree, record.input_size)
+    regions = find_regions(tree, record.input_size)
     cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
-    rewritten = _carved(tree, record, record, seen)
+    rewritten = _carved(tree, record, record, regions)
     rewritten.__dict__["surgery"] = record
     rewritten.__dict__["displaced"] = displaced
     return rewritten
@@ -150,11 +153,10 @@ def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:
     return alone
 
 
-def _carved(tree: nn.Module, record: Plan, made: Plan, before: Survey) -> nn.Module:
-    found = survey(tree, record.input_size)
-    if found.measured and found.measured.error and before.measured and not before.measured.error:
-        found = before  # the stock code cannot run a widened convolution; its graphs can, once they are cut
-    rewritten = carve(tree, found.regions, record.edits)
+def _carved(tree: nn.Module, record: Plan, made: Plan, regions: list[Region]) -> nn.Module:
+    if any(r.example for r in regions) and any(parse(o).reshapes for o in made.operations.values()):
+        regions = find_regions(tree, record.input_size)  # the examples' shapes are others now
+    rewritten = carve(tree, regions, record.edits)
     if any(e.settings.get("changes_channels") for e in made.edits):
         _check_fits(rewritten, record)
     return rewritten

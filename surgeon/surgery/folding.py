@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import nn
 
 from surgeon.edits import Edit, Plan
 from surgeon.errors import FoldError, SurgeryError
-from surgeon.graph.survey import survey
+from surgeon.graph.survey import find_regions, survey
 from surgeon.operations import parse
 from surgeon.operations.base import FoldContext
 from surgeon.selection import INPUT
@@ -26,17 +28,21 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     record = _record(model, "fold")
     tree, displaced = bare(model)
     operations = {k: parse(o) for k, o in record.operations.items()}
-    links = {s.name: s.next_norm for s in survey(tree).sites}
+    links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree).sites})
+
+    def norm_after(site: str) -> nn.Module | None:
+        norm = links().get(site)
+        return tree.get_submodule(norm) if norm else None
+
     stuck: list[tuple[Edit, str]] = []
     for edit in reversed(record.edits):
         module = None if edit.site == INPUT else tree.get_submodule(edit.site)
         layer = tree.get_submodule(edit.layer) if edit.layer else None
-        norm = links.get(edit.site)
         behind = [e for e, _ in stuck if e.site == edit.site]
         try:
             if behind and edit.replaces:
                 raise FoldError(f"{behind[0].operation} behind it does not fold")
-            context = FoldContext(module, layer, tree.get_submodule(norm) if norm else None)
+            context = FoldContext(module, layer, functools.partial(norm_after, edit.site))
             folded = operations[edit.operation].fold(edit, context)
         except FoldError as error:
             stuck.append((edit, str(error)))
@@ -53,7 +59,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         tree.__dict__["folded_from"] = record
         return tree
     _close_unused(tree, remaining)
-    rewritten = carve(tree, survey(tree, record.input_size).regions, remaining)
+    rewritten = carve(tree, find_regions(tree, record.input_size), remaining)
     keys = {e.operation for e in remaining}
     rewritten.__dict__["surgery"] = record.model_copy(
         update=dict(

@@ -30,7 +30,15 @@ def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tup
 
     input_size: (C, H, W), or (C, T, H, W) for video; by default what the model's own configuration says.
     """
-    return _survey(bare(model, share=True)[0], input_size or input_size_of(model)).sites
+    return look(model, input_size=input_size).sites
+
+
+def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Survey:
+    """What `plan` and `apply` see of a network before they decide: pass it to both as `seen`, to look once.
+
+    It holds until a module of the network is exchanged or its code branches otherwise.
+    """
+    return _survey(bare(model, share=True)[0], input_size or input_size_of(model))
 
 
 def plan(
@@ -42,6 +50,7 @@ def plan(
     trained: bool | None = None,
     calibrated: bool = False,
     stack: bool = False,
+    seen: Survey | None = None,
 ) -> Plan:
     """What `recipe` would do to `model`, which is left untouched.
 
@@ -51,6 +60,7 @@ def plan(
     trained: whether the weights carry training; by default seen in the batch norms' statistics.
     calibrated: whether `apply` will be given calibration images, which allows better starts.
     stack: allow a network that has had surgery; the plan then holds the new edits alone.
+    seen: what `look` saw of this same network at this size, so that several plans share one look.
 
     Raises RecipeError, SelectionError (no site), TraceError (nothing torch.fx can follow), SurgeryError
     (surgery has been done already).
@@ -59,13 +69,13 @@ def plan(
     title, operations = _operations(recipe)
     size = tuple(input_size) if input_size else input_size_of(model)
     scratch, _ = bare(model, share=True)
+    seen = seen or _survey(scratch, size)
     context = Context(
         trained=looks_trained(scratch) if trained is None else trained,
         num_classes=num_classes_of(model),
         calibrated=calibrated,
         input_std=input_std_of(model),
     )
-    seen = _survey(scratch, size)
     if input_size and seen.regions[0].name == "" and seen.measured and seen.measured.error:
         raise SurgeryError(f"{name_of(model)} does not run on an image of {size}: {seen.measured.error}")
     before = Growth(
