@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from surgeon import hub, own
 from surgeon.checkpoints import check_fit, read_weights
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.errors import ArtifactError, ModelError, SurgeonError
 from surgeon.models import ORIGIN, TORCHVISION, ZOO, create_model, input_size_of, name_of, num_classes_of
 from surgeon.surgery import replay
 from surgeon.surgery.tree import Displaced, bare, surgery_of
@@ -82,7 +83,7 @@ def save(
 
     model_args: the arguments of `timm.create_model` that made it, where the network does not remember them
     (one from `surgeon.create_model` does). A network that no name can rebuild is written all the same; to
-    load it, pass the stock network to `surgeon.load`.
+    load it, pass the stock network to `surgeon.load`. So is one made with arguments that are no plain data.
 
     Raises ArtifactError for an existing folder, a full disk, or tensors that are not finite in shape or kind;
     nothing is left half-written.
@@ -102,39 +103,74 @@ def save(
 
 
 def load(
-    folder: str | Path, *, model: nn.Module | None = None, device: str | torch.device = "cpu"
+    folder: str | Path,
+    *,
+    model: nn.Module | None = None,
+    device: str | torch.device = "cpu",
+    allow_code: Iterable[str] = (),
 ) -> nn.Module:
     """The network in a folder that `save` wrote, rewritten again where it was.
 
+    folder: also `hf-hub:owner/name`, with `@revision` at the end for another than the main branch. A repository that
+        surgeon did not write is timm's to load.
     model: the stock network to rebuild upon, for one that no name can rebuild; it is left untouched.
+    allow_code: modules, such as `package.module`, that a folder of a network of your own code may import; no other
+        is imported, whatever the folder says.
 
-    Raises ArtifactError when the folder is incomplete, changed since it was written (hashes), or of a
-    network that cannot be rebuilt here.
+    Raises ArtifactError when the folder is incomplete, changed since it was written (hashes), of a
+    network that cannot be rebuilt here, or names code that is not allowed.
     """
+    shown = str(folder)
+    if hub.is_hub(folder):
+        place = hub.folder_of(folder)
+        if place is None:
+            return create_model(str(folder), pretrained=True).to(device).eval()
+        folder = place
     folder = Path(folder)
     config = read_config(folder)
-    record, hashes = _read_surgery(config, folder)
-    for name, wanted in hashes.items():
-        if not (folder / name).is_file():
-            raise ArtifactError(f"{folder} is incomplete: {name} is missing")
-        found = file_hash(folder / name)
-        if found != wanted:
-            raise ArtifactError(
-                f"{folder / name} has changed since it was written: sha256 {found[:12]}…, not {wanted[:12]}…"
-            )
+    architecture = str(config["architecture"])
+    if model is None and own.is_own(architecture):
+        allowed = [allow_code] if isinstance(allow_code, str) else allow_code
+        own.check_allowed(architecture, allowed, shown)
+    record = check_files(folder)
     stock = _stock(config, folder, model)
     network = replay(stock, record) if record else (stock if model is None else bare(stock)[0])
     weights = read_weights(folder / WEIGHTS)
     check_fit(network, weights, str(folder / WEIGHTS))
     network.load_state_dict(weights)
-    if record and (folder / ORIGINAL).is_file():
+    if record and ORIGINAL in config["surgery"]["sha256"]:
         _restore_displaced(network, read_weights(folder / ORIGINAL))
     return network.to(device).eval()
+
+
+def folder_of(name: str | Path) -> Path | None:
+    """The folder that a model's name means: one on disk, or a fetched repository of surgeon's; None for other names."""
+    return Path(name) if Path(name).is_dir() else hub.folder_of(name)
+
+
+def check_files(folder: str | Path) -> Plan | None:
+    """The record of a folder's surgery (None for a stock network), whose files are those that were written.
+
+    Raises ArtifactError for a folder that is incomplete, or changed since it was written (hashes).
+    """
+    folder = Path(folder)
+    record, hashes = _read_surgery(read_config(folder), folder)
+    for name, wanted in {WEIGHTS: "", **hashes}.items():
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder} is incomplete: {name} is missing")
+        found = file_hash(folder / name) if wanted else ""
+        if found != wanted:
+            raise ArtifactError(
+                f"{folder / name} has changed since it was written: sha256 {found[:12]}…, not {wanted[:12]}…"
+            )
+    return record
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The configuration in a folder. Raises ArtifactError where there is none that can be read."""
     path = Path(folder) / CONFIG
+    if not path.is_file() and (Path(folder) / "trained" / CONFIG).is_file():
+        raise ArtifactError(f"{folder} is a run; its network is {Path(folder) / 'trained'}")
     if not path.is_file():
         raise ArtifactError(f"{folder} is no model folder: it has no {CONFIG}")
     try:
@@ -199,15 +235,17 @@ def _restore_displaced(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 def _config(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
     origin = model.__dict__.get(ORIGIN) or {}
     args = {**origin.get("args", {}), **model_args}
+    unwritten = [k for k, v in args.items() if not _plain(v)]
+    args = {k: v for k, v in args.items() if k not in unwritten}
     classes, size = num_classes_of(model), input_size_of(model)
     cfg = {k: v for k, v in (model.__dict__.get("pretrained_cfg") or {}).items() if _plain(v)}
     name = name_of(model)
     architecture = (
         name
-        if name.startswith((TORCHVISION, ZOO)) or not cfg
+        if name.startswith((TORCHVISION, ZOO)) or own.is_own(name) or not cfg
         else cfg.get("architecture", name.split(".")[0])
     )
-    if size and size[0] != (cfg.get("input_size") or size)[0]:
+    if size and size[0] != (cfg.get("input_size") or size)[0] and not own.is_own(name):
         args.setdefault("in_chans", size[0])
     if classes is not None:
         cfg["num_classes"] = classes
@@ -222,7 +260,9 @@ def _config(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
     if isinstance(pool, str):
         config["global_pool"] = pool
     config["pretrained_cfg"] = cfg
-    config["model_args"] = {k: v for k, v in args.items() if k != "num_classes"}
+    config["model_args"] = {k: v for k, v in args.items() if k != "num_classes" or own.is_own(name)}
+    if unwritten:
+        config["unwritten_args"] = unwritten
     config["format"] = FORMAT
     return config
 
@@ -267,10 +307,21 @@ def _stock(config: Mapping[str, Any], folder: Path, model: nn.Module | None) -> 
         return model
     cfg = config.get("pretrained_cfg") or {}
     size = cfg.get("input_size")
+    name = str(config["architecture"])
+    elsewhere = [k for k in ("checkpoint_path", "cache_dir") if k in (config.get("model_args") or {})]
+    if elsewhere or (":" in name and not own.is_own(name)):
+        raise ArtifactError(
+            f"{folder / CONFIG} points to other files ({', '.join(elsewhere) or name}), which a folder must not; "
+            f"nothing was read"
+        )
     try:
+        if config.get("unwritten_args"):
+            raise ModelError(
+                f"its arguments {config['unwritten_args']} were no plain data and are not written"
+            )
         return create_model(
-            str(config["architecture"]),
-            num_classes=config.get("num_classes"),
+            name,
+            num_classes=None if own.is_own(name) else config.get("num_classes"),
             input_size=tuple(size) if size else None,
             model_args=config.get("model_args") or {},
         )

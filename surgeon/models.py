@@ -1,4 +1,4 @@
-"""Networks by name, and what they say of themselves: timm's, torchvision's, the zoo's, or any module given in Python."""
+"""Networks by name, and what they say of themselves: timm's, torchvision's, the zoo's, or of the caller's own code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from surgeon import own
 from surgeon.errors import ModelError, nearest
 
 ORIGIN = "surgeon_origin"
@@ -27,8 +28,11 @@ def create_model(
     weights: str | None = None,
     model_args: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A network by name: `resnet18` from timm (also `hf-hub:` and `local-dir:`), `torchvision/resnet18`, or
-    one of the papers' that they do not have, such as `zoo/lenet5`.
+    """A network by name: `resnet18` from timm (also `hf-hub:` and `local-dir:`), `torchvision/resnet18`, one of
+    the papers' that they do not have, such as `zoo/lenet5`, or `package.module:factory` from your own code.
+
+    Own code is imported; its factory, a function or a class, is called with model_args, and with num_classes and
+    in_chans where it takes them.
 
     input_size: (C, H, W) that it will be used at; passed on to models that are built for one size.
     weights: a checkpoint file that is read without executing anything in it.
@@ -36,7 +40,10 @@ def create_model(
     Raises ModelError for an unknown name (with the nearest ones) or arguments the model does not take.
     """
     args = dict(model_args or {})
-    if name.startswith(TORCHVISION):
+    made = {**args, **_given(num_classes=num_classes, in_chans=in_chans)}
+    if own.is_own(name):
+        model, made = own.build(name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans)
+    elif name.startswith(TORCHVISION):
         model = _torchvision(name, pretrained, num_classes, in_chans, args)
     elif name.startswith(ZOO):
         model = _zoo(name, pretrained, num_classes, in_chans, input_size, args)
@@ -44,7 +51,7 @@ def create_model(
         model = _timm(name, pretrained, num_classes, in_chans, input_size, args)
     model.__dict__[ORIGIN] = {
         "name": name,
-        "args": {**args, **_given(num_classes=num_classes, in_chans=in_chans)},
+        "args": made,
         "input_size": list(input_size) if input_size else None,
     }
     if weights:
@@ -157,7 +164,7 @@ def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
     origin = model.__dict__.get(ORIGIN) or {}
     if origin.get("input_size"):
         return tuple(origin["input_size"])
-    channels = _in_channels(model)
+    channels = in_channels_of(model)
     size = _config(model).get("input_size")
     if size:
         return (channels or size[0], *size[1:])
@@ -173,7 +180,8 @@ def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
     return (channels or 3, side, side)
 
 
-def _in_channels(model: nn.Module) -> int | None:
+def in_channels_of(model: nn.Module) -> int | None:
+    """The channels that the first convolution takes; None where there is none."""
     first = next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
     return None if first is None else first.in_channels
 
@@ -181,7 +189,7 @@ def _in_channels(model: nn.Module) -> int | None:
 def input_std_of(model: nn.Module) -> tuple[float, ...] | None:
     """The standard deviation by which a model's images are divided before it, as its configuration says."""
     std = _config(model).get("std")
-    channels = _in_channels(model)
+    channels = in_channels_of(model)
     return tuple(float(s) for s in std) if std and (channels is None or len(std) == channels) else None
 
 

@@ -13,20 +13,23 @@ from surgeon.cli import options
 @click.argument("folder", type=click.Path())
 @options.output_option(required=True)
 @click.option("--partial", is_flag=True, help="Fold what folds and keep the rest.")
+@options.allow_code_option
 @options.json_option
-def command(folder: str, output: str, overwrite: bool, partial: bool, as_json: bool) -> None:
+def command(
+    folder: str, output: str, overwrite: bool, partial: bool, allow_code: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
     """Turn the rewritten network in FOLDER into a stock checkpoint, equal in evaluation mode.
 
     The result loads with timm.create_model("local-dir:STOCK", pretrained=True), without surgeon.
     """
-    from surgeon import fold, load, save
+    from surgeon import fold, save
     from surgeon.artifact import check_free
     from surgeon.cli.tables import console
     from surgeon.surgery.tree import surgery_of
     from surgeon.verification import compare
 
     check_free(output, overwrite=overwrite)
-    network = load(folder)
+    network = options.load_folder(folder, allow_code)
     folded = fold(network, partial=partial)
     check = compare(network, folded)
     save(folded, output, overwrite=overwrite)

@@ -85,6 +85,10 @@ def stacked(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
     return decorate
 
 
+allow_code_option = click.option(
+    "--allow-code", "allow_code", multiple=True, metavar="MODULE",
+    help="Let a folder of a network of your own code import this module; repeatable.",
+)  # fmt: skip
 model_options = stacked(
     click.option(
         "--weights",
@@ -98,6 +102,7 @@ model_options = stacked(
     click.option(
         "--model-arg", "model_args", type=Pair(), multiple=True, help="Further argument of the model."
     ),
+    allow_code_option,
 )
 in_chans_option = click.option("--in-chans", type=click.IntRange(1), help="Channels of the input.")
 recipe_options = stacked(
@@ -174,9 +179,11 @@ def load_model(
     in_chans: int | None,
     input_size: tuple[int, ...] | None,
     model_args: tuple[tuple[str, Any], ...],
+    allow_code: tuple[str, ...] = (),
     seed: int = 0,
 ) -> nn.Module:
-    """The model that MODEL names: a name of timm, torchvision or the zoo, or a folder written by surgeon.
+    """The model that MODEL names: a name of timm, torchvision or the zoo, own code (`package.module:factory`), or a
+    network that surgeon wrote: its folder, or its repository (`hf-hub:owner/name`).
 
     seed: of the initial weights, where none are loaded.
 
@@ -186,9 +193,12 @@ def load_model(
     import torch
 
     import surgeon
+    from surgeon.hub import folder_of
 
     torch.manual_seed(seed)
-    if _is_folder(name):
+    code_lies_here(name, allow_code)
+    _quiet_downloads(name)
+    if _is_folder(name) or folder_of(name):
         given = {
             "--weights": weights, "--pretrained": pretrained, "--num-classes": num_classes, "--in-chans": in_chans,
             "--model-arg": model_args,
@@ -198,13 +208,28 @@ def load_model(
             raise ModelError(
                 f"{name} is a folder, which fixes its network: {', '.join(useless)} cannot change it"
             )
-        return surgeon.load(name)
-    if pretrained:
-        _quiet_downloads()
+        return surgeon.load(name, allow_code=allow_code)
     return surgeon.create_model(
         name, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, input_size=input_size,
         weights=weights, model_args=dict(model_args),
     )  # fmt: skip
+
+
+def load_folder(name: str, allow_code: tuple[str, ...] = ()) -> nn.Module:
+    """The network in a folder that surgeon wrote, or in its repository (`hf-hub:owner/name`)."""
+    import surgeon
+
+    code_lies_here(name, allow_code)
+    _quiet_downloads(name)
+    return surgeon.load(name, allow_code=allow_code)
+
+
+def code_lies_here(name: str, allow_code: tuple[str, ...] = ()) -> None:
+    """Let own code be imported from the present folder, as `python -m` does, where the command names some."""
+    from surgeon.own import is_own
+
+    if (allow_code or is_own(name)) and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 @contextlib.contextmanager
@@ -244,11 +269,14 @@ def _is_folder(name: str) -> bool:
     return False
 
 
-def _quiet_downloads() -> None:
+def _quiet_downloads(name: str) -> None:
     """Leave it to the error at the end to say that a download failed, not to a line for each attempt."""
-    from huggingface_hub.utils import logging
+    from surgeon.own import is_own
 
-    logging.set_verbosity_error()
+    if not is_own(name) and not Path(name).is_dir():
+        from huggingface_hub.utils import logging
+
+        logging.set_verbosity_error()
 
 
 def told_apart(as_json: bool) -> contextlib.AbstractContextManager[object]:

@@ -12,18 +12,21 @@ from surgeon.cli import options
 @click.command("revert")
 @click.argument("folder", type=click.Path())
 @options.output_option(required=True)
+@options.allow_code_option
 @options.json_option
-def command(folder: str, output: str, overwrite: bool, as_json: bool) -> None:
+def command(
+    folder: str, output: str, overwrite: bool, allow_code: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
     """Turn the rewritten network in FOLDER back into what it was before the surgery.
 
     What the surgery displaced comes back bit for bit; what was trained since and lay beside it stays.
     """
-    from surgeon import load, revert, save
+    from surgeon import revert, save
     from surgeon.artifact import check_free
     from surgeon.cli.tables import console
 
     check_free(output, overwrite=overwrite)
-    stock = revert(load(folder))
+    stock = revert(options.load_folder(folder, allow_code))
     save(stock, output, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps({"folder": output, "class": type(stock).__name__}, indent=2))

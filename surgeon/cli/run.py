@@ -25,6 +25,7 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
 
     recipes = options.load_recipes(recipe, settings)
     given["model_args"] = dict(given["model_args"])
+    options.code_lies_here(model, given["allow_code"])
     with options.processes() as first:
         with options.told_apart(as_json):
             found = run(recipes, model, given.pop("output"), **given)

@@ -41,6 +41,7 @@ def command(
     own = next((r.evaluation for r in reversed(recipes) if r.evaluation), None) or Evaluation(suite="quick")
     asked = {k: v for k, v in (("suite", suite), ("eps", eps), ("samples", samples)) if v is not None}
     given["model_args"] = dict(given["model_args"])
+    options.code_lies_here(model, given["allow_code"])
     with options.processes() as first:
         with options.told_apart(as_json):
             found = study(

@@ -29,6 +29,7 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
 
     recipes = options.load_recipes(recipe, settings)
     given["model_args"] = dict(given["model_args"])
+    options.code_lies_here(model, given["allow_code"])
     with options.processes() as first:
         done = train(recipes, model, given.pop("output"), **given)
         if not first:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgeon.artifact import load
+from surgeon.artifact import folder_of, load
 from surgeon.data import DIGITS_SIZE, HeldOut, held_out, held_out_of, load_sets
 from surgeon.errors import DataError, ModelError
 from surgeon.evaluation import Assessment, assess
@@ -43,12 +43,15 @@ def evaluate_target(
     probabilities: bool = False,
     batch_size: int | None = None,
     seed: int = 0,
+    allow_code: Sequence[str] = (),
     device: str | None = None,
 ) -> Assessment:
     """Evaluate a folder that surgeon wrote, or a model by name, on a source's test images, into `folder`.
 
-    target: a network's folder, a run's folder (its trained network), or a name with weights. sources: likewise, to attack
+    target: a network's folder, a run's folder (its trained network), a repository (hf-hub:owner/name), or a name with weights. sources: likewise, to attack
     in its place (transfer). data: as for `surgeon.data.held_out`. device: by default the best there is.
+
+    allow_code: modules that folders may import, as for `surgeon.load`.
 
     The folder gets a report.html too, where jinja2 and matplotlib are installed.
 
@@ -59,6 +62,7 @@ def evaluate_target(
         "weights": weights,
         "num_classes": num_classes,
         "model_args": model_args,
+        "allow_code": allow_code,
     }
     named = {Path(s).name if Path(s).exists() else s: s for s in sources}
     if len(named) < len(sources):
@@ -78,13 +82,13 @@ def evaluate_target(
     if known is not None and test.classes and len(test.classes) > known:
         raise DataError(f"{data} has {len(test.classes)} classes, and {target} only {known}")
     others = {
-        name: network_of(s, input_size=size, seed=seed, pretrained=True).to(place)
+        name: network_of(s, input_size=size, seed=seed, pretrained=True, allow_code=allow_code).to(place)
         for name, s in named.items()
     }
     remarks: tuple[str, ...] = () if test.split != "train" else (
         f"{data} has no test images of its own: if the model was trained on it, these accuracies are not those of new images",
     )  # fmt: skip
-    if not Path(target).is_dir() and not (weights or pretrained):
+    if not folder_of(target) and not (weights or pretrained):
         remarks += (
             f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",
         )
@@ -124,14 +128,15 @@ def add_page(folder: str | Path) -> None:
 def network_of(
     target: str, *, input_size: tuple[int, ...] | None = None, seed: int = 0, pretrained: bool = False,
     weights: str | None = None, num_classes: int | None = None, model_args: dict[str, Any] | None = None,
+    allow_code: Sequence[str] = (),
 ) -> nn.Module:  # fmt: skip
     """The network that a folder holds (a network's, or a run's), or that a name and its weights give.
 
     Raises ArtifactError for a folder that is none of surgeon's, ModelError for a name that is unknown.
     """
-    path = Path(target)
-    if path.is_dir():
-        return load(path / TRAINED if (path / TRAINED).is_dir() else path)
+    path = folder_of(target)
+    if path:
+        return load(path / TRAINED if (path / TRAINED).is_dir() else path, allow_code=allow_code)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return create_model(

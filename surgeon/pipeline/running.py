@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from surgeon import own
 from surgeon.artifact import load
 from surgeon.data import Sets, held_out_of
 from surgeon.evaluation import Assessment, assess
@@ -27,13 +28,16 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
     Raises as `train` and `surgeon.evaluation.assess`.
     """
     done = train(recipes, model, folder, **given)
-    return evaluate_trained(done.folder, done.sets, part(recipes, "evaluation", Evaluation()), given)
+    return evaluate_trained(
+        done.folder, done.sets, part(recipes, "evaluation", Evaluation()), {**given, "model": model}
+    )
 
 
 def evaluate_trained(folder: Path, sets: Sets, settings: Evaluation, given: dict[str, Any]) -> Assessment:
-    """The evaluation of what was trained in a folder, on its sets' test images; `given` are the arguments of `train`."""
+    """The evaluation of what was trained in a folder, on its sets' test images; `given` are the arguments of `train`, its `model` too."""
     seed = given.get("seed", 0)
-    network = load(folder / TRAINED, device=own_device(given.get("device")))
+    allowed = own.allowed_with(given.get("model", ""), given.get("allow_code", ()))
+    network = load(folder / TRAINED, device=own_device(given.get("device")), allow_code=allowed)
     test = held_out_of(sets, samples_of(settings, num_classes_of(network)))
     found = assess(
         network, test.x, test.y, settings, folder / EVALUATION, name=folder.name,

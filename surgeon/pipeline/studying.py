@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from surgeon import own
 from surgeon.artifact import WEIGHTS, load
 from surgeon.errors import RecipeError
 from surgeon.evaluation.assessment import Assessment
@@ -93,7 +94,7 @@ def study(
     first_seed = given.pop("seed", 0)
     asked = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "seeds": seeds, "seed": first_seed,
-        "evaluation": settings.model_dump(mode="json"), "given": {k: v for k, v in given.items() if v not in (None, False, {})},
+        "evaluation": settings.model_dump(mode="json"), "given": {k: v for k, v in given.items() if k != "allow_code" and v not in (None, False, {})},
     }  # fmt: skip
     claim(folder, SETTINGS, asked, "a study")
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
@@ -113,14 +114,20 @@ def study(
     for seed in range(first_seed, first_seed + seeds):
         for name in ARMS:
             if name.startswith("placebo") and not placebo:
-                placebo = [_placebo(load(found["surgery"][0] / TRAINED), stock)]
+                cut = load(
+                    found["surgery"][0] / TRAINED,
+                    allow_code=own.allowed_with(model, given.get("allow_code", ())),
+                )
+                placebo = [_placebo(cut, stock)]
             plan = {
                 "stock": still[:1], CONTROL: [stock], "surgery": still[1:], "surgery, fine-tuned": _with(recipes, training),
                 "placebo, fine-tuned": placebo,
             }[name]  # fmt: skip
             place = folder / name.replace(", ", "-") / str(seed)
             done = train(plan, model, place, seed=seed, split_seed=first_seed, **start)
-            results[name].append(evaluate_trained(place, done.sets, settings, {**start, "seed": seed}))
+            results[name].append(
+                evaluate_trained(place, done.sets, settings, {**start, "seed": seed, "model": model})
+            )
             found[name].append(place)
     arms = tuple(_arm(name, results, found, first_seed) for name in ARMS)
     table = Study(

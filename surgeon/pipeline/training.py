@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgeon.artifact import load, save
+from surgeon import own
+from surgeon.artifact import folder_of, load, save
 from surgeon.data import DIGITS_SIZE, Images, Records, Sets, load_sets, pixels
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.files import claim, write_json, write_text
@@ -51,6 +52,7 @@ def train(
     calibration_count: int = 1024,
     seed: int = 0,
     split_seed: int | None = None,
+    allow_code: Sequence[str] = (),
     device: str | None = None,
     mixed_precision: str = "no",
     workers: int = 0,
@@ -59,7 +61,8 @@ def train(
     """Cut a model and train it; each finished stage stays, and the same call goes on after a kill, in the middle too.
 
     recipes: their surgery in order; training and data are those of the last recipe that has them, else the
-    defaults. model: a name, or a folder that surgeon wrote, whose network is trained on. data: as for
+    defaults. model: a name, or a folder (or hf-hub: repository) that surgeon wrote, whose network is trained on;
+    allow_code: modules that it may import, as for `surgeon.load`. data: as for
     `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed. Images are pixels in [0, 1]; they are
     normalised by the mean and std of the model's own configuration where it has them.
 
@@ -83,14 +86,15 @@ def train(
         "mixed_precision": mixed_precision, "split_seed": split_seed, "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
     }  # fmt: skip
     claim(folder, SETTINGS, settings, "a run")
-    size = size or _own_size(model, told)
+    allowed = own.allowed_with(model, allow_code)
+    size = size or _own_size(model, told, allowed)
     sets = load_sets(data, told, input_size=size, root=root, seed=seed if split_seed is None else split_seed)  # type: ignore[arg-type]
     _transform(sets, training, size)
     cut, trained = folder / "cut", folder / TRAINED
     with _first_process_first():
         if not cut.is_dir():
             rewritten = _cut(
-                recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed
+                recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed, allowed
             )  # fmt: skip
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / SETTINGS, settings)
@@ -98,7 +102,7 @@ def train(
             write_json(folder / MADE, made_by())
             write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
             save(rewritten, cut)
-    network = load(trained if trained.is_dir() else cut)
+    network = load(trained if trained.is_dir() else cut, allow_code=allowed)
     history = fit(
         network, sets.train, sets.val, training, folder=folder / "training", seed=seed, device=device,
         mixed_precision=mixed_precision, workers=workers, save_every=save_every, label=folder.name,
@@ -133,8 +137,9 @@ def part(recipes: Sequence[Recipe], name: str, default: Any) -> Any:
     return next((getattr(r, name) for r in reversed(recipes) if getattr(r, name)), default)
 
 
-def _own_size(model: str, told: Data) -> tuple[int, ...]:
-    known = load(model) if Path(model).is_dir() else create_model(model)
+def _own_size(model: str, told: Data, allowed: Sequence[str]) -> tuple[int, ...]:
+    folder = folder_of(model)
+    known = load(folder, allow_code=allowed) if folder else create_model(model)
     size = input_size_of(known)
     if size is None and told.size is None:
         raise ArtifactError(f"{model} does not tell its input size; pass input_size")
@@ -145,19 +150,20 @@ def _own_size(model: str, told: Data) -> tuple[int, ...]:
 
 def _cut(
     recipes: Sequence[Recipe], model: str, sets: Sets, size: tuple[int, ...], num_classes: int | None, weights: str | None,
-    pretrained: bool, model_args: dict[str, Any] | None, calibration_count: int, seed: int,
+    pretrained: bool, model_args: dict[str, Any] | None, calibration_count: int, seed: int, allowed: Sequence[str],
 ) -> nn.Module:  # fmt: skip
     classes = num_classes or len(sets.classes)
     if classes < len(sets.classes):
         raise DataError(f"num_classes={classes}, and the data have {len(sets.classes)} classes")
     operations = [r for r in recipes if r.surgery]
-    if Path(model).is_dir():
+    place = folder_of(model)
+    if place:
         if operations:
             raise RecipeError(
                 f"{model} is a folder, whose network is trained as it is: use the recipe 'plain' or another without "
                 "surgery; `surgeon apply` cuts"
             )
-        return load(model)
+        return load(place, allow_code=allowed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         stock = create_model(

@@ -1,0 +1,50 @@
+"""`surgeon push FOLDER OWNER/NAME`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from surgeon.cli import options
+
+
+@click.command("push")
+@click.argument("folder", type=click.Path())
+@click.argument("name", metavar="OWNER/NAME")
+@click.option("--private", is_flag=True, help="Make the repository private.")
+@click.option(
+    "--evaluation", type=click.Path(), metavar="FOLDER", help="Of `surgeon evaluate`, for the model card."
+)
+@click.option("--revision", metavar="BRANCH", help="Branch to push to; made where there is none.")
+@click.option("--message", default="A network from surgeon", show_default=True, help="Of the commit.")
+@click.option("--dry-run", is_flag=True, help="Write the card and list the files; nothing is sent.")
+@options.json_option
+def command(
+    folder: str, name: str, private: bool, evaluation: str | None, revision: str | None, message: str, dry_run: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Upload the network in FOLDER to the Hugging Face Hub, with a model card written from its record.
+
+    The card is README.md in FOLDER; one that you wrote or changed is kept. Numbers are in it only with --evaluation, and
+    only those of the very weights in FOLDER. Log in first (`hf auth login`, or the variable HF_TOKEN).
+    """
+    from surgeon import hub
+    from surgeon.cli.tables import console
+
+    address = None
+    if dry_run:
+        hub.prepare(folder, name, evaluation)
+    else:
+        address = hub.push(
+            folder, name, private=private, evaluation=evaluation, message=message, revision=revision
+        )
+    files = hub.files_of(folder)
+    if as_json:
+        click.echo(json.dumps({"address": address, "files": files}, indent=2))
+        return
+    console().print(
+        address or f"nothing was sent; these would go to {name}:", highlight=False, soft_wrap=True
+    )
+    for file in files:
+        console().print(f"  {file}", highlight=False)
