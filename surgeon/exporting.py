@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, SurgeonError, nearest
+from surgeon.errors import ArtifactError, SurgeonError, VerificationError, nearest
 from surgeon.models import input_size_of, name_of, normalization_of, num_classes_of
 from surgeon.surgery import fold as fold_network
 from surgeon.surgery.tree import surgery_of
-from surgeon.verification import FOLD_TOLERANCE, Check, demand, relative
+from surgeon.verification import FOLD_TOLERANCE, Check, relative
 
 Format = Literal["onnx", "torch-export"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -99,7 +99,11 @@ def export(
             run = _run_onnx(work) if format == "onnx" else _run_program(work)
             difference, detail = _differences(model, run, size, BATCHES if dynamic_batch else BATCHES[:1])
             found = Check(name="equal", ok=difference <= FOLD_TOLERANCE, detail=detail)
-            demand([found])
+            if not found.ok:
+                raise VerificationError(
+                    f"{path} was not written: as {format}, this {name_of(model)} gives other outputs ({detail}; "
+                    f"{FOLD_TOLERANCE:.0e} is allowed)"
+                )
         weight = work.stat().st_size
         os.replace(work, path)
     return Exported(
@@ -225,16 +229,6 @@ def _metadata(model: nn.Module, left: Plan | None, size: tuple[int, ...]) -> dic
 # -- writing ------------------------------------------------------------------------------------------
 
 
-def _example(size: tuple[int, ...], dynamic: bool) -> tuple[Tensor, Any]:
-    """Images to export with, and which of their axes may vary."""
-    shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic else None
-    return _images(2 if dynamic else 1, size), shapes
-
-
-def _images(count: int, size: tuple[int, ...]) -> Tensor:
-    return torch.randn(count, *size, generator=torch.Generator().manual_seed(count))
-
-
 def _write_onnx(
     network: nn.Module, path: Path, size: tuple[int, ...], dynamic: bool, opset: int | None, known: dict[str, Any]
 ) -> int:  # fmt: skip
@@ -243,12 +237,12 @@ def _write_onnx(
         raise SurgeonError(
             f"{weight / 2**30:.1f} GiB of weights do not fit into one ONNX file, which ends at 2 GiB; use format='torch-export'"
         )
-    images, shapes = _example(size, dynamic)
     with _told("onnx", network, dynamic), torch.no_grad():
-        single = isinstance(network(images), Tensor)
+        exported, single = _exported(network, size, dynamic)
+        _without_divisors(exported.graph_module)
         program = torch.onnx.export(
-            network, (images,), dynamo=True, dynamic_shapes=shapes, opset_version=opset, verbose=False,
-            input_names=["images"], output_names=["logits"] if single else None,
+            exported, dynamo=True, opset_version=opset, verbose=False, input_names=["images"],
+            output_names=["logits"] if single else None,
         )  # fmt: skip
         assert program is not None
         number = int(program.model.opset_imports[""])
@@ -261,10 +255,46 @@ def _write_onnx(
 def _write_program(
     network: nn.Module, path: Path, size: tuple[int, ...], dynamic: bool, opset: int | None, known: dict[str, Any]
 ) -> None:  # fmt: skip
-    images, shapes = _example(size, dynamic)
     with _told("torch-export", network, dynamic), torch.no_grad():
-        program = torch.export.export(network, (images,), dynamic_shapes=shapes, strict=False)
-        torch.export.save(program, path, extra_files={METADATA: json.dumps(known)})
+        exported, _ = _exported(network, size, dynamic)
+        torch.export.save(exported, path, extra_files={METADATA: json.dumps(known)})
+
+
+def _exported(
+    network: nn.Module, size: tuple[int, ...], dynamic: bool
+) -> tuple[torch.export.ExportedProgram, bool]:
+    """The network as torch's exported program, and whether its output is a single tensor."""
+    images = _images(2 if dynamic else 1, size)
+    shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic else None
+    single = isinstance(network(images), Tensor)
+    return torch.export.export(network, (images,), dynamic_shapes=shapes, strict=False), single
+
+
+def _without_divisors(module: torch.fx.GraphModule) -> None:
+    """Average pooling by a divisor of its own as ordinary average pooling and a factor, in place.
+
+    torch's translation into ONNX passes over `divisor_override` in silence, and the file computes something else.
+    """
+    pool = torch.ops.aten.avg_pool2d.default
+    for node in [n for n in module.graph.nodes if n.target is pool]:
+        names = [a.name for a in pool._schema.arguments]
+        given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+        divisor = given.get("divisor_override")
+        if divisor is None or any(given.get("padding", ())) or given.get("ceil_mode"):
+            continue
+        kernel = given["kernel_size"]
+        number = kernel[0] * kernel[-1] if len(kernel) > 1 else kernel[0] ** 2
+        node.args, node.kwargs = tuple(given[n] for n in names[:3] if n in given), {}
+        with module.graph.inserting_after(node):
+            scaled = module.graph.call_function(torch.ops.aten.mul.Tensor, (node, number / divisor))
+        scaled.meta = dict(node.meta)
+        node.replace_all_uses_with(scaled, delete_user_cb=lambda user, own=scaled: user is not own)
+    module.graph.lint()
+    module.recompile()
+
+
+def _images(count: int, size: tuple[int, ...]) -> Tensor:
+    return torch.randn(count, *size, generator=torch.Generator().manual_seed(count))
 
 
 @contextmanager

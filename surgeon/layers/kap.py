@@ -43,6 +43,8 @@ def kernel_average_pool(
     if x.dim() < 2:
         raise LayerError(f"kernel average pooling needs (N, C, ...) activations, got shape {tuple(x.shape)}")
     channels, spatial = x.shape[1], x.shape[2:]
+    if torch.jit.is_tracing():  # where sizes are tensors; all but the batch's are constants of the trace
+        channels, spatial = int(channels), torch.Size(int(side) for side in spatial)
     rows, cols = resolve_sheet(channels, dims, sheet)
     pooled = pooled_sheet((rows, cols), kernel_size, stride, dims)
     shape = (x.shape[0], pooled[0] * pooled[1], *spatial)
