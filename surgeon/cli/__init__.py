@@ -25,8 +25,6 @@ COMMANDS = {
     "report": "One page about one or several evaluations.",
     "push": "Upload a network to the Hugging Face Hub, with a model card.",
     "pull": "Download a network from the Hugging Face Hub, checked.",
-    "push": "Upload a network to the Hugging Face Hub, with a model card.",
-    "pull": "Download a network from the Hugging Face Hub, checked.",
     "demo": "The whole job on real scanned digits, in a few minutes.",
     "recipes": "List, show, validate recipes; print their schema.",
     "models": "List the models that can be named.",
