@@ -93,7 +93,7 @@ class seeded:  # noqa: N801 - used as a context manager
     """Run code that draws from torch's global generator as if that were `generator`, and put it back after."""
 
     def __init__(self, generator: torch.Generator) -> None:
-        self.seed = int(torch.randint(2**31, (), generator=generator))
+        self.seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
 
     def __enter__(self) -> None:
         self.fork = torch.random.fork_rng(devices=[])

@@ -128,8 +128,7 @@ class KernelAveragePool(Drawing, OptionalState):
                 "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
             )
         pooled = pool_weight(weight, self.factors())
-        alpha = float(self.alpha)
-        return pooled if alpha == 1 else torch.lerp(weight, pooled, alpha)
+        return torch.lerp(weight, pooled, self.alpha.to(weight)) if self._blends else pooled
 
     def matrix(self, dtype: torch.dtype = torch.float64) -> Tensor:
         """(out_channels, channels) matrix of the layer in evaluation mode: (1-alpha) I + alpha A (eq. 3).
