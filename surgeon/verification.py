@@ -46,7 +46,7 @@ def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None)
     record = surgery_of(after)
     if record is None:
         raise VerificationError(f"this {type(after).__name__} has had no surgery; there is nothing to verify")
-    checks = [_names(before, after, record), _visible(after, record)]
+    checks = [names_kept(before, after, record), layers_called(after, record)]
     if images is None and record.input_size is not None and record.measured:
         images = torch.randn(2, *record.input_size, generator=torch.Generator().manual_seed(0))
     if images is None:
@@ -109,7 +109,8 @@ def _outputs(model: nn.Module, images: Tensor) -> Tensor:
     return found
 
 
-def _names(before: nn.Module, after: nn.Module, record: Plan) -> Check:
+def names_kept(before: nn.Module, after: nn.Module, record: Plan) -> Check:
+    """Whether every tensor of a layer that surgery did not replace has its old name and shape."""
     replaced = tuple(f"{e.site}." for e in record.edits if e.replaces)
     old = {k: tuple(v.shape) for k, v in before.state_dict().items() if not k.startswith(replaced)}
     new = {k: tuple(v.shape) for k, v in after.state_dict().items()}
@@ -119,7 +120,8 @@ def _names(before: nn.Module, after: nn.Module, record: Plan) -> Check:
     )
 
 
-def _visible(after: nn.Module, record: Plan) -> Check:
+def layers_called(after: nn.Module, record: Plan) -> Check:
+    """Whether every inserted layer is called in the training or the evaluation graph."""
     called: set[str] = set()
     for name, module in after.named_modules():
         if isinstance(module, Rewritten):
