@@ -45,6 +45,9 @@ class Site(BaseModel):
     standardized: Literal["", "weights", "scaled"] = Field(
         "", description="convolution that standardises its weights, without or with a learned gain"
     )
+    altered: str = Field(
+        "", description="why it may not compute what its weights say, as torch's class does; '' where it does"
+    )
     padding_mode: str = "zeros"
     transposed: bool = False
     logits: bool = Field(

@@ -37,6 +37,7 @@ def can_open(module: nn.Module) -> bool:
     plain = _PLAIN.get(type(module).__name__)
     return (
         plain is not None
+        and type(module).__module__.startswith("timm.")
         and isinstance(module, plain)
         and all(isinstance(getattr(module, part, None), nn.Module) for part in TAIL)
         and not getattr(module, "_fast_norm", False)

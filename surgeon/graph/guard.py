@@ -14,6 +14,8 @@ from surgeon.graph.trace import tracing
 class Guard:
     """A forward pre-hook that refuses the call, except while the network is traced."""
 
+    of_surgeon = True
+
     def __init__(self, name: str) -> None:
         self.name = name
 

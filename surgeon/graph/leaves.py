@@ -17,6 +17,7 @@ from torch.nn.modules.pooling import (
     _AvgPoolNd,
     _MaxPoolNd,
 )
+from torch.nn.utils import parametrize
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 POOLS = (_AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
@@ -65,6 +66,37 @@ def is_leaf(module: nn.Module) -> bool:
         return not isinstance(module, CONTAINERS)
     home = type(module).__module__
     return home.startswith(("torch.nn.", "torch.ao.")) and not isinstance(module, CONTAINERS)
+
+
+_KNOWN = ("torch.nn.modules.", "timm.", "torchvision.", "surgeon.")
+
+
+def altered(module: nn.Module) -> str:
+    """Why a convolution or norm may compute something else than its class does in torch; '' where it does not.
+
+    torch's own classes are known, and timm's and torchvision's. Another class with a forward of its own is not, nor is
+    a module whose weight is parametrised: what folds or fits by their weights alone would be wrong.
+    """
+    if parametrize.is_parametrized(module):
+        names = ", ".join(module.parametrizations)  # type: ignore[arg-type]
+        return (
+            f"its {names} is parametrised; torch.nn.utils.parametrize.remove_parametrizations makes it plain"
+        )
+    if "forward" in module.__dict__:
+        return "its forward was exchanged on the object"
+    for method in ("forward", "_conv_forward"):
+        home = next((c for c in type(module).__mro__ if method in vars(c)), nn.Module)
+        if not home.__module__.startswith(_KNOWN):
+            return f"{home.__name__} has a {method} of its own, which may do anything with its weights"
+    return ""
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether hooks of the user's hang on the module, which must be called once whenever it is called."""
+    hooks = (
+        module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks,
+    )  # fmt: skip
+    return any(not getattr(h, "of_surgeon", False) for found in hooks for h in found.values())
 
 
 def has_convolution(module: nn.Module) -> bool:

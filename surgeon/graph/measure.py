@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
 
+from surgeon.graph.functional import Watch
 from surgeon.graph.leaves import is_leaf
 from surgeon.graph.trace import Example, mode
 
@@ -24,7 +25,7 @@ class Measured:
 
     inputs, outputs: of each module that was called, at its first call. calls: how often each was.
     arguments: shapes of all positional arguments, batch included. flops, activations: of the whole
-    network, for one image. error: why nothing was measured, or ''.
+    network, for one image. functional: modules that call a convolution as a function → which, and where. error: why nothing was measured, or ''.
     """
 
     inputs: dict[str, Shape] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Measured:
     arguments: dict[str, Example] = field(default_factory=dict)
     flops: int = 0
     activations: int = 0
+    functional: dict[str, str] = field(default_factory=dict)
     error: str = ""
 
 
@@ -65,8 +67,9 @@ def measure(
                     m.training = False
             with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
                 images = torch.empty((_BATCH, *input_size), device=device, dtype=dtype)
-                with FlopCounterMode(display=False) as counter:
+                with FlopCounterMode(display=False) as counter, Watch(model) as watch:
                     model(images)
+            seen.functional = watch.found
             seen.flops = counter.get_total_flops() // _BATCH
     except Exception as error:
         seen.error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from surgeon.graph.fused import can_open, is_fused
-from surgeon.graph.leaves import is_activation, is_convolution, is_norm, is_pool
+from surgeon.graph.leaves import altered, is_activation, is_convolution, is_norm, is_pool
 from surgeon.graph.measure import Measured, Shape
 from surgeon.graph.trace import Traced
 from surgeon.selection import INPUT, Kind, Site
@@ -34,6 +34,7 @@ def find_sites(
     calls = _ordered_calls(dict(regions))
     links = _links(regions)
     logits = _logits(model, dict(regions).get(""))
+    shared = _shared_weights(model)
     sites: list[Site] = []
     if any(name == "" for name, _ in regions):
         size = tuple(input_size) if input_size else None
@@ -59,6 +60,7 @@ def find_sites(
                 in_shape=seen.inputs.get(name) if seen else None,
                 out_shape=seen.outputs.get(name) if seen else None,
                 logits=name in logits,
+                altered=_altered(kind, module) or shared.get(name, ""),
                 **_details(kind, module),
                 **links.get(name, {}),
             )
@@ -115,7 +117,8 @@ def _merge(first: list[str], second: list[str]) -> list[str]:
 def _details(kind: Kind, module: Any) -> dict[str, Any]:
     if kind == "conv":
         name = type(module).__name__
-        scaled = name.startswith("ScaledStdConv")
+        known = type(module).__module__.startswith("timm.")
+        scaled = known and name.startswith("ScaledStdConv")
         return dict(
             dims=len(module.kernel_size),
             channels=module.out_channels,
@@ -126,7 +129,7 @@ def _details(kind: Kind, module: Any) -> dict[str, Any]:
             bias=module.bias is not None,
             padding_mode=module.padding_mode,
             transposed=isinstance(module, _ConvTransposeNd),
-            standardized="scaled" if scaled else ("weights" if "StdConv" in name else ""),
+            standardized="scaled" if scaled else ("weights" if known and "StdConv" in name else ""),
         )
     if kind == "norm":
         fused = is_fused(module)
@@ -135,6 +138,26 @@ def _details(kind: Kind, module: Any) -> dict[str, Any]:
             family=_family(module), fused=fused, opens=not fused or can_open(module), channels=channels
         )
     return {}
+
+
+def _altered(kind: Kind, module: nn.Module) -> str:
+    return altered(module) if kind in ("conv", "norm") else ""
+
+
+def _shared_weights(model: nn.Module) -> dict[str, str]:
+    """Convolutions whose weight another module has too, under its own name: a change of one would be one of both."""
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                owners.setdefault(id(parameter), []).append(name)
+    found: dict[str, str] = {}
+    for names in owners.values():
+        for name in names:
+            others = [n for n in names if n != name]
+            if others:
+                found[name] = f"it shares its weight with {', '.join(others)}"
+    return found
 
 
 def _family(module: nn.Module) -> str:
@@ -204,7 +227,7 @@ def _weighted(model: nn.Module, node: fx.Node) -> bool:
 
 
 def _with_stages(model: nn.Module, sites: list[Site]) -> tuple[Site, ...]:
-    kinds = {s.name: s.kind for s in sites}
+    kinds = {s.name: s.kind for s in sites if not (s.kind == "norm" and s.altered)}
     stages = _stages_from_features(model, sites) or _stages_from_names(sites) or _stages_from_sizes(sites)
     return tuple(
         s.model_copy(

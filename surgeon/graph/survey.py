@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.functional import functional_convolutions
 from surgeon.graph.leaves import has_convolution, is_leaf, is_norm
 from surgeon.graph.measure import Measured, Shape, measure
 from surgeon.graph.sites import find_sites
@@ -28,12 +29,14 @@ class Region:
 @dataclass
 class Survey:
     """What was seen of a network: `regions` outermost first, `sites` in execution order, `measured` on fake
-    tensors (None without an input size), and `hidden`: sites-to-be that no graph shows, with the reason."""
+    tensors (None without an input size), `hidden`: sites-to-be that no graph shows, with the reason, and `functional`:
+    modules that call a convolution as a function, with what they call."""
 
     regions: list[Region]
     sites: tuple[Site, ...]
     measured: Measured | None
     hidden: dict[str, str]
+    functional: dict[str, str] = field(default_factory=dict)
 
 
 def survey(model: nn.Module, input_size: Shape | None = None) -> Survey:
@@ -46,7 +49,8 @@ def survey(model: nn.Module, input_size: Shape | None = None) -> Survey:
     if seen and not seen.error and any(_train_only(r.traced) for r in regions):
         _add_training_shapes(model, input_size, seen)  # type: ignore[arg-type]
     sites = find_sites(model, [(r.name, r.traced) for r in regions], seen, input_size)
-    return Survey(regions, sites, seen, hidden)
+    functional = functional_convolutions([(r.name, (r.traced.train, r.traced.eval)) for r in regions])
+    return Survey(regions, sites, seen, hidden, {**functional, **(seen.functional if seen else {})})
 
 
 def find_regions(model: nn.Module, input_size: Shape | None = None) -> list[Region]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from surgeon.errors import TraceError
-from surgeon.graph.leaves import is_leaf
+from surgeon.graph.leaves import is_hooked, is_leaf
 
 _MOST_RETRIES = 64
 Example = tuple[tuple[int, ...] | None, ...]
@@ -43,9 +45,14 @@ class LeafTracer(fx.Tracer):
         self.traced_func_name = method
         self.constants = dict(constants or {})
         self.failed: tuple[str, Exception] | None = None
+        self.hooked: dict[str, str] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self.leaves or isinstance(m, fx.GraphModule) or is_leaf(m)
+        if module_qualified_name in self.leaves or isinstance(m, fx.GraphModule) or is_leaf(m):
+            return True
+        if is_hooked(m):
+            self.hooked[module_qualified_name] = "it has hooks, which are called where it is called"
+        return module_qualified_name in self.hooked
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -64,6 +71,8 @@ class LeafTracer(fx.Tracer):
         concrete_args: dict[str, Any] | tuple[Any, ...] | None = None,
     ) -> tuple[Any, list[Any]]:
         parameters = list(inspect.signature(inspect.unwrap(root_fn)).parameters.values())[1:]
+        if parameters and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+            raise TraceError(f"it takes {', '.join(map(str, parameters))}; a graph needs inputs with names")
         inputs: dict[str, Any] = {}
         fixed: dict[str, Any] = {}
         for p in parameters:
@@ -252,6 +261,7 @@ def _trace_once(
             graph._tracer_cls = None
             for node in graph.nodes:
                 node.meta.pop("value", None)
+            opaque.update(tracer.hooked)
             return graph
         except Exception as error:
             if tracer.failed is None:
@@ -272,6 +282,22 @@ def _trace_once(
     )
 
 
+def needed_inputs(model: nn.Module) -> list[str]:
+    """The names of the arguments that a network's forward cannot do without."""
+    parameters = list(inspect.signature(type(model).forward).parameters.values())[1:]
+    return [
+        p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+
+
 def _one_line(error: Exception) -> str:
+    """The error, and the line of the network's own code that it came from."""
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:160]}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _ours(f.filename)]
+    place = f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno}, {frames[-1].line})" if frames else ""
+    return f"{type(error).__name__}: {text[:160]}{place[:160]}"
+
+
+def _ours(file: str) -> bool:
+    parts = Path(file).parts
+    return "torch" in parts or file.startswith((str(Path(__file__).parents[1]), "<"))

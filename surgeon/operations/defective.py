@@ -51,7 +51,7 @@ class DefectiveNeurons(Operation):
 
     def _edit(self, site: Site) -> Edit:
         number = math.prod(site.out_shape or ())
-        folds = self.mode == "channel" and site.kind == "norm" and site.family == "batch"
+        folds = self.mode == "channel" and site.kind == "norm" and site.family == "batch" and not site.altered
         return Edit(
             site=site.name,
             operation=self.op,
@@ -60,7 +60,7 @@ class DefectiveNeurons(Operation):
             effect="approximated" if self.start == "random" else "exact",
             traits=Traits(masked=True),
             folds=folds,
-            note="" if folds else "a mask over single neurons has no stock equivalent",
+            note="" if folds else site.altered or "a mask over single neurons has no stock equivalent",
             growth=Growth(buffers=number, flops=number, activations=number),
         )
 

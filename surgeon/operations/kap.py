@@ -120,6 +120,8 @@ class KernelAveragePooling(Operation):
 
         if site.logits:
             return "its channels are the classes"
+        if site.altered and self.widens:
+            return f"it cannot be widened: {site.altered}"
         try:
             sheet = sheet_shape(site.channels or 0, self.dims)
             wide = self._sheet(site) if self.widens else sheet
@@ -184,6 +186,8 @@ class KernelAveragePooling(Operation):
         plain = site.dims == 2 and (site.groups or 1) == 1 and not site.standardized and not self.widens
         if wanted == "sequential" and not (plain and site.padding_mode == "zeros" and site.calls == 1):
             wanted = "lstsq"
+        if wanted in (*_FITTED, "anneal") and site.altered:
+            return ("anneal" if wanted == "anneal" else "naive"), site.altered
         if wanted == "lstsq" and site.standardized == "weights":
             return "naive", "its kernels are standardised, which undoes a least-squares start"
         if wanted in ("lstsq", "replicate") and site.transposed and (site.groups or 1) > 1:
@@ -197,6 +201,8 @@ class KernelAveragePooling(Operation):
     def _stuck(self, site: Site) -> str:
         if self.pool == "max":
             return "kernel max pooling is not linear"
+        if site.altered:
+            return site.altered
         if self.stride > 1 and not self.widens:
             return "the number of channels changes"
         if (site.groups or 1) > 1:

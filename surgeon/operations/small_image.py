@@ -32,6 +32,10 @@ class SmallImageStem(Operation):
         if not convs or convs[0].dims != 2:
             raise SelectionError("small-image needs a 2-D convolution as the network's first")
         first = convs[0]
+        if first.altered:
+            raise SelectionError(
+                f"small-image exchanges the first convolution, {first.name}: {first.altered}"
+            )
         until = convs[1].index if len(convs) > 1 else first.index
         pool = next((s for s in order if s.kind == "pool" and first.index < s.index < until), None)
         edits = []

@@ -40,6 +40,8 @@ class SmoothInit(Operation):
         return Proposal(edits, (*chosen.passed_over, *passed))
 
     def _unfit(self, site: Site) -> str:
+        if site.altered:
+            return site.altered
         from surgeon.layers import pooled_sheet, sheet_shape
 
         if site.logits:

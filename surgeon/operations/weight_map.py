@@ -59,6 +59,8 @@ class WeightMap(Operation):
         return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
 
     def _unfit(self, site: Site) -> str:
+        if site.altered:
+            return site.altered
         if site.dims != 2:
             return f"a {site.dims}-D convolution; weight maps are 2-D"
         if site.transposed:

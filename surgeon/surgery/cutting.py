@@ -15,6 +15,7 @@ from surgeon.graph.survey import Region, Survey, find_regions
 from surgeon.operations import Operation, parse
 from surgeon.selection import INPUT
 from surgeon.surgery.drift import compare_logits
+from surgeon.surgery.fitness import refuse_empty, refuse_unfit
 from surgeon.surgery.planning import RecipeLike, fingerprint, look, plan, refuse_second
 from surgeon.surgery.refit import refit
 from surgeon.surgery.statistics import reestimate_statistics, running_statistics, separate_statistics
@@ -183,6 +184,8 @@ def _check_fits(rewritten: nn.Module, record: Plan) -> None:
 
 
 def _refuse(model: nn.Module, made: Plan) -> None:
+    refuse_unfit(model)
+    refuse_empty(model)
     record = surgery_of(model)
     present = record.fingerprint if record else fingerprint(model)
     if present != made.fingerprint:

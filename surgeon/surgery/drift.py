@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal
 
 import torch
@@ -12,9 +13,11 @@ from surgeon.graph.trace import mode
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """The main output of a network: a tensor itself, or the first one in a tuple, list or dict."""
+    """The main output of a network: a tensor itself, or the first one in a tuple, list, dict or dataclass."""
     if isinstance(output, Tensor):
         return output
+    if dataclasses.is_dataclass(output):
+        output = vars(output)
     values = list(output.values()) if isinstance(output, dict) else output
     if isinstance(values, (list, tuple)):
         return next((t for v in values if (t := first_tensor(v)) is not None), None)

@@ -13,7 +13,7 @@ from surgeon.graph.survey import find_regions, survey
 from surgeon.operations import parse
 from surgeon.operations.base import FoldContext
 from surgeon.selection import INPUT
-from surgeon.surgery.tree import bare, carve, close_all, has, put, surgery_of, take
+from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, surgery_of, take
 
 
 def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
@@ -44,6 +44,10 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
                 raise FoldError(f"{behind[0].operation} behind it does not fold")
             context = FoldContext(module, layer, functools.partial(norm_after, edit.site))
             folded = operations[edit.operation].fold(edit, context)
+            if folded is not None and layer is not None and module is not None and module._forward_hooks:
+                raise FoldError(
+                    "a forward hook of yours stands between the module and the layer; take it off, fold, and put it back"
+                )
         except FoldError as error:
             stuck.append((edit, str(error)))
             continue
@@ -88,10 +92,9 @@ def revert(model: nn.Module) -> nn.Module:
             take(tree, edit.layer)
     for name, module in displaced.modules.items():
         old = tree.get_submodule(name)
-        owner, _, leaf = name.rpartition(".")
         device = next((t.device for t in (*old.parameters(), *tree.parameters())), None)
         module.training = old.training
-        tree.get_submodule(owner)._modules[leaf] = module.to(device) if device else module
+        exchange(tree, name, module.to(device) if device else module)
     close_all(tree)
     with torch.no_grad():
         for name, value in displaced.statistics.items():
@@ -120,5 +123,4 @@ def _close_unused(tree: nn.Module, remaining: list[Edit]) -> None:
     used = {e.site for e in remaining if e.layer}
     for name, module in list(tree.named_modules()):
         if is_opened(module) and name not in used:
-            owner, _, leaf = name.rpartition(".")
-            tree.get_submodule(owner)._modules[leaf] = close_fused(module)
+            exchange(tree, name, close_fused(module))

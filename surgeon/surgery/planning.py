@@ -15,11 +15,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import RecipeError, SelectionError, SurgeonError, SurgeryError
 from surgeon.graph.survey import Survey, survey
+from surgeon.graph.trace import needed_inputs
 from surgeon.models import input_size_of, input_std_of, name_of, num_classes_of
 from surgeon.operations import Operation, parse
 from surgeon.operations.base import Context
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.selection import PassedOver, Site
+from surgeon.surgery.fitness import refuse_unfit
 from surgeon.surgery.tree import bare, free_name, surgery_of
 
 RecipeLike = str | Recipe | Operation | Mapping[str, Any] | Sequence[Any]
@@ -38,6 +40,7 @@ def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Surv
 
     It holds until a module of the network is exchanged or its code branches otherwise.
     """
+    refuse_unfit(model)
     return _survey(bare(model, share=True)[0], input_size or input_size_of(model))
 
 
@@ -65,6 +68,7 @@ def plan(
     Raises RecipeError, SelectionError (no site), TraceError (nothing torch.fx can follow), SurgeryError
     (surgery has been done already).
     """
+    refuse_unfit(model)
     refuse_second(model, stack)
     title, operations = _operations(recipe)
     size = tuple(input_size) if input_size else input_size_of(model)
@@ -77,6 +81,12 @@ def plan(
         input_std=input_std_of(model),
     )
     if input_size and seen.regions[0].name == "" and seen.measured and seen.measured.error:
+        more = needed_inputs(scratch)[1:]
+        if more:
+            raise SurgeryError(
+                f"{name_of(model)} takes other inputs than an image ({', '.join(more)}), so that it cannot be run here on "
+                f"input_size={size}: leave it out; shapes and FLOPs are then not counted"
+            )
         raise SurgeryError(f"{name_of(model)} does not run on an image of {size}: {seen.measured.error}")
     before = Growth(
         parameters=sum(p.numel() for p in model.parameters()),
@@ -114,6 +124,12 @@ def plan(
             cut_tree(scratch, new, {key: operation})
             seen = _survey(scratch, size)
     passed += [PassedOver(site=n, operation="", reason=r) for n, r in seen.hidden.items()]
+    passed += [
+        PassedOver(
+            site=n or name_of(model), operation="", reason=f"it calls {r} as a function: only modules are cut"
+        )
+        for n, r in seen.functional.items()
+    ]
     return Plan(
         model=name_of(model),
         fingerprint=previous.fingerprint if previous else fingerprint(model),

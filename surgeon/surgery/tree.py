@@ -37,31 +37,49 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     share: parameters and buffers are the same tensors as the model's; only the modules are new.
     """
     memo = {id(t): t for t in (*model.parameters(), *model.buffers())} if share else {}
-    twin = copy.deepcopy(model, memo)
+    try:
+        twin = copy.deepcopy(model, memo)
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise SurgeryError(
+            f"{type(model).__name__} cannot be copied: {' '.join(str(error).split())[:200]}"
+        ) from error
     displaced = twin.__dict__.get("displaced") or Displaced()
     for key in ("surgery", "displaced"):
         twin.__dict__.pop(key, None)
-    return _flatten(twin), displaced
+    return _flatten(twin, {}), displaced
 
 
-def _flatten(module: nn.Module) -> nn.Module:
-    if isinstance(module, Rewritten):
-        module = module.to_stock()
-    for name, child in module._modules.items():
+def _flatten(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
+    if id(module) in done:
+        return done[id(module)]
+    stock = module.to_stock() if isinstance(module, Rewritten) else module
+    done[id(module)] = done[id(stock)] = stock
+    for name, child in stock._modules.items():
         if child is not None:
-            module._modules[name] = _flatten(child)
-    return module
+            stock._modules[name] = _flatten(child, done)
+    return stock
+
+
+def exchange(tree: nn.Module, name: str, module: nn.Module) -> None:
+    """Set the module called `name`, and under every other name that the old one has in the tree."""
+    owner, _, leaf = name.rpartition(".")
+    parent = tree.get_submodule(owner)
+    old = parent._modules.get(leaf)
+    for holder in tree.modules() if old is not None else ():
+        for key, child in holder._modules.items():
+            if child is old:
+                holder._modules[key] = module
+    parent._modules[leaf] = module
 
 
 def put(tree: nn.Module, name: str, module: nn.Module) -> None:
     """Set the module called `name`, keeping what hangs below the old one and its mode."""
-    owner, _, leaf = name.rpartition(".")
     old = tree.get_submodule(name) if has(tree, name) else None
     if old is not None:
         module.training = old.training
         for child_name, child in old._modules.items():
             module._modules.setdefault(child_name, child)
-    tree.get_submodule(owner)._modules[leaf] = module
+    exchange(tree, name, module)
 
 
 def hang(tree: nn.Module, name: str, layer: nn.Module) -> None:
@@ -117,17 +135,14 @@ def open_site(tree: nn.Module, name: str) -> None:
             raise SurgeryError(
                 f"{name}: {type(module).__name__} cannot be opened between norm and activation"
             )
-        opened = open_fused(module)
-        owner, _, leaf = name.rpartition(".")
-        tree.get_submodule(owner)._modules[leaf] = opened
+        exchange(tree, name, open_fused(module))
 
 
 def close_all(tree: nn.Module) -> None:
     """Close every opened norm again."""
     for name, module in list(tree.named_modules()):
         if is_opened(module):
-            owner, _, leaf = name.rpartition(".")
-            tree.get_submodule(owner)._modules[leaf] = close_fused(module)
+            exchange(tree, name, close_fused(module))
 
 
 def carve(tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit]) -> nn.Module:
@@ -152,8 +167,7 @@ def carve(tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit]) -> 
         module = tree.get_submodule(region.name)
         rewritten = Rewritten(module, points, example=region.example)
         if region.name:
-            owner, _, leaf = region.name.rpartition(".")
-            tree.get_submodule(owner)._modules[leaf] = rewritten
+            exchange(tree, region.name, rewritten)
         else:
             root = rewritten
     return root

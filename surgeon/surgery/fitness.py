@@ -1,0 +1,87 @@
+"""Networks that surgery would not do right, refused before anything is looked at, with what would work instead."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from surgeon.errors import SurgeryError
+
+_WRAPPERS = {
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "FullyShardedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+}
+_QUANTIZED = ("torch.ao.nn.quantized", "torch.nn.quantized", "torch.ao.nn.intrinsic.quantized")
+
+
+def refuse_unfit(model: Any) -> None:
+    """Raise SurgeryError for a network in a state that cannot be copied, traced or put back as it was.
+
+    Wrapped (DDP, compiled), scripted and quantised networks, lazy modules without shapes, weights under the old
+    weight_norm and spectral_norm, and objects whose `forward` was exchanged.
+    """
+    if not isinstance(model, nn.Module):
+        raise SurgeryError(f"surgery is for a torch.nn.Module, not for a {type(model).__name__}")
+    for name, module in model.named_modules():
+        problem = _problem(module, root=not name)
+        if problem:
+            raise SurgeryError(f"{name or 'the model'}: {problem}")
+
+
+def refuse_empty(model: nn.Module) -> None:
+    """Raise SurgeryError for a network on the meta device, which has shapes but no weights."""
+    empty = next((n for n, t in model.named_parameters() if t.is_meta), None)
+    if empty is not None:
+        raise SurgeryError(
+            f"{empty} is on the meta device, without values; a plan can be made of it, but a cut needs weights: "
+            f"model.to_empty(device=…), and load them first"
+        )
+
+
+def _problem(module: nn.Module, root: bool) -> str:
+    kind = type(module)
+    inner = _WRAPPERS.get(kind.__name__) if kind.__module__.startswith("torch.") else None
+    if inner:
+        again = "compile" if kind.__name__ == "OptimizedModule" else "wrap"
+        return (
+            f"it is wrapped in {kind.__name__}; cut the network inside, surgeon.apply(model.{inner}, …), and {again} "
+            f"the result again"
+        )
+    if "ScriptModule" in (c.__name__ for c in kind.__mro__):
+        return "it is compiled by TorchScript, whose code torch.fx cannot follow; cut the network it was made from"
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        return f"{kind.__name__} has no shape yet; run the network once on an image, then cut it"
+    if kind.__module__.startswith(_QUANTIZED):
+        return f"{kind.__name__} is quantised, with packed weights; cut the network first, then quantise it"
+    legacy = next((type(h).__name__ for h in module._forward_pre_hooks.values() if _is_legacy(h)), None)
+    if legacy:
+        undo = "remove_weight_norm" if legacy == "WeightNorm" else "remove_spectral_norm"
+        return (
+            f"its weight is made anew before each call by torch.nn.utils' old hook {legacy}; take it off "
+            f"({undo}), or use torch.nn.utils.parametrizations"
+        )
+    if "forward" in module.__dict__ and (root or not _is_own_method(module)):
+        return (
+            f"forward was exchanged on this object, so that the code of {kind.__name__} is not what runs; write a "
+            f"subclass, or put the old forward back"
+        )
+    return ""
+
+
+def _is_legacy(hook: Any) -> bool:
+    return type(hook).__module__ in ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
+
+
+def _is_own_method(module: nn.Module) -> bool:
+    """Whether the object's `forward` is another method of its own class, which a copy takes along (as timm's FasterNet)."""
+    found = module.__dict__["forward"]
+    return (
+        isinstance(found, types.MethodType)
+        and found.__self__ is module
+        and getattr(type(module), found.__func__.__name__, None) is found.__func__
+    )
