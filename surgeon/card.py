@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,11 +59,12 @@ def card(folder: str | Path, repository: str, evaluation: str | Path | None = No
     run = _read_run(evaluation, Path(folder)) if evaluation else None
     stock = record is None or folded
     architecture = str(config["architecture"])
-    by_timm = stock and not own.is_own(architecture) and "/" not in architecture
+    timms = not own.is_own(architecture) and "/" not in architecture
+    by_timm, classifies = stock and timms, timms or architecture.startswith("zoo/")
     tags = ["surgeon", *(record.operations if record else ())]
     header = ModelCardData(
         library_name="timm" if by_timm else "surgeon",
-        pipeline_tag="image-classification" if config.get("num_classes") else None,
+        pipeline_tag="image-classification" if classifies and config.get("num_classes") else None,
         tags=list(dict.fromkeys(t.split("#")[0] for t in tags)),
     )
     name = repository.rpartition("/")[2]
@@ -177,7 +179,8 @@ def _papers(recipe: str) -> list[str]:
             paper = load_recipe(name).paper if name in known else ""
         except RecipeError:
             paper = ""
-        if paper:
+        number = re.search(r"arXiv (\S+)", paper)
+        if paper and not (number and any(number.group() in p for p in found)):
             found[paper] = None
     return list(found)
 

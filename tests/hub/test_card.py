@@ -1,0 +1,157 @@
+"""The model card says what the record and the evaluation say, and nothing else."""
+
+import pytest
+import torch
+
+import surgeon
+from surgeon import card
+from surgeon.errors import ArtifactError
+from tests.cli.commandline import invoke
+from tests.hub.conftest import SIZE
+
+NAME = "someone/net"
+
+
+@pytest.fixture(scope="module")
+def evaluated(cut, tmp_path_factory):
+    """The folder of an evaluation of `cut`: eight images of noise."""
+    pytest.importorskip("torchattacks")
+    pytest.importorskip("pyarrow")
+    from surgeon.evaluation import assess
+    from surgeon.recipe import Evaluation
+
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    settings = Evaluation(suite="quick", eps=1 / 255, pictures=False, diagnostics=0)
+    x, y = torch.rand(8, *SIZE), torch.arange(8) % 4
+    assess(cut, x, y, settings, folder, name="cut", data={"source": "noise", "split": "test"})
+    return folder
+
+
+def header(text):
+    from huggingface_hub import ModelCard
+
+    return ModelCard(text).data.to_dict()
+
+
+def test_a_rewritten_network_loads_with_surgeon_and_says_what_was_done(folder, cut):
+    text = card.card(folder, NAME)
+    assert header(text)["library_name"] == "surgeon"
+    assert header(text)["tags"] == ["surgeon", "kap"]
+    assert 'surgeon.load("hf-hub:someone/net")' in text
+    assert "| edits | 16 × kap |" in text
+    assert "arXiv 2210.00062" in text
+    assert "| function at the cut | approximated |" in text
+    assert f"| drift at the cut | {cut.surgery.execution.drift.relative:.2g} of the logits' norm" in text
+    assert f"torch {torch.__version__}" in text
+    assert "Not evaluated: no evaluation was given with this card." in text
+    for invented in ("license", "datasets", "accuracy", "base_model", "robust accuracy"):
+        assert invented not in text.lower()
+
+
+def test_a_folded_network_loads_with_timm_alone(stock):
+    text = card.card(stock, NAME)
+    assert header(text) == {
+        "library_name": "timm", "pipeline_tag": "image-classification", "tags": ["surgeon", "kap"],
+    }  # fmt: skip
+    assert 'timm.create_model("hf-hub:someone/net", pretrained=True)' in text
+    assert "surgeon.load" not in text
+    assert "| folds into a stock checkpoint | folded |" in text
+    assert "names and shapes are the stock network's" in text
+
+
+def test_what_does_not_fold_is_said_with_its_reason(tmp_path):
+    model = surgeon.create_model("test_resnet", num_classes=4, input_size=SIZE)
+    surgeon.save(surgeon.apply(model, "defective"), tmp_path / "out")
+    text = card.card(tmp_path / "out", NAME)
+    assert "| folds into a stock checkpoint | no |" in text
+    assert "× does not fold: a mask over single neurons has no stock equivalent" in text
+
+
+def test_a_stock_network_has_no_surgery_in_its_card(tmp_path):
+    surgeon.save(surgeon.create_model("test_resnet", num_classes=4), tmp_path / "out")
+    text = card.card(tmp_path / "out", NAME)
+    assert "No surgery was done on it." in text
+    assert "## Surgery" not in text
+
+
+def test_a_number_stands_in_the_card_only_where_it_may_be_quoted(folder, evaluated):
+    from surgeon.evaluation.folder import read_assessment
+
+    found = read_assessment(evaluated)
+    text = card.card(folder, NAME, evaluated)
+    assert f"Clean accuracy: {found.summary.clean.value:.1%} [" in text
+    if found.summary.headline is None:
+        assert "No number for robust accuracy can be quoted:" in text
+        assert all(f"- {reason}" in text for reason in found.summary.refused)
+    else:
+        assert found.summary.headline.text in text
+    assert "Diagnostics: not made." in text
+    assert found.subject.weights in text
+    assert "Not evaluated" not in text
+
+
+def test_an_evaluation_of_other_weights_is_refused(stock, evaluated):
+    with pytest.raises(
+        ArtifactError, match=r"is an evaluation of other weights .*evaluate what you push: surgeon evaluate"
+    ):
+        card.card(stock, NAME, evaluated)
+
+
+def test_a_reason_that_would_break_the_page_is_one_line_of_text(folder):
+    import json
+
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["surgery"]["plan"]["edits"][0] |= {"folds": False, "note": "a | b\n# <script>"}
+    path.write_text(json.dumps(config))
+    assert "does not fold: a \\| b # &lt;script>" in card.card(folder, NAME)
+
+
+def test_a_card_that_somebody_wrote_or_changed_is_kept(folder):
+    path = folder / "README.md"
+    assert card.write_card(folder, NAME)
+    assert card.is_ours(path.read_text())
+    assert card.write_card(folder, "other/name")
+    assert "other/name" in path.read_text()
+    path.write_text(path.read_text().replace("## Loading", "## Mine"))
+    changed = path.read_text()
+    assert not card.write_card(folder, NAME)
+    path.write_text("# My own\n")
+    assert not card.write_card(folder, NAME)
+    assert path.read_text() == "# My own\n" != changed
+
+
+def test_a_network_of_own_code_says_which_code_it_needs(folder):
+    import json
+
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"architecture": "mine.nets:Net"}))
+    text = card.card(folder, NAME)
+    assert 'surgeon.load("hf-hub:someone/net", allow_code=["mine.nets"])' in text
+    assert "code that is not in this repository, `mine.nets:Net`" in text
+    assert "pipeline_tag" not in header(text)
+
+
+def test_at_the_command_line(hub, folder, tmp_path):
+    code, out, err = invoke("push", folder, NAME, "--dry-run")
+    assert code == 0, err
+    assert "nothing was sent" in out and "original.safetensors" in out
+    assert hub.requests == []
+    assert (folder / "README.md").is_file()
+    code, out, err = invoke("push", folder, NAME, "--private")
+    assert code == 0, err
+    assert hub.repositories[NAME].private
+    code, out, err = invoke("pull", NAME, "-o", tmp_path / "back")
+    assert code == 0, err
+    assert (tmp_path / "back" / "model.safetensors").is_file()
+    code, out, err = invoke("fold", f"hf-hub:{NAME}", "-o", tmp_path / "stock")
+    assert code == 0, err
+    code, out, err = invoke("plan", "noise", f"hf-hub:{NAME}", "--stack", "--num-classes", 4)
+    assert code == 2
+    assert "which fixes its network: --num-classes cannot change it" in err
+    code, out, err = invoke("plan", "noise", f"hf-hub:{NAME}", "--stack")
+    assert code == 0, err
+    code, out, err = invoke("pull", "nobody/nothing", "-o", tmp_path / "none")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "nobody/nothing cannot be read" in err
+    assert not (tmp_path / "none").exists()
