@@ -1,0 +1,55 @@
+"""torch.compile, torch.export and TorchScript."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import surgeon
+from tests.interop.conftest import SIZE
+
+
+@pytest.mark.parametrize(
+    "recipe", ["kap", "anl", "wm-unsharp", "defective", "noise", "gaussian", "wm-input-scale"]
+)
+def test_compile_in_one_graph_in_both_modes(tiny_cut, images, recipe):
+    model = tiny_cut(recipe)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        assert torch.allclose(compiled(images), model(images), atol=1e-4)
+    model.train()
+    cross_entropy(compiled(images), torch.arange(4)).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_export_for_any_number_of_images(model, batch):
+    x, _ = batch
+    dynamic = ({0: torch.export.Dim("batch", min=1)},)
+    exported = torch.export.export(model, (x,), dynamic_shapes=dynamic)
+    for count in (1, 5):
+        assert torch.allclose(exported.module()(x[:count]), model(x[:count]), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit")
+def test_torchscript_traces(model, batch, tmp_path):
+    x, _ = batch
+    with torch.no_grad():
+        torch.jit.trace(model, x[:2]).save(tmp_path / "model.pt")
+        traced = torch.jit.load(tmp_path / "model.pt")
+        for count in (1, 5):
+            assert torch.allclose(traced(x[:count]), model(x[:count]), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("recipe", ["kap", "anl"])
+def test_torchscript_compiles_what_was_folded(cut, batch, recipe):
+    x, _ = batch
+    folded = surgeon.fold(cut(recipe))
+    assert torch.allclose(torch.jit.script(folded)(x), folded(x), atol=1e-4)
+
+
+def test_a_graph_for_one_size_says_so(batch):
+    """The maps of WM have a weight for each pixel."""
+    model = surgeon.apply(surgeon.create_model("test_resnet", num_classes=4), "wm-unsharp", input_size=SIZE)
+    with pytest.raises(ValueError, match="this weight map is"):
+        torch.export.export(model.eval(), (torch.randn(2, 3, 64, 64),))

@@ -1,0 +1,68 @@
+"""Features from inside of a rewritten network, by the libraries' own ways."""
+
+import pytest
+import timm
+import torch
+
+import surgeon
+from surgeon.errors import SurgeryError
+from tests.interop.conftest import RECIPES, SIZE
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_features_only_network_is_cut_and_gives_its_maps(batch, name, recipe):
+    x, _ = batch
+    stock = timm.create_model(name, features_only=True).eval()
+    model = surgeon.apply(stock, recipe, input_size=SIZE)
+    for training in (True, False):
+        assert [m.shape for m in model.train(training)(x)] == [m.shape for m in stock(x)]
+    assert model.feature_info.channels() == stock.feature_info.channels()
+    assert len(model.surgery.edits) > 1
+
+
+def test_a_features_only_network_folds(batch):
+    x, _ = batch
+    model = surgeon.apply(timm.create_model("test_resnet", features_only=True), "kap", input_size=SIZE).eval()
+    for folded, whole in zip(surgeon.fold(model)(x), model(x), strict=True):
+        assert torch.allclose(folded, whole, atol=1e-4)
+
+
+def test_forward_features_and_forward_head(model, batch):
+    x, _ = batch
+    assert torch.equal(model.forward_head(model.forward_features(x)), model(x))
+
+
+def test_hooks_on_layers(model, batch):
+    seen = []
+    model.layer2[0].conv1.register_forward_hook(lambda *args: seen.append(args[2].shape))
+    model(batch[0])
+    assert len(seen) == 1
+
+
+@pytest.mark.filterwarnings("ignore:NOTE")
+def test_torchvisions_feature_extractor_with_the_layers_kept_whole(model, batch):
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    x, _ = batch
+    layers = {type(m) for m in model.modules() if type(m).__module__.startswith("surgeon.layers")}
+    extractor = create_feature_extractor(
+        model, ["layer2.0.act1", "fc"], tracer_kwargs={"leaf_modules": list(layers)}
+    )
+    features = extractor.eval()(x)
+    assert torch.allclose(features["fc"], model(x), atol=1e-5)
+    assert len(features["layer2.0.act1"]) == len(x)
+
+
+def test_methods_that_would_run_the_code_before_the_surgery_say_so(model, batch):
+    with pytest.raises(
+        SurgeryError, match=r"forward_intermediates runs code from before the surgery.*surgeon.fold"
+    ):
+        model.forward_intermediates(batch[0])
+
+
+def test_a_features_only_network_that_calls_such_a_method_says_so(batch):
+    """timm's vision transformers give their features by `forward_intermediates`."""
+    stock = timm.create_model("test_vit", features_only=True, img_size=32, patch_size=8)
+    with pytest.raises(SurgeryError, match="VisionTransformer.forward_intermediates runs code from before"):
+        surgeon.apply(stock, "defective", input_size=SIZE)(batch[0])
