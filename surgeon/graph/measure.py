@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +67,7 @@ def measure(
             for m in model.modules():
                 if isinstance(m, _NormBase):
                     m.training = False
-            with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            with _silent(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
                 images = torch.empty((_BATCH, *input_size), device=device, dtype=dtype)
                 with FlopCounterMode(display=False) as counter, Watch(model) as watch:
                     model(images)
@@ -78,6 +80,17 @@ def measure(
         for hook in hooks:
             hook.remove()
     return seen
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without torch's log of an operation that does not fit: that is a finding here, and is told in one line."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    was, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was
 
 
 def _note(seen: Measured, name: str, leaf: bool) -> Any:

@@ -15,7 +15,7 @@ from torch import fx, nn
 from surgeon.errors import SurgeryError
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.guard import guard, guarded_containers, unguard
-from surgeon.graph.trace import Example, trace
+from surgeon.graph.trace import Example, Traced, copied, trace
 
 TRACED_METHODS = ("forward_features", "forward_head")
 """Methods beside `forward` that other code calls on a network and that run its layers."""
@@ -50,12 +50,14 @@ class Rewritten(fx.GraphModule):
         *,
         leaves: Iterable[str] = (),
         example: Example | None = None,
+        traced: Traced | None = None,
     ) -> None:
         """Take over `network` (its containers are used, not copied) and cut its graphs at `points`.
 
         The inserted modules must already stand in the tree under the names in `points`. `leaves` are
         modules to keep whole. `example`: input shapes to trace with where the code branches on them; the
-        graphs then hold for that size alone, and another one is refused.
+        graphs then hold for that size alone, and another one is refused. `traced`: what tracing the network gave
+        before the cut, where that is known; its graphs are copied.
         """
         super().__init__({}, fx.Graph(), class_name=type(network).__name__)
         for key, value in network.__dict__.items():
@@ -67,26 +69,27 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_constants"] = ()
         self.__dict__["_example"] = example
         self.__dict__["_sized"] = None
-        self.retrace()
+        self.retrace(traced)
 
     # -- graphs -----------------------------------------------------------------------------------
 
-    def retrace(self) -> None:
-        """Make the graphs anew from the stock class's code and the recorded points."""
+    def retrace(self, traced: Traced | None = None) -> None:
+        """Make the graphs anew from the stock class's code, or from a trace of it, and the recorded points."""
         self._drop_constants()
         self.__dict__["_programs"] = {}
         self.__dict__["_code_of"] = {}
-        self._trace("forward", ())
+        self._trace("forward", (), copied(traced) if traced else None)
         check_visible(self._programs.values(), self._points)
         self.recompile()
         guard(self, guarded_containers(self, [p.site for p in self._points if p.site]))
 
-    def _trace(self, method: str, constants: tuple[tuple[str, Any], ...]) -> None:
-        view = self.stock_view()
+    def _trace(
+        self, method: str, constants: tuple[tuple[str, Any], ...], traced: Traced | None = None
+    ) -> None:
         sites = {p.site for p in self._points if p.site}
         behind = {s: [p.layer for p in self._points if p.site == s and p.layer] for s in sites}
-        traced = trace(
-            view,
+        traced = traced or trace(
+            self.stock_view(),
             method=method,
             leaves={*sites, *self._leaves},
             constants=dict(constants),
@@ -165,7 +168,8 @@ class Rewritten(fx.GraphModule):
         arguments = [n.target for n in self._programs["forward", True, ()].nodes if n.op == "placeholder"]
         type(self)._forward_train = self._code_of["forward", True, ()][0]
         type(self)._forward_eval = self._code_of["forward", False, ()][0]
-        type(self).forward = _dispatcher([str(a) for a in arguments], self._sized is not None)
+        held = _held_arguments(self._stock_class, [str(a) for a in arguments])
+        type(self).forward = _dispatcher([str(a) for a in arguments], held, self._sized is not None)
         self.__dict__["_code"] = self.code
         # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
         self.__dict__["_lineno_map"] = self.__dict__["_prologue_start"] = None
@@ -190,6 +194,12 @@ class Rewritten(fx.GraphModule):
                     f"{tuple(shape[1:])}; it was given {tuple(value.shape[1:])}: apply the recipe again with "
                     f"input_size for that size"
                 )
+
+    def _refuse_argument(self, name: str, default: Any) -> None:
+        raise SurgeryError(
+            f"{self._stock_class.__name__}.forward was traced with {name}={default!r}, and its graph knows no other "
+            f"value; leave {name} out, or give it no default before the surgery, so that it becomes an input"
+        )
 
     # -- the stock network ------------------------------------------------------------------------
 
@@ -313,12 +323,32 @@ def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:
 _count = itertools.count()
 
 
-def _dispatcher(arguments: list[str], sized: bool) -> Callable[..., Any]:
+def _held_arguments(stock: type[nn.Module], inputs: list[str]) -> dict[str, Any]:
+    """The arguments of the stock network's forward that were traced at their defaults, with these."""
+    return {
+        name: p.default
+        for name, p in inspect.signature(stock.forward).parameters.items()
+        if name not in inputs and p.default is not p.empty
+    }
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (
+        type(value) is type(default) and isinstance(value, (int, float, str)) and value == default
+    )
+
+
+def _dispatcher(arguments: list[str], held: Mapping[str, Any], sized: bool) -> Callable[..., Any]:
     given = ", ".join(arguments)
+    defaults = "".join(f", {name}=_held[{name!r}]" for name in held)
     check = f"    self._check_size({given})\n" if sized else ""
-    scope: dict[str, Any] = {}
+    check += "".join(
+        f"    if not _same({n}, _held[{n!r}]):\n        self._refuse_argument({n!r}, _held[{n!r}])\n"
+        for n in held
+    )
+    scope: dict[str, Any] = {"_held": dict(held), "_same": _same}
     exec(  # the names come from a traced signature
-        f"def forward(self, {given}):\n{check}"
+        f"def forward(self, {given}{defaults}):\n{check}"
         f"    if self.training:\n        return self._forward_train({given})\n"
         f"    return self._forward_eval({given})\n",
         scope,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import math
 import traceback
@@ -189,6 +190,17 @@ class Traced:
     opaque: dict[str, str] = field(default_factory=dict)
     constants: dict[str, torch.Tensor] = field(default_factory=dict)
     sized: bool = False
+
+
+def copied(traced: Traced) -> Traced:
+    """A trace of its own graphs and constants, to be changed."""
+    return Traced(
+        copy.deepcopy(traced.train),
+        copy.deepcopy(traced.eval),
+        dict(traced.opaque),
+        {k: v.clone() for k, v in traced.constants.items()},
+        traced.sized,
+    )
 
 
 def trace(

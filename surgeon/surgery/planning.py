@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import RecipeError, SelectionError, SurgeonError, SurgeryError
+from surgeon.graph.measure import measure
 from surgeon.graph.survey import Survey, survey
 from surgeon.graph.trace import needed_inputs
 from surgeon.models import input_size_of, input_std_of, name_of, num_classes_of
@@ -72,7 +73,8 @@ def plan(
     refuse_second(model, stack)
     title, operations = _operations(recipe)
     size = tuple(input_size) if input_size else input_size_of(model)
-    scratch, _ = bare(model, share=True)
+    untouched = seen is not None and surgery_of(model) is None and not any(o.reshapes for o in operations)
+    scratch = model if untouched else bare(model, share=True)[0]
     seen = seen or _survey(scratch, size)
     context = Context(
         trained=looks_trained(scratch) if trained is None else trained,
@@ -118,11 +120,13 @@ def plan(
         notes += proposal.notes
         if operation.consumes:
             gone |= {e.site: key for e in new if e.replaces}
-        if operation.reshapes and number + 1 < len(keyed):
+        if operation.reshapes:
             from surgeon.surgery.cutting import cut_tree
 
             cut_tree(scratch, new, {key: operation})
-            seen = _survey(scratch, size)
+            _demand_runs(scratch, size, seen, f"recipe {title}, operation {key}")
+            if number + 1 < len(keyed):
+                seen = _survey(scratch, size)
     passed += [PassedOver(site=n, operation="", reason=r) for n, r in seen.hidden.items()]
     passed += [
         PassedOver(
@@ -143,6 +147,15 @@ def plan(
         measured=bool(seen.measured and not seen.measured.error),
         notes=tuple(notes),
     )
+
+
+def _demand_runs(tree: nn.Module, size: tuple[int, ...] | None, seen: Survey, what: str) -> None:
+    """Raise SelectionError for a network that ran before an operation that changes sizes, and does not after it."""
+    if size is None or seen.measured is None or seen.measured.error:
+        return
+    error = measure(tree, size).error
+    if error:
+        raise SelectionError(f"{what}: the network is built for the sizes that it has, and fails with others: {error}")
 
 
 def refuse_second(model: nn.Module, stack: bool) -> None:
