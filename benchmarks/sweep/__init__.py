@@ -1,0 +1,21 @@
+"""`make sweep`: every timm architecture and every torchvision model × every shipped recipe with surgery.
+
+One line of JSON a pair in runs/sweep/rows.jsonl; pairs that are there are not repeated, so that a sweep can be
+killed and goes on. `benchmarks.coverage` writes docs/coverage.md from these lines.
+
+What is done with a pair:
+
+    plan, apply, names, visible, forward, backward      every pair
+    identity, save_load, fold                           two recipes for each model, of different kinds, in turns
+
+The first six touch what differs from pair to pair: which sites there are, whether the graphs show them, whether
+shapes fit. The other three depend on the model and on the *kind* of cut (a layer behind a convolution, a layer
+between norm and activation, a convolution replaced, a layer at the input, another stem) and not on what the
+inserted layer computes, which the layers' own tests check. So kinds take turns over the models, and the recipes
+of a kind as well (`kinds.py`): neighbours by name, which mostly share a class, meet all five kinds.
+
+Sizes: models have random initial weights, and inputs as small as the architecture takes. Where parameters or
+operations are too many, the pair runs on tensors without data: plan, apply, names and visible, and for the two
+recipes in turn the shapes of both passes, and folding by names and shapes. What is that large is mostly a class
+of which a smaller model runs on real tensors.
+"""

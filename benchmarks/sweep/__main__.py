@@ -1,0 +1,60 @@
+"""The command: `python -m benchmarks.sweep`."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import importlib
+import pkgutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.sweep.child import in_child
+from benchmarks.sweep.kinds import recipes
+from benchmarks.sweep.order import all_models, broad_first
+from benchmarks.sweep.rows import append, read
+
+SHARED = ("torch._dynamo", "torchvision", "timm", *(f"surgeon.{p}" for p in ("artifact", "graph", "layers", "operations", "surgery", "training")))  # fmt: skip
+
+
+def _import_all() -> None:
+    """What children need, once and before the first fork: so that a sweep is of one state of the code."""
+    for name in SHARED:
+        module = importlib.import_module(name)
+        if name.startswith("surgeon."):
+            for found in pkgutil.walk_packages(getattr(module, "__path__", []), name + "."):
+                importlib.import_module(found.name)
+
+
+def main() -> None:
+    """Sweep what is not there yet."""
+    parser = argparse.ArgumentParser(description="Every model × every recipe; a killed sweep goes on.")
+    parser.add_argument("--models", default="*", help="glob on model names")
+    parser.add_argument("--recipes", default="all", help="'all', or names separated by commas")
+    parser.add_argument("--output", type=Path, default=Path("runs/sweep/rows.jsonl"))
+    parser.add_argument("--memory", type=int, default=16_000, help="MiB of address space a model")
+    parser.add_argument("--seconds", type=float, default=180, help="time a pair")
+    parser.add_argument("--again", default="", help="outcomes to run again, separated by commas: failed,died")
+    given = parser.parse_args()
+    torch.set_num_threads(1)  # children are forked: no threads may run before
+    _import_all()
+    wanted = recipes() if given.recipes == "all" else tuple(given.recipes.split(","))
+    again = tuple(given.again.split(","))
+    there = {(r["model"], r["recipe"]) for r in read(given.output) if r["outcome"] not in again}
+    names = broad_first([n for n in all_models() if fnmatch.fnmatchcase(n, given.models)])
+    counts: Counter[str] = Counter()
+    for name in track(names, description="models", console=Console(stderr=True)):
+        left = [r for r in wanted if (name, r) not in there]
+        for row in in_child(name, left, memory=given.memory, seconds=given.seconds):
+            append(given.output, [row])
+            counts[row["outcome"]] += 1
+    print(", ".join(f"{n} {o}" for o, n in counts.most_common()) or "nothing was left to do", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Which models there are, of which family each is, and in which order they are swept: broad first."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from surgeon.models import TORCHVISION, ZOO, list_models
+
+
+@functools.cache
+def all_models() -> tuple[str, ...]:
+    """Every architecture of timm, and every model of torchvision."""
+    return tuple(n for n in list_models() if not n.startswith(ZOO))
+
+
+@functools.cache
+def family_of(name: str) -> str:
+    """The Python module in which a library defines the model."""
+    if name.startswith(TORCHVISION):
+        from torchvision.models import get_model_builder
+
+        home = get_model_builder(name.removeprefix(TORCHVISION)).__module__
+        return TORCHVISION + home.removeprefix("torchvision.models.").replace(".", "/")
+    from timm.models._registry import _model_to_module
+
+    return str(_model_to_module[name])
+
+
+def broad_first(names: Sequence[str]) -> list[str]:
+    """One model of each family, then a second one of each, and so on; in a family those far apart by name first."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(family_of(name), []).append(name)
+    queues = [_spread(members) for members in families.values()]
+    return [q[i] for i in range(max(map(len, queues), default=0)) for q in queues if i < len(q)]
+
+
+def _spread(names: Sequence[str]) -> list[str]:
+    """The names in the order of a van der Corput sequence over their sorted list."""
+    ordered = sorted(names)
+    bits = max(len(ordered) - 1, 0).bit_length()
+    places = (int(f"{i:0{bits}b}"[::-1], 2) if bits else 0 for i in range(1 << bits))
+    return [ordered[p] for p in places if p < len(ordered)]

@@ -1,0 +1,111 @@
+"""A pair of model and recipe → a row: how far it came, and why no further."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from benchmarks.sweep import stages
+from benchmarks.sweep.kinds import representatives
+from benchmarks.sweep.order import family_of
+from benchmarks.sweep.subject import REAL, Subject
+from surgeon.edits import Plan
+from surgeon.errors import SelectionError, SurgeryError
+
+Row = dict[str, Any]
+
+
+def blank(model: str, recipe: str) -> Row:
+    """A row about which nothing is known yet."""
+    return {
+        "model": model, "family": family_of(model), "recipe": recipe, "outcome": "", "cause": "", "stages": {},
+    }  # fmt: skip
+
+
+def run_pairs(subject: Subject, recipes: Iterable[str]) -> Iterator[Row]:
+    """A row a recipe."""
+    whole = representatives(subject.number)
+    for recipe in recipes:
+        yield run_pair(subject, recipe, whole=recipe in whole)
+
+
+def run_pair(subject: Subject, recipe: str, *, whole: bool) -> Row:
+    """Take a pair through the stages; `whole` for all of them."""
+    began = time.perf_counter()
+    row = blank(subject.name, recipe)
+    row |= {"parameters": subject.parameters, "size": list(subject.size), "edits": 0}
+    done: dict[str, str] = row["stages"]
+    stage = "plan"
+    try:
+        seen = subject.seen
+        row |= {"sites": len(seen.sites), "hidden": len(seen.hidden)}
+        made = stages.plan(subject, recipe)
+        row["edits"] = len(made.edits)
+        subject = _with_or_without_data(subject, made, whole)
+        for stage, result in _stages(subject, recipe, made, whole):
+            done[stage] = result
+        row["outcome"] = "ok"
+    except Exception as error:
+        row["outcome"] = "refused" if stage == "plan" and _no_site(error, row) else "failed"
+        row["cause"] = (
+            f"{'' if isinstance(error, stages.Failed) else type(error).__name__ + ': '}{_line(error)}"
+        )
+        if row["outcome"] == "failed":
+            failed = next((s for s in _ORDER if s not in done), stage)
+            done[failed] = "failed"
+            row["where"] = _where(error)
+    row["tensors"] = "fake" if subject.fake else "real"
+    row["seconds"] = round(time.perf_counter() - began, 3)
+    return row
+
+
+_ORDER = ("plan", "apply", "names", "visible", "forward", "backward", "fold", "identity", "save_load")
+
+
+def _stages(subject: Subject, recipe: str, made: Plan, whole: bool) -> Iterator[tuple[str, str]]:
+    yield "plan", "ok"
+    cut = stages.apply(subject, made)
+    yield "apply", "ok"
+    stages.names(subject, cut)
+    yield "names", "ok"
+    stages.visible(subject, cut)
+    yield "visible", "ok"
+    if subject.fake and not whole:
+        return
+    output = stages.forward(subject, cut)
+    yield "forward", "ok"
+    stages.backward(subject, cut)
+    yield "backward", "ok"
+    if not whole:
+        return
+    stages.fold(subject, cut, output)
+    yield "fold", "ok"
+    if subject.fake:
+        return
+    yield "identity", "ok" if stages.identity(subject, recipe) else "none"
+    stages.save_load(subject, cut, output)
+    yield "save_load", "ok"
+
+
+def _with_or_without_data(subject: Subject, made: Plan, whole: bool) -> Subject:
+    more = made.growth.parameters + made.growth.buffers
+    large = subject.parameters + more > REAL or (more > REAL / 12 and not whole)
+    return subject.meta if large or (subject.heavy and not whole) else subject
+
+
+def _no_site(error: Exception, row: Row) -> bool:
+    """Whether the plan says that the architecture has no place for the recipe (and nothing lies hidden)."""
+    if isinstance(error, SelectionError):
+        return not row.get("hidden")
+    return isinstance(error, SurgeryError) and "no convolution and no norm" in str(error)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _where(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"

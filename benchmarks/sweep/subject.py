@@ -1,0 +1,182 @@
+"""A model to sweep: random weights, the smallest input that it takes, and what it is called with."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import surgeon
+from benchmarks.sweep.order import all_models, family_of
+from surgeon.errors import ModelError
+from surgeon.graph.trace import mode
+from surgeon.models import TORCHVISION
+from surgeon.surgery import look
+from surgeon.surgery.drift import first_tensor
+from surgeon.surgery.tree import bare
+
+SIDES = (64, 96, 128, 160)
+CLIPS = ((4, 32, 32), (8, 64, 64), (16, 112, 112), (16, 224, 224))
+DROPS: tuple[dict[str, float], ...] = ({"drop_rate": 0.2, "drop_path_rate": 0.1}, {"drop_rate": 0.2}, {})
+REAL = 100_000_000
+"""Parameters above which a model has tensors without data."""
+HEAVY = 6_000_000_000
+"""Operations of one image above which only the recipes that stand for their kind run on real tensors."""
+
+
+@dataclass
+class Subject:
+    """A model in evaluation mode and what it takes. `size` is an image's; `fake`: its tensors have no data."""
+
+    name: str
+    model: nn.Module
+    size: tuple[int, ...]
+    fake: bool
+
+    @property
+    def number(self) -> int:
+        """Its place among all models, by which recipes take turns."""
+        return all_models().index(self.name)
+
+    @functools.cached_property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    @functools.cached_property
+    def seen(self) -> Any:
+        """One look for all recipes."""
+        return look(self.model, input_size=self.size)
+
+    @property
+    def heavy(self) -> bool:
+        return bool(self.seen.measured) and self.seen.measured.flops > HEAVY
+
+    @functools.cached_property
+    def meta(self) -> Subject:
+        """The same model on tensors without data."""
+        if self.fake:
+            return self
+        twin = Subject(self.name, bare(self.model, share=True)[0].to("meta"), self.size, True)
+        twin.__dict__["seen"] = self.seen
+        return twin
+
+    def __post_init__(self) -> None:
+        self.buffers = {k: b.detach().clone() for k, b in self.model.named_buffers()}
+
+    def restore(self) -> None:
+        """Undo what running the model, or a network that shares its tensors, left behind."""
+        with torch.no_grad():
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(self.buffers[name])
+        for p in self.model.parameters():
+            p.grad = None
+
+    @functools.cached_property
+    def output(self) -> Tensor:
+        """What the stock model gives in evaluation mode."""
+        return run(self, self.model)
+
+
+def inputs(subject: Subject, training: bool = False) -> tuple[Any, ...]:
+    """The arguments of one forward pass, the same each time: two images, two pairs of images, or a list of them."""
+    generator = torch.Generator().manual_seed(0)
+    device = torch.device("meta" if subject.fake else "cpu")
+    images = torch.rand(2, *subject.size, generator=generator).to(device)
+    if "/detection/" in family_of(subject.name):
+        side = float(subject.size[-1])
+        target = {
+            "boxes": torch.tensor([[side / 8, side / 8, side / 2, side / 2]]),
+            "labels": torch.ones(1, dtype=torch.int64),
+            "masks": torch.ones(1, *subject.size[1:], dtype=torch.uint8),
+            "keypoints": torch.tensor([[[side / 4, side / 4, 1.0]] * 17]),
+        }
+        return (list(images), [dict(target) for _ in images]) if training else (list(images),)
+    if "/optical_flow/" in family_of(subject.name):
+        return (images, images.flip(-1))
+    return (images,)
+
+
+def run(subject: Subject, network: nn.Module) -> Tensor:
+    """The network's main output in evaluation mode, without gradients."""
+    with mode(network, False), torch.no_grad():
+        return main_output(network(*inputs(subject)))
+
+
+def main_output(output: Any) -> Tensor:
+    """The first tensor, whatever an architecture wraps its outputs in."""
+    if isinstance(output, (list, tuple)) and output and all(isinstance(o, dict) for o in output):
+        output = {f"{i}.{k}": v for i, o in enumerate(output) for k, v in o.items()}
+    found = first_tensor(output)
+    if found is None:
+        raise ModelError("the model gives no tensor")
+    return found
+
+
+def create(name: str) -> Subject:
+    """The model at the smallest size at which it runs. Raises ModelError when it runs at none."""
+    if "/detection/" not in family_of(name):
+        with contextlib.suppress(Exception):  # not every model can be made without data
+            found = _search(name, fake=True)
+            if found.parameters > REAL:
+                return found
+            origin = found.model.__dict__["surgeon_origin"]
+            return _made(name, found.size, origin["args"])
+    return _search(name, fake=False)
+
+
+def _made(name: str, size: tuple[int, ...], args: dict[str, Any], fake: bool = False) -> Subject:
+    torch.manual_seed(0)
+    with torch.device("meta") if fake else contextlib.nullcontext():
+        model = surgeon.create_model(name, input_size=size, model_args=args).eval()
+    return Subject(name, model, size, fake)
+
+
+def _search(name: str, *, fake: bool) -> Subject:
+    causes: list[str] = []
+    drops = [{}] if name.startswith(TORCHVISION) else list(DROPS)
+    for size, args in _sizes(name):
+        while drops:
+            try:
+                subject = _made(name, size, {**args, **drops[0]}, fake)
+                run(subject, subject.model)
+                return subject
+            except Exception as error:
+                causes.append(f"{size}: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
+                if len(drops) == 1 or "unexpected keyword argument 'drop" not in str(error):
+                    break
+                drops.pop(0)
+    raise ModelError(f"{name} runs at no size that was tried: {causes[-1] if causes else 'none'}")
+
+
+def _sizes(name: str) -> Iterator[tuple[tuple[int, ...], dict[str, Any]]]:
+    """Sizes and what a model is told of them, the smallest first."""
+    family = family_of(name)
+    if "/optical_flow/" in family:
+        yield (3, 128, 128), {}
+    elif "/video/" in family:
+        yield from (((3, *clip), {}) for clip in CLIPS)
+    elif "/detection/" in family:
+        yield (3, 64, 64), {"min_size": 64, "max_size": 64}
+        yield (3, 64, 64), {}
+    elif name.startswith(TORCHVISION):
+        key = "image_size" if family.endswith("/vision_transformer") else None
+        yield from (((3, s, s), {key: s} if key else {}) for s in (*SIDES, 224, 299))
+    else:
+        yield from _timm_sizes(name)
+
+
+def _timm_sizes(name: str) -> Iterator[tuple[tuple[int, ...], dict[str, Any]]]:
+    from timm.models import get_pretrained_cfg
+
+    cfg = get_pretrained_cfg(name)
+    channels, *default = cfg.input_size
+    least = max(cfg.min_input_size[1:]) if cfg.min_input_size else 0
+    for side in SIDES:
+        if least <= side < max(default):
+            yield (channels, side, side), {"img_size": side} if cfg.fixed_input_size else {}
+    yield (channels, *default), {}
