@@ -201,12 +201,6 @@ class Rewritten(fx.GraphModule):
             f"value; leave {name} out, or give it no default before the surgery, so that it becomes an input"
         )
 
-    def _refuse_argument(self, name: str, default: Any) -> None:
-        raise SurgeryError(
-            f"{self._stock_class.__name__}.forward was traced with {name}={default!r}, and its graph knows no other "
-            f"value; leave {name} out, or give it no default before the surgery, so that it becomes an input"
-        )
-
     # -- the stock network ------------------------------------------------------------------------
 
     def stock_view(self) -> nn.Module:
@@ -327,21 +321,6 @@ def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:
 
 
 _count = itertools.count()
-
-
-def _held_arguments(stock: type[nn.Module], inputs: list[str]) -> dict[str, Any]:
-    """The arguments of the stock network's forward that were traced at their defaults, with these."""
-    return {
-        name: p.default
-        for name, p in inspect.signature(stock.forward).parameters.items()
-        if name not in inputs and p.default is not p.empty
-    }
-
-
-def _same(value: Any, default: Any) -> bool:
-    return value is default or (
-        type(value) is type(default) and isinstance(value, (int, float, str)) and value == default
-    )
 
 
 def _held_arguments(stock: type[nn.Module], inputs: list[str]) -> dict[str, Any]:
