@@ -183,9 +183,10 @@ def _size(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
 
 def _prepared(model: nn.Module, fold: bool) -> tuple[nn.Module, Plan | None]:
     """A copy to export, on the CPU, in float32 and evaluation mode; and the surgery that is left in it."""
-    folds = fold and surgery_of(model) is not None
-    network = fold_network(model, partial=True) if folds else copy.deepcopy(model)
-    return network.cpu().float().eval().requires_grad_(False), surgery_of(network)
+    network = copy.deepcopy(model).cpu().float()  # before folding, whose products a half would round
+    if fold and surgery_of(network) is not None:
+        network = fold_network(network, partial=True)
+    return network.eval().requires_grad_(False), surgery_of(network)
 
 
 @contextmanager
