@@ -111,7 +111,9 @@ def _outputs(model: nn.Module, images: Tensor) -> Tensor:
 
 def names_kept(before: nn.Module, after: nn.Module, record: Plan) -> Check:
     """Whether every tensor of a layer that surgery did not replace has its old name and shape."""
-    replaced = tuple(f"{e.site}." for e in record.edits if e.replaces)
+    sites = [before.get_submodule(e.site) for e in record.edits if e.replaces]
+    every = before.named_modules(remove_duplicate=False)
+    replaced = tuple(f"{n}." for n, m in every if any(m is s for s in sites))
     old = {k: tuple(v.shape) for k, v in before.state_dict().items() if not k.startswith(replaced)}
     new = {k: tuple(v.shape) for k, v in after.state_dict().items()}
     wrong = [k for k, shape in old.items() if new.get(k) != shape]

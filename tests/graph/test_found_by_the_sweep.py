@@ -1,0 +1,87 @@
+"""What the sweep over all models found, each in a small network of its own."""
+
+import pytest
+import torch
+from torch import nn
+
+import surgeon
+from surgeon.errors import SelectionError
+from surgeon.graph.measure import measure
+
+
+class ClassToken(nn.Module):
+    """Calls a module on a view of a parameter, as CaiT does with its class token."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.token = nn.Parameter(torch.zeros(1, 8))
+        self.mix = nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        return self.mix(self.token.expand(len(x), -1)) + x
+
+
+def test_a_module_called_on_a_view_of_a_parameter_is_measured():
+    seen = measure(ClassToken(), (3, 8, 8))
+    assert not seen.error
+    assert seen.flops == 2 * 8 * 27 * 36 + 2 * 8 * 8
+
+
+class Twice(nn.Module):
+    """One convolution under two names, as in CoaT."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.first = nn.Conv2d(8, 8, 3, padding=1)
+        self.second = self.first
+
+    def forward(self, x):
+        return self.second(self.first(self.stem(x))).mean((2, 3))
+
+
+def test_an_exchanged_module_is_exchanged_under_all_its_names():
+    stock = Twice()
+    cut = surgeon.apply(
+        stock, {"op": "kap", "kernel_size": 3, "stride": 3, "widen": True}, input_size=(3, 8, 8)
+    )
+    checks = {c.name: c for c in surgeon.verify(stock, cut)}
+    assert checks["names"].ok, checks["names"].detail
+
+
+class Positions(nn.Module):
+    """Has a position for each patch of a 32×32 image."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 8, stride=8)
+        self.positions = nn.Parameter(torch.zeros(1, 8, 16))
+
+    def forward(self, x):
+        return (self.patches(x).flatten(2) + self.positions).mean(2)
+
+
+def test_a_stem_that_the_rest_cannot_do_with_is_refused_in_the_plan():
+    model = Positions()
+    with pytest.raises(SelectionError, match="small-image: the network is built for the sizes that it has"):
+        surgeon.plan(model, "small-image", input_size=(3, 32, 32))
+
+
+def test_one_look_serves_several_plans_and_cuts(tiny, images):
+    from surgeon.surgery import look
+
+    seen = look(tiny, input_size=(3, 8, 8))
+    for recipe in ("kap", "anl", "noise"):
+        alone = surgeon.plan(tiny, recipe, input_size=(3, 8, 8))
+        assert surgeon.plan(tiny, recipe, input_size=(3, 8, 8), seen=seen) == alone
+        cut = surgeon.apply(tiny, recipe, input_size=(3, 8, 8), seen=seen)
+        again = surgeon.apply(tiny, alone)
+        for training in (False, True):
+            nodes = [
+                [(n.op, str(n.target)) for n in m.train(training).graph.nodes]
+                for m in (cut.cpu(), again.cpu())
+            ]
+            assert nodes[0] == nodes[1]
+        assert torch.equal(cut.eval()(images), again.eval()(images))
