@@ -25,8 +25,6 @@ CLIPS = ((4, 32, 32), (8, 64, 64), (16, 112, 112), (16, 224, 224))
 DROPS: tuple[dict[str, float], ...] = ({"drop_rate": 0.2, "drop_path_rate": 0.1}, {"drop_rate": 0.2}, {})
 REAL = 100_000_000
 """Parameters above which a model has tensors without data."""
-HEAVY = 6_000_000_000
-"""Operations of one image above which only the recipes that stand for their kind run on real tensors."""
 
 
 @dataclass
@@ -53,8 +51,8 @@ class Subject:
         return look(self.model, input_size=self.size)
 
     @property
-    def heavy(self) -> bool:
-        return bool(self.seen.measured) and self.seen.measured.flops > HEAVY
+    def flops(self) -> int:
+        return self.seen.measured.flops if self.seen.measured else 0
 
     @functools.cached_property
     def meta(self) -> Subject:

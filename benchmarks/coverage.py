@@ -1,0 +1,165 @@
+"""docs/coverage.md from the rows of a sweep: `make coverage`, or `python -m benchmarks.coverage`.
+
+The page is a function of the rows, and of which models and recipes there are; no number in it is typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+STAGES = ("plan", "apply", "names", "visible", "forward", "backward", "fold", "identity", "save_load")
+OUTCOMES = ("ok", "refused", "failed", "died")
+_SHOWN = 4
+
+HEAD = """# Coverage
+
+Written by `make coverage` from what `make sweep` found (`runs/sweep/rows.jsonl`); not edited by hand. `benchmarks/sweep/__init__.py`
+says what is done with a pair of model and recipe, and why not everything with each. Random initial weights, the smallest
+input that an architecture takes, tensors without data where it is large.
+
+- **ok**: everything that was tried holds.
+- **refused**: the plan says that the architecture has no place for the recipe, and why.
+- **failed**, **died**: a promise is broken, or the process was ended by its limits of memory or time. Each is listed below.
+"""
+
+
+def page(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str]) -> str:
+    """The page. families: the number of models in each. recipes: the columns; other rows do not count."""
+    rows = [r for r in rows if r["recipe"] in recipes and r["family"] in families]
+    parts = [
+        HEAD,
+        _summary(rows, families, recipes),
+        "## Stages\n\n" + _stages(rows),
+        "## Recipes\n\n" + _recipes(rows, recipes),
+        "## What failed\n\n" + _failures(rows),
+        "## Why plans refuse\n\n" + _refusals(rows),
+        "## Families\n\nA family is the Python module that defines the models. In a cell: pairs that are ok, then, where there "
+        "are any, `r` refused and `f` failed or died.\n\n" + _families(rows, families, recipes),
+    ]
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _summary(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str]) -> str:
+    models, total = {r["model"] for r in rows}, sum(families.values())
+    counts = Counter(r["outcome"] for r in rows)
+    placed = len(rows) - counts["refused"]
+    without = sum(r.get("tensors") == "fake" and r["outcome"] == "ok" for r in rows)
+    share = f" ({counts['ok'] / placed:.2%})" if placed else ""
+    return (
+        f"**{len(models):,} of {total:,} models** swept, in {len({r['family'] for r in rows})} of {len(families)} families: "
+        f"{len(rows):,} of {total * len(recipes):,} pairs with {len(recipes)} recipes. {counts['refused']:,} are refused for a "
+        f"stated reason; of the other {placed:,}, **{counts['ok']:,} are ok{share}**, {without:,} of them without data; "
+        f"{counts['failed']:,} failed, {counts['died']:,} died.\n"
+    )
+
+
+def _stages(rows: Sequence[Row]) -> str:
+    lines = []
+    for stage in STAGES:
+        seen = [(r["stages"].get(stage), r.get("tensors")) for r in rows]
+        lines.append(
+            [stage, *(f"{sum(s == ('ok', t) for s in seen):,}" for t in ("real", "fake")),
+             f"{sum(s == 'none' for s, _ in seen):,}", f"{sum(s == 'failed' for s, _ in seen):,}"]
+        )  # fmt: skip
+    return _table(["stage", "ok, real tensors", "ok, without data", "does not apply", "failed"], lines)
+
+
+def _recipes(rows: Sequence[Row], recipes: Sequence[str]) -> str:
+    lines = []
+    for recipe in recipes:
+        mine = [r for r in rows if r["recipe"] == recipe]
+        counts = Counter(r["outcome"] for r in mine)
+        lines.append(
+            [recipe, *(f"{counts[o]:,}" for o in OUTCOMES), f"{sum(r.get('edits', 0) for r in mine):,}"]
+        )
+    return _table(["recipe", *OUTCOMES, "edits"], lines)
+
+
+def _failures(rows: Sequence[Row]) -> str:
+    found: dict[tuple[str, str], list[str]] = {}
+    for r in rows:
+        if r["outcome"] in ("failed", "died"):
+            stage = next((s for s in STAGES if r["stages"].get(s) == "failed"), "process")
+            found.setdefault((stage, reason(r["cause"])), []).append(f"{r['model']} × {r['recipe']}")
+    if not found:
+        return "Nothing.\n"
+    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    return _table(
+        ["pairs", "stage", "cause", "which"], [[str(len(w)), s, c, _some(w)] for (s, c), w in ordered]
+    )
+
+
+def _refusals(rows: Sequence[Row]) -> str:
+    found: dict[str, list[Row]] = {}
+    for r in rows:
+        if r["outcome"] == "refused":
+            found.setdefault(reason(r["cause"]), []).append(r)
+    if not found:
+        return "None does.\n"
+    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    lines = [[f"{len(w):,}", f"{len({r['model'] for r in w}):,}", why, _some(sorted({r["recipe"] for r in w}))]
+             for why, w in ordered]  # fmt: skip
+    return _table(["pairs", "models", "reason", "recipes"], lines)
+
+
+def reason(cause: str) -> str:
+    """A cause without what differs from model to model: its place, its numbers, its names."""
+    text = re.sub(r"^\w+Error: ", "", cause)
+    text = re.sub(r"^recipe [\w-]+, operation [\w-]+: ", "", text)
+    text = re.sub(r"(fails with others): .*", r"\1", text)
+    text = re.sub(r" \([^()]*\)", "", text)
+    text = re.sub(r"\b\w*[a-z]\w*(\.\w+)+\b(?!=)", "…", text)
+    text = re.sub(r"(left|already|convolution,): [\w.…]+(:| is)", r"\1: …\2", text)
+    text = re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "N", text)
+    return text.replace("|", "\\|").strip()[:220]
+
+
+def _families(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str]) -> str:
+    lines = []
+    for family in sorted(families):
+        mine = [r for r in rows if r["family"] == family]
+        cells = [_cell(Counter(r["outcome"] for r in mine if r["recipe"] == recipe)) for recipe in recipes]
+        lines.append([family, str(families[family]), str(len({r["model"] for r in mine})), *cells])
+    return _table(["family", "models", "swept", *recipes], lines)
+
+
+def _cell(counts: Counter[str]) -> str:
+    parts = [str(counts["ok"])] if counts["ok"] else []
+    parts += [f"{counts['refused']}r"] if counts["refused"] else []
+    bad = counts["failed"] + counts["died"]
+    return " ".join([*parts, f"**{bad}f**"] if bad else parts)
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines)) + "\n"
+
+
+def main() -> None:
+    """Write the page."""
+    from benchmarks.sweep.kinds import recipes
+    from benchmarks.sweep.order import all_models, family_of
+    from benchmarks.sweep.rows import read
+
+    parser = argparse.ArgumentParser(description="Write docs/coverage.md from the rows of a sweep.")
+    parser.add_argument("--rows", type=Path, default=Path("runs/sweep/rows.jsonl"))
+    parser.add_argument("--output", type=Path, default=Path("docs/coverage.md"))
+    given = parser.parse_args()
+    families = Counter(family_of(n) for n in all_models())
+    known = set(all_models())
+    rows = [r for r in read(given.rows) if r["model"] in known]
+    given.output.write_text(page(rows, families, recipes()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
