@@ -18,7 +18,7 @@ from surgeon.surgery.drift import first_tensor
 from surgeon.surgery.tree import surgery_of
 
 FOLD_TOLERANCE = 1e-5
-"""Relative error, in the 2-norm over all logits, up to which a folded network counts as equal."""
+"""Relative error, in the 2-norm over all logits, up to which a folded network counts as equal (`tolerance_of`)."""
 
 
 class Check(BaseModel):
@@ -75,6 +75,12 @@ def demand(checks: Iterable[Check]) -> None:
         raise VerificationError(f"the rewritten network fails: {'; '.join(failed)}")
 
 
+def tolerance_of(model: nn.Module) -> float:
+    """`FOLD_TOLERANCE`, or in 16-bit precision what rounding the folded weights to it costs: four units of rounding."""
+    kinds = [p.dtype for p in model.parameters() if p.is_floating_point()]
+    return max([FOLD_TOLERANCE, *(4 * torch.finfo(k).eps for k in kinds if k in (torch.float16, torch.bfloat16))])
+
+
 def relative(value: Tensor, reference: Tensor) -> float:
     """‖value − reference‖ / ‖reference‖; infinite for different shapes."""
     if value.shape != reference.shape:
@@ -84,7 +90,7 @@ def relative(value: Tensor, reference: Tensor) -> float:
 
 
 def compare(before: nn.Module, after: nn.Module) -> Check:
-    """Whether two networks give the same logits in evaluation mode, up to `FOLD_TOLERANCE`, on seeded noise.
+    """Whether two networks give the same logits in evaluation mode, up to `tolerance_of` it, on seeded noise.
 
     Raises VerificationError if they do not.
     """
@@ -94,7 +100,7 @@ def compare(before: nn.Module, after: nn.Module) -> Check:
     images = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
     error = relative(_outputs(after, images), _outputs(before, images))
     check = Check(
-        name="equal", ok=error <= FOLD_TOLERANCE, detail=f"relative difference of the logits {error:.1e}"
+        name="equal", ok=error <= tolerance_of(after), detail=f"relative difference of the logits {error:.1e}"
     )
     demand([check])
     return check
@@ -148,5 +154,5 @@ def _folds(after: nn.Module, record: Plan, images: Tensor, outputs: Tensor) -> C
         return Check(name="folds", ok=False, detail=str(error)[:160])
     difference = relative(_outputs(folded, images), outputs)
     return Check(
-        name="folds", ok=difference <= FOLD_TOLERANCE, detail=f"relative difference {difference:.1e}"
+        name="folds", ok=difference <= tolerance_of(after), detail=f"relative difference {difference:.1e}"
     )

@@ -18,7 +18,7 @@ from surgeon.evaluation.speed import images_per_second
 from surgeon.models import name_of, normalization_of
 from surgeon.surgery import fold, revert
 from surgeon.surgery.tree import surgery_of
-from surgeon.verification import FOLD_TOLERANCE, relative
+from surgeon.verification import relative, tolerance_of
 
 
 class Evaluated(NamedTuple):
@@ -41,7 +41,7 @@ def folded(model: nn.Module, images: Tensor) -> Evaluated:
     found = fold(model)
     with held_still(model), held_still(found), torch.no_grad():
         error = relative(found(images), model(images))
-    if error > 10 * FOLD_TOLERANCE:
+    if error > 10 * tolerance_of(model):
         raise VerificationError(
             f"the folded network differs from the rewritten one by {error:.1e}; neither can be trusted"
         )
