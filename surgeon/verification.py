@@ -78,7 +78,9 @@ def demand(checks: Iterable[Check]) -> None:
 def tolerance_of(model: nn.Module) -> float:
     """`FOLD_TOLERANCE`, or in 16-bit precision what rounding the folded weights to it costs: four units of rounding."""
     kinds = [p.dtype for p in model.parameters() if p.is_floating_point()]
-    return max([FOLD_TOLERANCE, *(4 * torch.finfo(k).eps for k in kinds if k in (torch.float16, torch.bfloat16))])
+    return max(
+        [FOLD_TOLERANCE, *(4 * torch.finfo(k).eps for k in kinds if k in (torch.float16, torch.bfloat16))]
+    )
 
 
 def relative(value: Tensor, reference: Tensor) -> float:

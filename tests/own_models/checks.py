@@ -23,7 +23,7 @@ class Plain(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, 16, 3, padding=1)
         self.norm = nn.BatchNorm2d(16)
-        self.conv2 = conv2 or nn.Conv2d(16, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 16, 3, padding=1) if conv2 is None else conv2
         self.head = nn.Linear(16, 5)
 
     def features(self, x):
