@@ -163,12 +163,12 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
     """Put every module in one mode, and give each its own back afterwards, also on an error."""
     before = [(m, m.training) for m in model.modules()]
     for m, _ in before:
-        m.training = training
+        object.__setattr__(m, "training", training)  # nn.Module's own takes a tenth of a whole surgery
     try:
         yield
     finally:
         for m, was in before:
-            m.training = was
+            object.__setattr__(m, "training", was)
 
 
 _tracing = 0
