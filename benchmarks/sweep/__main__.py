@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import gc
 import importlib
 import pkgutil
 import sys
@@ -29,6 +30,7 @@ def _import_all() -> None:
         if name.startswith("surgeon."):
             for found in pkgutil.walk_packages(getattr(module, "__path__", []), name + "."):
                 importlib.import_module(found.name)
+    gc.freeze()  # what is there now is no child's to collect
 
 
 def main() -> None:
