@@ -21,22 +21,23 @@ from surgeon.cli import options
 @click.option(
     "--opset", type=int, metavar="N", help="Version of ONNX's operators; by default torch's choice."
 )
+@options.allow_code_option
 @options.json_option
 def command(
     folder: str, kind: str, output: str, overwrite: bool, input_size: tuple[int, ...] | None, no_fold: bool,
-    fixed_batch: bool, opset: int | None, as_json: bool,
+    fixed_batch: bool, opset: int | None, allow_code: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Write the network in FOLDER as one file for other runtimes, and check it.
 
     What folds is folded. The file is run on seeded images, by onnxruntime or by torch, and must give the outputs of
     the network in FOLDER; it appears only then. Neither kind of file needs surgeon.
     """
-    from surgeon import export, load
+    from surgeon import export
     from surgeon.cli.tables import console
 
     with options.told_apart(as_json):
         done = export(
-            load(folder), output, format=kind, input_size=input_size, dynamic_batch=not fixed_batch,  # type: ignore[arg-type]
+            options.load_folder(folder, allow_code), output, format=kind, input_size=input_size, dynamic_batch=not fixed_batch,  # type: ignore[arg-type]
             fold=not no_fold, overwrite=overwrite, opset=opset,
         )  # fmt: skip
     if as_json:

@@ -54,9 +54,11 @@ def _problem(module: nn.Module, root: bool) -> str:
         )
     if "ScriptModule" in (c.__name__ for c in kind.__mro__):
         return "it is compiled by TorchScript, whose code torch.fx cannot follow; cut the network it was made from"
+    if any(hasattr(p, "device_mesh") for p in module._parameters.values()):
+        return "its weights are spread over devices (DTensor); cut the network first, then shard the result"
     if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
         return f"{kind.__name__} has no shape yet; run the network once on an image, then cut it"
-    if kind.__module__.startswith(_QUANTIZED):
+    if kind.__module__.startswith(_QUANTIZED) and kind.__name__ != "FloatFunctional":
         return f"{kind.__name__} is quantised, with packed weights; cut the network first, then quantise it"
     legacy = next((type(h).__name__ for h in module._forward_pre_hooks.values() if _is_legacy(h)), None)
     if legacy:

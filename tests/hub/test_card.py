@@ -1,5 +1,8 @@
 """The model card says what the record and the evaluation say, and nothing else."""
 
+import json
+import shutil
+
 import pytest
 import torch
 
@@ -21,7 +24,7 @@ def evaluated(cut, tmp_path_factory):
     from surgeon.recipe import Evaluation
 
     folder = tmp_path_factory.mktemp("evaluated") / "run"
-    settings = Evaluation(suite="quick", eps=1 / 255, pictures=False, diagnostics=0)
+    settings = Evaluation(suite="basic", attacks=("fgsm",), eps=1 / 255, pictures=False, diagnostics=0)
     x, y = torch.rand(8, *SIZE), torch.arange(8) % 4
     assess(cut, x, y, settings, folder, name="cut", data={"source": "noise", "split": "test"})
     return folder
@@ -74,20 +77,29 @@ def test_a_stock_network_has_no_surgery_in_its_card(tmp_path):
     assert "## Surgery" not in text
 
 
-def test_a_number_stands_in_the_card_only_where_it_may_be_quoted(folder, evaluated):
+def test_without_a_headline_the_card_says_why_there_is_none(folder, evaluated):
     from surgeon.evaluation.folder import read_assessment
 
     found = read_assessment(evaluated)
     text = card.card(folder, NAME, evaluated)
     assert f"Clean accuracy: {found.summary.clean.value:.1%} [" in text
-    if found.summary.headline is None:
-        assert "No number for robust accuracy can be quoted:" in text
-        assert all(f"- {reason}" in text for reason in found.summary.refused)
-    else:
-        assert found.summary.headline.text in text
+    assert "No number for robust accuracy can be quoted:" in text
+    assert found.summary.refused
+    assert all(f"- {reason}" in text for reason in found.summary.refused)
     assert "Diagnostics: not made." in text
     assert found.subject.weights in text
     assert "Not evaluated" not in text
+
+
+def test_a_headline_is_quoted_as_it_is(folder, evaluated, tmp_path):
+    path = shutil.copytree(evaluated, tmp_path / "quoted") / "evaluation.json"
+    content = json.loads(path.read_text())
+    share = {"k": 3, "n": 8, "low": 0.137, "high": 0.694}
+    content["summary"] |= {"headline": {"share": share, "text": "robust accuracy of a test"}, "refused": []}
+    path.write_text(json.dumps(content))
+    text = card.card(folder, NAME, path.parent)
+    assert "**37.5% [13.7%, 69.4%]**: robust accuracy of a test." in text
+    assert "No number" not in text
 
 
 def test_an_evaluation_of_other_weights_is_refused(stock, evaluated):
@@ -98,8 +110,6 @@ def test_an_evaluation_of_other_weights_is_refused(stock, evaluated):
 
 
 def test_a_reason_that_would_break_the_page_is_one_line_of_text(folder):
-    import json
-
     path = folder / "config.json"
     config = json.loads(path.read_text())
     config["surgery"]["plan"]["edits"][0] |= {"folds": False, "note": "a | b\n# <script>"}
@@ -122,8 +132,6 @@ def test_a_card_that_somebody_wrote_or_changed_is_kept(folder):
 
 
 def test_a_network_of_own_code_says_which_code_it_needs(folder):
-    import json
-
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"architecture": "mine.nets:Net"}))
     text = card.card(folder, NAME)
