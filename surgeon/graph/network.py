@@ -13,16 +13,17 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import SurgeryError
+from surgeon.graph import checkpointing
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.trace import Example, Traced, copied, trace
 
-TRACED_METHODS = ("forward_features", "forward_head")
+TRACED_METHODS = ("forward_features", "forward_head", "forward_intermediates")
 """Methods beside `forward` that other code calls on a network and that run its layers."""
 PASSIVE_METHODS = ("get_classifier", "no_weight_decay", "group_matcher")
 """Methods that only read names and attributes: safe to run as they are."""
-REBUILDING_METHODS = ("reset_classifier",)
-"""Methods that exchange modules: run on the stock class, then the graphs are made anew."""
+REBUILDING_METHODS = ("reset_classifier", "set_grad_checkpointing")
+"""Methods that exchange modules or set flags: run on the stock class, then the graphs are made anew."""
 
 _OWN = ("_programs", "_code_of", "_graph", "_code", "_lineno_map", "_prologue_start", "_fused")
 _FRESH = fx.GraphModule({}, fx.Graph())
@@ -36,9 +37,11 @@ class Rewritten(fx.GraphModule):
 
     Its modules, parameters, buffers and plain attributes are those of the stock network, under the
     same names, plus the inserted layers as children of the modules they follow. `forward` runs one of
-    two graphs, chosen by `training`; `graph` is the one of the present mode. `forward_features` and
-    `forward_head` run graphs of their own, with the same cuts. Other methods of the stock class raise
-    an error instead of running code that knows nothing of the surgery.
+    two graphs, chosen by `training`; `graph` is the one of the present mode. `forward_features`,
+    `forward_head` and `forward_intermediates` run graphs of their own, with the same cuts. Gradient
+    checkpointing, switched on before the cut or after it, goes by segments of the training graph
+    (`checkpointing.py`). Other methods of the stock class raise an error instead of running code that knows
+    nothing of the surgery.
 
     The attributes `surgery` and `displaced` are the caller's: its record, and what it took out.
     """
@@ -165,6 +168,9 @@ class Rewritten(fx.GraphModule):
         for key, graph in self._programs.items():
             graph.owning_module = self
             self._code_of[key] = _compile(graph)
+            if key[1] and checkpointing.wanted(self):
+                run = checkpointing.in_segments(graph, self, lambda part: _compile(part)[0])
+                self._code_of[key] = (run, self._code_of[key][1])
         arguments = [n.target for n in self._programs["forward", True, ()].nodes if n.op == "placeholder"]
         type(self)._forward_train = self._code_of["forward", True, ()][0]
         type(self)._forward_eval = self._code_of["forward", False, ()][0]
@@ -179,7 +185,7 @@ class Rewritten(fx.GraphModule):
         bound = inspect.signature(getattr(self._stock_class, method)).bind(self, *args, **kwargs)
         names = list(bound.arguments)[1:]
         inputs = [bound.arguments[names[0]]]
-        constants = tuple((n, bound.arguments[n]) for n in names[1:])
+        constants = tuple((n, _hashable(bound.arguments[n])) for n in names[1:])
         key = (method, self.training, constants)
         if key not in self._programs:
             self._trace(method, constants)
@@ -221,6 +227,13 @@ class Rewritten(fx.GraphModule):
             if _has(self, name):
                 self.get_submodule(name).inplace = True
         return self.stock_view()
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script asks for before it compiles; it cannot read the graphs' code or the layers'."""
+        raise SurgeryError(
+            f"torch.jit.script cannot compile a rewritten {self._stock_class.__name__}; use torch.jit.trace in "
+            f"evaluation mode, or torch.jit.script on surgeon.fold(model)"
+        )
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -309,6 +322,10 @@ def _has(model: nn.Module, name: str) -> bool:
     except AttributeError:
         return False
     return True
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:

@@ -17,6 +17,7 @@ from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from surgeon.errors import TraceError
+from surgeon.graph.checkpointing import switched_off
 from surgeon.graph.leaves import is_hooked, is_leaf
 
 _MOST_RETRIES = 64
@@ -243,7 +244,7 @@ def _trace_both(
     made: dict[str, torch.Tensor] = {}
     graphs: dict[bool, fx.Graph] = {}
     for training in (False, True):
-        with mode(model, training):
+        with mode(model, training), switched_off(model):
             graphs[training] = _trace_once(model, method, leaves, constants, opaque, made, example, behind)
     return Traced(graphs[True], graphs[False], opaque, made, sized=example is not None)
 

@@ -100,11 +100,13 @@ def test_reset_classifier_keeps_the_surgery(cut, x):
     assert cut(x).shape == (2, 512)
 
 
-def test_other_methods_are_refused_and_not_run(cut, x):
-    with pytest.raises(SurgeryError, match=r"ResNet.forward_intermediates runs code from before the surgery"):
-        cut.forward_intermediates(x)
-    with pytest.raises(SurgeryError, match="set_grad_checkpointing"):
-        cut.set_grad_checkpointing()
+def test_other_methods_are_refused_and_not_run(cut):
+    with pytest.raises(
+        SurgeryError, match=r"ResNet.prune_intermediate_layers runs code from before the surgery"
+    ):
+        cut.prune_intermediate_layers(2)
+    with pytest.raises(SurgeryError, match="init_weights"):
+        cut.init_weights()
     assert not hasattr(cut, "no_such_method")
 
 

@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import surgeon
+from surgeon.errors import SurgeryError
 from tests.interop.conftest import SIZE
 
 
@@ -46,6 +47,14 @@ def test_torchscript_compiles_what_was_folded(cut, batch, recipe):
     x, _ = batch
     folded = surgeon.fold(cut(recipe))
     assert torch.allclose(torch.jit.script(folded)(x), folded(x), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_torchscript_does_not_compile_what_was_not_folded(model):
+    with pytest.raises(
+        SurgeryError, match=r"cannot compile a rewritten ResNet; use torch.jit.trace .* surgeon.fold"
+    ):
+        torch.jit.script(model)
 
 
 def test_a_graph_for_one_size_says_so(batch):

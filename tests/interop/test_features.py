@@ -54,15 +54,36 @@ def test_torchvisions_feature_extractor_with_the_layers_kept_whole(model, batch)
     assert len(features["layer2.0.act1"]) == len(x)
 
 
-def test_methods_that_would_run_the_code_before_the_surgery_say_so(model, batch):
+def test_forward_intermediates_with_the_surgery_in_effect(model, stock, batch):
+    x, _ = batch
+    last, maps = model.forward_intermediates(x, indices=[1, 3])
+    assert torch.equal(model.forward_head(last), model(x))
+    ours = model.forward_intermediates(x, indices=3, intermediates_only=True)
+    theirs = stock.forward_intermediates(x, indices=3, intermediates_only=True)
+    assert len(maps) == 2 and [m.shape for m in ours] == [m.shape for m in theirs]
+    assert not torch.allclose(ours[-1], theirs[-1]) or model.surgery.effect == "exact"
+    assert torch.equal(maps[1], ours[1])
+
+
+@pytest.mark.parametrize("recipe", ["kap", "defective"])
+def test_a_vision_transformer_that_gives_its_features_by_that_method(batch, recipe):
+    x, _ = batch
+    stock = timm.create_model("test_vit", features_only=True, img_size=32, patch_size=8).eval()
+    model = surgeon.apply(stock, recipe, input_size=SIZE).eval()
+    assert [m.shape for m in model(x)] == [m.shape for m in stock(x)]
+    assert not torch.allclose(model(x)[-1], stock(x)[-1])
+
+
+def test_methods_that_would_run_the_code_before_the_surgery_say_so(model):
     with pytest.raises(
-        SurgeryError, match=r"forward_intermediates runs code from before the surgery.*surgeon.fold"
+        SurgeryError, match=r"prune_intermediate_layers runs code from before the surgery.*surgeon.fold"
     ):
-        model.forward_intermediates(batch[0])
+        model.prune_intermediate_layers(1)
 
 
-def test_a_features_only_network_that_calls_such_a_method_says_so(batch):
-    """timm's vision transformers give their features by `forward_intermediates`."""
-    stock = timm.create_model("test_vit", features_only=True, img_size=32, patch_size=8)
-    with pytest.raises(SurgeryError, match="VisionTransformer.forward_intermediates runs code from before"):
-        surgeon.apply(stock, "defective", input_size=SIZE)(batch[0])
+def test_torchvisions_feature_extractor_of_a_folded_network_needs_nothing(cut, batch):
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    x, _ = batch
+    folded = surgeon.fold(cut("kap"))
+    assert torch.allclose(create_feature_extractor(folded, ["fc"]).eval()(x)["fc"], folded(x))
