@@ -69,6 +69,25 @@ def test_a_stem_that_the_rest_cannot_do_with_is_refused_in_the_plan():
         surgeon.plan(model, "small-image", input_size=(3, 32, 32))
 
 
+class Quantizable(nn.Module):
+    """Adds by a module that a quantisation would exchange, as torchvision's quantisable networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.add = torch.ao.nn.quantized.FloatFunctional()
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.add.add(x, x).mean((2, 3))
+
+
+def test_a_network_that_could_be_quantised_is_not_quantised(images):
+    stock = Quantizable()
+    cut = surgeon.apply(stock, "noise", input_size=(3, 8, 8))
+    assert torch.equal(cut.eval()(images), stock.eval()(images))
+
+
 def test_one_look_serves_several_plans_and_cuts(tiny, images):
     from surgeon.surgery import look
 
