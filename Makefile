@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint bench matrix sweep clean
+.PHONY: demo test lint bench matrix sweep coverage clean
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -29,6 +29,10 @@ matrix: $(READY)
 
 sweep: $(READY)
 	$(THREADS) $(BIN)/python -m benchmarks.sweep
+	$(BIN)/python -m benchmarks.coverage
+
+coverage: $(READY)
+	$(BIN)/python -m benchmarks.coverage
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "surgeon needs Python 3.11 or newer on the PATH (or make PYTHON=/path/to/python)"; exit 1; }

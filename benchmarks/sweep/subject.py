@@ -15,7 +15,7 @@ import surgeon
 from benchmarks.sweep.order import all_models, family_of
 from surgeon.errors import ModelError
 from surgeon.graph.trace import mode
-from surgeon.models import TORCHVISION
+from surgeon.models import ORIGIN, TORCHVISION
 from surgeon.surgery import look
 from surgeon.surgery.drift import first_tensor
 from surgeon.surgery.tree import bare
@@ -117,14 +117,28 @@ def main_output(output: Any) -> Tensor:
 
 def create(name: str) -> Subject:
     """The model at the smallest size at which it runs. Raises ModelError when it runs at none."""
+    found = sketch(name)
+    return found if found.parameters > REAL else filled(found)
+
+
+def parameters_of(name: str) -> int:
+    """The number of a model's parameters at its default size, from a model without data."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in surgeon.create_model(name).parameters())
+
+
+def sketch(name: str) -> Subject:
+    """The model without data where it can be made so, with data else."""
     if "/detection/" not in family_of(name):
-        with contextlib.suppress(Exception):  # not every model can be made without data
-            found = _search(name, fake=True)
-            if found.parameters > REAL:
-                return found
-            origin = found.model.__dict__["surgeon_origin"]
-            return _made(name, found.size, origin["args"])
+        with contextlib.suppress(Exception):
+            return _search(name, fake=True)
     return _search(name, fake=False)
+
+
+def filled(subject: Subject) -> Subject:
+    """The same with random weights."""
+    args = subject.model.__dict__[ORIGIN]["args"]
+    return _made(subject.name, subject.size, args) if subject.fake else subject
 
 
 def _made(name: str, size: tuple[int, ...], args: dict[str, Any], fake: bool = False) -> Subject:
@@ -145,7 +159,7 @@ def _search(name: str, *, fake: bool) -> Subject:
                 return subject
             except Exception as error:
                 causes.append(f"{size}: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
-                if len(drops) == 1 or "unexpected keyword argument 'drop" not in str(error):
+                if len(drops) == 1 or "unexpected keyword" not in str(error):
                     break
                 drops.pop(0)
     raise ModelError(f"{name} runs at no size that was tried: {causes[-1] if causes else 'none'}")

@@ -1,0 +1,170 @@
+"""The sweep over all models: a sample of its pairs, drawn by a seed, and the machinery around them."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import coverage
+from benchmarks.sweep.child import in_child
+from benchmarks.sweep.kinds import IDENTITY, KINDS, recipes, representatives
+from benchmarks.sweep.order import all_models, broad_first, family_of
+from benchmarks.sweep.pair import run_pair
+from benchmarks.sweep.rows import append, read
+from benchmarks.sweep.subject import create, parameters_of
+
+ROOT = Path(__file__).parents[1]
+SEED, PARTS, MODELS, EACH = 7, 5, 4, 2
+SMALL = 12_000_000
+LARGE = re.compile(
+    r"base|large|huge|giant|gigantic|so\d+m|_[lh]\d*_|x+l|101|152|200|269|350|420|_b[3-9]|[3-9]\d\dg?f?$"
+)
+"""Names that are not worth making a model of to see that it is too large."""
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_sample_of_pairs(part):
+    draw = random.Random(f"{SEED}/{part}")
+    names = [n for n in draw.sample(all_models(), len(all_models())) if not LARGE.search(n)]
+    bad, done = [], 0
+    while done < MODELS:
+        name = names.pop()
+        if parameters_of(name) > SMALL:
+            continue
+        subject, done = create(name), done + 1
+        for number, recipe in enumerate(draw.sample(recipes(), EACH)):
+            row = run_pair(subject, recipe, whole=number == 0)
+            if row["outcome"] not in ("ok", "refused"):
+                stage = next((s for s, r in row["stages"].items() if r == "failed"), "?")
+                bad.append(f"{row['model']} × {recipe}: {stage}: {row['cause']} ({row.get('where')})")
+    assert not bad, "\n".join(bad)
+
+
+def test_every_recipe_has_a_kind_and_its_turn():
+    assert sorted(r for kind in KINDS.values() for r in kind) == sorted(recipes())
+    assert set(IDENTITY) <= set(recipes())
+    assert set().union(*(representatives(n) for n in range(len(KINDS) * 7))) == set(recipes())
+
+
+def test_models_are_swept_broad_first():
+    names = broad_first(all_models())
+    families = {family_of(n) for n in names}
+    assert sorted(names) == sorted(all_models())
+    assert len({family_of(n) for n in names[: len(families)]}) == len(families)
+
+
+def rows_then(last):
+    def work(name, left):
+        yield {"model": name, "recipe": left[0], "outcome": "ok"}
+        last()
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("last", "cause"),
+    [
+        (lambda: bytearray(1 << 50), "MemoryError"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by SIGKILL"),
+        (lambda: time.sleep(60), "over 2 s"),
+        (lambda: sys.exit(3), "SystemExit: 3"),
+    ],
+)
+def test_what_a_model_dies_of_is_a_row_and_the_next_pair_goes_on(last, cause):
+    rows = list(in_child("resnet18", ["kap", "anl", "noise"], memory=64_000, seconds=2, work=rows_then(last)))
+    assert [(r["recipe"], r["outcome"]) for r in rows] == [("kap", "ok"), ("anl", "died"), ("noise", "ok")]
+    assert cause in rows[1]["cause"] and rows[1]["family"] == "resnet"
+
+
+def test_a_model_that_dies_before_its_first_pair_is_not_tried_again_for_each():
+    def work(name, left):
+        raise MemoryError("no room")
+        yield
+
+    rows = list(in_child("resnet18", ["kap", "anl"], memory=64_000, seconds=20, work=work))
+    assert [(r["recipe"], r["outcome"], r["cause"]) for r in rows] == [
+        ("kap", "died", "MemoryError: no room"),
+        ("anl", "died", "MemoryError: no room"),
+    ]
+
+
+def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
+    out = tmp_path / "rows.jsonl"
+    command = [sys.executable, "-m", "benchmarks.sweep", "--models", "test_byobnet", "--output", str(out)]
+    command += ["--recipes", "anl,input-noise,kap"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        end = time.monotonic() + 120
+        while not (out.is_file() and out.read_bytes().count(b"\n")) and time.monotonic() < end:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    before = out.read_bytes()
+    kept = len(read(out))
+    assert kept
+    out.write_bytes(before + b'{"model": "test_byobnet", "rec')  # a line that the kill cut off
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes().startswith(before)
+    assert [(r["recipe"], r["outcome"]) for r in read(out)] == [
+        ("anl", "ok"), ("input-noise", "ok"), ("kap", "ok"),
+    ]  # fmt: skip
+    assert len(out.read_text().splitlines()) == 4
+
+
+def row(model, recipe, outcome="ok", cause="", **stages):
+    return {"model": model, "recipe": recipe, "family": model.split("_")[0], "outcome": outcome, "cause": cause, "edits": 2,
+            "tensors": "real", "stages": stages}  # fmt: skip
+
+
+ROWS = [
+    row("resnet_a", "kap", plan="ok", apply="ok"),
+    row("resnet_b", "kap", "failed", "relative difference 3.1e-01", plan="ok", apply="failed"),
+    row("resnet_a", "anl", "refused", "SelectionError: recipe anl, operation adversarial-noise: no norm (3 × X)"),
+    row("resnet_b", "anl", "refused", "SelectionError: recipe anl, operation adversarial-noise: no norm (25 × X)"),
+    row("vit_a", "kap", "died", "killed by SIGKILL"),
+    row("vit_a", "gone", plan="ok"),
+]  # fmt: skip
+
+
+def test_the_page_is_a_function_of_the_rows(tmp_path):
+    families = {"resnet": 3, "vit": 2, "dla": 1}
+    page = coverage.page(ROWS, families, ["kap", "anl"])
+    assert page == coverage.page([dict(r) for r in ROWS], families, ["kap", "anl"])
+    assert "**3 of 6 models** swept, in 2 of 3 families: 5 of 12 pairs" in page
+    assert "2 are refused for a stated reason; of the other 3, **1 are ok (33.33%)**" in page
+    assert "| 1 | apply | relative difference N | resnet_b × kap |" in page
+    assert "| 1 | process | killed by SIGKILL | vit_a × kap |" in page
+    assert "| 2 | 2 | no norm | anl |" in page
+    assert "| resnet | 3 | 2 | 1 **1f** | 2r |" in page
+    assert "| dla | 1 | 0 |  |  |" in page
+    file = tmp_path / "rows.jsonl"
+    append(file, [{**ROWS[0], "outcome": "failed"}])
+    append(file, ROWS)
+    assert coverage.page(read(file), families, ["kap", "anl"]) == page
+
+
+def test_a_page_of_nothing_says_so():
+    page = coverage.page([], {"resnet": 3}, ["kap"])
+    assert "**0 of 3 models** swept" in page and "## What failed\n\nNothing." in page
+
+
+def test_reading_ignores_what_is_no_row(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(ROWS[0]) + "\n" + '{"mod')
+    append(file, ROWS[1:2])
+    assert read(file) == ROWS[:2]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    was = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(was)
