@@ -104,7 +104,7 @@ def push(
     revision = revision or own
     api = HfApi(library_name=_LIBRARY)
     try:
-        api.create_repo(repository, private=private or None, exist_ok=True)
+        api.create_repo(repository, exist_ok=True, **({"private": True} if private else {}))
         if private and not api.repo_info(repository).private:
             raise ArtifactError(
                 f"{repository} is there already and public; make it private on its page, or push to another name"
@@ -199,11 +199,13 @@ def _refuse(error: Exception, repository: str, revision: str | None, verb: str) 
         why = f"it has no revision {revision!r}; give a branch, a tag or a commit that its page lists"
     elif isinstance(error, RepositoryNotFoundError):
         why = f"{constants.ENDPOINT} has none of that name, or it is private: look at the name, or {login}"
+    elif isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
+        why = away
     elif isinstance(error, HfHubHTTPError) and status in (401, 403):
         why = f"the token does not allow it: {login} with one that may be {verb.removesuffix(' to')} there"
     elif isinstance(error, HfHubHTTPError):
         why = f"{constants.ENDPOINT} answered {status or text}; try again later"
-    elif isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError, *_transport())):
+    elif isinstance(error, (ConnectionError, *_transport())):
         why = away
     elif isinstance(error, OSError):
         why = text

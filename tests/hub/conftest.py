@@ -21,7 +21,14 @@ def _no_network(monkeypatch):
         )
         return connect(self, address)
 
+    look_up = socket.getaddrinfo
+
+    def local_name(host, *args, **kwargs):
+        assert host in ("127.0.0.1", "localhost", "::1", None), f"a test asked for the address of {host}"
+        return look_up(host, *args, **kwargs)
+
     monkeypatch.setattr(socket.socket, "connect", local)
+    monkeypatch.setattr(socket, "getaddrinfo", local_name)
 
 
 @pytest.fixture
@@ -32,12 +39,20 @@ def hub(monkeypatch, tmp_path):
 
 
 def _point(monkeypatch, endpoint, cache):
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    )
+    for home in (
+        constants,
+        file_download,
+    ):  # older versions have names of their own for what newer ones look up
+        monkeypatch.setattr(
+            home,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+            raising=False,
+        )
+        monkeypatch.setattr(home, "ENDPOINT", endpoint, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)

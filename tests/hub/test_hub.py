@@ -1,6 +1,9 @@
 """Push and pull over huggingface_hub, against a hub on this machine."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -169,10 +172,11 @@ def test_a_hub_that_cannot_be_reached(unreachable, folder):
         assert "\n" not in str(error.value)
 
 
-def test_offline(hub, monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ArtifactError, match=r"cannot be reached \(see HF_ENDPOINT, HF_HUB_OFFLINE\)"):
-        surgeon.load("hf-hub:a/b")
+def test_offline(hub, tmp_path):
+    code = "from surgeon import hub\ntry: hub.fetch('hf-hub:a/b')\nexcept ValueError as error: print(error)\n"
+    here = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=here)
+    assert "a/b cannot be read: " in done.stdout
+    assert "cannot be reached (see HF_ENDPOINT, HF_HUB_OFFLINE)" in done.stdout
+    assert done.stdout.count("\n") == 1
     assert hub.requests == []
