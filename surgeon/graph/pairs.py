@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,18 @@ class Pair(NamedTuple):
     new: Any
 
 
-Visit = Callable[[str, Pair, Any], None]
+class Call(NamedTuple):
+    """A module about to be called: its name and node, its first input and the stock module's output, and what is known by
+    then of other nodes, `values`."""
+
+    name: str
+    inputs: Pair
+    old: Any
+    node: fx.Node
+    values: Mapping[fx.Node, Any]
+
+
+Visit = Callable[[Call], None]
 
 
 class _SideBySide(fx.Interpreter):
@@ -27,6 +38,10 @@ class _SideBySide(fx.Interpreter):
         self.network, self.stock, self.visit = network, stock, visit
         self.inserted = {p.layer for p in network.points if p.layer}
         self.opened = tuple(f"{p.site}." for p in network.points if p.opened)
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.node = n
+        return super().run_node(n)
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
         value = super().placeholder(target, args, kwargs)
@@ -53,7 +68,8 @@ class _SideBySide(fx.Interpreter):
             old = old_args[0]
         else:
             old = self.stock.get_submodule(name)(*old_args, **old_kwargs)
-        self.visit(name, Pair(old_args[0] if old_args else None, new_args[0] if new_args else None), old)
+        inputs = Pair(old_args[0] if old_args else None, new_args[0] if new_args else None)
+        self.visit(Call(name, inputs, old, self.node, self.env))
         return Pair(old, self.network.get_submodule(name)(*new_args, **new_kwargs))
 
 
@@ -80,8 +96,7 @@ def _pick(value: Any, which: int) -> Any:
 def run_side_by_side(network: Rewritten, stock: nn.Module, images: Tensor, visit: Visit) -> Pair:
     """Run both networks on `images`, in evaluation mode and without gradients.
 
-    Before each module's call in the rewritten network, `visit(name, inputs, old_output)` may change that
-    module; what comes after sees the change. Returns both networks' outputs.
+    Before each module's call in the rewritten network, `visit(call)` may change that module; what comes after sees the change. Returns both networks' outputs.
     """
     was = [(m, m.training) for root in (network, stock) for m in root.modules()]
     try:

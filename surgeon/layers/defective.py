@@ -50,10 +50,12 @@ class DefectiveMask(OptionalState):
     The same in training and evaluation. `mask` (C, H, W) is a persistent bool buffer drawn from `seed`,
     without touching torch's global random stream; a state dict without it leaves it as it is. `value` is in
     the units of the activations. Kept neurons are not rescaled.
+    Here: with `chosen` a buffer `rank` says in which order neurons stay, set by `choose`; random before that.
     Raises LayerError as `defective_mask`, and in forward for another size, naming the expected one.
     """
 
     mask: Tensor
+    rank: Tensor | None
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class DefectiveMask(OptionalState):
         mode: str = "neuron",
         value: float = 0.0,
         seed: int = 0,
+        chosen: bool = False,
     ) -> None:
         super().__init__()
         self.shape: Shape = (channels, height, width)
@@ -72,7 +75,43 @@ class DefectiveMask(OptionalState):
         self.value = float(value)
         self.seed = seed
         self.keep = keep
+        self.register_buffer("rank", None)
+        if chosen:
+            number = math.prod(self._drawn)
+            generator = torch.Generator(device="cpu").manual_seed(seed)
+            order = torch.randperm(number, generator=generator, device="cpu")
+            self.rank = torch.argsort(order).view(self._drawn).to(torch.int32)
         self.register_buffer("mask", self._draw(keep))
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the neurons go by importance."""
+        return self.rank is not None
+
+    def choose(self, importance: Tensor) -> None:
+        """Keep the most important neurons: `importance` (C, H, W), larger is kept longer; of a position or channel, its sum.
+
+        Raises LayerError for a layer that was not made with chosen=True, and for another shape.
+        """
+        if self.rank is None:
+            raise LayerError("this mask is random; make it with chosen=True to choose its neurons")
+        if importance.shape != self.shape:
+            raise LayerError(
+                f"importance of shape {tuple(importance.shape)} does not fit; expected {self.shape}"
+            )
+        axes = [
+            i for i, (drawn, whole) in enumerate(zip(self._drawn, self.shape, strict=True)) if drawn != whole
+        ]
+        weight = importance.detach().double().cpu()
+        flat = (weight.sum(axes, keepdim=True) if axes else weight).flatten()
+        order = torch.argsort(flat, descending=True, stable=True)
+        self.rank.copy_(torch.argsort(order).view(self._drawn))
+        self.mask.copy_(self._draw(self.keep))
+
+    @property
+    def _drawn(self) -> Shape:
+        channels, height, width = self.shape
+        return {"neuron": self.shape, "same": (1, height, width), "channel": (channels, 1, 1)}[self.mode]
 
     def set_keep(self, keep: float) -> None:
         """Redraw the mask at another share: a subset of the present one if smaller, a superset if larger.
@@ -112,6 +151,9 @@ class DefectiveMask(OptionalState):
         )
 
     def _draw(self, keep: float) -> Tensor:
+        if self.rank is not None:
+            kept = round(keep * math.prod(self._drawn))
+            return (self.rank.cpu() < kept).expand(self.shape).clone()
         generator = torch.Generator(device="cpu").manual_seed(self.seed)
         return defective_mask(self.shape, keep, mode=self.mode, generator=generator)
 

@@ -76,12 +76,16 @@ class KernelAveragePool(Drawing, OptionalState):
     (0) to exactly KAP (1); the paper trains from scratch at 1. It is a buffer, saved with the weights; a
     state dict without it leaves it as it is.
     Here: noise is off in evaluation, as the paper's text says.
+    Here: `order` says which channel lies at each place of the sheet, (channels,) int64; None is row by row, as
+    in the paper. See `channel_order.py`. It needs as many channels after the pooling as before it.
 
     Raises LayerError for settings that do not fit `channels`, alpha outside [0, 1], or alpha < 1 where the
     pooling changes the number of channels, so that there is nothing to blend with.
     """
 
     alpha: Tensor
+    order: Tensor | None
+    _place: Tensor | None
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class KernelAveragePool(Drawing, OptionalState):
         sigma: float = 0.0,
         sheet: Sheet | None = None,
         alpha: float = 1.0,
+        order: Tensor | None = None,
     ) -> None:
         super().__init__()
         if pool not in POOLS:
@@ -110,6 +115,27 @@ class KernelAveragePool(Drawing, OptionalState):
         self.register_buffer("alpha", torch.ones((), dtype=torch.float32))
         self._blends = False
         self.set_alpha(alpha)
+        self.register_buffer("order", None)
+        self.register_buffer("_place", None, persistent=False)
+        if order is not None:
+            self.set_order(order)
+
+    def set_order(self, order: Tensor) -> None:
+        """Lay the channels on the sheet so that place k holds channel `order[k]`; a permutation, (channels,) int64.
+
+        Raises LayerError for one that is none, and where pooling changes the number of channels.
+        """
+        if self.out_channels != self.channels:
+            raise LayerError(
+                f"an order needs as many channels after the pooling ({self.out_channels}) as before it ({self.channels}): "
+                "stride 1"
+            )
+        order = order.to(device=self.alpha.device, dtype=torch.int64)
+        if order.shape != (self.channels,) or not (order.is_meta or _is_permutation(order)):
+            raise LayerError(
+                f"the order of {self.channels} channels is no permutation of them: {order.tolist()[:8]}"
+            )
+        self.order, self._place = order, torch.argsort(order)
 
     def set_alpha(self, value: float) -> None:
         """Set the share of the pooled activations, 0 (the input unchanged) to 1 (KAP alone)."""
@@ -127,7 +153,10 @@ class KernelAveragePool(Drawing, OptionalState):
             raise LayerError(
                 "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
             )
-        pooled = pool_weight(weight, self.factors())
+        if self.order is None or self._place is None:
+            pooled = pool_weight(weight, self.factors())
+        else:
+            pooled = pool_weight(weight[self.order], self.factors())[self._place]
         return torch.lerp(weight, pooled, self.alpha.to(weight)) if self._blends else pooled
 
     def matrix(self, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -141,6 +170,9 @@ class KernelAveragePool(Drawing, OptionalState):
                 "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
             )
         matrix = pooling_matrix(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
+        if self._place is not None:
+            place = self._place.to(matrix.device)
+            matrix = matrix[place][:, place]
         alpha = float(self.alpha)
         if alpha != 1:
             matrix = matrix.mul_(alpha).add_(torch.eye(self.channels, dtype=matrix.dtype), alpha=1 - alpha)
@@ -152,9 +184,12 @@ class KernelAveragePool(Drawing, OptionalState):
                 f"this layer pools {self.channels} channels, got an input of shape {tuple(x.shape)}; "
                 f"expected (N, {self.channels}, ...)"
             )
+        laid = x if self.order is None else x.index_select(1, self.order)
         out = kernel_average_pool(
-            x, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet
+            laid, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet
         )
+        if self._place is not None:
+            out = out.index_select(1, self._place)
         if self._blends:  # a Python bool: reading the buffer here would make the GPU wait
             out = torch.lerp(x, out, self.alpha.to(x.dtype))
         return add_noise(out, self.sigma, self) if self.training and self.sigma else out
@@ -166,6 +201,7 @@ class KernelAveragePool(Drawing, OptionalState):
         ]
         parts += [f"pool={self.pool!r}"] if self.pool != "mean" else []
         parts += [f"sigma={self.sigma}"] if self.sigma else []
+        parts += ["channels in an order of their own"] if self.order is not None else []
         parts += ["blended with its input"] if self._blends else []
         return ", ".join(parts)
 
@@ -193,9 +229,18 @@ class KernelAveragePool(Drawing, OptionalState):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
         if self.alpha.is_meta:
             return
+        if self.order is not None:
+            try:
+                self.set_order(self.order)
+            except LayerError as fault:
+                errors.append(f"{prefix}order: {fault}")
         value = float(self.alpha)
         try:
             self._check_alpha(value)
         except LayerError as fault:
             errors.append(f"{prefix}alpha: {fault}")
         self._blends = value != 1
+
+
+def _is_permutation(order: Tensor) -> bool:
+    return torch.equal(order.sort().values, torch.arange(len(order), device=order.device))

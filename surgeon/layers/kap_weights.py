@@ -178,17 +178,18 @@ def _check_columns(weight: Tensor, matrix: Tensor) -> None:
         )
 
 
-def lstsq_data_weight(factors: Factors, gram: Tensor, cross: Tensor, ridge: float = 1e-4) -> Tensor:
-    """W' with A W' u close to y: the least-squares start on data instead of on weights.
+def lstsq_data_weight(matrix: Tensor, regression: Tensor, scale: Tensor, ridge: float = 1e-4) -> Tensor:
+    """W' with A W' u close to y on data: the least-squares start on data instead of on weights.
 
-    `factors` are those of A, (C_out, C_in); `gram` (d, d) is E[u u^T] over the layer's input patches u and `cross`
-    (C_out, d) is E[y u^T], y what the pooled layer shall give. The result is (C_in, d), float64. Without
-    regularisation the minimum of E||A W' u - y||^2 is A^+ M with M = cross gram^-1, so the two sides are solved one
-    after the other: M by ridge regression, `ridge` relative to the mean of `gram`'s diagonal, then W' from M
-    by `lstsq_sheet_weight`.
+    `matrix` A is (C_out, C_in); `regression` M (C_out, d) is E[y u^T] E[u u^T]^-1, what the layer would be without
+    pooling; `scale` (C_out,) is what the errors of each channel weigh, with D = diag(scale). Minimises ||D (A W' - M)||^2 + ridge
+    mean(scale^2) ||W'||^2: with ridge = 0 that is the minimum of E||D (A W' u - y)||^2 too, for any u. The result is (C_in, d),
+    float64.
     """
-    normal = gram.double().clone()
-    scale = normal.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
-    normal.diagonal().add_(max(ridge, _NO_RIDGE) * scale)
-    regression = torch.cholesky_solve(cross.double().mT, torch.linalg.cholesky(normal)).mT
-    return lstsq_sheet_weight(regression, factors, ridge)
+    a = scale.double().unsqueeze(1) * matrix.detach().double()
+    wanted = scale.double().unsqueeze(1) * regression.double()
+    if ridge < _NO_RIDGE:
+        return torch.linalg.pinv(a) @ wanted
+    normal = a.mT @ a
+    normal.diagonal().add_(ridge * scale.double().square().mean().clamp_min(torch.finfo(torch.float64).tiny))
+    return torch.cholesky_solve(a.mT @ wanted, torch.linalg.cholesky(normal))

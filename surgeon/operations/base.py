@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 
+_NO_RIDGE = 1e-12
+
+
 @dataclass(frozen=True)
 class Context:
     """What an operation may know of the network beside its sites.
@@ -53,6 +56,49 @@ class Cut:
     replacement: nn.Module | None = None
     layer: nn.Module | None = None
     residual: float | None = None
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """The normal equations of a site's convolution on calibration images, means over images and places, float64.
+
+    gram: (d, d), u·uᵀ of the patches u that the rewritten network gives (with a 1 at the end where `biased`). cross:
+    (C_out, d), y·uᵀ, y what layer and convolution together should give. scale: (C_out,), what a norm behind multiplies
+    each channel by. energy: ‖y‖².
+    """
+
+    gram: Tensor
+    cross: Tensor
+    scale: Tensor
+    energy: Tensor
+    biased: bool
+
+    def regression(self, ridge: float) -> Tensor:
+        """(C_out, d): the weights without a layer behind, cross · gram⁻¹, damped by `ridge` of the Gram's mean diagonal."""
+        import torch
+
+        normal = self.gram.clone()
+        normal.diagonal().add_(max(ridge, _NO_RIDGE) * normal.diagonal().mean().clamp_min(1e-30))
+        return torch.cholesky_solve(self.cross.mT, torch.linalg.cholesky(normal)).mT
+
+    def explained(self, ridge: float) -> Tensor:
+        """(C_out, C_out): covariance of the outputs that these weights give."""
+        weight = self.regression(ridge)
+        return weight @ self.gram @ weight.mT
+
+    def error(self, weight: Tensor) -> float:
+        """Relative error, ‖W u − y‖ / ‖y‖, of weights (C_out, d)."""
+        rest = self.energy - 2 * (weight * self.cross).sum() + ((weight @ self.gram) * weight).sum()
+        return float((rest.clamp_min(0) / self.energy.clamp_min(1e-30)).sqrt())
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Weights (C_out', d), bias (C_out',) or None (the present one stays), and the relative error that they reach."""
+
+    weight: Tensor
+    bias: Tensor | None
+    error: float
 
 
 @dataclass(frozen=True)
@@ -116,14 +162,10 @@ class Operation(BaseModel):
         """As `build`, for a network whose weights are loaded afterwards: shapes matter, starts do not."""
         return self.build(edit, module, generator)
 
-    def fit(
-        self, edit: Edit, layer: nn.Module, gram: Tensor, cross: Tensor, energy: Tensor
-    ) -> tuple[Tensor, Tensor | None, float]:
-        """Weights, bias and relative error of the site's convolution, from the normal equations of its data.
+    def fit(self, edit: Edit, layer: nn.Module, problem: LeastSquares) -> Fit:
+        """The site's convolution from its data; the edit's `layer` may be set too.
 
-        Asked of edits whose `settings["start"]` is "sequential". gram: (d, d) mean of u·uᵀ over the patches
-        u of the rewritten network (with a 1 appended where there is a bias); cross: (C_out, d) mean of y·uᵀ,
-        y the stock convolution's outputs; energy: mean of ‖y‖².
+        Asked of edits with a layer behind a convolution whose `settings["start"]` is "sequential".
         """
         raise NotImplementedError
 
@@ -154,4 +196,14 @@ def sizes(edit: Edit) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in edit.settings.items()}
 
 
-__all__ = ["Context", "Cut", "FoldContext", "Operation", "Proposal", "pass_over", "sizes"]
+__all__ = [
+    "Context",
+    "Cut",
+    "Fit",
+    "FoldContext",
+    "LeastSquares",
+    "Operation",
+    "Proposal",
+    "pass_over",
+    "sizes",
+]

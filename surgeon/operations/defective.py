@@ -24,7 +24,11 @@ class DefectiveNeurons(Operation):
 
     `mode`: `neuron` masks each on its own, `same` one map for all channels, `channel` whole channels.
     `after`: the norm (before its activation), the convolution, or `auto`: norms where the selected part of
-    the network has them, else convolutions. `start`: `random` masks at once, `anneal` begins with none.
+    the network has them, else convolutions. `start`: `random` masks at once; `sequential` does so too and re-fits the
+    layers behind the first mask, one by one, on calibration images; `anneal` begins without masks, and masks more and
+    more, nested, while it is trained; `auto` is `sequential` for a trained network with calibration images, else `random`, as
+    in the paper. `choice`: which neurons go first, at `random` as in the paper, or by `importance`, those first whose mean
+    square after a ReLU is least on the calibration images.
     """
 
     op: Literal["defective"] = "defective"
@@ -32,7 +36,8 @@ class DefectiveNeurons(Operation):
     mode: Literal["neuron", "same", "channel"] = "neuron"
     value: float = 0.0
     after: Literal["auto", "norm", "conv"] = "auto"
-    start: Literal["random", "anneal"] = "random"
+    start: Literal["auto", "random", "sequential", "anneal"] = "auto"
+    choice: Literal["random", "importance"] = "random"
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         norms = [s for s in sites if s.kind == "norm" and s.family in _CHANNELS_FIRST]
@@ -47,29 +52,37 @@ class DefectiveNeurons(Operation):
         usable, passed = pass_over(chosen.sites, self.op, _unfit)
         if not usable:
             raise SelectionError(f"defective has no site left: {passed[0].site}: {passed[0].reason}")
-        return Proposal(tuple(self._edit(s) for s in usable), (*chosen.passed_over, *passed))
+        start = self.start
+        if start == "auto":
+            start = "sequential" if context.trained and context.calibrated else "random"
+        return Proposal(tuple(self._edit(s, start) for s in usable), (*chosen.passed_over, *passed))
 
-    def _edit(self, site: Site) -> Edit:
+    def _edit(self, site: Site, start: str) -> Edit:
         number = math.prod(site.out_shape or ())
         folds = self.mode == "channel" and site.kind == "norm" and site.family == "batch" and not site.altered
         return Edit(
             site=site.name,
             operation=self.op,
             layer=f"{site.name}.mask",
-            settings=dict(size=list(site.out_shape or ())),
-            effect="approximated" if self.start == "random" else "exact",
+            settings=dict(size=list(site.out_shape or ()), start=start, choice=self.choice),
+            effect="exact" if start == "anneal" else "approximated",
             traits=Traits(masked=True),
             folds=folds,
             note="" if folds else site.altered or "a mask over single neurons has no stock equivalent",
-            growth=Growth(buffers=number, flops=number, activations=number),
+            growth=Growth(
+                buffers=number * (1 + (self.choice == "importance")), flops=number, activations=number
+            ),
         )
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from surgeon.layers import DefectiveMask
 
         channels, height, width = sizes(edit)["size"]
-        keep = 1.0 if self.start == "anneal" else self.keep
-        layer = DefectiveMask(channels, height, width, keep, mode=self.mode, value=self.value, seed=edit.seed)
+        keep = 1.0 if edit.settings.get("start", self.start) == "anneal" else self.keep
+        layer = DefectiveMask(
+            channels, height, width, keep, mode=self.mode, value=self.value, seed=edit.seed,
+            chosen=self.choice == "importance",
+        )  # fmt: skip
         return Cut(layer=layer)
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:

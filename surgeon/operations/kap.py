@@ -10,7 +10,17 @@ from pydantic import Field, field_validator, model_validator
 
 from surgeon.edits import Edit, Effect, Growth, Note, Traits
 from surgeon.errors import FoldError, LayerError, SelectionError
-from surgeon.operations.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.operations.base import (
+    Context,
+    Cut,
+    Fit,
+    FoldContext,
+    LeastSquares,
+    Operation,
+    Proposal,
+    pass_over,
+    sizes,
+)
 from surgeon.operations.input_noise import InputNoise, noise_at_input
 from surgeon.selection import Site
 
@@ -41,7 +51,9 @@ class KernelAveragePooling(Operation):
     are smaller, was the better beginning), `replicate` copies each kernel over its window
     (stride = kernel_size), `anneal` begins with the pooling's share at 0, `naive` leaves the weights;
     `auto` is `sequential` where calibration images are at hand, else `lstsq` for a trained network, and
-    `naive` for a fresh one, as in the paper.
+    `naive` for a fresh one, as in the paper. `order` is that of the channels on the sheet: `given`, row by row as in the
+    paper, or `fitted`, chosen for each layer so that pooling loses least of what the trained kernels say (with stride
+    1); `auto` is `fitted` where the start is a least-squares one.
     """
 
     op: Literal["kap"] = "kap"
@@ -56,6 +68,7 @@ class KernelAveragePooling(Operation):
     pre_norm: bool = False
     start: Literal["auto"] | Start = "auto"
     ridge: float = Field(1e-4, ge=0)
+    order: Literal["auto", "given", "fitted"] = "auto"
 
     @field_validator("kernel_size")
     @classmethod
@@ -76,6 +89,10 @@ class KernelAveragePooling(Operation):
             raise ValueError("start 'anneal' blends the pooled channels with the unpooled: it needs stride 1")
         if self.start in _FITTED and self.pool == "max":
             raise ValueError(f"start {self.start!r} needs pool 'mean': the maximum is not linear")
+        if self.order == "fitted" and (self.stride > 1 or self.start not in ("lstsq", "sequential", "auto")):
+            raise ValueError(
+                "order 'fitted' goes with stride 1 and a least-squares start ('lstsq' or 'sequential')"
+            )
         if self.start in _FITTED and self.pre_norm:
             raise ValueError(
                 f"start {self.start!r} does not know the norm of pre_norm; use 'naive' or 'anneal'"
@@ -162,7 +179,7 @@ class KernelAveragePooling(Operation):
             replaces=replaces,
             settings=dict(
                 channels=channels, sheet=list(sheet), start=start, spatial_dims=site.dims, biased=bool(site.bias),
-                changes_channels=self.stride > 1 and not self.widens,
+                changes_channels=self.stride > 1 and not self.widens, ordered=self._ordered(start),
             ),
             effect=effect,
             traits=Traits(stochastic="train" if self.sigma else "never", linear=self.pool == "mean"),
@@ -198,6 +215,11 @@ class KernelAveragePooling(Operation):
             return "naive", "a widened grouped convolution reads other groups"
         return wanted, ""
 
+    def _ordered(self, start: str) -> bool:
+        if self.order == "fitted":
+            return True
+        return self.order == "auto" and start in ("lstsq", "sequential") and self.stride == 1
+
     def _stuck(self, site: Site) -> str:
         if self.pool == "max":
             return "kernel max pooling is not linear"
@@ -222,7 +244,10 @@ class KernelAveragePooling(Operation):
     def _build(
         self, edit: Edit, module: nn.Module | None, generator: Generator, start: str, blank: bool = False
     ) -> Cut:
-        from surgeon.layers import GaussianNoise, KernelAveragePool, lstsq_sheet_weight, replicate_weight
+        import torch
+
+        from surgeon.layers import GaussianNoise, KernelAveragePool, replicate_weight
+        from surgeon.layers.channel_order import lstsq_ordered_weight, weight_order
         from surgeon.layers.convolution import effective_weight, with_channels, with_weight
         from surgeon.layers.prenorm_kap import PreNormKernelAveragePool
 
@@ -237,14 +262,22 @@ class KernelAveragePooling(Operation):
         pool: Any = layer
         if self.pre_norm:
             layer = PreNormKernelAveragePool(pool, wide, given["spatial_dims"])
+        if given.get("ordered"):
+            pool.set_order(torch.arange(wide))
         replacement, residual = None, None
         if blank and edit.replaces or self.widens and start == "naive":
             replacement = with_channels(module, wide, generator)  # type: ignore[arg-type]
         elif start in ("lstsq", "sequential"):
             weight, bias = effective_weight(module), module.bias  # type: ignore[arg-type]
-            fitted = lstsq_sheet_weight(weight, pool.factors(), self.ridge)
+            if start == "lstsq" and given.get("ordered"):
+                pool.set_order(weight_order(weight, pool.factors(), self.ridge))
+            fitted = lstsq_ordered_weight(weight, pool.factors(), self.ridge, pool.order)
             residual = _residual(pool.fold(fitted.double()), weight.double())
-            shift = None if bias is None else lstsq_sheet_weight(bias.detach(), pool.factors(), self.ridge)
+            shift = (
+                None
+                if bias is None
+                else lstsq_ordered_weight(bias.detach(), pool.factors(), self.ridge, pool.order)
+            )
             replacement = with_weight(module, fitted, shift)  # type: ignore[arg-type]
         elif start == "replicate":
             weight, bias = replicate_weight(
@@ -259,20 +292,19 @@ class KernelAveragePooling(Operation):
             layer.set_alpha(0.0)  # type: ignore[operator]
         return Cut(replacement=replacement, layer=layer, residual=residual)
 
-    def fit(
-        self, edit: Edit, layer: nn.Module, gram: Tensor, cross: Tensor, energy: Tensor
-    ) -> tuple[Tensor, Tensor | None, float]:
+    def fit(self, edit: Edit, layer: nn.Module, problem: LeastSquares) -> Fit:
+        from surgeon.layers.channel_order import channel_order, pooling_loss
         from surgeon.layers.kap_weights import lstsq_data_weight
 
-        weight = lstsq_data_weight(layer.factors(), gram, cross, self.ridge)  # type: ignore[operator]
-        reached = layer.fold(weight)  # type: ignore[operator]
-        error = energy - 2 * (reached * cross).sum() + ((reached @ gram) * reached).sum()
-        relative = float((error.clamp_min(0) / energy.clamp_min(1e-30)).sqrt())
-        size = gram.shape[0]
-        biased = bool(edit.settings["biased"])
-        if biased:
-            return weight[:, : size - 1], weight[:, size - 1], relative
-        return weight, None, relative
+        pool: Any = layer
+        if pool.order is not None:
+            said = problem.explained(self.ridge) * problem.scale.outer(problem.scale)
+            pool.set_order(channel_order(pooling_loss(pool.factors(), self.ridge), said))
+        weight = lstsq_data_weight(pool.matrix(), problem.regression(self.ridge), problem.scale, self.ridge)
+        error = problem.error(pool.matrix().to(weight) @ weight)
+        if problem.biased:
+            return Fit(weight[:, :-1], weight[:, -1], error)
+        return Fit(weight, None, error)
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         from surgeon.layers.convolution import effective_weight, with_weight

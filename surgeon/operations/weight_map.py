@@ -23,8 +23,10 @@ class WeightMap(Operation):
 
     `kernel_size` is that of the filter, by default the replaced convolution's. `normalize` divides the box
     by its size (the paper does not). `start`: `random`, U(−s, s) with s = 1/√fan_in as in the paper;
-    `mean`, each map set to the mean of the kernel that it replaces; or `anneal`, a map that starts so and whose
-    share of the output a training raises from 0 to 1, when the convolution is dropped. More than `max_parameters` added in
+    `distill`, fitted by `iterations` of conjugate gradients to what the convolution gives on calibration images, the
+    layers behind it re-fitted too; `mean`, each map set to the mean of the kernel that it replaces; or `anneal`, a map that starts so and whose
+    share of the output a training raises from 0 to 1, when the convolution is dropped; `auto` is `distill` for a trained network with
+    calibration images, else `random`. More than `max_parameters` added in
     all are refused: a layer has C_out · C_in / groups · H · W of them.
     """
 
@@ -33,7 +35,8 @@ class WeightMap(Operation):
     mode: Literal["smoothing", "unsharp"] = "smoothing"
     kernel_size: int | None = Field(None, ge=1)
     normalize: bool = False
-    start: Literal["random", "mean", "anneal"] = "random"
+    start: Literal["auto", "random", "mean", "distill", "anneal"] = "auto"
+    iterations: int = Field(10, ge=1)
     fan_in: float | None = Field(None, gt=0)
     max_parameters: int = Field(500_000_000, ge=1)
 
@@ -46,7 +49,7 @@ class WeightMap(Operation):
         usable, passed = pass_over(chosen.sites, self.op, self._unfit)
         if not usable:
             raise SelectionError(f"weight-map has no site left: {passed[0].site}: {passed[0].reason}")
-        edits = tuple(self._edit(s) for s in usable)
+        edits = tuple(self._edit(s, self._start(context)) for s in usable)
         notes = [Note(code="selector", text=f"weight-map: {r}") for r in chosen.remarks]
         added = sum(e.growth.parameters for e in edits)
         if added > self.max_parameters:
@@ -73,7 +76,12 @@ class WeightMap(Operation):
             return f"it is called {site.calls} times a pass, and a map has one size"
         return ""
 
-    def _edit(self, site: Site) -> Edit:
+    def _start(self, context: Context) -> str:
+        if self.start == "auto":
+            return "distill" if context.trained and context.calibrated else "random"
+        return self.start
+
+    def _edit(self, site: Site, start: str) -> Edit:
         assert site.in_shape and site.out_shape  # _unfit has seen to it
         cin, height, width = site.in_shape
         cout, *out = site.out_shape
@@ -88,8 +96,10 @@ class WeightMap(Operation):
             site=site.name,
             operation=self.op,
             replaces=True,
-            settings=dict(input_size=[height, width], output_size=list(out), channels=[cin, cout]),
-            effect={"random": "destroyed", "anneal": "exact"}.get(self.start, "approximated"),
+            settings=dict(
+                input_size=[height, width], output_size=list(out), channels=[cin, cout], start=start
+            ),
+            effect={"random": "destroyed", "anneal": "exact"}.get(start, "approximated"),
             traits=Traits(),
             folds=False,
             note="a weight map has other weights at each pixel, and a convolution has not",
@@ -123,12 +133,13 @@ class WeightMap(Operation):
             raise SelectionError(
                 f"{edit.site}: the map's output would be {tuple(layer.bias.shape[1:])}, not {given['output_size']}"
             )
-        if self.start in ("mean", "anneal"):
+        start = edit.settings.get("start", self.start)  # older records have it in the operation alone
+        if start in ("mean", "anneal"):
             init_from_conv(layer, effective_weight(conv), conv.bias)
         else:
             layer.reset_parameters(generator)
         layer = layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
-        if self.start == "anneal":
+        if start == "anneal":
             blend = WeightMapBlend(copy.deepcopy(conv), layer)
             return Cut(replacement=blend.to(conv.weight.device))
         return Cut(replacement=layer)

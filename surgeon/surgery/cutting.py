@@ -17,7 +17,7 @@ from surgeon.selection import INPUT
 from surgeon.surgery.drift import compare_logits
 from surgeon.surgery.fitness import refuse_empty, refuse_unfit
 from surgeon.surgery.planning import RecipeLike, fingerprint, look, plan, refuse_second
-from surgeon.surgery.refit import refit
+from surgeon.surgery.refit import FITTED_STARTS, refit, wants_data
 from surgeon.surgery.statistics import reestimate_statistics, running_statistics, separate_statistics
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, surgery_of
 
@@ -61,9 +61,12 @@ def apply(
             calibrated=calibration is not None,
         )  # fmt: skip
     _refuse(model, made)
-    if calibration is None and any(e.settings.get("start") == "sequential" for e in made.edits):
+    if calibration is None and wants_data(made):
+        starts = sorted(
+            {repr(e.settings["start"]) for e in made.edits if e.settings.get("start") in FITTED_STARTS}
+        )
         raise SurgeryError(
-            "the plan starts from data (start 'sequential'): pass calibration images, or use start 'lstsq'"
+            f"the plan starts from data (start {', '.join(starts)}): pass calibration images, or plan without them"
         )
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(model, share=not copy)
@@ -73,12 +76,15 @@ def apply(
     record = _combined(previous, made) if previous else made
     rewritten = _carved(tree, record, made, regions)
     statistics = 0
-    if calibration is not None and record.effect in ("approximated", "destroyed"):
+    if calibration is not None and (wants_data(made) or record.effect in ("approximated", "destroyed")):
         displaced.statistics = {**running_statistics(tree), **displaced.statistics}
         if not copy:
             separate_statistics(rewritten)
-        residuals |= refit(rewritten, model, made, operations, calibration)
-        statistics = reestimate_statistics(rewritten, calibration)
+        fitted = refit(rewritten, model, made, operations, calibration)
+        residuals |= fitted.errors
+        displaced.statistics = {**fitted.displaced, **displaced.statistics}
+        if record.effect in ("approximated", "destroyed"):
+            statistics = reestimate_statistics(rewritten, calibration)
     execution = Execution(
         versions=_versions(), statistics=statistics, residuals=residuals,
         drift=_drift(model, rewritten, record, calibration),

@@ -100,7 +100,7 @@ def revert(model: nn.Module) -> nn.Module:
         for name, value in displaced.statistics.items():
             owner, _, leaf = name.rpartition(".")
             if has(tree, owner):
-                tree.get_submodule(owner)._buffers[leaf].copy_(value)  # type: ignore[union-attr]
+                getattr(tree.get_submodule(owner), leaf).copy_(value)
     return tree
 
 

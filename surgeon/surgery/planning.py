@@ -155,7 +155,9 @@ def _demand_runs(tree: nn.Module, size: tuple[int, ...] | None, seen: Survey, wh
         return
     error = measure(tree, size).error
     if error:
-        raise SelectionError(f"{what}: the network is built for the sizes that it has, and fails with others: {error}")
+        raise SelectionError(
+            f"{what}: the network is built for the sizes that it has, and fails with others: {error}"
+        )
 
 
 def refuse_second(model: nn.Module, stack: bool) -> None:

@@ -1,92 +1,174 @@
-"""A start from data: each re-fitted convolution learns, in execution order, to undo the drift before it.
+"""A start from data: layer by layer in execution order, each learns to undo the drift before it.
 
-Layer by layer, on the rewritten network's own inputs, the weights are set by least squares so that layer and
-convolution together give the stock convolution's outputs; the batch norm behind takes its statistics anew
-before the next layer's turn. One pass over the graph, both networks side by side.
+Stock and rewritten network run side by side on calibration images. When the turn comes to a convolution, a weight map or
+the last linear layer, its weights are set by least squares on the rewritten network's *own* inputs, so that the network
+behind it sees what it saw in the stock one (`targets.py`); a batch norm then takes its statistics anew before the next
+layer's turn. Layers that were edited come back as their operation has them (`Operation.fit`); the others behind the first
+edit are re-fitted too, held to the weights that they have.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
 from surgeon.edits import Edit, Plan
 from surgeon.graph.network import Rewritten
-from surgeon.graph.pairs import Pair, run_side_by_side
+from surgeon.graph.pairs import Call, run_side_by_side
+from surgeon.layers import DefectiveMask, WeightMap2d
+from surgeon.layers.weight_map_fit import fit_weight_map
 from surgeon.operations import Operation
+from surgeon.operations.base import LeastSquares
+from surgeon.surgery.equations import equations
+from surgeon.surgery.targets import Target, target
 
+FITTED_STARTS = ("sequential", "distill")
 _MOST_IMAGES = 2048
 _MOST_NUMBERS = 6e8
 """Activations held at once, counted as numbers: what one image writes in all, times the images."""
+_MOST_WIDTH = 5000
+_RIDGE = 1e-4
+
+
+class Refit:
+    """What a pass found: relative errors of the fits by name, and the stock weights of layers that no edit replaced."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, float] = {}
+        self.displaced: dict[str, Tensor] = {}
+
+
+def wants_data(record: Plan) -> bool:
+    """Whether any edit starts from calibration images."""
+    return any(_from_data(e) for e in record.edits)
+
+
+def _from_data(edit: Edit) -> bool:
+    return edit.settings.get("start") in FITTED_STARTS or edit.settings.get("choice") == "importance"
 
 
 def refit(
-    network: nn.Module, stock: nn.Module, record: Plan, operations: dict[str, Operation], images: Tensor
-) -> dict[str, float]:
-    """Re-fit the convolutions that ask for it (`settings["start"] == "sequential"`); returns relative errors.
+    network: nn.Module, stock: nn.Module, record: Plan, operations: Mapping[str, Operation], images: Tensor
+) -> Refit:
+    """Re-fit a network after the cut, where any of its edits starts from data.
 
-    network: after the cut; its convolutions and batch-norm statistics are written to. stock: the network
-    before it. images: (N, C, H, W); as many as memory allows, at most 2048. Sites inside sub-networks that
-    were rewritten by themselves keep the start they have.
+    network: after the cut; its weights and batch-norm statistics are set. stock: the network before it. images:
+    (N, C, H, W); as many as memory allows, at most 2048. Sites inside sub-networks that were rewritten by themselves
+    keep the start they have.
     """
-    wanted = {e.site: e for e in record.edits if e.settings.get("start") == "sequential"}
-    if not wanted or not isinstance(network, Rewritten):
-        return {}
+    found = Refit()
+    if not wants_data(record) or not isinstance(network, Rewritten):
+        return found
     number = min(len(images), _MOST_IMAGES, max(16, int(_MOST_NUMBERS / max(record.before.activations, 1))))
     like = next(p for p in stock.parameters() if p.is_floating_point())
-    errors: dict[str, float] = {}
-
-    def visit(name: str, inputs: Pair, old_output: Any) -> None:
-        module = network.get_submodule(name)
-        if name in wanted and isinstance(module, _ConvNd):
-            error = _refit_one(module, wanted[name], network, operations, inputs.new, old_output)
-            if error is not None:
-                errors[name] = error
-        elif isinstance(module, _BatchNorm) and module.running_mean is not None:
-            _take_statistics(module, inputs.new)
-
+    visit = _Visit(network, stock, record, operations, found)
     run_side_by_side(network, stock, images[:number].to(like), visit)
-    return errors
+    return found
 
 
-def _refit_one(
-    conv: Any, edit: Edit, network: nn.Module, operations: dict[str, Operation], x: Tensor, wanted: Tensor
-) -> float | None:
-    if edit.layer is None or wanted.shape[2:] != conv(x[:1]).shape[2:]:
-        return None
-    gram, cross, energy = _normal_equations(conv, x, wanted)
-    weight, bias, error = operations[edit.operation].fit(
-        edit, network.get_submodule(edit.layer), gram, cross, energy
-    )
-    shape = (weight.shape[0], *conv.weight.shape[1:])
-    conv.weight.copy_(weight.view(shape).to(conv.weight))
-    if bias is not None and conv.bias is not None:
-        conv.bias.copy_(bias.to(conv.bias))
-    return error
+class _Visit:
+    """What happens at each call of the pass."""
 
+    def __init__(
+        self,
+        network: Rewritten,
+        stock: nn.Module,
+        record: Plan,
+        operations: Mapping[str, Operation],
+        found: Refit,
+    ) -> None:
+        self.network, self.stock, self.operations, self.found = network, stock, operations, found
+        self.edits = {e.site: e for e in record.edits if e.settings.get("start") in FITTED_STARTS}
+        self.changing = {
+            n
+            for e in record.edits
+            if e.effect != "exact"
+            for n in (e.layer or e.site, e.replaces and e.site)
+            if n
+        }
+        self.inserted = {e.layer for e in record.edits if e.layer}
+        self.calls = Counter(str(n.target) for n in network.eval_graph.nodes if n.op == "call_module")
+        holders = Counter(id(p) for m in network.modules() for p in m.parameters(recurse=False))
+        self.tied = {p for p, number in holders.items() if number > 1}
+        self.drifted = False
 
-def _normal_equations(conv: Any, x: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means over images and places of u·uᵀ, y·uᵀ and y·yᵀ's diagonal sum, u the patch (and a 1 for the bias)."""
-    size = conv.weight[0].numel() + (conv.bias is not None)
-    gram = torch.zeros(size, size, dtype=torch.float64, device=x.device)
-    cross = torch.zeros(wanted.shape[1], size, dtype=torch.float64, device=x.device)
-    energy = torch.zeros((), dtype=torch.float64, device=x.device)
-    count = 0
-    for part, out in zip(x.split(32), wanted.split(32), strict=True):
-        patches = torch.nn.functional.unfold(part, conv.kernel_size, conv.dilation, conv.padding, conv.stride)
-        u = patches.transpose(0, 1).flatten(1)
-        if conv.bias is not None:
-            u = torch.cat([u, u.new_ones(1, u.shape[1])])
-        y = out.flatten(2).transpose(0, 1).flatten(1)
-        gram += (u @ u.mT).double()
-        cross += (y @ u.mT).double()
-        energy += y.double().square().sum()
-        count += u.shape[1]
-    return gram / count, cross / count, energy / count
+    def __call__(self, call: Call) -> None:
+        module = self.network.get_submodule(call.name)
+        edit = self.edits.get(call.name)
+        changes = bool(self.edits) and call.name in self.changing
+        if isinstance(module, _BatchNorm):
+            if module.running_mean is not None and self.drifted:
+                _take_statistics(module, call.inputs.new)
+        elif isinstance(module, DefectiveMask) and module.chosen and isinstance(call.old, Tensor):
+            module.choose(torch.relu(call.old).square().mean(0))
+        elif edit is not None and edit.site == call.name and isinstance(module, (WeightMap2d, nn.Conv2d)):
+            self._edited(call, module, edit)
+        elif self.drifted and not changes and self._can_fit(call, module):
+            self._companion(call, module)
+        self.drifted = self.drifted or changes
+
+    def _target(self, call: Call) -> Target:
+        return target(call, self.network, self.stock, self.inserted)
+
+    def _edited(self, call: Call, module: Any, edit: Edit) -> None:
+        aim, x = self._target(call), call.inputs.new
+        if isinstance(module, WeightMap2d):
+            settings = self.operations[edit.operation].model_dump()
+            self.found.errors[call.name] = fit_weight_map(
+                module, x, aim.wanted, centred=aim.centred, iterations=settings["iterations"]
+            )
+            return
+        if edit.layer is None or not edit.replaces or aim.wanted.shape[2:] != module(x[:1]).shape[2:]:
+            return
+        ones = module.bias is not None and not aim.centred
+        found = equations(module, x, aim.wanted, centred=aim.centred, ones=ones)
+        problem = LeastSquares(found.gram[0], found.cross[0], aim.scale.double(), found.energy, ones)
+        layer = self.network.get_submodule(edit.layer)
+        fitted = self.operations[edit.operation].fit(edit, layer, problem)
+        module.weight.copy_(fitted.weight.view(-1, *module.weight.shape[1:]).to(module.weight))
+        if fitted.bias is not None:
+            module.bias.copy_(fitted.bias.to(module.bias))
+        self.found.errors[call.name] = fitted.error
+
+    def _can_fit(self, call: Call, module: nn.Module) -> bool:
+        x = call.inputs.new
+        plain = type(module) in (nn.Conv2d, nn.Linear) and self.calls[call.name] == 1
+        if not plain or not isinstance(call.old, Tensor) or not isinstance(x, Tensor):
+            return False
+        own: Any = module
+        if own._forward_hooks or own._forward_pre_hooks or any(id(p) in self.tied for p in own.parameters()):
+            return False
+        if isinstance(module, nn.Linear):
+            return x.dim() == 2 and module.in_features <= _MOST_WIDTH
+        numbered = own.padding_mode == "zeros" and not isinstance(own.padding, str)
+        return numbered and own.weight[0].numel() <= _MOST_WIDTH
+
+    def _companion(self, call: Call, module: Any) -> None:
+        """Re-fit a layer that no edit touched; it gets a weight of its own, for the stock network may share the old one."""
+        aim = self._target(call)
+        ones = module.bias is not None and not aim.centred
+        found = equations(module, call.inputs.new, aim.wanted, mask=aim.mask, centred=aim.centred, ones=ones)
+        problems, each, width = found.cross.shape
+        start = module.weight.flatten(1).double()
+        if ones:
+            start = torch.cat([start, module.bias.double().unsqueeze(1)], 1)
+        solved = found.solve(start.view(problems, each, width), _RIDGE)
+        self.found.errors[call.name] = found.error(solved)
+        solved = solved.reshape(-1, width)
+        self._set(call.name, module, "weight", solved[:, : width - ones].reshape(module.weight.shape))
+        if ones:
+            self._set(call.name, module, "bias", solved[:, -1])
+
+    def _set(self, name: str, module: nn.Module, leaf: str, value: Tensor) -> None:
+        old = module._parameters[leaf]
+        assert old is not None
+        self.found.displaced[f"{name}.{leaf}"] = old.detach().clone()
+        module._parameters[leaf] = nn.Parameter(value.to(old), requires_grad=old.requires_grad)
 
 
 def _take_statistics(norm: _BatchNorm, x: Tensor) -> None:

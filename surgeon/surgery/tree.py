@@ -19,7 +19,7 @@ from surgeon.selection import INPUT
 
 @dataclass
 class Displaced:
-    """What a surgery took out of a network: modules by site, and batch-norm statistics by tensor name."""
+    """What a surgery took out of a network: modules by site, and what it set anew in others, by tensor name."""
 
     modules: dict[str, nn.Module] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)

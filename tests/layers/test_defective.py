@@ -162,3 +162,28 @@ def test_errors_say_what_is_wrong(call, text):
     with pytest.raises(LayerError) as caught:
         call()
     assert text in str(caught.value)
+
+
+def test_the_least_important_neurons_go_first_and_masks_are_nested():
+    torch.manual_seed(0)
+    importance = torch.rand(3, 4, 4)
+    for mode, axes in (("neuron", ()), ("same", (0,)), ("channel", (1, 2))):
+        layer = DefectiveMask(3, 4, 4, 0.5, mode=mode, chosen=True)
+        layer.choose(importance)
+        weight = (importance.sum(axes, keepdim=True) if axes else importance).expand(3, 4, 4)
+        assert layer.mask.float().mean() == pytest.approx(0.5, abs=0.2)
+        assert float(weight[layer.mask].min()) >= float(weight[~layer.mask].max())
+        half = layer.mask.clone()
+        layer.set_keep(0.25)
+        assert not (layer.mask & ~half).any() and layer.mask.sum() < half.sum()
+        twin = DefectiveMask(3, 4, 4, 0.5, mode=mode, chosen=True, seed=5)
+        twin.load_state_dict(layer.state_dict())
+        twin.set_keep(0.5)
+        assert torch.equal(twin.mask, half)
+
+
+def test_a_choice_that_cannot_be_made_is_refused():
+    with pytest.raises(LayerError, match="chosen=True"):
+        DefectiveMask(3, 4, 4).choose(torch.rand(3, 4, 4))
+    with pytest.raises(LayerError, match=r"expected \(3, 4, 4\)"):
+        DefectiveMask(3, 4, 4, chosen=True).choose(torch.rand(3, 4))

@@ -48,8 +48,11 @@ def test_the_data_start_is_the_minimum_of_its_objective():
     torch.manual_seed(0)
     u = torch.randn(50, 6, dtype=torch.float64)
     y = torch.randn(50, 8, dtype=torch.float64)
-    w = lstsq_data_weight(side_matrices(8, 3, 1, 1), u.mT @ u / 50, y.mT @ u / 50, 0.0).requires_grad_()
-    objective = (u @ (pooling_matrix(8, 3, 1, 1) @ w).mT - y).square().sum() / 50
+    scale = torch.rand(8, dtype=torch.float64) + 0.1
+    matrix = pooling_matrix(8, 3, 1, 1)
+    regression = torch.linalg.lstsq(u, y).solution.mT
+    w = lstsq_data_weight(matrix, regression, scale, 0.0).requires_grad_()
+    objective = (scale * (u @ (matrix @ w).mT - y)).square().sum() / 50
     (gradient,) = torch.autograd.grad(objective, w)
     assert float(gradient.abs().max()) < 1e-8
 
@@ -59,7 +62,7 @@ def test_side_by_side_gives_both_networks_outputs(tiny, images):
         tiny, [{"op": "kap", "start": "naive"}, {"op": "adversarial-noise"}], input_size=SIZE
     ).eval()
     seen = []
-    both = run_side_by_side(cut, tiny, images, lambda name, pair, old: seen.append(name))
+    both = run_side_by_side(cut, tiny, images, lambda call: seen.append(call.name))
     assert torch.equal(both.old, tiny(images))
     assert torch.equal(both.new, cut(images))
     assert seen[:3] == ["conv1", "conv1.kap", "bn1"]
@@ -92,7 +95,9 @@ def test_a_refit_layer_reaches_the_old_outputs_as_well_as_least_squares_can(bias
 
 def test_a_start_from_data_needs_data(tiny):
     plan = surgeon.plan(tiny, {"op": "kap"}, input_size=SIZE, calibrated=True)
-    with pytest.raises(SurgeryError, match="pass calibration images, or use start 'lstsq'"):
+    with pytest.raises(
+        SurgeryError, match="start 'sequential'.*pass calibration images, or plan without them"
+    ):
         surgeon.apply(tiny, plan)
 
 

@@ -1,0 +1,133 @@
+"""Normal equations of a convolution or linear layer over calibration images, and their solution.
+
+A layer falls into problems that share nothing: one for all output channels of an ordinary convolution, one for each group,
+or, where a mask lets other places through for each channel, one for each output channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_IMAGES = 64
+_PLACES = 64
+_MOST_MASKED = 60_000_000
+"""Numbers in the Gram matrices of a masked layer, one for each output channel; above it the mask is not looked at."""
+
+
+class Equations(NamedTuple):
+    """Means over images and places, float64, of `problems` problems.
+
+    gram: (problems, d, d), u uᵀ of the patches u (with a 1 at the end where there is a bias to fit). cross: (problems,
+    outputs, d), y uᵀ. energy: mean of ‖y‖² over all outputs. Of deviations from the mean where that is `centred`.
+    """
+
+    gram: Tensor
+    cross: Tensor
+    energy: Tensor
+
+    def solve(self, start: Tensor, ridge: float) -> Tensor:
+        """(problems, outputs, d): least squares, held to `start` by `ridge` times the mean of the Gram's diagonal."""
+        size = self.gram.shape[-1]
+        damped = self.gram + ridge * _mean_diagonal(self.gram) * torch.eye(size).to(self.gram)
+        missing = self.cross - start @ self.gram
+        return start + torch.linalg.solve(damped, missing.mT).mT
+
+    def error(self, weight: Tensor) -> float:
+        """Relative error, ‖W u − y‖ / ‖y‖, of weights (problems, outputs, d)."""
+        rest = self.energy - 2 * (weight * self.cross).sum() + ((weight @ self.gram) * weight).sum()
+        return float((rest.clamp_min(0) / self.energy.clamp_min(1e-30)).sqrt())
+
+
+def equations(
+    layer: Any,
+    x: Tensor,
+    wanted: Tensor,
+    *,
+    mask: Tensor | None = None,
+    centred: bool = False,
+    ones: bool = False,
+) -> Equations:
+    """The normal equations of a Conv2d with zero padding, or a Linear on (N, d), for its weights alone.
+
+    x: inputs, (N, C_in, H, W). wanted: outputs to reach, (N, C_out, H_out, W_out). mask: (C_out, H_out, W_out), the places
+    that count. centred: leave out the means. ones: fit a bias too, as a last weight. Memory is that of a few
+    images' patches and of the matrices.
+    """
+    groups = getattr(layer, "groups", 1)
+    width = layer.weight[0].numel() + ones
+    outputs = layer.weight.shape[0]
+    masked = mask is not None and groups == 1 and outputs * width**2 <= _MOST_MASKED
+    sums = _Sums(outputs if masked else groups, outputs, width, x.device)
+    for part, out in zip(x.split(_IMAGES), wanted.split(_IMAGES), strict=True):
+        u = _patches(layer, part, groups, ones)
+        y = out.flatten(2) if out.dim() > 2 else out.unsqueeze(2)
+        if masked and mask is not None:
+            sums.add_masked(u[0], y, mask.flatten(1).to(u))
+        else:
+            sums.add(u.flatten(2), y.transpose(0, 1).reshape(groups, outputs // groups, -1))
+    return sums.means(centred)
+
+
+class _Sums:
+    """Running sums of the products, in float64."""
+
+    def __init__(self, problems: int, outputs: int, width: int, device: torch.device) -> None:
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(problems, *shape, dtype=torch.float64, device=device)
+
+        each = outputs // problems
+        self.gram, self.cross, self.u, self.y = (
+            zeros(width, width),
+            zeros(each, width),
+            zeros(1, width),
+            zeros(each, 1),
+        )
+        self.energy, self.count = zeros(each, 1), zeros(1, 1)
+
+    def add(self, u: Tensor, y: Tensor) -> None:
+        """u: (groups, d, places of all images), y: (groups, outputs, the same)."""
+        self.gram += (u @ u.mT).double()
+        self.cross += (y @ u.mT).double()
+        self.u += u.sum(2).double().unsqueeze(1)
+        self.y += y.sum(2, keepdim=True).double()
+        self.energy += y.square().sum(2, keepdim=True).double()
+        self.count += u.shape[2]
+
+    def add_masked(self, u: Tensor, y: Tensor, mask: Tensor) -> None:
+        """u: (d, images, places), y: (images, C, places), mask: (C, places). Products of each place first: all channels
+        share them."""
+        for some in torch.arange(u.shape[2], device=u.device).split(_PLACES):
+            a, kept = u[:, :, some].permute(2, 0, 1), mask[:, some]
+            here = y[:, :, some].permute(2, 1, 0) * kept.mT.unsqueeze(2)
+            self.gram += (kept @ (a @ a.mT).flatten(1)).view_as(self.gram).double()
+            self.cross += (here @ a.mT).sum(0).unsqueeze(1).double()
+            self.u += (kept @ a.sum(2)).unsqueeze(1).double()
+            self.y += here.sum((0, 2)).view_as(self.y).double()
+            self.energy += here.square().sum((0, 2)).view_as(self.energy).double()
+        self.count += mask.sum(1).view_as(self.count).double() * y.shape[0]
+
+    def means(self, centred: bool) -> Equations:
+        """The equations of what was added."""
+        count = self.count.clamp_min(1)
+        gram, cross, u, y, energy = (t / count for t in (self.gram, self.cross, self.u, self.y, self.energy))
+        if centred:
+            gram, cross, energy = gram - u.mT @ u, cross - y @ u, energy - y.square()
+        return Equations(gram, cross, energy.sum())
+
+
+def _patches(layer: Any, x: Tensor, groups: int, ones: bool) -> Tensor:
+    """(groups, d, images, places): what each output number is a weighted sum of."""
+    u = x.unsqueeze(2)
+    if x.dim() > 2:
+        u = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    u = u.transpose(0, 1)
+    u = u.reshape(groups, u.shape[0] // groups, *u.shape[1:])
+    return torch.cat([u, u.new_ones(groups, 1, *u.shape[2:])], 1) if ones else u
+
+
+def _mean_diagonal(gram: Tensor) -> Tensor:
+    return gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30).view(-1, 1, 1)

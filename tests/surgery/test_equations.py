@@ -1,0 +1,144 @@
+"""Normal equations, and what a layer should give, against slow references."""
+
+import pytest
+import torch
+from torch import nn
+
+import surgeon
+from surgeon.graph.pairs import run_side_by_side
+from surgeon.surgery.equations import equations
+from surgeon.surgery.targets import target
+
+
+def rows(layer, x):
+    """Every patch a convolution sees, (N, places, d), by unit weights."""
+    if isinstance(layer, nn.Linear):
+        return x.unsqueeze(1)
+    units = nn.Conv2d(
+        layer.in_channels // layer.groups, layer.weight[0].numel(), layer.kernel_size, layer.stride, layer.padding,
+        layer.dilation, bias=False,
+    ).double()  # fmt: skip
+    with torch.no_grad():
+        units.weight.copy_(torch.eye(units.weight.shape[0]).view_as(units.weight))
+        return units(x).flatten(2).mT
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("centred, ones", [(False, False), (True, False), (False, True)])
+def test_the_solution_is_the_least_squares_one(groups, centred, ones):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=groups).double()
+    x, y = torch.randn(90, 4, 5, 5).double(), torch.randn(90, 6, 3, 3).double() + 2
+    found = equations(layer, x, y, centred=centred, ones=ones)
+    solved = found.solve(torch.zeros_like(found.cross), 1e-14)
+    for g in range(groups):
+        u = rows(layer, x.chunk(groups, 1)[g]).flatten(0, 1)
+        aim = y.chunk(groups, 1)[g].flatten(2).mT.flatten(0, 1)
+        if ones:
+            u = torch.cat([u, u.new_ones(len(u), 1)], 1)
+        if centred:
+            u, aim = u - u.mean(0), aim - aim.mean(0)
+        assert torch.allclose(solved[g].mT, torch.linalg.lstsq(u, aim).solution, atol=1e-4)
+        if groups == 1:
+            rest = (u @ solved[0].mT - aim).norm() / aim.norm()
+            assert found.error(solved) == pytest.approx(float(rest), rel=1e-5)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_masked_places_do_not_count(centred):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(2, 3, 3, padding=1).double()
+    x, y = torch.randn(100, 2, 9, 9).double(), torch.randn(100, 3, 9, 9).double()
+    mask = torch.rand(3, 9, 9) < 0.4
+    found = equations(layer, x, y, mask=mask, centred=centred)
+    solved = found.solve(torch.zeros_like(found.cross), 1e-14)
+    u = rows(layer, x)
+    for c in range(3):
+        kept = mask[c].flatten()
+        a, b = u[:, kept].flatten(0, 1), y[:, c].flatten(1)[:, kept].flatten()
+        if centred:
+            a, b = a - a.mean(0), b - b.mean()
+        best = torch.linalg.lstsq(a, b.unsqueeze(1)).solution[:, 0]
+        assert torch.allclose(solved[c, 0], best, atol=1e-4)
+
+
+def test_a_linear_layer_and_a_ridge_towards_the_present_weights():
+    torch.manual_seed(0)
+    layer = nn.Linear(5, 3).double()
+    x, y = torch.randn(40, 5).double(), torch.randn(40, 3).double()
+    found = equations(layer, x, y, ones=True)
+    u = torch.cat([x, x.new_ones(40, 1)], 1)
+    free = found.solve(torch.zeros(1, 3, 6).double(), 1e-14)
+    assert torch.allclose(free[0].mT, torch.linalg.lstsq(u, y).solution, atol=1e-6)
+    start = torch.randn(1, 3, 6).double()
+    assert torch.allclose(found.solve(start, 1e9), start, atol=1e-5)
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm0 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.conv, self.norm = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.norm0(self.stem(x)).relu()
+        x = x + self.drop(self.norm(self.conv(x)))
+        return self.head(x.relu().mean((2, 3)))
+
+
+def test_a_branch_aims_at_the_old_sum():
+    torch.manual_seed(0)
+    model = Residual().eval()
+    for norm in (model.norm0, model.norm):
+        norm.running_var.uniform_(0.5, 2)
+        nn.init.uniform_(norm.weight, 0.5, 2)
+    model.norm.weight.data[0] = 1e-9
+    x = torch.randn(6, 3, 8, 8)
+    cut = surgeon.apply(model, {"op": "defective", "select": {"include": ["norm0"]}}, input_size=(3, 8, 8))
+    found = {}
+
+    def visit(call):
+        if call.name in ("conv", "stem"):
+            found[call.name] = target(call, cut, model, {"norm0.mask"})
+
+    run_side_by_side(cut, model, x, visit)
+    with torch.no_grad():
+        old = model.norm0(model.stem(x)).relu()
+        drift = old - cut.norm0.mask(model.norm0(model.stem(x))).relu()
+        scale = model.norm.weight / (model.norm.running_var + model.norm.eps).sqrt()
+        aim = found["conv"]
+        reached = (aim.wanted - model.conv(old)) * scale.view(1, -1, 1, 1)
+        assert torch.allclose(reached[:, 1:], drift[:, 1:], atol=1e-4)
+        assert torch.isfinite(aim.wanted).all()
+    assert aim.centred and aim.mask is None and torch.allclose(aim.scale, scale)
+    assert torch.equal(found["stem"].mask, cut.norm0.mask.mask)
+
+
+def test_re_fitted_layers_come_back_bit_for_bit_also_from_a_folder(tmp_path):
+    torch.manual_seed(0)
+    model = Residual().eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    x = torch.randn(64, 3, 8, 8)
+    recipe = {"op": "defective", "select": {"include": ["norm0"]}}
+    cut = surgeon.apply(model, recipe, input_size=(3, 8, 8), calibration=x, copy=False)
+    assert {"conv", "head"} <= set(cut.surgery.execution.residuals)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not torch.equal(cut.conv.weight, model.conv.weight)
+    surgeon.save(cut, tmp_path / "cut")
+    for again in (cut, surgeon.load(tmp_path / "cut", model=model)):
+        back = surgeon.revert(again).state_dict()
+        assert all(torch.equal(v, before[k]) for k, v in back.items())
+
+
+def test_data_brings_a_masked_network_closer_than_statistics_alone():
+    torch.manual_seed(0)
+    model = Residual().eval()
+    x = torch.randn(256, 3, 8, 8)
+    drifts = {}
+    for start in ("random", "sequential"):
+        recipe = {"op": "defective", "start": start, "select": {"include": ["norm0", "norm"]}}
+        cut = surgeon.apply(model, recipe, input_size=(3, 8, 8), calibration=x)
+        drifts[start] = cut.surgery.execution.drift.relative
+    assert drifts["sequential"] < 0.7 * drifts["random"]
