@@ -30,6 +30,8 @@ from surgeon.surgery.tree import Displaced, bare, surgery_of
 
 WEIGHTS, ORIGINAL, CONFIG = "model.safetensors", "original.safetensors", "config.json"
 FORMAT = 1
+_PLACES = ("hf_hub_id", "url", "file", "source")
+"""Keys of timm's configuration that say where its own weights lie."""
 
 
 @contextmanager
@@ -251,7 +253,7 @@ def _config(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
         cfg["num_classes"] = classes
     if size:
         cfg["input_size"] = list(size)
-    for key in ("hf_hub_id", "url", "file", "source"):
+    for key in _PLACES:
         cfg.pop(key, None)
     config: dict[str, Any] = {"architecture": architecture, "num_classes": classes}
     if isinstance(getattr(model, "num_features", None), int):
@@ -319,7 +321,7 @@ def _stock(config: Mapping[str, Any], folder: Path, model: nn.Module | None) -> 
             raise ModelError(
                 f"its arguments {config['unwritten_args']} were no plain data and are not written"
             )
-        return create_model(
+        made = create_model(
             name,
             num_classes=None if own.is_own(name) else config.get("num_classes"),
             input_size=tuple(size) if size else None,
@@ -330,6 +332,11 @@ def _stock(config: Mapping[str, Any], folder: Path, model: nn.Module | None) -> 
             f"{folder}: {config['architecture']} cannot be rebuilt by name ({error}); pass the stock network: "
             f"surgeon.load(folder, model=…)"
         ) from error
+    known = made.__dict__.get("pretrained_cfg")
+    if isinstance(known, Mapping):  # of the tag that the name stands for by default, where another was saved
+        told = {k: tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}
+        made.__dict__["pretrained_cfg"] = {k: v for k, v in known.items() if k not in _PLACES} | told
+    return made
 
 
 def _line(error: Exception) -> str:

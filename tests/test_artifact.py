@@ -167,6 +167,23 @@ def test_a_config_that_names_other_things_imports_nothing(stock, tmp_path):
         surgeon.load(tmp_path)
 
 
+def test_the_normalisation_of_a_tag_that_is_not_the_default_is_kept(tmp_path):
+    from surgeon.models import normalization_of
+
+    model = surgeon.create_model("test_resnet", num_classes=3)
+    model.pretrained_cfg = {
+        **model.pretrained_cfg,
+        "mean": (0.1, 0.2, 0.3),
+        "std": (0.4, 0.5, 0.6),
+        "tag": "other",
+    }
+    surgeon.save(surgeon.apply(model, "noise"), tmp_path / "out")
+    again = surgeon.load(tmp_path / "out")
+    assert normalization_of(again) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    surgeon.save(again, tmp_path / "again")
+    assert read_config(tmp_path / "again") == read_config(tmp_path / "out")
+
+
 def test_weights_shared_in_memory_are_written_twice(tmp_path):
     model = surgeon.create_model("resnet18", num_classes=3)
     model.layer1[1].conv1.weight = model.layer1[0].conv1.weight
