@@ -239,7 +239,8 @@ def _config(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
     args = {**origin.get("args", {}), **model_args}
     unwritten = [k for k, v in args.items() if not _plain(v)]
     args = {k: v for k, v in args.items() if k not in unwritten}
-    classes, size = num_classes_of(model), input_size_of(model)
+    headless = getattr(model, "num_classes", None) == 0  # timm's word for a network without a head
+    classes, size = 0 if headless else num_classes_of(model), input_size_of(model)
     cfg = {k: v for k, v in (model.__dict__.get("pretrained_cfg") or {}).items() if _plain(v)}
     name = name_of(model)
     architecture = (

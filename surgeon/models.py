@@ -202,10 +202,13 @@ def normalization_of(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def num_classes_of(model: nn.Module) -> int | None:
-    """The number of classes: the model's own attribute, the outputs of its last linear layer, or what it was made with."""
+    """The number of classes: the model's own attribute, the outputs of its last linear layer, or what it was made with.
+
+    None for a model that says that it has none, as timm's without a head do.
+    """
     number = getattr(model, "num_classes", None)
-    if isinstance(number, int) and number > 0:
-        return number
+    if isinstance(number, int):
+        return number if number > 0 else None
     last = [m for m in model.modules() if isinstance(m, nn.Linear)]
     if last:
         return last[-1].out_features

@@ -104,3 +104,10 @@ def test_one_look_serves_several_plans_and_cuts(tiny, images):
             ]
             assert nodes[0] == nodes[1]
         assert torch.equal(cut.eval()(images), again.eval()(images))
+
+
+def test_a_network_without_a_head_is_loaded_without_one(tmp_path):
+    model = surgeon.create_model("test_vit", num_classes=0)
+    cut = surgeon.apply(model, "kap", input_size=(3, 160, 160))
+    surgeon.save(cut, tmp_path / "cut")
+    assert list(surgeon.load(tmp_path / "cut").state_dict()) == list(cut.state_dict())
