@@ -15,7 +15,8 @@ inserted layer computes, which the layers' own tests check. So kinds take turns 
 of a kind as well (`kinds.py`): neighbours by name, which mostly share a class, meet all five kinds.
 
 Sizes: models have random initial weights, and inputs as small as the architecture takes. Where parameters or
-operations are too many (`pair.py` has the limits), a pair runs on tensors without data: plan, apply, names, visible
-and the shapes of a forward pass; for the two recipes in turn, whose limits are wider, those of a backward pass too,
-and folding by names and shapes. What is that large is mostly a class of which a smaller model runs on real tensors.
+operations are too many (`pair.py` has the limits), a pair runs on tensors without data: plan, apply, names, visible,
+and the shapes of a forward pass where modules are exchanged (inserted layers keep shapes); for the two recipes in
+turn, whose limits are wider, those of both passes in any case, and folding by names and shapes. What is that large
+is mostly a class of which a smaller model runs on real tensors.
 """

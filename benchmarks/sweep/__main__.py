@@ -19,6 +19,7 @@ from benchmarks.sweep.child import in_child
 from benchmarks.sweep.kinds import recipes
 from benchmarks.sweep.order import all_models, broad_first
 from benchmarks.sweep.rows import append, read
+from benchmarks.sweep.sizes import counted
 
 SHARED = ("torch._dynamo", "torchvision", "timm", *(f"surgeon.{p}" for p in ("artifact", "graph", "layers", "operations", "surgery", "training")))  # fmt: skip
 
@@ -48,7 +49,9 @@ def main() -> None:
     wanted = recipes() if given.recipes == "all" else tuple(given.recipes.split(","))
     again = tuple(given.again.split(","))
     there = {(r["model"], r["recipe"]) for r in read(given.output) if r["outcome"] not in again}
-    names = broad_first([n for n in all_models() if fnmatch.fnmatchcase(n, given.models)])
+    names = [n for n in all_models() if fnmatch.fnmatchcase(n, given.models)]
+    sizes = counted(names, given.output.with_name("parameters.json"), given.memory)
+    names = broad_first(names, sizes)
     counts: Counter[str] = Counter()
     for name in track(names, description="models", console=Console(stderr=True)):
         left = [r for r in wanted if (name, r) not in there]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from surgeon.models import TORCHVISION, ZOO, list_models
 
@@ -27,18 +27,10 @@ def family_of(name: str) -> str:
     return str(_model_to_module[name])
 
 
-def broad_first(names: Sequence[str]) -> list[str]:
-    """One model of each family, then a second one of each, and so on; in a family those far apart by name first."""
+def broad_first(names: Sequence[str], parameters: Mapping[str, int]) -> list[str]:
+    """One model of each family, then a second one of each, and so on; in a family the smaller first."""
     families: dict[str, list[str]] = {}
-    for name in names:
+    for name in sorted(names, key=lambda n: (parameters[n], n)):
         families.setdefault(family_of(name), []).append(name)
-    queues = [_spread(members) for members in families.values()]
+    queues = families.values()
     return [q[i] for i in range(max(map(len, queues), default=0)) for q in queues if i < len(q)]
-
-
-def _spread(names: Sequence[str]) -> list[str]:
-    """The names in the order of a van der Corput sequence over their sorted list."""
-    ordered = sorted(names)
-    bits = max(len(ordered) - 1, 0).bit_length()
-    places = (int(f"{i:0{bits}b}"[::-1], 2) if bits else 0 for i in range(1 << bits))
-    return [ordered[p] for p in places if p < len(ordered)]

@@ -86,6 +86,8 @@ def _stages(subject: Subject, recipe: str, made: Plan, whole: bool) -> Iterator[
     yield "names", "ok"
     stages.visible(subject, cut)
     yield "visible", "ok"
+    if subject.fake and not whole and not any(e.replaces for e in made.edits):
+        return
     output = stages.forward(subject, cut)
     yield "forward", "ok"
     if subject.fake and not whole:

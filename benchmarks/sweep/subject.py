@@ -23,7 +23,7 @@ from surgeon.surgery.tree import bare
 SIDES = (64, 96, 128, 160)
 CLIPS = ((4, 32, 32), (8, 64, 64), (16, 112, 112), (16, 224, 224))
 DROPS: tuple[dict[str, float], ...] = ({"drop_rate": 0.2, "drop_path_rate": 0.1}, {"drop_rate": 0.2}, {})
-REAL = 100_000_000
+REAL = 30_000_000
 """Parameters above which a model has tensors without data."""
 
 
