@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from surgeon.errors import ArtifactError
 
@@ -104,7 +104,10 @@ def push(
     revision = revision or own
     api = HfApi(library_name=_LIBRARY)
     try:
-        api.create_repo(repository, exist_ok=True, **({"private": True} if private else {}))
+        visibility: dict[str, Any] = (
+            {"private": True} if private else {}
+        )  # else as the account's settings say
+        api.create_repo(repository, exist_ok=True, **visibility)
         if private and not api.repo_info(repository).private:
             raise ArtifactError(
                 f"{repository} is there already and public; make it private on its page, or push to another name"
