@@ -11,6 +11,7 @@ from surgeon.cli import COMMANDS, main
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+INTEROP = (ROOT / "docs" / "interop.md").read_text(encoding="utf-8")
 TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 
 
@@ -25,9 +26,9 @@ def test_the_python_block_runs(tmp_path, monkeypatch):
     assert (tmp_path / "out" / "hardened" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize(("text", "least"), [(README, 11), (TRAINING, 2), (EVALUATION, 6)])
+@pytest.mark.parametrize(("text", "least"), [(README, 11), (TRAINING, 2), (EVALUATION, 6), (INTEROP, 4)])
 def test_the_commands_run(tmp_path, monkeypatch, capsys, text, least):
-    for package in ("accelerate", "sklearn", "torchattacks", "scipy"):
+    for package in ("accelerate", "sklearn", "torchattacks", "scipy", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     lines = [line.split("#")[0].strip() for block in blocks("sh", text) for line in block.splitlines()]

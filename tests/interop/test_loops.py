@@ -96,6 +96,7 @@ def test_torchvisions_split_of_norms_sees_those_with_no_layer_behind_them(stock,
         assert sum(sizes(cut(recipe))) == sum(sizes(stock)), recipe
 
 
+@pytest.mark.filterwarnings("ignore")  # Lightning's own: few workers, modules in evaluation mode, pytree
 def test_lightnings_trainer(model, batch, tmp_path):
     lightning = pytest.importorskip("lightning")
 

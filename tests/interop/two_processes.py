@@ -65,18 +65,27 @@ def fsdp(recipe, rank, mesh):
     return difference, sharded and bool(torch.isfinite(model(x)).all())
 
 
+class Nested(nn.Module):
+    """A network with a block."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU())
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.head(self.block(x).mean((2, 3)))
+
+
 def containers(mesh):
     """What happens where a block that the graph opens is sharded by itself."""
-    import timm
     from torch.distributed.fsdp import fully_shard
 
-    model = timm.create_model("test_resnet", num_classes=4)
-    model = surgeon.apply(model, "defective", input_size=(3, 32, 32))
-    for block in (model.layer1[0], model.layer2[0]):
-        fully_shard(block, mesh=mesh)
+    model = surgeon.apply(Nested(), "kap", input_size=(3, 8, 8))
+    fully_shard(model.block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     try:
-        model(torch.randn(2, 3, 32, 32))
+        model(torch.randn(2, 3, 8, 8))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "no error"
