@@ -172,12 +172,18 @@ def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
     home = stock.__module__
     if not home.startswith("torchvision.models"):
         return None
-    if ".detection" in home or ".optical_flow" in home:
+    if _has_other_outputs(model):
         return None
     if ".video" in home:
         return (channels or 3, 16, 112, 112)
     side = 299 if stock.__name__ == "Inception3" else 224
     return (channels or 3, side, side)
+
+
+def _has_other_outputs(model: nn.Module) -> bool:
+    """Whether a network of torchvision gives boxes or flow, so that its last layer does not count classes."""
+    home = model.__dict__.get("_stock_class", type(model)).__module__
+    return home.startswith(("torchvision.models.detection", "torchvision.models.optical_flow"))
 
 
 def in_channels_of(model: nn.Module) -> int | None:
@@ -210,7 +216,7 @@ def num_classes_of(model: nn.Module) -> int | None:
     if isinstance(number, int):
         return number if number > 0 else None
     last = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    if last:
+    if last and not _has_other_outputs(model):
         return last[-1].out_features
     given = (model.__dict__.get(ORIGIN) or {}).get("args", {}).get("num_classes")
     return int(given) if given else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from surgeon.graph.functional import Watch
 from surgeon.graph.leaves import is_leaf
-from surgeon.graph.trace import Example, mode
+from surgeon.graph.trace import Example, mode, needed_inputs
 
 Shape = tuple[int, ...]
 
@@ -72,7 +73,7 @@ def measure(
                 counter = FlopCounterMode(display=False)
                 counter.mod_tracker = _Whole()
                 with counter, Watch(model) as watch:
-                    model(images)
+                    model(*[images] * _images_of(model))
             seen.functional = watch.found
             seen.flops = counter.get_total_flops() // _BATCH
     except Exception as error:
@@ -82,6 +83,12 @@ def measure(
         for hook in hooks:
             hook.remove()
     return seen
+
+
+def _images_of(model: nn.Module) -> int:
+    """How many images a pass takes: several where the names of the inputs differ in a number alone, else one."""
+    names = needed_inputs(model)
+    return len(names) if len({re.sub(r"\d+", "", n) for n in names}) == 1 else 1
 
 
 class _Whole(contextlib.nullcontext):

@@ -55,7 +55,7 @@ def find_sites(
                 kind=kind,
                 cls=type(module).__name__,
                 index=len(sites),
-                calls=count,
+                calls=max(count, seen.calls.get(name, 0) if seen else 0),
                 modes=modes,
                 in_shape=seen.inputs.get(name) if seen else None,
                 out_shape=seen.outputs.get(name) if seen else None,

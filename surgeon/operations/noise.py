@@ -33,7 +33,11 @@ class NoiseTraining(Operation):
         first = noise_at_input(sites, sigma, self.pixel_std, context, self.op)
         if self.sigma == 0:
             if not first:
-                raise SelectionError(f"noise of sigma=0 and input_sigma={sigma} at the input is none")
+                raise SelectionError(
+                    "the network's input is in no graph: torch.fx cannot follow the network as a whole"
+                    if sigma
+                    else "noise of sigma=0 and input_sigma=0 at the input is none"
+                )
             return Proposal(first)
         chosen = self.chosen(sites)
         usable, passed = pass_over(

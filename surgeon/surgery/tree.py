@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -35,8 +36,10 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     """A copy of the network as a plain tree of stock classes, inserted layers still in it.
 
     share: parameters and buffers are the same tensors as the model's; only the modules are new.
+    Activations that the model keeps from its last pass, as RAFT does, are copied without their history.
     """
     memo = {id(t): t for t in (*model.parameters(), *model.buffers())} if share else {}
+    memo |= {id(t): t.detach().clone() for m in model.modules() for t in _kept(list(m.__dict__.values()))}
     try:
         twin = copy.deepcopy(model, memo)
     except (TypeError, RuntimeError, NotImplementedError) as error:
@@ -47,6 +50,24 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     for key in ("surgery", "displaced"):
         twin.__dict__.pop(key, None)
     return _flatten(twin, {}), displaced
+
+
+def _kept(values: Iterable[Any], depth: int = 4) -> Iterator[Tensor]:
+    """Tensors with a history, in plain attributes and in the lists, dicts and objects that they hold."""
+    for value in values:
+        if isinstance(value, Tensor):
+            if value.grad_fn is not None:
+                yield value
+        elif depth and not isinstance(value, (nn.Module, type, str, int, float, bool, type(None))):
+            inner = (
+                value.values()
+                if isinstance(value, dict)
+                else value
+                if isinstance(value, (list, tuple))
+                else ()
+            )
+            own = getattr(value, "__dict__", {})
+            yield from _kept([*inner, *(own.values() if isinstance(own, dict) else ())], depth - 1)
 
 
 def _flatten(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:

@@ -111,3 +111,64 @@ def test_a_network_without_a_head_is_loaded_without_one(tmp_path):
     cut = surgeon.apply(model, "kap", input_size=(3, 160, 160))
     surgeon.save(cut, tmp_path / "cut")
     assert list(surgeon.load(tmp_path / "cut").state_dict()) == list(cut.state_dict())
+
+
+class Flow(nn.Module):
+    """Takes two images, keeps what it found of them, and demands that its encoder halves them: RAFT in small."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.found = {}
+
+    def forward(self, image1, image2):
+        one, two = self.encoder(torch.cat([image1, image2])).chunk(2)
+        if one.shape[-1] * 2 != image1.shape[-1]:
+            raise ValueError("the encoder should halve its input")
+        self.found["pyramid"] = [one * two]
+        return self.found["pyramid"][0].mean((2, 3))
+
+
+def test_a_network_of_two_images_is_measured_with_two():
+    stock = Flow()
+    plan = surgeon.plan(stock, "anl", input_size=(3, 16, 16))
+    assert plan.measured and plan.before.flops
+    with pytest.raises(SelectionError, match="should halve its input"):
+        surgeon.plan(stock, "small-image", input_size=(3, 16, 16))
+
+
+def test_a_network_that_keeps_activations_is_copied_after_a_training_step():
+    x = torch.randn(2, 3, 16, 16)
+    cut = surgeon.apply(Flow(), "anl", input_size=(3, 16, 16))
+    cut(x, x).sum().backward()
+    folded = surgeon.fold(cut)
+    assert torch.equal(folded.eval()(x, x), cut.eval()(x, x))
+
+
+class Pyramid(nn.Module):
+    """One head for maps of several sizes, called from code that cannot be traced, as in a detector."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.head = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
+
+    def forward(self, images):
+        x = self.stem(torch.stack([i for i in images]))
+        return sum(self.head(x[..., ::n, ::n]).mean((2, 3)) for n in range(1, 2 + int(x.shape[-1] > 4)))
+
+
+def test_calls_are_those_of_the_whole_pass(tiny):
+    heads = [s for s in surgeon.sites(Pyramid(), input_size=(3, 8, 8)) if s.name.startswith("head")]
+    assert [s.calls for s in heads] == [2, 2]
+    with pytest.raises(SelectionError, match="called 2 times a pass"):
+        surgeon.plan(Pyramid(), {"op": "weight-map", "select": {"include": "head.**"}}, input_size=(3, 8, 8))
+
+
+def test_a_detector_is_loaded_with_its_own_classes(tmp_path):
+    name = "torchvision/fasterrcnn_mobilenet_v3_large_320_fpn"
+    small = {"min_size": 64, "max_size": 64}
+    cut = surgeon.apply(surgeon.create_model(name, num_classes=5, model_args=small), "noise", copy=False)
+    surgeon.save(cut, tmp_path / "cut")
+    shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (cut, surgeon.load(tmp_path / "cut"))]
+    assert shapes[0] == shapes[1]
