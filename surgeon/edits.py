@@ -94,7 +94,7 @@ class Drift(_Frozen):
     relative: float = Field(description="‖after − before‖ / ‖before‖ over all logits")
     agreement: float = Field(description="share of images whose largest logit is the same")
     images: int
-    source: Literal["calibration", "noise"] = Field(description="real images, or seeded noise")
+    source: Literal["test", "calibration", "noise"] = Field(description="real images, or seeded noise")
 
 
 class Execution(_Frozen):

@@ -13,6 +13,7 @@ from surgeon.errors import SurgeonError
 
 COMMANDS = {
     "apply": "Rewrite a model by a recipe, and save it to a folder.",
+    "convert": "Cut trained checkpoints so that they keep what they can; what they lost, and where.",
     "plan": "Show what a recipe would do to a model, without doing it.",
     "inspect": "List the sites of a model, or what was done to a saved one.",
     "fold": "Turn a rewritten folder into a stock checkpoint.",

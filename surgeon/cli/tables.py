@@ -15,6 +15,7 @@ from surgeon.selection import Site
 if TYPE_CHECKING:
     from surgeon.evaluation import Assessment
     from surgeon.pipeline import Study
+    from surgeon.pipeline.converting import Conversion
 
 _EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", "destroyed": "red"}
 
@@ -197,6 +198,54 @@ def study_table(found: Study) -> RenderableType:
         )  # fmt: skip
     note = "differences in points from the stock network fine-tuned equally, paired image by image, with 95 % intervals"
     return Group(Text(f"{found.recipe} on {found.model}", "bold"), table, Text(note))
+
+
+def conversion_table(found: Conversion) -> RenderableType:
+    """What a cut cost a trained network: its logits, its accuracy, and the layers that lost most."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_row("function", EFFECT_TEXT[found.effect])
+    table.add_row("folds", "yes" if found.folds else "no")
+    if found.calibration:
+        table.add_row(
+            "calibrated on", f"{found.calibration} images; {len(found.refitted)} layers fitted to them"
+        )
+    if found.drift:
+        table.add_row(
+            "same prediction",
+            f"{found.drift.agreement:.1%} of {found.drift.images} {found.drift.source} images",
+        )
+        table.add_row("logit drift", f"{found.drift.relative:.3f}")
+    if found.accuracy:
+        right = found.accuracy
+        table.add_row(
+            "accuracy", f"{right.before / right.images:.1%} before, {right.after / right.images:.1%} after "
+            f"({right.images} test images, {right.both} right both times)",
+        )  # fmt: skip
+    table.add_row("seconds", f"{found.seconds:.1f}")
+    layers = Table(box=None, pad_edge=False, header_style="bold")
+    layers.add_column("layer, in execution order")
+    layers.add_column("its output moved by", justify="right")
+    for name, moved in found.layers.items():
+        layers.add_row(name, f"{moved:.3f}")
+    return Group(table, layers) if found.layers else table
+
+
+def conversions_table(results: Sequence[tuple[str, Any, bool]]) -> RenderableType:
+    """A row a checkpoint."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("checkpoint", "function", "same prediction", "accuracy", "seconds"):
+        table.add_column(column)
+    for name, found, before in results:
+        if isinstance(found, Exception):
+            table.add_row(name, Text(str(found), "red"))
+            continue
+        right = found.accuracy
+        table.add_row(
+            name, EFFECT_TEXT[found.effect], f"{found.drift.agreement:.1%}" if found.drift else "",
+            f"{right.before / right.images:.1%} → {right.after / right.images:.1%}" if right else "",
+            "was there" if before else f"{found.seconds:.1f}",
+        )  # fmt: skip
+    return table
 
 
 def _over_seeds(values: Sequence[float]) -> str:

@@ -1,5 +1,6 @@
 """Images: from a source by name to training, validation and test sets."""
 
+from surgeon.data.calibration import drawn
 from surgeon.data.faults import Faults
 from surgeon.data.holdout import HeldOut, held_out, held_out_of, stratified
 from surgeon.data.images import SPLITS, Images, pixels
@@ -23,6 +24,7 @@ __all__ = [
     "Stream",
     "balanced",
     "digits",
+    "drawn",
     "held_out",
     "held_out_of",
     "images",

@@ -30,12 +30,13 @@ class Call(NamedTuple):
 
 
 Visit = Callable[[Call], None]
+Seen = Callable[[str, Pair], None]
 
 
 class _SideBySide(fx.Interpreter):
-    def __init__(self, network: Rewritten, stock: nn.Module, visit: Visit) -> None:
+    def __init__(self, network: Rewritten, stock: nn.Module, visit: Visit | None, seen: Seen | None) -> None:
         super().__init__(network, graph=network.eval_graph)
-        self.network, self.stock, self.visit = network, stock, visit
+        self.network, self.stock, self.visit, self.seen = network, stock, visit, seen
         self.inserted = {p.layer for p in network.points if p.layer}
         self.opened = tuple(f"{p.site}." for p in network.points if p.opened)
 
@@ -69,8 +70,12 @@ class _SideBySide(fx.Interpreter):
         else:
             old = self.stock.get_submodule(name)(*old_args, **old_kwargs)
         inputs = Pair(old_args[0] if old_args else None, new_args[0] if new_args else None)
-        self.visit(Call(name, inputs, old, self.node, self.env))
-        return Pair(old, self.network.get_submodule(name)(*new_args, **new_kwargs))
+        if self.visit:
+            self.visit(Call(name, inputs, old, self.node, self.env))
+        outputs = Pair(old, self.network.get_submodule(name)(*new_args, **new_kwargs))
+        if self.seen:
+            self.seen(name, outputs)
+        return outputs
 
 
 def _split(args: Any, kwargs: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -93,17 +98,20 @@ def _pick(value: Any, which: int) -> Any:
     return value
 
 
-def run_side_by_side(network: Rewritten, stock: nn.Module, images: Tensor, visit: Visit) -> Pair:
+def run_side_by_side(
+    network: Rewritten, stock: nn.Module, images: Tensor, visit: Visit | None = None, seen: Seen | None = None
+) -> Pair:
     """Run both networks on `images`, in evaluation mode and without gradients.
 
-    Before each module's call in the rewritten network, `visit(call)` may change that module; what comes after sees the change. Returns both networks' outputs.
+    Before each module's call in the rewritten network, `visit(call)` may change that module; what comes after sees the change. After it, `seen(name, outputs)` is told what both networks' modules gave. Returns both
+    networks' outputs.
     """
     was = [(m, m.training) for root in (network, stock) for m in root.modules()]
     try:
         network.eval()
         stock.eval()
         with torch.no_grad():
-            result = _SideBySide(network, stock, visit).run(images)
+            result = _SideBySide(network, stock, visit, seen).run(images)
     finally:
         for module, training in was:
             module.training = training

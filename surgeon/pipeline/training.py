@@ -13,7 +13,7 @@ from torch import nn
 
 from surgeon import own
 from surgeon.artifact import folder_of, load, save
-from surgeon.data import DIGITS_SIZE, Images, Records, Sets, load_sets, pixels
+from surgeon.data import DIGITS_SIZE, Records, Sets, drawn, load_sets
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.files import claim, write_json, write_text
 from surgeon.machine import made_by
@@ -173,7 +173,7 @@ def _cut(
     if not operations:
         return stock
     known = bool(weights or pretrained)
-    images = _calibration(sets, calibration_count, stock) if known else None
+    images = _calibration(sets, calibration_count, stock, seed) if known else None
     rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
     demand(verify(stock, rewritten))
     for note in rewritten.surgery.notes:  # type: ignore[union-attr]
@@ -182,15 +182,11 @@ def _cut(
     return rewritten
 
 
-def _calibration(sets: Sets, count: int, model: nn.Module) -> torch.Tensor:
+def _calibration(sets: Sets, count: int, model: nn.Module, seed: int) -> torch.Tensor:
     """Training images as the model takes them."""
     from surgeon.training.validation import Normalization
 
-    source = sets.train
-    images = source.x[:count] if isinstance(source, Images) else torch.stack(
-        [source[i][0] for i in range(min(count, len(source)))]
-    )  # fmt: skip
-    return Normalization(normalization_of(model), torch.device("cpu"))(pixels(images))
+    return Normalization(normalization_of(model), torch.device("cpu"))(drawn(sets.train, count, seed=seed))
 
 
 @contextlib.contextmanager

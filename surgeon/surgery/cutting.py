@@ -17,7 +17,8 @@ from surgeon.selection import INPUT
 from surgeon.surgery.drift import compare_logits
 from surgeon.surgery.fitness import refuse_empty, refuse_unfit
 from surgeon.surgery.planning import RecipeLike, fingerprint, look, plan, refuse_second
-from surgeon.surgery.refit import FITTED_STARTS, refit, wants_data
+from surgeon.surgery.refit import needs_data, refit, wants_data
+from surgeon.surgery.starts import WarmStart
 from surgeon.surgery.statistics import reestimate_statistics, running_statistics, separate_statistics
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, surgery_of
 
@@ -35,6 +36,7 @@ def apply(
     copy: bool = True,
     stack: bool = False,
     seen: Survey | None = None,
+    warm_start: WarmStart | None = None,
 ) -> nn.Module:
     """The network after surgery: a GraphModule whose record is its attribute `surgery`. `model` is untouched.
 
@@ -44,6 +46,7 @@ def apply(
     copy: False shares parameters and buffers with `model` instead of copying them.
     stack: allow a network that has had surgery, and add to it.
     seen: what `surgeon.surgery.look` saw of this same network at this size, so that several cuts share one look.
+    warm_start: as for `surgeon.plan`.
 
     A network that torch.fx cannot follow as a whole keeps its class; its sub-networks become GraphModules.
 
@@ -51,6 +54,8 @@ def apply(
     rewritten network does not fit together (naming the node).
     """
     if isinstance(recipe, Plan):
+        if warm_start is not None:
+            raise SurgeryError("a plan has its starts already: pass warm_start to surgeon.plan")
         refuse_second(model, stack)
         made = recipe
     else:
@@ -58,15 +63,12 @@ def apply(
         made = plan(
             model, recipe, input_size=input_size, seed=seed, stack=stack, seen=seen,
             trained=True if trained is None and calibration is not None else trained,
-            calibrated=calibration is not None,
+            calibrated=calibration is not None, warm_start=warm_start,
         )  # fmt: skip
     _refuse(model, made)
     if calibration is None and wants_data(made):
-        starts = sorted(
-            {repr(e.settings["start"]) for e in made.edits if e.settings.get("start") in FITTED_STARTS}
-        )
         raise SurgeryError(
-            f"the plan starts from data (start {', '.join(starts)}): pass calibration images, or plan without them"
+            f"the plan starts from data ({needs_data(made)}): pass calibration images, or plan without them"
         )
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(model, share=not copy)

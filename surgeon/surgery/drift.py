@@ -1,4 +1,4 @@
-"""How far a cut moved a network's logits."""
+"""How far a cut moved a network's logits, and the outputs of each of its layers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from surgeon.edits import Drift
+from surgeon.graph.network import Rewritten
+from surgeon.graph.pairs import Pair, run_side_by_side
 from surgeon.graph.trace import mode
+from surgeon.selection import INPUT
+from surgeon.surgery.tree import surgery_of
+
+_IMAGES = 64
 
 
 def first_tensor(output: Any) -> Tensor | None:
@@ -25,7 +32,7 @@ def first_tensor(output: Any) -> Tensor | None:
 
 
 def compare_logits(
-    before: nn.Module, after: nn.Module, images: Tensor, source: Literal["calibration", "noise"]
+    before: nn.Module, after: nn.Module, images: Tensor, source: Literal["test", "calibration", "noise"]
 ) -> Drift | None:
     """The drift between two networks in evaluation mode on `images` (N, C, H, W); None if they give no logits."""
     results = []
@@ -45,3 +52,36 @@ def compare_logits(
         images=len(images),
         source=source,
     )
+
+
+def layer_drifts(before: nn.Module, after: nn.Module, images: Tensor) -> dict[str, float]:
+    """‖after − before‖ / ‖before‖ of what each convolution, linear layer and inserted layer gives, in execution order.
+
+    images: (N, C, H, W), as the networks take them. A convolution with a pooling or mask behind it is told by that layer's
+    name. Empty where torch.fx could not follow the network as a whole.
+    """
+    record = surgery_of(after)
+    if record is None or not isinstance(after, Rewritten):
+        return {}
+    inserted = {e.layer: e.site for e in record.edits if e.layer and e.site != INPUT}
+    replaced = {e.site for e in record.edits if e.replaces}
+    behind = set(inserted.values())
+    found: dict[str, list[float]] = {}
+
+    def seen(name: str, outputs: Pair) -> None:
+        old, new = outputs
+        layer = (
+            name in inserted
+            or name in replaced
+            or isinstance(after.get_submodule(name), (_ConvNd, nn.Linear))
+        )
+        same = isinstance(old, Tensor) and isinstance(new, Tensor) and old.shape == new.shape
+        if layer and same and not (name in behind and name in replaced and name not in inserted):
+            sums = found.setdefault(name, [0.0, 0.0])
+            sums[0] += float((new - old).double().square().sum())
+            sums[1] += float(old.double().square().sum())
+
+    like = next(p for p in before.parameters() if p.is_floating_point())
+    for part in images.split(_IMAGES):
+        run_side_by_side(after, before, part.to(like), seen=seen)
+    return {name: (moved / whole) ** 0.5 if whole else 0.0 for name, (moved, whole) in found.items()}

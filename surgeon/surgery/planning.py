@@ -23,6 +23,7 @@ from surgeon.operations.base import Context
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.selection import PassedOver, Site
 from surgeon.surgery.fitness import refuse_unfit
+from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.surgery.tree import bare, free_name, surgery_of
 
 RecipeLike = str | Recipe | Operation | Mapping[str, Any] | Sequence[Any]
@@ -55,6 +56,7 @@ def plan(
     calibrated: bool = False,
     stack: bool = False,
     seen: Survey | None = None,
+    warm_start: WarmStart | None = None,
 ) -> Plan:
     """What `recipe` would do to `model`, which is left untouched.
 
@@ -65,6 +67,8 @@ def plan(
     calibrated: whether `apply` will be given calibration images, which allows better starts.
     stack: allow a network that has had surgery; the plan then holds the new edits alone.
     seen: what `look` saw of this same network at this size, so that several plans share one look.
+    warm_start: what becomes of trained weights, instead of what the operations' own `start` says: one start for all that
+        know it ("lstsq", "sequential", "replicate", "anneal", "naive"; "distill", "mean"), or {operation: start}.
 
     Raises RecipeError, SelectionError (no site), TraceError (nothing torch.fx can follow), SurgeryError
     (surgery has been done already).
@@ -72,6 +76,7 @@ def plan(
     refuse_unfit(model)
     refuse_second(model, stack)
     title, operations = _operations(recipe)
+    operations = with_starts(operations, warm_start)
     size = tuple(input_size) if input_size else input_size_of(model)
     untouched = seen is not None and surgery_of(model) is None and not any(o.reshapes for o in operations)
     scratch = model if untouched else bare(model, share=True)[0]

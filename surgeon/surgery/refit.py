@@ -48,6 +48,13 @@ def wants_data(record: Plan) -> bool:
     return any(_from_data(e) for e in record.edits)
 
 
+def needs_data(record: Plan) -> str:
+    """What it is that needs the images, in words; empty where nothing does."""
+    starts = {e.settings["start"] for e in record.edits if e.settings.get("start") in FITTED_STARTS}
+    chosen = any(e.settings.get("choice") == "importance" for e in record.edits)
+    return ", ".join([f"start {s!r}" for s in sorted(starts)] + ["choice 'importance'"] * chosen)
+
+
 def _from_data(edit: Edit) -> bool:
     return edit.settings.get("start") in FITTED_STARTS or edit.settings.get("choice") == "importance"
 

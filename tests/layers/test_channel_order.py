@@ -57,7 +57,7 @@ def test_no_exchange_of_two_betters_the_result_and_all_orders_hardly_do():
     assert sorted(order.tolist()) == list(range(6))
     assert reached <= value(loss, gram, torch.arange(6))
     assert sorted(every).index(min(every, key=lambda v: abs(v - reached))) < 0.05 * len(every)
-    swapped = [p for p in itertools.combinations(range(6), 2)]
+    swapped = list(itertools.combinations(range(6), 2))
     for i, j in swapped:
         other = order.clone()
         other[[i, j]] = order[[j, i]]

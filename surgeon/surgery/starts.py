@@ -1,0 +1,53 @@
+"""A start for all operations of a recipe at once: what `warm_start` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import ValidationError
+
+from surgeon.errors import RecipeError, nearest
+from surgeon.operations import Operation
+from surgeon.operations.registry import describe
+
+WarmStart = str | Mapping[str, str]
+
+
+def with_starts(operations: Sequence[Operation], warm_start: WarmStart | None) -> list[Operation]:
+    """The operations with another `start`.
+
+    warm_start: one for every operation that knows it, such as "lstsq"; or by the operation's name, {"kap": "lstsq"}. Operations
+    that keep a trained network's function exactly, such as noise layers, have no start and need none.
+
+    Raises RecipeError where no operation of the recipe knows the start, or a name is none of theirs.
+    """
+    if warm_start is None:
+        return list(operations)
+    if isinstance(warm_start, Mapping):
+        there = [o.name for o in operations if "start" in type(o).model_fields]
+        unknown = [name for name in warm_start if name not in there]
+        if unknown:
+            raise RecipeError(
+                f"warm_start: the recipe has no operation {unknown[0]!r} with a start; {nearest(unknown[0], there)}"
+            )
+        return [_with(o, warm_start[o.name]) if o.name in warm_start else o for o in operations]
+    starts = {o.name: _starts(o) for o in operations if "start" in type(o).model_fields}
+    if not any(warm_start in known for known in starts.values()):
+        told = "; ".join(f"{name} has {', '.join(known)}" for name, known in starts.items())
+        raise RecipeError(
+            f"warm_start={warm_start!r}: {told or 'no operation of the recipe has a start, and none is needed'}"
+        )
+    return [_with(o, warm_start) if warm_start in starts.get(o.name, ()) else o for o in operations]
+
+
+def _starts(operation: Operation) -> tuple[str, ...]:
+    schema = type(operation).model_json_schema()["properties"]["start"]
+    choices = [schema, *schema.get("anyOf", [])]
+    return tuple(v for c in choices for v in (*c.get("enum", ()), *([c["const"]] if "const" in c else [])))
+
+
+def _with(operation: Operation, start: str) -> Operation:
+    try:
+        return type(operation).model_validate({**operation.model_dump(), "start": start})
+    except ValidationError as error:
+        raise RecipeError(f"warm_start of {operation.name}: {describe(error, type(operation))}") from None

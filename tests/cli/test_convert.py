@@ -1,0 +1,143 @@
+"""`surgeon convert`: trained digits classifiers, cut, measured, resumed."""
+
+import json
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import surgeon
+from surgeon.data import digits
+from tests.cli.commandline import invoke
+
+pytest.importorskip("sklearn")
+NETWORK = [
+    "--model",
+    "resnet18",
+    "--num-classes",
+    "10",
+    "--input-size",
+    "1,16,16",
+    "--model-arg",
+    "channels=[16,16,16,16]",
+]
+DATA = ["--data", "digits", "--calibration-count", "128", "--samples", "100"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    model = surgeon.create_model(
+        "resnet18",
+        num_classes=10,
+        in_chans=1,
+        input_size=(1, 16, 16),
+        model_args={"channels": [16, 16, 16, 16]},
+    )
+    train = digits(16, seed=0)["train"]
+    optimizer = torch.optim.SGD(model.train().parameters(), lr=0.05, momentum=0.9)
+    for step in range(50):
+        at = torch.randperm(len(train.x), generator=torch.Generator().manual_seed(step))[:64]
+        optimizer.zero_grad()
+        cross_entropy(model(train.x[at]), train.y[at]).backward()
+        optimizer.step()
+    path = tmp_path_factory.mktemp("checkpoints") / "digits.pth"
+    torch.save({"state_dict": model.eval().state_dict()}, path)
+    return path
+
+
+def convert(*args):
+    code, out, err = invoke("convert", *args)
+    return code, (json.loads(out) if code == 0 and "--json" in args else out), err
+
+
+def test_a_checkpoint_is_cut_measured_and_not_converted_twice(weights, tmp_path):
+    args = ["kap", weights, *NETWORK, "--in-chans", "1", *DATA, "-o", tmp_path / "kap"]
+    code, found, err = convert(*args, "--json")
+    assert code == 0, err
+    right = found["accuracy"]
+    assert right["images"] == 100 and right["before"] >= 80
+    assert right["after"] >= right["before"] - 20 and right["both"] <= min(right["before"], right["after"])
+    assert found["drift"]["source"] == "test" and found["drift"]["images"] == 100
+    assert found["calibration"] == 128 and "conv1" in found["refitted"]
+    assert list(found["layers"])[0] == "conv1.kap" and 0 < found["layers"]["fc"] < 1
+    cut = surgeon.load(tmp_path / "kap")
+    assert len(cut.surgery.of("kap")) == 22  # 21 convolutions and the noise at the input
+    before = (tmp_path / "kap" / "model.safetensors").stat().st_mtime_ns
+    code, again, _ = convert(*args, "--json")
+    assert (code, again) == (0, found)
+    assert (tmp_path / "kap" / "model.safetensors").stat().st_mtime_ns == before
+    code, _, err = convert(*args, "--set", "kap.ridge=0.1")
+    assert code == 2 and "holds another conversion; choose another folder, or overwrite it" in err
+    code, out, err = convert(*args, "--set", "kap.ridge=0.1", "--overwrite")
+    assert code == 0, err
+    assert "accuracy" in out and "conv1.kap" in out and "same prediction" in out
+
+
+def test_a_folder_of_checkpoints_goes_on_and_one_bad_file_stops_no_other(weights, tmp_path):
+    folder, out = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.pth", "b.pth"):
+        (folder / name).write_bytes(weights.read_bytes())
+    (folder / "c.pth").write_bytes(b"nonsense")
+    (folder / "readme.txt").write_text("not one")
+    args = [
+        "defective-channel",
+        folder,
+        *NETWORK,
+        "--in-chans",
+        "1",
+        "--calibration",
+        "digits",
+        "--calibration-count",
+        "64",
+        "-o",
+        out,
+    ]
+    code, _, err = convert(*args)
+    assert code == 2 and "1 of 3 checkpoints were not converted: c.pth" in err and err.count("Error") == 1
+    rows = json.loads((out / "conversions.json").read_text())
+    assert [r["checkpoint"].rpartition("/")[2] for r in rows] == ["a.pth", "b.pth", "c.pth"]
+    assert (
+        "c.pth holds" in rows[2]["error"]
+        and rows[0]["drift"]["source"] == "calibration"
+        and rows[0]["accuracy"] is None
+    )
+    assert surgeon.load(out / "b").surgery.folds
+    (out / "b" / "conversion.json").unlink()  # as a kill leaves it between the network and the figures
+    stamp = (out / "a" / "model.safetensors").stat().st_mtime_ns
+    (folder / "c.pth").unlink()
+    code, text, err = convert(*args)
+    assert code == 0, err
+    assert text.count("was there") == 1 and (out / "b" / "conversion.json").is_file()
+    assert (out / "a" / "model.safetensors").stat().st_mtime_ns == stamp
+    torch.save(
+        {k: v + 0 for k, v in surgeon.checkpoints.read_weights(weights).items() if k != "x"}, folder / "a.pth"
+    )
+    code, _, err = convert(*args)
+    assert code == 2 and "a.pth" in err
+    rows = json.loads((out / "conversions.json").read_text())
+    assert "other settings (the checkpoint itself)" in rows[0]["error"]
+
+
+def test_a_model_folder_is_converted_too_and_what_does_not_fit_is_said(weights, tmp_path):
+    model = surgeon.create_model("test_resnet", num_classes=4, input_size=(3, 32, 32))
+    surgeon.save(model, tmp_path / "stock")
+    code, found, err = convert("noise", tmp_path / "stock", "-o", tmp_path / "noise", "--json")
+    assert code == 0, err
+    assert found["effect"] == "exact" and found["drift"] is None and found["refitted"] == []
+    (tmp_path / "empty").mkdir()
+    for args, message in (
+        (["kap", weights], "holds weights alone: say with --model"),
+        (["kap", tmp_path / "stock", *NETWORK], "which fixes its network: --model is for a file of weights"),
+        (["kap", tmp_path / "none.pth", *NETWORK], "is no file: --model is for a file of weights"),
+        (["kap", tmp_path / "empty", *NETWORK], "holds no checkpoint"),
+        (["noise", tmp_path / "stock", "--warm-start", "lstsq"], "no operation of the recipe has a start"),
+        (
+            ["wm-unsharp", tmp_path / "stock", "--warm-start", "distill"],
+            "the plan starts from data (start 'distill')",
+        ),
+    ):
+        code, _, err = convert(*args, "-o", tmp_path / "not")
+        assert code == 2 and message in err and err.count("\n") == 1, err
+        assert not (tmp_path / "not").exists()
