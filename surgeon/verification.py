@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Plan
 from surgeon.errors import FoldError, SurgeonError, VerificationError
+from surgeon.graph.measure import images_of
 from surgeon.graph.network import Rewritten
 from surgeon.graph.trace import mode
 from surgeon.models import input_size_of
@@ -111,7 +112,7 @@ def compare(before: nn.Module, after: nn.Module) -> Check:
 def _outputs(model: nn.Module, images: Tensor) -> Tensor:
     like = next((p for p in model.parameters() if p.is_floating_point()), images)
     with mode(model, False), torch.no_grad():
-        found = first_tensor(model(images.to(like)))
+        found = first_tensor(model(*[images.to(like)] * images_of(model)))
     if found is None:
         raise VerificationError(f"{type(model).__name__} gives no tensor")
     return found

@@ -73,7 +73,7 @@ def measure(
                 counter = FlopCounterMode(display=False)
                 counter.mod_tracker = _Whole()
                 with counter, Watch(model) as watch:
-                    model(*[images] * _images_of(model))
+                    model(*[images] * images_of(model))
             seen.functional = watch.found
             seen.flops = counter.get_total_flops() // _BATCH
     except Exception as error:
@@ -85,7 +85,7 @@ def measure(
     return seen
 
 
-def _images_of(model: nn.Module) -> int:
+def images_of(model: nn.Module) -> int:
     """How many images a pass takes: several where the names of the inputs differ in a number alone, else one."""
     names = needed_inputs(model)
     return len(names) if len({re.sub(r"\d+", "", n) for n in names}) == 1 else 1

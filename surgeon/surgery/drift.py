@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from surgeon.edits import Drift
+from surgeon.graph.measure import images_of
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Pair, run_side_by_side
 from surgeon.graph.trace import mode
@@ -39,7 +40,7 @@ def compare_logits(
     for model in (before, after):
         like = next((p for p in model.parameters() if p.is_floating_point()), images)
         with mode(model, False), torch.no_grad():
-            outputs = [first_tensor(model(part.to(like))) for part in images.split(16)]
+            outputs = [first_tensor(model(*[part.to(like)] * images_of(model))) for part in images.split(16)]
         if any(o is None for o in outputs):
             return None
         results.append(torch.cat(outputs).double().flatten(1))  # type: ignore[arg-type]

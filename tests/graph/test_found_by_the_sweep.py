@@ -133,6 +133,9 @@ def test_a_network_of_two_images_is_measured_with_two():
     stock = Flow()
     plan = surgeon.plan(stock, "anl", input_size=(3, 16, 16))
     assert plan.measured and plan.before.flops
+    masked = surgeon.apply(stock, "defective", input_size=(3, 16, 16))
+    assert masked.surgery.execution.drift.relative > 0
+    assert all(c.ok is not False for c in surgeon.verify(stock, masked))
     with pytest.raises(SelectionError, match="should halve its input"):
         surgeon.plan(stock, "small-image", input_size=(3, 16, 16))
 
@@ -154,7 +157,7 @@ class Pyramid(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
 
     def forward(self, images):
-        x = self.stem(torch.stack([i for i in images]))
+        x = self.stem(torch.stack(list(images)))
         return sum(self.head(x[..., ::n, ::n]).mean((2, 3)) for n in range(1, 2 + int(x.shape[-1] > 4)))
 
 
