@@ -50,7 +50,7 @@ def main() -> None:
     again = tuple(given.again.split(","))
     there = {(r["model"], r["recipe"]) for r in read(given.output) if r["outcome"] not in again}
     names = [n for n in all_models() if fnmatch.fnmatchcase(n, given.models)]
-    sizes = counted(names, given.output.with_name("parameters.json"), given.memory)
+    sizes = counted(names, given.output.with_name("parameters.jsonl"), given.memory)
     names = broad_first(names, sizes)
     counts: Counter[str] = Counter()
     for name in track(names, description="models", console=Console(stderr=True)):

@@ -24,7 +24,7 @@ def family_of(name: str) -> str:
         return TORCHVISION + home.removeprefix("torchvision.models.").replace(".", "/")
     from timm.models._registry import _model_to_module
 
-    return str(_model_to_module[name])
+    return str(_model_to_module.get(name, ""))
 
 
 def broad_first(names: Sequence[str], parameters: Mapping[str, int]) -> list[str]:

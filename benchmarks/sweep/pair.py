@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from benchmarks.sweep import stages
-from benchmarks.sweep.kinds import representatives
+from benchmarks.sweep.kinds import KINDS, representatives
 from benchmarks.sweep.order import family_of
 from benchmarks.sweep.subject import REAL, Subject
 from surgeon.edits import Plan
@@ -86,7 +86,7 @@ def _stages(subject: Subject, recipe: str, made: Plan, whole: bool) -> Iterator[
     yield "names", "ok"
     stages.visible(subject, cut)
     yield "visible", "ok"
-    if subject.fake and not whole and not any(e.replaces for e in made.edits):
+    if subject.fake and (not subject.runs_without_data or not (whole or any(e.replaces for e in made.edits))):
         return
     output = stages.forward(subject, cut)
     yield "forward", "ok"
@@ -106,7 +106,7 @@ def _stages(subject: Subject, recipe: str, made: Plan, whole: bool) -> Iterator[
 
 
 def _with_or_without_data(subject: Subject, made: Plan, whole: bool) -> Subject:
-    limit = WHOLE if whole else LIGHT
+    limit = WHOLE if whole or not subject.runs_without_data else LIGHT
     flops = subject.flops + made.growth.flops
     if any(parse(o).reshapes for o in made.operations.values()):
         flops *= 16  # a stem of stride 4 loses it
@@ -121,7 +121,7 @@ def _with_or_without_data(subject: Subject, made: Plan, whole: bool) -> Subject:
 def _no_site(error: Exception, row: Row) -> bool:
     """Whether the plan says that the architecture has no place for the recipe (and nothing lies hidden)."""
     if isinstance(error, SelectionError):
-        return not row.get("hidden")
+        return not row.get("hidden") or row["recipe"] in KINDS["at the input"]
     return isinstance(error, SurgeryError) and "no convolution and no norm" in str(error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,20 +16,25 @@ UNKNOWN = 1 << 40
 
 
 def counted(names: Sequence[str], file: Path, memory: int) -> Mapping[str, int]:
-    """name → parameters; counts what `file` does not have yet, in a process of its own, and adds it."""
-    known: dict[str, int] = json.loads(file.read_text()) if file.is_file() else {}
+    """name → parameters; counts what `file` does not have yet, in a process of its own, and adds it line by line."""
+    known: dict[str, int] = {}
+    if file.is_file():
+        for line in file.read_text().splitlines():
+            with contextlib.suppress(ValueError):  # cut off by a kill
+                known |= json.loads(line)
     left = [n for n in names if n not in known]
-    if left:
-        known |= dict.fromkeys(left, UNKNOWN)
-        known |= {r["model"]: r["parameters"] for r in in_child("", left, memory=memory, seconds=60, work=_count) if "parameters" in r}  # fmt: skip
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known, indent=0) + "\n")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as out:
+        for row in in_child("", left, memory=memory, seconds=60, work=_count):
+            found = {row["recipe"]: row.get("parameters", UNKNOWN)}
+            print(json.dumps(found), file=out, flush=True)
+            known |= found
     return known
 
 
 def _count(_: str, names: Sequence[str]) -> Iterable[dict[str, Any]]:
     for name in names:
         try:
-            yield {"model": name, "parameters": parameters_of(name)}
+            yield {"recipe": name, "parameters": parameters_of(name)}
         except Exception:
-            yield {"model": name, "parameters": UNKNOWN}
+            yield {"recipe": name, "parameters": UNKNOWN}

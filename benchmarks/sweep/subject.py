@@ -51,6 +51,11 @@ class Subject:
         return look(self.model, input_size=self.size)
 
     @property
+    def runs_without_data(self) -> bool:
+        """Whether its code asks for no values: detectors sort boxes by their scores."""
+        return "/detection/" not in family_of(self.name)
+
+    @property
     def flops(self) -> int:
         return self.seen.measured.flops if self.seen.measured else 0
 
