@@ -10,6 +10,7 @@ from surgeon.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONVERSION = (ROOT / "docs" / "conversion.md").read_text(encoding="utf-8")
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
 INTEROP = (ROOT / "docs" / "interop.md").read_text(encoding="utf-8")
 TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
@@ -26,7 +27,7 @@ def test_the_python_block_runs(tmp_path, monkeypatch):
     assert (tmp_path / "out" / "hardened" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize(("text", "least"), [(README, 11), (TRAINING, 2), (EVALUATION, 6), (INTEROP, 4)])
+@pytest.mark.parametrize(("text", "least"), [(README, 11), (CONVERSION, 4), (TRAINING, 2), (EVALUATION, 6), (INTEROP, 4)])
 def test_the_commands_run(tmp_path, monkeypatch, capsys, text, least):
     for package in ("accelerate", "sklearn", "torchattacks", "scipy", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)

@@ -41,7 +41,7 @@ class KernelSheet:
 def kernel_sheet(model: nn.Module) -> KernelSheet:
     """The first layer's kernels on the sheet of kernel average pooling (Bashivan et al., Fig. 7).
 
-    Without pooling the sheet is the one that it would have. The weights are detached copies on the CPU.
+    Without pooling the sheet is the one that it would have; kernels lie where the layer's own order has them. The weights are detached copies on the CPU.
 
     Raises SurgeonError where the first layer with weights is not a Conv2d.
     """
@@ -52,7 +52,8 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
     pool = next((m for e in behind if e.layer for m in network.get_submodule(e.layer).modules()
                  if isinstance(m, KernelAveragePool)), None)  # fmt: skip
     channels = conv.out_channels
-    stored = Kernels(conv.weight.detach().cpu().clone(), pool.sheet if pool else sheet_shape(channels))
+    lying = slice(None) if pool is None or pool.order is None else pool.order.cpu()
+    stored = Kernels(conv.weight.detach().cpu()[lying].clone(), pool.sheet if pool else sheet_shape(channels))
     if pool is None:
         return KernelSheet(name, stored, Kernels(effective_weight(conv).cpu().clone(), stored.sheet))
     try:
@@ -65,7 +66,7 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
         return KernelSheet(name, stored, None, kept.note or f"{kept.operation} does not fold")
     sheet = pooled_sheet(pool.sheet, pool.kernel_size, pool.stride, pool.dims)
     weight = effective_weight(folded.get_submodule(name))  # type: ignore[arg-type]  # the place of `conv`
-    return KernelSheet(name, stored, Kernels(weight.cpu().clone(), sheet))
+    return KernelSheet(name, stored, Kernels(weight.cpu()[lying].clone(), sheet))
 
 
 def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surgeon.layers.kap_weights import Factors, lstsq_sheet_weight
 
-_MOST_WORK = 30_000
+_MOST_WORK = 1.5e10
 _ENOUGH = 1e-5
 
 
@@ -44,7 +44,7 @@ def channel_order(loss: Tensor, gram: Tensor) -> Tensor:
         return order
     value = _value(loss, gram, order)
     together = max(1, number // 8)
-    for _ in range(max(20, min(100, _MOST_WORK // number))):
+    for _ in range(max(6, min(100, int(_MOST_WORK / number**3)))):
         pairs = _best_pairs(_gains(loss, gram[order][:, order]), together)
         if not pairs:
             break

@@ -30,7 +30,7 @@ def accuracy(model, x, y):
     ) / len(y)
 
 
-def test_kap_in_a_trained_network_keeps_more_than_half_of_the_images(cifar):
+def test_kap_in_a_trained_network_keeps_nearly_all_of_the_images(cifar):
     model, calibration, x, y = cifar
     before = accuracy(model, x, y)
     assert before == pytest.approx(0.81, abs=0.03)
@@ -38,13 +38,13 @@ def test_kap_in_a_trained_network_keeps_more_than_half_of_the_images(cifar):
     assert accuracy(naive, x, y) < 0.2
     cut = surgeon.apply(model, KAP, input_size=SIZE, calibration=calibration)
     assert len(cut.surgery.of("kap")) == 19
-    assert accuracy(cut, x, y) >= 0.62
+    assert accuracy(cut, x, y) >= before - 0.06
     execution = cut.surgery.execution
-    assert execution.drift.source == "calibration" and execution.drift.agreement > 0.6
-    assert execution.statistics == 768 and len(execution.residuals) == 19
+    assert execution.drift.source == "calibration" and execution.drift.agreement > 0.75
+    assert execution.statistics == 768 and len(execution.residuals) == 20  # and the linear layer
     folded = surgeon.fold(cut)
     assert type(folded) is CifarResNet
-    assert accuracy(folded, x, y) == accuracy(cut, x, y)
+    assert accuracy(folded, x, y) == pytest.approx(accuracy(cut, x, y), abs=0.002)
     back = surgeon.revert(cut)
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in back.state_dict().items())
 
@@ -52,7 +52,17 @@ def test_kap_in_a_trained_network_keeps_more_than_half_of_the_images(cifar):
 def test_the_start_from_weights_alone_needs_no_images_for_the_fit(cifar):
     model, calibration, x, y = cifar
     cut = surgeon.apply(model, {**KAP, "start": "lstsq"}, input_size=SIZE, calibration=calibration)
-    assert accuracy(cut, x, y) >= 0.45
+    assert accuracy(cut, x, y) >= 0.6
     assert {e.effect for e in cut.surgery.edits} == {"approximated"}
     ensemble = surgeon.apply(model, {**KAP, "stride": 3, "start": "replicate"}, input_size=SIZE)
     assert accuracy(ensemble, x, y) == pytest.approx(accuracy(model, x, y), abs=0.002)
+
+
+def test_half_of_the_neurons_of_stem_and_first_stage_may_go(cifar):
+    model, calibration, x, y = cifar
+    masks = {"op": "defective", "keep": 0.5, "select": {"stages": [0, 1]}}
+    cut = surgeon.apply(model, masks, input_size=SIZE, calibration=calibration[:256])
+    assert len(cut.surgery.edits) == 7
+    assert accuracy(cut, x, y) >= 0.55
+    back = surgeon.revert(cut)
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in back.state_dict().items())
