@@ -22,7 +22,7 @@ from benchmarks.sweep.rows import append, read
 from benchmarks.sweep.subject import create, parameters_of
 
 ROOT = Path(__file__).parents[1]
-SEED, PARTS, MODELS, EACH = 7, 5, 4, 2
+SEED, PARTS, MODELS, EACH = 7, 5, 2, 4
 SMALL = 12_000_000
 LARGE = re.compile(
     r"base|large|huge|giant|gigantic|so\d+m|_[lh]\d*_|x+l|101|152|200|269|350|420|_b[3-9]|[3-9]\d\dg?f?$"

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import get_model_weights
 
 import surgeon
 from benchmarks.sweep.order import all_models, family_of
@@ -127,7 +128,11 @@ def create(name: str) -> Subject:
 
 
 def parameters_of(name: str) -> int:
-    """The number of a model's parameters at its default size, from a model without data."""
+    """The number of a model's parameters at its default size: what its weights say, or from a model without data."""
+    if name.startswith(TORCHVISION):
+        weights = list(get_model_weights(name.removeprefix(TORCHVISION)))
+        if weights:
+            return int(weights[-1].meta["num_params"])
     with torch.device("meta"):
         return sum(p.numel() for p in surgeon.create_model(name).parameters())
 
