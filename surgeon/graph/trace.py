@@ -272,6 +272,7 @@ def _trace_once(
         try:
             graph = tracer.trace(model)
             graph._tracer_cls = None
+            _follow_device(graph, next((p.device for p in model.parameters()), None))
             for node in graph.nodes:
                 node.meta.pop("value", None)
             opaque.update(tracer.hooked)
@@ -293,6 +294,27 @@ def _trace_once(
     raise TraceError(
         f"{type(model).__name__}.{method} has too many parts that cannot be traced: {sorted(opaque)[:5]}"
     )
+
+
+def _follow_device(graph: fx.Graph, device: torch.device | None) -> None:
+    """Make the device that the network was traced on that of the input, so that the graph can be moved to another.
+
+    Code such as `x.to(self.periods.device)` leaves the device itself in the graph.
+    """
+    first = next((n for n in graph.nodes if n.op == "placeholder"), None)
+    if first is None or device is None:
+        return
+
+    def has(value: Any) -> bool:
+        return isinstance(value, torch.device) and value == device
+
+    for node in list(graph.nodes):
+        given = [*node.args, *node.kwargs.values()]
+        if node.op in ("call_function", "call_method") and any(has(v) for v in given):
+            with graph.inserting_before(node):
+                present = graph.call_function(getattr, (first, "device"))
+            node.args = tuple(present if has(a) else a for a in node.args)
+            node.kwargs = {k: present if has(v) else v for k, v in node.kwargs.items()}
 
 
 def needed_inputs(model: nn.Module) -> list[str]:

@@ -175,3 +175,33 @@ def test_a_detector_is_loaded_with_its_own_classes(tmp_path):
     surgeon.save(cut, tmp_path / "cut")
     shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (cut, surgeon.load(tmp_path / "cut"))]
     assert shapes[0] == shapes[1]
+
+
+class Rotary(nn.Module):
+    """Moves a tensor to the device of a buffer, as rotary embeddings do: the device would stay in the graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.register_buffer("periods", torch.ones(8))
+
+    def forward(self, x):
+        x = self.conv(x)
+        angles = torch.arange(x.shape[-1]).to(device=self.periods.device, dtype=torch.float32)
+        return (x * angles.to(self.periods.device)).mean((2, 3)) * self.periods
+
+
+def test_a_rewritten_network_can_be_moved_to_another_device():
+    stock = Rotary()
+    cut = surgeon.apply(stock, "noise", input_size=(3, 8, 8))
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(cut.eval()(x), stock.eval()(x))
+    devices = [
+        a
+        for g in cut.graphs
+        for n in g.nodes
+        for a in (*n.args, *n.kwargs.values())
+        if isinstance(a, torch.device)
+    ]
+    assert not devices
+    assert cut.to("meta")(x.to("meta")).device.type == "meta"
