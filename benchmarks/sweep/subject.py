@@ -69,9 +69,6 @@ class Subject:
         twin.__dict__["seen"] = self.seen
         return twin
 
-    def __post_init__(self) -> None:
-        self.buffers = {k: b.detach().clone() for k, b in self.model.named_buffers()}
-
     def restore(self) -> None:
         """Undo what running the model, or a network that shares its tensors, left behind."""
         with torch.no_grad():
@@ -82,8 +79,10 @@ class Subject:
 
     @functools.cached_property
     def output(self) -> Tensor:
-        """What the stock model gives in evaluation mode."""
-        return run(self, self.model)
+        """What the stock model gives in evaluation mode; what it wrote into buffers of its own is what `restore` keeps."""
+        found = run(self, self.model)
+        self.buffers = {k: b.detach().clone() for k, b in self.model.named_buffers()}
+        return found
 
 
 def inputs(subject: Subject, training: bool = False) -> tuple[Any, ...]:
