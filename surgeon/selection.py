@@ -50,6 +50,10 @@ class Site(BaseModel):
     )
     padding_mode: str = "zeros"
     transposed: bool = False
+    folded: bool = Field(
+        False,
+        description="the first dimension of its output is not that of the images: tokens or windows lie in it",
+    )
     logits: bool = Field(
         False, description="a convolution whose channels are the classes: no weights follow it"
     )

@@ -26,14 +26,15 @@ Shape = tuple[int, ...]
 class Measured:
     """What one forward pass on fake tensors showed; shapes without the batch dimension.
 
-    inputs, outputs: of each module that was called, at its first call. calls: how often each was.
-    arguments: shapes of all positional arguments, batch included. flops, activations: of the whole
+    inputs, outputs: of each module that was called, at its first call. calls: how often each was. folded: those whose
+    output has another first dimension than the images. arguments: shapes of all positional arguments, batch included. flops, activations: of the whole
     network, for one image. functional: modules that call a convolution as a function → which, and where. error: why nothing was measured, or ''.
     """
 
     inputs: dict[str, Shape] = field(default_factory=dict)
     outputs: dict[str, Shape] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
+    folded: set[str] = field(default_factory=set)
     arguments: dict[str, Example] = field(default_factory=dict)
     flops: int = 0
     activations: int = 0
@@ -115,6 +116,8 @@ def _note(seen: Measured, name: str, leaf: bool) -> Any:
         seen.calls[name] = seen.calls.get(name, 0) + 1
         if isinstance(output, torch.Tensor):
             seen.outputs.setdefault(name, tuple(output.shape[1:]))
+            if output.shape[:1] != (_BATCH,):
+                seen.folded.add(name)
             if leaf:
                 seen.activations += output.numel() // _BATCH
         if given and isinstance(given[0], torch.Tensor):

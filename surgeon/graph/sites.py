@@ -59,6 +59,7 @@ def find_sites(
                 modes=modes,
                 in_shape=seen.inputs.get(name) if seen else None,
                 out_shape=seen.outputs.get(name) if seen else None,
+                folded=name in seen.folded if seen else False,
                 logits=name in logits,
                 altered=_altered(kind, module) or shared.get(name, ""),
                 **_details(kind, module),

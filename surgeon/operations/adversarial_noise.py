@@ -51,7 +51,7 @@ class AdversarialNoiseLayers(Operation):
                 f"set adversarial-noise.after=conv to use its convolutions"
             )
         chosen = select(wanted, self.select, self.after, self.op)
-        usable, passed = pass_over(chosen.sites, self.op, _unfit)
+        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
         if not usable:
             raise SelectionError(f"{self.source} has no site left: {passed[0].site}: {passed[0].reason}")
         places = [s for s in sites if s.kind == INPUT and self.at_input] + usable
@@ -68,6 +68,17 @@ class AdversarialNoiseLayers(Operation):
                 )
             )
         return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
+
+    def _unfit(self, site: Site) -> str:
+        if site.fused and not site.opens:
+            return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
+        if site.calls > 1:
+            return f"it is called {site.calls} times a pass, and the layer keeps one gradient"
+        if site.logits:
+            return "its channels are the classes"
+        if self.source == "canl" and site.folded:
+            return "its rows are not the images, whose classes the cache goes by"
+        return ""
 
     def _edit(self, site: Site, classes: int | None) -> Edit:
         numbers = math.prod(site.out_shape) if site.out_shape else 0
@@ -95,13 +106,3 @@ class AdversarialNoiseLayers(Operation):
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         return None
-
-
-def _unfit(site: Site) -> str:
-    if site.fused and not site.opens:
-        return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
-    if site.calls > 1:
-        return f"it is called {site.calls} times a pass, and the layer keeps one gradient"
-    if site.logits:
-        return "its channels are the classes"
-    return ""

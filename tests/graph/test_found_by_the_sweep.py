@@ -205,3 +205,28 @@ def test_a_rewritten_network_can_be_moved_to_another_device():
     ]
     assert not devices
     assert cut.to("meta")(x.to("meta")).device.type == "meta"
+
+
+class Tokens(nn.Module):
+    """Normalises tokens as if each were an image, as LeViT does."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 4, stride=4)
+        self.first = nn.BatchNorm2d(8)
+        self.mix = nn.Linear(8, 8)
+        self.second = nn.BatchNorm1d(8)
+        self.num_classes = 8
+
+    def forward(self, x):
+        x = self.mix(self.first(self.conv(x)).flatten(2).transpose(1, 2))
+        return self.second(x.flatten(0, 1)).reshape_as(x).mean(1)
+
+
+def test_a_cache_by_class_passes_over_norms_whose_rows_are_tokens():
+    plans = {r: surgeon.plan(Tokens(), r, input_size=(3, 16, 16)) for r in ("canl", "anl")}
+    assert [e.site for e in plans["canl"].edits] == ["first"]
+    assert [e.site for e in plans["anl"].edits] == ["first", "second"]
+    assert "rows are not the images" in next(
+        p.reason for p in plans["canl"].passed_over if p.site == "second"
+    )
