@@ -42,16 +42,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/sweep/rows.jsonl"))
     parser.add_argument("--memory", type=int, default=16_000, help="MiB of address space a model")
     parser.add_argument("--seconds", type=float, default=180, help="time a pair")
-    parser.add_argument("--again", default="", help="outcomes to run again, separated by commas: failed,died")
+    parser.add_argument(
+        "--again", default="", help="outcomes to run again, before all else, separated by commas: failed,died"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)  # children are forked: no threads may run before
     _import_all()
     wanted = recipes() if given.recipes == "all" else tuple(given.recipes.split(","))
     again = tuple(given.again.split(","))
-    there = {(r["model"], r["recipe"]) for r in read(given.output) if r["outcome"] not in again}
+    rows = read(given.output)
+    there = {(r["model"], r["recipe"]) for r in rows if r["outcome"] not in again}
+    first = {r["model"] for r in rows if r["outcome"] in again}
     names = [n for n in all_models() if fnmatch.fnmatchcase(n, given.models)]
     sizes = counted(names, given.output.with_name("parameters.jsonl"), given.memory)
-    names = broad_first(names, sizes)
+    names = sorted(broad_first(names, sizes), key=lambda n: n not in first)
     counts: Counter[str] = Counter()
     for name in track(names, description="models", console=Console(stderr=True)):
         left = [r for r in wanted if (name, r) not in there]
