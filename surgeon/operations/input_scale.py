@@ -22,10 +22,12 @@ class InputScaleMap(Operation):
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         (site,) = self.chosen(sites).sites
-        if site.out_shape is None or len(site.out_shape) != 3:
+        if site.out_shape is None:
             raise SelectionError(
                 "input-scale needs to know the network's input size; pass input_size=(C, H, W)"
             )
+        if len(site.out_shape) != 3:
+            raise SelectionError(f"input-scale is a map of C×H×W; this input is {len(site.out_shape) - 1}-D")
         channels, height, width = site.out_shape
         number = channels * height * width
         return Proposal(

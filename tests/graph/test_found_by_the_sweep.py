@@ -230,3 +230,9 @@ def test_a_cache_by_class_passes_over_norms_whose_rows_are_tokens():
     assert "rows are not the images" in next(
         p.reason for p in plans["canl"].passed_over if p.site == "second"
     )
+
+
+def test_a_video_is_no_image_for_the_input_scale():
+    model = nn.Sequential(nn.Conv3d(3, 8, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    with pytest.raises(SelectionError, match="this input is 3-D"):
+        surgeon.plan(model, "wm-input-scale", input_size=(3, 4, 8, 8))
