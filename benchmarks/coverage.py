@@ -114,9 +114,9 @@ def reason(cause: str) -> str:
     text = re.sub(r"^recipe [\w-]+, operation [\w-]+: ", "", text)
     text = re.sub(r"(fails with others): .*", r"\1", text)
     text = re.sub(r" \([^()]*\)", "", text)
-    text = re.sub(r"\b\w*[a-z]\w*(\.\w+)+\b(?!=)", "…", text)
+    text = re.sub(r"\b(?!torch\.fx)\w*[a-z]\w*(\.\w+)+\b(?!=)", "…", text)
     text = re.sub(r"(left|already|convolution,): [\w.…]+(:| is)", r"\1: …\2", text)
-    text = re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "N", text)
+    text = re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?(?!-D)", "N", text)
     return text.replace("|", "\\|").strip()[:220]
 
 
