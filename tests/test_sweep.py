@@ -171,3 +171,20 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(was)
+
+
+def test_a_pair_tells_where_it_failed_and_a_refusal_after_the_plan_is_a_failure(monkeypatch):
+    from benchmarks.sweep import stages
+    from surgeon.errors import SelectionError
+
+    subject = create("test_resnet")
+
+    def fail(*_):
+        raise SelectionError("too late")
+
+    monkeypatch.setattr(stages, "apply", fail)
+    found = run_pair(subject, "kap", whole=False)
+    assert (found["outcome"], found["cause"]) == ("failed", "SelectionError: too late")
+    assert found["stages"] == {"plan": "ok", "apply": "failed"}
+    monkeypatch.setattr(stages, "plan", fail)
+    assert run_pair(subject, "kap", whole=False)["outcome"] == "refused"

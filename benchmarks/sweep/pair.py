@@ -51,7 +51,6 @@ def run_pair(subject: Subject, recipe: str, *, whole: bool) -> Row:
     row = blank(subject.name, recipe)
     row |= {"parameters": subject.parameters, "size": list(subject.size), "edits": 0}
     done: dict[str, str] = row["stages"]
-    stage = "plan"
     try:
         seen = subject.seen
         row |= {"sites": len(seen.sites), "hidden": len(seen.hidden)}
@@ -62,12 +61,12 @@ def run_pair(subject: Subject, recipe: str, *, whole: bool) -> Row:
             done[stage] = result
         row["outcome"] = "ok"
     except Exception as error:
-        row["outcome"] = "refused" if stage == "plan" and _no_site(error, row) else "failed"
+        row["outcome"] = "refused" if not done and _no_site(error, row) else "failed"
         row["cause"] = (
             f"{'' if isinstance(error, stages.Failed) else type(error).__name__ + ': '}{_line(error)}"
         )
         if row["outcome"] == "failed":
-            failed = next((s for s in _ORDER if s not in done), stage)
+            failed = next(s for s in _ORDER if s not in done)
             done[failed] = "failed"
             row["where"] = _where(error)
     row["tensors"] = "fake" if subject.fake else "real"
