@@ -104,10 +104,10 @@ def inputs(subject: Subject, training: bool = False) -> tuple[Any, ...]:
     return (images,)
 
 
-def run(subject: Subject, network: nn.Module) -> Tensor:
-    """The network's main output in evaluation mode, without gradients."""
-    with mode(network, False), torch.no_grad():
-        return main_output(network(*inputs(subject)))
+def run(subject: Subject, network: nn.Module, training: bool = False) -> Tensor:
+    """The network's main output, by default in evaluation mode, without gradients."""
+    with mode(network, training), torch.no_grad():
+        return main_output(network(*inputs(subject, training)))
 
 
 def main_output(output: Any) -> Tensor:
@@ -164,7 +164,8 @@ def _search(name: str, *, fake: bool) -> Subject:
         while drops:
             try:
                 subject = _made(name, size, {**args, **drops[0]}, fake)
-                run(subject, subject.model)
+                for training in (True, False):  # auxiliary heads want larger images, in training alone
+                    run(subject, subject.model, training)
                 return subject
             except Exception as error:
                 causes.append(f"{size}: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
