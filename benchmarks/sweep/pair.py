@@ -7,12 +7,15 @@ import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from benchmarks.sweep import stages
 from benchmarks.sweep.kinds import KINDS, representatives
 from benchmarks.sweep.order import family_of
 from benchmarks.sweep.subject import REAL, Subject
 from surgeon.edits import Plan
 from surgeon.errors import SelectionError, SurgeryError
+from surgeon.graph.leaves import is_convolution, is_norm
 from surgeon.operations import parse
 
 Row = dict[str, Any]
@@ -61,7 +64,7 @@ def run_pair(subject: Subject, recipe: str, *, whole: bool) -> Row:
             done[stage] = result
         row["outcome"] = "ok"
     except Exception as error:
-        row["outcome"] = "refused" if not done and _no_site(error, row) else "failed"
+        row["outcome"] = "refused" if not done and _no_site(error, subject, recipe) else "failed"
         row["cause"] = (
             f"{'' if isinstance(error, stages.Failed) else type(error).__name__ + ': '}{_line(error)}"
         )
@@ -117,11 +120,18 @@ def _with_or_without_data(subject: Subject, made: Plan, whole: bool) -> Subject:
     return subject if fits else subject.meta
 
 
-def _no_site(error: Exception, row: Row) -> bool:
-    """Whether the plan says that the architecture has no place for the recipe (and nothing lies hidden)."""
+def _no_site(error: Exception, subject: Subject, recipe: str) -> bool:
+    """Whether the plan says that the architecture has no place for the recipe, and none lies hidden from the graphs."""
     if isinstance(error, SelectionError):
-        return not row.get("hidden") or row["recipe"] in KINDS["at the input"]
+        return not any(_takes(recipe, subject.model.get_submodule(n)) for n in subject.seen.hidden)
     return isinstance(error, SurgeryError) and "no convolution and no norm" in str(error)
+
+
+def _takes(recipe: str, module: nn.Module) -> bool:
+    """Whether the module is of the kind that the recipe cuts at; the first of all convolutions is never hidden."""
+    if recipe in KINDS["behind batch norms"]:
+        return is_norm(module)
+    return is_convolution(module) and recipe not in (*KINDS["at the input"], "small-image")
 
 
 def _line(error: Exception) -> str:
