@@ -130,7 +130,7 @@ def _no_site(error: Exception, subject: Subject, recipe: str) -> bool:
 def _takes(recipe: str, module: nn.Module) -> bool:
     """Whether the module is of the kind that the recipe cuts at; the first of all convolutions is never hidden."""
     if recipe in KINDS["behind batch norms"]:
-        return is_norm(module)
+        return is_norm(module) and "BatchNorm" in type(module).__name__
     return is_convolution(module) and recipe not in (*KINDS["at the input"], "small-image")
 
 
