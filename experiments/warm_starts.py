@@ -35,7 +35,7 @@ STARTS: dict[str, dict[str, Any]] = {
     "kap lstsq, order given": {**KAP, "start": "lstsq", "order": "given"},
     "kap lstsq": {**KAP, "start": "lstsq"},
     "kap sequential, order given": {**KAP, "order": "given"},
-    "kap sequential, ridge 1e-3": {**KAP, "ridge": 1e-3},
+    "kap sequential, ridge 1e-4": {**KAP, "ridge": 1e-4},
     "kap sequential, ridge 1e-2": {**KAP, "ridge": 1e-2},
     "wm-unsharp random": {**WM, "start": "random"},
     "wm-unsharp mean": {**WM, "start": "mean"},

@@ -87,8 +87,14 @@ def test_floors_import_downward_only():
 
     for pure in ("errors.py", "selection.py", "edits.py", "recipe.py"):
         assert "torch" not in imports(pure), pure
-    assert imports("own.py") <= {"surgeon.errors", "surgeon.models", "torch"}  # torch for types, and once code is built
-    assert not {i for i in imports("hub.py") if i not in ("surgeon.errors", "surgeon.artifact", "surgeon.card")}
+    assert imports("own.py") <= {
+        "surgeon.errors",
+        "surgeon.models",
+        "torch",
+    }  # torch for types, and once code is built
+    assert not {
+        i for i in imports("hub.py") if i not in ("surgeon.errors", "surgeon.artifact", "surgeon.card")
+    }
     assert not {
         i
         for i in imports("layers")

@@ -27,7 +27,9 @@ def test_the_python_block_runs(tmp_path, monkeypatch):
     assert (tmp_path / "out" / "hardened" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize(("text", "least"), [(README, 11), (CONVERSION, 4), (TRAINING, 2), (EVALUATION, 6), (INTEROP, 4)])
+@pytest.mark.parametrize(
+    ("text", "least"), [(README, 11), (CONVERSION, 4), (TRAINING, 2), (EVALUATION, 6), (INTEROP, 4)]
+)
 def test_the_commands_run(tmp_path, monkeypatch, capsys, text, least):
     for package in ("accelerate", "sklearn", "torchattacks", "scipy", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)

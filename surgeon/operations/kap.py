@@ -35,6 +35,7 @@ _EFFECTS: dict[str, Effect] = {
     "replicate": "folds",
     "anneal": "exact",
 }
+_DATA_RIDGE = 1e-5
 _FITTED = ("lstsq", "sequential", "replicate")
 
 
@@ -46,7 +47,7 @@ class KernelAveragePooling(Operation):
     `sigma` is the standard deviation of the Gaussian noise after each pooling, `input_sigma` that at the
     network's input in units of [0, 1] pixels (default: as `sigma`); both in training only.
     `start` says what becomes of trained weights: `lstsq` re-fits each convolution so that its pooled
-    kernels approach the old ones (`ridge` regularises), `sequential` fits them, layer by layer, to the old
+    kernels approach the old ones (`ridge` regularises; by default 1e-4, and 1e-5 for `sequential`), `sequential` fits them, layer by layer, to the old
     layers' outputs on calibration images (the best network at once; after fine-tuning `lstsq`, whose weights
     are smaller, was the better beginning), `replicate` copies each kernel over its window
     (stride = kernel_size), `anneal` begins with the pooling's share at 0, `naive` leaves the weights;
@@ -67,7 +68,7 @@ class KernelAveragePooling(Operation):
     pixel_std: InputNoise = "auto"
     pre_norm: bool = False
     start: Literal["auto"] | Start = "auto"
-    ridge: float = Field(1e-4, ge=0)
+    ridge: float | None = Field(None, ge=0)
     order: Literal["auto", "given", "fitted"] = "auto"
 
     @field_validator("kernel_size")
@@ -98,6 +99,11 @@ class KernelAveragePooling(Operation):
                 f"start {self.start!r} does not know the norm of pre_norm; use 'naive' or 'anneal'"
             )
         return self
+
+    @property
+    def damping(self) -> float:
+        """The ridge of least squares on weights."""
+        return 1e-4 if self.ridge is None else self.ridge
 
     @property
     def widens(self) -> bool:
@@ -270,13 +276,13 @@ class KernelAveragePooling(Operation):
         elif start in ("lstsq", "sequential"):
             weight, bias = effective_weight(module), module.bias  # type: ignore[arg-type]
             if start == "lstsq" and given.get("ordered"):
-                pool.set_order(weight_order(weight, pool.factors(), self.ridge))
-            fitted = lstsq_ordered_weight(weight, pool.factors(), self.ridge, pool.order)
+                pool.set_order(weight_order(weight, pool.factors(), self.damping))
+            fitted = lstsq_ordered_weight(weight, pool.factors(), self.damping, pool.order)
             residual = _residual(pool.fold(fitted.double()), weight.double())
             shift = (
                 None
                 if bias is None
-                else lstsq_ordered_weight(bias.detach(), pool.factors(), self.ridge, pool.order)
+                else lstsq_ordered_weight(bias.detach(), pool.factors(), self.damping, pool.order)
             )
             replacement = with_weight(module, fitted, shift)  # type: ignore[arg-type]
         elif start == "replicate":
@@ -297,10 +303,11 @@ class KernelAveragePooling(Operation):
         from surgeon.layers.kap_weights import lstsq_data_weight
 
         pool: Any = layer
+        ridge = _DATA_RIDGE if self.ridge is None else self.ridge
         if pool.order is not None:
-            said = problem.explained(self.ridge) * problem.scale.outer(problem.scale)
-            pool.set_order(channel_order(pooling_loss(pool.factors(), self.ridge), said))
-        weight = lstsq_data_weight(pool.matrix(), problem.regression(self.ridge), problem.scale, self.ridge)
+            said = problem.explained(ridge) * problem.scale.outer(problem.scale)
+            pool.set_order(channel_order(pooling_loss(pool.factors(), ridge), said))
+        weight = lstsq_data_weight(pool.matrix(), problem.regression(ridge), problem.scale, ridge)
         error = problem.error(pool.matrix().to(weight) @ weight)
         if problem.biased:
             return Fit(weight[:, :-1], weight[:, -1], error)

@@ -1,7 +1,7 @@
 """A start from data: layer by layer in execution order, each learns to undo the drift before it.
 
-Stock and rewritten network run side by side on calibration images. When the turn comes to a convolution, a weight map or
-the last linear layer, its weights are set by least squares on the rewritten network's *own* inputs, so that the network
+Stock and rewritten network run side by side on calibration images. When the turn comes to a convolution or a weight map,
+its weights are set by least squares on the rewritten network's *own* inputs, so that the network
 behind it sees what it saw in the stock one (`targets.py`); a batch norm then takes its statistics anew before the next
 layer's turn. Layers that were edited come back as their operation has them (`Operation.fit`); the others behind the first
 edit are re-fitted too, held to the weights that they have.
@@ -144,14 +144,12 @@ class _Visit:
 
     def _can_fit(self, call: Call, module: nn.Module) -> bool:
         x = call.inputs.new
-        plain = type(module) in (nn.Conv2d, nn.Linear) and self.calls[call.name] == 1
+        plain = type(module) is nn.Conv2d and self.calls[call.name] == 1
         if not plain or not isinstance(call.old, Tensor) or not isinstance(x, Tensor):
             return False
         own: Any = module
         if own._forward_hooks or own._forward_pre_hooks or any(id(p) in self.tied for p in own.parameters()):
             return False
-        if isinstance(module, nn.Linear):
-            return x.dim() == 2 and module.in_features <= _MOST_WIDTH
         numbered = own.padding_mode == "zeros" and not isinstance(own.padding, str)
         return numbered and own.weight[0].numel() <= _MOST_WIDTH
 
