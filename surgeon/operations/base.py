@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 
-_NO_RIDGE = 1e-12
-
-
 @dataclass(frozen=True)
 class Context:
     """What an operation may know of the network beside its sites.
@@ -75,11 +72,9 @@ class LeastSquares:
 
     def regression(self, ridge: float) -> Tensor:
         """(C_out, d): the weights without a layer behind, cross · gram⁻¹, damped by `ridge` of the Gram's mean diagonal."""
-        import torch
+        from surgeon.layers.ridge import ridge_solve
 
-        normal = self.gram.clone()
-        normal.diagonal().add_(max(ridge, _NO_RIDGE) * normal.diagonal().mean().clamp_min(1e-30))
-        return torch.cholesky_solve(self.cross.mT, torch.linalg.cholesky(normal)).mT
+        return ridge_solve(self.gram, self.cross, ridge)
 
     def explained(self, ridge: float) -> Tensor:
         """(C_out, C_out): covariance of the outputs that these weights give."""

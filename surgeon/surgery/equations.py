@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from surgeon.layers.ridge import ridge_solve
+
 _IMAGES = 64
 _PLACES = 64
 _MOST_MASKED = 60_000_000
@@ -31,10 +33,7 @@ class Equations(NamedTuple):
 
     def solve(self, start: Tensor, ridge: float) -> Tensor:
         """(problems, outputs, d): least squares, held to `start` by `ridge` times the mean of the Gram's diagonal."""
-        size = self.gram.shape[-1]
-        damped = self.gram + ridge * _mean_diagonal(self.gram) * torch.eye(size).to(self.gram)
-        missing = self.cross - start @ self.gram
-        return start + torch.linalg.solve(damped, missing.mT).mT
+        return start + ridge_solve(self.gram, self.cross - start @ self.gram, ridge)
 
     def error(self, weight: Tensor) -> float:
         """Relative error, ‖W u − y‖ / ‖y‖, of weights (problems, outputs, d)."""
@@ -127,7 +126,3 @@ def _patches(layer: Any, x: Tensor, groups: int, ones: bool) -> Tensor:
     u = u.transpose(0, 1)
     u = u.reshape(groups, u.shape[0] // groups, *u.shape[1:])
     return torch.cat([u, u.new_ones(groups, 1, *u.shape[2:])], 1) if ones else u
-
-
-def _mean_diagonal(gram: Tensor) -> Tensor:
-    return gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30).view(-1, 1, 1)

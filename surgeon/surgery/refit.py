@@ -164,6 +164,10 @@ class _Visit:
             start = torch.cat([start, module.bias.double().unsqueeze(1)], 1)
         solved = found.solve(start.view(problems, each, width), _RIDGE)
         self.found.errors[call.name] = found.error(solved)
+        if (
+            aim.centred
+        ):  # the norm behind makes the scale free: the old one, so that training steps are as large as before
+            solved = solved * (start.norm() / solved.norm().clamp_min(1e-30))
         solved = solved.reshape(-1, width)
         self._set(call.name, module, "weight", solved[:, : width - ones].reshape(module.weight.shape))
         if ones:

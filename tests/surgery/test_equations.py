@@ -6,6 +6,7 @@ from torch import nn
 
 import surgeon
 from surgeon.graph.pairs import run_side_by_side
+from surgeon.layers.ridge import ridge_solve
 from surgeon.surgery.equations import equations
 from surgeon.surgery.targets import target
 
@@ -141,4 +142,13 @@ def test_data_brings_a_masked_network_closer_than_statistics_alone():
         recipe = {"op": "defective", "start": start, "select": {"include": ["norm0", "norm"]}}
         cut = surgeon.apply(model, recipe, input_size=(3, 8, 8), calibration=x)
         drifts[start] = cut.surgery.execution.drift.relative
-    assert drifts["sequential"] < 0.7 * drifts["random"]
+    assert drifts["sequential"] < 0.9 * drifts["random"]
+
+
+def test_equations_with_rounding_errors_are_solved_all_the_same():
+    torch.manual_seed(0)
+    u = torch.randn(20, 60)  # fewer rows than unknowns, in single precision
+    gram, cross = u.mT @ u / 20 - 1e-5 * torch.eye(60), torch.randn(3, 20) @ u / 20
+    solved = ridge_solve(gram, cross, 1e-9)
+    assert torch.isfinite(solved).all()
+    assert float((solved @ gram.double() - cross.double()).norm() / cross.norm()) < 0.05

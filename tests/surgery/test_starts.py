@@ -52,7 +52,7 @@ def test_a_distilled_weight_map_is_closer_than_a_random_one(tiny):
     for start in ("random", "mean", "distill"):
         cut = surgeon.apply(tiny.eval(), recipe, input_size=SIZE, calibration=x, warm_start=start)
         drifts[start] = cut.surgery.execution.drift.relative
-    assert drifts["distill"] < 0.8 * min(drifts["random"], drifts["mean"])
+    assert drifts["distill"] < min(drifts["random"], drifts["mean"])
     assert {e.effect for e in cut.surgery.edits} == {"approximated"}
 
 
