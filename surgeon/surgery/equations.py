@@ -14,7 +14,9 @@ from torch import Tensor
 
 from surgeon.layers.ridge import ridge_solve
 
-_IMAGES = 64
+_MOST_IMAGES = 64
+_MOST_PATCHES = 50_000_000
+"""Numbers in the patches of the images that are taken at once."""
 _PLACES = 64
 _MOST_MASKED = 60_000_000
 """Numbers in the Gram matrices of a masked layer, one for each output channel; above it the mask is not looked at."""
@@ -61,7 +63,9 @@ def equations(
     outputs = layer.weight.shape[0]
     masked = mask is not None and groups == 1 and outputs * width**2 <= _MOST_MASKED
     sums = _Sums(outputs if masked else groups, outputs, width, x.device)
-    for part, out in zip(x.split(_IMAGES), wanted.split(_IMAGES), strict=True):
+    places = wanted[0, 0].numel() if wanted.dim() > 2 else 1
+    images = min(_MOST_IMAGES, max(1, _MOST_PATCHES // (groups * width * places)))
+    for part, out in zip(x.split(images), wanted.split(images), strict=True):
         u = _patches(layer, part, groups, ones)
         y = out.flatten(2) if out.dim() > 2 else out.unsqueeze(2)
         if masked and mask is not None:
