@@ -186,10 +186,6 @@ def lstsq_data_weight(matrix: Tensor, regression: Tensor, scale: Tensor, ridge: 
     mean(scale^2) ||W'||^2: with ridge = 0 that is the minimum of E||D (A W' u - y)||^2 too, for any u. The result is (C_in, d),
     float64.
     """
-    a = scale.double().unsqueeze(1) * matrix.detach().double()
-    wanted = scale.double().unsqueeze(1) * regression.double()
-    if ridge < _NO_RIDGE:
-        return torch.linalg.pinv(a) @ wanted
-    normal = a.mT @ a
-    normal.diagonal().add_(ridge * scale.double().square().mean().clamp_min(torch.finfo(torch.float64).tiny))
-    return torch.cholesky_solve(a.mT @ wanted, torch.linalg.cholesky(normal))
+    spread = scale.double().unsqueeze(1)
+    ridge = ridge * float(scale.double().square().mean())
+    return lstsq_weight(spread * regression.double(), spread * matrix.detach().double(), ridge)

@@ -14,6 +14,8 @@ from surgeon.selection import Kind, PassedOver, Selection, Selector, Site, selec
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
+    from surgeon.layers.least_squares import Equations
+
 
 @dataclass(frozen=True)
 class Context:
@@ -57,34 +59,15 @@ class Cut:
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """The normal equations of a site's convolution on calibration images, means over images and places, float64.
+    """A site's convolution on calibration images: one problem.
 
-    gram: (d, d), u·uᵀ of the patches u that the rewritten network gives (with a 1 at the end where `biased`). cross:
-    (C_out, d), y·uᵀ, y what layer and convolution together should give. scale: (C_out,), what a norm behind multiplies
-    each channel by. energy: ‖y‖².
+    equations: of the patches that the rewritten network gives (with a 1 at the end where `biased`), and of what layer and
+    convolution together should give. scale: (C_out,), what a norm behind multiplies each channel by.
     """
 
-    gram: Tensor
-    cross: Tensor
+    equations: Equations
     scale: Tensor
-    energy: Tensor
     biased: bool
-
-    def regression(self, ridge: float) -> Tensor:
-        """(C_out, d): the weights without a layer behind, cross · gram⁻¹, damped by `ridge` of the Gram's mean diagonal."""
-        from surgeon.layers.ridge import ridge_solve
-
-        return ridge_solve(self.gram, self.cross, ridge)
-
-    def explained(self, ridge: float) -> Tensor:
-        """(C_out, C_out): covariance of the outputs that these weights give."""
-        weight = self.regression(ridge)
-        return weight @ self.gram @ weight.mT
-
-    def error(self, weight: Tensor) -> float:
-        """Relative error, ‖W u − y‖ / ‖y‖, of weights (C_out, d)."""
-        rest = self.energy - 2 * (weight * self.cross).sum() + ((weight @ self.gram) * weight).sum()
-        return float((rest.clamp_min(0) / self.energy.clamp_min(1e-30)).sqrt())
 
 
 @dataclass(frozen=True)

@@ -269,13 +269,15 @@ class KernelAveragePooling(Operation):
         if self.pre_norm:
             layer = PreNormKernelAveragePool(pool, wide, given["spatial_dims"])
         if given.get("ordered"):
-            pool.set_order(torch.arange(wide))
+            pool.set_order(torch.arange(wide))  # a buffer for weights to be loaded into
         replacement, residual = None, None
         if blank and edit.replaces or self.widens and start == "naive":
             replacement = with_channels(module, wide, generator)  # type: ignore[arg-type]
         elif start in ("lstsq", "sequential"):
             weight, bias = effective_weight(module), module.bias  # type: ignore[arg-type]
-            if start == "lstsq" and given.get("ordered"):
+            if given.get(
+                "ordered"
+            ):  # also where the data's turn does not come: in sub-networks, in wide layers
                 pool.set_order(weight_order(weight, pool.factors(), self.damping))
             fitted = lstsq_ordered_weight(weight, pool.factors(), self.damping, pool.order)
             residual = _residual(pool.fold(fitted.double()), weight.double())
@@ -304,11 +306,13 @@ class KernelAveragePooling(Operation):
 
         pool: Any = layer
         ridge = _DATA_RIDGE if self.ridge is None else self.ridge
+        regression = problem.equations.solve(ridge)[0]
         if pool.order is not None:
-            said = problem.explained(ridge) * problem.scale.outer(problem.scale)
-            pool.set_order(channel_order(pooling_loss(pool.factors(), ridge), said))
-        weight = lstsq_data_weight(pool.matrix(), problem.regression(ridge), problem.scale, ridge)
-        error = problem.error(pool.matrix().to(weight) @ weight)
+            said = problem.scale.unsqueeze(1) * regression
+            covariance = said @ problem.equations.gram[0] @ said.mT
+            pool.set_order(channel_order(pooling_loss(pool.factors(), ridge), covariance))
+        weight = lstsq_data_weight(pool.matrix(), regression, problem.scale, ridge)
+        error = problem.equations.error((pool.matrix().to(weight) @ weight).unsqueeze(0))
         if problem.biased:
             return Fit(weight[:, :-1], weight[:, -1], error)
         return Fit(weight, None, error)

@@ -17,7 +17,7 @@ from surgeon.selection import INPUT
 from surgeon.surgery.drift import compare_logits
 from surgeon.surgery.fitness import refuse_empty, refuse_unfit
 from surgeon.surgery.planning import RecipeLike, fingerprint, look, plan, refuse_second
-from surgeon.surgery.refit import needs_data, refit, wants_data
+from surgeon.surgery.refit import needs_data, refit
 from surgeon.surgery.starts import WarmStart
 from surgeon.surgery.statistics import reestimate_statistics, running_statistics, separate_statistics
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, surgery_of
@@ -66,7 +66,7 @@ def apply(
             calibrated=calibration is not None, warm_start=warm_start,
         )  # fmt: skip
     _refuse(model, made)
-    if calibration is None and wants_data(made):
+    if calibration is None and needs_data(made):
         raise SurgeryError(
             f"the plan starts from data ({needs_data(made)}): pass calibration images, or plan without them"
         )
@@ -78,7 +78,7 @@ def apply(
     record = _combined(previous, made) if previous else made
     rewritten = _carved(tree, record, made, regions)
     statistics = 0
-    if calibration is not None and (wants_data(made) or record.effect in ("approximated", "destroyed")):
+    if calibration is not None and (needs_data(made) or record.effect in ("approximated", "destroyed")):
         displaced.statistics = {**running_statistics(tree), **displaced.statistics}
         if not copy:
             separate_statistics(rewritten)

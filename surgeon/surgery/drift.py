@@ -77,7 +77,7 @@ def layer_drifts(before: nn.Module, after: nn.Module, images: Tensor) -> dict[st
             or isinstance(after.get_submodule(name), (_ConvNd, nn.Linear))
         )
         same = isinstance(old, Tensor) and isinstance(new, Tensor) and old.shape == new.shape
-        if layer and same and not (name in behind and name in replaced and name not in inserted):
+        if layer and same and name not in behind:
             sums = found.setdefault(name, [0.0, 0.0])
             sums[0] += float((new - old).double().square().sum())
             sums[1] += float(old.double().square().sum())

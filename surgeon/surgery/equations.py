@@ -1,4 +1,4 @@
-"""Normal equations of a convolution or linear layer over calibration images, and their solution.
+"""The normal equations of a convolution over calibration images.
 
 A layer falls into problems that share nothing: one for all output channels of an ordinary convolution, one for each group,
 or, where a mask lets other places through for each channel, one for each output channel.
@@ -6,13 +6,13 @@ or, where a mask lets other places through for each channel, one for each output
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from surgeon.layers.ridge import ridge_solve
+from surgeon.layers.least_squares import Equations
 
 _MOST_IMAGES = 64
 _MOST_PATCHES = 50_000_000
@@ -20,27 +20,6 @@ _MOST_PATCHES = 50_000_000
 _PLACES = 64
 _MOST_MASKED = 60_000_000
 """Numbers in the Gram matrices of a masked layer, one for each output channel; above it the mask is not looked at."""
-
-
-class Equations(NamedTuple):
-    """Means over images and places, float64, of `problems` problems.
-
-    gram: (problems, d, d), u uᵀ of the patches u (with a 1 at the end where there is a bias to fit). cross: (problems,
-    outputs, d), y uᵀ. energy: mean of ‖y‖² over all outputs. Of deviations from the mean where that is `centred`.
-    """
-
-    gram: Tensor
-    cross: Tensor
-    energy: Tensor
-
-    def solve(self, start: Tensor, ridge: float) -> Tensor:
-        """(problems, outputs, d): least squares, held to `start` by `ridge` times the mean of the Gram's diagonal."""
-        return start + ridge_solve(self.gram, self.cross - start @ self.gram, ridge)
-
-    def error(self, weight: Tensor) -> float:
-        """Relative error, ‖W u − y‖ / ‖y‖, of weights (problems, outputs, d)."""
-        rest = self.energy - 2 * (weight * self.cross).sum() + ((weight @ self.gram) * weight).sum()
-        return float((rest.clamp_min(0) / self.energy.clamp_min(1e-30)).sqrt())
 
 
 def equations(
@@ -52,22 +31,22 @@ def equations(
     centred: bool = False,
     ones: bool = False,
 ) -> Equations:
-    """The normal equations of a Conv2d with zero padding, or a Linear on (N, d), for its weights alone.
+    """The normal equations of a Conv2d with zero padding, for its weights alone.
 
     x: inputs, (N, C_in, H, W). wanted: outputs to reach, (N, C_out, H_out, W_out). mask: (C_out, H_out, W_out), the places
-    that count. centred: leave out the means. ones: fit a bias too, as a last weight. Memory is that of a few
+    that count. centred: of deviations from the means. ones: fit a bias too, as a last weight. Memory is that of a few
     images' patches and of the matrices.
     """
-    groups = getattr(layer, "groups", 1)
+    groups = layer.groups
     width = layer.weight[0].numel() + ones
     outputs = layer.weight.shape[0]
     masked = mask is not None and groups == 1 and outputs * width**2 <= _MOST_MASKED
     sums = _Sums(outputs if masked else groups, outputs, width, x.device)
-    places = wanted[0, 0].numel() if wanted.dim() > 2 else 1
+    places = wanted[0, 0].numel()
     images = min(_MOST_IMAGES, max(1, _MOST_PATCHES // (groups * width * places)))
     for part, out in zip(x.split(images), wanted.split(images), strict=True):
         u = _patches(layer, part, groups, ones)
-        y = out.flatten(2) if out.dim() > 2 else out.unsqueeze(2)
+        y = out.flatten(2)
         if masked and mask is not None:
             sums.add_masked(u[0], y, mask.flatten(1).to(u))
         else:
@@ -83,12 +62,8 @@ class _Sums:
             return torch.zeros(problems, *shape, dtype=torch.float64, device=device)
 
         each = outputs // problems
-        self.gram, self.cross, self.u, self.y = (
-            zeros(width, width),
-            zeros(each, width),
-            zeros(1, width),
-            zeros(each, 1),
-        )
+        self.gram, self.cross = zeros(width, width), zeros(each, width)
+        self.u, self.y = zeros(1, width), zeros(each, 1)
         self.energy, self.count = zeros(each, 1), zeros(1, 1)
 
     def add(self, u: Tensor, y: Tensor) -> None:
@@ -124,9 +99,6 @@ class _Sums:
 
 def _patches(layer: Any, x: Tensor, groups: int, ones: bool) -> Tensor:
     """(groups, d, images, places): what each output number is a weighted sum of."""
-    u = x.unsqueeze(2)
-    if x.dim() > 2:
-        u = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-    u = u.transpose(0, 1)
+    u = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).transpose(0, 1)
     u = u.reshape(groups, u.shape[0] // groups, *u.shape[1:])
     return torch.cat([u, u.new_ones(groups, 1, *u.shape[2:])], 1) if ones else u

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,31 +33,23 @@ _MOST_IMAGES = 2048
 _MOST_NUMBERS = 6e8
 """Activations held at once, counted as numbers: what one image writes in all, times the images."""
 _MOST_WIDTH = 5000
+"""Weights of one output channel above which a layer keeps the weights that it has."""
 _RIDGE = 1e-4
 
 
+@dataclass
 class Refit:
     """What a pass found: relative errors of the fits by name, and the stock weights of layers that no edit replaced."""
 
-    def __init__(self) -> None:
-        self.errors: dict[str, float] = {}
-        self.displaced: dict[str, Tensor] = {}
-
-
-def wants_data(record: Plan) -> bool:
-    """Whether any edit starts from calibration images."""
-    return any(_from_data(e) for e in record.edits)
+    errors: dict[str, float] = field(default_factory=dict)
+    displaced: dict[str, Tensor] = field(default_factory=dict)
 
 
 def needs_data(record: Plan) -> str:
-    """What it is that needs the images, in words; empty where nothing does."""
+    """What of a plan starts from calibration images, in words; empty where nothing does."""
     starts = {e.settings["start"] for e in record.edits if e.settings.get("start") in FITTED_STARTS}
     chosen = any(e.settings.get("choice") == "importance" for e in record.edits)
     return ", ".join([f"start {s!r}" for s in sorted(starts)] + ["choice 'importance'"] * chosen)
-
-
-def _from_data(edit: Edit) -> bool:
-    return edit.settings.get("start") in FITTED_STARTS or edit.settings.get("choice") == "importance"
 
 
 def refit(
@@ -69,7 +62,7 @@ def refit(
     keep the start they have.
     """
     found = Refit()
-    if not wants_data(record) or not isinstance(network, Rewritten):
+    if not needs_data(record) or not isinstance(network, Rewritten):
         return found
     number = min(len(images), _MOST_IMAGES, max(16, int(_MOST_NUMBERS / max(record.before.activations, 1))))
     like = next(p for p in stock.parameters() if p.is_floating_point())
@@ -91,13 +84,8 @@ class _Visit:
     ) -> None:
         self.network, self.stock, self.operations, self.found = network, stock, operations, found
         self.edits = {e.site: e for e in record.edits if e.settings.get("start") in FITTED_STARTS}
-        self.changing = {
-            n
-            for e in record.edits
-            if e.effect != "exact"
-            for n in (e.layer or e.site, e.replaces and e.site)
-            if n
-        }
+        changing = [e for e in record.edits if e.effect != "exact"]
+        self.changing = {e.layer or e.site for e in changing} | {e.site for e in changing if e.replaces}
         self.inserted = {e.layer for e in record.edits if e.layer}
         self.calls = Counter(str(n.target) for n in network.eval_graph.nodes if n.op == "call_module")
         holders = Counter(id(p) for m in network.modules() for p in m.parameters(recurse=False))
@@ -113,9 +101,10 @@ class _Visit:
                 _take_statistics(module, call.inputs.new)
         elif isinstance(module, DefectiveMask) and module.chosen and isinstance(call.old, Tensor):
             module.choose(torch.relu(call.old).square().mean(0))
-        elif edit is not None and edit.site == call.name and isinstance(module, (WeightMap2d, nn.Conv2d)):
-            self._edited(call, module, edit)
-        elif self.drifted and not changes and self._can_fit(call, module):
+        elif edit is not None and isinstance(module, (WeightMap2d, nn.Conv2d)):
+            if _same_places(call, module):
+                self._edited(call, module, edit)
+        elif self.drifted and not changes and self._can_fit(call, module) and _same_places(call, module):
             self._companion(call, module)
         self.drifted = self.drifted or changes
 
@@ -130,11 +119,11 @@ class _Visit:
                 module, x, aim.wanted, centred=aim.centred, iterations=settings["iterations"]
             )
             return
-        if edit.layer is None or not edit.replaces or aim.wanted.shape[2:] != module(x[:1]).shape[2:]:
+        if edit.layer is None or not edit.replaces or _too_wide(module):
             return
         ones = module.bias is not None and not aim.centred
         found = equations(module, x, aim.wanted, centred=aim.centred, ones=ones)
-        problem = LeastSquares(found.gram[0], found.cross[0], aim.scale.double(), found.energy, ones)
+        problem = LeastSquares(found, aim.scale.double(), ones)
         layer = self.network.get_submodule(edit.layer)
         fitted = self.operations[edit.operation].fit(edit, layer, problem)
         module.weight.copy_(fitted.weight.view(-1, *module.weight.shape[1:]).to(module.weight))
@@ -151,7 +140,7 @@ class _Visit:
         if own._forward_hooks or own._forward_pre_hooks or any(id(p) in self.tied for p in own.parameters()):
             return False
         numbered = own.padding_mode == "zeros" and not isinstance(own.padding, str)
-        return numbered and own.weight[0].numel() <= _MOST_WIDTH
+        return numbered and not _too_wide(own)
 
     def _companion(self, call: Call, module: Any) -> None:
         """Re-fit a layer that no edit touched; it gets a weight of its own, for the stock network may share the old one."""
@@ -162,11 +151,10 @@ class _Visit:
         start = module.weight.flatten(1).double()
         if ones:
             start = torch.cat([start, module.bias.double().unsqueeze(1)], 1)
-        solved = found.solve(start.view(problems, each, width), _RIDGE)
+        solved = found.solve(_RIDGE, start.view(problems, each, width))
         self.found.errors[call.name] = found.error(solved)
-        if (
-            aim.centred
-        ):  # the norm behind makes the scale free: the old one, so that training steps are as large as before
+        if aim.centred:
+            # A norm behind makes the scale free: the old one, so that training steps are as large as they were.
             solved = solved * (start.norm() / solved.norm().clamp_min(1e-30))
         solved = solved.reshape(-1, width)
         self._set(call.name, module, "weight", solved[:, : width - ones].reshape(module.weight.shape))
@@ -178,6 +166,15 @@ class _Visit:
         assert old is not None
         self.found.displaced[f"{name}.{leaf}"] = old.detach().clone()
         module._parameters[leaf] = nn.Parameter(value.to(old), requires_grad=old.requires_grad)
+
+
+def _same_places(call: Call, module: nn.Module) -> bool:
+    """Whether the module gives outputs of the stock one's size: another stem in front changes all behind it."""
+    return isinstance(call.old, Tensor) and call.old.shape[2:] == module(call.inputs.new[:1]).shape[2:]
+
+
+def _too_wide(conv: nn.Conv2d) -> bool:
+    return conv.weight[0].numel() > _MOST_WIDTH
 
 
 def _take_statistics(norm: _BatchNorm, x: Tensor) -> None:

@@ -127,3 +127,31 @@ def test_images_that_are_no_batch_or_not_finite_are_refused(tiny):
         reestimate_statistics(tiny, torch.randn(0, *SIZE))
     with pytest.raises(SurgeryError, match="not finite"):
         reestimate_statistics(tiny, torch.full((8, *SIZE), float("nan")))
+
+
+def test_a_layer_too_wide_to_fit_keeps_its_start_on_weights_channels_in_order(monkeypatch):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.Flatten(), nn.Linear(32 * 36, 2)).eval()
+    x = torch.randn(20, *SIZE)
+    starts = {}
+    for name, given in (("lstsq", None), ("wide", x)):
+        monkeypatch.setattr("surgeon.surgery.refit._MOST_WIDTH", 5)
+        starts[name] = surgeon.apply(model, {"op": "kap"}, input_size=SIZE, trained=True, calibration=given)
+    wide = starts["wide"]
+    assert wide.surgery.edits[0].settings["start"] == "sequential"
+    assert torch.equal(wide.get_submodule("0").weight, starts["lstsq"].get_submodule("0").weight)
+    order = wide.get_submodule("0.kap").order
+    assert torch.equal(order, starts["lstsq"].get_submodule("0.kap").order)
+    assert not torch.equal(order, torch.arange(32))
+
+
+@pytest.mark.parametrize("operation", ["kap", "defective", "weight-map"])
+def test_layers_whose_size_another_stem_has_changed_keep_their_weights(operation):
+    torch.manual_seed(0)
+    model = surgeon.create_model("test_resnet", num_classes=4, input_size=(3, 32, 32)).eval()
+    recipe = [{"op": "small-image"}, {"op": operation}]
+    cut = surgeon.apply(
+        model, recipe, input_size=(3, 32, 32), calibration=torch.randn(16, 3, 32, 32), trained=True
+    )
+    assert torch.isfinite(cut.eval()(torch.randn(2, 3, 32, 32))).all()
+    assert cut.surgery.execution.statistics == 16
