@@ -80,12 +80,14 @@ def save(
     *,
     overwrite: bool = False,
     model_args: Mapping[str, Any] | None = None,
+    beside: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a network, rewritten or stock, to a folder.
 
     model_args: the arguments of `timm.create_model` that made it, where the network does not remember them
     (one from `surgeon.create_model` does). A network that no name can rebuild is written all the same; to
     load it, pass the stock network to `surgeon.load`. So is one made with arguments that are no plain data.
+    beside: further files, name → text, that appear together with the network.
 
     Raises ArtifactError for an existing folder, a full disk, or tensors that are not finite in shape or kind;
     nothing is left half-written.
@@ -101,6 +103,8 @@ def save(
         if config["surgery"] is None:
             del config["surgery"]
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        for name, text in (beside or {}).items():
+            (work / name).write_text(text + "\n", encoding="utf-8")
     return Path(folder)
 
 

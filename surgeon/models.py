@@ -6,7 +6,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from surgeon import own
@@ -205,6 +206,15 @@ def normalization_of(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, 
     if std is None or not mean or len(mean) != len(std):
         return None
     return tuple(float(m) for m in mean), std
+
+
+def normalized(images: Tensor, model: nn.Module) -> Tensor:
+    """Images in [0, 1], (N, C, H, W), as the model takes them: normalised where its configuration says so."""
+    given = normalization_of(model)
+    if given is None:
+        return images
+    mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in given)
+    return (images - mean) / std
 
 
 def num_classes_of(model: nn.Module) -> int | None:

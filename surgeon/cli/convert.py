@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,9 @@ import click
 from surgeon.cli import options
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import nn
 
-    from surgeon.data import Images
+    from surgeon.pipeline.converting import Job
 
 
 @click.command("convert")
@@ -51,125 +50,69 @@ def command(
     CHECKPOINT is a file of weights of --model, a folder that surgeon or timm wrote, or a folder of such files: then each
     is converted into a folder of its own below the output, and those that are there already are not converted again.
     """
-    from surgeon.artifact import check_free
     from surgeon.cli.tables import console, conversion_table
-    from surgeon.errors import ArtifactError
-    from surgeon.pipeline.converting import Job, checkpoints_in, convert, read_conversion
+    from surgeon.pipeline.converting import Job, checkpoints_in, convert
 
     source, folder = Path(checkpoint), Path(output)
     many = source.is_dir() and not (source / "config.json").is_file()
     files = checkpoints_in(source) if many else [source]
-    _demand_model(checkpoint, source, many, network)
+    _demand_model(checkpoint, source, many, network["model"])
     recipes = options.load_recipes(recipe, settings)
     place = options.usable_device(device)
+    name = network.pop("model") or checkpoint
 
-    def build(path: Path | None) -> Any:
-        if source.is_file() or many:
-            return options.load_model(
-                network["model"], weights=str(path), pretrained=False, seed=seed, **_given(network)
-            ).to(place)
-        return options.load_model(
-            checkpoint, weights=None, pretrained=False, seed=seed, **_given(network)
-        ).to(place)
+    def build(path: Path | None) -> nn.Module:
+        weights = str(path) if path is not None and path.is_file() else None
+        return options.load_model(name, weights=weights, pretrained=False, seed=seed, **network).to(place)
 
-    said = {
-        "recipes": [r.model_dump(mode="json") for r in recipes], "model": network["model"] or checkpoint, "data": data,
-        "calibration": calibration, "calibration_count": calibration_count, "samples": samples, "seed": seed,
-        "warm_start": warm_start, "input_size": list(network["input_size"] or ()), "num_classes": network["num_classes"],
+    images = {
+        "data": data, "root": root, "samples": samples, "calibration": calibration, "calibration_count": calibration_count,
+        "input_size": network["input_size"], "warm_start": warm_start, "seed": seed,
     }  # fmt: skip
-    if not many:
-        there = None if overwrite else read_conversion(folder)
-        if there is not None and there.settings != json.loads(json.dumps(said)):
-            raise ArtifactError(
-                f"{folder} holds another conversion; choose another folder, or overwrite it (--overwrite)"
-            )
-        if there is None and not (folder / "config.json").is_file():
-            check_free(folder, overwrite=overwrite)
-    first = build(files[0])
-    pictures, test = _images(
-        first, data, root, samples, calibration, calibration_count, network["input_size"], seed
-    )
-    job = Job(
-        build, recipes, network["input_size"], pictures, test, json.loads(json.dumps(said)), warm_start, seed
-    )
+    said = {
+        **images, "recipes": [r.model_dump(mode="json") for r in recipes], "model": name,
+        "num_classes": network["num_classes"], "in_chans": network["in_chans"], "model_args": dict(network["model_args"]),
+    }  # fmt: skip
+    job = Job(build, recipes, said, **images)
     if many:
-        _many(job, files, folder, as_json)
+        _many(job, files, folder, overwrite, as_json)
         return
-    found = there or convert(job, source, folder, overwrite=overwrite)
+    found, before = convert(job, source, folder, overwrite=overwrite)
     if as_json:
         click.echo(found.model_dump_json(indent=2))
         return
     console().print(conversion_table(found))
-    console().print(f"{'was there already in' if there else 'written to'} {folder}", highlight=False)
+    console().print(f"{'was there already in' if before else 'written to'} {folder}", highlight=False)
 
 
-def _many(job: Any, files: list[Path], folder: Path, as_json: bool) -> None:
+def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: bool) -> None:
     from surgeon.cli.tables import console, conversions_table
     from surgeon.errors import SurgeonError
     from surgeon.evaluation.progress import progress
-    from surgeon.files import write_json
-    from surgeon.pipeline.converting import Conversion, convert_all
+    from surgeon.pipeline.converting import CONVERSIONS, convert_all
 
     told = progress()
     told("checkpoints", 0, len(files))
-    results: list[tuple[str, Any, bool]] = []
-    for path, found, before in convert_all(job, files, folder):
-        results.append((path.name, found, before))
+    results = []
+    for done in convert_all(job, files, folder, overwrite=overwrite):
+        results.append(done)
         told("checkpoints", len(results), len(files))
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        {"checkpoint": n, **({"error": str(f)} if isinstance(f, SurgeonError) else f.model_dump(mode="json"))}
-        for n, f, _ in results
-    ]
-    write_json(folder / "conversions.json", rows)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo((folder / CONVERSIONS).read_text(encoding="utf-8"))
     else:
         console().print(conversions_table(results))
-    failed = [n for n, f, _ in results if not isinstance(f, Conversion)]
+    failed = [r.checkpoint.name for r in results if isinstance(r.found, SurgeonError)]
     if failed:
         raise SurgeonError(
-            f"{len(failed)} of {len(results)} checkpoints were not converted: {', '.join(failed[:5])} (see "
-            f"{folder / 'conversions.json'})"
+            f"{len(failed)} of {len(results)} checkpoints were not converted: {', '.join(failed[:5])} (see {folder / CONVERSIONS})"
         )
 
 
-def _given(network: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in network.items() if k != "model"}
-
-
-def _demand_model(checkpoint: str, source: Path, many: bool, network: dict[str, Any]) -> None:
+def _demand_model(checkpoint: str, source: Path, many: bool, model: str | None) -> None:
     from surgeon.errors import ModelError
 
-    if (many or source.is_file()) and not network["model"]:
+    if (many or source.is_file()) and not model:
         raise ModelError(f"{checkpoint} holds weights alone: say with --model which network they are of")
-    if not many and not source.is_file() and network["model"]:
-        raise ModelError(
-            f"{checkpoint} is {'a model folder, which fixes its network' if source.is_dir() else 'no file'}: --model is for a file of weights"
-        )
-
-
-def _images(
-    model: Any, data: str | None, root: str | None, samples: int, calibration: str | None, count: int,
-    size: tuple[int, ...] | None, seed: int,
-) -> tuple[Tensor | None, Images | None]:  # fmt: skip
-    """Calibration images and labelled test images, in [0, 1]."""
-    from surgeon.data import Images, drawn, held_out_of, images, load_sets
-    from surgeon.errors import SurgeonError
-    from surgeon.models import input_size_of
-
-    size = size or input_size_of(model)
-    if (data or calibration) and (size is None or len(size) != 3):
-        raise SurgeonError(
-            f"images need the size of one, (C, H, W): pass --input-size; the model tells {size}"
-        )
-    pictures, test = None, None
-    if data:
-        sets = load_sets(data, input_size=size, root=root, seed=seed)  # type: ignore[arg-type]
-        chosen = held_out_of(sets, samples)
-        test = Images(chosen.x, chosen.y)
-        if not calibration:
-            pictures = drawn(sets.train, count, seed=seed)
-    if calibration:
-        pictures = images(calibration, count, size)  # type: ignore[arg-type]
-    return pictures, test
+    if not many and not source.is_file() and model:
+        what = "a model folder, which fixes its network" if source.is_dir() else "no file"
+        raise ModelError(f"{checkpoint} is {what}: --model is for a file of weights")

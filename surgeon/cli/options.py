@@ -343,18 +343,11 @@ def calibration_images(source: str | None, count: int, model: nn.Module, input_s
     """Calibration images as the model takes them: normalised if its configuration says so."""
     if source is None:
         return None
-    import torch
 
     from surgeon.data import images
-    from surgeon.models import input_size_of
+    from surgeon.models import input_size_of, normalized
 
     size = input_size or input_size_of(model)
     if size is None:
         raise SurgeonError("--calibration needs --input-size: the model does not tell its own")
-    found = images(source, count, size)
-    config = model.__dict__.get("pretrained_cfg") or {}
-    mean, std = config.get("mean"), config.get("std")
-    if mean and std and len(mean) == found.shape[1]:
-        shape = (1, -1, 1, 1)
-        found = (found - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape)
-    return found
+    return normalized(images(source, count, size), model)

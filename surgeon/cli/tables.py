@@ -15,7 +15,8 @@ from surgeon.selection import Site
 if TYPE_CHECKING:
     from surgeon.evaluation import Assessment
     from surgeon.pipeline import Study
-    from surgeon.pipeline.converting import Conversion
+    from surgeon.pipeline.conversion import Conversion
+    from surgeon.pipeline.converting import Outcome
 
 _EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", "destroyed": "red"}
 
@@ -230,12 +231,13 @@ def conversion_table(found: Conversion) -> RenderableType:
     return Group(table, layers) if found.layers else table
 
 
-def conversions_table(results: Sequence[tuple[str, Any, bool]]) -> RenderableType:
+def conversions_table(results: Sequence[Outcome]) -> RenderableType:
     """A row a checkpoint."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("checkpoint", "function", "same prediction", "accuracy", "seconds"):
         table.add_column(column)
-    for name, found, before in results:
+    for checkpoint, found, before in results:
+        name = checkpoint.name
         if isinstance(found, Exception):
             table.add_row(name, Text(str(found), "red"))
             continue

@@ -2,93 +2,103 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from surgeon.artifact import CONFIG, file_hash, save
+from surgeon.artifact import check_free, file_hash, save
 from surgeon.checkpoints import PICKLED
-from surgeon.data import Images, pixels
-from surgeon.edits import Drift, Effect
+from surgeon.data import Images, drawn, held_out_of, images, load_sets
 from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.files import write_json
 from surgeon.graph.trace import mode
-from surgeon.models import normalization_of
+from surgeon.models import input_size_of, normalized
+from surgeon.pipeline.conversion import CONVERSION, Accuracy, Conversion, read_conversion
 from surgeon.recipe import Recipe
 from surgeon.surgery import apply
 from surgeon.surgery.drift import compare_logits, first_tensor, layer_drifts
 from surgeon.surgery.starts import WarmStart
 from surgeon.verification import demand, verify
 
-CONVERSION = "conversion.json"
+CONVERSIONS = "conversions.json"
 _SUFFIXES = (".safetensors", *PICKLED)
 _SHOWN_IMAGES = 256
 """Images that layers are compared on."""
 
 
-class Accuracy(BaseModel):
-    """Images right out of `images`, before and after the cut, and how many of them are right both times."""
+class Pictures(NamedTuple):
+    """Images in [0, 1]: unlabelled ones that starts are taken from, labelled ones that accuracy is measured on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images: int
-    before: int
-    after: int
-    both: int
+    calibration: Tensor | None
+    test: Images | None
 
 
-class Conversion(BaseModel):
-    """What became of one checkpoint."""
+class Outcome(NamedTuple):
+    """A checkpoint, what became of it or why nothing did, and whether it was there before."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    checkpoint: str
-    sha256: str = Field(description="of the checkpoint file; empty where there is none")
-    settings: dict[str, Any] = Field(
-        description="recipe, starts, images and seeds: what a second call must share"
-    )
-    effect: Effect
-    folds: bool
-    calibration: int = Field(description="images that the starts and statistics were taken from")
-    refitted: tuple[str, ...] = Field(description="layers whose weights were fitted to the images")
-    drift: Drift | None = Field(
-        description="of the logits, on test images where there are any, else on what there is"
-    )
-    accuracy: Accuracy | None = None
-    layers: dict[str, float] = Field(
-        default_factory=dict,
-        description="layer → ‖after − before‖ / ‖before‖ of its output, in execution order",
-    )
-    seconds: float
+    checkpoint: Path
+    found: Conversion | SurgeonError
+    before: bool
 
 
 @dataclass(frozen=True)
 class Job:
     """What is the same for every checkpoint.
 
-    build: a fresh network with the weights of a checkpoint (None: without). recipes: their surgery in order. calibration:
-    images in [0, 1] that starts are taken from, or None. test: labelled images, or None. settings: what a second
-    call must share to go on.
+    build: a fresh network with the weights of a checkpoint (None: with random ones). recipes: their surgery in order.
+    data, root: labelled images, whose training images calibrate and of whose test images `samples` measure the accuracy.
+    calibration: a source without labels to calibrate on instead; of either, calibration_count images. settings: what a
+    second call must share to go on.
     """
 
     build: Callable[[Path | None], nn.Module]
     recipes: Sequence[Recipe]
-    input_size: tuple[int, ...] | None
-    calibration: Tensor | None
-    test: Images | None
     settings: Mapping[str, Any]
+    input_size: tuple[int, ...] | None = None
+    data: str | None = None
+    root: str | None = None
+    samples: int = 1000
+    calibration: str | None = None
+    calibration_count: int = 1024
     warm_start: WarmStart | None = None
     seed: int = 0
 
+    @functools.cached_property
+    def pictures(self) -> Pictures:
+        """The images, read once, where a checkpoint is to be converted.
+
+        Raises SurgeonError where the size of one is not known, DataError for sources that are none.
+        """
+        if not self.data and not self.calibration:
+            return Pictures(None, None)
+        size = self.input_size or input_size_of(self.build(None))
+        if size is None or len(size) != 3:
+            raise SurgeonError(
+                f"images need the size of one, (C, H, W): pass --input-size; the model tells {size}"
+            )
+        found, test = None, None
+        if self.data:
+            sets = load_sets(self.data, input_size=size, root=self.root, seed=self.seed)  # type: ignore[arg-type]  # three numbers
+            chosen = held_out_of(sets, self.samples)
+            test = Images(chosen.x, chosen.y)
+            found = None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
+        if self.calibration:
+            found = images(self.calibration, self.calibration_count, size)
+        return Pictures(found, test)
+
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoint files of a folder, by name. Raises ArtifactError where there is none."""
+    """The checkpoint files of a folder, by name.
+
+    Raises ArtifactError where there is none, or where two would share a result.
+    """
     found = sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file())
     if not found:
         raise ArtifactError(f"{folder} holds no checkpoint ({', '.join(_SUFFIXES)})")
@@ -102,107 +112,100 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def convert_all(
-    job: Job, checkpoints: Sequence[Path], folder: Path
-) -> Iterator[tuple[Path, Conversion | SurgeonError, bool]]:
-    """Convert each checkpoint into `folder`/its name; yields (checkpoint, result or error, whether it was there before).
+    job: Job, checkpoints: Sequence[Path], folder: Path, *, overwrite: bool = False
+) -> Iterator[Outcome]:
+    """Convert each checkpoint into `folder`/its name, and write conversions.json there when all are done.
 
     A checkpoint that cannot be converted does not keep the others from it.
     """
+    rows = []
     for path in checkpoints:
+        found: Conversion | SurgeonError
         try:
-            before = read_conversion(folder / path.stem)
-            found = before or convert(job, path, folder / path.stem)
-            if before is not None:
-                _same(before, job, path, folder / path.stem)
-            yield path, found, before is not None
+            found, before = convert(job, path, folder / path.stem, overwrite=overwrite)
         except SurgeonError as error:
-            yield path, error, False
+            found, before = error, False
+        told = {"error": str(found)} if isinstance(found, SurgeonError) else found.model_dump(mode="json")
+        rows.append({"checkpoint": path.name, **told})
+        yield Outcome(path, found, before)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CONVERSIONS, rows)
 
 
-def convert(job: Job, checkpoint: Path | None, folder: Path, *, overwrite: bool = False) -> Conversion:
+def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False) -> tuple[Conversion, bool]:
     """Cut one trained network, measure what that did to it, and save it with conversion.json into `folder`.
 
-    A folder that a kill left without conversion.json is written anew.
+    Returns what was found, and whether it was there before: the same conversion is not made again.
 
     Raises ArtifactError for a folder that holds something else, and what `surgeon.apply` raises.
     """
-    unfinished = (folder / CONFIG).is_file() and not (folder / CONVERSION).is_file()
+    before = None if overwrite else read_conversion(folder)
+    if before is not None:
+        _demand_same(before, job, checkpoint, folder)
+        return before, True
+    check_free(folder, overwrite=overwrite)
+    found, rewritten = _converted(job, checkpoint)
+    save(rewritten, folder, overwrite=overwrite, beside={CONVERSION: found.model_dump_json(indent=2)})
+    return found, False
+
+
+def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
     stock = job.build(checkpoint).eval()
+    calibration, test = job.pictures
+    shown = None if calibration is None else normalized(calibration, stock)
     began = time.perf_counter()
-    inputs = _normalizer(stock)
-    images = None if job.calibration is None else inputs(job.calibration)
     rewritten = apply(
-        stock, list(job.recipes), input_size=job.input_size, seed=job.seed, trained=True, calibration=images,
+        stock, list(job.recipes), input_size=job.input_size, seed=job.seed, trained=True, calibration=shown,
         warm_start=job.warm_start,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     demand(verify(stock, rewritten))
     record = rewritten.surgery
-    measured = job.test.x if job.test is not None else job.calibration
+    measured = shown if test is None else normalized(test.x, stock)
     found = Conversion(
-        checkpoint=str(checkpoint or ""),
-        sha256=file_hash(checkpoint) if checkpoint and checkpoint.is_file() else "",
-        settings=dict(job.settings),
+        checkpoint=str(checkpoint),
+        sha256=_hash(checkpoint),
+        settings=_plain(job.settings),
         effect=record.effect,
         folds=record.folds,
-        calibration=0 if images is None else len(images),
-        refitted=tuple(record.execution.residuals) if images is not None else (),
-        drift=record.execution.drift if measured is None else _drift(stock, rewritten, measured, inputs, job.test is not None),
-        accuracy=None if job.test is None else _accuracy(stock, rewritten, job.test, inputs),
-        layers={} if measured is None else layer_drifts(stock, rewritten, inputs(pixels(measured[:_SHOWN_IMAGES]))),
+        calibration=0 if shown is None else len(shown),
+        refitted=() if shown is None else tuple(record.execution.residuals),
+        drift=record.execution.drift if measured is None else compare_logits(
+            stock, rewritten, measured, "calibration" if test is None else "test"
+        ),
+        accuracy=None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y),
+        layers={} if measured is None else layer_drifts(stock, rewritten, measured[:_SHOWN_IMAGES]),
         seconds=seconds,
     )  # fmt: skip
-    save(rewritten, folder, overwrite=overwrite or unfinished)
-    write_json(folder / CONVERSION, found.model_dump(mode="json"))
-    return found
+    return found, rewritten
 
 
-def read_conversion(folder: Path) -> Conversion | None:
-    """The finished conversion in a folder; None where there is none."""
-    path = folder / CONVERSION
-    if not path.is_file():
-        return None
-    try:
-        return Conversion.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}") from error
-
-
-def _same(before: Conversion, job: Job, checkpoint: Path, folder: Path) -> None:
-    now = dict(job.settings)
+def _demand_same(before: Conversion, job: Job, checkpoint: Path, folder: Path) -> None:
+    now = _plain(job.settings)
     other = sorted(k for k in {*now, *before.settings} if now.get(k) != before.settings.get(k))
-    if before.sha256 != file_hash(checkpoint):
+    if before.sha256 != _hash(checkpoint):
         other.append("the checkpoint itself")
     if other:
         raise ArtifactError(
-            f"{folder} holds a conversion with other settings ({', '.join(other)}); choose another folder"
+            f"{folder} holds a conversion with other settings ({', '.join(other)}); choose another folder, or overwrite "
+            f"it (--overwrite)"
         )
 
 
-def _normalizer(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    given = normalization_of(model)
-    if given is None:
-        return lambda x: x
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in given)
-    return lambda x: (x - mean) / std
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(settings))
 
 
-def _drift(
-    before: nn.Module, after: nn.Module, images: Tensor, inputs: Callable[[Tensor], Tensor], test: bool
-) -> Drift | None:
-    return compare_logits(before, after, inputs(pixels(images)), "test" if test else "calibration")
+def _hash(checkpoint: Path) -> str:
+    return file_hash(checkpoint) if checkpoint.is_file() else ""
 
 
-def _accuracy(
-    before: nn.Module, after: nn.Module, test: Images, inputs: Callable[[Tensor], Tensor]
-) -> Accuracy:
+def _accuracy(before: nn.Module, after: nn.Module, x: Tensor, y: Tensor) -> Accuracy:
     right = []
     for model in (before, after):
         like = next(p for p in model.parameters() if p.is_floating_point())
         with mode(model, False), torch.no_grad():
-            said = [first_tensor(model(inputs(pixels(x)).to(like))) for x in test.x.split(64)]
-        right.append(torch.cat([s.argmax(1).cpu() for s in said if s is not None]) == test.y)
+            said = [first_tensor(model(part.to(like))) for part in x.split(64)]
+        right.append(torch.cat([s.argmax(1).cpu() for s in said if s is not None]) == y)
     old, new = right
-    return Accuracy(
-        images=len(test.y), before=int(old.sum()), after=int(new.sum()), both=int((old & new).sum())
-    )
+    return Accuracy(images=len(y), before=int(old.sum()), after=int(new.sum()), both=int((old & new).sum()))

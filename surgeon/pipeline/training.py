@@ -17,7 +17,7 @@ from surgeon.data import DIGITS_SIZE, Records, Sets, drawn, load_sets
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.files import claim, write_json, write_text
 from surgeon.machine import made_by
-from surgeon.models import create_model, input_size_of, normalization_of
+from surgeon.models import create_model, input_size_of, normalization_of, normalized
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.surgery import apply
 from surgeon.training import fit
@@ -173,20 +173,13 @@ def _cut(
     if not operations:
         return stock
     known = bool(weights or pretrained)
-    images = _calibration(sets, calibration_count, stock, seed) if known else None
+    images = normalized(drawn(sets.train, calibration_count, seed=seed), stock) if known else None
     rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
     demand(verify(stock, rewritten))
     for note in rewritten.surgery.notes:  # type: ignore[union-attr]
         if note.code == "cache":  # memory that the training will take
             print(note.text, flush=True)
     return rewritten
-
-
-def _calibration(sets: Sets, count: int, model: nn.Module, seed: int) -> torch.Tensor:
-    """Training images as the model takes them."""
-    from surgeon.training.validation import Normalization
-
-    return Normalization(normalization_of(model), torch.device("cpu"))(drawn(sets.train, count, seed=seed))
 
 
 @contextlib.contextmanager

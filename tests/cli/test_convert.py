@@ -1,6 +1,7 @@
 """`surgeon convert`: trained digits classifiers, cut, measured, resumed."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_a_checkpoint_is_cut_measured_and_not_converted_twice(weights, tmp_path)
     assert (code, again) == (0, found)
     assert (tmp_path / "kap" / "model.safetensors").stat().st_mtime_ns == before
     code, _, err = convert(*args, "--set", "kap.ridge=0.1")
-    assert code == 2 and "holds another conversion; choose another folder, or overwrite it" in err
+    assert code == 2 and "other settings (recipes); choose another folder, or overwrite it" in err
     code, out, err = convert(*args, "--set", "kap.ridge=0.1", "--overwrite")
     assert code == 0, err
     assert "accuracy" in out and "conv1.kap" in out and "same prediction" in out
@@ -79,7 +80,7 @@ def test_a_folder_of_checkpoints_goes_on_and_one_bad_file_stops_no_other(weights
     folder.mkdir()
     for name in ("a.pth", "b.pth"):
         (folder / name).write_bytes(weights.read_bytes())
-    (folder / "c.pth").write_bytes(b"nonsense")
+    (folder / "0.pth").write_bytes(b"nonsense")
     (folder / "readme.txt").write_text("not one")
     args = [
         "defective-channel",
@@ -95,18 +96,18 @@ def test_a_folder_of_checkpoints_goes_on_and_one_bad_file_stops_no_other(weights
         out,
     ]
     code, _, err = convert(*args)
-    assert code == 2 and "1 of 3 checkpoints were not converted: c.pth" in err and err.count("Error") == 1
+    assert code == 2 and "1 of 3 checkpoints were not converted: 0.pth" in err and err.count("Error") == 1
     rows = json.loads((out / "conversions.json").read_text())
-    assert [r["checkpoint"].rpartition("/")[2] for r in rows] == ["a.pth", "b.pth", "c.pth"]
+    assert [r["checkpoint"].rpartition("/")[2] for r in rows] == ["0.pth", "a.pth", "b.pth"]
     assert (
-        "c.pth holds" in rows[2]["error"]
-        and rows[0]["drift"]["source"] == "calibration"
-        and rows[0]["accuracy"] is None
+        "0.pth holds" in rows[0]["error"]
+        and rows[1]["drift"]["source"] == "calibration"
+        and rows[1]["accuracy"] is None
     )
     assert surgeon.load(out / "b").surgery.folds
-    (out / "b" / "conversion.json").unlink()  # as a kill leaves it between the network and the figures
+    shutil.rmtree(out / "b")  # a kill: a folder is there with all its files, or not at all
     stamp = (out / "a" / "model.safetensors").stat().st_mtime_ns
-    (folder / "c.pth").unlink()
+    (folder / "0.pth").unlink()
     code, text, err = convert(*args)
     assert code == 0, err
     assert text.count("was there") == 1 and (out / "b" / "conversion.json").is_file()
@@ -126,6 +127,10 @@ def test_a_model_folder_is_converted_too_and_what_does_not_fit_is_said(weights, 
     code, found, err = convert("noise", tmp_path / "stock", "-o", tmp_path / "noise", "--json")
     assert code == 0, err
     assert found["effect"] == "exact" and found["drift"] is None and found["refitted"] == []
+    before = (tmp_path / "stock" / "model.safetensors").read_bytes()
+    code, _, err = convert("noise", tmp_path / "stock", "-o", tmp_path / "stock")  # no conversion is in it
+    assert code == 2 and "exists already" in err
+    assert (tmp_path / "stock" / "model.safetensors").read_bytes() == before
     (tmp_path / "empty").mkdir()
     for args, message in (
         (["kap", weights], "holds weights alone: say with --model"),

@@ -1,0 +1,60 @@
+"""What became of a converted checkpoint, as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from surgeon.edits import Drift, Effect
+from surgeon.errors import ArtifactError
+
+CONVERSION = "conversion.json"
+
+
+class Accuracy(BaseModel):
+    """Images right out of `images`, before and after the cut, and how many of them are right both times."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int
+    before: int
+    after: int
+    both: int
+
+
+class Conversion(BaseModel):
+    """What became of one checkpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: str
+    sha256: str = Field(description="of the checkpoint file; empty where it is a folder or a repository")
+    settings: dict[str, Any] = Field(
+        description="recipe, starts, images, seeds: what a second call must share"
+    )
+    effect: Effect
+    folds: bool
+    calibration: int = Field(description="images that the starts and statistics were taken from")
+    refitted: tuple[str, ...] = Field(description="layers whose weights were fitted to the images")
+    drift: Drift | None = Field(
+        description="of the logits, on test images where there are any, else on what there is"
+    )
+    accuracy: Accuracy | None = None
+    layers: dict[str, float] = Field(
+        default_factory=dict,
+        description="layer → ‖after − before‖ / ‖before‖ of its output, in execution order",
+    )
+    seconds: float
+
+
+def read_conversion(folder: Path) -> Conversion | None:
+    """The conversion in a folder; None where there is none."""
+    path = folder / CONVERSION
+    if not path.is_file():
+        return None
+    try:
+        return Conversion.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}") from error
