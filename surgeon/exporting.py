@@ -133,7 +133,7 @@ def metadata(path: str | Path) -> dict[str, Any]:
         return json.loads(text)
     except SurgeonError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever readers of ONNX and of torch raise on another file
         raise ArtifactError(f"{path} is no file that surgeon exported: {_line(error)}") from error
 
 

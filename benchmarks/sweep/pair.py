@@ -63,7 +63,7 @@ def run_pair(subject: Subject, recipe: str, *, whole: bool) -> Row:
         for stage, result in _stages(subject, recipe, made, whole):
             done[stage] = result
         row["outcome"] = "ok"
-    except Exception as error:
+    except Exception as error:  # whatever is raised is what the sweep is for: it becomes the row's cause
         row["outcome"] = "refused" if not done and _no_site(error, subject, recipe) else "failed"
         row["cause"] = (
             f"{'' if isinstance(error, stages.Failed) else type(error).__name__ + ': '}{_line(error)}"

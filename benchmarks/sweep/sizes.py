@@ -36,5 +36,5 @@ def _count(_: str, names: Sequence[str]) -> Iterable[dict[str, Any]]:
     for name in names:
         try:
             yield {"recipe": name, "parameters": parameters_of(name)}
-        except Exception:
+        except Exception:  # a model that cannot be made has no count; the sweep itself says why
             yield {"recipe": name, "parameters": UNKNOWN}

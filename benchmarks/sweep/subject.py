@@ -139,7 +139,7 @@ def parameters_of(name: str) -> int:
 def sketch(name: str) -> Subject:
     """The model without data where it can be made so, with data else."""
     if "/detection/" not in family_of(name):
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # some cannot be made without data: then with data
             return _search(name, fake=True)
     return _search(name, fake=False)
 
@@ -167,7 +167,7 @@ def _search(name: str, *, fake: bool) -> Subject:
                 for training in (True, False):  # auxiliary heads want larger images, in training alone
                     run(subject, subject.model, training)
                 return subject
-            except Exception as error:
+            except Exception as error:  # architectures raise anything at sizes that they do not take
                 causes.append(f"{size}: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
                 if len(drops) == 1 or "unexpected keyword" not in str(error):
                     break

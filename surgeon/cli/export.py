@@ -37,7 +37,7 @@ def command(
 
     with options.told_apart(as_json):
         done = export(
-            options.load_folder(folder, allow_code), output, format=kind, input_size=input_size, dynamic_batch=not fixed_batch,  # type: ignore[arg-type]
+            options.load_folder(folder, allow_code), output, format=kind, input_size=input_size, dynamic_batch=not fixed_batch,  # type: ignore[arg-type]  # click gives one of the formats
             fold=not no_fold, overwrite=overwrite, opset=opset,
         )  # fmt: skip
     if as_json:

@@ -96,7 +96,7 @@ def _table(path: Path) -> Any:
         return table
     except DataError:
         raise
-    except Exception as error:
+    except Exception as error:  # pyarrow has many errors for a damaged file
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path} is no parquet file with a column 'image': {reason}") from error
 

@@ -60,7 +60,7 @@ class Borrowed:
         """The PIL image."""
         try:
             return self.dataset[self.index][0]
-        except Exception as error:
+        except Exception as error:  # decoders raise nearly anything
             raise DataError(f"{self} cannot be read as an image: {error}") from error
 
     def __str__(self) -> str:

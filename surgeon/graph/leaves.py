@@ -78,7 +78,7 @@ def altered(module: nn.Module) -> str:
     a module whose weight is parametrised: what folds or fits by their weights alone would be wrong.
     """
     if parametrize.is_parametrized(module):
-        names = ", ".join(module.parametrizations)  # type: ignore[arg-type]
+        names = ", ".join(module.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
         return (
             f"its {names} is parametrised; torch.nn.utils.parametrize.remove_parametrizations makes it plain"
         )
