@@ -118,7 +118,12 @@ def _pickled(path: Path) -> Any:
         text = " ".join(str(error).split())
         if "Unsupported" in text or "GLOBAL" in text or "not an allowed global" in text:
             at = text.find("GLOBAL")
-            what = text[at + 7 :].split(" ")[0] if at >= 0 else "an object"
+            if at < 0:
+                raise ArtifactError(
+                    f"{path} is damaged, or holds objects beside tensors; nothing in it was executed. Save the state dict "
+                    f"alone, as tensors"
+                ) from error
+            what = text[at + 7 :].split(" ")[0]
             raise ArtifactError(
                 f"{path} holds pickled code or objects ({what}) beside tensors; it was not executed. Save the state "
                 f"dict alone, as tensors"

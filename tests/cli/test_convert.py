@@ -100,7 +100,7 @@ def test_a_folder_of_checkpoints_goes_on_and_one_bad_file_stops_no_other(weights
     rows = json.loads((out / "conversions.json").read_text())
     assert [r["checkpoint"].rpartition("/")[2] for r in rows] == ["0.pth", "a.pth", "b.pth"]
     assert (
-        "0.pth holds" in rows[0]["error"]
+        "0.pth is damaged" in rows[0]["error"]
         and rows[1]["drift"]["source"] == "calibration"
         and rows[1]["accuracy"] is None
     )
