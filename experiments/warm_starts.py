@@ -1,8 +1,8 @@
 """What is left of a trained CIFAR-10 ResNet-20 right after the cut, by start, and after 240 steps of training.
 
 Each row is a cut with one start, 512 of the training images calibrating it (batch-norm statistics in every row).
-Accuracies in per cent on all 10,000 JPEG test images, where the network as published has 81.0. The rows of BARS are also trained:
-SGD with Nesterov 0.9, learning rate 0.05 falling linearly to 0, weight decay 5e-4, batch 128, pad by 4, crop and flip. No
+Accuracies in per cent on all 10,000 JPEG test images, where the network as published has 81.0. The rows of BARS and `--tune` (names with ; between) are also trained:
+SGD with Nesterov 0.9, learning rate `--lr` (0.05) falling linearly to 0, weight decay 5e-4, batch 128, pad by 4, crop and flip. No
 noise in any row. Defective masks keep half of the neurons after the norms of the stem and the first stage; weight maps
 take the place of every second convolution; kernel average pooling stands after all 19.
 """
@@ -38,6 +38,7 @@ STARTS: dict[str, dict[str, Any]] = {
     "kap sequential, ridge 1e-4": {**KAP, "ridge": 1e-4},
     "kap sequential, ridge 1e-2": {**KAP, "ridge": 1e-2},
     "wm-unsharp random": {**WM, "start": "random"},
+    "wm-unsharp unscaled": {**WM, "scale": 1.0},
     "wm-unsharp mean": {**WM, "start": "mean"},
     "wm-smoothing": SMOOTH,
     "defective random": {**MASKS, "start": "random"},
@@ -47,7 +48,7 @@ STARTS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    given = arguments(__doc__ or "", "warm_starts", steps=240, calibration=512, tune="")
+    given = arguments(__doc__ or "", "warm_starts", steps=240, calibration=512, lr=0.05, tune="")
     sets = cifar(given.data)
     test = Images(pixels(sets["test"].x), sets["test"].y)
     weights = next((Path(given.data).parent / "weights").glob("resnet20-*.th"))
@@ -69,7 +70,7 @@ def main() -> None:
             settings = Training(
                 epochs=1,
                 batch_size=128,
-                lr=0.05,
+                lr=given.lr,
                 min_lr=0.0,
                 schedule="linear",
                 pad=4,

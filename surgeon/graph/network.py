@@ -16,6 +16,7 @@ from surgeon.errors import SurgeryError
 from surgeon.graph import checkpointing
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.guard import guard, guarded_containers, unguard
+from surgeon.graph.joined import joined
 from surgeon.graph.trace import Example, Traced, copied, trace
 
 TRACED_METHODS = ("forward_features", "forward_head", "forward_intermediates")
@@ -167,9 +168,10 @@ class Rewritten(fx.GraphModule):
             return None
         for key, graph in self._programs.items():
             graph.owning_module = self
-            self._code_of[key] = _compile(graph)
+            called = joined(graph, self)
+            self._code_of[key] = _compile(called)
             if key[1] and checkpointing.wanted(self):
-                run = checkpointing.in_segments(graph, self, lambda part: _compile(part)[0])
+                run = checkpointing.in_segments(called, self, lambda part: _compile(part)[0])
                 self._code_of[key] = (run, self._code_of[key][1])
         arguments = [n.target for n in self._programs["forward", True, ()].nodes if n.op == "placeholder"]
         type(self)._forward_train = self._code_of["forward", True, ()][0]

@@ -10,15 +10,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from surgeon.errors import LayerError
+from surgeon.layers.conv_pool import convolve, pools_weights
 from surgeon.layers.kap_weights import pool_weight
 from surgeon.layers.noise import Drawing, add_noise, check_sigma
 from surgeon.layers.optional_state import OptionalState
 from surgeon.layers.sheet import Sheet, pooled_sheet, pooling_matrix, resolve_sheet, side_matrices, window
 
 POOLS = ("mean", "max")
+_FEW = 8
+"""Positions of an image below which the pooling runs over the batch's at once: it goes through them as vectors."""
 
 
 def kernel_average_pool(
@@ -53,14 +56,22 @@ def kernel_average_pool(
 
     # The sheet becomes the image of a spatial pooling and the positions its channels. In memory that is
     # (N, rows, cols, positions): channels_last, the pooling's fastest layout, and free for a contiguous x.
+    # Where an image has few positions, those of the whole batch are taken together.
     size = window((rows, cols), kernel_size)
     padding = (size[0] // 2, size[1] // 2)
-    image = x.contiguous().view(x.shape[0], rows, cols, spatial.numel()).permute(0, 3, 1, 2)
+    together = x.shape[0] > 1 and spatial.numel() < _FEW
+    laid = x.contiguous().view(x.shape[0], rows, cols, spatial.numel())
+    if together:
+        laid = laid.permute(1, 2, 0, 3).reshape(1, rows, cols, x.shape[0] * spatial.numel())
+    image = laid.permute(0, 3, 1, 2)
     if pool == "mean":
         image = F.avg_pool2d(image, size, stride, padding, count_include_pad=False)
     else:
         image = F.max_pool2d(image, size, stride, padding)
-    out = image.permute(0, 2, 3, 1).reshape(shape).to(x.dtype)
+    out = image.permute(0, 2, 3, 1)
+    if together:
+        out = out.reshape(shape[1], shape[0], spatial.numel()).transpose(0, 1)
+    out = out.reshape(shape).to(x.dtype)
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         out = out.contiguous(memory_format=torch.channels_last)
     return out
@@ -184,6 +195,18 @@ class KernelAveragePool(Drawing, OptionalState):
                 f"this layer pools {self.channels} channels, got an input of shape {tuple(x.shape)}; "
                 f"expected (N, {self.channels}, ...)"
             )
+        return self._noisy(self._pooled(x))
+
+    def after(self, conv: nn.Module, x: Tensor) -> Tensor:
+        """`self(conv(x))`, by pooling the convolution's weights (eq. 3) where those are fewer numbers than its outputs."""
+        if self.pool != "mean" or not pools_weights(conv, x):
+            return self(conv(x))
+        own: Any = conv
+        bias = None if own.bias is None else self._pooled(own.bias.unsqueeze(0)).squeeze(0)
+        return self._noisy(convolve(conv, x, self._pooled(own.weight.unsqueeze(0)).squeeze(0), bias))
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """(1-alpha) x + alpha KAP(x), (N, channels, *spatial)."""
         laid = x if self.order is None else x.index_select(1, self.order)
         out = kernel_average_pool(
             laid, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet
@@ -192,7 +215,10 @@ class KernelAveragePool(Drawing, OptionalState):
             out = out.index_select(1, self._place)
         if self._blends:  # a Python bool: reading the buffer here would make the GPU wait
             out = torch.lerp(x, out, self.alpha.to(x.dtype))
-        return add_noise(out, self.sigma, self) if self.training and self.sigma else out
+        return out
+
+    def _noisy(self, x: Tensor) -> Tensor:
+        return add_noise(x, self.sigma, self) if self.training and self.sigma else x
 
     def extra_repr(self) -> str:
         rows, cols = self.sheet

@@ -38,10 +38,17 @@ def add_noise(x: Tensor, sigma: float | Tensor, drawing: Drawing | None = None) 
     `sigma`, in the units of `x`, is a number or a tensor that broadcasts against `x`.
     """
     if drawing is None or (drawing.stream is None and drawing.shard is None):
-        return x + torch.randn_like(x) * sigma
+        return _drawn(torch.empty_like(x), sigma).add_(x)
     shard = drawing.shard or Shard(0, len(x))
     whole = torch.empty_like(x[:1].expand(shard.total, *x.shape[1:]), memory_format=_format(x))
-    return x + shard.take(whole.normal_(generator=drawing.stream), len(x)) * sigma
+    return shard.take(_drawn(whole, sigma, drawing.stream), len(x)) + x
+
+
+def _drawn(noise: Tensor, sigma: float | Tensor, stream: torch.Generator | None = None) -> Tensor:
+    """N(0, sigma^2) written into `noise`: the one extra tensor that a noisy layer needs."""
+    if isinstance(sigma, Tensor):
+        return noise.normal_(generator=stream).mul_(sigma)
+    return noise.normal_(0, sigma, generator=stream)
 
 
 def _format(x: Tensor) -> torch.memory_format:

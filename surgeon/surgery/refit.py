@@ -90,6 +90,8 @@ class _Visit:
         self.calls = Counter(str(n.target) for n in network.eval_graph.nodes if n.op == "call_module")
         holders = Counter(id(p) for m in network.modules() for p in m.parameters(recurse=False))
         self.tied = {p for p, number in holders.items() if number > 1}
+        used = {e.operation for e in self.edits.values()}
+        self.scale = max((getattr(operations[name], "scale", 1.0) for name in used), default=1.0)
         self.drifted = False
 
     def __call__(self, call: Call) -> None:
@@ -118,6 +120,8 @@ class _Visit:
             self.found.errors[call.name] = fit_weight_map(
                 module, x, aim.wanted, centred=aim.centred, iterations=settings["iterations"]
             )
+            if aim.centred:
+                module.weight.mul_(settings["scale"])
             return
         if edit.layer is None or not edit.replaces or _too_wide(module):
             return
@@ -154,8 +158,8 @@ class _Visit:
         solved = found.solve(_RIDGE, start.view(problems, each, width))
         self.found.errors[call.name] = found.error(solved)
         if aim.centred:
-            # A norm behind makes the scale free: the old one, so that training steps are as large as they were.
-            solved = solved * (start.norm() / solved.norm().clamp_min(1e-30))
+            # A norm behind makes the scale free: the old one, so that training steps are as large as they were, or as asked.
+            solved = solved * (self.scale * start.norm() / solved.norm().clamp_min(1e-30))
         solved = solved.reshape(-1, width)
         self._set(call.name, module, "weight", solved[:, : width - ones].reshape(module.weight.shape))
         if ones:

@@ -64,7 +64,7 @@ def test_side_by_side_gives_both_networks_outputs(tiny, images):
     seen = []
     both = run_side_by_side(cut, tiny, images, lambda call: seen.append(call.name))
     assert torch.equal(both.old, tiny(images))
-    assert torch.equal(both.new, cut(images))
+    torch.testing.assert_close(both.new, cut(images))  # which pools weights where that is less
     assert seen[:3] == ["conv1", "conv1.kap", "bn1"]
 
 

@@ -56,6 +56,18 @@ def test_a_distilled_weight_map_is_closer_than_a_random_one(tiny):
     assert {e.effect for e in cut.surgery.edits} == {"approximated"}
 
 
+def test_the_scale_of_a_distilled_start_leaves_the_function(tiny):
+    x = torch.randn(200, *SIZE, generator=torch.Generator().manual_seed(0))
+    recipe = {"op": "weight-map", "start": "distill", "select": {"every": 2, "offset": 1}}
+    one, three = (
+        surgeon.apply(tiny.eval(), {**recipe, "scale": scale}, input_size=SIZE, calibration=x).eval()
+        for scale in (1.0, 3.0)
+    )
+    torch.testing.assert_close(three(x), one(x), atol=1e-3, rtol=1e-3)
+    site = one.surgery.edits[0].site
+    torch.testing.assert_close(three.get_submodule(site).weight, 3 * one.get_submodule(site).weight)
+
+
 def test_important_neurons_stay_and_need_images(tiny, images):
     recipe = {"op": "defective", "choice": "importance", "start": "anneal"}
     with pytest.raises(SurgeryError, match=r"starts from data \(choice 'importance'\)"):
