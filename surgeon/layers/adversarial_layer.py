@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
 from surgeon.errors import LayerError
-from surgeon.layers.adversarial_noise import adversarial_noise, check_epsilon, draw_magnitude
+from surgeon.layers.adversarial_noise import adversarial_noise, check_epsilon, deviation, draw_magnitude
 from surgeon.layers.noise import Drawing, add_noise
 from surgeon.layers.shard import gather_labels
 
 SOURCES = ("anl", "canl", "lat", "gaussian")
 PHASES = ("idle", "record", "perturb")
-_TRANSIENT = ("recorded", "gradient", "_labels", "_everyone", "_magnitude", "_rank", "_pending")
+_TRANSIENT = ("recorded", "like", "gradient", "_labels", "_everyone", "_magnitude", "_rank", "_pending")
 
 
 class AdversarialNoise(Drawing, nn.Module):
@@ -27,8 +28,8 @@ class AdversarialNoise(Drawing, nn.Module):
     Input and output (N, ...). No parameters and no buffers: the state dict is the stock one. What eta is:
 
     - "anl" (Algorithm 1): r s(h) g/||g||_inf, g the gradient of this batch. Round 1 in phase "record":
-      forward keeps its differentiable output in `recorded`; give its gradient to `set_gradient`. Round 2 in
-      phase "perturb".
+      forward keeps in `recorded` what torch.autograd.grad takes as an input, and a tensor of its shape and dtype, without
+      memory, in `like`; give the gradient to `set_gradient`. Round 2 in phase "perturb".
     - "canl" (Algorithm 2): the same with g from a cache, for each class the gradient of one random sample of
       the last batch that had the class, zeros before. In phase "perturb", with `labels` (N,) set before
       forward.
@@ -49,14 +50,15 @@ class AdversarialNoise(Drawing, nn.Module):
     Here: a cache in less than 32 bits holds g/||g||_inf, which eq. 4 uses alone and which does not underflow.
     Here: another activation shape than the cache's starts the cache, or LAT's memory, anew.
 
-    In phases "record" and "perturb" the output is a tensor of its own, which an in-place activation may
-    overwrite; in the identity it is the input itself, as without the layer. Copies and pickles keep the
+    In phase "perturb" the output is a tensor of its own; in the identity, and in phase "record" where it can, it is the
+    input itself, as without the layer. An in-place activation may overwrite it where it might overwrite the input. Copies and pickles keep the
     cache, the running mean and the random stream, and drop what belongs to one batch.
     Raises LayerError for wrong settings, and in forward for an anl batch without its gradient, a canl batch
     without its labels, and a layer called twice in one recording.
     """
 
-    recorded: Tensor | None
+    recorded: Tensor | GradientEdge | None
+    like: Tensor | None
     gradient: Tensor | None
 
     def __init__(
@@ -108,7 +110,7 @@ class AdversarialNoise(Drawing, nn.Module):
         if phase not in PHASES:
             raise LayerError(f"phase={phase!r} is not known; {', '.join(map(repr, PHASES))} are")
         if phase == "record" or (self._phase == "perturb" and phase != "perturb"):
-            self.recorded = self.gradient = None
+            self.recorded = self.like = self.gradient = None
         self._phase = phase
 
     @property
@@ -155,21 +157,19 @@ class AdversarialNoise(Drawing, nn.Module):
             raise LayerError(
                 f"set_gradient belongs to source='anl'; source={self.source!r} finds its own gradients"
             )
-        recorded, self.recorded = self.recorded, None
-        if gradient is None and recorded is not None:
-            gradient = torch.zeros_like(recorded)
-        if gradient is None or (recorded is not None and gradient.shape != recorded.shape):
+        like, self.recorded, self.like = self.like, None, None
+        if gradient is None and like is not None:
+            gradient = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
+        if gradient is None or (like is not None and gradient.shape != like.shape):
             got = None if gradient is None else tuple(gradient.shape)
-            wanted = (
-                "phase 'record' to run first" if recorded is None else f"the recorded {tuple(recorded.shape)}"
-            )
+            wanted = "phase 'record' to run first" if like is None else f"the recorded {tuple(like.shape)}"
             raise LayerError(f"set_gradient got {got}; expected {wanted}")
         self.gradient = gradient.detach()
         self._magnitude = self._draw(gradient.shape[0])
 
     def clear(self) -> None:
         """Drop what belongs to one batch: recorded output, gradient, labels."""
-        self.recorded = self.gradient = None
+        self.recorded = self.like = self.gradient = None
         self._labels = self._everyone = self._magnitude = self._rank = None
 
     def reset(self) -> None:
@@ -226,7 +226,11 @@ class AdversarialNoise(Drawing, nn.Module):
                 "this adversarial noise layer was called twice in one recording, so that its gradient is not "
                 "one place's; give each call its own layer, or set phase='record' again to start over"
             )
-        # The network goes on with a copy: an in-place activation would make `recorded` its own output.
+        self.like = h.detach().new_empty(()).expand(h.shape)
+        if h.requires_grad and not h._is_view():
+            # Not the tensor, which an in-place activation may overwrite, but the place in the graph where it was made.
+            self.recorded = torch.autograd.graph.get_gradient_edge(h)
+            return h
         recorded = h.view_as(h) if h.requires_grad else h.detach().requires_grad_()
         self.recorded = recorded
         return recorded.clone()
@@ -238,7 +242,7 @@ class AdversarialNoise(Drawing, nn.Module):
                 f"anl has no gradient for this batch of shape {tuple(h.shape)} (stored: {stored}); it needs "
                 "the two-round step of surgeon.training.steps, or source='canl', which takes one round"
             )
-        return h + self._eta(h, self.gradient)
+        return _sum(h, self._eta(h, self.gradient))
 
     def _canl(self, h: Tensor) -> Tensor:
         labels, rank = self._labels, self._rank
@@ -257,11 +261,16 @@ class AdversarialNoise(Drawing, nn.Module):
         shard = self.shard
 
         def keep(gradient: Tensor) -> None:
-            # The sample of the highest rank speaks for its class; repeated classes write the same values.
+            # The sample of the highest rank speaks for its class.
             best = rank.new_full((self.num_classes,), -1).scatter_reduce(0, everyone, rank, "amax")
-            chosen = rank.argsort()[best[everyone]]
             if shard is None:
-                cache.index_copy_(0, labels, self._kept(gradient.detach()[chosen], cache.dtype))
+                if len(cache) <= len(labels):  # every class once: one that the batch has not keeps what it has
+                    present = (best >= 0).view(-1, *[1] * (h.dim() - 1))
+                    rows = gradient.detach().index_select(0, rank.argsort()[best.clamp_min(0)])
+                    cache.copy_(torch.where(present, self._kept(rows, cache.dtype), cache))
+                else:  # every sample once: repeated classes write the same values
+                    rows = gradient.detach().index_select(0, rank.argsort()[best[everyone]])
+                    cache.index_copy_(0, labels, self._kept(rows, cache.dtype))
                 return
             classes = everyone.unique()  # the same on all processes, so that their rows can be added
             sample = rank.argsort()[best[classes]] - shard.offset
@@ -272,7 +281,17 @@ class AdversarialNoise(Drawing, nn.Module):
             rows[own] = self._kept(alone, cache.dtype)
             self._pending = (classes, rows)
 
-        return _hooked(h + self._eta(h, cache[labels]), keep)
+        return _hooked(_sum(h, self._cached_eta(h, cache, labels)), keep)
+
+    def _cached_eta(self, h: Tensor, cache: Tensor, labels: Tensor) -> Tensor:
+        """eq. 4 with each sample's gradient that of its class; where those are fewer, they are scaled before they are
+        handed out."""
+        if len(cache) > len(labels):
+            return self._eta(h, cache.index_select(0, labels))
+        wide = torch.promote_types(h.dtype, torch.float32)
+        amplitude = self._magnitude.to(h.device, wide) * self._std(h.detach().to(wide))
+        direction = adversarial_noise(cache.to(h.dtype), 1.0, 1.0).index_select(0, labels)
+        return direction.mul_(amplitude.to(h.dtype).view(-1, *[1] * (h.dim() - 1)))
 
     def _kept(self, gradient: Tensor, dtype: torch.dtype) -> Tensor:
         return (adversarial_noise(gradient, 1.0, 1.0) if dtype.itemsize < 4 else gradient).to(dtype)
@@ -296,7 +315,7 @@ class AdversarialNoise(Drawing, nn.Module):
         return adversarial_noise(gradient.to(h.device, h.dtype), self._std(h.detach().to(wide)), r)
 
     def _std(self, h: Tensor) -> Tensor:
-        std = h.std(correction=0) if self.shard is None else self.shard.std(h)
+        std = deviation(h) if self.shard is None else self.shard.std(h)
         if self.momentum is None:
             return std
         old = std if self.running_std is None else self.running_std.to(std)
@@ -318,6 +337,11 @@ class AdversarialNoise(Drawing, nn.Module):
         generator = torch.Generator(device="cpu")
         generator.set_state(state["_generator"])
         super().__setstate__({**state, "_generator": generator})
+
+
+def _sum(h: Tensor, eta: Tensor) -> Tensor:
+    """h + eta in the memory of `eta`, if it lies as `h` does."""
+    return eta.add_(h) if eta.stride() == h.stride() and eta.dtype == h.dtype else h + eta
 
 
 def _hooked(out: Tensor, keep: Any) -> Tensor:

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from surgeon.errors import LayerError
 
+_CANCELLED = 1e-2
+"""Variance, in squares of the mean, below which the difference of two sums has lost too many digits."""
+
 
 def draw_magnitude(
     n: int,
@@ -39,18 +42,49 @@ def adversarial_noise(gradient: Tensor, std: Tensor | float, r: Tensor | float) 
 
     `std` is the layer's standard deviation (one number), `r` (N,), (1,) or a number. ||g||_inf is the largest
     |g| of each sample, so that max |eta| = |r| std in every sample.
-    Here: a sample whose gradient is all zero, or not finite (an overflow under mixed precision), gets no
-    noise.
+    Here: a sample whose gradient is all zero (or so near it that 1 / ||g||_inf overflows), or not finite (an overflow
+    under mixed precision), gets no noise.
     """
-    axes = tuple(range(1, gradient.dim()))
-    size = gradient.abs()
-    peak = size.amax(axes, keepdim=True) if axes else size
-    usable = (peak > 0) & peak.isfinite()
-    direction = torch.where(usable, gradient, 0) / torch.where(usable, peak, 1)
     amplitude = torch.as_tensor(r, device=gradient.device) * std
     if amplitude.dim():
-        amplitude = amplitude.view(-1, *[1] * len(axes))
-    return direction * amplitude.to(gradient.dtype)
+        amplitude = amplitude.view(-1, *[1] * (gradient.dim() - 1))
+    peak, finite = largest(gradient)
+    if not _known(finite):
+        gradient = torch.where(finite, gradient, 0)
+    usable = finite & (peak > 0)
+    if gradient.dtype.itemsize < 4:  # the quotient alone would overflow
+        return torch.where(usable, gradient, 0) / torch.where(usable, peak, 1) * amplitude.to(gradient.dtype)
+    factor = amplitude.to(gradient.dtype) / torch.where(usable, peak, 1)
+    return gradient * torch.where(usable & factor.isfinite(), factor, 0)
+
+
+def largest(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """||g||_inf of each sample, (N, 1, ...), and whether it is finite."""
+    axes = tuple(range(1, gradient.dim()))
+    if not axes:
+        peak = gradient.abs()
+    else:
+        peak = torch.maximum(gradient.amax(axes, keepdim=True), -gradient.amin(axes, keepdim=True))
+    return peak, peak.isfinite()
+
+
+def deviation(h: Tensor) -> Tensor:
+    """The population standard deviation of all numbers of `h`.
+
+    On a CPU, torch's own takes nine times as long as a sum and a sum of squares, which do as well where the mean does not
+    dwarf the deviation.
+    """
+    if h.device.type == "cpu" and h.numel() and not torch.compiler.is_compiling():
+        mean = h.mean()
+        variance = torch.linalg.vector_norm(h).square() / h.numel() - mean.square()
+        if bool(variance > _CANCELLED * mean.square()):
+            return variance.sqrt()
+    return h.std(correction=0)
+
+
+def _known(finite: Tensor) -> bool:
+    """Whether all are known to be true, where asking makes nobody wait."""
+    return finite.device.type == "cpu" and not torch.compiler.is_compiling() and bool(finite.all())
 
 
 def check_epsilon(epsilon: float) -> float:

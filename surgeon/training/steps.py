@@ -120,7 +120,7 @@ def _first_round(
                 loss = loss_fn(model(inputs), labels)
             reached = [layer for layer in layers if layer.recorded is not None]
             recorded: list[Any] = [layer.recorded for layer in reached if layer.recorded is not None]
-            if any(r.dtype == torch.float16 for r in recorded):
+            if any(layer.like is not None and layer.like.dtype == torch.float16 for layer in reached):
                 loss = loss * len(labels)
             gradients = _gradients(loss, recorded)
             for layer, gradient in zip(reached, gradients, strict=True):
@@ -130,7 +130,7 @@ def _first_round(
                 module.phase = phase
 
 
-def _gradients(loss: Tensor, recorded: list[Tensor]) -> tuple[Tensor | None, ...]:
+def _gradients(loss: Tensor, recorded: list[Any]) -> tuple[Tensor | None, ...]:
     if not recorded or not loss.requires_grad:
         return (None,) * len(recorded)
     return torch.autograd.grad(loss, recorded, allow_unused=True)

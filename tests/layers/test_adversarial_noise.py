@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from surgeon.errors import LayerError
-from surgeon.layers import draw_magnitude
-from surgeon.layers.adversarial_noise import adversarial_noise
+from surgeon.layers.adversarial_noise import adversarial_noise, deviation, draw_magnitude
 from tests.reference import adversarial_noise as reference
 
 
@@ -94,3 +93,18 @@ def test_eta_passes_gradients_to_its_factors():
 def test_errors_say_what_is_wrong(epsilon):
     with pytest.raises(LayerError, match=f"epsilon={epsilon} must be finite; the paper uses 0.01 to 0.05"):
         draw_magnitude(3, epsilon)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5, 1e4])
+def test_the_deviation_is_torchs_also_where_the_mean_dwarfs_it(offset):
+    h = torch.randn(8, 16, 9, 9) * 0.7 + offset
+    wanted = h.double().std(correction=0)
+    torch.testing.assert_close(deviation(h).double(), wanted, rtol=1e-4, atol=0)
+    torch.testing.assert_close(deviation(h.double()), h.double().std(correction=0), rtol=1e-9, atol=0)
+
+
+def test_a_gradient_too_small_to_divide_by_gives_no_noise():
+    gradient = torch.tensor([[1e-42, -1e-43], [1e-30, -1e-30]])
+    eta = adversarial_noise(gradient, 1e6, 0.5)
+    assert eta.isfinite().all() and not eta[0].any()
+    torch.testing.assert_close(eta[1], torch.tensor([5e5, -5e5]))
