@@ -264,7 +264,9 @@ class AdversarialNoise(Drawing, nn.Module):
             # The sample of the highest rank speaks for its class.
             best = rank.new_full((self.num_classes,), -1).scatter_reduce(0, everyone, rank, "amax")
             if shard is None:
-                if len(cache) <= len(labels):  # every class once: one that the batch has not keeps what it has
+                if len(cache) <= len(
+                    labels
+                ):  # every class once: one that the batch has not keeps what it has
                     present = (best >= 0).view(-1, *[1] * (h.dim() - 1))
                     rows = gradient.detach().index_select(0, rank.argsort()[best.clamp_min(0)])
                     cache.copy_(torch.where(present, self._kept(rows, cache.dtype), cache))

@@ -12,7 +12,9 @@ def dense(layer, x):
     columns = []
     for k in range(layer.weight.numel()):
         with torch.no_grad():
-            layer.weight.zero_().view(-1)[k] = 1
+            layer.weight.zero_()[
+                tuple(int(i) for i in torch.unravel_index(torch.tensor(k), layer.weight.shape))
+            ] = 1
             columns.append(layer(x).flatten())
     return torch.stack(columns, 1)
 
