@@ -65,7 +65,9 @@ def weight_map(
     places = out.permute(0, 2, 3, 1).reshape(out_size[0] * out_size[1], x.shape[0], c_out)
     if bias is not None:
         places = places + bias.to(places.dtype).permute(1, 2, 0).reshape(len(places), 1, c_out)
-    return from_places(places, *out_size, torch.channels_last if last else torch.contiguous_format)
+    return from_places(
+        places, out_size[0], out_size[1], torch.channels_last if last else torch.contiguous_format
+    )
 
 
 def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int) -> int:
