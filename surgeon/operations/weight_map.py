@@ -24,8 +24,8 @@ class WeightMap(Operation):
     `kernel_size` is that of the filter, by default the replaced convolution's. `normalize` divides the box
     by its size (the paper does not). `start`: `random`, U(−s, s) with s = 1/√fan_in as in the paper;
     `distill`, fitted by `iterations` of conjugate gradients to what the convolution gives on calibration images, the
-    layers behind it re-fitted too, and where a batch norm follows all of them multiplied by `scale`: the norm takes it away
-    again, but a training's steps are 1/scale² as large, and leave more of the start; `mean`, each map set to the mean of the kernel that it replaces; or `anneal`, a map that starts so and whose
+    layers behind it re-fitted too, and every convolution and map that a batch norm follows multiplied by `scale`: the norm takes
+    it away again, but a training's steps are 1/scale² as large, and leave more of the start; `mean`, each map set to the mean of the kernel that it replaces; or `anneal`, a map that starts so and whose
     share of the output a training raises from 0 to 1, when the convolution is dropped; `auto` is `distill` for a trained network with
     calibration images, else `random`. More than `max_parameters` added in
     all are refused: a layer has C_out · C_in / groups · H · W of them.

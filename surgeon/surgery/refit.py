@@ -108,6 +108,8 @@ class _Visit:
                 self._edited(call, module, edit)
         elif self.drifted and not changes and self._can_fit(call, module) and _same_places(call, module):
             self._companion(call, module)
+        elif not self.drifted and not changes and self.scale != 1 and self._can_fit(call, module):
+            self._scaled(call, module)
         self.drifted = self.drifted or changes
 
     def _target(self, call: Call) -> Target:
@@ -164,6 +166,17 @@ class _Visit:
         self._set(call.name, module, "weight", solved[:, : width - ones].reshape(module.weight.shape))
         if ones:
             self._set(call.name, module, "bias", solved[:, -1])
+
+    def _scaled(self, call: Call, module: Any) -> None:
+        """Multiply a layer in front of all drift and take that back in the norm behind it: the function stays."""
+        norm = self._target(call).norm
+        if norm is None:
+            return
+        for leaf in [k for k, p in module._parameters.items() if p is not None]:
+            self._set(call.name, module, leaf, module._parameters[leaf] * self.scale)
+        behind: Any = self.network.get_submodule(norm)
+        behind.running_mean.mul_(self.scale)
+        behind.running_var.mul_(self.scale**2)
 
     def _set(self, name: str, module: nn.Module, leaf: str, value: Tensor) -> None:
         old = module._parameters[leaf]

@@ -31,13 +31,14 @@ class Target(NamedTuple):
 
     wanted: the outputs to reach, (N, C, *spatial). scale: (C,), what the norm behind multiplies each channel by, 1 without
     one. mask: (C, H, W) bool, the places that a defective mask lets through; None: all. centred: whether a norm behind takes
-    each channel's mean away, so that it need not be reached.
+    each channel's mean away, so that it need not be reached. norm: the name of that norm.
     """
 
     wanted: Tensor
     scale: Tensor
     mask: Tensor | None
     centred: bool
+    norm: str | None
 
 
 def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Collection[str]) -> Target:
@@ -49,7 +50,7 @@ def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Collectio
     old: Tensor = call.old
     scale = old.new_ones(old.shape[1])
     mask: Tensor | None = None
-    centred = False
+    norm: str | None = None
     node = call.node
     while len(node.users) == 1:
         before, node = node, next(iter(node.users))
@@ -60,10 +61,10 @@ def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Collectio
             elif (
                 isinstance(module, _BatchNorm)
                 and module.running_mean is not None
-                and not centred
+                and norm is None
                 and mask is None
             ):
-                scale, centred = _scale(stock.get_submodule(name)), True
+                scale, norm = _scale(stock.get_submodule(name)), name
             elif name not in inserted and not _passes(module):
                 break
             continue
@@ -74,7 +75,7 @@ def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Collectio
         break
     if mask is not None and mask.shape != old.shape[1:]:
         mask = None
-    return Target(old, scale, mask, centred)
+    return Target(old, scale, mask, norm is not None, norm)
 
 
 def _scale(norm: Any) -> Tensor:
