@@ -6,72 +6,36 @@ which `surgeon.revert` restores them.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from surgeon import hub, own
+from surgeon.blank import Blank
 from surgeon.checkpoints import check_fit, read_weights
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError
-from surgeon.models import ORIGIN, TORCHVISION, ZOO, create_model, input_size_of, name_of, num_classes_of
+from surgeon.files import new_folder
+from surgeon.folder import (
+    CONFIG,
+    ORIGINAL,
+    PLACES,
+    WEIGHTS,
+    check_hashes,
+    check_present,
+    config_of,
+    read_config,
+    read_surgery,
+    surgery_entry,
+)
+from surgeon.models import create_model
 from surgeon.surgery import replay
-from surgeon.surgery.tree import Displaced, bare, surgery_of
-
-WEIGHTS, ORIGINAL, CONFIG = "model.safetensors", "original.safetensors", "config.json"
-FORMAT = 1
-_PLACES = ("hf_hub_id", "url", "file", "source")
-"""Keys of timm's configuration that say where its own weights lie."""
-
-
-@contextmanager
-def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A folder to write in that appears under its name only when all is written; on an error nothing is left.
-
-    Raises ArtifactError if `folder` exists (and is not to be overwritten), or cannot be written.
-    """
-    folder = Path(folder)
-    check_free(folder, overwrite=overwrite)
-    try:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.absolute().parent))
-    except OSError as error:
-        raise ArtifactError(f"{folder} cannot be written: {error.strerror or error}") from error
-    try:
-        yield work
-        work.chmod(0o755)
-        if folder.exists():
-            old = work.with_name(work.name + ".old")
-            os.rename(folder, old)
-            os.rename(work, folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.rename(work, folder)
-    except OSError as error:
-        raise ArtifactError(
-            f"{folder} could not be written, nothing was kept: {error.strerror or error}"
-        ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def check_free(folder: str | Path, *, overwrite: bool = False) -> None:
-    """Raise ArtifactError if `folder` exists and is neither empty nor to be overwritten."""
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ArtifactError(f"{folder} exists and is no folder")
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
-        raise ArtifactError(f"{folder} exists already; choose another folder, or overwrite it (--overwrite)")
+from surgeon.surgery.tree import Displaced, bare
 
 
 def save(
@@ -98,8 +62,8 @@ def save(
         displaced = _displaced_state(model)
         if displaced:
             _write(displaced, work / ORIGINAL)
-        config = _config(model, dict(model_args or {}))
-        config["surgery"] = _surgery(model, work, bool(displaced))
+        config = config_of(model, dict(model_args or {}))
+        config["surgery"] = surgery_entry(model, work, bool(displaced))
         if config["surgery"] is None:
             del config["surgery"]
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -138,7 +102,20 @@ def load(
     if model is None and own.is_own(architecture):
         allowed = [allow_code] if isinstance(allow_code, str) else allow_code
         own.check_allowed(architecture, allowed, shown)
-    record = check_files(folder)
+    record, hashes = read_surgery(config, folder)
+    check_present(folder, hashes)
+    with ThreadPoolExecutor(1) as beside:  # hashing a file takes as long as all the rest
+        hashed = beside.submit(check_hashes, folder, hashes)
+        try:
+            network = _network(folder, config, record, model)
+        finally:
+            hashed.result()  # a file that has changed is called that, whatever else was wrong with it
+    return network.to(device).eval()
+
+
+def _network(
+    folder: Path, config: Mapping[str, Any], record: Plan | None, model: nn.Module | None
+) -> nn.Module:
     stock = _stock(config, folder, model)
     network = replay(stock, record) if record else (stock if model is None else bare(stock)[0])
     weights = read_weights(folder / WEIGHTS)
@@ -146,52 +123,12 @@ def load(
     network.load_state_dict(weights)
     if record and ORIGINAL in config["surgery"]["sha256"]:
         _restore_displaced(network, read_weights(folder / ORIGINAL))
-    return network.to(device).eval()
+    return network
 
 
 def folder_of(name: str | Path) -> Path | None:
     """The folder that a model's name means: one on disk, or a fetched repository of surgeon's; None for other names."""
     return Path(name) if Path(name).is_dir() else hub.folder_of(name)
-
-
-def check_files(folder: str | Path) -> Plan | None:
-    """The record of a folder's surgery (None for a stock network), whose files are those that were written.
-
-    Raises ArtifactError for a folder that is incomplete, or changed since it was written (hashes).
-    """
-    folder = Path(folder)
-    record, hashes = _read_surgery(read_config(folder), folder)
-    for name, wanted in {WEIGHTS: "", **hashes}.items():
-        if not (folder / name).is_file():
-            raise ArtifactError(f"{folder} is incomplete: {name} is missing")
-        found = file_hash(folder / name) if wanted else ""
-        if found != wanted:
-            raise ArtifactError(
-                f"{folder / name} has changed since it was written: sha256 {found[:12]}…, not {wanted[:12]}…"
-            )
-    return record
-
-
-def read_config(folder: str | Path) -> dict[str, Any]:
-    """The configuration in a folder. Raises ArtifactError where there is none that can be read."""
-    path = Path(folder) / CONFIG
-    if not path.is_file() and (Path(folder) / "trained" / CONFIG).is_file():
-        raise ArtifactError(f"{folder} is a run; its network is {Path(folder) / 'trained'}")
-    if not path.is_file():
-        raise ArtifactError(f"{folder} is no model folder: it has no {CONFIG}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from error
-    if not isinstance(config, dict) or "architecture" not in config:
-        raise ArtifactError(f"{path} names no architecture")
-    return config
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
@@ -238,77 +175,6 @@ def _restore_displaced(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         module.load_state_dict(own)
 
 
-def _config(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
-    origin = model.__dict__.get(ORIGIN) or {}
-    args = {**origin.get("args", {}), **model_args}
-    unwritten = [k for k, v in args.items() if not _plain(v)]
-    args = {k: v for k, v in args.items() if k not in unwritten}
-    headless = getattr(model, "num_classes", None) == 0  # timm's word for a network without a head
-    classes, size = 0 if headless else num_classes_of(model), input_size_of(model)
-    cfg = {k: v for k, v in (model.__dict__.get("pretrained_cfg") or {}).items() if _plain(v)}
-    name = name_of(model)
-    architecture = (
-        name
-        if name.startswith((TORCHVISION, ZOO)) or own.is_own(name) or not cfg
-        else cfg.get("architecture", name.split(".")[0])
-    )
-    if size and size[0] != (cfg.get("input_size") or size)[0] and not own.is_own(name):
-        args.setdefault("in_chans", size[0])
-    if classes is not None:
-        cfg["num_classes"] = classes
-    if size:
-        cfg["input_size"] = list(size)
-    for key in _PLACES:
-        cfg.pop(key, None)
-    config: dict[str, Any] = {"architecture": architecture, "num_classes": classes}
-    if isinstance(getattr(model, "num_features", None), int):
-        config["num_features"] = model.num_features
-    pool = getattr(model, "global_pool", None)
-    if isinstance(pool, str):
-        config["global_pool"] = pool
-    config["pretrained_cfg"] = cfg
-    config["model_args"] = {k: v for k, v in args.items() if k != "num_classes" or own.is_own(name)}
-    if unwritten:
-        config["unwritten_args"] = unwritten
-    config["format"] = FORMAT
-    return config
-
-
-def _plain(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except TypeError:
-        return False
-    return True
-
-
-def _surgery(model: nn.Module, work: Path, displaced: bool) -> dict[str, Any] | None:
-    record = surgery_of(model)
-    folded = model.__dict__.get("folded_from")
-    hashes = {WEIGHTS: file_hash(work / WEIGHTS)}
-    if displaced:
-        hashes[ORIGINAL] = file_hash(work / ORIGINAL)
-    if record is None:
-        if folded is None:
-            return None
-        return {"folded": True, "plan": folded.model_dump(mode="json"), "sha256": hashes}
-    return {"folded": False, "plan": record.model_dump(mode="json"), "sha256": hashes}
-
-
-def _read_surgery(config: Mapping[str, Any], folder: Path) -> tuple[Plan | None, dict[str, str]]:
-    surgery = config.get("surgery")
-    if not surgery:
-        return None, {}
-    try:
-        record = Plan.model_validate(surgery["plan"])
-        hashes = {str(k): str(v) for k, v in surgery["sha256"].items() if Path(k).name == k}
-        return (None if surgery["folded"] else record), hashes
-    except (ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(
-            f"{folder / CONFIG}: the key 'surgery' cannot be understood: {_line(error)}"
-        ) from error
-
-
 def _stock(config: Mapping[str, Any], folder: Path, model: nn.Module | None) -> nn.Module:
     if model is not None:
         return model
@@ -326,12 +192,13 @@ def _stock(config: Mapping[str, Any], folder: Path, model: nn.Module | None) -> 
             raise ModelError(
                 f"its arguments {config['unwritten_args']} were no plain data and are not written"
             )
-        made = create_model(
-            name,
-            num_classes=None if own.is_own(name) else config.get("num_classes"),
-            input_size=tuple(size) if size else None,
-            model_args=config.get("model_args") or {},
-        )
+        with Blank():
+            made = create_model(
+                name,
+                num_classes=None if own.is_own(name) else config.get("num_classes"),
+                input_size=tuple(size) if size else None,
+                model_args=config.get("model_args") or {},
+            )
     except SurgeonError as error:
         raise ArtifactError(
             f"{folder}: {config['architecture']} cannot be rebuilt by name ({error}); pass the stock network: "
@@ -340,9 +207,5 @@ def _stock(config: Mapping[str, Any], folder: Path, model: nn.Module | None) -> 
     known = made.__dict__.get("pretrained_cfg")
     if isinstance(known, Mapping):  # of the tag that the name stands for by default, where another was saved
         told = {k: tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}
-        made.__dict__["pretrained_cfg"] = {k: v for k, v in known.items() if k not in _PLACES} | told
+        made.__dict__["pretrained_cfg"] = {k: v for k, v in known.items() if k not in PLACES} | told
     return made
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

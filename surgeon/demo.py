@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 import surgeon
-from surgeon.artifact import load, new_folder, save
+from surgeon.artifact import load, save
 from surgeon.data import Images, digits
 from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import VerificationError
@@ -29,7 +29,7 @@ from surgeon.evaluation import (
 from surgeon.evaluation.pgd import pgd
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_adversarial
-from surgeon.files import write_csv, write_json
+from surgeon.files import new_folder, write_csv, write_json
 from surgeon.models import create_model
 from surgeon.recipe import Evaluation, Training
 from surgeon.surgery import apply

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +113,43 @@ def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
     if not (folder / name).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / name, settings)
+
+
+@contextmanager
+def new_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to write in that appears under its name only when all is written; on an error nothing is left.
+
+    Raises ArtifactError if `folder` exists (and is not to be overwritten), or cannot be written.
+    """
+    folder = Path(folder)
+    check_free(folder, overwrite=overwrite)
+    try:
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.absolute().parent))
+    except OSError as error:
+        raise ArtifactError(f"{folder} cannot be written: {error.strerror or error}") from error
+    try:
+        yield work
+        work.chmod(0o755)
+        if folder.exists():
+            old = work.with_name(work.name + ".old")
+            os.rename(folder, old)
+            os.rename(work, folder)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(work, folder)
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder} could not be written, nothing was kept: {error.strerror or error}"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_free(folder: str | Path, *, overwrite: bool = False) -> None:
+    """Raise ArtifactError if `folder` exists and is neither empty nor to be overwritten."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError(f"{folder} exists and is no folder")
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise ArtifactError(f"{folder} exists already; choose another folder, or overwrite it (--overwrite)")

@@ -127,8 +127,8 @@ def push(
 
 def prepare(folder: str | Path, name: str, evaluation: str | Path | None = None) -> None:
     """What `push` does before anything is sent: checks of the name and the folder, and the model card."""
-    from surgeon.artifact import check_files
     from surgeon.card import write_card
+    from surgeon.folder import check_files
 
     repository, _ = split(name)
     check_name(repository)
@@ -143,7 +143,8 @@ def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrit
     """
     import shutil
 
-    from surgeon.artifact import check_files, check_free, new_folder
+    from surgeon.files import check_free, new_folder
+    from surgeon.folder import check_files
 
     check_free(folder, overwrite=overwrite)
     repository, own = split(name)

@@ -10,8 +10,9 @@ import timm
 import torch
 
 import surgeon
-from surgeon.artifact import new_folder, read_config
 from surgeon.errors import ArtifactError
+from surgeon.files import new_folder
+from surgeon.folder import read_config
 
 SIZE = (3, 64, 64)
 

@@ -5,22 +5,57 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.__main__ import GROUPS
+from benchmarks.timing import Row, row, turns
+
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_benchmark_prints_ratios(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks",
-        "--batch",
-        "4",
-        "--repeats",
-        "1",
-        "--output",
-        str(tmp_path / "b.json"),
-    ]
+def test_every_group_gives_ratios(tmp_path):
+    out = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "benchmarks", "--small", "--repeats", "1", "--output", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
-    rows = json.loads((tmp_path / "b.json").read_text())["rows"]
-    assert len(rows) == 9 and all(r["ratio"] > 0 for r in rows)
+    groups = json.loads(out.read_text())["groups"]
+    assert tuple(groups) == GROUPS
+    for group in groups.values():
+        assert group["rows"] and group["made"]["torch"]
+        assert all(r["ratio"] > 0 for r in group["rows"])
+    for text in ("KAP folded", "plan + apply anl", "surgeon --help", "certification", "torchattacks"):
+        assert text in done.stdout
+
+
+def test_ratios_are_of_the_same_turn_and_bars_know_their_side():
+    r = row("g", "what", "base", [2.0, 4.0, 60.0], [1.0, 2.0, 20.0], bar=2.0)
+    assert (r.ratio, r.kept, r.seconds, r.baseline) == (2.0, True, 4.0, 2.0)
+    faster = row("g", "what", "base", [1.0, 2.0], [3.0, 6.0], bar=4.0, more=True)
+    assert (faster.ratio, faster.kept) == (3.0, False)
+    assert Row("g", "w", "a", 1.0, 1.0, 1.0, 1.0, 1.0).kept is None
+
+
+def test_tasks_take_turns_and_the_first_warms_up():
+    order = []
+    tasks = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    taken = turns(tasks, 2)
+    assert "".join(order) == "abbaab"
+    assert {name: len(times) for name, times in taken.items()} == {"a": 2, "b": 2}
+
+
+def test_the_equations_as_written_are_the_layers():
+    import torch
+
+    from benchmarks.rows.maps import as_written
+    from surgeon.layers import WeightMap2d
+
+    for mode in ("smoothing", "unsharp"):
+        layer = WeightMap2d(3, 4, (5, 6), 3, padding=1, mode=mode, bias=False).double()
+        x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+        torch.testing.assert_close(as_written(layer, x), layer(x))
+
+
+def test_an_unknown_group_is_refused():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "nothing"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 2
+    assert "invalid choice" in done.stderr

@@ -29,8 +29,8 @@ def command(
     a timm name, torchvision/NAME, zoo/NAME, or a folder written by surgeon.
     """
     from surgeon import apply, save, verify
-    from surgeon.artifact import check_free
     from surgeon.cli.tables import checks_table, console, plan_table
+    from surgeon.files import check_free
     from surgeon.verification import demand
 
     check_free(output, overwrite=overwrite)

@@ -23,8 +23,8 @@ def command(
     The result loads with timm.create_model("local-dir:STOCK", pretrained=True), without surgeon.
     """
     from surgeon import fold, save
-    from surgeon.artifact import check_free
     from surgeon.cli.tables import console
+    from surgeon.files import check_free
     from surgeon.surgery.tree import surgery_of
     from surgeon.verification import compare
 

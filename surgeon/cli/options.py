@@ -258,7 +258,7 @@ def _is_folder(name: str) -> bool:
 
     Raises ArtifactError for a path at which nothing is.
     """
-    from surgeon.artifact import CONFIG
+    from surgeon.folder import CONFIG
 
     path = Path(name)
     if path.is_dir():

@@ -22,8 +22,8 @@ def command(
     What the surgery displaced comes back bit for bit; what was trained since and lay beside it stays.
     """
     from surgeon import revert, save
-    from surgeon.artifact import check_free
     from surgeon.cli.tables import console
+    from surgeon.files import check_free
 
     check_free(output, overwrite=overwrite)
     stock = revert(options.load_folder(folder, allow_code))

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from surgeon.artifact import check_free, file_hash, save
+from surgeon.artifact import save
 from surgeon.checkpoints import PICKLED
 from surgeon.data import Images, drawn, held_out_of, images, load_sets
 from surgeon.errors import ArtifactError, SurgeonError
-from surgeon.files import write_json
+from surgeon.files import check_free, write_json
+from surgeon.folder import file_hash
 from surgeon.graph.trace import mode
 from surgeon.models import input_size_of, normalized
 from surgeon.pipeline.conversion import CONVERSION, Accuracy, Conversion, read_conversion

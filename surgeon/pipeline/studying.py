@@ -10,13 +10,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon import own
-from surgeon.artifact import WEIGHTS, load
+from surgeon.artifact import load
 from surgeon.errors import RecipeError
 from surgeon.evaluation.assessment import Assessment
 from surgeon.evaluation.folder import read_assessment
 from surgeon.evaluation.statistics import Paired, mcnemar
 from surgeon.evaluation.verdict import standing
 from surgeon.files import claim, read_parquet, write_json
+from surgeon.folder import WEIGHTS
 from surgeon.pipeline.running import EVALUATION, evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import everyone, first

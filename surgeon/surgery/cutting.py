@@ -22,7 +22,7 @@ from surgeon.surgery.starts import WarmStart
 from surgeon.surgery.statistics import reestimate_statistics, running_statistics, separate_statistics
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, surgery_of
 
-_NOISE_IMAGES = 8
+_NOISE_IMAGES = 2
 
 
 def apply(

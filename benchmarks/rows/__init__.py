@@ -1,0 +1,1 @@
+"""What is measured, one subject a file: each has `measure(asked)`, which gives lines of the table."""

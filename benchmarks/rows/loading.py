@@ -1,0 +1,69 @@
+"""Loading a rewritten folder of a gigabyte against reading its weights into memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import surgeon
+from benchmarks.timing import Asked, Row, row
+
+_READ = """
+import sys, time
+import safetensors.torch, timm, torch
+import surgeon
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) * 1024
+
+folder = sys.argv[2]
+surgeon.load(sys.argv[3])  # what is imported on first use
+before = anonymous()
+began = time.perf_counter()
+if sys.argv[1] == "own":
+    found = surgeon.load(folder).state_dict()
+else:
+    found = {k: v.clone() for k, v in safetensors.torch.load_file(folder + "/model.safetensors").items()}
+taken = time.perf_counter() - began
+print(taken, anonymous() - before, sum(v.numel() * v.element_size() for v in found.values()))
+"""
+
+
+def measure(asked: Asked) -> Iterator[Row]:
+    """Each reading in a process of its own, the files in the page cache. Memory: what the process holds in the end beside the
+    pages of the file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        small, large = Path(scratch, "small"), Path(scratch, "large")
+        _write("resnet18", small)
+        if asked.small:
+            large = small
+        else:
+            _write("wide_resnet101_2", large, num_classes=65_000)
+        own, base, held = [], [], 0.0
+        for _ in range(1 if asked.small else min(asked.repeats, 5)):
+            seconds, _, _ = _read("plain", large, small)
+            base.append(seconds)
+            seconds, anonymous, total = _read("own", large, small)
+            own.append(seconds)
+            held = anonymous / total
+        size = (large / "model.safetensors").stat().st_size / 1e9
+        yield row(
+            "surgeon.load", f"folder of {size:.2g} GB", "its weights read", own, base, bar=1.3,
+            note=f"holds {held:.2f}× the weights in the end",
+        )  # fmt: skip
+
+
+def _write(name: str, folder: Path, **more: int) -> None:
+    model = surgeon.create_model(name, model_args=more or None)
+    surgeon.save(surgeon.apply(model, "anl", input_size=(3, 64, 64)), folder)
+
+
+def _read(how: str, folder: Path, small: Path) -> tuple[float, float, float]:
+    command = [sys.executable, "-c", _READ, how, str(folder), str(small)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, anonymous, total = map(float, done.stdout.split())
+    return seconds, anonymous, total

@@ -1,0 +1,110 @@
+"""The weight map layer against its equations as written, and against the one matrix product that it cannot do without."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.timing import Asked, Row, Task, compare, row, turns
+from surgeon.layers import WeightMap2d
+
+NAIVE = (32, 32, 28)
+PRODUCTS = ((32, 32, 28), (128, 64, 16), (128, 256, 8), (128, 512, 4))
+"""(images, channels in and out, pixels a side)."""
+MEMORY = (64, 64, 56)
+
+
+def measure(asked: Asked) -> Iterator[Row]:
+    """Forward passes against the equations, forward and backward passes against torch.bmm, and peak memory."""
+    for mode, bar in (("smoothing", 5.0), ("unsharp", 50.0)):
+        n, c, side = (2, 4, 6) if asked.small else NAIVE
+        layer, x = _layer(c, side, mode, asked), torch.randn(n, c, side, side, device=asked.device)
+        taken = turns(
+            {"own": _quiet(lambda: layer(x)), "as written": _quiet(lambda: as_written(layer, x))},  # noqa: B023
+            1 if asked.small else min(asked.repeats, 5),
+        )
+        yield row(
+            "weight map, forward", f"{mode}, {n} × {c} × {side}²", "the equations as written", taken["own"], taken["as written"],
+            bar=bar, more=True,
+        )  # fmt: skip
+    for n, c, side in [(2, 4, 6)] if asked.small else PRODUCTS:
+        yield from _against_product(n, c, side, asked)
+    if asked.device == "cpu":
+        yield from _memory(asked)
+
+
+def as_written(layer: WeightMap2d, x: Tensor) -> Tensor:
+    """eq. 1-4, with the N × C_out × C_in × H × W products in memory."""
+    products = x.unsqueeze(1) * layer.weight.unsqueeze(0)
+    n, c_out, c_in, height, width = products.shape
+    ones = torch.ones(c_in, 1, *layer.kernel_size, device=x.device)
+    flat = products.reshape(n * c_out, c_in, height, width)
+    box = F.conv2d(flat, ones, padding=layer.padding, groups=c_in)  # type: ignore[arg-type]
+    kept = box if layer.mode == "smoothing" else 2 * flat - box
+    return kept.reshape(products.shape).sum(2)
+
+
+def _layer(channels: int, side: int, mode: str, asked: Asked) -> WeightMap2d:
+    layer = WeightMap2d(channels, channels, (side, side), 3, padding=1, mode=mode, bias=False)
+    return layer.to(asked.device)
+
+
+def _quiet(task: Task) -> Task:
+    def run() -> None:
+        with torch.no_grad():
+            task()
+
+    return run
+
+
+def _against_product(n: int, c: int, side: int, asked: Asked) -> Iterator[Row]:
+    left = torch.randn(side * side, n, c, device=asked.device, requires_grad=True)
+    right = torch.randn(side * side, c, c, device=asked.device, requires_grad=True)
+    x = torch.randn(n, c, side, side, device=asked.device, requires_grad=True)
+    given = torch.randn(side * side, n, c, device=asked.device), torch.randn_like(x)
+    layers = {mode: _layer(c, side, mode, asked) for mode in ("smoothing", "unsharp")}
+    size = f"{n} × {c} × {side}²"
+    yield from compare(
+        "weight map, forward", "torch.bmm", _quiet(lambda: torch.bmm(left, right)),
+        {f"{m}, {size}": (_quiet(lambda layer=layer: layer(x)), 1.3) for m, layer in layers.items()}, asked.repeats,
+    )  # fmt: skip
+    yield from compare(
+        "weight map, forward and backward", "torch.bmm", lambda: torch.bmm(left, right).backward(given[0]),
+        {f"{m}, {size}": (lambda layer=layer: layer(x).backward(given[1]), 1.4) for m, layer in layers.items()}, asked.repeats,
+    )  # fmt: skip
+
+
+_PEAK = """
+import resource, sys, torch
+from surgeon.layers import WeightMap2d
+n, c, side = map(int, sys.argv[1].split(","))
+torch.set_num_threads(1)
+layer = WeightMap2d(c, c, (side, side), 3, padding=1, mode=sys.argv[2], bias=False)
+x = torch.randn(n, c, side, side)
+with torch.no_grad():
+    WeightMap2d(4, 4, (4, 4), 3, padding=1)(torch.randn(2, 4, 4, 4))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    out = layer(x)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+there = 4 * (x.numel() + layer.weight.numel())
+print(peak + there, there + 4 * out.numel())
+"""
+
+
+def _memory(asked: Asked) -> Iterator[Row]:
+    """Peak of resident memory in a forward pass, by a process of its own."""
+    sizes = ",".join(map(str, (8, 8, 64) if asked.small else MEMORY))
+    for mode in ("smoothing", "unsharp"):
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, sizes, mode], capture_output=True, text=True, check=True
+        )
+        peak, least = map(float, done.stdout.split())
+        yield Row(
+            "weight map, peak memory", f"{mode}, {sizes.replace(',', ' × ')}²", "input + weights + output", peak / least,
+            peak / least, peak / least, 0.0, 0.0, 1.5, note=f"{peak / 2**20:.0f} MiB against {least / 2**20:.0f} MiB",
+        )  # fmt: skip

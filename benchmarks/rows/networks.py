@@ -1,0 +1,74 @@
+"""Inference and training steps of rewritten networks against the stock one, at 32 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import surgeon
+from benchmarks.timing import Asked, Row, Task, compare
+from surgeon.training import adversarial_noise
+
+SIZE = (3, 32, 32)
+KAP = {"op": "kap", "sigma": 0.0}
+NOISY = {"op": "kap", "sigma": 0.1}
+
+
+def measure(asked: Asked) -> Iterator[Row]:
+    """ResNet-18, and VGG-16-BN for ANL."""
+    batch = 4 if asked.small else 128
+    torch.manual_seed(0)
+    x = torch.randn(batch, *SIZE, device=asked.device)
+    y = torch.randint(0, 10, (batch,), device=asked.device)
+    stock = timm.create_model("resnet18", num_classes=10).to(asked.device)
+
+    def cut(recipe: Any) -> nn.Module:
+        return surgeon.apply(stock, recipe, input_size=SIZE)
+
+    kap, defective = cut(KAP), cut("defective")
+    yield from compare(
+        "inference, ResNet-18", "stock", _forward(stock, x),
+        {
+            "KAP folded": (_forward(surgeon.fold(kap), x), 1.02),
+            "KAP not folded": (_forward(kap, x), None),
+            "defective": (_forward(defective, x), 1.03),
+        }, asked.repeats,
+    )  # fmt: skip
+    yield from compare(
+        "training step, ResNet-18", "stock", _step(stock, x, y),
+        {
+            "KAP, σ=0": (_step(kap, x, y), 1.04),
+            "KAP, σ=0.1": (_step(cut(NOISY), x, y), 1.10),
+            "defective": (_step(defective, x, y), 1.03),
+            "ANL": (_step(cut("anl"), x, y), 1.75),
+            "CANL": (_step(cut("canl"), x, y), 1.06),
+        }, asked.repeats,
+    )  # fmt: skip
+    stock = surgeon.create_model("zoo/vgg16").to(asked.device)
+    yield from compare(
+        "training step, VGG-16-BN (CIFAR)", "stock", _step(stock, x, y),
+        {"ANL": (_step(cut("anl"), x, y), 1.75), "CANL": (_step(cut("canl"), x, y), 1.06)},
+        min(asked.repeats, 7),
+    )  # fmt: skip
+
+
+def _forward(model: nn.Module, x: torch.Tensor) -> Task:
+    def run() -> object:
+        with torch.no_grad():
+            return model.eval()(x)
+
+    return run
+
+
+def _step(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Task:
+    def run() -> None:
+        model.train().zero_grad()
+        with adversarial_noise(model, x, y, cross_entropy):
+            cross_entropy(model(x), y).backward()
+
+    return run

@@ -1,0 +1,94 @@
+"""Ratios: tasks that take turns in one process, so that a slow moment of the machine falls on all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+Task = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    ratio: median over the turns of the task's time by the baseline's in the same turn; low, high: its quartiles. seconds, baseline:
+    median times. bar: the ratio that was aimed at; more: whether larger is better. note: what else was measured.
+    """
+
+    group: str
+    what: str
+    against: str
+    ratio: float
+    low: float
+    high: float
+    seconds: float
+    baseline: float
+    bar: float | None = None
+    more: bool = False
+    note: str = ""
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether the bar was kept; None where there is none."""
+        if self.bar is None:
+            return None
+        return self.ratio >= self.bar if self.more else self.ratio <= self.bar
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to measure: the device, how many turns, and sizes small enough for a test."""
+
+    repeats: int = 9
+    small: bool = False
+    device: str = "cpu"
+    images: int = 200
+
+
+def turns(tasks: Mapping[str, Task], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each task in each turn; a first turn warms up, and each turn begins with another task."""
+    names = list(tasks)
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(repeats + 1):
+        k = turn % len(names)
+        for name in names[k:] + names[:k]:
+            _wait()
+            began = time.perf_counter()
+            tasks[name]()
+            _wait()
+            if turn:
+                taken[name].append(time.perf_counter() - began)
+    return taken
+
+
+def row(
+    group: str, what: str, against: str, own: list[float], base: list[float], *, bar: float | None = None, per: float = 1.0,
+    more: bool = False, note: str = "",
+) -> Row:  # fmt: skip
+    """A line from the times of both. per: baseline's share of work in one of the task's. more: baseline by task instead."""
+    ratios = [(b / a * per if more else a / b / per) for a, b in zip(own, base, strict=True)]
+    low, middle, high = (
+        statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    )
+    return Row(
+        group, what, against, middle, low, high, statistics.median(own), statistics.median(base), bar, more, note
+    )  # fmt: skip
+
+
+def compare(
+    group: str, against: str, baseline: Task, tasks: Mapping[str, tuple[Task, float | None]], repeats: int
+) -> Iterator[Row]:
+    """A line for each task (what → task, bar) against the baseline."""
+    taken = turns({against: baseline, **{what: task for what, (task, _) in tasks.items()}}, repeats)
+    for what, (_, bar) in tasks.items():
+        yield row(group, what, against, taken[what], taken[against], bar=bar)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
