@@ -42,7 +42,7 @@ def as_written(layer: WeightMap2d, x: Tensor) -> Tensor:
     """eq. 1-4, with the N × C_out × C_in × H × W products in memory."""
     products = x.unsqueeze(1) * layer.weight.unsqueeze(0)
     n, c_out, c_in, height, width = products.shape
-    ones = torch.ones(c_in, 1, *layer.kernel_size, device=x.device)
+    ones = torch.ones(c_in, 1, *layer.kernel_size).to(x)
     flat = products.reshape(n * c_out, c_in, height, width)
     box = F.conv2d(flat, ones, padding=layer.padding, groups=c_in)  # type: ignore[arg-type]
     kept = box if layer.mode == "smoothing" else 2 * flat - box
