@@ -80,19 +80,24 @@ def _against_product(n: int, c: int, side: int, asked: Asked) -> Iterator[Row]:
 
 
 _PEAK = """
-import resource, sys, torch
+import sys, torch
 from surgeon.layers import WeightMap2d
 n, c, side = map(int, sys.argv[1].split(","))
 torch.set_num_threads(1)
-layer = WeightMap2d(c, c, (side, side), 3, padding=1, mode=sys.argv[2], bias=False)
-x = torch.randn(n, c, side, side)
+
+def status(key):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(key)) * 1024
+
 with torch.no_grad():
     WeightMap2d(4, 4, (4, 4), 3, padding=1)(torch.randn(2, 4, 4, 4))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = status("VmRSS")
+    layer = WeightMap2d(c, c, (side, side), 3, padding=1, mode=sys.argv[2], bias=False)
+    x = torch.randn(n, c, side, side)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak starts anew
     out = layer(x)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-there = 4 * (x.numel() + layer.weight.numel())
-print(peak + there, there + 4 * out.numel())
+print(status("VmHWM") - before, 4 * (x.numel() + layer.weight.numel() + out.numel()))
 """
 
 

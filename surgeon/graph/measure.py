@@ -1,11 +1,11 @@
-"""Running a network on fake tensors: shapes, operations and sizes, without computing anything."""
+"""Running a network on tensors without numbers: shapes, operations and sizes, without computing anything."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils.flop_counter import FlopCounterMode
 
 from surgeon.graph.functional import Watch
@@ -20,6 +21,7 @@ from surgeon.graph.leaves import is_leaf
 from surgeon.graph.trace import Example, mode, needed_inputs
 
 Shape = tuple[int, ...]
+Pretence = Callable[[nn.Module, Shape], contextlib.AbstractContextManager[torch.Tensor]]
 
 
 @dataclass
@@ -53,24 +55,30 @@ def measure(
     Nothing is computed and nothing changes: buffers, modes and random state stay as they are. `training`
     runs the training branch of the code, with the norms still in evaluation mode.
     """
+    for pretended in (_on_meta, _on_fakes):
+        seen = _measured(model, input_size, set(extra), training, pretended)
+        if not seen.error:
+            break
+    return seen
+
+
+def _measured(
+    model: nn.Module, input_size: Shape, wanted: set[str], training: bool, pretended: Pretence
+) -> Measured:
     seen = Measured()
-    wanted = set(extra)
     leaves = {id(m) for m in model.modules() if is_leaf(m)}
     hooks = [
         module.register_forward_hook(_note(seen, name, id(module) in leaves), with_kwargs=True)
         for name, module in model.named_modules()
         if name and (id(module) in leaves or name in wanted)
     ]
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     state = torch.random.get_rng_state()
     try:
         with mode(model, training):
             for m in model.modules():
                 if isinstance(m, _NormBase):
                     m.training = False
-            with _silent(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-                images = torch.empty((_BATCH, *input_size), device=device, dtype=dtype)
+            with _silent(), torch.no_grad(), pretended(model, input_size) as images:
                 counter = FlopCounterMode(display=False)
                 counter.mod_tracker = _Whole()
                 with counter, Watch(model) as watch:
@@ -84,6 +92,30 @@ def measure(
         for hook in hooks:
             hook.remove()
     return seen
+
+
+@contextlib.contextmanager
+def _on_meta(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
+    """On tensors without memory: half the time, and not for code that mixes them with tensors of its own."""
+    like = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    tensors = {
+        name: torch.empty_like(t, device="meta")
+        for name, t in (
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+        )
+    }
+    with _reparametrize_module(model, tensors):
+        yield torch.empty((_BATCH, *input_size), device="meta", dtype=like)
+
+
+@contextlib.contextmanager
+def _on_fakes(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
+    """On tensors that also pretend to be on the model's device."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    like = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield torch.empty((_BATCH, *input_size), device=device, dtype=like)
 
 
 def images_of(model: nn.Module) -> int:

@@ -2,8 +2,8 @@
 
 Paper: "Weight Map Layer for Noise and Adversarial Attack Robustness", eq. 1-4. The sum over input channels
 commutes with the filter, so the maps are summed first, a batched matrix product over the positions, and
-filtered once; the N x C_out x C_in x H x W tensor of the equations never exists. All of it runs with the positions
-first (`places.py`), so that the filter sees one image with N C_out channels side by side. `weight_map_layer.py` is the module.
+filtered once; the N x C_out x C_in x H x W tensor of the equations never exists. `places.py` lays the
+activations for the product, `weight_map_layer.py` is the module.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surgeon.errors import LayerError
-from surgeon.layers.places import from_places, to_places, weight_places
+from surgeon.layers.places import from_channels_last, from_places, to_places, weight_places
 
 MODES = ("smoothing", "unsharp")
 Pair = tuple[int, int]
@@ -56,18 +56,15 @@ def weight_map(
     out_size = tuple(output_size(*side) for side in zip(size, kernel, step, pads, holes, strict=True))
     if x.shape[0] == 0:
         return x.new_zeros(0, c_out, *out_size) + 0 * weight.sum()
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    image = _sum_of_maps(to_places(x), weight, groups).view(1, *size, -1).permute(0, 3, 1, 2)
-    box = _box(image, kernel, step, pads, holes, normalize)
-    out = box
-    if mode == "unsharp":  # 2 m - box in one pass
-        out = torch.lerp(_at_centres(image, kernel, step, pads, holes, out_size), box, -1.0)  # type: ignore[arg-type]  # two sides
-    places = out.permute(0, 2, 3, 1).reshape(out_size[0] * out_size[1], x.shape[0], c_out)
+    summed = from_places(_sum_of_maps(to_places(x), weight, groups), size[0], size[1])
+    out = _box(summed, kernel, step, pads, holes, normalize, negative=mode == "unsharp")
+    if mode == "unsharp":
+        out.add_(_at_centres(summed, kernel, step, pads, holes, out_size), alpha=2)  # type: ignore[arg-type]  # two sides
+    del summed
     if bias is not None:
-        places = places + bias.to(places.dtype).permute(1, 2, 0).reshape(len(places), 1, c_out)
-    return from_places(
-        places, out_size[0], out_size[1], torch.channels_last if last else torch.contiguous_format
-    )
+        out.add_(bias.to(out.dtype).unsqueeze(0).contiguous(memory_format=torch.channels_last))
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return out if last else from_channels_last(out)
 
 
 def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int) -> int:
@@ -117,16 +114,16 @@ def _sum_of_maps(x: Tensor, weight: Tensor, groups: int) -> Tensor:
         return x.repeat_interleave(c_out // groups, dim=2) * maps.view(places, 1, c_out)
     if groups == 1:
         return torch.bmm(x, maps.mT)
-    left = x.view(places, n, groups, per_group).transpose(1, 2).reshape(places * groups, n, per_group)
+    left = x.reshape(places, n, groups, per_group).transpose(1, 2).reshape(places * groups, n, per_group)
     product = torch.bmm(left, maps.view(places * groups, c_out // groups, per_group).mT)
     return product.view(places, groups, n, c_out // groups).transpose(1, 2).reshape(places, n, c_out)
 
 
 def _box(
-    m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, normalize: bool
-) -> Tensor:
-    """The filter of ones (or of 1/number of ones) on each channel of `m`, with zeros around."""
-    divisor = kernel[0] * kernel[1] if normalize else 1
+    m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, normalize: bool, negative: bool
+) -> Tensor:  # fmt: skip
+    """The filter of ones (or of 1/number of ones) on each channel of `m`, with zeros around; of minus ones if `negative`."""
+    divisor = (kernel[0] * kernel[1] if normalize else 1) * (-1 if negative else 1)
     even = all(before == after <= k // 2 for (before, after), k in zip(pads, kernel, strict=True))
     if dilation == (1, 1) and even:
         return F.avg_pool2d(m, kernel, stride, (pads[0][0], pads[1][0]), divisor_override=divisor).to(m.dtype)
