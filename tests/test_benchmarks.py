@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.__main__ import GROUPS
+from benchmarks.growth import Curve
 from benchmarks.timing import Row, row, turns
 
 ROOT = Path(__file__).parents[1]
@@ -59,3 +60,26 @@ def test_an_unknown_group_is_refused():
     )
     assert done.returncode == 2
     assert "invalid choice" in done.stderr
+
+
+def test_growth_gives_exponents_and_a_picture(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.growth",
+        "--small",
+        "--repeats",
+        "1",
+        "--output",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "exponent" in done.stdout and "processes" in done.stdout
+    assert len(json.loads((tmp_path / "growth.json").read_text())) == 7
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_exponent_is_the_slope():
+    curve = Curve("what", "n", (1, 2, 4, 8), (5.0, 5.0, 20.0, 80.0))
+    assert abs(curve.exponent - 2) < 1e-9
