@@ -43,7 +43,7 @@ class Curve:
     @property
     def exponent(self) -> float:
         """Of time against size, on the upper half."""
-        half = len(self.sizes) // 2
+        half = (len(self.sizes) - 1) // 2
         logs = [
             torch.tensor(v[half:], dtype=torch.float64).log().tolist() for v in (self.sizes, self.seconds)
         ]

@@ -194,8 +194,9 @@ def select(sites: Iterable[Site], selector: Selector, kind: Kind, operation: str
         for p in selector.include
         if not any(matches(s.name, p) for s in pool)
     ]
+    chosen = {id(s) for s in included}
     for site in pool:
-        if site not in included:
+        if id(site) not in chosen:
             drop(site, "not in include")
     remarks += [
         f"exclude {p!r} has no effect: no {kind} site that is included matches it"

@@ -47,6 +47,10 @@ def cut_graph(graph: fx.Graph, points: Iterable[Point], tree: nn.Module, *, with
     tails: dict[str, list[fx.Node]] = {}
     ends: dict[fx.Node, fx.Node] = {}
     cleared: list[str] = []
+    calls: dict[str, list[fx.Node]] = {}
+    for node in graph.nodes:
+        if node.op == "call_module":
+            calls.setdefault(str(node.target), []).append(node)
     for point in points:
         if not point.site:
             if with_input:
@@ -54,7 +58,7 @@ def cut_graph(graph: fx.Graph, points: Iterable[Point], tree: nn.Module, *, with
             else:
                 continue
         else:
-            anchors = [n for n in graph.nodes if n.op == "call_module" and n.target == point.site]
+            anchors = calls.get(point.site, [])
         for anchor in anchors:
             if point.opened and anchor not in ends:
                 _append_tail(graph, anchor, point.site, tails)
