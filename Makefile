@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint bench growth matrix sweep coverage clean
+.PHONY: demo test lint bench growth performance matrix sweep coverage clean
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -26,6 +26,9 @@ bench: $(READY)
 
 growth: $(READY)
 	$(BIN)/python -m benchmarks.growth
+
+performance: $(READY)
+	$(BIN)/python -m benchmarks.page
 
 matrix: $(READY)
 	SURGEON_MATRIX=1 $(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_models_times_recipes.py

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 import surgeon
+from benchmarks.ceilings import ceilings
 from benchmarks.timing import Asked, Row
 from surgeon.files import write_json
 
@@ -80,6 +81,7 @@ def _made(device: str) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor() or platform.machine(),
         "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "GFLOP/s of torch.mm": round(ceilings(device)[0] / 1e9, 1), "GB/s of a copy": round(ceilings(device)[1] / 1e9, 1),
         "surgeon": surgeon.__version__, "torch": str(torch.__version__), "timm": timm.__version__,
     }  # fmt: skip
 

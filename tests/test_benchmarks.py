@@ -3,8 +3,12 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
+from benchmarks import page
 from benchmarks.__main__ import GROUPS
 from benchmarks.growth import Curve
 from benchmarks.timing import Row, row, turns
@@ -83,3 +87,17 @@ def test_growth_gives_exponents_and_a_picture(tmp_path):
 def test_an_exponent_is_the_slope():
     curve = Curve("what", "n", (1, 2, 4, 8), (5.0, 5.0, 20.0, 80.0))
     assert abs(curve.exponent - 2) < 1e-9
+
+
+def test_the_page_has_marks_for_its_tables():
+    text = page.PAGE.read_text(encoding="utf-8")
+    for mark in ("bench", "growth"):
+        assert "| new |" in page.between(text, mark, "| new |")
+    with pytest.raises(ValueError, match="no marks for nothing"):
+        page.between(text, "nothing", "")
+    made = {"torch": "2"}
+    lines = page.bench_table(
+        {"g": {"made": made, "rows": [asdict(row("a", "b", "c", [3.0], [1.0], bar=2.0))]}}
+    )
+    assert "| a | b | c | 3.00 | 3.00–3.00 | ≤ 2, **missed** |  |" in lines
+    assert "torch 2" in lines

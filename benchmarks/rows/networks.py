@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 import surgeon
 from benchmarks.timing import Asked, Row, Task, compare
+from surgeon.layers import KernelAveragePool
 from surgeon.training import adversarial_noise
 
 SIZE = (3, 32, 32)
@@ -39,11 +40,13 @@ def measure(asked: Asked) -> Iterator[Row]:
             "defective": (_forward(defective, x), 1.03),
         }, asked.repeats,
     )  # fmt: skip
+    noisy = cut(NOISY)
     yield from compare(
         "training step, ResNet-18", "stock", _step(stock, x, y),
         {
             "KAP, σ=0": (_step(kap, x, y), 1.04),
-            "KAP, σ=0.1": (_step(cut(NOISY), x, y), 1.10),
+            "KAP, σ=0.1": (_step(noisy, x, y), 1.10),
+            "drawing its noise, alone": (_noise(noisy, x), None),
             "defective": (_step(defective, x, y), 1.03),
             "ANL": (_step(cut("anl"), x, y), 1.75),
             "CANL": (_step(cut("canl"), x, y), 1.06),
@@ -55,6 +58,18 @@ def measure(asked: Asked) -> Iterator[Row]:
         {"ANL": (_step(cut("anl"), x, y), 1.75), "CANL": (_step(cut("canl"), x, y), 1.06)},
         min(asked.repeats, 7),
     )  # fmt: skip
+
+
+def _noise(model: nn.Module, x: torch.Tensor) -> Task:
+    """As many normal numbers as a step of this model draws."""
+    shapes: list[torch.Size] = [x.shape]
+    layers = [m for m in model.modules() if isinstance(m, KernelAveragePool)]
+    hooks = [m.register_forward_hook(lambda m, i, o: shapes.append(o.shape)) for m in layers]
+    with torch.no_grad():
+        model.eval()(x)
+    for hook in hooks:
+        hook.remove()
+    return lambda: [torch.empty(s, device=x.device).normal_(0, 0.1) for s in shapes]
 
 
 def _forward(model: nn.Module, x: torch.Tensor) -> Task:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from surgeon.errors import LayerError
 from surgeon.layers.optional_state import OptionalState
+from surgeon.layers.zeroed import zeroed
 
 MODES = ("neuron", "same", "channel")
 Shape = tuple[int, int, int]
@@ -131,6 +132,11 @@ class DefectiveMask(OptionalState):
         self.keep = keep
 
     def forward(self, x: Tensor) -> Tensor:
+        mask = self._laid(x)
+        return zeroed(x, mask) if self.value == 0 else torch.where(mask, x, self.value)
+
+    def _laid(self, x: Tensor) -> Tensor:
+        """The mask, (1, C, H, W), in the memory format of `x`: a result takes its layout from it."""
         if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
             c, h, w = self.shape
             raise LayerError(
@@ -139,10 +145,8 @@ class DefectiveMask(OptionalState):
             )
         mask = self.mask.unsqueeze(0)
         if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
-            mask = mask.contiguous(
-                memory_format=torch.channels_last
-            )  # the result takes its layout from the mask
-        return torch.where(mask, x, self.value)
+            mask = mask.contiguous(memory_format=torch.channels_last)
+        return mask
 
     def extra_repr(self) -> str:
         c, h, w = self.shape

@@ -1,0 +1,62 @@
+"""`make performance`: the tables of docs/performance.md, from what `make bench` and `make growth` left in runs/."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import Row
+
+RUNS, PAGE = Path("runs"), Path("docs/performance.md")
+
+
+def main() -> None:
+    """Put the tables between their marks, and the picture beside the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    bench = json.loads((RUNS / "bench.json").read_text())
+    text = between(text, "bench", bench_table(bench["groups"]))
+    growth = json.loads((RUNS / "growth.json").read_text())
+    text = between(text, "growth", growth_table(growth))
+    shutil.copy(RUNS / "growth.png", PAGE.with_name("growth.png"))
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def between(text: str, mark: str, table: str) -> str:
+    """The text with what stands between `<!-- mark -->` and `<!-- /mark -->` exchanged."""
+    found = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.S)
+    if not found.search(text):
+        raise ValueError(f"{PAGE} has no marks for {mark}")
+    return found.sub(lambda m: f"{m[1]}\n{table}\n{m[2]}", text)
+
+
+def bench_table(groups: dict[str, Any]) -> str:
+    """One line a row, and what they were measured on."""
+    lines = ["| what | | against | ratio | quartiles | bar | note |", "|---|---|---|---|---|---|---|"]
+    for group in groups.values():
+        for r in (Row(**row) for row in group["rows"]):
+            bar = (
+                ""
+                if r.bar is None
+                else f"{'≥' if r.more else '≤'} {r.bar:g}{'' if r.kept else ', **missed**'}"
+            )
+            cells = (r.group, r.what, r.against, f"{r.ratio:.2f}", f"{r.low:.2f}–{r.high:.2f}", bar, r.note)
+            lines.append("| " + " | ".join(cells) + " |")
+    made = {json.dumps(g["made"], sort_keys=True): g["made"] for g in groups.values()}
+    told = "; ".join(", ".join(f"{k} {v}" for k, v in m.items()) for m in made.values())
+    return "\n".join(lines) + f"\n\nMeasured on: {told}.\n"
+
+
+def growth_table(curves: list[dict[str, Any]]) -> str:
+    """One line a curve."""
+    lines = ["| what | against | sizes | seconds | exponent |", "|---|---|---|---|---|"]
+    for c in curves:
+        sizes, seconds = ", ".join(map(str, c["sizes"])), ", ".join(f"{s:.3g}" for s in c["seconds"])
+        lines.append(f"| {c['what']} | {c['axis']} | {sizes} | {seconds} | {c['exponent']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
