@@ -70,7 +70,7 @@ def kernel_average_pool(
         image = F.max_pool2d(image, size, stride, padding)
     out = image.permute(0, 2, 3, 1)
     if together:
-        out = out.reshape(shape[1], shape[0], spatial.numel()).transpose(0, 1)
+        out = out.reshape(shape[1], shape[0], spatial.numel()).transpose(0, 1).contiguous()
     out = out.reshape(shape).to(x.dtype)
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         out = out.contiguous(memory_format=torch.channels_last)
@@ -199,7 +199,7 @@ class KernelAveragePool(Drawing, OptionalState):
 
     def after(self, conv: nn.Module, x: Tensor) -> Tensor:
         """`self(conv(x))`, by pooling the convolution's weights (eq. 3) where those are fewer numbers than its outputs."""
-        if self.pool != "mean" or not pools_weights(conv, x):
+        if self.pool != "mean" or self.kernel_size == 1 or not pools_weights(conv, x):
             return self(conv(x))
         own: Any = conv
         bias = None if own.bias is None else self._pooled(own.bias.unsqueeze(0)).squeeze(0)

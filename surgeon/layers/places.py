@@ -13,7 +13,10 @@ from torch import Tensor
 
 
 def to_places(x: Tensor) -> Tensor:
-    """(N, C, H, W) → (H·W, N, C), each image's numbers at a position side by side, which a matrix product reads as it is."""
+    """(N, C, H, W) → (H·W, N, C), the numbers at a position side by side, which a matrix product reads as they are.
+
+    Also of weights, (C_out, C_in, H, W).
+    """
     n, channels, height, width = x.shape
     rows = _copied(x, (0, 2, 3, 1)).view(n, height * width, channels)
     return _copied(rows, (1, 0, 2), view=True)
@@ -30,17 +33,6 @@ def from_channels_last(x: Tensor) -> Tensor:
     return _copied(x.permute(0, 2, 3, 1), (0, 3, 1, 2))
 
 
-def weight_places(weight: Tensor) -> Tensor:
-    """(C_out, C_in, H, W) → (H·W, C_out, C_in). A view where the weight lies so in memory, see `laid`."""
-    c_out, c_in, height, width = weight.shape
-    return weight.permute(2, 3, 0, 1).reshape(height * width, c_out, c_in)
-
-
-def laid(weight: Tensor) -> Tensor:
-    """The same weight with its positions first in memory; its shape stays (C_out, C_in, H, W)."""
-    return weight.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
-
-
 def _copied(x: Tensor, axes: tuple[int, ...], *, view: bool = False) -> Tensor:
     """`x.permute(axes)`, contiguous or as a view, with gradients that are contiguous."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
@@ -53,7 +45,8 @@ class _Copied(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, axes: tuple[int, ...], view: bool) -> Tensor:
-        return x.permute(axes) if view else x.permute(axes).contiguous()
+        # A copy even where the order of one number changes nothing: what follows may write into it.
+        return x.permute(axes) if view else x.permute(axes).clone(memory_format=torch.contiguous_format)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...], bool], output: Tensor) -> None:

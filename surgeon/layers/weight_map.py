@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surgeon.errors import LayerError
-from surgeon.layers.places import from_channels_last, from_places, to_places, weight_places
+from surgeon.layers.places import from_channels_last, from_places, to_places
 
 MODES = ("smoothing", "unsharp")
 Pair = tuple[int, int]
@@ -109,13 +109,13 @@ def _sum_of_maps(x: Tensor, weight: Tensor, groups: int) -> Tensor:
     """M[p,n,o] = sum_i W[p,o,i] x[p,n,i], (H·W, N, C_out), as one matrix product per position and group."""
     places, n, _ = x.shape
     c_out, per_group = weight.shape[:2]
-    maps = weight_places(weight)
+    maps = to_places(weight)
     if per_group == 1:
-        return x.repeat_interleave(c_out // groups, dim=2) * maps.view(places, 1, c_out)
+        return x.repeat_interleave(c_out // groups, dim=2) * maps.reshape(places, 1, c_out)
     if groups == 1:
         return torch.bmm(x, maps.mT)
     left = x.reshape(places, n, groups, per_group).transpose(1, 2).reshape(places * groups, n, per_group)
-    product = torch.bmm(left, maps.view(places * groups, c_out // groups, per_group).mT)
+    product = torch.bmm(left, maps.reshape(places * groups, c_out // groups, per_group).mT)
     return product.view(places, groups, n, c_out // groups).transpose(1, 2).reshape(places, n, c_out)
 
 
@@ -123,9 +123,12 @@ def _box(
     m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, normalize: bool, negative: bool
 ) -> Tensor:  # fmt: skip
     """The filter of ones (or of 1/number of ones) on each channel of `m`, with zeros around; of minus ones if `negative`."""
+    filed = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if filed and negative:  # file formats have no such divisor,
+        return -_box(m, kernel, stride, pads, dilation, normalize, negative=False)
     divisor = (kernel[0] * kernel[1] if normalize else 1) * (-1 if negative else 1)
     even = all(before == after <= k // 2 for (before, after), k in zip(pads, kernel, strict=True))
-    if dilation == (1, 1) and even:
+    if dilation == (1, 1) and even and not filed:  # nor one that pays no regard to padding
         return F.avg_pool2d(m, kernel, stride, (pads[0][0], pads[1][0]), divisor_override=divisor).to(m.dtype)
     if pads != ((0, 0), (0, 0)):
         m = F.pad(m, (*pads[1], *pads[0]))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
-from surgeon.layers.places import laid
 from surgeon.layers.resize import resized_parameter, warn_resized
 from surgeon.layers.weight_map import MODES, Pair, output_size, pair, resolve_padding, weight_map
 
@@ -23,7 +21,6 @@ class WeightMap2d(nn.Module):
     that nn.Conv2d with the same arguments gives. Parameters: `weight` (C_out, C_in/groups, H, W) and `bias`
     (C_out, H_out, W_out) or None. `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their
     number (the paper does not). Start: U(-s, s), s = 1/sqrt(fan_in).
-    In memory the weight's positions come first, whatever is loaded into it or saved of it.
     Here: the paper's a_in is not defined; `fan_in` defaults to that of the convolution, C_in/groups * K^2.
     Raises LayerError for settings that a convolution would refuse, another padding_mode than zeros, and in
     forward for another input size, which it names.
@@ -69,7 +66,7 @@ class WeightMap2d(nn.Module):
         self.fan_in = in_channels // groups * math.prod(self.kernel_size) if fan_in is None else fan_in
         if self.fan_in <= 0:
             raise LayerError(f"fan_in={fan_in} must be positive; None takes C_in/groups * K^2")
-        self.weight = nn.Parameter(laid(torch.empty(out_channels, in_channels // groups, *self.input_size)))
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *self.input_size))
         out_size = self.output_size(*self.input_size)
         self.register_parameter("bias", nn.Parameter(torch.empty(out_channels, *out_size)) if bias else None)
         self.reset_parameters()
@@ -114,20 +111,9 @@ class WeightMap2d(nn.Module):
         if self.bias is not None:
             self.bias = resized_parameter(self.bias, *out_size)
         self.weight = weight
-        self._lay()
         old, self.input_size = self.input_size, (height, width)
         warn_resized("weight map layer", old, self.input_size)
         return self
-
-    def _apply(self, fn: Any, recurse: bool = True) -> WeightMap2d:
-        super()._apply(fn, recurse)
-        self._lay()
-        return self
-
-    def _lay(self) -> None:
-        """Memory with the positions first, as the product wants it, also after `.to(memory_format=...)`."""
-        if type(self.weight) is nn.Parameter and self.weight.is_contiguous():
-            self.weight.data = laid(self.weight.data)
 
     def extra_repr(self) -> str:
         names = ("input_size", "kernel_size", "stride", "padding", "dilation", "groups", "mode", "normalize")
