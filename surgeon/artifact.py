@@ -104,7 +104,7 @@ def load(
         own.check_allowed(architecture, allowed, shown)
     record, hashes = read_surgery(config, folder)
     check_present(folder, hashes)
-    with ThreadPoolExecutor(1) as beside:  # hashing a file takes as long as all the rest
+    with ThreadPoolExecutor(1) as beside:  # it takes about as long as the rest
         hashed = beside.submit(check_hashes, folder, hashes)
         try:
             network = _network(folder, config, record, model)

@@ -52,12 +52,14 @@ def check_files(folder: str | Path) -> Plan | None:
 
 
 def check_present(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Raise ArtifactError unless the weights, and every file that has a hash, are there."""
     for name in {WEIGHTS: "", **hashes}:
         if not (folder / name).is_file():
             raise ArtifactError(f"{folder} is incomplete: {name} is missing")
 
 
 def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Raise ArtifactError for a file that is not the one that was written."""
     for name, wanted in hashes.items():
         found = file_hash(folder / name)
         if found != wanted:
@@ -73,6 +75,7 @@ def file_hash(path: Path) -> str:
 
 
 def config_of(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
+    """What timm reads of a network, and the arguments that made it; without the surgery."""
     origin = model.__dict__.get(ORIGIN) or {}
     args = {**origin.get("args", {}), **model_args}
     unwritten = [k for k, v in args.items() if not _plain(v)]
@@ -117,6 +120,7 @@ def _plain(value: Any) -> bool:
 
 
 def surgery_entry(model: nn.Module, work: Path, displaced: bool) -> dict[str, Any] | None:
+    """The key `surgery` for weights that lie in `work` already; None for a network that had none."""
     record = surgery_of(model)
     folded = model.__dict__.get("folded_from")
     hashes = {WEIGHTS: file_hash(work / WEIGHTS)}
@@ -130,6 +134,7 @@ def surgery_entry(model: nn.Module, work: Path, displaced: bool) -> dict[str, An
 
 
 def read_surgery(config: Mapping[str, Any], folder: Path) -> tuple[Plan | None, dict[str, str]]:
+    """The record in a configuration (None for a stock network) and the files' hashes. Raises ArtifactError for others."""
     surgery = config.get("surgery")
     if not surgery:
         return None, {}

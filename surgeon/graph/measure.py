@@ -96,7 +96,7 @@ def _measured(
 
 @contextlib.contextmanager
 def _on_meta(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
-    """On tensors without memory: half the time, and not for code that mixes them with tensors of its own."""
+    """On tensors without memory: the quicker way, but not for code that mixes them with tensors of its own."""
     like = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     tensors = {
         name: torch.empty_like(t, device="meta")

@@ -1,7 +1,7 @@
 """Activations with their positions first: (H·W, N, C), where a product per position is one batched matrix product.
 
-Between the two lies channels_last, (N, H·W, C): each step then copies either whole rows or within an image, which is several
-times as fast on a CPU as the way there in one. Gradients take the same steps back.
+Between the two lies channels_last, (N, H·W, C): each step then copies either whole rows or within an image, which a CPU
+does faster than the way there in one. Gradients take the same steps back.
 """
 
 from __future__ import annotations

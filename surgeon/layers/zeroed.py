@@ -1,7 +1,6 @@
 """Zeros where a mask says so, whatever stood there.
 
-On a CPU torch's own choice by a mask takes several times as long as passing over the numbers, and a product with 0 keeps what is
-not finite. The bits of a floating-point zero are all 0: a bitwise and does it.
+On a CPU torch's own choice by a mask is slow, and a product with 0 keeps what is not finite. The bits of a floating-point zero are all 0: a bitwise and does it.
 """
 
 from __future__ import annotations

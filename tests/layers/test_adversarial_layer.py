@@ -479,3 +479,11 @@ def test_an_inplace_activation_directly_after_a_layer_on_a_plain_tensor(source):
     expected = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # dJ/dh before the activation, not after it
     found = {"anl": lambda: layer.recorded.grad, "canl": lambda: layer.cache, "lat": lambda: layer.previous}
     assert torch.equal(found[source]().float(), expected)
+
+
+def test_the_gradient_of_a_view_that_an_inplace_activation_overwrites():
+    layer = ready("anl", "record")
+    x = torch.tensor([[1.0, -1.0], [2.0, -2.0]], requires_grad=True)
+    loss = torch.relu_(layer((x * 1).view(2, 2, 1))).square().sum()
+    (gradient,) = torch.autograd.grad(loss, layer.recorded)
+    assert torch.equal(gradient.flatten(), torch.tensor([2.0, 0.0, 4.0, 0.0]))
