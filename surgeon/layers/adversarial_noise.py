@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from surgeon.errors import LayerError
+from surgeon.layers.recording import recording
 
 _CANCELLED = 1e-2
 """Variance, in squares of the mean, below which the difference of two sums has lost too many digits."""
@@ -73,7 +74,7 @@ def deviation(h: Tensor) -> Tensor:
 
     On a CPU from a sum and a sum of squares, quicker passes than torch's own, where the mean does not dwarf the deviation.
     """
-    if h.device.type == "cpu" and h.numel() and not torch.compiler.is_compiling():
+    if h.device.type == "cpu" and h.numel() and not recording():
         mean = h.mean()
         variance = torch.linalg.vector_norm(h).square() / h.numel() - mean.square()
         if bool(variance > _CANCELLED * mean.square()):
@@ -83,7 +84,7 @@ def deviation(h: Tensor) -> Tensor:
 
 def _known(finite: Tensor) -> bool:
     """Whether all are known to be true, where asking makes nobody wait."""
-    return finite.device.type == "cpu" and not torch.compiler.is_compiling() and bool(finite.all())
+    return finite.device.type == "cpu" and not recording() and bool(finite.all())
 
 
 def check_epsilon(epsilon: float) -> float:

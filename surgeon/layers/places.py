@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surgeon.layers.recording import recording
+
 
 def to_places(x: Tensor) -> Tensor:
     """(N, C, H, W) → (H·W, N, C), the numbers at a position side by side, which a matrix product reads as they are.
@@ -35,7 +37,7 @@ def from_channels_last(x: Tensor) -> Tensor:
 
 def _copied(x: Tensor, axes: tuple[int, ...], *, view: bool = False) -> Tensor:
     """`x.permute(axes)`, contiguous or as a view, with gradients that are contiguous."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if recording():
         return x.permute(axes) if view else x.permute(axes).contiguous()
     return _Copied.apply(x, axes, view)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from surgeon.errors import LayerError
 from surgeon.layers.places import from_channels_last, from_places, to_places
+from surgeon.layers.recording import recording
 
 MODES = ("smoothing", "unsharp")
 Pair = tuple[int, int]
@@ -123,12 +124,11 @@ def _box(
     m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, normalize: bool, negative: bool
 ) -> Tensor:  # fmt: skip
     """The filter of ones (or of 1/number of ones) on each channel of `m`, with zeros around; of minus ones if `negative`."""
-    filed = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if filed and negative:  # file formats have no such divisor,
+    if negative and recording():  # file formats have no such divisor,
         return -_box(m, kernel, stride, pads, dilation, normalize, negative=False)
     divisor = (kernel[0] * kernel[1] if normalize else 1) * (-1 if negative else 1)
     even = all(before == after <= k // 2 for (before, after), k in zip(pads, kernel, strict=True))
-    if dilation == (1, 1) and even and not filed:  # nor one that pays no regard to padding
+    if dilation == (1, 1) and even and not recording():  # nor one that pays no regard to padding
         return F.avg_pool2d(m, kernel, stride, (pads[0][0], pads[1][0]), divisor_override=divisor).to(m.dtype)
     if pads != ((0, 0), (0, 0)):
         m = F.pad(m, (*pads[1], *pads[0]))

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surgeon.layers.recording import recording
+
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def zeroed(x: Tensor, mask: Tensor) -> Tensor:
     """`x` where the bool `mask`, which broadcasts against it, is True, and 0 elsewhere, as torch.where gives it."""
     plain = x.device.type == "cpu" and x.dtype.is_floating_point and x.dtype.itemsize in _BITS
-    if not plain or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if not plain or recording():
         return torch.where(mask, x, 0.0)
     return _Zeroed.apply(x, mask)
 

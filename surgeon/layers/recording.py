@@ -1,0 +1,10 @@
+"""Whether a layer's code is run, or recorded to be run by something else."""
+
+from __future__ import annotations
+
+import torch
+
+
+def recording() -> bool:
+    """True under torch.compile, torch.export and torch.jit.trace: then plain operations alone, that every format knows."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
