@@ -104,26 +104,24 @@ def load(
         own.check_allowed(architecture, allowed, shown)
     record, hashes = read_surgery(config, folder)
     check_present(folder, hashes)
-    with ThreadPoolExecutor(1) as beside:  # it takes about as long as the rest
+    with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(check_hashes, folder, hashes)
-        try:
-            network = _network(folder, config, record, model)
-        finally:
-            hashed.result()  # a file that has changed is called that, whatever else was wrong with it
-    return network.to(device).eval()
-
-
-def _network(
-    folder: Path, config: Mapping[str, Any], record: Plan | None, model: nn.Module | None
-) -> nn.Module:
-    stock = _stock(config, folder, model)
-    network = replay(stock, record) if record else (stock if model is None else bare(stock)[0])
+        network = _rebuilt(folder, config, record, model)
+        hashed.result()
     weights = read_weights(folder / WEIGHTS)
     check_fit(network, weights, str(folder / WEIGHTS))
     network.load_state_dict(weights)
-    if record and ORIGINAL in config["surgery"]["sha256"]:
+    if record and ORIGINAL in hashes:
         _restore_displaced(network, read_weights(folder / ORIGINAL))
-    return network
+    return network.to(device).eval()
+
+
+def _rebuilt(
+    folder: Path, config: Mapping[str, Any], record: Plan | None, model: nn.Module | None
+) -> nn.Module:
+    """The network with any weights, none of them `model`'s own."""
+    stock = _stock(config, folder) if model is None else bare(model)[0]
+    return replay(stock, record) if record else stock
 
 
 def folder_of(name: str | Path) -> Path | None:
@@ -175,9 +173,7 @@ def _restore_displaced(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         module.load_state_dict(own)
 
 
-def _stock(config: Mapping[str, Any], folder: Path, model: nn.Module | None) -> nn.Module:
-    if model is not None:
-        return model
+def _stock(config: Mapping[str, Any], folder: Path) -> nn.Module:
     cfg = config.get("pretrained_cfg") or {}
     size = cfg.get("input_size")
     name = str(config["architecture"])

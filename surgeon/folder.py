@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from surgeon import own
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError
+from surgeon.hashes import own_hash, same_kind
 from surgeon.models import ORIGIN, TORCHVISION, ZOO, input_size_of, name_of, num_classes_of
 from surgeon.surgery.tree import surgery_of
 
@@ -61,17 +61,11 @@ def check_present(folder: Path, hashes: Mapping[str, str]) -> None:
 def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
     """Raise ArtifactError for a file that is not the one that was written."""
     for name, wanted in hashes.items():
-        found = file_hash(folder / name)
+        found = same_kind(folder / name, wanted)
         if found != wanted:
             raise ArtifactError(
-                f"{folder / name} has changed since it was written: sha256 {found[:12]}…, not {wanted[:12]}…"
+                f"{folder / name} has changed since it was written: its hash is {found[:21]}…, not {wanted[:21]}…"
             )
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def config_of(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
@@ -123,14 +117,14 @@ def surgery_entry(model: nn.Module, work: Path, displaced: bool) -> dict[str, An
     """The key `surgery` for weights that lie in `work` already; None for a network that had none."""
     record = surgery_of(model)
     folded = model.__dict__.get("folded_from")
-    hashes = {WEIGHTS: file_hash(work / WEIGHTS)}
+    hashes = {WEIGHTS: own_hash(work / WEIGHTS)}
     if displaced:
-        hashes[ORIGINAL] = file_hash(work / ORIGINAL)
+        hashes[ORIGINAL] = own_hash(work / ORIGINAL)
     if record is None:
         if folded is None:
             return None
-        return {"folded": True, "plan": folded.model_dump(mode="json"), "sha256": hashes}
-    return {"folded": False, "plan": record.model_dump(mode="json"), "sha256": hashes}
+        return {"folded": True, "plan": folded.model_dump(mode="json"), "hashes": hashes}
+    return {"folded": False, "plan": record.model_dump(mode="json"), "hashes": hashes}
 
 
 def read_surgery(config: Mapping[str, Any], folder: Path) -> tuple[Plan | None, dict[str, str]]:
@@ -140,7 +134,8 @@ def read_surgery(config: Mapping[str, Any], folder: Path) -> tuple[Plan | None, 
         return None, {}
     try:
         record = Plan.model_validate(surgery["plan"])
-        hashes = {str(k): str(v) for k, v in surgery["sha256"].items() if Path(k).name == k}
+        written = surgery["hashes"] if "hashes" in surgery else surgery["sha256"]
+        hashes = {str(k): str(v) for k, v in written.items() if Path(k).name == k}
         return (None if surgery["folded"] else record), hashes
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(

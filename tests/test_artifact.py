@@ -142,7 +142,7 @@ def test_a_changed_or_truncated_file_is_noticed(stock, tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"has changed since it was written: sha256"):
+    with pytest.raises(ArtifactError, match=r"has changed since it was written: its hash is xxh3-128:"):
         surgeon.load(tmp_path / "out")
     path.unlink()
     with pytest.raises(ArtifactError, match="incomplete: model.safetensors is missing"):
@@ -191,3 +191,14 @@ def test_weights_shared_in_memory_are_written_twice(tmp_path):
     surgeon.save(model, tmp_path / "out")
     loaded = surgeon.load(tmp_path / "out")
     assert torch.equal(loaded.layer1[1].conv1.weight, model.layer1[0].conv1.weight)
+
+
+@pytest.mark.parametrize("recipe", ["kap", None])
+def test_a_network_that_is_built_upon_is_left_untouched(recipe, tmp_path):
+    first, second = (surgeon.create_model("test_resnet", num_classes=3) for _ in range(2))
+    surgeon.save(surgeon.apply(first, recipe, input_size=SIZE) if recipe else first, tmp_path / "out")
+    before = {k: v.clone() for k, v in second.state_dict().items()}
+    loaded = surgeon.load(tmp_path / "out", model=second)
+    assert all(torch.equal(before[k], v) for k, v in second.state_dict().items())
+    shared = {t.untyped_storage().data_ptr() for t in second.state_dict().values() if t.numel()}
+    assert not shared & {t.untyped_storage().data_ptr() for t in loaded.state_dict().values() if t.numel()}

@@ -45,7 +45,11 @@ def main() -> None:
     parser.add_argument(
         "--again", default="", help="outcomes to run again, before all else, separated by commas: failed,died"
     )
+    parser.add_argument("--share", default="1/1", help="2/3: the second of three sweeps that run at a time")
     given = parser.parse_args()
+    share, shares = (int(n) for n in given.share.split("/"))
+    if not 1 <= share <= shares:
+        parser.error(f"--share {given.share}: the first number is one of 1 to {shares}")
     torch.set_num_threads(1)  # children are forked: no threads may run before
     _import_all()
     wanted = recipes() if given.recipes == "all" else tuple(given.recipes.split(","))
@@ -53,7 +57,7 @@ def main() -> None:
     rows = read(given.output)
     there = {(r["model"], r["recipe"]) for r in rows if r["outcome"] not in again}
     first = {r["model"] for r in rows if r["outcome"] in again}
-    names = [n for n in all_models() if fnmatch.fnmatchcase(n, given.models)]
+    names = [n for n in all_models()[share - 1 :: shares] if fnmatch.fnmatchcase(n, given.models)]
     sizes = counted(names, given.output.with_name("parameters.jsonl"), given.memory)
     names = sorted(broad_first(names, sizes), key=lambda n: n not in first)
     counts: Counter[str] = Counter()

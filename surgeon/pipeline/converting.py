@@ -18,8 +18,8 @@ from surgeon.checkpoints import PICKLED
 from surgeon.data import Images, drawn, held_out_of, images, load_sets
 from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.files import check_free, write_json
-from surgeon.folder import file_hash
 from surgeon.graph.trace import mode
+from surgeon.hashes import sha256_of
 from surgeon.models import input_size_of, normalized
 from surgeon.pipeline.conversion import CONVERSION, Accuracy, Conversion, read_conversion
 from surgeon.recipe import Recipe
@@ -198,7 +198,7 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hash(checkpoint: Path) -> str:
-    return file_hash(checkpoint) if checkpoint.is_file() else ""
+    return sha256_of(checkpoint) if checkpoint.is_file() else ""
 
 
 def _accuracy(before: nn.Module, after: nn.Module, x: Tensor, y: Tensor) -> Accuracy:

@@ -97,13 +97,13 @@ def apply(
 
 
 def replay(model: nn.Module, record: Plan) -> nn.Module:
-    """Make the cuts of an executed plan on a stock network whose weights are loaded afterwards."""
+    """Make the cuts of an executed plan on a stock network, itself, whose weights are loaded afterwards."""
     _refuse(model, record)
     operations = {k: parse(o) for k, o in record.operations.items()}
-    tree, displaced = bare(model, share=True)
-    regions = find_regions(tree, record.input_size)
-    cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
-    rewritten = _carved(tree, record, record, regions)
+    displaced = Displaced()
+    regions = find_regions(model, record.input_size)
+    cut_tree(model, record.edits, operations, displaced, record.recipe, blank=True)
+    rewritten = _carved(model, record, record, regions)
     rewritten.__dict__["surgery"] = record
     rewritten.__dict__["displaced"] = displaced
     return rewritten
