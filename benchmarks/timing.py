@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import torch
 
 Task = Callable[[], object]
+TURN = 0.1
+"""Seconds that a turn of a task takes at least, where `MOST` calls are enough for that."""
+MOST = 20
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,39 @@ class Asked:
 
 
 def turns(tasks: Mapping[str, Task], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each task in each turn; a first turn warms up, and each turn begins with another task."""
+    """Seconds of each task in each turn; a first turn warms up, and each turn begins with another task.
+
+    A task that is shorter than `TURN` runs several times in a turn, and its mean counts: one call alone would be a measure of
+    what its neighbour left in the caches.
+    """
+    _settle()
     names = list(tasks)
+    often: dict[str, int] = {}
+    for name in names:
+        tasks[name]()
+        often[name] = min(max(round(TURN / _seconds(tasks[name], 1)), 1), MOST)
     taken: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(repeats + 1):
+    for turn in range(repeats):
         k = turn % len(names)
         for name in names[k:] + names[:k]:
-            _wait()
-            began = time.perf_counter()
-            tasks[name]()
-            _wait()
-            if turn:
-                taken[name].append(time.perf_counter() - began)
+            taken[name].append(_seconds(tasks[name], often[name]))
     return taken
+
+
+def _settle() -> None:
+    """Have C's allocator keep what is freed, as it does in a process that has run for a while: it keeps as much as the largest
+    block that was freed before, of up to 32 MB, and gives the rest back to be faulted in again, page by page."""
+    torch.ones(31 << 20, dtype=torch.uint8)
+
+
+def _seconds(task: Task, times: int) -> float:
+    """The mean over that many calls."""
+    _wait()
+    began = time.perf_counter()
+    for _ in range(times):
+        task()
+    _wait()
+    return (time.perf_counter() - began) / times
 
 
 def row(

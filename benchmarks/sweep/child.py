@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -97,6 +98,7 @@ def _work(name: str, recipes: Sequence[str], memory: int, writing: int, work: Wo
     code = 0
     with os.fdopen(writing, "w", encoding="utf-8") as out:
         try:
+            gc.disable()  # it ends soon, and the limit is there
             resource.setrlimit(resource.RLIMIT_AS, (memory << 20, memory << 20))
             with (
                 open(os.devnull, "w") as quiet,

@@ -15,13 +15,21 @@ from surgeon.layers.recording import recording
 
 
 def to_places(x: Tensor) -> Tensor:
-    """(N, C, H, W) → (H·W, N, C), the numbers at a position side by side, which a matrix product reads as they are.
-
-    Also of weights, (C_out, C_in, H, W).
-    """
+    """(N, C, H, W) → (H·W, N, C), the numbers at a position side by side, which a matrix product reads as they are."""
     n, channels, height, width = x.shape
     rows = _copied(x, (0, 2, 3, 1)).view(n, height * width, channels)
     return _copied(rows, (1, 0, 2), view=True)
+
+
+def as_one(places: Tensor, height: int, width: int) -> Tensor:
+    """(H·W, N, C) → (1, N·C, H, W) in channels_last, a view: a filter goes through all images at once, in rows of N·C."""
+    return places.view(1, height, width, -1).permute(0, 3, 1, 2)
+
+
+def places_of(one: Tensor, n: int) -> Tensor:
+    """(1, N·C, H, W) → (H·W, N, C), a view where that is in channels_last."""
+    _, channels, height, width = one.shape
+    return one.permute(0, 2, 3, 1).reshape(height * width, n, channels // n)
 
 
 def from_places(places: Tensor, height: int, width: int) -> Tensor:

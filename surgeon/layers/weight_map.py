@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surgeon.errors import LayerError
-from surgeon.layers.places import from_channels_last, from_places, to_places
+from surgeon.layers.box import box
+from surgeon.layers.places import as_one, from_channels_last, from_places, places_of, to_places
 from surgeon.layers.recording import recording
 
 MODES = ("smoothing", "unsharp")
@@ -36,7 +37,7 @@ def weight_map(
     """The weight map layer: a weight per position (eq. 1), then a filter of ones K (eq. 2, or 3 and 4).
 
     With m = W . x: smoothing is ones_K * sum_ci m + b, unsharp is sum_ci (2 m - ones_K * m) + b. `x` (N,
-    C_in, H, W), `weight` (C_out, C_in/groups, H, W), `bias` (C_out, H_out, W_out) or None; the result is (N,
+    C_in, H, W), `weight` (C_out, C_in/groups, H, W), best laid as (H, W, C_in/groups, C_out), `bias` (C_out, H_out, W_out) or None; the result is (N,
     C_out, H_out, W_out), the size that a convolution with these arguments would give. Zero padding only.
     Here: stride, padding, dilation and groups are the convolution's, of which the paper only has stride 1 and
     equal sizes; the 2 m term is taken at the window centres, 0 where a centre lies in the padding, the
@@ -57,11 +58,18 @@ def weight_map(
     out_size = tuple(output_size(*side) for side in zip(size, kernel, step, pads, holes, strict=True))
     if x.shape[0] == 0:
         return x.new_zeros(0, c_out, *out_size) + 0 * weight.sum()
-    summed = from_places(_sum_of_maps(to_places(x), weight, groups), size[0], size[1])
-    out = _box(summed, kernel, step, pads, holes, normalize, negative=mode == "unsharp")
-    if mode == "unsharp":
-        out.add_(_at_centres(summed, kernel, step, pads, holes, out_size), alpha=2)  # type: ignore[arg-type]  # two sides
+    summed = _sum_of_maps(to_places(x), weight, groups)
+    together = not recording()  # the batch would become part of a recorded shape
+    m = as_one(summed, *size) if together else from_places(summed, *size)
     del summed
+    out = box(
+        m, kernel, step, pads, holes, (kernel[0] * kernel[1] if normalize else 1), negative=mode == "unsharp"
+    )
+    if mode == "unsharp":
+        out.add_(_at_centres(m, kernel, step, pads, holes, out_size), alpha=2)  # type: ignore[arg-type]  # two sides
+    del m
+    if together:
+        out = from_places(places_of(out, x.shape[0]), *out_size)
     if bias is not None:
         out.add_(bias.to(out.dtype).unsqueeze(0).contiguous(memory_format=torch.channels_last))
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
@@ -107,36 +115,18 @@ def resolve_padding(
 
 
 def _sum_of_maps(x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """M[p,n,o] = sum_i W[p,o,i] x[p,n,i], (H·W, N, C_out), as one matrix product per position and group."""
+    """M[p,n,o] = sum_i W[p,i,o] x[p,n,i], (H·W, N, C_out), as one matrix product per position and group."""
     places, n, _ = x.shape
     c_out, per_group = weight.shape[:2]
-    maps = to_places(weight)
+    maps = weight.permute(2, 3, 1, 0).reshape(places, per_group, c_out)  # a view, where weights lie so
     if per_group == 1:
-        return x.repeat_interleave(c_out // groups, dim=2) * maps.reshape(places, 1, c_out)
+        return x.repeat_interleave(c_out // groups, dim=2) * maps
     if groups == 1:
-        return torch.bmm(x, maps.mT)
+        return torch.bmm(x, maps)
     left = x.reshape(places, n, groups, per_group).transpose(1, 2).reshape(places * groups, n, per_group)
-    product = torch.bmm(left, maps.reshape(places * groups, c_out // groups, per_group).mT)
+    right = maps.view(places, per_group, groups, c_out // groups).transpose(1, 2)
+    product = torch.bmm(left, right.reshape(places * groups, per_group, c_out // groups))
     return product.view(places, groups, n, c_out // groups).transpose(1, 2).reshape(places, n, c_out)
-
-
-def _box(
-    m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, normalize: bool, negative: bool
-) -> Tensor:  # fmt: skip
-    """The filter of ones (or of 1/number of ones) on each channel of `m`, with zeros around; of minus ones if `negative`."""
-    if negative and recording():  # file formats have no such divisor,
-        return -_box(m, kernel, stride, pads, dilation, normalize, negative=False)
-    divisor = (kernel[0] * kernel[1] if normalize else 1) * (-1 if negative else 1)
-    even = all(before == after <= k // 2 for (before, after), k in zip(pads, kernel, strict=True))
-    if dilation == (1, 1) and even and not recording():  # nor one that pays no regard to padding
-        return F.avg_pool2d(m, kernel, stride, (pads[0][0], pads[1][0]), divisor_override=divisor).to(m.dtype)
-    if pads != ((0, 0), (0, 0)):
-        m = F.pad(m, (*pads[1], *pads[0]))
-    if dilation == (1, 1):
-        return F.avg_pool2d(m, kernel, stride, divisor_override=divisor).to(m.dtype)
-    ones = m.new_full((1, 1, *kernel), 1 / divisor)
-    out = F.conv2d(m.reshape(-1, 1, *m.shape[2:]), ones, stride=stride, dilation=dilation)
-    return out.view(*m.shape[:2], *out.shape[2:])
 
 
 def _at_centres(

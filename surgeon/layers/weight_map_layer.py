@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
-from surgeon.layers.resize import resized_parameter, warn_resized
+from surgeon.layers.resize import resize_maps, resized_parameter, warn_resized
 from surgeon.layers.weight_map import MODES, Pair, output_size, pair, resolve_padding, weight_map
 
 STARTS = ("mean", "projection")
@@ -18,8 +18,9 @@ class WeightMap2d(nn.Module):
     """A weight for every input position, then a fixed filter of ones ("Weight Map Layer ...", eq. 1-4).
 
     Input (N, in_channels, H, W) with (H, W) = `input_size`, output (N, out_channels, H_out, W_out), the size
-    that nn.Conv2d with the same arguments gives. Parameters: `weight` (C_out, C_in/groups, H, W) and `bias`
-    (C_out, H_out, W_out) or None. `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their
+    that nn.Conv2d with the same arguments gives. Parameters: `maps` (H, W, C_in/groups, C_out), which the
+    products read as it lies, and `bias` (C_out, H_out, W_out) or None; `weight` is a view of the maps with the
+    equations' order of axes, (C_out, C_in/groups, H, W). `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their
     number (the paper does not). Start: U(-s, s), s = 1/sqrt(fan_in).
     Here: the paper's a_in is not defined; `fan_in` defaults to that of the convolution, C_in/groups * K^2.
     Raises LayerError for settings that a convolution would refuse, another padding_mode than zeros, and in
@@ -66,10 +67,15 @@ class WeightMap2d(nn.Module):
         self.fan_in = in_channels // groups * math.prod(self.kernel_size) if fan_in is None else fan_in
         if self.fan_in <= 0:
             raise LayerError(f"fan_in={fan_in} must be positive; None takes C_in/groups * K^2")
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *self.input_size))
+        self.maps = nn.Parameter(torch.empty(*self.input_size, in_channels // groups, out_channels))
         out_size = self.output_size(*self.input_size)
         self.register_parameter("bias", nn.Parameter(torch.empty(out_channels, *out_size)) if bias else None)
         self.reset_parameters()
+
+    @property
+    def weight(self) -> Tensor:
+        """The maps as the equations index them: (C_out, C_in/groups, H, W). Writing into it changes the maps."""
+        return self.maps.permute(3, 2, 0, 1)
 
     def output_size(self, height: int, width: int) -> Pair:
         """The (H_out, W_out) of an input of height x width; LayerError if the window does not fit."""
@@ -81,8 +87,10 @@ class WeightMap2d(nn.Module):
         """Weights and biases from U(-s, s), s = 1/sqrt(fan_in), the paper's start (section 4)."""
         bound = 1 / math.sqrt(self.fan_in)
         with torch.no_grad():
-            for parameter in self.parameters(recurse=False):
-                parameter.uniform_(-bound, bound, generator=generator)
+            for own in (self.weight, self.bias):
+                if own is not None:  # drawn in the order of the equations' axes, whatever lies how
+                    drawn = torch.empty_like(own, memory_format=torch.contiguous_format)
+                    own.copy_(drawn.uniform_(-bound, bound, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = self.input_size
@@ -107,10 +115,11 @@ class WeightMap2d(nn.Module):
     def resize(self, height: int, width: int) -> WeightMap2d:
         """Interpolate weight and bias for height x width, in place (new parameters); warns; returns self."""
         out_size = self.output_size(height, width)
-        weight = resized_parameter(self.weight, height, width)
+        weight = resize_maps(self.weight.detach(), height, width)
         if self.bias is not None:
             self.bias = resized_parameter(self.bias, *out_size)
-        self.weight = weight
+        maps = weight.permute(2, 3, 1, 0).contiguous()
+        self.maps = nn.Parameter(maps, requires_grad=self.maps.requires_grad)
         old, self.input_size = self.input_size, (height, width)
         warn_resized("weight map layer", old, self.input_size)
         return self

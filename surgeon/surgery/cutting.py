@@ -20,7 +20,7 @@ from surgeon.surgery.planning import RecipeLike, fingerprint, look, plan, refuse
 from surgeon.surgery.refit import needs_data, refit
 from surgeon.surgery.starts import WarmStart
 from surgeon.surgery.statistics import reestimate_statistics, running_statistics, separate_statistics
-from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, surgery_of
+from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, shared_in, surgery_of
 
 _NOISE_IMAGES = 2
 
@@ -120,7 +120,7 @@ def cut_tree(
 ) -> dict[str, float]:
     """Put every edit's modules into the tree; returns the residuals of least-squares starts by site."""
     residuals: dict[str, float] = {}
-    edits = tuple(edits)
+    edits, shared = tuple(edits), shared_in(tree)
     for edit in edits:
         operation = operations[edit.operation]
         module = None if edit.site == INPUT else _module(tree, edit)
@@ -135,10 +135,10 @@ def cut_tree(
         if cut.replacement is not None and module is not None:
             if displaced is not None and edit.site not in displaced.modules:
                 displaced.modules[edit.site] = _without_children(module, edits)
-            put(tree, edit.site, cut.replacement)
+            put(tree, edit.site, cut.replacement, shared)
         if cut.layer is not None and edit.layer is not None:
             if module is not None:
-                open_site(tree, edit.site)
+                open_site(tree, edit.site, shared)
             hang(tree, edit.layer, cut.layer)
         if cut.residual is not None:
             residuals[edit.site] = cut.residual

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open
 from surgeon.graph.network import Rewritten
 from surgeon.graph.survey import Region
 from surgeon.selection import INPUT
+from surgeon.surgery.twin import twin
 
 
 @dataclass
@@ -39,17 +40,26 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     Activations that the model keeps from its last pass, as RAFT does, are copied without their history.
     """
     memo = {id(t): t for t in (*model.parameters(), *model.buffers())} if share else {}
-    memo |= {id(t): t.detach().clone() for m in model.modules() for t in _kept(list(m.__dict__.values()))}
+    memo |= {id(t): t.detach().clone() for m in model.modules() for t in _kept(_own_values(m))}
     try:
-        twin = copy.deepcopy(model, memo)
+        tree = twin(model, memo)
     except (TypeError, RuntimeError, NotImplementedError) as error:
         raise SurgeryError(
             f"{type(model).__name__} cannot be copied: {' '.join(str(error).split())[:200]}"
         ) from error
-    displaced = twin.__dict__.get("displaced") or Displaced()
+    displaced = tree.__dict__.get("displaced") or Displaced()
     for key in ("surgery", "displaced"):
-        twin.__dict__.pop(key, None)
-    return _flatten(twin, {}), displaced
+        tree.__dict__.pop(key, None)
+    return _flatten(tree, {}), displaced
+
+
+def _own_values(module: nn.Module) -> list[Any]:
+    """What its attributes hold, without what torch keeps of every module: parameters are leaves, children have their turn."""
+    return [v for k, v in module.__dict__.items() if type(v) not in _PLAIN and k not in _TORCH_KEEPS]
+
+
+_PLAIN = (bool, int, float, str, type(None))
+_TORCH_KEEPS = {k for k in nn.Module().__dict__ if k != "_buffers"}
 
 
 def _kept(values: Iterable[Any], depth: int = 4) -> Iterator[Tensor]:
@@ -81,26 +91,38 @@ def _flatten(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
     return stock
 
 
-def exchange(tree: nn.Module, name: str, module: nn.Module) -> None:
-    """Set the module called `name`, and under every other name that the old one has in the tree."""
+def shared_in(tree: nn.Module) -> set[int]:
+    """The ids of modules that hang in several places of the tree, for `exchange`."""
+    count = Counter(id(child) for holder in tree.modules() for child in holder._modules.values())
+    return {i for i, places in count.items() if places > 1}
+
+
+def exchange(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | None = None) -> None:
+    """Set the module called `name`, and under every other name that the old one has in the tree.
+
+    shared: what `shared_in` found, kept up to date here; without it the whole tree is searched for other names.
+    """
     owner, _, leaf = name.rpartition(".")
     parent = tree.get_submodule(owner)
     old = parent._modules.get(leaf)
-    for holder in tree.modules() if old is not None else ():
-        for key, child in holder._modules.items():
-            if child is old:
-                holder._modules[key] = module
+    if old is not None and (shared is None or id(old) in shared):
+        for holder in tree.modules():
+            for key, child in holder._modules.items():
+                if child is old:
+                    holder._modules[key] = module
+        if shared is not None:
+            shared.add(id(module))
     parent._modules[leaf] = module
 
 
-def put(tree: nn.Module, name: str, module: nn.Module) -> None:
-    """Set the module called `name`, keeping what hangs below the old one and its mode."""
+def put(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | None = None) -> None:
+    """Set the module called `name`, keeping what hangs below the old one and its mode. shared: as for `exchange`."""
     old = tree.get_submodule(name) if has(tree, name) else None
     if old is not None:
         module.training = old.training
         for child_name, child in old._modules.items():
             module._modules.setdefault(child_name, child)
-    exchange(tree, name, module)
+    exchange(tree, name, module, shared)
 
 
 def hang(tree: nn.Module, name: str, layer: nn.Module) -> None:
@@ -148,15 +170,15 @@ def _is_attribute(tree: nn.Module, name: str) -> bool:
     return has(tree, owner) and hasattr(tree.get_submodule(owner), leaf)
 
 
-def open_site(tree: nn.Module, name: str) -> None:
-    """Open a fused norm and activation, so that a layer can stand between the two."""
+def open_site(tree: nn.Module, name: str, shared: set[int] | None = None) -> None:
+    """Open a fused norm and activation, so that a layer can stand between the two. shared: as for `exchange`."""
     module = tree.get_submodule(name)
     if is_fused(module):
         if not can_open(module):
             raise SurgeryError(
                 f"{name}: {type(module).__name__} cannot be opened between norm and activation"
             )
-        exchange(tree, name, open_fused(module))
+        exchange(tree, name, open_fused(module), shared)
 
 
 def close_all(tree: nn.Module) -> None:

@@ -168,7 +168,7 @@ def test_start_is_uniform_and_repeats():
 
 
 def test_no_bias_and_the_state_dict():
-    assert list(WeightMap2d(2, 3, (4, 5), 3, bias=False).state_dict()) == ["weight"]
+    assert list(WeightMap2d(2, 3, (4, 5), 3, bias=False).state_dict()) == ["maps"]
     layer = WeightMap2d(2, 3, (4, 5), 3)
     assert layer.weight.shape == (3, 2, 4, 5) and layer.bias.shape == (3, 2, 3)
     with pytest.raises(RuntimeError, match="Missing key"):
