@@ -105,11 +105,16 @@ def inputs(subject: Subject, training: bool = False) -> tuple[Any, ...]:
     return (images,)
 
 
-def run(subject: Subject, network: nn.Module, training: bool = False) -> Tensor:
-    """The network's main output, by default in evaluation mode, without gradients."""
+def run(
+    subject: Subject, network: nn.Module, training: bool = False, dtype: torch.dtype | None = None
+) -> Tensor:
+    """The network's main output, by default in evaluation mode, without gradients. dtype: of images, if not their own."""
+    given = inputs(subject, training)
+    if dtype is not None:
+        given = tuple(images.to(dtype) for images in given)
     quick = NormsKeepShapes() if subject.fake else contextlib.nullcontext()
     with mode(network, training), torch.no_grad(), quick:
-        return main_output(network(*inputs(subject, training)))
+        return main_output(network(*given))
 
 
 def main_output(output: Any) -> Tensor:

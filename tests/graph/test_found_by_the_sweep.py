@@ -148,6 +148,40 @@ def test_a_network_that_keeps_activations_is_copied_after_a_training_step():
     assert torch.equal(folded.eval()(x, x), cut.eval()(x, x))
 
 
+class Anchored(nn.Module):
+    """Keeps anchors of the present size, in three ways: a detector in small."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, padding=1)
+        self.head = nn.Linear(16, 4)
+        self.anchors, self.seen, self.sizes = None, [], {}
+
+    def forward(self, x):
+        x = self.conv(x)
+        self.anchors = x.new_ones(1)
+        self.seen.append(self.anchors)
+        self.sizes["last"] = self.later = self.anchors
+        return self.head((x * self.anchors).mean((2, 3)))
+
+
+def test_looking_at_a_network_leaves_no_tensors_in_its_attributes(tmp_path):
+    stock, x = Anchored(), torch.randn(2, 3, 16, 16)
+    plan = surgeon.plan(stock, "kap", input_size=(3, 16, 16))
+    cuts = [surgeon.apply(stock, plan), surgeon.apply(stock, "kap", input_size=(3, 16, 16))]
+    surgeon.save(cuts[0], tmp_path / "out")
+    cuts.append(surgeon.load(tmp_path / "out", model=stock))
+    for network in (stock, *cuts):
+        assert (
+            network.anchors is None
+            and not network.seen
+            and not network.sizes
+            and not hasattr(network, "later")
+        )
+    outputs = [c.eval()(x) for c in cuts]
+    assert all(torch.equal(o, outputs[0]) for o in outputs)
+
+
 class Pyramid(nn.Module):
     """One head for maps of several sizes, called from code that cannot be traced, as in a detector."""
 
