@@ -25,7 +25,7 @@ from benchmarks.ceilings import ceilings
 from benchmarks.timing import Asked, Row
 from surgeon.files import write_json
 
-GROUPS = ("networks", "maps", "cutting", "startup", "loading", "certificates", "attacks")
+GROUPS = ("networks", "formats", "maps", "cutting", "startup", "loading", "certificates", "attacks")
 BENCH = Path("runs/bench.json")
 
 

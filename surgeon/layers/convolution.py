@@ -62,13 +62,23 @@ def with_weight(conv: _ConvNd, weight: Tensor, bias: Tensor | None) -> _ConvNd:
         new.gain = nn.Parameter(gain.view(shape).to(conv.gain), requires_grad=conv.gain.requires_grad)
     else:
         stored = weight
-    new.weight = nn.Parameter(stored.contiguous().to(conv.weight), requires_grad=conv.weight.requires_grad)
+    new.weight = nn.Parameter(
+        laid_like(stored.to(conv.weight), conv.weight), requires_grad=conv.weight.requires_grad
+    )
     if bias is None:
         new.bias = None
     else:
         grad = conv.bias.requires_grad if conv.bias is not None else conv.weight.requires_grad
         new.bias = nn.Parameter(bias.to(conv.weight), requires_grad=grad)
     return new
+
+
+def laid_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """The tensor in channels_last where `like` lies so, else contiguous."""
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(like.dim())
+    if last is not None and like.is_contiguous(memory_format=last) and not like.is_contiguous():
+        return tensor.contiguous(memory_format=last)
+    return tensor.contiguous()
 
 
 def with_channels(conv: _ConvNd, channels: int, generator: torch.Generator) -> _ConvNd:

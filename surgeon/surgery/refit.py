@@ -22,6 +22,7 @@ from surgeon.edits import Edit, Plan
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, run_side_by_side
 from surgeon.layers import DefectiveMask, WeightMap2d
+from surgeon.layers.convolution import laid_like
 from surgeon.layers.weight_map_fit import fit_weight_map
 from surgeon.operations import Operation
 from surgeon.operations.base import LeastSquares
@@ -182,7 +183,9 @@ class _Visit:
         old = module._parameters[leaf]
         assert old is not None
         self.found.displaced[f"{name}.{leaf}"] = old.detach().clone()
-        module._parameters[leaf] = nn.Parameter(value.to(old), requires_grad=old.requires_grad)
+        module._parameters[leaf] = nn.Parameter(
+            laid_like(value.to(old), old), requires_grad=old.requires_grad
+        )
 
 
 def _same_places(call: Call, module: nn.Module) -> bool:
