@@ -1,19 +1,20 @@
 """surgeon.export: files that give the network's outputs, say what they are, and are refused where they would not."""
 
 import copy
+import importlib.util
+import sys
 
 import pytest
 import torch
 from torch import nn
 
 import surgeon
-from surgeon import exporting
 from surgeon.errors import ArtifactError, SurgeonError, VerificationError
-from surgeon.exporting import metadata
+from surgeon.exporting import file, metadata
 from tests.interop.conftest import TINY
 
 for_onnx = pytest.mark.skipif(
-    not all(exporting.importlib.util.find_spec(p) for p in ("onnx", "onnxscript", "onnxruntime")),
+    not all(importlib.util.find_spec(p) for p in ("onnx", "onnxscript", "onnxruntime")),
     reason="needs the extra export",
 )
 RECIPES = ("kap", "kmp", "anl", "wm-unsharp", "defective")
@@ -109,16 +110,16 @@ def test_what_is_refused(tiny_cut, tiny, tmp_path, monkeypatch):
             surgeon.export(model, tmp_path / name, **settings)
     with pytest.raises(SurgeonError, match=r"input size of Tiny is not known; give input_size=\(C, H, W\)"):
         surgeon.export(tiny, tmp_path / "m.pt2", format="torch-export")
-    monkeypatch.setitem(exporting.importlib.sys.modules, "onnxruntime", None)
-    monkeypatch.setitem(exporting.importlib.sys.modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(SurgeonError, match=r"format onnx needs onnx: pip install 'surgeon\[export\]'"):
         surgeon.export(model, tmp_path / "m.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["there.onnx"]
 
 
 def test_a_file_that_computes_something_else_does_not_appear(tiny_cut, tmp_path, monkeypatch):
-    real = exporting._run_program
-    monkeypatch.setattr(exporting, "_run_program", lambda path: lambda x: [o + 1 for o in real(path)(x)])
+    real = file.run_program
+    monkeypatch.setattr(file, "run_program", lambda path: lambda x: [o + 1 for o in real(path)(x)])
     with pytest.raises(
         VerificationError, match="m.pt2 was not written: .* gives other outputs .*1e-05 is allowed"
     ):

@@ -1,0 +1,59 @@
+"""What is asked of an export: which kind of file, where, for which images, and whether it can be done here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from torch import nn
+
+from surgeon.errors import ArtifactError, SurgeonError, nearest
+from surgeon.models import input_size_of
+from surgeon.surgery.tree import surgery_of
+
+Format = Literal["onnx", "torch-export"]
+FORMATS: tuple[str, ...] = get_args(Format)
+SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
+
+
+def check_request(path: Path, format: str, *, overwrite: bool, opset: int | None) -> None:
+    if format not in FORMATS:
+        raise SurgeonError(f"unknown format {format!r}; {nearest(str(format), FORMATS)}")
+    wanted = SUFFIXES[format]
+    if path.suffix != wanted:
+        other = [f for f, suffix in SUFFIXES.items() if suffix == path.suffix]
+        hint = f", or export as {other[0]}" if other else ""
+        raise ArtifactError(
+            f"{path} does not end in {wanted}, by which files of {format} are known: write {path.with_suffix(wanted)}{hint}"
+        )
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a folder; an export is one file")
+    if path.exists() and not overwrite:
+        raise ArtifactError(f"{path} exists already; choose another file, or overwrite it (--overwrite)")
+    if opset is not None and format != "onnx":
+        raise SurgeonError(f"opset={opset} is of ONNX's operators; {format} has none")
+    if opset is not None and opset < 18:
+        raise SurgeonError(f"opset={opset} is older than what torch exports; 18 is the oldest")
+
+
+def need(packages: Sequence[str], format: str) -> None:
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            less = "; check=False does without" if package == "onnxruntime" else ""
+            raise SurgeonError(
+                f"format {format} needs {package}: pip install 'surgeon[export]'{less}"
+            ) from None
+
+
+def size_of(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
+    record = surgery_of(model) or model.__dict__.get("folded_from")
+    size = given or (record.input_size if record else None) or input_size_of(model)
+    if size is None:
+        raise SurgeonError(
+            f"the input size of {type(model).__name__} is not known; give input_size=(C, H, W), for instance (3, 224, 224)"
+        )
+    return tuple(int(s) for s in size)
