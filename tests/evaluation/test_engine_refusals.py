@@ -1,0 +1,121 @@
+"""What the engine refuses to attack, and what it finds in what a model gives."""
+
+import pytest
+import torch
+from torch import nn
+
+from surgeon.errors import DataError, SurgeonError
+from surgeon.evaluation import (
+    Attack,
+    Normalized,
+    evaluate,
+    summarize,
+)
+from tests.evaluation.attacks_used import MIXED, PGD, same
+
+pytest.importorskip("torchattacks")
+pytest.importorskip("scipy")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda x: (x * 255).to(torch.uint8), "images are uint8; convert them"),
+        (lambda x: x * 255, "they look like 0–255"),
+        (lambda x: (x - 0.5) / 0.25, "they look normalised already"),
+        (lambda x: x.double(), "attacks need float32"),
+        (lambda x: x * float("nan"), "not a number"),
+        (lambda x: x[0], "must be a batch"),
+        (lambda x: x.expand(-1, 3, -1, -1), "expected input.* to have 1 channels|images have 3 channels"),
+    ],
+)
+def test_images_of_another_kind_are_refused_with_the_likely_cause(trained, spoil, message):
+    model, (x, y) = trained
+    with pytest.raises((DataError, RuntimeError), match=message):
+        evaluate(model, spoil(x), y, PGD)
+
+
+def test_labels_that_do_not_fit(trained):
+    model, (x, y) = trained
+    with pytest.raises(DataError, match="96 images have 95 labels"):
+        evaluate(model, x, y[:-1], PGD)
+    with pytest.raises(DataError, match=r"labels run from 12 to 12, the model has 10 classes"):
+        evaluate(model, x, y.clone().fill_(12), PGD)
+    with pytest.raises(DataError, match=r"labels run from -1 to"):
+        evaluate(model, x, torch.cat([y[:-1], torch.tensor([-1])]), PGD)
+    for labels in (y.float(), y[:, None], y.int()):
+        with pytest.raises(DataError, match=r"labels are torch.*; give class indices \(N,\), int64"):
+            evaluate(model, x, labels, PGD)
+    with pytest.raises(DataError, match="images have 3 channels, the normalisation has 1"):
+        Normalized(model.model, (0.5,), (0.5,))(x.expand(-1, 3, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (lambda o: {"scores": o}, "the model gives a dict with the keys scores; wrap it"),
+        (lambda o: (), "the model gives a tuple; wrap it"),
+        (lambda o: o[:, :, None], r"it must give logits \(N, classes\)"),
+        (lambda o: o[:, :1], "a classifier of two classes must give two logits"),
+        (lambda o: o * float("nan"), "no finite logits"),
+        (lambda o: o.softmax(1), "the model gives probabilities .* take the softmax off"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_refused(trained, wrap, message):
+    model, (x, y) = trained
+    with pytest.raises(DataError, match=message):
+        evaluate(Normalized(Output(model.model, wrap)), x, y.clamp(max=0), PGD)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda o: (o, o), lambda o: [o], lambda o: {"logits": o, "loss": 0}, lambda o: {"out": o}]
+)
+def test_logits_inside_a_tuple_a_list_or_a_mapping_are_found(trained, wrap):
+    model, (x, y) = trained
+    subject = Normalized(Output(model.model, wrap))
+    assert same(evaluate(subject, x, y, PGD), evaluate(model, x, y, PGD))
+
+
+def test_said_probabilities_are_turned_back_into_logits(trained):
+    model, (x, y) = trained
+    subject = Normalized(Output(model.model, lambda o: o.softmax(1)), probabilities=True)
+    said = [summarize(evaluate(m, x, y, MIXED)) for m in (model, subject)]
+    assert said[0].clean == said[1].clean
+    assert abs(said[0].worst.k - said[1].worst.k) <= 1
+
+
+def test_half_precision_is_refused_by_the_name_of_a_weight(trained):
+    model, (x, y) = trained
+    with pytest.raises(
+        DataError, match=r"0\.weight is torch\.bfloat16; attacks need float32.*model\.float\(\)"
+    ):
+        evaluate(nn.Sequential(nn.Conv2d(1, 2, 3)).bfloat16(), x, y, PGD)
+
+
+class Output(nn.Module):
+    """A model whose output is wrapped."""
+
+    def __init__(self, model, wrap):
+        super().__init__()
+        self.model, self.wrap = model, wrap
+
+    def forward(self, x):
+        return self.wrap(self.model(x))
+
+
+def test_sources_and_images_that_no_attack_can_work_on_are_refused_at_once(trained):
+    model, (x, y) = trained
+    for classes, channels, said in (
+        (3, 1, "labels run|has 3 classes"),
+        (10, 3, "cannot be attacked on these images"),
+    ):
+        source = nn.Sequential(nn.Conv2d(channels, 2, 1), nn.Flatten(), nn.Linear(128, classes))
+        attack = Attack(name="t", kind="own-pgd", eps=0.1, steps=2, source="s", cascade=False)
+        with pytest.raises(DataError, match=f"source s .*({said})"):
+            evaluate(model, x, y, [attack], sources={"s": source})
+    flat = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 3))
+    wide, labels = torch.rand(4, 3, 8, 12), torch.zeros(4, dtype=torch.long)
+    with pytest.raises(SurgeonError, match="square in l2 needs square images of 8 pixels or more, not 8x12"):
+        evaluate(
+            flat, wide, labels, [Attack(name="s", kind="square", norm="l2", eps=1.0, steps=10, loss="margin")]
+        )
