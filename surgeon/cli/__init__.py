@@ -38,6 +38,14 @@ class Refused(click.ClickException):
     exit_code = 2
 
 
+def _in_one_line(error: click.UsageError) -> click.ClickException:
+    """What click tells in three lines; a call without arguments still shows the help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error
+    place = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+    return Refused(" ".join(error.format_message().split()).rstrip(".") + place)
+
+
 class Commands(click.Group):
     """A group whose commands live in modules of this package."""
 
@@ -61,10 +69,20 @@ class Commands(click.Group):
             args = ["--debug", *(a for a in args if a != "--debug")]
         return super().parse_args(ctx, args)
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Read the group's own options; what is wrong with them is told in one line."""
+        try:
+            return super().make_context(*args, **more)
+        except click.UsageError as error:
+            raise _in_one_line(error) from error
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; errors of surgeon, of the disk and of memory become one line and exit code 2."""
+        """Run a command; what is wrong with its arguments, and errors of surgeon, of the disk and of memory, become one line
+        and exit code 2."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _in_one_line(error) from error
         except (SurgeonError, OSError, MemoryError) as error:
             if ctx.params.get("debug") or getattr(error, "errno", None) == errno.EPIPE:
                 raise

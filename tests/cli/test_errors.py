@@ -74,11 +74,16 @@ def test_each_is_one_line_and_exit_code_two(tmp_path, monkeypatch, args, message
     ],
     ids=lambda v: " ".join(v)[-30:] if isinstance(v, list) else None,
 )
-def test_misuse_shows_the_usage(args, message):
+def test_misuse_is_one_line_that_names_the_help(args, message):
     code, _, err = invoke(*args)
     assert code == 2
-    assert err.startswith("Usage: ")
-    assert message in err
+    assert err.startswith("Error: ") and err.count("\n") == 1
+    assert message in err and err.rstrip().endswith("--help)")
+
+
+def test_without_arguments_the_help_is_shown():
+    code, out, err = invoke()
+    assert code == 2 and "Usage: surgeon" in out + err and "Commands:" in out + err
 
 
 def test_a_saved_folder_takes_no_options_of_a_new_model(folder):
