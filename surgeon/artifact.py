@@ -106,7 +106,7 @@ def load(
     check_present(folder, hashes)
     with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(check_hashes, folder, hashes)
-        network = _rebuilt(folder, config, record, model)
+        network = rebuilt(folder, config, record, model)
         hashed.result()
     weights = read_weights(folder / WEIGHTS)
     check_fit(network, weights, str(folder / WEIGHTS))
@@ -116,7 +116,7 @@ def load(
     return network.to(device).eval()
 
 
-def _rebuilt(
+def rebuilt(
     folder: Path, config: Mapping[str, Any], record: Plan | None, model: nn.Module | None
 ) -> nn.Module:
     """The network with any weights, none of them `model`'s own."""
