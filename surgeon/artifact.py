@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from surgeon import hub, own
 from surgeon.blank import Blank
-from surgeon.checkpoints import check_fit, read_weights
+from surgeon.checkpoints import check_fit, current, read_weights
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError
 from surgeon.files import new_folder
@@ -108,7 +108,7 @@ def load(
         hashed = beside.submit(check_hashes, folder, hashes)
         network = rebuilt(folder, config, record, model)
         hashed.result()
-    weights = read_weights(folder / WEIGHTS)
+    weights = current(network, read_weights(folder / WEIGHTS))
     check_fit(network, weights, str(folder / WEIGHTS))
     network.load_state_dict(weights)
     if record and ORIGINAL in hashes:
@@ -120,8 +120,11 @@ def rebuilt(
     folder: Path, config: Mapping[str, Any], record: Plan | None, model: nn.Module | None
 ) -> nn.Module:
     """The network with any weights, none of them `model`'s own."""
-    stock = _stock(config, folder) if model is None else bare(model)[0]
-    return replay(stock, record) if record else stock
+    ours = model is None and not own.is_own(str(config["architecture"]))  # a factory may keep what it gives
+    stock = _stock(config, folder) if model is None else model
+    if record:
+        return replay(stock, record, consume=ours)
+    return stock if ours else bare(stock)[0]
 
 
 def folder_of(name: str | Path) -> Path | None:

@@ -8,11 +8,14 @@ import sys
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file, save_file
 
 import surgeon
 from surgeon.errors import ArtifactError
 from surgeon.files import new_folder
 from surgeon.folder import read_config
+from surgeon.hashes import sha256_of
+from surgeon.layers import WeightMap2d
 
 SIZE = (3, 64, 64)
 
@@ -202,3 +205,39 @@ def test_a_network_that_is_built_upon_is_left_untouched(recipe, tmp_path):
     assert all(torch.equal(before[k], v) for k, v in second.state_dict().items())
     shared = {t.untyped_storage().data_ptr() for t in second.state_dict().values() if t.numel()}
     assert not shared & {t.untyped_storage().data_ptr() for t in loaded.state_dict().values() if t.numel()}
+
+
+def test_weight_maps_from_before_the_maps_are_loaded(stock, x, tmp_path):
+    cut = surgeon.apply(stock, "wm-unsharp", input_size=SIZE).eval()
+    surgeon.save(cut, tmp_path / "out")
+    path = tmp_path / "out" / "model.safetensors"
+    state = load_file(path)
+    for name, module in cut.named_modules():
+        if isinstance(module, WeightMap2d):
+            state[f"{name}.weight"] = module.weight.detach().contiguous()
+            del state[f"{name}.maps"]
+    save_file(state, path)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    config["surgery"]["sha256"] = {
+        n: sha256_of(tmp_path / "out" / n) for n in config["surgery"].pop("hashes")
+    }
+    (tmp_path / "out" / "config.json").write_text(json.dumps(config))
+    assert torch.equal(surgeon.load(tmp_path / "out")(x), cut(x))
+
+
+def test_a_cut_network_is_rebuilt_upon_too_and_a_factory_keeps_what_it_gave(stock, x, tmp_path, monkeypatch):
+    cut = surgeon.apply(stock, "kap", input_size=SIZE).eval()
+    surgeon.save(cut, tmp_path / "out")
+    assert torch.equal(surgeon.load(tmp_path / "out", model=cut)(x), cut(x))
+    (tmp_path / "kept_networks.py").write_text(
+        "from torch import nn\n"
+        "network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Flatten(), nn.Linear(16 * 36, 4))\n"
+        "def make():\n    return network\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = surgeon.create_model("kept_networks:make")
+    surgeon.save(surgeon.apply(own, "kap", input_size=(3, 8, 8)), tmp_path / "own")
+    first, second = (surgeon.load(tmp_path / "own", allow_code=["kept_networks"]) for _ in range(2))
+    assert type(sys.modules["kept_networks"].network) is torch.nn.Sequential
+    shared = {t.data_ptr() for t in first.parameters()} & {t.data_ptr() for t in second.parameters()}
+    assert not shared

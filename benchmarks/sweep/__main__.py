@@ -7,6 +7,7 @@ import fnmatch
 import gc
 import importlib
 import pkgutil
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -47,9 +48,10 @@ def main() -> None:
     )
     parser.add_argument("--share", default="1/1", help="2/3: the second of three sweeps that run at a time")
     given = parser.parse_args()
-    share, shares = (int(n) for n in given.share.split("/"))
-    if not 1 <= share <= shares:
-        parser.error(f"--share {given.share}: the first number is one of 1 to {shares}")
+    numbers = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", given.share)
+    share, shares = map(int, numbers.groups()) if numbers else (1, 0)
+    if share > shares:
+        parser.error(f"--share {given.share!r} must look like 2/3, the second of three")
     torch.set_num_threads(1)  # children are forked: no threads may run before
     _import_all()
     wanted = recipes() if given.recipes == "all" else tuple(given.recipes.split(","))

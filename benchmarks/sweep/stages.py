@@ -89,12 +89,15 @@ def forward(subject: Subject, cut: nn.Module) -> Tensor:
         raise Failed(f"the output has shape {tuple(found.shape)}, not {tuple(wanted.shape)}")
     if subject.fake:
         return found
+    exact = cut.surgery.effect in ("exact", "folds")
     if not bool(torch.isfinite(found).all()):
+        if exact and bool(torch.isfinite(wanted).all()):
+            raise Failed("the output is not finite, and the stock network's is")
         double = copy.deepcopy(cut).double()
         if not bool(torch.isfinite(run(subject, double, dtype=torch.float64)).all()):
             raise Failed("the output is not finite, nor is it in double precision")
         return found  # random weights, whose outputs outgrow single precision
-    if cut.surgery.effect in ("exact", "folds"):
+    if exact:
         _same(found, wanted, "the record says that the function is kept; in evaluation mode")
     return found
 
@@ -106,8 +109,10 @@ def _counts_boxes(found: Tensor, wanted: Tensor) -> bool:
 def _larger(record: Plan, found: Tensor, wanted: Tensor) -> bool:
     """Whether it is a network of tokens or maps behind a stem that keeps more of the image."""
     reshapes = any(parse(o).reshapes for o in record.operations.values())
-    channels = [{t.shape[1], t.shape[-1]} for t in (found, wanted)]
-    return reshapes and found.dim() == wanted.dim() > 2 and bool(channels[0] & channels[1])
+    axes = (2,) if wanted.dim() == 3 else (1, 3)  # of channels: tokens, or maps of either kind
+    return (
+        reshapes and found.dim() == wanted.dim() > 2 and any(found.shape[a] == wanted.shape[a] for a in axes)
+    )
 
 
 def backward(subject: Subject, cut: nn.Module) -> None:

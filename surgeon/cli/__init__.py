@@ -40,7 +40,7 @@ class Refused(click.ClickException):
 
 def _in_one_line(error: click.UsageError) -> click.ClickException:
     """What click tells in three lines; a call without arguments still shows the help."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.1 has none
         return error
     place = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
     return Refused(" ".join(error.format_message().split()).rstrip(".") + place)

@@ -4,8 +4,8 @@ What folds is folded first, so that the file has the stock network's operators w
 needs surgeon to be run.
 """
 
+from surgeon.exporting.description import metadata
 from surgeon.exporting.file import Exported, export
-from surgeon.exporting.metadata import metadata
 from surgeon.exporting.request import FORMATS, SUFFIXES, Format
 
 __all__ = ["FORMATS", "SUFFIXES", "Exported", "Format", "export", "metadata"]

@@ -14,7 +14,7 @@ from torch import nn
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, VerificationError
 from surgeon.exporting.checking import BATCHES, differences, not_checked, run_onnx, run_program
-from surgeon.exporting.metadata import described
+from surgeon.exporting.description import described
 from surgeon.exporting.request import Format, check_request, need, size_of
 from surgeon.exporting.writing import write_onnx, write_program
 from surgeon.models import name_of
@@ -63,7 +63,7 @@ def export(
     ONNX's operators; by default torch's choice.
 
     The input is called `images`, (N, *input_size), normalised as the network takes them; a single output `logits`.
-    The file carries names, sizes, normalisation, versions and the surgery in short (`metadata` of this module).
+    The file carries names, sizes, normalisation, versions and the surgery in short (`surgeon.exporting.metadata` reads them).
 
     Raises ArtifactError for a path that is taken or has another format's ending, VerificationError for a file that
     computes something else (then nothing is written), and SurgeonError for a network that torch cannot export,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import SurgeonError
-from surgeon.exporting.metadata import METADATA, line
+from surgeon.exporting.description import METADATA, line
 
 _LARGEST_ONNX = 2**31 - 2**20  # bytes; protobuf's limit, less what is no weight
 

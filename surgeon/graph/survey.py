@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from surgeon.errors import TraceError
-from surgeon.graph.attributes import attributes_kept
 from surgeon.graph.functional import functional_convolutions
 from surgeon.graph.leaves import has_convolution, is_leaf, is_norm
 from surgeon.graph.measure import Measured, Shape, measure
@@ -45,20 +44,21 @@ def survey(model: nn.Module, input_size: Shape | None = None) -> Survey:
 
     `input_size` gives shapes to the sites; without it they have none.
     """
-    with attributes_kept(model):
-        seen = _measured(model, input_size)
-        regions, hidden = _explored(model, input_size, lambda: seen)
-        if seen and not seen.error and any(_train_only(r.traced) for r in regions):
-            _add_training_shapes(model, input_size, seen)  # type: ignore[arg-type]  # seen: there is a size
+    seen = _measured(model, input_size)
+    regions, hidden = _explored(model, input_size, lambda: seen)
+    if seen and not seen.error and any(_train_only(r.traced) for r in regions):
+        _add_training_shapes(model, input_size, seen)  # type: ignore[arg-type]  # seen: there is a size
     sites = find_sites(model, [(r.name, r.traced) for r in regions], seen, input_size)
     functional = functional_convolutions([(r.name, (r.traced.train, r.traced.eval)) for r in regions])
     return Survey(regions, sites, seen, hidden, {**functional, **(seen.functional if seen else {})})
 
 
 def find_regions(model: nn.Module, input_size: Shape | None = None) -> list[Region]:
-    """The regions of a survey, and nothing else: the network is run only where shapes are needed to trace it."""
-    with attributes_kept(model):
-        return _explored(model, input_size, functools.cache(lambda: _measured(model, input_size)))[0]
+    """The regions of a survey, and nothing else: the network is run only where shapes are needed to trace it.
+
+    Networks write into attributes of their own while they run: like `survey`, this wants a copy that is thrown away.
+    """
+    return _explored(model, input_size, functools.cache(lambda: _measured(model, input_size)))[0]
 
 
 def _measured(model: nn.Module, input_size: Shape | None) -> Measured | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from surgeon.errors import LayerError
 from surgeon.layers.box import box
@@ -66,7 +67,9 @@ def weight_map(
         m, kernel, step, pads, holes, (kernel[0] * kernel[1] if normalize else 1), negative=mode == "unsharp"
     )
     if mode == "unsharp":
-        out.add_(_at_centres(m, kernel, step, pads, holes, out_size), alpha=2)  # type: ignore[arg-type]  # two sides
+        centres = _at_centres(m, kernel, step, pads, holes, out_size)  # type: ignore[arg-type]  # two sides
+        mapped = together and is_functorch_wrapped_tensor(out)  # vmap takes it for a view
+        out = torch.add(out, centres, alpha=2) if mapped else out.add_(centres, alpha=2)
     del m
     if together:
         out = from_places(places_of(out, x.shape[0]), *out_size)

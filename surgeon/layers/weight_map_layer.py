@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +20,9 @@ class WeightMap2d(nn.Module):
     """A weight for every input position, then a fixed filter of ones ("Weight Map Layer ...", eq. 1-4).
 
     Input (N, in_channels, H, W) with (H, W) = `input_size`, output (N, out_channels, H_out, W_out), the size
-    that nn.Conv2d with the same arguments gives. Parameters: `maps` (H, W, C_in/groups, C_out), which the
+    that nn.Conv2d with the same arguments gives. Parameters: `maps` (H W, C_in/groups, C_out), which the
     products read as it lies, and `bias` (C_out, H_out, W_out) or None; `weight` is a view of the maps with the
-    equations' order of axes, (C_out, C_in/groups, H, W). `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their
+    equations' order of axes, (C_out, C_in/groups, H, W), and no parameter: gradients are those of `maps`. `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their
     number (the paper does not). Start: U(-s, s), s = 1/sqrt(fan_in).
     Here: the paper's a_in is not defined; `fan_in` defaults to that of the convolution, C_in/groups * K^2.
     Raises LayerError for settings that a convolution would refuse, another padding_mode than zeros, and in
@@ -67,7 +69,7 @@ class WeightMap2d(nn.Module):
         self.fan_in = in_channels // groups * math.prod(self.kernel_size) if fan_in is None else fan_in
         if self.fan_in <= 0:
             raise LayerError(f"fan_in={fan_in} must be positive; None takes C_in/groups * K^2")
-        self.maps = nn.Parameter(torch.empty(*self.input_size, in_channels // groups, out_channels))
+        self.maps = nn.Parameter(torch.empty(math.prod(self.input_size), in_channels // groups, out_channels))
         out_size = self.output_size(*self.input_size)
         self.register_parameter("bias", nn.Parameter(torch.empty(out_channels, *out_size)) if bias else None)
         self.reset_parameters()
@@ -75,7 +77,7 @@ class WeightMap2d(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The maps as the equations index them: (C_out, C_in/groups, H, W). Writing into it changes the maps."""
-        return self.maps.permute(3, 2, 0, 1)
+        return self.maps.unflatten(0, self.input_size).permute(3, 2, 0, 1)
 
     def output_size(self, height: int, width: int) -> Pair:
         """The (H_out, W_out) of an input of height x width; LayerError if the window does not fit."""
@@ -118,16 +120,31 @@ class WeightMap2d(nn.Module):
         weight = resize_maps(self.weight.detach(), height, width)
         if self.bias is not None:
             self.bias = resized_parameter(self.bias, *out_size)
-        maps = weight.permute(2, 3, 1, 0).contiguous()
-        self.maps = nn.Parameter(maps, requires_grad=self.maps.requires_grad)
+        self.maps = nn.Parameter(_as_maps(weight), requires_grad=self.maps.requires_grad)
         old, self.input_size = self.input_size, (height, width)
         warn_resized("weight map layer", old, self.input_size)
         return self
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *more: Any) -> None:
+        """Takes weights in the equations' order too, under the name `weight`: before `maps`, they were saved so."""
+        super()._load_from_state_dict(renamed(state_dict, prefix), prefix, *more)
 
     def extra_repr(self) -> str:
         names = ("input_size", "kernel_size", "stride", "padding", "dilation", "groups", "mode", "normalize")
         settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{self.in_channels}, {self.out_channels}, {settings}, bias={self.bias is not None}"
+
+
+def renamed(state: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
+    """A state dict whose weight map at `prefix` has `maps`, made of a `weight` in the equations' order where it has that alone."""
+    old, new = f"{prefix}weight", f"{prefix}maps"
+    if old not in state or new in state or state[old].dim() != 4:
+        return state
+    return {k: v for k, v in state.items() if k != old} | {new: _as_maps(state[old])}
+
+
+def _as_maps(weight: Tensor) -> Tensor:
+    return weight.permute(2, 3, 1, 0).flatten(0, 1).contiguous()
 
 
 @torch.no_grad()

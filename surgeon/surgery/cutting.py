@@ -72,7 +72,7 @@ def apply(
         )
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(model, share=not copy)
-    regions = seen.regions if seen else find_regions(tree, made.input_size)
+    regions = seen.regions if seen else _regions(tree, made.input_size)
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
     previous = surgery_of(model)
     record = _combined(previous, made) if previous else made
@@ -96,14 +96,17 @@ def apply(
     return rewritten
 
 
-def replay(model: nn.Module, record: Plan) -> nn.Module:
-    """Make the cuts of an executed plan on a stock network, itself, whose weights are loaded afterwards."""
+def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
+    """Make the cuts of an executed plan on a stock network whose weights are loaded afterwards.
+
+    consume: the network is nobody else's, and is cut itself; a copy of it otherwise.
+    """
     _refuse(model, record)
     operations = {k: parse(o) for k, o in record.operations.items()}
-    displaced = Displaced()
-    regions = find_regions(model, record.input_size)
-    cut_tree(model, record.edits, operations, displaced, record.recipe, blank=True)
-    rewritten = _carved(model, record, record, regions)
+    tree, displaced = (model, Displaced()) if consume else bare(model)
+    regions = _regions(tree, record.input_size)
+    cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
+    rewritten = _carved(tree, record, record, regions)
     rewritten.__dict__["surgery"] = record
     rewritten.__dict__["displaced"] = displaced
     return rewritten
@@ -162,9 +165,13 @@ def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:
     return alone
 
 
+def _regions(tree: nn.Module, input_size: tuple[int, ...] | None) -> list[Region]:
+    return find_regions(bare(tree, share=True)[0], input_size)
+
+
 def _carved(tree: nn.Module, record: Plan, made: Plan, regions: list[Region]) -> nn.Module:
     if any(r.example for r in regions) and any(parse(o).reshapes for o in made.operations.values()):
-        regions = find_regions(tree, record.input_size)  # the examples' shapes are others now
+        regions = _regions(tree, record.input_size)  # the examples' shapes are others now
     rewritten = carve(tree, regions, record.edits)
     if any(e.settings.get("changes_channels") for e in made.edits):
         _check_fits(rewritten, record)

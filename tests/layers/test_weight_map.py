@@ -340,3 +340,35 @@ def test_errors_say_what_is_wrong(call, text):
     with pytest.raises(LayerError) as caught:
         call()
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["smoothing", "unsharp"])
+def test_many_weights_at_once(mode):
+    layer = WeightMap2d(2, 3, (5, 4), 3, padding=1, mode=mode, bias=False)
+    stack = torch.randn(4, *layer.maps.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    x = torch.randn(2, 2, 5, 4)
+
+    def run(maps):
+        return torch.func.functional_call(layer, {"maps": maps}, (x,))
+
+    torch.testing.assert_close(torch.func.vmap(run)(stack), torch.stack([run(m) for m in stack]))
+
+
+def test_weights_lie_as_products_read_them_whatever_the_network_is_told():
+    layer = WeightMap2d(6, 4, (5, 3), 3, padding=1).to(memory_format=torch.channels_last)
+    assert layer.maps.is_contiguous() and layer.maps.shape == (15, 6, 4)
+    assert layer.weight.data_ptr() == layer.maps.data_ptr()
+
+
+def test_weights_from_before_the_maps_are_loaded():
+    layer, other = (WeightMap2d(2, 3, (5, 4), 3, padding=1) for _ in range(2))
+    old = {"weight": layer.weight.detach().clone().contiguous(), "bias": layer.bias.detach()}
+    other.load_state_dict(old)
+    assert (
+        torch.equal(other.maps, layer.maps)
+        and torch.equal(other.bias, layer.bias)
+        and set(old) == {"weight", "bias"}
+    )
+    pair = torch.nn.Sequential(layer, torch.nn.ReLU())
+    with pytest.raises(RuntimeError, match=r"Missing key.*0\.maps"):
+        pair.load_state_dict({"0.bias": layer.bias})
