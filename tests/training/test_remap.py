@@ -57,18 +57,18 @@ def test_replaced_layers_start_without_state_in_the_groups_of_the_old_ones(tiny)
     step(tiny, optimizer, 0)
     cut = surgeon.apply(tiny, {"op": "weight-map"}, input_size=SIZE)
     told = remap(optimizer, tiny, cut)
-    assert set(told.added) == {"conv1.weight", "conv1.bias", "conv2.weight"}
-    assert set(told.dropped) == set(told.added)
+    assert set(told.added) == {"conv1.maps", "conv1.bias", "conv2.maps"}
+    assert set(told.dropped) == {"conv1.weight", "conv1.bias", "conv2.weight"}
     new = dict(cut.named_parameters())
     where = {id(p): decayed[g["weight_decay"]] for g in optimizer.param_groups for p in g["params"]}
     assert {id(p) for p in cut.parameters()} == set(where)
-    assert where[id(new["conv1.weight"])] is True
+    assert where[id(new["conv1.maps"])] is True
     assert where[id(new["conv1.bias"])] is False
-    assert new["conv1.weight"] not in optimizer.state
+    assert new["conv1.maps"] not in optimizer.state
     assert "exp_avg" in optimizer.state[new["head.weight"]]
-    before = new["conv1.weight"].detach().clone()
+    before = new["conv1.maps"].detach().clone()
     step(cut, optimizer, 1)
-    assert not torch.equal(before, new["conv1.weight"])
+    assert not torch.equal(before, new["conv1.maps"])
 
 
 def test_layers_that_are_added_join_the_group_of_their_site(tiny):
@@ -92,7 +92,7 @@ def test_what_was_frozen_stays_out(tiny):
     optimizer = torch.optim.SGD(trained, lr=0.1)
     cut = surgeon.apply(tiny, {"op": "weight-map"}, input_size=SIZE)
     told = remap(optimizer, tiny, cut)
-    assert "conv2.weight" in told.added
+    assert "conv2.maps" in told.added
     assert not any(n.startswith("conv1") for n in told.added)
 
 
