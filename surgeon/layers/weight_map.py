@@ -70,6 +70,7 @@ def weight_map(
         centres = _at_centres(m, kernel, step, pads, holes, out_size)  # type: ignore[arg-type]  # two sides
         mapped = together and is_functorch_wrapped_tensor(out)  # vmap takes it for a view
         out = torch.add(out, centres, alpha=2) if mapped else out.add_(centres, alpha=2)
+        del centres  # a view of m
     del m
     if together:
         out = from_places(places_of(out, x.shape[0]), *out_size)
