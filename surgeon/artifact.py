@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from surgeon import hub, own
 from surgeon.blank import Blank
-from surgeon.checkpoints import check_fit, current, read_weights
+from surgeon.checkpoints import check_fit, read_weights, renamed_for
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError
 from surgeon.files import new_folder
@@ -107,8 +107,8 @@ def load(
     with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(check_hashes, folder, hashes)
         network = rebuilt(folder, config, record, model)
-        hashed.result()
-    weights = current(network, read_weights(folder / WEIGHTS))
+        hashed.result()  # before anything is read of a file that has changed
+    weights = renamed_for(network, read_weights(folder / WEIGHTS))
     check_fit(network, weights, str(folder / WEIGHTS))
     network.load_state_dict(weights)
     if record and ORIGINAL in hashes:

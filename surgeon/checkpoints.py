@@ -51,12 +51,12 @@ def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, stric
     Raises ArtifactError, before anything is loaded, naming the keys that are missing or unexpected and the
     shapes that differ.
     """
-    weights = current(model, read_weights(path, ema=ema))
+    weights = renamed_for(model, read_weights(path, ema=ema))
     check_fit(model, weights, str(path), strict=strict)
     model.load_state_dict(weights, strict=strict)
 
 
-def current(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def renamed_for(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The weights under the names that `model` has for them now: weight maps were saved as `weight` before they were `maps`."""
     from surgeon.layers.weight_map_layer import WeightMap2d, renamed
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -88,7 +88,7 @@ _COMPARE = {
 
 
 def _holds(value: int, condition: str) -> bool:
-    sign, number = _CONDITION.match(condition).groups()  # type: ignore[union-attr]
+    sign, number = _CONDITION.match(condition).groups()  # type: ignore[union-attr]  # the selector's own check has matched it
     return bool(_COMPARE[{None: "==", "=": "=="}.get(sign, sign)](value, int(number)))
 
 
@@ -235,7 +235,7 @@ def _unfit(site: Site, selector: Selector) -> str:
     return ""
 
 
-def _by_order(kept: list[Site], selector: Selector, drop) -> list[Site]:  # type: ignore[no-untyped-def]
+def _by_order(kept: list[Site], selector: Selector, drop: Callable[[Site, str], bool]) -> list[Site]:
     stop = len(kept) - selector.skip_last
     chosen = [
         s

@@ -100,7 +100,7 @@ def _finite(network: nn.Module, x: Tensor, training: bool) -> None:
     _demand(
         output is not None and bool(torch.isfinite(output).all()), f"the output in {mode} mode is not finite"
     )
-    output.square().mean().backward()  # type: ignore[union-attr]
+    output.square().mean().backward()  # type: ignore[union-attr]  # demanded above
     grads = [p.grad for p in network.parameters() if p.grad is not None]
     _demand(
         bool(grads) and all(bool(torch.isfinite(g).all()) for g in grads),

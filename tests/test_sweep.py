@@ -1,5 +1,6 @@
 """The sweep over all models: a sample of its pairs, drawn by a seed, and the machinery around them."""
 
+import contextlib
 import json
 import os
 import random
@@ -9,14 +10,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from benchmarks import coverage
+from benchmarks.sweep import stages
 from benchmarks.sweep.child import in_child
 from benchmarks.sweep.kinds import IDENTITY, KINDS, recipes, representatives
-from benchmarks.sweep.order import all_models, broad_first, family_of
+from benchmarks.sweep.order import all_models, broad_first, family_of, share_of
 from benchmarks.sweep.pair import LIGHT, run_pair
 from benchmarks.sweep.rows import append, read
 from benchmarks.sweep.subject import create, parameters_of
@@ -62,6 +65,50 @@ def test_models_are_swept_broad_first():
     families = {family_of(n) for n in names}
     assert sorted(names) == sorted(all_models())
     assert len({family_of(n) for n in names[: len(families)]}) == len(families)
+
+
+def test_shares_part_the_models():
+    names = list("abcdefg")
+    assert sorted(n for k in "123" for n in share_of(names, f"{k}/3")) == names
+    assert share_of(names, "1/1") == names
+    for wrong in ("0/2", "3/2", "2", "a/b", "1/0"):
+        with pytest.raises(ValueError, match="must look like 2/3"):
+            share_of(names, wrong)
+
+
+class Output:
+    """As much of a subject and a cut network as `stages.forward` asks for."""
+
+    fake = False
+
+    def __init__(self, effect, stock, single, double):
+        self.output, self.outputs = stock, {None: single, torch.float64: double}
+        self.surgery = SimpleNamespace(effect=effect, operations={"a": {"op": "small-image"}})
+
+
+@pytest.mark.parametrize(
+    ("effect", "stock", "single", "double", "message"),
+    [
+        ("approximated", [1.0], [float("inf")], [1e40], ""),
+        ("approximated", [1.0], [float("nan")], [float("nan")], "nor is it in double"),
+        ("exact", [1.0], [float("inf")], [1e40], "and the stock network's is"),
+        ("exact", [1.0], [1.5], [1.5], "relative difference 5.0e-01"),
+        ("approximated", [[[1.0]]], [[[1.0], [2.0]]], None, ""),  # more tokens of as many channels
+        ("approximated", [[[1.0]]], [[[1.0, 2.0]]], None, "the output has shape"),
+        ("approximated", [[1.0]], [[1.0, 2.0]], None, "the output has shape"),
+    ],
+)
+def test_outputs_are_of_one_shape_finite_and_equal_where_the_record_says_so(
+    monkeypatch, effect, stock, single, double, message
+):
+    stock, single, double = (
+        None if v is None else torch.tensor(v, dtype=torch.float64) for v in (stock, single, double)
+    )
+    both = Output(effect, stock, single, double)
+    monkeypatch.setattr(stages, "run", lambda subject, cut, dtype=None: both.outputs[dtype])
+    monkeypatch.setattr(Output, "double", lambda self: self, raising=False)
+    with pytest.raises(stages.Failed, match=message) if message else contextlib.nullcontext():
+        assert stages.forward(both, both) is single
 
 
 def rows_then(last):

@@ -4,27 +4,15 @@ network in the same form."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import timm
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
 
 import surgeon
 from benchmarks.rows.networks import KAP, SIZE
-from benchmarks.timing import Asked, Row, Task, compare
-from surgeon.training import adversarial_noise
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a network is run. bfloat16: under autocast. backend: torch.compile's, '' for none."""
-
-    name: str
-    bfloat16: bool
-    backend: str = ""
+from benchmarks.steps import Form, forward, step
+from benchmarks.timing import Asked, Row, compare
 
 
 def forms(asked: Asked) -> tuple[Form, ...]:
@@ -51,38 +39,10 @@ def measure(asked: Asked) -> Iterator[Row]:
     repeats = min(asked.repeats, 5)
     for form in forms(asked):
         yield from compare(
-            f"inference, ResNet-18, {form.name}", "stock", _inference(stock, x, form),
-            {name: (_inference(model, x, form), None) for name, model in still.items()}, repeats,
+            f"inference, ResNet-18, {form.name}", "stock", forward(stock, x, form),
+            {name: (forward(model, x, form), None) for name, model in still.items()}, repeats,
         )  # fmt: skip
         yield from compare(
-            f"training step, ResNet-18, {form.name}", "stock", _step(stock, x, y, form),
-            {name: (_step(model, x, y, form), None) for name, model in cuts.items()}, repeats,
+            f"training step, ResNet-18, {form.name}", "stock", step(stock, x, y, form),
+            {name: (step(model, x, y, form), None) for name, model in cuts.items()}, repeats,
         )  # fmt: skip
-
-
-def _run(model: nn.Module, form: Form) -> Any:
-    return torch.compile(model, backend=form.backend) if form.backend else model
-
-
-def _inference(model: nn.Module, x: torch.Tensor, form: Form) -> Task:
-    network = _run(model, form)
-
-    def run() -> object:
-        model.eval()
-        with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=form.bfloat16):
-            return network(x)
-
-    return run
-
-
-def _step(model: nn.Module, x: torch.Tensor, y: torch.Tensor, form: Form) -> Task:
-    network = _run(model, form)
-
-    def run() -> None:
-        model.train().zero_grad()
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=form.bfloat16):
-            with adversarial_noise(model, x, y, cross_entropy):
-                loss = cross_entropy(network(x), y)
-        loss.backward()
-
-    return run

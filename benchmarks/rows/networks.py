@@ -8,12 +8,11 @@ from typing import Any
 import timm
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 import surgeon
+from benchmarks.steps import forward, step
 from benchmarks.timing import Asked, Row, Task, compare
 from surgeon.layers import KernelAveragePool
-from surgeon.training import adversarial_noise
 
 SIZE = (3, 32, 32)
 KAP = {"op": "kap", "sigma": 0.0}
@@ -33,29 +32,29 @@ def measure(asked: Asked) -> Iterator[Row]:
 
     kap, defective = cut(KAP), cut("defective")
     yield from compare(
-        "inference, ResNet-18", "stock", _forward(stock, x),
+        "inference, ResNet-18", "stock", forward(stock, x),
         {
-            "KAP folded": (_forward(surgeon.fold(kap), x), 1.02),
-            "KAP not folded": (_forward(kap, x), None),
-            "defective": (_forward(defective, x), 1.03),
+            "KAP folded": (forward(surgeon.fold(kap), x), 1.02),
+            "KAP not folded": (forward(kap, x), None),
+            "defective": (forward(defective, x), 1.03),
         }, asked.repeats,
     )  # fmt: skip
     noisy = cut(NOISY)
     yield from compare(
-        "training step, ResNet-18", "stock", _step(stock, x, y),
+        "training step, ResNet-18", "stock", step(stock, x, y),
         {
-            "KAP, σ=0": (_step(kap, x, y), 1.04),
-            "KAP, σ=0.1": (_step(noisy, x, y), 1.10),
+            "KAP, σ=0": (step(kap, x, y), 1.04),
+            "KAP, σ=0.1": (step(noisy, x, y), 1.10),
             "drawing its noise, alone": (_noise(noisy, x), None),
-            "defective": (_step(defective, x, y), 1.03),
-            "ANL": (_step(cut("anl"), x, y), 1.75),
-            "CANL": (_step(cut("canl"), x, y), 1.06),
+            "defective": (step(defective, x, y), 1.03),
+            "ANL": (step(cut("anl"), x, y), 1.75),
+            "CANL": (step(cut("canl"), x, y), 1.06),
         }, asked.repeats,
     )  # fmt: skip
     stock = surgeon.create_model("zoo/vgg16").to(asked.device)
     yield from compare(
-        "training step, VGG-16-BN (CIFAR)", "stock", _step(stock, x, y),
-        {"ANL": (_step(cut("anl"), x, y), 1.75), "CANL": (_step(cut("canl"), x, y), 1.06)},
+        "training step, VGG-16-BN (CIFAR)", "stock", step(stock, x, y),
+        {"ANL": (step(cut("anl"), x, y), 1.75), "CANL": (step(cut("canl"), x, y), 1.06)},
         min(asked.repeats, 7),
     )  # fmt: skip
 
@@ -70,20 +69,3 @@ def _noise(model: nn.Module, x: torch.Tensor) -> Task:
     for hook in hooks:
         hook.remove()
     return lambda: [torch.empty(s, device=x.device).normal_(0, 0.1) for s in shapes]
-
-
-def _forward(model: nn.Module, x: torch.Tensor) -> Task:
-    def run() -> object:
-        with torch.no_grad():
-            return model.eval()(x)
-
-    return run
-
-
-def _step(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Task:
-    def run() -> None:
-        model.train().zero_grad()
-        with adversarial_noise(model, x, y, cross_entropy):
-            cross_entropy(model(x), y).backward()
-
-    return run

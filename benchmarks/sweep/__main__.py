@@ -7,7 +7,6 @@ import fnmatch
 import gc
 import importlib
 import pkgutil
-import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.progress import track
 
 from benchmarks.sweep.child import in_child
 from benchmarks.sweep.kinds import recipes
-from benchmarks.sweep.order import all_models, broad_first
+from benchmarks.sweep.order import all_models, broad_first, share_of
 from benchmarks.sweep.rows import append, read
 from benchmarks.sweep.sizes import counted
 
@@ -48,10 +47,10 @@ def main() -> None:
     )
     parser.add_argument("--share", default="1/1", help="2/3: the second of three sweeps that run at a time")
     given = parser.parse_args()
-    numbers = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", given.share)
-    share, shares = map(int, numbers.groups()) if numbers else (1, 0)
-    if share > shares:
-        parser.error(f"--share {given.share!r} must look like 2/3, the second of three")
+    try:
+        mine = share_of(all_models(), given.share)
+    except ValueError as error:
+        parser.error(str(error))
     torch.set_num_threads(1)  # children are forked: no threads may run before
     _import_all()
     wanted = recipes() if given.recipes == "all" else tuple(given.recipes.split(","))
@@ -59,7 +58,7 @@ def main() -> None:
     rows = read(given.output)
     there = {(r["model"], r["recipe"]) for r in rows if r["outcome"] not in again}
     first = {r["model"] for r in rows if r["outcome"] in again}
-    names = [n for n in all_models()[share - 1 :: shares] if fnmatch.fnmatchcase(n, given.models)]
+    names = [n for n in mine if fnmatch.fnmatchcase(n, given.models)]
     sizes = counted(names, given.output.with_name("parameters.jsonl"), given.memory)
     names = sorted(broad_first(names, sizes), key=lambda n: n not in first)
     counts: Counter[str] = Counter()

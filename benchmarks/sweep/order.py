@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 
 from surgeon.models import TORCHVISION, ZOO, list_models
@@ -25,6 +26,15 @@ def family_of(name: str) -> str:
     from timm.models._registry import _model_to_module
 
     return str(_model_to_module.get(name, ""))
+
+
+def share_of(names: Sequence[str], share: str) -> Sequence[str]:
+    """The names of one of several sweeps at a time; share: '2/3', the second of three. Raises ValueError for another text."""
+    numbers = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", share)
+    number, of = map(int, numbers.groups()) if numbers else (1, 0)
+    if number > of:
+        raise ValueError(f"--share {share!r} must look like 2/3, the second of three")
+    return names[number - 1 :: of]
 
 
 def broad_first(names: Sequence[str], parameters: Mapping[str, int]) -> list[str]:

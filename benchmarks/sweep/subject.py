@@ -15,7 +15,7 @@ from torchvision.models import get_model_weights
 import surgeon
 from benchmarks.sweep.order import all_models, family_of
 from surgeon.errors import ModelError
-from surgeon.graph.measure import NormsKeepShapes
+from surgeon.graph.norm_shapes import NormsKeepShapes
 from surgeon.graph.trace import mode
 from surgeon.models import ORIGIN, TORCHVISION
 from surgeon.surgery import look

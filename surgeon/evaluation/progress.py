@@ -59,7 +59,7 @@ class _Bar:
             self.bar.start()
         if what not in self.tasks:
             self.tasks[what] = self.bar.add_task(what, total=total)
-        self.bar.update(self.tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+        self.bar.update(self.tasks[what], completed=done, total=total)  # type: ignore[arg-type]  # keys of rich, kept by what they are of
         if all(task.finished for task in self.bar.tasks):
             self.bar.refresh()
             self.bar.stop()

@@ -21,7 +21,7 @@ def held_still(model: nn.Module, seed: int = 0) -> Iterator[None]:
     devices = sorted(
         {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
     )
-    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)  # type: ignore[attr-defined]
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)  # type: ignore[attr-defined]  # modules made at run time
     precisions = [s.fp32_precision for s in switches]
     try:
         with torch.random.fork_rng(devices=devices):

@@ -44,7 +44,7 @@ class Watch(TorchFunctionMode):
                 if not is_convolution(module) and not is_pool(module):
                     self.found.setdefault(self.names[id(module)], f"{called} at {line or 'a place unknown'}")
                 return
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
 
 
 def functional_convolutions(regions: Iterable[tuple[str, Iterable[fx.Graph]]]) -> dict[str, str]:

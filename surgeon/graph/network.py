@@ -246,7 +246,7 @@ class Rewritten(fx.GraphModule):
                 raise
         found = inspect.getattr_static(stock, name)
         if isinstance(found, property):
-            return found.fget(self)  # type: ignore[misc]
+            return found.fget(self)  # type: ignore[misc]  # a property without a getter would not have been read
         if isinstance(found, (staticmethod, classmethod)) or not callable(found):
             return getattr(stock, name)
         if name in TRACED_METHODS:

@@ -193,7 +193,7 @@ def _links(regions: Iterable[tuple[str, Traced]]) -> dict[str, dict[str, str]]:
                 )
                 source = node.args[0] if node.args else None
                 known = isinstance(source, fx.Node) and source.op == "call_module"
-                before.setdefault(name, set()).add(prefix + str(source.target) if known else "?")  # type: ignore[union-attr]
+                before.setdefault(name, set()).add(prefix + str(source.target) if known else "?")  # type: ignore[union-attr]  # known: a node
     links: dict[str, dict[str, str]] = {}
     for name, followers in after.items():
         (only,) = followers if len(followers) == 1 else ("?",)

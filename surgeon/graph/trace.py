@@ -133,7 +133,7 @@ class ValueTracer(LeafTracer):
             return value
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        return node.target(*args, **kwargs)  # type: ignore[operator]  # a call_function's target is one
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         return forward(*args, **kwargs) if self.evaluating else super().call_module(m, forward, args, kwargs)

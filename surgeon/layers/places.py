@@ -63,5 +63,5 @@ class _Copied(torch.autograd.Function):
         ctx.back = tuple(inputs[1].index(k) for k in range(len(inputs[1])))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # of one output
         return _Copied.apply(gradient, ctx.back, False), None, None

@@ -38,8 +38,8 @@ def weight_map(
     """The weight map layer: a weight per position (eq. 1), then a filter of ones K (eq. 2, or 3 and 4).
 
     With m = W . x: smoothing is ones_K * sum_ci m + b, unsharp is sum_ci (2 m - ones_K * m) + b. `x` (N,
-    C_in, H, W), `weight` (C_out, C_in/groups, H, W), best laid as (H, W, C_in/groups, C_out), `bias` (C_out, H_out, W_out) or None; the result is (N,
-    C_out, H_out, W_out), the size that a convolution with these arguments would give. Zero padding only.
+    C_in, H, W), `weight` (C_out, C_in/groups, H, W), best laid as (H, W, C_in/groups, C_out), `bias` (C_out,
+    H_out, W_out) or None; the result is (N, C_out, H_out, W_out), the size that a convolution with these arguments would give. Zero padding only.
     Here: stride, padding, dilation and groups are the convolution's, of which the paper only has stride 1 and
     equal sizes; the 2 m term is taken at the window centres, 0 where a centre lies in the padding, the
     earlier of the two middle places if K is even and dilation 1. `normalize` divides the ones by their number

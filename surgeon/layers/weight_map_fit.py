@@ -34,7 +34,7 @@ def fit_weight_map(
         mean = wanted.mean((0, 2, 3), keepdim=True)
         residual = [part - mean for part in residual]
     blocks = x.split(_IMAGES)
-    found = [torch.zeros_like(layer.weight)] + ([torch.zeros_like(layer.bias)] if biased else [])  # type: ignore[arg-type]
+    found = [torch.zeros_like(layer.weight)] + ([torch.zeros_like(layer.bias)] if biased else [])  # type: ignore[arg-type]  # biased: there is a bias
     total = _square(residual)
     gradient = _adjoint(layer, found, blocks, residual)
     direction, size = [g.clone() for g in gradient], _square(gradient)

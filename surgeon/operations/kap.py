@@ -265,6 +265,7 @@ class KernelAveragePooling(Operation):
         layer: nn.Module = KernelAveragePool(
             wide, self.kernel_size, self.stride, self.dims, pool=self.pool, sigma=self.sigma, sheet=sheet
         )
+        conv: Any = module
         pool: Any = layer
         if self.pre_norm:
             layer = PreNormKernelAveragePool(pool, wide, given["spatial_dims"])
@@ -272,9 +273,9 @@ class KernelAveragePooling(Operation):
             pool.set_order(torch.arange(wide))  # a buffer for weights to be loaded into
         replacement, residual = None, None
         if blank and edit.replaces or self.widens and start == "naive":
-            replacement = with_channels(module, wide, generator)  # type: ignore[arg-type]
+            replacement = with_channels(conv, wide, generator)
         elif start in ("lstsq", "sequential"):
-            weight, bias = effective_weight(module), module.bias  # type: ignore[arg-type]
+            weight, bias = effective_weight(conv), conv.bias
             if given.get(
                 "ordered"
             ):  # also where the data's turn does not come: in sub-networks, in wide layers
@@ -286,18 +287,15 @@ class KernelAveragePooling(Operation):
                 if bias is None
                 else lstsq_ordered_weight(bias.detach(), pool.factors(), self.damping, pool.order)
             )
-            replacement = with_weight(module, fitted, shift)  # type: ignore[arg-type]
+            replacement = with_weight(conv, fitted, shift)
         elif start == "replicate":
             weight, bias = replicate_weight(
-                effective_weight(module),
-                module.bias,
-                self.kernel_size,
-                self.dims,
-                generator=generator,  # type: ignore[arg-type]
+                effective_weight(conv), conv.bias, self.kernel_size, self.dims, generator=generator
             )
-            replacement = with_weight(module, weight, bias)  # type: ignore[arg-type]
+            replacement = with_weight(conv, weight, bias)
         if start == "anneal":
-            layer.set_alpha(0.0)  # type: ignore[operator]
+            shown: Any = layer
+            shown.set_alpha(0.0)
         return Cut(replacement=replacement, layer=layer, residual=residual)
 
     def fit(self, edit: Edit, layer: nn.Module, problem: LeastSquares) -> Fit:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -60,11 +60,12 @@ class SmoothInit(Operation):
         from surgeon.layers import pool_weight, side_matrices
         from surgeon.layers.convolution import effective_weight, with_weight
 
-        weight = effective_weight(module)  # type: ignore[arg-type]
-        bias = None if module.bias is None else module.bias.detach()  # type: ignore[union-attr]
+        conv: Any = module
+        weight = effective_weight(conv)
+        bias = None if conv.bias is None else conv.bias.detach()
         factors = side_matrices(weight.shape[0], self.kernel_size, 1, self.dims)
         shift = None if bias is None else pool_weight(bias, factors)
-        return Cut(replacement=with_weight(module, pool_weight(weight, factors), shift))  # type: ignore[arg-type]
+        return Cut(replacement=with_weight(conv, pool_weight(weight, factors), shift))
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         return None

@@ -114,7 +114,7 @@ def _own_test_images(
         return None
     settings = Data.model_validate(told["data_settings"])
     seed = told["seed"] if told.get("split_seed") is None else told["split_seed"]
-    sets = load_sets(data, settings, input_size=size, root=root, seed=seed)  # type: ignore[arg-type]
+    sets = load_sets(data, settings, input_size=size, root=root, seed=seed)  # type: ignore[arg-type]  # three numbers, from a file that `train` wrote
     return held_out_of(sets, count)
 
 

@@ -88,7 +88,7 @@ def train(
     claim(folder, SETTINGS, settings, "a run")
     allowed = own.allowed_with(model, allow_code)
     size = size or _own_size(model, told, allowed)
-    sets = load_sets(data, told, input_size=size, root=root, seed=seed if split_seed is None else split_seed)  # type: ignore[arg-type]
+    sets = load_sets(data, told, input_size=size, root=root, seed=seed if split_seed is None else split_seed)  # type: ignore[arg-type]  # three numbers, as `_own_size` gives them
     _transform(sets, training, size)
     cut, trained = folder / "cut", folder / TRAINED
     with _first_process_first():
@@ -176,7 +176,7 @@ def _cut(
     images = normalized(drawn(sets.train, calibration_count, seed=seed), stock) if known else None
     rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
     demand(verify(stock, rewritten))
-    for note in rewritten.surgery.notes:  # type: ignore[union-attr]
+    for note in rewritten.surgery.notes:  # type: ignore[union-attr]  # a record, by `apply`
         if note.code == "cache":  # memory that the training will take
             print(note.text, flush=True)
     return rewritten

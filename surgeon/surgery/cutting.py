@@ -166,6 +166,7 @@ def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:
 
 
 def _regions(tree: nn.Module, input_size: tuple[int, ...] | None) -> list[Region]:
+    """The regions of a tree that stays: found on a copy, into whose attributes the network may write while it runs."""
     return find_regions(bare(tree, share=True)[0], input_size)
 
 

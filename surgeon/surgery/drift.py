@@ -43,7 +43,7 @@ def compare_logits(
             outputs = [first_tensor(model(*[part.to(like)] * images_of(model))) for part in images.split(16)]
         if any(o is None for o in outputs):
             return None
-        results.append(torch.cat(outputs).double().flatten(1))  # type: ignore[arg-type]
+        results.append(torch.cat(outputs).double().flatten(1))  # type: ignore[arg-type]  # none is None
     old, new = results
     if old.shape != new.shape:
         return None

@@ -197,7 +197,7 @@ def _too_wide(conv: nn.Conv2d) -> bool:
     return conv.weight[0].numel() > _MOST_WIDTH
 
 
-def _take_statistics(norm: _BatchNorm, x: Tensor) -> None:
+def _take_statistics(norm: Any, x: Tensor) -> None:
     axes = [0, *range(2, x.dim())]
-    norm.running_mean.copy_(x.mean(axes))  # type: ignore[union-attr]
-    norm.running_var.copy_(x.var(axes, unbiased=x.numel() // x.shape[1] > 1))  # type: ignore[union-attr]
+    norm.running_mean.copy_(x.mean(axes))
+    norm.running_var.copy_(x.var(axes, unbiased=x.numel() // x.shape[1] > 1))

@@ -55,10 +55,9 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
 
 def _own_values(module: nn.Module) -> list[Any]:
     """What its attributes hold, without what torch keeps of every module: parameters are leaves, children have their turn."""
-    return [v for k, v in module.__dict__.items() if type(v) not in _PLAIN and k not in _TORCH_KEEPS]
+    return [v for k, v in module.__dict__.items() if k not in _TORCH_KEEPS]
 
 
-_PLAIN = (bool, int, float, str, type(None))
 _TORCH_KEEPS = {k for k in nn.Module().__dict__ if k != "_buffers"}
 
 
@@ -143,7 +142,7 @@ def hang(tree: nn.Module, name: str, layer: nn.Module) -> None:
 def take(tree: nn.Module, name: str) -> nn.Module:
     """Remove an inserted layer and return it."""
     owner, _, leaf = name.rpartition(".")
-    return tree.get_submodule(owner)._modules.pop(leaf)  # type: ignore[return-value]
+    return tree.get_submodule(owner)._modules.pop(leaf)  # type: ignore[return-value]  # a layer was hung there
 
 
 def has(tree: nn.Module, name: str) -> bool:

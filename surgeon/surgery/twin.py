@@ -1,4 +1,4 @@
-"""A copy of a tree of modules: what `copy.deepcopy` gives, in a third of the time.
+"""A copy of a tree of modules: what `copy.deepcopy` gives, sooner.
 
 Most of what a module holds is empty, or cannot change: those entries are copied here, and all others by `copy.deepcopy`. So are
 modules whose class says how they are copied.

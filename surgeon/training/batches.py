@@ -84,7 +84,7 @@ class Batches:
         if hasattr(data, "set_epoch"):
             data.set_epoch(epoch)
         size = self.size // self.world
-        loader: Any = DataLoader(data, batch_size=size, num_workers=self.workers, drop_last=True)  # type: ignore[arg-type]
+        loader: Any = DataLoader(data, batch_size=size, num_workers=self.workers, drop_last=True)  # type: ignore[arg-type]  # an iterable of pairs, which is a dataset to a loader
         for x, y in itertools.islice(loader, start, self.steps):
             yield Batch(x, torch.as_tensor(y, dtype=torch.int64), self.rank * size, self.size)
 
@@ -146,7 +146,7 @@ def _length(data: Source) -> int:
     if isinstance(data, Images):
         return len(data.x)
     try:
-        return len(data)  # type: ignore[arg-type]
+        return len(data)  # type: ignore[arg-type]  # the error is what is asked for
     except TypeError:
         raise DataError(
             "the data do not know how many images they have; wrap them so that len() does"

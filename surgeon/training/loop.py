@@ -111,7 +111,7 @@ class _Training:
         if self.batches.count == 0:
             raise DataError("train has no images")
         if settings.channels_last:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub has no such overload
         torch.manual_seed(seed)
         self.optimizer = make_optimizer(model, settings)
         self.set_rate = schedule(self.optimizer, settings)

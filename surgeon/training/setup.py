@@ -77,7 +77,7 @@ def identity_of(
 ) -> dict[str, Any]:
     """What tells one training from another: plain values, in one depth."""
     plain = settings.model_dump(mode="json")
-    number = len(train.x) if isinstance(train, Images) else len(train)  # type: ignore[arg-type]
+    number = len(train.x) if isinstance(train, Images) else len(train)  # type: ignore[arg-type]  # sized: `batches` has refused others
     known = {**plain, "seed": seed, "images": number, "mixed_precision": mixed_precision}
     known["normalize"] = None if normalize is None else [[float(v) for v in part] for part in normalize]
     if isinstance(train, Images):

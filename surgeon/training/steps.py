@@ -172,4 +172,4 @@ def _kept_statistics(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for norm, buffers in kept:
                 for key, value in buffers.items():
-                    norm._buffers[key].copy_(value)  # type: ignore[union-attr]
+                    norm._buffers[key].copy_(value)  # type: ignore[union-attr]  # what was kept is there
