@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from surgeon import hub, own
 from surgeon.blank import Blank
-from surgeon.checkpoints import check_fit, read_weights, renamed_for
+from surgeon.checkpoints import check_fit, lay_on, read_weights, renamed_for
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError
 from surgeon.files import new_folder
@@ -77,6 +77,7 @@ def load(
     *,
     model: nn.Module | None = None,
     device: str | torch.device = "cpu",
+    mapped: bool = False,
     allow_code: Iterable[str] = (),
 ) -> nn.Module:
     """The network in a folder that `save` wrote, rewritten again where it was.
@@ -84,6 +85,10 @@ def load(
     folder: also `hf-hub:owner/name`, with `@revision` at the end for another than the main branch. A repository that
         surgeon did not write is timm's to load.
     model: the stock network to rebuild upon, for one that no name can rebuild; it is left untouched.
+    mapped: leave the weights on the pages of their file instead of copying them: the file is read where weights are first
+        used, processes that load the same folder share its pages, and a page is copied when something writes to it.
+        The file must then stay as it is while the network lives (`save` replaces files, it never writes into one).
+        On the way to another device than the CPU nothing is copied in any case.
     allow_code: modules, such as `package.module`, that a folder of a network of your own code may import; no other
         is imported, whatever the folder says.
 
@@ -110,6 +115,8 @@ def load(
         hashed.result()  # before anything is read of a file that has changed
     weights = renamed_for(network, read_weights(folder / WEIGHTS))
     check_fit(network, weights, str(folder / WEIGHTS))
+    if mapped or torch.device(device).type != "cpu":
+        weights = lay_on(network, weights)
     network.load_state_dict(weights)
     if record and ORIGINAL in hashes:
         _restore_displaced(network, read_weights(folder / ORIGINAL))
@@ -168,7 +175,7 @@ def _displaced_state(model: nn.Module) -> dict[str, Tensor]:
 def _restore_displaced(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     displaced: Displaced = network.__dict__["displaced"]
     displaced.statistics = {
-        k.removeprefix("statistics."): v for k, v in state.items() if k.startswith("statistics.")
+        k.removeprefix("statistics."): v.clone() for k, v in state.items() if k.startswith("statistics.")
     }
     for site, module in displaced.modules.items():
         prefix = f"modules.{site}."

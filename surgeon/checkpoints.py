@@ -66,6 +66,32 @@ def renamed_for(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str,
     return weights
 
 
+def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give `model`'s parameters the memory of `weights` where both lie alike; the state dict that loads what remains.
+
+    Parameters stay the objects they are, also where several modules have the same one. Copied as ever are buffers, and
+    parameters of another type, layout or device or that are a part of something larger.
+    """
+    own = dict(model.named_parameters(remove_duplicate=False))
+    laid: dict[str, Tensor] = dict(weights)
+    for name, tensor in weights.items():
+        parameter = own.get(name)
+        if parameter is not None and _lie_alike(parameter, tensor):
+            parameter.data = tensor
+            laid[name] = parameter  # which is not copied to itself
+    return laid
+
+
+def _lie_alike(parameter: Tensor, tensor: Tensor) -> bool:
+    return (
+        type(parameter) is nn.Parameter
+        and parameter.layout == tensor.layout
+        and (parameter.dtype, parameter.device) == (tensor.dtype, tensor.device)
+        and (parameter.shape, parameter.stride()) == (tensor.shape, tensor.stride())
+        and parameter.untyped_storage().nbytes() == parameter.numel() * parameter.element_size()
+    )
+
+
 def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:
     """Raise ArtifactError unless `weights` have the names and shapes that `model` loads."""
     own = model.state_dict()
