@@ -44,9 +44,18 @@ def bench_table(groups: dict[str, Any]) -> str:
             )
             cells = (r.group, r.what, r.against, f"{r.ratio:.2f}", f"{r.low:.2f}–{r.high:.2f}", bar, r.note)
             lines.append("| " + " | ".join(cells) + " |")
-    made = {json.dumps(g["made"], sort_keys=True): g["made"] for g in groups.values()}
-    told = "; ".join(", ".join(f"{k} {v}" for k, v in m.items()) for m in made.values())
-    return "\n".join(lines) + f"\n\nMeasured on: {told}.\n"
+    return "\n".join(lines) + f"\n\nMeasured on: {machines([g['made'] for g in groups.values()])}.\n"
+
+
+def machines(made: list[dict[str, Any]]) -> str:
+    """What the groups were measured on, once: a range where numbers differ between them."""
+    told = []
+    for key in dict.fromkeys(key for m in made for key in m):
+        values = list(dict.fromkeys(m[key] for m in made if key in m))
+        if len(values) > 1 and all(isinstance(v, (int, float)) for v in values):
+            values = [f"{min(values)} to {max(values)}"]
+        told.append(f"{key} {' and '.join(map(str, values))}")
+    return ", ".join(told)
 
 
 def growth_table(curves: list[dict[str, Any]]) -> str:

@@ -101,3 +101,8 @@ def test_the_page_has_marks_for_its_tables():
     )
     assert "| a | b | c | 3.00 | 3.00–3.00 | ≤ 2, **missed** |  |" in lines
     assert "torch 2" in lines
+
+
+def test_machines_are_told_once():
+    several = [{"torch": "2", "speed": 1.5}, {"torch": "2", "speed": 3}, {"torch": "3", "threads": 2}]
+    assert page.machines(several) == "torch 2 and 3, speed 1.5 to 3, threads 2"
