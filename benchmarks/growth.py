@@ -73,8 +73,13 @@ def curves(small: bool, repeats: int) -> Iterator[Curve]:
     """All of them, each measured with its sizes in turn."""
     double = (2, 4) if small else (8, 16, 32, 64, 128)
     yield _curve("plan + apply kap", "layers", double, lambda n: _surgery(Chain(n), 32), repeats)
+    chain = Chain(double[-1])
     yield _curve(
-        "plan + apply kap", "edits of 128 layers", double, lambda n: _surgery(_CHAIN, 32, limit=n), repeats
+        "plan + apply kap",
+        f"edits of {double[-1]} layers",
+        double,
+        lambda n: _surgery(chain, 32, limit=n),
+        repeats,
     )
     widths = (16, 32) if small else (32, 64, 128, 256, 512)
     yield _curve(
@@ -89,9 +94,6 @@ def curves(small: bool, repeats: int) -> Iterator[Curve]:
     steps = (1, 2) if small else (10, 20, 40, 80, 160)
     yield _curve("evaluation, PGD", "steps", steps, lambda n: _attack(4 if small else 64, n), repeats)
     yield Curve("evaluation, PGD", "processes", (1, 2), tuple(_in_processes(n, small) for n in (1, 2)))
-
-
-_CHAIN = Chain(128)
 
 
 def _surgery(model: nn.Module, side: int, limit: int | None = None) -> Task:

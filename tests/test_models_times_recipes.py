@@ -1,4 +1,4 @@
-"""Every shipped recipe on sixteen architectures of timm and torchvision: a sixth of the pairs in
+"""Every shipped recipe on sixteen architectures of timm and torchvision: a twelfth of the pairs in
 turns, so that each recipe and each model has its share; all of them by `make matrix`. `tests/test_sweep.py` draws
 pairs over all other architectures."""
 
@@ -42,7 +42,7 @@ SETTINGS = {
 }
 VARIANTS = ("lat", "gaussian", "input-noise", "defective-same")
 """Recipes that differ from another of the list in one setting: cut and verified everywhere, trained and saved in one network."""
-WHOLE, TURNS, IDENTITY_TURNS = bool(os.environ.get("SURGEON_MATRIX")), 6, 3
+WHOLE, TURNS, IDENTITY_TURNS = bool(os.environ.get("SURGEON_MATRIX")), 12, 6
 WIDE = ("resnet50", "nf_resnet50", "torchvision/deeplabv3_resnet50", "torchvision/r3d_18", "inception_v3")
 """Networks whose convolutions, with nine kernels for each old one, take seconds to draw: widened in the bottom alone."""
 

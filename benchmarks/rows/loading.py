@@ -26,25 +26,28 @@ def anonymous():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) * 1024
 
-folder = sys.argv[2]
-surgeon.load(sys.argv[3])  # what is imported on first use
-before = anonymous()
-began = time.perf_counter()
-if sys.argv[1] in ("own", "mapped"):
-    found = surgeon.load(folder, mapped=sys.argv[1] == "mapped").state_dict()
-elif sys.argv[1] == "made":
-    config = read_config(folder)
-    rebuilt(Path(folder), config, read_surgery(config, Path(folder))[0], None)
-    found = {}
-else:
-    found = {k: v.clone() for k, v in safetensors.torch.load_file(folder + "/model.safetensors").items()}
-taken = time.perf_counter() - began
-print(taken, anonymous() - before, sum(v.numel() * v.element_size() for v in found.values()))
+folder = sys.argv[1]
+surgeon.load(sys.argv[2])  # what is imported on first use
+for how in sys.argv[3:]:
+    before = anonymous()
+    began = time.perf_counter()
+    if how in ("own", "mapped"):
+        found = surgeon.load(folder, mapped=how == "mapped").state_dict()
+    elif how == "made":
+        config = read_config(folder)
+        rebuilt(Path(folder), config, read_surgery(config, Path(folder))[0], None)
+        found = {}
+    else:
+        found = {k: v.clone() for k, v in safetensors.torch.load_file(folder + "/model.safetensors").items()}
+    taken = time.perf_counter() - began
+    print(taken, (anonymous() - before) / max(sum(v.numel() * v.element_size() for v in found.values()), 1))
 """
+
+_HOW = ("plain", "made", "own", "mapped")
 
 
 def measure(asked: Asked) -> Iterator[Row]:
-    """Each reading in a process of its own, the files in the page cache. Memory: what the process holds in the end beside the
+    """Each reading in a process of its own (small: all in one), the files in the page cache. Memory: what the process holds in the end beside the
     pages of the file."""
     with tempfile.TemporaryDirectory() as scratch:
         small, large = Path(scratch, "small"), Path(scratch, "large")
@@ -53,21 +56,17 @@ def measure(asked: Asked) -> Iterator[Row]:
             large = small
         else:
             _write("wide_resnet101_2", large, num_classes=65_000)
-        own, mapped, base, hashed, made = [], [], [], [], []
-        held = kept = 0.0
+        hashed: list[float] = []
+        read: dict[str, list[tuple[float, float]]] = {how: [] for how in _HOW}
         for _ in range(1 if asked.small else min(asked.repeats, 5)):
-            seconds, _, _ = _read("plain", large, small)
-            base.append(seconds)
             began = time.perf_counter()
             own_hash(large / WEIGHTS)
             hashed.append(time.perf_counter() - began)
-            made.append(_read("made", large, small)[0])
-            seconds, anonymous, total = _read("own", large, small)
-            own.append(seconds)
-            held = anonymous / total
-            seconds, anonymous, total = _read("mapped", large, small)
-            mapped.append(seconds)
-            kept = anonymous / total
+            for some in (_HOW,) if asked.small else ((how,) for how in _HOW):
+                for how, figures in zip(some, _read(large, small, some), strict=True):
+                    read[how].append(figures)
+        base, made, own, mapped = ([seconds for seconds, _ in read[how]] for how in _HOW)
+        held, kept = (read[how][-1][1] for how in ("own", "mapped"))
         size = (large / WEIGHTS).stat().st_size / 1e9
         yield row(
             "surgeon.load", f"folder of {size:.2g} GB", "its weights read", own, base, bar=1.3,
@@ -86,8 +85,9 @@ def _write(name: str, folder: Path, **more: int) -> None:
     surgeon.save(surgeon.apply(model, "anl", input_size=(3, 64, 64)), folder)
 
 
-def _read(how: str, folder: Path, small: Path) -> tuple[float, float, float]:
-    command = [sys.executable, "-c", _READ, how, str(folder), str(small)]
+def _read(folder: Path, small: Path, how: tuple[str, ...]) -> list[tuple[float, float]]:
+    """Seconds, and what is held then by the weights' size, of each way one after the other in a process."""
+    command = [sys.executable, "-c", _READ, str(folder), str(small), *how]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds, anonymous, total = map(float, done.stdout.split())
-    return seconds, anonymous, total
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return [(float(seconds), float(held)) for seconds, held in lines]

@@ -113,21 +113,24 @@ def test_mistakes_are_one_line(run, tmp_path, more, message):
     assert len(err.strip().splitlines()) == 1
 
 
-def processes(command, launcher=(), **more):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+def processes(command, launcher=()):
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "ACCELERATE_USE_CPU": "true",
+    }
     return subprocess.Popen(
         [sys.executable, *launcher, "-m", "surgeon", *map(str, command)], env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, **more,
+        stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
-def test_killed_it_goes_on_and_two_processes_train_the_same_network(tmp_path):
+def test_killed_it_goes_on_and_two_processes_train_the_same_network(run, tmp_path):
     short = ["--set", "adversarial-noise.after=conv", "--set", "training.epochs=2", "--save-every", 0.05]
     command = ["train", "canl", *LENET, *short, "-o"]
-    whole = processes([*command, tmp_path / "whole"])
     two = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    out, _ = whole.communicate(timeout=200)
-    assert whole.returncode == 0, out
+    code, _, err = run(*command, tmp_path / "whole")
+    assert code == 0, err
     killed = processes([*command, tmp_path / "killed"])
     checkpoint = tmp_path / "killed" / "training" / "checkpoint.pt"
     deadline = time.monotonic() + 100
@@ -135,9 +138,8 @@ def test_killed_it_goes_on_and_two_processes_train_the_same_network(tmp_path):
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    again = processes([*command, tmp_path / "killed"])
-    out, _ = again.communicate(timeout=200)
-    assert again.returncode == 0, out
+    code, _, err = run(*command, tmp_path / "killed")
+    assert code == 0, err
     one, other = (tmp_path / f / "trained" / "model.safetensors" for f in ("whole", "killed"))
     assert one.read_bytes() == other.read_bytes()
     assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == sorted(
