@@ -44,6 +44,8 @@ def test_tasks_take_turns_and_the_first_warms_up():
     taken = turns(tasks, 3)
     assert "".join(order) == "aabb" + "a" * 20 + "b" * 40 + "a" * 40 + "b" * 20
     assert {name: len(times) for name, times in taken.items()} == {"a": 3, "b": 3}
+    order.clear()
+    assert [len(times) for times in turns(tasks, 1).values()] == [1, 1] and order == ["a", "b"]
 
 
 def test_the_equations_as_written_are_the_layers():
