@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="sizes for a test, whose ratios mean nothing")
     parser.add_argument("--output", type=Path, default=BENCH)
     given = parser.parse_args()
+    if given.repeats < 2 and not given.small:
+        parser.error("--repeats: one turn is one cold call, which measures nothing; 2 or more")
     asked = Asked(given.repeats, given.small, given.device, given.images)
     console = Console(width=150)
     for group in given.groups or GROUPS:

@@ -48,14 +48,18 @@ def bench_table(groups: dict[str, Any]) -> str:
 
 
 def machines(made: list[dict[str, Any]]) -> str:
-    """What the groups were measured on, once: a range where numbers differ between them."""
+    """Each device that groups were measured on, once: a range where numbers differ between its groups."""
     told = []
-    for key in dict.fromkeys(key for m in made for key in m):
-        values = list(dict.fromkeys(m[key] for m in made if key in m))
-        if len(values) > 1 and all(isinstance(v, (int, float)) for v in values):
-            values = [f"{min(values)} to {max(values)}"]
-        told.append(f"{key} {' and '.join(map(str, values))}")
-    return ", ".join(told)
+    for device in dict.fromkeys(m["device"] for m in made):
+        its = [m for m in made if m["device"] == device]
+        parts = []
+        for key in dict.fromkeys(key for m in its for key in m):
+            values = list(dict.fromkeys(m[key] for m in its if key in m))
+            if len(values) > 1 and all(isinstance(v, (int, float)) for v in values):
+                values = [f"{min(values)} to {max(values)}"]
+            parts.append(f"{key} {' and '.join(map(str, values))}")
+        told.append(", ".join(parts))
+    return "; ".join(told)
 
 
 def growth_table(curves: list[dict[str, Any]]) -> str:

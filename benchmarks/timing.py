@@ -57,7 +57,7 @@ def turns(tasks: Mapping[str, Task], repeats: int) -> dict[str, list[float]]:
     """Seconds of each task in each turn; a first turn warms up, and each turn begins with another task.
 
     A task that is shorter than `TURN` runs several times in a turn, and its mean counts: one call alone would be a measure of
-    what its neighbour left in the caches. Where one turn is asked for, as tests do, there is one call, cold: it measures nothing.
+    what its neighbour left in the caches. One turn, as tests ask for, is one call, cold: it measures nothing.
     """
     _settle()
     names = list(tasks)

@@ -85,10 +85,10 @@ def load(
     folder: also `hf-hub:owner/name`, with `@revision` at the end for another than the main branch. A repository that
         surgeon did not write is timm's to load.
     model: the stock network to rebuild upon, for one that no name can rebuild; it is left untouched.
-    mapped: leave the weights on the pages of their file instead of copying them: the file is read where weights are first
-        used, processes that load the same folder share its pages, and a page is copied when something writes to it.
-        The file must then stay as it is while the network lives (`save` replaces files, it never writes into one).
-        On the way to another device than the CPU nothing is copied in any case.
+    mapped: leave parameters on the pages of their file instead of copying them: processes that load the same folder share
+        its pages, and a page is copied when something writes to it. The file must then stay as it is while the network
+        lives (`save` replaces files, it never writes into one). Outputs are equal up to rounding: a file aligns its
+        tensors otherwise than memory does, and products depend on that. Without effect for another device than the CPU.
     allow_code: modules, such as `package.module`, that a folder of a network of your own code may import; no other
         is imported, whatever the folder says.
 

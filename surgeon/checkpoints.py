@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,16 +70,19 @@ def renamed_for(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str,
 def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give `model`'s parameters the memory of `weights` where both lie alike; the state dict that loads what remains.
 
-    Parameters stay the objects they are, also where several modules have the same one. Copied as ever are buffers, and
-    parameters of another type, layout or device or that are a part of something larger.
+    Parameters stay the objects they are, also where several modules have the same one. Copied as ever are buffers, parameters
+    of another type, layout or device or whose memory another tensor has too, and those of modules that load in a way of
+    their own.
     """
-    own = dict(model.named_parameters(remove_duplicate=False))
-    laid: dict[str, Tensor] = dict(weights)
-    for name, tensor in weights.items():
-        parameter = own.get(name)
-        if parameter is not None and _lie_alike(parameter, tensor):
-            parameter.data = tensor
-            laid[name] = parameter  # which is not copied to itself
+    laid = dict(weights)
+    tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}.values()
+    holders = Counter(t.untyped_storage().data_ptr() for t in tensors if not t.is_meta)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        whole = parameter.is_meta or holders[parameter.untyped_storage().data_ptr()] == 1
+        if name in weights and whole and _lie_alike(parameter, weights[name]) and _loads_plainly(model, name):
+            parameter.data = weights[name]
+            holders[parameter.untyped_storage().data_ptr()] = 1  # for its other names
+            laid[name] = parameter.detach()  # which is not copied to itself
     return laid
 
 
@@ -90,6 +94,17 @@ def _lie_alike(parameter: Tensor, tensor: Tensor) -> bool:
         and (parameter.shape, parameter.stride()) == (tensor.shape, tensor.stride())
         and parameter.untyped_storage().nbytes() == parameter.numel() * parameter.element_size()
     )
+
+
+def _loads_plainly(model: nn.Module, name: str) -> bool:
+    """Whether a parameter is loaded as its file has it, by all modules that hold it: hooks and own ways may change or turn it."""
+    module = model
+    for part in name.split("."):
+        own = type(module)._load_from_state_dict.__module__.partition(".")[0]
+        if module._load_state_dict_pre_hooks or own not in ("torch", "timm", "torchvision", "surgeon"):
+            return False
+        module = getattr(module, part)
+    return True
 
 
 def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:

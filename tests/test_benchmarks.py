@@ -97,7 +97,7 @@ def test_the_page_has_marks_for_its_tables():
         assert "| new |" in page.between(text, mark, "| new |")
     with pytest.raises(ValueError, match="no marks for nothing"):
         page.between(text, "nothing", "")
-    made = {"torch": "2"}
+    made = {"device": "d", "torch": "2"}
     lines = page.bench_table(
         {"g": {"made": made, "rows": [asdict(row("a", "b", "c", [3.0], [1.0], bar=2.0))]}}
     )
@@ -106,5 +106,9 @@ def test_the_page_has_marks_for_its_tables():
 
 
 def test_machines_are_told_once():
-    several = [{"torch": "2", "speed": 1.5}, {"torch": "2", "speed": 3}, {"torch": "3", "threads": 2}]
-    assert page.machines(several) == "torch 2 and 3, speed 1.5 to 3, threads 2"
+    several = [
+        {"device": "a", "torch": "2", "speed": 1.5},
+        {"device": "b", "torch": "3", "threads": 2},
+        {"device": "a", "torch": "1", "speed": 3},
+    ]
+    assert page.machines(several) == "device a, torch 2 and 1, speed 1.5 to 3; device b, torch 3, threads 2"

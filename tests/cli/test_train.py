@@ -127,7 +127,7 @@ def processes(command, launcher=()):
 
 def test_killed_it_goes_on_and_two_processes_train_the_same_network(run, tmp_path):
     short = ["--set", "adversarial-noise.after=conv", "--set", "training.epochs=2", "--save-every", 0.05]
-    command = ["train", "canl", *LENET, *short, "-o"]
+    command = ["train", "canl", *LENET, *short, "--device", "cpu", "-o"]
     two = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     code, _, err = run(*command, tmp_path / "whole")
     assert code == 0, err
@@ -136,6 +136,7 @@ def test_killed_it_goes_on_and_two_processes_train_the_same_network(run, tmp_pat
     deadline = time.monotonic() + 100
     while not checkpoint.exists() and killed.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
+    assert checkpoint.exists() and killed.poll() is None
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     code, _, err = run(*command, tmp_path / "killed")
