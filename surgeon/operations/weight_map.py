@@ -131,9 +131,10 @@ class WeightMap(Operation):
             conv.in_channels, conv.out_channels, given["input_size"], kernel, conv.stride, padding, conv.dilation,
             conv.groups, mode=self.mode, normalize=self.normalize, bias=conv.bias is not None, fan_in=self.fan_in,
         )  # fmt: skip
-        if layer.bias is not None and tuple(layer.bias.shape[1:]) != given["output_size"]:
+        if layer.output_size(*given["input_size"]) != given["output_size"]:
             raise SelectionError(
-                f"{edit.site}: the map's output would be {tuple(layer.bias.shape[1:])}, not {given['output_size']}"
+                f"{edit.site}: the map's output would be {layer.output_size(*given['input_size'])}, not "
+                f"{given['output_size']}"
             )
         start = edit.settings.get("start", self.start)  # older records have it in the operation alone
         if start in ("mean", "anneal"):
@@ -156,17 +157,18 @@ class WeightMap(Operation):
         ]
         if isinstance(conv.padding, str) or tuple(out) == given["output_size"]:
             return conv.padding
-        return tuple(
-            max((o - 1) * st + d * (k - 1) + 1 - s + 1, 0) // 2
-            for o, st, d, k, s in zip(
-                given["output_size"],
-                conv.stride,
-                conv.dilation,
-                conv.kernel_size,
-                given["input_size"],
-                strict=True,
-            )
+        sides = zip(
+            given["output_size"],
+            conv.stride,
+            conv.dilation,
+            conv.kernel_size,
+            given["input_size"],
+            strict=True,
         )
+        zeros = [max((o - 1) * st + d * (k - 1) + 1 - s, 0) for o, st, d, k, s in sides]
+        if tuple(conv.stride) == (1, 1) and any(z % 2 for z in zeros):
+            return "same"  # an even window, whose zeros are one more behind than before
+        return tuple((z + 1) // 2 for z in zeros)
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         raise FoldError(edit.note)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
 
 import surgeon
@@ -270,3 +271,25 @@ def test_a_video_is_no_image_for_the_input_scale():
     model = nn.Sequential(nn.Conv3d(3, 8, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
     with pytest.raises(SelectionError, match="this input is 3-D"):
         surgeon.plan(model, "wm-input-scale", input_size=(3, 4, 8, 8))
+
+
+@pytest.mark.parametrize("window", [2, 4])
+def test_an_even_window_with_a_zero_more_behind_keeps_its_size(window):
+    """timm's Conv2dSame at stride 1, as in efficientnet_x: no number of zeros on both sides gives its size."""
+    model = nn.Sequential(
+        Conv2dSame(3, 8, window, bias=False), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    x = torch.randn(2, 3, 9, 8)
+    for settings in ({}, {"kernel_size": 3}, {"start": "mean"}):
+        cut = surgeon.apply(
+            model, {"op": "weight-map", "mode": "smoothing", **settings}, input_size=(3, 9, 8)
+        )
+        assert cut.get_submodule("0")(x).shape == model[0](x).shape == (2, 8, 9, 8)
+    annealed = surgeon.apply(model, {"op": "weight-map", "start": "anneal"}, input_size=(3, 9, 8)).eval()
+    torch.testing.assert_close(annealed(x), model.eval()(x))
+    with pytest.raises(SelectionError, match=r"the map's output would be \(8, 7\), not \(9, 8\)"):
+        surgeon.apply(
+            nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False)),
+            {"op": "weight-map", "kernel_size": 2},
+            input_size=(3, 9, 8),
+        )
