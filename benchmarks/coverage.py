@@ -146,7 +146,7 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, and print what it says first."""
     from benchmarks.sweep.kinds import recipes
     from benchmarks.sweep.order import all_models, family_of
     from benchmarks.sweep.rows import read
@@ -158,7 +158,10 @@ def main() -> None:
     families = Counter(family_of(n) for n in all_models())
     known = set(all_models())
     rows = [r for r in read(given.rows) if r["model"] in known]
+    if not rows:
+        parser.error(f"{given.rows} has no rows; `make sweep` writes them")
     given.output.write_text(page(rows, families, recipes()), encoding="utf-8")
+    print(_summary([r for r in rows if r["recipe"] in recipes()], families, recipes()), end="")
 
 
 if __name__ == "__main__":

@@ -235,3 +235,24 @@ def test_a_pair_tells_where_it_failed_and_a_refusal_after_the_plan_is_a_failure(
     assert found["stages"] == {"plan": "ok", "apply": "failed"}
     monkeypatch.setattr(stages, "plan", fail)
     assert run_pair(subject, "kap", whole=False)["outcome"] == "refused"
+
+
+def test_the_page_is_written_and_its_first_line_printed_and_no_rows_leave_it(tmp_path, capsys, monkeypatch):
+    rows, page = tmp_path / "rows.jsonl", tmp_path / "page.md"
+    monkeypatch.setattr("sys.argv", ["coverage", "--rows", str(rows), "--output", str(page)])
+    with pytest.raises(SystemExit):
+        coverage.main()
+    assert "has no rows" in capsys.readouterr().err and not page.exists()
+    row = {
+        "model": "resnet18",
+        "family": "resnet",
+        "recipe": "kap",
+        "outcome": "ok",
+        "stages": {},
+        "edits": 20,
+    }
+    rows.write_text(json.dumps(row | {"cause": ""}) + "\n")
+    coverage.main()
+    said = capsys.readouterr().out
+    assert "**1 of " in said and "**1 are ok (100.00%)**" in said
+    assert said.strip() in page.read_text()
