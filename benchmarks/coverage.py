@@ -160,8 +160,9 @@ def main() -> None:
     rows = [r for r in read(given.rows) if r["model"] in known]
     if not rows:
         parser.error(f"{given.rows} has no rows; `make sweep` writes them")
-    given.output.write_text(page(rows, families, recipes()), encoding="utf-8")
-    print(_summary([r for r in rows if r["recipe"] in recipes()], families, recipes()), end="")
+    text = page(rows, families, recipes())
+    given.output.write_text(text, encoding="utf-8")
+    print(next(line for line in text.splitlines() if line.startswith("**")))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Weights that stay on the pages of their file: the same network, nothing copied, and the file is never written to."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import nn
 
 import surgeon
 from surgeon.checkpoints import lay_on
+from surgeon.errors import ArtifactError
 from surgeon.folder import WEIGHTS
 from surgeon.hashes import sha256_of
 
@@ -51,6 +53,30 @@ def test_the_network_is_the_one_that_a_copy_would_be(tmp_path, recipe):
     torch.testing.assert_close(surgeon.revert(network)(x), surgeon.revert(cut)(x))
     surgeon.save(network, tmp_path / "again")
     assert sha256_of(tmp_path / "again" / WEIGHTS) == sha256_of(tmp_path / "out" / WEIGHTS)
+
+
+def test_another_device_gets_the_whole_network(tmp_path):
+    cut = written("anl", tmp_path / "out")
+    network = surgeon.load(tmp_path / "out", device="meta")
+    assert {k: v.shape for k, v in network.state_dict().items()} == {
+        k: v.shape for k, v in cut.state_dict().items()
+    }
+    assert all(t.is_meta for t in network.state_dict().values()) and network.surgery == cut.surgery
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_afterwards_as_it_was(tmp_path, enabled):
+    written("anl", tmp_path / "out")
+    was = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        surgeon.load(tmp_path / "out")
+        assert gc.isenabled() == enabled
+        with pytest.raises(ArtifactError):
+            surgeon.load(tmp_path)
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was else gc.disable)()
 
 
 def test_training_and_saving_over_it_leave_the_file_and_the_network(tmp_path):

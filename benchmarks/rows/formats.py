@@ -33,11 +33,9 @@ def measure(asked: Asked) -> Iterator[Row]:
     stock = timm.create_model(name, num_classes=10).to(asked.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # nn.Module.to takes both
     recipes: dict[str, Any] = {"KAP, σ=0": KAP, "defective": "defective", "ANL": "anl", "CANL": "canl"}
     if asked.small:
-        del recipes["CANL"], recipes["defective"]
+        del recipes["CANL"]
     cuts = {name: surgeon.apply(stock, recipe, input_size=SIZE) for name, recipe in recipes.items()}
-    still = {"KAP folded": surgeon.fold(cuts["KAP, σ=0"])}
-    if "defective" in cuts:
-        still["defective"] = cuts["defective"]
+    still = {"KAP folded": surgeon.fold(cuts["KAP, σ=0"]), "defective": cuts["defective"]}
     repeats = min(asked.repeats, 5)
     for form in forms(asked):
         yield from compare(

@@ -47,8 +47,8 @@ _HOW = ("plain", "made", "own", "mapped")
 
 
 def measure(asked: Asked) -> Iterator[Row]:
-    """Each reading in a process of its own (small: all in one), the files in the page cache. Memory: what the process holds in the end beside the
-    pages of the file."""
+    """Each reading in a process of its own (small: all in one), the files in the page cache. Memory: what the process holds in
+    the end beside the pages of the file."""
     with tempfile.TemporaryDirectory() as scratch:
         small, large = Path(scratch, "small"), Path(scratch, "large")
         _write("resnet18", small)
