@@ -3,7 +3,7 @@
 Paper: "Weight Map Layer for Noise and Adversarial Attack Robustness", eq. 1-4. The sum over input channels
 commutes with the filter, so the maps are summed first, a batched matrix product over the positions, and
 filtered once; the N x C_out x C_in x H x W tensor of the equations never exists. `places.py` lays the
-activations for the product, `weight_map_layer.py` is the module.
+activations for the product, `weight_map_gpu.py` has a shorter way on a GPU, `weight_map_layer.py` is the module.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from surgeon.errors import LayerError
 from surgeon.layers.box import box
 from surgeon.layers.places import as_one, from_channels_last, from_places, places_of, to_places
 from surgeon.layers.recording import recording
+from surgeon.layers.weight_map_gpu import Filter, on_gpu, takes
 
 MODES = ("smoothing", "unsharp")
 Pair = tuple[int, int]
@@ -59,14 +60,19 @@ def weight_map(
     out_size = tuple(output_size(*side) for side in zip(size, kernel, step, pads, holes, strict=True))
     if x.shape[0] == 0:
         return x.new_zeros(0, c_out, *out_size) + 0 * weight.sum()
+    divisor = kernel[0] * kernel[1] if normalize else 1
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    unsharp = mode == "unsharp"
+    filtering = Filter(kernel, pads, -1 / divisor if unsharp else 1 / divisor, 2.0 if unsharp else 0.0)
+    if takes(x, weight, step, holes, groups, filtering):
+        out = on_gpu(x, weight, bias, filtering)
+        return out if last else out.contiguous()
     summed = _sum_of_maps(to_places(x), weight, groups)
     together = not recording()  # the batch would become part of a recorded shape
     m = as_one(summed, *size) if together else from_places(summed, *size)
     del summed
-    out = box(
-        m, kernel, step, pads, holes, (kernel[0] * kernel[1] if normalize else 1), negative=mode == "unsharp"
-    )
-    if mode == "unsharp":
+    out = box(m, kernel, step, pads, holes, divisor, negative=unsharp)
+    if unsharp:
         centres = _at_centres(m, kernel, step, pads, holes, out_size)  # type: ignore[arg-type]  # two sides
         mapped = together and is_functorch_wrapped_tensor(out)  # vmap takes it for a view
         out = torch.add(out, centres, alpha=2) if mapped else out.add_(centres, alpha=2)
@@ -76,7 +82,6 @@ def weight_map(
         out = from_places(places_of(out, x.shape[0]), *out_size)
     if bias is not None:
         out.add_(bias.to(out.dtype).unsqueeze(0).contiguous(memory_format=torch.channels_last))
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return out if last else from_channels_last(out)
 
 

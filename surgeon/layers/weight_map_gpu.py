@@ -1,0 +1,197 @@
+"""The weight map layer on a GPU: matrix products that read and write channels_last as it lies, and a filter beside or inside.
+
+The paper's case (stride 1, an output as large as the input) in channels_last needs no copies into the layout of the product
+and back: cuBLAS takes a position's activations where they are, (N, C) with rows H·W·C apart. The filter is one kernel; with
+few channels product, filter and bias are one. What is not this case goes the way of `weight_map.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+
+from surgeon.layers.box import box
+from surgeon.layers.recording import recording
+
+Pair = tuple[int, int]
+HALVES = (torch.float16, torch.bfloat16)
+FUSED = 128
+"""Input channels up to which the product is part of the filter's kernel: it is computed twice there, which with more costs
+more than writing it down and reading it."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """box · (ones of a window) + centre · (its middle), pads[side] zeros before. same: what comes out is as large as what goes in."""
+
+    kernel: Pair
+    pads: tuple[Pair, Pair]
+    box: float
+    centre: float
+
+    @property
+    def middle(self) -> Pair:
+        """The earlier of two."""
+        return (self.kernel[0] - 1) // 2, (self.kernel[1] - 1) // 2
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def takes(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, groups: int, filtering: Filter) -> bool:
+    """Whether `on_gpu` computes this weight map; weight: (C_out, C_in, H, W)."""
+    return (
+        x.is_cuda
+        and stride == dilation == (1, 1)
+        and groups == 1
+        and all(sum(pads) == k - 1 for pads, k in zip(filtering.pads, filtering.kernel, strict=True))
+        and x.dtype in (*HALVES, torch.float32)
+        and (weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type))
+        and weight.permute(2, 3, 1, 0).is_contiguous()
+        and not recording()
+        and not is_functorch_wrapped_tensor(x)
+        and not is_functorch_wrapped_tensor(weight)
+        and torch.version.hip is None
+        and _has_triton()
+    )
+
+
+def on_gpu(x: Tensor, weight: Tensor, bias: Tensor | None, filtering: Filter) -> Tensor:
+    """The weight map of `x` (N, C_in, H, W) with `weight` (C_out, C_in, H, W) and `bias` (C_out, H, W); in channels_last.
+
+    Under autocast in its precision. Gradients of gradients go through plain torch operations.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    _, c_in, height, width = x.shape
+    maps = weight.permute(2, 3, 1, 0).view(height * width, c_in, -1)
+    out: Tensor = _WeightMap.apply(x.contiguous(memory_format=torch.channels_last), maps, bias, filtering)
+    return out
+
+
+class _WeightMap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, maps: Tensor, bias: Tensor | None, filtering: Filter) -> Tensor:
+        ctx.save_for_backward(x, maps)
+        ctx.filtering, ctx.bias = filtering, None if bias is None else bias.dtype
+        if fuses(x, filtering):
+            return fused(x, maps, bias, filtering)
+        return filtered(product(x, maps), bias, filtering)[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # of one output
+        x, maps = ctx.saved_tensors
+        needs_x, needs_maps, needs_bias, _ = ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            g, of_bias = _plainly_back(gradient, ctx.filtering), gradient.sum(0)
+        else:
+            gradient = gradient.contiguous(memory_format=torch.channels_last)
+            g, of_bias = filtered(gradient, None, _back(ctx.filtering), back=True, sums=needs_bias)
+        of_x = product(g, maps.to(g.dtype).transpose(1, 2)) if needs_x else None
+        of_maps = _of_maps(x, g, maps.dtype) if needs_maps else None
+        return of_x, of_maps, of_bias.to(ctx.bias) if needs_bias else None, None
+
+
+def fuses(x: Tensor, filtering: Filter) -> bool:
+    """Whether product and filter are one kernel for `x`."""
+    window = filtering.kernel == (3, 3) and filtering.pads == ((1, 1), (1, 1))
+    return window and x.dtype in HALVES and x.shape[1] <= FUSED
+
+
+def product(x: Tensor, maps: Tensor) -> Tensor:
+    """x[n, :, p] · maps[p] at each place: (N, C_in, H, W), (H·W, C_in, C_out) → (N, C_out, H, W), both in channels_last."""
+    n, _, height, width = x.shape
+    maps = maps.to(x.dtype)
+    if torch.is_grad_enabled():
+        found = torch.bmm(_places(x), maps)
+        return found.view(height, width, n, -1).permute(2, 3, 0, 1)
+    out = x.new_empty(n, height, width, maps.shape[2])
+    torch.bmm(_places(x), maps, out=out.view(n, height * width, -1).transpose(0, 1))
+    return out.permute(0, 3, 1, 2)
+
+
+def _of_maps(x: Tensor, g: Tensor, dtype: torch.dtype) -> Tensor:
+    left, right = _places(x).transpose(1, 2), _places(g)
+    if dtype == torch.float32 and x.dtype in HALVES and x.is_cuda and not torch.is_grad_enabled():
+        return torch.bmm(left, right, out_dtype=dtype)  # type: ignore[call-overload]  # not in torch's stubs
+    return torch.bmm(left, right).to(dtype)
+
+
+def _places(x: Tensor) -> Tensor:
+    """(N, C, H, W) in channels_last → (H·W, N, C), a view."""
+    return x.permute(2, 3, 0, 1).flatten(0, 1)
+
+
+def _back(filtering: Filter) -> Filter:
+    """Its adjoint, but for the middle, which is the later of two there."""
+    sides = zip(filtering.kernel, filtering.pads, strict=True)
+    top, left = ((k - 1 - pads[0], pads[0]) for k, pads in sides)
+    return Filter(filtering.kernel, (top, left), filtering.box, filtering.centre)
+
+
+def _plainly_back(gradient: Tensor, filtering: Filter) -> Tensor:
+    """The adjoint by torch's operations, which have gradients themselves."""
+    back = _back(filtering)
+    g = box(gradient, back.kernel, (1, 1), back.pads, (1, 1), 1, negative=False) * filtering.box
+    if filtering.centre:
+        shifts = tuple(
+            pads[0] - middle for pads, middle in zip(filtering.pads, filtering.middle, strict=True)
+        )
+        rows, columns = shifts  # g[q] = … + centre · gradient[q + shift]
+        crop = (-columns, columns, -rows, rows)
+        g = g + filtering.centre * torch.nn.functional.pad(gradient, crop)
+    return g
+
+
+def filtered(
+    m: Tensor, bias: Tensor | None, filtering: Filter, *, back: bool = False, sums: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The filter of `m` (N, C, H, W), plus `bias` (C, H, W), and, if asked, the sum of `m` over the images (C, H, W) in float32.
+
+    back: the adjoint's middle, the later of two. All in channels_last.
+    """
+    from surgeon.layers import weight_map_kernels as kernels
+
+    n, channels, height, width = m.shape
+    out = torch.empty_like(m)  # channels_last too
+    block = min(max(16, 1 << (width * channels - 1).bit_length()), 1024)
+    parts = height * -(-width * channels // block)
+    chunk = max(1, min(16, n * parts // 4096))
+    chunks = -(-n // chunk)
+    total = m.new_empty(chunks if sums else 0, height, width, channels, dtype=torch.float32)
+    kernel, middle = filtering.kernel, filtering.middle
+    if back:
+        middle = (kernel[0] - 1 - middle[0], kernel[1] - 1 - middle[1])
+    with torch.cuda.device_of(m):
+        kernels.filtered[(parts, chunks)](
+            m, m if bias is None else bias.contiguous(), out, total if sums else m, n, height, width, channels, filtering.box,
+            filtering.centre, *kernel, filtering.pads[0][0], filtering.pads[1][0], *middle, filtering.centre != 0,
+            bias is not None, sums, chunk, block,
+        )  # fmt: skip
+    return out, total.sum(0).permute(2, 0, 1)
+
+
+def fused(x: Tensor, maps: Tensor, bias: Tensor | None, filtering: Filter) -> Tensor:
+    """Product and filter in one kernel: (N, C_in, H, W) → (N, C_out, H, W), both in channels_last."""
+    from surgeon.layers import weight_map_kernels as kernels
+
+    n, c_in, height, width = x.shape
+    c_out = maps.shape[2]
+    out = x.new_empty(n, height, width, c_out).permute(0, 3, 1, 2)
+    block_n, block_o, block_k = 64, 64 if c_out > 32 else 32, 64 if c_in > 32 else 32
+    rounds = -(-c_in // block_k)
+    grid = (-(-n // block_n) * -(-c_out // block_o) * -(-height // 2),)
+    with torch.cuda.device_of(x):
+        kernels.mapped_and_filtered[grid](
+            x, maps, x if bias is None else bias.contiguous(), out, n, height, width, c_in, c_out, filtering.box, filtering.centre,
+            filtering.centre != 0, bias is not None, block_n, block_o, block_k, rounds, rounds <= 2, num_warps=8, num_stages=2,
+        )  # fmt: skip
+    return out
