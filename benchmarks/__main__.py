@@ -1,7 +1,8 @@
 """`make bench`: what surgery, training and evaluation cost, as ratios against a named baseline in the same run.
 
 Prints one table and writes one JSON, runs/bench.json, with machine and versions; groups that are measured again replace
-their lines in it. `python -m benchmarks maps startup` measures these groups alone.
+their lines in it. `python -m benchmarks maps startup` measures these groups alone, `--device cuda` those that a GPU bears on,
+into runs/bench-cuda.json.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from benchmarks.timing import Asked, Row
 from surgeon.files import write_json
 
 GROUPS = ("networks", "formats", "maps", "cutting", "startup", "loading", "certificates", "attacks")
-BENCH = Path("runs/bench.json")
+ON_GPU = ("networks", "formats", "maps", "certificates", "attacks")
+"""Those that a GPU bears on."""
+BENCH = {"cpu": Path("runs/bench.json"), "cuda": Path("runs/bench-cuda.json")}
 
 
 def main() -> None:
@@ -39,19 +42,20 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=9, help="turns, of which the median is told")
     parser.add_argument("--images", type=int, default=200, help="of the group attacks")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--small", action="store_true", help="sizes for a test, whose ratios mean nothing")
-    parser.add_argument("--output", type=Path, default=BENCH)
+    parser.add_argument("--output", type=Path, help="by default runs/bench.json, or runs/bench-cuda.json")
     given = parser.parse_args()
+    output = given.output or BENCH[given.device]
     if given.repeats < 2 and not given.small:
         parser.error("--repeats: one turn is one cold call, which measures nothing; 2 or more")
     asked = Asked(given.repeats, given.small, given.device, given.images)
     console = Console(width=150)
-    for group in given.groups or GROUPS:
+    for group in given.groups or (GROUPS if given.device == "cpu" else ON_GPU):
         console.print(f"measuring {group}", style="dim", highlight=False)
         rows = list(importlib.import_module(f"benchmarks.rows.{group}").measure(asked))
-        _keep(given.output, group, rows, given.device)
-    known = json.loads(given.output.read_text())
+        _keep(output, group, rows, given.device)
+    known = json.loads(output.read_text())
     console.print(table([Row(**r) for g in known["groups"].values() for r in g["rows"]]))
 
 

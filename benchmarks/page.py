@@ -18,6 +18,9 @@ def main() -> None:
     text = PAGE.read_text(encoding="utf-8")
     bench = json.loads((RUNS / "bench.json").read_text())
     text = between(text, "bench", bench_table(bench["groups"]))
+    on_gpu = RUNS / "bench-cuda.json"
+    if on_gpu.is_file():
+        text = between(text, "bench-cuda", bench_table(json.loads(on_gpu.read_text())["groups"], times=True))
     growth = json.loads((RUNS / "growth.json").read_text())
     text = between(text, "growth", growth_table(growth))
     shutil.copy(RUNS / "growth.png", PAGE.with_name("growth.png"))
@@ -32,9 +35,19 @@ def between(text: str, mark: str, table: str) -> str:
     return found.sub(lambda m: f"{m[1]}\n{table}\n{m[2]}", text)
 
 
-def bench_table(groups: dict[str, Any]) -> str:
-    """One line a row, and what they were measured on."""
-    lines = ["| what | | against | ratio | quartiles | bar | note |", "|---|---|---|---|---|---|---|"]
+def bench_table(groups: dict[str, Any], times: bool = False) -> str:
+    """One line a row, and what they were measured on. times: milliseconds of the task and of its baseline too."""
+    columns = [
+        "what",
+        "",
+        "against",
+        "ratio",
+        "quartiles",
+        "bar",
+        *(["ms", "of the baseline"] if times else []),
+        "note",
+    ]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for group in groups.values():
         for r in (Row(**row) for row in group["rows"]):
             bar = (
@@ -42,7 +55,10 @@ def bench_table(groups: dict[str, Any]) -> str:
                 if r.bar is None
                 else f"{'≥' if r.more else '≤'} {r.bar:g}{'' if r.kept else ', **missed**'}"
             )
-            cells = (r.group, r.what, r.against, f"{r.ratio:.2f}", f"{r.low:.2f}–{r.high:.2f}", bar, r.note)
+            took = [f"{1e3 * t:.3g}" for t in (r.seconds, r.baseline)] if times else []
+            cells = (
+                r.group, r.what, r.against, f"{r.ratio:.2f}", f"{r.low:.2f}–{r.high:.2f}", bar, *took, r.note
+            )  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\nMeasured on: {machines([g['made'] for g in groups.values()])}.\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.ceilings import ceilings
-from benchmarks.timing import Asked, Row, Task, compare, row, turns
+from benchmarks.timing import Asked, Row, Task, captured, compare, row, turns
 from surgeon.layers import WeightMap2d
 
 NAIVE = (32, 32, 28)
 PRODUCTS = ((32, 32, 28), (128, 64, 16), (128, 256, 8), (128, 512, 4))
 """(images, channels in and out, pixels a side)."""
+ON_GPU = ((512, 64, 56), (512, 128, 28), (512, 256, 14), (512, 512, 7))
+"""What a ResNet has at 224 pixels; in bfloat16 and channels_last."""
 MEMORY = (64, 64, 56)
 
 
@@ -38,7 +40,7 @@ def measure(asked: Asked) -> Iterator[Row]:
             "weight map, forward", f"{mode}, {n} × {c} × {side}²", "the equations as written", taken["own"], taken["as written"],
             bar=bar, more=True,
         )  # fmt: skip
-    for n, c, side in [(2, 4, 6)] if asked.small else PRODUCTS:
+    for n, c, side in [(2, 4, 6)] if asked.small else PRODUCTS if asked.device == "cpu" else ON_GPU:
         yield from _against_product(n, c, side, asked)
     if asked.device == "cpu":
         yield from _memory(asked)
@@ -69,22 +71,31 @@ def _quiet(task: Task) -> Task:
 
 
 def _against_product(n: int, c: int, side: int, asked: Asked) -> Iterator[Row]:
-    left = torch.randn(side * side, n, c, device=asked.device, requires_grad=True)
-    right = torch.randn(side * side, c, c, device=asked.device, requires_grad=True)
-    x = torch.randn(n, c, side, side, device=asked.device, requires_grad=True)
-    given = torch.randn(side * side, n, c, device=asked.device), torch.randn_like(x)
-    layers = {mode: _layer(c, side, mode, asked) for mode in ("smoothing", "unsharp")}
+    """On a GPU as CUDA graphs: what the GPU takes, without Python's share."""
+    cpu = asked.device == "cpu"
+    form = {"device": asked.device, "dtype": torch.float32 if cpu else torch.bfloat16}
+    left = torch.randn(side * side, n, c, **form, requires_grad=True)  # type: ignore[call-overload]  # of two types
+    right = torch.randn(side * side, c, c, **form, requires_grad=True)  # type: ignore[call-overload]  # the same
+    memory = torch.contiguous_format if cpu else torch.channels_last
+    x = torch.randn(n, c, side, side, **form).contiguous(memory_format=memory).requires_grad_()  # type: ignore[call-overload]  # the same
+    given = torch.randn_like(left), torch.randn_like(x)
+    layers = {mode: _layer(c, side, mode, asked).to(x.dtype) for mode in ("smoothing", "unsharp")}
     size = f"{n} × {c} × {side}²"
-    numbers = x.numel()
-    for group, passes, product, bar, tasks in (
-        ("forward", 8, _quiet(lambda: torch.bmm(left, right)), 1.3,
-         {m: _quiet(lambda layer=layer: layer(x)) for m, layer in layers.items()}),
-        ("forward and backward", 16, lambda: torch.bmm(left, right).backward(given[0]), 1.4,
-         {m: lambda layer=layer: layer(x).backward(given[1]) for m, layer in layers.items()}),
+    numbers = x.numel() * x.element_size()
+
+    def gradients(task: Callable[[], Tensor], of: tuple[Tensor, ...], gradient: Tensor) -> Task:
+        return captured(lambda: torch.autograd.grad(task(), of, gradient), asked.device)
+
+    product = partial(torch.bmm, left, right)
+    for group, passes, baseline, bar, tasks in (
+        ("forward", 8 if cpu else 2, captured(_quiet(product), asked.device), 1.3,
+         {m: captured(_quiet(partial(layer, x)), asked.device) for m, layer in layers.items()}),
+        ("forward and backward", 16 if cpu else 4, gradients(product, (left, right), given[0]), 1.4,
+         {m: gradients(partial(layer, x), (x, layer.maps), given[1]) for m, layer in layers.items()}),
     ):  # fmt: skip
         named = {f"{m}, {size}": (task, bar) for m, task in tasks.items()}
-        for found in compare(f"weight map, {group}", "torch.bmm", product, named, asked.repeats):
-            moved = passes * 4 * numbers / ceilings(asked.device)[1]
+        for found in compare(f"weight map, {group}", "torch.bmm", baseline, named, asked.repeats):
+            moved = passes * numbers / ceilings(asked.device)[1]
             yield replace(
                 found, note=f"copies at the machine's speed alone: {1 + moved / found.baseline:.2f}"
             )

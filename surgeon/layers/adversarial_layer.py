@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from surgeon.errors import LayerError
+from surgeon.layers import adversarial_gpu
 from surgeon.layers.adversarial_noise import adversarial_noise, check_epsilon, deviation, draw_magnitude
+from surgeon.layers.gpu import sent
 from surgeon.layers.noise import Drawing, add_noise
 from surgeon.layers.shard import gather_labels
 
@@ -242,7 +244,14 @@ class AdversarialNoise(Drawing, nn.Module):
                 f"anl has no gradient for this batch of shape {tuple(h.shape)} (stored: {stored}); it needs "
                 "the two-round step of surgeon.training.steps, or source='canl', which takes one round"
             )
+        if self._plain and adversarial_gpu.takes(h):
+            return adversarial_gpu.perturbed(h, self.gradient, self._magnitude)
         return _sum(h, self._eta(h, self.gradient))
+
+    @property
+    def _plain(self) -> bool:
+        """Whether s(h) is that of this process's batch alone."""
+        return self.shard is None and self.momentum is None
 
     def _canl(self, h: Tensor) -> Tensor:
         labels, rank = self._labels, self._rank
@@ -252,13 +261,18 @@ class AdversarialNoise(Drawing, nn.Module):
                 f"canl needs the labels of this batch of {len(h)}, but {got}; set layer.labels before the "
                 "forward pass, as the cached step of surgeon.training.steps does"
             )
-        labels, rank = labels.to(h.device, torch.long), rank.to(h.device)
+        labels, rank = labels.to(h.device, torch.long), sent(rank, h.device)
         everyone = labels if self._everyone is None else self._everyone.to(h.device, torch.long)
         shape = (self.num_classes, *h.shape[1:])
         if self.cache is None or self.cache.shape != shape:
             self.cache = torch.zeros(shape, dtype=self.cache_dtype or h.dtype, device=h.device)
         cache = self.cache = self.cache.to(h.device)
         shard = self.shard
+        if self._plain and adversarial_gpu.takes(h):
+            cache = self.cache = cache.contiguous(memory_format=adversarial_gpu.format_of(h))
+            magnitude = self._magnitude
+            out = adversarial_gpu.perturbed(h, cache, magnitude, labels)
+            return _hooked(out, lambda gradient: adversarial_gpu.remember(cache, gradient, labels, rank))
 
         def keep(gradient: Tensor) -> None:
             # The sample of the highest rank speaks for its class.
@@ -291,7 +305,7 @@ class AdversarialNoise(Drawing, nn.Module):
         if len(cache) > len(labels):
             return self._eta(h, cache.index_select(0, labels))
         wide = torch.promote_types(h.dtype, torch.float32)
-        amplitude = self._magnitude.to(h.device, wide) * self._std(h.detach().to(wide))
+        amplitude = sent(self._magnitude, h.device).to(wide) * self._std(h.detach().to(wide))
         direction = adversarial_noise(cache.to(h.dtype), 1.0, 1.0).index_select(0, labels)
         return direction.mul_(amplitude.to(h.dtype).view(-1, *[1] * (h.dim() - 1)))
 
@@ -313,7 +327,7 @@ class AdversarialNoise(Drawing, nn.Module):
 
     def _eta(self, h: Tensor, gradient: Tensor) -> Tensor:
         wide = torch.promote_types(h.dtype, torch.float32)
-        r = self._magnitude.to(h.device, wide)
+        r = sent(self._magnitude, h.device).to(wide)
         return adversarial_noise(gradient.to(h.device, h.dtype), self._std(h.detach().to(wide)), r)
 
     def _std(self, h: Tensor) -> Tensor:

@@ -1,29 +1,25 @@
 """The weight map layer on a GPU: matrix products that read and write channels_last as it lies, and a filter beside or inside.
 
 The paper's case (stride 1, an output as large as the input) in channels_last needs no copies into the layout of the product
-and back: cuBLAS takes a position's activations where they are, (N, C) with rows H·W·C apart. The filter is one kernel; with
-few channels product, filter and bias are one. What is not this case goes the way of `weight_map.py`.
+and back: cuBLAS takes a position's activations where they are, (N, C) with rows H·W·C apart. The filter and the bias are one
+kernel. What is not this case goes the way of `weight_map.py`.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 
+from surgeon.layers import gpu
 from surgeon.layers.box import box
-from surgeon.layers.recording import recording
 
 Pair = tuple[int, int]
 HALVES = (torch.float16, torch.bfloat16)
-FUSED = 128
-"""Input channels up to which the product is part of the filter's kernel: it is computed twice there, which with more costs
-more than writing it down and reading it."""
+BLOCK = 512
+"""Numbers of a row that a program takes."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +37,15 @@ class Filter:
         return (self.kernel[0] - 1) // 2, (self.kernel[1] - 1) // 2
 
 
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
 def takes(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, groups: int, filtering: Filter) -> bool:
     """Whether `on_gpu` computes this weight map; weight: (C_out, C_in, H, W)."""
     return (
-        x.is_cuda
-        and stride == dilation == (1, 1)
+        stride == dilation == (1, 1)
         and groups == 1
         and all(sum(pads) == k - 1 for pads, k in zip(filtering.pads, filtering.kernel, strict=True))
-        and x.dtype in (*HALVES, torch.float32)
+        and gpu.takes(x, weight)
         and (weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type))
         and weight.permute(2, 3, 1, 0).is_contiguous()
-        and not recording()
-        and not is_functorch_wrapped_tensor(x)
-        and not is_functorch_wrapped_tensor(weight)
-        and torch.version.hip is None
-        and _has_triton()
     )
 
 
@@ -82,8 +67,6 @@ class _WeightMap(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, maps: Tensor, bias: Tensor | None, filtering: Filter) -> Tensor:
         ctx.save_for_backward(x, maps)
         ctx.filtering, ctx.bias = filtering, None if bias is None else bias.dtype
-        if fuses(x, filtering):
-            return fused(x, maps, bias, filtering)
         return filtered(product(x, maps), bias, filtering)[0]
 
     @staticmethod
@@ -98,12 +81,6 @@ class _WeightMap(torch.autograd.Function):
         of_x = product(g, maps.to(g.dtype).transpose(1, 2)) if needs_x else None
         of_maps = _of_maps(x, g, maps.dtype) if needs_maps else None
         return of_x, of_maps, of_bias.to(ctx.bias) if needs_bias else None, None
-
-
-def fuses(x: Tensor, filtering: Filter) -> bool:
-    """Whether product and filter are one kernel for `x`."""
-    window = filtering.kernel == (3, 3) and filtering.pads == ((1, 1), (1, 1))
-    return window and x.dtype in HALVES and x.shape[1] <= FUSED
 
 
 def product(x: Tensor, maps: Tensor) -> Tensor:
@@ -162,36 +139,18 @@ def filtered(
 
     n, channels, height, width = m.shape
     out = torch.empty_like(m)  # channels_last too
-    block = min(max(16, 1 << (width * channels - 1).bit_length()), 1024)
-    parts = height * -(-width * channels // block)
+    parts = -(-height // 4) * -(-width * channels // BLOCK)
     chunk = max(1, min(16, n * parts // 4096))
     chunks = -(-n // chunk)
     total = m.new_empty(chunks if sums else 0, height, width, channels, dtype=torch.float32)
     kernel, middle = filtering.kernel, filtering.middle
     if back:
         middle = (kernel[0] - 1 - middle[0], kernel[1] - 1 - middle[1])
+    first = (filtering.pads[0][0], filtering.pads[1][0])
     with torch.cuda.device_of(m):
         kernels.filtered[(parts, chunks)](
             m, m if bias is None else bias.contiguous(), out, total if sums else m, n, height, width, channels, filtering.box,
-            filtering.centre, *kernel, filtering.pads[0][0], filtering.pads[1][0], *middle, filtering.centre != 0,
-            bias is not None, sums, chunk, block,
+            filtering.centre, *kernel, *first, middle[0] - first[0], middle[1] - first[1], filtering.centre != 0, bias is not None,
+            sums, chunk, BLOCK, num_warps=2,
         )  # fmt: skip
     return out, total.sum(0).permute(2, 0, 1)
-
-
-def fused(x: Tensor, maps: Tensor, bias: Tensor | None, filtering: Filter) -> Tensor:
-    """Product and filter in one kernel: (N, C_in, H, W) → (N, C_out, H, W), both in channels_last."""
-    from surgeon.layers import weight_map_kernels as kernels
-
-    n, c_in, height, width = x.shape
-    c_out = maps.shape[2]
-    out = x.new_empty(n, height, width, c_out).permute(0, 3, 1, 2)
-    block_n, block_o, block_k = 64, 64 if c_out > 32 else 32, 64 if c_in > 32 else 32
-    rounds = -(-c_in // block_k)
-    grid = (-(-n // block_n) * -(-c_out // block_o) * -(-height // 2),)
-    with torch.cuda.device_of(x):
-        kernels.mapped_and_filtered[grid](
-            x, maps, x if bias is None else bias.contiguous(), out, n, height, width, c_in, c_out, filtering.box, filtering.centre,
-            filtering.centre != 0, bias is not None, block_n, block_o, block_k, rounds, rounds <= 2, num_warps=8, num_stages=2,
-        )  # fmt: skip
-    return out

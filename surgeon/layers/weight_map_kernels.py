@@ -1,13 +1,40 @@
-"""Two kernels for a GPU: the weight map's product and filter in one, and the filter alone. `weight_map_gpu.py` calls them.
+"""The filter of a weight map as one kernel for a GPU, with the layer's bias; `weight_map_gpu.py` calls it."""
 
-All activations are (N, H, W, C) in memory, channels_last, and all sums are in float32. A product at a position is needed by
-the windows of its neighbours too: the first kernel goes along two rows at a time and keeps the sums of the last columns, so
-that each product is computed twice in place of nine times, and neither it nor its sum ever lies in the GPU's memory.
-"""
-
+# mypy: disable-error-code="no-untyped-def"
 # Triton reads the source of what is compiled: constants are annotated by `tl.constexpr` itself.
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def _of_a_row(
+    here, row, column, height, width, channels, there, columns_k: tl.constexpr, column_0: tl.constexpr, block: tl.constexpr
+):  # fmt: skip
+    """The sum over the window's columns in that row, whose numbers begin at `here`."""
+    total = tl.zeros([block], tl.float32)
+    inside = there & (row >= 0) & (row < height)
+    for dw in tl.static_range(columns_k):
+        ok = inside & (column + dw - column_0 >= 0) & (column + dw - column_0 < width)
+        total += tl.load(here + (dw - column_0) * channels, mask=ok, other=0).to(tl.float32)
+    return total
+
+
+@triton.jit
+def _written(
+    total, here, out, row, column, height, width, channels, there, bias, box, centre, bias_at,
+    centre_row: tl.constexpr, centre_column: tl.constexpr, has_centre: tl.constexpr, has_bias: tl.constexpr,
+):  # fmt: skip
+    """A row of the output; here: where its numbers lie in m."""
+    ok = there & (row < height)
+    result = total * box
+    if has_centre:
+        inside = ok & (row + centre_row >= 0) & (row + centre_row < height)
+        inside = inside & (column + centre_column >= 0) & (column + centre_column < width)
+        shift = (centre_row * width + centre_column) * channels
+        result += centre * tl.load(here + shift, mask=inside, other=0).to(tl.float32)
+    if has_bias:
+        result += tl.load(bias + bias_at, mask=ok, other=0).to(tl.float32)
+    tl.store(out, result.to(out.dtype.element_ty), mask=ok)
 
 
 @triton.jit
@@ -19,118 +46,60 @@ def filtered(
 ):  # fmt: skip
     """out[p] = box · (the sum of m over a window of rows_k × columns_k from p - (row_0, column_0)) + centre · m[its middle] + bias.
 
-    A program has a part of one row, (column, channel) as they lie, of `chunk` images. bias: (C, H, W); sums: (chunks, H, W, C),
-    m added up over the images.
+    Activations are (N, H, W, C) in memory, channels_last. A program has a part of four rows, (column, channel) as they lie, of
+    `chunk` images, and adds a row of m up once for all of its windows. centre_row, centre_column: the middle from p. bias: (C, H, W).
+    sums: (chunks, H, W, C), m added up over the images. Sums are in float32.
     """
-    parts = tl.cdiv(width * channels, block)
-    row = tl.program_id(0) // parts
+    line = width * channels
+    parts = tl.cdiv(line, block)
+    row = tl.program_id(0) // parts * 4
     place = (tl.program_id(0) % parts) * block + tl.arange(0, block)
-    there = place < width * channels
     column = place // channels
-    image = height * width * channels
-    offset = row * width * channels + place
-    total = tl.zeros([block], tl.float32)
-    added = tl.zeros([block], tl.float32)
-    if has_bias:
-        at = (place % channels) * (height * width) + row * width + column
-        added = tl.load(bias + at, mask=there, other=0).to(tl.float32)
+    image = height * line
+    offset = row * line + place
+    at = (place % channels) * (height * width) + row * width + column
+    sum_0 = tl.zeros([block], tl.float32)
+    sum_1 = tl.zeros([block], tl.float32)
+    sum_2 = tl.zeros([block], tl.float32)
+    sum_3 = tl.zeros([block], tl.float32)
     for i in range(chunk):
         n = tl.program_id(1) * chunk + i
+        there = (place < line) & (n < images)
         here = m + n.to(tl.int64) * image + offset
-        window = tl.zeros([block], tl.float32)
-        for dh in tl.static_range(rows_k):
-            inside = (n < images) & (row + dh - row_0 >= 0) & (row + dh - row_0 < height)
-            for dw in tl.static_range(columns_k):
-                ok = there & inside & (column + dw - column_0 >= 0) & (column + dw - column_0 < width)
-                shift = ((dh - row_0) * width + dw - column_0) * channels
-                window += tl.load(here + shift, mask=ok, other=0).to(tl.float32)
-        result = window * box + added
-        if has_centre:
-            inside = (n < images) & (row + centre_row - row_0 >= 0) & (row + centre_row - row_0 < height)
-            at_column = column + centre_column - column_0
-            shift = ((centre_row - row_0) * width + centre_column - column_0) * channels
-            ok = there & inside & (at_column >= 0) & (at_column < width)
-            result += centre * tl.load(here + shift, mask=ok, other=0).to(tl.float32)
+        there_out = out + n.to(tl.int64) * image + offset
+        row_sum_0 = tl.zeros([block], tl.float32)
+        row_sum_1 = tl.zeros([block], tl.float32)
+        row_sum_2 = tl.zeros([block], tl.float32)
+        row_sum_3 = tl.zeros([block], tl.float32)
+        for k in tl.static_range(rows_k + 3):
+            dr: tl.constexpr = k - row_0
+            of_row = _of_a_row(
+                here + dr * line, row + dr, column, height, width, channels, there, columns_k, column_0, block
+            )
+            if k < rows_k:
+                row_sum_0 += of_row
+            if k >= 1 and k < rows_k + 1:
+                row_sum_1 += of_row
+            if k >= 2 and k < rows_k + 2:
+                row_sum_2 += of_row
+            if k >= 3:
+                row_sum_3 += of_row
+        _written(row_sum_0, here, there_out, row, column, height, width, channels, there, bias, box, centre, at,
+                 centre_row, centre_column, has_centre, has_bias)  # fmt: skip
+        _written(row_sum_1, here + line, there_out + line, row + 1, column, height, width, channels, there, bias, box, centre,
+                 at + width, centre_row, centre_column, has_centre, has_bias)  # fmt: skip
+        _written(row_sum_2, here + 2 * line, there_out + 2 * line, row + 2, column, height, width, channels, there, bias, box, centre,
+                 at + 2 * width, centre_row, centre_column, has_centre, has_bias)  # fmt: skip
+        _written(row_sum_3, here + 3 * line, there_out + 3 * line, row + 3, column, height, width, channels, there, bias, box, centre,
+                 at + 3 * width, centre_row, centre_column, has_centre, has_bias)  # fmt: skip
         if has_sums:
-            total += tl.load(here, mask=there & (n < images), other=0).to(tl.float32)
-        tl.store(out + n.to(tl.int64) * image + offset, result.to(out.dtype.element_ty), mask=there & (n < images))
+            sum_0 += tl.load(here, mask=there, other=0).to(tl.float32)
+            sum_1 += tl.load(here + line, mask=there & (row + 1 < height), other=0).to(tl.float32)
+            sum_2 += tl.load(here + 2 * line, mask=there & (row + 2 < height), other=0).to(tl.float32)
+            sum_3 += tl.load(here + 3 * line, mask=there & (row + 3 < height), other=0).to(tl.float32)
     if has_sums:
-        tl.store(sums + tl.program_id(1).to(tl.int64) * image + offset, total, mask=there)
-
-
-@triton.jit
-def _product(
-    total, x, maps, n, o, images, row, column, height, width, c_in, c_out,
-    block_k: tl.constexpr, rounds: tl.constexpr, unroll: tl.constexpr,
-):  # fmt: skip
-    """total + x[n, row, column, :] · maps[row, column, :, o], (block_n, block_o); total alone outside of the image."""
-    inside = (row >= 0) & (row < height) & (column < width)
-    place = (row * width + column).to(tl.int64)
-    k = tl.arange(0, block_k)
-    left = x + n.to(tl.int64)[:, None] * (height * width * c_in) + (place * c_in + k[None, :])
-    right = maps + place * c_in * c_out + (k[:, None] * c_out + o[None, :])
-    if unroll:
-        for i in tl.static_range(rounds):
-            total = _added(total, left, right, n, o, k, i * block_k, inside, images, c_in, c_out)
-    else:
-        for i in range(rounds):
-            total = _added(total, left, right, n, o, k, i * block_k, inside, images, c_in, c_out)
-    return total
-
-
-@triton.jit
-def _added(total, left, right, n, o, k, first, inside, images, c_in, c_out):
-    within = inside & (first + k < c_in)
-    a = tl.load(left + first, mask=within[None, :] & (n < images)[:, None], other=0)
-    b = tl.load(right + first * c_out, mask=within[:, None] & (o < c_out)[None, :], other=0)
-    return tl.dot(a, b.to(a.dtype), total)
-
-
-@triton.jit
-def _write(out, bias, value, n, o, images, row, column, height, width, c_out, has_bias: tl.constexpr):
-    ok = (n < images)[:, None] & (o < c_out)[None, :] & (row < height) & (column >= 0)
-    if has_bias:
-        at = o * (height * width) + row * width + column
-        added = tl.load(bias + at, mask=(o < c_out) & (row < height) & (column >= 0), other=0)
-        value += added.to(tl.float32)[None, :]
-    place = (row * width + column).to(tl.int64)
-    at = out + n.to(tl.int64)[:, None] * (height * width * c_out) + (place * c_out + o[None, :])
-    tl.store(at, value.to(out.dtype.element_ty), mask=ok)
-
-
-@triton.jit
-def mapped_and_filtered(
-    x, maps, bias, out, images, height, width, c_in, c_out, box, centre, has_centre: tl.constexpr, has_bias: tl.constexpr,
-    block_n: tl.constexpr, block_o: tl.constexpr, block_k: tl.constexpr, rounds: tl.constexpr,
-    unroll: tl.constexpr,
-):  # fmt: skip
-    """A weight map with a window of 3 × 3 in the middle of its zeros: x (N, H, W, C_in), maps (H·W, C_in, C_out), out (N, H, W, C_out).
-
-    A program has two rows of block_n images and block_o output channels; rounds · block_k ≥ C_in.
-    """
-    tiles_o, tiles_n = tl.cdiv(c_out, block_o), tl.cdiv(images, block_n)
-    tile = tl.program_id(0)
-    o = (tile % tiles_o) * block_o + tl.arange(0, block_o)
-    n = (tile // tiles_o % tiles_n) * block_n + tl.arange(0, block_n)
-    row = tile // (tiles_o * tiles_n) * 2
-    zero = tl.zeros([block_n, block_o], tl.float32)
-    upper_1, lower_1 = zero, zero  # box · the sum of three rows, a column back
-    upper, lower = zero, zero  # what the output there has so far
-    for column in range(width + 1):
-        above = _product(zero, x, maps, n, o, images, row - 1, column, height, width, c_in, c_out, block_k, rounds, unroll)
-        below = _product(zero, x, maps, n, o, images, row + 2, column, height, width, c_in, c_out, block_k, rounds, unroll)
-        here = _product(zero, x, maps, n, o, images, row, column, height, width, c_in, c_out, block_k, rounds, unroll)
-        if has_centre:
-            next_row = _product(zero, x, maps, n, o, images, row + 1, column, height, width, c_in, c_out, block_k, rounds, unroll)
-            both = here + next_row
-        else:
-            both = _product(here, x, maps, n, o, images, row + 1, column, height, width, c_in, c_out, block_k, rounds, unroll)
-        above = (above + both) * box
-        below = (below + both) * box
-        _write(out, bias, upper + above, n, o, images, row, column - 1, height, width, c_out, has_bias)
-        _write(out, bias, lower + below, n, o, images, row + 1, column - 1, height, width, c_out, has_bias)
-        upper, lower = upper_1 + above, lower_1 + below
-        if has_centre:
-            upper += here * centre
-            lower += next_row * centre
-        upper_1, lower_1 = above, below
+        there_sums = sums + tl.program_id(1).to(tl.int64) * image + offset
+        tl.store(there_sums, sum_0, mask=place < line)
+        tl.store(there_sums + line, sum_1, mask=(place < line) & (row + 1 < height))
+        tl.store(there_sums + 2 * line, sum_2, mask=(place < line) & (row + 2 < height))
+        tl.store(there_sums + 3 * line, sum_3, mask=(place < line) & (row + 3 < height))

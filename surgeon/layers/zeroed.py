@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from surgeon.layers.recording import recording
 
@@ -18,7 +19,7 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 def zeroed(x: Tensor, mask: Tensor) -> Tensor:
     """`x` where the bool `mask`, which broadcasts against it, is True, and 0 elsewhere, as torch.where gives it."""
     plain = x.device.type == "cpu" and x.dtype.is_floating_point and x.dtype.itemsize in _BITS
-    if not plain or recording():
+    if not plain or recording() or is_functorch_wrapped_tensor(x):  # torch 2.11 has no such view under vmap
         return torch.where(mask, x, 0.0)
     return _Zeroed.apply(x, mask)
 

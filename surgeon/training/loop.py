@@ -84,8 +84,8 @@ def fit(
         )  # fmt: skip
         return trainer.run()
     finally:
-        model.__dict__.pop("_original_forward", None)  # accelerate's autocast is for this training alone
-        model.__dict__.pop("forward", None)
+        for name in ("_original_forward", "forward", "_is_accelerate_prepared"):
+            model.__dict__.pop(name, None)  # accelerate's device and autocast are for this training alone
         if forward is not None:
             model.__dict__["forward"] = forward
         set_noise(model, True)

@@ -1,45 +1,23 @@
 """The weight map layer's way on a GPU, against the layer in float64; without a GPU its kernels run in Triton's interpreter."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from surgeon.layers import WeightMap2d
 from surgeon.layers.weight_map import resolve_padding, weight_map
-from surgeon.layers.weight_map_gpu import Filter, fuses, on_gpu, takes
+from surgeon.layers.weight_map_gpu import Filter, on_gpu, takes
+from tests.layers.kernels import DEVICE, DTYPES, INTERPRETED, TOLERANCE, needs_gpu, needs_kernels, off
 
-pytest.importorskip("triton", reason="the kernels are written in Triton, which is not there")
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu"
-needs_kernels = pytest.mark.skipif(
-    DEVICE == "cpu" and not INTERPRETED, reason="no GPU; test_the_kernels_interpreted runs it without one"
-)
 # channels in, out, (height, width), kernel, padding
 CASES = [
-    (20, 24, (7, 6), 3, 1),
+    (6, 8, (7, 6), 3, 1),
     (3, 5, (5, 8), 3, 1),
-    (70, 40, (4, 4), 3, 1),
-    (150, 33, (3, 2), 3, 1),
+    (20, 60, (4, 9), 3, 1),
     (6, 4, (6, 5), 1, 0),
     (6, 4, (6, 5), (2, 4), "same"),
     (6, 4, (6, 5), (5, 1), (2, 0)),
     (4, 4, (1, 1), 3, 1),
 ]
-TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1.2e-2}
-
-
-@pytest.mark.skipif(DEVICE == "cuda" or INTERPRETED, reason="the kernels run as they are")
-def test_the_kernels_interpreted():
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0", str(Path(__file__))]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"TRITON_INTERPRET": "1"}
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert " passed" in done.stdout and int(done.stdout.split(" passed")[0].split()[-1]) > 30
 
 
 def filter_of(kernel, padding, mode, normalize):
@@ -49,26 +27,22 @@ def filter_of(kernel, padding, mode, normalize):
     return Filter(kernel, resolve_padding(padding, kernel, (1, 1), (1, 1)), sign * ones, centre)
 
 
-def drawn(c_in, c_out, size, dtype, bias, images=5):
+def drawn(c_in, c_out, size, dtype, bias, images=2):
     x = torch.randn(images, c_in, *size).to(DEVICE, dtype).contiguous(memory_format=torch.channels_last)
     maps = torch.randn(*size, c_in, c_out, device=DEVICE).div_(c_in**0.5).to(dtype)
     b = torch.randn(c_out, *size, device=DEVICE).to(dtype) if bias else None
     return x, maps.permute(3, 2, 0, 1), b
 
 
-def off(found, expected):
-    return ((found.double() - expected).norm() / expected.norm()).item()
-
-
 @needs_kernels
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda d: str(d).removeprefix("torch."))
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mode", ["smoothing", "unsharp"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_and_gradients_are_the_layers(case, mode, dtype):
-    if dtype == torch.bfloat16 and INTERPRETED:
-        pytest.skip("numpy, which the interpreter computes with, has no bfloat16")
+    if INTERPRETED and dtype != torch.float32 and case != CASES[0]:
+        pytest.skip("the interpreter is slow, and sums are in float32 for every dtype")
     c_in, c_out, size, kernel, padding = case
-    bias, normalize = c_in != 3, c_in == 70
+    bias, normalize = c_in != 3, c_in == 20
     filtering = filter_of(kernel, padding, mode, normalize)
     given = [t for t in drawn(c_in, c_out, size, dtype, bias) if t is not None]
     exact = [t.double().requires_grad_() for t in given]
@@ -85,7 +59,7 @@ def test_outputs_and_gradients_are_the_layers(case, mode, dtype):
 
 @needs_kernels
 @pytest.mark.parametrize("mode", ["smoothing", "unsharp"])
-@pytest.mark.parametrize("case", [CASES[0], CASES[5]], ids=str)
+@pytest.mark.parametrize("case", [CASES[0], CASES[4]], ids=str)
 def test_gradients_have_gradients(case, mode):
     c_in, c_out, size, kernel, padding = case
     given = drawn(c_in, c_out, size, torch.float32, True)
@@ -104,7 +78,7 @@ def test_gradients_have_gradients(case, mode):
 
 @needs_kernels
 def test_only_what_is_asked_for_gets_a_gradient():
-    x, weight, bias = drawn(20, 24, (4, 4), torch.float32, True)
+    x, weight, bias = drawn(2, 3, (4, 4), torch.float32, True)
     filtering = filter_of(3, 1, "smoothing", False)
     for wanted in range(3):
         given = [t.clone().requires_grad_(i == wanted) for i, t in enumerate((x, weight, bias))]
@@ -112,20 +86,12 @@ def test_only_what_is_asked_for_gets_a_gradient():
         assert [t.grad is not None for t in given] == [i == wanted for i in range(3)]
 
 
-def test_halves_with_few_channels_are_one_kernel():
-    x = torch.zeros(2, 64, 4, 4, dtype=torch.float16)
-    assert fuses(x, filter_of(3, 1, "smoothing", False))
-    assert not fuses(x.float(), filter_of(3, 1, "smoothing", False))
-    assert not fuses(x, filter_of((3, 1), (1, 0), "smoothing", False))
-    assert not fuses(torch.zeros(2, 512, 4, 4, dtype=torch.float16), filter_of(3, 1, "smoothing", False))
-
-
 def test_a_cpu_goes_its_own_way():
     x, weight, _ = (t if t is None else t.cpu() for t in drawn(4, 4, (4, 4), torch.float32, False))
     assert not takes(x, weight, (1, 1), (1, 1), 1, filter_of(3, 1, "smoothing", False))
 
 
-@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+@needs_gpu
 @pytest.mark.parametrize("precision", [None, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("channels", [16, 64, 128, 256])
@@ -152,7 +118,7 @@ def test_the_layer_on_a_gpu_is_the_layer_on_a_cpu(channels, memory, precision):
         assert found.dtype == torch.float32 and off(found.cpu(), wanted) < bound
 
 
-@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+@needs_gpu
 def test_compiled_it_is_the_same():
     layer = WeightMap2d(32, 32, (8, 8), 3, padding=1).cuda()
     x = torch.randn(8, 32, 8, 8, device="cuda")
