@@ -66,7 +66,7 @@ def factors(
         ok = place < images * parts
         own = tl.where(place % parts == parts - 1, last, part).to(tl.float32)
         total += tl.sum(tl.where(ok, own * tl.load(means + place, mask=ok, other=0), 0), 0)
-    count = images.to(tl.float32) * size.to(tl.float32)
+    count = (images * 1.0) * (size * 1.0)
     mean = total / count
     total = 0.0
     for start in range(0, images * parts, block):

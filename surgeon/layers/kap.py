@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
-from surgeon.layers import kap_gpu
 from surgeon.layers.conv_pool import convolve, pools_weights
 from surgeon.layers.kap_weights import pool_weight
 from surgeon.layers.noise import Drawing, add_noise, check_sigma
@@ -59,8 +58,6 @@ def kernel_average_pool(
     # (N, rows, cols, positions): channels_last, the pooling's fastest layout, and free for a contiguous x.
     # Where an image has few positions, those of the whole batch are taken together.
     size = window((rows, cols), kernel_size)
-    if pool == "mean" and stride == 1 and kap_gpu.takes(x):
-        return kap_gpu.pooled(x, (rows, cols), size)
     padding = (size[0] // 2, size[1] // 2)
     together = x.shape[0] > 1 and spatial.numel() < _FEW
     laid = x.contiguous().view(x.shape[0], rows, cols, spatial.numel())

@@ -72,10 +72,9 @@ def filtered(
         row_sum_2 = tl.zeros([block], tl.float32)
         row_sum_3 = tl.zeros([block], tl.float32)
         for k in tl.static_range(rows_k + 3):
-            dr: tl.constexpr = k - row_0
             of_row = _of_a_row(
-                here + dr * line, row + dr, column, height, width, channels, there, columns_k, column_0, block
-            )
+                here + (k - row_0) * line, row + k - row_0, column, height, width, channels, there, columns_k, column_0, block
+            )  # fmt: skip
             if k < rows_k:
                 row_sum_0 += of_row
             if k >= 1 and k < rows_k + 1:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.layers.kernels import DEVICE, INTERPRETED
 
-FILES = ("test_weight_map_gpu.py", "test_adversarial_gpu.py", "test_kap_gpu.py")
+FILES = ("test_weight_map_gpu.py", "test_adversarial_gpu.py")
 
 
 @pytest.mark.skipif(DEVICE == "cuda" or INTERPRETED, reason="the kernels run as they are")
