@@ -42,7 +42,7 @@ def measure(asked: Asked) -> Iterator[Row]:
 
 def _network(shown: str, name: str, side: int, asked: Asked) -> Iterator[Row]:
     cpu = asked.device == "cpu"
-    size, batch = (3, side, side), 4 if asked.small else 32 if cpu else 128
+    size, batch = (3, side, side), _images(asked, side)
     torch.manual_seed(0)
     x = torch.randn(batch, *size, device=asked.device).contiguous(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (batch,), device=asked.device)
@@ -67,3 +67,10 @@ def _network(shown: str, name: str, side: int, asked: Asked) -> Iterator[Row]:
             f"training step, {shown}, {form.name}", "stock", step(stock, x, y, form),
             {name: (step(model, x, y, form), bars.get(name)) for name, model in cuts.items()}, repeats,
         )  # fmt: skip
+
+
+def _images(asked: Asked, side: int) -> int:
+    """On a GPU as many as fill it: with few, Python's launching of kernels is what is measured."""
+    if asked.small or asked.device == "cpu":
+        return 4 if asked.small else 32
+    return 512 if side > 32 else 128

@@ -23,6 +23,7 @@ from surgeon.layers import AdversarialNoise
 from surgeon.layers.shard import Shard, gather_shard
 
 Loss = Callable[[Any, Tensor], Tensor]
+_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def noise_layers(model: nn.Module) -> list[AdversarialNoise]:
@@ -164,12 +165,19 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch norms that torch itself made do not keep statistics meanwhile; others get theirs back."""
     norms = [m for m in model.modules() if isinstance(m, (_NormBase, _SpectralNorm)) and m.training]
-    kept = [(n, {k: b.clone() for k, b in n._buffers.items() if b is not None}) for n in norms]
+    plain = [m for m in norms if type(m) in _PLAIN and m.track_running_stats and "forward" not in vars(m)]
+    others = [m for m in norms if m not in plain]
+    kept = [(n, {k: b.clone() for k, b in n._buffers.items() if b is not None}) for n in others]
     try:
+        for norm in plain:
+            norm.track_running_stats = False
         yield
     finally:
+        for norm in plain:
+            norm.track_running_stats = True
         with torch.no_grad():
-            for norm, buffers in kept:
+            for other, buffers in kept:
                 for key, value in buffers.items():
-                    norm._buffers[key].copy_(value)  # type: ignore[union-attr]  # what was kept is there
+                    other._buffers[key].copy_(value)  # type: ignore[union-attr]  # what was kept is there
