@@ -1,5 +1,4 @@
-"""The steps of `networks.py` once more in channels_last and in bfloat16, and compiled where a GPU is asked for: against the stock
-network in the same form."""
+"""The steps of `networks.py` once more in channels_last and in bfloat16, against the stock network in the same form."""
 
 from __future__ import annotations
 
@@ -20,27 +19,18 @@ BARS = {
 """Those of `networks.py`, for a GPU."""
 
 
-def forms(asked: Asked, name: str) -> tuple[Form, ...]:
-    """Compiling for a CPU takes minutes a network, and is asked for on a GPU alone; the tests go the same way with a backend
-    that compiles nothing."""
-    last, half = Form("channels_last", False), Form("bfloat16, channels_last", True)
-    if asked.small:
-        return last, half, Form("bfloat16, channels_last, compiled", True, "eager")
-    if asked.device == "cpu":
-        return last, half
-    compiled = Form("bfloat16, channels_last, compiled", True, "inductor")
-    return (half, compiled) if name == "ResNet-18" else (half,)
-
-
 def measure(asked: Asked) -> Iterator[Row]:
     """ResNet-18 at 32 pixels; on a GPU, which that does not fill, ResNet-50 at 224 too."""
-    cpu = asked.device == "cpu"
-    yield from _network("ResNet-18", "test_resnet" if asked.small else "resnet18", 32, asked)
-    if not cpu:
-        yield from _network("ResNet-50 at 224 px", "resnet50", 224, asked)
+    last, half = Form("channels_last", False), Form("bfloat16, channels_last", True)
+    if asked.device == "cpu":
+        yield from network("ResNet-18", "test_resnet" if asked.small else "resnet18", 32, (last, half), asked)
+    else:
+        yield from network("ResNet-18", "resnet18", 32, (half,), asked)
+        yield from network("ResNet-50 at 224 px", "resnet50", 224, (half,), asked)
 
 
-def _network(shown: str, name: str, side: int, asked: Asked) -> Iterator[Row]:
+def network(shown: str, name: str, side: int, forms: tuple[Form, ...], asked: Asked) -> Iterator[Row]:
+    """Inference and training steps of rewritten networks, in each form."""
     cpu = asked.device == "cpu"
     size, batch = (3, side, side), _images(asked, side)
     torch.manual_seed(0)
@@ -58,7 +48,7 @@ def _network(shown: str, name: str, side: int, asked: Asked) -> Iterator[Row]:
         still["KAP not folded"] = cuts["KAP, σ=0"]
     repeats = min(asked.repeats, 5)
     bars: dict[str, float] = {} if cpu else BARS
-    for form in forms(asked, shown):
+    for form in forms:
         yield from compare(
             f"inference, {shown}, {form.name}", "stock", forward(stock, x, form),
             {name: (forward(model, x, form), bars.get(name)) for name, model in still.items()}, repeats,

@@ -39,19 +39,16 @@ class _Perturbed(torch.autograd.Function):
         from surgeon.layers import adversarial_kernels as kernels
 
         images, size, part, parts = _divided(h)
-        by_class = labels is not None and len(g) <= images  # peaks of classes, else of samples
-        rows = len(g) if by_class else images
-        room = h.new_empty((rows + 2 * images) * parts + images, dtype=torch.float32)
-        found, means, squares, factor = room.split([rows * parts, images * parts, images * parts, images])
-        index = labels if labels is not None else h
-        gathered = labels is not None and not by_class
+        found, means, squares, factor = h.new_empty((4, images * parts), dtype=torch.float32).unbind()
+        index = h if labels is None else labels
         out = torch.empty_like(h)
         with torch.cuda.device_of(h):
-            kernels.peaks[(rows, parts)](g, index, h, found, size, part, gathered, False, BLOCK)
-            kernels.moments[(images, parts)](h, means, squares, size, part, BLOCK)
+            kernels.measured[(images, parts)](
+                h, g, index, found, means, squares, size, part, labels is not None, BLOCK
+            )
             kernels.factors[(1,)](
-                found, means, squares, r, factor, images, rows, size, part, parts, len(r) == 1, index, 1024, _power(parts), by_class,
-            )  # fmt: skip
+                found, means, squares, r, factor, images, size, part, parts, len(r) == 1, 1024, _power(parts)
+            )
             kernels.perturbed[(images, -(-size // BLOCK))](
                 h, g, index, factor, out, size, labels is not None, BLOCK
             )
@@ -62,20 +59,25 @@ class _Perturbed(torch.autograd.Function):
         return gradient, None, None, None
 
 
-def remember(cache: Tensor, gradient: Tensor, labels: Tensor, rank: Tensor) -> None:
-    """Write into `cache` (classes, ...) the row of `gradient` (N, ...) of the highest `rank` (N,) of each class, by its peak where the
-    cache has less than 32 bits. `cache` lies as `gradient` does."""
+def winners(labels: Tensor, ranks: Tensor, classes: int) -> Tensor:
+    """Which samples have the highest rank of their class: (N,) labels, (layers, N) ranks, in each no two equal; (layers, N) int32."""
+    labels = labels.expand_as(ranks)
+    best = ranks.new_full((len(ranks), classes), -1).scatter_reduce_(1, labels, ranks, "amax")
+    return (ranks == best.gather(1, labels)).to(torch.int32)
+
+
+def remember(cache: Tensor, gradient: Tensor, labels: Tensor, chosen: Tensor) -> None:
+    """Write into `cache` (classes, ...) the rows of `gradient` (N, ...) that are chosen (N,), one a class, by its peak where the
+    cache has less than 32 bits. `cache` lies as the gradient's samples do, or they are laid so."""
     from surgeon.layers import adversarial_kernels as kernels
 
     gradient = _like(gradient, cache)
     images, size, part, parts = _divided(gradient)
     scaled = cache.dtype.itemsize < 4
-    chosen = labels.new_empty(images, dtype=torch.int32)
     found = cache.new_empty(images * parts, dtype=torch.float32)
     with torch.cuda.device_of(cache):
-        kernels.winners[(images,)](labels, rank, chosen, images, 1024)
         if scaled:
-            kernels.peaks[(images, parts)](gradient, labels, chosen, found, size, part, False, True, BLOCK)
+            kernels.peaks[(images, parts)](gradient, chosen, found, size, part, BLOCK)
         kernels.remembered[(images, -(-size // BLOCK))](
             cache, gradient, labels, chosen, found, size, parts, scaled, _power(parts), BLOCK
         )

@@ -11,53 +11,55 @@ import triton.language as tl
 
 
 @triton.jit
-def peaks(
-    g, rows, chosen, found, size, part, has_rows: tl.constexpr, has_chosen: tl.constexpr, block: tl.constexpr
-):
-    """found[n, p]: the largest |g| of part p of row rows[n], inf where one is not finite. Rows with chosen[n] = 0 are passed over."""
+def peaks(g, chosen, found, size, part, block: tl.constexpr):
+    """found[n, p]: the largest |g| of part p of row n, inf where one is not finite. Rows with chosen[n] = 0 are passed over."""
     n, p = tl.program_id(0), tl.program_id(1)
-    row = n.to(tl.int64)
-    if has_rows:
-        row = tl.load(rows + n)
     most = tl.zeros([block], tl.float32)
-    end = tl.minimum(size, (p + 1) * part)
-    if has_chosen:
-        end *= tl.load(chosen + n)
+    end = tl.minimum(size, (p + 1) * part) * tl.load(chosen + n)
     for start in range(p * part, end, block):
         place = start + tl.arange(0, block)
-        x = tl.load(g + row * size + place, mask=place < end, other=0).to(tl.float32)
+        x = tl.load(g + n.to(tl.int64) * size + place, mask=place < end, other=0).to(tl.float32)
         most = tl.maximum(most, tl.where(x == x, tl.abs(x), float("inf")))
     tl.store(found + n * tl.num_programs(1) + p, tl.max(most, 0))
 
 
 @triton.jit
-def moments(h, means, squares, size, part, block: tl.constexpr):
-    """Mean and sum of squared differences from it, of each part of each row."""
+def measured(h, g, rows, found, means, squares, size, part, has_rows: tl.constexpr, block: tl.constexpr):
+    """Of part p of row n: the largest |g| of row rows[n], inf where one is not finite; the mean of h, and its summed squared
+    differences from that."""
     n, p = tl.program_id(0), tl.program_id(1)
+    row = n.to(tl.int64)
+    if has_rows:
+        row = tl.load(rows + n)
     end = tl.minimum(size, (p + 1) * part)
+    most = tl.zeros([block], tl.float32)
     count, mean, square = 0.0, 0.0, 0.0
     for start in range(p * part, end, block):
         place = start + tl.arange(0, block)
-        x = tl.load(h + n.to(tl.int64) * size + place, mask=place < end, other=0).to(tl.float32)
+        ok = place < end
+        x = tl.load(g + row * size + place, mask=ok, other=0).to(tl.float32)
+        most = tl.maximum(most, tl.where(x == x, tl.abs(x), float("inf")))
+        x = tl.load(h + n.to(tl.int64) * size + place, mask=ok, other=0).to(tl.float32)
         own = tl.minimum(block, end - start).to(tl.float32)
         middle = tl.sum(x, 0) / own
-        apart = tl.where(place < end, x - middle, 0)
+        apart = tl.where(ok, x - middle, 0)
         step = middle - mean
         square += tl.sum(apart * apart, 0) + step * step * count * own / (count + own)
         mean += step * own / (count + own)
         count += own
-    tl.store(means + n * tl.num_programs(1) + p, mean)
-    tl.store(squares + n * tl.num_programs(1) + p, square)
+    at = n * tl.num_programs(1) + p
+    tl.store(found + at, tl.max(most, 0))
+    tl.store(means + at, mean)
+    tl.store(squares + at, square)
 
 
 @triton.jit
 def factors(
-    found, means, squares, r, factor, images, rows, size, part, parts, single, rows_of, block: tl.constexpr,
-    per_row: tl.constexpr, of_rows: tl.constexpr,
+    found, means, squares, r, factor, images, size, part, parts, single: tl.constexpr, block: tl.constexpr, per_row: tl.constexpr
 ):  # fmt: skip
-    """factor[n] = r[n] · std(h) / ||g||_inf of n's row, 0 where that row is zero or not finite. single: r has one number.
+    """factor[n] = r[n] · std(h) / ||g||_inf, 0 where that row of g is zero or not finite. single: r has one number.
 
-    One program. of_rows: `found` belongs to rows, of which rows_of[n] is n's; else to samples. per_row ≥ parts, a power of two.
+    One program, of what `measured` found. per_row ≥ parts, a power of two.
     """
     last = size - (parts - 1) * part
     total = 0.0
@@ -79,16 +81,16 @@ def factors(
     at = tl.arange(0, per_row)
     for start in range(0, images, 32):
         n = start + tl.arange(0, 32)
-        row = n
-        if of_rows:
-            row = tl.load(rows_of + n, mask=n < images, other=0).to(tl.int32)
         inside = (n < images)[:, None] & (at < parts)[None, :]
-        peak = tl.max(tl.load(found + row[:, None] * parts + at[None, :], mask=inside, other=0), 1)
-        amplitude = tl.load(r + tl.where(single, 0, n), mask=n < images, other=0) * std
+        peak = tl.max(tl.load(found + n[:, None] * parts + at[None, :], mask=inside, other=0), 1)
+        which = n
+        if single:
+            which = n * 0
+        amplitude = tl.load(r + which, mask=n < images, other=0) * std
         usable = (peak > 0) & (peak < float("inf"))
-        found_factor = amplitude / tl.where(usable, peak, 1)
-        fine = usable & (tl.abs(found_factor) < float("inf"))  # which nan is not
-        tl.store(factor + n, tl.where(fine, found_factor, 0), mask=n < images)
+        quotient = amplitude / tl.where(usable, peak, 1)
+        fine = usable & (tl.abs(quotient) < float("inf"))  # which nan is not
+        tl.store(factor + n, tl.where(fine, quotient, 0), mask=n < images)
 
 
 @triton.jit
@@ -105,22 +107,6 @@ def perturbed(h, g, rows, factor, out, size, has_rows: tl.constexpr, block: tl.c
     if by != 0:
         x += by * tl.load(g + row * size + place, mask=ok, other=0).to(tl.float32)
     tl.store(out + n.to(tl.int64) * size + place, x.to(out.dtype.element_ty), mask=ok)
-
-
-@triton.jit
-def winners(labels, ranks, chosen, images, block: tl.constexpr):
-    """chosen[n]: whether sample n has the highest rank of its class; no two ranks are equal."""
-    n = tl.program_id(0)
-    label, rank = tl.load(labels + n), tl.load(ranks + n)
-    beaten = 0
-    for start in range(0, images, block):
-        m = start + tl.arange(0, block)
-        ok = m < images
-        better = (tl.load(labels + m, mask=ok, other=-1) == label) & (
-            tl.load(ranks + m, mask=ok, other=-1) > rank
-        )
-        beaten = tl.maximum(beaten, tl.max((better & ok).to(tl.int32), 0))
-    tl.store(chosen + n, 1 - beaten)
 
 
 @triton.jit

@@ -6,6 +6,7 @@ The layer needs a training step that tells it the phase and, for CANL, the label
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,7 +22,17 @@ from surgeon.layers.shard import gather_labels
 
 SOURCES = ("anl", "canl", "lat", "gaussian")
 PHASES = ("idle", "record", "perturb")
-_TRANSIENT = ("recorded", "like", "gradient", "_labels", "_everyone", "_magnitude", "_rank", "_pending")
+_TRANSIENT = (
+    "recorded",
+    "like",
+    "gradient",
+    "_labels",
+    "_everyone",
+    "_magnitude",
+    "_rank",
+    "_chosen",
+    "_pending",
+)
 
 
 class AdversarialNoise(Drawing, nn.Module):
@@ -148,7 +159,7 @@ class AdversarialNoise(Drawing, nn.Module):
             )
         self._everyone = labels if self.shard is None else gather_labels(labels, self.shard)
         self._magnitude = self._draw(len(labels))
-        self._rank = torch.randperm(len(self._everyone), generator=self._generator)
+        self._rank, self._chosen = torch.randperm(len(self._everyone), generator=self._generator), None
 
     def set_gradient(self, gradient: Tensor | None) -> None:
         """Give an anl layer dJ/dh (N, ...) of round 1, eq. 3; stored detached, and r is drawn for it.
@@ -172,7 +183,7 @@ class AdversarialNoise(Drawing, nn.Module):
     def clear(self) -> None:
         """Drop what belongs to one batch: recorded output, gradient, labels."""
         self.recorded = self.like = self.gradient = None
-        self._labels = self._everyone = self._magnitude = self._rank = None
+        self._labels = self._everyone = self._magnitude = self._rank = self._chosen = None
 
     def reset(self) -> None:
         """Forget earlier batches: CANL's cache, LAT's gradient, the running standard deviation."""
@@ -270,9 +281,11 @@ class AdversarialNoise(Drawing, nn.Module):
         shard = self.shard
         if self._plain and adversarial_gpu.takes(h):
             cache = self.cache = cache.contiguous(memory_format=adversarial_gpu.format_of(h))
-            magnitude = self._magnitude
-            out = adversarial_gpu.perturbed(h, cache, magnitude, labels)
-            return _hooked(out, lambda gradient: adversarial_gpu.remember(cache, gradient, labels, rank))
+            if self._chosen is None:
+                self._chosen = adversarial_gpu.winners(labels, rank.unsqueeze(0), len(cache))[0]
+            chosen = self._chosen
+            out = adversarial_gpu.perturbed(h, cache, self._magnitude, labels)
+            return _hooked(out, lambda gradient: adversarial_gpu.remember(cache, gradient, labels, chosen))
 
         def keep(gradient: Tensor) -> None:
             # The sample of the highest rank speaks for its class.
@@ -353,6 +366,24 @@ class AdversarialNoise(Drawing, nn.Module):
         generator = torch.Generator(device="cpu")
         generator.set_state(state["_generator"])
         super().__setstate__({**state, "_generator": generator})
+
+
+def send(layers: Sequence[AdversarialNoise], labels: Tensor) -> None:
+    """Send what the layers drew for this batch to the labels' GPU at once, where each would send its own."""
+    if labels.device.type != "cuda":
+        return
+    drawn = [(layer, layer._magnitude) for layer in layers if layer._magnitude is not None]
+    if drawn:
+        whole = sent(torch.cat([r for _, r in drawn]), labels.device)
+        for (layer, _), r in zip(drawn, whole.split([len(r) for _, r in drawn]), strict=True):
+            layer._magnitude = r
+    ranked = [(layer, layer._rank) for layer in layers if layer._rank is not None and layer._plain]
+    if ranked:
+        ranks = sent(torch.stack([rank for _, rank in ranked]), labels.device)
+        classes = max(layer.num_classes or 0 for layer, _ in ranked)
+        chosen = adversarial_gpu.winners(labels.long(), ranks, classes)
+        for (layer, _), rank, which in zip(ranked, ranks, chosen, strict=True):
+            layer._rank, layer._chosen = rank, which
 
 
 def _sum(h: Tensor, eta: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from surgeon.layers import AdversarialNoise
+from surgeon.layers.adversarial_layer import send
 from surgeon.layers.shard import Shard, gather_shard
 
 Loss = Callable[[Any, Tensor], Tensor]
@@ -75,6 +76,7 @@ def adversarial_noise(
             layer.phase = "perturb"
             if layer.source == "canl":
                 layer.labels = labels
+        send(layers, labels)
         yield
         for layer in layers:
             layer.share()

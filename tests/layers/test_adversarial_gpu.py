@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from surgeon.layers import AdversarialNoise, adversarial_gpu
+from surgeon.layers.adversarial_layer import send
 from tests.layers.kernels import DEVICE, DTYPES, TOLERANCE, needs_gpu, needs_kernels, off
 from tests.reference import adversarial_noise as reference
 
@@ -71,7 +72,8 @@ def test_a_cache_of_classes(memory, classes, dtype):
     rank = torch.randperm(7).to(DEVICE)
     cache = torch.zeros(classes, 4, 3, 5, device=DEVICE, dtype=dtype).contiguous(memory_format=memory)
     gradient = drawn((7, 4, 3, 5), torch.contiguous_format, dtype)
-    adversarial_gpu.remember(cache, gradient, labels, rank)
+    (chosen,) = adversarial_gpu.winners(labels, rank.unsqueeze(0), classes)
+    adversarial_gpu.remember(cache, gradient, labels, chosen)
     for label in range(classes):
         own = [n for n in range(7) if labels[n] == label]
         if not own:
@@ -118,3 +120,33 @@ def test_a_layer_on_a_gpu_is_the_layer_on_a_cpu(source, per_sample, memory):
         assert source == "anl" or step == 0 or not torch.equal(outs[0], h)
     if source == "canl":
         assert torch.equal(layers[1].cache.cpu(), layers[0].cache)
+
+
+@needs_gpu
+@pytest.mark.parametrize("source", ["anl", "canl"])
+def test_what_is_sent_at_once_is_what_each_would_send(source):
+    outs = []
+    for together in (False, True):
+        torch.manual_seed(1)
+        layers = [a_layer(source), a_layer(source, per_sample=False)]
+        h, g = torch.randn(2, 9, 6, 5, 5).cuda().requires_grad_()
+        labels = torch.randint(0, 4, (9,)).cuda()
+        for _ in range(2):
+            for layer in layers:
+                if source == "anl":
+                    layer.phase = "record"
+                    layer(h * 1)
+                    layer.set_gradient(g.detach())
+                layer.phase = "perturb"
+                layer.labels = labels
+            if together:
+                send(layers, labels)
+            out = layers[1](layers[0](h * 1))
+            out.backward(g.detach())
+        outs.append(out)
+    assert torch.equal(outs[0], outs[1]) and not torch.equal(outs[0], h)
+
+
+def test_winners():
+    labels, ranks = torch.tensor([2, 0, 2, 2]), torch.tensor([[3, 0, 2, 1], [0, 1, 2, 3]])
+    assert adversarial_gpu.winners(labels, ranks, 5).tolist() == [[1, 1, 0, 0], [0, 1, 0, 1]]

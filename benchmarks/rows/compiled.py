@@ -1,0 +1,16 @@
+"""The steps of `formats.py` once more under torch.compile, against the stock network compiled too; for a GPU: for a CPU compiling
+takes minutes a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.rows.formats import network
+from benchmarks.steps import Form
+from benchmarks.timing import Asked, Row
+
+
+def measure(asked: Asked) -> Iterator[Row]:
+    """ResNet-18 at 32 pixels. Small: by a backend that compiles nothing."""
+    form = Form("bfloat16, channels_last, compiled", True, "eager" if asked.small else "inductor")
+    yield from network("ResNet-18", "test_resnet" if asked.small else "resnet18", 32, (form,), asked)
