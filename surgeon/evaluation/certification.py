@@ -15,7 +15,7 @@ from surgeon.evaluation.assessment import Certified, Point
 from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import check_labels, check_logits, check_model, device_of
+from surgeon.evaluation.scoring import check_labels, check_finite, check_logits, check_model, device_of
 from surgeon.evaluation.statistics import Share, clopper_pearson_low, wilson
 from surgeon.files import read_parquet, take, write_parquet
 from surgeon.processes import everyone, first, gathered, rank, world
@@ -67,7 +67,7 @@ def certify(
     (N, C, H, W) float32 in [0, 1]. n0 draws choose the class, n others count it; the bound on its probability is
     Clopper and Pearson's at confidence 1 − alpha, the radius sigma · Φ⁻¹(bound). An image's draws depend on seed, sigma and
     its pixels alone: not on its batch or process, and not on those of other images; those of several images share
-    one pass. folder: keeps what is finished, and the same call goes on from there. advance: called with (done, total).
+    one pass. They are drawn where the model is, and a GPU draws other numbers than a CPU. folder: keeps what is finished, and the same call goes on from there. advance: called with (done, total).
 
     Raises DataError for images, labels or a model that do not fit, SurgeonError for settings that make no sense,
     ArtifactError for a folder with others.
@@ -89,6 +89,8 @@ def certify(
             "sigma": sigma, "n0": n0, "n": n, "alpha": alpha, "seed": seed, "weights": weights_hash(model),
             "images": joined([*hashes, *map(str, labels.tolist()), *map(str, names)]), "said": said(model, images),
         }  # fmt: skip
+        if device_of(model).type != "cpu":
+            settings["drawn on"] = device_of(model).type
         if first():
             take(Path(folder), SETTINGS, settings, "a certification")
             parts.mkdir(exist_ok=True)
@@ -160,35 +162,42 @@ class _Smoothing:
     def counts(self, todo: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         """(index, class that n0 draws choose, how many of n further draws say it), image by image, in order."""
         left = dict.fromkeys(todo, self.n0 + self.n)
+        finite: Tensor | None = None  # read where an image ends, lest a GPU waits after each batch
         said: dict[int, list[Tensor]] = {i: [] for i in todo}
         queue = list(todo)
         for pieces in self._batches(todo):
-            logits = self._logits(torch.cat([x for _, x in pieces]).to(device_of(self.model)))
-            labels = check_logits(logits, len(logits)).argmax(1).cpu()
+            logits = self._logits(torch.cat([x for _, x in pieces]))
+            if finite is None:
+                check_logits(logits, len(logits))
+                finite = torch.ones((), dtype=torch.bool, device=logits.device)
+            finite &= logits.isfinite().all()
+            labels = logits.argmax(1)
             for (i, x), part in zip(pieces, labels.split([len(x) for _, x in pieces]), strict=True):
                 said[i].append(part)
                 left[i] -= len(x)
             while queue and left[queue[0]] == 0:
                 i = queue.pop(0)
-                found = torch.cat(said.pop(i))
+                found = torch.cat(said.pop(i)).cpu()
+                check_finite(finite)
                 chosen = int(found[: self.n0].bincount().argmax())
                 yield i, chosen, int((found[self.n0 :] == chosen).sum())
 
     def _batches(self, todo: Sequence[int]) -> Iterator[list[tuple[int, Tensor]]]:
         """Full batches of (index, noisy copies): where an image ends, the next one begins."""
         pieces: list[tuple[int, Tensor]] = []
-        room = self.batch_size
+        room, device = self.batch_size, device_of(self.model)
         for i in todo:
             stream = zlib.crc32(f"{self.seed}/{self.sigma}/{self.hashes[i]}".encode())
-            generator = torch.Generator().manual_seed(stream)
+            generator = torch.Generator(device).manual_seed(stream)
+            image = self.images[i].to(device)
             left, drawn = self.n0 + self.n, torch.empty(0)
             while left:
                 if (
                     len(drawn) == 0
                 ):  # by chunks, as what a generator gives depends on how much is asked of it at once
-                    drawn = torch.randn((min(CHUNK, left), *self.images.shape[1:]), generator=generator)
+                    drawn = torch.randn((min(CHUNK, left), *image.shape), generator=generator, device=device)
                 count = min(len(drawn), room)
-                pieces.append((i, self.images[i] + self.sigma * drawn[:count]))
+                pieces.append((i, image + self.sigma * drawn[:count]))
                 drawn, left, room = drawn[count:], left - count, room - count
                 if room == 0:
                     yield pieces

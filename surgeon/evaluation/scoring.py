@@ -67,16 +67,21 @@ def spread(count: int, total: int) -> Tensor:
     return torch.linspace(0, total - 1, min(count, total)).round().long()
 
 
+def check_finite(finite: Tensor) -> None:
+    """DataError unless `finite`, which says whether all logits so far were."""
+    if not bool(finite):
+        raise DataError(
+            "the model gives values that are no finite logits: look at its weights and normalisation"
+        )
+
+
 def check_logits(logits: Tensor, count: int) -> Tensor:
     """`logits`, if they are finite logits (N, K) of `count` images; DataError otherwise, saying what would work."""
     if logits.dim() != 2 or len(logits) != count:
         raise DataError(
             f"the model gives {tuple(logits.shape)} for {count} images; it must give logits (N, classes)"
         )
-    if not bool(torch.isfinite(logits).all()):
-        raise DataError(
-            "the model gives values that are no finite logits: look at its weights and normalisation"
-        )
+    check_finite(torch.isfinite(logits).all())
     if logits.shape[1] < 2:
         raise DataError(
             "the model gives 1 value an image; a classifier of two classes must give two logits: stack (-z/2, z/2)"

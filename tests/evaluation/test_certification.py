@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.errors import ArtifactError, DataError, SurgeonError
 from surgeon.evaluation import Normalized, certified_accuracy, certify
 from surgeon.evaluation.certification import ABSTAIN
 
@@ -55,6 +55,19 @@ def test_draws_depend_on_neither_batch_nor_neighbours(trained, batch_size):
     )
     alone = certify(model, x[1:2], y[1:2], sigma=0.5, n=1500, n0=20, batch_size=max(batch_size, 64))
     assert (alone[0].count, alone[0].radius) == (few[1].count, few[1].radius)
+
+
+def test_logits_that_are_not_finite_stop_it_in_any_batch():
+    calls = []
+
+    class Breaks(Half):
+        def forward(self, x):
+            calls.append(len(x))
+            return super().forward(x) * (float("nan") if len(calls) > 2 else 1)
+
+    with pytest.raises(DataError, match="no finite logits"):
+        certify(Breaks(), torch.full((1, 1, 2, 2), 0.7), torch.ones(1, dtype=torch.long), sigma=0.25, n=2000)
+    assert len(calls) > 2
 
 
 def test_a_folder_is_gone_on_with(trained, tmp_path, monkeypatch):

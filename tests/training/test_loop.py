@@ -219,6 +219,16 @@ def test_the_model_comes_back_in_its_mode_with_its_own_forward(tiny, data):
     assert tiny.training
 
 
+def test_a_second_training_is_prepared_anew(tiny, data):
+    """accelerate marks what it has prepared, and would leave it where it is and without autocast."""
+    seen = []
+    tiny.conv1.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
+    for precision, dtype in (("no", torch.float32), ("bf16", torch.bfloat16), ("no", torch.float32)):
+        seen.clear()
+        fit(tiny, data, None, Training(epochs=1, batch_size=32), mixed_precision=precision, device="cpu")
+        assert set(seen) == {dtype}
+
+
 def test_the_model_comes_back_after_an_error_too(tiny, data):
     model = surgeon.apply(tiny, "anl", input_size=SIZE).eval()
     model.head.register_forward_hook(Stop(after=7))

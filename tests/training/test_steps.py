@@ -47,6 +47,28 @@ def test_the_first_round_leaves_gradients_statistics_and_random_state_untouched(
     )
 
 
+class OwnNorm(nn.BatchNorm2d):
+    """One that keeps statistics in its own way."""
+
+    def forward(self, x):
+        self.running_mean.add_(1.0)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, OwnNorm, lambda c: nn.InstanceNorm2d(c, track_running_stats=True)])
+def test_the_first_round_leaves_every_norms_statistics(norm, batch):
+    x, y = batch
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), norm(4), AdversarialNoise(), nn.Flatten(), nn.Linear(144, 4)
+    ).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with adversarial_noise(model, x, y, loss_fn):
+        assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+        loss_fn(model(x), y).backward()
+    assert not torch.equal(model[1].running_mean, before["1.running_mean"])
+    assert model[1].track_running_stats
+
+
 def test_statistics_move_once_a_step_not_twice(tiny, batch):
     x, y = batch
     noisy = cut(tiny, "anl", epsilon=1e-9)
