@@ -15,7 +15,7 @@ from surgeon.evaluation.assessment import Certified, Point
 from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import check_labels, check_finite, check_logits, check_model, device_of
+from surgeon.evaluation.scoring import check_finite, check_labels, check_logits, check_model, device_of
 from surgeon.evaluation.statistics import Share, clopper_pearson_low, wilson
 from surgeon.files import read_parquet, take, write_parquet
 from surgeon.processes import everyone, first, gathered, rank, world

@@ -55,7 +55,9 @@ class OwnNorm(nn.BatchNorm2d):
         return super().forward(x)
 
 
-@pytest.mark.parametrize("norm", [nn.BatchNorm2d, OwnNorm, lambda c: nn.InstanceNorm2d(c, track_running_stats=True)])
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d, OwnNorm, lambda c: nn.InstanceNorm2d(c, track_running_stats=True)]
+)
 def test_the_first_round_leaves_every_norms_statistics(norm, batch):
     x, y = batch
     model = nn.Sequential(
