@@ -219,14 +219,12 @@ def test_the_model_comes_back_in_its_mode_with_its_own_forward(tiny, data):
     assert tiny.training
 
 
-def test_a_second_training_is_prepared_anew(tiny, data):
-    """accelerate marks what it has prepared, and would leave it where it is and without autocast."""
-    seen = []
-    tiny.conv1.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
-    for precision, dtype in (("no", torch.float32), ("bf16", torch.bfloat16), ("no", torch.float32)):
-        seen.clear()
+def test_nothing_of_a_training_stays_on_the_model(tiny, data):
+    """accelerate marks what it has prepared, and would leave the model of a second training where it is, off the GPU."""
+    before = set(vars(tiny))
+    for precision in ("no", "bf16"):
         fit(tiny, data, None, Training(epochs=1, batch_size=32), mixed_precision=precision, device="cpu")
-        assert set(seen) == {dtype}
+        assert set(vars(tiny)) == before
 
 
 def test_the_model_comes_back_after_an_error_too(tiny, data):
