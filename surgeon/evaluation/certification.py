@@ -67,7 +67,7 @@ def certify(
     (N, C, H, W) float32 in [0, 1]. n0 draws choose the class, n others count it; the bound on its probability is
     Clopper and Pearson's at confidence 1 − alpha, the radius sigma · Φ⁻¹(bound). An image's draws depend on seed, sigma and
     its pixels alone: not on its batch or process, and not on those of other images; those of several images share
-    one pass. They are drawn where the model is, and a GPU draws other numbers than a CPU. folder: keeps what is finished, and the same call goes on from there. advance: called with (done, total).
+    one pass. They are drawn where the model is: a GPU draws other numbers than a CPU, or than a GPU of another kind. folder: keeps what is finished, and the same call goes on from there. advance: called with (done, total).
 
     Raises DataError for images, labels or a model that do not fit, SurgeonError for settings that make no sense,
     ArtifactError for a folder with others.
@@ -90,7 +90,10 @@ def certify(
             "images": joined([*hashes, *map(str, labels.tolist()), *map(str, names)]), "said": said(model, images),
         }  # fmt: skip
         if device_of(model).type != "cpu":
-            settings["drawn on"] = device_of(model).type
+            device = device_of(model)
+            settings["drawn on"] = (
+                torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+            )
         if first():
             take(Path(folder), SETTINGS, settings, "a certification")
             parts.mkdir(exist_ok=True)
@@ -199,6 +202,8 @@ class _Smoothing:
                 count = min(len(drawn), room)
                 pieces.append((i, image + self.sigma * drawn[:count]))
                 drawn, left, room = drawn[count:], left - count, room - count
+                if not len(drawn):
+                    drawn = torch.empty(0)  # whose memory the next ones may take
                 if room == 0:
                     yield pieces
                     pieces, room = [], self.batch_size

@@ -19,13 +19,13 @@ PARTS = 64
 """Most parts of a row, each a program's."""
 
 
-def takes(h: Tensor) -> bool:
+def takes(h: Tensor, cache: Tensor | None = None) -> bool:
     """Whether the noise on `h` (N, ...) is computed here: rows of numbers that lie side by side, in at most 32 bits."""
-    return h.numel() > 0 and gpu.takes(h) and _in_rows(h)
+    return h.numel() > 0 and gpu.takes(h) and _in_rows(h) and (cache is None or gpu.takes(cache))
 
 
 def perturbed(h: Tensor, gradient: Tensor, r: Tensor, labels: Tensor | None = None) -> Tensor:
-    """h + r s(h) g/||g||_inf, eq. 4: (N, ...), `gradient` of its shape, or (classes, ...) of which `labels` (N,) says which is whose.
+    """h + r s(h) g/||g||_inf, eq. 4: (N, ...), `gradient` of its shape, or (classes, ...) of which `labels` (N,), contiguous int64, says which is whose.
 
     r: (N,) or (1,), on any device. A row that is zero, or not finite, gives no noise. The gradient goes through unchanged.
     """
@@ -49,7 +49,7 @@ class _Perturbed(torch.autograd.Function):
             kernels.factors[(1,)](
                 found, means, squares, r, factor, images, size, part, parts, len(r) == 1, 1024, _power(parts)
             )
-            kernels.perturbed[(images, -(-size // BLOCK))](
+            kernels.perturbed[(images * -(-size // BLOCK),)](
                 h, g, index, factor, out, size, labels is not None, BLOCK
             )
         return out
@@ -78,7 +78,7 @@ def remember(cache: Tensor, gradient: Tensor, labels: Tensor, chosen: Tensor) ->
     with torch.cuda.device_of(cache):
         if scaled:
             kernels.peaks[(images, parts)](gradient, chosen, found, size, part, BLOCK)
-        kernels.remembered[(images, -(-size // BLOCK))](
+        kernels.remembered[(images * -(-size // BLOCK),)](
             cache, gradient, labels, chosen, found, size, parts, scaled, _power(parts), BLOCK
         )
 

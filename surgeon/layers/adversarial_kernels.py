@@ -96,8 +96,9 @@ def factors(
 @triton.jit
 def perturbed(h, g, rows, factor, out, size, has_rows: tl.constexpr, block: tl.constexpr):
     """out[n] = h[n] + factor[n] · g[rows[n]]."""
-    n = tl.program_id(0)
-    place = tl.program_id(1) * block + tl.arange(0, block)
+    blocks = tl.cdiv(size, block)
+    n = tl.program_id(0) // blocks
+    place = tl.program_id(0) % blocks * block + tl.arange(0, block)
     row = n.to(tl.int64)
     if has_rows:
         row = tl.load(rows + n)
@@ -123,8 +124,9 @@ def remembered(
     block: tl.constexpr,
 ):
     """cache[labels[n]] = g[n], by its peak if `scaled`, 0 where that is 0 or not finite; of chosen samples."""
-    n = tl.program_id(0)
-    place = tl.program_id(1) * block + tl.arange(0, block)
+    blocks = tl.cdiv(size, block)
+    n = tl.program_id(0) // blocks
+    place = tl.program_id(0) % blocks * block + tl.arange(0, block)
     ok = (place < size) & (tl.load(chosen + n) > 0)
     x = tl.load(g + n.to(tl.int64) * size + place, mask=ok, other=0).to(tl.float32)
     if scaled:

@@ -73,6 +73,7 @@ class AdversarialNoise(Drawing, nn.Module):
     recorded: Tensor | GradientEdge | None
     like: Tensor | None
     gradient: Tensor | None
+    _chosen: Tensor | None
 
     def __init__(
         self,
@@ -272,18 +273,18 @@ class AdversarialNoise(Drawing, nn.Module):
                 f"canl needs the labels of this batch of {len(h)}, but {got}; set layer.labels before the "
                 "forward pass, as the cached step of surgeon.training.steps does"
             )
-        labels, rank = labels.to(h.device, torch.long), sent(rank, h.device)
+        labels, rank = labels.to(h.device, torch.long).contiguous(), sent(rank, h.device)
         everyone = labels if self._everyone is None else self._everyone.to(h.device, torch.long)
         shape = (self.num_classes, *h.shape[1:])
         if self.cache is None or self.cache.shape != shape:
             self.cache = torch.zeros(shape, dtype=self.cache_dtype or h.dtype, device=h.device)
         cache = self.cache = self.cache.to(h.device)
         shard = self.shard
-        if self._plain and adversarial_gpu.takes(h):
+        if self._plain and adversarial_gpu.takes(h, cache):
             cache = self.cache = cache.contiguous(memory_format=adversarial_gpu.format_of(h))
             if self._chosen is None:
                 self._chosen = adversarial_gpu.winners(labels, rank.unsqueeze(0), len(cache))[0]
-            chosen = self._chosen
+            chosen = self._chosen.to(h.device)
             out = adversarial_gpu.perturbed(h, cache, self._magnitude, labels)
             return _hooked(out, lambda gradient: adversarial_gpu.remember(cache, gradient, labels, chosen))
 
@@ -365,12 +366,12 @@ class AdversarialNoise(Drawing, nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         generator = torch.Generator(device="cpu")
         generator.set_state(state["_generator"])
-        super().__setstate__({**state, "_generator": generator})
+        super().__setstate__({**dict.fromkeys(_TRANSIENT), **state, "_generator": generator})
 
 
-def send(layers: Sequence[AdversarialNoise], labels: Tensor) -> None:
+def send(layers: Sequence[AdversarialNoise], labels: Any) -> None:
     """Send what the layers drew for this batch to the labels' GPU at once, where each would send its own."""
-    if labels.device.type != "cuda":
+    if not (layers and isinstance(labels, Tensor) and labels.is_cuda):
         return
     drawn = [(layer, layer._magnitude) for layer in layers if layer._magnitude is not None]
     if drawn:
@@ -379,8 +380,9 @@ def send(layers: Sequence[AdversarialNoise], labels: Tensor) -> None:
             layer._magnitude = r
     ranked = [(layer, layer._rank) for layer in layers if layer._rank is not None and layer._plain]
     if ranked:
+        classes = ranked[0][0].num_classes or 0  # others than those find their winners themselves
+        ranked = [(layer, rank) for layer, rank in ranked if layer.num_classes == classes]
         ranks = sent(torch.stack([rank for _, rank in ranked]), labels.device)
-        classes = max(layer.num_classes or 0 for layer, _ in ranked)
         chosen = adversarial_gpu.winners(labels.long(), ranks, classes)
         for (layer, _), rank, which in zip(ranked, ranks, chosen, strict=True):
             layer._rank, layer._chosen = rank, which

@@ -7,33 +7,54 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 
 import torch
-from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch import Tensor, nn
 
 from surgeon.layers.recording import recording
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+_OWN_TENSORS = (Tensor, nn.Parameter)
 
 
 def takes(*tensors: Tensor) -> bool:
     """Whether kernels may compute with these: numbers of at most 32 bits on a GPU, run and not recorded, under no transform."""
-    return all(t.is_cuda and t.dtype in FLOATS for t in tensors) and _runs(*tensors) and has_kernels()
+    return all(t.is_cuda and t.dtype in FLOATS for t in tensors) and _real(*tensors) and has_kernels()
 
 
-def _runs(*tensors: Tensor) -> bool:
-    return not recording() and not any(is_functorch_wrapped_tensor(t) for t in tensors)
+def _real(*tensors: Tensor) -> bool:
+    """Whether they have memory of their own, and what is done with them is done: not recorded, fake, sharded or transformed."""
+    return (
+        not recording()
+        and all(type(t) in _OWN_TENSORS for t in tensors)
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+    )
 
 
 @functools.cache
 def has_kernels() -> bool:
-    """Whether Triton is there, for CUDA."""
-    return torch.version.hip is None and importlib.util.find_spec("triton") is not None
+    """Whether Triton is there and makes kernels for this GPU; where it is there and makes none, a warning says why."""
+    if torch.version.hip is not None or importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        from surgeon.layers.adversarial_kernels import perturbed
+
+        x = torch.zeros(16, device="cuda")
+        perturbed[(1,)](x, x, x, x, x, 16, False, 16)
+    except (
+        Exception
+    ) as error:  # no C compiler, a GPU that Triton does not know: whatever it is, torch's own operations do
+        warnings.warn(
+            f"layers run without kernels of their own, since Triton makes none here: {error}", stacklevel=2
+        )
+        return False
+    return True
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """`tensor` on that device, from a CPU without waiting for what the device still has to do."""
-    if tensor.device.type == "cpu" and device.type == "cuda":
+    if tensor.device.type == "cpu" and device.type == "cuda" and not recording():
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -1,4 +1,4 @@
-"""The weight map layer on a GPU: matrix products that read and write channels_last as it lies, and a filter beside or inside.
+"""The weight map layer on a GPU: matrix products that read and write channels_last as it lies, and a filter behind.
 
 The paper's case (stride 1, an output as large as the input) in channels_last needs no copies into the layout of the product
 and back: cuBLAS takes a position's activations where they are, (N, C) with rows H·W·C apart. The filter and the bias are one
@@ -20,11 +20,15 @@ Pair = tuple[int, int]
 HALVES = (torch.float16, torch.bfloat16)
 BLOCK = 512
 """Numbers of a row that a program takes."""
+LARGEST = 11
+"""Side of a window: the kernel is written out for each of its places."""
+GRID = 65_535
+"""The most that CUDA counts along a second axis."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """box · (ones of a window) + centre · (its middle), pads[side] zeros before. same: what comes out is as large as what goes in."""
+    """box · (ones of a window) + centre · (its middle), with pads[side] zeros before and after."""
 
     kernel: Pair
     pads: tuple[Pair, Pair]
@@ -42,6 +46,7 @@ def takes(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, groups: int, 
     return (
         stride == dilation == (1, 1)
         and groups == 1
+        and max(filtering.kernel) <= LARGEST
         and all(sum(pads) == k - 1 for pads, k in zip(filtering.pads, filtering.kernel, strict=True))
         and gpu.takes(x, weight)
         and (weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type))
@@ -58,6 +63,8 @@ def on_gpu(x: Tensor, weight: Tensor, bias: Tensor | None, filtering: Filter) ->
         x = x.to(torch.get_autocast_dtype(x.device.type))
     _, c_in, height, width = x.shape
     maps = weight.permute(2, 3, 1, 0).view(height * width, c_in, -1)
+    if bias is not None:
+        bias = bias.expand(weight.shape[0], height, width)
     out: Tensor = _WeightMap.apply(x.contiguous(memory_format=torch.channels_last), maps, bias, filtering)
     return out
 
@@ -73,6 +80,7 @@ class _WeightMap(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # of one output
         x, maps = ctx.saved_tensors
         needs_x, needs_maps, needs_bias, _ = ctx.needs_input_grad
+        of_bias: Tensor | None
         if torch.is_grad_enabled():
             g, of_bias = _plainly_back(gradient, ctx.filtering), gradient.sum(0)
         else:
@@ -80,7 +88,9 @@ class _WeightMap(torch.autograd.Function):
             g, of_bias = filtered(gradient, None, _back(ctx.filtering), back=True, sums=needs_bias)
         of_x = product(g, maps.to(g.dtype).transpose(1, 2)) if needs_x else None
         of_maps = _of_maps(x, g, maps.dtype) if needs_maps else None
-        return of_x, of_maps, of_bias.to(ctx.bias) if needs_bias else None, None
+        if not needs_bias or of_bias is None:
+            return of_x, of_maps, None, None
+        return of_x, of_maps, of_bias.to(ctx.bias), None
 
 
 def product(x: Tensor, maps: Tensor) -> Tensor:
@@ -130,7 +140,7 @@ def _plainly_back(gradient: Tensor, filtering: Filter) -> Tensor:
 
 def filtered(
     m: Tensor, bias: Tensor | None, filtering: Filter, *, back: bool = False, sums: bool = False
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """The filter of `m` (N, C, H, W), plus `bias` (C, H, W), and, if asked, the sum of `m` over the images (C, H, W) in float32.
 
     back: the adjoint's middle, the later of two. All in channels_last.
@@ -140,7 +150,7 @@ def filtered(
     n, channels, height, width = m.shape
     out = torch.empty_like(m)  # channels_last too
     parts = -(-height // 4) * -(-width * channels // BLOCK)
-    chunk = max(1, min(16, n * parts // 4096))
+    chunk = max(1, min(16, n * parts // 4096), -(-n // GRID))
     chunks = -(-n // chunk)
     total = m.new_empty(chunks if sums else 0, height, width, channels, dtype=torch.float32)
     kernel, middle = filtering.kernel, filtering.middle
@@ -153,4 +163,4 @@ def filtered(
             filtering.centre, *kernel, *first, middle[0] - first[0], middle[1] - first[1], filtering.centre != 0, bias is not None,
             sums, chunk, BLOCK, num_warps=2,
         )  # fmt: skip
-    return out, total.sum(0).permute(2, 0, 1)
+    return out, total.sum(0).permute(2, 0, 1) if sums else None

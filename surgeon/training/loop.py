@@ -30,6 +30,10 @@ from surgeon.training.validation import Epoch, Normalization, robust_accuracy, v
 History = list[Epoch]
 
 
+_MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
+"""What accelerate leaves on a model that it prepared: for one training, or one accelerator of the caller's, alone."""
+
+
 def fit(
     model: nn.Module,
     train: Source,
@@ -76,7 +80,10 @@ def fit(
         if data is not None:
             sources.check(name, data)
     was, home = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
-    forward = model.__dict__.get("forward")
+    marks = {name: vars(model)[name] for name in _MARKS if name in vars(model)}
+    vars(model).pop("_is_accelerate_prepared", None)  # else it stays where it is
+    if vars(model).pop("_original_forward", None) is not None:
+        del model.forward
     try:
         trainer = _Training(
             model, train, val, settings, Path(folder) if folder is not None else None, seed, normalize, device,
@@ -84,10 +91,9 @@ def fit(
         )  # fmt: skip
         return trainer.run()
     finally:
-        for name in ("_original_forward", "forward", "_is_accelerate_prepared"):
-            model.__dict__.pop(name, None)  # accelerate's device and autocast are for this training alone
-        if forward is not None:
-            model.__dict__["forward"] = forward
+        for name in _MARKS:
+            vars(model).pop(name, None)
+        vars(model).update(marks)
         set_noise(model, True)
         model.to(home, memory_format=torch.contiguous_format).train(was)
 

@@ -24,7 +24,6 @@ from surgeon.layers.adversarial_layer import send
 from surgeon.layers.shard import Shard, gather_shard
 
 Loss = Callable[[Any, Tensor], Tensor]
-_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def noise_layers(model: nn.Module) -> list[AdversarialNoise]:
@@ -167,19 +166,21 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_statistics(model: nn.Module) -> Iterator[None]:
-    """Batch norms that torch itself made do not keep statistics meanwhile; others get theirs back."""
+    """All in few copies: a network has hundreds of statistics, which a GPU would otherwise be told of one by one."""
     norms = [m for m in model.modules() if isinstance(m, (_NormBase, _SpectralNorm)) and m.training]
-    plain = [m for m in norms if type(m) in _PLAIN and m.track_running_stats and "forward" not in vars(m)]
-    others = [m for m in norms if m not in plain]
-    kept = [(n, {k: b.clone() for k, b in n._buffers.items() if b is not None}) for n in others]
+    found = [(norm, key, b) for norm in norms for key, b in norm._buffers.items() if b is not None]
+    alike: dict[Any, list[Tensor]] = {}
+    for _, _, statistic in found:
+        alike.setdefault((statistic.device, statistic.dtype), []).append(statistic)
+    with torch.no_grad():
+        kept = [[torch.empty_like(b) for b in buffers] for buffers in alike.values()]
+        for copies, buffers in zip(kept, alike.values(), strict=True):
+            torch._foreach_copy_(copies, buffers)
     try:
-        for norm in plain:
-            norm.track_running_stats = False
         yield
     finally:
-        for norm in plain:
-            norm.track_running_stats = True
+        for norm, key, statistic in found:
+            norm._buffers[key] = statistic
         with torch.no_grad():
-            for other, buffers in kept:
-                for key, value in buffers.items():
-                    other._buffers[key].copy_(value)  # type: ignore[union-attr]  # what was kept is there
+            for copies, buffers in zip(kept, alike.values(), strict=True):
+                torch._foreach_copy_(buffers, copies)

@@ -145,11 +145,15 @@ def test_verdicts_on_a_gpu(tiny, images):
 
 def test_certificates_on_a_gpu(tiny, images):
     pytest.importorskip("scipy")
-    found = [
-        certify(tiny.to(device).eval(), images.x[:4], images.y[:4], sigma=0.1, n=200)
-        for device in ("cpu", "cuda")
-    ]
-    assert len(found[0]) == len(found[1]) == 4
+
+    def found(device, batch_size):
+        return certify(
+            tiny.to(device).eval(), images.x[:4], images.y[:4], sigma=0.1, n=2000, batch_size=batch_size
+        )
+
+    here, there = found("cpu", 512), found("cuda", 512)
+    assert all(abs(a.count - b.count) < 200 for a, b in zip(here, there, strict=True))
+    assert [c.count for c in found("cuda", 300)] == [c.count for c in there]
 
 
 @pytest.mark.parametrize("recipe", ["kap", "defective", "wm-unsharp"])

@@ -187,3 +187,11 @@ def test_a_choice_that_cannot_be_made_is_refused():
         DefectiveMask(3, 4, 4).choose(torch.rand(3, 4, 4))
     with pytest.raises(LayerError, match=r"expected \(3, 4, 4\)"):
         DefectiveMask(3, 4, 4, chosen=True).choose(torch.rand(3, 4))
+
+
+def test_masks_are_those_of_a_permutation_in_64_bits():
+    for shape in ((3, 17, 19), (64, 40, 40)):
+        found = defective_mask(shape, 0.3, generator=torch.Generator().manual_seed(5))
+        count = found.numel()
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(5))
+        assert torch.equal(found.flatten().nonzero().flatten(), order[: round(0.3 * count)].sort().values)

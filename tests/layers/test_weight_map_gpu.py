@@ -86,6 +86,15 @@ def test_only_what_is_asked_for_gets_a_gradient():
         assert [t.grad is not None for t in given] == [i == wanted for i in range(3)]
 
 
+def test_a_tensor_without_memory_is_not_taken():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        x, maps = torch.empty(2, 4, 4, 4, device="cuda"), torch.empty(4, 4, 4, 4, device="cuda")
+        assert x.is_cuda
+        assert not takes(x, maps.permute(3, 2, 0, 1), (1, 1), (1, 1), 1, filter_of(3, 1, "smoothing", False))
+
+
 def test_a_cpu_goes_its_own_way():
     x, weight, _ = (t if t is None else t.cpu() for t in drawn(4, 4, (4, 4), torch.float32, False))
     assert not takes(x, weight, (1, 1), (1, 1), 1, filter_of(3, 1, "smoothing", False))

@@ -227,6 +227,17 @@ def test_nothing_of_a_training_stays_on_the_model(tiny, data):
         assert set(vars(tiny)) == before
 
 
+def test_what_another_accelerator_left_on_the_model_stays(tiny, data):
+    from accelerate import Accelerator
+
+    prepared = Accelerator(cpu=True, mixed_precision="bf16").prepare(tiny)
+    assert prepared is tiny
+    before = dict(vars(tiny))
+    assert "_original_forward" in before
+    fit(tiny, data, None, Training(epochs=1, batch_size=32), device="cpu")
+    assert dict(vars(tiny)) | {"training": before["training"]} == before
+
+
 def test_the_model_comes_back_after_an_error_too(tiny, data):
     model = surgeon.apply(tiny, "anl", input_size=SIZE).eval()
     model.head.register_forward_hook(Stop(after=7))

@@ -47,6 +47,26 @@ def test_the_first_round_leaves_gradients_statistics_and_random_state_untouched(
     )
 
 
+def test_whatever_the_labels_are_a_model_without_layers_passes_through(batch):
+    x, _ = batch
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)).train()
+    with adversarial_noise(model, x, (1, 2), None):
+        assert model(x).shape == (6, 4)
+
+
+def test_labels_of_two_kinds_reach_the_loss(tiny, batch):
+    x, y = batch
+    model = cut(tiny, "anl")
+    mixed = (y, y.flip(0), 0.3)
+
+    def loss(out, labels):
+        return loss_fn(out, labels[0]) * labels[2] + loss_fn(out, labels[1]) * (1 - labels[2])
+
+    with adversarial_noise(model, x, mixed, loss):
+        assert all(m.gradient is not None for m in model.modules() if isinstance(m, AdversarialNoise))
+        loss(model(x), mixed).backward()
+
+
 class OwnNorm(nn.BatchNorm2d):
     """One that keeps statistics in its own way."""
 
