@@ -20,12 +20,12 @@ NOISY = {"op": "kap", "sigma": 0.1}
 
 
 def measure(asked: Asked) -> Iterator[Row]:
-    """ResNet-18, and VGG-16-BN for ANL."""
+    """ResNet-18, and VGG-16-BN for ANL. A second stock network shows how far two equal tasks part here."""
     batch = 4 if asked.small else 128
     torch.manual_seed(0)
     x = torch.randn(batch, *SIZE, device=asked.device)
     y = torch.randint(0, 10, (batch,), device=asked.device)
-    stock = timm.create_model("resnet18", num_classes=10).to(asked.device)
+    stock, twin = (timm.create_model("resnet18", num_classes=10).to(asked.device) for _ in range(2))
 
     def cut(recipe: Any) -> nn.Module:
         return surgeon.apply(stock, recipe, input_size=SIZE)
@@ -35,6 +35,7 @@ def measure(asked: Asked) -> Iterator[Row]:
         "inference, ResNet-18", "stock", forward(stock, x),
         {
             "KAP folded": (forward(surgeon.fold(kap), x), 1.02),
+            "stock once more": (forward(twin, x), None),
             "KAP not folded": (forward(kap, x), None),
             "defective": (forward(defective, x), 1.03),
         }, asked.repeats,
@@ -43,6 +44,7 @@ def measure(asked: Asked) -> Iterator[Row]:
     yield from compare(
         "training step, ResNet-18", "stock", step(stock, x, y),
         {
+            "stock once more": (step(twin, x, y), None),
             "KAP, σ=0": (step(kap, x, y), 1.04),
             "KAP, σ=0.1": (step(noisy, x, y), 1.10),
             "drawing its noise, alone": (_noise(noisy, x), None),
