@@ -54,7 +54,12 @@ def main() -> None:
     console = Console(width=150)
     for group in given.groups or (GROUPS if given.device == "cpu" else ON_GPU):
         console.print(f"measuring {group}", style="dim", highlight=False)
-        rows = list(importlib.import_module(f"benchmarks.rows.{group}").measure(asked))
+        rows: list[Row] = []
+        first = not (output.is_file() and group in json.loads(output.read_text())["groups"])
+        for row in importlib.import_module(f"benchmarks.rows.{group}").measure(asked):
+            rows.append(row)
+            if first:  # where there are no lines to lose, each as it comes
+                _keep(output, group, rows, given.device)
         _keep(output, group, rows, given.device)
     known = json.loads(output.read_text())
     console.print(table([Row(**r) for g in known["groups"].values() for r in g["rows"]]))

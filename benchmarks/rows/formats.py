@@ -29,8 +29,10 @@ def measure(asked: Asked) -> Iterator[Row]:
         yield from network("ResNet-50 at 224 px", "resnet50", 224, (half,), asked)
 
 
-def network(shown: str, name: str, side: int, forms: tuple[Form, ...], asked: Asked) -> Iterator[Row]:
-    """Inference and training steps of rewritten networks, in each form."""
+def network(
+    shown: str, name: str, side: int, forms: tuple[Form, ...], asked: Asked, singly: bool = False
+) -> Iterator[Row]:
+    """Inference and training steps of rewritten networks, in each form. singly: beside the stock network alone, one after the other."""
     cpu = asked.device == "cpu"
     size, batch = (3, side, side), _images(asked, side)
     torch.manual_seed(0)
@@ -49,14 +51,13 @@ def network(shown: str, name: str, side: int, forms: tuple[Form, ...], asked: As
     repeats = min(asked.repeats, 5)
     bars: dict[str, float] = {} if cpu else BARS
     for form in forms:
-        yield from compare(
-            f"inference, {shown}, {form.name}", "stock", forward(stock, x, form),
-            {name: (forward(model, x, form), bars.get(name)) for name, model in still.items()}, repeats,
-        )  # fmt: skip
-        yield from compare(
-            f"training step, {shown}, {form.name}", "stock", step(stock, x, y, form),
-            {name: (step(model, x, y, form), bars.get(name)) for name, model in cuts.items()}, repeats,
-        )  # fmt: skip
+        for group, baseline, tasks in (
+            ("inference", forward(stock, x, form), {k: forward(m, x, form) for k, m in still.items()}),
+            ("training step", step(stock, x, y, form), {k: step(m, x, y, form) for k, m in cuts.items()}),
+        ):
+            barred = {k: (task, bars.get(k)) for k, task in tasks.items()}
+            for some in [{k: v} for k, v in barred.items()] if singly else [barred]:
+                yield from compare(f"{group}, {shown}, {form.name}", "stock", baseline, some, repeats)
 
 
 def _images(asked: Asked, side: int) -> int:

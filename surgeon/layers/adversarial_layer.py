@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from surgeon.errors import LayerError
-from surgeon.layers import adversarial_gpu
+from surgeon.layers import adversarial_gpu, class_cache
 from surgeon.layers.adversarial_noise import adversarial_noise, check_epsilon, deviation, draw_magnitude
 from surgeon.layers.gpu import sent
 from surgeon.layers.noise import Drawing, add_noise
@@ -289,27 +289,10 @@ class AdversarialNoise(Drawing, nn.Module):
             return _hooked(out, lambda gradient: adversarial_gpu.remember(cache, gradient, labels, chosen))
 
         def keep(gradient: Tensor) -> None:
-            # The sample of the highest rank speaks for its class.
-            best = rank.new_full((self.num_classes,), -1).scatter_reduce(0, everyone, rank, "amax")
             if shard is None:
-                if len(cache) <= len(
-                    labels
-                ):  # every class once: one that the batch has not keeps what it has
-                    present = (best >= 0).view(-1, *[1] * (h.dim() - 1))
-                    rows = gradient.detach().index_select(0, rank.argsort()[best.clamp_min(0)])
-                    cache.copy_(torch.where(present, self._kept(rows, cache.dtype), cache))
-                else:  # every sample once: repeated classes write the same values
-                    rows = gradient.detach().index_select(0, rank.argsort()[best[everyone]])
-                    cache.index_copy_(0, labels, self._kept(rows, cache.dtype))
-                return
-            classes = everyone.unique()  # the same on all processes, so that their rows can be added
-            sample = rank.argsort()[best[classes]] - shard.offset
-            own = (sample >= 0) & (sample < len(gradient))
-            rows = torch.zeros((len(classes), *shape[1:]), dtype=cache.dtype, device=cache.device)
-            # a process's loss is the mean of its own samples: the whole batch's gradient is that much smaller
-            alone = gradient.detach()[sample[own]] / torch.distributed.get_world_size(shard.group)
-            rows[own] = self._kept(alone, cache.dtype)
-            self._pending = (classes, rows)
+                class_cache.write(cache, gradient, labels, rank)
+            else:
+                self._pending = class_cache.own_rows(cache, gradient, everyone, rank, shard)
 
         return _hooked(_sum(h, self._cached_eta(h, cache, labels)), keep)
 
@@ -322,9 +305,6 @@ class AdversarialNoise(Drawing, nn.Module):
         amplitude = sent(self._magnitude, h.device).to(wide) * self._std(h.detach().to(wide))
         direction = adversarial_noise(cache.to(h.dtype), 1.0, 1.0).index_select(0, labels)
         return direction.mul_(amplitude.to(h.dtype).view(-1, *[1] * (h.dim() - 1)))
-
-    def _kept(self, gradient: Tensor, dtype: torch.dtype) -> Tensor:
-        return (adversarial_noise(gradient, 1.0, 1.0) if dtype.itemsize < 4 else gradient).to(dtype)
 
     def _lat(self, h: Tensor) -> Tensor:
         out = h
