@@ -25,9 +25,9 @@ def takes(h: Tensor, cache: Tensor | None = None) -> bool:
 
 
 def perturbed(h: Tensor, gradient: Tensor, r: Tensor, labels: Tensor | None = None) -> Tensor:
-    """h + r s(h) g/||g||_inf, eq. 4: (N, ...), `gradient` of its shape, or (classes, ...) of which `labels` (N,), contiguous int64, says which is whose.
+    """h + r s(h) g/||g||_inf, eq. 4: (N, ...).
 
-    r: (N,) or (1,), on any device. A row that is zero, or not finite, gives no noise. The gradient goes through unchanged.
+    gradient: of the shape of `h`, or (classes, ...) of which `labels` (N,), contiguous int64, says which is whose. r: (N,) or (1,), on any device. A row that is zero, or not finite, gives no noise. The gradient goes through unchanged.
     """
     out: Tensor = _Perturbed.apply(h, _like(gradient, h), gpu.sent(r, h.device), labels)
     return out

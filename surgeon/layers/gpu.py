@@ -43,9 +43,7 @@ def has_kernels() -> bool:
 
         x = torch.zeros(16, device="cuda")
         perturbed[(1,)](x, x, x, x, x, 16, False, 16)
-    except (
-        Exception
-    ) as error:  # no C compiler, a GPU that Triton does not know: whatever it is, torch's own operations do
+    except Exception as error:  # no C compiler, an unknown GPU, …: torch's own operations do
         warnings.warn(
             f"layers run without kernels of their own, since Triton makes none here: {error}", stacklevel=2
         )
