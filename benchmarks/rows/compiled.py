@@ -1,5 +1,5 @@
-"""The steps of `formats.py` once more under torch.compile, against the stock network compiled too; for a GPU: for a CPU compiling
-takes minutes a network."""
+"""The steps of `formats.py` once more under torch.compile, against the stock network compiled too. Compiling takes a minute or two a
+network, so `make bench` leaves it out on a CPU: `python -m benchmarks compiled`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.timing import Asked, Row
 
 
 def measure(asked: Asked) -> Iterator[Row]:
-    """ResNet-18 at 32 pixels, network by network, since compiling each takes a minute. Small: by a backend that compiles nothing."""
+    """ResNet-18 at 32 pixels, network by network. Small: by a backend that compiles nothing."""
     form = Form("bfloat16, channels_last, compiled", True, "eager" if asked.small else "inductor")
     yield from network(
         "ResNet-18", "test_resnet" if asked.small else "resnet18", 32, (form,), asked, singly=True
