@@ -112,3 +112,30 @@ def test_machines_are_told_once():
         {"device": "a", "torch": "1", "speed": 3},
     ]
     assert page.machines(several) == "device a, torch 2 and 1, speed 1.5 to 3; device b, torch 3, threads 2"
+
+
+def test_lines_are_kept_as_they_come_where_there_are_none_to_lose(tmp_path, monkeypatch):
+    from benchmarks import __main__ as bench
+
+    class Broken:
+        @staticmethod
+        def measure(asked):
+            yield Row("g", f"turn {len(told)}", "a", 1.0, 1.0, 1.0, 0.002, 0.001)
+            raise KeyboardInterrupt
+
+    told, out = [], tmp_path / "bench.json"
+    monkeypatch.setitem(sys.modules, "benchmarks.rows.maps", Broken)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "maps", "--small", "--output", str(out)])
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            bench.main()
+        told.append("again")
+    (line,) = json.loads(out.read_text())["groups"]["maps"]["rows"]
+    assert line["what"] == "turn 0"  # the second run had lines to lose
+
+
+def test_a_table_with_times_has_as_many_cells_as_columns():
+    made = {"device": "a"}
+    rows = [asdict(Row("g", "w", "a", 2.0, 1.0, 3.0, 0.002, 0.001))]
+    head, _, line = page.bench_table({"x": {"made": made, "rows": rows}}, times=True).splitlines()[:3]
+    assert head.count("|") == line.count("|") and "| 2 | 1 |" in line

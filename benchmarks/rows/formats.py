@@ -9,14 +9,9 @@ import timm
 import torch
 
 import surgeon
-from benchmarks.rows.networks import KAP, NOISY
+from benchmarks.rows.networks import BARS, KAP, NOISY
 from benchmarks.steps import Form, forward, step
 from benchmarks.timing import Asked, Row, compare
-
-BARS = {
-    "KAP folded": 1.02, "KAP, σ=0": 1.04, "KAP, σ=0.1": 1.10, "defective": 1.03, "ANL": 1.75, "CANL": 1.06,
-}  # fmt: skip
-"""Those of `networks.py`, for a GPU."""
 
 
 def measure(asked: Asked) -> Iterator[Row]:

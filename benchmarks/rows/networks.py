@@ -17,6 +17,9 @@ from surgeon.layers import KernelAveragePool
 SIZE = (3, 32, 32)
 KAP = {"op": "kap", "sigma": 0.0}
 NOISY = {"op": "kap", "sigma": 0.1}
+BARS = {
+    "KAP folded": 1.02, "KAP, σ=0": 1.04, "KAP, σ=0.1": 1.10, "defective": 1.03, "ANL": 1.75, "CANL": 1.06,
+}  # fmt: skip
 
 
 def measure(asked: Asked) -> Iterator[Row]:
@@ -34,10 +37,10 @@ def measure(asked: Asked) -> Iterator[Row]:
     yield from compare(
         "inference, ResNet-18", "stock", forward(stock, x),
         {
-            "KAP folded": (forward(surgeon.fold(kap), x), 1.02),
+            "KAP folded": (forward(surgeon.fold(kap), x), BARS["KAP folded"]),
             "stock once more": (forward(twin, x), None),
             "KAP not folded": (forward(kap, x), None),
-            "defective": (forward(defective, x), 1.03),
+            "defective": (forward(defective, x), BARS["defective"]),
         }, asked.repeats,
     )  # fmt: skip
     noisy = cut(NOISY)
@@ -45,18 +48,18 @@ def measure(asked: Asked) -> Iterator[Row]:
         "training step, ResNet-18", "stock", step(stock, x, y),
         {
             "stock once more": (step(twin, x, y), None),
-            "KAP, σ=0": (step(kap, x, y), 1.04),
-            "KAP, σ=0.1": (step(noisy, x, y), 1.10),
+            "KAP, σ=0": (step(kap, x, y), BARS["KAP, σ=0"]),
+            "KAP, σ=0.1": (step(noisy, x, y), BARS["KAP, σ=0.1"]),
             "drawing its noise, alone": (_noise(noisy, x), None),
-            "defective": (step(defective, x, y), 1.03),
-            "ANL": (step(cut("anl"), x, y), 1.75),
-            "CANL": (step(cut("canl"), x, y), 1.06),
+            "defective": (step(defective, x, y), BARS["defective"]),
+            "ANL": (step(cut("anl"), x, y), BARS["ANL"]),
+            "CANL": (step(cut("canl"), x, y), BARS["CANL"]),
         }, asked.repeats,
     )  # fmt: skip
     stock = surgeon.create_model("zoo/vgg16").to(asked.device)
     yield from compare(
         "training step, VGG-16-BN (CIFAR)", "stock", step(stock, x, y),
-        {"ANL": (step(cut("anl"), x, y), 1.75), "CANL": (step(cut("canl"), x, y), 1.06)},
+        {"ANL": (step(cut("anl"), x, y), BARS["ANL"]), "CANL": (step(cut("canl"), x, y), BARS["CANL"])},
         min(asked.repeats, 7),
     )  # fmt: skip
 

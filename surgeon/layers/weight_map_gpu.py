@@ -34,11 +34,18 @@ class Filter:
     pads: tuple[Pair, Pair]
     box: float
     centre: float
+    later: bool = False
 
     @property
     def middle(self) -> Pair:
-        """The earlier of two."""
-        return (self.kernel[0] - 1) // 2, (self.kernel[1] - 1) // 2
+        """The earlier of two, or the later."""
+        return tuple((k if self.later else k - 1) // 2 for k in self.kernel)  # type: ignore[return-value]  # two sides
+
+    @property
+    def adjoint(self) -> Filter:
+        """What gradients go through."""
+        top, left = ((k - 1 - pads[0], pads[0]) for k, pads in zip(self.kernel, self.pads, strict=True))
+        return Filter(self.kernel, (top, left), self.box, self.centre, not self.later)
 
 
 def takes(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, groups: int, filtering: Filter) -> bool:
@@ -80,12 +87,14 @@ class _WeightMap(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # of one output
         x, maps = ctx.saved_tensors
         needs_x, needs_maps, needs_bias, _ = ctx.needs_input_grad
+        back: Filter = ctx.filtering.adjoint
         of_bias: Tensor | None
         if torch.is_grad_enabled():
-            g, of_bias = _plainly_back(gradient, ctx.filtering), gradient.sum(0)
+            g, of_bias = _plainly(gradient, back), gradient.sum(0)
         else:
-            gradient = gradient.contiguous(memory_format=torch.channels_last)
-            g, of_bias = filtered(gradient, None, _back(ctx.filtering), back=True, sums=needs_bias)
+            g, of_bias = filtered(
+                gradient.contiguous(memory_format=torch.channels_last), None, back, sums=needs_bias
+            )
         of_x = product(g, maps.to(g.dtype).transpose(1, 2)) if needs_x else None
         of_maps = _of_maps(x, g, maps.dtype) if needs_maps else None
         if not needs_bias or of_bias is None:
@@ -117,33 +126,21 @@ def _places(x: Tensor) -> Tensor:
     return x.permute(2, 3, 0, 1).flatten(0, 1)
 
 
-def _back(filtering: Filter) -> Filter:
-    """Its adjoint, but for the middle, which is the later of two there."""
-    sides = zip(filtering.kernel, filtering.pads, strict=True)
-    top, left = ((k - 1 - pads[0], pads[0]) for k, pads in sides)
-    return Filter(filtering.kernel, (top, left), filtering.box, filtering.centre)
-
-
-def _plainly_back(gradient: Tensor, filtering: Filter) -> Tensor:
-    """The adjoint by torch's operations, which have gradients themselves."""
-    back = _back(filtering)
-    g = box(gradient, back.kernel, (1, 1), back.pads, (1, 1), 1, negative=False) * filtering.box
-    if filtering.centre:
-        shifts = tuple(
-            pads[0] - middle for pads, middle in zip(filtering.pads, filtering.middle, strict=True)
-        )
-        rows, columns = shifts  # g[q] = … + centre · gradient[q + shift]
-        crop = (-columns, columns, -rows, rows)
-        g = g + filtering.centre * torch.nn.functional.pad(gradient, crop)
-    return g
+def _plainly(m: Tensor, filtering: Filter) -> Tensor:
+    """The filter by torch's operations, which have gradients themselves."""
+    out = box(m, filtering.kernel, (1, 1), filtering.pads, (1, 1), 1, negative=False) * filtering.box
+    if not filtering.centre:
+        return out
+    rows, columns = (k - pads[0] for k, pads in zip(filtering.middle, filtering.pads, strict=True))
+    return out + filtering.centre * torch.nn.functional.pad(m, (-columns, columns, -rows, rows))
 
 
 def filtered(
-    m: Tensor, bias: Tensor | None, filtering: Filter, *, back: bool = False, sums: bool = False
+    m: Tensor, bias: Tensor | None, filtering: Filter, *, sums: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """The filter of `m` (N, C, H, W), plus `bias` (C, H, W), and, if asked, the sum of `m` over the images (C, H, W) in float32.
 
-    back: the adjoint's middle, the later of two. All in channels_last.
+    All in channels_last.
     """
     from surgeon.layers import weight_map_kernels as kernels
 
@@ -154,8 +151,6 @@ def filtered(
     chunks = -(-n // chunk)
     total = m.new_empty(chunks if sums else 0, height, width, channels, dtype=torch.float32)
     kernel, middle = filtering.kernel, filtering.middle
-    if back:
-        middle = (kernel[0] - 1 - middle[0], kernel[1] - 1 - middle[1])
     first = (filtering.pads[0][0], filtering.pads[1][0])
     with torch.cuda.device_of(m):
         kernels.filtered[(parts, chunks)](

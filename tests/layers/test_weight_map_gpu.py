@@ -86,6 +86,15 @@ def test_only_what_is_asked_for_gets_a_gradient():
         assert [t.grad is not None for t in given] == [i == wanted for i in range(3)]
 
 
+@needs_kernels
+def test_a_bias_is_spread_over_the_positions():
+    x, weight, _ = drawn(2, 3, (4, 4), torch.float32, True)
+    filtering, bias = filter_of(3, 1, "smoothing", False), torch.randn(3, 1, 1, device=DEVICE)
+    assert torch.equal(on_gpu(x, weight, bias, filtering), on_gpu(x, weight, bias.expand(3, 4, 4), filtering))
+    with pytest.raises(RuntimeError, match="expand"):
+        on_gpu(x, weight, torch.randn(3, 2, 2, device=DEVICE), filtering)
+
+
 def test_a_tensor_without_memory_is_not_taken():
     from torch._subclasses.fake_tensor import FakeTensorMode
 
