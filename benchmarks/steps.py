@@ -22,7 +22,12 @@ class Form:
     backend: str = ""
 
     def network(self, model: nn.Module) -> Any:
-        return torch.compile(model, backend=self.backend) if self.backend else model
+        """The network as it is called."""
+        if not self.backend:
+            return model
+        # beyond its limit of networks torch would run the rest uncompiled, and measure that; sizes are one network's own
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
+        return torch.compile(model, backend=self.backend, dynamic=False)
 
     def precision(self, x: Tensor) -> torch.autocast:
         return torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16)

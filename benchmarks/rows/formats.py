@@ -29,7 +29,7 @@ def network(
 ) -> Iterator[Row]:
     """Inference and training steps of rewritten networks, in each form. singly: beside the stock network alone, one after the other."""
     cpu = asked.device == "cpu"
-    size, batch = (3, side, side), _images(asked, side)
+    size, batch = (3, side, side), _images(asked, side, compiled=any(form.backend for form in forms))
     torch.manual_seed(0)
     x = torch.randn(batch, *size, device=asked.device).contiguous(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (batch,), device=asked.device)
@@ -55,8 +55,8 @@ def network(
                 yield from compare(f"{group}, {shown}, {form.name}", "stock", baseline, some, repeats)
 
 
-def _images(asked: Asked, side: int) -> int:
-    """On a GPU as many as fill it: with few, Python's launching of kernels is what is measured."""
+def _images(asked: Asked, side: int, compiled: bool) -> int:
+    """On a GPU as many as fill it: with few, Python's launching of kernels is what is measured. Compiled code launches less."""
     if asked.small or asked.device == "cpu":
         return 4 if asked.small else 32
-    return 512 if side > 32 else 128
+    return 512 if side > 32 and not compiled else 128

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from surgeon.layers import gpu
+from surgeon.layers.class_cache import is_scaled
 
 BLOCK = 2048
 """Numbers that a program takes at once."""
@@ -59,27 +60,20 @@ class _Perturbed(torch.autograd.Function):
         return gradient, None, None, None
 
 
-def winners(labels: Tensor, ranks: Tensor, classes: int) -> Tensor:
-    """Which samples have the highest rank of their class: (N,) labels, (layers, N) ranks, in each no two equal; (layers, N) int32."""
-    labels = labels.expand_as(ranks)
-    best = ranks.new_full((len(ranks), classes), -1).scatter_reduce_(1, labels, ranks, "amax")
-    return (ranks == best.gather(1, labels)).to(torch.int32)
-
-
-def remember(cache: Tensor, gradient: Tensor, labels: Tensor, chosen: Tensor) -> None:
-    """Write into `cache` (classes, ...) the rows of `gradient` (N, ...) that are chosen (N,), one a class, by its peak where the
-    cache has less than 32 bits. `cache` lies as the gradient's samples do, or they are laid so."""
+def remember(cache: Tensor, gradient: Tensor, labels: Tensor, speaking: Tensor) -> None:
+    """Write into `cache` (classes, ...) the rows of `gradient` (N, ...) that speak for their class, `speaking` (classes,), by the peak where the
+    cache is in float16. `cache` lies as the gradient's samples do, or they are laid so."""
     from surgeon.layers import adversarial_kernels as kernels
 
     gradient = _like(gradient, cache)
     images, size, part, parts = _divided(gradient)
-    scaled = cache.dtype.itemsize < 4
+    scaled = is_scaled(cache.dtype)
     found = cache.new_empty(images * parts, dtype=torch.float32)
     with torch.cuda.device_of(cache):
         if scaled:
-            kernels.peaks[(images, parts)](gradient, chosen, found, size, part, BLOCK)
+            kernels.peaks[(images, parts)](gradient, labels, speaking, found, size, part, BLOCK)
         kernels.remembered[(images * -(-size // BLOCK),)](
-            cache, gradient, labels, chosen, found, size, parts, scaled, _power(parts), BLOCK
+            cache, gradient, labels, speaking, found, size, parts, scaled, _power(parts), BLOCK
         )
 
 

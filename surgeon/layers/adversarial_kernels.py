@@ -11,11 +11,12 @@ import triton.language as tl
 
 
 @triton.jit
-def peaks(g, chosen, found, size, part, block: tl.constexpr):
-    """found[n, p]: the largest |g| of part p of row n, inf where one is not finite. Rows with chosen[n] = 0 are passed over."""
+def peaks(g, labels, speaking, found, size, part, block: tl.constexpr):
+    """found[n, p]: the largest |g| of part p of row n, inf where one is not finite; of rows that speak for their class."""
     n, p = tl.program_id(0), tl.program_id(1)
     most = tl.zeros([block], tl.float32)
-    end = tl.minimum(size, (p + 1) * part) * tl.load(chosen + n)
+    speaks = tl.load(speaking + tl.load(labels + n)) == n
+    end = tl.where(speaks, tl.minimum(size, (p + 1) * part), 0)
     for start in range(p * part, end, block):
         place = start + tl.arange(0, block)
         x = tl.load(g + n.to(tl.int64) * size + place, mask=place < end, other=0).to(tl.float32)
@@ -115,7 +116,7 @@ def remembered(
     cache,
     g,
     labels,
-    chosen,
+    speaking,
     found,
     size,
     parts,
@@ -123,16 +124,17 @@ def remembered(
     per_row: tl.constexpr,
     block: tl.constexpr,
 ):
-    """cache[labels[n]] = g[n], by its peak if `scaled`, 0 where that is 0 or not finite; of chosen samples."""
+    """cache[labels[n]] = g[n], by its peak if `scaled`, 0 where that is 0 or not finite; of rows that speak for
+    their class."""
     blocks = tl.cdiv(size, block)
     n = tl.program_id(0) // blocks
     place = tl.program_id(0) % blocks * block + tl.arange(0, block)
-    ok = (place < size) & (tl.load(chosen + n) > 0)
+    row = tl.load(labels + n)
+    ok = (place < size) & (tl.load(speaking + row) == n)
     x = tl.load(g + n.to(tl.int64) * size + place, mask=ok, other=0).to(tl.float32)
     if scaled:
         at = tl.arange(0, per_row)
         peak = tl.max(tl.load(found + n * parts + at, mask=at < parts, other=0), 0)
         usable = (peak > 0) & (peak < float("inf"))
         x = tl.where(usable, x / tl.where(usable, peak, 1), 0)
-    row = tl.load(labels + n)
     tl.store(cache + row * size + place, x.to(cache.dtype.element_ty), mask=ok)

@@ -30,8 +30,9 @@ _TRANSIENT = (
     "_everyone",
     "_magnitude",
     "_rank",
-    "_chosen",
+    "_speaking",
     "_pending",
+    "_input",
 )
 
 
@@ -60,7 +61,7 @@ class AdversarialNoise(Drawing, nn.Module):
     started by the first one.
     Here: r and the choice of samples come from a private stream, drawn when the gradient or the labels
     arrive: forward repeats exactly, and dropout sees the same global stream in both rounds.
-    Here: a cache in less than 32 bits holds g/||g||_inf, which eq. 4 uses alone and which does not underflow.
+    Here: a cache in float16 holds g/||g||_inf, which eq. 4 uses alone and which does not underflow.
     Here: another activation shape than the cache's starts the cache, or LAT's memory, anew.
 
     In phase "perturb" the output is a tensor of its own; in the identity, and in phase "record" where it can, it is the
@@ -73,7 +74,8 @@ class AdversarialNoise(Drawing, nn.Module):
     recorded: Tensor | GradientEdge | None
     like: Tensor | None
     gradient: Tensor | None
-    _chosen: Tensor | None
+    _speaking: Tensor | None
+    _input: Tensor | None
 
     def __init__(
         self,
@@ -159,8 +161,9 @@ class AdversarialNoise(Drawing, nn.Module):
                 f"num_classes={self.num_classes}"
             )
         self._everyone = labels if self.shard is None else gather_labels(labels, self.shard)
+        self._input = self._cache_input(labels)
         self._magnitude = self._draw(len(labels))
-        self._rank, self._chosen = torch.randperm(len(self._everyone), generator=self._generator), None
+        self._rank, self._speaking = torch.randperm(len(self._everyone), generator=self._generator), None
 
     def set_gradient(self, gradient: Tensor | None) -> None:
         """Give an anl layer dJ/dh (N, ...) of round 1, eq. 3; stored detached, and r is drawn for it.
@@ -184,11 +187,12 @@ class AdversarialNoise(Drawing, nn.Module):
     def clear(self) -> None:
         """Drop what belongs to one batch: recorded output, gradient, labels."""
         self.recorded = self.like = self.gradient = None
-        self._labels = self._everyone = self._magnitude = self._rank = self._chosen = None
+        self._labels = self._everyone = self._magnitude = self._rank = self._speaking = None
 
     def reset(self) -> None:
         """Forget earlier batches: CANL's cache, LAT's gradient, the running standard deviation."""
         self.cache: Tensor | None = None
+        self._input = None
         self.previous: Tensor | None = None
         self.running_std: Tensor | None = None
         self._pending: tuple[Tensor, Tensor] | None = None
@@ -223,11 +227,7 @@ class AdversarialNoise(Drawing, nn.Module):
         if self.source == "anl":
             return self._anl(h)
         if self.source == "canl":
-            if (
-                torch.compiler.is_dynamo_compiling()
-            ):  # a compiled graph loses or refuses what a hook writes to the cache
-                return torch.compiler.disable(self._canl)(h)
-            return self._canl(h)
+            return self._canl_compiled(h) if torch.compiler.is_dynamo_compiling() else self._canl(h)
         return self._lat(h) if self.source == "lat" else add_noise(h, abs(self.epsilon) / 4, self)
 
     def extra_repr(self) -> str:
@@ -282,11 +282,9 @@ class AdversarialNoise(Drawing, nn.Module):
         shard = self.shard
         if self._plain and adversarial_gpu.takes(h, cache):
             cache = self.cache = cache.contiguous(memory_format=adversarial_gpu.format_of(h))
-            if self._chosen is None:
-                self._chosen = adversarial_gpu.winners(labels, rank.unsqueeze(0), len(cache))[0]
-            chosen = self._chosen.to(h.device)
+            speaking = self._speakers(labels, rank, len(cache))
             out = adversarial_gpu.perturbed(h, cache, self._magnitude, labels)
-            return _hooked(out, lambda gradient: adversarial_gpu.remember(cache, gradient, labels, chosen))
+            return _hooked(out, lambda gradient: adversarial_gpu.remember(cache, gradient, labels, speaking))
 
         def keep(gradient: Tensor) -> None:
             if shard is None:
@@ -295,6 +293,33 @@ class AdversarialNoise(Drawing, nn.Module):
                 self._pending = class_cache.own_rows(cache, gradient, everyone, rank, shard)
 
         return _hooked(_sum(h, self._cached_eta(h, cache, labels)), keep)
+
+    def _canl_compiled(self, h: Tensor) -> Tensor:
+        """The same inside a compiled graph, which a hook would break, where the cache can be an input of it."""
+        leaf, labels, rank = self._input, self._labels, self._rank
+        fits = leaf is not None and leaf.shape[1:] == h.shape[1:] and leaf.device == h.device
+        if leaf is None or not fits or labels is None or len(labels) != len(h):
+            return torch.compiler.disable(self._canl)(h)
+        labels = labels.to(h.device, torch.long)
+        h = class_cache.listened(h, leaf, self._speakers(labels, rank.to(h.device), len(leaf)))
+        return _sum(h, self._cached_eta(h, leaf.detach(), labels))
+
+    def _speakers(self, labels: Tensor, rank: Tensor, classes: int) -> Tensor:
+        if self._speaking is not None:  # found for all layers at once, by `send`
+            return self._speaking.to(labels.device)
+        return class_cache.speakers(labels, rank.unsqueeze(0), classes)[0]
+
+    def _cache_input(self, labels: Tensor) -> Tensor | None:
+        """The cache as an input of a compiled graph; None where there is none yet, or it is more than the batch, or several processes'."""
+        if self.cache is None or len(self.cache) > len(labels) or not self._plain:
+            return None
+        known = self._input
+        same = (
+            known is not None
+            and known.data_ptr() == self.cache.data_ptr()
+            and known.shape == self.cache.shape
+        )
+        return known if same else class_cache.input_of(self.cache)
 
     def _cached_eta(self, h: Tensor, cache: Tensor, labels: Tensor) -> Tensor:
         """eq. 4 with each sample's gradient that of its class; where those are fewer, they are scaled before they are
@@ -360,12 +385,12 @@ def send(layers: Sequence[AdversarialNoise], labels: Any) -> None:
             layer._magnitude = r
     ranked = [(layer, layer._rank) for layer in layers if layer._rank is not None and layer._plain]
     if ranked:
-        classes = ranked[0][0].num_classes or 0  # others than those find their winners themselves
+        classes = ranked[0][0].num_classes or 0  # others than those find their own
         ranked = [(layer, rank) for layer, rank in ranked if layer.num_classes == classes]
         ranks = sent(torch.stack([rank for _, rank in ranked]), labels.device)
-        chosen = adversarial_gpu.winners(labels.long(), ranks, classes)
-        for (layer, _), rank, which in zip(ranked, ranks, chosen, strict=True):
-            layer._rank, layer._chosen = rank, which
+        speaking = class_cache.speakers(labels.long(), ranks, classes)
+        for (layer, _), rank, own in zip(ranked, ranks, speaking, strict=True):
+            layer._rank, layer._speaking = rank, own
 
 
 def _sum(h: Tensor, eta: Tensor) -> Tensor:

@@ -65,6 +65,7 @@ def largest(gradient: Tensor) -> tuple[Tensor, Tensor]:
     if not axes:
         peak = gradient.abs()
     else:
+        gradient = _as_it_lies(gradient)
         peak = torch.maximum(gradient.amax(axes, keepdim=True), -gradient.amin(axes, keepdim=True))
     return peak, peak.isfinite()
 
@@ -79,7 +80,14 @@ def deviation(h: Tensor) -> Tensor:
         variance = torch.linalg.vector_norm(h).square() / h.numel() - mean.square()
         if bool(variance > _CANCELLED * mean.square()):
             return variance.sqrt()
-    return h.std(correction=0)
+    return _as_it_lies(h).std(correction=0)
+
+
+def _as_it_lies(x: Tensor) -> Tensor:
+    """A view of channels_last numbers with the axes in their order in memory: compiled code sums along axes as they are written
+    down, and would jump through memory. torch's own operations see to it themselves."""
+    last = recording() and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return x.permute(0, 2, 3, 1) if last and not x.is_contiguous() else x
 
 
 def _known(finite: Tensor) -> bool:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgeon.layers.recording import exporting
+
 _PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OWN_TENSORS = (Tensor, nn.Parameter)
 
@@ -23,7 +25,7 @@ def pools_weights(conv: Any, x: Tensor) -> bool:
     """
     if type(conv) not in _PLAIN or conv.groups != 1 or type(conv.weight) not in _OWN_TENSORS:
         return False
-    if torch.jit.is_tracing() or torch.compiler.is_exporting() or x.dim() != conv.weight.dim():
+    if torch.jit.is_tracing() or exporting() or x.dim() != conv.weight.dim():
         return False
     return conv.weight[0].numel() < len(x) * _places(conv, x)
 

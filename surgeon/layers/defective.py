@@ -7,7 +7,8 @@ training and evaluation, and is saved with the weights.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -150,6 +151,11 @@ class DefectiveMask(OptionalState):
             mask = mask.contiguous(memory_format=torch.channels_last)
         return mask
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """`.to(memory_format=torch.channels_last)` turns tensors of four axes: the mask goes along as one image, so that it is
+        read in the order in which the activations lie."""
+        return super()._apply(lambda t: fn(_as_image(t)).squeeze(0) if t.dim() == 3 else fn(t), recurse)
+
     def extra_repr(self) -> str:
         c, h, w = self.shape
         return (
@@ -167,3 +173,8 @@ class DefectiveMask(OptionalState):
         super()._load_from_state_dict(state_dict, prefix, *rest)
         if prefix + "mask" in state_dict and not self.mask.is_meta:
             self.keep = self.mask.double().mean().item()
+
+
+def _as_image(t: Tensor) -> Tensor:
+    """(C, H, W) → (1, C, H, W), which torch's `unsqueeze` gives a first stride that hides how it lies."""
+    return t.as_strided((1, *t.shape), (t.numel(), *t.stride()), t.storage_offset())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
+from surgeon.layers.recording import recording
 from surgeon.layers.shard import Shard
 
 
@@ -36,7 +37,10 @@ def add_noise(x: Tensor, sigma: float | Tensor, drawing: Drawing | None = None) 
     """x + N(0, sigma^2), same shape, dtype and memory format as `x`; from torch's global stream, or `drawing`'s.
 
     `sigma`, in the units of `x`, is a number or a tensor that broadcasts against `x`.
+    Compiled code draws where it adds, and from torch's global stream: it knows no other.
     """
+    if recording() and (drawing is None or drawing.shard is None):
+        return x + torch.randn_like(x) * sigma
     if drawing is None or (drawing.stream is None and drawing.shard is None):
         return _drawn(torch.empty_like(x), sigma).add_(x)
     shard = drawing.shard or Shard(0, len(x))

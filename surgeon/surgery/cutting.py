@@ -124,6 +124,7 @@ def cut_tree(
     """Put every edit's modules into the tree; returns the residuals of least-squares starts by site."""
     residuals: dict[str, float] = {}
     edits, shared = tuple(edits), shared_in(tree)
+    turned = _in_channels_last(tree)
     for edit in edits:
         operation = operations[edit.operation]
         module = None if edit.site == INPUT else _module(tree, edit)
@@ -135,6 +136,9 @@ def cut_tree(
         except SurgeonError as error:
             place = f"{recipe}: " if recipe and recipe != edit.operation else ""
             raise type(error)(f"{place}{edit.operation} at {edit.site}: {error}") from error
+        for made in (cut.replacement, cut.layer) if turned else ():
+            if made is not None:
+                made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub has no such overload
         if cut.replacement is not None and module is not None:
             if displaced is not None and edit.site not in displaced.modules:
                 displaced.modules[edit.site] = _without_children(module, edits)
@@ -153,6 +157,12 @@ def _module(tree: nn.Module, edit: Edit) -> nn.Module:
         return tree.get_submodule(edit.site)
     except AttributeError:
         raise SurgeryError(f"the network has no module {edit.site}, which the plan would edit") from None
+
+
+def _in_channels_last(tree: nn.Module) -> bool:
+    """Whether the network's kernels lie in channels_last, as what is put into it then should."""
+    kernels = (p for p in tree.parameters() if p.dim() == 4 and not p.is_contiguous())
+    return any(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
 
 
 def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:

@@ -76,7 +76,8 @@ def adversarial_noise(
             if layer.source == "canl":
                 layer.labels = labels
         send(layers, labels)
-        yield
+        with _eager() if _before_caches(layers, labels) else contextlib.nullcontext():
+            yield
         for layer in layers:
             layer.share()
     finally:
@@ -144,6 +145,16 @@ def _eager() -> Any:
         torch.compiler.set_stance("force_eager")
         if "torch._dynamo" in sys.modules
         else contextlib.nullcontext()
+    )
+
+
+def _before_caches(layers: list[AdversarialNoise], labels: Tensor) -> bool:
+    """Whether this is the step that makes CANL's caches, which later ones take as inputs of a compiled graph."""
+    canl = [layer for layer in layers if layer.source == "canl"]
+    return (
+        bool(canl)
+        and all(layer.cache is None and (layer.num_classes or 0) <= len(labels) for layer in canl)
+        and not torch.compiler.is_compiling()
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import avg_pool2d, cross_entropy
 
 import surgeon
 from surgeon.errors import SurgeryError
@@ -21,6 +21,22 @@ def test_compile_in_one_graph_in_both_modes(tiny_cut, images, recipe):
     model.train()
     cross_entropy(compiled(images), torch.arange(4)).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_compile_pools_weights_and_export_does_not(tiny_cut, images):
+    pooled = []
+
+    def look(graph, _):
+        pooled.extend(n.meta["example_value"].shape[0] for n in graph.graph.nodes if n.target is avg_pool2d)
+        return graph.forward
+
+    model = tiny_cut("kap").eval()
+    torch._dynamo.reset()
+    torch.compile(model, backend=look)(images)
+    assert set(pooled) == {1}  # the weights of one network, not activations of each image
+    exported = torch.export.export(model, (images,)).graph.nodes
+    sizes = {n.meta["val"].shape[0] for n in exported if "avg_pool2d" in str(n.target)}
+    assert sizes == {len(images)}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -108,3 +108,21 @@ def test_a_gradient_too_small_to_divide_by_gives_no_noise():
     eta = adversarial_noise(gradient, 1e6, 0.5)
     assert eta.isfinite().all() and not eta[0].any()
     torch.testing.assert_close(eta[1], torch.tensor([5e5, -5e5]))
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_compiled_sums_go_along_memory(memory):
+    h = (torch.randn(3, 4, 5, 6, dtype=torch.float64) + 1).contiguous(memory_format=memory)
+    g = torch.randn_like(h)
+    read = []
+
+    def look(graph, _):
+        read.extend(
+            n.args[0].meta["example_value"].stride() for n in graph.graph.nodes if n.target in ("amax", "std")
+        )
+        return graph.forward
+
+    torch._dynamo.reset()
+    found = torch.compile(lambda h, g: adversarial_noise(g, deviation(h), 0.5), backend=look)(h, g)
+    assert torch.allclose(found, adversarial_noise(g, deviation(h), 0.5), atol=1e-12)
+    assert len(read) == 2 and all(sorted(s, reverse=True) == list(s) for s in read)

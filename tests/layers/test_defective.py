@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import surgeon
 from surgeon.errors import LayerError
 from surgeon.layers import DefectiveMask, defective_mask
 
@@ -195,3 +196,24 @@ def test_masks_are_those_of_a_permutation_in_64_bits():
         count = found.numel()
         order = torch.randperm(count, generator=torch.Generator().manual_seed(5))
         assert torch.equal(found.flatten().nonzero().flatten(), order[: round(0.3 * count)].sort().values)
+
+
+def test_the_mask_lies_as_its_network_is_told_to(tiny):
+    layer = DefectiveMask(4, 3, 5, chosen=True)
+    mask, rank = layer.mask.clone(), layer.rank.clone()
+    layer.to(memory_format=torch.channels_last)
+    assert layer.mask.stride() == (1, 20, 4)
+    assert torch.equal(layer.mask, mask) and torch.equal(layer.rank, rank)
+    x = torch.randn(2, 4, 3, 5).to(memory_format=torch.channels_last)
+    assert layer._laid(x).data_ptr() == layer.mask.data_ptr()  # nothing is copied
+    layer.set_keep(0.25)
+    assert layer.mask.stride() == (1, 20, 4)
+    layer.to(memory_format=torch.contiguous_format)
+    assert layer.mask.is_contiguous()
+    assert layer.half().mask.dtype == torch.bool
+
+    turned = surgeon.apply(tiny.to(memory_format=torch.channels_last), "defective", input_size=(3, 8, 8))
+    masks = [m.mask for m in turned.modules() if isinstance(m, DefectiveMask)]
+    assert masks and not any(m.is_contiguous() for m in masks)
+    again = surgeon.apply(tiny.to(memory_format=torch.contiguous_format), "defective", input_size=(3, 8, 8))
+    assert all(m.mask.is_contiguous() for m in again.modules() if isinstance(m, DefectiveMask))
