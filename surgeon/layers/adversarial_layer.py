@@ -34,6 +34,8 @@ _TRANSIENT = (
     "_pending",
     "_input",
 )
+_PLAIN = frozenset({*_TRANSIENT, "phase", "_phase", "labels", "shard", "enabled"})
+"""Attributes that no module or parameter ever is: torch would look for one each time, twenty times a layer and step."""
 
 
 class AdversarialNoise(Drawing, nn.Module):
@@ -115,6 +117,12 @@ class AdversarialNoise(Drawing, nn.Module):
         self._generator = torch.Generator(device="cpu").manual_seed(seed)
         self.clear()
         self.reset()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _PLAIN:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def phase(self) -> str:

@@ -66,7 +66,10 @@ def largest(gradient: Tensor) -> tuple[Tensor, Tensor]:
         peak = gradient.abs()
     else:
         gradient = _as_it_lies(gradient)
-        peak = torch.maximum(gradient.amax(axes, keepdim=True), -gradient.amin(axes, keepdim=True))
+        if recording():  # one sum for a compiler, which makes no tensor of the absolute values
+            peak = gradient.abs().amax(axes, keepdim=True)
+        else:
+            peak = torch.maximum(gradient.amax(axes, keepdim=True), -gradient.amin(axes, keepdim=True))
     return peak, peak.isfinite()
 
 
