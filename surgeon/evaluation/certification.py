@@ -200,7 +200,7 @@ class _Smoothing:
                 ):  # by chunks, as what a generator gives depends on how much is asked of it at once
                     drawn = torch.randn((min(CHUNK, left), *image.shape), generator=generator, device=device)
                 count = min(len(drawn), room)
-                pieces.append((i, torch.add(image, drawn[:count], alpha=self.sigma)))
+                pieces.append((i, image + self.sigma * drawn[:count]))
                 drawn, left, room = drawn[count:], left - count, room - count
                 if not len(drawn):
                     drawn = torch.empty(0)  # whose memory the next ones may take

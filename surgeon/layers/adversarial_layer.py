@@ -34,7 +34,7 @@ _TRANSIENT = (
     "_pending",
     "_input",
 )
-_PLAIN = frozenset({*_TRANSIENT, "phase", "_phase", "labels", "shard", "enabled"})
+_UNREGISTERED = frozenset({*_TRANSIENT, "phase", "_phase", "labels", "shard", "enabled"})
 """Attributes that no module or parameter ever is: torch would look for one each time, twenty times a layer and step."""
 
 
@@ -63,7 +63,7 @@ class AdversarialNoise(Drawing, nn.Module):
     started by the first one.
     Here: r and the choice of samples come from a private stream, drawn when the gradient or the labels
     arrive: forward repeats exactly, and dropout sees the same global stream in both rounds.
-    Here: a cache in float16 holds g/||g||_inf, which eq. 4 uses alone and which does not underflow.
+    Here: a cache in float16 or narrower holds g/||g||_inf, which eq. 4 uses alone and which does not underflow.
     Here: another activation shape than the cache's starts the cache, or LAT's memory, anew.
 
     In phase "perturb" the output is a tensor of its own; in the identity, and in phase "record" where it can, it is the
@@ -119,7 +119,7 @@ class AdversarialNoise(Drawing, nn.Module):
         self.reset()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _PLAIN:
+        if name in _UNREGISTERED:
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
@@ -224,7 +224,7 @@ class AdversarialNoise(Drawing, nn.Module):
     def set_memory(self, memory: dict[str, Tensor]) -> None:
         """Take back what `get_memory` gave."""
         self.cache, self.previous = memory.get("cache"), memory.get("previous")
-        self.running_std = memory.get("running_std")
+        self.running_std, self._input = memory.get("running_std"), None
         self._generator.set_state(memory["random"])
 
     def forward(self, h: Tensor) -> Tensor:
@@ -308,8 +308,9 @@ class AdversarialNoise(Drawing, nn.Module):
         fits = leaf is not None and leaf.shape[1:] == h.shape[1:] and leaf.device == h.device
         if leaf is None or not fits or labels is None or len(labels) != len(h):
             return torch.compiler.disable(self._canl)(h)
+        self._input = None
         labels = labels.to(h.device, torch.long)
-        h = class_cache.listened(h, leaf, self._speakers(labels, rank.to(h.device), len(leaf)))
+        h = class_cache.feed_cache(h, leaf, self._speakers(labels, rank.to(h.device), len(leaf)))
         return _sum(h, self._cached_eta(h, leaf.detach(), labels))
 
     def _speakers(self, labels: Tensor, rank: Tensor, classes: int) -> Tensor:
@@ -317,17 +318,15 @@ class AdversarialNoise(Drawing, nn.Module):
             return self._speaking.to(labels.device)
         return class_cache.speakers(labels, rank.unsqueeze(0), classes)[0]
 
+    def has_cache(self, device: torch.device) -> bool:
+        """Whether CANL's cache is there and on that device."""
+        return self.cache is not None and len(self.cache) == self.num_classes and self.cache.device == device
+
     def _cache_input(self, labels: Tensor) -> Tensor | None:
         """The cache as an input of a compiled graph; None where there is none yet, or it is more than the batch, or several processes'."""
-        if self.cache is None or len(self.cache) > len(labels) or not self._plain:
+        if self.cache is None or not self.num_classes == len(self.cache) <= len(labels) or not self._plain:
             return None
-        known = self._input
-        same = (
-            known is not None
-            and known.data_ptr() == self.cache.data_ptr()
-            and known.shape == self.cache.shape
-        )
-        return known if same else class_cache.input_of(self.cache)
+        return class_cache.input_of(self.cache)
 
     def _cached_eta(self, h: Tensor, cache: Tensor, labels: Tensor) -> Tensor:
         """eq. 4 with each sample's gradient that of its class; where those are fewer, they are scaled before they are

@@ -66,7 +66,7 @@ def largest(gradient: Tensor) -> tuple[Tensor, Tensor]:
         peak = gradient.abs()
     else:
         gradient = _as_it_lies(gradient)
-        if recording():  # one sum for a compiler, which makes no tensor of the absolute values
+        if recording():  # one pass for a compiler, which makes no tensor of the absolute values
             peak = gradient.abs().amax(axes, keepdim=True)
         else:
             peak = torch.maximum(gradient.amax(axes, keepdim=True), -gradient.amin(axes, keepdim=True))
@@ -89,8 +89,11 @@ def deviation(h: Tensor) -> Tensor:
 def _as_it_lies(x: Tensor) -> Tensor:
     """A view of channels_last numbers with the axes in their order in memory: compiled code sums along axes as they are written
     down, and would jump through memory. torch's own operations see to it themselves."""
-    last = recording() and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    return x.permute(0, 2, 3, 1) if last and not x.is_contiguous() else x
+    if not recording() or x.dim() != 4:
+        return x
+    channels, width = x.shape[1], x.shape[3]
+    last = channels > 1 and x.stride()[1:] == (1, width * channels, channels)  # which vmap can tell, too
+    return x.permute(0, 2, 3, 1) if last else x
 
 
 def _known(finite: Tensor) -> bool:

@@ -3,7 +3,8 @@
 A sample's rank is random, and the highest of a class speaks for it.
 
 Eagerly a hook on the activations writes it. A compiled graph loses what a hook inside it writes, but gives the gradients of its inputs: there
-the cache is an input, and its new values are what the graph gives as its gradient.
+the cache is an input, and its new values are what the graph gives as its gradient. So it is renewed by `backward()`, not by torch.autograd.grad, and an
+output that the loss leaves out counts as one with zero gradients.
 """
 
 from __future__ import annotations
@@ -30,24 +31,29 @@ def write(cache: Tensor, gradient: Tensor, labels: Tensor, rank: Tensor) -> None
 def speakers(labels: Tensor, ranks: Tensor, classes: int) -> Tensor:
     """Which sample speaks for each class: `labels` (N,) and `ranks` (layers, N), in each a permutation; (layers, classes), −1 where a
     class has no sample."""
+    if not len(labels):
+        return ranks.new_full((len(ranks), classes), -1)
     best = _best(classes, labels, ranks)
     return torch.where(best >= 0, ranks.argsort(1).gather(1, best.clamp_min(0)), -1)
 
 
 def input_of(cache: Tensor) -> Tensor:
-    """`cache` as an input of a compiled graph: the same memory, into which goes what arrives as its gradient (see `listened`)."""
+    """`cache` as an input of a compiled graph, for one forward pass: the same memory, into which goes what arrives as its gradient.
+
+    For one, since gradients that meet at an input are added up.
+    """
     leaf = cache.data.requires_grad_()
-    leaf.register_post_accumulate_grad_hook(_taken_over)
+    leaf.register_post_accumulate_grad_hook(_write_back)
     return leaf
 
 
-def listened(h: Tensor, leaf: Tensor, speaking: Tensor) -> Tensor:
-    """`h` (N, ...), of whose gradient the rows that speak (classes,) become new values of `leaf` (classes, ...), an `input_of`."""
-    out: Tensor = _Listened.apply(h, leaf, speaking)
+def feed_cache(h: Tensor, leaf: Tensor, speaking: Tensor) -> Tensor:
+    """`h` (N, ...), of whose gradient the rows that speak (classes,) become new values of the cache; `leaf` (classes, ...): its `input_of`."""
+    out: Tensor = _FeedCache.apply(h, leaf, speaking)
     return out
 
 
-class _Listened(torch.autograd.Function):
+class _FeedCache(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, leaf: Tensor, speaking: Tensor) -> Tensor:
         ctx.save_for_backward(leaf, speaking)
@@ -59,7 +65,7 @@ class _Listened(torch.autograd.Function):
         return gradient, _renewed(leaf.detach(), gradient, speaking), None
 
 
-def _taken_over(leaf: Tensor) -> None:
+def _write_back(leaf: Tensor) -> None:
     if leaf.grad is not None:
         leaf.data.copy_(leaf.grad)
         leaf.grad = None
@@ -94,7 +100,8 @@ def _best(classes: int, labels: Tensor, ranks: Tensor) -> Tensor:
 
 
 def is_scaled(dtype: torch.dtype) -> bool:
-    """Whether a cache of that dtype holds g/||g||_inf, which eq. 4 uses alone: float16, in which small gradients would underflow."""
+    """Whether a cache of that dtype holds g/||g||_inf, which eq. 4 uses alone: float16 and narrower, in which small
+    gradients would underflow."""
     return torch.finfo(dtype).tiny > torch.finfo(torch.float32).tiny
 
 

@@ -146,15 +146,14 @@ class DefectiveMask(OptionalState):
                 f"this mask is {c}x{h}x{w}, got an input of shape {tuple(x.shape)}; "
                 f"expected (N, {c}, {h}, {w})"
             )
-        mask = self.mask.unsqueeze(0)
-        if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
-            mask = mask.contiguous(memory_format=torch.channels_last)
-        return mask
+        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        memory = torch.channels_last if last else torch.contiguous_format
+        return self.mask.unsqueeze(0).contiguous(memory_format=memory)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """`.to(memory_format=torch.channels_last)` turns tensors of four axes: the mask goes along as one image, so that it is
         read in the order in which the activations lie."""
-        return super()._apply(lambda t: fn(_as_image(t)).squeeze(0) if t.dim() == 3 else fn(t), recurse)
+        return super()._apply(lambda t: _as_image(fn, t) if t.dim() == 3 else fn(t), recurse)
 
     def extra_repr(self) -> str:
         c, h, w = self.shape
@@ -175,6 +174,8 @@ class DefectiveMask(OptionalState):
             self.keep = self.mask.double().mean().item()
 
 
-def _as_image(t: Tensor) -> Tensor:
-    """(C, H, W) → (1, C, H, W), which torch's `unsqueeze` gives a first stride that hides how it lies."""
-    return t.as_strided((1, *t.shape), (t.numel(), *t.stride()), t.storage_offset())
+def _as_image(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+    """fn of (C, H, W) as (1, C, H, W), which torch's `unsqueeze` gives a first stride that hides how it lies."""
+    image = t.as_strided((1, *t.shape), (t.numel(), *t.stride()), t.storage_offset())
+    made = fn(image)
+    return t if made is image else made.squeeze(0)

@@ -40,7 +40,7 @@ def add_noise(x: Tensor, sigma: float | Tensor, drawing: Drawing | None = None) 
     Compiled code draws where it adds, and from torch's global stream: it knows no other.
     """
     if recording() and (drawing is None or drawing.shard is None):
-        return x + torch.randn_like(x) * sigma
+        return x + (torch.randn_like(x) * sigma).to(x.dtype)
     if drawing is None or (drawing.stream is None and drawing.shard is None):
         return _drawn(torch.empty_like(x), sigma).add_(x)
     shard = drawing.shard or Shard(0, len(x))

@@ -58,6 +58,9 @@ def adversarial_noise(
     a model in DistributedDataParallel or FSDP. The standard deviation s(h) is then that of the whole batch, the
     magnitudes are one process's, and CANL's cache is the same on all of them.
 
+    Under torch.compile the first round, and the step that makes CANL's caches, run uncompiled, whatever is called within. Compiled, CANL's cache is
+    renewed by `backward()`, not by torch.autograd.grad.
+
     Here: where activations are float16, the first round's loss is summed, not averaged, over the samples,
     lest small gradients underflow; eq. 4 does not see their scale.
     Raises LayerError for a layer that the network calls twice, and for labels that CANL cannot look up.
@@ -76,7 +79,7 @@ def adversarial_noise(
             if layer.source == "canl":
                 layer.labels = labels
         send(layers, labels)
-        with _eager() if _before_caches(layers, labels) else contextlib.nullcontext():
+        with _eager() if _before_caches(layers, inputs, labels) else contextlib.nullcontext():
             yield
         for layer in layers:
             layer.share()
@@ -148,14 +151,13 @@ def _eager() -> Any:
     )
 
 
-def _before_caches(layers: list[AdversarialNoise], labels: Tensor) -> bool:
-    """Whether this is the step that makes CANL's caches, which later ones take as inputs of a compiled graph."""
+def _before_caches(layers: list[AdversarialNoise], inputs: Any, labels: Tensor) -> bool:
+    """Whether this is the step that makes CANL's caches, or takes them to a device: later ones are inputs of a compiled graph."""
     canl = [layer for layer in layers if layer.source == "canl"]
-    return (
-        bool(canl)
-        and all(layer.cache is None and (layer.num_classes or 0) <= len(labels) for layer in canl)
-        and not torch.compiler.is_compiling()
-    )
+    if not canl or torch.compiler.is_compiling():
+        return False
+    device = inputs.device if isinstance(inputs, Tensor) else labels.device
+    return all(not layer.has_cache(device) and (layer.num_classes or 0) <= len(labels) for layer in canl)
 
 
 def _cuda(*tensors: Any) -> list[torch.device]:

@@ -127,7 +127,7 @@ def test_certificates_by_an_option(run, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["./none"], "./none is no model folder|unknown model './none'|none"),
+        (["some/none"], "some/none is no model folder: nothing is there; and no model has that name"),
         (["resnet1"], "unknown model 'resnet1'; did you mean"),
         ([*LENET, "--data", "nowhere"], "nowhere is no source of images"),
         ([*LENET, "--set", "certify_drawz=3"], "unknown key 'certify_drawz'; did you mean 'certify_draws'"),

@@ -153,3 +153,4 @@ def test_what_is_sent_at_once_is_what_each_would_send(source):
 def test_the_highest_rank_speaks_for_its_class():
     labels, ranks = torch.tensor([2, 0, 2, 2]), torch.tensor([[3, 0, 2, 1], [0, 1, 2, 3]])
     assert class_cache.speakers(labels, ranks, 5).tolist() == [[1, -1, 0, -1, -1], [1, -1, 3, -1, -1]]
+    assert class_cache.speakers(labels[:0], ranks[:, :0], 2).tolist() == [[-1, -1], [-1, -1]]

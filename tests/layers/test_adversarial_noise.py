@@ -126,3 +126,13 @@ def test_compiled_sums_go_along_memory(memory):
     found = torch.compile(lambda h, g: adversarial_noise(g, deviation(h), 0.5), backend=look)(h, g)
     assert torch.allclose(found, adversarial_noise(g, deviation(h), 0.5), atol=1e-12)
     assert len(read) == 2 and all(sorted(s, reverse=True) == list(s) for s in read)
+
+
+def test_compiles_under_vmap():
+    h, g = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64), torch.randn(2, 3, 4, 5, 6, dtype=torch.float64)
+    torch._dynamo.reset()
+    many = torch.compile(
+        torch.func.vmap(lambda h, g: adversarial_noise(g, deviation(h), 0.5)), backend="aot_eager"
+    )
+    each = torch.stack([adversarial_noise(b, a.std(correction=0), 0.5) for a, b in zip(h, g, strict=True)])
+    assert torch.allclose(many(h, g), each, atol=1e-12)

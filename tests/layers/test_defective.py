@@ -212,6 +212,13 @@ def test_the_mask_lies_as_its_network_is_told_to(tiny):
     assert layer.mask.is_contiguous()
     assert layer.half().mask.dtype == torch.bool
 
+    assert layer.float().mask is layer.mask and layer.to(memory_format=torch.channels_last).mask is layer.mask
+    around = nn.Sequential(layer, nn.Flatten()).to(memory_format=torch.channels_last)
+    flat = torch.compile(
+        lambda x: around(x.contiguous()).view(2, -1), backend="aot_eager"
+    )  # `view` needs what it got
+    assert torch.equal(flat(x), torch.where(layer.mask, x, 0).flatten(1))
+
     turned = surgeon.apply(tiny.to(memory_format=torch.channels_last), "defective", input_size=(3, 8, 8))
     masks = [m.mask for m in turned.modules() if isinstance(m, DefectiveMask)]
     assert masks and not any(m.is_contiguous() for m in masks)

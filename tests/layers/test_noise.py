@@ -8,6 +8,7 @@ import torch
 
 from surgeon.errors import LayerError
 from surgeon.layers import GaussianNoise
+from surgeon.layers.noise import add_noise
 
 
 def test_noise_is_normal_with_sigma():
@@ -58,8 +59,12 @@ def test_state_dict_is_empty_and_copies_make_the_same_noise():
 def test_compiles_and_exports():
     torch._dynamo.reset()
     layer = GaussianNoise(0.5, pixel_std=(0.2, 0.3, 0.4))
-    x = torch.zeros(2, 3, 4, 4)
-    assert torch.compile(layer, fullgraph=True, backend="aot_eager")(x).std() > 0
+    x = torch.ones(64, 3, 32, 32)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")(x) - x
+    assert torch.allclose(compiled.std((0, 2, 3)), 0.5 / torch.tensor([0.2, 0.3, 0.4]), rtol=0.02)
+    assert compiled.mean().abs() < 0.05
+    halves = torch.compile(lambda x: add_noise(x, torch.tensor(0.1)), backend="aot_eager")(x.bfloat16())
+    assert halves.dtype == torch.bfloat16 and float(halves.std()) == pytest.approx(0.1, rel=0.02)
     assert torch.equal(torch.export.export(layer.eval(), (x,)).module()(x), x)
 
 
