@@ -69,9 +69,8 @@ def _timm(
     import timm
 
     if ":" not in name and not timm.is_model(name.split(".")[0]):
-        if "/" in name:  # which no name of timm's has
-            raise ModelError(f"{name} is no model folder: nothing is there; and no model has that name")
-        raise ModelError(f"unknown model {name!r}; {nearest(name, list_models())}")
+        where = ", and nothing lies there" if "/" in name else ""
+        raise ModelError(f"unknown model {name!r}{where}; {nearest(name, list_models())}")
     given = {**_given(num_classes=num_classes, in_chans=in_chans), **args}
     try:
         return timm.create_model(name, pretrained=pretrained, **given)

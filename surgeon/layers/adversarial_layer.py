@@ -6,7 +6,6 @@ The layer needs a training step that tells it the phase and, for CANL, the label
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -310,11 +309,11 @@ class AdversarialNoise(Drawing, nn.Module):
             return torch.compiler.disable(self._canl)(h)
         self._input = None
         labels = labels.to(h.device, torch.long)
-        h = class_cache.feed_cache(h, leaf, self._speakers(labels, rank.to(h.device), len(leaf)))
+        h = class_cache.feed_cache(h, leaf, self._speakers(labels, sent(rank, h.device), len(leaf)))
         return _sum(h, self._cached_eta(h, leaf.detach(), labels))
 
     def _speakers(self, labels: Tensor, rank: Tensor, classes: int) -> Tensor:
-        if self._speaking is not None:  # found for all layers at once, by `send`
+        if self._speaking is not None:  # found for all layers at once, by `adversarial_send.py`
             return self._speaking.to(labels.device)
         return class_cache.speakers(labels, rank.unsqueeze(0), classes)[0]
 
@@ -324,9 +323,10 @@ class AdversarialNoise(Drawing, nn.Module):
 
     def _cache_input(self, labels: Tensor) -> Tensor | None:
         """The cache as an input of a compiled graph; None where there is none yet, or it is more than the batch, or several processes'."""
-        if self.cache is None or not self.num_classes == len(self.cache) <= len(labels) or not self._plain:
+        cache = self.cache
+        if cache is None or not self.has_cache(cache.device) or len(cache) > len(labels) or not self._plain:
             return None
-        return class_cache.input_of(self.cache)
+        return class_cache.input_of(cache)
 
     def _cached_eta(self, h: Tensor, cache: Tensor, labels: Tensor) -> Tensor:
         """eq. 4 with each sample's gradient that of its class; where those are fewer, they are scaled before they are
@@ -379,25 +379,6 @@ class AdversarialNoise(Drawing, nn.Module):
         generator = torch.Generator(device="cpu")
         generator.set_state(state["_generator"])
         super().__setstate__({**dict.fromkeys(_TRANSIENT), **state, "_generator": generator})
-
-
-def send(layers: Sequence[AdversarialNoise], labels: Any) -> None:
-    """Send what the layers drew for this batch to the labels' GPU at once, where each would send its own."""
-    if not (layers and isinstance(labels, Tensor) and labels.is_cuda):
-        return
-    drawn = [(layer, layer._magnitude) for layer in layers if layer._magnitude is not None]
-    if drawn:
-        whole = sent(torch.cat([r for _, r in drawn]), labels.device)
-        for (layer, _), r in zip(drawn, whole.split([len(r) for _, r in drawn]), strict=True):
-            layer._magnitude = r
-    ranked = [(layer, layer._rank) for layer in layers if layer._rank is not None and layer._plain]
-    if ranked:
-        classes = ranked[0][0].num_classes or 0  # others than those find their own
-        ranked = [(layer, rank) for layer, rank in ranked if layer.num_classes == classes]
-        ranks = sent(torch.stack([rank for _, rank in ranked]), labels.device)
-        speaking = class_cache.speakers(labels.long(), ranks, classes)
-        for (layer, _), rank, own in zip(ranked, ranks, speaking, strict=True):
-            layer._rank, layer._speaking = rank, own
 
 
 def _sum(h: Tensor, eta: Tensor) -> Tensor:

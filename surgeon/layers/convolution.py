@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from surgeon.errors import LayerError
+from surgeon.layers.memory_format import memory_format_of
 
 
 def effective_weight(conv: _ConvNd) -> Tensor:
@@ -75,10 +76,7 @@ def with_weight(conv: _ConvNd, weight: Tensor, bias: Tensor | None) -> _ConvNd:
 
 def laid_like(tensor: Tensor, like: Tensor) -> Tensor:
     """The tensor in channels_last where `like` lies so, else contiguous."""
-    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(like.dim())
-    if last is not None and like.is_contiguous(memory_format=last) and not like.is_contiguous():
-        return tensor.contiguous(memory_format=last)
-    return tensor.contiguous()
+    return tensor.contiguous(memory_format=memory_format_of(like))
 
 
 def with_channels(conv: _ConvNd, channels: int, generator: torch.Generator) -> _ConvNd:

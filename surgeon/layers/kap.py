@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from surgeon.errors import LayerError
 from surgeon.layers.conv_pool import convolve, pools_weights
 from surgeon.layers.kap_weights import pool_weight
+from surgeon.layers.memory_format import memory_format_of
 from surgeon.layers.noise import Drawing, add_noise, check_sigma
 from surgeon.layers.optional_state import OptionalState
 from surgeon.layers.sheet import Sheet, pooled_sheet, pooling_matrix, resolve_sheet, side_matrices, window
@@ -72,9 +73,8 @@ def kernel_average_pool(
     if together:
         out = out.reshape(shape[1], shape[0], spatial.numel()).transpose(0, 1).contiguous()
     out = out.reshape(shape).to(x.dtype)
-    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
-        out = out.contiguous(memory_format=torch.channels_last)
-    return out
+    memory = memory_format_of(x)
+    return out if memory == torch.contiguous_format else out.contiguous(memory_format=memory)
 
 
 class KernelAveragePool(Drawing, OptionalState):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
+from surgeon.layers.memory_format import memory_format_of
 from surgeon.layers.recording import recording
 from surgeon.layers.shard import Shard
 
@@ -44,7 +45,7 @@ def add_noise(x: Tensor, sigma: float | Tensor, drawing: Drawing | None = None) 
     if drawing is None or (drawing.stream is None and drawing.shard is None):
         return _drawn(torch.empty_like(x), sigma).add_(x)
     shard = drawing.shard or Shard(0, len(x))
-    whole = torch.empty_like(x[:1].expand(shard.total, *x.shape[1:]), memory_format=_format(x))
+    whole = torch.empty_like(x[:1].expand(shard.total, *x.shape[1:]), memory_format=memory_format_of(x))
     return shard.take(_drawn(whole, sigma, drawing.stream), len(x)) + x
 
 
@@ -53,11 +54,6 @@ def _drawn(noise: Tensor, sigma: float | Tensor, stream: torch.Generator | None 
     if isinstance(sigma, Tensor):
         return noise.normal_(generator=stream).mul_(sigma)
     return noise.normal_(0, sigma, generator=stream)
-
-
-def _format(x: Tensor) -> torch.memory_format:
-    last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format
 
 
 class GaussianNoise(Drawing, nn.Module):

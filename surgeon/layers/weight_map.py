@@ -15,6 +15,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 from surgeon.errors import LayerError
 from surgeon.layers.box import box
+from surgeon.layers.memory_format import memory_format_of
 from surgeon.layers.places import as_one, from_channels_last, from_places, places_of, to_places
 from surgeon.layers.recording import recording
 from surgeon.layers.weight_map_gpu import Filter, on_gpu, takes
@@ -61,7 +62,7 @@ def weight_map(
     if x.shape[0] == 0:
         return x.new_zeros(0, c_out, *out_size) + 0 * weight.sum()
     divisor = kernel[0] * kernel[1] if normalize else 1
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    last = memory_format_of(x) == torch.channels_last
     unsharp = mode == "unsharp"
     filtering = Filter(kernel, pads, -1 / divisor if unsharp else 1 / divisor, 2.0 if unsharp else 0.0)
     if takes(x, weight, step, holes, groups, filtering):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from surgeon.edits import Drift, Edit, Execution, Plan
 from surgeon.errors import SurgeonError, SurgeryError
 from surgeon.graph.survey import Region, Survey, find_regions
+from surgeon.layers.memory_format import memory_format_of
 from surgeon.operations import Operation, parse
 from surgeon.selection import INPUT
 from surgeon.surgery.drift import compare_logits
@@ -161,8 +162,7 @@ def _module(tree: nn.Module, edit: Edit) -> nn.Module:
 
 def _in_channels_last(tree: nn.Module) -> bool:
     """Whether the network's kernels lie in channels_last, as what is put into it then should."""
-    kernels = (p for p in tree.parameters() if p.dim() == 4 and not p.is_contiguous())
-    return any(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    return any(memory_format_of(p) == torch.channels_last for p in tree.parameters())
 
 
 def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:

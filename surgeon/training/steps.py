@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from surgeon.layers import AdversarialNoise
-from surgeon.layers.adversarial_layer import send
+from surgeon.layers.adversarial_send import send
 from surgeon.layers.shard import Shard, gather_shard
 
 Loss = Callable[[Any, Tensor], Tensor]

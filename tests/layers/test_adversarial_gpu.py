@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from surgeon.layers import AdversarialNoise, adversarial_gpu, class_cache
-from surgeon.layers.adversarial_layer import send
+from surgeon.layers.adversarial_send import send
 from tests.layers.kernels import DEVICE, DTYPES, TOLERANCE, needs_gpu, needs_kernels, off
 from tests.reference import adversarial_noise as reference
 

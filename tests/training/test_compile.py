@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 import surgeon
 from surgeon.data import Images
 from surgeon.recipe import Training
-from surgeon.training import adversarial_noise, fit
+from surgeon.training import adversarial_noise, fit, steps
 from surgeon.training.steps import noise_layers
 
 pytest.importorskip("accelerate")
@@ -148,3 +148,35 @@ def test_canl_starts_anew_with_a_memory_of_other_classes(tiny):
         assert all(
             layer.cache.shape[0] == 5 and layer.cache.flatten(1).any(1).all() for layer in noise_layers(model)
         )
+
+
+@pytest.mark.parametrize("case", ["momentum", "few", "sizes"])
+def test_canl_where_one_graph_does_not_do(tiny, case):
+    plain = canl(tiny, **({"momentum": 0.5} if case == "momentum" else {}))
+    called = torch.compile(copy.deepcopy(plain), backend="aot_eager")
+    for side in (8, 8, 6, 6) if case == "sizes" else (8, 8, 8):
+        n = 3 if case == "few" else 12  # of five classes
+        x, y = torch.rand(n, 3, side, side), torch.arange(n) % 5
+        for model in (plain, called):
+            model.zero_grad()
+            with adversarial_noise(model, x, y, cross_entropy):
+                cross_entropy(model(x), y).backward()
+        agree(plain, called)
+
+
+def test_the_step_that_makes_caches_or_moves_them_runs_uncompiled(tiny):
+    model = canl(tiny)
+    x, y = torch.rand(12, *SIZE), torch.arange(12) % 5
+    assert steps._before_caches(noise_layers(model), x, y)
+    with adversarial_noise(model, x, y, cross_entropy):
+        cross_entropy(model(x), y).backward()
+    assert not steps._before_caches(noise_layers(model), x, y)
+    assert steps._before_caches(
+        noise_layers(model), x.to("meta"), y
+    )  # as after a checkpoint, which is read onto the CPU
+    assert not steps._before_caches([], x, y)
+    for layer in noise_layers(model):
+        layer.labels = y
+        assert layer._input is not None
+        layer.set_memory(layer.get_memory())
+        assert layer._input is None
