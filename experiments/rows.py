@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from surgeon.files import write_json
+from surgeon.ownership import locked
 
 RESULT = "result.json"
 
@@ -39,9 +40,10 @@ def collect(
             if not (folder / RESULT).is_file():
                 if given.only and row not in given.only:
                     continue
-                folder.mkdir(parents=True, exist_ok=True)
-                torch.manual_seed(seed)
-                write_json(folder / RESULT, run(seed, folder))
+                with locked(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    torch.manual_seed(seed)
+                    write_json(folder / RESULT, run(seed, folder))
             for name, value in json.loads((folder / RESULT).read_text()).items():
                 found.setdefault(row, {}).setdefault(name, []).append(value)
     return found

@@ -22,7 +22,6 @@ from surgeon.blank import Blank
 from surgeon.checkpoints import check_fit, lay_on, read_weights, renamed_for
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError
-from surgeon.files import new_folder
 from surgeon.folder import (
     CONFIG,
     ORIGINAL,
@@ -36,6 +35,7 @@ from surgeon.folder import (
     surgery_entry,
 )
 from surgeon.models import create_model
+from surgeon.ownership import new_folder
 from surgeon.surgery import replay
 from surgeon.surgery.tree import Displaced, bare
 
@@ -55,8 +55,10 @@ def save(
     load it, pass the stock network to `surgeon.load`. So is one made with arguments that are no plain data.
     beside: further files, name → text, that appear together with the network.
 
-    Raises ArtifactError for an existing folder, a full disk, or tensors that are not finite in shape or kind;
-    nothing is left half-written.
+    overwrite: replace a network that surgeon wrote; nothing else is ever replaced.
+
+    Raises ArtifactError for an existing folder, one in use, a full disk, or tensors that are not finite in shape or
+    kind; nothing is left half-written.
     """
     with new_folder(folder, overwrite=overwrite) as work:
         weights = _state(model)

@@ -18,6 +18,8 @@ from pydantic import ValidationError
 from surgeon import own
 from surgeon.edits import EFFECT_TEXT, Plan
 from surgeon.errors import ArtifactError, RecipeError
+from surgeon.files import write_text
+from surgeon.ownership import add_to_manifest, locked
 
 if TYPE_CHECKING:
     from surgeon.evaluation.statistics import Share
@@ -34,9 +36,11 @@ def write_card(folder: str | Path, repository: str, evaluation: str | Path | Non
     """
     path = Path(folder) / FILE
     text = card(folder, repository, evaluation)
-    if path.is_file() and not is_ours(path.read_text(encoding="utf-8", errors="replace")):
-        return False
-    path.write_text(text, encoding="utf-8")
+    with locked(folder):
+        if path.is_file() and not is_ours(path.read_text(encoding="utf-8", errors="replace")):
+            return False
+        write_text(path, text)
+        add_to_manifest(Path(folder), FILE)
     return True
 
 

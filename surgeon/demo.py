@@ -29,8 +29,9 @@ from surgeon.evaluation import (
 from surgeon.evaluation.pgd import pgd
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_adversarial
-from surgeon.files import new_folder, write_csv, write_json
+from surgeon.files import write_csv, write_json
 from surgeon.models import create_model
+from surgeon.ownership import new_folder
 from surgeon.recipe import Evaluation, Training
 from surgeon.surgery import apply
 from surgeon.training.loop import fit
@@ -78,7 +79,7 @@ def run(folder: str | Path, *, seed: int = 0, quick: bool = False, overwrite: bo
     methods = METHODS[1:5:3] if quick else METHODS
     rows: list[Row] = []
     pictures: dict[str, tuple[Tensor, Tensor]] = {}
-    with new_folder(folder, overwrite=overwrite) as work:
+    with new_folder(folder, "demo", overwrite=overwrite) as work:
         torch.manual_seed(seed)
         base = create_model(
             MODEL, num_classes=10, in_chans=1, input_size=SIZE, model_args={"channels": CHANNELS}

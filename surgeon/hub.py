@@ -143,21 +143,21 @@ def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrit
     """
     import shutil
 
-    from surgeon.files import check_free, new_folder
     from surgeon.folder import check_files
+    from surgeon.ownership import new_folder, reserved
 
-    check_free(folder, overwrite=overwrite)
     repository, own = split(name)
     check_name(repository)
-    place = fetch(repository, revision or own, files=(CARD, CONFIG, *WEIGHTS))
-    if not _is_ours(place):
-        raise ArtifactError(
-            f"{repository} holds no network that surgeon wrote; if it is timm's, name it as a model: {PREFIX}{repository}"
-        )
-    check_files(place)
-    with new_folder(folder, overwrite=overwrite) as work:
-        for file in files_of(place):
-            shutil.copyfile(place / file, work / file)
+    with reserved(folder, overwrite=overwrite):
+        place = fetch(repository, revision or own, files=(CARD, CONFIG, *WEIGHTS))
+        if not _is_ours(place):
+            raise ArtifactError(
+                f"{repository} holds no network that surgeon wrote; if it is timm's, name it as a model: {PREFIX}{repository}"
+            )
+        check_files(place)
+        with new_folder(folder, overwrite=overwrite) as work:
+            for file in files_of(place):
+                shutil.copyfile(place / file, work / file)
     return Path(folder)
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import surgeon
 from surgeon.errors import ArtifactError
-from surgeon.files import new_folder
+from surgeon.ownership import new_folder
 from surgeon.folder import read_config
 from surgeon.hashes import sha256_of
 from surgeon.layers import WeightMap2d

@@ -20,6 +20,7 @@ from benchmarks.sweep.kinds import recipes
 from benchmarks.sweep.order import all_models, broad_first, share_of
 from benchmarks.sweep.rows import append, read
 from benchmarks.sweep.sizes import counted
+from surgeon.ownership import locked
 
 SHARED = ("torch._dynamo", "torchvision", "timm", *(f"surgeon.{p}" for p in ("artifact", "graph", "layers", "operations", "surgery", "training")))  # fmt: skip
 
@@ -62,11 +63,13 @@ def main() -> None:
     sizes = counted(names, given.output.with_name("parameters.jsonl"), given.memory)
     names = sorted(broad_first(names, sizes), key=lambda n: n not in first)
     counts: Counter[str] = Counter()
-    for name in track(names, description="models", console=Console(stderr=True)):
-        left = [r for r in wanted if (name, r) not in there]
-        for row in in_child(name, left, memory=given.memory, seconds=given.seconds):
-            append(given.output, [row])
-            counts[row["outcome"]] += 1
+    share = given.output.with_name(f"{given.output.name} {given.share}".replace("/", " of "))
+    with locked(share):  # the shares write into one file, each from one process
+        for name in track(names, description="models", console=Console(stderr=True)):
+            left = [r for r in wanted if (name, r) not in there]
+            for row in in_child(name, left, memory=given.memory, seconds=given.seconds):
+                append(given.output, [row])
+                counts[row["outcome"]] += 1
     print(", ".join(f"{n} {o}" for o, n in counts.most_common()) or "nothing was left to do", file=sys.stderr)
 
 

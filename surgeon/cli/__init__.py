@@ -10,6 +10,7 @@ import click
 
 import surgeon
 from surgeon.errors import SurgeonError
+from surgeon.interrupts import Stopped, handled
 
 COMMANDS = {
     "apply": "Rewrite a model by a recipe, and save it to a folder.",
@@ -36,6 +37,17 @@ class Refused(click.ClickException):
     """What the user can mend: one line on stderr, exit code 2."""
 
     exit_code = 2
+
+
+class Ended(click.ClickException):
+    """A signal ended the command: one line that says what is kept, and the exit code that a shell expects."""
+
+    def __init__(self, stopped: Stopped) -> None:
+        super().__init__(str(stopped))
+        self.exit_code = stopped.exit_code
+
+    def show(self, file: Any = None) -> None:
+        click.echo(self.format_message(), file=file, err=True)
 
 
 def _in_one_line(error: click.UsageError) -> click.ClickException:
@@ -83,6 +95,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             raise _in_one_line(error) from error
+        except Stopped as stopped:
+            raise Ended(stopped) from stopped
         except (SurgeonError, OSError, MemoryError) as error:
             if ctx.params.get("debug") or getattr(error, "errno", None) == errno.EPIPE:
                 raise
@@ -102,4 +116,5 @@ def group(debug: bool) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line on `args`, by default those of the process, and exit."""
-    group.main(args, prog_name="surgeon")
+    with handled():
+        group.main(args, prog_name="surgeon")

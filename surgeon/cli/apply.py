@@ -30,22 +30,22 @@ def command(
     """
     from surgeon import apply, save, verify
     from surgeon.cli.tables import checks_table, console, plan_table
-    from surgeon.files import check_free
+    from surgeon.ownership import reserved
     from surgeon.verification import demand
 
-    check_free(output, overwrite=overwrite)
-    recipes = options.load_recipes(recipe, settings)
-    place = options.usable_device(device)
-    network = options.load_model(model, seed=seed, **model_options).to(place)
-    images = options.calibration_images(calibration, calibration_count, network, model_options["input_size"])
-    trained = True if model_options["weights"] or model_options["pretrained"] else None
-    rewritten = apply(
-        network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained,
-        calibration=images, stack=stack,
-    )  # fmt: skip
-    checks = verify(network, rewritten)
-    demand(checks)
-    save(rewritten, output, overwrite=overwrite)
+    with reserved(output, overwrite=overwrite, inputs=[model, model_options["weights"], calibration]):
+        recipes = options.load_recipes(recipe, settings)
+        place = options.usable_device(device)
+        network = options.load_model(model, seed=seed, **model_options).to(place)
+        images = options.calibration_images(calibration, calibration_count, network, model_options["input_size"])
+        trained = True if model_options["weights"] or model_options["pretrained"] else None
+        rewritten = apply(
+            network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained,
+            calibration=images, stack=stack,
+        )  # fmt: skip
+        checks = verify(network, rewritten)
+        demand(checks)
+        save(rewritten, output, overwrite=overwrite)
     record = rewritten.surgery
     if as_json:
         click.echo(record.model_dump_json(indent=2))

@@ -14,7 +14,7 @@ from surgeon.cli import options
     help="onnx: a .onnx file; torch-export: a .pt2 file of torch.export.",
 )  # fmt: skip
 @click.option("-o", "--output", type=click.Path(), required=True, metavar="FILE", help="Where to write.")
-@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace the file if surgeon wrote it.")
 @click.option("--input-size", type=options.Size(), help="Size of one image, where the folder says none.")
 @click.option("--no-fold", is_flag=True, help="Export the layers of the surgery also where they fold.")
 @click.option("--fixed-batch", is_flag=True, help="One image at a time, instead of any number.")

@@ -24,15 +24,15 @@ def command(
     """
     from surgeon import fold, save
     from surgeon.cli.tables import console
-    from surgeon.files import check_free
+    from surgeon.ownership import reserved
     from surgeon.surgery.tree import surgery_of
     from surgeon.verification import compare
 
-    check_free(output, overwrite=overwrite)
-    network = options.load_folder(folder, allow_code)
-    folded = fold(network, partial=partial)
-    check = compare(network, folded)
-    save(folded, output, overwrite=overwrite)
+    with reserved(output, overwrite=overwrite, inputs=[folder]):
+        network = options.load_folder(folder, allow_code)
+        folded = fold(network, partial=partial)
+        check = compare(network, folded)
+        save(folded, output, overwrite=overwrite)
     left = surgery_of(folded)
     if as_json:
         content = {

@@ -166,7 +166,7 @@ def output_option(*, required: bool) -> Callable[..., Any]:
         click.option(
             "-o", "--output", type=click.Path(), required=required, metavar="FOLDER", help="Where to write."
         ),
-        click.option("--overwrite", is_flag=True, help="Replace the folder if it exists."),
+        click.option("--overwrite", is_flag=True, help="Replace the folder if surgeon wrote it."),
     )
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
-
-from surgeon.errors import ArtifactError
 
 
 @click.command("report")
@@ -14,12 +10,10 @@ from surgeon.errors import ArtifactError
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False), required=True, metavar="FILE", help="The page."
 )
-@click.option("--overwrite", is_flag=True, help="Replace the page if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace the page if surgeon wrote it.")
 def command(runs: tuple[str, ...], output: str, overwrite: bool) -> None:
     """One self-contained HTML page about evaluations, side by side: RUNS are folders that `surgeon evaluate`, `surgeon run`
     or `surgeon study` wrote."""
     from surgeon.report import report
 
-    if Path(output).exists() and not overwrite:
-        raise ArtifactError(f"{output} exists already; choose another file, or --overwrite")
-    click.echo(report(runs, output))
+    click.echo(report(runs, output, overwrite=overwrite))

@@ -23,11 +23,11 @@ def command(
     """
     from surgeon import revert, save
     from surgeon.cli.tables import console
-    from surgeon.files import check_free
+    from surgeon.ownership import reserved
 
-    check_free(output, overwrite=overwrite)
-    stock = revert(options.load_folder(folder, allow_code))
-    save(stock, output, overwrite=overwrite)
+    with reserved(output, overwrite=overwrite, inputs=[folder]):
+        stock = revert(options.load_folder(folder, allow_code))
+        save(stock, output, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps({"folder": output, "class": type(stock).__name__}, indent=2))
         return

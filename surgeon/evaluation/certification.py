@@ -17,7 +17,8 @@ from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_finite, check_labels, check_logits, check_model, device_of
 from surgeon.evaluation.statistics import Share, clopper_pearson_low, wilson
-from surgeon.files import read_parquet, take, write_parquet
+from surgeon.files import read_parquet, write_parquet
+from surgeon.ownership import owning, take
 from surgeon.processes import everyone, first, gathered, rank, world
 
 ABSTAIN = -1
@@ -46,6 +47,7 @@ class Certificate(BaseModel):
     n: int
 
 
+@owning("folder")
 def certify(
     model: nn.Module,
     images: Tensor,

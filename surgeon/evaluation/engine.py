@@ -28,12 +28,14 @@ from surgeon.evaluation.scoring import (
 from surgeon.evaluation.store import Store
 from surgeon.evaluation.threat import Attack
 from surgeon.evaluation.verdict import Outcome, Verdict
+from surgeon.ownership import owning
 from surgeon.processes import everyone, first, gathered, rank, world
 
 BLOCK = 64
 """Images attacked together. Seeds go by block, so that nothing else about batches changes a verdict."""
 
 
+@owning("store")
 def evaluate(
     model: nn.Module,
     images: Tensor,

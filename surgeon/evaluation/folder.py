@@ -24,7 +24,8 @@ from surgeon.evaluation.subject import of_pixels, prepare, timed
 from surgeon.evaluation.suites import DRAWS, size_of, suite
 from surgeon.evaluation.summary import summarize
 from surgeon.evaluation.verdict import COLUMNS, Outcome
-from surgeon.files import claim, take, write_csv, write_json, write_parquet
+from surgeon.files import write_csv, write_json, write_parquet
+from surgeon.ownership import claim, owning, take
 from surgeon.processes import everyone, first
 from surgeon.recipe import Evaluation
 from surgeon.surgery.tree import surgery_of
@@ -34,6 +35,7 @@ SETTINGS, RESULT, VERDICTS, CERTIFICATES, ROBUSTBENCH = (
 )  # fmt: skip
 
 
+@owning("folder")
 def assess(
     network: nn.Module,
     images: Tensor,

@@ -13,7 +13,8 @@ from torch import Tensor
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.threat import Attack
 from surgeon.evaluation.verdict import COLUMNS, Outcome, Verdict
-from surgeon.files import claim, read_parquet, take, write_bytes, write_parquet
+from surgeon.files import read_parquet, write_bytes, write_parquet
+from surgeon.ownership import claim, take
 
 MANIFEST, CLEAN = "manifest.json", "clean.parquet"
 BLOCKS, IMAGES = "blocks", "adversarial"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,23 @@ def metadata(path: str | Path) -> dict[str, Any]:
             props = {p.key: p.value for p in onnx.load(path, load_external_data=False).metadata_props}
             text = props["surgeon"]
         else:
-            extra = {METADATA: ""}
-            torch.export.load(path, extra_files=extra)
-            text = extra[METADATA]
+            with zipfile.ZipFile(path) as archive:  # the entry alone: loading the program would unpickle parts of it
+                name = next(n for n in archive.namelist() if n.endswith(f"/extra/{METADATA}"))
+                text = archive.read(name).decode()
         return json.loads(text)
     except SurgeonError:
         raise
     except Exception as error:  # whatever readers of ONNX and of torch raise on another file
         raise ArtifactError(f"{path} is no file that surgeon exported: {line(error)}") from error
+
+
+def is_export(path: Path) -> bool:
+    """Whether `export` wrote a file."""
+    try:
+        metadata(path)
+    except SurgeonError:
+        return False
+    return True
 
 
 def line(error: BaseException) -> str:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, VerificationError
+from surgeon.errors import VerificationError
 from surgeon.exporting.checking import BATCHES, differences, not_checked, run_onnx, run_program
-from surgeon.exporting.description import described
+from surgeon.exporting.description import described, is_export
 from surgeon.exporting.request import Format, check_request, need, size_of
 from surgeon.exporting.writing import write_onnx, write_program
 from surgeon.models import name_of
+from surgeon.ownership import new_file
 from surgeon.surgery import fold as fold_network
 from surgeon.surgery.tree import surgery_of
 from surgeon.verification import FOLD_TOLERANCE, Check
@@ -70,12 +69,12 @@ def export(
     for a missing package, and for sizes that nobody knows.
     """
     path = Path(path)
-    check_request(path, format, overwrite=overwrite, opset=opset)
+    check_request(path, format, opset=opset)
     packages = {"onnx": ["onnx", "onnxscript"], "torch-export": []}[format]
     need([*packages, *(["onnxruntime"] if check and format == "onnx" else [])], format)
     size = size_of(model, input_size)
     network, record = _prepared(model, fold)
-    with _beside(path) as work:
+    with new_file(path, overwrite=overwrite, ours=is_export) as work:
         write = write_onnx if format == "onnx" else write_program
         known = described(model, record, size)
         number = write(network, work, size, dynamic_batch, opset, known)
@@ -90,7 +89,6 @@ def export(
                     f"{FOLD_TOLERANCE:.0e} is allowed)"
                 )
         weight = work.stat().st_size
-        os.replace(work, path)
     return Exported(
         path=str(path), format=format, opset=number, input_size=size, dynamic_batch=dynamic_batch,
         folded=record is None, edits_left=len(record.edits) if record else 0, bytes=weight,
@@ -104,16 +102,3 @@ def _prepared(model: nn.Module, fold: bool) -> tuple[nn.Module, Plan | None]:
     if fold and surgery_of(network) is not None:
         network = fold_network(network, partial=True)
     return network.eval().requires_grad_(False), surgery_of(network)
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A file beside `path` with the same ending, gone afterwards unless it was renamed."""
-    work = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        yield work
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        work.unlink(missing_ok=True)

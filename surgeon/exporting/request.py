@@ -18,7 +18,7 @@ FORMATS: tuple[str, ...] = get_args(Format)
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 
-def check_request(path: Path, format: str, *, overwrite: bool, opset: int | None) -> None:
+def check_request(path: Path, format: str, *, opset: int | None) -> None:
     if format not in FORMATS:
         raise SurgeonError(f"unknown format {format!r}; {nearest(str(format), FORMATS)}")
     wanted = SUFFIXES[format]
@@ -30,8 +30,6 @@ def check_request(path: Path, format: str, *, overwrite: bool, opset: int | None
         )
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder; an export is one file")
-    if path.exists() and not overwrite:
-        raise ArtifactError(f"{path} exists already; choose another file, or overwrite it (--overwrite)")
     if opset is not None and format != "onnx":
         raise SurgeonError(f"opset={opset} is of ONNX's operators; {format} has none")
     if opset is not None and opset < 18:

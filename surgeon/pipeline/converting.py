@@ -17,10 +17,11 @@ from surgeon.artifact import save
 from surgeon.checkpoints import PICKLED
 from surgeon.data import Images, drawn, held_out_of, images, load_sets
 from surgeon.errors import ArtifactError, SurgeonError
-from surgeon.files import check_free, write_json
+from surgeon.files import write_json
 from surgeon.graph.trace import mode
 from surgeon.hashes import sha256_of
 from surgeon.models import input_size_of, normalized
+from surgeon.ownership import locked, owned, read_manifest, reserved, take
 from surgeon.pipeline.conversion import CONVERSION, Accuracy, Conversion, read_conversion
 from surgeon.recipe import Recipe
 from surgeon.surgery import apply
@@ -28,7 +29,7 @@ from surgeon.surgery.drift import compare_logits, first_tensor, layer_drifts
 from surgeon.surgery.starts import WarmStart
 from surgeon.verification import demand, verify
 
-CONVERSIONS = "conversions.json"
+CONVERSIONS, SETTINGS = "conversions.json", "settings.json"
 _SUFFIXES = (".safetensors", *PICKLED)
 _SHOWN_IMAGES = 256
 """Images that layers are compared on."""
@@ -118,19 +119,25 @@ def convert_all(
     """Convert each checkpoint into `folder`/its name, and write conversions.json there when all are done.
 
     A checkpoint that cannot be converted does not keep the others from it.
+
+    Raises ArtifactError for a folder that is in use, or holds something else, or conversions with other settings.
     """
     rows = []
-    for path in checkpoints:
-        found: Conversion | SurgeonError
-        try:
-            found, before = convert(job, path, folder / path.stem, overwrite=overwrite)
-        except SurgeonError as error:
-            found, before = error, False
-        told = {"error": str(found)} if isinstance(found, SurgeonError) else found.model_dump(mode="json")
-        rows.append({"checkpoint": path.name, **told})
-        yield Outcome(path, found, before)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONVERSIONS, rows)
+    with owned(folder):
+        known = read_manifest(folder)
+        if overwrite and known is not None and known.what == "conversions":
+            write_json(folder / SETTINGS, _plain(job.settings))
+        take(folder, SETTINGS, _plain(job.settings), "conversions")
+        for path in checkpoints:
+            found: Conversion | SurgeonError
+            try:
+                found, before = convert(job, path, folder / path.stem, overwrite=overwrite)
+            except SurgeonError as error:
+                found, before = error, False
+            told = {"error": str(found)} if isinstance(found, SurgeonError) else found.model_dump(mode="json")
+            rows.append({"checkpoint": path.name, **told})
+            yield Outcome(path, found, before)
+        write_json(folder / CONVERSIONS, rows)
 
 
 def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False) -> tuple[Conversion, bool]:
@@ -140,13 +147,15 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
 
     Raises ArtifactError for a folder that holds something else, and what `surgeon.apply` raises.
     """
-    before = None if overwrite else read_conversion(folder)
-    if before is not None:
-        _demand_same(before, job, checkpoint, folder)
-        return before, True
-    check_free(folder, overwrite=overwrite)
-    found, rewritten = _converted(job, checkpoint)
-    save(rewritten, folder, overwrite=overwrite, beside={CONVERSION: found.model_dump_json(indent=2)})
+    with locked(folder):
+        before = None if overwrite else read_conversion(folder)
+        if before is not None:
+            _demand_same(before, job, checkpoint, folder)
+            return before, True
+        with reserved(folder, overwrite=overwrite, inputs=[checkpoint, job.data, job.root, job.calibration]):
+            found, rewritten = _converted(job, checkpoint)
+            beside = {CONVERSION: found.model_dump_json(indent=2)}
+            save(rewritten, folder, overwrite=overwrite, beside=beside)
     return found, False
 
 

@@ -14,6 +14,7 @@ from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
 from surgeon.machine import made_by
 from surgeon.models import num_classes_of
+from surgeon.ownership import owned
 from surgeon.pipeline.evaluating import add_page
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
@@ -27,10 +28,11 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
 
     Raises as `train` and `surgeon.evaluation.assess`.
     """
-    done = train(recipes, model, folder, **given)
-    return evaluate_trained(
-        done.folder, done.sets, part(recipes, "evaluation", Evaluation()), {**given, "model": model}
-    )
+    with owned(folder):
+        done = train(recipes, model, folder, **given)
+        return evaluate_trained(
+            done.folder, done.sets, part(recipes, "evaluation", Evaluation()), {**given, "model": model}
+        )
 
 
 def evaluate_trained(folder: Path, sets: Sets, settings: Evaluation, given: dict[str, Any]) -> Assessment:

@@ -16,11 +16,12 @@ from surgeon.evaluation.assessment import Assessment
 from surgeon.evaluation.folder import read_assessment
 from surgeon.evaluation.statistics import Paired, mcnemar
 from surgeon.evaluation.verdict import standing
-from surgeon.files import claim, read_parquet, write_json
+from surgeon.files import read_parquet, write_json
 from surgeon.folder import WEIGHTS
+from surgeon.ownership import owned, taken
 from surgeon.pipeline.running import EVALUATION, evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
-from surgeon.processes import everyone, first
+from surgeon.processes import first
 from surgeon.recipe import Evaluation, Recipe, Training, load_recipe
 from surgeon.surgery import revert, sites
 from surgeon.surgery.tree import surgery_of
@@ -87,6 +88,8 @@ def study(
 
     Raises RecipeError for recipes without surgery, and as `run`.
     """
+    from accelerate import PartialState
+
     folder = Path(folder)
     if not any(r.surgery for r in recipes):
         raise RecipeError("a study needs a recipe with surgery, to compare it with the same training without")
@@ -97,16 +100,31 @@ def study(
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "seeds": seeds, "seed": first_seed,
         "evaluation": settings.model_dump(mode="json"), "given": {k: v for k, v in given.items() if k != "allow_code" and v not in (None, False, {})},
     }  # fmt: skip
-    claim(folder, SETTINGS, asked, "a study")
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
+    PartialState()  # whoever shares this work is known before the first look at the folder
+    with owned(folder), taken(folder, SETTINGS, asked, "a study"):
+        found, results = _arms(recipes, stock, model, folder, seeds, first_seed, settings, given)
+        arms = tuple(_arm(name, results, found, first_seed) for name in ARMS)
+        table = Study(
+            recipe="+".join(r.name for r in recipes), model=model, arms=arms,
+            folders=tuple(str(found[n][0].relative_to(folder)) for n in ARMS),
+        )  # fmt: skip
+        if first():
+            write_json(folder / RESULT, table.model_dump(mode="json"))
+    return table
+
+
+def _arms(
+    recipes: Sequence[Recipe], stock: Recipe, model: str, folder: Path, seeds: int, first_seed: int, settings: Evaluation,
+    given: dict[str, Any],
+) -> tuple[dict[str, list[Path]], dict[str, list[Assessment]]]:  # fmt: skip
+    """Every arm trained and evaluated: its folders and its results, by seed."""
+    assert stock.training is not None
+    training = stock.training
     start = dict(given)
     if not (given.get("weights") or given.get("pretrained")):
         train([stock], model, folder / BASE, seed=first_seed, split_seed=first_seed, **given)
         start["weights"] = str(folder / BASE / TRAINED / WEIGHTS)
-    if first():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / SETTINGS, asked)
-    everyone()
     unmoved = training.model_copy(update={"epochs": 0})
     still = [stock.model_copy(update={"training": unmoved}), *_with(recipes, unmoved)]
     placebo: list[Recipe] = []
@@ -130,14 +148,7 @@ def study(
                 evaluate_trained(place, done.sets, settings, {**start, "seed": seed, "model": model})
             )
             found[name].append(place)
-    arms = tuple(_arm(name, results, found, first_seed) for name in ARMS)
-    table = Study(
-        recipe="+".join(r.name for r in recipes), model=model, arms=arms,
-        folders=tuple(str(found[n][0].relative_to(folder)) for n in ARMS),
-    )  # fmt: skip
-    if first():
-        write_json(folder / RESULT, table.model_dump(mode="json"))
-    return table
+    return found, results
 
 
 def _with(recipes: Sequence[Recipe], training: Training) -> list[Recipe]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from surgeon import own
 from surgeon.artifact import folder_of, load, save
 from surgeon.data import DIGITS_SIZE, Records, Sets, drawn, load_sets
 from surgeon.errors import ArtifactError, DataError, RecipeError
-from surgeon.files import claim, write_json, write_text
+from surgeon.files import write_json, write_text
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, normalization_of, normalized
+from surgeon.ownership import claim, owned, taken
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.surgery import apply
 from surgeon.training import fit
@@ -74,6 +74,8 @@ def train(
     Raises ArtifactError for a folder that holds a run with other settings, or something else; DataError for
     data that cannot be split or have more classes than the model.
     """
+    from accelerate import PartialState
+
     folder = Path(folder)
     training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
     size = tuple(input_size) if input_size else None
@@ -85,32 +87,33 @@ def train(
         "pretrained": pretrained, "model_args": model_args or {}, "seed": seed, "calibration_count": calibration_count,
         "mixed_precision": mixed_precision, "split_seed": split_seed, "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
     }  # fmt: skip
-    claim(folder, SETTINGS, settings, "a run")
-    allowed = own.allowed_with(model, allow_code)
-    size = size or _own_size(model, told, allowed)
-    sets = load_sets(data, told, input_size=size, root=root, seed=seed if split_seed is None else split_seed)  # type: ignore[arg-type]  # three numbers, as `_own_size` gives them
-    _transform(sets, training, size)
-    cut, trained = folder / "cut", folder / TRAINED
-    with _first_process_first():
-        if not cut.is_dir():
-            rewritten = _cut(
-                recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed, allowed
+    PartialState()  # whoever shares this work is known before the first look at the folder
+    with owned(folder):
+        claim(folder, SETTINGS, settings, "a run")
+        allowed = own.allowed_with(model, allow_code)
+        size = size or _own_size(model, told, allowed)
+        sets = load_sets(data, told, input_size=size, root=root, seed=seed if split_seed is None else split_seed)  # type: ignore[arg-type]  # three numbers, as `_own_size` gives them
+        _transform(sets, training, size)
+        cut, trained = folder / "cut", folder / TRAINED
+        with taken(folder, SETTINGS, settings, "a run"):
+            with PartialState().main_process_first():  # what it writes is there when the others look
+                if not cut.is_dir():
+                    rewritten = _cut(
+                        recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed, allowed
+                    )  # fmt: skip
+                    write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
+                    write_json(folder / MADE, made_by())
+                    write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
+                    save(rewritten, cut)
+            network = load(trained if trained.is_dir() else cut, allow_code=allowed)
+            history = fit(
+                network, sets.train, sets.val, training, folder=folder / "training", seed=seed, device=device,
+                mixed_precision=mixed_precision, workers=workers, save_every=save_every, label=folder.name,
+                normalize=normalization_of(network),
             )  # fmt: skip
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / SETTINGS, settings)
-            write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
-            write_json(folder / MADE, made_by())
-            write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
-            save(rewritten, cut)
-    network = load(trained if trained.is_dir() else cut, allow_code=allowed)
-    history = fit(
-        network, sets.train, sets.val, training, folder=folder / "training", seed=seed, device=device,
-        mixed_precision=mixed_precision, workers=workers, save_every=save_every, label=folder.name,
-        normalize=normalization_of(network),
-    )  # fmt: skip
-    with _first_process_first():
-        if not trained.is_dir():
-            save(network.eval(), trained)
+            with PartialState().main_process_first():
+                if not trained.is_dir():
+                    save(network.eval(), trained)
     return Trained(folder, history, sets)
 
 
@@ -180,12 +183,3 @@ def _cut(
         if note.code == "cache":  # memory that the training will take
             print(note.text, flush=True)
     return rewritten
-
-
-@contextlib.contextmanager
-def _first_process_first() -> Iterator[None]:
-    """What the first process writes is there when the others look."""
-    from accelerate import PartialState
-
-    with PartialState().main_process_first():
-        yield

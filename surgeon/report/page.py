@@ -12,23 +12,26 @@ from typing import Any
 from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.statistics import Share
-from surgeon.files import write_text
+from surgeon.ownership import new_file
 from surgeon.report import curves, overview, tables
 from surgeon.report.charts import mark
 from surgeon.report.reading import Run, read_runs, unique
 from surgeon.report.words import attack_words, check_words, size_words
 
+_GENERATOR = b'<meta name="generator" content="surgeon">'
 _FEW = 3
 """Names of so many runs are the page's title; of more, their count."""
 
 
-def report(folders: Sequence[str | Path], path: str | Path) -> Path:
+def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool = False) -> Path:
     """Write one HTML page about the evaluations in `folders`, side by side, to `path`.
 
     folders: of evaluations, of runs, or of studies, whose arms are runs of their own.
 
-    Raises ArtifactError for a folder without a finished evaluation, SurgeonError for no folder, and without
-    jinja2 or matplotlib.
+    overwrite: replace a page that surgeon wrote.
+
+    Raises ArtifactError for a folder without a finished evaluation and a path that is taken, SurgeonError for no
+    folder, and without jinja2 or matplotlib.
     """
     if not folders:
         raise SurgeonError("a report needs one folder of an evaluation or more")
@@ -46,10 +49,14 @@ def report(folders: Sequence[str | Path], path: str | Path) -> Path:
         percent=_percent, interval=_interval, points=_points, shown=_shown, mark=mark, size_words=size_words,
         attack_words=attack_words, check_words=check_words,
     )  # fmt: skip
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, environment.get_template("page.html.j2").render(**_content(runs)))
-    return target
+    page = environment.get_template("page.html.j2").render(**_content(runs))
+    with new_file(path, overwrite=overwrite, ours=_is_page, inputs=folders) as work:
+        work.write_text(page, encoding="utf-8")
+    return Path(path)
+
+
+def _is_page(path: Path) -> bool:
+    return _GENERATOR in path.read_bytes()[:1000]
 
 
 def _content(runs: Sequence[Run]) -> dict[str, Any]:

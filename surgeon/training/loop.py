@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -11,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgeon import interrupts
 from surgeon.errors import DataError
 from surgeon.layers import AdversarialNoise
+from surgeon.ownership import owned
 from surgeon.recipe import Training
 from surgeon.training import batches as sources
 from surgeon.training.anneal import anneal, anneals
@@ -136,7 +139,13 @@ class _Training:
         self.level = -1.0
 
     def run(self) -> History:
-        """Train to the end."""
+        """Train to the end; in a folder, as its only owner."""
+        with contextlib.ExitStack() as stack:
+            if self.folder is not None:
+                stack.enter_context(owned(self.folder))
+            return self._run()
+
+    def _run(self) -> History:
         s, shared = self.settings, self.world > 1 and self.settings.exact
         records = Records(self.folder, Epoch._fields, self.accelerator.is_main_process)
         report = None
@@ -152,12 +161,14 @@ class _Training:
                 self.shown and self.accelerator.is_main_process,
             )
             records.begin(self.at.rows)
-            with report, synced_batch_norms(self.model, shared):
+            with report, synced_batch_norms(self.model, shared), interrupts.deferred():
                 for epoch in range(self.at.epoch, s.epochs):
                     self._epoch(epoch, report)
                     records.epoch(self.at.rows)
                     self._keep(records)
                     report.epoch(self.at.rows[-1])
+                    if stopped := self._due(0.0)[1]:
+                        self._stop(stopped)
         finally:
             self.step.end()
             records.close()
@@ -182,10 +193,13 @@ class _Training:
             at.step = step + 1
             report.advance()
             now = time.perf_counter()
-            if self._due(now - saved) and at.step < steps:
+            due, stopped = self._due(now - saved)
+            if (due or stopped) and at.step < steps:
                 at.seconds += now - began
-                store(self._place(), self.training, at, self.best)
+                self._store()
                 saved = began = time.perf_counter()
+                if stopped:
+                    self._stop(stopped)
         at.seconds += time.perf_counter() - began
         shown = self.average.module if self.average is not None else self.model
         val_loss, val_accuracy = validate(
@@ -197,20 +211,26 @@ class _Training:
         at.rows.append(Epoch(epoch, at.total / at.seen, lr, val_loss, val_accuracy, rate, robust))
         at.epoch, at.step, at.total, at.seen, at.seconds = epoch + 1, 0, 0.0, 0, 0.0
 
-    def _due(self, seconds: float) -> bool:
-        """Whether to store a checkpoint now: decided by one process for all, since storing is collective."""
-        if self.folder is None:
-            return False
-        due = seconds >= self.save_every
-        if self.world == 1:
-            return due
-        flag = torch.tensor([float(due and self.rank == 0)], device=self.device)
-        return bool(self.accelerator.reduce(flag, "sum") > 0)
+    def _due(self, seconds: float) -> tuple[bool, int]:
+        """Whether to store a checkpoint now, and the signal that asks any process to stop, or 0: the same in all of them,
+        since storing is collective."""
+        due, asked = self.folder is not None and seconds >= self.save_every, interrupts.asked() or 0
+        if self.world == 1 or self.folder is None:
+            return due, asked
+        flags = torch.tensor([float(due and self.rank == 0), float(asked)], device=self.device)
+        every = self.accelerator.gather(flags).view(-1, 2).amax(0)
+        return bool(every[0] > 0), int(every[1])
 
-    def _place(self) -> Path:
-        assert self.folder is not None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder
+    def _store(self) -> None:
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            store(self.folder, self.training, self.at, self.best)
+
+    def _stop(self, number: int) -> None:
+        """End because of a signal, with all that there is in the folder."""
+        stopped = interrupts.Stopped(number)
+        stopped.at = f"up to epoch {self.at.epoch}, step {self.at.step} of {self.batches.steps}"
+        raise stopped
 
     def _keep(self, records: Records) -> None:
         """After an epoch: the best weights so far, the last ones, and the checkpoint."""
@@ -227,7 +247,7 @@ class _Training:
         if better and self.best is not None:
             records.weights(BEST, self.best)
         records.weights(LAST, copied(kept))
-        store(self._place(), self.training, self.at, self.best)
+        self._store()
 
     def _finish(self) -> None:
         """Leave the weights that the settings ask for in the model."""

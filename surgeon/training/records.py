@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from surgeon.files import write_csv
+from surgeon.files import write_csv, written
 
 METRICS, LAST, BEST, BOARD = "metrics.csv", "last.safetensors", "best.safetensors", "tensorboard"
 
@@ -58,15 +57,11 @@ class Records:
 
 
 def write_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """A state dict as a safetensors file, beside its place and then renamed."""
+    """A state dict as a safetensors file."""
     from safetensors.torch import save_file
 
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written(path) as beside:
         save_file(state, str(beside))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def copied(model: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,23 @@
+"""A folder has one owner: who may write there, what surgeon wrote there, and what a kill left of it."""
+
+from surgeon.ownership.lock import check_input, locked
+from surgeon.ownership.manifest import Manifest, add_to_manifest, read_manifest, strangers
+from surgeon.ownership.replacing import new_file, new_folder, reserved
+from surgeon.ownership.settings import claim, owned, owning, take, taken
+
+__all__ = [
+    "Manifest",
+    "add_to_manifest",
+    "check_input",
+    "claim",
+    "locked",
+    "new_file",
+    "new_folder",
+    "owned",
+    "owning",
+    "read_manifest",
+    "reserved",
+    "strangers",
+    "take",
+    "taken",
+]

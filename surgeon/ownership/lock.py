@@ -1,0 +1,156 @@
+"""The lock of a path: one process writes there at a time. The system drops it when the process dies, however it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from surgeon.errors import ArtifactError
+from surgeon.hidden import MANIFEST, is_temporary, left_beside, lock_beside, lock_inside
+
+_WAIT = 1.0
+"""Seconds to wait for a lock: as long as its file may take to go when another owner leaves."""
+
+
+@dataclass
+class _Hold:
+    process: int
+    thread: int
+    depth: int
+
+
+_held: dict[Path, _Hold] = {}
+_guard = threading.Lock()
+
+
+@contextlib.contextmanager
+def locked(path: str | Path) -> Iterator[Path]:
+    """This thread alone writes at `path`, a file or a folder, there already or not; gives it with links resolved.
+
+    What a killed owner left beside the path is cleared, and what it was replacing put back. The same thread may lock a
+    path again. Folders above it are made, and are gone afterwards if nothing was written.
+
+    Raises ArtifactError for a path that another process or thread writes at, naming it, and one that cannot be written.
+    """
+    shown, path = path, Path(path).resolve()
+    if not path.name:
+        raise ArtifactError(f"{shown} is the root of a file system; name a folder below it")
+    with _guard:
+        hold = _held.get(path)
+        if hold is not None and hold.process == os.getpid():
+            if hold.thread != threading.get_ident():
+                raise ArtifactError(f"{shown} is in use by another thread of this process")
+            hold.depth += 1
+        else:
+            hold = None
+    if hold is not None:
+        try:
+            yield path
+        finally:
+            hold.depth -= 1
+        return
+    made = _make_parents(path, shown)
+    try:
+        lock = _acquire(path, shown)
+        try:
+            _held[path] = _Hold(os.getpid(), threading.get_ident(), 1)
+            _recover(path)
+            yield path
+        finally:
+            _held.pop(path, None)
+            with contextlib.suppress(OSError):
+                os.unlink(lock.lock_file)  # under the lock: who waits for it sees that the file is gone, and makes another
+            lock.release()
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
+
+
+def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise ArtifactError if writing at `path` would replace one of `inputs`, names of which some may be no paths."""
+    target = Path(path).resolve()
+    for given in inputs:
+        if given is None or not Path(given).exists():
+            continue
+        source = Path(given).resolve()
+        if target == source or target in source.parents:
+            raise ArtifactError(f"{path} is or holds the input {given}, which would be lost; choose another place")
+
+
+def _make_parents(path: Path, shown: str | Path) -> list[Path]:
+    """The folders above `path` that had to be made, the innermost first."""
+    missing = [p for p in path.parents if not p.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"{shown} cannot be written: {error.strerror or error}") from error
+    return missing
+
+
+def _acquire(path: Path, shown: str | Path) -> BaseFileLock:
+    beside = os.access(path.parent, os.W_OK)
+    lock = FileLock(lock_beside(path) if beside or not path.is_dir() else lock_inside(path), timeout=_WAIT)
+    try:
+        lock.acquire(poll_interval=0.05)
+    except Timeout:
+        raise ArtifactError(
+            f"{shown} is in use{_owner(Path(lock.lock_file))}; wait until that has ended, or choose another place"
+        ) from None
+    except OSError as error:
+        raise ArtifactError(f"{shown} cannot be written: {error.strerror or error}") from error
+    _sign(Path(lock.lock_file))
+    return lock
+
+
+def _sign(file: Path) -> None:
+    """Write into the lock's file whose it is."""
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    text = json.dumps(
+        {"process": os.getpid(), "machine": platform.node(), "command": command[:200], "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    )  # fmt: skip
+    with contextlib.suppress(OSError), file.open("r+", encoding="utf-8") as opened:
+        opened.truncate()
+        opened.write(text)
+
+
+def _owner(file: Path) -> str:
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return f" by process {told['process']} on {told['machine']} since {told['since']} ({told['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return " by another process"
+
+
+def _recover(path: Path) -> None:
+    """Put back what a killed owner was replacing, and clear what it had not finished."""
+    unfinished, replaced = left_beside(path)
+    if replaced and not os.path.lexists(path):
+        os.rename(replaced.pop(), path)
+    leftovers = [*unfinished, *replaced]
+    if (path / MANIFEST).is_file():
+        leftovers += _left_inside(path)
+    for left in leftovers:
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _left_inside(folder: Path) -> Iterator[Path]:
+    """What was left below a folder, but for parts of it that have an owner of their own."""
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        yield from (here / n for n in [*folders, *files] if is_temporary(n))
+        folders[:] = [n for n in folders if not is_temporary(n) and not lock_beside(here / n).exists()]

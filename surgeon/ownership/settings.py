@@ -1,0 +1,114 @@
+"""Folders in which work can be resumed: each belongs to one set of settings, and to one owner at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from surgeon.errors import ArtifactError
+from surgeon.files import write_json
+from surgeon.interrupts import Stopped
+from surgeon.ownership.lock import locked
+from surgeon.ownership.manifest import write_manifest
+from surgeon.hidden import is_own
+from surgeon.processes import everyone, first, gathered, world
+
+P, R = ParamSpec("P"), TypeVar("R")
+
+
+@contextlib.contextmanager
+def owned(folder: str | Path) -> Iterator[Path]:
+    """`folder`, with links resolved, in which these processes alone work: all that share the work call it, the first one locks.
+
+    Raises ArtifactError, in every process, where another work is in the folder.
+    """
+    with contextlib.ExitStack() as stack:
+        target, refused = Path(folder).resolve(), ""
+        if first():
+            try:
+                target = stack.enter_context(locked(folder))
+            except ArtifactError as error:
+                refused = str(error)
+        if world() > 1:
+            refused = next((r for r in gathered([refused]) if r), "")
+        if refused:
+            raise ArtifactError(refused)
+        try:
+            yield target
+        except Stopped as stopped:
+            stopped.kept = str(folder) if target.exists() else ""
+            raise
+
+
+def owning(argument: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function that is `owned` of the folder that one of its arguments names (or has as its `folder`), where it is not None."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def owner(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind(*args, **kwargs).arguments.get(argument)
+            if given is None:
+                return function(*args, **kwargs)
+            with owned(getattr(given, "folder", given)):
+                return function(*args, **kwargs)
+
+        return owner
+
+    return decorate
+
+
+def claim(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
+    """Raise ArtifactError unless the folder is free, or holds a `what` with these settings in its file `name`."""
+    path = folder / name
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(before, dict):
+                raise ValueError("no mapping")
+        except ValueError as error:
+            raise ArtifactError(f"{path} is damaged ({error}); choose another folder") from None
+        now = json.loads(json.dumps(settings))
+        other = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+        if other:
+            raise ArtifactError(
+                f"{folder} holds {what} with other settings ({', '.join(other)}); choose another folder"
+            )
+        return
+    if folder.is_file() or (folder.is_dir() and not all(is_own(p.name) for p in folder.iterdir())):
+        raise ArtifactError(f"{folder} exists already and holds no {what.split()[-1]}; choose another folder")
+
+
+def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
+    """As `claim`, and write the settings where they are not there yet: the first thing that the folder holds."""
+    claim(folder, name, settings, what)
+    if not (folder / name).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_manifest(folder, what.split()[-1], files=False)
+        write_json(folder / name, settings)
+
+
+@contextlib.contextmanager
+def taken(folder: Path, name: str, settings: dict[str, Any], what: str) -> Iterator[None]:
+    """As `take`, by the first process; an error within leaves no folder that holds nothing but the settings.
+
+    So a call with a mistake in it is not in the way of the next.
+    """
+    claim(folder, name, settings, what)
+    everyone()
+    if first():
+        take(folder, name, settings, what)
+    try:
+        yield
+    except Exception:
+        if first() and all(is_own(p.name) or p.name == name for p in folder.iterdir()):
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+        raise
