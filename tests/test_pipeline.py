@@ -53,7 +53,7 @@ def test_too_few_images_to_split_are_refused(tmp_path):
 
 def test_settings_cut_short_by_a_kill_are_no_obstacle_and_damaged_ones_are_named(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".settings.json.999").write_text("{")
+    (tmp_path / "run" / ".surgeon-new-999.0123abcd-settings.json").write_text("{")
     assert start(tmp_path / "run").summary.clean.n == 8
     (tmp_path / "run" / "settings.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"settings.json is damaged \(.*\); choose another folder"):

@@ -39,17 +39,6 @@ class Refused(click.ClickException):
     exit_code = 2
 
 
-class Ended(click.ClickException):
-    """A signal ended the command: one line that says what is kept, and the exit code that a shell expects."""
-
-    def __init__(self, stopped: Stopped) -> None:
-        super().__init__(str(stopped))
-        self.exit_code = stopped.exit_code
-
-    def show(self, file: Any = None) -> None:
-        click.echo(self.format_message(), file=file, err=True)
-
-
 def _in_one_line(error: click.UsageError) -> click.ClickException:
     """What click tells in three lines; a call without arguments still shows the help."""
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.1 has none
@@ -96,7 +85,8 @@ class Commands(click.Group):
         except click.UsageError as error:
             raise _in_one_line(error) from error
         except Stopped as stopped:
-            raise Ended(stopped) from stopped
+            click.echo(str(stopped), err=True)
+            raise SystemExit(stopped.exit_code) from stopped
         except (SurgeonError, OSError, MemoryError) as error:
             if ctx.params.get("debug") or getattr(error, "errno", None) == errno.EPIPE:
                 raise

@@ -37,7 +37,9 @@ def command(
         recipes = options.load_recipes(recipe, settings)
         place = options.usable_device(device)
         network = options.load_model(model, seed=seed, **model_options).to(place)
-        images = options.calibration_images(calibration, calibration_count, network, model_options["input_size"])
+        images = options.calibration_images(
+            calibration, calibration_count, network, model_options["input_size"]
+        )
         trained = True if model_options["weights"] or model_options["pretrained"] else None
         rewritten = apply(
             network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained,

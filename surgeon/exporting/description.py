@@ -59,7 +59,8 @@ def metadata(path: str | Path) -> dict[str, Any]:
             props = {p.key: p.value for p in onnx.load(path, load_external_data=False).metadata_props}
             text = props["surgeon"]
         else:
-            with zipfile.ZipFile(path) as archive:  # the entry alone: loading the program would unpickle parts of it
+            # The entry alone: loading the program would unpickle parts of it.
+            with zipfile.ZipFile(path) as archive:
                 name = next(n for n in archive.namelist() if n.endswith(f"/extra/{METADATA}"))
                 text = archive.read(name).decode()
         return json.loads(text)

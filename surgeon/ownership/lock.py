@@ -69,8 +69,9 @@ def locked(path: str | Path) -> Iterator[Path]:
             yield path
         finally:
             _held.pop(path, None)
+            # Under the lock: who waits for it sees that the file is gone, and makes another.
             with contextlib.suppress(OSError):
-                os.unlink(lock.lock_file)  # under the lock: who waits for it sees that the file is gone, and makes another
+                os.unlink(lock.lock_file)
             lock.release()
     finally:
         for folder in made:
@@ -86,7 +87,9 @@ def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
             continue
         source = Path(given).resolve()
         if target == source or target in source.parents:
-            raise ArtifactError(f"{path} is or holds the input {given}, which would be lost; choose another place")
+            raise ArtifactError(
+                f"{path} is or holds the input {given}, which would be lost; choose another place"
+            )
 
 
 def _make_parents(path: Path, shown: str | Path) -> list[Path]:

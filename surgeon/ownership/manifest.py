@@ -18,7 +18,8 @@ class Manifest(BaseModel):
 
     what: str = Field(description="such as network, run, evaluation")
     files: dict[str, str] | None = Field(
-        None, description="name → hash of every file; None for a folder that grows while work goes on, such as a run's"
+        None,
+        description="name → hash of every file; None for a folder that grows while work goes on, such as a run's",
     )
 
 

@@ -10,15 +10,17 @@ from pathlib import Path
 
 from surgeon import interrupts
 from surgeon.errors import ArtifactError
+from surgeon.hidden import is_own, replaced, unfinished
 from surgeon.ownership.lock import check_input, locked
 from surgeon.ownership.manifest import read_manifest, strangers, write_manifest
-from surgeon.hidden import is_own, replaced, unfinished
 
 Inputs = Iterable[str | Path | None]
 
 
 @contextlib.contextmanager
-def reserved(folder: str | Path, what: str = "network", *, overwrite: bool = False, inputs: Inputs = ()) -> Iterator[Path]:
+def reserved(
+    folder: str | Path, what: str = "network", *, overwrite: bool = False, inputs: Inputs = ()
+) -> Iterator[Path]:
     """`folder`, with links resolved, in which this process alone will write a new `what`; nothing is written yet.
 
     inputs: names, of which those that are paths must not lie there.
@@ -59,7 +61,11 @@ def new_folder(
 
 @contextlib.contextmanager
 def new_file(
-    path: str | Path, *, overwrite: bool = False, ours: Callable[[Path], bool] = lambda path: True, inputs: Inputs = ()
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    ours: Callable[[Path], bool] = lambda path: True,
+    inputs: Inputs = (),
 ) -> Iterator[Path]:
     """A file to write that appears under its name only when all is written; on an error nothing has changed.
 
@@ -74,7 +80,9 @@ def new_file(
         if target.exists() and not overwrite:
             raise ArtifactError(f"{path} exists already; choose another file, or overwrite it (--overwrite)")
         if target.exists() and not ours(target):
-            raise ArtifactError(f"{path} is a file that surgeon did not write, and is not replaced; choose another file")
+            raise ArtifactError(
+                f"{path} is a file that surgeon did not write, and is not replaced; choose another file"
+            )
         work = unfinished(target)
         try:
             yield work
@@ -98,7 +106,9 @@ def _check_free(target: Path, shown: str | Path, what: str, overwrite: bool) -> 
             f"{shown} was not written by surgeon, and only what surgeon wrote is overwritten; choose another folder"
         )
     if known.what != what or known.files is None:
-        raise ArtifactError(f"{shown} holds a {known.what}, which a {what} does not replace; choose another folder")
+        raise ArtifactError(
+            f"{shown} holds a {known.what}, which a {what} does not replace; choose another folder"
+        )
     foreign = strangers(target, known)
     if foreign:
         more = ", …" if len(foreign) > 3 else ""
@@ -117,7 +127,9 @@ def _put(work: Path, target: Path, shown: str | Path) -> None:
         old = replaced(target)
         os.rename(target, old)
     except OSError as error:
-        raise ArtifactError(f"{shown} could not be written, nothing was kept: {error.strerror or error}") from error
+        raise ArtifactError(
+            f"{shown} could not be written, nothing was kept: {error.strerror or error}"
+        ) from error
     try:
         os.rename(work, target)
     except OSError as error:

@@ -12,13 +12,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from surgeon.errors import ArtifactError
 from surgeon.files import write_json
+from surgeon.hidden import is_own
 from surgeon.interrupts import Stopped
 from surgeon.ownership.lock import locked
 from surgeon.ownership.manifest import write_manifest
-from surgeon.hidden import is_own
 from surgeon.processes import everyone, first, gathered, world
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @contextlib.contextmanager

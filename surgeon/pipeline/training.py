@@ -92,7 +92,8 @@ def train(
         claim(folder, SETTINGS, settings, "a run")
         allowed = own.allowed_with(model, allow_code)
         size = size or _own_size(model, told, allowed)
-        sets = load_sets(data, told, input_size=size, root=root, seed=seed if split_seed is None else split_seed)  # type: ignore[arg-type]  # three numbers, as `_own_size` gives them
+        split = seed if split_seed is None else split_seed
+        sets = load_sets(data, told, input_size=size, root=root, seed=split)  # type: ignore[arg-type]  # three numbers, as `_own_size` gives them
         _transform(sets, training, size)
         cut, trained = folder / "cut", folder / TRAINED
         with taken(folder, SETTINGS, settings, "a run"):

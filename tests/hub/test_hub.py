@@ -55,7 +55,7 @@ def test_a_branch_is_made_and_named_behind_an_at_sign(hub, cut, folder, x):
 def test_pulling_copies_checked_files_and_overwrites_nothing(hub, cut, folder, x, tmp_path):
     surgeon_hub.push(folder, NAME)
     out = surgeon_hub.pull(NAME, tmp_path / "pulled")
-    assert {p.name for p in out.iterdir()} == FILES - {".gitattributes"}
+    assert {p.name for p in out.iterdir()} == (FILES - {".gitattributes"}) | {".surgeon.json"}
     assert not any(p.is_symlink() for p in out.iterdir())
     assert torch.equal(surgeon.load(out)(x), cut(x))
     with pytest.raises(ArtifactError, match="exists already"):

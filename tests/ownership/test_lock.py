@@ -1,0 +1,125 @@
+"""The lock of a path: of one process, one thread, gone with its process."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from surgeon.errors import ArtifactError
+from surgeon.ownership import check_input, locked, new_folder
+
+HOLD = (
+    "import sys, time\n"
+    "from surgeon.ownership import {what}\n"
+    "with {what}({path!r}{more}) as work:\n"
+    "    {then}\n"
+    "    print('holding', flush=True)\n"
+    "    time.sleep(60)\n"
+)
+
+
+def holder(path, what="locked", more="", then="pass"):
+    """A process that is inside `what`(path)."""
+    code = HOLD.format(what=what, path=str(path), more=more, then=then)
+    found = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert found.stdout.readline() == "holding\n"
+    return found
+
+
+def killed(process):
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_path_that_another_process_holds_is_refused_with_its_owner_and_free_once_that_is_killed(tmp_path):
+    other = holder(tmp_path / "run")
+    with pytest.raises(ArtifactError, match=rf"run is in use by process {other.pid} on .* since 20"):
+        locked(tmp_path / "run").__enter__()
+    killed(other)
+    assert os.listdir(tmp_path) == [".surgeon-lock-run"]
+    with locked(tmp_path / "run") as path:
+        assert path == (tmp_path / "run").resolve()
+    assert os.listdir(tmp_path) == []
+
+
+def test_links_are_resolved_so_that_one_folder_has_one_lock(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    other = holder(tmp_path / "real")
+    with pytest.raises(ArtifactError, match="link is in use"):
+        locked(tmp_path / "link").__enter__()
+    killed(other)
+
+
+def test_the_thread_that_holds_it_may_lock_again_and_no_other_thread_may(tmp_path):
+    found = []
+
+    def elsewhere():
+        try:
+            locked(tmp_path / "run").__enter__()
+        except ArtifactError as error:
+            found.append(str(error))
+
+    with locked(tmp_path / "run"):
+        with locked(tmp_path / "run"):
+            pass
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+    assert found == [f"{tmp_path / 'run'} is in use by another thread of this process"]
+
+
+def test_folders_above_are_made_and_gone_if_nothing_was_written(tmp_path):
+    with locked(tmp_path / "a" / "b" / "c"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert os.listdir(tmp_path) == []
+    with locked(tmp_path / "a" / "b" / "c") as path:
+        path.mkdir()
+    assert path.is_dir()
+
+
+def test_where_the_parent_cannot_be_written_the_lock_lies_inside(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda p, m: p != tmp_path.resolve() and access(p, m))
+    with locked(tmp_path / "out"):
+        assert os.listdir(tmp_path / "out") == [".surgeon-lock"] and os.listdir(tmp_path) == ["out"]
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_what_a_killed_owner_had_not_finished_is_cleared_by_the_next(tmp_path):
+    for _ in range(2):
+        killed(holder(tmp_path / "cut", "new_folder", then="(work / 'half').write_text('x')"))
+    assert (
+        sum(n.startswith(".surgeon-new-") for n in os.listdir(tmp_path)) == 1
+    )  # the second owner cleared the first one's
+    mine = tmp_path / ".surgeon-new-1.00000000-other"
+    mine.mkdir()  # of another path
+    with new_folder(tmp_path / "cut") as work:
+        (work / "whole").write_text("x")
+    assert sorted(os.listdir(tmp_path)) == [mine.name, "cut"]
+    assert sorted(os.listdir(tmp_path / "cut")) == [".surgeon.json", "whole"]
+
+
+def test_what_a_killed_owner_was_replacing_is_put_back(tmp_path):
+    with new_folder(tmp_path / "cut") as work:
+        (work / "first").write_text("x")
+    kill = "import os; os.rename = lambda a, b, r=os.rename: (r(a, b), '-old-' in str(b) and os.kill(os.getpid(), 9))"
+    code = f"{kill}\nfrom surgeon.ownership import new_folder\nwith new_folder({str(tmp_path / 'cut')!r}, overwrite=True): pass"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert not (tmp_path / "cut").exists()
+    with locked(tmp_path / "cut"):
+        assert (tmp_path / "cut" / "first").is_file()
+    assert os.listdir(tmp_path) == ["cut"]
+
+
+def test_an_input_is_never_written_over(tmp_path):
+    (tmp_path / "run" / "trained").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("run")
+    for target in ("run/trained", "run", "link"):
+        with pytest.raises(ArtifactError, match="is or holds the input .*, which would be lost"):
+            check_input(tmp_path / target, [None, "resnet18", tmp_path / "run" / "trained"])
+    check_input(tmp_path / "run" / "folded", [tmp_path / "run" / "trained"])

@@ -1,0 +1,71 @@
+"""Folders of work that can be resumed: of one set of settings, free of what a mistaken call or a kill left."""
+
+import os
+
+import pytest
+
+from surgeon.errors import ArtifactError
+from surgeon.files import write_json
+from surgeon.ownership import claim, owned, owning, read_manifest, take, taken
+
+
+def test_settings_are_the_first_thing_and_others_are_refused(tmp_path):
+    with owned(tmp_path / "run") as folder:
+        take(folder, "settings.json", {"seed": 0}, "a run")
+        take(folder, "settings.json", {"seed": 0}, "a run")
+        assert read_manifest(folder).what == "run"
+        with pytest.raises(ArtifactError, match=r"holds a run with other settings \(seed\)"):
+            take(folder, "settings.json", {"seed": 1}, "a run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    with pytest.raises(ArtifactError, match="mine exists already and holds no run"):
+        claim(tmp_path / "mine", "settings.json", {}, "a run")
+
+
+def test_an_error_before_anything_was_made_leaves_no_folder(tmp_path):
+    def work(then):
+        with taken(tmp_path / "run", "settings.json", {"seed": 0}, "a run"):
+            then()
+            raise ArtifactError("no")
+
+    with pytest.raises(ArtifactError, match="no"):
+        work(lambda: None)
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(ArtifactError, match="no"):
+        work(lambda: write_json(tmp_path / "run" / "made.json", {}))
+    assert sorted(os.listdir(tmp_path / "run")) == [".surgeon.json", "made.json", "settings.json"]
+
+
+def test_files_that_were_not_finished_are_cleared_and_those_of_other_owners_are_not(tmp_path):
+    with owned(tmp_path / "study") as study:
+        take(study, "study.json", {}, "a study")
+        left, other = (study / p / ".surgeon-new-1.0123abcd-table.csv" for p in ("arm", "busy"))
+        for path in (left, other):
+            path.parent.mkdir()
+            path.write_text("half")
+        with owned(study / "busy"), owned(study):
+            pass  # the same owner again clears nothing
+        assert left.exists()
+    (study / ".surgeon-lock-busy").write_text("")  # somebody works there
+    with owned(study):
+        assert not left.exists() and other.exists()
+
+
+def test_a_function_that_owns_the_folder_of_an_argument(tmp_path):
+    from tests.ownership.test_lock import holder, killed
+
+    class Store:
+        folder = tmp_path / "out"
+
+    @owning("store")
+    def work(number, store=None):
+        return number
+
+    other = holder(tmp_path / "out")
+    assert work(3) == 3
+    with pytest.raises(ArtifactError, match="out is in use"):
+        work(3, Store())
+    with pytest.raises(ArtifactError, match="out is in use"):
+        work(3, store=tmp_path / "out")
+    killed(other)
+    assert work(3, Store()) == 3
