@@ -1,0 +1,98 @@
+"""What a set of images holds, as data that can be compared: a name is not a content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from torch import Tensor
+
+from surgeon.data.images import Images
+from surgeon.data.records import Borrowed, Records
+
+WHOLE = 256 * 2**20
+"""Bytes of files up to which all of them are read; of more, a sample is."""
+SAMPLE = 256
+"""Files that are read of a larger set, spread evenly over it, and decoded images of a library's data set."""
+
+
+def contents_of(data: Any) -> dict[str, Any]:
+    """The number of images, a hash over their names, sizes and labels, and one over their contents.
+
+    data: Images in memory, whose pixels and labels are all hashed; Records, of which every file counts with its name, its
+    size and its label, and its bytes too where all files together have no more than 256 MiB, else those of 256 of them;
+    or another data set, of which the length alone is known. Names are those of a file and its folder, so that a data set
+    may move as a whole. `read`: how many were read.
+
+    Raises OSError for a file that is gone.
+    """
+    if isinstance(data, Images):
+        return {"images": len(data.x), "labels": _tensor(data.y), "pixels": _tensor(data.x), "read": len(data.x)}
+    if isinstance(data, Records):
+        return _of_records(data)
+    return {"images": len(data), "read": 0} if hasattr(data, "__len__") else {"read": 0}
+
+
+def _of_records(data: Records) -> dict[str, Any]:
+    items = [item for item, _ in data.entries]
+    sizes = [_size(item) for item in items]
+    listing = xxhash.xxh3_128()
+    for item, size, label in zip(items, sizes, data.labels.tolist(), strict=True):
+        listing.update(f"{_name(item)}\0{size}\0{label}\0".encode(errors="surrogateescape"))
+    chosen = range(len(items))
+    if sum(sizes) > WHOLE or any(isinstance(item, Borrowed) for item in items):
+        chosen = range(0, len(items), max(1, len(items) // SAMPLE))
+    contents = xxhash.xxh3_128()
+    for part in (_bytes(items[i]) for i in chosen):
+        contents.update(part)
+    return {"images": len(items), "listing": listing.hexdigest(), "contents": contents.hexdigest(), "read": len(chosen)}
+
+
+def _name(item: Any) -> str:
+    """A file and the folder that it lies in; the row of a parquet file; an image's number in a library's data set."""
+    if isinstance(item, Path):
+        return "/".join(item.parts[-2:])
+    return Path(item[0]).name if isinstance(item, tuple) else str(item)
+
+
+def _size(item: Any) -> int:
+    if isinstance(item, Path):
+        return item.stat().st_size
+    return len(item[1]) if isinstance(item, tuple) else 0
+
+
+def _bytes(item: Any) -> bytes:
+    if isinstance(item, Path):
+        return item.read_bytes()
+    if isinstance(item, tuple):
+        return item[1]
+    picture = item.picture()
+    return f"{picture.size} {picture.mode}".encode() + picture.tobytes()
+
+
+def _tensor(values: Tensor) -> str:
+    digest = xxhash.xxh3_128(f"{values.dtype} {tuple(values.shape)}".encode())
+    for part in _parts(values):
+        digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _parts(values: Tensor) -> Iterable[Tensor]:
+    """Some at a time: images that stand for several (an expanded channel) are not copied all at once."""
+    return values.split(1024) if values.dim() else [values]
+
+
+def differing(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
+    """In words, what two contents differ in; empty where they are equal."""
+    if before == now:
+        return ""
+    if not before or not now:
+        return "was not there before" if now else "is not there"
+    if before.get("images") != now.get("images"):
+        return f"{now.get('images')} images, not {before.get('images')}"
+    if before.get("listing") != now.get("listing"):
+        return "other names, sizes or labels"
+    return "other labels" if before.get("labels") != now.get("labels") else "other contents"
