@@ -14,6 +14,11 @@ from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.hidden import unfinished
 
 
+def absolute(name: str | None) -> str | None:
+    """A path as every working directory knows it; a name at which nothing lies is given back as it is."""
+    return str(Path(name).resolve()) if name and Path(name).exists() else name
+
+
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
     """A file to write beside `path`, with its ending, which is renamed to it at the end; on an error nothing has changed."""

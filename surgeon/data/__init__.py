@@ -1,6 +1,7 @@
 """Images: from a source by name to training, validation and test sets."""
 
 from surgeon.data.calibration import drawn
+from surgeon.data.contents import contents_of, differing
 from surgeon.data.faults import Faults
 from surgeon.data.holdout import HeldOut, held_out, held_out_of, stratified
 from surgeon.data.images import SPLITS, Images, pixels
@@ -10,6 +11,7 @@ from surgeon.data.listing import SUFFIXES
 from surgeon.data.records import Records, Stream
 from surgeon.data.scans import DIGITS_SIZE, digits
 from surgeon.data.sets import Sets, load_sets
+from surgeon.data.sources import absolute_source
 from surgeon.data.splits import balanced, split
 
 __all__ = [
@@ -22,7 +24,10 @@ __all__ = [
     "Records",
     "Sets",
     "Stream",
+    "absolute_source",
     "balanced",
+    "contents_of",
+    "differing",
     "digits",
     "drawn",
     "held_out",

@@ -30,7 +30,12 @@ def contents_of(data: Any) -> dict[str, Any]:
     Raises OSError for a file that is gone.
     """
     if isinstance(data, Images):
-        return {"images": len(data.x), "labels": _tensor(data.y), "pixels": _tensor(data.x), "read": len(data.x)}
+        return {
+            "images": len(data.x),
+            "labels": _tensor(data.y),
+            "pixels": _tensor(data.x),
+            "read": len(data.x),
+        }
     if isinstance(data, Records):
         return _of_records(data)
     return {"images": len(data), "read": 0} if hasattr(data, "__len__") else {"read": 0}
@@ -48,7 +53,12 @@ def _of_records(data: Records) -> dict[str, Any]:
     contents = xxhash.xxh3_128()
     for part in (_bytes(items[i]) for i in chosen):
         contents.update(part)
-    return {"images": len(items), "listing": listing.hexdigest(), "contents": contents.hexdigest(), "read": len(chosen)}
+    return {
+        "images": len(items),
+        "listing": listing.hexdigest(),
+        "contents": contents.hexdigest(),
+        "read": len(chosen),
+    }
 
 
 def _name(item: Any) -> str:

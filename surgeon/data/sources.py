@@ -21,6 +21,7 @@ from surgeon.data.listing import (
 )
 from surgeon.data.records import Borrowed
 from surgeon.errors import DataError
+from surgeon.files import absolute
 
 LIBRARY = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
 """Prefixes of names that timm's create_dataset knows."""
@@ -71,6 +72,11 @@ def open_source(source: str | Path, root: str | None = None) -> Source:
     if not any(own.values()):
         raise DataError(f"{source} has no images ({', '.join(SUFFIXES[:4])}, …)")
     return Source(text, own, class_names(list(there.values()) or [path]))
+
+
+def absolute_source(source: str) -> str:
+    """A source as every working directory knows it; 'digits' and names of timm's are given back as they are."""
+    return source if source == "digits" else str(absolute(source))
 
 
 def _library(name: str, root: str | None) -> Source:

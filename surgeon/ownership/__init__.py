@@ -3,7 +3,7 @@
 from surgeon.ownership.lock import check_input, locked
 from surgeon.ownership.manifest import Manifest, add_to_manifest, read_manifest, strangers
 from surgeon.ownership.replacing import new_file, new_folder, reserved
-from surgeon.ownership.settings import claim, owned, owning, take, taken
+from surgeon.ownership.settings import claim, owned, owning, settings_in, take, taken
 
 __all__ = [
     "Manifest",
@@ -17,6 +17,7 @@ __all__ = [
     "owning",
     "read_manifest",
     "reserved",
+    "settings_in",
     "strangers",
     "take",
     "taken",

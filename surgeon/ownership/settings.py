@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -65,25 +65,42 @@ def owning(argument: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def claim(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
-    """Raise ArtifactError unless the folder is free, or holds a `what` with these settings in its file `name`."""
+def settings_in(folder: Path, name: str) -> dict[str, Any] | None:
+    """The settings that a folder belongs to; None where it has none. Raises ArtifactError for damaged ones."""
     path = folder / name
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(before, dict):
-                raise ValueError("no mapping")
-        except ValueError as error:
-            raise ArtifactError(f"{path} is damaged ({error}); choose another folder") from None
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no mapping")
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged ({error}); choose another folder") from None
+    return found
+
+
+def claim(
+    folder: Path, name: str, settings: dict[str, Any], what: str, *, later: Collection[str] = ()
+) -> dict[str, Any] | None:
+    """The settings that are there already, in the folder's file `name`; None for a folder that is free.
+
+    later: keys that are not known yet, and compared by the caller once they are.
+
+    Raises ArtifactError for a folder that holds a `what` with other settings, or something else.
+    """
+    before = settings_in(folder, name)
+    if before is not None:
         now = json.loads(json.dumps(settings))
-        other = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+        keys = {*before, *now} - {*later}
+        other = sorted(k for k in keys if before.get(k) != now.get(k))
         if other:
             raise ArtifactError(
                 f"{folder} holds {what} with other settings ({', '.join(other)}); choose another folder"
             )
-        return
+        return before
     if folder.is_file() or (folder.is_dir() and not all(is_own(p.name) for p in folder.iterdir())):
         raise ArtifactError(f"{folder} exists already and holds no {what.split()[-1]}; choose another folder")
+    return None
 
 
 def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:

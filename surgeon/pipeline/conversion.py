@@ -30,7 +30,9 @@ class Conversion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: str
-    sha256: str = Field(description="of the checkpoint file; empty where it is a folder or a repository")
+    sha256: str = Field(
+        description="of the checkpoint file, or of a folder's weights; empty for a repository"
+    )
     settings: dict[str, Any] = Field(
         description="recipe, starts, images, seeds: what a second call must share"
     )

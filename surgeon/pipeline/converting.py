@@ -15,9 +15,19 @@ from torch import Tensor, nn
 
 from surgeon.artifact import save
 from surgeon.checkpoints import PICKLED
-from surgeon.data import Images, drawn, held_out_of, images, load_sets
+from surgeon.data import (
+    Images,
+    absolute_source,
+    contents_of,
+    differing,
+    drawn,
+    held_out_of,
+    images,
+    load_sets,
+)
 from surgeon.errors import ArtifactError, SurgeonError
-from surgeon.files import write_json
+from surgeon.files import absolute, write_json
+from surgeon.folder import WEIGHTS
 from surgeon.graph.trace import mode
 from surgeon.hashes import sha256_of
 from surgeon.models import input_size_of, normalized
@@ -73,6 +83,23 @@ class Job:
     seed: int = 0
 
     @functools.cached_property
+    def asked(self) -> dict[str, Any]:
+        """The settings, with the paths that every working directory knows, and what the images hold."""
+        found, test = self.pictures
+        contents = {
+            "calibration images": None if found is None else contents_of(Images(found, torch.zeros(0))),
+            "test images": None if test is None else contents_of(test),
+        }
+        return {**self.named, "contents": contents}
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The settings, by name alone."""
+        plain = json.loads(json.dumps(self.settings))
+        sources = {k: absolute_source(plain[k]) for k in ("data", "calibration") if plain.get(k)}
+        return {**plain, **sources, "root": absolute(plain.get("root"))}
+
+    @functools.cached_property
     def pictures(self) -> Pictures:
         """The images, read once, where a checkpoint is to be converted.
 
@@ -126,8 +153,8 @@ def convert_all(
     with owned(folder):
         known = read_manifest(folder)
         if overwrite and known is not None and known.what == "conversions":
-            write_json(folder / SETTINGS, _plain(job.settings))
-        take(folder, SETTINGS, _plain(job.settings), "conversions")
+            write_json(folder / SETTINGS, job.named)
+        take(folder, SETTINGS, job.named, "conversions")
         for path in checkpoints:
             found: Conversion | SurgeonError
             try:
@@ -175,7 +202,7 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
     found = Conversion(
         checkpoint=str(checkpoint),
         sha256=_hash(checkpoint),
-        settings=_plain(job.settings),
+        settings=job.asked,
         effect=record.effect,
         folds=record.folds,
         calibration=0 if shown is None else len(shown),
@@ -191,8 +218,12 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
 
 
 def _demand_same(before: Conversion, job: Job, checkpoint: Path, folder: Path) -> None:
-    now = _plain(job.settings)
-    other = sorted(k for k in {*now, *before.settings} if now.get(k) != before.settings.get(k))
+    now = job.asked
+    other = sorted(k for k in {*now, *before.settings} - {"contents"} if now.get(k) != before.settings.get(k))
+    contents = before.settings.get("contents", {})
+    other += [
+        f"{k}: {differing(contents.get(k), v)}" for k, v in now["contents"].items() if contents.get(k) != v
+    ]
     if before.sha256 != _hash(checkpoint):
         other.append("the checkpoint itself")
     if other:
@@ -202,12 +233,9 @@ def _demand_same(before: Conversion, job: Job, checkpoint: Path, folder: Path) -
         )
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(settings))
-
-
 def _hash(checkpoint: Path) -> str:
-    return sha256_of(checkpoint) if checkpoint.is_file() else ""
+    file = checkpoint / WEIGHTS if checkpoint.is_dir() else checkpoint
+    return sha256_of(file) if file.is_file() else ""
 
 
 def _accuracy(before: nn.Module, after: nn.Module, x: Tensor, y: Tensor) -> Accuracy:

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from surgeon.artifact import folder_of, load
-from surgeon.data import DIGITS_SIZE, HeldOut, held_out, held_out_of, load_sets
+from surgeon.data import DIGITS_SIZE, HeldOut, absolute_source, held_out, held_out_of, load_sets
 from surgeon.errors import DataError, ModelError
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
+from surgeon.files import absolute
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
 from surgeon.pipeline.training import SETTINGS, TRAINED
@@ -92,10 +93,15 @@ def evaluate_target(
         remarks += (
             f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",
         )
-    about = {"source": data, "root": root, "split": test.split, "classes": list(test.classes)}
+    about = {
+        "source": absolute_source(data),
+        "root": absolute(root),
+        "split": test.split,
+        "classes": list(test.classes),
+    }
     found = assess(
         network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
-        examples=test.examples, class_names=test.classes, made=made_by(), probabilities=probabilities,
+        examples=test.examples, class_names=test.classes, made={**made_by(), "target": absolute(target)}, probabilities=probabilities,
         batch_size=batch_size, seed=seed, progress=progress(), remarks=remarks,
     )  # fmt: skip
     add_page(folder)
@@ -110,7 +116,7 @@ def _own_test_images(
     if not path.is_file() or not (Path(target) / TRAINED).is_dir():
         return None
     told = json.loads(path.read_text(encoding="utf-8"))
-    if (told.get("data"), told.get("root")) != (data, root):
+    if (told.get("data"), told.get("root")) != (absolute_source(data), absolute(root)):
         return None
     settings = Data.model_validate(told["data_settings"])
     seed = told["seed"] if told.get("split_seed") is None else told["split_seed"]

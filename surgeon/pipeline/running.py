@@ -8,10 +8,11 @@ from typing import Any
 
 from surgeon import own
 from surgeon.artifact import load
-from surgeon.data import Sets, held_out_of
+from surgeon.data import Sets, absolute_source, held_out_of
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
+from surgeon.files import absolute
 from surgeon.machine import made_by
 from surgeon.models import num_classes_of
 from surgeon.ownership import owned
@@ -43,8 +44,8 @@ def evaluate_trained(folder: Path, sets: Sets, settings: Evaluation, given: dict
     test = held_out_of(sets, samples_of(settings, num_classes_of(network)))
     found = assess(
         network, test.x, test.y, settings, folder / EVALUATION, name=folder.name,
-        data={"source": given.get("data", "digits"), "split": "test"}, examples=test.examples, class_names=test.classes,
-        made=made_by(), seed=seed, progress=progress(),
+        data={"source": absolute_source(given.get("data", "digits")), "root": absolute(given.get("root")), "split": "test"}, examples=test.examples, class_names=test.classes,
+        made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=progress(),
     )  # fmt: skip
     add_page(folder / EVALUATION)
     return found

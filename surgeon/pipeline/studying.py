@@ -11,14 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon import own
 from surgeon.artifact import load
+from surgeon.data import absolute_source
 from surgeon.errors import RecipeError
 from surgeon.evaluation.assessment import Assessment
 from surgeon.evaluation.folder import read_assessment
 from surgeon.evaluation.statistics import Paired, mcnemar
 from surgeon.evaluation.verdict import standing
-from surgeon.files import read_parquet, write_json
+from surgeon.files import absolute, read_parquet, write_json
 from surgeon.folder import WEIGHTS
 from surgeon.ownership import owned, taken
+from surgeon.pipeline.contents import IMAGES, absolute_model
 from surgeon.pipeline.running import EVALUATION, evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
@@ -95,6 +97,7 @@ def study(
         raise RecipeError("a study needs a recipe with surgery, to compare it with the same training without")
     training = part(recipes, "training", Training())
     settings = evaluation or part(recipes, "evaluation", Evaluation(suite="quick"))
+    model, given = absolute_model(model), {**given, **_absolute(given)}
     first_seed = given.pop("seed", 0)
     asked = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "seeds": seeds, "seed": first_seed,
@@ -121,9 +124,12 @@ def _arms(
     """Every arm trained and evaluated: its folders and its results, by seed."""
     assert stock.training is not None
     training = stock.training
-    start = dict(given)
+    start, contents = dict(given), dict[str, Any]()
     if not (given.get("weights") or given.get("pretrained")):
-        train([stock], model, folder / BASE, seed=first_seed, split_seed=first_seed, **given)
+        base = train([stock], model, folder / BASE, seed=first_seed, split_seed=first_seed, **given)
+        contents = {
+            k: v for k, v in base.contents.items() if k in IMAGES
+        }  # of the arms, which start from its weights
         start["weights"] = str(folder / BASE / TRAINED / WEIGHTS)
     unmoved = training.model_copy(update={"epochs": 0})
     still = [stock.model_copy(update={"training": unmoved}), *_with(recipes, unmoved)]
@@ -143,12 +149,19 @@ def _arms(
                 "placebo, fine-tuned": placebo,
             }[name]  # fmt: skip
             place = folder / name.replace(", ", "-") / str(seed)
-            done = train(plan, model, place, seed=seed, split_seed=first_seed, **start)
+            done = train(plan, model, place, seed=seed, split_seed=first_seed, contents=contents, **start)
+            contents = done.contents
             results[name].append(
                 evaluate_trained(place, done.sets, settings, {**start, "seed": seed, "model": model})
             )
             found[name].append(place)
     return found, results
+
+
+def _absolute(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that name files, as every working directory knows them."""
+    how = {"data": absolute_source, "root": absolute, "weights": absolute}
+    return {k: how[k](v) for k, v in given.items() if k in how and v}  # type: ignore[operator]  # strings to strings
 
 
 def _with(recipes: Sequence[Recipe], training: Training) -> list[Recipe]:

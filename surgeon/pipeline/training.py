@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from torch import nn
 
 from surgeon import own
 from surgeon.artifact import folder_of, load, save
-from surgeon.data import DIGITS_SIZE, Records, Sets, drawn, load_sets
+from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source, drawn, load_sets
 from surgeon.errors import ArtifactError, DataError, RecipeError
-from surgeon.files import write_json, write_text
+from surgeon.files import absolute, write_json, write_text
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, normalization_of, normalized
 from surgeon.ownership import claim, owned, taken
+from surgeon.pipeline.contents import absolute_model, check_contents, made_from
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.surgery import apply
 from surgeon.training import fit
@@ -30,11 +31,12 @@ TRAINED = "trained"
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network's folder, its epochs, and the sets it was trained and is to be tested on."""
+    """A trained network's folder, its epochs, the sets it was trained and is to be tested on, and what all of it was made from."""
 
     folder: Path
     history: History
     sets: Sets
+    contents: dict[str, Any]
 
 
 def train(
@@ -57,6 +59,7 @@ def train(
     mixed_precision: str = "no",
     workers: int = 0,
     save_every: float = 300.0,
+    contents: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Cut a model and train it; each finished stage stays, and the same call goes on after a kill, in the middle too.
 
@@ -69,14 +72,21 @@ def train(
     In the folder: settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the data),
     cut/ and trained/ (networks), training/ (checkpoint, metrics, weights). Nothing is written before the data are
     read and the model is cut, so that a mistaken call leaves no folder behind. Under several processes the first
-    one writes.
+    one writes. The folder belongs to these settings, and to what the data and the weights hold: a name whose content has
+    changed does not go on. contents: what they must hold from the start, as `Trained.contents` of another training says.
 
-    Raises ArtifactError for a folder that holds a run with other settings, or something else; DataError for
-    data that cannot be split or have more classes than the model.
+    Raises ArtifactError for a folder that is in use, holds a run with other settings or of other contents, or something
+    else; DataError for data that cannot be split or have more classes than the model.
     """
     from accelerate import PartialState
 
-    folder = Path(folder)
+    folder, data, root, weights, model = (
+        Path(folder),
+        absolute_source(data),
+        absolute(root),
+        absolute(weights),
+        absolute_model(model),
+    )
     training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
     size = tuple(input_size) if input_size else None
     if size is None and data == "digits":
@@ -89,12 +99,16 @@ def train(
     }  # fmt: skip
     PartialState()  # whoever shares this work is known before the first look at the folder
     with owned(folder):
-        claim(folder, SETTINGS, settings, "a run")
+        before = claim(folder, SETTINGS, settings, "a run", later=["contents"])
         allowed = own.allowed_with(model, allow_code)
         size = size or _own_size(model, told, allowed)
         split = seed if split_seed is None else split_seed
         sets = load_sets(data, told, input_size=size, root=root, seed=split)  # type: ignore[arg-type]  # three numbers, as `_own_size` gives them
         _transform(sets, training, size)
+        settings["contents"] = now = made_from(sets, weights, folder_of(model))
+        places = {"weights": weights, "model": model, "": data}
+        check_contents((before or {}).get("contents", {}), now, str(folder), places)
+        check_contents(contents or {}, now, "the training before this one", places)
         cut, trained = folder / "cut", folder / TRAINED
         with taken(folder, SETTINGS, settings, "a run"):
             with PartialState().main_process_first():  # what it writes is there when the others look
@@ -115,7 +129,7 @@ def train(
             with PartialState().main_process_first():
                 if not trained.is_dir():
                     save(network.eval(), trained)
-    return Trained(folder, history, sets)
+    return Trained(folder, history, sets, now)
 
 
 def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:

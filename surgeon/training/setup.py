@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
 from torch import nn
 
-from surgeon.data import Images
+from surgeon.data import Images, Records, contents_of
 from surgeon.errors import RecipeError, SurgeonError, nearest
 from surgeon.recipe import Training
 from surgeon.training.batches import Source
@@ -82,5 +81,6 @@ def identity_of(
     known["normalize"] = None if normalize is None else [[float(v) for v in part] for part in normalize]
     if isinstance(train, Images):
         known["shape"] = list(train.x.shape[1:])
-        known["labels"] = hashlib.blake2b(train.y.numpy().tobytes(), digest_size=8).hexdigest()
+    if isinstance(train, (Images, Records)):
+        known |= {k: v for k, v in contents_of(train).items() if k not in ("images", "read")}
     return known
