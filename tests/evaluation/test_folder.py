@@ -53,7 +53,7 @@ def test_the_folder_has_all_of_it(done):
     assert read_assessment(folder) == found
     assert {p.name for p in folder.iterdir() if p.is_file()} == {
         "certificates.parquet", "corruptions.json", "curves.json", "diagnostics.json", "evaluation.json", "model_info.json",
-        "noise.json", "settings.json", "verdicts.csv", "verdicts.parquet",
+        ".surgeon.json", "noise.json", "settings.json", "verdicts.csv", "verdicts.parquet",
     }  # fmt: skip
     assert found.summary.clean.n == 40 and found.subject.classes == 10 and found.subject.mode == "standard"
     assert (
