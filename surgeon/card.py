@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from surgeon import own
 from surgeon.edits import EFFECT_TEXT, Plan
 from surgeon.errors import ArtifactError, RecipeError
+from surgeon.files import write_text
 
 if TYPE_CHECKING:
     from surgeon.evaluation.statistics import Share
@@ -36,7 +37,7 @@ def write_card(folder: str | Path, repository: str, evaluation: str | Path | Non
     text = card(folder, repository, evaluation)
     if path.is_file() and not is_ours(path.read_text(encoding="utf-8", errors="replace")):
         return False
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return True
 
 

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.writing import make_folder, written
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file beside its place, then rename it there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    """Write a text file beside its place, then rename it there. Raises WritingError, as all that write here."""
+    with written(path) as beside:
         beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -32,37 +29,25 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows(rows)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a binary file beside its place, then rename it there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written(path) as beside:
         beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_parquet(path: Path, columns: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:
     """Write a table of `columns` (name → pyarrow's name of a type). Raises SurgeonError without pyarrow."""
     arrow, parquet = _arrow()
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in columns.items()])
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        parquet.write_table(arrow.Table.from_pylist(list(rows), schema=schema), beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    table = arrow.Table.from_pylist(list(rows), schema=schema)
+    with written(path) as beside:
+        parquet.write_table(table, beside)
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
@@ -111,7 +96,7 @@ def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
     """As `claim`, and write the settings where they are not there yet."""
     claim(folder, name, settings, what)
     if not (folder / name).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_json(folder / name, settings)
 
 

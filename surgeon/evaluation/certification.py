@@ -19,6 +19,7 @@ from surgeon.evaluation.scoring import check_finite, check_labels, check_logits,
 from surgeon.evaluation.statistics import Share, clopper_pearson_low, wilson
 from surgeon.files import read_parquet, take, write_parquet
 from surgeon.processes import everyone, first, gathered, rank, world
+from surgeon.writing import make_folder
 
 ABSTAIN = -1
 CHUNK = 1000
@@ -96,7 +97,7 @@ def certify(
             )
         if first():
             take(Path(folder), SETTINGS, settings, "a certification")
-            parts.mkdir(exist_ok=True)
+            make_folder(parts)
         everyone()
     mine = range(rank(), len(images), world())
     rows: list[Certificate] = []

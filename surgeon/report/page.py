@@ -17,6 +17,7 @@ from surgeon.report import curves, overview, tables
 from surgeon.report.charts import mark
 from surgeon.report.reading import Run, read_runs, unique
 from surgeon.report.words import attack_words, check_words, size_words
+from surgeon.writing import make_folder
 
 _FEW = 3
 """Names of so many runs are the page's title; of more, their count."""
@@ -47,7 +48,7 @@ def report(folders: Sequence[str | Path], path: str | Path) -> Path:
         attack_words=attack_words, check_words=check_words,
     )  # fmt: skip
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     write_text(target, environment.get_template("page.html.j2").render(**_content(runs)))
     return target
 

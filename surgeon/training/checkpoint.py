@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError
 from surgeon.layers import AdversarialNoise
+from surgeon.writing import patient, written
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -64,12 +64,8 @@ def store(folder: Path, run: Run, progress: Progress, best: dict[str, Tensor] | 
         "progress": {**vars(progress), "rows": [list(r) for r in progress.rows]},
         "identity": run.identity,
     }
-    beside = folder / f".{CHECKPOINT}.{os.getpid()}"
-    try:
-        torch.save(state, beside)
-        os.replace(beside, folder / CHECKPOINT)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written(folder / CHECKPOINT) as beside, patient(beside) as file:
+        torch.save(state, file)
 
 
 def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import DataError
+from surgeon.errors import DataError, WritingError
 from surgeon.layers import AdversarialNoise
 from surgeon.recipe import Training
 from surgeon.training import batches as sources
@@ -26,6 +26,7 @@ from surgeon.training.step import Step
 from surgeon.training.steps import set_noise
 from surgeon.training.synced import synced_batch_norms
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
+from surgeon.writing import make_folder
 
 History = list[Epoch]
 
@@ -73,7 +74,7 @@ def fit(
     Raises SurgeonError for a loss that is not finite, naming epoch, step, learning rate and layer, and for a device
     that is not there; DataError for no images, images without their labels, or labels that are none of the
     model's classes; RecipeError for an unknown optimizer or schedule; ArtifactError for a folder that holds
-    another training, or a damaged one.
+    another training, or a damaged one; WritingError for a full disk, saying which checkpoint stays.
     """
     settings = settings or Training()
     for name, data in (("train", train), ("val", val)):
@@ -133,6 +134,7 @@ class _Training:
         self.training = Run(model, self.network, self.optimizer, self.accelerator, self.average, identity)
         self.at = Progress()
         self.best: dict[str, Tensor] | None = None
+        self.kept: tuple[int, int] | None = None
         self.level = -1.0
 
     def run(self) -> History:
@@ -143,6 +145,7 @@ class _Training:
         try:
             if self.folder is not None:
                 self.at, self.best = resume(self.folder, self.training)
+                self.kept = (self.at.epoch, self.at.step) if self.at.epoch or self.at.step else None
             self.at.rows = [Epoch(*r) for r in self.at.rows]
             done = self.at.epoch * self.batches.steps + self.at.step
             report = reporter(
@@ -158,6 +161,8 @@ class _Training:
                     records.epoch(self.at.rows)
                     self._keep(records)
                     report.epoch(self.at.rows[-1])
+        except WritingError as error:
+            raise WritingError(f"{error}; {self._left()}") from error
         finally:
             self.step.end()
             records.close()
@@ -184,7 +189,7 @@ class _Training:
             now = time.perf_counter()
             if self._due(now - saved) and at.step < steps:
                 at.seconds += now - began
-                store(self._place(), self.training, at, self.best)
+                self._store()
                 saved = began = time.perf_counter()
         at.seconds += time.perf_counter() - began
         shown = self.average.module if self.average is not None else self.model
@@ -207,10 +212,18 @@ class _Training:
         flag = torch.tensor([float(due and self.rank == 0)], device=self.device)
         return bool(self.accelerator.reduce(flag, "sum") > 0)
 
-    def _place(self) -> Path:
+    def _store(self) -> None:
         assert self.folder is not None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder
+        make_folder(self.folder)
+        store(self.folder, self.training, self.at, self.best)
+        self.kept = (self.at.epoch, self.at.step)
+
+    def _left(self) -> str:
+        """What a training that could not write leaves."""
+        if self.kept is None:
+            return "there is no checkpoint yet: the same call begins again"
+        epoch, step = self.kept
+        return f"the last complete checkpoint stays (epoch {epoch}, step {step}): with more room, the same call goes on from there"
 
     def _keep(self, records: Records) -> None:
         """After an epoch: the best weights so far, the last ones, and the checkpoint."""
@@ -227,7 +240,7 @@ class _Training:
         if better and self.best is not None:
             records.weights(BEST, self.best)
         records.weights(LAST, copied(kept))
-        store(self._place(), self.training, self.at, self.best)
+        self._store()
 
     def _finish(self) -> None:
         """Leave the weights that the settings ask for in the model."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from surgeon.files import write_csv
+from surgeon.training.board import Board
+from surgeon.writing import make_folder, written
 
 METRICS, LAST, BEST, BOARD = "metrics.csv", "last.safetensors", "best.safetensors", "tensorboard"
 
@@ -21,19 +22,17 @@ class Records:
     def __init__(self, folder: Path | None, fields: Sequence[str], writes: bool) -> None:
         self.folder = folder if writes else None
         self.fields = fields
-        self.board: Any = None
+        self.board: Board | None = None
 
     def begin(self, rows: Sequence[tuple]) -> None:
         """Start, or go on behind `rows`; what a killed run wrote after them is taken back."""
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         if rows:
             write_csv(self.folder / METRICS, self.fields, rows)  # a kill may have come between the files
         if importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.folder / BOARD), purge_step=len(rows))
+            self.board = Board(self.folder / BOARD, len(rows))
 
     def epoch(self, rows: Sequence[Any]) -> None:
         """An epoch has ended; its figures are the last row."""
@@ -41,10 +40,8 @@ class Records:
             return
         write_csv(self.folder / METRICS, self.fields, rows)
         if self.board is not None:
-            for field, value in zip(self.fields[1:], rows[-1][1:], strict=True):
-                if value == value:
-                    self.board.add_scalar(field, value, rows[-1][0])
-            self.board.flush()
+            named = zip(self.fields[1:], rows[-1][1:], strict=True)
+            self.board.add(rows[-1][0], {field: value for field, value in named if value == value})
 
     def weights(self, name: str, state: dict[str, Tensor]) -> None:
         """Write weights as safetensors."""
@@ -61,12 +58,8 @@ def write_weights(path: Path, state: dict[str, Tensor]) -> None:
     """A state dict as a safetensors file, beside its place and then renamed."""
     from safetensors.torch import save_file
 
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written(path) as beside:
         save_file(state, str(beside))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def copied(model: nn.Module) -> dict[str, Tensor]:
