@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.images import Images, pixels
 from surgeon.data.records import Records
 from surgeon.data.scans import DIGITS_SIZE, digits
@@ -42,7 +43,9 @@ def held_out(
 
     Raises DataError for a source that is none, is a stream, or has images without labels.
     """
-    if len(input_size) != 3 or input_size[0] not in (1, 3):
+    seed = checked_seed(seed)
+    count = None if count is None else checked_count("count", count)
+    if len(input_size) != 3 or input_size[0] not in (1, 3) or min(input_size[1:]) < 1:
         raise DataError(f"images are (1 or 3, H, W), not {tuple(input_size)}")
     if source == "digits":
         return _digits(input_size, count, seed)

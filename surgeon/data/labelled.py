@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.decoding import read
 from surgeon.data.images import SPLITS, Images
 from surgeon.data.listing import SUFFIXES, folder_entries, parquet_entries
@@ -50,8 +51,8 @@ def labelled(
         len(input_size) != 3 or input_size[0] not in (1, 3) or min(input_size[1:]) < 1
     ):
         raise DataError(f"images are (1 or 3, H, W), not {tuple(input_size)}")
-    if count is not None and count < 1:
-        raise DataError(f"count={count} images are none; give 1 or more, or None for all")
+    seed = checked_seed(seed)
+    count = None if count is None else checked_count("count", count)
     if str(source) == "digits":
         return _digits(input_size, count, split, seed)
     path = Path(source)

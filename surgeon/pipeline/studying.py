@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon import own
+from surgeon.arguments import checked_count, checked_seed
 from surgeon.artifact import load
 from surgeon.errors import RecipeError
 from surgeon.evaluation.assessment import Assessment
@@ -92,7 +93,8 @@ def study(
         raise RecipeError("a study needs a recipe with surgery, to compare it with the same training without")
     training = part(recipes, "training", Training())
     settings = evaluation or part(recipes, "evaluation", Evaluation(suite="quick"))
-    first_seed = given.pop("seed", 0)
+    seeds, first_seed = checked_count("seeds", seeds), checked_seed(given.pop("seed", 0))
+    checked_seed(first_seed + seeds - 1, "the last seed")
     asked = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "seeds": seeds, "seed": first_seed,
         "evaluation": settings.model_dump(mode="json"), "given": {k: v for k, v in given.items() if k != "allow_code" and v not in (None, False, {})},

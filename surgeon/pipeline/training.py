@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from surgeon import own
+from surgeon.arguments import checked_seed
 from surgeon.artifact import folder_of, load, save
 from surgeon.data import DIGITS_SIZE, Records, Sets, drawn, load_sets
 from surgeon.errors import ArtifactError, DataError, RecipeError
@@ -74,7 +75,7 @@ def train(
     Raises ArtifactError for a folder that holds a run with other settings, or something else; DataError for
     data that cannot be split or have more classes than the model.
     """
-    folder = Path(folder)
+    folder, seed = Path(folder), checked_seed(seed)
     training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
     size = tuple(input_size) if input_size else None
     if size is None and data == "digits":

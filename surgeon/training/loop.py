@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgeon.arguments import checked_seed
 from surgeon.errors import DataError, WritingError
 from surgeon.layers import AdversarialNoise
 from surgeon.recipe import Training
@@ -76,7 +77,7 @@ def fit(
     model's classes; RecipeError for an unknown optimizer or schedule; ArtifactError for a folder that holds
     another training, or a damaged one; WritingError for a full disk, saying which checkpoint stays.
     """
-    settings = settings or Training()
+    settings, seed = settings or Training(), checked_seed(seed)
     for name, data in (("train", train), ("val", val)):
         if data is not None:
             sources.check(name, data)
