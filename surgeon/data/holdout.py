@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from surgeon.arguments import checked_count, checked_seed
+from surgeon.data.faults import check_labelled
 from surgeon.data.images import Images, pixels
 from surgeon.data.records import Records
 from surgeon.data.scans import DIGITS_SIZE, digits
@@ -56,11 +57,10 @@ def held_out(
         )
     split = next(s for s in _PREFERRED if s in opened.splits)
     entries = list(opened.splits[split])
+    if not entries:
+        raise DataError(f"{source} has no images in its split {split}")
+    check_labelled(source, entries)
     labels = torch.tensor([label for _, label in entries], dtype=torch.int64)
-    if len(labels) == 0 or int(labels.min()) < 0:
-        raise DataError(
-            f"{source} has images without a label, or none at all: put them in one sub-folder a class"
-        )
     chosen = stratified(labels, count, seed=seed)
     found: Images = Records([entries[i] for i in chosen], tuple(input_size)).in_memory()
     return HeldOut(pixels(found.x), found.y, tuple(chosen), split, opened.classes)
