@@ -152,7 +152,9 @@ class Evaluation(BaseModel):
     uniform: tuple[NonNegativeFloat, ...] = Field(
         (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), description="upper bounds of the curve"
     )
-    patches: tuple[PositiveInt, ...] = Field((2, 4, 8), description="images are cut in n × n patches and shuffled")
+    patches: tuple[PositiveInt, ...] = Field(
+        (2, 4, 8), description="images are cut in n × n patches and shuffled"
+    )
     keep: bool | None = Field(
         None, description="store adversarial images, and test noise on them; by default in the suite paper"
     )

@@ -18,7 +18,8 @@ from surgeon.errors import ArtifactError, WritingError
 from surgeon.files import write_bytes, write_csv, write_json, write_parquet, write_text
 from surgeon.recipe import Training
 from surgeon.training import fit
-from surgeon.writing import written
+from surgeon.writing import make_folder, written
+from tests.cli.commandline import invoke
 
 resource = pytest.importorskip("resource")
 
@@ -201,3 +202,57 @@ def test_an_export_that_does_not_fit_ends_in_one_line_and_not_in_the_process(tmp
     assert done.returncode == 7, done.stderr[-2000:]
     assert f"told: {tmp_path}/it.{ending} cannot be written: File too large" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_evaluation_that_finds_no_room_goes_on_where_it_stopped(tiny, tmp_path):
+    pytest.importorskip("scipy")
+    pytest.importorskip("pyarrow")
+    from surgeon.evaluation import Attack, Store, evaluate
+
+    attacks = [Attack(name="pgd", kind="own-pgd", eps=0.05, steps=2)]
+    x, y = data()
+    wanted = evaluate(tiny, x, y, attacks)
+    store = Store(tmp_path / "e", keep=True)
+    with (
+        room_for(5_000),
+        pytest.raises(WritingError, match=r"e/clean.parquet could not be written: File too large"),
+    ):
+        evaluate(tiny, x, y, attacks, store=store)
+    assert not list(tmp_path.rglob(".*.*"))
+    found = evaluate(tiny, x, y, attacks, store=store)
+    assert [v.model_copy(update={"seconds": 0}) for v in found.verdicts] == [
+        v.model_copy(update={"seconds": 0}) for v in wanted.verdicts
+    ]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(
+        WritingError, match="file/page could not be written: Not a directory; nothing was kept"
+    ):
+        make_folder(tmp_path / "file" / "page")
+
+
+def test_the_command_line_tells_it_in_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("accelerate")
+    pytest.importorskip("sklearn")
+    from surgeon.training import loop
+
+    store = loop._Training._store
+
+    def full(self):
+        with room_for(100_000):
+            store(self)
+
+    monkeypatch.setattr(loop._Training, "_store", full)
+    code, _, err = invoke(
+        "train", "plain", "zoo/lenet5", "--input-size", "1,28,28", "--set", "training.epochs=1", "--set",
+        "training.batch_size=512", "--device", "cpu", "-o", tmp_path / "run",
+    )  # fmt: skip
+    last = err.splitlines()[-1]
+    assert code == 2
+    assert (
+        last.startswith("Error: ")
+        and "checkpoint.pt could not be written: File too large; nothing was kept" in last
+    )
+    assert last.endswith("there is no checkpoint yet: the same call begins again")

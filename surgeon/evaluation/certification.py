@@ -73,8 +73,15 @@ def certify(
     Raises DataError for images, labels or a model that do not fit, SurgeonError for settings that make no sense,
     ArtifactError for a folder with others.
     """
-    sigma, alpha = checked_number("sigma", sigma, positive=True), checked_number("alpha", alpha, positive=True, below=1)
-    n0, n, batch_size = checked_count("n0", n0), checked_count("n", n), checked_count("batch_size", batch_size)
+    sigma, alpha = (
+        checked_number("sigma", sigma, positive=True),
+        checked_number("alpha", alpha, positive=True, below=1),
+    )
+    n0, n, batch_size = (
+        checked_count("n0", n0),
+        checked_count("n", n),
+        checked_count("batch_size", batch_size),
+    )
     seed = checked_seed(seed)
     images, labels, _ = admitted(model, images, labels, seed=seed)
     hashes, names = image_hashes(images), checked_examples(examples, len(images))

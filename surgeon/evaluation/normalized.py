@@ -69,7 +69,9 @@ class Normalized(nn.Module):
 def _check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
     numbers = torch.tensor([*mean, *std], dtype=torch.float64)
     if len(mean) != len(std) or not bool(numbers.isfinite().all()) or min(std, default=0) <= 0:
-        raise DataError(f"mean={tuple(mean)} and std={tuple(std)} must be finite, one number a channel, std above 0")
+        raise DataError(
+            f"mean={tuple(mean)} and std={tuple(std)} must be finite, one number a channel, std above 0"
+        )
 
 
 def logits_of(output: object) -> Tensor:

@@ -83,7 +83,9 @@ def check_logits(logits: Tensor, count: int) -> Tensor:
             "surgeon.evaluation.Normalized finds them in a tuple, a list or a mapping"
         )
     if not logits.is_floating_point():
-        raise DataError(f"the model gives {logits.dtype}; it must give logits, which are floats, not classes or counts")
+        raise DataError(
+            f"the model gives {logits.dtype}; it must give logits, which are floats, not classes or counts"
+        )
     if logits.dim() != 2 or len(logits) != count:
         raise DataError(
             f"the model gives {tuple(logits.shape)} for {count} images; it must give logits (N, classes)"
