@@ -18,8 +18,11 @@ from surgeon.errors import WritingError
 def written(path: Path) -> Iterator[Path]:
     """A place beside `path` to write to, which is renamed to `path` at the end; on an error nothing of it is left.
 
-    Raises WritingError, naming `path` and the reason, where the writing fails.
+    Raises WritingError, naming `path` and the reason, where the writing fails, and for a device or a pipe, which a renamed
+    file would replace.
     """
+    if path.exists() and not path.is_file():
+        raise WritingError(f"{path} is no ordinary file; choose another place")
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with telling(path):

@@ -35,9 +35,8 @@ def check_gradients(
 
 def checked(gradient: Tensor) -> Tensor:
     """`gradient` (N, …), on the way of an attack. Raises DataError where it is not finite, saying at how many images."""
-    wrong = _not_finite(gradient)
-    if bool(wrong.any()):
-        raise DataError(_words("the model", int(wrong.sum()), len(gradient)))
+    if not bool(gradient.isfinite().all()):
+        raise DataError(_words("the model", int(_not_finite(gradient).sum()), len(gradient)))
     return gradient
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from surgeon.data import decoding, held_out, images, labelled, load_sets, tables
 from surgeon.data.decoding import picture_of
 from surgeon.data.names import shown
-from surgeon.errors import DataError
+from surgeon.errors import DataError, SurgeonError
 from surgeon.recipe import Data
 
 SIZE = (3, 4, 4)
@@ -333,6 +333,17 @@ def test_empty_folders_and_classes(folder, tmp_path):
     assert held_out(str(folder), SIZE).classes == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("count", [0, -1, True, 1.5, "3"])
+def test_counts(folder, count):
+    for ask in (
+        lambda: images(folder, count, SIZE),
+        lambda: held_out(str(folder), SIZE, count=count),
+        lambda: labelled("digits", count=count),
+    ):
+        with pytest.raises(SurgeonError, match=f"^count={count!r} must be a whole number, 1 or more$"):
+            ask()
+
+
 # Parquet
 
 
@@ -396,8 +407,8 @@ def test_a_column_that_is_no_image(tmp_path):
 
 
 def test_a_parquet_file_that_would_fill_the_memory_is_stopped(tmp_path, monkeypatch):
-    path = table(tmp_path / "x.parquet", image=[cell(encoded() + b"\0" * 100_000)] * 3000)
-    assert path.stat().st_size < 10_000  # one image, three thousand times: 300 MB
+    path = table(tmp_path / "x.parquet", image=[cell(encoded() + b"\0" * 100_000)] * 60)
+    assert path.stat().st_size < 10_000  # one image, sixty times: 6 MB
     monkeypatch.setattr(tables, "FREE", 2**20)
     with pytest.raises(
         DataError, match=r"x.parquet, row \d+: the images so far come to 1,\d+,\d+ bytes, out of a file of"

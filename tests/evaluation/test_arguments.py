@@ -147,6 +147,15 @@ def test_a_model_without_gradients_is_told_as_one(data, kind, model):
         ALL[kind](model, *data)
 
 
+def test_an_assessment_of_a_model_without_gradients_or_with_broken_ones(data, tmp_path):
+    x, y = data
+    with pytest.raises(DataError, match="the model's outputs have no gradient with respect to the images"):
+        assess(Reader(lambda o: o.detach()), x, y, CHEAP, tmp_path / "one")
+    x[3:5] = 0
+    with pytest.raises(DataError, match="the model's gradient is not finite at 2 of 12 images"):
+        assess(Reader(before=told), x, y, CHEAP, tmp_path / "two")
+
+
 @pytest.mark.parametrize("kind", FOLLOW)
 def test_a_gradient_that_is_not_finite_is_the_models_fault_and_counted(data, kind):
     x, y = data
