@@ -68,7 +68,7 @@ def inspect(
         counts={k: len(v) for k, v in bad.items() if v}, named={k: tuple(v[:NAMED]) for k, v in bad.items() if v},
     )  # fmt: skip
     if policy == "refuse" and found.counts:
-        raise DataError(f"{source} has {'; '.join(found.lines())}. data.faults=skip leaves them out")
+        raise DataError(f"{shown(source)} has {'; '.join(found.lines())}. data.faults=skip leaves them out")
     return good, found
 
 

@@ -167,7 +167,8 @@ def test_a_gradient_that_is_not_finite_is_the_models_fault_and_counted(data, kin
         ALL[kind](model, x, y)
 
 
-def test_a_gradient_that_breaks_on_an_attacks_way_is_told_as_one(data):
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_a_gradient_that_breaks_on_an_attacks_way_is_told_as_one(data, batch_size):
     x, y = data
     x = x.clamp(min=0.2)
     black = Attack(
@@ -179,7 +180,7 @@ def test_a_gradient_that_breaks_on_an_attacks_way_is_told_as_one(data):
         model.inner.weight[1:] = 0  # the loss falls to black images
         model.inner.bias.copy_(torch.tensor([0.1, 0.0, 0.0]))
     with pytest.raises(DataError, match=r"gradient is not finite at \d+ of \d+ images"):
-        evaluate(model, x, torch.zeros_like(y), [black])
+        evaluate(model, x, torch.zeros_like(y), [black], batch_size=batch_size)
 
 
 def test_attacks_that_follow_no_gradient_need_none(data):
