@@ -38,6 +38,7 @@ from surgeon.models import create_model
 from surgeon.ownership import new_folder
 from surgeon.surgery import replay
 from surgeon.surgery.tree import Displaced, bare
+from surgeon.writing import telling
 
 
 def save(
@@ -62,10 +63,10 @@ def save(
     """
     with new_folder(folder, overwrite=overwrite) as work:
         weights = _state(model)
-        _write(weights, work / WEIGHTS)
+        _write(weights, work / WEIGHTS, Path(folder) / WEIGHTS)
         displaced = _displaced_state(model)
         if displaced:
-            _write(displaced, work / ORIGINAL)
+            _write(displaced, work / ORIGINAL, Path(folder) / ORIGINAL)
         config = config_of(model, dict(model_args or {}))
         config["surgery"] = surgery_entry(model, work, bool(displaced))
         if config["surgery"] is None:
@@ -169,14 +170,12 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _write(tensors: dict[str, Tensor], path: Path) -> None:
-    from safetensors import SafetensorError
+def _write(tensors: dict[str, Tensor], path: Path, place: Path) -> None:
+    """place: where the file will be, for an error."""
     from safetensors.torch import save_file
 
-    try:
+    with telling(place):
         save_file(tensors, path, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise ArtifactError(f"{path.name} could not be written, nothing was kept: {error}") from error
 
 
 def _displaced_state(model: nn.Module) -> dict[str, Tensor]:

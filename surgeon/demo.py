@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 import surgeon
+from surgeon.arguments import checked_seed
 from surgeon.artifact import load, save
 from surgeon.data import Images, digits
 from surgeon.edits import EFFECT_TEXT
@@ -71,7 +72,7 @@ def run(folder: str | Path, *, seed: int = 0, quick: bool = False, overwrite: bo
 
     Raises ArtifactError for an existing folder, VerificationError when a saved network does not load equal.
     """
-    sets = digits(SIZE[1], seed=0)
+    seed, sets = checked_seed(seed), digits(SIZE[1], seed=0)
     train, val = sets["train"], sets["val"]
     test = Images(sets["test"].x[: 64 if quick else None], sets["test"].y[: 64 if quick else None])
     first = Training(epochs=1 if quick else 8, batch_size=64, lr=0.1, min_lr=1e-3)

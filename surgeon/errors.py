@@ -9,6 +9,7 @@
     │   └── FoldError       edits that do not fold into stock modules
     ├── ModelError          a model name or its arguments
     ├── ArtifactError       a file or folder: missing, truncated, malicious, mismatched
+    │   └── WritingError    a file that could not be written: a full disk, no permission
     ├── DataError           a data set that cannot be used
     └── VerificationError   a rewritten model that does not do what its plan says
 
@@ -55,6 +56,10 @@ class ModelError(SurgeonError):
 
 class ArtifactError(SurgeonError):
     """A checkpoint or folder is missing, damaged, unsafe or of another model."""
+
+
+class WritingError(ArtifactError):
+    """A file could not be written whole; what the message says was kept is there."""
 
 
 class DataError(SurgeonError):

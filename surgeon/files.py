@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from surgeon.errors import ArtifactError, SurgeonError
-from surgeon.hidden import unfinished
+from surgeon.writing import written
 
 
 def absolute(name: str | None) -> str | None:
@@ -19,19 +17,8 @@ def absolute(name: str | None) -> str | None:
     return str(Path(name).resolve()) if name and Path(name).exists() else name
 
 
-@contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, with its ending, which is renamed to it at the end; on an error nothing has changed."""
-    beside = unfinished(path)
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def write_text(path: Path, text: str) -> None:
-    """Write a text file."""
+    """Write a text file. Raises WritingError, as all that write here."""
     with written(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
@@ -59,8 +46,9 @@ def write_parquet(path: Path, columns: dict[str, str], rows: Sequence[dict[str, 
     """Write a table of `columns` (name → pyarrow's name of a type). Raises SurgeonError without pyarrow."""
     arrow, parquet = _arrow()
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in columns.items()])
+    table = arrow.Table.from_pylist(list(rows), schema=schema)
     with written(path) as beside:
-        parquet.write_table(arrow.Table.from_pylist(list(rows), schema=schema), beside)
+        parquet.write_table(table, beside)
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:

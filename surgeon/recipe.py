@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from surgeon.errors import RecipeError, nearest
 from surgeon.operations import Operation, get, names, parse
@@ -108,7 +119,7 @@ class Data(BaseModel):
 class Evaluation(BaseModel):
     """How a network is attacked. ε and steps are in units of [0, 1] pixels. `surgeon.evaluation.suites` reads it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     suite: Literal["basic", "quick", "standard", "paper"] = Field(
         "basic", description="basic: the attacks named below; quick, standard, paper: those of the suite"
@@ -137,18 +148,26 @@ class Evaluation(BaseModel):
     beyond: bool | None = Field(
         None, description="noise, patch and corruption curves; by default in standard and paper"
     )
-    gaussian: tuple[float, ...] = Field((0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
-    uniform: tuple[float, ...] = Field(
+    gaussian: tuple[NonNegativeFloat, ...] = Field((0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
+    uniform: tuple[NonNegativeFloat, ...] = Field(
         (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), description="upper bounds of the curve"
     )
-    patches: tuple[int, ...] = Field((2, 4, 8), description="images are cut in n × n patches and shuffled")
+    patches: tuple[PositiveInt, ...] = Field(
+        (2, 4, 8), description="images are cut in n × n patches and shuffled"
+    )
     keep: bool | None = Field(
         None, description="store adversarial images, and test noise on them; by default in the suite paper"
     )
-    certify: tuple[float, ...] = Field((), description="σ of randomized smoothing")
+    certify: tuple[PositiveFloat, ...] = Field((), description="σ of randomized smoothing, each once")
     certify_samples: int = Field(500, ge=1)
     certify_draws: int = Field(100_000, ge=1)
     pictures: bool | None = Field(None, description="by default in quick, standard and paper")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Evaluation:
+        if len(set(self.certify)) < len(self.certify):
+            raise ValueError(f"certify={self.certify} has a σ twice")
+        return self
 
 
 class Recipe(BaseModel):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting of the recipe."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice.")
+@options.seed_option
 @options.device_option
 @options.output_option(required=True)
 @options.json_option

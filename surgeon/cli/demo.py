@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("demo")
 @options.output_option(required=False)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice.")
+@options.seed_option
 @click.option("--quick", is_flag=True, help="Less training, fewer images: to see that it runs.")
 @options.json_option
 def command(output: str | None, overwrite: bool, seed: int, quick: bool, as_json: bool) -> None:

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Images that go through the model at once; changes no verdict, but the draws of a model that is random.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@options.seed_option
 @click.option("--device", help="Device, such as cpu or cuda; by default the best there is.")
 @click.option("-o", "--output", type=click.Path(), required=True, metavar="FOLDER", help="Where to write; resumed if it holds this evaluation.")  # fmt: skip
 @options.json_option

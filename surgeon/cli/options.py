@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
+from surgeon.arguments import SEEDS
 from surgeon.errors import ArtifactError, ModelError, RecipeError, SurgeonError, nearest
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ def stacked(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
     return decorate
 
 
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, SEEDS - 1), default=0, show_default=True, help="Of every random choice."
+)
 allow_code_option = click.option(
     "--allow-code", "allow_code", multiple=True, metavar="MODULE",
     help="Let a folder of a network of your own code import this module; repeatable.",
@@ -109,7 +113,7 @@ recipe_options = stacked(
     click.option(
         "--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting of the recipe."
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
+    seed_option,
     click.option("--stack", is_flag=True, help="Allow a model that has had surgery, and add to it."),
 )
 calibration_options = stacked(
@@ -132,7 +136,7 @@ training_options = stacked(
         metavar="PART.KEY=VALUE",
         help="Change a setting of the recipe: of an operation, training, data or evaluation.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
+    seed_option,
     click.option(
         "--data",
         default="digits",

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.images import Images, pixels
 
 
@@ -15,6 +16,7 @@ def drawn(train: Any, count: int, *, seed: int = 0) -> Tensor:
 
     train: Images or Records. Drawn by `seed`, not taken from the front, where a folder has its first classes alone.
     """
+    count, seed = checked_count("count", count), checked_seed(seed)
     whole = len(train.x) if isinstance(train, Images) else len(train)
     chosen = torch.randperm(whole, generator=torch.Generator().manual_seed(seed))[:count].sort().values
     if isinstance(train, Images):

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from surgeon.data.names import shown
 from surgeon.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
+"""Kinds of image that are read, by their bytes and whatever their name says. Pillow knows others, for some of which it
+starts programs."""
+PIXELS = 89_478_485
+"""The most that one image may have: Pillow's own limit, of which it warns, and raises an error only above twice as many."""
 
 
 def read(item: Any, input_size: tuple[int, ...] | None) -> Tensor:
@@ -20,23 +28,65 @@ def read(item: Any, input_size: tuple[int, ...] | None) -> Tensor:
 
 
 def picture_of(item: Any, gray: bool | None = None) -> Any:
-    """The image as a PIL image, gray or RGB; by default as it is stored. Raises DataError for one that cannot be read."""
+    """The image as a PIL image, gray or RGB; by default as it is stored. item: a file's path, or (name, bytes or open file).
+
+    Of several frames the first; transparency is dropped, 16 bits become 8, CMYK and palettes RGB; EXIF's orientation is
+    not applied.
+
+    Raises DataError, by its name, for one that cannot be read, is of another kind than FORMATS, or has more than PIXELS
+    pixels, before they are decoded.
+    """
+    name, content = item if isinstance(item, tuple) else (str(item), None)
+    try:
+        return _decoded(io.BytesIO(content) if isinstance(content, bytes) else content or name, gray)
+    except Exception as error:  # decoders raise nearly anything, and a bomb is none of OSError
+        raise DataError(f"{shown(name)} cannot be read as an image: {shown(_reason(error))}") from error
+
+
+def _decoded(source: Any, gray: bool | None) -> Any:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        opened: Image.Image = Image.open(source, formats=FORMATS)
+    with opened:
+        width, height = opened.size
+        most = min(PIXELS, Image.MAX_IMAGE_PIXELS or PIXELS)
+        if width * height > most:
+            raise ValueError(
+                f"it has {width:,} × {height:,} pixels, more than the {most:,} that an image may have"
+            )
+        if opened.mode == "F":
+            raise ValueError("its values are floats, of a range that nothing tells")
+        gray = opened.mode in ("1", "L") or opened.mode.startswith("I") if gray is None else gray
+        whole = _eight_bits(opened) if opened.mode.startswith("I") else opened
+        return whole.convert("L" if gray else "RGB")
+
+
+def _eight_bits(picture: Any) -> Any:
+    """A gray image of 16 bits in 8, which convert would cut off at 255."""
     import numpy
     from PIL import Image
 
-    name, content = item if isinstance(item, tuple) else (str(item), None)
-    try:
-        with Image.open(io.BytesIO(content) if content is not None else name) as file:
-            opened: Image.Image = file
-            if opened.mode == "F":
-                raise ValueError("its values are floats, of a range that nothing tells")
-            gray = opened.mode in ("1", "L") or opened.mode.startswith("I") if gray is None else gray
-            if opened.mode.startswith("I"):  # 16 bits, which convert would cut off at 255
-                wide = numpy.asarray(opened).astype(numpy.float64)
-                opened = Image.fromarray(numpy.round(wide.clip(0, 65535) / 257).astype(numpy.uint8))
-            return opened.convert("L" if gray else "RGB")
-    except Exception as error:  # decoders raise nearly anything, and a bomb is none of OSError
-        raise DataError(f"{name} cannot be read as an image: {error}") from error
+    wide = numpy.asarray(picture).astype(numpy.float64)
+    if wide.min() < 0 or wide.max() > 65535:
+        raise ValueError(f"its values run from {wide.min():g} to {wide.max():g}, and 8 or 16 bits are read")
+    return Image.fromarray(numpy.round(wide / 257).astype(numpy.uint8))
+
+
+def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return f"its bytes are none of {', '.join(FORMATS)}"
+    return str(error) or type(error).__name__
+
+
+def start_no_programs() -> None:
+    """Keep Pillow from starting Ghostscript, for images that a library opens in its own way."""
+    from PIL import EpsImagePlugin
+
+    EpsImagePlugin.gs_binary = False
 
 
 def to_bytes(picture: Any, input_size: tuple[int, ...] | None = None) -> Tensor:

@@ -9,10 +9,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from surgeon.data.decoding import picture_of
+from surgeon.data.names import shown
 from surgeon.data.records import Borrowed
 from surgeon.errors import DataError
 
 NAMED = 5
+CLASSES = 1_000_000
+"""The most that data without names of their classes may have: a stray label must not make as many of them."""
 
 
 class Faults(BaseModel):
@@ -47,11 +50,11 @@ def inspect(
     }  # fmt: skip
     good = []
     for item, label in entries:
-        name = str(item[0]) if isinstance(item, tuple) else str(item)
+        name = shown(item[0] if isinstance(item, tuple) else item)
         if label < 0:
             bad["images without a label" if label == -1 else "labels that are no class"].append(name)
-        elif classes and label >= len(classes):
-            bad["labels that are no class"].append(f"{name} ({label} of {len(classes)})")
+        elif label >= (len(classes) or CLASSES):
+            bad["labels that are no class"].append(f"{name} ({label} of {len(classes) or CLASSES})")
         elif decode and (reason := _unreadable(item)):
             bad["images that cannot be read"].append(reason)
         else:
@@ -65,14 +68,25 @@ def inspect(
         counts={k: len(v) for k, v in bad.items() if v}, named={k: tuple(v[:NAMED]) for k, v in bad.items() if v},
     )  # fmt: skip
     if policy == "refuse" and found.counts:
-        raise DataError(f"{source} has {'; '.join(found.lines())}. data.faults=skip leaves them out")
+        raise DataError(f"{shown(source)} has {'; '.join(found.lines())}. data.faults=skip leaves them out")
     return good, found
+
+
+def check_labelled(source: object, entries: Sequence[tuple[Any, int]]) -> None:
+    """Raise DataError, naming the first, unless every entry has a label that is a class index."""
+    for item, label in entries:
+        if not 0 <= label < CLASSES:
+            what = "images without a label" if label == -1 else f"a label that is no class index, {label}"
+            name = shown(item[0] if isinstance(item, tuple) else item)
+            raise DataError(
+                f"{shown(source)} has {what} ({name}): put images in one sub-folder a class, or give the parquet file a "
+                f"column 'label' of class indices, 0 to {CLASSES - 1:,}"
+            )
 
 
 def _unreadable(item: Any) -> str:
     try:
-        picture = item.picture() if isinstance(item, Borrowed) else picture_of(item)
-        picture.load()
+        (item.picture() if isinstance(item, Borrowed) else picture_of(item)).load()
     except DataError as error:
         return str(error)
     return ""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from surgeon.arguments import checked_count, checked_seed
+from surgeon.data.faults import check_labelled
 from surgeon.data.images import Images, pixels
 from surgeon.data.records import Records
 from surgeon.data.scans import DIGITS_SIZE, digits
@@ -42,7 +44,9 @@ def held_out(
 
     Raises DataError for a source that is none, is a stream, or has images without labels.
     """
-    if len(input_size) != 3 or input_size[0] not in (1, 3):
+    seed = checked_seed(seed)
+    count = None if count is None else checked_count("count", count)
+    if len(input_size) != 3 or input_size[0] not in (1, 3) or min(input_size[1:]) < 1:
         raise DataError(f"images are (1 or 3, H, W), not {tuple(input_size)}")
     if source == "digits":
         return _digits(input_size, count, seed)
@@ -53,11 +57,10 @@ def held_out(
         )
     split = next(s for s in _PREFERRED if s in opened.splits)
     entries = list(opened.splits[split])
+    if not entries:
+        raise DataError(f"{source} has no images in its split {split}")
+    check_labelled(source, entries)
     labels = torch.tensor([label for _, label in entries], dtype=torch.int64)
-    if len(labels) == 0 or int(labels.min()) < 0:
-        raise DataError(
-            f"{source} has images without a label, or none at all: put them in one sub-folder a class"
-        )
     chosen = stratified(labels, count, seed=seed)
     found: Images = Records([entries[i] for i in chosen], tuple(input_size)).in_memory()
     return HeldOut(pixels(found.x), found.y, tuple(chosen), split, opened.classes)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 SPLITS = ("train", "val", "test")
+SYNONYMS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test",)}
+"""What folders and files of a split may be called."""
 
 
 class Images(NamedTuple):

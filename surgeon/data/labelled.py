@@ -8,10 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.decoding import read
+from surgeon.data.faults import check_labelled
 from surgeon.data.images import SPLITS, Images
-from surgeon.data.listing import SUFFIXES, folder_entries, parquet_entries
+from surgeon.data.listing import SUFFIXES, folder_entries
+from surgeon.data.names import readable, shown
 from surgeon.data.scans import DIGITS_SIZE, digits
+from surgeon.data.sources import why_none
+from surgeon.data.tables import parquet_entries
 from surgeon.errors import DataError
 
 
@@ -44,42 +49,39 @@ def labelled(
     classes of all its splits together, so that a class which one of them lacks shifts no other. A parquet
     file is one split, whatever `split` says.
 
+    y is −1 where need_labels is False.
+
     Raises DataError as `images`, for a split that the source lacks, and for images without a label.
     """
     if input_size is not None and (
         len(input_size) != 3 or input_size[0] not in (1, 3) or min(input_size[1:]) < 1
     ):
         raise DataError(f"images are (1 or 3, H, W), not {tuple(input_size)}")
-    if count is not None and count < 1:
-        raise DataError(f"count={count} images are none; give 1 or more, or None for all")
+    seed = checked_seed(seed)
+    count = None if count is None else checked_count("count", count)
     if str(source) == "digits":
         return _digits(input_size, count, split, seed)
     path = Path(source)
-    if path.is_dir():
-        entries: list[tuple[Any, int]] = list(folder_entries(path, split))
-    elif path.suffix == ".parquet" and path.is_file():
-        entries = list(parquet_entries(path))
-    else:
-        why = "" if path.exists() else " (nothing is there)"
-        raise DataError(
-            f"{source} is no source of images; give 'digits', a folder of images, or a .parquet file{why}"
-        )
+    with readable(source):
+        if path.is_dir():
+            entries: list[tuple[Any, int]] = list(folder_entries(path, split))
+        elif path.suffix == ".parquet" and path.is_file():
+            entries = list(parquet_entries(path))
+        else:
+            raise DataError(
+                f"{shown(source)} is no source of images; give 'digits', a folder of images, or a .parquet file{why_none(path)}"
+            )
     if not entries:
         raise DataError(f"{source} has no images ({', '.join(SUFFIXES[:4])}, …)")
     if need_labels:
-        bare = next((item for item, label in entries if label < 0), None)
-        if bare is not None:
-            name = bare[0] if isinstance(bare, tuple) else bare
-            raise DataError(
-                f"{source} has images without a label ({name}): put them in one sub-folder a class, or give "
-                "the parquet file a column 'label' of class indices"
-            )
+        check_labelled(source, entries)
     chosen = [entries[i] for i in _order(len(entries), count, seed)]
     if input_size is None:
         first = read(entries[0][0], None)
         input_size = tuple(first.shape)
     x = torch.stack([read(item, input_size) for item, _ in chosen])
-    return Images(x, torch.tensor([label for _, label in chosen], dtype=torch.int64))
+    labels = [label if need_labels else -1 for _, label in chosen]
+    return Images(x, torch.tensor(labels, dtype=torch.int64))
 
 
 def _digits(input_size: tuple[int, ...] | None, count: int | None, split: str, seed: int) -> Images:

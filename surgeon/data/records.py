@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from surgeon.data.decoding import picture_of, to_bytes
+from surgeon.data.decoding import picture_of, start_no_programs, to_bytes
 from surgeon.data.images import Images
+from surgeon.data.names import shown
 from surgeon.errors import DataError
 
 
@@ -34,7 +35,8 @@ class Records(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         item, label = self.entries[index]
-        picture = item.picture() if isinstance(item, Borrowed) else picture_of(item, self.size[0] == 1)
+        gray = self.size[0] == 1
+        picture = item.picture(gray) if isinstance(item, Borrowed) else picture_of(item, gray)
         if self.transform is not None:
             return self.transform(picture), label
         return to_bytes(picture, self.size), label
@@ -56,15 +58,20 @@ class Borrowed:
     def __init__(self, dataset: Any, index: int) -> None:
         self.dataset, self.index = dataset, index
 
-    def picture(self) -> Any:
-        """The PIL image."""
+    def picture(self, gray: bool | None = None) -> Any:
+        """The PIL image. Where timm reads, its reader is asked: its data sets give the next image for one that cannot be read,
+        which would then have this one's label."""
+        reader = getattr(self.dataset, "reader", None)
         try:
-            return self.dataset[self.index][0]
+            found = self.dataset[self.index][0] if reader is None else reader[self.index][0]
         except Exception as error:  # decoders raise nearly anything
-            raise DataError(f"{self} cannot be read as an image: {error}") from error
+            raise DataError(f"{self} cannot be read as an image: {shown(error)}") from error
+        return found if reader is None else picture_of((str(self), found), gray)
 
     def __str__(self) -> str:
-        return f"image {self.index} of {type(self.dataset).__name__}"
+        reader = getattr(self.dataset, "reader", None)
+        name = "" if reader is None else f" ({shown(reader.filename(self.index))})"
+        return f"image {self.index} of {type(self.dataset).__name__}{name}"
 
 
 class Stream(IterableDataset):
@@ -77,6 +84,7 @@ class Stream(IterableDataset):
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        start_no_programs()  # in each process that reads
         for picture, label in self.dataset:
             yield to_bytes(picture, self.size), int(label)
 

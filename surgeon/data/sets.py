@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from surgeon.arguments import checked_seed
 from surgeon.data.faults import Faults, inspect
 from surgeon.data.images import SPLITS, Images
 from surgeon.data.records import Records, Stream
@@ -50,7 +51,7 @@ def load_sets(
 
     Raises DataError for sources and settings that do not fit, and, unless they are to be skipped, for faults.
     """
-    settings = settings or Data()
+    settings, seed = settings or Data(), checked_seed(seed)
     if source == "digits":
         return _digits(settings, input_size, seed)
     opened = open_source(source, root)

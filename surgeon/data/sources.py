@@ -9,17 +9,12 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
-from surgeon.data.listing import (
-    SUFFIXES,
-    SYNONYMS,
-    class_names,
-    folder_entries,
-    parquet_classes,
-    parquet_entries,
-    parquet_splits,
-    split_folders,
-)
+from surgeon.data.images import SYNONYMS
+from surgeon.data.library import Refused, library, tars_at
+from surgeon.data.listing import SUFFIXES, class_names, folder_entries, split_folders
+from surgeon.data.names import readable, shown
 from surgeon.data.records import Borrowed
+from surgeon.data.tables import parquet_classes, parquet_entries, parquet_splits
 from surgeon.errors import DataError
 from surgeon.files import absolute
 
@@ -27,6 +22,8 @@ LIBRARY = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
 """Prefixes of names that timm's create_dataset knows."""
 _BOTH_IN_ONE = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist", "imagenet", "places365")
 """Data sets of torchvision whose evaluation images are their test set."""
+_OBJECTS = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy", ".npz")
+_ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,23 @@ class Source:
 def open_source(source: str | Path, root: str | None = None) -> Source:
     """What there is under a name: a folder, parquet files, tars, or a data set of timm's under `root`.
 
-    Nothing is downloaded. Raises DataError for a name behind which nothing is, and a source without images.
+    Nothing is downloaded, unpacked or executed. Raises DataError for a name behind which nothing is, a source without images,
+    one that cannot be read, and one that asks for more than reading.
     """
+    with readable(source):
+        return _opened(source, root)
+
+
+def why_none(path: Path) -> str:
+    """A clause on why a path is no source, where there is something to say."""
+    if path.suffix.lower() in _OBJECTS:
+        return "; files of Python objects and arrays are not read, since loading them may run code: write images, or a parquet file"
+    if path.suffix.lower() in _ARCHIVES:
+        return "; archives are not unpacked: unpack it, or give a plain .tar"
+    return "" if path.exists() else " (nothing is there)"
+
+
+def _opened(source: str | Path, root: str | None) -> Source:
     text = str(source)
     path = Path(source)
     if text.lower().startswith(LIBRARY) and not path.exists():
@@ -51,12 +63,11 @@ def open_source(source: str | Path, root: str | None = None) -> Source:
     if path.is_file() and path.suffix == ".parquet":
         return Source(text, {"train": list(parquet_entries(path))}, parquet_classes(path))
     if path.is_file() and path.suffix == ".tar":
-        return _read(text, {"train": _dataset("", str(path), "train")})
+        return _read(text, {"train": tars_at(path)})
     if not path.is_dir():
-        why = "" if path.exists() else " (nothing is there)"
         raise DataError(
-            f"{source} is no source of images; give 'digits', a folder of images, a .parquet or .tar file, or a name of "
-            f"timm's such as torch/cifar10{why}"
+            f"{shown(source)} is no source of images; give 'digits', a folder of images, a .parquet or .tar file, or a name of "
+            f"timm's such as torch/cifar10{why_none(path)}"
         )
     files = parquet_splits(path)
     if files:
@@ -65,12 +76,12 @@ def open_source(source: str | Path, root: str | None = None) -> Source:
     there = split_folders(path)
     tars = {s: p for s, p in (there or {"train": path}).items() if any(p.glob("*.tar"))}
     if tars:
-        return _read(text, {s: _tars(p) for s, p in tars.items()})
+        return _read(text, {s: tars_at(p) for s, p in tars.items()})
     own: dict[str, Any] = {s: list(folder_entries(path, s)) for s in there} or {
         "train": list(folder_entries(path, "train"))
     }
     if not any(own.values()):
-        raise DataError(f"{source} has no images ({', '.join(SUFFIXES[:4])}, …)")
+        raise DataError(f"{shown(source)} has no images ({', '.join(SUFFIXES[:4])}, …)")
     return Source(text, own, class_names(list(there.values()) or [path]))
 
 
@@ -90,8 +101,10 @@ def _library(name: str, root: str | None) -> Source:
     for own, theirs in wanted.items():
         for synonym in dict.fromkeys((theirs, *SYNONYMS[own])):
             try:
-                found[own] = _dataset(name, root, synonym)
+                found[own] = library(name, root, synonym)
                 break
+            except Refused:
+                raise
             except Exception as error:  # whatever a library does for a data set that is not there
                 failed[own] = " ".join(str(error).split())[:200] or type(error).__name__
     if "train" not in found:
@@ -108,23 +121,6 @@ def _read(name: str, datasets: Mapping[str, Any]) -> Source:
         return Source(name, dict(datasets), (), streams=True)
     splits = {s: [(Borrowed(d, i), label) for i, label in enumerate(_labels(d))] for s, d in datasets.items()}
     return Source(name, splits, _classes(first))
-
-
-def _dataset(name: str, root: str | None, split: str) -> Any:
-    from timm.data import create_dataset
-
-    kind = name.partition("/")[0].lower()
-    more = {} if kind == "torch" else {"input_img_mode": "RGB"}
-    training = {"is_training": split == "train"} if kind in ("wds", "tfds", "hfids") else {}
-    return create_dataset(name, root=root, split=split, download=False, **more, **training)
-
-
-def _tars(folder: Path) -> Any:
-    """All tars of a folder as one data set, by timm's reader of images in tars."""
-    from timm.data import ImageDataset
-    from timm.data.readers.reader_image_in_tar import ReaderImageInTar
-
-    return ImageDataset(str(folder), reader=ReaderImageInTar(str(folder)))
 
 
 def _labels(dataset: Any) -> Sequence[int]:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from surgeon.evaluation.gradients import checked
+
 
 class Attacked(nn.Module):
     """`model` behind a counter; x (N, C, H, W) goes through in pieces of `batch_size`, as one if None.
@@ -13,6 +15,8 @@ class Attacked(nn.Module):
     With pieces, the activations of one piece at a time are kept for the gradient and the others computed again, so
     that memory is bounded and neither draws nor blocks change. Gradients come back contiguous, also from a model in
     channels_last, with which some attacks cannot work.
+
+    Raises DataError for a gradient that is not finite, which attacks would carry into the images.
     """
 
     def __init__(self, model: nn.Module, batch_size: int | None = None) -> None:
@@ -24,7 +28,7 @@ class Attacked(nn.Module):
         self.queries += len(x)
         if x.requires_grad:
             x = x.view_as(x)
-            x.register_hook(lambda gradient: gradient.contiguous())
+            x.register_hook(lambda gradient: checked(gradient).contiguous())
         if self.batch_size is None or len(x) <= self.batch_size:
             return self.model(x)
         if not (torch.is_grad_enabled() and x.requires_grad):

@@ -10,16 +10,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from surgeon.errors import SurgeonError
+from surgeon.arguments import checked_count, checked_number, checked_seed
+from surgeon.evaluation.admission import admitted, checked_examples
 from surgeon.evaluation.assessment import Certified, Point
 from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
-from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import check_finite, check_labels, check_logits, check_model, device_of
+from surgeon.evaluation.scoring import check_finite, check_logits, device_of
 from surgeon.evaluation.statistics import Share, clopper_pearson_low, wilson
 from surgeon.files import read_parquet, write_parquet
 from surgeon.ownership import owning, take
 from surgeon.processes import everyone, first, gathered, rank, world
+from surgeon.writing import make_folder
 
 ABSTAIN = -1
 CHUNK = 1000
@@ -74,16 +75,18 @@ def certify(
     Raises DataError for images, labels or a model that do not fit, SurgeonError for settings that make no sense,
     ArtifactError for a folder with others.
     """
-    if sigma <= 0 or n0 < 1 or n < 1 or not 0 < alpha < 1 or batch_size < 1:
-        raise SurgeonError(
-            f"sigma={sigma}, n0={n0}, n={n}, alpha={alpha}, batch_size={batch_size} must be positive, alpha below 1"
-        )
-    images, labels = images.cpu(), labels.cpu()
-    check_images(images)
-    check_labels(images, labels)
-    check_model(model)
-    hashes = image_hashes(images)
-    names = list(range(len(images))) if examples is None else [int(e) for e in examples]
+    sigma, alpha = (
+        checked_number("sigma", sigma, positive=True),
+        checked_number("alpha", alpha, positive=True, below=1),
+    )
+    n0, n, batch_size = (
+        checked_count("n0", n0),
+        checked_count("n", n),
+        checked_count("batch_size", batch_size),
+    )
+    seed = checked_seed(seed)
+    images, labels, _ = admitted(model, images, labels, seed=seed)
+    hashes, names = image_hashes(images), checked_examples(examples, len(images))
     parts = None
     if folder is not None:
         parts = Path(folder) / PARTS
@@ -98,7 +101,7 @@ def certify(
             )
         if first():
             take(Path(folder), SETTINGS, settings, "a certification")
-            parts.mkdir(exist_ok=True)
+            make_folder(parts)
         everyone()
     mine = range(rank(), len(images), world())
     rows: list[Certificate] = []
@@ -126,6 +129,7 @@ def certify(
 
 def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[float]) -> list[Share]:
     """The share of images that are right and certified at each L2 radius: the certified-accuracy curve."""
+    radii = [checked_number("a radius", r) for r in radii]
     return [
         wilson(sum(c.prediction == c.label and c.radius >= r for c in certificates), len(certificates))
         for r in radii

@@ -7,13 +7,17 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from surgeon.arguments import checked_count, checked_number, checked_seed
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.admission import admitted
 from surgeon.evaluation.assessment import Check, Diagnosis
 from surgeon.evaluation.attacked import Attacked
 from surgeon.evaluation.attacks import run_attack
-from surgeon.evaluation.normalized import check_images
+from surgeon.evaluation.gradients import check_gradients
 from surgeon.evaluation.pgd import LOSSES, margin
+from surgeon.evaluation.preconditions import check_sources
 from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import check_labels, check_model, device_of, score
+from surgeon.evaluation.scoring import device_of, score
 from surgeon.evaluation.threat import Attack, Norm
 
 IMAGES = 128
@@ -43,12 +47,15 @@ def diagnose(
     model: takes pixels in [0, 1] (see Normalized). images: (N, C, H, W) float32 in [0, 1]. labels: (N,). sources: other
     models, whose adversarial images must not be stronger than this model's own.
 
-    Raises DataError for images, labels or a model that do not fit.
+    Raises DataError for images, labels or a model that do not fit, one without gradients, or whose gradient is not finite;
+    SurgeonError for an eps, a norm, a seed or a batch_size that is none.
     """
-    images, labels = images.cpu(), labels.cpu()
-    check_images(images)
-    check_labels(images, labels)
-    check_model(model)
+    seed, eps = checked_seed(seed), checked_number("eps", eps)
+    batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
+    if norm not in ("linf", "l2"):
+        raise SurgeonError(f"norm={norm!r} is not known; 'linf' and 'l2' are")
+    images, labels, classes = admitted(model, images, labels, seed=seed)
+    check_sources(sources or {}, images, labels, classes)
     device = device_of(model)
     subject = Attacked(model, batch_size)
     with held_still(subject, seed):
@@ -60,6 +67,7 @@ def diagnose(
                 reason=f"the model gets none of the {len(images)} images right: there is nothing to attack",
             )  # fmt: skip
             return Diagnosis(norm=norm, eps=eps, images=len(images), random=False, checks=(nothing,))
+        check_gradients(subject, images[right], labels[right], seed=seed)
         x, y = images[right].to(device), labels[right].to(device)
         random = two_passes(subject, x)
         asked = _Asked(subject, x, y, len(images), norm, eps, seed, said.classes, random > RANDOM)

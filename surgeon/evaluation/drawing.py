@@ -18,6 +18,7 @@ from surgeon.evaluation.threat import Norm
 from surgeon.files import write_bytes, write_json
 from surgeon.surgery import revert
 from surgeon.surgery.tree import surgery_of
+from surgeon.writing import make_folder
 
 COUNT, STEPS = 8, 20
 INDEX = "pictures.json"
@@ -54,7 +55,7 @@ def draw(
     made, skipped = pictures(
         shown, x, y, moved, beside=beside, seed=seed, class_names=list(class_names) or None
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     drawn = []
     for picture in made:
         write_bytes(folder / f"{picture.name}.png", picture.png)

@@ -10,17 +10,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from surgeon.arguments import checked_count, checked_seed
 from surgeon.errors import SurgeonError
+from surgeon.evaluation.admission import admitted, checked_attacks, checked_examples
 from surgeon.evaluation.attacked import Attacked
 from surgeon.evaluation.attacks import run_attack
 from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
-from surgeon.evaluation.normalized import check_images
+from surgeon.evaluation.gradients import check_gradients, follows
 from surgeon.evaluation.preconditions import check_said, check_sources, check_square
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import (
     check_adversarial,
-    check_labels,
-    check_model,
     device_of,
     score,
     tightened,
@@ -61,13 +61,17 @@ def evaluate(
 
     Blocks of 64 images are dealt to the processes that accelerate started, if it did; every process gets all verdicts.
 
-    Raises DataError for images, labels or a model that do not fit, ArtifactError for a store that belongs to another
+    Raises DataError for images, labels or a model that do not fit, one without gradients to follow or whose gradient is not
+    finite, SurgeonError for numbers that make no sense, ArtifactError for a store that belongs to another
     evaluation or another model, and VerificationError for an adversarial image that is not finite, leaves [0, 1] or lies
     outside the ball: it is never counted as a success.
     """
-    check_images(images)
-    check_labels(images, labels)
-    check_model(model)
+    seed, draws, attacks = checked_seed(seed), checked_count("draws", draws), checked_attacks(attacks)
+    batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
+    images, labels, classes = admitted(model, images, labels, seed=seed)
+    names = checked_examples(examples, len(images))
+    if store is not None and not isinstance(store, Store):
+        raise SurgeonError(f"store is a {type(store).__name__}; give surgeon.evaluation.Store(folder)")
     victims: dict[str | None, nn.Module] = {None: model}
     victims.update({str(name): source for name, source in (sources or {}).items()})
     unknown = {a.source for a in attacks} - set(victims)
@@ -76,11 +80,11 @@ def evaluate(
             f"attacks come from {sorted(map(str, unknown))}, and sources has {sorted(map(str, victims))}"
         )
     check_square(attacks, images)
-    with held_still(model, seed):
-        classes = score(model, images[:8], labels[:8]).classes
     check_sources(sources or {}, images, labels, classes)
     hashes = image_hashes(images)
-    names = list(range(len(images))) if examples is None else [int(i) for i in examples]
+    for name in {a.source for a in attacks if follows(a.kind)}:
+        what = "the model" if name is None else f"source {name}"
+        check_gradients(Attacked(victims[name], batch_size), images, labels, what=what, seed=seed)
     if store is not None:
         manifest = {
             "attacks": [a.model_dump(mode="json") for a in attacks], "block": BLOCK, "draws": draws, "seed": seed,

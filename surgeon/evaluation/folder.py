@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from surgeon.errors import ArtifactError
+from surgeon.arguments import checked_count, checked_seed
+from surgeon.errors import ArtifactError, RecipeError
+from surgeon.evaluation.admission import on_cpu
 from surgeon.evaluation.assessment import Assessment
 from surgeon.evaluation.certification import COLUMNS as OF_CERTIFICATES
 from surgeon.evaluation.certification import Certificate, certified_curves, certify
@@ -18,13 +21,14 @@ from surgeon.evaluation.notes import notes_on
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress
 from surgeon.evaluation.preconditions import check_said
 from surgeon.evaluation.robustbench import model_info
-from surgeon.evaluation.scoring import spread
+from surgeon.evaluation.scoring import check_model, spread
 from surgeon.evaluation.store import Store, read_outcome
 from surgeon.evaluation.subject import of_pixels, prepare, timed
 from surgeon.evaluation.suites import DRAWS, size_of, suite
 from surgeon.evaluation.summary import summarize
 from surgeon.evaluation.verdict import COLUMNS, Outcome
 from surgeon.files import write_csv, write_json, write_parquet
+from surgeon.operations.registry import describe
 from surgeon.ownership import claim, owning, take
 from surgeon.processes import everyone, first
 from surgeon.recipe import Evaluation
@@ -66,9 +70,15 @@ def assess(
     model_info.json (as RobustBench has it), and under attacks/ a file for each block.
 
     Raises ArtifactError for a folder that holds something else, or another evaluation; DataError and VerificationError as
-    `evaluate`.
+    `evaluate`; RecipeError for settings that are none.
     """
-    folder, images, labels = Path(folder), images.cpu(), labels.cpu()
+    if not isinstance(settings, Evaluation):
+        raise RecipeError(f"settings are a {type(settings).__name__}; give a surgeon.recipe.Evaluation")
+    for model in (network, *(sources or {}).values()):
+        check_model(model)
+    settings, seed = checked_settings(settings), checked_seed(seed)
+    batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
+    folder, images, labels = Path(folder), on_cpu("images", images), on_cpu("labels", labels)
     tell = progress or (lambda what, done, total: None)
     record = surgery_of(network)
     traits = record.traits if record else None
@@ -134,6 +144,14 @@ def assess(
     return read_assessment(folder)
 
 
+def checked_settings(settings: Evaluation) -> Evaluation:
+    """The settings, checked again: a copy with changes is not. Raises RecipeError."""
+    try:
+        return Evaluation.model_validate(settings.model_dump())
+    except ValidationError as error:
+        raise RecipeError(f"evaluation: {describe(error, Evaluation)}") from None
+
+
 def read_assessment(folder: str | Path) -> Assessment:
     """What a folder's evaluation found.
 
@@ -165,7 +183,7 @@ def _certificates(
     for sigma in settings.certify:
         found += certify(
             subject, images[some], labels[some], sigma=sigma, n=settings.certify_draws, seed=seed, examples=names,
-            folder=folder / f"certification-{sigma:g}", advance=lambda done, total: tell("certificates", done, total),
+            folder=folder / f"certification-{sigma!r}", advance=lambda done, total: tell("certificates", done, total),
         )  # fmt: skip
     return found
 

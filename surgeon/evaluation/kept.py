@@ -7,21 +7,23 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, DataError
 from surgeon.evaluation.store import IMAGES
 from surgeon.evaluation.threat import main_threat
 from surgeon.evaluation.verdict import Outcome
 
 
-def adversarial_images(folder: Path, outcome: Outcome, images: Tensor) -> Tensor:
+def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> Tensor:
     """(N, C, H, W): for each image what turned it first, of the main threat, else the image as it is.
 
     folder: of the attacks' blocks. images: (N, C, H, W), in the order of the outcome's clean verdicts.
 
-    Raises ArtifactError where the images were not stored.
+    Raises ArtifactError where the images were not stored, DataError for another number of images.
     """
-    main, kept = main_threat(outcome.attacks), folder / IMAGES
+    main, kept = main_threat(outcome.attacks), Path(folder) / IMAGES
     place = {v.example: i for i, v in enumerate(v for v in outcome.verdicts if v.attack == "none")}
+    if len(images) != len(place):
+        raise DataError(f"the outcome is of {len(place)} images, and {len(images)} are given")
     turned = {
         (v.attack, v.source, v.example)
         for v in outcome.verdicts

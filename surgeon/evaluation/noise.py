@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from surgeon.errors import DataError, SurgeonError
+from surgeon.arguments import checked_count, checked_number, checked_seed
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.admission import admitted
 from surgeon.evaluation.assessment import NoiseRow
-from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import check_labels, score
+from surgeon.evaluation.scoring import score
 from surgeon.evaluation.statistics import wilson
 from surgeon.surgery.tree import surgery_of
 
@@ -34,16 +35,13 @@ def noise_accuracy(
     gaussian: x + N(0, level²), clipped to [0, 1]. uniform: x + U(0, level), then divided by 1 + level, as
     the weight-map paper has it (renormalised to [0, 1]).
 
-    Raises SurgeonError for an unknown kind or draws below 1, DataError for images or labels that do not fit.
+    Raises SurgeonError for an unknown kind, levels, draws or a seed that are none, DataError for images or labels that do not fit.
     """
     if kind not in ("gaussian", "uniform"):
         raise SurgeonError(f"noise {kind!r} is not known; 'gaussian' and 'uniform' are")
-    if draws < 1:
-        raise SurgeonError(f"draws={draws} must be at least 1")
-    check_images(images)
-    check_labels(images, labels)
-    if len(images) == 0:
-        raise DataError("there are no images to take an accuracy of")
+    draws, seed = checked_count("draws", draws), checked_seed(seed)
+    levels = [checked_number("a noise level", level) for level in levels]
+    images, labels, _ = admitted(model, images, labels, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     found = []
     with held_still(model, seed):
@@ -66,7 +64,11 @@ def noise_table(
     standard deviation `sigma` added at inference to the input, to the activations, to both, to neither.
 
     Activations get it where the paper's models have it: after each pooling layer, else after each convolution.
+
+    Raises SurgeonError for a sigma or a seed that is none, DataError for images or labels that do not fit.
     """
+    sigma, seed = checked_number("sigma", sigma), checked_seed(seed)
+    images, labels, _ = admitted(model, images, labels, seed=seed)
     rows = []
     for activations in (False, True):
         for inputs in (False, True):

@@ -32,8 +32,12 @@ class Normalized(nn.Module):
         probabilities: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise DataError(f"the model is a {type(model).__name__}; give a torch.nn.Module")
         if (mean is None) != (std is None):
             raise DataError("mean and std belong together; give both or neither")
+        if mean is not None and std is not None:
+            _check_normalisation(mean, std)
         self.model, self.probabilities = model, probabilities
         self.mean: Tensor | None
         self.std: Tensor | None
@@ -60,6 +64,14 @@ class Normalized(nn.Module):
     def normalize(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) as the model takes them."""
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
+
+
+def _check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    numbers = torch.tensor([*mean, *std], dtype=torch.float64)
+    if len(mean) != len(std) or not bool(numbers.isfinite().all()) or min(std, default=0) <= 0:
+        raise DataError(
+            f"mean={tuple(mean)} and std={tuple(std)} must be finite, one number a channel, std above 0"
+        )
 
 
 def logits_of(output: object) -> Tensor:

@@ -7,6 +7,7 @@ import zlib
 import torch
 from torch import Tensor
 
+from surgeon.arguments import checked_seed
 from surgeon.errors import DataError
 from surgeon.evaluation.normalized import check_images
 
@@ -23,9 +24,10 @@ def patch_shuffle(images: Tensor, grid: int, *, seed: int = 0) -> Tensor:
 
     Raises DataError for images of another kind, grid below 1 or above a side.
     """
+    seed = checked_seed(seed)
     check_images(images)
     height, width = images.shape[-2:]
-    if not 1 <= grid <= min(height, width):
+    if not isinstance(grid, int) or not 1 <= grid <= min(height, width):
         raise DataError(f"grid={grid} must be from 1 to the shorter side of the images, {height}x{width}")
     h, w = height // grid, width // grid
     top, left = (height - h * grid) // 2, (width - w * grid) // 2

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError, DataError, SurgeonError
+from surgeon.evaluation.admission import FEW, first_scores
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_model, score
 from surgeon.evaluation.threat import Attack
@@ -48,11 +49,10 @@ def check_said(
 def check_sources(sources: Mapping[str, nn.Module], images: Tensor, labels: Tensor, classes: int) -> None:
     """Raise DataError unless every source takes the images and has the model's classes."""
     for name, source in sources.items():
-        check_model(source)
         try:
-            with held_still(source):
-                found = score(source, images[:8], labels[:8]).classes
-        except (DataError, RuntimeError) as error:
+            check_model(source)
+            found = first_scores(source, images[:FEW], labels[:FEW]).classes
+        except DataError as error:
             raise DataError(f"source {name} cannot be attacked on these images: {error}") from None
         if found != classes:
             raise DataError(

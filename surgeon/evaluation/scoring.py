@@ -77,6 +77,15 @@ def check_finite(finite: Tensor) -> None:
 
 def check_logits(logits: Tensor, count: int) -> Tensor:
     """`logits`, if they are finite logits (N, K) of `count` images; DataError otherwise, saying what would work."""
+    if not isinstance(logits, Tensor):
+        raise DataError(
+            f"the model gives a {type(logits).__name__}; wrap it so that it gives its logits (N, classes): "
+            "surgeon.evaluation.Normalized finds them in a tuple, a list or a mapping"
+        )
+    if not logits.is_floating_point():
+        raise DataError(
+            f"the model gives {logits.dtype}; it must give logits, which are floats, not classes or counts"
+        )
     if logits.dim() != 2 or len(logits) != count:
         raise DataError(
             f"the model gives {tuple(logits.shape)} for {count} images; it must give logits (N, classes)"
@@ -103,14 +112,18 @@ def looks_like_probabilities(logits: Tensor) -> bool:
 
 def check_labels(images: Tensor, labels: Tensor) -> None:
     """Raise DataError unless `labels` are class indices (N,), one for each image."""
-    if len(images) != len(labels):
-        raise DataError(f"{len(images)} images have {len(labels)} labels")
     if labels.dim() != 1 or labels.dtype != torch.int64:
         raise DataError(f"labels are {labels.dtype} {tuple(labels.shape)}; give class indices (N,), int64")
+    if len(images) != len(labels):
+        raise DataError(f"{len(images)} images have {len(labels)} labels")
 
 
 def check_model(model: nn.Module) -> None:
-    """Raise DataError unless the weights are float32 and finite: lower precision weakens attacks."""
+    """Raise DataError unless it is a module whose weights are float32 and there: lower precision weakens attacks."""
+    if not isinstance(model, nn.Module):
+        raise DataError(f"the model is a {type(model).__name__}; give a torch.nn.Module")
+    if device_of(model).type == "meta":
+        raise DataError("the model's weights lie on the device meta, where they have no values; load some")
     for name, p in [*model.named_parameters(), *model.named_buffers()]:
         if p.is_floating_point() and p.dtype != torch.float32:
             raise DataError(

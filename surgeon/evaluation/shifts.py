@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgeon.arguments import checked_number, checked_seed
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.assessment import Corruption, Curve, Point
 from surgeon.evaluation.quiet import held_still
@@ -26,8 +27,8 @@ def curve(
     Raises SurgeonError for an unknown kind.
     """
     check_labels(images, labels)
-    points = []
-    for level in levels:
+    points, seed = [], checked_seed(seed)
+    for level in [checked_number("a level", level) for level in levels]:
         generator = torch.Generator().manual_seed(seed)
         if kind == "gaussian":
             moved = (images + level * torch.randn(images.shape, generator=generator)).clamp(0, 1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from surgeon.arguments import checked_count
 from surgeon.errors import SurgeonError
 
 
@@ -40,9 +41,12 @@ class Paired(BaseModel):
 
 
 def wilson(k: int, n: int) -> Share:
-    """k of n with its 95 % Wilson interval (Wilson 1927)."""
+    """k of n with its 95 % Wilson interval (Wilson 1927). Raises SurgeonError unless 0 ≤ k ≤ n."""
     from scipy.stats import binomtest
 
+    k, n = checked_count("k", k, 0), checked_count("n", n, 0)
+    if k > n:
+        raise SurgeonError(f"k={k} of n={n} is no share")
     if n == 0:
         return Share(k=0, n=0, low=0.0, high=1.0)
     interval = binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")

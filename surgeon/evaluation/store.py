@@ -15,6 +15,7 @@ from surgeon.evaluation.threat import Attack
 from surgeon.evaluation.verdict import COLUMNS, Outcome, Verdict
 from surgeon.files import read_parquet, write_bytes, write_parquet
 from surgeon.ownership import claim, take
+from surgeon.writing import make_folder
 
 MANIFEST, CLEAN = "manifest.json", "clean.parquet"
 BLOCKS, IMAGES = "blocks", "adversarial"
@@ -41,7 +42,7 @@ class Store:
 
     def write_clean(self, rows: Sequence[Verdict]) -> None:
         """Write them."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         write_parquet(self.folder / CLEAN, COLUMNS, [r.model_dump() for r in rows])
 
     def block(self, number: int, attack: Attack, block: int) -> list[Verdict] | None:
@@ -53,11 +54,11 @@ class Store:
     ) -> None:
         """Write a block's verdicts, and before them its adversarial images if they are kept."""
         path = self._path(number, attack, block)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if self.keep and found is not None:
             from safetensors.torch import save
 
-            (self.folder / IMAGES).mkdir(exist_ok=True)
+            make_folder(self.folder / IMAGES)
             examples = {"examples": ",".join(str(r.example) for r in rows)}
             content = save({"images": found.cpu().contiguous()}, metadata=examples)
             write_bytes(self.folder / IMAGES / f"{path.stem}.safetensors", content)

@@ -7,13 +7,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import DataError, VerificationError
+from surgeon.errors import VerificationError
+from surgeon.evaluation.admission import admitted
 from surgeon.evaluation.assessment import Subject
 from surgeon.evaluation.diagnostics import RANDOM, two_passes
 from surgeon.evaluation.fingerprints import weights_hash
-from surgeon.evaluation.normalized import Normalized, check_images
+from surgeon.evaluation.normalized import Normalized
 from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import check_labels, check_model, device_of, score, spread
+from surgeon.evaluation.scoring import device_of, spread
 from surgeon.evaluation.speed import images_per_second
 from surgeon.models import name_of, normalization_of
 from surgeon.surgery import fold, revert
@@ -67,16 +68,10 @@ def prepare(
 
     Raises DataError for images, labels or a network that do not fit, VerificationError as `folded`.
     """
-    check_model(network)
-    check_images(images)
-    check_labels(images, labels)
-    if not len(images):
-        raise DataError("there are no images to evaluate on")
     given = of_pixels(network, probabilities=probabilities)
+    images, labels, classes = admitted(given, images, labels, seed=seed)
     some, record = spread(16, len(images)), surgery_of(network)
     few = images[some].to(device_of(network))
-    with held_still(network, seed):
-        classes = score(given, few, labels[some]).classes
     found = folded(network, given.normalize(few))
     subject = of_pixels(found.model, probabilities=probabilities)
     with held_still(subject, seed):

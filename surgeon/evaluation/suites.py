@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from surgeon.arguments import checked_count, checked_seed
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.threat import Attack, Norm
 from surgeon.recipe import Evaluation
@@ -56,6 +57,7 @@ def suite(
 
     Raises SurgeonError for a model of fewer than two classes, or when no paper belongs to the operations.
     """
+    classes, seed = checked_count("classes", classes, 0), checked_seed(seed)
     if classes < 2:
         raise SurgeonError(f"the model gives {classes} class; robustness of a classifier needs 2 or more")
     norm, eps = size_of(settings, operations)

@@ -56,9 +56,15 @@ class Summary(_Frozen):
 
     @property
     def robust(self) -> dict[str, Share]:
-        """Accuracy by attack, of the first seed; attacks of one name are told apart by norm and size."""
+        """Accuracy by attack, of the first seed; attacks of one name are told apart by norm and size, and where that is not
+        enough by the part of the suite and the exact ε."""
         names = [r.attack for r in self.rows]
-        return {r.attack if names.count(r.attack) == 1 else r.label: r.shares[0] for r in self.rows}
+        for longer in (
+            [r.label for r in self.rows],
+            [f"{r.label} ({r.group}, ε {r.eps!r})" for r in self.rows],
+        ):
+            names = [n if names.count(n) == 1 else more for n, more in zip(names, longer, strict=True)]
+        return {n: r.shares[0] for n, r in zip(names, self.rows, strict=True)}
 
 
 def summarize(

@@ -33,7 +33,7 @@ class Threat(NamedTuple):
 class Attack(BaseModel):
     """One attack on every image that stands. eps and step_size are in [0, 1] pixels, in `norm`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(description="what tables call it; attacks of one name differ in norm, eps or seed")
     kind: Kind

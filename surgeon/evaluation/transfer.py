@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from surgeon.arguments import checked_seed
+from surgeon.evaluation.admission import admitted, checked_attacks
+from surgeon.evaluation.attacked import Attacked
 from surgeon.evaluation.attacks import run_attack
 from surgeon.evaluation.engine import BLOCK
-from surgeon.evaluation.normalized import check_images
+from surgeon.evaluation.gradients import check_gradients, follows
 from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import check_adversarial, check_labels, device_of, score, tightened
+from surgeon.evaluation.scoring import check_adversarial, device_of, score, tightened
 from surgeon.evaluation.statistics import Share, wilson
 from surgeon.evaluation.threat import Attack
 
@@ -35,15 +38,18 @@ def transfer_matrix(
 
     Raises as `evaluate`.
     """
-    check_images(images)
-    check_labels(images, labels)
+    seed, (attack,) = checked_seed(seed), checked_attacks([attack])
+    for name, model in models.items():
+        images, labels, _ = admitted(model, images, labels, seed=seed)
+        if follows(attack.kind):
+            check_gradients(Attacked(model), images, labels, what=f"model {name}", seed=seed)
     found = []
     for source, attacked in models.items():
         right = dict.fromkeys(models, 0)
         for k, (x, y) in enumerate(zip(images.split(BLOCK), labels.split(BLOCK), strict=True)):
             x, y = x.to(device_of(attacked)), y.to(device_of(attacked))
             stream = zlib.crc32(f"{seed}/{attack.label}/{source}/{k}".encode())
-            moved = tightened(run_attack(attack, attacked, x, y, seed=stream), x, attack)
+            moved = tightened(run_attack(attack, Attacked(attacked), x, y, seed=stream), x, attack)
             check_adversarial(moved, x, attack)
             for target, model in models.items():
                 with held_still(model, stream):

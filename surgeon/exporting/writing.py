@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import SurgeonError
 from surgeon.exporting.description import METADATA, line
+from surgeon.writing import patient
 
 _LARGEST_ONNX = 2**31 - 2**20  # bytes; protobuf's limit, less what is no weight
 
@@ -46,7 +47,8 @@ def write_program(
 ) -> None:  # fmt: skip
     with _told("torch-export", network, dynamic), torch.no_grad():
         exported, _ = _exported(network, size, dynamic)
-        torch.export.save(exported, path, extra_files={METADATA: json.dumps(known)})
+        with patient(path) as file:
+            torch.export.save(exported, file, extra_files={METADATA: json.dumps(known)})
 
 
 def _exported(

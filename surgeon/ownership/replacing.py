@@ -13,6 +13,7 @@ from surgeon.errors import ArtifactError
 from surgeon.hidden import is_own, replaced, unfinished
 from surgeon.ownership.lock import check_input, locked
 from surgeon.ownership.manifest import read_manifest, strangers, write_manifest
+from surgeon.writing import telling, written
 
 Inputs = Iterable[str | Path | None]
 
@@ -45,14 +46,10 @@ def new_folder(
     with reserved(folder, what, overwrite=overwrite, inputs=inputs) as target:
         work = unfinished(target)
         try:
-            try:
+            with telling(Path(folder)):
                 work.mkdir()
                 yield work
                 write_manifest(work, what, files=True)
-            except OSError as error:
-                raise ArtifactError(
-                    f"{folder} could not be written, nothing was kept: {error.strerror or error}"
-                ) from error
             with interrupts.deferred():
                 _put(work, target, folder)
         finally:
@@ -83,14 +80,8 @@ def new_file(
             raise ArtifactError(
                 f"{path} is a file that surgeon did not write, and is not replaced; choose another file"
             )
-        work = unfinished(target)
-        try:
+        with written(target) as work:
             yield work
-            os.replace(work, target)
-        except OSError as error:
-            raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
-        finally:
-            work.unlink(missing_ok=True)
 
 
 def _check_free(target: Path, shown: str | Path, what: str, overwrite: bool) -> None:
@@ -128,7 +119,7 @@ def _put(work: Path, target: Path, shown: str | Path) -> None:
         os.rename(target, old)
     except OSError as error:
         raise ArtifactError(
-            f"{shown} could not be written, nothing was kept: {error.strerror or error}"
+            f"{shown} could not be written: {error.strerror or error}; nothing was kept"
         ) from error
     try:
         os.rename(work, target)

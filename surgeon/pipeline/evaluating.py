@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from surgeon.arguments import checked_seed
 from surgeon.artifact import folder_of, load
 from surgeon.data import DIGITS_SIZE, HeldOut, absolute_source, held_out, held_out_of, load_sets
 from surgeon.errors import DataError, ModelError
@@ -58,6 +59,7 @@ def evaluate_target(
 
     Raises ModelError and ArtifactError for targets that are none, DataError for images that do not fit.
     """
+    seed = checked_seed(seed)
     how: dict[str, Any] = {
         "pretrained": pretrained,
         "weights": weights,

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon import own
+from surgeon.arguments import checked_count, checked_seed
 from surgeon.artifact import load
 from surgeon.data import absolute_source
 from surgeon.errors import RecipeError
@@ -98,7 +99,8 @@ def study(
     training = part(recipes, "training", Training())
     settings = evaluation or part(recipes, "evaluation", Evaluation(suite="quick"))
     model, given = absolute_model(model), {**given, **_absolute(given)}
-    first_seed = given.pop("seed", 0)
+    seeds, first_seed = checked_count("seeds", seeds), checked_seed(given.pop("seed", 0))
+    checked_seed(first_seed + seeds - 1, "the last seed")
     asked = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "seeds": seeds, "seed": first_seed,
         "evaluation": settings.model_dump(mode="json"), "given": {k: v for k, v in given.items() if k != "allow_code" and v not in (None, False, {})},

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from surgeon import own
+from surgeon.arguments import checked_seed
 from surgeon.artifact import folder_of, load, save
 from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source, drawn, load_sets
 from surgeon.errors import ArtifactError, DataError, RecipeError
@@ -80,13 +81,8 @@ def train(
     """
     from accelerate import PartialState
 
-    folder, data, root, weights, model = (
-        Path(folder),
-        absolute_source(data),
-        absolute(root),
-        absolute(weights),
-        absolute_model(model),
-    )
+    folder, seed, model = Path(folder), checked_seed(seed), absolute_model(model)
+    data, root, weights = absolute_source(data), absolute(root), absolute(weights)
     training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
     size = tuple(input_size) if input_size else None
     if size is None and data == "digits":

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from surgeon.arguments import checked_seed
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import RecipeError, SelectionError, SurgeonError, SurgeryError
 from surgeon.graph.measure import measure
@@ -62,7 +63,7 @@ def plan(
 
     recipe: a shipped name (several joined by '+'), a file, a Recipe, an Operation, a mapping, or a list of these.
     input_size: (C, H, W) without the batch, by default what the model's own configuration says.
-    seed: of every random choice; the same seed gives the same plan and the same cut.
+    seed: of every random choice, from 0 to 2³² − 1; the same seed gives the same plan and the same cut.
     trained: whether the weights carry training; by default seen in the batch norms' statistics.
     calibrated: whether `apply` will be given calibration images, which allows better starts.
     stack: allow a network that has had surgery; the plan then holds the new edits alone.
@@ -73,6 +74,7 @@ def plan(
     Raises RecipeError, SelectionError (no site), TraceError (nothing torch.fx can follow), SurgeryError
     (surgery has been done already).
     """
+    seed = checked_seed(seed)
     refuse_unfit(model)
     refuse_second(model, stack)
     title, operations = _operations(recipe)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError
-from surgeon.files import written
 from surgeon.layers import AdversarialNoise
+from surgeon.writing import patient, written
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -64,8 +64,8 @@ def store(folder: Path, run: Run, progress: Progress, best: dict[str, Tensor] | 
         "progress": {**vars(progress), "rows": [list(r) for r in progress.rows]},
         "identity": run.identity,
     }
-    with written(folder / CHECKPOINT) as beside:
-        torch.save(state, beside)
+    with written(folder / CHECKPOINT) as beside, patient(beside) as file:
+        torch.save(state, file)
 
 
 def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:

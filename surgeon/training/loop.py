@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from surgeon import interrupts
-from surgeon.errors import DataError
+from surgeon.arguments import checked_seed
+from surgeon.errors import DataError, WritingError
 from surgeon.layers import AdversarialNoise
 from surgeon.ownership import owned
 from surgeon.recipe import Training
@@ -29,6 +30,7 @@ from surgeon.training.step import Step
 from surgeon.training.steps import set_noise
 from surgeon.training.synced import synced_batch_norms
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
+from surgeon.writing import make_folder
 
 History = list[Epoch]
 
@@ -76,9 +78,9 @@ def fit(
     Raises SurgeonError for a loss that is not finite, naming epoch, step, learning rate and layer, and for a device
     that is not there; DataError for no images, images without their labels, or labels that are none of the
     model's classes; RecipeError for an unknown optimizer or schedule; ArtifactError for a folder that holds
-    another training, or a damaged one.
+    another training, or a damaged one; WritingError for a full disk, saying which checkpoint stays.
     """
-    settings = settings or Training()
+    settings, seed = settings or Training(), checked_seed(seed)
     for name, data in (("train", train), ("val", val)):
         if data is not None:
             sources.check(name, data)
@@ -136,6 +138,7 @@ class _Training:
         self.training = Run(model, self.network, self.optimizer, self.accelerator, self.average, identity)
         self.at = Progress()
         self.best: dict[str, Tensor] | None = None
+        self.kept: tuple[int, int] | None = None
         self.level = -1.0
 
     def run(self) -> History:
@@ -152,6 +155,7 @@ class _Training:
         try:
             if self.folder is not None:
                 self.at, self.best = resume(self.folder, self.training)
+                self.kept = (self.at.epoch, self.at.step) if self.at.epoch or self.at.step else None
             self.at.rows = [Epoch(*r) for r in self.at.rows]
             done = self.at.epoch * self.batches.steps + self.at.step
             report = reporter(
@@ -169,6 +173,8 @@ class _Training:
                     report.epoch(self.at.rows[-1])
                     if stopped := self._due(0.0)[1]:
                         self._stop(stopped)
+        except WritingError as error:
+            raise WritingError(f"{error}; {self._left()}") from error
         finally:
             self.step.end()
             records.close()
@@ -223,14 +229,22 @@ class _Training:
 
     def _store(self) -> None:
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             store(self.folder, self.training, self.at, self.best)
+            self.kept = (self.at.epoch, self.at.step)
 
     def _stop(self, number: int) -> None:
         """End because of a signal, with all that there is in the folder."""
         stopped = interrupts.Stopped(number)
         stopped.at = f"up to epoch {self.at.epoch}, step {self.at.step} of {self.batches.steps}"
         raise stopped
+
+    def _left(self) -> str:
+        """What a training that could not write leaves."""
+        if self.kept is None:
+            return "there is no checkpoint yet: the same call begins again"
+        epoch, step = self.kept
+        return f"the last complete checkpoint stays (epoch {epoch}, step {step}): with more room, the same call goes on from there"
 
     def _keep(self, records: Records) -> None:
         """After an epoch: the best weights so far, the last ones, and the checkpoint."""

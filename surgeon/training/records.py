@@ -9,7 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from surgeon.files import write_csv, written
+from surgeon.files import write_csv
+from surgeon.training.board import Board
+from surgeon.writing import make_folder, written
 
 METRICS, LAST, BEST, BOARD = "metrics.csv", "last.safetensors", "best.safetensors", "tensorboard"
 
@@ -20,19 +22,17 @@ class Records:
     def __init__(self, folder: Path | None, fields: Sequence[str], writes: bool) -> None:
         self.folder = folder if writes else None
         self.fields = fields
-        self.board: Any = None
+        self.board: Board | None = None
 
     def begin(self, rows: Sequence[tuple]) -> None:
         """Start, or go on behind `rows`; what a killed run wrote after them is taken back."""
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         if rows:
             write_csv(self.folder / METRICS, self.fields, rows)  # a kill may have come between the files
         if importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.folder / BOARD), purge_step=len(rows))
+            self.board = Board(self.folder / BOARD, len(rows))
 
     def epoch(self, rows: Sequence[Any]) -> None:
         """An epoch has ended; its figures are the last row."""
@@ -40,10 +40,8 @@ class Records:
             return
         write_csv(self.folder / METRICS, self.fields, rows)
         if self.board is not None:
-            for field, value in zip(self.fields[1:], rows[-1][1:], strict=True):
-                if value == value:
-                    self.board.add_scalar(field, value, rows[-1][0])
-            self.board.flush()
+            named = zip(self.fields[1:], rows[-1][1:], strict=True)
+            self.board.add(rows[-1][0], {field: value for field, value in named if value == value})
 
     def weights(self, name: str, state: dict[str, Tensor]) -> None:
         """Write weights as safetensors."""

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from surgeon.data import digits, images, labelled
-from surgeon.errors import DataError
+from surgeon.errors import DataError, SurgeonError
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_faults_of_parquet_files_are_named(tmp_path):
 
 
 def test_counts_and_sizes_of_nothing_are_refused(folder):
-    with pytest.raises(DataError, match="count=0 images are none"):
+    with pytest.raises(SurgeonError, match="count=0 must be a whole number, 1 or more"):
         images(folder, 0, (3, 8, 8))
     with pytest.raises(DataError, match=r"images are \(1 or 3, H, W\), not \(3, 0, 8\)"):
         images(folder, 1, (3, 0, 8))

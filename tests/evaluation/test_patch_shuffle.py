@@ -68,7 +68,7 @@ def test_the_border_that_the_grid_does_not_divide_stays():
 def test_no_global_generator_is_touched():
     torch.manual_seed(0)
     was = torch.get_rng_state()
-    patch_shuffle(numbered(2, 4, 4), 2, seed=-5)
+    patch_shuffle(numbered(2, 4, 4), 2, seed=5)
     assert torch.equal(was, torch.get_rng_state())
 
 

@@ -298,7 +298,7 @@ def test_noise_accuracy_refuses_what_the_engine_refuses(trained):
         noise_accuracy(model, x, y[:-1], [0.1])
     with pytest.raises(ValueError, match="there are no images"):
         noise_accuracy(model, x[:0], y[:0], [0.1])
-    with pytest.raises(SurgeonError, match="draws=0 must be at least 1"):
+    with pytest.raises(SurgeonError, match="draws=0 must be a whole number, 1 or more"):
         noise_accuracy(model, x, y, [0.1], draws=0)
 
 

@@ -141,7 +141,11 @@ def test_runs_are_compared_only_on_the_same_images_under_the_same_attacks(runs, 
     (gone / "verdicts.parquet").unlink()
     for folder in (other, gone):
         assert compared(stock, read_run(folder)) is None
-        one = Page(report([runs["stock"], folder], tmp_path / "page.html", overwrite=True).read_text(encoding="utf-8"))
+        one = Page(
+            report([runs["stock"], folder], tmp_path / "page.html", overwrite=True).read_text(
+                encoding="utf-8"
+            )
+        )
         assert "not compared: no images in common, or other attacks" in one.of(id="compare")[0].whole
 
 

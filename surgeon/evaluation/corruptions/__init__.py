@@ -18,6 +18,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from surgeon.arguments import checked_seed
 from surgeon.errors import DataError, nearest
 from surgeon.evaluation.corruptions import blur, digital, noise, weather
 from surgeon.evaluation.corruptions.parameters import KINDS, SEVERITIES, Array, Settings, settings
@@ -61,6 +62,7 @@ def corrupt(
         raise DataError(f"corruption {kind!r} is not known; {nearest(str(kind), KINDS)}")
     if severity not in SEVERITIES:
         raise DataError(f"severity={severity} must be one of 1, 2, 3, 4, 5")
+    seed = checked_seed(seed)
     check_images(images)
     if images.shape[1] not in (1, 3):
         raise DataError(f"images have {images.shape[1]} channels; corruptions are for gray (1) and RGB (3)")
@@ -76,6 +78,6 @@ def corrupt(
     pixels = images.detach().permute(0, 2, 3, 1).cpu().numpy()
     found = np.empty(pixels.shape, np.float32)
     for i, place in enumerate(places):
-        rng = np.random.default_rng([seed % 2**64, KINDS.index(kind), severity, place])
+        rng = np.random.default_rng([seed, KINDS.index(kind), severity, place])
         found[i] = np.clip(_APPLY[kind](np.clip(pixels[i].astype(np.float64), 0, 1), given, rng), 0, 1)
     return torch.from_numpy(found).permute(0, 3, 1, 2).contiguous().to(images.device)

@@ -1,0 +1,119 @@
+"""Data sets of timm's by name, with all that would download, unpack or execute switched off."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from surgeon.data.decoding import start_no_programs
+from surgeon.data.images import SYNONYMS
+from surgeon.data.names import shown
+from surgeon.errors import DataError
+
+_INFO = ("_info.json", "info.json")
+"""Where a web data set says which tars it has."""
+
+
+class Refused(DataError):
+    """What a data set asks for is not done."""
+
+
+def library(name: str, root: str | None, split: str) -> Any:
+    """A split of a data set of timm's `create_dataset`. Raises Refused for one that asks for more than reading its files,
+    and whatever the libraries raise for one that is not there."""
+    from timm.data import create_dataset
+
+    prefix, _, rest = name.partition("/")
+    kind = prefix.lower()
+    start_no_programs()
+    if kind == "wds":
+        root = _local_shards(name, root)
+    if kind == "tfds" and ":" in rest:
+        raise Refused(f"{shown(name)} is a community's data set, made by code of its own, which is not run")
+    if name.lower() == "torch/imagenet":
+        _check_unpacked(root, split)
+    more = {} if kind == "torch" else {"input_img_mode": "RGB"}
+    training = {"is_training": split == "train"} if kind in ("wds", "tfds", "hfids") else {}
+    with offline():
+        return create_dataset(
+            name, root=root, split=split, download=False, trust_remote_code=False, **more, **training
+        )
+
+
+def tars_at(path: Path) -> Any:
+    """A tar, or all tars of a folder, as one data set, by timm's reader; nothing is unpacked, no index read or written.
+
+    Each image opens its tar anew: processes that share an open one would move one another's place in it.
+    Raises DataError for what is no tar, and for tars without images.
+    """
+    from timm.data import ImageDataset
+    from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+
+    try:
+        return ImageDataset(
+            str(path), reader=ReaderImageInTar(str(path), cache_tarfiles=False, cache_tarinfo=False)
+        )
+    except (
+        Exception
+    ) as error:  # tarfile has many errors for a damaged file, and the reader none for an empty one
+        reason = shown(str(error).partition("\n")[0])[:200] or type(error).__name__
+        raise DataError(f"{shown(path)} holds no tar of images that can be read: {reason}") from error
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """Hugging Face's libraries ask nothing of the network: what was fetched before, or lies here, is all there is."""
+    import huggingface_hub.constants as hub
+
+    places: list[Any] = [hub]
+    with contextlib.suppress(ImportError):
+        import datasets.config
+
+        places.append(datasets.config)
+    was = [p.HF_HUB_OFFLINE for p in places]
+    try:
+        for place in places:
+            place.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for place, value in zip(places, was, strict=True):
+            place.HF_HUB_OFFLINE = value
+
+
+def _local_shards(name: str, root: str | None) -> str:
+    """The folder of a web data set, whose tars are files in it: elsewhere its reader takes commands and addresses."""
+    folder = Path(root or "").absolute()
+    if not root or not folder.is_dir():
+        raise Refused(
+            f"{shown(name)} needs the folder where its tars lie as root (--root), not {shown(root)}"
+        )
+    for place in (folder / n for n in _INFO if (folder / n).is_file()):
+        try:
+            splits = json.loads(place.read_text(encoding="utf-8"))["splits"]
+            named = [str(f) for s in splits.values() for f in s["filenames"]]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise Refused(
+                f"{shown(place)} lists no tars by split: {type(error).__name__}: {shown(error)}"
+            ) from error
+        odd = next(
+            (f for f in named if "::" in f or not (folder / f).resolve().is_relative_to(folder.resolve())),
+            None,
+        )
+        if odd is not None:
+            raise Refused(f"{shown(place)} names {shown(odd)}, which is no file below {shown(folder)}")
+    return str(folder)
+
+
+def _check_unpacked(root: str | None, split: str) -> None:
+    """torchvision unpacks ImageNet's archives where their folders are missing; here that is left to the user."""
+    folder = Path(root or ".")
+    missing = [
+        n for n in ("meta.bin", "train" if split in SYNONYMS["train"] else "val") if not (folder / n).exists()
+    ]
+    if missing:
+        raise DataError(
+            f"ImageNet is not unpacked there: {', '.join(missing)} missing, and archives are not unpacked"
+        )

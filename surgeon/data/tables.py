@@ -1,0 +1,110 @@
+"""Parquet files in Hugging Face's image layout: an entry a row, with its class, nothing decoded yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from surgeon.data.images import SYNONYMS
+from surgeon.data.names import shown
+from surgeon.errors import DataError
+
+ROWS = 64
+"""Read at once, so that a huge row group is not."""
+INFLATED, FREE = 100, 2**30
+"""Images that come to more than INFLATED times their file's size, and to more than FREE bytes, are no images' bytes: those
+hardly shrink."""
+_OVERHEAD = 256
+"""Bytes that a row takes besides its image."""
+
+
+def parquet_entries(path: Path) -> Iterator[tuple[tuple[str, bytes], int]]:
+    """((name, encoded bytes), class) of each row; class −1 for a row without one.
+
+    Raises DataError for another layout than Hugging Face's, and for a file that would fill the memory.
+    """
+    file = _opened(path)
+    columns = [c for c in ("image", "label") if c in file.schema_arrow.names]
+    batches = file.iter_batches(batch_size=ROWS, columns=columns)
+    most = max(FREE, INFLATED * path.stat().st_size)
+    number = total = 0
+    while (rows := _next(batches, path)) is not None:
+        for row in rows:
+            name = f"{path}, row {number}"
+            content = _bytes(row["image"], name)
+            total += len(content) + _OVERHEAD
+            if total > most:
+                raise DataError(
+                    f"{shown(name)}: the images so far come to {total:,} bytes, out of a file of {path.stat().st_size:,}: no "
+                    "images shrink so much"
+                )
+            yield (name, content), _label(row.get("label"), name)
+            number += 1
+
+
+def parquet_classes(path: Path) -> tuple[str, ...]:
+    """The class names in a file's schema, as Hugging Face writes them; none where it has none."""
+    metadata = _opened(path).schema_arrow.metadata or {}
+    try:
+        told: Any = json.loads(metadata.get(b"huggingface", b"{}"))
+        names = told["info"]["features"]["label"]["names"]
+        return tuple(n for n in map(str, names) if n.encode()) if isinstance(names, list) else ()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ()
+
+
+def parquet_splits(path: Path) -> dict[str, list[Path]]:
+    """A folder's parquet files by split, as Hugging Face names them: train-00000-of-00002.parquet."""
+    files = sorted(path.glob("*.parquet"))
+    found = {
+        s: [f for f in files if f.name.split("-")[0].removesuffix(".parquet") in n]
+        for s, n in SYNONYMS.items()
+    }
+    named = {s: f for s, f in found.items() if f}
+    return named or ({"train": files} if files else {})
+
+
+def _opened(path: Path) -> Any:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise DataError("parquet files need pyarrow: pip install 'surgeon[train]'") from None
+    try:
+        file = parquet.ParquetFile(path)
+    except Exception as error:  # pyarrow has many errors for a damaged file
+        raise _damaged(path, error) from error
+    if "image" not in file.schema_arrow.names:
+        raise _damaged(path, f"it has {', '.join(map(shown, file.schema_arrow.names[:8])) or 'none'}")
+    return file
+
+
+def _next(batches: Any, path: Path) -> list[dict[str, Any]] | None:
+    try:
+        batch = next(batches, None)
+        return None if batch is None else batch.to_pylist()
+    except Exception as error:  # as above, of a damaged page
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, why: object) -> DataError:
+    reason = shown(" ".join(str(why).split()))[:200]
+    return DataError(f"{shown(path)} is no parquet file with a column 'image', or is damaged: {reason}")
+
+
+def _bytes(picture: Any, name: str) -> bytes:
+    content = picture.get("bytes") if isinstance(picture, dict) else None
+    if not isinstance(content, bytes) or not content:
+        raise DataError(f"{shown(name)}: 'image' holds no bytes; the Hugging Face layout is {{bytes, path}}")
+    return content
+
+
+def _label(label: Any, name: str) -> int:
+    if label is None:
+        return -1
+    if not isinstance(label, int) or isinstance(label, bool):
+        raise DataError(
+            f"{shown(name)}: the label {shown(repr(label))[:80]} is no class index; give integers from 0"
+        )
+    return label

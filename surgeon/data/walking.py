@@ -1,0 +1,44 @@
+"""The files below a folder, links followed, each real folder once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from surgeon.data.names import shown
+from surgeon.errors import DataError
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
+    """The files with one of the endings, in the order of their paths; hidden ones, pipes and devices are passed over.
+
+    A link to a file or a folder stands for what it leads to, wherever that is; one that leads nowhere is given as it is, so
+    that reading it says so.
+
+    Raises DataError for a folder that is reached twice, such as by a link to one above it, and OSError for one that
+    cannot be read.
+    """
+    yield from _below(folder, suffixes, {})
+
+
+def _below(folder: Path, suffixes: Collection[str], known: dict[tuple[int, int], Path]) -> Iterator[Path]:
+    stat = folder.stat()
+    before = known.setdefault((stat.st_dev, stat.st_ino), folder)
+    if before != folder:
+        raise DataError(
+            f"{shown(folder)} is the same folder as {shown(before)}: a link leads back, or two lead to one place; remove it"
+        )
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda e: e.name)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _below(folder / entry.name, suffixes, known)
+        elif Path(entry.name).suffix.lower() in suffixes and (entry.is_file() or _leads_nowhere(entry)):
+            yield folder / entry.name
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)
