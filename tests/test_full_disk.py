@@ -167,7 +167,7 @@ def test_a_full_file_system_and_then_room_again(run, small, tmp_path):
             pass
     with pytest.raises(WritingError, match=r"could not be written: No space left on device"):
         run(2, small / "run")
-    assert not list(small.rglob(".*.*"))
+    assert not list(small.rglob(".surgeon-*"))
     filler.unlink()
     assert run(2, small / "run") == wanted
 
@@ -223,7 +223,7 @@ def test_an_evaluation_that_finds_no_room_goes_on_where_it_stopped(tiny, tmp_pat
         pytest.raises(WritingError, match=r"e/clean.parquet could not be written: File too large"),
     ):
         evaluate(tiny, x, y, attacks, store=store)
-    assert not list(tmp_path.rglob(".*.*"))
+    assert not list(tmp_path.rglob(".surgeon-*"))
     found = evaluate(tiny, x, y, attacks, store=store)
     assert [v.model_copy(update={"seconds": 0}) for v in found.verdicts] == [
         v.model_copy(update={"seconds": 0}) for v in wanted.verdicts
