@@ -63,7 +63,9 @@ def kind_of(folder: Path) -> str:
     if not folder.exists():
         raise ArtifactError(f"{folder} is not there")
     if not folder.is_dir():
-        raise ArtifactError(f"{folder} is a file that surgeon did not write; give a folder of surgeon's, or a page")
+        raise ArtifactError(
+            f"{folder} is a file that surgeon did not write; give a folder of surgeon's, or a page"
+        )
     known = read_manifest(folder)
     if (folder / "manifest.json").is_file() or (known is not None and known.what == "certification"):
         raise ArtifactError(f"{folder} is a part of an evaluation; verify {folder.resolve().parent}")

@@ -68,7 +68,9 @@ def _verdicts(folder: Path) -> str:
         raise Misfit(f"has {len(rows)} verdicts, and the blocks in {ATTACKS}/ have {len(blocks)}")
     for row, block in zip(rows, blocks, strict=True):
         if told := difference(row, block):
-            raise Misfit(f"is not what the blocks in {ATTACKS}/ say of {row['attack']} on image {row['example']}: {told}")
+            raise Misfit(
+                f"is not what the blocks in {ATTACKS}/ say of {row['attack']} on image {row['example']}: {told}"
+            )
     return f"{len(rows)} verdicts, those of the blocks"
 
 

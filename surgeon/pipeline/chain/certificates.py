@@ -34,7 +34,9 @@ def _table(folder: Path) -> str:
         raise Misfit(f"has {len(rows)} certificates, and {len(made)} were made")
     for row, one in zip(sorted(rows, key=_place), sorted(made, key=_place), strict=True):
         if told := difference(row, one):
-            raise Misfit(f"is not what was certified of image {row['example']} at σ = {row['sigma']:g}: {told}")
+            raise Misfit(
+                f"is not what was certified of image {row['example']} at σ = {row['sigma']:g}: {told}"
+            )
     return f"{len(rows)} certificates, as they were made"
 
 

@@ -51,7 +51,11 @@ def in_use(folder: Path) -> list[Check]:
     from surgeon.hidden import lock_beside, lock_inside
 
     if lock_beside(folder).exists() or lock_inside(folder).exists():
-        return [unknown("in use", "another process works here, or one was killed: what is not finished may differ")]
+        return [
+            unknown(
+                "in use", "another process works here, or one was killed: what is not finished may differ"
+            )
+        ]
     return []
 
 

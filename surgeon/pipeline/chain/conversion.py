@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
 
-from surgeon.data import Images
+from surgeon.data import differing
 from surgeon.folder import WEIGHTS
 from surgeon.hashes import sha256_of
 from surgeon.models import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, within
 from surgeon.pipeline.chain.comparing import demand_equal, read_json, read_mapping
 from surgeon.pipeline.chain.network import network_checks
-from surgeon.pipeline.chain.sources import demand_source, same_contents
+from surgeon.pipeline.chain.sources import demand_source, plain
 from surgeon.pipeline.conversion import CONVERSION, Conversion, read_conversion
-from surgeon.pipeline.converting import CONVERSIONS, SETTINGS, Job, Pictures
+from surgeon.pipeline.converting import CONVERSIONS, SETTINGS, Job
 from surgeon.surgery.tree import surgery_of
 from surgeon.verification import Check
 
@@ -66,16 +66,15 @@ def _checkpoint(found: Conversion) -> str:
 
 
 def _images(found: Conversion, network: nn.Module | None) -> list[Check]:
-    contents = found.settings.get("contents") or {}
-    made: list[Pictures] = []
+    contents = found.settings["contents"]
+    now: list[dict[str, Any]] = []
 
     def look(name: str) -> str:
-        if not made:
-            made.append(_opened(found, network))
-        if name.startswith("test"):
-            return same_contents(contents[name], made[0].test, name)
-        x = made[0].calibration
-        return same_contents(contents[name], None if x is None else Images(x, torch.zeros(0)), name)
+        if not now:
+            now.append(plain(_job(found, network).asked["contents"]))
+        if told := differing(contents[name], now[0][name]):
+            raise Misfit(f"the source does not hold what it held: {told}")
+        return f"{contents[name]['images']} images"
 
     return [
         checked(f"data/{name}", lambda name=name: look(name))  # type: ignore[misc]  # the name of this turn
@@ -84,8 +83,8 @@ def _images(found: Conversion, network: nn.Module | None) -> list[Check]:
     ]
 
 
-def _opened(found: Conversion, network: nn.Module | None) -> Pictures:
-    """The images as the conversion took them."""
+def _job(found: Conversion, network: nn.Module | None) -> Job:
+    """The conversion as it was asked for, as far as its images go."""
     s = found.settings
     for source in (s["data"], s["calibration"]):
         if source:
@@ -93,11 +92,10 @@ def _opened(found: Conversion, network: nn.Module | None) -> Pictures:
     size = s["input_size"] or (None if network is None else input_size_of(network))
     if size is None:
         raise Unknown("the images' size is the network's, which was not loaded")
-    job = Job(
+    return Job(
         _no_network, (), s, input_size=tuple(size), data=s["data"], root=s["root"], samples=s["samples"],
         calibration=s["calibration"], calibration_count=s["calibration_count"], seed=s["seed"],
     )  # fmt: skip
-    return job.pictures
 
 
 def _no_network(path: Path | None) -> nn.Module:

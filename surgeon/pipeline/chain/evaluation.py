@@ -65,7 +65,9 @@ def _unfinished(folder: Path) -> str:
 def _result(folder: Path, read: list[Assessment]) -> str:
     known = read_manifest(folder)
     if known is None or known.what != "evaluation":
-        raise Misfit("the manifest .surgeon.json, which says that surgeon wrote the evaluation, is not there or damaged")
+        raise Misfit(
+            "the manifest .surgeon.json, which says that surgeon wrote the evaluation, is not there or damaged"
+        )
     found = read_assessment(folder)
     read.append(found)
     demand_equal(found.settings, read_mapping(folder / SETTINGS), f"its settings are not those of {SETTINGS}")

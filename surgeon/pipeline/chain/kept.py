@@ -63,4 +63,6 @@ def _check_verdicts(
         # At the border itself, another machine's rounding decides.
         if (value < 0) != verdict.success and abs(value) > DRIFT:
             turned = "turned" if verdict.success else "not turned"
-            raise Misfit(f"{name}: image {example} is {turned} by its verdict, and the network says otherwise")
+            raise Misfit(
+                f"{name}: image {example} is {turned} by its verdict, and the network says otherwise"
+            )

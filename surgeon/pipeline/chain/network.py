@@ -66,7 +66,9 @@ def written(folder: Path) -> str:
 
 def _hashes(folder: Path) -> str:
     record = check_files(folder)
-    return "a stock network" if record is None else f"{len(record.edits)} edits by {record.recipe or 'a plan'}"
+    return (
+        "a stock network" if record is None else f"{len(record.edits)} edits by {record.recipe or 'a plan'}"
+    )
 
 
 def _loaded(folder: Path, allowed: tuple[str, ...], found: list[nn.Module]) -> str:

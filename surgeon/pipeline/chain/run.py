@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from surgeon.data import held_out_of
+from surgeon.errors import ArtifactError
 from surgeon.folder import check_files
 from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, unknown, within
@@ -53,7 +54,9 @@ def run_checks(folder: Path, reader: Reader) -> list[Check]:
     return checks
 
 
-def tested_of(settings: dict[str, Any], cut: nn.Module | None, trained: nn.Module | None, reader: Reader) -> Tested:
+def tested_of(
+    settings: dict[str, Any], cut: nn.Module | None, trained: nn.Module | None, reader: Reader
+) -> Tested:
     """What the evaluation inside a run is of: the trained network, and test images of the run's own split."""
 
     def network() -> nn.Module:
@@ -67,7 +70,9 @@ def tested_of(settings: dict[str, Any], cut: nn.Module | None, trained: nn.Modul
 def _settings(folder: Path, read: list[dict[str, Any]]) -> str:
     known = read_manifest(folder)
     if known is None or known.what != "run":
-        raise Misfit("the manifest .surgeon.json, which says that surgeon wrote the run, is not there or damaged")
+        raise Misfit(
+            "the manifest .surgeon.json, which says that surgeon wrote the run, is not there or damaged"
+        )
     found = read_mapping(folder / SETTINGS)
     missing = [k for k in KEYS if k not in found]
     if missing:
@@ -85,7 +90,11 @@ def _same_recipe(folder: Path, recipes: list[Recipe]) -> None:
 
 
 def _same_record(folder: Path) -> str:
-    if check_files(folder / CUT) != check_files(folder / TRAINED):
+    try:
+        cut, trained = check_files(folder / CUT), check_files(folder / TRAINED)
+    except ArtifactError as error:
+        raise Unknown(str(error)) from None
+    if cut != trained:
         raise Misfit("its record is not that of cut/: it was trained from another network")
     return "the record of cut/"
 

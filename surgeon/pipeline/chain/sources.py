@@ -9,19 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from surgeon.data import Images, Sets, load_sets
-from surgeon.data.contents import contents_of, differing
+from surgeon.data import Sets, differing, load_sets
 from surgeon.data.sources import LIBRARY
 from surgeon.errors import DataError
 from surgeon.hashes import own_hash
 from surgeon.hub import is_hub
 from surgeon.models import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
+from surgeon.pipeline.contents import IMAGES, made_from
 from surgeon.recipe import Data
 from surgeon.verification import Check
-
-IMAGES = {"training images": "train", "validation images": "val", "test images": "test"}
-"""Keys of a run's contents → the set that they are of."""
 
 
 class Reader:
@@ -54,8 +51,7 @@ class Reader:
         sets = self.sets(settings, network)
         key = self._opened and self._opened[0]
         if self._contents is None or self._contents[0] != key:
-            held = {name: getattr(sets, part) for name, part in IMAGES.items()}
-            self._contents = (key, {n: None if h is None else plain(contents_of(h)) for n, h in held.items()})
+            self._contents = (key, plain(made_from(sets, None, None)))
         return self._contents[1]
 
 
@@ -96,14 +92,6 @@ def size_of(settings: dict[str, Any], network: nn.Module | None) -> tuple[int, .
     return tuple(size or ())
 
 
-def same_contents(before: Any, data: Images | None, what: str) -> str:
-    """Images in memory hold what they held. Raises Misfit where they do not, saying what differs."""
-    told = differing(before, None if data is None else plain(contents_of(data)))
-    if told:
-        raise Misfit(f"{what}: {told}")
-    return what
-
-
 def plain(value: Any) -> Any:
     """As JSON gives it back."""
     return json.loads(json.dumps(value))
@@ -140,7 +128,11 @@ def _same_model(settings: dict[str, Any]) -> str:
         raise Unknown(f"{name} is a repository, which is not asked")
     if not Path(name).is_dir():
         raise Unknown(f"{name} is not there any more")
-    changed = [n for n, wanted in known.items() if not (Path(name) / n).is_file() or own_hash(Path(name) / n) != wanted]
+    changed = [
+        n
+        for n, wanted in known.items()
+        if not (Path(name) / n).is_file() or own_hash(Path(name) / n) != wanted
+    ]
     if changed:
         raise Misfit(f"{name} is not the network that the run began with: {', '.join(changed)}")
     return name

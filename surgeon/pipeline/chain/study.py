@@ -17,8 +17,9 @@ from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, some, unknown, within
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors, read_mapping
 from surgeon.pipeline.chain.run import EVALUATION, run_checks
-from surgeon.pipeline.chain.sources import IMAGES, Reader
+from surgeon.pipeline.chain.sources import Reader
 from surgeon.pipeline.chain.training import CUT, TRAINED
+from surgeon.pipeline.contents import IMAGES
 from surgeon.pipeline.studying import ARMS, BASE, RESULT, SETTINGS, compared, place_of
 from surgeon.pipeline.training import SETTINGS as OF_RUN
 from surgeon.recipe import Recipe
@@ -47,7 +48,10 @@ def study_checks(folder: Path, reader: Reader) -> list[Check]:
     missing = [p for p in places.values() if not (p / EVALUATION / EVALUATED).is_file()]
     if missing:
         done = len(places) - len(missing)
-        return [*checks, unknown(RESULT, f"not finished: {done} of {len(places)} runs; the same command goes on")]
+        return [
+            *checks,
+            unknown(RESULT, f"not finished: {done} of {len(places)} runs; the same command goes on"),
+        ]
     checks.append(checked(RESULT, lambda: _table(folder, asked, places)))
     return checks
 
@@ -55,7 +59,9 @@ def study_checks(folder: Path, reader: Reader) -> list[Check]:
 def _settings(folder: Path, read: list[dict[str, Any]]) -> str:
     known = read_manifest(folder)
     if known is None or known.what != "study":
-        raise Misfit("the manifest .surgeon.json, which says that surgeon wrote the study, is not there or damaged")
+        raise Misfit(
+            "the manifest .surgeon.json, which says that surgeon wrote the study, is not there or damaged"
+        )
     found = read_mapping(folder / SETTINGS)
     name = _name(found)
     int(found["seed"]), int(found["seeds"])
@@ -75,10 +81,14 @@ def _one_set(folder: Path, runs: list[Path]) -> str:
     wanted = next(iter(told.values()))
     for name, contents in told.items():
         for part in IMAGES:
-            demand_equal(contents[part], wanted[part], f"{name} has other {part} than {next(iter(told))}: hash")
+            demand_equal(
+                contents[part], wanted[part], f"{name} has other {part} than {next(iter(told))}: hash"
+            )
     weights = {n: c["weights"] for n, c in told.items() if n != BASE}
     if len(set(weights.values())) > 1:
-        raise Misfit(f"the arms began with different weights files: {some(f'{n} {w}' for n, w in weights.items())}")
+        raise Misfit(
+            f"the arms began with different weights files: {some(f'{n} {w}' for n, w in weights.items())}"
+        )
     return f"the same for {len(told)} runs"
 
 
@@ -100,7 +110,9 @@ def _one_start(folder: Path, places: dict[str, Path], reader: Reader) -> str:
         demand_tensors(starts[arm], starts[first], f"{arm} does not begin with the network of {first}")
     base = folder / BASE / TRAINED / WEIGHTS
     if base.is_file():
-        demand_tensors(starts[first], read_weights(base), f"{first} does not begin with the network of {BASE}")
+        demand_tensors(
+            starts[first], read_weights(base), f"{first} does not begin with the network of {BASE}"
+        )
     return f"the same network for {len(starts)} arms" + (f", that of {BASE}" if base.is_file() else "")
 
 

@@ -22,6 +22,7 @@ from surgeon.pipeline.chain import kept
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.chain.comparing import demand_equal
 from surgeon.recipe import Evaluation
+from surgeon.surgery.tree import surgery_of
 from surgeon.verification import Check
 
 _MEASURED = {"name", "fold_error", "images_per_second", "stock_images_per_second"}
@@ -50,9 +51,13 @@ def _network(found: Assessment, network: Callable[[], nn.Module], models: list[n
     model = network()
     now = weights_hash(model)
     if now != found.subject.weights:
-        raise Misfit(f"the network's weights ({now}) are not those that were evaluated ({found.subject.weights})")
+        raise Misfit(
+            f"the network's weights ({now}) are not those that were evaluated ({found.subject.weights})"
+        )
     if found.settings["weights"] != now:
         raise Misfit(f"the settings are of other weights ({found.settings['weights']})")
+    if found.plan != surgery_of(model):
+        raise Misfit("the network's record is not that of the network that was evaluated")
     models.append(model)
     return f"weights {now}"
 
@@ -72,7 +77,11 @@ def _images(
 
 
 def _other(folder: Path, hashes: list[str], labels: Tensor) -> str:
-    before = [(r["image"], r["label"]) for r in read_parquet(folder / f"{VERDICTS}.parquet") if r["attack"] == "none"]
+    before = [
+        (r["image"], r["label"])
+        for r in read_parquet(folder / f"{VERDICTS}.parquet")
+        if r["attack"] == "none"
+    ]
     now = list(zip(hashes, labels.tolist(), strict=True))
     if len(now) != len(before):
         return f"{len(now)}, not {len(before)}"
@@ -97,7 +106,9 @@ def _said(folder: Path, found: Assessment, models: list[nn.Module], shown: list[
     rows = [Verdict(**r) for r in read_parquet(folder / f"{VERDICTS}.parquet") if r["attack"] == "none"]
     draws = DRAWS if described.mode == "random" else 1
     try:
-        check_said(subject, shown[0].x, shown[0].y, rows, draws=draws, seed=found.settings["seed"], where=folder)
+        check_said(
+            subject, shown[0].x, shown[0].y, rows, draws=draws, seed=found.settings["seed"], where=folder
+        )
     except ArtifactError:
         raise Misfit("the network says something else of the images than the verdicts tell") from None
     return f"of the first {min(SAID, len(rows))} images, as the verdicts tell"

@@ -58,7 +58,11 @@ def result_check(run: Path, settings: dict[str, Any]) -> Check:
     shown = source.relative_to(run).as_posix()
 
     def look() -> str:
-        demand_tensors(read_weights(run / TRAINED / WEIGHTS), read_weights(source), f"the tensors are not those of {shown}")
+        demand_tensors(
+            read_weights(run / TRAINED / WEIGHTS),
+            read_weights(source),
+            f"the tensors are not those of {shown}",
+        )
         return f"the tensors of {shown}"
 
     return checked("trained/weights", look)
@@ -74,7 +78,9 @@ def _checkpoint(folder: Path, settings: dict[str, Any], states: list[dict[str, A
     try:
         state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch, zip and pickle raise for a damaged file
-        raise ArtifactError(f"cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+        raise ArtifactError(
+            f"cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        ) from None
     states.append(state)
     identity, images = state["identity"], settings["contents"]["training images"]
     asked = {**settings["training"], **{k: settings[k] for k in ("seed", "mixed_precision")}}
