@@ -9,7 +9,7 @@ import torch
 
 import surgeon
 from surgeon.errors import ArtifactError
-from tests.chain.conftest import SIZE, changed, edited, failed, flipped, repainted, told, with_value
+from tests.chain.changes import SIZE, changed, edited, failures, flipped, repainted, verified, with_value
 from tests.cli.commandline import invoke
 
 for package in ("accelerate", "torchattacks", "scipy", "pyarrow", "jinja2", "matplotlib"):
@@ -18,7 +18,9 @@ for package in ("accelerate", "torchattacks", "scipy", "pyarrow", "jinja2", "mat
 
 @pytest.fixture(scope="module")
 def network(place, weights) -> Path:
-    stock = surgeon.create_model("zoo/lenet5", num_classes=2, in_chans=1, input_size=SIZE, weights=str(weights))
+    stock = surgeon.create_model(
+        "zoo/lenet5", num_classes=2, in_chans=1, input_size=SIZE, weights=str(weights)
+    )
     return surgeon.save(surgeon.apply(stock, "kap", input_size=SIZE), place / "network")
 
 
@@ -45,34 +47,42 @@ def converted(place, images, weights) -> Path:
 def test_networks_of_every_command_fit(network, tmp_path):
     for command in ("fold", "revert"):
         assert invoke(command, network, "-o", tmp_path / command)[0] == 0
-        assert failed(tmp_path / command) == set()
-    assert failed(network) == set()
-    assert told(network, "record").startswith("names, visible, finite")
+        checks = verified(tmp_path / command)
+        assert failures(checks) == set()
+    checks = verified(network)
+    assert failures(checks) == set()
+    assert checks["record"].detail.startswith("names, visible, finite")
 
 
 def test_a_stock_network_has_its_hash_in_the_manifest_alone(network, tmp_path):
     invoke("revert", network, "-o", tmp_path / "stock")
     weights = tmp_path / "stock" / "model.safetensors"
     with changed(weights, flipped(weights)):
-        assert failed(tmp_path / "stock") == {"files"}
-        assert told(tmp_path / "stock", "files") == "changed since they were written: model.safetensors"
+        checks = verified(tmp_path / "stock")
+        assert failures(checks) == {"files"}
+        assert checks["files"].detail == "changed since they were written: model.safetensors"
     (tmp_path / "stock" / "notes.txt").write_text("mine")
-    assert told(tmp_path / "stock", "files").endswith("; not surgeon's: notes.txt")
+    checks = verified(tmp_path / "stock")
+    assert checks["files"].detail.endswith("; not surgeon's: notes.txt")
     (tmp_path / "stock" / "original.safetensors").write_bytes(b"")
-    assert failed(tmp_path / "stock") == {"files"}
+    checks = verified(tmp_path / "stock")
+    assert failures(checks) == {"files"}
 
 
 def test_a_network_without_its_manifest_is_told(network, tmp_path):
     shutil.copytree(network, tmp_path / "copy")
     (tmp_path / "copy" / ".surgeon.json").unlink()
-    assert failed(tmp_path / "copy") == {"files"}
+    checks = verified(tmp_path / "copy")
+    assert failures(checks) == {"files"}
 
 
 def test_a_network_that_no_longer_does_what_its_record_says(tmp_path, tiny):
     """A layer that is called nowhere: files, hashes and weights are right."""
     cut = surgeon.apply(tiny, "noise", input_size=(3, 8, 8))
     surgeon.save(cut, tmp_path / "tiny")
-    assert told(tmp_path / "tiny", "loads") == "no name rebuilds it: Tiny is a class of its own"
+    checks = verified(tmp_path / "tiny")
+    assert failures(checks) == set()
+    assert checks["loads"].detail == "no name rebuilds it: Tiny is a class of its own"
     from surgeon.pipeline.chain.checking import checked
     from surgeon.pipeline.chain.network import _agrees
 
@@ -93,22 +103,26 @@ def test_code_is_imported_where_it_is_allowed_alone(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     surgeon.save(surgeon.create_model("own_net:Net"), tmp_path / "own")
-    assert failed(tmp_path / "own") == set()
-    assert told(tmp_path / "own", "loads") == "it imports own_net: allow it by --allow-code own_net"
+    checks = verified(tmp_path / "own")
+    assert failures(checks) == set()
+    assert checks["loads"].detail == "it imports own_net: allow it by --allow-code own_net"
     code, out, _ = invoke("verify", tmp_path / "own", "--allow-code", "own_net")
     assert code == 0 and "all 3 links fit" in out
 
 
 def test_an_evaluation_that_stands_alone(evaluation, network, images):
-    assert failed(evaluation) == set()
-    assert told(evaluation, "images") == f"6 images of {images}"
+    checks = verified(evaluation)
+    assert failures(checks) == set()
+    assert checks["images"].detail == f"6 images of {images}"
     weights, config = network / "model.safetensors", network / "config.json"
     with changed(weights, flipped(weights)), changed(config, config.read_bytes()):
-        assert failed(evaluation) == {"network"}
+        checks = verified(evaluation)
+        assert failures(checks) == {"network"}
     path = images / "test" / "light" / "1.png"
     with changed(path, repainted(path)):
-        assert failed(evaluation) == {"images"}
-        assert told(evaluation, "images").endswith("gives other test images: 1 of 6 changed")
+        checks = verified(evaluation)
+        assert failures(checks) == {"images"}
+        assert checks["images"].detail.endswith("gives other test images: 1 of 6 changed")
 
 
 def test_an_evaluation_of_another_network_in_its_place(evaluation, network, tmp_path):
@@ -117,17 +131,19 @@ def test_an_evaluation_of_another_network_in_its_place(evaluation, network, tmp_
         next(other.parameters()).add_(1)
     shutil.move(network, tmp_path / "kept")
     try:
-        assert failed(evaluation) == set()
-        assert told(evaluation, "network") == f"{network} is not there any more"
+        checks = verified(evaluation)
+        assert failures(checks) == set()
+        assert checks["network"].detail == f"{network} is not there any more"
         surgeon.save(other, network)
-        assert failed(evaluation) == {"network"}
+        checks = verified(evaluation)
+        assert failures(checks) == {"network"}
     finally:
         shutil.rmtree(network, ignore_errors=True)
         shutil.move(tmp_path / "kept", network)
 
 
 def test_an_evaluation_inside_a_run_is_verified_with_the_runs_network(run_folder):
-    from surgeon.pipeline.verifying import verify_folder
+    from surgeon.pipeline import verify_folder
 
     checks = verify_folder(run_folder / "evaluation")
     assert {c.name for c in checks if not c.ok} == set()
@@ -136,45 +152,53 @@ def test_an_evaluation_inside_a_run_is_verified_with_the_runs_network(run_folder
 
 def test_an_evaluation_that_is_not_finished_is_no_failure(evaluation):
     with changed(evaluation / "evaluation.json", None):
-        assert failed(evaluation) == set()
-        assert "not finished" in told(evaluation, "evaluation.json")
+        checks = verified(evaluation)
+        assert failures(checks) == set()
+        assert "not finished" in checks["evaluation.json"].detail
 
 
 def test_another_report_beside_an_evaluation(run_folder, evaluation):
     page, other = run_folder / "evaluation" / "report.html", evaluation / "report.html"
     with changed(page, other.read_bytes()):
-        assert failed(run_folder) == {"evaluation/report.html"}
-        assert "another evaluation.json" in told(run_folder, "evaluation/report.html")
+        checks = verified(run_folder)
+        assert failures(checks) == {"evaluation/report.html"}
+        assert "another evaluation.json" in checks["evaluation/report.html"].detail
 
 
 def test_a_page_names_the_evaluations_that_it_was_made_from(run_folder, evaluation, place):
     page = place / "both.html"
     assert invoke("report", run_folder, evaluation, "-o", page)[0] == 0
-    assert failed(page) == set()
-    assert told(page, "evaluation 1") == str(run_folder / "evaluation")
-    assert told(page, "evaluation 2") == str(evaluation)
+    checks = verified(page)
+    assert failures(checks) == set()
+    assert checks["evaluation 1"].detail == str(run_folder / "evaluation")
+    assert checks["evaluation 2"].detail == str(evaluation)
     result = evaluation / "evaluation.json"
     with changed(result, with_value(result, ["notes"], ["another"])):
-        assert failed(page) == set()
-        assert told(page, "evaluation 2").startswith("no evaluation beside the page is the one")
+        checks = verified(page)
+        assert failures(checks) == set()
+        assert checks["evaluation 2"].detail.startswith("no evaluation beside the page is the one")
     with changed(page, edited(page, "Robust accuracy", "Accuracy")):
-        assert failed(page) == {"page"}
+        checks = verified(page)
+        assert failures(checks) == {"page"}
 
 
 def test_a_converted_checkpoint_knows_its_file_and_its_images(converted, weights, images):
-    assert failed(converted) == set()
-    assert told(converted, "checkpoint") == f"{weights}, by its sha256"
+    checks = verified(converted)
+    assert failures(checks) == set()
+    assert checks["checkpoint"].detail == f"{weights}, by its sha256"
     with changed(weights, flipped(weights)):
-        assert failed(converted) == {"checkpoint"}
+        checks = verified(converted)
+        assert failures(checks) == {"checkpoint"}
     train = [images / "train" / c / f"{i}.png" for c in ("dark", "light") for i in range(8)]
     names = set()
     for path in train:  # 8 of these 16 are drawn
         with changed(path, repainted(path)):
-            names |= failed(converted)
+            names |= failures(verified(converted))
     assert names == {"data/calibration images"}
     record = converted / "conversion.json"
     with changed(record, with_value(record, ["folds"], False)):
-        assert failed(converted) == {"files", "conversion.json"}
+        checks = verified(converted)
+        assert failures(checks) == {"files", "conversion.json"}
 
 
 def test_many_converted_checkpoints_and_their_table(weights, tmp_path):
@@ -186,11 +210,13 @@ def test_many_converted_checkpoints_and_their_table(weights, tmp_path):
         "--input-size", "1,32,32", "-o", tmp_path / "out",
     )  # fmt: skip
     assert done[0] == 0, done
-    assert failed(tmp_path / "out") == set()
+    checks = verified(tmp_path / "out")
+    assert failures(checks) == set()
     table = tmp_path / "out" / "conversions.json"
     with changed(table, with_value(table, [1, "seconds"], 0.5)):
-        assert failed(tmp_path / "out") == {"conversions.json"}
-        assert told(tmp_path / "out", "conversions.json").startswith("b/conversion.json is not its row: seconds is")
+        checks = verified(tmp_path / "out")
+        assert failures(checks) == {"conversions.json"}
+        assert checks["conversions.json"].detail.startswith("b/conversion.json is not its row: seconds is")
 
 
 def test_the_command_line_says_it_line_by_line_and_by_its_exit_code(run_folder, tmp_path):
@@ -202,7 +228,9 @@ def test_the_command_line_says_it_line_by_line_and_by_its_exit_code(run_folder, 
         line = next(n for n in out.splitlines() if n.startswith("FAILED"))
         assert code == 1 and "training/metrics.csv" in line and "loss is" in line
         code, out, _ = invoke("verify", run_folder, "--json")
-        assert code == 1 and [c["name"] for c in json.loads(out) if c["ok"] is False] == ["training/metrics.csv"]
+        assert code == 1 and [c["name"] for c in json.loads(out) if c["ok"] is False] == [
+            "training/metrics.csv"
+        ]
 
 
 def test_a_folder_that_is_none_of_surgeons_is_refused(tmp_path, run_folder):
@@ -212,7 +240,7 @@ def test_a_folder_that_is_none_of_surgeons_is_refused(tmp_path, run_folder):
     assert code == 2 and out == "" and "was not written by surgeon: there is nothing to verify" in err
     assert invoke("verify", tmp_path / "nowhere")[0] == 2
     assert invoke("verify", tmp_path / "thesis" / "config.json")[0] == 2
-    from surgeon.pipeline.verifying import verify_folder
+    from surgeon.pipeline import verify_folder
 
     with pytest.raises(ArtifactError, match="is a part of what surgeon wrote; verify"):
         verify_folder(run_folder / "training")

@@ -5,15 +5,18 @@ import shutil
 import pytest
 import torch
 
-from tests.chain.conftest import (
+from tests.chain.changes import (
+    SIZE,
+    TRAINING,
     changed,
     edited,
-    failed,
+    failures,
     flipped,
+    pictures,
     repainted,
     rewritten,
-    told,
     turned,
+    verified,
     with_value,
 )
 
@@ -26,13 +29,19 @@ def tree(folder):
 
 
 def test_an_untouched_chain_fits_and_nothing_is_written(run_folder):
-    from surgeon.pipeline.verifying import verify_folder
+    from surgeon.pipeline import verify_folder
 
     before = tree(run_folder.parent)
     checks = verify_folder(run_folder)
     assert {c.name: c.detail for c in checks if c.ok is not True} == {}
     names = {c.name for c in checks}
-    assert {"data/training images", "weights", "cut/record", "training/checkpoint.pt", "trained/weights"} <= names
+    assert {
+        "data/training images",
+        "weights",
+        "cut/record",
+        "training/checkpoint.pt",
+        "trained/weights",
+    } <= names
     assert {"network", "images", "predictions", "summary", "certified", "pictures", "report.html", "adversarial images"} <= {
         n.removeprefix("evaluation/") for n in names
     }  # fmt: skip
@@ -93,7 +102,8 @@ def test_one_thing_that_is_changed_is_named(run_folder, what):
     name, change, wanted = CHANGES[what]
     path = run_folder / name
     with changed(path, change(path)):
-        assert failed(run_folder) == wanted
+        checks = verified(run_folder)
+        assert failures(checks) == wanted
 
 
 @pytest.mark.parametrize(
@@ -107,28 +117,33 @@ def test_one_thing_that_is_changed_is_named(run_folder, what):
 def test_an_image_that_is_changed_is_named_by_its_set(run_folder, images, split, wanted):
     path = images / split / "dark" / "0.png"
     with changed(path, repainted(path)):
-        assert failed(run_folder) == wanted
+        checks = verified(run_folder)
+        assert failures(checks) == wanted
     with changed(path, None):
-        assert failed(run_folder) == wanted
-        assert "not" in told(run_folder, min(wanted))
+        checks = verified(run_folder)
+        assert failures(checks) == wanted
+        assert "not" in checks[min(wanted)].detail
 
 
 def test_the_weights_that_a_run_began_with(run_folder, weights):
     with changed(weights, flipped(weights)):
-        assert failed(run_folder) == {"weights"}
-        assert told(run_folder, "weights") == f"{weights} is not the file that the run began with"
+        checks = verified(run_folder)
+        assert failures(checks) == {"weights"}
+        assert checks["weights"].detail == f"{weights} is not the file that the run began with"
     with changed(weights, None):
-        assert failed(run_folder) == set()
-        assert told(run_folder, "weights") == f"{weights} is not there any more"
+        checks = verified(run_folder)
+        assert failures(checks) == set()
+        assert checks["weights"].detail == f"{weights} is not there any more"
 
 
 def test_data_that_are_gone_are_told_and_fail_nothing(run_folder, images):
     away = images.with_name("elsewhere")
     images.rename(away)
     try:
-        assert failed(run_folder) == set()
-        assert told(run_folder, "data") == f"{images} is not there any more"
-        assert told(run_folder, "evaluation/images") == f"{images} is not there any more"
+        checks = verified(run_folder)
+        assert failures(checks) == set()
+        assert checks["data"].detail == f"{images} is not there any more"
+        assert checks["evaluation/images"].detail == f"{images} is not there any more"
     finally:
         away.rename(images)
 
@@ -143,8 +158,9 @@ def test_another_trained_network_in_its_place(run_folder, tmp_path):
     shutil.move(trained, tmp_path / "kept")
     try:
         surgeon.save(network, trained)
-        assert failed(run_folder) == {"trained/weights", "evaluation/network"}
-        assert "the tensors are not those of training/last.safetensors" in told(run_folder, "trained/weights")
+        checks = verified(run_folder)
+        assert failures(checks) == {"trained/weights", "evaluation/network"}
+        assert "the tensors are not those of training/last.safetensors" in checks["trained/weights"].detail
     finally:
         shutil.rmtree(trained)
         shutil.move(tmp_path / "kept", trained)
@@ -154,11 +170,13 @@ def test_a_network_of_another_surgery_in_its_place(run_folder, weights, tmp_path
     import surgeon
 
     trained = run_folder / "trained"
-    stock = surgeon.create_model("zoo/lenet5", num_classes=2, in_chans=1, input_size=(1, 32, 32), weights=str(weights))
+    stock = surgeon.create_model(
+        "zoo/lenet5", num_classes=2, in_chans=1, input_size=(1, 32, 32), weights=str(weights)
+    )
     shutil.move(trained, tmp_path / "kept")
     try:
         surgeon.save(surgeon.apply(stock, "noise", input_size=(1, 32, 32)), trained)
-        assert {"trained/surgery", "trained/weights", "evaluation/network"} <= failed(run_folder)
+        assert {"trained/surgery", "trained/weights", "evaluation/network"} <= failures(verified(run_folder))
     finally:
         shutil.rmtree(trained)
         shutil.move(tmp_path / "kept", trained)
@@ -173,22 +191,52 @@ def test_an_adversarial_image_outside_of_its_ball(run_folder):
         kept, about = file.get_tensor("images"), file.metadata()
     kept[0, 0, 0, 0] = 1 - kept[0, 0, 0, 0].round()
     with changed(path, save({"images": kept}, metadata=about)):
-        assert failed(run_folder) == {"evaluation/adversarial images"}
-        assert "left the ball" in told(run_folder, "evaluation/adversarial images")
+        checks = verified(run_folder)
+        assert failures(checks) == {"evaluation/adversarial images"}
+        assert "left the ball" in checks["evaluation/adversarial images"].detail
 
 
 def test_a_picture_that_is_gone(run_folder):
     path = next((run_folder / "evaluation" / "pictures").glob("*.png"))
     with changed(path, None):
-        assert failed(run_folder) == {"evaluation/pictures"}
-        assert path.name in told(run_folder, "evaluation/pictures")
+        checks = verified(run_folder)
+        assert failures(checks) == {"evaluation/pictures"}
+        assert path.name in checks["evaluation/pictures"].detail
 
 
 def test_a_block_of_verdicts_that_is_changed(run_folder):
     path = next((run_folder / "evaluation" / "attacks" / "blocks").glob("*.parquet"))
     with changed(path, rewritten(path, linf=0.0123)):
-        assert failed(run_folder) == {"evaluation/verdicts.parquet"}
-        assert "linf is" in told(run_folder, "evaluation/verdicts.parquet")
+        checks = verified(run_folder)
+        assert failures(checks) == {"evaluation/verdicts.parquet"}
+        assert "linf is" in checks["evaluation/verdicts.parquet"].detail
+
+
+def test_images_that_are_read_one_by_one_and_two_classes_swapped(tmp_path):
+    from surgeon.pipeline import train
+    from surgeon.recipe import load_recipe
+
+    data = tmp_path / "images"
+    pictures(data)
+    recipe = load_recipe("plain", [*TRAINING, "data.in_memory=never"])
+    train([recipe], "zoo/lenet5", tmp_path / "run", data=str(data), input_size=SIZE)
+    assert failures(verified(tmp_path / "run")) == set()
+    for old, new in (("dark", "between"), ("light", "dark"), ("between", "light")):
+        (data / "train" / old).rename(data / "train" / new)
+    checks = verified(tmp_path / "run")
+    assert failures(checks) == {"data/training images"}
+    assert checks["data/training images"].detail.startswith(f"{data} does not hold what it held: other ")
+
+
+def test_a_run_that_another_process_may_be_working_in(run_folder):
+    from surgeon.hidden import lock_beside
+
+    lock_beside(run_folder).touch()
+    try:
+        checks = verified(run_folder)
+        assert failures(checks) == set() and checks["in use"].ok is None
+    finally:
+        lock_beside(run_folder).unlink()
 
 
 def test_a_training_that_was_stopped_is_no_failure(tmp_path, images, weights, monkeypatch):
@@ -203,8 +251,10 @@ def test_a_training_that_was_stopped_is_no_failure(tmp_path, images, weights, mo
     with monkeypatch.context() as patch, pytest.raises(interrupts.Stopped):
         patch.setattr(interrupts, "asked", lambda: signal.SIGTERM)
         train([recipe], "zoo/lenet5", tmp_path / "run", **given)
-    assert failed(tmp_path / "run") == set()
-    assert told(tmp_path / "run", "training") == "not finished: up to epoch 0 of 3; the same command goes on"
+    checks = verified(tmp_path / "run")
+    assert failures(checks) == set()
+    assert checks["training"].detail == "not finished: up to epoch 0 of 3; the same command goes on"
     train([recipe], "zoo/lenet5", tmp_path / "run", **given)
-    assert failed(tmp_path / "run") == set()
-    assert told(tmp_path / "run", "training") == "3 of 3 epochs"
+    checks = verified(tmp_path / "run")
+    assert failures(checks) == set()
+    assert checks["training"].detail == "3 of 3 epochs"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import surgeon
-from tests.chain.conftest import TRAINING, changed, failed, pictures, told, with_value
+from tests.chain.changes import TRAINING, changed, failures, pictures, verified, with_value
 
 for package in ("accelerate", "torchattacks", "scipy", "pyarrow"):
     pytest.importorskip(package)
@@ -40,14 +40,16 @@ def test_an_untouched_study_fits(folder):
 def test_a_number_of_the_table(folder):
     table = folder / "table.json"
     with changed(table, with_value(table, ["arms", 2, "worst", 0], 0.987)):
-        assert failed(folder) == {"table.json"}
-        assert "arms[2].worst[0] is 0.987" in told(folder, "table.json")
+        checks = verified(folder)
+        assert failures(checks) == {"table.json"}
+        assert "arms[2].worst[0] is 0.987" in checks["table.json"].detail
 
 
 def test_an_arm_on_other_images(folder):
     settings = folder / "surgery" / "0" / "settings.json"
     with changed(settings, with_value(settings, ["contents", "test images", "pixels"], "0" * 32)):
-        assert failed(folder) == {"surgery/0/data/test images", "one set of images"}
+        checks = verified(folder)
+        assert failures(checks) == {"surgery/0/data/test images", "one set of images"}
 
 
 def test_an_arm_with_another_start(folder, tmp_path):
@@ -61,8 +63,9 @@ def test_an_arm_with_another_start(folder, tmp_path):
         for place in ("cut", "trained"):
             shutil.rmtree(arm / place)
             surgeon.save(network, arm / place)
-        assert failed(folder) == {"stock/0/evaluation/network", "one start, seed 0"}
-        assert "does not begin with the network of stock" in told(folder, "one start, seed 0")
+        checks = verified(folder)
+        assert failures(checks) == {"stock/0/evaluation/network", "one start, seed 0"}
+        assert "does not begin with the network of stock" in checks["one start, seed 0"].detail
     finally:
         shutil.rmtree(arm)
         shutil.move(tmp_path / "kept", arm)
@@ -71,7 +74,8 @@ def test_an_arm_with_another_start(folder, tmp_path):
 def test_an_arm_that_began_with_other_weights(folder):
     settings = folder / "placebo-fine-tuned" / "0" / "settings.json"
     with changed(settings, with_value(settings, ["contents", "weights"], "xxh3-128:" + "0" * 32)):
-        assert failed(folder) == {"placebo-fine-tuned/0/weights", "one set of images"}
+        checks = verified(folder)
+        assert failures(checks) == {"placebo-fine-tuned/0/weights", "one set of images"}
 
 
 def test_a_study_that_is_not_finished_is_no_failure(folder, tmp_path):
@@ -80,7 +84,8 @@ def test_a_study_that_is_not_finished_is_no_failure(folder, tmp_path):
     shutil.move(arm, tmp_path / "kept")
     try:
         with changed(table, None):
-            assert failed(folder) == set()
-            assert told(folder, "table.json") == "not finished: 4 of 5 runs; the same command goes on"
+            checks = verified(folder)
+            assert failures(checks) == set()
+            assert checks["table.json"].detail == "not finished: 4 of 5 runs; the same command goes on"
     finally:
         shutil.move(tmp_path / "kept", arm)
