@@ -24,7 +24,9 @@ def pictures(folder: Path) -> str:
         for offset, name in enumerate(("dark", "light")):
             (folder / split / name).mkdir(parents=True)
             for i in range(count):
-                pixels = torch.randint(0, 128, SIZE[1:], generator=generator, dtype=torch.uint8) + 128 * offset
+                pixels = (
+                    torch.randint(0, 128, SIZE[1:], generator=generator, dtype=torch.uint8) + 128 * offset
+                )
                 Image.fromarray(pixels.numpy()).save(folder / split / name / f"{i}.png")
     return str(folder)
 
@@ -119,5 +121,3 @@ def with_value(path: Path, place: list, value: object) -> bytes:
     assert inner[place[-1]] != value
     inner[place[-1]] = value
     return (json.dumps(content, indent=2) + "\n").encode()
-
-
