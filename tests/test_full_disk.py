@@ -188,7 +188,10 @@ def test_an_onnx_file_that_does_not_fit(tmp_path):
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 100)).eval()
-    with room_for(30_000), pytest.raises(ArtifactError, match=r"it.onnx could not be written: File too large"):
+    with (
+        room_for(30_000),
+        pytest.raises(ArtifactError, match=r"it.onnx could not be written: File too large"),
+    ):
         surgeon.export(model, tmp_path / "it.onnx", input_size=(3, 8, 8), check=False)
     assert list(tmp_path.iterdir()) == []
 

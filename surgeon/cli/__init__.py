@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "How robust a network is, and whether that can be believed.",
     "study": "What a surgery itself brings: five arms, one budget, the same seeds.",
     "report": "One page about one or several evaluations.",
+    "verify": "Whether a folder still fits to all that it was made from.",
     "push": "Upload a network to the Hugging Face Hub, with a model card.",
     "pull": "Download a network from the Hugging Face Hub, checked.",
     "demo": "The whole job on real scanned digits, in a few minutes.",

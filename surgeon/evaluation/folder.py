@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_seed
+from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, RecipeError
 from surgeon.evaluation.admission import on_cpu
-from surgeon.evaluation.assessment import Assessment
+from surgeon.evaluation.assessment import Assessment, Diagnosis
 from surgeon.evaluation.certification import COLUMNS as OF_CERTIFICATES
 from surgeon.evaluation.certification import Certificate, certified_curves, certify
 from surgeon.evaluation.engine import evaluate
@@ -25,7 +26,7 @@ from surgeon.evaluation.scoring import check_model, spread
 from surgeon.evaluation.store import Store, read_outcome
 from surgeon.evaluation.subject import of_pixels, prepare, timed
 from surgeon.evaluation.suites import DRAWS, size_of, suite
-from surgeon.evaluation.summary import summarize
+from surgeon.evaluation.summary import Summary, summarize
 from surgeon.evaluation.verdict import COLUMNS, Outcome
 from surgeon.files import write_csv, write_json, write_parquet
 from surgeon.operations.registry import describe
@@ -130,11 +131,9 @@ def assess(
         parts = Parts(folder, subject, images, labels, settings, (norm, eps), seed, tell)
         diagnosis = parts.diagnosis(victims, batch_size, expectation=random)
         pictures, skipped = parts.pictures(network, outcome, class_names)
-        unsaid = () if settings.suite == "basic" else ("no diagnostics were made",)
-        failed = unsaid if diagnosis is None else diagnosis.reasons
         found = Assessment(
             subject=timed(described, network, subject, images), settings=asked, data=of, made=dict(made or {}),
-            summary=summarize(outcome, traits, failed=failed, random=described.random), diagnosis=diagnosis,
+            summary=summed_up(outcome, settings, record, diagnosis, random=described.random), diagnosis=diagnosis,
             curves=parts.curves(), corruptions=parts.corruptions(), noise=parts.noise(outcome, store.keep),
             certified=certified_curves(certificates), plan=record, pictures=pictures,
             notes=(*remarks, *notes_on(described, traits, victims), *skipped),
@@ -150,6 +149,15 @@ def checked_settings(settings: Evaluation) -> Evaluation:
         return Evaluation.model_validate(settings.model_dump())
     except ValidationError as error:
         raise RecipeError(f"evaluation: {describe(error, Evaluation)}") from None
+
+
+def summed_up(
+    outcome: Outcome, settings: Evaluation, record: Plan | None, diagnosis: Diagnosis | None, *, random: bool
+) -> Summary:
+    """The summary of an evaluation's verdicts. record: of the network's surgery. random: the network is so at inference."""
+    unsaid = () if settings.suite == "basic" else ("no diagnostics were made",)
+    failed = unsaid if diagnosis is None else diagnosis.reasons
+    return summarize(outcome, record.traits if record else None, failed=failed, random=random)
 
 
 def read_assessment(folder: str | Path) -> Assessment:

@@ -80,7 +80,7 @@ def evaluate_target(
     if size is None:
         raise ModelError(f"{target} does not tell its input size; pass input_size (--input-size)")
     count = samples_of(settings, num_classes_of(network))
-    test = _own_test_images(target, data, root, size, count) or held_out(data, size, count=count, root=root)
+    test = test_images(target, data, root, size, count)
     known = num_classes_of(network)
     if known is not None and test.classes and len(test.classes) > known:
         raise DataError(f"{data} has {len(test.classes)} classes, and {target} only {known}")
@@ -108,6 +108,14 @@ def evaluate_target(
     )  # fmt: skip
     add_page(folder)
     return found
+
+
+def test_images(
+    target: str, data: str, root: str | None, size: tuple[int, ...], count: int | None
+) -> HeldOut:
+    """`count` images of a source that `target` is tested on: those of a run's own split, where it is a run on this source."""
+    own = _own_test_images(target, data, root, size, count)
+    return own or held_out(data, size, count=count, root=root)
 
 
 def _own_test_images(

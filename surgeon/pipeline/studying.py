@@ -109,14 +109,27 @@ def study(
     PartialState()  # whoever shares this work is known before the first look at the folder
     with owned(folder), taken(folder, SETTINGS, asked, "a study"):
         found, results = _arms(recipes, stock, model, folder, seeds, first_seed, settings, given)
-        arms = tuple(_arm(name, results, found, first_seed) for name in ARMS)
-        table = Study(
-            recipe="+".join(r.name for r in recipes), model=model, arms=arms,
-            folders=tuple(str(found[n][0].relative_to(folder)) for n in ARMS),
-        )  # fmt: skip
+        table = compared(folder, recipes, model, found, results, first_seed)
         if first():
             write_json(folder / RESULT, table.model_dump(mode="json"))
     return table
+
+
+def compared(
+    folder: Path, recipes: Sequence[Recipe], model: str, found: dict[str, list[Path]], results: dict[str, list[Assessment]],
+    first_seed: int,
+) -> Study:  # fmt: skip
+    """The table of all arms. found, results: folder and evaluation of each arm, by seed."""
+    return Study(
+        recipe="+".join(r.name for r in recipes), model=model,
+        arms=tuple(_arm(name, results, found, first_seed) for name in ARMS),
+        folders=tuple(str(found[n][0].relative_to(folder)) for n in ARMS),
+    )  # fmt: skip
+
+
+def place_of(folder: Path, arm: str, seed: int) -> Path:
+    """The run of an arm and a seed in a study's folder."""
+    return folder / arm.replace(", ", "-") / str(seed)
 
 
 def _arms(
@@ -150,7 +163,7 @@ def _arms(
                 "stock": still[:1], CONTROL: [stock], "surgery": still[1:], "surgery, fine-tuned": _with(recipes, training),
                 "placebo, fine-tuned": placebo,
             }[name]  # fmt: skip
-            place = folder / name.replace(", ", "-") / str(seed)
+            place = place_of(folder, name, seed)
             done = train(plan, model, place, seed=seed, split_seed=first_seed, contents=contents, **start)
             contents = done.contents
             results[name].append(

@@ -15,10 +15,10 @@ from surgeon.evaluation.statistics import Share
 from surgeon.ownership import new_file
 from surgeon.report import curves, overview, tables
 from surgeon.report.charts import mark
+from surgeon.report.origin import hashes_of, is_page, signed
 from surgeon.report.reading import Run, read_runs, unique
 from surgeon.report.words import attack_words, check_words, size_words
 
-_GENERATOR = b'<meta name="generator" content="surgeon">'
 _FEW = 3
 """Names of so many runs are the page's title; of more, their count."""
 
@@ -50,13 +50,9 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
         attack_words=attack_words, check_words=check_words,
     )  # fmt: skip
     page = environment.get_template("page.html.j2").render(**_content(runs))
-    with new_file(path, overwrite=overwrite, ours=_is_page, inputs=folders) as work:
-        work.write_text(page, encoding="utf-8")
+    with new_file(path, overwrite=overwrite, ours=is_page, inputs=folders) as work:
+        work.write_bytes(signed(page).encode("utf-8"))
     return Path(path)
-
-
-def _is_page(path: Path) -> bool:
-    return _GENERATOR in path.read_bytes()[:1000]
 
 
 def _content(runs: Sequence[Run]) -> dict[str, Any]:
@@ -68,7 +64,7 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "style": (here / "style.css").read_text(encoding="utf-8"),
         "script": (here / "script.js").read_text(encoding="utf-8"),
         "title": "Robustness of " + (", ".join(names) if len(names) <= _FEW else f"{len(names)} networks"),
-        "runs": runs, "cards": [overview.card(r) for r in runs], "remarks": overview.remarks(runs),
+        "evaluations": hashes_of(runs), "runs": runs, "cards": [overview.card(r) for r in runs], "remarks": overview.remarks(runs),
         "factors": [overview.factors(r) for r in runs], "pairs": overview.pairs(runs), "effects": EFFECT_TEXT,
         "growth": overview.growth, "edits": overview.edits, "passed_over": overview.passed_over,
         "attacks": tables.attack_lines(runs), "attack_charts": curves.attack_charts(runs),

@@ -1,0 +1,101 @@
+"""Attacks: the verdicts of an evaluation are those of its blocks, and add up to its summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from surgeon.evaluation.assessment import Assessment
+from surgeon.evaluation.folder import VERDICTS, summed_up
+from surgeon.evaluation.parts import ATTACKS
+from surgeon.evaluation.store import MANIFEST, read_outcome
+from surgeon.evaluation.suites import DRAWS, suite
+from surgeon.evaluation.threat import Attack
+from surgeon.evaluation.verdict import COLUMNS, Outcome, Verdict
+from surgeon.files import read_parquet
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
+from surgeon.pipeline.chain.comparing import demand_equal, difference, read_mapping
+from surgeon.recipe import Evaluation
+from surgeon.verification import Check
+
+TABLE, TEXT = f"{VERDICTS}.parquet", f"{VERDICTS}.csv"
+
+
+def attack_checks(folder: Path, found: Assessment) -> list[Check]:
+    """The attacks that were made, their verdicts, and the numbers that these add up to."""
+    return [
+        checked("attacks", lambda: _attacks(folder, found)),
+        checked(TABLE, lambda: _verdicts(folder)),
+        checked(TEXT, lambda: _text(folder)),
+        checked("summary", lambda: _summary(folder, found)),
+    ]
+
+
+def asked_for(found: Assessment) -> tuple[Attack, ...]:
+    """The attacks that an evaluation's settings ask for."""
+    return suite(
+        Evaluation.model_validate(found.settings["evaluation"]), classes=found.subject.classes,
+        random=found.subject.mode == "random", operations=found.subject.operations,
+        sources=list(found.settings["sources"]), seed=found.settings["seed"],
+    )  # fmt: skip
+
+
+def _attacks(folder: Path, found: Assessment) -> str:
+    if not (folder / ATTACKS / MANIFEST).is_file():
+        raise Unknown(f"{ATTACKS}/, where each block of verdicts was written first, is not there any more")
+    known, wanted = read_mapping(folder / ATTACKS / MANIFEST), asked_for(found)
+    demand_equal(
+        known["attacks"], [a.model_dump(mode="json") for a in wanted], f"{MANIFEST} has other attacks than the settings: attacks"
+    )  # fmt: skip
+    demand_equal(known["images"], found.data["images"], f"{MANIFEST} is of other images: hash")
+    return ", ".join(dict.fromkeys(a.label for a in wanted))
+
+
+def _verdicts(folder: Path) -> str:
+    """The table has the rows of the blocks."""
+    rows = read_parquet(folder / TABLE)
+    if not (folder / ATTACKS).is_dir():
+        raise Unknown(f"{len(rows)} verdicts, and {ATTACKS}/ is not there any more")
+    outcome = read_outcome(folder / ATTACKS)
+    if outcome.missing:
+        raise Misfit(f"blocks are missing in {ATTACKS}/: {outcome.missing[0]}")
+    blocks = sorted(outcome.rows(), key=_place)
+    rows = sorted(rows, key=_place)
+    if len(rows) != len(blocks):
+        raise Misfit(f"has {len(rows)} verdicts, and the blocks in {ATTACKS}/ have {len(blocks)}")
+    for row, block in zip(rows, blocks, strict=True):
+        if told := difference(row, block):
+            raise Misfit(
+                f"is not what the blocks in {ATTACKS}/ say of {row['attack']} on image {row['example']}: {told}"
+            )
+    return f"{len(rows)} verdicts, those of the blocks"
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(str(row[k]) for k in ("attack", "group", "source", "norm", "eps", "seed", "example"))
+
+
+def _text(folder: Path) -> str:
+    """The table as text has the same rows."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows([r[c] for c in COLUMNS] for r in read_parquet(folder / TABLE))
+    if (folder / TEXT).read_bytes().decode("utf-8") != text.getvalue():
+        raise Misfit(f"other rows than {TABLE}")
+    return f"the rows of {TABLE}"
+
+
+def _summary(folder: Path, found: Assessment) -> str:
+    rows: Sequence[Verdict] = [Verdict(**r) for r in read_parquet(folder / TABLE)]
+    outcome = Outcome(tuple(rows), asked_for(found), DRAWS if found.subject.mode == "random" else 1)
+    settings = Evaluation.model_validate(found.settings["evaluation"])
+    again = summed_up(outcome, settings, found.plan, found.diagnosis, random=found.subject.random)
+    demand_equal(
+        found.summary.model_dump(mode="json"), again.model_dump(mode="json"), "the verdicts add up to something else: summary"
+    )  # fmt: skip
+    clean, worst = again.clean, again.worst
+    return f"clean {clean.k} of {clean.n}, worst case {worst.k} of {worst.n}, as the verdicts add up"

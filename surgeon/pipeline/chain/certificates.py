@@ -1,0 +1,53 @@
+"""Certificates: the table is that of the images' own files, and gives the curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from surgeon.evaluation.assessment import Assessment
+from surgeon.evaluation.certification import PARTS, Certificate, certified_curves
+from surgeon.evaluation.folder import CERTIFICATES
+from surgeon.files import read_parquet
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
+from surgeon.pipeline.chain.comparing import demand_equal, difference
+from surgeon.verification import Check
+
+
+def certificate_checks(folder: Path, found: Assessment) -> list[Check]:
+    """Nothing where nothing was certified."""
+    if not found.certified and not (folder / CERTIFICATES).is_file():
+        return []
+    return [
+        checked(CERTIFICATES, lambda: _table(folder)),
+        checked("certified", lambda: _curves(folder, found)),
+    ]
+
+
+def _table(folder: Path) -> str:
+    rows = read_parquet(folder / CERTIFICATES)
+    files = sorted(folder.glob(f"certification-*/{PARTS}/*.parquet"))
+    if not files:
+        raise Unknown(f"{len(rows)} certificates, and the images' own files are not there any more")
+    made = [row for file in files for row in read_parquet(file)]
+    if len(rows) != len(made):
+        raise Misfit(f"has {len(rows)} certificates, and {len(made)} were made")
+    for row, one in zip(sorted(rows, key=_place), sorted(made, key=_place), strict=True):
+        if told := difference(row, one):
+            raise Misfit(
+                f"is not what was certified of image {row['example']} at σ = {row['sigma']:g}: {told}"
+            )
+    return f"{len(rows)} certificates, as they were made"
+
+
+def _place(row: dict[str, Any]) -> tuple[float, int]:
+    return row["sigma"], row["example"]
+
+
+def _curves(folder: Path, found: Assessment) -> str:
+    again = certified_curves([Certificate(**row) for row in read_parquet(folder / CERTIFICATES)])
+    demand_equal(
+        [c.model_dump(mode="json") for c in found.certified], [c.model_dump(mode="json") for c in again],
+        "the certificates give another curve: certified",
+    )  # fmt: skip
+    return f"{len(again)} curves"

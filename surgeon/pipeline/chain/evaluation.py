@@ -1,0 +1,106 @@
+"""An evaluation's folder: what it is of, its verdicts, what they add up to, and what is made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from surgeon.data import HeldOut
+from surgeon.errors import ArtifactError
+from surgeon.evaluation.assessment import Assessment
+from surgeon.evaluation.folder import RESULT, SETTINGS, read_assessment
+from surgeon.evaluation.parts import PICTURES
+from surgeon.evaluation.robustbench import model_info
+from surgeon.ownership import read_manifest
+from surgeon.pipeline.chain import attacks, certificates, page, subject
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, some, unknown
+from surgeon.pipeline.chain.comparing import demand_equal, read_json, read_mapping
+from surgeon.pipeline.evaluating import PAGE
+from surgeon.verification import Check
+
+PARTS = {"diagnostics": "diagnosis", "curves": "curves", "corruptions": "corruptions", "noise": "noise"}
+"""Files of an evaluation → the field of evaluation.json that has what is in them."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What an evaluation is of: the network, and so many of the test images. Both raise Unknown where they are not there."""
+
+    network: Callable[[], nn.Module]
+    images: Callable[[int | None], HeldOut]
+
+
+def evaluation_checks(folder: Path, tested: Tested) -> list[Check]:
+    """Every link from the network and its images to the page."""
+    checks, read = in_use(folder), list[Assessment]()
+    if not (folder / RESULT).is_file():
+        return [*checks, unknown(RESULT, _unfinished(folder))]
+    checks.append(checked(RESULT, lambda: _result(folder, read)))
+    if not read:
+        return checks
+    (found,) = read
+    checks += subject.subject_checks(folder, found, tested.network, tested.images)
+    checks += attacks.attack_checks(folder, found)
+    checks += certificates.certificate_checks(folder, found)
+    checks.append(checked("parts", lambda: _parts(folder, found)))
+    if found.pictures:
+        checks.append(checked(PICTURES, lambda: _pictures(folder, found.pictures)))
+    if (folder / PAGE).is_file():
+        checks.append(checked(PAGE, lambda: page.of_evaluation(folder / PAGE, folder / RESULT)))
+    return checks
+
+
+def _unfinished(folder: Path) -> str:
+    try:
+        read_assessment(folder)
+    except ArtifactError as error:
+        return str(error).removeprefix(f"{folder} ")
+    return "not there"
+
+
+def _result(folder: Path, read: list[Assessment]) -> str:
+    known = read_manifest(folder)
+    if known is None or known.what != "evaluation":
+        raise Misfit(
+            "the manifest .surgeon.json, which says that surgeon wrote the evaluation, is not there or damaged"
+        )
+    found = read_assessment(folder)
+    read.append(found)
+    demand_equal(found.settings, read_mapping(folder / SETTINGS), f"its settings are not those of {SETTINGS}")
+    demand_equal(found.data, found.settings["data"], "its data are not those of its settings")
+    return f"of {found.subject.name or found.subject.model}"
+
+
+def _parts(folder: Path, found: Assessment) -> str:
+    """The figures in files of their own are those in evaluation.json."""
+    whole, seen = found.model_dump(mode="json"), []
+    for name, field in PARTS.items():
+        path = folder / f"{name}.json"
+        if path.is_file():
+            demand_equal(whole[field], read_json(path), f"{name}.json and {RESULT} differ: {field}")
+            seen.append(path.name)
+        elif whole[field]:
+            raise Misfit(f"{path.name} is missing")
+    path = folder / "model_info.json"
+    demand_equal(read_json(path), model_info(found), path.name)
+    return ", ".join([*seen, path.name])
+
+
+def _pictures(folder: Path, drawn: Sequence[Any]) -> str:
+    missing = [d.file for d in drawn if not (folder / PICTURES / Path(d.file).name).is_file()]
+    if missing:
+        raise Misfit(f"missing: {some(missing)}")
+    return f"{len(drawn)} pictures"
+
+
+def reason(why: str) -> Callable[..., Any]:
+    """Stands for what is not there: raises Unknown when it is asked for."""
+
+    def ask(*given: Any) -> Any:
+        raise Unknown(why)
+
+    return ask

@@ -1,0 +1,68 @@
+"""Adversarial images that were stored: still in their ball, and still what their verdicts say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from surgeon.data import HeldOut
+from surgeon.errors import ArtifactError, VerificationError
+from surgeon.evaluation.parts import ATTACKS
+from surgeon.evaluation.preconditions import DRIFT
+from surgeon.evaluation.quiet import held_still
+from surgeon.evaluation.scoring import check_adversarial, score
+from surgeon.evaluation.store import IMAGES, read_outcome
+from surgeon.evaluation.threat import Attack
+from surgeon.pipeline.chain.checking import Misfit
+
+FOLDER = f"{ATTACKS}/{IMAGES}"
+
+
+def check_kept(folder: Path, subject: nn.Module, test: HeldOut, *, random: bool) -> str:
+    """Every stored image against the ball, and, of a model that is not random, against its verdict.
+
+    Raises Misfit naming attack and image.
+    """
+    outcome = read_outcome(folder / ATTACKS)
+    said = {(v.attack, v.source, v.norm, v.eps, v.seed, v.example): v for v in outcome.verdicts}
+    place, count = {e: i for i, e in enumerate(test.examples)}, 0
+    for path in sorted((folder / FOLDER).glob("*.safetensors")):
+        attack = outcome.attacks[int(path.name[:3])]
+        found, names = _read(path)
+        rows = [place[e] for e in names]
+        try:
+            check_adversarial(found, test.x[rows], attack)
+        except VerificationError as error:
+            raise Misfit(f"{path.name}: {error}") from None
+        if not random:
+            _check_verdicts(path.name, subject, found, test.y[rows], attack, names, said)
+        count += len(names)
+    return f"{count} images in their balls" + ("" if random else ", with the verdicts that they have")
+
+
+def _read(path: Path) -> tuple[Tensor, list[int]]:
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor("images"), [int(i) for i in file.metadata()["examples"].split(",") if i]
+    except Exception as error:  # safetensors has an error class of its own
+        raise ArtifactError(f"{path.name} cannot be read: {error}") from None
+
+
+def _check_verdicts(
+    name: str, subject: nn.Module, found: Tensor, labels: Tensor, attack: Attack, names: list[int], said: Mapping[Any, Any]
+) -> None:  # fmt: skip
+    with held_still(subject), torch.no_grad():
+        margin = score(subject, found, labels).margin.tolist()
+    for example, value in zip(names, margin, strict=True):
+        verdict = said[attack.name, attack.source, attack.norm, attack.eps, attack.seed, example]
+        # At the border itself, another machine's rounding decides.
+        if (value < 0) != verdict.success and abs(value) > DRIFT:
+            turned = "turned" if verdict.success else "not turned"
+            raise Misfit(
+                f"{name}: image {example} is {turned} by its verdict, and the network says otherwise"
+            )

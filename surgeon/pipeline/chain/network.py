@@ -1,0 +1,95 @@
+"""A network's folder: its files are those that were written, it loads, and does what its record says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import timm
+from torch import nn
+
+from surgeon import own
+from surgeon.artifact import load
+from surgeon.errors import SurgeonError
+from surgeon.folder import CONFIG, check_files
+from surgeon.hashes import own_hash
+from surgeon.models import TORCHVISION, ZOO
+from surgeon.ownership import read_manifest, strangers
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, some, unknown
+from surgeon.surgery import revert
+from surgeon.surgery.tree import surgery_of
+from surgeon.verification import Check, demand, verify
+
+READ = (".safetensors", ".json", ".yaml")
+"""Endings of files that surgeon reads: one that it did not write does not belong here."""
+
+
+def network_checks(
+    folder: Path, allowed: tuple[str, ...], *, fresh: bool = False
+) -> tuple[list[Check], nn.Module | None]:
+    """The checks of a network's folder, and the network where it can be loaded.
+
+    allowed: modules that it may import. fresh: it was not trained since the cut, so that what its record says of the
+    function holds still.
+    """
+    found: list[nn.Module] = []
+    checks = [checked("files", lambda: written(folder)), checked("hashes", lambda: _hashes(folder))]
+    if checks[1].ok is False:
+        return [*checks, unknown("loads", "not tried: the files have changed")], None
+    checks.append(checked("loads", lambda: _loaded(folder, allowed, found)))
+    network = found[0] if found else None
+    if network is not None and surgery_of(network) is not None:
+        checks.append(checked("record", lambda: _agrees(network, fresh)))
+    return checks, network
+
+
+def written(folder: Path) -> str:
+    """The files of a folder are those of its manifest, with their contents. Raises Misfit, naming those that are not."""
+    known = read_manifest(folder)
+    if known is None or known.files is None:
+        raise Misfit("the manifest .surgeon.json, which says what surgeon wrote, is not there or damaged")
+    missing = [n for n in known.files if not (folder / n).is_file()]
+    if missing:
+        raise Misfit(f"missing: {some(missing)}")
+    other = [n for n in strangers(folder, known) if not n.endswith("/")]
+    changed = [n for n in other if n in known.files and own_hash(folder / n) != known.files[n]]
+    if changed:
+        raise Misfit(f"changed since they were written: {some(changed)}")
+    foreign = [n for n in other if n not in known.files]
+    read = [n for n in foreign if n.endswith(READ)]
+    if read:
+        raise Misfit(f"not written by surgeon, which would read them: {some(read)}")
+    return f"{len(known.files)} files as they were written" + (
+        f"; not surgeon's: {some(foreign)}" if foreign else ""
+    )
+
+
+def _hashes(folder: Path) -> str:
+    record = check_files(folder)
+    return (
+        "a stock network" if record is None else f"{len(record.edits)} edits by {record.recipe or 'a plan'}"
+    )
+
+
+def _loaded(folder: Path, allowed: tuple[str, ...], found: list[nn.Module]) -> str:
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    name = str(config["architecture"])
+    if own.is_own(name) and own.module_of(name) not in allowed:
+        raise Unknown(f"it imports {own.module_of(name)}: allow it by --allow-code {own.module_of(name)}")
+    if config.get("unwritten_args"):
+        raise Unknown("its arguments were no plain data, and no name rebuilds it")
+    known = name.startswith((TORCHVISION, ZOO)) or own.is_own(name) or timm.is_model(name.split(".")[0])
+    if not known:
+        raise Unknown(f"no name rebuilds it: {name} is a class of its own")
+    found.append(load(folder, allow_code=allowed))
+    return name
+
+
+def _agrees(network: nn.Module, fresh: bool) -> str:
+    try:
+        stock = revert(network)
+    except SurgeonError as error:
+        raise Unknown(f"the network before the surgery cannot be had again: {error}") from None
+    made = [c for c in verify(stock, network) if fresh or c.name != "effect"]
+    demand(made)
+    return ", ".join(c.name for c in made if c.ok) + " as it says"

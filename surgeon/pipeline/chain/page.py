@@ -1,0 +1,42 @@
+"""A page: it is as it was written, and of the evaluation that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from surgeon.hashes import own_hash
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
+from surgeon.report.origin import origin_of
+from surgeon.report.reading import EVALUATION, RESULT
+from surgeon.verification import Check
+
+_BESIDE = (RESULT, f"*/{RESULT}", f"*/{EVALUATION}/{RESULT}", f"*/*/{EVALUATION}/{RESULT}", f"*/*/*/{EVALUATION}/{RESULT}")  # fmt: skip
+"""Where evaluations are looked for: beside a page and below it, those of runs and of studies too."""
+
+
+def of_evaluation(page: Path, result: Path) -> str:
+    """Raises Misfit for a page of another evaluation than the one beside it, ArtifactError for one that was changed."""
+    if own_hash(result) not in origin_of(page):
+        raise Misfit(f"was made from another {RESULT} than the one that is there")
+    return f"made from this {RESULT}"
+
+
+def page_checks(page: Path) -> list[Check]:
+    """A page by itself: as it was written, and which evaluations beside it it was made from."""
+    told: list[str] = []
+    checks = [checked("page", lambda: _as_written(page, told))]
+    files = {own_hash(p): p.parent for pattern in _BESIDE for p in sorted(page.parent.glob(pattern))}
+    for number, wanted in enumerate(told, 1):
+        checks.append(checked(f"evaluation {number}", lambda wanted=wanted: _place(files, wanted)))  # type: ignore[misc]  # the hash of this turn
+    return checks
+
+
+def _as_written(page: Path, told: list[str]) -> str:
+    told.extend(origin_of(page))
+    return f"as it was written, of {len(told)} evaluation{'s' if len(told) != 1 else ''}"
+
+
+def _place(files: dict[str, Path], wanted: str) -> str:
+    if wanted not in files:
+        raise Unknown(f"no evaluation beside the page is the one that it was made from ({wanted[:21]}…)")
+    return str(files[wanted])

@@ -1,0 +1,106 @@
+"""A run's folder: data, cut, training, trained network and evaluation, link by link."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from surgeon.data import held_out_of
+from surgeon.errors import ArtifactError
+from surgeon.folder import check_files
+from surgeon.ownership import read_manifest
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, unknown, within
+from surgeon.pipeline.chain.comparing import read_mapping
+from surgeon.pipeline.chain.evaluation import Tested, evaluation_checks
+from surgeon.pipeline.chain.network import network_checks
+from surgeon.pipeline.chain.sources import Reader, source_checks
+from surgeon.pipeline.chain.training import CUT, TRAINED, result_check, training_checks
+from surgeon.pipeline.training import RECIPE, SETTINGS
+from surgeon.recipe import Recipe, dump
+from surgeon.verification import Check
+
+EVALUATION = "evaluation"
+KEYS = (
+    "recipes", "model", "data", "root", "input_size", "weights", "seed", "split_seed", "mixed_precision", "training",
+    "data_settings", "contents",
+)  # fmt: skip
+"""What is read of a run's settings."""
+
+
+def run_checks(folder: Path, reader: Reader) -> list[Check]:
+    """Every link of a run, in the order in which they were made."""
+    checks, read = in_use(folder), list[dict[str, Any]]()
+    checks.append(checked("settings", lambda: _settings(folder, read)))
+    if not read:
+        return checks
+    (settings,) = read
+    if not (folder / CUT).is_dir():
+        return [*checks, *_uncut(folder, settings, reader)]
+    made, network = network_checks(folder / CUT, reader.allowed, fresh=True)
+    checks += source_checks(settings, network, reader)
+    checks += within(CUT, made)
+    checks += training_checks(folder, settings)
+    if not (folder / TRAINED).is_dir():
+        return checks
+    made, trained = network_checks(folder / TRAINED, reader.allowed)
+    checks += within(TRAINED, made)
+    checks.append(checked("trained/surgery", lambda: _same_record(folder)))
+    checks.append(result_check(folder, settings))
+    if (folder / EVALUATION).is_dir():
+        tested = tested_of(settings, network, trained, reader)
+        checks += within(EVALUATION, evaluation_checks(folder / EVALUATION, tested))
+    return checks
+
+
+def tested_of(
+    settings: dict[str, Any], cut: nn.Module | None, trained: nn.Module | None, reader: Reader
+) -> Tested:
+    """What the evaluation inside a run is of: the trained network, and test images of the run's own split."""
+
+    def network() -> nn.Module:
+        if trained is None:
+            raise Unknown("the trained network was not loaded")
+        return trained
+
+    return Tested(network, lambda count: held_out_of(reader.sets(settings, cut), count))
+
+
+def _settings(folder: Path, read: list[dict[str, Any]]) -> str:
+    known = read_manifest(folder)
+    if known is None or known.what != "run":
+        raise Misfit(
+            "the manifest .surgeon.json, which says that surgeon wrote the run, is not there or damaged"
+        )
+    found = read_mapping(folder / SETTINGS)
+    missing = [k for k in KEYS if k not in found]
+    if missing:
+        raise Misfit(f"{SETTINGS} lacks {', '.join(missing)}")
+    recipes = [Recipe.model_validate(r) for r in found["recipes"]]
+    read.append(found)
+    if (folder / RECIPE).is_file():
+        _same_recipe(folder, recipes)
+    return f"{'+'.join(r.name for r in recipes)} on {found['model']}"
+
+
+def _same_recipe(folder: Path, recipes: list[Recipe]) -> None:
+    if (folder / RECIPE).read_text(encoding="utf-8") != "---\n".join(dump(r) for r in recipes):
+        raise Misfit(f"{RECIPE} is not the recipe of {SETTINGS}")
+
+
+def _same_record(folder: Path) -> str:
+    try:
+        cut, trained = check_files(folder / CUT), check_files(folder / TRAINED)
+    except ArtifactError as error:
+        raise Unknown(str(error)) from None
+    if cut != trained:
+        raise Misfit("its record is not that of cut/: it was trained from another network")
+    return "the record of cut/"
+
+
+def _uncut(folder: Path, settings: dict[str, Any], reader: Reader) -> list[Check]:
+    if (folder / TRAINED).is_dir():
+        return [Check(name=CUT, ok=False, detail="is missing, and there is a trained network")]
+    waiting = unknown(CUT, "not finished: nothing is cut yet; the same command goes on")
+    return [*source_checks(settings, None, reader), waiting]

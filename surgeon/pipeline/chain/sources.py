@@ -1,0 +1,138 @@
+"""What a run was made from: images, weights and a model's folder, opened again and compared by content."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from surgeon.data import Sets, differing, load_sets
+from surgeon.data.sources import LIBRARY
+from surgeon.errors import DataError
+from surgeon.hashes import own_hash
+from surgeon.hub import is_hub
+from surgeon.models import input_size_of
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
+from surgeon.pipeline.contents import IMAGES, made_from
+from surgeon.recipe import Data
+from surgeon.verification import Check
+
+
+class Reader:
+    """Opens what folders name: images once, where several runs share them. allowed: modules that folders may import."""
+
+    def __init__(self, allowed: tuple[str, ...] = ()) -> None:
+        self.allowed = allowed
+        self._opened: tuple[Any, Sets] | None = None
+        self._contents: tuple[Any, dict[str, Any]] | None = None
+
+    def sets(self, settings: dict[str, Any], network: nn.Module | None) -> Sets:
+        """The sets of a run's settings. Raises Unknown where their source is not there, DataError where it cannot be read."""
+        size = size_of(settings, network)
+        key = _key(settings, size)
+        if self._opened is None or self._opened[0] != key:
+            demand_source(settings["data"], settings["root"])
+            split = settings["seed"] if settings["split_seed"] is None else settings["split_seed"]
+            told = Data.model_validate(settings["data_settings"])
+            try:
+                found = load_sets(settings["data"], told, input_size=size, root=settings["root"], seed=split)  # type: ignore[arg-type]  # three numbers, as they were written
+            except DataError as error:
+                if settings["data"] == "digits" or Path(settings["data"]).exists():
+                    raise
+                raise Unknown(str(error)) from None  # a library's, which tells not what is amiss
+            self._opened = (key, found)
+        return self._opened[1]
+
+    def contents(self, settings: dict[str, Any], network: nn.Module | None) -> dict[str, Any]:
+        """What these sets hold, by the names of a run's contents."""
+        sets = self.sets(settings, network)
+        key = self._opened and self._opened[0]
+        if self._contents is None or self._contents[0] != key:
+            self._contents = (key, plain(made_from(sets, None, None)))
+        return self._contents[1]
+
+
+def source_checks(settings: dict[str, Any], network: nn.Module | None, reader: Reader) -> list[Check]:
+    """A run's images, weights and model against the contents in its settings."""
+    opened = checked("data", lambda: str(len(reader.contents(settings, network))))
+    checks = [opened] if not opened.ok else [
+        checked(f"data/{name}", lambda name=name: _same_images(settings, name, reader.contents(settings, network)[name]))  # type: ignore[misc]  # the name of this turn
+        for name in IMAGES
+    ]  # fmt: skip
+    if settings["weights"]:
+        checks.append(checked("weights", lambda: _same_weights(settings)))
+    if settings["contents"]["model"]:
+        checks.append(checked("model", lambda: _same_model(settings)))
+    return checks
+
+
+def demand_source(source: str, root: str | None) -> None:
+    """Raise Unknown where images are not there any more, or what reads them is not installed."""
+    if source == "digits":
+        if not importlib.util.find_spec("sklearn"):
+            raise Unknown("the digits need scikit-learn, which is not installed")
+        return
+    there = source.lower().startswith(LIBRARY) and root and Path(root).exists()
+    if not there and not Path(source).exists():
+        raise Unknown(f"{root or source} is not there any more")
+
+
+def size_of(settings: dict[str, Any], network: nn.Module | None) -> tuple[int, ...]:
+    """(C, H, W) of a run's images. Raises Unknown where only a network could tell, and there is none."""
+    if settings["input_size"]:
+        return tuple(settings["input_size"])
+    if network is None:
+        raise Unknown("the images' size is the network's, which was not loaded")
+    told, size = Data.model_validate(settings["data_settings"]), input_size_of(network)
+    if told.size is not None:
+        return (1 if told.grayscale else (size or (3,))[0], *told.size)
+    return tuple(size or ())
+
+
+def plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(value))
+
+
+def _key(settings: dict[str, Any], size: tuple[int, ...]) -> str:
+    names = ("data", "root", "data_settings")
+    split = settings["seed"] if settings["split_seed"] is None else settings["split_seed"]
+    return json.dumps([*(settings[n] for n in names), split, size])
+
+
+def _same_images(settings: dict[str, Any], name: str, now: dict[str, Any] | None) -> str:
+    before, source = settings["contents"][name], settings["data"]
+    told = differing(before, now)
+    if told:
+        raise Misfit(f"{source} does not hold what it held: {told}")
+    if now is None:
+        return "none"
+    return f"{now.get('images', 'a stream of')} images, {now['read']} of them read"
+
+
+def _same_weights(settings: dict[str, Any]) -> str:
+    path = Path(settings["weights"])
+    if not path.is_file():
+        raise Unknown(f"{path} is not there any more")
+    if own_hash(path) != settings["contents"]["weights"]:
+        raise Misfit(f"{path} is not the file that the run began with")
+    return str(path)
+
+
+def _same_model(settings: dict[str, Any]) -> str:
+    name, known = settings["model"], settings["contents"]["model"]
+    if is_hub(name):
+        raise Unknown(f"{name} is a repository, which is not asked")
+    if not Path(name).is_dir():
+        raise Unknown(f"{name} is not there any more")
+    changed = [
+        n
+        for n, wanted in known.items()
+        if not (Path(name) / n).is_file() or own_hash(Path(name) / n) != wanted
+    ]
+    if changed:
+        raise Misfit(f"{name} is not the network that the run began with: {', '.join(changed)}")
+    return name

@@ -1,0 +1,130 @@
+"""A study: every arm is a run, all of one start and one set of images, and the table is what their verdicts give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from surgeon.artifact import load
+from surgeon.checkpoints import read_weights
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.folder import RESULT as EVALUATED
+from surgeon.evaluation.folder import read_assessment
+from surgeon.folder import WEIGHTS
+from surgeon.ownership import read_manifest
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, some, unknown, within
+from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors, read_mapping
+from surgeon.pipeline.chain.run import EVALUATION, run_checks
+from surgeon.pipeline.chain.sources import Reader
+from surgeon.pipeline.chain.training import CUT, TRAINED
+from surgeon.pipeline.contents import IMAGES
+from surgeon.pipeline.studying import ARMS, BASE, RESULT, SETTINGS, compared, place_of
+from surgeon.pipeline.training import SETTINGS as OF_RUN
+from surgeon.recipe import Recipe
+from surgeon.surgery import revert
+from surgeon.surgery.tree import surgery_of
+from surgeon.verification import Check
+
+
+def study_checks(folder: Path, reader: Reader) -> list[Check]:
+    """The runs one by one, and what they must share."""
+    checks, read = in_use(folder), list[dict[str, Any]]()
+    checks.append(checked("settings", lambda: _settings(folder, read)))
+    if not read:
+        return checks
+    (asked,) = read
+    seeds = range(asked["seed"], asked["seed"] + asked["seeds"])
+    places = {(arm, seed): place_of(folder, arm, seed) for seed in seeds for arm in ARMS}
+    runs = [p for p in (folder / BASE, *places.values()) if (p / OF_RUN).is_file()]
+    for place in runs:
+        checks += within(place.relative_to(folder).as_posix(), run_checks(place, reader))
+    checks.append(checked("one set of images", lambda: _one_set(folder, runs)))
+    checks += [
+        checked(f"one start, seed {seed}", lambda seed=seed: _one_start(folder, {a: places[a, seed] for a in ARMS}, reader))  # type: ignore[misc]  # the seed of this turn
+        for seed in seeds
+    ]  # fmt: skip
+    missing = [p for p in places.values() if not (p / EVALUATION / EVALUATED).is_file()]
+    if missing:
+        done = len(places) - len(missing)
+        return [
+            *checks,
+            unknown(RESULT, f"not finished: {done} of {len(places)} runs; the same command goes on"),
+        ]
+    checks.append(checked(RESULT, lambda: _table(folder, asked, places)))
+    return checks
+
+
+def _settings(folder: Path, read: list[dict[str, Any]]) -> str:
+    known = read_manifest(folder)
+    if known is None or known.what != "study":
+        raise Misfit(
+            "the manifest .surgeon.json, which says that surgeon wrote the study, is not there or damaged"
+        )
+    found = read_mapping(folder / SETTINGS)
+    name = _name(found)
+    int(found["seed"]), int(found["seeds"])
+    read.append(found)
+    return f"{name} on {found['model']}"
+
+
+def _name(asked: dict[str, Any]) -> str:
+    return "+".join(str(r["name"]) for r in asked["recipes"])
+
+
+def _one_set(folder: Path, runs: list[Path]) -> str:
+    """All runs have the same images, and all arms the same weights file."""
+    told = {r.relative_to(folder).as_posix(): read_mapping(r / OF_RUN)["contents"] for r in runs}
+    if not told:
+        raise Unknown("no run has begun")
+    wanted = next(iter(told.values()))
+    for name, contents in told.items():
+        for part in IMAGES:
+            demand_equal(
+                contents[part], wanted[part], f"{name} has other {part} than {next(iter(told))}: hash"
+            )
+    weights = {n: c["weights"] for n, c in told.items() if n != BASE}
+    if len(set(weights.values())) > 1:
+        raise Misfit(
+            f"the arms began with different weights files: {some(f'{n} {w}' for n, w in weights.items())}"
+        )
+    return f"the same for {len(told)} runs"
+
+
+def _one_start(folder: Path, places: dict[str, Path], reader: Reader) -> str:
+    """Every arm of a seed begins with the same network, once its layers are taken off again."""
+    cut = {arm: place / CUT for arm, place in places.items() if (place / CUT).is_dir()}
+    if not cut:
+        raise Unknown("no arm has begun")
+    starts: dict[str, dict[str, Tensor]] = {}
+    for arm, place in cut.items():
+        try:
+            network = load(place, allow_code=reader.allowed)
+            stock = network if surgery_of(network) is None else revert(network)
+        except SurgeonError as error:
+            raise Unknown(f"{arm} cannot be taken back to its start: {error}") from None
+        starts[arm] = stock.state_dict()
+    first, *others = starts
+    for arm in others:
+        demand_tensors(starts[arm], starts[first], f"{arm} does not begin with the network of {first}")
+    base = folder / BASE / TRAINED / WEIGHTS
+    if base.is_file():
+        demand_tensors(
+            starts[first], read_weights(base), f"{first} does not begin with the network of {BASE}"
+        )
+    return f"the same network for {len(starts)} arms" + (f", that of {BASE}" if base.is_file() else "")
+
+
+def _table(folder: Path, asked: dict[str, Any], places: dict[tuple[str, int], Path]) -> str:
+    if not (folder / RESULT).is_file():
+        raise Unknown("not finished: the table is not made yet; the same command goes on")
+    seeds = sorted({seed for _, seed in places})
+    found = {arm: [places[arm, seed] for seed in seeds] for arm in ARMS}
+    results = {arm: [read_assessment(p / EVALUATION) for p in each] for arm, each in found.items()}
+    recipes = [Recipe.model_validate(r) for r in asked["recipes"]]
+    again = compared(folder, recipes, asked["model"], found, results, asked["seed"])
+    demand_equal(
+        read_mapping(folder / RESULT), again.model_dump(mode="json"), "the arms' verdicts give another table"
+    )
+    return f"{len(again.arms)} arms, as their verdicts add up"

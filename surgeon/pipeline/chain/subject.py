@@ -1,0 +1,119 @@
+"""What an evaluation is of: the network with these weights, on these images, says still what its verdicts tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from surgeon.data import HeldOut
+from surgeon.errors import ArtifactError
+from surgeon.evaluation.assessment import Assessment, Subject
+from surgeon.evaluation.fingerprints import image_hashes, joined, weights_hash
+from surgeon.evaluation.folder import VERDICTS
+from surgeon.evaluation.preconditions import SAID, check_said
+from surgeon.evaluation.subject import prepare
+from surgeon.evaluation.suites import DRAWS, samples_of
+from surgeon.evaluation.verdict import Verdict
+from surgeon.files import read_parquet
+from surgeon.pipeline.chain import kept
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
+from surgeon.pipeline.chain.comparing import demand_equal
+from surgeon.recipe import Evaluation
+from surgeon.surgery.tree import surgery_of
+from surgeon.verification import Check
+
+_MEASURED = {"name", "fold_error", "images_per_second", "stock_images_per_second"}
+"""Of a subject, what differs from machine to machine, or is a name."""
+
+
+def subject_checks(
+    folder: Path,
+    found: Assessment,
+    network: Callable[[], nn.Module],
+    images: Callable[[int | None], HeldOut],
+) -> list[Check]:
+    """The network by the hash of its weights, the images by theirs, and what the one says of the others."""
+    models, shown = list[nn.Module](), list[HeldOut]()
+    checks = [
+        checked("network", lambda: _network(found, network, models)),
+        checked("images", lambda: _images(folder, found, images, shown)),
+    ]
+    checks.append(checked("predictions", lambda: _said(folder, found, models, shown)))
+    if (folder / kept.FOLDER).is_dir():
+        checks.append(checked("adversarial images", lambda: _adversarial(folder, found, models, shown)))
+    return checks
+
+
+def _network(found: Assessment, network: Callable[[], nn.Module], models: list[nn.Module]) -> str:
+    model = network()
+    now = weights_hash(model)
+    if now != found.subject.weights:
+        raise Misfit(
+            f"the network's weights ({now}) are not those that were evaluated ({found.subject.weights})"
+        )
+    if found.settings["weights"] != now:
+        raise Misfit(f"the settings are of other weights ({found.settings['weights']})")
+    if found.plan != surgery_of(model):
+        raise Misfit("the network's record is not that of the network that was evaluated")
+    models.append(model)
+    return f"weights {now}"
+
+
+def _images(
+    folder: Path, found: Assessment, images: Callable[[int | None], HeldOut], shown: list[HeldOut]
+) -> str:
+    if not found.data.get("source"):
+        raise Unknown("where they are from is not in the record")
+    settings = Evaluation.model_validate(found.settings["evaluation"])
+    test = images(samples_of(settings, found.subject.classes))
+    hashes = image_hashes(test.x)
+    if joined([*hashes, *map(str, test.y.tolist())]) != found.data["images"]:
+        raise Misfit(f"{found.data['source']} gives other test images: {_other(folder, hashes, test.y)}")
+    shown.append(test)
+    return f"{len(test.x)} images of {found.data['source']}"
+
+
+def _other(folder: Path, hashes: list[str], labels: Tensor) -> str:
+    before = [
+        (r["image"], r["label"])
+        for r in read_parquet(folder / f"{VERDICTS}.parquet")
+        if r["attack"] == "none"
+    ]
+    now = list(zip(hashes, labels.tolist(), strict=True))
+    if len(now) != len(before):
+        return f"{len(now)}, not {len(before)}"
+    pixels = sum(a[0] != b[0] for a, b in zip(before, now, strict=True))
+    return f"{pixels} of {len(now)} changed" if pixels else "other labels"
+
+
+def _prepared(found: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> tuple[Any, Subject]:
+    if not models or not shown:
+        raise Unknown("needs the network and the images that were evaluated")
+    settings = Evaluation.model_validate(found.settings["evaluation"])
+    return prepare(
+        models[0], shown[0].x, shown[0].y, settings.mode, name=found.subject.name,
+        probabilities=found.settings["probabilities"], seed=found.settings["seed"],
+    )  # fmt: skip
+
+
+def _said(folder: Path, found: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> str:
+    subject, described = _prepared(found, models, shown)
+    told = [s.model_dump(mode="json", exclude=_MEASURED) for s in (found.subject, described)]
+    demand_equal(told[0], told[1], "the network is not what was evaluated: subject")
+    rows = [Verdict(**r) for r in read_parquet(folder / f"{VERDICTS}.parquet") if r["attack"] == "none"]
+    draws = DRAWS if described.mode == "random" else 1
+    try:
+        check_said(
+            subject, shown[0].x, shown[0].y, rows, draws=draws, seed=found.settings["seed"], where=folder
+        )
+    except ArtifactError:
+        raise Misfit("the network says something else of the images than the verdicts tell") from None
+    return f"of the first {min(SAID, len(rows))} images, as the verdicts tell"
+
+
+def _adversarial(folder: Path, found: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> str:
+    subject, described = _prepared(found, models, shown)
+    return kept.check_kept(folder, subject, shown[0], random=described.random)

@@ -1,0 +1,43 @@
+"""An evaluation that stands alone: the network and the images that it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from surgeon.data import HeldOut
+from surgeon.errors import ArtifactError
+from surgeon.evaluation.folder import read_assessment
+from surgeon.pipeline.chain.checking import Unknown
+from surgeon.pipeline.chain.evaluation import Tested, reason
+from surgeon.pipeline.chain.sources import Reader, demand_source
+from surgeon.pipeline.evaluating import network_of, test_images
+
+
+def tested_by_name(folder: Path, reader: Reader) -> Tested:
+    """What evaluation.json says that it is of."""
+    try:
+        found = read_assessment(folder)
+    except ArtifactError as error:
+        return Tested(reason(str(error)), reason(str(error)))
+    target = str(found.made.get("target") or "")
+    there = Path(target).is_absolute() and Path(target).is_dir()
+
+    def network() -> nn.Module:
+        if there:
+            return network_of(target, allow_code=reader.allowed)
+        if not target:
+            raise Unknown("which network it is of is not in the record")
+        if Path(target).is_absolute():
+            raise Unknown(f"{target} is not there any more")
+        raise Unknown(f"{target} is a name, whose weights are not in a folder")
+
+    def images(count: int | None) -> HeldOut:
+        source, root = str(found.data["source"]), found.data.get("root")
+        demand_source(source, root)
+        if not there and Path(target).is_absolute():
+            raise Unknown(f"{target}, which says how its images were split, is not there any more")
+        return test_images(target, source, root, found.subject.input_size, count)
+
+    return Tested(network, images)

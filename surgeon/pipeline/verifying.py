@@ -1,0 +1,109 @@
+"""`surgeon verify`: a folder and all that it was made from, read again, link by link; nothing is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from surgeon.errors import ArtifactError
+from surgeon.ownership import read_manifest
+from surgeon.pipeline.chain.checking import checked, within
+from surgeon.pipeline.chain.conversion import conversion_checks, conversions_checks
+from surgeon.pipeline.chain.evaluation import evaluation_checks
+from surgeon.pipeline.chain.network import written
+from surgeon.pipeline.chain.page import page_checks
+from surgeon.pipeline.chain.run import EVALUATION, run_checks
+from surgeon.pipeline.chain.sources import Reader
+from surgeon.pipeline.chain.study import study_checks
+from surgeon.pipeline.chain.target import tested_by_name
+from surgeon.report.origin import is_page
+from surgeon.verification import Check
+
+_FILES = {
+    "study.json": "study", "evaluation.json": "evaluation", "conversions.json": "conversions", "config.json": "network",
+    "recipe.yaml": "run",
+}  # fmt: skip
+"""A file that tells what a folder is, where its manifest is gone."""
+
+
+def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> list[Check]:
+    """Whether what surgeon wrote still fits together, and to what it was made from: a check for each link.
+
+    folder: of a network, a conversion, a run, an evaluation or a study; or a page. A check whose `ok` is None could not be
+    made: what it needs is not there any more, or is not finished. allow_code: modules that folders of networks of your own
+    code may import, as for `surgeon.load`.
+
+    Nothing is written, downloaded or repaired. Raises ArtifactError for a folder that is none of surgeon's.
+    """
+    path = Path(folder)
+    if path.is_file() and is_page(path):
+        return page_checks(path)
+    kind = kind_of(path)
+    path, allowed = path.resolve(), (allow_code,) if isinstance(allow_code, str) else tuple(allow_code)
+    reader = Reader(allowed)
+    if kind == "network":
+        return conversion_checks(path, allowed)
+    if kind == "conversions":
+        return conversions_checks(path, allowed)
+    if kind == "run":
+        return run_checks(path, reader)
+    if kind == "study":
+        return study_checks(path, reader)
+    if kind == "evaluation":
+        return _evaluation(path, reader)
+    return _others(path, allowed)
+
+
+def kind_of(folder: Path) -> str:
+    """What surgeon wrote into a folder: network, conversions, run, evaluation, study, or another word of its manifest.
+
+    Raises ArtifactError for a folder that is none of surgeon's, naming the one that it is a part of if it is.
+    """
+    if not folder.exists():
+        raise ArtifactError(f"{folder} is not there")
+    if not folder.is_dir():
+        raise ArtifactError(
+            f"{folder} is a file that surgeon did not write; give a folder of surgeon's, or a page"
+        )
+    known = read_manifest(folder)
+    if (folder / "manifest.json").is_file() or (known is not None and known.what == "certification"):
+        raise ArtifactError(f"{folder} is a part of an evaluation; verify {folder.resolve().parent}")
+    if known is not None:
+        return known.what
+    kind = next((k for name, k in _FILES.items() if (folder / name).is_file()), None)
+    if kind == "network" and not _by_surgeon(folder):
+        kind = None
+    if kind is not None:
+        return kind
+    above = next((p for p in folder.resolve().parents if read_manifest(p) is not None), None)
+    if above is not None:
+        raise ArtifactError(f"{folder} is a part of what surgeon wrote; verify {above}")
+    raise ArtifactError(f"{folder} was not written by surgeon: there is nothing to verify")
+
+
+def _by_surgeon(folder: Path) -> bool:
+    try:
+        return "format" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _evaluation(folder: Path, reader: Reader) -> list[Check]:
+    """An evaluation by itself; of one inside a run, the run's links from the network on."""
+    above = read_manifest(folder.parent)
+    if folder.name == EVALUATION and above is not None and above.what == "run":
+        prefix = f"{EVALUATION}/"
+        inside = [c for c in run_checks(folder.parent, reader) if c.name.startswith(prefix)]
+        return [c.model_copy(update={"name": c.name.removeprefix(prefix)}) for c in inside]
+    return evaluation_checks(folder, tested_by_name(folder, reader))
+
+
+def _others(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
+    """Other folders, such as a demo's: their files, and the networks in them."""
+    checks = [checked("files", lambda: written(folder))]
+    for config in sorted(folder.rglob("config.json")):
+        if read_manifest(config.parent) is not None:
+            place = config.parent.relative_to(folder).as_posix()
+            checks += within(place, conversion_checks(config.parent, allowed))
+    return checks
