@@ -32,6 +32,7 @@ from surgeon.graph.trace import mode
 from surgeon.hashes import sha256_of
 from surgeon.models import input_size_of, normalized
 from surgeon.ownership import locked, owned, read_manifest, reserved, take
+from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.conversion import CONVERSION, Accuracy, Conversion, read_conversion
 from surgeon.recipe import Recipe
 from surgeon.surgery import apply
@@ -97,7 +98,8 @@ class Job:
         """The settings, by name alone."""
         plain = json.loads(json.dumps(self.settings))
         sources = {k: absolute_source(plain[k]) for k in ("data", "calibration") if plain.get(k)}
-        return {**plain, **sources, "root": absolute(plain.get("root"))}
+        model = {"model": absolute_model(plain["model"])} if plain.get("model") else {}
+        return {**plain, **sources, **model, "root": absolute(plain.get("root"))}
 
     @functools.cached_property
     def pictures(self) -> Pictures:
@@ -200,7 +202,7 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
     record = rewritten.surgery
     measured = shown if test is None else normalized(test.x, stock)
     found = Conversion(
-        checkpoint=str(checkpoint),
+        checkpoint=str(absolute(str(checkpoint))),
         sha256=_hash(checkpoint),
         settings=job.asked,
         effect=record.effect,
