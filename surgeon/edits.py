@@ -7,11 +7,12 @@ the surgery that saving, loading, folding, reverting and evaluating read.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.selection import PassedOver
+from surgeon.strict import LONGEST
 
 Effect = Literal["exact", "folds", "approximated", "destroyed"]
 """What a cut does to the function that the network computed in evaluation mode.
@@ -30,17 +31,22 @@ EFFECT_TEXT: dict[Effect, str] = {
 }
 
 
+Number = Annotated[int, Field(ge=-(2**62), le=2**62)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+Side = Annotated[int, Field(ge=1, le=65_536)]
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=LONGEST)
 
 
 class Growth(_Frozen):
     """What something costs: counts for one image (batch size 1)."""
 
-    parameters: int = 0
-    buffers: int = Field(0, description="numbers kept beside the parameters: masks, caches")
-    flops: int = Field(0, description="of one forward pass; a multiply-add counts as two")
-    activations: int = Field(0, description="numbers written by one forward pass")
+    parameters: Number = 0
+    buffers: Number = Field(0, description="numbers kept beside the parameters: masks, caches")
+    flops: Number = Field(0, description="of one forward pass; a multiply-add counts as two")
+    activations: Number = Field(0, description="numbers written by one forward pass")
 
     def __add__(self, other: Growth) -> Growth:
         return Growth(**{k: getattr(self, k) + getattr(other, k) for k in type(self).model_fields})
@@ -77,7 +83,7 @@ class Edit(_Frozen):
     folds: bool = True
     note: str = Field("", description="why it does not fold, or what is special here")
     growth: Growth = Growth()
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Note(_Frozen):
@@ -113,8 +119,8 @@ class Plan(_Frozen):
 
     model: str = Field(description="name the model was asked for by, or its class")
     fingerprint: str = Field(description="hash of class, tensor names and shapes before the surgery")
-    input_size: tuple[int, ...] | None = Field(None, description="(C, H, W) or (C, T, H, W)")
-    seed: int = 0
+    input_size: tuple[Side, ...] | None = Field(None, description="(C, H, W) or (C, T, H, W)")
+    seed: Seed = 0
     recipe: str = ""
     operations: dict[str, dict[str, Any]] = Field(default_factory=dict, description="key → settings")
     edits: tuple[Edit, ...] = ()

@@ -6,12 +6,12 @@ down is executed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from surgeon.errors import ArtifactError
+from surgeon.reading import read_json
 
 PREFIX = "hf-hub:"
 CONFIG, CARD = "config.json", "README.md"
@@ -68,10 +68,9 @@ def folder_of(name: str | Path) -> Path | None:
 
 
 def _is_ours(folder: Path) -> bool:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if not (folder / CONFIG).is_file():
         return False
+    config = read_json(folder / CONFIG)
     return isinstance(config, dict) and "architecture" in config and "format" in config
 
 
