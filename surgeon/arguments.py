@@ -11,6 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -133,9 +134,9 @@ def _of_code(module: ModuleType) -> frozenset[str]:
 
     names = set(_TAKEN_OUT.findall(inspect.getsource(module)))
     for found in vars(module).values():
-        if inspect.isclass(found) and issubclass(found, nn.Module):
-            bases = [b for b in found.__mro__ if b not in (nn.Module, object) and "__init__" in vars(b)]
-            names.update(*(_parameters(b.__init__) for b in bases))
+        if inspect.isclass(found) and (issubclass(found, nn.Module) or is_dataclass(found)):
+            own_code = [vars(b).get("__init__") for b in found.__mro__ if b not in (nn.Module, object)]
+            names.update(*(_parameters(code) for code in own_code if code))
         elif inspect.isfunction(found) and found.__code__.co_flags & inspect.CO_VARKEYWORDS:
             names |= _parameters(found)
     return frozenset(n for n in names - _NONE if _NAME.fullmatch(n) and not REFUSED.fullmatch(n))

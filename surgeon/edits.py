@@ -33,6 +33,8 @@ EFFECT_TEXT: dict[Effect, str] = {
 
 Number = Annotated[int, Field(ge=-(2**62), le=2**62)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+Operated = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][\w.\-]*(#[0-9]{1,4})?$")]
+"""The name of an operation, with a number where it is the second of that name in a plan, or a later one."""
 Side = Annotated[int, Field(ge=1, le=65_536)]
 
 
@@ -74,7 +76,7 @@ class Edit(_Frozen):
     """One change at one site, by the name and settings of a registered operation: never by a class path."""
 
     site: str
-    operation: str = Field(description="key into the plan's operations: 'kap', or 'kap#2' for a second one")
+    operation: Operated = Field(description="key into the plan's operations: 'kap', or 'kap#2' for a second one")
     layer: str | None = Field(None, description="dotted name of the layer that is added, if one is")
     replaces: bool = Field(False, description="the module at the site gets a new one in its place")
     settings: dict[str, Any] = Field(default_factory=dict, description="sizes resolved for this site")
@@ -121,8 +123,8 @@ class Plan(_Frozen):
     fingerprint: str = Field(description="hash of class, tensor names and shapes before the surgery")
     input_size: tuple[Side, ...] | None = Field(None, description="(C, H, W) or (C, T, H, W)")
     seed: Seed = 0
-    recipe: str = ""
-    operations: dict[str, dict[str, Any]] = Field(default_factory=dict, description="key → settings")
+    recipe: str = Field("", pattern=r"^[\w .,+#()\-]*$", description="names of recipes, joined by +")
+    operations: dict[Operated, dict[str, Any]] = Field(default_factory=dict, description="key → settings")
     edits: tuple[Edit, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     before: Growth = Growth()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.reading import read_mapping
 
 
 def write_text(path: Path, text: str) -> None:
@@ -88,11 +89,9 @@ def claim(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
     path = folder / name
     if path.is_file():
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(before, dict):
-                raise ValueError("no mapping")
-        except ValueError as error:
-            raise ArtifactError(f"{path} is damaged ({error}); choose another folder") from None
+            before = read_mapping(path)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}; choose another folder") from None
         now = json.loads(json.dumps(settings))
         other = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
         if other:

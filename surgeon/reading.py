@@ -50,8 +50,12 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 
 def read_as(path: str | Path, model: type[Model]) -> Model:
     """As `read_json`, of a file that holds a `model`."""
-    content = read_json(path)
+    return as_model(read_json(path), model, str(path))
+
+
+def as_model(content: Any, model: type[Model], place: str) -> Model:
+    """What was read, as a `model`. Raises ArtifactError, naming its `place`, where it is none."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise ArtifactError(f"{path} cannot be read: {faults(error)}") from error
+        raise ArtifactError(f"{place} cannot be read: {faults(error)}") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from surgeon.data.images import SPLITS
 from surgeon.errors import DataError
+from surgeon.reading import parse_json
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 SYNONYMS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test",)}
@@ -71,7 +71,7 @@ def parquet_classes(path: Path) -> tuple[str, ...]:
     """The class names in a file's schema, as Hugging Face writes them; none where it has none."""
     metadata = _parquet().read_schema(path).metadata or {}
     try:
-        told: Any = json.loads(metadata.get(b"huggingface", b"{}"))
+        told: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
         names = told["info"]["features"]["label"]["names"]
     except (ValueError, KeyError, TypeError):
         return ()

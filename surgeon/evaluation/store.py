@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from surgeon.errors import ArtifactError
 from surgeon.evaluation.threat import Attack
 from surgeon.evaluation.verdict import COLUMNS, Outcome, Verdict
 from surgeon.files import claim, read_parquet, take, write_bytes, write_parquet
+from surgeon.reading import read_json
 
 MANIFEST, CLEAN = "manifest.json", "clean.parquet"
 BLOCKS, IMAGES = "blocks", "adversarial"
@@ -79,7 +79,7 @@ def read_outcome(folder: str | Path) -> Outcome:
     store = Store(folder)
     path = store.folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         attacks = tuple(Attack.model_validate(a) for a in manifest["attacks"])
         size, draws = int(manifest["block"]), int(manifest["draws"])
     except (OSError, ValueError, KeyError, TypeError) as error:

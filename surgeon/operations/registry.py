@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from surgeon.errors import RecipeError, nearest
 from surgeon.operations.base import Operation
+from surgeon.strict import shown
 
 GROUP = "surgeon.operations"
 
@@ -76,11 +77,12 @@ def parse(settings: Mapping[str, Any]) -> Operation:
     """
     if "op" not in settings:
         raise RecipeError(f"an operation needs the key 'op': one of {', '.join(names())}")
-    cls = get(str(settings["op"]))
+    name = str(settings["op"])[:80]
+    cls = get(name)
     try:
         return cls.model_validate(dict(settings))
     except ValidationError as error:
-        raise RecipeError(f"operation {settings['op']!r}: {describe(error, cls)}") from None
+        raise RecipeError(f"operation {name!r}: {describe(error, cls)}") from None
 
 
 def describe(error: ValidationError, model: Any) -> str:
@@ -96,7 +98,7 @@ def describe(error: ValidationError, model: Any) -> str:
         else:
             message = item["msg"].removeprefix("Value error, ")
             told = item["type"] == "value_error" and (not place or place.split(".")[-1] in message)
-            parts.append(message if told or not place else f"{place}: {message} (got {item['input']!r})")
+            parts.append(message if told or not place else f"{place}: {message} (got {shown(item['input'])})")
     parts = unknown + parts
     return "; ".join(parts)
 
