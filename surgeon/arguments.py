@@ -26,11 +26,11 @@ REFUSED = re.compile(
     r"|custom_load|kwargs_filter|model_name|model_cfg|feature_cfg|progress|pruned|device|dtype|scriptable|exportable|no_jit"
 )
 """Arguments that say where weights come from, or how and where a network runs, and not what it is."""
-LARGEST, LARGEST_OF_OWN = 2**20, 2**64
-"""Of numbers: for the libraries' networks, where they are sizes, and for own code, where they may be seeds."""
+LARGEST, LARGEST_OF_OWN = 2**16, 2**64
+"""Of numbers: for the libraries' networks, where they are sizes and counts of blocks, and for own code, where they may be seeds."""
 _NAME = re.compile(r"[A-Za-z]\w{0,63}")
 _WORD = re.compile(r"(?:[\w+\- ]|(?<=\d)\.(?=\d+\b)){0,64}")
-_DEEPEST, _MOST = 6, 4096
+_DEEPEST, _MOST = 6, 256
 _TAKEN_OUT = re.compile(r"""kwargs\.(?:pop|get|setdefault)\(\s*['"](\w+)['"]""")
 _NONE = frozenset({"self", "args", "kwargs", "kwds", "fn", "variant"})
 _EVERYWHERE = frozenset(

@@ -114,7 +114,7 @@ def test_a_reason_that_would_break_the_page_is_one_line_of_text(folder):
     config = json.loads(path.read_text())
     config["surgery"]["plan"]["edits"][0] |= {"folds": False, "note": "a | b\n# <script>"}
     path.write_text(json.dumps(config))
-    assert "does not fold: a \\| b # &lt;script>" in card.card(folder, NAME)
+    assert "does not fold: a \\| b # &lt;script&gt;" in card.card(folder, NAME)
 
 
 def test_a_card_that_somebody_wrote_or_changed_is_kept(folder):
