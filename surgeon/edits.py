@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.selection import PassedOver
-from surgeon.strict import LONGEST
+from surgeon.strict import LONGEST, Line, Prose
 
 Effect = Literal["exact", "folds", "approximated", "destroyed"]
 """What a cut does to the function that the network computed in evaluation mode.
@@ -75,15 +75,15 @@ class Traits(_Frozen):
 class Edit(_Frozen):
     """One change at one site, by the name and settings of a registered operation: never by a class path."""
 
-    site: str
+    site: Line
     operation: Operated = Field(description="key into the plan's operations: 'kap', or 'kap#2' for a second one")
-    layer: str | None = Field(None, description="dotted name of the layer that is added, if one is")
+    layer: Line | None = Field(None, description="dotted name of the layer that is added, if one is")
     replaces: bool = Field(False, description="the module at the site gets a new one in its place")
     settings: dict[str, Any] = Field(default_factory=dict, description="sizes resolved for this site")
     effect: Effect = "exact"
     traits: Traits = Traits()
     folds: bool = True
-    note: str = Field("", description="why it does not fold, or what is special here")
+    note: Prose = Field("", description="why it does not fold, or what is special here")
     growth: Growth = Growth()
     seed: Seed = 0
 
@@ -91,9 +91,9 @@ class Edit(_Frozen):
 class Note(_Frozen):
     """A remark on a plan: a value first, a sentence second."""
 
-    code: str
+    code: Line
     severity: Literal["info", "warning"] = "warning"
-    text: str
+    text: Prose
 
 
 class Drift(_Frozen):
@@ -108,10 +108,10 @@ class Drift(_Frozen):
 class Execution(_Frozen):
     """What `apply` found out while cutting."""
 
-    versions: dict[str, str] = Field(default_factory=dict)
+    versions: dict[Line, Line] = Field(default_factory=dict)
     drift: Drift | None = None
     statistics: int = Field(0, description="calibration images that batch-norm statistics were taken from")
-    residuals: dict[str, float] = Field(
+    residuals: dict[Line, float] = Field(
         default_factory=dict, description="site → relative error of a least-squares start on the weights"
     )
 
@@ -119,8 +119,8 @@ class Execution(_Frozen):
 class Plan(_Frozen):
     """The edits of one surgery, in the order in which they are made."""
 
-    model: str = Field(description="name the model was asked for by, or its class")
-    fingerprint: str = Field(description="hash of class, tensor names and shapes before the surgery")
+    model: Line = Field(description="name the model was asked for by, or its class")
+    fingerprint: Line = Field(description="hash of class, tensor names and shapes before the surgery")
     input_size: tuple[Side, ...] | None = Field(None, description="(C, H, W) or (C, T, H, W)")
     seed: Seed = 0
     recipe: str = Field("", pattern=r"^[\w .,+#()\-]*$", description="names of recipes, joined by +")

@@ -13,11 +13,10 @@ from surgeon import strict_yaml
 from surgeon.errors import RecipeError, nearest
 from surgeon.operations import Operation, get, names, parse
 from surgeon.operations.registry import describe
-from surgeon.strict import Strict, shown
+from surgeon.strict import Prose, Strict, shown
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
-Prose = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
-"""Text of a person, which may have several lines."""
+Told = Annotated[Prose, Field(max_length=1000)]
 NAME = r"^[\w(][\w .,+#()\-]*$"
 """Characters of a recipe's name."""
 PARTS = ("training", "data", "evaluation")
@@ -176,9 +175,9 @@ class Recipe(Strict):
     """A named list of operations, with its paper and where its settings come from."""
 
     name: str = Field(max_length=400, pattern=NAME)
-    title: Prose = ""
-    paper: Prose = ""
-    source: Prose = Field("", description="where the settings come from: table, section, or this project")
+    title: Told = ""
+    paper: Told = ""
+    source: Told = Field("", description="where the settings come from: table, section, or this project")
     surgery: tuple[SerializeAsAny[Operation], ...] = Field(
         description="an empty list trains the network as it is"
     )

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from surgeon.errors import SelectionError, nearest
-from surgeon.strict import Strict, shown
+from surgeon.strict import Line, Prose, Strict, shown
 
 Kind = Literal["input", "conv", "norm", "activation", "pool"]
 INPUT = "input"
@@ -72,9 +72,9 @@ class PassedOver(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    site: str
-    operation: str
-    reason: str
+    site: Line
+    operation: Line
+    reason: Prose
 
 
 _CONDITION = re.compile(r"^\s*(==|=|!=|>=|<=|>|<)?\s*([0-9]{1,12})\s*$")

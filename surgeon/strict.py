@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import functools
+import re
 import reprlib
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 LONGEST = 10_000
 """Characters of a text."""
+Line = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
+"""A name: one line without control characters, so that it can be printed."""
+Prose = Annotated[str, Field(max_length=LONGEST, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+"""A text of several lines, else the same."""
+_PLAIN = re.compile(r"[\w\-]{1,80}")
 
 
 class Strict(BaseModel):
@@ -51,12 +58,17 @@ def shown(value: Any) -> str:
     return " ".join(short.repr(value).split())
 
 
+def where(place: Iterable[object]) -> str:
+    """The way to a key, as `training.lr`: one line, whatever the keys hold."""
+    return ".".join(str(p) if isinstance(p, int) or _PLAIN.fullmatch(str(p)) else shown(p) for p in place)
+
+
 def faults(error: ValidationError) -> str:
     """What is wrong, in one line: of the first three keys at fault, the key, the reason and the value."""
     told = error.errors(include_url=False, include_context=False)
     parts = []
     for item in told[:3]:
-        place = ".".join(str(p)[:80] for p in item["loc"])
+        place = where(item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         parts.append(f"{place}: {message} (got {shown(item['input'])})" if place else message)
     more = f"; and {len(told) - 3} more" if len(told) > 3 else ""

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from surgeon.errors import RecipeError, nearest
 from surgeon.operations.base import Operation
-from surgeon.strict import shown
+from surgeon.strict import shown, where
 
 GROUP = "surgeon.operations"
 
@@ -89,10 +89,10 @@ def describe(error: ValidationError, model: Any) -> str:
     """A validation error in one line: each key at fault, and for unknown ones the nearest valid keys."""
     unknown, parts = [], []
     for item in error.errors():
-        place = ".".join(str(p) for p in item["loc"])
+        place = where(item["loc"])
         if item["type"] == "extra_forbidden":
             fields = _fields_at(model, item["loc"][:-1])
-            unknown.append(f"unknown key {place!r}; {nearest(str(item['loc'][-1]), fields)}")
+            unknown.append(f"unknown key '{place}'; {nearest(str(item['loc'][-1]), fields)}")
         elif item["type"] == "missing":
             parts.append(f"the key {place!r} is missing")
         else:

@@ -15,21 +15,6 @@ from tests.hub.conftest import SIZE
 NAME = "someone/net"
 
 
-@pytest.fixture(scope="module")
-def evaluated(cut, tmp_path_factory):
-    """The folder of an evaluation of `cut`: eight images of noise."""
-    pytest.importorskip("torchattacks")
-    pytest.importorskip("pyarrow")
-    from surgeon.evaluation import assess
-    from surgeon.recipe import Evaluation
-
-    folder = tmp_path_factory.mktemp("evaluated") / "run"
-    settings = Evaluation(suite="basic", attacks=("fgsm",), eps=1 / 255, pictures=False, diagnostics=0)
-    x, y = torch.rand(8, *SIZE), torch.arange(8) % 4
-    assess(cut, x, y, settings, folder, name="cut", data={"source": "noise", "split": "test"})
-    return folder
-
-
 def header(text):
     from huggingface_hub import ModelCard
 
