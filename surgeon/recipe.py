@@ -327,7 +327,9 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
         try:
             value = strict_yaml.load(text)
         except strict_yaml.YamlError as error:
-            raise RecipeError(f"setting {shown(setting)}: {error.reason}") from None
+            raise RecipeError(
+                f"setting {shown(setting)}: the value {shown(text)} cannot be read: {error.reason}"
+            ) from None
         for target in _targets(content, parts[0], setting):
             for part in parts[1:-1]:
                 target = target.setdefault(part, {})

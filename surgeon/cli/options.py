@@ -68,11 +68,12 @@ class Pair(click.ParamType):
         if not equals or not key:
             self.fail(f"{value!r} must look like key=value", param, ctx)
         from surgeon import strict_yaml
+        from surgeon.strict import shown
 
         try:
             return key, strict_yaml.load(text)
         except strict_yaml.YamlError as error:
-            self.fail(f"{value!r}: {error.reason}", param, ctx)
+            self.fail(f"the value of {shown(value)} cannot be read as YAML: {error.reason}", param, ctx)
 
 
 def stacked(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
