@@ -64,7 +64,9 @@ def _check(value: Any, largest: int, deepest: int, left: list[int]) -> None:
         raise ValueError(f"it is nested deeper than {_DEEPEST} levels, or has more than {_MOST} parts")
     if isinstance(value, str):
         if not _WORD.fullmatch(value):
-            raise ValueError(f"{shown(value)} is no plain word; a path, an address or a name of weights is none")
+            raise ValueError(
+                f"{shown(value)} is no plain word; a path, an address or a name of weights is none"
+            )
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         if not abs(value) <= largest:  # which no NaN is
             raise ValueError(f"{shown(value)} is no number up to {largest}")

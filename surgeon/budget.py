@@ -22,8 +22,8 @@ from surgeon.errors import ArtifactError
 
 SPARE_NUMBERS, SPARE_MODULES = 2**28, 50_000
 """Allowed beside the file: heads that are exchanged again, buffers that are not saved, modules without weights."""
-LARGEST = 2**31
-"""Of whole numbers in a record."""
+LARGEST, LONGEST = 2**31, 1000
+"""Of numbers in a record's settings, and of texts."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ def within(most: Held, place: str) -> Iterator[None]:
 def check_record(record: Plan, most: Held, place: str) -> None:
     """Raise ArtifactError for a record whose sizes no network of these weights can have."""
     for key, settings in record.operations.items():
-        _check_numbers(settings, f"{place}: operation {key!r:.80}")
+        _check_values(settings, f"{place}: operation {key!r:.80}")
     for edit in record.edits:
         where = f"{place}: the edit at {edit.site!r:.80}"
-        _check_numbers(edit.settings, where)
+        _check_values(edit.settings, where)
         for name, value in _lists(edit):
             if math.prod(max(abs(v), 1) for v in value) > most.most_numbers:
                 raise ArtifactError(f"{where} has {name!r:.80} of a size that its weights do not have")
@@ -113,11 +113,13 @@ def _lists(edit: Edit) -> Iterator[tuple[str, list[int]]]:
             yield name, [v for v in value if isinstance(v, int)]
 
 
-def _check_numbers(value: Any, where: str) -> None:
+def _check_values(value: Any, where: str) -> None:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for inner in value:
-            _check_numbers(inner, where)
+            _check_values(inner, where)
+    elif isinstance(value, str) and len(value) > LONGEST:
+        raise ArtifactError(f"{where} has a text of more than {LONGEST:,} characters")
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) <= LARGEST:
         raise ArtifactError(f"{where} has a number that is none up to {LARGEST:,}")

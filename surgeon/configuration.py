@@ -111,5 +111,7 @@ class Configuration(Strict):
     @model_validator(mode="after")
     def _arguments(self) -> Configuration:
         for name, why in refusal(self.architecture, self.model_args).items():
-            raise ValueError(f"model_args: a folder may not set the argument {name!r}: {why}; nothing was read")
+            raise ValueError(
+                f"model_args: a folder may not set the argument {name!r}: {why}; nothing was read"
+            )
         return self

@@ -76,7 +76,9 @@ class Edit(_Frozen):
     """One change at one site, by the name and settings of a registered operation: never by a class path."""
 
     site: Line
-    operation: Operated = Field(description="key into the plan's operations: 'kap', or 'kap#2' for a second one")
+    operation: Operated = Field(
+        description="key into the plan's operations: 'kap', or 'kap#2' for a second one"
+    )
     layer: Line | None = Field(None, description="dotted name of the layer that is added, if one is")
     replaces: bool = Field(False, description="the module at the site gets a new one in its place")
     settings: dict[str, Any] = Field(default_factory=dict, description="sizes resolved for this site")

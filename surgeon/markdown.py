@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-_LONGEST = 1000
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKS = re.compile(r"[\\`*_\[\]|~$]")
 _BEGINNING = re.compile(r"^(?:([#+\-=:])|(\d{1,9})([.)]))")
@@ -13,10 +12,10 @@ _BREAK = "\N{ZERO WIDTH SPACE}"
 """Stands in addresses: programs make a link of one wherever they see it, and of an escaped one too."""
 
 
-def plain(text: object) -> str:
+def plain(text: object, longest: int = 1000) -> str:
     """One line of printable characters, cut where it is very long."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
+    return line if len(line) <= longest else line[:longest] + "…"
 
 
 def text(value: object) -> str:

@@ -11,6 +11,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 
 from surgeon import strict_yaml
 from surgeon.errors import RecipeError, nearest
+from surgeon.markdown import plain
 from surgeon.operations import Operation, get, names, parse
 from surgeon.operations.registry import describe
 from surgeon.strict import Prose, Strict, shown
@@ -83,13 +84,17 @@ class Training(Strict):
     @model_validator(mode="after")
     def _fits_together(self) -> Training:
         if "min_lr" in self.model_fields_set and self.min_lr > self.lr:
-            raise ValueError(f"min_lr={self.min_lr:g} is above lr={self.lr:g}: the rate would rise; lower min_lr")
+            raise ValueError(
+                f"min_lr={self.min_lr:g} is above lr={self.lr:g}: the rate would rise; lower min_lr"
+            )
         if 0 < self.epochs <= self.warmup_epochs:
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs:g} leaves nothing of epochs={self.epochs}: the full rate is never reached"
             )
         if self.accumulate > self.batch_size:
-            raise ValueError(f"accumulate={self.accumulate} cuts a batch_size={self.batch_size} into parts of no image")
+            raise ValueError(
+                f"accumulate={self.accumulate} cuts a batch_size={self.batch_size} into parts of no image"
+            )
         return self
 
 
@@ -225,9 +230,12 @@ def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe, settings: Itera
     if isinstance(recipe, Recipe):
         return recipe if not settings else _validate(apply_settings(_plain(recipe), settings), recipe.name)
     if isinstance(recipe, Mapping):
-        content = _extended(dict(recipe), None, ())
-        content.setdefault("name", _name(content))
-        return _validate(apply_settings(content, settings), str(content["name"]))
+        try:
+            content = _extended(dict(recipe), None, ())
+            content.setdefault("name", _name(content))
+            return _validate(apply_settings(content, settings), plain(content["name"], 80))
+        except RecursionError:
+            raise RecipeError("the recipe is nested too deep to be one") from None
     path = _find(recipe)
     content = _read(path)
     content.setdefault("name", path.stem)
@@ -245,10 +253,10 @@ def _find(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or "/" in text:
         if not path.is_file():
-            raise RecipeError(f"recipe file {text} does not exist")
+            raise RecipeError(f"recipe file {plain(text, 200)} does not exist")
         return path
     if text not in shipped():
-        raise RecipeError(f"unknown recipe {text!r}; {nearest(text, shipped())}")
+        raise RecipeError(f"unknown recipe {shown(text)}; {nearest(text, shipped())}")
     return recipe_folder() / f"{text}.yaml"
 
 
@@ -351,7 +359,7 @@ def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str,
         found = found[int(number) - 1 : int(number)] if number.isdigit() and int(number) else []
     if not found:
         valid = [*(str(o.get("op")) for o in operations), *PARTS]
-        raise RecipeError(f"setting {setting!r}: the recipe has no {head!r}; {nearest(head, valid)}")
+        raise RecipeError(f"setting {shown(setting)}: the recipe has no {head!r}; {nearest(head, valid)}")
     return found
 
 
@@ -373,7 +381,9 @@ def _operation(item: Any, number: int) -> Operation:
     if isinstance(item, Operation):
         return item
     if not isinstance(item, Mapping):
-        raise RecipeError(f"surgery holds {item!r} as number {number}, not a mapping such as {{op: kap}}")
+        raise RecipeError(
+            f"surgery holds {shown(item)} as number {number}, not a mapping such as {{op: kap}}"
+        )
     return parse(item)
 
 

@@ -24,7 +24,9 @@ _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,99})|0o[0-7]{1,99}|0x[0-9a-fA-F]{
 _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _OLD_FLAG = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
-_OLD_NUMBER = re.compile(r"[-+]?(?:0[0-9]+|[0-9][0-9_]*_[0-9_]*|0b[01_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+)(?:\.[0-9_]*)?")
+_OLD_NUMBER = re.compile(
+    r"[-+]?(?:0[0-9]+|[0-9][0-9_]*_[0-9_]*|0b[01_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+)(?:\.[0-9_]*)?"
+)
 
 
 class YamlError(SurgeonError):

@@ -22,7 +22,9 @@ def nested(depth):
 def ways(value, path=()):
     """All paths into plain data."""
     yield path
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
         yield from ways(inner, (*path, key))
 
 
@@ -53,7 +55,7 @@ def mutated(content, draw: random.Random):
                 other = other[step]
             at[last] = copy.deepcopy(other)
         elif kind == 6 and draw.random() < 0.1:
-            at[last] = nested(draw.choice([20, 150, 900]))
+            at[last] = nested(draw.choice([20, 150, 250]))
         else:
             at[last] = copy.deepcopy(draw.choice(NASTY))
     return content
@@ -63,7 +65,17 @@ def scrambled(text, draw: random.Random):
     """A text in which some characters are others, are gone, or are there again elsewhere."""
     for _ in range(draw.randrange(1, 6)):
         place, length = draw.randrange(len(text) + 1), draw.randrange(1, 20)
-        piece = draw.choice(["", text[draw.randrange(len(text) or 1) :][:length], draw.choice("{}[]:,&*!|>%@`'\"#-?~\t\n\x00 0y"), "yes", "1:30", "&a [*a]", "- " * 50])
+        piece = draw.choice(
+            [
+                "",
+                text[draw.randrange(len(text) or 1) :][:length],
+                draw.choice("{}[]:,&*!|>%@`'\"#-?~\t\n\x00 0y"),
+                "yes",
+                "1:30",
+                "&a [*a]",
+                "- " * 50,
+            ]
+        )
         text = text[:place] + piece + text[place + draw.choice([0, length]) :]
     return text
 

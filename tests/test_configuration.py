@@ -62,7 +62,9 @@ def one_line(folder, match):
     ],
 )  # fmt: skip
 def test_arguments_that_name_weights_are_refused_and_nothing_is_read(saved, architecture, args):
-    one_line(saved(architecture=architecture, model_args=args), "may not set the argument .*; nothing was read")
+    one_line(
+        saved(architecture=architecture, model_args=args), "may not set the argument .*; nothing was read"
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,15 +86,35 @@ def test_an_argument_that_the_network_does_not_take_is_told_with_the_nearest(sav
 
 
 def test_what_honest_folders_hand_over_is_taken():
-    for name in ("drop_rate", "drop_path_rate", "channels", "layers", "in_chans", "num_classes", "act_layer", "bn_eps"):
+    for name in (
+        "drop_rate",
+        "drop_path_rate",
+        "channels",
+        "layers",
+        "in_chans",
+        "num_classes",
+        "act_layer",
+        "bn_eps",
+    ):
         assert name in taken_by("resnet18") | taken_by("efficientnet_b0"), name
-    assert {"groups", "width_per_group", "norm_layer", "zero_init_residual"} <= taken_by("torchvision/resnet18")
+    assert {"groups", "width_per_group", "norm_layer", "zero_init_residual"} <= taken_by(
+        "torchvision/resnet18"
+    )
     assert {"init_weights", "transform_input", "aux_logits"} <= taken_by("torchvision/googlenet")
-    assert {"img_size", "patch_size", "depth", "embed_dim", "drop_path_rate"} <= taken_by("vit_tiny_patch16_224")
+    assert {"img_size", "patch_size", "depth", "embed_dim", "drop_path_rate"} <= taken_by(
+        "vit_tiny_patch16_224"
+    )
     assert "act_layer" in taken_by("botnet26t_256") and "drop_rate" in taken_by("naflexvit_base_patch16_gap")
     assert {"channels", "drop_rate", "width"} <= taken_by("zoo/resnet18")
     assert {"img_size", "padding"} <= taken_by("zoo/lenet5")
-    plain = {"layers": (1, 1), "act_layer": "gelu", "bias": True, "rate": 0.5, "extra": None, "blocks": [{"k": 3}]}
+    plain = {
+        "layers": (1, 1),
+        "act_layer": "gelu",
+        "bias": True,
+        "rate": 0.5,
+        "extra": None,
+        "blocks": [{"k": 3}],
+    }
     assert refusal("resnet18", plain) == {}
     assert refusal("own.module:factory", {"seed": 2**40, "version": "v1.5"}) == {}
 
@@ -156,7 +178,9 @@ def test_what_is_of_another_type_is_one_line(saved, keys):
     one_line(saved(**keys), "config.json")
 
 
-@pytest.mark.parametrize("name", ["hf-hub:owner/name", "hf_hub:owner/name", "local-dir:x", "timm:resnet18", "nonsense"])
+@pytest.mark.parametrize(
+    "name", ["hf-hub:owner/name", "hf_hub:owner/name", "local-dir:x", "timm:resnet18", "nonsense"]
+)
 def test_names_that_lead_elsewhere_are_refused(saved, name):
     one_line(saved(architecture=name, surgery=None), "points to other files|cannot be rebuilt by name")
 
@@ -233,7 +257,10 @@ def test_a_network_far_larger_than_its_weights_is_given_up(saved, monkeypatch, a
 
     monkeypatch.setattr(budget, "SPARE_NUMBERS", 10**6)
     monkeypatch.setattr(budget, "SPARE_MODULES", 500)
-    one_line(saved(architecture=architecture, model_args=args, surgery=None), "asks for a network of more|cannot be rebuilt")
+    one_line(
+        saved(architecture=architecture, model_args=args, surgery=None),
+        "asks for a network of more|cannot be rebuilt",
+    )
 
 
 def test_original_weights_that_do_not_fit_are_one_line(tmp_path):
@@ -244,7 +271,9 @@ def test_original_weights_that_do_not_fit_are_one_line(tmp_path):
     state = load_file(folder / "original.safetensors")
     save_file({k: torch.zeros(1) for k in state}, folder / "original.safetensors")
     edited_hashes = json.loads((folder / "config.json").read_text())
-    edited_hashes["surgery"]["hashes"] = {"model.safetensors": edited_hashes["surgery"]["hashes"]["model.safetensors"]}
+    edited_hashes["surgery"]["hashes"] = {
+        "model.safetensors": edited_hashes["surgery"]["hashes"]["model.safetensors"]
+    }
     from surgeon.hashes import own_hash
 
     edited_hashes["surgery"]["hashes"]["original.safetensors"] = own_hash(folder / "original.safetensors")

@@ -85,19 +85,38 @@ def test_floors_import_downward_only():
             re.findall(r"^\s*import (torch)\b", text, re.M)
         )
 
-    for pure in ("errors.py", "selection.py", "edits.py", "recipe.py", "strict.py", "strict_yaml.py", "reading.py", "markdown.py"):
+    for pure in (
+        "errors.py",
+        "selection.py",
+        "edits.py",
+        "recipe.py",
+        "strict.py",
+        "strict_yaml.py",
+        "reading.py",
+        "markdown.py",
+    ):
         assert "torch" not in imports(pure), pure
     assert imports("own.py") <= {
         "surgeon.errors",
         "surgeon.models",
         "torch",
     }  # torch for types, and once code is built
-    assert not {  # torch for types
-        i
-        for i in imports("hub.py")
-        if i
-        not in ("surgeon.errors", "surgeon.reading", "surgeon.files", "surgeon.folder", "surgeon.artifact", "surgeon.card", "torch")
-    }
+    assert (
+        not {  # torch for types
+            i
+            for i in imports("hub.py")
+            if i
+            not in (
+                "surgeon.errors",
+                "surgeon.reading",
+                "surgeon.files",
+                "surgeon.folder",
+                "surgeon.artifact",
+                "surgeon.card",
+                "torch",
+            )
+        }
+    )
     assert not {
         i
         for i in imports("layers")

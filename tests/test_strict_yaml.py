@@ -13,7 +13,8 @@ from surgeon.strict_yaml import YamlError, load
 from tests.cli.commandline import invoke
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefghijk", "bcdefghijkl", strict=True)
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
+    for old, new in zip("abcdefghijk", "bcdefghijkl", strict=True)
 )
 
 
@@ -71,7 +72,9 @@ def test_what_is_dumped_is_read_back():
         if kind == 7:
             return {str(some(0)): some(deep - 1) for _ in range(draw.randrange(4))}
         letters = "".join(draw.choices(string.printable, k=draw.randrange(8)))
-        return [None, True, draw.randrange(-99, 99), draw.random() * 1e-4, draw.choice(awkward), letters][kind]
+        return [None, True, draw.randrange(-99, 99), draw.random() * 1e-4, draw.choice(awkward), letters][
+            kind
+        ]
 
     for word in awkward:
         assert load(strict_yaml.dump({"a": word, "b": [word]})) == {"a": word, "b": [word]}
@@ -88,7 +91,14 @@ def test_shipped_recipes_load_and_survive_being_dumped(name, tmp_path):
 
 
 def test_a_recipe_of_awkward_words_survives_being_dumped(tmp_path):
-    recipe = Recipe(name="yes", title="010", paper="1:30", source="a: b # c\nd", surgery=(), data=Data(classes=("no", "1_0")))
+    recipe = Recipe(
+        name="yes",
+        title="010",
+        paper="1:30",
+        source="a: b # c\nd",
+        surgery=(),
+        data=Data(classes=("no", "1_0")),
+    )
     (tmp_path / "again.yaml").write_text(dump(recipe))
     assert load_recipe(tmp_path / "again.yaml") == recipe
 
@@ -115,7 +125,9 @@ def test_settings_are_of_the_type_that_they_are_for(setting, message):
 
 
 def test_an_integer_is_a_number_and_a_list_a_tuple():
-    recipe = load_recipe("kap", ["training.lr=1", "data.size=[32, 48]", "kap.sigma=0", "kap.pixel_std=[1, 1, 2]"])
+    recipe = load_recipe(
+        "kap", ["training.lr=1", "data.size=[32, 48]", "kap.sigma=0", "kap.pixel_std=[1, 1, 2]"]
+    )
     assert (recipe.training.lr, recipe.data.size) == (1.0, (32, 48))
     assert (recipe.surgery[0].sigma, recipe.surgery[0].pixel_std) == (0.0, (1.0, 1.0, 2.0))
 
@@ -137,7 +149,15 @@ def test_settings_that_contradict_one_another_are_refused(settings, message):
 
 def test_settings_that_fit_together_are_taken_together():
     code, out, err = invoke(
-        "recipes", "show", "plain", "--set", "training.lr=0.0001", "--set", "training.min_lr=0", "--set", "training.epochs=3"
+        "recipes",
+        "show",
+        "plain",
+        "--set",
+        "training.lr=0.0001",
+        "--set",
+        "training.min_lr=0",
+        "--set",
+        "training.epochs=3",
     )
     assert code == 0, err
     assert load(out)["training"]["lr"] == 0.0001
@@ -170,6 +190,10 @@ def test_a_chain_of_recipes_has_an_end(tmp_path):
 
 
 def test_arguments_of_models_are_read_the_same_way():
-    for text, message in (("bias=no", "write true or false"), ("depth=010", "two ways"), ("x=&a [*a]", "anchors")):
+    for text, message in (
+        ("bias=no", "write true or false"),
+        ("depth=010", "two ways"),
+        ("x=&a [*a]", "anchors"),
+    ):
         code, _, err = invoke("inspect", "test_resnet", "--model-arg", text)
         assert code == 2 and message in err, err

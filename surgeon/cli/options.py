@@ -316,7 +316,9 @@ def load_recipes(recipe: str, settings: tuple[str, ...]) -> list[Recipe]:
         head, dot, rest = setting.partition(".")
         for place, own in _owners(recipes, head, setting) if dot else [(0, head)]:
             told[place].append(own + dot + rest)
-    return [load_recipe(one, its) for one, its in zip(recipes, told, strict=True)]  # settings that fit together
+    return [
+        load_recipe(one, its) for one, its in zip(recipes, told, strict=True)
+    ]  # settings that fit together
 
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:

@@ -18,7 +18,9 @@ from surgeon.cli import options
 )
 @click.option("--revision", metavar="BRANCH", help="Branch to push to; made where there is none.")
 @click.option("--message", default="A network from surgeon", show_default=True, help="Of the commit.")
-@click.option("--dry-run", is_flag=True, help="Load the folder, write the card and list the files; nothing is sent.")
+@click.option(
+    "--dry-run", is_flag=True, help="Load the folder, write the card and list the files; nothing is sent."
+)
 @options.allow_code_option
 @options.json_option
 def command(

@@ -24,6 +24,8 @@ from surgeon.operations.base import Operation
 from surgeon.strict import shown, where
 
 GROUP = "surgeon.operations"
+_MOST = 8
+"""Faults that an error tells."""
 
 
 @functools.cache
@@ -67,7 +69,7 @@ def get(name: str) -> type[Operation]:
         if not (isinstance(found, type) and issubclass(found, Operation)):
             raise RecipeError(f"the plug-in {name!r} ({point.value}) is no surgeon.operations.Operation")
         return found
-    raise RecipeError(f"unknown operation {name!r}; {nearest(name, names())}")
+    raise RecipeError(f"unknown operation {shown(name)}; {nearest(name, names())}")
 
 
 def parse(settings: Mapping[str, Any]) -> Operation:
@@ -100,7 +102,7 @@ def describe(error: ValidationError, model: Any) -> str:
             told = item["type"] == "value_error" and (not place or place.split(".")[-1] in message)
             parts.append(message if told or not place else f"{place}: {message} (got {shown(item['input'])})")
     parts = unknown + parts
-    return "; ".join(parts)
+    return "; ".join(parts[:_MOST]) + (f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else "")
 
 
 def _fields_at(model: Any, path: tuple[Any, ...]) -> list[str]:

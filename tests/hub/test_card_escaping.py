@@ -54,7 +54,9 @@ def test_code_stays_code(value, page):
 
 def places(value, path=()):
     """The paths to all texts in plain data, keys of mappings too (with None behind them)."""
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
         if isinstance(key, str):
             yield (*path, key, None)
         yield from [(*path, key)] if isinstance(inner, str) else places(inner, (*path, key))
@@ -93,7 +95,10 @@ def test_no_field_of_a_folder_changes_what_its_card_is(folder):
                 continue
             if "alert" in page:
                 shown.add(where)
-            assert kinds(page)[: len(before) - 1] == before[:-1] or _only_less(kinds(page), before), (where, text)
+            assert kinds(page)[: len(before) - 1] == before[:-1] or _only_less(kinds(page), before), (
+                where,
+                text,
+            )
     assert not any("\n" in text for text in told)
     assert any(w[-1] == "note" for w in shown) and any("versions" in w for w in shown)
     assert ("architecture",) in refused and ("surgery", "plan", "recipe") in refused
@@ -117,7 +122,11 @@ def test_the_header_is_yaml_of_known_words(folder):
         with pytest.raises(ArtifactError, match="the key 'surgery' cannot be understood"):
             card.card(folder, "someone/net")
     path.write_text(json.dumps(content))
-    assert set(ModelCard(card.card(folder, "someone/net")).data.to_dict()) == {"library_name", "pipeline_tag", "tags"}
+    assert set(ModelCard(card.card(folder, "someone/net")).data.to_dict()) == {
+        "library_name",
+        "pipeline_tag",
+        "tags",
+    }
 
 
 @pytest.mark.parametrize("name", ['x") or exit("', "a/b\n", "a/`b`", "<x>/y", "owner", "a/b/c"])
@@ -153,7 +162,9 @@ def test_a_terminal_shows_text_as_it_is(folder, tmp_path):
 
     path = folder / "config.json"
     content = json.loads(path.read_text())
-    content["surgery"]["plan"]["passed_over"] = [{"site": "[/b] :boom:", "operation": "[red]", "reason": "[/x] [link=http://x]y[/link]"}]
+    content["surgery"]["plan"]["passed_over"] = [
+        {"site": "[/b] :boom:", "operation": "[red]", "reason": "[/x] [link=http://x]y[/link]"}
+    ]
     path.write_text(json.dumps(content))
     code, out, err = invoke("inspect", folder)
     assert code == 0, err

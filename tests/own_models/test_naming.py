@@ -158,7 +158,11 @@ def test_an_altered_folder_runs_nothing_unasked_and_never_what_is_no_network(
     [
         ("local-dir:/somewhere", {}, "points to other files (local-dir:/somewhere)"),
         ("hf-hub:owner/name", {}, "points to other files (hf-hub:owner/name)"),
-        ("resnet18", {"checkpoint_path": "evil.pth"}, "may not set the argument 'checkpoint_path': it says where weights"),
+        (
+            "resnet18",
+            {"checkpoint_path": "evil.pth"},
+            "may not set the argument 'checkpoint_path': it says where weights",
+        ),
     ],
 )
 def test_a_folder_points_to_no_other_files(saved, architecture, args, message):
@@ -192,7 +196,9 @@ def test_a_factory_gets_what_its_signature_takes(code):
 def test_arguments_that_are_no_plain_data_are_not_written_and_loading_says_so(code, tmp_path):
     model = surgeon.create_model("mine.nets:typed", model_args={"norm": nn.InstanceNorm2d})
     surgeon.save(model, tmp_path / "out")
-    with pytest.raises(ArtifactError, match=r"its arguments \['norm'\] are not written: they were no plain data"):
+    with pytest.raises(
+        ArtifactError, match=r"its arguments \['norm'\] are not written: they were no plain data"
+    ):
         surgeon.load(tmp_path / "out", allow_code="mine.nets")
     assert surgeon.load(tmp_path / "out", model=model) is not None
 
