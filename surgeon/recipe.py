@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 from surgeon import strict_yaml
 from surgeon.errors import RecipeError, nearest
 from surgeon.markdown import plain
+from surgeon.merging import merge
 from surgeon.operations import Operation, get, names, parse
 from surgeon.operations.registry import describe
 from surgeon.strict import Prose, Strict, shown
@@ -287,37 +288,7 @@ def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]
         raise RecipeError(f"{seen[0]} extends a chain of more than {_LONGEST_CHAIN} recipes")
     base = _extended(_read(target), target, (*seen, target))
     base.pop("name", None)
-    return _merge(base, content)
-
-
-def _merge(base: Any, top: Any) -> Any:
-    if isinstance(base, dict) and isinstance(top, dict):
-        merged = dict(base)
-        for key, value in top.items():
-            same = key in base
-            if key == "surgery" and same:
-                merged[key] = _merge_operations(base[key], value)
-            else:
-                merged[key] = _merge(base[key], value) if same else value
-        return merged
-    return top
-
-
-def _merge_operations(base: Any, top: Any) -> Any:
-    if not (isinstance(base, list) and isinstance(top, list)):
-        return top
-    merged = [copy.deepcopy(b) for b in base]
-    used: dict[str, int] = {}
-    for item in top:
-        op = item.get("op") if isinstance(item, dict) else None
-        places = [i for i, b in enumerate(merged[: len(base)]) if isinstance(b, dict) and b.get("op") == op]
-        number = used.get(str(op), 0)
-        used[str(op)] = number + 1
-        if number < len(places):
-            merged[places[number]] = _merge(merged[places[number]], item)
-        else:
-            merged.append(item)
-    return merged
+    return merge(base, content)
 
 
 def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:

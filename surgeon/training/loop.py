@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import DataError
+from surgeon.errors import DataError, RecipeError
 from surgeon.layers import AdversarialNoise
 from surgeon.recipe import Training
 from surgeon.training import batches as sources
@@ -72,13 +72,15 @@ def fit(
 
     Raises SurgeonError for a loss that is not finite, naming epoch, step, learning rate and layer, and for a device
     that is not there; DataError for no images, images without their labels, or labels that are none of the
-    model's classes; RecipeError for an unknown optimizer or schedule; ArtifactError for a folder that holds
+    model's classes; RecipeError for an unknown optimizer or schedule, and for keep='best' without `val`; ArtifactError for a folder that holds
     another training, or a damaged one.
     """
     settings = settings or Training()
     for name, data in (("train", train), ("val", val)):
         if data is not None:
             sources.check(name, data)
+    if settings.keep == "best" and val is None and settings.epochs:
+        raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
     was, home = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
     marks = {name: vars(model)[name] for name in _MARKS if name in vars(model)}
     vars(model).pop("_is_accelerate_prepared", None)  # else it stays where it is

@@ -101,6 +101,11 @@ def test_a_loss_that_is_no_number_stops_with_its_place(tiny, data):
         fit(tiny, Images(data.x * float("nan"), data.y), None, Training(epochs=1, lr=0.1))
 
 
+def test_the_best_weights_need_images_to_choose_by(tiny, data):
+    with pytest.raises(RecipeError, match="keep='best' chooses by validation images, and there are none"):
+        fit(tiny, data, None, Training(epochs=1, keep="best"))
+
+
 def test_metrics_that_a_kill_cut_off_are_written_on_resuming(tiny, data, tmp_path, monkeypatch):
     settings, written = Training(epochs=2, batch_size=32), records.write_csv
 
