@@ -299,7 +299,9 @@ def test_schedules_by_name(tiny, data, name, wanted):
 
 def test_no_rate_rises_to_a_minimum_above_it(tiny, data):
     model = surgeon.apply(tiny, "anl", input_size=SIZE)
-    settings = Training(epochs=4, batch_size=48, optimizer="adamw", lr=5e-4, min_lr=1e-3, noise_share=0.5)
+    settings = Training(
+        epochs=4, batch_size=48, optimizer="adamw", lr=5e-4, noise_share=0.5
+    )  # below the default of min_lr
     assert [r.lr for r in fit(model, data, None, settings)] == pytest.approx([5e-4] * 4)
 
 
