@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from surgeon import hub, own
 from surgeon.blank import Blank
+from surgeon.budget import check_record, held, within
 from surgeon.checkpoints import check_fit, lay_on, read_weights, renamed_for
+from surgeon.configuration import Configuration, described
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError
 from surgeon.folder import (
     CONFIG,
     ORIGINAL,
-    PLACES,
     WEIGHTS,
     check_hashes,
     check_present,
@@ -34,6 +35,7 @@ from surgeon.folder import (
     read_surgery,
     surgery_entry,
 )
+from surgeon.model_arguments import check_taken
 from surgeon.models import create_model
 from surgeon.ownership import new_folder
 from surgeon.surgery import replay
@@ -122,11 +124,11 @@ def load(
         folder = place
     folder = Path(folder)
     config = read_config(folder)
-    architecture = str(config["architecture"])
+    architecture = config.architecture
     if model is None and own.is_own(architecture):
         allowed = [allow_code] if isinstance(allow_code, str) else allow_code
         own.check_allowed(architecture, allowed, shown)
-    record, hashes = read_surgery(config, folder)
+    record, hashes = read_surgery(config)
     check_present(folder, hashes)
     with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(check_hashes, folder, hashes)
@@ -138,19 +140,33 @@ def load(
         weights = lay_on(network, weights)
     network.load_state_dict(weights)
     if record and ORIGINAL in hashes:
-        _restore_displaced(network, read_weights(folder / ORIGINAL))
+        _restore_displaced(network, read_weights(folder / ORIGINAL), folder / ORIGINAL)
     return network.to(device).eval()
 
 
-def rebuilt(
-    folder: Path, config: Mapping[str, Any], record: Plan | None, model: nn.Module | None
-) -> nn.Module:
-    """The network with any weights, none of them `model`'s own."""
-    ours = model is None and not own.is_own(str(config["architecture"]))  # a factory may keep what it gives
-    stock = _stock(config, folder) if model is None else model
-    if record:
-        return replay(stock, record, consume=ours)
-    return stock if ours else bare(stock)[0]
+def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.Module | None) -> nn.Module:
+    """The network with any weights, none of them `model`'s own.
+
+    Raises ArtifactError where the configuration and the record make none, or one that is far larger than the weights beside.
+    """
+    ours = model is None and not own.is_own(config.architecture)  # a factory may keep what it gives
+    place = str(folder / CONFIG)
+    weights = held(folder / WEIGHTS, folder / ORIGINAL)
+    try:
+        with within(weights, place):
+            if record:
+                check_record(record, weights, place)
+            stock = _stock(config, folder) if model is None else model
+            if record:
+                return replay(stock, record, consume=ours)
+            return stock if ours else bare(stock)[0]
+    except SurgeonError:
+        raise
+    except Exception as error:  # a library, or a layer, asked for what it cannot do
+        text = " ".join(str(error).split())[:200] or "no reason is told"
+        raise ArtifactError(
+            f"{place}: {config.architecture} cannot be rebuilt as it says ({type(error).__name__}: {text})"
+        ) from error
 
 
 def folder_of(name: str | Path) -> Path | None:
@@ -189,7 +205,7 @@ def _displaced_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _restore_displaced(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+def _restore_displaced(network: nn.Module, state: Mapping[str, Tensor], place: Path) -> None:
     displaced: Displaced = network.__dict__["displaced"]
     displaced.statistics = {
         k.removeprefix("statistics."): v.clone() for k, v in state.items() if k.startswith("statistics.")
@@ -197,38 +213,41 @@ def _restore_displaced(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     for site, module in displaced.modules.items():
         prefix = f"modules.{site}."
         own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        module.load_state_dict(own)
+        try:
+            module.load_state_dict(own)
+        except RuntimeError as error:
+            text = " ".join(str(error).split())[:200]
+            raise ArtifactError(f"{place} does not fit the module at {site}: {text}") from error
 
 
-def _stock(config: Mapping[str, Any], folder: Path) -> nn.Module:
-    cfg = config.get("pretrained_cfg") or {}
-    size = cfg.get("input_size")
-    name = str(config["architecture"])
-    elsewhere = [k for k in ("checkpoint_path", "cache_dir") if k in (config.get("model_args") or {})]
-    if elsewhere or (":" in name and not own.is_own(name)):
+def _stock(config: Configuration, folder: Path) -> nn.Module:
+    name, size = config.architecture, config.pretrained_cfg.input_size
+    if ":" in name and not own.is_own(name):
         raise ArtifactError(
-            f"{folder / CONFIG} points to other files ({', '.join(elsewhere) or name}), which a folder must not; "
-            f"nothing was read"
+            f"{folder / CONFIG} points to other files ({name}), which a folder must not; nothing was read"
         )
+    check_taken(name, config.model_args, str(folder / CONFIG))
     try:
-        if config.get("unwritten_args"):
+        if config.unwritten_args:
             raise ModelError(
-                f"its arguments {config['unwritten_args']} were no plain data and are not written"
+                f"its arguments {list(config.unwritten_args)} are not written: they were no plain data, or said where weights are"
             )
         with Blank():
             made = create_model(
                 name,
-                num_classes=None if own.is_own(name) else config.get("num_classes"),
-                input_size=tuple(size) if size else None,
-                model_args=config.get("model_args") or {},
+                num_classes=None if own.is_own(name) else config.num_classes,
+                input_size=size,
+                model_args=config.model_args,
             )
+    except ArtifactError:
+        raise
     except SurgeonError as error:
         raise ArtifactError(
-            f"{folder}: {config['architecture']} cannot be rebuilt by name ({error}); pass the stock network: "
+            f"{folder}: {name} cannot be rebuilt by name ({error}); pass the stock network: "
             f"surgeon.load(folder, model=…)"
         ) from error
     known = made.__dict__.get("pretrained_cfg")
     if isinstance(known, Mapping):  # of the tag that the name stands for by default, where another was saved
-        told = {k: tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}
-        made.__dict__["pretrained_cfg"] = {k: v for k, v in known.items() if k not in PLACES} | told
+        told = config.pretrained_cfg.model_dump(exclude_unset=True)
+        made.__dict__["pretrained_cfg"] = described(known) | told
     return made

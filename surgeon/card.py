@@ -1,27 +1,28 @@
 """The model card of a network's folder: what was done to it, how to load it, and what an evaluation found.
 
-All of it is read from the record and the evaluation. What they do not say, such as a licence, is not in the card.
+All of it is read from the record and the evaluation. What they do not say, such as a licence, is not in the card. What they say is
+somebody's text: it goes through `surgeon.markdown`, all of it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from surgeon import own
 from surgeon.edits import EFFECT_TEXT, Plan
 from surgeon.errors import ArtifactError, RecipeError
 from surgeon.files import write_text
+from surgeon.folder import read_config
+from surgeon.hub import check_name
+from surgeon.markdown import code, text
 from surgeon.ownership import add_to_manifest, locked
 
 if TYPE_CHECKING:
+    from surgeon.configuration import Configuration
     from surgeon.evaluation.statistics import Share
     from surgeon.report.reading import Run
 
@@ -35,18 +36,18 @@ def write_card(folder: str | Path, repository: str, evaluation: str | Path | Non
     Raises ArtifactError for a folder that holds no network, and an `evaluation` that is none.
     """
     path = Path(folder) / FILE
-    text = card(folder, repository, evaluation)
+    written = card(folder, repository, evaluation)
     with locked(folder):
         if path.is_file() and not is_ours(path.read_text(encoding="utf-8", errors="replace")):
             return False
-        write_text(path, text)
+        write_text(path, written)
         add_to_manifest(Path(folder), FILE)
     return True
 
 
-def is_ours(text: str) -> bool:
+def is_ours(page: str) -> bool:
     """Whether a card is as `card` wrote it: its last line has the hash of the lines before."""
-    body, mark, rest = text.rpartition(_MARK)
+    body, mark, rest = page.rpartition(_MARK)
     return bool(mark) and rest.split(";")[0] == _hash(body)
 
 
@@ -59,22 +60,24 @@ def card(folder: str | Path, repository: str, evaluation: str | Path | None = No
     """
     from huggingface_hub import ModelCardData
 
-    config, record, folded = _read(Path(folder))
+    check_name(repository)
+    config = read_config(folder)
+    record, folded = (config.surgery.plan, config.surgery.folded) if config.surgery else (None, False)
     run = _read_run(evaluation, Path(folder)) if evaluation else None
     stock = record is None or folded
-    architecture = str(config["architecture"])
+    architecture = config.architecture
     timms = not own.is_own(architecture) and "/" not in architecture
     by_timm, classifies = stock and timms, timms or architecture.startswith("zoo/")
     tags = ["surgeon", *(record.operations if record else ())]
     header = ModelCardData(
         library_name="timm" if by_timm else "surgeon",
-        pipeline_tag="image-classification" if classifies and config.get("num_classes") else None,
+        pipeline_tag="image-classification" if classifies and config.num_classes else None,
         tags=list(dict.fromkeys(t.split("#")[0] for t in tags)),
     )
     name = repository.rpartition("/")[2]
     parts = [
         f"---\n{header.to_yaml()}\n---\n",
-        f"# {name}\n",
+        f"# {text(name)}\n",
         _what(architecture, config, record, folded),
         _loading(repository, architecture, by_timm, stock),
         *([_surgery(record, folded)] if record else []),
@@ -83,17 +86,6 @@ def card(folder: str | Path, repository: str, evaluation: str | Path | None = No
     ]
     body = "\n".join(parts)
     return f"{body}\n{_MARK}{_hash(body + chr(10))}; a card that was changed is kept as it is -->\n"
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], Plan | None, bool]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        surgery = config.get("surgery") or {}
-        record = Plan.model_validate(surgery["plan"]) if surgery else None
-        return {**config, "architecture": config["architecture"]}, record, bool(surgery.get("folded"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
-        raise ArtifactError(f"{path} is no configuration of a network: {type(error).__name__}") from error
 
 
 def _read_run(evaluation: str | Path, folder: Path) -> Run:
@@ -113,20 +105,20 @@ def _read_run(evaluation: str | Path, folder: Path) -> Run:
     return run
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _hash(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
-def _what(architecture: str, config: Mapping[str, Any], record: Plan | None, folded: bool) -> str:
-    classes = f", {config['num_classes']} classes" if config.get("num_classes") else ""
+def _what(architecture: str, config: Configuration, record: Plan | None, folded: bool) -> str:
+    classes = f", {config.num_classes} classes" if config.num_classes else ""
     if record is None:
-        return f"A stock `{architecture}`{classes}, written by surgeon. No surgery was done on it.\n"
+        return f"A stock {code(architecture)}{classes}, written by surgeon. No surgery was done on it.\n"
     state = (
         "It was folded back into a stock network, equal in evaluation mode: nothing but the weights tells of it"
         if folded
         else "Its layers are in it"
     )
-    return f"`{architecture}`{classes}, rewritten by surgeon with the recipe `{record.recipe}`. {state}.\n"
+    return f"{code(architecture)}{classes}, rewritten by surgeon with the recipe {code(record.recipe)}. {state}.\n"
 
 
 def _loading(repository: str, architecture: str, by_timm: bool, stock: bool) -> str:
@@ -143,7 +135,7 @@ def _loading(repository: str, architecture: str, by_timm: bool, stock: bool) -> 
     lines += ["import surgeon", "", f'model = surgeon.load("hf-hub:{repository}"{allow})', "```"]
     if allow:
         lines.append(
-            f"\nThe network is built by code that is not in this repository, `{architecture}`; surgeon imports it only "
+            f"\nThe network is built by code that is not in this repository, {code(architecture)}; surgeon imports it only "
             "where it is allowed by name."
         )
     if not stock:
@@ -155,9 +147,9 @@ def _surgery(record: Plan, folded: bool) -> str:
     counts = Counter(e.operation.split("#")[0] for e in record.edits)
     size = "×".join(map(str, record.input_size)) if record.input_size else "not recorded"
     rows = [
-        ("recipe", f"`{record.recipe}`"),
-        *[("paper", p) for p in _papers(record.recipe)],
-        ("edits", ", ".join(f"{n} × {op}" for op, n in counts.items())),
+        ("recipe", code(record.recipe)),
+        *[("paper", text(p)) for p in _papers(record.recipe)],
+        ("edits", ", ".join(f"{n} × {text(op)}" for op, n in counts.items())),
         ("sites passed over", str(len(record.passed_over))),
         ("function at the cut", EFFECT_TEXT[record.effect]),
         ("drift at the cut", _drift(record)),
@@ -166,10 +158,10 @@ def _surgery(record: Plan, folded: bool) -> str:
         ("input size", size),
         ("seed", str(record.seed)),
     ]
-    lines = ["## Surgery\n", "| | |", "|---|---|", *(f"| {k} | {_cell(v)} |" for k, v in rows)]
+    lines = ["## Surgery\n", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows)]
     stuck = Counter(e.note for e in record.edits if not e.folds)
     if stuck and not folded:
-        lines += ["", *(f"- {n} × does not fold: {_cell(why)}" for why, n in stuck.items())]
+        lines += ["", *(f"- {n} × does not fold: {text(why)}" for why, n in stuck.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -216,16 +208,16 @@ def _evaluation(run: Run | None) -> str:
     from surgeon.report.overview import card as verdict
 
     said, subject = verdict(run), run.found.subject
-    lines = [title, f"Clean accuracy: {_percent(said.clean)}, on {_cell(said.images)} images.\n"]
+    lines = [title, f"Clean accuracy: {_percent(said.clean)}, on {text(said.images)} images.\n"]
     if said.share is not None:
-        lines.append(f"**{_percent(said.share)}**: {said.quote}.\n")
+        lines.append(f"**{_percent(said.share)}**: {text(said.quote)}.\n")
     else:
         lines.append("No number for robust accuracy can be quoted:\n")
-        lines += [f"- {_cell(r)}" for r in said.reasons] + [""]
-    lines.append(f"Diagnostics: {said.checks}. Attacked: {said.size}.")
+        lines += [f"- {text(r)}" for r in said.reasons] + [""]
+    lines.append(f"Diagnostics: {text(said.checks)}. Attacked: {text(said.size)}.")
     if subject.folded:
         lines.append("The stock network that it folds into was attacked.")
-    lines.append(f"Weights that were evaluated: `{subject.weights}`.")
+    lines.append(f"Weights that were evaluated: {code(subject.weights)}.")
     return "\n".join(lines) + "\n"
 
 
@@ -235,10 +227,5 @@ def _percent(share: Share) -> str:
 
 def _versions(record: Plan) -> str:
     made = record.execution.versions if record.execution else {}
-    text = ", ".join(f"{k} {v}" for k, v in made.items()) or "not recorded"
-    return f"## Made with\n\n{text}\n"
-
-
-def _cell(text: str) -> str:
-    """One line that breaks out of no table and holds no HTML."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    listed = ", ".join(text(f"{k} {v}") for k, v in made.items()) or "not recorded"
+    return f"## Made with\n\n{listed}\n"

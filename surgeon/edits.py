@@ -7,11 +7,12 @@ the surgery that saving, loading, folding, reverting and evaluating read.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.selection import PassedOver
+from surgeon.strict import LONGEST, Line, Prose
 
 Effect = Literal["exact", "folds", "approximated", "destroyed"]
 """What a cut does to the function that the network computed in evaluation mode.
@@ -30,17 +31,24 @@ EFFECT_TEXT: dict[Effect, str] = {
 }
 
 
+Number = Annotated[int, Field(ge=-(2**62), le=2**62)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+Operated = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][\w.\-]*(#[0-9]{1,4})?$")]
+"""The name of an operation, with a number where it is the second of that name in a plan, or a later one."""
+Side = Annotated[int, Field(ge=1, le=65_536)]
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=LONGEST)
 
 
 class Growth(_Frozen):
     """What something costs: counts for one image (batch size 1)."""
 
-    parameters: int = 0
-    buffers: int = Field(0, description="numbers kept beside the parameters: masks, caches")
-    flops: int = Field(0, description="of one forward pass; a multiply-add counts as two")
-    activations: int = Field(0, description="numbers written by one forward pass")
+    parameters: Number = 0
+    buffers: Number = Field(0, description="numbers kept beside the parameters: masks, caches")
+    flops: Number = Field(0, description="of one forward pass; a multiply-add counts as two")
+    activations: Number = Field(0, description="numbers written by one forward pass")
 
     def __add__(self, other: Growth) -> Growth:
         return Growth(**{k: getattr(self, k) + getattr(other, k) for k in type(self).model_fields})
@@ -67,25 +75,27 @@ class Traits(_Frozen):
 class Edit(_Frozen):
     """One change at one site, by the name and settings of a registered operation: never by a class path."""
 
-    site: str
-    operation: str = Field(description="key into the plan's operations: 'kap', or 'kap#2' for a second one")
-    layer: str | None = Field(None, description="dotted name of the layer that is added, if one is")
+    site: Line
+    operation: Operated = Field(
+        description="key into the plan's operations: 'kap', or 'kap#2' for a second one"
+    )
+    layer: Line | None = Field(None, description="dotted name of the layer that is added, if one is")
     replaces: bool = Field(False, description="the module at the site gets a new one in its place")
     settings: dict[str, Any] = Field(default_factory=dict, description="sizes resolved for this site")
     effect: Effect = "exact"
     traits: Traits = Traits()
     folds: bool = True
-    note: str = Field("", description="why it does not fold, or what is special here")
+    note: Prose = Field("", description="why it does not fold, or what is special here")
     growth: Growth = Growth()
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Note(_Frozen):
     """A remark on a plan: a value first, a sentence second."""
 
-    code: str
+    code: Line
     severity: Literal["info", "warning"] = "warning"
-    text: str
+    text: Prose
 
 
 class Drift(_Frozen):
@@ -100,10 +110,10 @@ class Drift(_Frozen):
 class Execution(_Frozen):
     """What `apply` found out while cutting."""
 
-    versions: dict[str, str] = Field(default_factory=dict)
+    versions: dict[Line, Line] = Field(default_factory=dict)
     drift: Drift | None = None
     statistics: int = Field(0, description="calibration images that batch-norm statistics were taken from")
-    residuals: dict[str, float] = Field(
+    residuals: dict[Line, float] = Field(
         default_factory=dict, description="site → relative error of a least-squares start on the weights"
     )
 
@@ -111,12 +121,12 @@ class Execution(_Frozen):
 class Plan(_Frozen):
     """The edits of one surgery, in the order in which they are made."""
 
-    model: str = Field(description="name the model was asked for by, or its class")
-    fingerprint: str = Field(description="hash of class, tensor names and shapes before the surgery")
-    input_size: tuple[int, ...] | None = Field(None, description="(C, H, W) or (C, T, H, W)")
-    seed: int = 0
-    recipe: str = ""
-    operations: dict[str, dict[str, Any]] = Field(default_factory=dict, description="key → settings")
+    model: Line = Field(description="name the model was asked for by, or its class")
+    fingerprint: Line = Field(description="hash of class, tensor names and shapes before the surgery")
+    input_size: tuple[Side, ...] | None = Field(None, description="(C, H, W) or (C, T, H, W)")
+    seed: Seed = 0
+    recipe: str = Field("", pattern=r"^[\w .,+#()\-]*$", description="names of recipes, joined by +")
+    operations: dict[Operated, dict[str, Any]] = Field(default_factory=dict, description="key → settings")
     edits: tuple[Edit, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     before: Growth = Growth()

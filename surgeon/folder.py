@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,32 +10,44 @@ from pydantic import ValidationError
 from torch import nn
 
 from surgeon import own
+from surgeon.configuration import CONFIG as CONFIG
+from surgeon.configuration import FORMAT, Configuration, described
+from surgeon.configuration import ORIGINAL as ORIGINAL
+from surgeon.configuration import WEIGHTS as WEIGHTS
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError
 from surgeon.hashes import own_hash, same_kind
+from surgeon.model_arguments import refusal
 from surgeon.models import ORIGIN, TORCHVISION, ZOO, input_size_of, name_of, num_classes_of
+from surgeon.reading import read_mapping
+from surgeon.strict import faults
 from surgeon.surgery.tree import surgery_of
 
-WEIGHTS, ORIGINAL, CONFIG = "model.safetensors", "original.safetensors", "config.json"
-FORMAT = 1
-PLACES = ("hf_hub_id", "url", "file", "source")
-"""Keys of timm's configuration that say where its own weights lie."""
+SOURCES = (
+    "pretrained", "weights", "weights_backbone", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay",
+)  # fmt: skip
+"""Arguments that said where weights came from. Of timm's networks nothing else depends on them, and the folder has the weights."""
 
 
-def read_config(folder: str | Path) -> dict[str, Any]:
-    """The configuration in a folder. Raises ArtifactError where there is none that can be read."""
+def read_config(folder: str | Path) -> Configuration:
+    """The configuration in a folder, whose every key is of its type and within its limits.
+
+    Raises ArtifactError where there is none that can be read.
+    """
     path = Path(folder) / CONFIG
     if not path.is_file() and (Path(folder) / "trained" / CONFIG).is_file():
         raise ArtifactError(f"{folder} is a run; its network is {Path(folder) / 'trained'}")
     if not path.is_file():
         raise ArtifactError(f"{folder} is no model folder: it has no {CONFIG}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from error
-    if not isinstance(config, dict) or "architecture" not in config:
+    content = read_mapping(path)
+    if "architecture" not in content:
         raise ArtifactError(f"{path} names no architecture")
-    return config
+    try:
+        return Configuration.model_validate(content)
+    except ValidationError as error:
+        ours = all(item["loc"][:1] == ("surgery",) for item in error.errors())
+        place = f"{path}: the key 'surgery' cannot be understood" if ours else f"{path} cannot be used"
+        raise ArtifactError(f"{place}: {faults(error)}") from error
 
 
 def check_files(folder: str | Path) -> Plan | None:
@@ -45,7 +56,7 @@ def check_files(folder: str | Path) -> Plan | None:
     Raises ArtifactError for a folder that is incomplete, or changed since it was written (hashes).
     """
     folder = Path(folder)
-    record, hashes = read_surgery(read_config(folder), folder)
+    record, hashes = read_surgery(read_config(folder))
     check_present(folder, hashes)
     check_hashes(folder, hashes)
     return record
@@ -72,12 +83,14 @@ def config_of(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
     """What timm reads of a network, and the arguments that made it; without the surgery."""
     origin = model.__dict__.get(ORIGIN) or {}
     args = {**origin.get("args", {}), **model_args}
-    unwritten = [k for k, v in args.items() if not _plain(v)]
-    args = {k: v for k, v in args.items() if k not in unwritten}
     headless = getattr(model, "num_classes", None) == 0  # timm's word for a network without a head
     classes, size = 0 if headless else num_classes_of(model), input_size_of(model)
-    cfg = {k: v for k, v in (model.__dict__.get("pretrained_cfg") or {}).items() if _plain(v)}
+    cfg = described(model.__dict__.get("pretrained_cfg") or {})
     name = name_of(model)
+    moot = [k for k in SOURCES if k in args and (not args[k] or _is_timms(name))]
+    args = {k: v for k, v in args.items() if k not in moot}
+    unwritten = list(refusal(name, args))
+    args = {k: v for k, v in args.items() if k not in unwritten}
     architecture = (
         name
         if name.startswith((TORCHVISION, ZOO)) or own.is_own(name) or not cfg
@@ -89,8 +102,6 @@ def config_of(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
         cfg["num_classes"] = classes
     if size:
         cfg["input_size"] = list(size)
-    for key in PLACES:
-        cfg.pop(key, None)
     config: dict[str, Any] = {"architecture": architecture, "num_classes": classes}
     if isinstance(getattr(model, "num_features", None), int):
         config["num_features"] = model.num_features
@@ -105,12 +116,8 @@ def config_of(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _plain(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except TypeError:
-        return False
-    return True
+def _is_timms(name: str) -> bool:
+    return not name.startswith((TORCHVISION, ZOO)) and not own.is_own(name)
 
 
 def surgery_entry(model: nn.Module, work: Path, displaced: bool) -> dict[str, Any] | None:
@@ -127,21 +134,9 @@ def surgery_entry(model: nn.Module, work: Path, displaced: bool) -> dict[str, An
     return {"folded": False, "plan": record.model_dump(mode="json"), "hashes": hashes}
 
 
-def read_surgery(config: Mapping[str, Any], folder: Path) -> tuple[Plan | None, dict[str, str]]:
-    """The record in a configuration (None for a stock network) and the files' hashes. Raises ArtifactError for others."""
-    surgery = config.get("surgery")
-    if not surgery:
+def read_surgery(config: Configuration) -> tuple[Plan | None, dict[str, str]]:
+    """The record in a configuration (None for a stock network) and the files' hashes."""
+    surgery = config.surgery
+    if surgery is None:
         return None, {}
-    try:
-        record = Plan.model_validate(surgery["plan"])
-        written = surgery["hashes"] if "hashes" in surgery else surgery["sha256"]
-        hashes = {str(k): str(v) for k, v in written.items() if Path(k).name == k}
-        return (None if surgery["folded"] else record), hashes
-    except (ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(
-            f"{folder / CONFIG}: the key 'surgery' cannot be understood: {_line(error)}"
-        ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return (None if surgery.folded else surgery.plan), dict(surgery.hashes)

@@ -6,12 +6,15 @@ down is executed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from surgeon.errors import ArtifactError
+from surgeon.reading import read_json
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PREFIX = "hf-hub:"
 CONFIG, CARD = "config.json", "README.md"
@@ -68,10 +71,9 @@ def folder_of(name: str | Path) -> Path | None:
 
 
 def _is_ours(folder: Path) -> bool:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if not (folder / CONFIG).is_file():
         return False
+    config = read_json(folder / CONFIG)
     return isinstance(config, dict) and "architecture" in config and "format" in config
 
 
@@ -88,18 +90,21 @@ def push(
     evaluation: str | Path | None = None,
     message: str = "A network from surgeon",
     revision: str | None = None,
+    allow_code: Iterable[str] = (),
+    model: nn.Module | None = None,
 ) -> str:
     """Upload a network's folder to a repository, which is made where there is none; returns its address.
 
     The folder gets a model card (README.md) first, unless it has one that somebody wrote or changed. evaluation: a
     folder of `surgeon evaluate`, whose numbers the card then has. private: of a repository that is made; one that is
-    there and public is refused. revision: a branch, made where there is none.
+    there and public is refused. revision: a branch, made where there is none. allow_code, model: as for `surgeon.load`, by
+    which the folder is tried before anything is written or sent.
 
-    Raises ArtifactError for a folder that is incomplete or changed since it was written, and as `fetch`.
+    Raises what `surgeon.load` raises for a folder that does not load, and as `fetch`.
     """
     from huggingface_hub import HfApi
 
-    prepare(folder, name, evaluation)
+    prepare(folder, name, evaluation, allow_code=allow_code, model=model)
     repository, own = split(name)
     revision = revision or own
     api = HfApi(library_name=_LIBRARY)
@@ -125,14 +130,21 @@ def push(
     return str(getattr(done, "commit_url", None) or f"{api.endpoint}/{repository}")
 
 
-def prepare(folder: str | Path, name: str, evaluation: str | Path | None = None) -> None:
-    """What `push` does before anything is sent: checks of the name and the folder, and the model card."""
+def prepare(
+    folder: str | Path,
+    name: str,
+    evaluation: str | Path | None = None,
+    *,
+    allow_code: Iterable[str] = (),
+    model: nn.Module | None = None,
+) -> None:
+    """What `push` does before anything is sent: checks of the name, loading the folder, and then the model card."""
+    from surgeon.artifact import load
     from surgeon.card import write_card
-    from surgeon.folder import check_files
 
     repository, _ = split(name)
     check_name(repository)
-    check_files(folder)
+    load(Path(folder), model=model, mapped=True, allow_code=allow_code)
     write_card(folder, repository, evaluation)
 
 

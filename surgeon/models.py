@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from surgeon import own
-from surgeon.errors import ModelError, nearest
+from surgeon.errors import ModelError, SurgeonError, nearest
 
 ORIGIN = "surgeon_origin"
 """Attribute of a created model that remembers how it was made: {"name", "args", "input_size"}."""
@@ -74,7 +74,9 @@ def _timm(
     given = {**_given(num_classes=num_classes, in_chans=in_chans), **args}
     try:
         return timm.create_model(name, pretrained=pretrained, **given)
-    except (TypeError, RuntimeError, ValueError, OSError) as error:
+    except SurgeonError:
+        raise
+    except Exception as error:  # a library raises anything on arguments that do not fit
         raise ModelError(f"model {name!r} with {given or 'no arguments'}: {_line(error)}") from error
 
 
@@ -108,7 +110,9 @@ def _torchvision(
         given.setdefault("init_weights", True)
     try:
         model = builder(**given)
-    except (TypeError, RuntimeError, ValueError, OSError) as error:
+    except SurgeonError:
+        raise
+    except Exception as error:  # a library raises anything on arguments that do not fit
         raise ModelError(f"model {name!r} with {given}: {_line(error)}") from error
     if in_chans is not None:
         _set_in_channels(model, in_chans, name)

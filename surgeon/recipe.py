@@ -5,12 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -21,22 +18,29 @@ from pydantic import (
     model_validator,
 )
 
+from surgeon import strict_yaml
 from surgeon.errors import RecipeError, nearest
+from surgeon.markdown import plain
+from surgeon.merging import merge
 from surgeon.operations import Operation, get, names, parse
 from surgeon.operations.registry import describe
+from surgeon.strict import Prose, Strict, shown
 
+Side = Annotated[int, Field(ge=1, le=65_536)]
+Told = Annotated[Prose, Field(max_length=1000)]
+NAME = r"^[\w(][\w .,+#()\-]*$"
+"""Characters of a recipe's name."""
 PARTS = ("training", "data", "evaluation")
 """The parts of a recipe beside its surgery."""
+_LONGEST_CHAIN = 20
 
 
-class Adversary(BaseModel):
+class Adversary(Strict):
     """Adversarial training: the attack that each batch is trained on. ε and steps are in [0, 1] pixels.
 
     `pgd` is Madry et al. 2018, to be stopped early after Rice et al. 2020 by `keep: best`; `fgsm` Goodfellow et
     al. 2015; `fgsm-rs` Wong et al. 2020 (one step from a random start); `trades` Zhang et al. 2019.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["fgsm", "fgsm-rs", "pgd", "trades"] = "pgd"
     norm: Literal["linf", "l2"] = "linf"
@@ -49,10 +53,8 @@ class Adversary(BaseModel):
     clean_share: float = Field(0.0, ge=0, lt=1, description="share of each batch that is left clean")
 
 
-class Training(BaseModel):
+class Training(Strict):
     """How `surgeon train` and `surgeon run` train the rewritten network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(10, ge=0)
     batch_size: int = Field(128, ge=1, description="images a step, of all processes and micro-batches")
@@ -89,11 +91,25 @@ class Training(BaseModel):
     channels_last: bool = False
     compile: bool = Field(False, description="torch.compile")
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Training:
+        if "min_lr" in self.model_fields_set and self.min_lr > self.lr:
+            raise ValueError(
+                f"min_lr={self.min_lr:g} is above lr={self.lr:g}: the rate would rise; lower min_lr"
+            )
+        if 0 < self.epochs <= self.warmup_epochs:
+            raise ValueError(
+                f"warmup_epochs={self.warmup_epochs:g} leaves nothing of epochs={self.epochs}: the full rate is never reached"
+            )
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate={self.accumulate} cuts a batch_size={self.batch_size} into parts of no image"
+            )
+        return self
 
-class Data(BaseModel):
+
+class Data(Strict):
     """Which images `surgeon train` and `surgeon run` use of a source, and how they are split."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     val_share: float = Field(
         0.1, gt=0, lt=1, description="of the training images, where the source has no such split"
@@ -108,18 +124,26 @@ class Data(BaseModel):
         "refuse", description="what cannot be read, has no label or a wrong one"
     )
     grayscale: bool = False
-    size: tuple[int, int] | None = Field(
+    size: tuple[Side, Side] | None = Field(
         None, description="(height, width); by default the model's, else the images'"
     )
     in_memory: Literal["auto", "always", "never"] = Field(
         "auto", description="auto: below 2 GiB of decoded bytes"
     )
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Data:
+        if self.val_share + self.test_share >= 1:
+            raise ValueError(
+                f"val_share={self.val_share:g} and test_share={self.test_share:g} leave no images for training"
+            )
+        if self.classes is not None and (len(set(self.classes)) < len(self.classes) or not self.classes):
+            raise ValueError("classes names none, or one of them twice")
+        return self
 
-class Evaluation(BaseModel):
+
+class Evaluation(Strict):
     """How a network is attacked. ε and steps are in units of [0, 1] pixels. `surgeon.evaluation.suites` reads it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     suite: Literal["basic", "quick", "standard", "paper"] = Field(
         "basic", description="basic: the attacks named below; quick, standard, paper: those of the suite"
@@ -170,15 +194,13 @@ class Evaluation(BaseModel):
         return self
 
 
-class Recipe(BaseModel):
+class Recipe(Strict):
     """A named list of operations, with its paper and where its settings come from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    title: str = ""
-    paper: str = ""
-    source: str = Field("", description="where the settings come from: table, section, or this project")
+    name: str = Field(max_length=400, pattern=NAME)
+    title: Told = ""
+    paper: Told = ""
+    source: Told = Field("", description="where the settings come from: table, section, or this project")
     surgery: tuple[SerializeAsAny[Operation], ...] = Field(
         description="an empty list trains the network as it is"
     )
@@ -226,9 +248,12 @@ def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe, settings: Itera
     if isinstance(recipe, Recipe):
         return recipe if not settings else _validate(apply_settings(_plain(recipe), settings), recipe.name)
     if isinstance(recipe, Mapping):
-        content = _extended(dict(recipe), None, ())
-        content.setdefault("name", _name(content))
-        return _validate(apply_settings(content, settings), str(content["name"]))
+        try:
+            content = _extended(dict(recipe), None, ())
+            content.setdefault("name", _name(content))
+            return _validate(apply_settings(content, settings), plain(content["name"], 80))
+        except RecursionError:
+            raise RecipeError("the recipe is nested too deep to be one") from None
     path = _find(recipe)
     content = _read(path)
     content.setdefault("name", path.stem)
@@ -246,20 +271,21 @@ def _find(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or "/" in text:
         if not path.is_file():
-            raise RecipeError(f"recipe file {text} does not exist")
+            raise RecipeError(f"recipe file {plain(text, 200)} does not exist")
         return path
     if text not in shipped():
-        raise RecipeError(f"unknown recipe {text!r}; {nearest(text, shipped())}")
+        raise RecipeError(f"unknown recipe {shown(text)}; {nearest(text, shipped())}")
     return recipe_folder() / f"{text}.yaml"
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise RecipeError(f"{path}, line {line}: {error.problem or 'not valid YAML'}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if path.stat().st_size > strict_yaml.LONGEST:
+            raise RecipeError(f"{path} cannot be read: it is larger than {strict_yaml.LONGEST >> 20} MiB")
+        content = strict_yaml.load(path.read_text(encoding="utf-8"))
+    except strict_yaml.YamlError as error:
+        raise RecipeError(f"{path}, {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{path} holds {type(content).__name__}, not a mapping with the key 'surgery'")
@@ -275,39 +301,11 @@ def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]
     if target.resolve() in [p.resolve() for p in seen]:
         chain = " → ".join(p.name for p in (*seen, target))
         raise RecipeError(f"recipes extend one another in a circle: {chain}")
+    if len(seen) > _LONGEST_CHAIN:
+        raise RecipeError(f"{seen[0]} extends a chain of more than {_LONGEST_CHAIN} recipes")
     base = _extended(_read(target), target, (*seen, target))
     base.pop("name", None)
-    return _merge(base, content)
-
-
-def _merge(base: Any, top: Any) -> Any:
-    if isinstance(base, dict) and isinstance(top, dict):
-        merged = dict(base)
-        for key, value in top.items():
-            same = key in base
-            if key == "surgery" and same:
-                merged[key] = _merge_operations(base[key], value)
-            else:
-                merged[key] = _merge(base[key], value) if same else value
-        return merged
-    return top
-
-
-def _merge_operations(base: Any, top: Any) -> Any:
-    if not (isinstance(base, list) and isinstance(top, list)):
-        return top
-    merged = [copy.deepcopy(b) for b in base]
-    used: dict[str, int] = {}
-    for item in top:
-        op = item.get("op") if isinstance(item, dict) else None
-        places = [i for i, b in enumerate(merged[: len(base)]) if isinstance(b, dict) and b.get("op") == op]
-        number = used.get(str(op), 0)
-        used[str(op)] = number + 1
-        if number < len(places):
-            merged[places[number]] = _merge(merged[places[number]], item)
-        else:
-            merged.append(item)
-    return merged
+    return merge(base, content)
 
 
 def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
@@ -323,9 +321,11 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
         if not equals or len(parts) < 2:
             raise RecipeError(f"setting {setting!r} must look like operation.key=value")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise RecipeError(f"setting {setting!r}: the value {text!r} cannot be read") from None
+            value = strict_yaml.load(text)
+        except strict_yaml.YamlError as error:
+            raise RecipeError(
+                f"setting {shown(setting)}: the value {shown(text)} cannot be read: {error.reason}"
+            ) from None
         for target in _targets(content, parts[0], setting):
             for part in parts[1:-1]:
                 target = target.setdefault(part, {})
@@ -347,7 +347,7 @@ def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str,
         found = found[int(number) - 1 : int(number)] if number.isdigit() and int(number) else []
     if not found:
         valid = [*(str(o.get("op")) for o in operations), *PARTS]
-        raise RecipeError(f"setting {setting!r}: the recipe has no {head!r}; {nearest(head, valid)}")
+        raise RecipeError(f"setting {shown(setting)}: the recipe has no {head!r}; {nearest(head, valid)}")
     return found
 
 
@@ -369,21 +369,26 @@ def _operation(item: Any, number: int) -> Operation:
     if isinstance(item, Operation):
         return item
     if not isinstance(item, Mapping):
-        raise RecipeError(f"surgery holds {item!r} as number {number}, not a mapping such as {{op: kap}}")
+        raise RecipeError(
+            f"surgery holds {shown(item)} as number {number}, not a mapping such as {{op: kap}}"
+        )
     return parse(item)
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
-    return recipe.model_dump(mode="json", exclude_none=True)
+    """What was said of the recipe: a default that was not said may follow a setting that is."""
+    return _with_names(recipe, recipe.model_dump(mode="json", exclude_unset=True))
+
+
+def _with_names(recipe: Recipe, content: dict[str, Any]) -> dict[str, Any]:
+    named = zip(content["surgery"], recipe.surgery, strict=True)
+    content["surgery"] = [{"op": operation.name} | item for item, operation in named]
+    return content
 
 
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML that `load_recipe` reads back."""
-    content = recipe.model_dump(mode="json", exclude_defaults=True)
-    for item, operation in zip(content["surgery"], recipe.surgery, strict=True):
-        item["op"] = operation.name
-    content["surgery"] = [{"op": i.pop("op"), **i} for i in content["surgery"]]
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return strict_yaml.dump(_with_names(recipe, recipe.model_dump(mode="json", exclude_defaults=True)))
 
 
 def schema() -> dict[str, Any]:

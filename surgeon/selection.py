@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from surgeon.errors import SelectionError, nearest
+from surgeon.strict import Line, Prose, Strict, shown
 
 Kind = Literal["input", "conv", "norm", "activation", "pool"]
 INPUT = "input"
@@ -71,12 +72,12 @@ class PassedOver(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    site: str
-    operation: str
-    reason: str
+    site: Line
+    operation: Line
+    reason: Prose
 
 
-_CONDITION = re.compile(r"^\s*(==|=|!=|>=|<=|>|<)?\s*(\d+)\s*$")
+_CONDITION = re.compile(r"^\s*(==|=|!=|>=|<=|>|<)?\s*([0-9]{1,12})\s*$")
 _COMPARE = {
     "==": int.__eq__,
     "!=": int.__ne__,
@@ -108,7 +109,7 @@ def _match_parts(parts: list[str], globs: list[str]) -> bool:
     return bool(parts) and fnmatch.fnmatchcase(parts[0], globs[0]) and _match_parts(parts[1:], globs[1:])
 
 
-class Selector(BaseModel):
+class Selector(Strict):
     """Chooses sites. The conditions apply in the order of the fields below.
 
     `include` and `exclude` are globs on dotted names (see `matches`); `stages` numbers the stem 0;
@@ -116,8 +117,6 @@ class Selector(BaseModel):
     largest side counts); `first`/`last` keep that many, `skip_first`/`skip_last` drop that many, and
     `every`/`offset` take each `every`-th site from `offset` on, all three in *execution* order.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     include: tuple[str, ...] = ("**",)
     exclude: tuple[str, ...] = ()
@@ -144,8 +143,8 @@ class Selector(BaseModel):
     def _condition(cls, value: object) -> object:
         if value is None:
             return None
-        if isinstance(value, bool) or not _CONDITION.match(str(value)):
-            raise ValueError(f"{value!r} is no condition; write for instance '>1', '<=7', '!=3' or '3'")
+        if isinstance(value, (bool, list, dict)) or not _CONDITION.match(str(value)):
+            raise ValueError(f"{shown(value)} is no condition; write for instance '>1', '<=7', '!=3' or '3'")
         return str(value).strip()
 
     @field_validator("include")

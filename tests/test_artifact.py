@@ -85,7 +85,7 @@ def test_timm_loads_a_folded_folder_without_surgeon(stock, x, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["timm.models.resnet", "6"]
-    assert read_config(tmp_path / "stock")["surgery"]["folded"] is True
+    assert read_config(tmp_path / "stock").surgery.folded is True
     assert torch.allclose(surgeon.load(tmp_path / "stock")(x), cut(x), atol=1e-5)
 
 

@@ -56,7 +56,7 @@ def test_settings_cut_short_by_a_kill_are_no_obstacle_and_damaged_ones_are_named
     (tmp_path / "run" / ".surgeon-new-999.0123abcd-settings.json").write_text("{")
     assert start(tmp_path / "run").summary.clean.n == 8
     (tmp_path / "run" / "settings.json").write_text("{")
-    with pytest.raises(ArtifactError, match=r"settings.json is damaged \(.*\); choose another folder"):
+    with pytest.raises(ArtifactError, match=r"settings.json cannot be read: .*; choose another folder"):
         start(tmp_path / "run")
 
 

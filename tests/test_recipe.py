@@ -3,8 +3,8 @@
 import json
 
 import pytest
-import yaml
 
+from surgeon import strict_yaml
 from surgeon.errors import RecipeError
 from surgeon.recipe import dump, load_recipe, schema, shipped
 
@@ -26,7 +26,7 @@ def test_every_promised_recipe_is_shipped_and_names_its_paper_and_source():
 @pytest.mark.parametrize("name", sorted(WANTED))
 def test_recipes_survive_a_round_trip(name):
     recipe = load_recipe(name)
-    assert load_recipe(yaml.safe_load(dump(recipe))) == recipe
+    assert load_recipe(strict_yaml.load(dump(recipe))) == recipe
     assert load_recipe(json.loads(recipe.model_dump_json(exclude_none=True))) == recipe
 
 
@@ -117,7 +117,7 @@ def test_faulty_settings_are_named(setting, message):
         ("extends: [kap]\n", r"unknown recipe .*did you mean 'kap'\?"),
         ("training: 3\nextends: kap\n", "training: Input should be a valid dictionary"),
         ("", "holds NoneType, not a mapping"),
-        ("surgery: !!python/object/apply:os.getcwd []\n", "line 1: could not determine a constructor"),
+        ("surgery: !!python/object/apply:os.getcwd []\n", "line 1: tags are not read"),
     ],
 )  # fmt: skip
 def test_malformed_files_are_refused(tmp_path, content, message):
@@ -156,7 +156,7 @@ def test_the_schema_describes_the_shipped_files():
     jsonschema.Draft202012Validator.check_schema(found)
     validator = jsonschema.Draft202012Validator(found)
     for name in shipped():
-        content = yaml.safe_load((recipe_folder() / f"{name}.yaml").read_text())
+        content = strict_yaml.load((recipe_folder() / f"{name}.yaml").read_text())
         assert not list(validator.iter_errors(content)), name
     assert list(validator.iter_errors({"surgery": [{"op": "kap", "kernal_size": 3}]}))
     assert list(validator.iter_errors({"surgery": [{"op": "nonsense"}]}))

@@ -35,7 +35,7 @@ for how in sys.argv[3:]:
         found = surgeon.load(folder, mapped=how == "mapped").state_dict()
     elif how == "made":
         config = read_config(folder)
-        rebuilt(Path(folder), config, read_surgery(config, Path(folder))[0], None)
+        rebuilt(Path(folder), config, read_surgery(config)[0], None)
         found = {}
     else:
         found = {k: v.clone() for k, v in safetensors.torch.load_file(folder + "/model.safetensors").items()}

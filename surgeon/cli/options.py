@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from surgeon.arguments import SEEDS
 from surgeon.errors import ArtifactError, ModelError, RecipeError, SurgeonError, nearest
@@ -69,10 +68,13 @@ class Pair(click.ParamType):
         key, equals, text = str(value).partition("=")
         if not equals or not key:
             self.fail(f"{value!r} must look like key=value", param, ctx)
+        from surgeon import strict_yaml
+        from surgeon.strict import shown
+
         try:
-            return key, yaml.safe_load(text)
-        except yaml.YAMLError:
-            self.fail(f"the value of {value!r} cannot be read as YAML", param, ctx)
+            return key, strict_yaml.load(text)
+        except strict_yaml.YamlError as error:
+            self.fail(f"the value of {shown(value)} cannot be read as YAML: {error.reason}", param, ctx)
 
 
 def stacked(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -313,11 +315,14 @@ def load_recipes(recipe: str, settings: tuple[str, ...]) -> list[Recipe]:
     if not all(names):
         raise RecipeError(f"{recipe!r} joins an empty name; write for instance small-image+kap")
     recipes = [load_recipe(name) for name in names]
+    told: list[list[str]] = [[] for _ in recipes]
     for setting in settings:
         head, dot, rest = setting.partition(".")
         for place, own in _owners(recipes, head, setting) if dot else [(0, head)]:
-            recipes[place] = load_recipe(recipes[place], [own + dot + rest])
-    return recipes
+            told[place].append(own + dot + rest)
+    return [
+        load_recipe(one, its) for one, its in zip(recipes, told, strict=True)
+    ]  # settings that fit together
 
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:

@@ -18,15 +18,18 @@ from surgeon.cli import options
 )
 @click.option("--revision", metavar="BRANCH", help="Branch to push to; made where there is none.")
 @click.option("--message", default="A network from surgeon", show_default=True, help="Of the commit.")
-@click.option("--dry-run", is_flag=True, help="Write the card and list the files; nothing is sent.")
+@click.option(
+    "--dry-run", is_flag=True, help="Load the folder, write the card and list the files; nothing is sent."
+)
+@options.allow_code_option
 @options.json_option
 def command(
     folder: str, name: str, private: bool, evaluation: str | None, revision: str | None, message: str, dry_run: bool,
-    as_json: bool,
+    allow_code: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Upload the network in FOLDER to the Hugging Face Hub, with a model card written from its record.
 
-    The card is README.md in FOLDER; one that you wrote or changed is kept. Numbers are in it only with --evaluation, and
+    The folder is loaded first; one that does not load is not sent. The card is README.md in FOLDER; one that you wrote or changed is kept. Numbers are in it only with --evaluation, and
     only those of the very weights in FOLDER. Log in first (`hf auth login`, or the variable HF_TOKEN).
     """
     from surgeon import hub
@@ -34,11 +37,12 @@ def command(
 
     address = None
     if dry_run:
-        hub.prepare(folder, name, evaluation)
+        hub.prepare(folder, name, evaluation, allow_code=allow_code)
     else:
         address = hub.push(
-            folder, name, private=private, evaluation=evaluation, message=message, revision=revision
-        )
+            folder, name, private=private, evaluation=evaluation, message=message, revision=revision,
+            allow_code=allow_code,
+        )  # fmt: skip
     files = hub.files_of(folder)
     if as_json:
         click.echo(json.dumps({"address": address, "files": files}, indent=2))

@@ -22,9 +22,9 @@ _EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", 
 
 
 def console() -> Console:
-    """A console on stdout; wide enough for tables where there is no terminal."""
-    found = Console()
-    return found if found.is_terminal else Console(width=140)
+    """A console on stdout; wide enough for tables where there is no terminal. Text is printed as it is, without markup."""
+    found = Console(markup=False, emoji=False)
+    return found if found.is_terminal else Console(width=140, markup=False, emoji=False)
 
 
 def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:

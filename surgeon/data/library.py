@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from surgeon.data.decoding import start_no_programs
 from surgeon.data.images import SYNONYMS
 from surgeon.data.names import shown
 from surgeon.errors import DataError
+from surgeon.reading import read_json
 
 _INFO = ("_info.json", "info.json")
 """Where a web data set says which tars it has."""
@@ -92,7 +92,7 @@ def _local_shards(name: str, root: str | None) -> str:
         )
     for place in (folder / n for n in _INFO if (folder / n).is_file()):
         try:
-            splits = json.loads(place.read_text(encoding="utf-8"))["splits"]
+            splits = read_json(place)["splits"]
             named = [str(f) for s in splits.values() for f in s["filenames"]]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Refused(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from surgeon.data.images import SYNONYMS
 from surgeon.data.names import shown
 from surgeon.errors import DataError
+from surgeon.reading import parse_json
 
 ROWS = 64
 """Read at once, so that a huge row group is not."""
@@ -48,7 +48,7 @@ def parquet_classes(path: Path) -> tuple[str, ...]:
     """The class names in a file's schema, as Hugging Face writes them; none where it has none."""
     metadata = _opened(path).schema_arrow.metadata or {}
     try:
-        told: Any = json.loads(metadata.get(b"huggingface", b"{}"))
+        told: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
         names = told["info"]["features"]["label"]["names"]
         return tuple(n for n in map(str, names) if n.encode()) if isinstance(names, list) else ()
     except (ValueError, KeyError, TypeError, RecursionError):

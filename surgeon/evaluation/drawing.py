@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import device_of, score, spread
 from surgeon.evaluation.threat import Norm
 from surgeon.files import write_bytes, write_json
+from surgeon.reading import read_mapping
 from surgeon.surgery import revert
 from surgeon.surgery.tree import surgery_of
 from surgeon.writing import make_folder
@@ -34,7 +34,7 @@ def draw(
     """
     index = folder / INDEX
     if index.is_file():
-        known = json.loads(index.read_text(encoding="utf-8"))
+        known = read_mapping(index)
         return tuple(Drawn(**d) for d in known["pictures"]), tuple(known["skipped"])
     tell()
     from surgeon.insight import pictures

@@ -32,6 +32,7 @@ from surgeon.files import write_csv, write_json, write_parquet
 from surgeon.operations.registry import describe
 from surgeon.ownership import claim, owning, take
 from surgeon.processes import everyone, first
+from surgeon.reading import read_as
 from surgeon.recipe import Evaluation
 from surgeon.surgery.tree import surgery_of
 
@@ -175,10 +176,7 @@ def read_assessment(folder: str | Path) -> Assessment:
                 f"{folder} holds an evaluation that is not finished ({state}): run the same command again"
             )
         raise ArtifactError(f"{folder} holds no evaluation: there is no {RESULT} in it")
-    try:
-        return Assessment.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ArtifactError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    return read_as(path, Assessment)
 
 
 def _certificates(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from surgeon.evaluation.shifts import corruption_table, curve
 from surgeon.evaluation.threat import Norm
 from surgeon.evaluation.verdict import Outcome
 from surgeon.files import write_json
+from surgeon.reading import as_model, read_json
 from surgeon.recipe import Evaluation
 
 ATTACKS, PICTURES = "attacks", "pictures"
@@ -56,11 +56,11 @@ class Parts:
             )
             write_json(path, content)
             self.tell(name, 1, 1)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return (
-            tuple(of.model_validate(c) for c in content)
+            tuple(as_model(c, of, str(path)) for c in content)
             if isinstance(content, list)
-            else of.model_validate(content)
+            else as_model(content, of, str(path))
         )
 
     def diagnosis(

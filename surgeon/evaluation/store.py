@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from surgeon.evaluation.threat import Attack
 from surgeon.evaluation.verdict import COLUMNS, Outcome, Verdict
 from surgeon.files import read_parquet, write_bytes, write_parquet
 from surgeon.ownership import claim, take
+from surgeon.reading import read_json
 from surgeon.writing import make_folder
 
 MANIFEST, CLEAN = "manifest.json", "clean.parquet"
@@ -81,7 +81,7 @@ def read_outcome(folder: str | Path) -> Outcome:
     store = Store(folder)
     path = store.folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         attacks = tuple(Attack.model_validate(a) for a in manifest["attacks"])
         size, draws = int(manifest["block"]), int(manifest["draws"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.exporting.request import SUFFIXES, need
 from surgeon.models import name_of, normalization_of, num_classes_of
+from surgeon.reading import parse_json
 from surgeon.surgery.tree import surgery_of
 
 METADATA = "surgeon.json"
@@ -63,7 +63,7 @@ def metadata(path: str | Path) -> dict[str, Any]:
             with zipfile.ZipFile(path) as archive:
                 name = next(n for n in archive.namelist() if n.endswith(f"/extra/{METADATA}"))
                 text = archive.read(name).decode()
-        return json.loads(text)
+        return parse_json(text, str(path))
     except SurgeonError:
         raise
     except Exception as error:  # whatever readers of ONNX and of torch raise on another file

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
 from surgeon.edits import Edit, Note
 from surgeon.selection import Kind, PassedOver, Selection, Selector, Site, select
+from surgeon.strict import Strict
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -97,14 +96,13 @@ class FoldContext:
         return self.norm_after()
 
 
-class Operation(BaseModel):
-    """Base of all operations: a frozen pydantic model whose field `op` is a Literal with the name.
+class Operation(Strict):
+    """Base of all operations: a frozen pydantic model of strict types (see `surgeon.strict`) whose field `op` is a Literal with the name.
 
     A subclass says which sites it can use (`propose`), what it puts there (`build`) and how to take it
     out without changing the function (`fold`). It never sees the graph.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: ClassVar[Kind] = "conv"
     reshapes: ClassVar[bool] = False
     """Whether the edits change the sizes that later operations of the same recipe see."""

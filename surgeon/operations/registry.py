@@ -21,8 +21,11 @@ from pydantic import ValidationError
 
 from surgeon.errors import RecipeError, nearest
 from surgeon.operations.base import Operation
+from surgeon.strict import shown, where
 
 GROUP = "surgeon.operations"
+_MOST = 8
+"""Faults that an error tells."""
 
 
 @functools.cache
@@ -66,7 +69,7 @@ def get(name: str) -> type[Operation]:
         if not (isinstance(found, type) and issubclass(found, Operation)):
             raise RecipeError(f"the plug-in {name!r} ({point.value}) is no surgeon.operations.Operation")
         return found
-    raise RecipeError(f"unknown operation {name!r}; {nearest(name, names())}")
+    raise RecipeError(f"unknown operation {shown(name)}; {nearest(name, names())}")
 
 
 def parse(settings: Mapping[str, Any]) -> Operation:
@@ -76,29 +79,30 @@ def parse(settings: Mapping[str, Any]) -> Operation:
     """
     if "op" not in settings:
         raise RecipeError(f"an operation needs the key 'op': one of {', '.join(names())}")
-    cls = get(str(settings["op"]))
+    name = str(settings["op"])[:80]
+    cls = get(name)
     try:
         return cls.model_validate(dict(settings))
     except ValidationError as error:
-        raise RecipeError(f"operation {settings['op']!r}: {describe(error, cls)}") from None
+        raise RecipeError(f"operation {name!r}: {describe(error, cls)}") from None
 
 
 def describe(error: ValidationError, model: Any) -> str:
     """A validation error in one line: each key at fault, and for unknown ones the nearest valid keys."""
     unknown, parts = [], []
     for item in error.errors():
-        place = ".".join(str(p) for p in item["loc"])
+        place = where(item["loc"])
         if item["type"] == "extra_forbidden":
             fields = _fields_at(model, item["loc"][:-1])
-            unknown.append(f"unknown key {place!r}; {nearest(str(item['loc'][-1]), fields)}")
+            unknown.append(f"unknown key '{place}'; {nearest(str(item['loc'][-1]), fields)}")
         elif item["type"] == "missing":
             parts.append(f"the key {place!r} is missing")
         else:
             message = item["msg"].removeprefix("Value error, ")
             told = item["type"] == "value_error" and (not place or place.split(".")[-1] in message)
-            parts.append(message if told or not place else f"{place}: {message} (got {item['input']!r})")
+            parts.append(message if told or not place else f"{place}: {message} (got {shown(item['input'])})")
     parts = unknown + parts
-    return "; ".join(parts)
+    return "; ".join(parts[:_MOST]) + (f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else "")
 
 
 def _fields_at(model: Any, path: tuple[Any, ...]) -> list[str]:

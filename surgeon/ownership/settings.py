@@ -17,6 +17,7 @@ from surgeon.interrupts import Stopped
 from surgeon.ownership.lock import locked
 from surgeon.ownership.manifest import write_manifest
 from surgeon.processes import everyone, first, gathered, world
+from surgeon.reading import read_mapping
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,12 +72,9 @@ def settings_in(folder: Path, name: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("no mapping")
-    except ValueError as error:
-        raise ArtifactError(f"{path} is damaged ({error}); choose another folder") from None
-    return found
+        return read_mapping(path)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; choose another folder") from None
 
 
 def claim(

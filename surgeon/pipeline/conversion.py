@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.edits import Drift, Effect
-from surgeon.errors import ArtifactError
+from surgeon.reading import read_as
 
 CONVERSION = "conversion.json"
 
@@ -56,7 +56,4 @@ def read_conversion(folder: Path) -> Conversion | None:
     path = folder / CONVERSION
     if not path.is_file():
         return None
-    try:
-        return Conversion.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}") from error
+    return read_as(path, Conversion)

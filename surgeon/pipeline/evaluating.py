@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import nn
 from surgeon.arguments import checked_seed
 from surgeon.artifact import folder_of, load
 from surgeon.data import DIGITS_SIZE, HeldOut, absolute_source, held_out, held_out_of, load_sets
-from surgeon.errors import DataError, ModelError
+from surgeon.errors import ArtifactError, DataError, ModelError
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
@@ -23,6 +22,7 @@ from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
 from surgeon.pipeline.training import SETTINGS, TRAINED
 from surgeon.processes import first, own_device
+from surgeon.reading import as_model, read_mapping
 from surgeon.recipe import Data, Evaluation
 from surgeon.report import report
 
@@ -125,11 +125,13 @@ def _own_test_images(
     path = Path(target) / SETTINGS
     if not path.is_file() or not (Path(target) / TRAINED).is_dir():
         return None
-    told = json.loads(path.read_text(encoding="utf-8"))
+    told = read_mapping(path)
     if (told.get("data"), told.get("root")) != (absolute_source(data), absolute(root)):
         return None
-    settings = Data.model_validate(told["data_settings"])
-    seed = told["seed"] if told.get("split_seed") is None else told["split_seed"]
+    settings = as_model(told.get("data_settings"), Data, str(path))
+    seed = told.get("seed") if told.get("split_seed") is None else told["split_seed"]
+    if not isinstance(seed, int):
+        raise ArtifactError(f"{path} cannot be read: its seed is {seed!r:.80}")
     sets = load_sets(data, settings, input_size=size, root=root, seed=seed)  # type: ignore[arg-type]  # three numbers, from a file that `train` wrote
     return held_out_of(sets, count)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from surgeon.errors import ArtifactError
+from surgeon.folder import CONFIG
 from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain.checking import checked, within
 from surgeon.pipeline.chain.conversion import conversion_checks, conversions_checks
@@ -17,6 +17,7 @@ from surgeon.pipeline.chain.run import EVALUATION, run_checks
 from surgeon.pipeline.chain.sources import Reader
 from surgeon.pipeline.chain.study import study_checks
 from surgeon.pipeline.chain.target import tested_by_name
+from surgeon.reading import read_mapping
 from surgeon.report.origin import is_page
 from surgeon.verification import Check
 
@@ -84,8 +85,8 @@ def kind_of(folder: Path) -> str:
 
 def _by_surgeon(folder: Path) -> bool:
     try:
-        return "format" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        return "format" in read_mapping(folder / CONFIG)
+    except ArtifactError:
         return False
 
 

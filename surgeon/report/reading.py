@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from surgeon.evaluation.assessment import Assessment, Drawn
 from surgeon.evaluation.statistics import Paired, mcnemar
 from surgeon.evaluation.verdict import standing
 from surgeon.files import read_parquet
+from surgeon.reading import read_as, read_json
 
 RESULT, VERDICTS, PICTURES, EVALUATION = "evaluation.json", "verdicts.parquet", "pictures", "evaluation"
 STUDY, ARMS = "study.json", "table.json"
@@ -46,7 +46,7 @@ def read_runs(folder: str | Path) -> list[Run]:
     if not (path / ARMS).is_file():
         raise ArtifactError(f"{folder} holds a study that is not finished: run the same command again")
     try:
-        table = json.loads((path / ARMS).read_text(encoding="utf-8"))
+        table = read_json(path / ARMS)
         arms = [(a["name"], path / place) for a, place in zip(table["arms"], table["folders"], strict=True)]
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path / ARMS} cannot be read: {error!r}") from None
@@ -69,12 +69,7 @@ def read_run(folder: str | Path) -> Run:
             else f"holds no evaluation: there is no {RESULT} in it"
         )
         raise ArtifactError(f"{folder} {why}")
-    try:
-        found = Assessment.model_validate_json((place / RESULT).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ArtifactError(
-            f"{place / RESULT} cannot be read: {' '.join(str(error).split())[:200]}"
-        ) from None
+    found = read_as(place / RESULT, Assessment)
     whole = path.resolve()
     name = whole.parent.name if whole.name == EVALUATION else whole.name
     return Run(name, place, found, _standing(place / VERDICTS, found))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from surgeon import interrupts
 from surgeon.arguments import checked_seed
-from surgeon.errors import DataError, WritingError
+from surgeon.errors import DataError, RecipeError, WritingError
 from surgeon.layers import AdversarialNoise
 from surgeon.ownership import owned
 from surgeon.recipe import Training
@@ -77,13 +77,15 @@ def fit(
 
     Raises SurgeonError for a loss that is not finite, naming epoch, step, learning rate and layer, and for a device
     that is not there; DataError for no images, images without their labels, or labels that are none of the
-    model's classes; RecipeError for an unknown optimizer or schedule; ArtifactError for a folder that holds
-    another training, or a damaged one; WritingError for a full disk, saying which checkpoint stays.
+    model's classes; RecipeError for an unknown optimizer or schedule, and for keep='best' without `val`; ArtifactError
+    for a folder that holds another training, or a damaged one; WritingError for a full disk, saying which checkpoint stays.
     """
     settings, seed = settings or Training(), checked_seed(seed)
     for name, data in (("train", train), ("val", val)):
         if data is not None:
             sources.check(name, data)
+    if settings.keep == "best" and val is None and settings.epochs:
+        raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
     was, home = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
     marks = {name: vars(model)[name] for name in _MARKS if name in vars(model)}
     vars(model).pop("_is_accelerate_prepared", None)  # else it stays where it is

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from surgeon.errors import ModelError, nearest
+from surgeon.errors import ModelError, SurgeonError, nearest
 from surgeon.zoo import parts
 from surgeon.zoo.cifar_resnet import CifarResNet
 from surgeon.zoo.cnn import PlainCNN
@@ -84,7 +84,9 @@ def create(
     size = _sized(name, entry, input_size, given, fixed="img_size" in signature)
     try:
         model = entry.build(**given)
-    except (TypeError, RuntimeError, AttributeError) as error:
+    except SurgeonError:
+        raise
+    except Exception as error:  # whatever a library's own code raises on arguments that do not fit
         raise ModelError(f"{name} with {given}: {' '.join(str(error).split())[:300]}") from error
     classes = given.get("num_classes", signature["num_classes"].default)
     model.__dict__["num_classes"] = classes

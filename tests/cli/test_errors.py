@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 import pytest
-import yaml
 from click.testing import CliRunner
 
 import surgeon
+from surgeon import strict_yaml
 from surgeon.cli import group
 from surgeon.cli.options import load_recipes
 from tests.cli.commandline import invoke
@@ -185,7 +185,7 @@ def test_joined_recipes_may_be_files(tmp_path):
     (tmp_path / "mine.yaml").write_text("surgery: [{op: noise, sigma: 0.7}]\n")
     code, out, err = invoke("recipes", "show", f"kap+{tmp_path / 'mine.yaml'}")
     assert code == 0, err
-    assert [r["name"] for r in yaml.safe_load_all(out)] == ["kap", "mine"]
+    assert [strict_yaml.load(one)["name"] for one in out.split("---\n")] == ["kap", "mine"]
     code, out, err = invoke("recipes", "show", "kap+noise", "--json")
     assert code == 0, err
     assert [r["name"] for r in json.loads(out)] == ["kap", "noise"]

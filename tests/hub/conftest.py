@@ -96,3 +96,20 @@ def folder(cut, tmp_path):
 def stock(cut, tmp_path):
     """The folder of the network that `cut` folds into."""
     return surgeon.save(surgeon.fold(cut), tmp_path / "stock")
+
+
+@pytest.fixture(scope="session")
+def evaluated(cut, tmp_path_factory):
+    """The folder of an evaluation of `cut`: eight images of noise."""
+    import torch
+
+    pytest.importorskip("torchattacks")
+    pytest.importorskip("pyarrow")
+    from surgeon.evaluation import assess
+    from surgeon.recipe import Evaluation
+
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    settings = Evaluation(suite="basic", attacks=("fgsm",), eps=1 / 255, pictures=False, diagnostics=0)
+    x, y = torch.rand(8, *SIZE), torch.arange(8) % 4
+    assess(cut, x, y, settings, folder, name="cut", data={"source": "noise", "split": "test"})
+    return folder

@@ -101,6 +101,11 @@ def test_a_loss_that_is_no_number_stops_with_its_place(tiny, data):
         fit(tiny, Images(data.x * float("nan"), data.y), None, Training(epochs=1, lr=0.1))
 
 
+def test_the_best_weights_need_images_to_choose_by(tiny, data):
+    with pytest.raises(RecipeError, match="keep='best' chooses by validation images, and there are none"):
+        fit(tiny, data, None, Training(epochs=1, keep="best"))
+
+
 def test_metrics_that_a_kill_cut_off_are_written_on_resuming(tiny, data, tmp_path, monkeypatch):
     settings, written = Training(epochs=2, batch_size=32), records.write_csv
 
@@ -294,7 +299,9 @@ def test_schedules_by_name(tiny, data, name, wanted):
 
 def test_no_rate_rises_to_a_minimum_above_it(tiny, data):
     model = surgeon.apply(tiny, "anl", input_size=SIZE)
-    settings = Training(epochs=4, batch_size=48, optimizer="adamw", lr=5e-4, min_lr=1e-3, noise_share=0.5)
+    settings = Training(
+        epochs=4, batch_size=48, optimizer="adamw", lr=5e-4, noise_share=0.5
+    )  # below the default of min_lr
     assert [r.lr for r in fit(model, data, None, settings)] == pytest.approx([5e-4] * 4)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from surgeon.errors import ArtifactError
 from surgeon.pipeline.chain.checking import Misfit, some
+from surgeon.reading import parse_json
 
 ROUNDING = 1e-9
 """How far, relative to its size, a computed number may be from one that another machine computed."""
@@ -20,10 +21,7 @@ ROUNDING = 1e-9
 
 def read_json(path: Path) -> Any:
     """What a file of JSON holds. Raises ArtifactError for one that is damaged, OSError for one that is not there."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ArtifactError(f"{path.name} is damaged ({error})") from None
+    return parse_json(path.read_bytes(), path.name)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import timm
@@ -11,7 +10,7 @@ from torch import nn
 from surgeon import own
 from surgeon.artifact import load
 from surgeon.errors import SurgeonError
-from surgeon.folder import CONFIG, check_files
+from surgeon.folder import check_files, read_config
 from surgeon.hashes import own_hash
 from surgeon.models import TORCHVISION, ZOO
 from surgeon.ownership import read_manifest, strangers
@@ -72,11 +71,11 @@ def _hashes(folder: Path) -> str:
 
 
 def _loaded(folder: Path, allowed: tuple[str, ...], found: list[nn.Module]) -> str:
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    name = str(config["architecture"])
+    config = read_config(folder)
+    name = config.architecture
     if own.is_own(name) and own.module_of(name) not in allowed:
         raise Unknown(f"it imports {own.module_of(name)}: allow it by --allow-code {own.module_of(name)}")
-    if config.get("unwritten_args"):
+    if config.unwritten_args:
         raise Unknown("its arguments were no plain data, and no name rebuilds it")
     known = name.startswith((TORCHVISION, ZOO)) or own.is_own(name) or timm.is_model(name.split(".")[0])
     if not known:

@@ -1,0 +1,125 @@
+"""How much a folder may make its network cost, before its weights are read: in proportion to the file of its weights.
+
+A configuration of a few bytes can ask for a network of terabytes, or of a million blocks. What is built for a folder is counted
+while it is built, and the building ends with an error where it is far more than the file could fill.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+
+from surgeon.edits import Edit, Plan
+from surgeon.errors import ArtifactError
+
+SPARE_NUMBERS, SPARE_MODULES = 2**28, 50_000
+"""Allowed beside the file: heads that are exchanged again, buffers that are not saved, modules without weights."""
+LARGEST, LONGEST = 2**31, 1000
+"""Of numbers in a record's settings, and of texts."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What files of weights hold: numbers, and tensors."""
+
+    numbers: int
+    tensors: int
+
+    @property
+    def most_numbers(self) -> int:
+        """Numbers that a network for them may have in its parameters and buffers while it is built."""
+        return 4 * self.numbers + SPARE_NUMBERS
+
+    @property
+    def most_modules(self) -> int:
+        """Modules that it may be built of."""
+        return 20 * self.tensors + SPARE_MODULES
+
+
+def held(*files: Path) -> Held:
+    """What is in safetensors files, by their headers; files that are missing, or are none, hold nothing."""
+    from safetensors import SafetensorError, safe_open
+
+    numbers = tensors = 0
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118  # it is no mapping
+                    numbers += math.prod(file.get_slice(key).get_shape())
+                    tensors += 1
+        except (OSError, SafetensorError):
+            continue
+    return Held(numbers, tensors)
+
+
+@contextlib.contextmanager
+def within(most: Held, place: str) -> Iterator[None]:
+    """Raise ArtifactError in the block that builds a network as soon as it is larger than its weights allow."""
+    left = {"numbers": most.most_numbers, "modules": most.most_modules}
+    here = threading.get_ident()
+
+    def spend(kind: str, count: int) -> None:
+        if threading.get_ident() != here:
+            return
+        left[kind] -= count
+        if left[kind] < 0:
+            raise ArtifactError(
+                f"{place} asks for a network of more {kind} than its weights have ({most.numbers:,} numbers in "
+                f"{most.tensors:,} tensors); building it was given up"
+            )
+
+    def of_tensor(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        if tensor is not None and not isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            spend("numbers", tensor.numel())
+
+    def of_module(module: nn.Module, name: str, child: nn.Module | None) -> None:
+        spend("modules", 1)
+
+    handles: list[Any] = [
+        hooks.register_module_parameter_registration_hook(of_tensor),
+        hooks.register_module_buffer_registration_hook(of_tensor),
+        hooks.register_module_module_registration_hook(of_module),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def check_record(record: Plan, most: Held, place: str) -> None:
+    """Raise ArtifactError for a record whose sizes no network of these weights can have."""
+    for key, settings in record.operations.items():
+        _check_values(settings, f"{place}: operation {key!r:.80}")
+    for edit in record.edits:
+        where = f"{place}: the edit at {edit.site!r:.80}"
+        _check_values(edit.settings, where)
+        for name, value in _lists(edit):
+            if math.prod(max(abs(v), 1) for v in value) > most.most_numbers:
+                raise ArtifactError(f"{where} has {name!r:.80} of a size that its weights do not have")
+
+
+def _lists(edit: Edit) -> Iterator[tuple[str, list[int]]]:
+    for name, value in edit.settings.items():
+        if isinstance(value, (list, tuple)):
+            yield name, [v for v in value if isinstance(v, int)]
+
+
+def _check_values(value: Any, where: str) -> None:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for inner in value:
+            _check_values(inner, where)
+    elif isinstance(value, str) and len(value) > LONGEST:
+        raise ArtifactError(f"{where} has a text of more than {LONGEST:,} characters")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) <= LARGEST:
+        raise ArtifactError(f"{where} has a number that is none up to {LARGEST:,}")

@@ -1,0 +1,75 @@
+"""The base of everything that is read from a file as settings: types are meant as they are written. No torch here."""
+
+from __future__ import annotations
+
+import functools
+import re
+import reprlib
+from collections.abc import Iterable
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+LONGEST = 10_000
+"""Characters of a text."""
+Line = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
+"""A name: one line without control characters, so that it can be printed."""
+Prose = Annotated[str, Field(max_length=LONGEST, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+"""A text of several lines, else the same."""
+_PLAIN = re.compile(r"[\w\-]{1,80}")
+
+
+class Strict(BaseModel):
+    """Frozen settings without unknown keys: no text is a number, no number is yes or no, and numbers are finite.
+
+    An integer will do for a number, and a list for a tuple, as YAML and JSON have no other.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, str_max_length=LONGEST
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        ours = _of_tuples(cls)
+        return {k: _tuple(v) if k in ours and isinstance(v, list) else v for k, v in value.items()}
+
+
+@functools.cache
+def _of_tuples(cls: type[BaseModel]) -> frozenset[str]:
+    return frozenset(name for name, field in cls.model_fields.items() if _has_tuple(field.annotation))
+
+
+def _has_tuple(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple or any(_has_tuple(a) for a in get_args(annotation))
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(v) for v in value) if isinstance(value, list) else value
+
+
+def shown(value: Any) -> str:
+    """A value in an error message: as Python writes it, cut where it is long or deep."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
+    return " ".join(short.repr(value).split())
+
+
+def where(place: Iterable[object]) -> str:
+    """The way to a key, as `training.lr`: one line, whatever the keys hold."""
+    return ".".join(str(p) if isinstance(p, int) or _PLAIN.fullmatch(str(p)) else shown(p) for p in place)
+
+
+def faults(error: ValidationError) -> str:
+    """What is wrong, in one line: of the first three keys at fault, the key, the reason and the value."""
+    told = error.errors(include_url=False, include_context=False)
+    parts = []
+    for item in told[:3]:
+        place = where(item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{place}: {message} (got {shown(item['input'])})" if place else message)
+    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+    return "; ".join(parts) + more
