@@ -12,7 +12,9 @@ that. A mistake does not shrink with the last bits and lies beyond; a test shoul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -48,8 +50,37 @@ class Exact(nn.Module):
 
 def doubled(model: nn.Module) -> nn.Module:
     """`model` itself in float64, images of float32 taken as they come: rounding is then out of the way."""
-    model.double().register_forward_pre_hook(lambda _, inputs: (inputs[0].double(), *inputs[1:]))
+    model.double().register_forward_pre_hook(_wide_inputs)
     return model
+
+
+def _wide_inputs(_: nn.Module, inputs: tuple) -> tuple:
+    return inputs[0].double(), *inputs[1:]
+
+
+@contextlib.contextmanager
+def in_float64(model: nn.Module) -> Iterator[nn.Module]:
+    """Within, `model` computes in float64: a network trained so, and back in float32, is the same on every processor."""
+    hook = model.double().register_forward_pre_hook(_wide_inputs)
+    try:
+        yield model
+    finally:
+        hook.remove()
+        model.float()
+
+
+class Wide(nn.Module):
+    """A network in float64 behind images and logits in float32, its weights out of sight: for what takes no float64.
+
+    Gradients and verdicts do not depend on rounding, so not on how a batch is cut.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["model"] = copy.deepcopy(model).double().eval()
+
+    def forward(self, x):
+        return self.__dict__["model"](x.double()).float()
 
 
 def apart(one: Sequence[float], other: Sequence[float]) -> float:
