@@ -148,7 +148,9 @@ def test_neither_a_kill_nor_two_processes_change_a_verdict(trained, tmp_path):
     data = tmp_path / "data.pt"
     torch.save((model.model, x, y), data)
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), data=str(data), threads=torch.get_num_threads()))
+    script.write_text(
+        SCRIPT.format(tests=str(Path(__file__).parent), data=str(data), threads=torch.get_num_threads())
+    )
     wanted = evaluate(model, x, y, MIXED)
     target = tmp_path / "killed"
     killed = subprocess.run([sys.executable, str(script), str(target), "killed"], check=False)
