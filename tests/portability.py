@@ -78,9 +78,7 @@ def run(setting: tuple[str, str, int]) -> bool:
         command = [sys.executable, "-m", "pytest", "-p", "tests.portability", "-p", "no:cacheprovider"]
         command += ["-m", "numeric", f"--junitxml={results}", f"--basetemp={folder}/work", *sys.argv[1:]]
         began = time.monotonic()
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         seconds = time.monotonic() - began
         told = ElementTree.parse(results).getroot()[0].attrib if results.is_file() else {}
     failed = int(told.get("failures", 0)) + int(told.get("errors", 0))
