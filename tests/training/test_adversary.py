@@ -147,7 +147,8 @@ def test_adversarial_training_gives_robustness_that_plain_training_does_not():
         fit(model, data, None, training, progress=False)
         found = attacked(model, model, x, y, Adversary(eps=0.1), Shard(0, 400), "test")
         robust[name] = float((model(found).argmax(1) == y).float().mean())
-    assert robust["pgd"] == pytest.approx(float(mostly.float().mean()), abs=0.02)  # by the strong feature alone
+    # by the strong feature alone
+    assert robust["pgd"] == pytest.approx(float(mostly.float().mean()), abs=0.02)
     assert robust["plain"] < robust["pgd"] - 0.2
 
 
