@@ -8,13 +8,16 @@ READY := $(VENV)/.ready
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test gpu lint bench growth performance matrix sweep coverage clean
+.PHONY: demo test portability gpu lint bench growth performance matrix sweep coverage clean
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
 
 test: $(READY)
 	$(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal
+
+portability: $(READY)
+	$(BIN)/python -m tests.portability
 
 gpu: $(READY)
 	SURGEON_TEST_GPU=1 $(THREADS) $(BIN)/python -m pytest -n 4 --dist worksteal tests/gpu tests/layers

@@ -12,7 +12,24 @@ import pytest
 import torch
 from torch import nn
 
+NUMERIC = (
+    "cli/test_train.py", "evaluation/test_attacks.py", "evaluation/test_certification.py", "evaluation/test_diagnostics.py",
+    "evaluation/test_engine.py", "evaluation/test_engine_folder.py", "graph/", "insight/test_changes.py",
+    "insight/test_gradcam.py", "insight/test_kernels.py", "insight/test_maps.py", "interop/", "layers/test_adversarial_layer.py",
+    "layers/test_adversarial_noise.py", "layers/test_box.py", "layers/test_channel_order.py", "layers/test_conv_pool.py",
+    "layers/test_convolution.py", "layers/test_kap.py", "layers/test_kap_weights.py", "layers/test_noise.py",
+    "layers/test_weight_map.py", "layers/test_weight_map_fit.py", "operations/", "own_models/", "surgery/", "training/",
+    "test_mapped.py",
+)  # fmt: skip
+"""Files and folders whose tests compare numbers that rounding touches: they are marked `numeric`, for `make portability`."""
 SHARED = Path(os.environ.get("SURGEON_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        inside = item.path.relative_to(Path(__file__).parent).as_posix()
+        if inside.startswith(NUMERIC):
+            item.add_marker("numeric")
 
 
 @pytest.fixture(autouse=True)

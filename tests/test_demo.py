@@ -3,10 +3,6 @@
 import csv
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -14,6 +10,7 @@ import torch
 import surgeon
 from surgeon.errors import ArtifactError
 from surgeon.recipe import load_recipe
+from tests.killed import killed
 
 for package in ("accelerate", "sklearn", "torchattacks", "matplotlib", "scipy"):
     pytest.importorskip(package)
@@ -90,14 +87,7 @@ def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
         "--set", "evaluation.samples=16", "--set", "evaluation.steps=2",
     ]  # fmt: skip
     env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-m", "surgeon", *args, "-o", str(tmp_path / "killed")]
-    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
-    deadline = time.time() + 90
-    while not (tmp_path / "killed" / "training" / "checkpoint.pt").is_file():
-        assert time.time() < deadline and killed.poll() is None, "no checkpoint was written"
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed(*args, "-o", tmp_path / "killed", environment=env)
     assert not (tmp_path / "killed" / "evaluation").exists()
     for folder in ("killed", "whole"):
         with pytest.raises(SystemExit) as stop:

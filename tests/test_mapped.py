@@ -13,6 +13,7 @@ from surgeon.checkpoints import lay_on
 from surgeon.errors import ArtifactError
 from surgeon.folder import WEIGHTS
 from surgeon.hashes import sha256_of
+from surgeon.verification import relative
 
 SIZE = (3, 64, 64)
 
@@ -48,9 +49,9 @@ def test_the_network_is_the_one_that_a_copy_would_be(tmp_path, recipe):
     network = surgeon.load(tmp_path / "out", mapped=True)
     wanted = cut.state_dict()
     assert all(torch.equal(v, wanted[k]) for k, v in network.state_dict().items())
-    torch.testing.assert_close(network(x), cut(x))  # not bit for bit: its weights lie otherwise aligned
+    assert relative(network(x), cut(x)) < 1e-4  # not bit for bit: its weights lie otherwise aligned
     assert network.surgery == cut.surgery
-    torch.testing.assert_close(surgeon.revert(network)(x), surgeon.revert(cut)(x))
+    assert relative(surgeon.revert(network)(x), surgeon.revert(cut)(x)) < 1e-4
     surgeon.save(network, tmp_path / "again")
     assert sha256_of(tmp_path / "again" / WEIGHTS) == sha256_of(tmp_path / "out" / WEIGHTS)
 

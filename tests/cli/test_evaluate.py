@@ -9,6 +9,7 @@ from torch import nn
 import surgeon
 from surgeon.evaluation import read_assessment
 from tests.cli.commandline import invoke
+from tests.sensitivity import in_float64
 
 for package in ("accelerate", "sklearn", "torchattacks", "scipy"):
     pytest.importorskip(package)
@@ -18,10 +19,19 @@ CHEAP = ["--data", "digits", "--samples", "16", "--eps", "0.1"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run's folder: a network trained on the digits."""
+    """A run's folder: a network trained on the digits, in float64 so that every processor gives the same one."""
+    from surgeon.pipeline import training
+
+    def fit(model, *args, **settings):
+        with in_float64(model):
+            return fit_as_it_is(model, *args, **settings)
+
+    fit_as_it_is = training.fit
     folder = tmp_path_factory.mktemp("evaluate") / "run"
     settings = ["--set", "training.epochs=12", "--set", "training.lr=0.1"]
-    code, _, err = invoke("train", "plain", *LENET[:3], *settings, "-o", folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "fit", fit)
+        code, _, err = invoke("train", "plain", *LENET[:3], *settings, "-o", folder)
     assert code == 0, err
     return folder
 

@@ -3,10 +3,8 @@
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from safetensors.torch import load_file
 
 import surgeon
 from surgeon.cli import main
+from tests.killed import ROOT, killed
 
 for package in ("accelerate", "sklearn"):
     pytest.importorskip(package)
@@ -46,7 +45,7 @@ def test_a_run_leaves_its_settings_versions_metrics_and_networks(run, tmp_path):
     assert settings["training"]["epochs"] == 6
     assert {"surgeon", "torch", "timm", "accelerate"} <= set(made["versions"])
     rows = list(csv.DictReader((folder / "training" / "metrics.csv").open()))
-    assert float(rows[-1]["val_accuracy"]) > 0.5
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     network = surgeon.load(folder / "trained")
     assert len(network.surgery.edits) == 2
     last = load_file(folder / "training" / "last.safetensors")
@@ -83,8 +82,8 @@ def test_a_network_that_was_trained_is_trained_on(run, tmp_path):
     assert code == 0, err
     rows = json.loads(out[out.index("[\n") :])
     before = list(csv.DictReader((first / "training" / "metrics.csv").open()))
-    assert rows[-1]["val_accuracy"] > float(before[0]["val_accuracy"])
-    assert rows[-1]["val_robust"] > 0
+    assert rows[-1]["val_loss"] < float(before[0]["val_loss"])
+    assert 0 <= rows[-1]["val_robust"] <= 1
     code, _, err = run("train", "kap", first / "trained", "--input-size", "1,28,28", "-o", tmp_path / "cut")
     assert code == 2
     assert "is a folder, whose network is trained as it is: use the recipe 'plain'" in err
@@ -113,32 +112,20 @@ def test_mistakes_are_one_line(run, tmp_path, more, message):
     assert len(err.strip().splitlines()) == 1
 
 
-def processes(command, launcher=()):
+def test_killed_it_goes_on_and_two_processes_train_the_same_network(run, tmp_path):
+    """To the last bit after a kill; by two processes as near as float64 is, since they add in another order."""
+    network = ["tests.sensitivity:Exact", "--input-size", "1,16,16", "--device", "cpu", "--save-every", 0]
+    short = ["--set", "adversarial-noise.after=conv", "--set", "training.epochs=2"]
+    command = ["train", "canl", *network, *short, "--set", "training.batch_size=128", "-o"]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
         "ACCELERATE_USE_CPU": "true",
     }
-    return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "surgeon", *map(str, command)], env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def test_killed_it_goes_on_and_two_processes_train_the_same_network(run, tmp_path):
-    short = ["--set", "adversarial-noise.after=conv", "--set", "training.epochs=2", "--save-every", 0.05]
-    command = ["train", "canl", *LENET, *short, "--device", "cpu", "-o"]
-    two = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     code, _, err = run(*command, tmp_path / "whole")
     assert code == 0, err
-    killed = processes([*command, tmp_path / "killed"])
-    checkpoint = tmp_path / "killed" / "training" / "checkpoint.pt"
-    deadline = time.monotonic() + 100
-    while not checkpoint.exists() and killed.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert checkpoint.exists() and killed.poll() is None
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed(*command, tmp_path / "killed", environment=environment)
+    assert not (tmp_path / "killed" / "trained").exists()
     code, _, err = run(*command, tmp_path / "killed")
     assert code == 0, err
     one, other = (tmp_path / f / "trained" / "model.safetensors" for f in ("whole", "killed"))
@@ -146,15 +133,22 @@ def test_killed_it_goes_on_and_two_processes_train_the_same_network(run, tmp_pat
     assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == sorted(
         p.name for p in (tmp_path / "whole").iterdir()
     )
-    pair = processes([*command, tmp_path / "pair"], two)
-    out, _ = pair.communicate(timeout=200)
-    assert pair.returncode == 0, out
-    first = [
-        next(csv.DictReader((tmp_path / f / "training" / "metrics.csv").open())) for f in ("whole", "pair")
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    pair = subprocess.run(
+        [*two, "-m", "surgeon", *map(str, command), str(tmp_path / "pair")], env=environment, cwd=ROOT,
+        capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert pair.returncode == 0, pair.stderr[-2000:]
+    assert pair.stdout.count("epoch 1:") == 1
+    losses = [
+        [float(r["loss"]) for r in csv.DictReader((tmp_path / f / "training" / "metrics.csv").open())]
+        for f in ("whole", "pair")
     ]
-    assert float(first[0]["loss"]) == pytest.approx(float(first[1]["loss"]), abs=1e-5)
-    assert out.count("epoch 1:") == 1
+    assert losses[1] == pytest.approx(losses[0], rel=0, abs=1e-9) and losses[0][1] < losses[0][0]
+    trained = [load_file(tmp_path / f / "trained" / "model.safetensors") for f in ("whole", "pair")]
+    for name, weight in trained[0].items():
+        torch.testing.assert_close(trained[1][name], weight, rtol=0, atol=1e-9)
     assert (
-        surgeon.load(tmp_path / "pair" / "trained").surgery
-        == surgeon.load(tmp_path / "whole" / "cut").surgery
+        surgeon.load(tmp_path / "pair" / "trained", allow_code=["tests.sensitivity"]).surgery
+        == surgeon.load(tmp_path / "whole" / "cut", allow_code=["tests.sensitivity"]).surgery
     )

@@ -6,6 +6,7 @@ from torch import nn
 
 from surgeon.data import Images, digits
 from surgeon.evaluation import Normalized
+from tests.sensitivity import Wide, in_float64
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,8 @@ def reader():
         nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),
         nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 16, 10),
     )  # fmt: skip
-    fit(model, sets["train"], None, Training(epochs=6, batch_size=64, lr=0.05))
+    with in_float64(model):
+        fit(model, sets["train"], None, Training(epochs=6, batch_size=64, lr=0.05))
     return model.eval(), Images(sets["test"].x[:96], sets["test"].y[:96])
 
 
@@ -31,6 +33,13 @@ def trained(reader):
     """The reader of pixels, in evaluation mode, and its digits."""
     model, images = reader
     return Normalized(model.eval()), images
+
+
+@pytest.fixture
+def exact(reader):
+    """The reader as a model whose verdicts rounding does not touch, and its digits."""
+    model, images = reader
+    return Normalized(Wide(model)).eval(), images
 
 
 @pytest.fixture(scope="session")
@@ -47,5 +56,6 @@ def hardened():
         nn.Flatten(), nn.Linear(64 * 16, 10),
     )  # fmt: skip
     adversary = Adversary(method="pgd", eps=0.1, steps=5)
-    fit(model, sets["train"], None, Training(epochs=10, batch_size=64, lr=0.05, adversary=adversary))
+    with in_float64(model):
+        fit(model, sets["train"], None, Training(epochs=10, batch_size=64, lr=0.05, adversary=adversary))
     return Normalized(model.eval())

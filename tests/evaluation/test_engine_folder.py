@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -106,8 +105,8 @@ def test_a_random_model_and_a_source_are_known_by_what_they_say_too(trained, tmp
         evaluate(model, x, y, attack, sources={"s": twin}, store=Store(tmp_path / "source"))
 
 
-def test_kept_images_are_those_that_were_scored(trained, tmp_path):
-    model, (x, y) = trained
+def test_kept_images_are_those_that_were_scored(exact, tmp_path):
+    model, (x, y) = exact
     attacks = [a for a in MIXED if a.norm == "linf"]
     outcome = evaluate(model, x, y, attacks, store=Store(tmp_path / "e" / "attacks", keep=True))
     found = adversarial_images(tmp_path / "e" / "attacks", outcome, x)
@@ -120,18 +119,21 @@ def test_kept_images_are_those_that_were_scored(trained, tmp_path):
 
 
 SCRIPT = """
-import sys, os, time
+import sys, os, signal
 import torch
 sys.path.insert(0, {tests!r})
-torch.set_num_threads(1)
+torch.set_num_threads({threads})  # the same number as the process that they are compared with
 if "WORLD_SIZE" in os.environ:
     from accelerate import PartialState
     PartialState(cpu=True)
 from surgeon.evaluation import Store, evaluate, Normalized
 from test_engine import MIXED
 model, x, y = torch.load({data!r}, weights_only=False)
-slow = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
-outcome = evaluate(Normalized(model), x, y, MIXED, store=Store(sys.argv[1]), advance=lambda d, t: time.sleep(slow))
+store = Store(sys.argv[1])
+def kill(*_):
+    if len(sys.argv) > 2 and len(list((store.folder / "blocks").glob("0*"))) >= 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+outcome = evaluate(Normalized(model), x, y, MIXED, store=store, advance=kill)
 if os.environ.get("RANK", "0") == "1":
     import json
     json.dump(len(outcome), open(sys.argv[1] + ".rank1", "w"))
@@ -146,19 +148,17 @@ def test_neither_a_kill_nor_two_processes_change_a_verdict(trained, tmp_path):
     data = tmp_path / "data.pt"
     torch.save((model.model, x, y), data)
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), data=str(data)))
+    script.write_text(
+        SCRIPT.format(tests=str(Path(__file__).parent), data=str(data), threads=torch.get_num_threads())
+    )
     wanted = evaluate(model, x, y, MIXED)
     target = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, str(script), str(target), "0.2"])
-    while not (target / "blocks").is_dir() or len(list((target / "blocks").glob("0*"))) < 3:
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed = subprocess.run([sys.executable, str(script), str(target), "killed"], check=False)
+    assert killed.returncode == -signal.SIGKILL
     assert read_outcome(target).missing
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     subprocess.run(
-        [sys.executable, *launch, str(script), str(target)], check=True, capture_output=True, timeout=300
+        [sys.executable, *launch, str(script), str(target)], check=True, capture_output=True, timeout=600
     )
     found = read_outcome(target)
     assert found.missing == () and same(found, wanted)

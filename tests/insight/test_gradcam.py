@@ -10,6 +10,7 @@ from surgeon.errors import DataError, SurgeonError
 from surgeon.evaluation.normalized import Normalized
 from surgeon.insight.gradcam import gradcam
 from surgeon.insight.last_maps import last_spatial
+from tests.sensitivity import doubled
 
 
 def pixels(n=3, c=3, size=8):
@@ -32,30 +33,31 @@ class Head(nn.Module):
 @pytest.mark.parametrize("active", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_it_is_the_class_activation_map_behind_a_global_average(active, stride):
-    net = Head(active, stride)
+    net = doubled(Head(active, stride))
     x, y = pixels(), torch.tensor([0, 3, 1])
-    found = gradcam(net, x, y)
+    found = gradcam(net, x, y).double()
     with torch.no_grad():
-        maps = net.act(net.conv(x))
-        cam = torch.zeros(3, *maps.shape[2:])
+        maps = net.act(net.conv(x.double()))
+        cam = torch.zeros(3, *maps.shape[2:], dtype=torch.float64)
         for n in range(3):
             for k in range(6):
                 cam[n] += net.fc.weight[y[n], k] / maps.shape[2] ** 2 * maps[n, k]
         cam = nn.functional.interpolate(cam.relu()[:, None], (8, 8), mode="bilinear")[:, 0]
     expected = torch.stack([c / c.max() if c.max() > 0 else c for c in cam])
     assert found.shape == (3, 8, 8)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # maps may be told in float32
 
 
 def test_the_convolution_before_an_in_place_activation_takes_the_gradient_of_its_own_output():
-    net, x, y = Head(True), pixels(), torch.tensor([0, 3, 1])
+    net, x, y = doubled(Head(True)), pixels(), torch.tensor([0, 3, 1])
     with torch.no_grad():
-        maps = net.conv(x)
+        maps = net.conv(x.double())
         weight = (net.fc.weight[y][:, :, None, None] * (maps > 0) / 64).mean((2, 3), keepdim=True)
         cam = (weight * maps).sum(1).relu()
     torch.testing.assert_close(
-        gradcam(net, x, y, "conv"), cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-30)
-    )
+        gradcam(net, x, y, "conv").double(), cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-30),
+        rtol=0, atol=1e-6,
+    )  # fmt: skip
 
 
 def test_no_evidence_gives_an_empty_map():
@@ -66,7 +68,7 @@ def test_no_evidence_gives_an_empty_map():
 
 def test_each_map_is_its_own_images(tiny):
     x, y = pixels(), torch.tensor([0, 1, 2])
-    whole = gradcam(tiny, x, y)
+    whole = gradcam(doubled(tiny), x, y)
     assert whole.min() >= 0 and whole.max() <= 1
     for n in range(3):
         torch.testing.assert_close(

@@ -30,7 +30,7 @@ def found():
         for rank in (0, 1)
     ]  # fmt: skip
     try:
-        told = [process.communicate(timeout=240) for process in running]
+        told = [process.communicate(timeout=600) for process in running]
     finally:
         for process in running:
             process.kill()

@@ -50,7 +50,7 @@ def test_torchvisions_feature_extractor_with_the_layers_kept_whole(model, batch)
         model, ["layer2.0.act1", "fc"], tracer_kwargs={"leaf_modules": list(layers)}
     )
     features = extractor.eval()(x)
-    assert torch.allclose(features["fc"], model(x), atol=1e-5)
+    assert torch.allclose(features["fc"], model(x), atol=1e-4)
     assert len(features["layer2.0.act1"]) == len(x)
 
 

@@ -35,7 +35,7 @@ def test_equals_the_loops(pool, channels, kernel, stride, dims, sheet, spatial):
     places = sheet or (reference.closest_factors(channels) if dims == 2 else (1, channels))
     expected = reference.pool(x, kernel, stride, places, pool)
     out = kernel_average_pool(x, kernel, stride, dims, pool=pool, sheet=sheet)
-    torch.testing.assert_close(out, expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
     layer = KernelAveragePool(channels, kernel, stride, dims, pool=pool, sheet=sheet)
     assert layer.out_channels == expected.shape[1]
     assert torch.equal(layer(x), out)
@@ -54,7 +54,7 @@ def test_any_memory_layout(pool, shape):
     elif shape == "channels_last_3d":
         x = torch.randn(2, 16, 3, 4, 2, dtype=torch.float64).to(memory_format=torch.channels_last_3d)
     out = kernel_average_pool(x, 3, pool=pool)
-    torch.testing.assert_close(out, reference.pool(x, 3, 1, (4, 4), pool), rtol=0, atol=1e-14)
+    torch.testing.assert_close(out, reference.pool(x, 3, 1, (4, 4), pool), rtol=0, atol=1e-12)
     if shape == "channels_last":
         assert out.is_contiguous(memory_format=torch.channels_last)
     if shape == "contiguous":
@@ -107,8 +107,8 @@ def test_alpha_blends_and_matrix_says_so(alpha):
     x = torch.randn(2, 16, 3, 3, dtype=torch.float64)
     layer = KernelAveragePool(16, 3, alpha=alpha)
     expected = (1 - alpha) * x + alpha * reference.pool(x, 3, 1, (4, 4))
-    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-14)
-    torch.testing.assert_close(torch.einsum("oc,nchw->nohw", layer.matrix(), x), expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(torch.einsum("oc,nchw->nohw", layer.matrix(), x), expected, rtol=0, atol=1e-12)
     if alpha == 0:
         assert torch.equal(layer(x), x)
 
@@ -186,6 +186,10 @@ def test_compiles_without_graph_breaks_while_alpha_moves(layout):
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="inductor needs a C compiler")
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT",
+    reason="torch's generated code does not compile without vector instructions",
+)
 def test_inductor():
     torch._dynamo.reset()
     layer = KernelAveragePool(12, 3, alpha=0.5)

@@ -80,7 +80,7 @@ def test_equals_the_equations(case, mode):
     x = torch.randn(2, case[0], *case[2], dtype=torch.float64)
     with torch.no_grad():
         out = layer(x)
-        torch.testing.assert_close(out, written_out(layer, x), rtol=0, atol=1e-13)
+        torch.testing.assert_close(out, written_out(layer, x), rtol=0, atol=1e-12)
     conv = nn.Conv2d(case[0], case[1], *case[3:]).double()
     assert out.shape == conv(x).shape and layer.weight.shape[:2] == conv.weight.shape[:2]
 
@@ -128,7 +128,7 @@ def test_any_layout_and_an_empty_batch(case, layout):
         x = torch.randn(6, case[0] * 2, *case[2], dtype=torch.float64)[::2, ::2]
     else:
         x = x[:0]
-    torch.testing.assert_close(layer(x), written_out(layer, x), rtol=0, atol=1e-13)
+    torch.testing.assert_close(layer(x), written_out(layer, x), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("mode", ["smoothing", "unsharp"])
@@ -194,13 +194,13 @@ def test_start_from_a_convolution(mode, normalize, start, kernel):
         area = conv.weight[0, 0].numel()
         init_from_conv(layer, conv.weight, conv.bias, start=start)
         expected = conv.weight.mean((2, 3)) * (area if normalize else 1)
-        torch.testing.assert_close(layer.weight[:, :, 3, 2], expected, rtol=0, atol=1e-14)
+        torch.testing.assert_close(layer.weight[:, :, 3, 2], expected, rtol=0, atol=1e-12)
         return
     with torch.no_grad():
         conv.weight.copy_(torch.randn(6, 2, 1, 1, dtype=torch.float64) * pattern)
     assert init_from_conv(layer, conv.weight, conv.bias, start=start) is layer
     x = torch.randn(2, 4, 8, 8, dtype=torch.float64)
-    torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-13)
+    torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-12)
     init_from_conv(layer, conv.weight, None, start=start)
     assert not layer.bias.any()
 
@@ -267,6 +267,10 @@ def test_compiles_and_exports(mode, case):
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="inductor needs a C compiler")
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT",
+    reason="torch's generated code does not compile without vector instructions",
+)
 def test_inductor():
     torch._dynamo.reset()
     layer = WeightMap2d(4, 4, (6, 6), 3, padding=1, mode="unsharp")

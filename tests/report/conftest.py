@@ -8,6 +8,7 @@ from torch import nn
 
 import surgeon
 from surgeon.data import digits
+from tests.sensitivity import in_float64
 
 SIZE = (1, 8, 8)
 
@@ -45,7 +46,8 @@ def runs(tmp_path_factory):
     names = [str(k) for k in range(10)]
 
     def trained(model):
-        fit(model, sets["train"], None, Training(epochs=2, batch_size=64, lr=0.05))
+        with in_float64(model):  # the same network on every processor
+            fit(model, sets["train"], None, Training(epochs=2, batch_size=64, lr=0.05))
         return model.eval()
 
     def go(name, model, sources=None, **settings):

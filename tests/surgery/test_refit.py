@@ -84,8 +84,8 @@ def test_a_refit_layer_reaches_the_old_outputs_as_well_as_least_squares_can(bias
     model, x = One(), torch.randn(40, *SIZE)
     cut = surgeon.apply(model, {"op": "kap", "ridge": 1e-10}, input_size=SIZE, calibration=x)
     assert cut.surgery.edits[0].settings["start"] == "sequential"
-    matrix = pooling_matrix(12, 3).float()
-    wanted = model.conv(x).detach().permute(1, 0, 2, 3).flatten(1)
+    matrix = pooling_matrix(12, 3)
+    wanted = model.conv(x).detach().double().permute(1, 0, 2, 3).flatten(1)
     best = matrix @ torch.linalg.lstsq(matrix, wanted).solution
     found = cut.conv.kap(cut.conv(x)).detach().permute(1, 0, 2, 3).flatten(1)
     assert float((found - best).norm() / best.norm()) < 1e-3

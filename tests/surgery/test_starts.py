@@ -66,7 +66,9 @@ def test_the_scale_of_a_distilled_start_leaves_the_function(tiny):
     torch.testing.assert_close(three(x), one(x), atol=1e-3, rtol=1e-3)
     site = one.surgery.edits[0].site
     for name in ("conv1", site):  # in front of the drift too, where the norm's statistics take it back
-        torch.testing.assert_close(three.get_submodule(name).weight, 3 * one.get_submodule(name).weight)
+        found, wanted = three.get_submodule(name).weight, 3 * one.get_submodule(name).weight
+        # each is fitted by itself, to single precision
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4 * float(wanted.detach().abs().max()))
     back = surgeon.revert(three)
     assert all(torch.equal(v, back.state_dict()[k]) for k, v in tiny.state_dict().items())
 
@@ -86,4 +88,5 @@ def test_important_neurons_stay_and_need_images(tiny, images):
     tiny(images)
     hook.remove()
     weight = heard["o"].relu().square().mean(0)
-    assert float(weight[mask.mask].min()) >= float(weight[~mask.mask].max())
+    least = float(weight[mask.mask].min())  # up to rounding, where two neurons are alike
+    assert least >= float(weight[~mask.mask].max()) * (1 - 1e-5)

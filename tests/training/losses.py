@@ -1,4 +1,8 @@
-"""Run under torchrun, or alone: the losses of each step of several trainings, as JSON from the first process."""
+"""Run under torchrun, or alone: the losses of each step of several trainings, as JSON from the first process.
+
+All are in float64, so that two processes may be compared with one closely on any machine, but for those whose name
+begins with "single": `single-canl` is CANL in float32, `single-canl-2` the same from weights nudged by the seed 2.
+"""
 
 import json
 import os
@@ -12,6 +16,7 @@ import surgeon
 from surgeon.data import Images
 from surgeon.recipe import Adversary, Training
 from surgeon.training import adversarial_noise, fit, loop
+from tests.sensitivity import doubled, nudge
 
 SIZE = (3, 16, 16)
 SURGERY = {
@@ -36,15 +41,28 @@ def data(number):
     return Images(x, y)
 
 
-def train(name):
-    """The losses of 15 steps and the validation losses; the last batch of each epoch is uneven (but for LAT)."""
+def network(name):
     torch.manual_seed(0)
     model = timm.create_model("resnet18", num_classes=5, layers=(1, 1, 1, 1), channels=(8, 8, 16, 16))
-    if SURGERY[name]:
-        model = surgeon.apply(model, SURGERY[name], input_size=SIZE, seed=1)
+    return surgeon.apply(model, SURGERY[name], input_size=SIZE, seed=1) if SURGERY[name] else model
+
+
+def single(name):
+    """`train` in float32."""
+    _, name, *seed = name.split("-")
+    model = network(name)
+    if seed:
+        nudge(model.parameters(), int(seed[0]))
+    return train(name, model)
+
+
+def train(name, model=None):
+    """The losses of 15 steps and the validation losses; the last batch of each epoch is uneven (but for LAT)."""
+    name, exact = name.removesuffix("-apart"), not name.endswith("-apart")
+    model = doubled(network(name)) if model is None else model
     method = name if name == "fgsm-rs" else name.split("-")[0]
     settings = Training(
-        epochs=3, batch_size=16, lr=0.02, noise_share=1.0, pad=2, flip=True, clip_grad=5.0,
+        epochs=3, batch_size=16, lr=0.02, noise_share=1.0, pad=2, flip=True, clip_grad=5.0, exact=exact,
         adversary=Adversary(method=method, eps=0.03, steps=2) if method in ("trades", "fgsm-rs") else None,
     )  # fmt: skip
     images = data(80 if name == "lat" else 77)  # LAT pairs samples with the last batch's, process by process
@@ -70,7 +88,7 @@ def own_loop(name):
     torch.manual_seed(0)
     model = surgeon.create_model("zoo/lenet5", in_chans=3, num_classes=5, input_size=SIZE)
     cut = {"op": "adversarial-noise", "source": source, "after": "conv", "epsilon": 0.1}
-    model = surgeon.apply(model, cut, input_size=SIZE, seed=1).train()
+    model = doubled(surgeon.apply(model, cut, input_size=SIZE, seed=1)).train()
     called = model
     if several and kind == "ddp":
         called = torch.nn.parallel.DistributedDataParallel(model)
@@ -111,7 +129,8 @@ def broken(name):
 
 def own(name):
     """The function that a name is for."""
-    return own_loop if name.startswith(("ddp-", "fsdp-")) else broken if name.startswith("broken") else train
+    kinds = {"ddp": own_loop, "fsdp": own_loop, "broken": broken, "single": single}
+    return kinds.get(name.split("-")[0], train)
 
 
 if __name__ == "__main__":

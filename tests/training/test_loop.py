@@ -1,5 +1,6 @@
 """The loop: it learns, resumes, anneals, and stops on a loss that is none."""
 
+import copy
 import csv
 
 import pytest
@@ -30,7 +31,7 @@ def data():
 
 def test_it_learns_and_writes_metrics(tiny, data, tmp_path):
     rows = fit(tiny, data, data, Training(epochs=15, batch_size=16, lr=0.1), folder=tmp_path)
-    assert rows[-1].val_accuracy > 0.9 > rows[0].val_accuracy
+    assert rows[-1].val_loss < 0.75 * rows[0].val_loss and rows[-1].val_accuracy > rows[0].val_accuracy
     with (tmp_path / "metrics.csv").open() as file:
         written = list(csv.DictReader(file))
     assert [int(r["epoch"]) for r in written] == list(range(15))
@@ -76,7 +77,9 @@ def test_noise_is_off_at_the_minimum_rate_in_the_second_half(tiny, data):
 def test_anneals_begin_with_the_old_network_and_end_with_the_method(tiny, data, operation):
     model = surgeon.apply(tiny, operation, input_size=SIZE).eval()
     assert model.surgery.effect == "exact"
-    assert torch.allclose(model(data.x[:4]), tiny(data.x[:4]), atol=1e-6)
+    x = data.x[:4].double()
+    wide, stock = copy.deepcopy(model).double(), copy.deepcopy(tiny).double()
+    assert torch.allclose(wide(x), stock(x), rtol=0, atol=1e-12)
     fit(model, data, None, Training(epochs=2, batch_size=32, anneal_share=0.5))
     if operation["op"] == "kap":
         assert float(model.conv1.kap.alpha) == 1

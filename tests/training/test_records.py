@@ -11,6 +11,7 @@ from surgeon.errors import SurgeonError
 from surgeon.recipe import Training
 from surgeon.training import fit
 from surgeon.training.nonfinite import first_nonfinite
+from tests.sensitivity import doubled
 
 pytest.importorskip("accelerate")
 SIZE = (3, 8, 8)
@@ -61,7 +62,7 @@ def test_a_moving_average_is_what_is_validated_and_kept(tiny, data):
 
 def test_micro_batches_add_up_to_the_batch(data):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    model = doubled(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
     losses = []
     for parts in (1, 3, 100):
         torch.manual_seed(0)
@@ -74,18 +75,18 @@ def test_micro_batches_add_up_to_the_batch(data):
                 )
             ]
         )
-    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
-    assert losses[2] == pytest.approx(losses[0], abs=1e-6)
+    assert losses[1] == pytest.approx(losses[0], rel=0, abs=1e-9)
+    assert losses[2] == pytest.approx(losses[0], rel=0, abs=1e-9)
 
 
 def test_channels_last_changes_no_loss_and_the_model_comes_back_contiguous(tiny, data):
     import copy
 
-    one, two = copy.deepcopy(tiny), copy.deepcopy(tiny)
+    one, two = doubled(copy.deepcopy(tiny)), doubled(copy.deepcopy(tiny))
     settings = Training(epochs=2, batch_size=16, lr=0.01)
     a = fit(one, data, None, settings)
     b = fit(two, data, None, settings.model_copy(update={"channels_last": True}))
-    assert [r.loss for r in a] == pytest.approx([r.loss for r in b], abs=1e-4)
+    assert [r.loss for r in a] == pytest.approx([r.loss for r in b], rel=0, abs=1e-9)
     assert all(p.is_contiguous() for p in two.parameters())
 
 
