@@ -28,6 +28,7 @@ from surgeon.evaluation.scoring import (
 from surgeon.evaluation.store import Store
 from surgeon.evaluation.threat import Attack
 from surgeon.evaluation.verdict import Outcome, Verdict
+from surgeon.images import check_taken
 from surgeon.processes import everyone, first, gathered, rank, world
 
 BLOCK = 64
@@ -66,6 +67,7 @@ def evaluate(
     check_images(images)
     check_labels(images, labels)
     check_model(model)
+    check_taken(images, model)
     victims: dict[str | None, nn.Module] = {None: model}
     victims.update({str(name): source for name, source in (sources or {}).items()})
     unknown = {a.source for a in attacks} - set(victims)

@@ -15,6 +15,7 @@ from surgeon.evaluation.normalized import Normalized, check_images
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_labels, check_model, device_of, score, spread
 from surgeon.evaluation.speed import images_per_second
+from surgeon.images import check_taken
 from surgeon.models import name_of, normalization_of
 from surgeon.surgery import fold, revert
 from surgeon.surgery.tree import surgery_of
@@ -72,6 +73,7 @@ def prepare(
     check_labels(images, labels)
     if not len(images):
         raise DataError("there are no images to evaluate on")
+    check_taken(images, network)
     given = of_pixels(network, probabilities=probabilities)
     some, record = spread(16, len(images)), surgery_of(network)
     few = images[some].to(device_of(network))

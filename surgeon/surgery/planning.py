@@ -78,7 +78,8 @@ def plan(
     refuse_second(model, stack)
     title, operations = _operations(recipe)
     operations = with_starts(operations, warm_start)
-    size = image_size(input_size, model) or input_size_of(model)
+    stated = image_size(input_size, model)
+    size = stated or input_size_of(model)
     untouched = seen is not None and surgery_of(model) is None and not any(o.reshapes for o in operations)
     scratch = model if untouched else bare(model, share=True)[0]
     seen = seen or _survey(scratch, size)
@@ -88,7 +89,7 @@ def plan(
         calibrated=calibrated,
         input_std=input_std_of(model),
     )
-    if input_size and seen.regions[0].name == "" and seen.measured and seen.measured.error:
+    if stated and seen.regions[0].name == "" and seen.measured and seen.measured.error:
         more = needed_inputs(scratch)[1:]
         if more:
             raise SurgeryError(
