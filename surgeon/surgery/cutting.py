@@ -134,7 +134,8 @@ def _unasked(
     model: nn.Module, recipe: Any, made: Plan, options: Sequence[Plan], trained: bool | None, seen: Survey | None
 ) -> list[Plan]:  # fmt: skip
     """Plans with the starts that a trained network gets by itself, where others were asked for."""
-    if trained is False:
+    by_itself = all(o.get("start", "auto") == "auto" for o in made.operations.values())
+    if trained is False or (by_itself and not isinstance(recipe, Plan)):
         return []
     if isinstance(recipe, Plan):
         recipe = [parse(o) for o in made.operations.values()]

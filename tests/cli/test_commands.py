@@ -119,6 +119,8 @@ def test_weights_and_calibration_keep_a_trained_network(run, tmp_path):
     (used,) = (t for t in choice["trials"] if t["used"])
     assert {e["settings"].get("start") for e in record["edits"] if e["site"] != "input"} == {used["start"]}
     assert record["execution"]["statistics"] == used["statistics"]
+    _, text, _ = run("inspect", tmp_path / "out")
+    assert "start tried" in text and "predictions kept" in text and "on 16 images held out" in " ".join(text.split())
     assert record["execution"]["drift"]["source"] == "calibration"
 
 

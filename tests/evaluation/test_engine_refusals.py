@@ -27,7 +27,10 @@ pytest.importorskip("scipy")
         (lambda x: x * float("nan"), "not a number"),
         (lambda x: x[0], "must be a batch"),
         (lambda x: x / 0, "not finite|not a number"),
-        (lambda x: x.expand(-1, 3, -1, -1), r"images have 3 channels .* takes 1: images.mean\(1, keepdim=True\)"),
+        (
+            lambda x: x.expand(-1, 3, -1, -1),
+            r"images have 3 channels .* takes 1: images.mean\(1, keepdim=True\)",
+        ),
         (lambda x: list(x), r"must be one tensor .* list: torch.stack"),
         (lambda x: x.numpy(), r"must be one tensor .* ndarray: torch.from_numpy"),
     ],
