@@ -107,6 +107,33 @@ class Drift(_Frozen):
     source: Literal["test", "calibration", "noise"] = Field(description="real images, or seeded noise")
 
 
+class Trial(_Frozen):
+    """A start that was tried on calibration images, and what it keeps on those that were held out of it."""
+
+    start: Line = Field(
+        description="of each operation: 'sequential', or 'kap lstsq, defective random' for several"
+    )
+    statistics: int = Field(
+        description="calibration images that batch norms measured; 0: they keep the stock network's"
+    )
+    drift: Drift
+    used: bool = False
+
+    @property
+    def label(self) -> str:
+        """The start, and whose batch-norm statistics it has, where it has the stock network's."""
+        return self.start if self.statistics else f"{self.start} with stock statistics"
+
+
+class Choice(_Frozen):
+    """How a start was chosen. Without trials nothing could be measured; `why` says so."""
+
+    fitted: int = Field(description="calibration images that starts were taken from")
+    held_out: int = Field(description="other calibration images, that said what each start keeps")
+    trials: tuple[Trial, ...] = Field((), description="in the order of their cost")
+    why: Prose
+
+
 class Execution(_Frozen):
     """What `apply` found out while cutting."""
 
@@ -116,6 +143,7 @@ class Execution(_Frozen):
     residuals: dict[Line, float] = Field(
         default_factory=dict, description="site → relative error of a least-squares start on the weights"
     )
+    choice: Choice | None = Field(None, description="of the start, where there were calibration images")
 
 
 class Plan(_Frozen):
@@ -178,6 +206,8 @@ class Plan(_Frozen):
             if before:
                 lines.append(f"{name}: {before:,} → {before + added:,} ({(before + added) / before:.3f}×)")
         lines.append(f"function: {EFFECT_TEXT[self.effect]}; folds: {'yes' if self.folds else 'no'}")
+        if self.execution and self.execution.choice:
+            lines.append(f"start: {self.execution.choice.why}")
         return "\n".join(lines + [f"{n.severity}: {n.text}" for n in self.notes])
 
     def of(self, operation: str) -> tuple[Edit, ...]:

@@ -70,6 +70,10 @@ class VerificationError(SurgeonError):
     """A rewritten model does not do what its plan says."""
 
 
+class CalibrationWarning(UserWarning):
+    """Calibration images that are few or odd, or a start that keeps less than another would."""
+
+
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> str:
     """A clause naming the valid names closest to `name`, for the end of an error message."""
     valid = sorted(set(valid))

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from surgeon import own
 from surgeon.errors import ModelError, SurgeonError, nearest
+from surgeon.images import image_size
 
 ORIGIN = "surgeon_origin"
 """Attribute of a created model that remembers how it was made: {"name", "args", "input_size"}."""
@@ -40,6 +41,8 @@ def create_model(
 
     Raises ModelError for an unknown name (with the nearest ones) or arguments the model does not take.
     """
+    if not own.is_own(name):
+        input_size = image_size(input_size)
     args = dict(model_args or {})
     made = {**args, **_given(num_classes=num_classes, in_chans=in_chans)}
     if own.is_own(name):
@@ -50,11 +53,8 @@ def create_model(
         model = _zoo(name, pretrained, num_classes, in_chans, input_size, args)
     else:
         model = _timm(name, pretrained, num_classes, in_chans, input_size, args)
-    model.__dict__[ORIGIN] = {
-        "name": name,
-        "args": made,
-        "input_size": list(input_size) if input_size else None,
-    }
+    size = image_size(input_size, model)
+    model.__dict__[ORIGIN] = {"name": name, "args": made, "input_size": list(size) if size else None}
     if weights:
         from surgeon.checkpoints import load_weights
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import importlib
+import warnings
 from typing import Any
 
 import click
 
 import surgeon
-from surgeon.errors import SurgeonError
+from surgeon.errors import CalibrationWarning, SurgeonError
 from surgeon.interrupts import Stopped, handled
 
 COMMANDS = {
@@ -103,6 +104,7 @@ class Commands(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def group(debug: bool) -> None:
     """Model surgery for robustness: rewrite timm and torchvision networks by recipes."""
+    warnings.simplefilter("ignore", CalibrationWarning)  # what is printed of the record has the same notes
 
 
 def main(args: list[str] | None = None) -> None:

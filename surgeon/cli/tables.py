@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from surgeon.edits import EFFECT_TEXT, Growth, Plan
+from surgeon.edits import EFFECT_TEXT, Choice, Growth, Plan
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:
     if plan.passed_over:
         parts.append(_passed_over(plan))
     parts += [_growth(plan), _effect(plan)]
+    if plan.execution and plan.execution.choice:
+        parts.append(_choice(plan.execution.choice))
     for note in plan.notes:
         colour = "yellow" if note.severity == "warning" else "cyan"
         parts.append(Text.assemble((f"{note.severity}: ", colour), note.text))
@@ -104,6 +106,23 @@ def _effect(plan: Plan) -> Text:
     elif plan.effect == "approximated":
         text.append("; its drift is measured when the cut is made")
     return text
+
+
+def _choice(choice: Choice) -> RenderableType:
+    """Which start was used and why, and what each that was tried keeps."""
+    used = next((t.label for t in choice.trials if t.used), "as asked for")
+    head = Text.assemble("start: ", (used, "bold"), f"; {choice.why}; fitted to {choice.fitted} others")
+    if not choice.trials:
+        return Text(f"start: {choice.why}; fitted to {choice.fitted}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("start tried", "statistics of", "predictions kept", "drift of the logits", ""):
+        table.add_column(column, justify="right" if column[:1] in "pd" else "left")
+    for t in choice.trials:
+        table.add_row(
+            t.start, f"{t.statistics} images" if t.statistics else "the stock network",
+            f"{100 * t.drift.agreement:.1f} %", f"{t.drift.relative:.2g}", "used" if t.used else "",
+        )  # fmt: skip
+    return Group(head, table)
 
 
 def sites_table(sites: Iterable[Site]) -> Table:
@@ -210,6 +229,9 @@ def conversion_table(found: Conversion) -> RenderableType:
         table.add_row(
             "calibrated on", f"{found.calibration} images; {len(found.refitted)} layers fitted to them"
         )
+    if found.choice:
+        used = next((t.label for t in found.choice.trials if t.used), "as asked for")
+        table.add_row("start", f"{used}: {found.choice.why}")
     if found.drift:
         table.add_row(
             "same prediction",
@@ -228,7 +250,8 @@ def conversion_table(found: Conversion) -> RenderableType:
     layers.add_column("its output moved by", justify="right")
     for name, moved in found.layers.items():
         layers.add_row(name, f"{moved:.3f}")
-    return Group(table, layers) if found.layers else table
+    notes = [Text(f"note: {note}") for note in found.notes]
+    return Group(table, *notes, layers) if found.layers else Group(table, *notes)
 
 
 def conversions_table(results: Sequence[Outcome]) -> RenderableType:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from surgeon.arguments import checked_count
 from surgeon.errors import DataError, SurgeonError
-from surgeon.evaluation.normalized import check_images
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import Scores, check_labels, check_model, score
 from surgeon.evaluation.threat import Attack
+from surgeon.images import check_images, check_taken
 
 FEW = 8
 """Images that a model is tried on."""
@@ -40,6 +40,7 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
     check_labels(images, labels)
     if len(images) == 0:
         raise DataError("there are no images to evaluate on")
+    check_taken(images, model)
     classes = first_scores(model, images[:FEW], labels[:FEW], seed=seed).classes
     if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise DataError(

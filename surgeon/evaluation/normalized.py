@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
-
-_SLACK = 1e-6
+from surgeon.images import check_images
 
 
 class Normalized(nn.Module):
@@ -87,29 +86,3 @@ def logits_of(output: object) -> Tensor:
             f"the model gives a {type(output).__name__}{keys}; wrap it so that it gives its logits (N, classes)"
         )
     return first
-
-
-def check_images(x: Tensor, channels: int | None = None) -> None:
-    """Raise DataError unless `x` is a float32 batch (N, C, H, W) with finite values in [0, 1]."""
-    if x.dim() != 4:
-        raise DataError(f"images must be a batch (N, C, H, W), not {tuple(x.shape)}")
-    if x.dtype == torch.uint8:
-        raise DataError("images are uint8; convert them: images.float() / 255")
-    if x.dtype != torch.float32:
-        raise DataError(f"images are {x.dtype}; attacks need float32, as lower precision weakens them")
-    if channels is not None and x.shape[1] != channels:
-        raise DataError(f"images have {x.shape[1]} channels, the normalisation has {channels}")
-    if x.numel() == 0:
-        return
-    low, high = x.detach().aminmax()
-    low, high = float(low), float(high)
-    if low != low or high != high:
-        raise DataError("images have values that are not a number")
-    if low < -_SLACK or high > 1 + _SLACK:
-        if low >= 0 and high > 2:
-            hint = "they look like 0–255: divide them by 255"
-        elif low < 0:
-            hint = "they look normalised already: give pixels, and mean and std to Normalized"
-        else:
-            hint = "clip them, or look for what scaled them"
-        raise DataError(f"images range over [{low:.3g}, {high:.3g}], not [0, 1]; {hint}")

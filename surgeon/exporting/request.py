@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from torch import nn
 
 from surgeon.errors import ArtifactError, SurgeonError, nearest
+from surgeon.images import image_size
 from surgeon.models import input_size_of
 from surgeon.surgery.tree import surgery_of
 
@@ -49,7 +50,7 @@ def need(packages: Sequence[str], format: str) -> None:
 
 def size_of(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
     record = surgery_of(model) or model.__dict__.get("folded_from")
-    size = given or (record.input_size if record else None) or input_size_of(model)
+    size = image_size(given, model) or (record.input_size if record else None) or input_size_of(model)
     if size is None:
         raise SurgeonError(
             f"the input size of {type(model).__name__} is not known; give input_size=(C, H, W), for instance (3, 224, 224)"

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from surgeon.edits import Drift, Effect
+from surgeon.edits import Choice, Drift, Effect
 from surgeon.reading import read_as
 
 CONVERSION = "conversion.json"
@@ -38,8 +38,12 @@ class Conversion(BaseModel):
     )
     effect: Effect
     folds: bool
-    calibration: int = Field(description="images that the starts and statistics were taken from")
+    calibration: int = Field(
+        description="images that starts and statistics were taken from, those held out not counted"
+    )
     refitted: tuple[str, ...] = Field(description="layers whose weights were fitted to the images")
+    choice: Choice | None = Field(None, description="of the start, on images held out")
+    notes: tuple[str, ...] = Field((), description="on the start and the calibration images")
     drift: Drift | None = Field(
         description="of the logits, on test images where there are any, else on what there is"
     )

@@ -25,17 +25,20 @@ from surgeon.data import (
     images,
     load_sets,
 )
+from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.files import absolute, write_json
 from surgeon.folder import WEIGHTS
 from surgeon.graph.trace import mode
 from surgeon.hashes import sha256_of
+from surgeon.images import image_size
 from surgeon.models import input_size_of, normalized
 from surgeon.ownership import locked, owned, read_manifest, reserved, take
 from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.conversion import CONVERSION, Accuracy, Conversion, read_conversion
 from surgeon.recipe import Recipe
 from surgeon.surgery import apply
+from surgeon.surgery.calibration import MOST
 from surgeon.surgery.drift import compare_logits, first_tensor, layer_drifts
 from surgeon.surgery.starts import WarmStart
 from surgeon.verification import demand, verify
@@ -109,7 +112,7 @@ class Job:
         """
         if not self.data and not self.calibration:
             return Pictures(None, None)
-        size = self.input_size or input_size_of(self.build(None))
+        size = image_size(self.input_size) or input_size_of(self.build(None))
         if size is None or len(size) != 3:
             raise SurgeonError(
                 f"images need the size of one, (C, H, W): pass --input-size; the model tells {size}"
@@ -207,8 +210,10 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         settings=job.asked,
         effect=record.effect,
         folds=record.folds,
-        calibration=0 if shown is None else len(shown),
+        calibration=_used(record, shown),
         refitted=() if shown is None else tuple(record.execution.residuals),
+        choice=record.execution.choice,
+        notes=tuple(n.text for n in record.notes if n.code in ("start", "images")),
         drift=record.execution.drift if measured is None else compare_logits(
             stock, rewritten, measured, "calibration" if test is None else "test"
         ),
@@ -217,6 +222,14 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         seconds=seconds,
     )  # fmt: skip
     return found, rewritten
+
+
+def _used(record: Plan, images: Tensor | None) -> int:
+    """How many images starts and statistics were taken from."""
+    choice = record.execution.choice if record.execution else None
+    if choice is not None:
+        return choice.fitted
+    return 0 if images is None else min(len(images), MOST)
 
 
 def _demand_same(before: Conversion, job: Job, checkpoint: Path, folder: Path) -> None:

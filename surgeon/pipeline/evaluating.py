@@ -18,6 +18,7 @@ from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
 from surgeon.files import absolute
+from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
 from surgeon.pipeline.training import SETTINGS, TRAINED
@@ -74,7 +75,7 @@ def evaluate_target(
         )
     place = own_device(device)
     network = network_of(target, input_size=input_size, seed=seed, **how).to(place)
-    size = tuple(input_size) if input_size else input_size_of(network)
+    size = image_size(input_size, network) or input_size_of(network)
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     if size is None:

@@ -16,6 +16,7 @@ from surgeon.artifact import folder_of, load, save
 from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source, drawn, load_sets
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.files import absolute, write_json, write_text
+from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, normalization_of, normalized
 from surgeon.ownership import claim, owned, taken
@@ -28,6 +29,8 @@ from surgeon.verification import demand, verify
 
 SETTINGS, RECIPE, MADE, FAULTS = "settings.json", "recipe.yaml", "made.json", "faults.json"
 TRAINED = "trained"
+_TOLD = ("cache", "start", "images")
+"""Notes that are printed: memory that the training will take, and what it begins from."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def train(
     folder, seed, model = Path(folder), checked_seed(seed), absolute_model(model)
     data, root, weights = absolute_source(data), absolute(root), absolute(weights)
     training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
-    size = tuple(input_size) if input_size else None
+    size = image_size(input_size)
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     settings = {
@@ -191,6 +194,6 @@ def _cut(
     rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
     demand(verify(stock, rewritten))
     for note in rewritten.surgery.notes:  # type: ignore[union-attr]  # a record, by `apply`
-        if note.code == "cache":  # memory that the training will take
+        if note.code in _TOLD:
             print(note.text, flush=True)
     return rewritten

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import platform
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from surgeon.edits import Drift, Edit, Execution, Plan
-from surgeon.errors import SurgeonError, SurgeryError
+from surgeon.edits import Drift, Edit, Execution, Note, Plan
+from surgeon.errors import CalibrationWarning, SurgeonError, SurgeryError
 from surgeon.graph.survey import Region, Survey, find_regions
+from surgeon.images import image_size
 from surgeon.layers.memory_format import memory_format_of
+from surgeon.models import input_size_of
 from surgeon.operations import Operation, parse
 from surgeon.selection import INPUT
+from surgeon.surgery.calibration import gathered
+from surgeon.surgery.choice import Attempt, Started, different, started
 from surgeon.surgery.drift import compare_logits
 from surgeon.surgery.fitness import refuse_empty, refuse_unfit
+from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.planning import RecipeLike, fingerprint, look, plan, refuse_second
-from surgeon.surgery.refit import needs_data, refit
+from surgeon.surgery.refit import needs_data
 from surgeon.surgery.starts import WarmStart
-from surgeon.surgery.statistics import reestimate_statistics, running_statistics, separate_statistics
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, shared_in, surgery_of
 
 _NOISE_IMAGES = 2
@@ -33,7 +40,7 @@ def apply(
     input_size: tuple[int, ...] | None = None,
     seed: int = 0,
     trained: bool | None = None,
-    calibration: Tensor | None = None,
+    calibration: Tensor | Iterable[Any] | None = None,
     copy: bool = True,
     stack: bool = False,
     seen: Survey | None = None,
@@ -42,59 +49,104 @@ def apply(
     """The network after surgery: a GraphModule whose record is its attribute `surgery`. `model` is untouched.
 
     recipe: as for `surgeon.plan`, or a Plan that it made (input_size, seed and trained are then the plan's).
-    calibration: images as the network takes them, (N, C, H, W); batch-norm statistics are taken from them
-        again after a cut that changes the function, and the drift of the logits is measured on them.
+    calibration: images as the network takes them, (N, C, H, W) of floats, normalised as in training; or an iterable of such
+        batches, alone or with their labels, as a DataLoader gives them, which is read once. At most 2,048 are taken. Where a
+        cut changes the function, starts are tried on some of them, and the best by what it keeps on others, held out of it, is
+        used (`surgery/choice.py`); the record tells (`surgery.execution.choice`). Fewer than 8 are too few for that.
     copy: False shares parameters and buffers with `model` instead of copying them.
     stack: allow a network that has had surgery, and add to it.
     seen: what `surgeon.surgery.look` saw of this same network at this size, so that several cuts share one look.
-    warm_start: as for `surgeon.plan`.
+    warm_start: as for `surgeon.plan`; a start that is asked for is used, and a note tells where another would keep more.
 
     A network that torch.fx cannot follow as a whole keeps its class; its sub-networks become GraphModules.
 
-    Raises what `plan` raises, and SurgeryError when a plan is for another network, is too large, or when the
-    rewritten network does not fit together (naming the node).
+    Warns (CalibrationWarning) where calibration images are few or odd, or another start would keep more; the record has the same notes.
+
+    Raises what `plan` raises, SurgeryError when a plan is for another network, is too large, or when the
+    rewritten network does not fit together (naming the node), and DataError for calibration images that are not of the
+    network's channels, size or type, are not finite, or are surely not what it was trained on.
     """
+    size = image_size(input_size, model)
+    images = (
+        None if calibration is None else gathered(calibration, len(size or input_size_of(model) or "CHW"))
+    )
     if isinstance(recipe, Plan):
         if warm_start is not None:
             raise SurgeryError("a plan has its starts already: pass warm_start to surgeon.plan")
         refuse_second(model, stack)
-        made = recipe
+        made, options = recipe, [recipe]
     else:
-        seen = seen or look(model, input_size=input_size)
-        made = plan(
-            model, recipe, input_size=input_size, seed=seed, stack=stack, seen=seen,
-            trained=True if trained is None and calibration is not None else trained,
-            calibrated=calibration is not None, warm_start=warm_start,
-        )  # fmt: skip
+        seen = seen or look(model, input_size=size)
+        trained = True if trained is None and images is not None else trained
+        planned = functools.partial(
+            plan, model, recipe, input_size=size, seed=seed, stack=stack, seen=seen, trained=trained
+        )
+        made = planned(calibrated=images is not None, warm_start=warm_start)
+        options = [made]
     _refuse(model, made)
-    if calibration is None and needs_data(made):
+    if images is None and needs_data(made):
         raise SurgeryError(
             f"the plan starts from data ({needs_data(made)}): pass calibration images, or plan without them"
         )
+    regions = seen.regions if seen else _regions(model, made.input_size)
+    cut = functools.partial(_cut, model, regions=regions, copy=copy)
+    notes: list[Note] = []
+    if images is None:
+        attempt = cut(made)
+        found = Started(attempt, None, _noise_drift(model, attempt))
+    else:
+        notes = check_calibration(model, images, made, stated=size is not None)
+        if not isinstance(recipe, Plan):
+            options = different([planned(calibrated=False, warm_start=warm_start), made])
+        found = started(
+            model, images, cut, options, functools.partial(_unasked, model, recipe, made, options, trained, seen), made.seed
+        )  # fmt: skip
+    return _recorded(found, notes)
+
+
+def _cut(model: nn.Module, made: Plan, *, regions: list[Region], copy: bool) -> Attempt:
+    """Carry a plan out, on a copy of the network."""
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(model, share=not copy)
-    regions = seen.regions if seen else _regions(tree, made.input_size)
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
     previous = surgery_of(model)
     record = _combined(previous, made) if previous else made
     rewritten = _carved(tree, record, made, regions)
-    statistics = 0
-    if calibration is not None and (needs_data(made) or record.effect in ("approximated", "destroyed")):
-        displaced.statistics = {**running_statistics(tree), **displaced.statistics}
-        if not copy:
-            separate_statistics(rewritten)
-        fitted = refit(rewritten, model, made, operations, calibration)
-        residuals |= fitted.errors
-        displaced.statistics = {**fitted.displaced, **displaced.statistics}
-        if record.effect in ("approximated", "destroyed"):
-            statistics = reestimate_statistics(rewritten, calibration)
+    return Attempt(rewritten, tree, made, record, operations, displaced, residuals)
+
+
+def _recorded(found: Started, notes: Sequence[Note]) -> nn.Module:
+    """The network that was chosen, with its record; what is to be warned of is warned of."""
+    attempt, notes = found.attempt, [*notes, *found.notes]
+    for note in notes:
+        if note.severity == "warning":
+            warnings.warn(note.text, CalibrationWarning, stacklevel=3)
     execution = Execution(
-        versions=_versions(), statistics=statistics, residuals=residuals,
-        drift=_drift(model, rewritten, record, calibration),
+        versions=_versions(), statistics=attempt.statistics, residuals=attempt.residuals, drift=found.drift, choice=found.choice
     )  # fmt: skip
-    rewritten.__dict__["surgery"] = record.model_copy(update={"execution": execution})
-    rewritten.__dict__["displaced"] = displaced
-    return rewritten
+    update = {"execution": execution, "notes": (*attempt.record.notes, *notes)}
+    attempt.network.__dict__["surgery"] = attempt.record.model_copy(update=update)
+    attempt.network.__dict__["displaced"] = attempt.displaced
+    return attempt.network
+
+
+def _unasked(
+    model: nn.Module, recipe: Any, made: Plan, options: Sequence[Plan], trained: bool | None, seen: Survey | None
+) -> list[Plan]:  # fmt: skip
+    """Plans with the starts that a trained network gets by itself, where others were asked for."""
+    by_itself = all(o.get("start", "auto") == "auto" for o in made.operations.values())
+    if trained is False or (by_itself and not isinstance(recipe, Plan)):
+        return []
+    if isinstance(recipe, Plan):
+        recipe = [parse(o) for o in made.operations.values()]
+    planned = functools.partial(
+        plan, model, recipe, input_size=made.input_size, seed=made.seed, stack=True, seen=seen, trained=True
+    )
+    try:
+        found = [planned(calibrated=given, warm_start="auto") for given in (False, True)]
+    except SurgeonError:  # a setting that goes with the start that was asked for alone
+        return []
+    return [p for p in different(found) if all(p.edits != o.edits for o in options)]
 
 
 def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
@@ -237,16 +289,13 @@ def _combined(previous: Plan, made: Plan) -> Plan:
     )
 
 
-def _drift(model: nn.Module, rewritten: nn.Module, record: Plan, images: Tensor | None) -> Drift | None:
-    if record.effect == "exact" or not record.measured:
-        return None
-    if images is not None:
-        return compare_logits(model, rewritten, images[:64], "calibration")
-    if record.effect == "destroyed" or record.input_size is None:
+def _noise_drift(model: nn.Module, attempt: Attempt) -> Drift | None:
+    record = attempt.record
+    if record.effect in ("exact", "destroyed") or not record.measured or record.input_size is None:
         return None
     generator = torch.Generator().manual_seed(record.seed)
     noise = torch.randn(_NOISE_IMAGES, *record.input_size, generator=generator)
-    return compare_logits(model, rewritten, noise, "noise")
+    return compare_logits(model, attempt.network, noise, "noise")
 
 
 def _versions() -> dict[str, str]:

@@ -36,21 +36,28 @@ def compare_logits(
     before: nn.Module, after: nn.Module, images: Tensor, source: Literal["test", "calibration", "noise"]
 ) -> Drift | None:
     """The drift between two networks in evaluation mode on `images` (N, C, H, W); None if they give no logits."""
-    results = []
-    for model in (before, after):
-        like = next((p for p in model.parameters() if p.is_floating_point()), images)
-        with mode(model, False), torch.no_grad():
-            outputs = [first_tensor(model(*[part.to(like)] * images_of(model))) for part in images.split(16)]
-        if any(o is None for o in outputs):
-            return None
-        results.append(torch.cat(outputs).double().flatten(1))  # type: ignore[arg-type]  # none is None
-    old, new = results
-    if old.shape != new.shape:
+    return drift_of(logits_of(before, images), logits_of(after, images), source)
+
+
+def logits_of(model: nn.Module, images: Tensor) -> Tensor | None:
+    """What a network gives in evaluation mode for `images` (N, C, H, W), (N, …) float64; None where that is no tensor."""
+    like = next((p for p in model.parameters() if p.is_floating_point()), images)
+    with mode(model, False), torch.no_grad():
+        found = [first_tensor(model(*[part.to(like)] * images_of(model))) for part in images.split(16)]
+    given = [f for f in found if f is not None]
+    return torch.cat(given).double().flatten(1) if len(given) == len(found) else None
+
+
+def drift_of(
+    old: Tensor | None, new: Tensor | None, source: Literal["test", "calibration", "noise"]
+) -> Drift | None:
+    """The drift of logits, (N, …) as `logits_of` gives them; None where they cannot be compared."""
+    if old is None or new is None or old.shape != new.shape:
         return None
     return Drift(
         relative=float((new - old).norm() / old.norm().clamp_min(1e-30)),
         agreement=float((old.argmax(1) == new.argmax(1)).double().mean()),
-        images=len(images),
+        images=len(old),
         source=source,
     )
 

@@ -18,6 +18,7 @@ from surgeon.errors import RecipeError, SelectionError, SurgeonError, SurgeryErr
 from surgeon.graph.measure import measure
 from surgeon.graph.survey import Survey, survey
 from surgeon.graph.trace import needed_inputs
+from surgeon.images import image_size
 from surgeon.models import input_size_of, input_std_of, name_of, num_classes_of
 from surgeon.operations import Operation, parse
 from surgeon.operations.base import Context
@@ -44,7 +45,7 @@ def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Surv
     It holds until a module of the network is exchanged or its code branches otherwise.
     """
     refuse_unfit(model)
-    return _survey(bare(model, share=True)[0], input_size or input_size_of(model))
+    return _survey(bare(model, share=True)[0], image_size(input_size, model) or input_size_of(model))
 
 
 def plan(
@@ -79,7 +80,8 @@ def plan(
     refuse_second(model, stack)
     title, operations = _operations(recipe)
     operations = with_starts(operations, warm_start)
-    size = tuple(input_size) if input_size else input_size_of(model)
+    stated = image_size(input_size, model)
+    size = stated or input_size_of(model)
     untouched = seen is not None and surgery_of(model) is None and not any(o.reshapes for o in operations)
     scratch = model if untouched else bare(model, share=True)[0]
     seen = seen or _survey(scratch, size)
@@ -89,7 +91,7 @@ def plan(
         calibrated=calibrated,
         input_std=input_std_of(model),
     )
-    if input_size and seen.regions[0].name == "" and seen.measured and seen.measured.error:
+    if stated and seen.regions[0].name == "" and seen.measured and seen.measured.error:
         more = needed_inputs(scratch)[1:]
         if more:
             raise SurgeryError(

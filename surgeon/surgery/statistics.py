@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from surgeon.errors import SurgeryError
+from surgeon.errors import DataError, SurgeryError
 from surgeon.graph.trace import mode
+from surgeon.images import check_inputs
 
 BATCH = 128
 
@@ -23,11 +24,24 @@ def running_statistics(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def separate_statistics(model: nn.Module) -> None:
-    """Give every batch norm tensors of its own for its statistics, with the same values."""
+Statistics = list[tuple[nn.Module, dict[str, Tensor]]]
+
+
+def separate_statistics(model: nn.Module) -> Statistics:
+    """Give every batch norm tensors of its own for its statistics, with the same values; returns those it had, for `put_back`."""
+    before = []
     for module in model.modules():
         if isinstance(module, _BatchNorm):
-            module._buffers.update({k: v.clone() for k, v in module._buffers.items() if v is not None})
+            given = {k: v for k, v in module._buffers.items() if v is not None}
+            before.append((module, given))
+            module._buffers.update({k: v.clone() for k, v in given.items()})
+    return before
+
+
+def put_back(statistics: Statistics) -> None:
+    """Give batch norms the tensors again that `separate_statistics` took from them."""
+    for module, given in statistics:
+        module._buffers.update(given)
 
 
 def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int = BATCH) -> int:
@@ -37,15 +51,12 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
     with equal weight, and a last batch of less than half the size is left out. Returns the number of images
     used (0 without batch norms).
 
-    Raises SurgeryError for images that are no batch, are empty, or give statistics that are not finite.
+    Raises DataError for images that are none, and SurgeryError where they give statistics that are not finite.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return 0
-    if images.dim() < 3 or len(images) == 0:
-        raise SurgeryError(
-            f"calibration images must be a batch (N, C, H, W) with N ≥ 1, not {tuple(images.shape)}"
-        )
+    check_inputs(images, images.dim() - 1)
     batches = [b for b in images.split(batch_size) if 2 * len(b) >= min(batch_size, len(images))]
     like = next(p for p in model.parameters() if p.is_floating_point())
     before = [(n.momentum, {k: v.clone() for k, v in n._buffers.items() if v is not None}) for n in norms]
@@ -57,6 +68,12 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
                 norm.training = True
             for batch in batches:
                 model(batch.to(like))
+        except ValueError as error:  # torch's, of a norm that sees one number a channel
+            if len(images) > 1:
+                raise
+            raise DataError(
+                "one calibration image has no spread for batch norms to measure; give more"
+            ) from error
         finally:
             for norm, (momentum, _) in zip(norms, before, strict=True):
                 norm.momentum = momentum
@@ -65,7 +82,7 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
             norm._buffers.update(old)  # never called in this mode: an auxiliary head keeps what it had
         elif not bool(torch.isfinite(norm.running_var).all()):
             raise SurgeryError(
-                "the calibration images give statistics that are not finite; are they finite themselves?"
+                "the calibration images give statistics that are not finite: look at the network's weights"
             )
         elif norm.num_batches_tracked is not None:
             norm.num_batches_tracked.copy_(old["num_batches_tracked"])

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from surgeon.data import Images
 from surgeon.errors import DataError
+from surgeon.images import check_stored, check_taken
 from surgeon.training.randomness import seed_of
 
 Source: TypeAlias = "Images | Dataset"
@@ -126,10 +127,20 @@ def in_order(
         yield from DataLoader(data, batch_sampler=[i.tolist() for i in own if len(i)], num_workers=workers)
 
 
-def check(name: str, data: Source) -> None:
-    """Raise DataError for images without their labels, and labels that are no class indices."""
+def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
+    """Raise DataError for images that are none or that the model does not take, images without their labels, and labels that
+    are no class indices.
+
+    pixels: floats must be in [0, 1]. Of a Dataset the first image is looked at, of a stream none.
+    """
     if not isinstance(data, Images):
+        first = None if isinstance(data, IterableDataset) or not _length(data) else _Seeded(data, 0, 0)[0][0]
+        if isinstance(first, Tensor):
+            check_stored(first.unsqueeze(0), name, pixels=pixels)
+            check_taken(first.unsqueeze(0), model, f"{name}: images")
         return
+    check_stored(data.x, name, pixels=pixels)
+    check_taken(data.x, model, f"{name}: images")
     if len(data.x) != len(data.y):
         raise DataError(f"{name} has {len(data.x)} images and {len(data.y)} labels; give one label each")
     if len(data.y) and int(data.y.min()) < 0:

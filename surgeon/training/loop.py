@@ -76,14 +76,15 @@ def fit(
     device and in the mode that it came in, its noise layers are on, also after an error.
 
     Raises SurgeonError for a loss that is not finite, naming epoch, step, learning rate and layer, and for a device
-    that is not there; DataError for no images, images without their labels, or labels that are none of the
+    that is not there; DataError for no images, images of another kind (0–255 as floats, other channels than the model's, not
+    finite; outside [0, 1] where they are normalised or attacked), images without their labels, or labels that are none of the
     model's classes; RecipeError for an unknown optimizer or schedule, and for keep='best' without `val`; ArtifactError
     for a folder that holds another training, or a damaged one; WritingError for a full disk, saying which checkpoint stays.
     """
     settings, seed = settings or Training(), checked_seed(seed)
     for name, data in (("train", train), ("val", val)):
         if data is not None:
-            sources.check(name, data)
+            sources.check(name, data, model, pixels=bool(normalize or settings.adversary))
     if settings.keep == "best" and val is None and settings.epochs:
         raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
     was, home = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))

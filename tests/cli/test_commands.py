@@ -113,8 +113,18 @@ def test_weights_and_calibration_keep_a_trained_network(run, tmp_path):
     )  # fmt: skip
     assert code == 0, err
     record = json.loads(text)
-    assert {e["settings"].get("start") for e in record["edits"] if e["site"] != "input"} == {"sequential"}
-    assert record["execution"]["statistics"] == 64
+    choice = record["execution"]["choice"]
+    assert (choice["fitted"], choice["held_out"]) == (48, 16)
+    assert [t["start"] for t in choice["trials"]] == ["lstsq", "lstsq", "sequential"]
+    (used,) = (t for t in choice["trials"] if t["used"])
+    assert {e["settings"].get("start") for e in record["edits"] if e["site"] != "input"} == {used["start"]}
+    assert record["execution"]["statistics"] == used["statistics"]
+    _, text, _ = run("inspect", tmp_path / "out")
+    assert (
+        "start tried" in text
+        and "predictions kept" in text
+        and "on 16 images held out" in " ".join(text.split())
+    )
     assert record["execution"]["drift"]["source"] == "calibration"
 
 

@@ -62,7 +62,9 @@ def test_a_checkpoint_is_cut_measured_and_not_converted_twice(weights, tmp_path)
     assert right["images"] == 100 and right["before"] >= 50  # five times chance
     assert right["after"] >= 0.5 * right["before"] and right["both"] <= min(right["before"], right["after"])
     assert found["drift"]["source"] == "test" and found["drift"]["images"] == 100
-    assert found["calibration"] == 128 and "conv1" in found["refitted"]
+    assert found["calibration"] == 96 and "conv1" in found["refitted"]
+    assert found["choice"]["held_out"] == 32 and found["choice"]["why"]
+    assert [t["start"] for t in found["choice"]["trials"]] == ["lstsq", "lstsq", "sequential"]
     assert list(found["layers"])[0] == "conv1.kap" and 0 < found["layers"]["fc"] < 1
     cut = surgeon.load(tmp_path / "kap")
     assert len(cut.surgery.of("kap")) == 22  # 21 convolutions and the noise at the input

@@ -122,7 +122,8 @@ def test_those_that_alter_their_weights_are_never_folded_or_fitted_by_them(make,
 
 def test_data_driven_starts_leave_them_alone():
     model = Plain(conv(Standardised)).eval()
-    cut = surgeon.apply(model, "kap", calibration=torch.randn(16, *SIZE), input_size=SIZE).eval()
+    x = torch.randn(16, *SIZE)
+    cut = surgeon.apply(model, "kap", calibration=x, input_size=SIZE, warm_start="sequential").eval()
     assert torch.equal(cut.conv2.weight, model.conv2.weight)
     assert {e.site: e.settings["start"] for e in cut.surgery.edits if e.site != "input"} == {
         "conv": "sequential",

@@ -117,7 +117,7 @@ def test_re_fitted_layers_come_back_bit_for_bit_also_from_a_folder(tmp_path):
     model = Residual().eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     x = torch.randn(64, 3, 8, 8)
-    recipe = {"op": "defective", "select": {"include": ["norm0"]}}
+    recipe = {"op": "defective", "start": "sequential", "select": {"include": ["norm0"]}}
     cut = surgeon.apply(model, recipe, input_size=(3, 8, 8), calibration=x, copy=False)
     assert set(cut.surgery.execution.residuals) == {"conv"}
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

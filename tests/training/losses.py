@@ -11,6 +11,7 @@ from pathlib import Path
 
 import timm
 import torch
+from torch.utils.data import TensorDataset
 
 import surgeon
 from surgeon.data import Images
@@ -121,7 +122,8 @@ def broken(name):
     images.x[batches[1][0 if name == "broken-first" else -1]] = float("nan")
     model = timm.create_model("resnet18", num_classes=5, layers=(1, 1, 1, 1), channels=(8, 8, 16, 16))
     try:
-        fit(model, images, None, Training(epochs=1, batch_size=16), seed=3, device="cpu", progress=False)
+        one_by_one = TensorDataset(*images)  # of which the first alone is looked at beforehand
+        fit(model, one_by_one, None, Training(epochs=1, batch_size=16), seed=3, device="cpu", progress=False)
     except surgeon.SurgeonError as error:
         return str(error)
     return "nothing"

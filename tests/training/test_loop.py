@@ -6,6 +6,7 @@ import csv
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import surgeon
 from surgeon.data import Images
@@ -101,7 +102,9 @@ def test_a_loss_that_is_no_number_stops_with_its_place(tiny, data):
     with pytest.raises(
         SurgeonError, match=r"the loss is nan in epoch 0, step 0, at learning rate 0.1: it is in the images"
     ):
-        fit(tiny, Images(data.x * float("nan"), data.y), None, Training(epochs=1, lr=0.1))
+        broken = data.x * float("nan")
+        broken[0] = data.x[0]  # the one that is looked at beforehand
+        fit(tiny, TensorDataset(broken, data.y), None, Training(epochs=1, lr=0.1))
 
 
 def test_the_best_weights_need_images_to_choose_by(tiny, data):

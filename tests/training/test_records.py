@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import surgeon
 from surgeon.data import Images
@@ -132,7 +133,7 @@ def test_the_place_of_a_number_that_is_none(tiny, data, kind):
     with pytest.raises(
         SurgeonError, match=rf"the loss is (nan|inf) in epoch 0, step \d, at learning rate 0.05: {where}"
     ):
-        fit(tiny, Images(x, data.y), None, Training(epochs=1, batch_size=16, schedule="constant"))
+        fit(tiny, TensorDataset(x, data.y), None, Training(epochs=1, batch_size=16, schedule="constant"))
 
 
 def test_a_loss_that_explodes_names_step_rate_and_layer(tiny, data):

@@ -1,0 +1,172 @@
+"""The one checker of images: what a network is planned for, cut with, trained and attacked on.
+
+Images come in two kinds. *Pixels* are in [0, 1], as evaluation and training take them. *Inputs* are pixels as the network
+takes them, mostly normalised, so that no range is right or wrong by itself: those of calibration.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from surgeon.errors import DataError, SurgeonError
+
+_SLACK = 1e-6
+_BYTES = 2.0
+"""Above it, pixels that are not negative are taken for 0–255."""
+
+
+def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | None:
+    """The size of one image, (C, H, W) or (C, T, H, W), of what was given as `input_size`; None for None.
+
+    model: whose convolutions say whether images have one dimension alone, (C, L).
+
+    Raises SurgeonError for anything that is not three or four whole numbers from 1 on.
+    """
+    if given is None:
+        return None
+    try:
+        found = () if isinstance(given, (str, bytes, Mapping)) else tuple(operator.index(n) for n in given)
+    except TypeError:
+        found = ()
+    flat = len(found) == 2 and model is not None and any(_is_flat(m) for m in model.modules())
+    if len(found) in (3, 4) and min(found) > 0 or flat:
+        return found
+    why = ""
+    if isinstance(given, int) and given > 0:
+        why = f": {given} alone says neither channels nor both sides; write input_size=(3, {given}, {given})"
+    elif len(found) == 2 and min(found) > 0:
+        why = f": the channels are missing; write input_size=(3, {found[0]}, {found[1]})"
+    raise SurgeonError(
+        f"input_size={shown(given)} is no size of an image{why or '; write (channels, height, width), such as input_size=(3, 32, 32)'}"
+    )
+
+
+def check_images(x: Any, channels: int | None = None) -> None:
+    """Raise DataError unless `x` is a float32 batch (N, C, H, W) of pixels, finite values in [0, 1]."""
+    _check_batch(x, "images", (4,))
+    if x.dtype == torch.uint8:
+        raise DataError("images are uint8; convert them: images.float() / 255")
+    if x.dtype != torch.float32:
+        raise DataError(f"images are {x.dtype}; attacks need float32, as lower precision weakens them")
+    if channels is not None and x.shape[1] != channels:
+        raise DataError(f"images have {x.shape[1]} channels, the normalisation has {channels}")
+    low, high = _range(x, "images")
+    if low < -_SLACK or high > 1 + _SLACK:
+        raise DataError(f"images range over [{low:.3g}, {high:.3g}], not [0, 1]; {_hint(low, high)}")
+
+
+def check_stored(x: Any, name: str, *, pixels: bool) -> None:
+    """Raise DataError unless `x` is a batch of images to train on: bytes (uint8), or floats that are finite.
+
+    name: what they are called, for the message. pixels: floats must be in [0, 1], since attacks or a normalisation take them
+    so; else only those are refused that look like 0–255.
+    """
+    _check_batch(x, name, (3, 4, 5))
+    if x.dtype == torch.uint8:
+        return
+    if not x.is_floating_point():
+        raise DataError(
+            f"{name} has images of {x.dtype}; give bytes (uint8, 0–255) or floats in [0, 1]: images.float() / 255"
+        )
+    low, high = _range(x, f"{name}: images")
+    bytes_like = low >= 0 and high > _BYTES
+    if bytes_like or (pixels and (low < -_SLACK or high > 1 + _SLACK)):
+        raise DataError(f"{name} has images over [{low:.3g}, {high:.3g}], not [0, 1]; {_hint(low, high)}")
+
+
+def check_inputs(x: Any, dims: int = 3) -> None:
+    """Raise DataError unless `x` is a batch (N, …) of images of `dims` dimensions as a network takes them: finite floats."""
+    name = "calibration: images"
+    _check_batch(x, name, (dims + 1,))
+    if not x.is_floating_point():
+        raise DataError(
+            f"calibration images are {x.dtype}, and a network takes floats as it was trained on: images.float() / 255, then "
+            "normalised where the training did (surgeon.models.normalized(images.float() / 255, model) does as the model's "
+            "configuration says)"
+        )
+    if len(x) == 0:
+        raise DataError(
+            "calibration images must be a batch (N, C, H, W) with N ≥ 1, not empty; give some or None"
+        )
+    _range(x, name)
+
+
+def check_taken(x: Tensor, model: nn.Module, name: str = "images") -> None:
+    """Raise DataError where a network fails on images because of their channels.
+
+    x: (N, C, …). Nothing is run where they are those of the network's first convolution.
+    """
+    first = next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
+    if first is None or len(x) == 0 or x.dim() < 3 or x.shape[1] == first.in_channels:
+        return
+    like = next(p for p in first.parameters())
+    was = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model((x[:1] / 255 if x.dtype == torch.uint8 else x[:1]).to(like))
+    except Exception as error:
+        raise DataError(
+            f"{name} have {x.shape[1]} channels ({times(x.shape[1:])}), and the network takes {first.in_channels}: "
+            f"{_remedy(x.shape[1], first.in_channels)}"
+        ) from error
+    finally:
+        for module, training in was:
+            module.training = training
+
+
+def times(shape: Iterable[int]) -> str:
+    """A shape in words: 3×32×32."""
+    return "×".join(map(str, shape))
+
+
+def shown(value: Any) -> str:
+    """A value as Python writes it, in one line of 60 characters at most."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _check_batch(x: Any, name: str, dims: tuple[int, ...]) -> None:
+    if not isinstance(x, Tensor):
+        one = "torch.from_numpy(…)" if type(x).__module__ == "numpy" else "torch.stack(…)"
+        raise DataError(f"{name} must be one tensor (N, C, H, W), not a {type(x).__name__}: {one} makes one")
+    if x.dim() not in dims:
+        raise DataError(f"{name} must be a batch (N, C, H, W), not {tuple(x.shape)}")
+
+
+def _range(x: Tensor, name: str) -> tuple[float, float]:
+    """The least and the greatest value; raises DataError where one is not finite."""
+    if x.numel() == 0:
+        return 0.0, 0.0
+    low, high = (float(v) for v in x.detach().aminmax())
+    if low != low or high != high:
+        raise DataError(f"{name} have values that are not a number")
+    if low == -torch.inf or high == torch.inf:
+        raise DataError(f"{name} have values that are not finite")
+    return low, high
+
+
+def _hint(low: float, high: float) -> str:
+    if low >= 0 and high > _BYTES:
+        return "they look like 0–255: divide them by 255"
+    if low < 0:
+        return "they look normalised already: give pixels, and mean and std apart (Normalized, `normalize`)"
+    return "clip them, or look for what scaled them"
+
+
+def _remedy(have: int, want: int) -> str:
+    if have == 1 and want == 3:
+        return "images.expand(-1, 3, -1, -1) makes gray images RGB"
+    if have == 3 and want == 1:
+        return "images.mean(1, keepdim=True) makes RGB images gray"
+    return f"give images (N, {want}, H, W)"
+
+
+def _is_flat(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Conv1d, nn.ConvTranspose1d, nn.LazyConv1d))

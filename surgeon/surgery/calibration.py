@@ -1,0 +1,109 @@
+"""Calibration images: from what a caller has to one tensor, and the share of them that is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from surgeon.errors import DataError
+from surgeon.images import check_inputs, shown, times
+
+MOST = 2048
+"""Images that are taken at most."""
+FEWEST = 8
+"""Images below which none are held out, and no start is taken from them by itself."""
+_SHARE, _ENOUGH = 4, 64
+"""A quarter is held out, at least half of the fewest, at most 64: fewer tell starts apart by chance, more tell nothing new."""
+
+
+class Halves(NamedTuple):
+    """Images that a start is taken from, and others that say what it keeps; no image is in both."""
+
+    fitted: Tensor
+    held_out: Tensor
+
+
+def halves(images: Tensor, seed: int) -> Halves | None:
+    """The images in two parts, drawn by `seed`; None for fewer than eight."""
+    if len(images) < FEWEST:
+        return None
+    number = min(_ENOUGH, max(FEWEST // 2, len(images) // _SHARE))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
+    return Halves(images[order[number:].sort().values], images[order[:number].sort().values])
+
+
+def gathered(given: Any, dims: int = 3, most: int = MOST) -> Tensor:
+    """Calibration images as one tensor (N, …), at most `most` of them, checked.
+
+    given: a tensor (N, C, H, W), of which `most` spread evenly are taken where there are more; or an iterable, read once from
+    its start until there are enough: of batches (tensors, or tuples, lists and dicts with the images first or under a name
+    of their own, as a DataLoader gives them), or of single images, as a Dataset gives them. dims: dimensions of one image.
+
+    Raises DataError for anything else, and as `check_inputs`.
+    """
+    if isinstance(given, Tensor):
+        found = given
+        if given.dim() and len(given) > most:
+            found = given[torch.linspace(0, len(given) - 1, most).round().long()]
+        check_inputs(found, dims)
+        return found
+    if isinstance(given, (str, bytes)) or hasattr(given, "__fspath__"):
+        raise DataError(
+            f"calibration={shown(given)} is a name; give the images themselves: surgeon.data.images({shown(given)}, 512, "
+            "(3, 32, 32)) reads them, as pixels in [0, 1]"
+        )
+    if type(given).__module__ == "numpy":
+        raise DataError(
+            "calibration is a numpy array; give a tensor: torch.from_numpy(images).float(), normalised as in training"
+        )
+    if isinstance(given, Mapping) or not (isinstance(given, Iterable) or hasattr(given, "__getitem__")):
+        raise DataError(
+            f"calibration is a {type(given).__name__}; give a tensor (N, C, H, W), a list of them, or a DataLoader"
+        )
+    return _read(_items(given), dims, most)
+
+
+def _read(items: Iterator[Any], dims: int, most: int) -> Tensor:
+    parts: list[Tensor] = []
+    number = 0
+    for index, item in enumerate(items):
+        batch = _images_in(item, dims, index)
+        check_inputs(batch, dims)
+        if parts and batch.shape[1:] != parts[0].shape[1:]:
+            raise DataError(
+                f"calibration: item {index} has images of {times(batch.shape[1:])}, those before {times(parts[0].shape[1:])}; "
+                "give images of one size"
+            )
+        parts.append(batch[: most - number].detach().to(parts[0] if parts else batch.device))
+        number += len(parts[-1])
+        if number >= most:
+            break
+    if not parts:
+        raise DataError("calibration gives no images: it is empty, or a generator that was read before")
+    return torch.cat(parts)
+
+
+def _items(given: Any) -> Iterator[Any]:
+    """What is in an iterable; a Dataset that only knows its length and `[i]` is read by them."""
+    if hasattr(given, "__iter__"):
+        return iter(given)
+    return (given[i] for i in range(len(given)))
+
+
+def _images_in(item: Any, dims: int, index: int) -> Tensor:
+    """The images of one batch, or one image as a batch of its own."""
+    values = [item]
+    if isinstance(item, Mapping):
+        values = list(item.values())
+    elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)):
+        values = list(item)
+    for value in values:
+        if isinstance(value, Tensor) and value.dim() in (dims, dims + 1):
+            return value if value.dim() == dims + 1 else value.unsqueeze(0)
+    kinds = ", ".join(f"{tuple(v.shape)}" if isinstance(v, Tensor) else type(v).__name__ for v in values[:4])
+    raise DataError(
+        f"calibration: item {index} holds no images ({kinds}); each must be a tensor (N, C, H, W), or (images, labels)"
+    )
