@@ -99,7 +99,8 @@ def diagnosed(model: nn.Module, given: Task, seed: int) -> dict[str, float]:
     found = diagnose(model, x, y, eps=given.eps, seed=seed)
     right = next((c.measured["images"] for c in found.checks if c.code == "few-images"), 0.0)
     failed = {f"{FOUND}{c.code}": 1.0 for c in found.checks if c.failed}
-    return {"clean": right / COUNT, "reliable": float(found.reliable), **failed}
+    p = {f"p: {c.code}": c.measured["p"] for c in found.checks if "p" in c.measured}
+    return {"clean": right / COUNT, "reliable": float(found.reliable), **failed, **p}
 
 
 def table(found: dict[str, dict[str, list[float]]]) -> str:

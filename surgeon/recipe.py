@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from surgeon.errors import RecipeError, nearest
 from surgeon.operations import Operation, get, names, parse
 from surgeon.operations.registry import describe
+from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels
 
 PARTS = ("training", "data", "evaluation")
 """The parts of a recipe beside its surgery."""
 
 
-class Adversary(BaseModel):
+class Adversary(WithinPixels):
     """Adversarial training: the attack that each batch is trained on. ε and steps are in [0, 1] pixels.
 
     `pgd` is Madry et al. 2018, to be stopped early after Rice et al. 2020 by `keep: best`; `fgsm` Goodfellow et
@@ -29,9 +30,9 @@ class Adversary(BaseModel):
 
     method: Literal["fgsm", "fgsm-rs", "pgd", "trades"] = "pgd"
     norm: Literal["linf", "l2"] = "linf"
-    eps: float = Field(8 / 255, ge=0)
+    eps: Quantity = Field(8 / 255, ge=0)
     steps: int = Field(10, ge=1, description="of pgd and trades")
-    step_size: float | None = Field(
+    step_size: Quantity | None = Field(
         None, gt=0, description="by default 1.25 eps for fgsm-rs, eps for fgsm, else 2.5 eps / steps"
     )
     beta: float = Field(6.0, ge=0, description="weight of TRADES' second term")
@@ -105,7 +106,7 @@ class Data(BaseModel):
     )
 
 
-class Evaluation(BaseModel):
+class Evaluation(WithinPixels):
     """How a network is attacked. ε and steps are in units of [0, 1] pixels. `surgeon.evaluation.suites` reads it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -117,7 +118,7 @@ class Evaluation(BaseModel):
     norm: Literal["linf", "l2"] | None = Field(
         None, description="by default linf; in the suite paper the paper's"
     )
-    eps: float | None = Field(
+    eps: Quantity | None = Field(
         None, ge=0, description="by default 8/255 in linf, 0.5 in l2; in the suite paper the paper's"
     )
     steps: int = Field(20, ge=1, description="of pgd, in the suite basic")
@@ -137,15 +138,15 @@ class Evaluation(BaseModel):
     beyond: bool | None = Field(
         None, description="noise, patch and corruption curves; by default in standard and paper"
     )
-    gaussian: tuple[float, ...] = Field((0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
-    uniform: tuple[float, ...] = Field(
+    gaussian: tuple[Deviation, ...] = Field((0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
+    uniform: tuple[Quantity, ...] = Field(
         (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), description="upper bounds of the curve"
     )
     patches: tuple[int, ...] = Field((2, 4, 8), description="images are cut in n × n patches and shuffled")
     keep: bool | None = Field(
         None, description="store adversarial images, and test noise on them; by default in the suite paper"
     )
-    certify: tuple[float, ...] = Field((), description="σ of randomized smoothing")
+    certify: tuple[Smoothing, ...] = Field((), description="σ of randomized smoothing")
     certify_samples: int = Field(500, ge=1)
     certify_draws: int = Field(100_000, ge=1)
     pictures: bool | None = Field(None, description="by default in quick, standard and paper")

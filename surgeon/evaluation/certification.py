@@ -19,6 +19,7 @@ from surgeon.evaluation.scoring import check_finite, check_labels, check_logits,
 from surgeon.evaluation.statistics import Share, clopper_pearson_low, wilson
 from surgeon.files import read_parquet, take, write_parquet
 from surgeon.processes import everyone, first, gathered, rank, world
+from surgeon.quantities import too_large
 
 ABSTAIN = -1
 CHUNK = 1000
@@ -72,6 +73,8 @@ def certify(
     Raises DataError for images, labels or a model that do not fit, SurgeonError for settings that make no sense,
     ArtifactError for a folder with others.
     """
+    if sigma > 1:
+        raise SurgeonError(too_large("sigma", sigma, "of noise on pixels"))
     if sigma <= 0 or n0 < 1 or n < 1 or not 0 < alpha < 1 or batch_size < 1:
         raise SurgeonError(
             f"sigma={sigma}, n0={n0}, n={n}, alpha={alpha}, batch_size={batch_size} must be positive, alpha below 1"

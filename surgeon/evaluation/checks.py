@@ -19,7 +19,7 @@ from surgeon.evaluation.assessment import Check
 
 ERROR = 1e-3
 """Of one comparison: the most that chance alone may fail it with."""
-MARGIN = 0.05
+MARGIN = 0.02
 """Share of the images that attacks of equal worth may differ by."""
 HALF = 0.5
 """Share of what one loss turns that another may miss, of the images whose slopes may be off, of what noise leaves."""

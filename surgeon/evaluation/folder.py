@@ -120,9 +120,10 @@ def assess(
         pictures, skipped = parts.pictures(network, outcome, class_names)
         unsaid = () if settings.suite == "basic" else ("no diagnostics were made",)
         failed = unsaid if diagnosis is None else diagnosis.reasons
+        classes = min(described.classes, len(class_names) or described.classes)
         found = Assessment(
             subject=timed(described, network, subject, images), settings=asked, data=of, made=dict(made or {}),
-            summary=summarize(outcome, traits, failed=failed, random=described.random), diagnosis=diagnosis,
+            summary=summarize(outcome, traits, failed=failed, random=described.random, classes=classes), diagnosis=diagnosis,
             curves=parts.curves(), corruptions=parts.corruptions(), noise=parts.noise(outcome, store.keep),
             certified=certified_curves(certificates), plan=record, pictures=pictures,
             notes=(*remarks, *notes_on(described, traits, victims), *skipped),

@@ -13,12 +13,13 @@ from torch import nn
 
 from surgeon.artifact import folder_of, load
 from surgeon.data import DIGITS_SIZE, HeldOut, held_out, held_out_of, load_sets
-from surgeon.errors import DataError, ModelError
+from surgeon.errors import ModelError
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
+from surgeon.pipeline.demands import check_classes, to_evaluate_on
 from surgeon.pipeline.training import SETTINGS, TRAINED
 from surgeon.processes import first, own_device
 from surgeon.recipe import Data, Evaluation
@@ -32,7 +33,7 @@ def evaluate_target(
     folder: str | Path,
     settings: Evaluation,
     *,
-    data: str = "digits",
+    data: str | None = None,
     root: str | None = None,
     sources: Sequence[str] = (),
     weights: str | None = None,
@@ -49,13 +50,16 @@ def evaluate_target(
     """Evaluate a folder that surgeon wrote, or a model by name, on a source's test images, into `folder`.
 
     target: a network's folder, a run's folder (its trained network), a repository (hf-hub:owner/name), or a name with weights. sources: likewise, to attack
-    in its place (transfer). data: as for `surgeon.data.held_out`. device: by default the best there is.
+    in its place (transfer). data: as for `surgeon.data.held_out`; by default what the target's folder was trained or
+    converted on. num_classes: of a network by name; for any target it says that more outputs than classes are meant.
+    device: by default the best there is.
 
     allow_code: modules that folders may import, as for `surgeon.load`.
 
     The folder gets a report.html too, where jinja2 and matplotlib are installed.
 
-    Raises ModelError and ArtifactError for targets that are none, DataError for images that do not fit.
+    Raises ModelError and ArtifactError for targets that are none, DataError for images that do not fit, or that neither
+    the caller nor the target names.
     """
     how: dict[str, Any] = {
         "pretrained": pretrained,
@@ -69,6 +73,7 @@ def evaluate_target(
         raise ModelError(
             f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
         )
+    data, root = source = to_evaluate_on(target, data, root)
     place = own_device(device)
     network = network_of(target, input_size=input_size, seed=seed, **how).to(place)
     size = tuple(input_size) if input_size else input_size_of(network)
@@ -78,9 +83,7 @@ def evaluate_target(
         raise ModelError(f"{target} does not tell its input size; pass input_size (--input-size)")
     count = samples_of(settings, num_classes_of(network))
     test = _own_test_images(target, data, root, size, count) or held_out(data, size, count=count, root=root)
-    known = num_classes_of(network)
-    if known is not None and test.classes and len(test.classes) > known:
-        raise DataError(f"{data} has {len(test.classes)} classes, and {target} only {known}")
+    check_classes(target, num_classes_of(network), source, test.classes, num_classes)
     others = {
         name: network_of(s, input_size=size, seed=seed, pretrained=True, allow_code=allow_code).to(place)
         for name, s in named.items()

@@ -14,6 +14,7 @@ from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
 from surgeon.machine import made_by
 from surgeon.models import num_classes_of
+from surgeon.pipeline.demands import to_train_on
 from surgeon.pipeline.evaluating import add_page
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
@@ -27,6 +28,9 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
 
     Raises as `train` and `surgeon.evaluation.assess`.
     """
+    knows = bool(given.get("weights") or given.get("pretrained"))
+    data, root = to_train_on(model, given.get("data"), given.get("root"), knows=knows)
+    given = {**given, "data": data, "root": root}
     done = train(recipes, model, folder, **given)
     return evaluate_trained(
         done.folder, done.sets, part(recipes, "evaluation", Evaluation()), {**given, "model": model}
@@ -41,7 +45,7 @@ def evaluate_trained(folder: Path, sets: Sets, settings: Evaluation, given: dict
     test = held_out_of(sets, samples_of(settings, num_classes_of(network)))
     found = assess(
         network, test.x, test.y, settings, folder / EVALUATION, name=folder.name,
-        data={"source": given.get("data", "digits"), "split": "test"}, examples=test.examples, class_names=test.classes,
+        data={"source": given["data"], "split": "test"}, examples=test.examples, class_names=test.classes,
         made=made_by(), seed=seed, progress=progress(),
     )  # fmt: skip
     add_page(folder / EVALUATION)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ from surgeon.evaluation.statistics import Paired, mcnemar
 from surgeon.evaluation.verdict import standing
 from surgeon.files import claim, read_parquet, write_json
 from surgeon.folder import WEIGHTS
+from surgeon.pipeline.demands import demand_epochs, to_train_on
 from surgeon.pipeline.running import EVALUATION, evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import everyone, first
@@ -25,9 +26,14 @@ from surgeon.recipe import Evaluation, Recipe, Training, load_recipe
 from surgeon.surgery import revert, sites
 from surgeon.surgery.tree import surgery_of
 
+Role = Literal["base", "control", "cut", "surgery", "placebo"]
 SETTINGS, RESULT, BASE = "study.json", "table.json", "base"
 CONTROL = "stock, fine-tuned"
-ARMS = ("stock", CONTROL, "surgery", "surgery, fine-tuned", "placebo, fine-tuned")
+ROLES: dict[str, Role] = {
+    "stock": "base", CONTROL: "control", "surgery": "cut", "surgery, fine-tuned": "surgery", "placebo, fine-tuned": "placebo",
+}  # fmt: skip
+"""Arm → what it is for: the network that all start from, the one that differences are from, the surgery before and after training."""
+ARMS = tuple(ROLES)
 
 
 class Difference(BaseModel):
@@ -49,6 +55,7 @@ class Arm(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    role: Role
     seeds: tuple[int, ...]
     clean: tuple[float, ...]
     worst: tuple[float, ...]
@@ -85,12 +92,16 @@ def study(
     given: the further arguments of `surgeon.pipeline.train`. Each arm is a run in a folder of its own: the study can be
     resumed at any moment. Differences are paired, image by image, against the stock network fine-tuned equally.
 
-    Raises RecipeError for recipes without surgery, and as `run`.
+    Raises RecipeError for recipes without surgery, or a training of no epochs, and as `run`.
     """
     folder = Path(folder)
     if not any(r.surgery for r in recipes):
         raise RecipeError("a study needs a recipe with surgery, to compare it with the same training without")
     training = part(recipes, "training", Training())
+    demand_epochs(training)
+    knows = bool(given.get("weights") or given.get("pretrained"))
+    data, root = to_train_on(model, given.get("data"), given.get("root"), knows=knows)
+    given = {**given, "data": data, "root": root}
     settings = evaluation or part(recipes, "evaluation", Evaluation(suite="quick"))
     first_seed = given.pop("seed", 0)
     asked = {
@@ -125,7 +136,9 @@ def study(
                 "placebo, fine-tuned": placebo,
             }[name]  # fmt: skip
             place = folder / name.replace(", ", "-") / str(seed)
-            done = train(plan, model, place, seed=seed, split_seed=first_seed, **start)
+            done = train(
+                plan, model, place, seed=seed, split_seed=first_seed, untrained=name in ("stock", "surgery"), **start
+            )  # fmt: skip
             results[name].append(
                 evaluate_trained(place, done.sets, settings, {**start, "seed": seed, "model": model})
             )
@@ -171,7 +184,7 @@ def _arm(
         for k, what in enumerate(("clean", "worst")):
             differences[what] = _difference([mcnemar(a[k], b[k]) for a, b in pairs])
     return Arm(
-        name=name, seeds=tuple(range(first_seed, first_seed + len(own))), clean=tuple(a.summary.clean.value for a in own),
+        name=name, role=ROLES[name], seeds=tuple(range(first_seed, first_seed + len(own))), clean=tuple(a.summary.clean.value for a in own),
         worst=tuple(a.summary.worst.value for a in own), reliable=tuple(a.reliable for a in own),
         clean_difference=differences["clean"], worst_difference=differences["worst"],
     )  # fmt: skip

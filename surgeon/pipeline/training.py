@@ -17,7 +17,8 @@ from surgeon.data import DIGITS_SIZE, Records, Sets, drawn, load_sets
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.files import claim, write_json, write_text
 from surgeon.machine import made_by
-from surgeon.models import create_model, input_size_of, normalization_of, normalized
+from surgeon.models import create_model, input_size_of, normalization_of, normalized, num_classes_of
+from surgeon.pipeline.demands import check_classes, demand_epochs, to_train_on
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.surgery import apply
 from surgeon.training import fit
@@ -42,7 +43,7 @@ def train(
     model: str,
     folder: str | Path,
     *,
-    data: str = "digits",
+    data: str | None = None,
     root: str | None = None,
     input_size: tuple[int, ...] | None = None,
     num_classes: int | None = None,
@@ -57,13 +58,15 @@ def train(
     mixed_precision: str = "no",
     workers: int = 0,
     save_every: float = 300.0,
+    untrained: bool = False,
 ) -> Trained:
     """Cut a model and train it; each finished stage stays, and the same call goes on after a kill, in the middle too.
 
     recipes: their surgery in order; training and data are those of the last recipe that has them, else the
     defaults. model: a name, or a folder (or hf-hub: repository) that surgeon wrote, whose network is trained on;
     allow_code: modules that it may import, as for `surgeon.load`. data: as for
-    `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed. Images are pixels in [0, 1]; they are
+    `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed; by default the
+    digits for a fresh network, and a folder's own. untrained: allow no epochs, as a study's arms without fine-tuning. Images are pixels in [0, 1]; they are
     normalised by the mean and std of the model's own configuration where it has them.
 
     In the folder: settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the data),
@@ -71,11 +74,14 @@ def train(
     read and the model is cut, so that a mistaken call leaves no folder behind. Under several processes the first
     one writes.
 
-    Raises ArtifactError for a folder that holds a run with other settings, or something else; DataError for
-    data that cannot be split or have more classes than the model.
+    Raises ArtifactError for a folder that holds a run with other settings, or something else; RecipeError for no epochs;
+    DataError for data that cannot be split, have more classes than the model, or are not named for trained weights.
     """
     folder = Path(folder)
     training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
+    if not untrained:
+        demand_epochs(training)
+    data, root = source = to_train_on(model, data, root, knows=bool(weights or pretrained))
     size = tuple(input_size) if input_size else None
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
@@ -96,6 +102,8 @@ def train(
             rewritten = _cut(
                 recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed, allowed
             )  # fmt: skip
+            if folder_of(model):
+                check_classes(model, num_classes_of(rewritten), source, sets.classes, num_classes)
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / SETTINGS, settings)
             write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.assessment import Assessment, Drawn
@@ -17,6 +18,37 @@ RESULT, VERDICTS, PICTURES, EVALUATION = "evaluation.json", "verdicts.parquet", 
 STUDY, ARMS = "study.json", "table.json"
 
 
+class Told(BaseModel):
+    """What a study says of an arm's difference from its control in the worst case, over its seeds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mean: float
+    low: float
+    high: float
+    pairs: tuple[Paired, ...] = Field(min_length=1)
+
+
+class _Arm(BaseModel):
+    name: str
+    role: str
+    worst_difference: Told | None
+
+
+class _Table(BaseModel):
+    arms: tuple[_Arm, ...]
+    folders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a run is for: its role in the study in `study`."""
+
+    study: Path
+    role: str
+    worst: Told | None
+
+
 @dataclass(frozen=True)
 class Run:
     """One evaluation: its name on the page, its folder, and what is in it."""
@@ -26,6 +58,8 @@ class Run:
     found: Assessment
     standing: dict[str, bool]
     """Image hash → whether it is right as it is, and under every attack of the main threat."""
+    arm: Arm | None = None
+    """None for a run that is of no study."""
 
     def picture(self, drawn: Drawn) -> str:
         """A picture as a data address; '' where the file is gone."""
@@ -46,11 +80,15 @@ def read_runs(folder: str | Path) -> list[Run]:
     if not (path / ARMS).is_file():
         raise ArtifactError(f"{folder} holds a study that is not finished: run the same command again")
     try:
-        table = json.loads((path / ARMS).read_text(encoding="utf-8"))
-        arms = [(a["name"], path / place) for a, place in zip(table["arms"], table["folders"], strict=True)]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path / ARMS} cannot be read: {error!r}") from None
-    return [replace(read_run(place), name=name) for name, place in arms]
+        table = _Table.model_validate_json((path / ARMS).read_text(encoding="utf-8"))
+        places = [(a, path / place) for a, place in zip(table.arms, table.folders, strict=True)]
+    except ValueError as error:
+        raise ArtifactError(f"{path / ARMS} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    whole = path.resolve()
+    return [
+        replace(read_run(place), name=a.name, arm=Arm(whole, a.role, a.worst_difference))
+        for a, place in places
+    ]
 
 
 def read_run(folder: str | Path) -> Run:
@@ -113,6 +151,8 @@ def unique(runs: list[Run]) -> list[Run]:
 
 
 def _above(run: Run) -> str:
+    if run.arm is not None:
+        return f"{run.arm.study.name}/{run.name}"
     folder = run.folder.resolve()
     folder = folder.parent if folder.name == EVALUATION else folder
     return f"{folder.parent.name}/{run.name}"

@@ -152,7 +152,7 @@ def test_a_mistake_is_one_line_exit_code_two_and_no_folder(tmp_path, monkeypatch
 def test_a_study_has_five_arms_with_one_budget_and_goes_on(run, tmp_path):
     given = [
         "study", "kap", *LENET[:3], "--set", "training.epochs=1", "--set", "training.batch_size=128", "--set", "evaluation.steps=2",
-        "--suite", "basic", "--samples", "24", "--eps", "0.1", "--weights", run / "trained" / "model.safetensors",
+        "--suite", "basic", "--samples", "24", "--eps", "0.1", "--data", "digits", "--weights", run / "trained" / "model.safetensors",
         "-o", tmp_path / "study",
     ]  # fmt: skip
     code, out, err = invoke(*given, "--seeds", 2, "--json")

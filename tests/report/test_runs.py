@@ -110,7 +110,7 @@ def test_runs_of_one_name_get_the_folder_above(copied):
 
 
 def test_a_study_is_its_arms(copied, runs, tmp_path):
-    from surgeon.pipeline.studying import ARMS, Arm, Study
+    from surgeon.pipeline.studying import ARMS, ROLES, Arm, Study
 
     study = tmp_path / "study"
     places = [f"{name.replace(', ', '-')}/0" for name in ARMS]
@@ -119,7 +119,7 @@ def test_a_study_is_its_arms(copied, runs, tmp_path):
     (study / "study.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ArtifactError, match="study that is not finished"):
         read_runs(study)
-    arms = tuple(Arm(name=n, seeds=(0,), clean=(1,), worst=(1,), reliable=(True,)) for n in ARMS)
+    arms = tuple(Arm(name=n, role=ROLES[n], seeds=(0,), clean=(1,), worst=(1,), reliable=(True,)) for n in ARMS)
     table = Study(recipe="kap", model="net", arms=arms, folders=tuple(places))
     (study / "table.json").write_text(table.model_dump_json(), encoding="utf-8")
     assert [r.name for r in read_runs(study)] == list(ARMS)
