@@ -99,7 +99,7 @@ def diagnosed(model: nn.Module, given: Task, seed: int) -> dict[str, float]:
     found = diagnose(model, x, y, eps=given.eps, seed=seed)
     right = next((c.measured["images"] for c in found.checks if c.code == "few-images"), 0.0)
     failed = {f"{FOUND}{c.code}": 1.0 for c in found.checks if c.failed}
-    p = {f"p: {c.code}": c.measured["p"] for c in found.checks if "p" in c.measured}
+    p = {f"p: {c.code}": c.p for c in found.checks if c.p is not None}
     return {"clean": right / COUNT, "reliable": float(found.reliable), **failed, **p}
 
 

@@ -67,9 +67,9 @@ def at_least_as_strong(code: str, this: Tried, other: Tried, *, count: int, mean
     return Check(
         code=code,
         measured={**accuracies((this, other), count), f"only {other.name} turns": found.only_other,
-                  f"only {this.name} turns": found.only_this, "p": found.p},
+                  f"only {this.name} turns": found.only_this},
         rule=f"{other.name} turns more of what {this.name} leaves than the other way round, and more than {MARGIN:.0%}",
-        failed=found.p <= ERROR, reason=f"{told(this, other, found)}: {means}",
+        p=found.p, failed=found.p <= ERROR, reason=f"{told(this, other, found)}: {means}",
     )  # fmt: skip
 
 
@@ -89,9 +89,9 @@ def equally_useful(code: str, one: Tried, two: Tried, *, count: int) -> Check:
     only = {strong.name: found.only_other, weak.name: found.only_this}
     return Check(
         code=code,
-        measured={**accuracies((one, two), count), **{f"only {t.name} turns": only[t.name] for t in (one, two)}, "p": found.p},
+        measured={**accuracies((one, two), count), **{f"only {t.name} turns": only[t.name] for t in (one, two)}},
         rule="one misses more than half of what the other turns, and more than the other way round",
-        failed=found.p <= ERROR,
+        p=found.p, failed=found.p <= ERROR,
         reason=f"{weak.name} misses {found.only_other} of the {turned} images that {strong.name} turns (of {found.n}), "
         f"{found.only_this} the other way round: the gradient of its loss misleads",
     )  # fmt: skip
@@ -103,9 +103,9 @@ def not_growing(code: str, curve: list[Tried], *, count: int, means: str) -> Che
     worst = min(pairs, key=lambda pair: compared(pair[0].stands, pair[1].stands).p)
     found = compared(worst[0].stands, worst[1].stands)
     return Check(
-        code=code, measured={**accuracies(curve, count), "p": found.p},
+        code=code, measured={**accuracies(curve, count)},
         rule=f"a size turns more of what the next larger leaves than the other way round, and more than {MARGIN:.0%}",
-        failed=found.p <= ERROR, reason=f"{told(*worst, found)}: {means}",
+        p=found.p, failed=found.p <= ERROR, reason=f"{told(*worst, found)}: {means}",
     )  # fmt: skip
 
 

@@ -227,7 +227,7 @@ def _budget(budgets: list[Tried], count: int) -> Check:
     found = compared(short.stands, more.stands, STRAY)
     advice = f"a larger budget still turns {found.only_other} of {found.n} images more"
     return Check(
-        code="budget", measured={**accuracies(budgets, count), "p": found.p}, rule="never; advises", failed=False,
+        code="budget", measured=accuracies(budgets, count), p=found.p, rule="never; advises", failed=False,
         advice=advice if found.p <= ADVICE else "",
     )  # fmt: skip
 
@@ -239,7 +239,8 @@ def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
     useless = max(beyond(n - left, n, _NOISE), beyond(int((noise.stands & white.stands).sum()), left, HALF))
     return Check(
         code="random-sign",
-        measured={**accuracies((noise, white), count), "p": min(stronger.p, useless)},
+        measured=accuracies((noise, white), count),
+        p=min(stronger.p, useless),
         rule=f"noise turns more than {_NOISE:.0%} of the images and attacks less than half of the others, or noise turns what attacks leave",
         failed=min(stronger.p, useless) <= ERROR,
         reason=f"random signs turn {n - left} of {n} images, attacks that follow gradients {n - int(white.stands.sum())}: "

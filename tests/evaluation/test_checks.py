@@ -84,7 +84,7 @@ def test_the_sentence_says_which_loss_is_weaker_by_how_much_and_on_how_many_imag
             "loss misleads"
         )
         other = equally_useful("losses", Tried(second, strong), Tried(first, weak), count=80)
-        assert other.reason == check.reason and other.measured["p"] == check.measured["p"]
+        assert other.reason == check.reason and other.p == check.p
 
 
 def test_a_loss_that_misses_a_third_is_weaker_and_not_masked():
