@@ -30,15 +30,23 @@ def test_fractions_are_read_wherever_a_size_is_given(tmp_path):
     )
     found = load_recipe(tmp_path / "mine.yaml", ["noise.sigma=1/16"])
     assert (found.training.adversary.eps, found.evaluation.eps) == (4 / 255, 2 / 255)
-    assert (found.surgery[0].epsilon, found.surgery[1].sigma, found.surgery[1].input_sigma) == (0.03, 1 / 16, 0.25)
+    assert (found.surgery[0].epsilon, found.surgery[1].sigma, found.surgery[1].input_sigma) == (
+        0.03,
+        1 / 16,
+        0.25,
+    )
     settings = ["training.adversary.eps=8/255", "evaluation.eps=8/255"]
     found = load_recipe("at-pgd", settings)
     assert found.training.adversary.eps == found.evaluation.eps == 8 / 255
-    assert {t["type"] for t in schema()["$defs"]["Adversary"]["properties"]["eps"]["anyOf"]} == {"number", "string"}
+    assert {t["type"] for t in schema()["$defs"]["Adversary"]["properties"]["eps"]["anyOf"]} == {
+        "number",
+        "string",
+    }
 
 
 @pytest.mark.parametrize(
-    "settings", [["training.adversary.eps=8"], ["evaluation.eps=8"], ["evaluation.eps=8", "evaluation.norm=linf"]]
+    "settings",
+    [["training.adversary.eps=8"], ["evaluation.eps=8"], ["evaluation.eps=8", "evaluation.norm=linf"]],
 )
 def test_more_than_pixels_can_change_is_refused_in_settings(settings):
     with pytest.raises(RecipeError, match=f"eps=8 in linf is more than pixels can change.*{LEVELS}"):
@@ -46,7 +54,12 @@ def test_more_than_pixels_can_change_is_refused_in_settings(settings):
 
 
 def test_an_l2_ball_may_be_larger_than_1():
-    assert load_recipe("at-pgd", ["training.adversary.eps=8", "training.adversary.norm=l2"]).training.adversary.eps == 8
+    assert (
+        load_recipe(
+            "at-pgd", ["training.adversary.eps=8", "training.adversary.norm=l2"]
+        ).training.adversary.eps
+        == 8
+    )
     assert Evaluation(eps=8, norm="l2").eps == 8 and Evaluation(eps=4, suite="paper").eps == 4
 
 
@@ -64,7 +77,11 @@ def test_more_than_pixels_can_change_is_refused_in_python():
     for call in calls:
         with pytest.raises((ValueError, SurgeonError), match=f"eps=8 in linf .*{LEVELS}"):
             call()
-    for call in (lambda: certify(model, x, y, sigma=64.0), lambda: Evaluation(certify=(64,)), lambda: Evaluation(gaussian=(64,))):
+    for call in (
+        lambda: certify(model, x, y, sigma=64.0),
+        lambda: Evaluation(certify=(64,)),
+        lambda: Evaluation(gaussian=(64,)),
+    ):
         with pytest.raises((ValueError, SurgeonError), match="sigma=64 of noise on pixels .*write 64/255"):
             call()
     with pytest.raises(ValueError, match="greater than 0"):

@@ -141,7 +141,12 @@ def test_a_head_that_is_larger_is_said_to_be_meant(tmp_path):
     surgeon.save(surgeon.create_model("zoo/lenet5", num_classes=12, input_size=(1, 32, 32)), tmp_path / "net")
     given = ["evaluate", tmp_path / "net", *larger[3:]]
     code, _, err = invoke(*given, "-o", tmp_path / "odd")
-    assert code == 2 and "has 12 outputs" in err and "--num-classes 12" in err and not (tmp_path / "odd").exists()
+    assert (
+        code == 2
+        and "has 12 outputs" in err
+        and "--num-classes 12" in err
+        and not (tmp_path / "odd").exists()
+    )
     code, _, err = invoke(*given, "--num-classes", "11", "-o", tmp_path / "odd")
     assert code == 2 and "num_classes=11, and" in err
     code, _, err = invoke(*given, "--num-classes", "12", "-o", tmp_path / "said")
@@ -160,26 +165,48 @@ def test_a_run_that_was_trained_with_a_larger_head_has_said_so(tmp_path):
 def test_a_network_at_chance_has_no_headline_in_any_suite(tmp_path):
     """Of 32 images a fresh network gets a few right by luck."""
     for suite in ("basic", "quick"):
-        given = [*LENET, "--data", "digits", "--suite", suite, "--samples", "32", "--no-pictures", "--set", "diagnostics=0"]
+        given = [
+            *LENET,
+            "--data",
+            "digits",
+            "--suite",
+            suite,
+            "--samples",
+            "32",
+            "--no-pictures",
+            "--set",
+            "diagnostics=0",
+        ]
         code, out, err = invoke("evaluate", *given, "--set", "steps=1", "-o", tmp_path / suite)
         assert code == 0, err
         found = read_assessment(tmp_path / suite).summary
         assert found.headline is None and "the network is hardly trained: " in found.refused[0]
-        assert "guessing among 10 classes gives 10.0%" in found.refused[0] and "hardly trained" in " ".join(out.split())
+        assert "guessing among 10 classes gives 10.0%" in found.refused[0] and "hardly trained" in " ".join(
+            out.split()
+        )
 
 
 @pytest.mark.parametrize("command", ["train", "run", "study"])
 def test_a_training_of_no_epochs_is_refused_with_what_would_work(tmp_path, command):
     given = [command, "kap", *LENET[:3], "--set", "training.epochs=0", "-o", tmp_path / "out"]
     code, _, err = invoke(*given)
-    assert code == 2 and "training.epochs=0 trains nothing: `surgeon apply`" in err and not (tmp_path / "out").exists()
+    assert (
+        code == 2
+        and "training.epochs=0 trains nothing: `surgeon apply`" in err
+        and not (tmp_path / "out").exists()
+    )
 
 
 @pytest.mark.parametrize("command", ["train", "run", "study"])
 def test_trained_weights_are_trained_on_images_that_are_named(run, tmp_path, command):
     weights = run / "trained" / "model.safetensors"
     code, _, err = invoke(command, "kap", *LENET[:3], "--weights", weights, "-o", tmp_path / "out")
-    assert code == 2 and "starts from trained weights" in err and "--data" in err and not (tmp_path / "out").exists()
+    assert (
+        code == 2
+        and "starts from trained weights" in err
+        and "--data" in err
+        and not (tmp_path / "out").exists()
+    )
 
 
 def test_a_network_is_trained_on_with_its_own_images(run, tmp_path):

@@ -95,7 +95,9 @@ def test_a_loss_that_misses_a_third_is_weaker_and_not_masked():
 
 def test_other_sentences():
     weak, strong = pair(50, 20, 0, 5)
-    check = at_least_as_strong("black-box", Tried("white-box", weak), Tried("Square", strong), count=50, means="why")
+    check = at_least_as_strong(
+        "black-box", Tried("white-box", weak), Tried("Square", strong), count=50, means="why"
+    )
     assert check.failed and check.reason == (
         "white-box is weaker than Square: 20 of 50 images stand the first and fall to the second, 0 the other way round: why"
     )
@@ -103,5 +105,11 @@ def test_other_sentences():
     check = not_growing("eps-curve", curve, count=50, means="why")
     assert check.failed and check.reason.startswith("2 ε is weaker than 1 ε: 20 of 50 images")
     assert not not_growing("eps-curve", curve[1:], count=50, means="why").failed
-    odd = rare("zero-gradients", {"ce": 40, "margin": 0}, 50, share=STRAY, what="have no gradient", means="why")
-    assert odd.failed and odd.reason == "40 of 50 images have no gradient (ce): why" and odd.measured["ce"] == 0.8
+    odd = rare(
+        "zero-gradients", {"ce": 40, "margin": 0}, 50, share=STRAY, what="have no gradient", means="why"
+    )
+    assert (
+        odd.failed
+        and odd.reason == "40 of 50 images have no gradient (ce): why"
+        and odd.measured["ce"] == 0.8
+    )

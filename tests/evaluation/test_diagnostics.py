@@ -124,7 +124,9 @@ def test_too_few_images_tell_nothing(trained):
     model, (x, y) = trained
     found = diagnose(model, x[:8], y[:8], eps=0.1)
     assert not found.reliable and codes(found) == {"few-images"}
-    assert "8 of the images are right as they are, too few to tell anything from: give more" in found.reasons[0]
+    assert (
+        "8 of the images are right as they are, too few to tell anything from: give more" in found.reasons[0]
+    )
 
 
 def test_what_cannot_be_diagnosed(trained):

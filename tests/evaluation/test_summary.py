@@ -285,7 +285,10 @@ def test_a_network_at_chance_has_no_headline():
     )  # fmt: skip
     for group in ("basic", "standard", "quick"):
         attack = quick.model_copy(update={"group": group})
-        assert "hardly trained" in summarize(outcome([attack], [{30}], wrong=set(range(26)), n=32), classes=10).refused[0]
+        assert (
+            "hardly trained"
+            in summarize(outcome([attack], [{30}], wrong=set(range(26)), n=32), classes=10).refused[0]
+        )
     more = summarize(outcome([quick], [set(range(26, 29))], wrong=set(range(20)), n=32), classes=10)
     assert more.headline is not None and not more.refused
     assert summarize(outcome([quick], [set()], wrong=set(range(20)), n=32), classes=2).headline is None

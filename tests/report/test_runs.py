@@ -119,7 +119,9 @@ def test_a_study_is_its_arms(copied, runs, tmp_path):
     (study / "study.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ArtifactError, match="study that is not finished"):
         read_runs(study)
-    arms = tuple(Arm(name=n, role=ROLES[n], seeds=(0,), clean=(1,), worst=(1,), reliable=(True,)) for n in ARMS)
+    arms = tuple(
+        Arm(name=n, role=ROLES[n], seeds=(0,), clean=(1,), worst=(1,), reliable=(True,)) for n in ARMS
+    )
     table = Study(recipe="kap", model="net", arms=arms, folders=tuple(places))
     (study / "table.json").write_text(table.model_dump_json(), encoding="utf-8")
     assert [r.name for r in read_runs(study)] == list(ARMS)
@@ -148,7 +150,9 @@ def study_of(copied, tmp_path, control):
     for name in ARMS:
         own = _difference([mcnemar(first, stands(study / places[name] / "evaluation"))])
         given = {"worst_difference": own} if name != CONTROL else {}
-        arms.append(Arm(name=name, role=ROLES[name], seeds=(0,), clean=(1,), worst=(1,), reliable=(True,), **given))
+        arms.append(
+            Arm(name=name, role=ROLES[name], seeds=(0,), clean=(1,), worst=(1,), reliable=(True,), **given)
+        )
     (study / "study.json").write_text("{}", encoding="utf-8")
     table = Study(recipe="kap", model="net", arms=tuple(arms), folders=tuple(places.values()))
     (study / "table.json").write_text(table.model_dump_json(), encoding="utf-8")
@@ -163,13 +167,17 @@ def test_a_studys_page_compares_with_the_control_as_its_table_does(copied, tmp_p
     one = Page(report([study], tmp_path / "page.html").read_text(encoding="utf-8"))
     compare = one.of(id="compare")[0].whole
     assert "Against stock, fine-tuned, image by image" in compare
-    assert "Differences are from stock, fine-tuned : the control of the study" in compare.replace("tuned:", "tuned :")
+    assert "Differences are from stock, fine-tuned : the control of the study" in compare.replace(
+        "tuned:", "tuned :"
+    )
     rows = {r[0].whole.removesuffix(" not to be quoted"): r[1].whole for r in one.rows("Paired comparison")}
     assert list(rows) == [a.name for a in table.arms if a.role != "control"]
     for arm in table.arms:
         if arm.role != "control":
             assert shown(arm.worst_difference).split()[0] == rows[arm.name].split()[0].replace("−", "-")
-    assert any(float(r.split()[0].replace("−", "-")) for r in rows.values()), "the arms differ from the control"
+    assert any(float(r.split()[0].replace("−", "-")) for r in rows.values()), (
+        "the arms differ from the control"
+    )
 
 
 def test_over_several_seeds_the_page_has_the_studys_mean(copied, tmp_path):
@@ -192,7 +200,10 @@ def test_a_surgery_is_compared_with_its_base_wherever_that_stands(runs, tmp_path
     (one,) = comparisons([kap, defective, stock])
     assert (one.reference, one.why) == (2, BASE) and [k for k, _ in one.rows] == [0, 1]
     page = Page(report([runs["kap"], runs["stock"]], tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert "Against stock, image by image" in page.of(id="compare")[0].whole and BASE in page.of(id="compare")[0].whole
+    assert (
+        "Against stock, image by image" in page.of(id="compare")[0].whole
+        and BASE in page.of(id="compare")[0].whole
+    )
     (alone,) = comparisons([kap, defective])
     assert (alone.reference, alone.why) == (0, FIRST) and [k for k, _ in alone.rows] == [1]
     assert comparisons([stock]) == []
