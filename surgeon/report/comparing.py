@@ -58,14 +58,16 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
 
 def _own(k: int, runs: Sequence[Run]) -> tuple[int, str] | None:
     """The run that a run's role, or its surgery, says it is to be compared with, and why; None where nothing does."""
-    run = runs[k]
-    if run.arm is not None:
+    run, arm = runs[k], runs[k].arm
+    if arm is not None:
+        if arm.role == "control":
+            return None
         controls = [
-            i
+            (r.arm.seed != arm.seed, i)
             for i, r in enumerate(runs)
-            if r.arm and r.arm.study == run.arm.study and r.arm.role == "control"
+            if r.arm and r.arm.study == arm.study and r.arm.role == "control"
         ]
-        return (controls[0], CONTROL) if controls and controls[0] != k else None
+        return (min(controls)[1], CONTROL) if controls else None
     bases = [i for i, r in enumerate(runs) if _is_base(r, run)]
     return (bases[0], BASE) if bases else None
 

@@ -42,11 +42,13 @@ class _Table(BaseModel):
 
 @dataclass(frozen=True)
 class Arm:
-    """What a run is for: its role in the study in `study`."""
+    """What a run is for: its role in the study in `study`, of the seed whose folder it is."""
 
     study: Path
     role: str
-    worst: Told | None
+    seed: str
+    worst: Told | None = None
+    """Over all seeds; None for a run of one seed."""
 
 
 @dataclass(frozen=True)
@@ -70,25 +72,47 @@ class Run:
 
 
 def read_runs(folder: str | Path) -> list[Run]:
-    """The evaluation in a folder, or those of a study's arms: of each arm the first seed's.
+    """The evaluation in a folder, or those of a study's arms: of each arm the first seed's. A run inside a study knows its arm.
 
     Raises ArtifactError for a folder without a finished evaluation or study.
     """
     path = Path(folder)
     if not (path / STUDY).is_file():
-        return [read_run(path)]
+        return [_in_study(read_run(path), path.resolve())]
     if not (path / ARMS).is_file():
         raise ArtifactError(f"{folder} holds a study that is not finished: run the same command again")
-    try:
-        table = _Table.model_validate_json((path / ARMS).read_text(encoding="utf-8"))
-        places = [(a, path / place) for a, place in zip(table.arms, table.folders, strict=True)]
-    except ValueError as error:
-        raise ArtifactError(f"{path / ARMS} cannot be read: {' '.join(str(error).split())[:200]}") from None
-    whole = path.resolve()
+    table, whole = _table(path), path.resolve()
     return [
-        replace(read_run(place), name=a.name, arm=Arm(whole, a.role, a.worst_difference))
-        for a, place in places
+        replace(
+            read_run(path / place), name=a.name, arm=Arm(whole, a.role, Path(place).name, a.worst_difference)
+        )
+        for a, place in zip(table.arms, table.folders, strict=True)
     ]
+
+
+def _table(study: Path) -> _Table:
+    try:
+        found = _Table.model_validate_json((study / ARMS).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{study / ARMS} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    if len(found.arms) != len(found.folders):
+        raise ArtifactError(
+            f"{study / ARMS} cannot be read: it has {len(found.arms)} arms in {len(found.folders)} folders"
+        )
+    return found
+
+
+def _in_study(run: Run, whole: Path) -> Run:
+    """A run with its arm, where its folder is ARM/SEED of a finished study."""
+    place = whole.parent if whole.name == EVALUATION else whole
+    study = place.parent.parent
+    if not ((study / STUDY).is_file() and (study / ARMS).is_file()):
+        return run
+    table = _table(study)
+    for arm, folder in zip(table.arms, table.folders, strict=True):
+        if Path(folder).parent.name == place.parent.name:
+            return replace(run, name=f"{arm.name}, seed {place.name}", arm=Arm(study, arm.role, place.name))
+    return run
 
 
 def read_run(folder: str | Path) -> Run:

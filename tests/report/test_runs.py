@@ -180,6 +180,19 @@ def test_a_studys_page_compares_with_the_control_as_its_table_does(copied, tmp_p
     )
 
 
+def test_arms_given_one_by_one_know_what_they_are_for(copied, tmp_path):
+    study, _ = study_of(copied, tmp_path, "stock")
+    folders = [
+        study / "surgery-fine-tuned" / "0",
+        study / "stock" / "0" / "evaluation",
+        study / "stock-fine-tuned" / "0",
+    ]
+    one = Page(report(folders, tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "Against stock, fine-tuned, seed 0, image by image" in one.of(id="compare")[0].whole
+    names = [r[0].whole.removesuffix(" not to be quoted") for r in one.rows("Paired comparison")]
+    assert names == ["surgery, fine-tuned, seed 0", "stock, seed 0"]
+
+
 def test_over_several_seeds_the_page_has_the_studys_mean(copied, tmp_path):
     study, table = study_of(copied, tmp_path, "stock")
     content = json.loads((study / "table.json").read_text())
