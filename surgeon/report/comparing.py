@@ -32,28 +32,31 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs that one run is the reference of. rows: (number of the run, how it differs; None where they cannot be compared)."""
+    """The runs that one run is the reference of."""
 
     reference: int
-    why: str
+    whys: tuple[tuple[str, tuple[int, ...]], ...]
+    """(why it is, of which runs)."""
     rows: tuple[tuple[int, Difference | None], ...]
+    """(number of the run, how it differs; None where they cannot be compared)."""
 
 
 def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     """Every run against its reference: a study's control, else the network before its surgery, else one for all."""
     chosen = {k: found for k in range(len(runs)) if (found := _own(k, runs)) is not None}
     used = [reference for reference, _ in chosen.values()]
-    main, why = (used[0], OTHER) if used else (0, FIRST)
+    main, rest = (used[0], OTHER) if used else (0, FIRST)
     for k in range(len(runs)):
         if k not in chosen and k not in used and k != main:
-            chosen[k] = (main, why)
-    groups = dict.fromkeys(chosen[k] for k in sorted(chosen))
-    return [
-        Comparison(reference, why, tuple(
-            (k, _difference(k, reference, runs)) for k in sorted(chosen) if chosen[k] == (reference, why)
-        ))
-        for reference, why in groups
-    ]  # fmt: skip
+            chosen[k] = (main, rest)
+    found = []
+    for reference in dict.fromkeys(chosen[k][0] for k in sorted(chosen)):
+        own = [k for k in sorted(chosen) if chosen[k][0] == reference]
+        reasons = dict.fromkeys(chosen[k][1] for k in own)
+        whys = tuple((why, tuple(k for k in own if chosen[k][1] == why)) for why in reasons)
+        rows = tuple((k, _difference(k, reference, runs)) for k in own)
+        found.append(Comparison(reference, whys, rows))
+    return found
 
 
 def _own(k: int, runs: Sequence[Run]) -> tuple[int, str] | None:

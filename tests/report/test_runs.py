@@ -170,7 +170,10 @@ def test_a_studys_page_compares_with_the_control_as_its_table_does(copied, tmp_p
     assert "Differences are from stock, fine-tuned : the control of the study" in compare.replace(
         "tuned:", "tuned :"
     )
-    rows = {r[0].whole.removesuffix(" not to be quoted"): r[1].whole for r in one.rows("Paired comparison")}
+    rows = {
+        r[0].whole.removesuffix(" not to be quoted"): r[1].whole
+        for r in one.rows("Paired comparison with stock, fine-tuned")
+    }
     assert list(rows) == [a.name for a in table.arms if a.role != "control"]
     for arm in table.arms:
         if arm.role != "control":
@@ -189,7 +192,8 @@ def test_arms_given_one_by_one_know_what_they_are_for(copied, tmp_path):
     ]
     one = Page(report(folders, tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "Against stock, fine-tuned, seed 0, image by image" in one.of(id="compare")[0].whole
-    names = [r[0].whole.removesuffix(" not to be quoted") for r in one.rows("Paired comparison")]
+    rows = one.rows("Paired comparison with stock, fine-tuned, seed 0")
+    names = [r[0].whole.removesuffix(" not to be quoted") for r in rows]
     assert names == ["surgery, fine-tuned, seed 0", "stock, seed 0"]
 
 
@@ -202,7 +206,7 @@ def test_over_several_seeds_the_page_has_the_studys_mean(copied, tmp_path):
             arm["worst_difference"].update(mean=0.123, low=0.1, high=0.2)
     (study / "table.json").write_text(json.dumps(content), encoding="utf-8")
     one = Page(report([study], tmp_path / "page.html").read_text(encoding="utf-8"))
-    for row in one.rows("Paired comparison"):
+    for row in one.rows("Paired comparison with stock, fine-tuned"):
         assert row[1].whole == "+12.3 [+10.0 to +20.0]" and row[2].whole == "2 seeds"
 
 
@@ -211,14 +215,14 @@ def test_a_surgery_is_compared_with_its_base_wherever_that_stands(runs, tmp_path
 
     kap, defective, stock = (read_run(runs[n]) for n in ("kap", "defective", "stock"))
     (one,) = comparisons([kap, defective, stock])
-    assert (one.reference, one.why) == (2, BASE) and [k for k, _ in one.rows] == [0, 1]
+    assert (one.reference, one.whys) == (2, ((BASE, (0, 1)),)) and [k for k, _ in one.rows] == [0, 1]
     page = Page(report([runs["kap"], runs["stock"]], tmp_path / "page.html").read_text(encoding="utf-8"))
     assert (
         "Against stock, image by image" in page.of(id="compare")[0].whole
         and BASE in page.of(id="compare")[0].whole
     )
     (alone,) = comparisons([kap, defective])
-    assert (alone.reference, alone.why) == (0, FIRST) and [k for k, _ in alone.rows] == [1]
+    assert (alone.reference, alone.whys) == (0, ((FIRST, (1,)),)) and [k for k, _ in alone.rows] == [1]
     assert comparisons([stock]) == []
 
 
@@ -227,9 +231,7 @@ def test_a_study_and_other_runs_on_one_page_have_references_of_their_own(copied,
 
     study, _ = study_of(copied, tmp_path, "stock")
     found = comparisons([*read_runs(study), read_run(runs["kap"]), read_run(runs["stock"])])
-    assert [(c.reference, c.why, [k for k, _ in c.rows]) for c in found] == [
-        (1, CONTROL, [0, 2, 3, 4]), (6, BASE, [5]),
-    ]  # fmt: skip
+    assert [(c.reference, c.whys) for c in found] == [(1, ((CONTROL, (0, 2, 3, 4)),)), (6, ((BASE, (5,)),))]
     both = [r.name for r in unique([*read_runs(study), *read_runs(study)])]
     assert both[0] == "study/stock (1)"
 
