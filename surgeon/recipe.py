@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
-    NonNegativeFloat,
-    PositiveFloat,
     PositiveInt,
     SerializeAsAny,
     ValidationError,
@@ -24,6 +22,7 @@ from surgeon.markdown import plain
 from surgeon.merging import merge
 from surgeon.operations import Operation, get, names, parse
 from surgeon.operations.registry import describe
+from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels
 from surgeon.strict import Prose, Strict, shown
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
@@ -35,7 +34,7 @@ PARTS = ("training", "data", "evaluation")
 _LONGEST_CHAIN = 20
 
 
-class Adversary(Strict):
+class Adversary(WithinPixels, Strict):
     """Adversarial training: the attack that each batch is trained on. ε and steps are in [0, 1] pixels.
 
     `pgd` is Madry et al. 2018, to be stopped early after Rice et al. 2020 by `keep: best`; `fgsm` Goodfellow et
@@ -44,9 +43,9 @@ class Adversary(Strict):
 
     method: Literal["fgsm", "fgsm-rs", "pgd", "trades"] = "pgd"
     norm: Literal["linf", "l2"] = "linf"
-    eps: float = Field(8 / 255, ge=0)
+    eps: Quantity = Field(8 / 255, ge=0)
     steps: int = Field(10, ge=1, description="of pgd and trades")
-    step_size: float | None = Field(
+    step_size: Quantity | None = Field(
         None, gt=0, description="by default 1.25 eps for fgsm-rs, eps for fgsm, else 2.5 eps / steps"
     )
     beta: float = Field(6.0, ge=0, description="weight of TRADES' second term")
@@ -142,7 +141,7 @@ class Data(Strict):
         return self
 
 
-class Evaluation(Strict):
+class Evaluation(WithinPixels, Strict):
     """How a network is attacked. ε and steps are in units of [0, 1] pixels. `surgeon.evaluation.suites` reads it."""
 
     suite: Literal["basic", "quick", "standard", "paper"] = Field(
@@ -152,7 +151,7 @@ class Evaluation(Strict):
     norm: Literal["linf", "l2"] | None = Field(
         None, description="by default linf; in the suite paper the paper's"
     )
-    eps: float | None = Field(
+    eps: Quantity | None = Field(
         None, ge=0, description="by default 8/255 in linf, 0.5 in l2; in the suite paper the paper's"
     )
     steps: int = Field(20, ge=1, description="of pgd, in the suite basic")
@@ -172,8 +171,8 @@ class Evaluation(Strict):
     beyond: bool | None = Field(
         None, description="noise, patch and corruption curves; by default in standard and paper"
     )
-    gaussian: tuple[NonNegativeFloat, ...] = Field((0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
-    uniform: tuple[NonNegativeFloat, ...] = Field(
+    gaussian: tuple[Deviation, ...] = Field((0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
+    uniform: tuple[Annotated[Quantity, Field(ge=0)], ...] = Field(
         (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), description="upper bounds of the curve"
     )
     patches: tuple[PositiveInt, ...] = Field(
@@ -182,7 +181,7 @@ class Evaluation(Strict):
     keep: bool | None = Field(
         None, description="store adversarial images, and test noise on them; by default in the suite paper"
     )
-    certify: tuple[PositiveFloat, ...] = Field((), description="σ of randomized smoothing, each once")
+    certify: tuple[Smoothing, ...] = Field((), description="σ of randomized smoothing, each once")
     certify_samples: int = Field(500, ge=1)
     certify_draws: int = Field(100_000, ge=1)
     pictures: bool | None = Field(None, description="by default in quick, standard and paper")

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 @click.argument("target")
 @options.model_options
 @click.option(
-    "--data", default="digits", show_default=True, metavar="SOURCE",
-    help="'digits', a folder of images, a parquet file, or a data set of timm's: its test images.",
+    "--data", metavar="SOURCE",
+    help="'digits', a folder of images, a parquet file, or a data set of timm's: its test images; by default what "
+    "TARGET's folder was trained on.",
 )  # fmt: skip
 @click.option("--root", metavar="FOLDER", help="Where a data set of timm's lies.")
 @click.option(
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     "--source", "sources", multiple=True, metavar="MODEL",
     help="Another folder or model to attack, and to try the result on TARGET (transfer); repeatable.",
 )  # fmt: skip
-@click.option("--certify", type=click.FloatRange(0, min_open=True), multiple=True, metavar="SIGMA", help="Certify by smoothing with this noise; repeatable.")  # fmt: skip
+@click.option("--certify", type=options.Fraction(), multiple=True, metavar="SIGMA", help="Certify by smoothing with this noise; repeatable.")  # fmt: skip
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE",
     help="Another setting of the evaluation, such as certify_draws=1000; `surgeon recipes schema` lists them.",

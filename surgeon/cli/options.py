@@ -45,16 +45,15 @@ class Fraction(click.ParamType):
     name = "NUMBER"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        if isinstance(value, float):
-            return value
-        above, _, below = str(value).partition("/")
+        from surgeon.quantities import number
+
         try:
-            number = float(above) / float(below or 1)
-        except (ValueError, ZeroDivisionError):
-            number = -1.0
-        if not 0 <= number < float("inf"):
+            found = float(number(value))
+        except ValueError:
+            found = -1.0
+        if not found >= 0:
             self.fail(f"{value!r} is no size; write for instance 8/255 or 0.5", param, ctx)
-        return number
+        return found
 
 
 class Pair(click.ParamType):
@@ -141,10 +140,9 @@ training_options = stacked(
     seed_option,
     click.option(
         "--data",
-        default="digits",
-        show_default=True,
         metavar="SOURCE",
-        help="'digits', a folder of images, parquet files, or a data set of timm's such as torch/cifar10.",
+        help="'digits', a folder of images, parquet files, or a data set of timm's such as torch/cifar10; by default "
+        "digits for a fresh network, and what a run's folder was trained on.",
     ),
     click.option("--root", metavar="FOLDER", help="Where a data set of timm's lies."),
     click.option("-o", "--output", type=click.Path(), required=True, metavar="FOLDER", help="The run's folder."),

@@ -33,20 +33,22 @@ def command(
     Without --weights or --pretrained, a stock network is trained first. Resumable; other settings of the evaluation by
     --set evaluation.KEY=VALUE. `surgeon report` takes the arms' folders.
     """
+    from surgeon.cli.evaluate import evaluation_settings
     from surgeon.cli.tables import console, study_table
     from surgeon.pipeline import study
     from surgeon.recipe import Evaluation
 
     recipes = options.load_recipes(recipe, settings)
     own = next((r.evaluation for r in reversed(recipes) if r.evaluation), None) or Evaluation(suite="quick")
-    asked = {k: v for k, v in (("suite", suite), ("eps", eps), ("samples", samples)) if v is not None}
+    asked = {"suite": suite, "eps": eps, "samples": samples}
+    evaluation = evaluation_settings(
+        {**own.model_dump(), **{k: v for k, v in asked.items() if v is not None}}, ()
+    )
     given["model_args"] = dict(given["model_args"])
     options.code_lies_here(model, given["allow_code"])
     with options.processes() as first:
         with options.told_apart(as_json):
-            found = study(
-                recipes, model, given.pop("output"), evaluation=own.model_copy(update=asked), **given
-            )
+            found = study(recipes, model, given.pop("output"), evaluation=evaluation, **given)
         if first and as_json:
             click.echo(found.model_dump_json(indent=2))
         elif first:

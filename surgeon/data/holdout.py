@@ -20,7 +20,7 @@ _PREFERRED = ("test", "val", "train")
 
 
 class HeldOut(NamedTuple):
-    """x (N, C, H, W) float32 in [0, 1], y (N,), examples: their numbers in the split, classes: names, where known."""
+    """x (N, C, H, W) float32 in [0, 1], y (N,), examples: their numbers in the split, classes: names, or numbers."""
 
     x: Tensor
     y: Tensor
@@ -63,7 +63,8 @@ def held_out(
     labels = torch.tensor([label for _, label in entries], dtype=torch.int64)
     chosen = stratified(labels, count, seed=seed)
     found: Images = Records([entries[i] for i in chosen], tuple(input_size)).in_memory()
-    return HeldOut(pixels(found.x), found.y, tuple(chosen), split, opened.classes)
+    names = opened.classes or tuple(map(str, range(int(labels.max()) + 1)))
+    return HeldOut(pixels(found.x), found.y, tuple(chosen), split, names)
 
 
 def held_out_of(sets: Sets, count: int | None = None) -> HeldOut:

@@ -24,6 +24,9 @@ class Check(_Frozen):
     rule: str = Field(description="when it fails")
     failed: bool
     reason: str = Field("", description="what a failure means")
+    p: float | None = Field(
+        None, description="of the test that a comparison of attacks is; None for another check"
+    )
     advice: str = Field("", description="what to do where nothing failed, but something should be done")
 
 

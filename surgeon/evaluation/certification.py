@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_number, checked_seed
+from surgeon.errors import SurgeonError
 from surgeon.evaluation.admission import admitted, checked_examples
 from surgeon.evaluation.assessment import Certified, Point
 from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
@@ -20,6 +21,7 @@ from surgeon.evaluation.statistics import Share, clopper_pearson_low, wilson
 from surgeon.files import read_parquet, write_parquet
 from surgeon.ownership import owning, take
 from surgeon.processes import everyone, first, gathered, rank, world
+from surgeon.quantities import too_large
 from surgeon.writing import make_folder
 
 ABSTAIN = -1
@@ -79,6 +81,8 @@ def certify(
         checked_number("sigma", sigma, positive=True),
         checked_number("alpha", alpha, positive=True, below=1),
     )
+    if sigma > 1:
+        raise SurgeonError(too_large("sigma", sigma, "of noise on pixels"))
     n0, n, batch_size = (
         checked_count("n0", n0),
         checked_count("n", n),

@@ -1,4 +1,7 @@
-"""Diagnostics: cheap checks that say when attacks' numbers cannot be believed (Carlini et al. 2019; Athalye et al. 2018)."""
+"""Diagnostics: cheap checks that say when attacks' numbers cannot be believed (Carlini et al. 2019; Athalye et al. 2018).
+
+What their verdicts rest on, and how often chance alone may fail one, is in `checks`.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,28 @@ from surgeon.evaluation.admission import admitted
 from surgeon.evaluation.assessment import Check, Diagnosis
 from surgeon.evaluation.attacked import Attacked
 from surgeon.evaluation.attacks import run_attack
+from surgeon.evaluation.checks import (
+    ADVICE,
+    ERROR,
+    HALF,
+    LEAST,
+    STRAY,
+    Tried,
+    accuracies,
+    at_least_as_strong,
+    beyond,
+    compared,
+    equally_useful,
+    not_growing,
+    rare,
+)
 from surgeon.evaluation.gradients import check_gradients
 from surgeon.evaluation.pgd import LOSSES, margin
 from surgeon.evaluation.preconditions import check_sources
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import device_of, score
 from surgeon.evaluation.threat import Attack, Norm
+from surgeon.quantities import too_large
 
 IMAGES = 128
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -29,6 +48,8 @@ RANDOM = 1e-4
 """Relative difference of the logits of two passes, above which a model is random."""
 _FINITE = 0.01
 """Length of the step of finite differences, L2 in pixels."""
+_NOISE = 0.05
+"""Share of the images that random signs may turn."""
 
 
 def diagnose(
@@ -48,12 +69,14 @@ def diagnose(
     models, whose adversarial images must not be stronger than this model's own.
 
     Raises DataError for images, labels or a model that do not fit, one without gradients, or whose gradient is not finite;
-    SurgeonError for an eps, a norm, a seed or a batch_size that is none.
+    SurgeonError for an eps, a norm, a seed or a batch_size that is none, and for an eps above 1 in Linf.
     """
     seed, eps = checked_seed(seed), checked_number("eps", eps)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
     if norm not in ("linf", "l2"):
         raise SurgeonError(f"norm={norm!r} is not known; 'linf' and 'l2' are")
+    if norm == "linf" and eps > 1:
+        raise SurgeonError(too_large("eps", eps))
     images, labels, classes = admitted(model, images, labels, seed=seed)
     check_sources(sources or {}, images, labels, classes)
     device = device_of(model)
@@ -77,9 +100,10 @@ def diagnose(
                 reason="two passes over the same images differ: the model is random, and attacks without expectation over "
                 "its noise, and single draws, overstate it",
             ),
+            _enough(len(x)),
             _zero_gradients(subject, x, y),
             _finite_differences(subject, x, y),
-            *_attacked(asked, float(right.float().mean())),
+            *_attacked(asked),
             *_transferred(asked, sources or {}),
         ]  # fmt: skip
     return Diagnosis(norm=norm, eps=eps, images=len(images), random=random > RANDOM, checks=tuple(checks))
@@ -93,9 +117,9 @@ def two_passes(model: nn.Module, images: Tensor) -> float:
 
 
 class _Asked:
-    """Accuracy under an attack on the images that the model gets right, as a share of all.
+    """Attacks on the images that the model gets right; accuracies are shares of all images.
 
-    Of a random model gradients are means over EOT passes, no lucky draw ends a search, and accuracy is by majority.
+    Of a random model gradients are means over EOT passes, no lucky draw ends a search, and an image stands by majority.
     """
 
     def __init__(
@@ -107,33 +131,33 @@ class _Asked:
         self.draws = DRAWS if random else 1
         self.how = {"eot": EOT, "early_stop": False} if random else {}
 
-    def accuracy(self, kind: str, *, on: nn.Module | None = None, **settings: object) -> float:
-        """Of the model, under an attack of this kind on it, or on another model."""
+    def tried(
+        self, name: str, kind: str = "own-pgd", *, on: nn.Module | None = None, **settings: object
+    ) -> Tried:
+        """An attack of this kind on the model, or on another one in its place."""
         how = self.how if kind in ("own-pgd", "apgd") else {}
         given = {"name": kind, "kind": kind, "norm": self.norm, "eps": self.eps, **how, **settings}
         attack = Attack.model_validate(given)
         found = run_attack(attack, on or self.model, self.x, self.y, seed=self.seed, classes=self.classes)
         said = score(self.model, found, self.y, draws=self.draws, seed=self.seed + 1)
-        return float((said.prediction == self.y.cpu()).sum()) / self.count
+        return Tried(name, said.prediction == self.y.cpu())
 
-    def pgd(self, steps: int = 20, **settings: object) -> float:
-        """Under our PGD."""
-        return self.accuracy("own-pgd", steps=steps, **settings)
 
-    @property
-    def one(self) -> float:
-        """The share that one image is, and a bit of rounding."""
-        return 1 / self.count + 1e-9
+def _enough(count: int) -> Check:
+    return Check(
+        code="few-images", measured={"images": float(count)}, rule=f"fewer than {LEAST} images are right as they are",
+        failed=count < LEAST, reason=f"{count} of the images are right as they are, too few to tell anything from: give more",
+    )  # fmt: skip
 
 
 def _zero_gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
-    shares = {}
+    counts = {}
     for name in ("ce", "margin"):
         gradient = _gradient(model, x, y, LOSSES[name])
-        shares[name] = float((gradient.flatten(1).abs().amax(1) == 0).float().mean())
-    return Check(
-        code="zero-gradients", measured=shares, rule="more than 1 % of the images", failed=max(shares.values()) > 0.01,
-        reason="the loss has no gradient at many images: attacks that follow it stand still",
+        counts[name] = int((gradient.flatten(1).abs().amax(1) == 0).sum())
+    return rare(
+        "zero-gradients", counts, len(x), share=STRAY, what="have no gradient",
+        means="attacks that follow it stand still",
     )  # fmt: skip
 
 
@@ -150,10 +174,11 @@ def _finite_differences(model: nn.Module, x: Tensor, y: Tensor) -> Check:
     ratio = torch.where(
         promised > 0, (ahead - behind) / promised.clamp_min(1e-30), torch.zeros_like(promised)
     )
-    value = float(ratio.median())
+    wrong = int(((ratio < 0.5) | (ratio > 1.5)).sum())
     return Check(
-        code="finite-differences", measured={"median ratio": value}, rule="outside 0.5 to 1.5",
-        failed=not 0.5 <= value <= 1.5, reason="gradients are not the slopes of the function: something hides them",
+        code="finite-differences", measured={"median ratio": float(ratio.median()), "outside": wrong / len(x)},
+        rule="more than half of the images outside 0.5 to 1.5", failed=beyond(wrong, len(x), HALF) <= ERROR,
+        reason=f"gradients are not the slopes of the function at {wrong} of {len(x)} images: something hides them",
     )  # fmt: skip
 
 
@@ -164,65 +189,82 @@ def _gradient(model: nn.Module, x: Tensor, y: Tensor, loss: Callable[[Tensor, Te
     return torch.zeros_like(x) if gradient is None else gradient
 
 
-def _attacked(asked: _Asked, clean: float) -> list[Check]:
-    one, eps = asked.one, asked.eps
-    curve = [asked.pgd(eps=eps * s) for s in SCALES]
-    rises = [b - a for a, b in zip(curve, curve[1:], strict=False)]
+def _attacked(asked: _Asked) -> list[Check]:
+    eps, count, n = asked.eps, asked.count, len(asked.x)
+    most = 1.0 if asked.norm == "linf" else float("inf")
+    curve = [asked.tried(f"{s:g} ε", steps=20, eps=min(eps * s, most)) for s in SCALES]
     wide = UNBOUNDED if asked.norm == "linf" else UNBOUNDED * asked.x[0].numel() ** 0.5
-    unbounded = asked.pgd(50, eps=wide)
-    short, long, restarts = asked.pgd(10), asked.pgd(50), asked.pgd(10, restarts=3)
-    gain = short - min(long, restarts)
-    few = asked.classes < 3
-    sharp = asked.pgd(loss="margin") if few else asked.accuracy("apgd", steps=20, loss="dlr")
-    entropy = asked.accuracy("apgd", steps=20)
-    black = asked.accuracy("square", steps=200, loss="margin")
+    unbounded = int(asked.tried("unbounded", steps=50, eps=wide).stands.sum())
+    budgets = [
+        asked.tried("10 steps", steps=10), asked.tried("50 steps", steps=50),
+        asked.tried("3 restarts", steps=10, restarts=3),
+    ]  # fmt: skip
+    entropy = asked.tried("APGD-CE", "apgd", steps=20)
+    sharp = (
+        asked.tried("pgd-margin", steps=20, loss="margin")
+        if asked.classes < 3
+        else asked.tried("APGD-DLR", "apgd", steps=20, loss="dlr")
+    )
+    white = _worst("white-box", [*budgets, entropy, sharp])
+    square = asked.tried("Square", "square", steps=200, loss="margin")
     found = [
-        Check(
-            code="eps-curve", measured={f"{s:g} ε": a for s, a in zip(SCALES, curve, strict=True)},
-            rule="rises by more than an image", failed=max(rises) > one, reason="larger perturbations raise accuracy",
+        not_growing("eps-curve", curve, count=count, means="larger perturbations raise accuracy"),
+        rare(
+            "unbounded", {"PGD": unbounded}, n, share=STRAY, what="stand where they may become anything",
+            means="attacks fail even there",
         ),
-        Check(
-            code="unbounded", measured={"accuracy": unbounded}, rule="above 0 where images may become anything",
-            failed=unbounded > 0, reason="attacks fail even where images may become anything",
+        _budget(budgets, count),
+        at_least_as_strong(
+            "black-box", white, square, count=count, means="an attack without gradients does better than those with them",
         ),
-        Check(
-            code="budget", measured={"10 steps": short, "50 steps": long, "3 restarts": restarts}, rule="never; advises",
-            failed=False, advice=f"a larger budget still gains {gain:.1%}" if gain > 0.01 else "",
-        ),
-        Check(
-            code="black-box", measured={"Square 200": black, "pgd-margin" if few else "APGD-DLR 20": sharp},
-            rule="black-box lower by more than an image", failed=black < sharp - one,
-            reason="an attack without gradients is stronger than one with them",
-        ),
-        Check(
-            code="losses", measured={"APGD-CE": entropy, "pgd-margin" if few else "APGD-DLR": sharp},
-            rule="differ by more than 5 points and an image", failed=abs(entropy - sharp) > 0.05 + one,
-            reason="two losses disagree: one of them has no usable gradient",
-        ),
+        equally_useful("losses", entropy, sharp, count=count),
     ]  # fmt: skip
     if asked.norm == "linf" and eps > 0:
-        noise, white = asked.accuracy("random-sign"), min(short, long, sharp, entropy)
-        found.append(
-            Check(
-                code="random-sign", measured={"noise": noise, "white-box": white}, rule="noise as strong as white-box attacks",
-                failed=noise < white or (noise <= white and white < clean - one),
-                reason="random signs are as strong as attacks that follow gradients",
-            )
-        )  # fmt: skip
+        found.append(_random_sign(asked.tried("random signs", "random-sign"), white, count))
     return found
+
+
+def _worst(name: str, tried: list[Tried]) -> Tried:
+    """What stands every one of some attacks."""
+    return Tried(name, torch.stack([t.stands for t in tried]).all(0))
+
+
+def _budget(budgets: list[Tried], count: int) -> Check:
+    short, more = budgets[0], _worst("more", budgets[1:])
+    found = compared(short.stands, more.stands, STRAY)
+    advice = f"a larger budget still turns {found.only_other} of {found.n} images more"
+    return Check(
+        code="budget", measured=accuracies(budgets, count), p=found.p, rule="never; advises", failed=False,
+        advice=advice if found.p <= ADVICE else "",
+    )  # fmt: skip
+
+
+def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
+    """Fails where noise is stronger than gradients, or turns images while gradients turn less than half of those it leaves."""
+    n, left = len(noise.stands), int(noise.stands.sum())
+    stronger = compared(white.stands, noise.stands)
+    useless = max(beyond(n - left, n, _NOISE), beyond(int((noise.stands & white.stands).sum()), left, HALF))
+    return Check(
+        code="random-sign",
+        measured=accuracies((noise, white), count),
+        p=min(stronger.p, useless),
+        rule=f"noise turns more than {_NOISE:.0%} of the images and attacks less than half of the others, or noise turns what attacks leave",
+        failed=min(stronger.p, useless) <= ERROR,
+        reason=f"random signs turn {n - left} of {n} images, attacks that follow gradients {n - int(white.stands.sum())}: "
+        "they are hardly better than chance",
+    )  # fmt: skip
 
 
 def _transferred(asked: _Asked, sources: Mapping[str, nn.Module]) -> list[Check]:
     found = []
     for name, source in sources.items():
         with held_still(source):
-            there = asked.pgd(50, on=source, early_stop=False)
-        white = min(asked.pgd(50), asked.accuracy("apgd", steps=20))
+            there = asked.tried("transfer", steps=50, on=source, early_stop=False)
+        white = _worst("white-box", [asked.tried("PGD", steps=50), asked.tried("APGD-CE", "apgd", steps=20)])
         found.append(
-            Check(
-                code=f"transfer from {name}", measured={"transfer": there, "white-box": white},
-                rule="transfer lower by more than an image", failed=there < white - asked.one,
-                reason="images made for another model are stronger than those made for this one",
+            at_least_as_strong(
+                f"transfer from {name}", white, there, count=asked.count,
+                means="images made for another model are stronger than those made for this one",
             )
         )  # fmt: skip
     return found

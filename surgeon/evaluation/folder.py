@@ -97,6 +97,7 @@ def assess(
     of = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
         "count": len(images),
+        **({"classes": list(class_names)} if class_names else {}),
         **(data or {}),
     }
     asked = {
@@ -132,9 +133,10 @@ def assess(
         parts = Parts(folder, subject, images, labels, settings, (norm, eps), seed, tell)
         diagnosis = parts.diagnosis(victims, batch_size, expectation=random)
         pictures, skipped = parts.pictures(network, outcome, class_names)
+        classes = min(described.classes, len(class_names) or described.classes)
         found = Assessment(
             subject=timed(described, network, subject, images), settings=asked, data=of, made=dict(made or {}),
-            summary=summed_up(outcome, settings, record, diagnosis, random=described.random), diagnosis=diagnosis,
+            summary=summed_up(outcome, settings, record, diagnosis, random=described.random, classes=classes), diagnosis=diagnosis,
             curves=parts.curves(), corruptions=parts.corruptions(), noise=parts.noise(outcome, store.keep),
             certified=certified_curves(certificates), plan=record, pictures=pictures,
             notes=(*remarks, *notes_on(described, traits, victims), *skipped),
@@ -153,12 +155,21 @@ def checked_settings(settings: Evaluation) -> Evaluation:
 
 
 def summed_up(
-    outcome: Outcome, settings: Evaluation, record: Plan | None, diagnosis: Diagnosis | None, *, random: bool
+    outcome: Outcome,
+    settings: Evaluation,
+    record: Plan | None,
+    diagnosis: Diagnosis | None,
+    *,
+    random: bool,
+    classes: int,
 ) -> Summary:
-    """The summary of an evaluation's verdicts. record: of the network's surgery. random: the network is so at inference."""
+    """The summary of an evaluation's verdicts. record: of the network's surgery. random: the network is so at inference.
+    classes: of the images, whose number says what chance gets right."""
     unsaid = () if settings.suite == "basic" else ("no diagnostics were made",)
     failed = unsaid if diagnosis is None else diagnosis.reasons
-    return summarize(outcome, record.traits if record else None, failed=failed, random=random)
+    return summarize(
+        outcome, record.traits if record else None, failed=failed, random=random, classes=classes
+    )
 
 
 def read_assessment(folder: str | Path) -> Assessment:

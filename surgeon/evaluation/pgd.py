@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from surgeon.ball import STEP, direction, project, random_offset
 from surgeon.errors import SurgeonError
+from surgeon.quantities import too_large
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -61,12 +62,14 @@ def pgd(
     then of the mean logits. early_stop: with False every sample has all steps, and the iterate with the largest loss is
     kept, not the largest margin: no lucky draw of a random model ends the search, and what comes out transfers better.
 
-    Raises SurgeonError for an unknown norm or loss, or steps, restarts or eot below 1.
+    Raises SurgeonError for an unknown norm or loss, an eps above 1 in linf, or steps, restarts or eot below 1.
     """
     if norm not in ("linf", "l2") or loss not in LOSSES:
         raise SurgeonError(
             f"norm {norm!r} with loss {loss!r} is not known; linf or l2, and {', '.join(LOSSES)}"
         )
+    if norm == "linf" and eps > 1:
+        raise SurgeonError(too_large("eps", eps))
     if steps < 1 or restarts < 1 or eot < 1:
         raise SurgeonError(f"steps={steps}, restarts={restarts} and eot={eot} must be at least 1")
     size = STEP * eps / steps if step_size is None else step_size

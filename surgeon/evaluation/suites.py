@@ -16,6 +16,7 @@ from typing import Any
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.threat import Attack, Norm
+from surgeon.quantities import too_large
 from surgeon.recipe import Evaluation
 
 EOT, DRAWS = 20, 40
@@ -96,7 +97,7 @@ def samples_of(settings: Evaluation, classes: int | None) -> int | None:
 def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm, float]:
     """Norm and ε of an evaluation: as its settings say, else the paper's in the suite paper, else Linf 8/255 or L2 0.5.
 
-    Raises SurgeonError when a paper is needed and none belongs to the operations.
+    Raises SurgeonError when a paper is needed and none belongs to the operations, and for an ε above 1 in Linf.
     """
     if settings.norm is not None and settings.eps is not None:
         return settings.norm, settings.eps
@@ -106,7 +107,11 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
         paper, own = PAPERS[settings.paper or paper_of(operations)]
         if settings.norm in (None, paper):
             norm, eps = paper, own
-    return norm, eps if settings.eps is None else settings.eps
+    if settings.eps is None:
+        return norm, eps
+    if norm == "linf" and settings.eps > 1:
+        raise SurgeonError(too_large("eps", settings.eps))
+    return norm, settings.eps
 
 
 def paper_of(operations: Iterable[str]) -> str:

@@ -68,11 +68,13 @@ class Summary(_Frozen):
 
 
 def summarize(
-    outcome: Outcome, traits: Traits | None = None, *, failed: Sequence[str] = (), random: bool = False
-) -> Summary:
+    outcome: Outcome, traits: Traits | None = None, *, failed: Sequence[str] = (), random: bool = False,
+    classes: int | None = None,
+) -> Summary:  # fmt: skip
     """Sum up an evaluation. traits: of the model's surgery (`model.surgery.traits`), which add to the findings.
 
     failed: reasons of diagnostics that failed, which leave no headline. random: whether the model is random at inference.
+    classes: to guess among; where clean accuracy is not above that by its interval, there is no headline either.
 
     Raises SurgeonError for no verdicts.
     """
@@ -90,6 +92,8 @@ def summarize(
     refused = [] if not outcome.missing else [
         f"incomplete: {len(outcome.missing)} blocks are missing, the first is {outcome.missing[0]}"
     ]  # fmt: skip
+    if classes and accuracy.low <= 1 / classes:
+        refused.append(_hardly_trained(accuracy, classes))
     refused += [f"not reliable: {reason}" for reason in failed]
     if random and not any(a.eot > 1 for a in outcome.attacks if a.threat == main):
         refused.append("the model is random at inference, and no attack took the expectation over its noise")
@@ -105,6 +109,13 @@ def summarize(
         refused=tuple(refused), complete=not outcome.missing,
         findings=tuple(findings(rows, accuracy, worst, lowest, main, n, traits, random)),
     )  # fmt: skip
+
+
+def _hardly_trained(clean: Share, classes: int) -> str:
+    return (
+        f"the network is hardly trained: {clean.k} of {clean.n} images are right without any attack [{clean.low:.1%}, "
+        f"{clean.high:.1%}], and guessing among {classes} classes gives {1 / classes:.1%}"
+    )
 
 
 def _turned(outcome: Outcome, of: Callable[[Threat], bool]) -> set[int]:

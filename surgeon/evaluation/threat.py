@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from surgeon.quantities import Quantity, WithinPixels
 
 Norm = Literal["linf", "l2"]
 Kind = Literal[
@@ -30,7 +32,7 @@ class Threat(NamedTuple):
     seed: int
 
 
-class Attack(BaseModel):
+class Attack(WithinPixels):
     """One attack on every image that stands. eps and step_size are in [0, 1] pixels, in `norm`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -38,9 +40,9 @@ class Attack(BaseModel):
     name: str = Field(description="what tables call it; attacks of one name differ in norm, eps or seed")
     kind: Kind
     norm: Norm = "linf"
-    eps: float | None = Field(None, ge=0, description="None: unbounded, such as Carlini and Wagner's")
+    eps: Quantity | None = Field(None, ge=0, description="None: unbounded, such as Carlini and Wagner's")
     steps: int = Field(1, ge=1, description="iterations; queries of square")
-    step_size: float | None = Field(None, gt=0, description="by default 2.5 eps / steps")
+    step_size: Quantity | None = Field(None, gt=0, description="by default 2.5 eps / steps")
     restarts: int = Field(1, ge=1)
     targets: int | None = Field(None, ge=1, description="classes that are aimed at, of apgdt and fab")
     loss: Literal["ce", "dlr", "margin"] = "ce"

@@ -12,6 +12,7 @@ from pydantic import Field
 from surgeon.edits import Edit, Growth, Note, Traits
 from surgeon.errors import SelectionError
 from surgeon.operations.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.quantities import Quantity
 from surgeon.selection import INPUT, Site, select
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class AdversarialNoiseLayers(Operation):
 
     op: Literal["adversarial-noise"] = "adversarial-noise"
     source: Literal["anl", "canl", "lat", "gaussian"] = "anl"
-    epsilon: float = 0.03
+    epsilon: Quantity = 0.03
     after: Literal["norm", "conv"] = "norm"
     at_input: bool = False
     per_sample: bool = True

@@ -22,6 +22,7 @@ from surgeon.operations.base import (
     sizes,
 )
 from surgeon.operations.input_noise import InputNoise, noise_at_input
+from surgeon.quantities import Quantity
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class KernelAveragePooling(Operation):
     dims: Literal[1, 2] = 2
     pool: Literal["mean", "max"] = "mean"
     widen: bool | None = None
-    sigma: float = Field(0.0, ge=0)
-    input_sigma: float | None = Field(None, ge=0)
+    sigma: Quantity = Field(0.0, ge=0)
+    input_sigma: Quantity | None = Field(None, ge=0)
     pixel_std: InputNoise = "auto"
     pre_norm: bool = False
     start: Literal["auto"] | Start = "auto"

@@ -11,6 +11,7 @@ from surgeon.edits import Edit, Traits
 from surgeon.errors import SelectionError
 from surgeon.operations.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
 from surgeon.operations.input_noise import InputNoise, noise_at_input
+from surgeon.quantities import Quantity
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ class NoiseTraining(Operation):
     """
 
     op: Literal["noise"] = "noise"
-    sigma: float = Field(0.1, ge=0)
-    input_sigma: float | None = Field(None, ge=0)
+    sigma: Quantity = Field(0.1, ge=0)
+    input_sigma: Quantity | None = Field(None, ge=0)
     pixel_std: InputNoise = "auto"
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:

@@ -13,7 +13,7 @@ from torch import nn
 from surgeon.arguments import checked_seed
 from surgeon.artifact import folder_of, load
 from surgeon.data import DIGITS_SIZE, HeldOut, absolute_source, held_out, held_out_of, load_sets
-from surgeon.errors import ArtifactError, DataError, ModelError
+from surgeon.errors import ArtifactError, ModelError
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
@@ -21,6 +21,7 @@ from surgeon.files import absolute
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
+from surgeon.pipeline.demands import check_classes, to_evaluate_on
 from surgeon.pipeline.training import SETTINGS, TRAINED
 from surgeon.processes import first, own_device
 from surgeon.reading import as_model, read_mapping
@@ -35,7 +36,7 @@ def evaluate_target(
     folder: str | Path,
     settings: Evaluation,
     *,
-    data: str = "digits",
+    data: str | None = None,
     root: str | None = None,
     sources: Sequence[str] = (),
     weights: str | None = None,
@@ -52,13 +53,16 @@ def evaluate_target(
     """Evaluate a folder that surgeon wrote, or a model by name, on a source's test images, into `folder`.
 
     target: a network's folder, a run's folder (its trained network), a repository (hf-hub:owner/name), or a name with weights. sources: likewise, to attack
-    in its place (transfer). data: as for `surgeon.data.held_out`. device: by default the best there is.
+    in its place (transfer). data: as for `surgeon.data.held_out`; by default what the target's folder was trained or
+    converted on. num_classes: of a network by name; for any target it says that more outputs than classes are meant.
+    device: by default the best there is.
 
     allow_code: modules that folders may import, as for `surgeon.load`.
 
     The folder gets a report.html too, where jinja2 and matplotlib are installed.
 
-    Raises ModelError and ArtifactError for targets that are none, DataError for images that do not fit.
+    Raises ModelError and ArtifactError for targets that are none, DataError for images that do not fit, or that neither
+    the caller nor the target names.
     """
     seed = checked_seed(seed)
     how: dict[str, Any] = {
@@ -73,6 +77,7 @@ def evaluate_target(
         raise ModelError(
             f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
         )
+    data, root = source = to_evaluate_on(target, data and absolute_source(data), absolute(root))
     place = own_device(device)
     network = network_of(target, input_size=input_size, seed=seed, **how).to(place)
     size = image_size(input_size, network) or input_size_of(network)
@@ -82,9 +87,7 @@ def evaluate_target(
         raise ModelError(f"{target} does not tell its input size; pass input_size (--input-size)")
     count = samples_of(settings, num_classes_of(network))
     test = test_images(target, data, root, size, count)
-    known = num_classes_of(network)
-    if known is not None and test.classes and len(test.classes) > known:
-        raise DataError(f"{data} has {len(test.classes)} classes, and {target} only {known}")
+    check_classes(target, num_classes_of(network), source, test.classes, num_classes)
     others = {
         name: network_of(s, input_size=size, seed=seed, pretrained=True, allow_code=allow_code).to(place)
         for name, s in named.items()

@@ -16,6 +16,7 @@ from surgeon.files import absolute
 from surgeon.machine import made_by
 from surgeon.models import num_classes_of
 from surgeon.ownership import owned
+from surgeon.pipeline.demands import to_train_on
 from surgeon.pipeline.evaluating import add_page
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
@@ -29,6 +30,9 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
 
     Raises as `train` and `surgeon.evaluation.assess`.
     """
+    knows = bool(given.get("weights") or given.get("pretrained"))
+    data, root = to_train_on(model, given.get("data"), given.get("root"), knows=knows)
+    given = {**given, "data": data, "root": root}
     with owned(folder):
         done = train(recipes, model, folder, **given)
         return evaluate_trained(
@@ -44,8 +48,8 @@ def evaluate_trained(folder: Path, sets: Sets, settings: Evaluation, given: dict
     test = held_out_of(sets, samples_of(settings, num_classes_of(network)))
     found = assess(
         network, test.x, test.y, settings, folder / EVALUATION, name=folder.name,
-        data={"source": absolute_source(given.get("data", "digits")), "root": absolute(given.get("root")), "split": "test"}, examples=test.examples, class_names=test.classes,
-        made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=progress(),
+        data={"source": absolute_source(given["data"]), "root": absolute(given.get("root")), "split": "test", "classes": list(test.classes)},
+        examples=test.examples, class_names=test.classes, made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=progress(),
     )  # fmt: skip
     add_page(folder / EVALUATION)
     return found

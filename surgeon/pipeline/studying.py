@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +22,7 @@ from surgeon.files import absolute, read_parquet, write_json
 from surgeon.folder import WEIGHTS
 from surgeon.ownership import owned, taken
 from surgeon.pipeline.contents import IMAGES, absolute_model
+from surgeon.pipeline.demands import demand_epochs, to_train_on
 from surgeon.pipeline.running import EVALUATION, evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
@@ -29,9 +30,14 @@ from surgeon.recipe import Evaluation, Recipe, Training, load_recipe
 from surgeon.surgery import revert, sites
 from surgeon.surgery.tree import surgery_of
 
+Role = Literal["base", "control", "cut", "surgery", "placebo"]
 SETTINGS, RESULT, BASE = "study.json", "table.json", "base"
 CONTROL = "stock, fine-tuned"
-ARMS = ("stock", CONTROL, "surgery", "surgery, fine-tuned", "placebo, fine-tuned")
+ROLES: dict[str, Role] = {
+    "stock": "base", CONTROL: "control", "surgery": "cut", "surgery, fine-tuned": "surgery", "placebo, fine-tuned": "placebo",
+}  # fmt: skip
+"""Arm → what it is for: the network that all start from, the one that differences are from, the surgery before and after training."""
+ARMS = tuple(ROLES)
 
 
 class Difference(BaseModel):
@@ -53,6 +59,7 @@ class Arm(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    role: Role
     seeds: tuple[int, ...]
     clean: tuple[float, ...]
     worst: tuple[float, ...]
@@ -89,7 +96,7 @@ def study(
     given: the further arguments of `surgeon.pipeline.train`. Each arm is a run in a folder of its own: the study can be
     resumed at any moment. Differences are paired, image by image, against the stock network fine-tuned equally.
 
-    Raises RecipeError for recipes without surgery, and as `run`.
+    Raises RecipeError for recipes without surgery, or a training of no epochs, and as `run`.
     """
     from accelerate import PartialState
 
@@ -97,6 +104,10 @@ def study(
     if not any(r.surgery for r in recipes):
         raise RecipeError("a study needs a recipe with surgery, to compare it with the same training without")
     training = part(recipes, "training", Training())
+    demand_epochs(training)
+    knows = bool(given.get("weights") or given.get("pretrained"))
+    data, root = to_train_on(model, given.get("data"), given.get("root"), knows=knows)
+    given = {**given, "data": data, "root": root}
     settings = evaluation or part(recipes, "evaluation", Evaluation(suite="quick"))
     model, given = absolute_model(model), {**given, **_absolute(given)}
     seeds, first_seed = checked_count("seeds", seeds), checked_seed(given.pop("seed", 0))
@@ -163,8 +174,10 @@ def _arms(
                 "stock": still[:1], CONTROL: [stock], "surgery": still[1:], "surgery, fine-tuned": _with(recipes, training),
                 "placebo, fine-tuned": placebo,
             }[name]  # fmt: skip
-            place = place_of(folder, name, seed)
-            done = train(plan, model, place, seed=seed, split_seed=first_seed, contents=contents, **start)
+            place, untrained = place_of(folder, name, seed), name in ("stock", "surgery")
+            done = train(
+                plan, model, place, seed=seed, split_seed=first_seed, contents=contents, untrained=untrained, **start
+            )  # fmt: skip
             contents = done.contents
             results[name].append(
                 evaluate_trained(place, done.sets, settings, {**start, "seed": seed, "model": model})
@@ -210,7 +223,7 @@ def _arm(
         for k, what in enumerate(("clean", "worst")):
             differences[what] = _difference([mcnemar(a[k], b[k]) for a, b in pairs])
     return Arm(
-        name=name, seeds=tuple(range(first_seed, first_seed + len(own))), clean=tuple(a.summary.clean.value for a in own),
+        name=name, role=ROLES[name], seeds=tuple(range(first_seed, first_seed + len(own))), clean=tuple(a.summary.clean.value for a in own),
         worst=tuple(a.summary.worst.value for a in own), reliable=tuple(a.reliable for a in own),
         clean_difference=differences["clean"], worst_difference=differences["worst"],
     )  # fmt: skip

@@ -18,9 +18,10 @@ from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.files import absolute, write_json, write_text
 from surgeon.images import image_size
 from surgeon.machine import made_by
-from surgeon.models import create_model, input_size_of, normalization_of, normalized
+from surgeon.models import create_model, input_size_of, normalization_of, normalized, num_classes_of
 from surgeon.ownership import claim, owned, taken
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
+from surgeon.pipeline.demands import check_classes, demand_epochs, to_train_on
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.surgery import apply
 from surgeon.training import fit
@@ -48,7 +49,7 @@ def train(
     model: str,
     folder: str | Path,
     *,
-    data: str = "digits",
+    data: str | None = None,
     root: str | None = None,
     input_size: tuple[int, ...] | None = None,
     num_classes: int | None = None,
@@ -64,13 +65,15 @@ def train(
     workers: int = 0,
     save_every: float = 300.0,
     contents: Mapping[str, Any] | None = None,
+    untrained: bool = False,
 ) -> Trained:
     """Cut a model and train it; each finished stage stays, and the same call goes on after a kill, in the middle too.
 
     recipes: their surgery in order; training and data are those of the last recipe that has them, else the
     defaults. model: a name, or a folder (or hf-hub: repository) that surgeon wrote, whose network is trained on;
     allow_code: modules that it may import, as for `surgeon.load`. data: as for
-    `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed. Images are pixels in [0, 1]; they are
+    `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed; by default the
+    digits for a fresh network, and a folder's own. untrained: allow no epochs, as a study's arms without fine-tuning. Images are pixels in [0, 1]; they are
     normalised by the mean and std of the model's own configuration where it has them.
 
     In the folder: settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the data),
@@ -80,13 +83,17 @@ def train(
     changed does not go on. contents: what they must hold from the start, as `Trained.contents` of another training says.
 
     Raises ArtifactError for a folder that is in use, holds a run with other settings or of other contents, or something
-    else; DataError for data that cannot be split or have more classes than the model.
+    else; RecipeError for no epochs; DataError for data that cannot be split, have more classes than the model, or are not
+    named for trained weights.
     """
     from accelerate import PartialState
 
     folder, seed, model = Path(folder), checked_seed(seed), absolute_model(model)
-    data, root, weights = absolute_source(data), absolute(root), absolute(weights)
+    data, root, weights = data and absolute_source(data), absolute(root), absolute(weights)
     training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
+    if not untrained:
+        demand_epochs(training)
+    data, root = source = to_train_on(model, data, root, knows=bool(weights or pretrained))
     size = image_size(input_size)
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
@@ -115,6 +122,8 @@ def train(
                     rewritten = _cut(
                         recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed, allowed
                     )  # fmt: skip
+                    if folder_of(model):
+                        check_classes(model, num_classes_of(rewritten), source, sets.classes, num_classes)
                     write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
                     write_json(folder / MADE, made_by())
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))

@@ -187,8 +187,11 @@ def _multiples(run: Run, norm: str) -> dict[float, Share]:
     if diagnosis is None or diagnosis.norm != norm or diagnosis.eps == 0:
         return {}
     measured = [c.measured for c in diagnosis.checks if c.code == "eps-curve"]
+    most = 1.0 if norm == "linf" else float("inf")
     return {
-        float(key.split()[0]) * diagnosis.eps: wilson(round(value * diagnosis.images), diagnosis.images)
+        min(float(key.split()[0]) * diagnosis.eps, most): wilson(
+            round(value * diagnosis.images), diagnosis.images
+        )
         for one in measured
         for key, value in one.items()
     }

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from surgeon.evaluation.statistics import Paired, Share
-from surgeon.report.reading import Run, compared
+from surgeon.evaluation.statistics import Share
+from surgeon.report.reading import Run
 from surgeon.report.words import GROWTH, size_words
 
 _SEVERITIES = ("error", "warning", "note", "info")
@@ -144,11 +144,6 @@ def remarks(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
             found.setdefault(key, []).append(run.name)
     order = sorted(found, key=lambda key: _SEVERITIES.index(key[0]))
     return [("" if len(found[k]) == len(runs) else ", ".join(found[k]), *k) for k in order]
-
-
-def pairs(runs: Sequence[Run]) -> list[tuple[str, Paired | None]]:
-    """(name, the run against the first, in the worst case on the images that both saw) for later runs."""
-    return [(other.name, compared(runs[0], other)) for other in runs[1:]]
 
 
 def pictures(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, str, str, str]]]]:

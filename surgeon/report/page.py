@@ -15,6 +15,7 @@ from surgeon.evaluation.statistics import Share
 from surgeon.ownership import new_file
 from surgeon.report import curves, overview, tables
 from surgeon.report.charts import mark
+from surgeon.report.comparing import comparisons
 from surgeon.report.origin import hashes_of, is_page, signed
 from surgeon.report.reading import Run, read_runs, unique
 from surgeon.report.words import attack_words, check_words, size_words
@@ -65,7 +66,7 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "script": (here / "script.js").read_text(encoding="utf-8"),
         "title": "Robustness of " + (", ".join(names) if len(names) <= _FEW else f"{len(names)} networks"),
         "evaluations": hashes_of(runs), "runs": runs, "cards": [overview.card(r) for r in runs], "remarks": overview.remarks(runs),
-        "factors": [overview.factors(r) for r in runs], "pairs": overview.pairs(runs), "effects": EFFECT_TEXT,
+        "factors": [overview.factors(r) for r in runs], "comparisons": comparisons(runs), "effects": EFFECT_TEXT,
         "growth": overview.growth, "edits": overview.edits, "passed_over": overview.passed_over,
         "attacks": tables.attack_lines(runs), "attack_charts": curves.attack_charts(runs),
         "noise": tables.noise_lines(runs), "noise_charts": curves.noise_charts(runs),

@@ -6,15 +6,50 @@ import base64
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.assessment import Assessment, Drawn
 from surgeon.evaluation.statistics import Paired, mcnemar
 from surgeon.evaluation.verdict import standing
 from surgeon.files import read_parquet
-from surgeon.reading import read_as, read_json
+from surgeon.reading import read_as
 
 RESULT, VERDICTS, PICTURES, EVALUATION = "evaluation.json", "verdicts.parquet", "pictures", "evaluation"
 STUDY, ARMS = "study.json", "table.json"
+
+
+class Told(BaseModel):
+    """What a study says of an arm's difference from its control in the worst case, over its seeds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mean: float
+    low: float
+    high: float
+    pairs: tuple[Paired, ...] = Field(min_length=1)
+
+
+class _Arm(BaseModel):
+    name: str
+    role: str
+    worst_difference: Told | None
+
+
+class _Table(BaseModel):
+    arms: tuple[_Arm, ...]
+    folders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a run is for: its role in the study in `study`, of the seed whose folder it is."""
+
+    study: Path
+    role: str
+    seed: str
+    worst: Told | None = None
+    """Over all seeds; None for a run of one seed."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +61,8 @@ class Run:
     found: Assessment
     standing: dict[str, bool]
     """Image hash → whether it is right as it is, and under every attack of the main threat."""
+    arm: Arm | None = None
+    """None for a run that is of no study."""
 
     def picture(self, drawn: Drawn) -> str:
         """A picture as a data address; '' where the file is gone."""
@@ -36,21 +73,44 @@ class Run:
 
 
 def read_runs(folder: str | Path) -> list[Run]:
-    """The evaluation in a folder, or those of a study's arms: of each arm the first seed's.
+    """The evaluation in a folder, or those of a study's arms: of each arm the first seed's. A run inside a study knows its arm.
 
     Raises ArtifactError for a folder without a finished evaluation or study.
     """
     path = Path(folder)
     if not (path / STUDY).is_file():
-        return [read_run(path)]
+        return [_in_study(read_run(path), path.resolve())]
     if not (path / ARMS).is_file():
         raise ArtifactError(f"{folder} holds a study that is not finished: run the same command again")
-    try:
-        table = read_json(path / ARMS)
-        arms = [(a["name"], path / place) for a, place in zip(table["arms"], table["folders"], strict=True)]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path / ARMS} cannot be read: {error!r}") from None
-    return [replace(read_run(place), name=name) for name, place in arms]
+    table, whole = _table(path), path.resolve()
+    return [
+        replace(
+            read_run(path / place), name=a.name, arm=Arm(whole, a.role, Path(place).name, a.worst_difference)
+        )
+        for a, place in zip(table.arms, table.folders, strict=True)
+    ]
+
+
+def _table(study: Path) -> _Table:
+    found = read_as(study / ARMS, _Table)
+    if len(found.arms) != len(found.folders):
+        raise ArtifactError(
+            f"{study / ARMS} cannot be read: it has {len(found.arms)} arms in {len(found.folders)} folders"
+        )
+    return found
+
+
+def _in_study(run: Run, whole: Path) -> Run:
+    """A run with its arm, where its folder is ARM/SEED of a finished study."""
+    place = whole.parent if whole.name == EVALUATION else whole
+    study = place.parent.parent
+    if not ((study / STUDY).is_file() and (study / ARMS).is_file()):
+        return run
+    table = _table(study)
+    for arm, folder in zip(table.arms, table.folders, strict=True):
+        if Path(folder).parent.name == place.parent.name:
+            return replace(run, name=f"{arm.name}, seed {place.name}", arm=Arm(study, arm.role, place.name))
+    return run
 
 
 def read_run(folder: str | Path) -> Run:
@@ -108,6 +168,8 @@ def unique(runs: list[Run]) -> list[Run]:
 
 
 def _above(run: Run) -> str:
+    if run.arm is not None:
+        return f"{run.arm.study.name}/{run.name}"
     folder = run.folder.resolve()
     folder = folder.parent if folder.name == EVALUATION else folder
     return f"{folder.parent.name}/{run.name}"

@@ -24,12 +24,13 @@ _ATTACKS = {
 _CHECKS = {
     "two-passes": "Do two passes over the same images agree?",
     "zero-gradients": "Does the loss have a gradient at the images?",
+    "few-images": "Are there enough images to tell anything from?",
     "finite-differences": "Are gradients the slopes of the function?",
     "eps-curve": "Do larger perturbations lower accuracy?",
     "unbounded": "Does accuracy fall to 0 where images may become anything?",
     "budget": "Is the attacks' budget large enough?",
     "black-box": "Are attacks with gradients at least as strong as one without?",
-    "losses": "Do attacks on two losses agree?",
+    "losses": "Does each loss turn most of what the other turns?",
     "random-sign": "Are attacks stronger than random signs?",
     "transfer": "Are images made for this model stronger than those made for another?",
 }

@@ -134,19 +134,115 @@ def test_certificates_by_an_option(run, tmp_path):
     assert read_assessment(tmp_path / "e").certified[0].sigma == 0.25
 
 
+def test_a_run_and_the_network_in_it_know_their_images(run, basic, tmp_path):
+    given = ["--samples", "16", "--eps", "0.1", "--suite", "basic", "--set", "steps=3"]
+    code, _, err = invoke("evaluate", run, *given, "-o", tmp_path / "run")
+    assert code == 0, err
+    found, said = read_assessment(tmp_path / "run"), read_assessment(basic[0])
+    assert found.data == said.data and found.summary == said.summary
+    code, _, err = invoke("evaluate", run / "trained", *given, "-o", tmp_path / "trained")
+    assert code == 0 and read_assessment(tmp_path / "trained").data["source"] == "digits", err
+
+
+def test_a_head_that_is_larger_is_said_to_be_meant(tmp_path):
+    larger = [*LENET[:3], "--data", "digits", "--suite", "basic", "--samples", "16", "--set", "steps=1"]
+    code, out, err = invoke("evaluate", *larger, "--num-classes", "12", "-o", tmp_path / "meant")
+    assert code == 0, err
+    surgeon.save(surgeon.create_model("zoo/lenet5", num_classes=12, input_size=(1, 32, 32)), tmp_path / "net")
+    given = ["evaluate", tmp_path / "net", *larger[3:]]
+    code, _, err = invoke(*given, "-o", tmp_path / "odd")
+    assert (
+        code == 2
+        and "has 12 outputs" in err
+        and "--num-classes 12" in err
+        and not (tmp_path / "odd").exists()
+    )
+    code, _, err = invoke(*given, "--num-classes", "11", "-o", tmp_path / "odd")
+    assert code == 2 and "num_classes=11, and" in err
+    code, _, err = invoke(*given, "--num-classes", "12", "-o", tmp_path / "said")
+    assert code == 0, err
+
+
+def test_a_run_that_was_trained_with_a_larger_head_has_said_so(tmp_path):
+    given = [*LENET[:3], "--num-classes", "12", "--set", "training.epochs=1"]
+    code, _, err = invoke("train", "plain", *given, "-o", tmp_path / "run")
+    assert code == 0, err
+    given = ["evaluate", tmp_path / "run", "--suite", "basic", "--samples", "16", "--set", "steps=1"]
+    code, _, err = invoke(*given, "-o", tmp_path / "e")
+    assert code == 0, err
+
+
+def test_a_network_at_chance_has_no_headline_in_any_suite(tmp_path):
+    """Of 32 images a fresh network gets a few right by luck."""
+    for suite in ("basic", "quick"):
+        given = [
+            *LENET,
+            "--data",
+            "digits",
+            "--suite",
+            suite,
+            "--samples",
+            "32",
+            "--no-pictures",
+            "--set",
+            "diagnostics=0",
+        ]
+        code, out, err = invoke("evaluate", *given, "--set", "steps=1", "-o", tmp_path / suite)
+        assert code == 0, err
+        found = read_assessment(tmp_path / suite).summary
+        assert found.headline is None and "the network is hardly trained: " in found.refused[0]
+        assert "guessing among 10 classes gives 10.0%" in found.refused[0] and "hardly trained" in " ".join(
+            out.split()
+        )
+
+
+@pytest.mark.parametrize("command", ["train", "run", "study"])
+def test_a_training_of_no_epochs_is_refused_with_what_would_work(tmp_path, command):
+    given = [command, "kap", *LENET[:3], "--set", "training.epochs=0", "-o", tmp_path / "out"]
+    code, _, err = invoke(*given)
+    assert (
+        code == 2
+        and "training.epochs=0 trains nothing: `surgeon apply`" in err
+        and not (tmp_path / "out").exists()
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "run", "study"])
+def test_trained_weights_are_trained_on_images_that_are_named(run, tmp_path, command):
+    weights = run / "trained" / "model.safetensors"
+    code, _, err = invoke(command, "kap", *LENET[:3], "--weights", weights, "-o", tmp_path / "out")
+    assert (
+        code == 2
+        and "starts from trained weights" in err
+        and "--data" in err
+        and not (tmp_path / "out").exists()
+    )
+
+
+def test_a_network_is_trained_on_with_its_own_images(run, tmp_path):
+    given = ["--set", "training.epochs=1", "-o", tmp_path / "on"]
+    code, _, err = invoke("train", "plain", run / "trained", *given)
+    assert code == 0 and json.loads((tmp_path / "on" / "settings.json").read_text())["data"] == "digits", err
+    surgeon.save(surgeon.load(run / "trained"), tmp_path / "alone")
+    code, _, err = invoke("train", "plain", tmp_path / "alone", *given[:2], "-o", tmp_path / "none")
+    assert code == 2 and "nothing says which images they are for" in err and not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["some/none"], "unknown model 'some/none', and nothing lies there; "),
-        (["timm/resnet18"], "unknown model 'timm/resnet18', and nothing lies there; did you mean .*resnet18"),
-        (["resnet1"], "unknown model 'resnet1'; did you mean"),
+        (LENET, "zoo/lenet5 does not say which images it is for: name them (--data SOURCE)".replace("(", "[(]").replace(")", "[)]")),
+        ([*LENET[:3], "--data", "digits", "--model-arg", "num_classes=1000"], "digits has 10 classes, and zoo/lenet5 has 1000 outputs"),
+        (["some/none", "--data", "digits"], "unknown model 'some/none', and nothing lies there; "),
+        (["timm/resnet18", "--data", "digits"], "unknown model 'timm/resnet18', and nothing lies there; did you mean .*resnet18"),
+        (["resnet1", "--data", "digits"], "unknown model 'resnet1'; did you mean"),
         ([*LENET, "--data", "nowhere"], "nowhere is no source of images"),
-        ([*LENET, "--set", "certify_drawz=3"], "unknown key 'certify_drawz'; did you mean 'certify_draws'"),
+        ([*LENET, "--data", "digits", "--set", "certify_drawz=3"], "unknown key 'certify_drawz'; did you mean 'certify_draws'"),
         ([*LENET, "--set", "samples=0"], "samples"),
-        ([*LENET, "--suite", "paper"], "no paper's method in it; say whose tables are wanted"),
-        ([*LENET, "--source", "zoo/lenet5", "--source", "zoo/lenet5"], "two sources have one name"),
+        ([*LENET, "--data", "digits", "--suite", "paper"], "no paper's method in it; say whose tables are wanted"),
+        ([*LENET, "--data", "digits", "--source", "zoo/lenet5", "--source", "zoo/lenet5"], "two sources have one name"),
         ([*LENET, "--device", "nonsense"], "device 'nonsense' cannot be used"),
-        ([*LENET[:3], "--num-classes", "4"], "has 10 classes, and zoo/lenet5 only 4"),
+        ([*LENET[:3], "--data", "digits", "--num-classes", "4"], "has 10 classes, and zoo/lenet5 only 4"),
     ],
     ids=lambda v: " ".join(v)[-24:] if isinstance(v, list) else None,
 )  # fmt: skip
@@ -162,7 +258,7 @@ def test_a_mistake_is_one_line_exit_code_two_and_no_folder(tmp_path, monkeypatch
 def test_a_study_has_five_arms_with_one_budget_and_goes_on(run, tmp_path):
     given = [
         "study", "kap", *LENET[:3], "--set", "training.epochs=1", "--set", "training.batch_size=128", "--set", "evaluation.steps=2",
-        "--suite", "basic", "--samples", "24", "--eps", "0.1", "--weights", run / "trained" / "model.safetensors",
+        "--suite", "basic", "--samples", "24", "--eps", "0.1", "--data", "digits", "--weights", run / "trained" / "model.safetensors",
         "-o", tmp_path / "study",
     ]  # fmt: skip
     code, out, err = invoke(*given, "--seeds", 2, "--json")

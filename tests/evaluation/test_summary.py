@@ -274,6 +274,26 @@ def test_the_headline_is_of_one_threat_and_what_lowers_it_elsewhere_is_told():
     assert [i for i, right in worst.items() if not right] == [3, 9] and sum(clean.values()) == 19
 
 
+def test_a_network_at_chance_has_no_headline():
+    """6 of 32 images right, 3 of them under attack, were `9.4 % upper bound`."""
+    quick = Attack(name="apgd-ce", kind="apgd", eps=0.1, group="quick")
+    few = summarize(outcome([quick], [set(range(26, 29))], wrong=set(range(26)), n=32), classes=10)
+    assert few.clean.k == 6 and few.worst.k == 3 and few.headline is None
+    assert few.refused == (
+        "the network is hardly trained: 6 of 32 images are right without any attack [8.9%, 35.3%], and guessing among 10 "
+        "classes gives 10.0%",
+    )  # fmt: skip
+    for group in ("basic", "standard", "quick"):
+        attack = quick.model_copy(update={"group": group})
+        assert (
+            "hardly trained"
+            in summarize(outcome([attack], [{30}], wrong=set(range(26)), n=32), classes=10).refused[0]
+        )
+    more = summarize(outcome([quick], [set(range(26, 29))], wrong=set(range(20)), n=32), classes=10)
+    assert more.headline is not None and not more.refused
+    assert summarize(outcome([quick], [set()], wrong=set(range(20)), n=32), classes=2).headline is None
+
+
 def test_a_paper_must_be_chosen_where_the_surgery_does_not_say():
     with pytest.raises(SurgeonError, match="no paper's method in it; say whose tables are wanted: kap, anl"):
         suite(Evaluation(suite="paper"))

@@ -7,7 +7,7 @@ import pytest
 from tests.cli.commandline import invoke
 from tests.own_models.test_naming import code  # noqa: F401 - a fixture
 
-QUICK = ["--set", "training.epochs=0", "--input-size", "3,8,8", "--device", "cpu"]
+QUICK = ["--set", "training.epochs=1", "--input-size", "3,8,8", "--device", "cpu"]
 
 
 def test_a_run_of_own_code_needs_its_name_and_its_folder_needs_permission(code, tmp_path, monkeypatch):  # noqa: F811

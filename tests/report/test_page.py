@@ -123,7 +123,9 @@ def test_growth_speed_and_pairs(page, runs):
     assert "A stock network: nothing was cut." in page("one").of(id="surgery")[0].whole
     cost = one.rows("Comparison of runs")[1]
     assert cost[6].whole == "1.000×", "folded, it is the stock network again"
-    pairs = {r[0].whole.split()[0]: [c.whole for c in r[1:]] for r in one.rows("Paired comparison")}
+    pairs = {
+        r[0].whole.split()[0]: [c.whole for c in r[1:]] for r in one.rows("Paired comparison with stock")
+    }
     worst = {n: found(runs[n])["summary"]["worst"]["k"] for n in ("stock", "kap")}
     assert pairs["kap"][0].startswith(f"{100 * (worst['kap'] - worst['stock']) / 40:+.1f}".replace("-", "−"))
     assert (

@@ -110,7 +110,7 @@ def test_runs_of_one_name_get_the_folder_above(copied):
 
 
 def test_a_study_is_its_arms(copied, runs, tmp_path):
-    from surgeon.pipeline.studying import ARMS, Arm, Study
+    from surgeon.pipeline.studying import ARMS, ROLES, Arm, Study
 
     study = tmp_path / "study"
     places = [f"{name.replace(', ', '-')}/0" for name in ARMS]
@@ -119,13 +119,121 @@ def test_a_study_is_its_arms(copied, runs, tmp_path):
     (study / "study.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ArtifactError, match="study that is not finished"):
         read_runs(study)
-    arms = tuple(Arm(name=n, seeds=(0,), clean=(1,), worst=(1,), reliable=(True,)) for n in ARMS)
+    arms = tuple(
+        Arm(name=n, role=ROLES[n], seeds=(0,), clean=(1,), worst=(1,), reliable=(True,)) for n in ARMS
+    )
     table = Study(recipe="kap", model="net", arms=arms, folders=tuple(places))
     (study / "table.json").write_text(table.model_dump_json(), encoding="utf-8")
     assert [r.name for r in read_runs(study)] == list(ARMS)
     (study / "table.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"table\.json cannot be read"):
         read_runs(study)
+
+
+def study_of(copied, tmp_path, control):
+    """A study's folder, whose arms are copies of the network with kap, but for the control."""
+    from surgeon.evaluation.verdict import standing
+    from surgeon.files import read_parquet
+    from surgeon.pipeline.studying import ARMS, CONTROL, ROLES, Arm, Study, _difference
+
+    def stands(place):
+        main = read_run(place).found.summary.main
+        return list(standing(read_parquet(place / "verdicts.parquet"), main, "image")[1].values())
+
+    places = {name: f"{name.replace(', ', '-')}/0" for name in ARMS}
+    for name, place in places.items():
+        copied(control if name == CONTROL else "kap", f"study/{place}/evaluation")
+    study, arms = tmp_path / "study", []
+    first = stands(study / places[CONTROL] / "evaluation")
+    from surgeon.evaluation.statistics import mcnemar
+
+    for name in ARMS:
+        own = _difference([mcnemar(first, stands(study / places[name] / "evaluation"))])
+        given = {"worst_difference": own} if name != CONTROL else {}
+        arms.append(
+            Arm(name=name, role=ROLES[name], seeds=(0,), clean=(1,), worst=(1,), reliable=(True,), **given)
+        )
+    (study / "study.json").write_text("{}", encoding="utf-8")
+    table = Study(recipe="kap", model="net", arms=tuple(arms), folders=tuple(places.values()))
+    (study / "table.json").write_text(table.model_dump_json(), encoding="utf-8")
+    return study, table
+
+
+def test_a_studys_page_compares_with_the_control_as_its_table_does(copied, tmp_path):
+    """Arms stand in the order of their folders; the reference is the one whose role is `control`."""
+    from surgeon.cli.tables import _difference as shown
+
+    study, table = study_of(copied, tmp_path, "stock")
+    one = Page(report([study], tmp_path / "page.html").read_text(encoding="utf-8"))
+    compare = one.of(id="compare")[0].whole
+    assert "Against stock, fine-tuned, image by image" in compare
+    assert "Differences are from stock, fine-tuned : the control of the study" in compare.replace(
+        "tuned:", "tuned :"
+    )
+    rows = {
+        r[0].whole.removesuffix(" not to be quoted"): r[1].whole
+        for r in one.rows("Paired comparison with stock, fine-tuned")
+    }
+    assert list(rows) == [a.name for a in table.arms if a.role != "control"]
+    for arm in table.arms:
+        if arm.role != "control":
+            assert shown(arm.worst_difference).split()[0] == rows[arm.name].split()[0].replace("−", "-")
+    assert any(float(r.split()[0].replace("−", "-")) for r in rows.values()), (
+        "the arms differ from the control"
+    )
+
+
+def test_arms_given_one_by_one_know_what_they_are_for(copied, tmp_path):
+    study, _ = study_of(copied, tmp_path, "stock")
+    folders = [
+        study / "surgery-fine-tuned" / "0",
+        study / "stock" / "0" / "evaluation",
+        study / "stock-fine-tuned" / "0",
+    ]
+    one = Page(report(folders, tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "Against stock, fine-tuned, seed 0, image by image" in one.of(id="compare")[0].whole
+    rows = one.rows("Paired comparison with stock, fine-tuned, seed 0")
+    names = [r[0].whole.removesuffix(" not to be quoted") for r in rows]
+    assert names == ["surgery, fine-tuned, seed 0", "stock, seed 0"]
+
+
+def test_over_several_seeds_the_page_has_the_studys_mean(copied, tmp_path):
+    study, table = study_of(copied, tmp_path, "stock")
+    content = json.loads((study / "table.json").read_text())
+    for arm in content["arms"]:
+        if arm["worst_difference"]:
+            arm["worst_difference"]["pairs"] *= 2
+            arm["worst_difference"].update(mean=0.123, low=0.1, high=0.2)
+    (study / "table.json").write_text(json.dumps(content), encoding="utf-8")
+    one = Page(report([study], tmp_path / "page.html").read_text(encoding="utf-8"))
+    for row in one.rows("Paired comparison with stock, fine-tuned"):
+        assert row[1].whole == "+12.3 [+10.0 to +20.0]" and row[2].whole == "2 seeds"
+
+
+def test_a_surgery_is_compared_with_its_base_wherever_that_stands(runs, tmp_path):
+    from surgeon.report.comparing import BASE, FIRST, comparisons
+
+    kap, defective, stock = (read_run(runs[n]) for n in ("kap", "defective", "stock"))
+    (one,) = comparisons([kap, defective, stock])
+    assert (one.reference, one.whys) == (2, ((BASE, (0, 1)),)) and [k for k, _ in one.rows] == [0, 1]
+    page = Page(report([runs["kap"], runs["stock"]], tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert (
+        "Against stock, image by image" in page.of(id="compare")[0].whole
+        and BASE in page.of(id="compare")[0].whole
+    )
+    (alone,) = comparisons([kap, defective])
+    assert (alone.reference, alone.whys) == (0, ((FIRST, (1,)),)) and [k for k, _ in alone.rows] == [1]
+    assert comparisons([stock]) == []
+
+
+def test_a_study_and_other_runs_on_one_page_have_references_of_their_own(copied, runs, tmp_path):
+    from surgeon.report.comparing import BASE, CONTROL, comparisons
+
+    study, _ = study_of(copied, tmp_path, "stock")
+    found = comparisons([*read_runs(study), read_run(runs["kap"]), read_run(runs["stock"])])
+    assert [(c.reference, c.whys) for c in found] == [(1, ((CONTROL, (0, 2, 3, 4)),)), (6, ((BASE, (5,)),))]
+    both = [r.name for r in unique([*read_runs(study), *read_runs(study)])]
+    assert both[0] == "study/stock (1)"
 
 
 def test_runs_are_compared_only_on_the_same_images_under_the_same_attacks(runs, copied, tmp_path):

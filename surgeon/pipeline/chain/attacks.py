@@ -93,7 +93,10 @@ def _summary(folder: Path, found: Assessment) -> str:
     rows: Sequence[Verdict] = [Verdict(**r) for r in read_parquet(folder / TABLE)]
     outcome = Outcome(tuple(rows), asked_for(found), DRAWS if found.subject.mode == "random" else 1)
     settings = Evaluation.model_validate(found.settings["evaluation"])
-    again = summed_up(outcome, settings, found.plan, found.diagnosis, random=found.subject.random)
+    classes = min(found.subject.classes, len(found.data.get("classes") or ()) or found.subject.classes)
+    again = summed_up(
+        outcome, settings, found.plan, found.diagnosis, random=found.subject.random, classes=classes
+    )
     demand_equal(
         found.summary.model_dump(mode="json"), again.model_dump(mode="json"), "the verdicts add up to something else: summary"
     )  # fmt: skip

@@ -1,0 +1,60 @@
+"""Sizes as people write them: a number or a fraction such as 8/255, and how large one may be. No torch here."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+
+
+def number(value: Any) -> Any:
+    """A text such as `8/255` or `0.5` as a number; whatever is no text as it is.
+
+    Raises ValueError for a text that is no finite number.
+    """
+    if not isinstance(value, str):
+        return value
+    above, slash, below = value.partition("/")
+    try:
+        found = float(above) / float(below) if slash else float(above)
+    except (ValueError, ZeroDivisionError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{value!r} is no number; write for instance 8/255 or 0.5")
+    return found
+
+
+def too_large(name: str, size: float, what: str = "in linf") -> str:
+    """Why a size above 1 is refused, and what is meant by it most often."""
+    return f"{name}={size:g} {what} is more than pixels can change, which go from 0 to 1: write {size:g}/255 for {size:g} of 255 levels"
+
+
+def _deviation(sigma: float) -> float:
+    if sigma > 1:
+        raise ValueError(too_large("sigma", sigma, "of noise on pixels"))
+    return sigma
+
+
+_TEXT = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[^/]+(/[^/]+)?$"}]}
+Quantity = Annotated[
+    float, BeforeValidator(number), Field(allow_inf_nan=False), WithJsonSchema(_TEXT, mode="validation")
+]
+"""A field that takes a number or a fraction."""
+Deviation = Annotated[Quantity, AfterValidator(_deviation), Field(ge=0)]
+"""A field for the standard deviation of noise on pixels, at most their whole range."""
+Smoothing = Annotated[Quantity, AfterValidator(_deviation), Field(gt=0)]
+"""Likewise of randomized smoothing, which noise of nothing would certify nothing by."""
+
+
+class WithinPixels(BaseModel):
+    """A model with an eps and a norm: in linf eps is at most 1, as every pixel could then become anything."""
+
+    @model_validator(mode="after")
+    def _within_pixels(self) -> Self:
+        eps, norm = getattr(self, "eps"), getattr(self, "norm")
+        if norm is None and getattr(self, "suite", "") != "paper":  # a paper's own norm may be l2
+            norm = "linf"
+        if norm == "linf" and eps is not None and eps > 1:
+            raise ValueError(too_large("eps", eps))
+        return self

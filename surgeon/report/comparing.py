@@ -1,0 +1,101 @@
+"""Which run each run is compared with, why, and by how much they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from surgeon.report.reading import Run, compared
+
+CONTROL = "the control of the study: the network without the surgery, trained equally"
+BASE = "the network before the surgery: the uncut one of this kind among these runs"
+FIRST = "the first of these runs: none of them is known to be what another was made from"
+OTHER = "what others here are compared with: no run here is known to be its own control or base"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A run against another in the worst case, image by image, in shares of the images; of a study over all its seeds."""
+
+    place: int
+    """Number of the run on the page."""
+    difference: float
+    low: float
+    high: float
+    p: float | None
+    """McNemar's; None over several seeds."""
+    only_this: int
+    only_other: int
+    n: int
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs that one run is the reference of."""
+
+    reference: int
+    whys: tuple[tuple[str, tuple[int, ...]], ...]
+    """(why it is, of which runs)."""
+    rows: tuple[tuple[int, Difference | None], ...]
+    """(number of the run, how it differs; None where they cannot be compared)."""
+
+
+def comparisons(runs: Sequence[Run]) -> list[Comparison]:
+    """Every run against its reference: a study's control, else the network before its surgery, else one for all."""
+    chosen = {k: found for k in range(len(runs)) if (found := _own(k, runs)) is not None}
+    used = [reference for reference, _ in chosen.values()]
+    main, rest = (used[0], OTHER) if used else (0, FIRST)
+    for k in range(len(runs)):
+        if k not in chosen and k not in used and k != main:
+            chosen[k] = (main, rest)
+    result = []
+    for reference in dict.fromkeys(chosen[k][0] for k in sorted(chosen)):
+        own = [k for k in sorted(chosen) if chosen[k][0] == reference]
+        reasons = dict.fromkeys(chosen[k][1] for k in own)
+        whys = tuple((why, tuple(k for k in own if chosen[k][1] == why)) for why in reasons)
+        rows = tuple((k, _difference(k, reference, runs)) for k in own)
+        result.append(Comparison(reference, whys, rows))
+    return result
+
+
+def _own(k: int, runs: Sequence[Run]) -> tuple[int, str] | None:
+    """The run that a run's role, or its surgery, says it is to be compared with, and why; None where nothing does."""
+    run, arm = runs[k], runs[k].arm
+    if arm is not None:
+        if arm.role == "control":
+            return None
+        controls = [
+            (r.arm.seed != arm.seed, i)
+            for i, r in enumerate(runs)
+            if r.arm and r.arm.study == arm.study and r.arm.role == "control"
+        ]
+        return (min(controls)[1], CONTROL) if controls else None
+    bases = [i for i, r in enumerate(runs) if _is_base(r, run)]
+    return (bases[0], BASE) if bases else None
+
+
+def _is_base(one: Run, run: Run) -> bool:
+    """Whether `one` is an uncut network of the kind that `run` was cut from."""
+    plan, uncut, cut = run.found.plan, one.found.subject, run.found.subject
+    return (
+        plan is not None and bool(plan.edits) and one.arm is None and one.found.plan is None
+        and (uncut.model, uncut.classes, uncut.input_size) == (plan.model, cut.classes, cut.input_size)
+        and plan.before.parameters in (0, uncut.parameters)
+    )  # fmt: skip
+
+
+def _difference(k: int, reference: int, runs: Sequence[Run]) -> Difference | None:
+    arm, control = runs[k].arm, runs[reference].arm
+    if arm is not None and control is not None and arm.study == control.study and arm.worst is not None:
+        told = arm.worst
+        return Difference(
+            k, told.mean, told.low, told.high, told.pairs[0].p if len(told.pairs) == 1 else None,
+            sum(p.only_second for p in told.pairs), sum(p.only_first for p in told.pairs), told.pairs[0].n, len(told.pairs),
+        )  # fmt: skip
+    found = compared(runs[reference], runs[k])
+    if found is None:
+        return None
+    return Difference(
+        k, found.difference, found.low, found.high, found.p, found.only_second, found.only_first, found.n
+    )
