@@ -120,6 +120,27 @@ def test_the_guides_network_passes():
     assert {c.code for c in found.checks if c.failed} <= {"few-images"}, found.reasons
 
 
+class Contrast(nn.Module):
+    """By how much the largest pixels stand out: on a flat image max pooling has ties, at which no gradient is a slope."""
+
+    def forward(self, x):
+        pooled = nn.functional.max_pool2d(x, 4).flatten(1).mean(1, keepdim=True)
+        found = pooled - x.flatten(1).mean(1, keepdim=True)
+        return torch.cat([20 * found, torch.zeros_like(found)], dim=1)
+
+
+def test_the_ties_of_flat_images_are_no_masked_gradients():
+    """As the black background of a scan: half of the slope is on one side of the tie, none of it on the other."""
+    from surgeon.evaluation.diagnostics import _finite_differences
+
+    x, y = (
+        torch.linspace(0, 1, 40).view(-1, 1, 1, 1).expand(-1, 1, 16, 16).contiguous(),
+        torch.zeros(40).long(),
+    )
+    assert not _finite_differences(Contrast(), x, y, 0).failed
+    assert _finite_differences(Quantised(Contrast()), x, y, 0).failed
+
+
 def test_too_few_images_tell_nothing(trained):
     model, (x, y) = trained
     found = diagnose(model, x[:8], y[:8], eps=0.1)
