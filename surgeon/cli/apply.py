@@ -52,4 +52,4 @@ def command(
         return
     console().print(plan_table(record))
     console().print(checks_table(checks))
-    console().print(f"written to {output}", highlight=False)
+    click.echo(f"written to {output}")

@@ -82,21 +82,21 @@ def command(
         click.echo(found.model_dump_json(indent=2))
         return
     console().print(conversion_table(found))
-    console().print(f"{'was there already in' if before else 'written to'} {folder}", highlight=False)
+    click.echo(f"{'was there already in' if before else 'written to'} {folder}")
 
 
 def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: bool) -> None:
     from surgeon.cli.tables import console, conversions_table
     from surgeon.errors import SurgeonError
-    from surgeon.evaluation.progress import progress
     from surgeon.pipeline.converting import CONVERSIONS, convert_all
+    from surgeon.progress import progress
 
-    told = progress()
-    told("checkpoints", 0, len(files))
     results = []
-    for done in convert_all(job, files, folder, overwrite=overwrite):
-        results.append(done)
-        told("checkpoints", len(results), len(files))
+    with progress() as told:
+        told("checkpoints", 0, len(files))
+        for done in convert_all(job, files, folder, overwrite=overwrite):
+            results.append(done)
+            told("checkpoints", len(results), len(files))
     if as_json:
         click.echo((folder / CONVERSIONS).read_text(encoding="utf-8"))
     else:

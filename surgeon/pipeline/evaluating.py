@@ -15,12 +15,12 @@ from surgeon.artifact import folder_of, load
 from surgeon.data import DIGITS_SIZE, HeldOut, held_out, held_out_of, load_sets
 from surgeon.errors import DataError, ModelError
 from surgeon.evaluation import Assessment, assess
-from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
 from surgeon.pipeline.training import SETTINGS, TRAINED
 from surgeon.processes import first, own_device
+from surgeon.progress import progress
 from surgeon.recipe import Data, Evaluation
 from surgeon.report import report
 
@@ -93,11 +93,12 @@ def evaluate_target(
             f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",
         )
     about = {"source": data, "root": root, "split": test.split, "classes": list(test.classes)}
-    found = assess(
-        network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
-        examples=test.examples, class_names=test.classes, made=made_by(), probabilities=probabilities,
-        batch_size=batch_size, seed=seed, progress=progress(), remarks=remarks,
-    )  # fmt: skip
+    with progress(Path(target).name) as told:
+        found = assess(
+            network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
+            examples=test.examples, class_names=test.classes, made=made_by(), probabilities=probabilities,
+            batch_size=batch_size, seed=seed, progress=told, remarks=remarks,
+        )  # fmt: skip
     add_page(folder)
     return found
 

@@ -101,7 +101,9 @@ def study(
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
     start = dict(given)
     if not (given.get("weights") or given.get("pretrained")):
-        train([stock], model, folder / BASE, seed=first_seed, split_seed=first_seed, **given)
+        train(
+            [stock], model, folder / BASE, seed=first_seed, split_seed=first_seed, label="stock, trained first", **given
+        )
         start["weights"] = str(folder / BASE / TRAINED / WEIGHTS)
     if first():
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,10 +127,10 @@ def study(
                 "placebo, fine-tuned": placebo,
             }[name]  # fmt: skip
             place = folder / name.replace(", ", "-") / str(seed)
-            done = train(plan, model, place, seed=seed, split_seed=first_seed, **start)
-            results[name].append(
-                evaluate_trained(place, done.sets, settings, {**start, "seed": seed, "model": model})
-            )
+            label = f"{name}, seed {seed}"
+            done = train(plan, model, place, seed=seed, split_seed=first_seed, label=label, **start)
+            told = {**start, "seed": seed, "model": model, "label": label}
+            results[name].append(evaluate_trained(place, done.sets, settings, told))
             found[name].append(place)
     arms = tuple(_arm(name, results, found, first_seed) for name in ARMS)
     table = Study(

@@ -57,6 +57,7 @@ def train(
     mixed_precision: str = "no",
     workers: int = 0,
     save_every: float = 300.0,
+    label: str = "",
 ) -> Trained:
     """Cut a model and train it; each finished stage stays, and the same call goes on after a kill, in the middle too.
 
@@ -64,7 +65,8 @@ def train(
     defaults. model: a name, or a folder (or hf-hub: repository) that surgeon wrote, whose network is trained on;
     allow_code: modules that it may import, as for `surgeon.load`. data: as for
     `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed. Images are pixels in [0, 1]; they are
-    normalised by the mean and std of the model's own configuration where it has them.
+    normalised by the mean and std of the model's own configuration where it has them. label: heads the lines of its progress; by
+    default the folder's name.
 
     In the folder: settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the data),
     cut/ and trained/ (networks), training/ (checkpoint, metrics, weights). Nothing is written before the data are
@@ -105,7 +107,7 @@ def train(
     network = load(trained if trained.is_dir() else cut, allow_code=allowed)
     history = fit(
         network, sets.train, sets.val, training, folder=folder / "training", seed=seed, device=device,
-        mixed_precision=mixed_precision, workers=workers, save_every=save_every, label=folder.name,
+        mixed_precision=mixed_precision, workers=workers, save_every=save_every, label=label or folder.name,
         normalize=normalization_of(network),
     )  # fmt: skip
     with _first_process_first():
