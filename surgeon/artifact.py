@@ -21,7 +21,7 @@ from surgeon import hub, own
 from surgeon.blank import Blank
 from surgeon.checkpoints import check_fit, lay_on, read_weights, renamed_for
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, ModelError, SurgeonError
+from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
 from surgeon.files import new_folder
 from surgeon.folder import (
     CONFIG,
@@ -223,8 +223,8 @@ def _stock(config: Mapping[str, Any], folder: Path) -> nn.Module:
             )
     except SurgeonError as error:
         raise ArtifactError(
-            f"{folder}: {config['architecture']} cannot be rebuilt by name ({error}); pass the stock network: "
-            f"surgeon.load(folder, model=…)"
+            f"{folder}: {config['architecture']} cannot be rebuilt by name ({error}); "
+            + either("pass the stock network: surgeon.load(folder, model=…)", "load it from Python, with the stock network")
         ) from error
     known = made.__dict__.get("pretrained_cfg")
     if isinstance(known, Mapping):  # of the tag that the name stands for by default, where another was saved

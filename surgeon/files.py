@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.errors import ArtifactError, SurgeonError, either
 
 
 def write_text(path: Path, text: str) -> None:
@@ -152,4 +152,5 @@ def check_free(folder: str | Path, *, overwrite: bool = False) -> None:
     if folder.exists() and not folder.is_dir():
         raise ArtifactError(f"{folder} exists and is no folder")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
-        raise ArtifactError(f"{folder} exists already; choose another folder, or overwrite it (--overwrite)")
+        replace = either("pass overwrite=True", "--overwrite")
+        raise ArtifactError(f"{folder} exists already; choose another folder, or {replace}")

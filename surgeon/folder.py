@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from surgeon import own
+from surgeon.contents import instead
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError
 from surgeon.hashes import own_hash, same_kind
@@ -26,10 +27,8 @@ PLACES = ("hf_hub_id", "url", "file", "source")
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The configuration in a folder. Raises ArtifactError where there is none that can be read."""
     path = Path(folder) / CONFIG
-    if not path.is_file() and (Path(folder) / "trained" / CONFIG).is_file():
-        raise ArtifactError(f"{folder} is a run; its network is {Path(folder) / 'trained'}")
     if not path.is_file():
-        raise ArtifactError(f"{folder} is no model folder: it has no {CONFIG}")
+        raise ArtifactError(no_network(folder))
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -37,6 +36,18 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict) or "architecture" not in config:
         raise ArtifactError(f"{path} names no architecture")
     return config
+
+
+def no_network(folder: str | Path) -> str:
+    """The message for a place where no network is: what is there instead, and what to do with it."""
+    place = Path(folder)
+    if place.is_file():
+        inside = (place.parent / CONFIG).is_file()
+        return f"{folder} is a file, no model folder" + (f": give its folder, {place.parent}" if inside else "")
+    if not place.exists():
+        return f"{folder} is no model folder: nothing is there"
+    found = instead(place)
+    return f"{folder} {found}" if found else f"{folder} is no model folder: it has no {CONFIG}"
 
 
 def check_files(folder: str | Path) -> Plan | None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from surgeon.errors import RecipeError, nearest
 from surgeon.operations import Operation, get, names, parse
 from surgeon.operations.registry import describe
+from surgeon.spelling import known, misplaced, unknown
 
 PARTS = ("training", "data", "evaluation")
 """The parts of a recipe beside its surgery."""
@@ -227,11 +228,13 @@ def _find(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or "/" in text:
         if not path.is_file():
-            raise RecipeError(f"recipe file {text} does not exist")
+            stem = f"; a shipped recipe is named without it: {path.stem}" if path.stem in shipped() else ""
+            raise RecipeError(f"recipe file {text} does not exist{stem}")
         return path
-    if text not in shipped():
-        raise RecipeError(f"unknown recipe {text!r}; {nearest(text, shipped())}")
-    return recipe_folder() / f"{text}.yaml"
+    name = known(text, shipped())
+    if name is None:
+        raise RecipeError(unknown(text, shipped(), names()))
+    return recipe_folder() / f"{name}.yaml"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -302,7 +305,7 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
         key, equals, text = setting.partition("=")
         parts = key.strip().split(".")
         if not equals or len(parts) < 2:
-            raise RecipeError(f"setting {setting!r} must look like operation.key=value")
+            raise RecipeError(misplaced(setting, owners(o.get("op") for o in content.get("surgery", []))))
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
@@ -314,6 +317,12 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
                     raise RecipeError(f"setting {setting!r}: {part!r} has no keys of its own")
             target[parts[-1]] = value
     return content
+
+
+def owners(operations: Iterable[Any]) -> dict[str, Any]:
+    """What settings can be of: operations, by name, and a recipe's parts; each with its pydantic model."""
+    found = {str(o): get(str(o)) for o in operations if o in names()}
+    return {**found, **dict(zip(PARTS, (Training, Data, Evaluation), strict=True))}
 
 
 def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import surgeon
-from surgeon.errors import SurgeonError
+from surgeon.errors import SurgeonError, at_the_command_line
 
 COMMANDS = {
     "apply": "Rewrite a model by a recipe, and save it to a folder.",
@@ -43,7 +43,27 @@ def _in_one_line(error: click.UsageError) -> click.ClickException:
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.1 has none
         return error
     place = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-    return Refused(" ".join(error.format_message().split()).rstrip(".") + place)
+    setting = _as_setting(error) if isinstance(error, click.NoSuchOption) else ""
+    text = f"{error.message}; {setting}" if setting else error.format_message()
+    return Refused(" ".join(text.split()).rstrip(".") + place)
+
+
+def _as_setting(error: click.NoSuchOption) -> str:
+    """Of an option that a command does not have: how --set says it, where a recipe has such a setting."""
+    taken = {p.name: p for p in error.ctx.command.params} if error.ctx else {}
+    if "settings" not in taken:
+        return ""
+    from surgeon.operations import names
+    from surgeon.recipe import owners
+    from surgeon.spelling import places
+
+    found = places(error.option_name, owners(names()))
+    if taken["settings"].metavar == "KEY=VALUE":  # of an evaluation alone
+        found = [p.removeprefix("evaluation.") for p in found if p.startswith("evaluation.")]
+    elif not str(taken["settings"].metavar).startswith("PART"):  # of operations alone
+        found = [p for p in found if not p.startswith(("training.", "data.", "evaluation."))]
+    shown = " or ".join(f"--set {p}=VALUE" for p in found[:3])
+    return f"write {shown}" if shown else ""
 
 
 class Commands(click.Group):
@@ -80,7 +100,8 @@ class Commands(click.Group):
         """Run a command; what is wrong with its arguments, and errors of surgeon, of the disk and of memory, become one line
         and exit code 2."""
         try:
-            return super().invoke(ctx)
+            with at_the_command_line():
+                return super().invoke(ctx)
         except click.UsageError as error:
             raise _in_one_line(error) from error
         except (SurgeonError, OSError, MemoryError) as error:

@@ -34,7 +34,7 @@ def command(
     from surgeon.verification import demand
 
     check_free(output, overwrite=overwrite)
-    recipes = options.load_recipes(recipe, settings)
+    recipes = options.load_recipes(recipe, settings, model)
     place = options.usable_device(device)
     network = options.load_model(model, seed=seed, **model_options).to(place)
     images = options.calibration_images(calibration, calibration_count, network, model_options["input_size"])

@@ -51,13 +51,14 @@ def command(
     is converted into a folder of its own below the output, and those that are there already are not converted again.
     """
     from surgeon.cli.tables import console, conversion_table
+    from surgeon.contents import instead
     from surgeon.pipeline.converting import Job, checkpoints_in, convert
 
+    recipes = options.load_recipes(recipe, settings, checkpoint)
     source, folder = Path(checkpoint), Path(output)
-    many = source.is_dir() and not (source / "config.json").is_file()
+    many = source.is_dir() and not (source / "config.json").is_file() and not instead(source)
     files = checkpoints_in(source) if many else [source]
     _demand_model(checkpoint, source, many, network["model"])
-    recipes = options.load_recipes(recipe, settings)
     place = options.usable_device(device)
     name = network.pop("model") or checkpoint
 

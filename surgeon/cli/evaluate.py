@@ -102,7 +102,8 @@ def evaluation_settings(options: dict[str, Any], settings: tuple[str, ...]) -> E
     from surgeon.recipe import Evaluation, apply_settings
 
     given = {k: v for k, v in options.items() if v is not None and v != ()}
-    content = apply_settings({"evaluation": given}, [f"evaluation.{s}" for s in settings])
+    own = [f"evaluation.{s.strip().removeprefix('evaluation.')}" for s in settings]
+    content = apply_settings({"evaluation": given}, own)
     try:
         return Evaluation.model_validate(content["evaluation"])
     except ValidationError as error:

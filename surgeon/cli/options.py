@@ -125,6 +125,9 @@ calibration_options = stacked(
     ),
 )
 training_options = stacked(
+    click.option("--epochs", type=click.IntRange(1), metavar="N", help="Short for --set training.epochs=N."),
+    click.option("--lr", type=click.FloatRange(0, min_open=True), metavar="RATE", help="Short for --set training.lr=RATE."),
+    click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Short for --set training.batch_size=N."),
     click.option(
         "--set",
         "settings",
@@ -254,18 +257,18 @@ def processes() -> Iterator[bool]:
 
 
 def _is_folder(name: str) -> bool:
-    """Whether MODEL means a folder: one with a config.json, or a path that is no name of a model.
+    """Whether MODEL means a folder: one that surgeon wrote, or a path that is no name of a model.
 
     Raises ArtifactError for a path at which nothing is.
     """
-    from surgeon.folder import CONFIG
+    from surgeon.contents import instead
+    from surgeon.folder import CONFIG, no_network
 
     path = Path(name)
     if path.is_dir():
-        return (path / CONFIG).is_file() or os.sep in name
-    named = ":" in name or name.startswith(("torchvision/", "zoo/"))
-    if path.is_file() or (os.sep in name and not named):
-        raise ArtifactError(f"{name} is no model folder{'' if path.exists() else ': nothing is there'}")
+        return (path / CONFIG).is_file() or os.sep in name or bool(instead(path))
+    if os.sep in name and (name.startswith((".", "~", os.sep)) or name.count(os.sep) > 1) and ":" not in name:
+        raise ArtifactError(no_network(name))
     return False
 
 
@@ -297,23 +300,57 @@ def usable_device(name: str) -> torch.device:
     return found
 
 
-def load_recipes(recipe: str, settings: tuple[str, ...]) -> list[Recipe]:
+def all_settings(settings: tuple[str, ...], given: dict[str, Any]) -> tuple[str, ...]:
+    """The settings of --set, and the short forms, which are taken out of `given`.
+
+    Raises RecipeError for one that is said twice.
+    """
+    short = {f"training.{k}": given.pop(k) for k in ("epochs", "lr", "batch_size")}
+    said = {s.partition("=")[0].strip() for s in settings}
+    for key, value in short.items():
+        if value is not None and key in said:
+            option = "--" + key.removeprefix("training.").replace("_", "-")
+            raise RecipeError(f"{option} {value} and --set {key} say the same thing: leave one out")
+    return (*settings, *(f"{k}={v}" for k, v in short.items() if v is not None))
+
+
+def load_recipes(recipe: str, settings: tuple[str, ...], model: str | None = None) -> list[Recipe]:
     """The recipes that RECIPE names, joined by '+', with the settings of --set.
+
+    model: what stands beside it; where the two are swapped, the error says so.
 
     A setting of an operation goes to every recipe that has it (`kap#2` is the second one of them all), one of
     `training`, `data` or `evaluation` to the recipe whose part `surgeon run` uses: the last that has one.
     """
-    from surgeon.recipe import load_recipe
+    from surgeon.recipe import load_recipe, owners
+    from surgeon.spelling import misplaced, split
 
-    names = [recipe] if Path(recipe).is_file() else recipe.split("+")
-    if not all(names):
-        raise RecipeError(f"{recipe!r} joins an empty name; write for instance small-image+kap")
-    recipes = [load_recipe(name) for name in names]
+    try:
+        recipes = [load_recipe(name) for name in split(recipe)]
+    except RecipeError as error:
+        raise _swapped(recipe, model, error) from None
     for setting in settings:
         head, dot, rest = setting.partition(".")
-        for place, own in _owners(recipes, head, setting) if dot else [(0, head)]:
+        if not dot or "=" in head:
+            raise RecipeError(misplaced(setting, owners(o.name for r in recipes for o in r.surgery)))
+        for place, own in _owners(recipes, head, setting):
             recipes[place] = load_recipe(recipes[place], [own + dot + rest])
     return recipes
+
+
+def _swapped(recipe: str, model: str | None, error: RecipeError) -> RecipeError:
+    """The error, or if MODEL is a recipe, that it is."""
+    from surgeon.recipe import load_recipe
+    from surgeon.spelling import split
+
+    if model is None:
+        return error
+    try:
+        for name in split(model):
+            load_recipe(name)
+    except RecipeError:
+        return error
+    return RecipeError(f"{model} is a recipe and stands in the model's place: write {model} {recipe}, the recipe first")
 
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:

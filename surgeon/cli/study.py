@@ -37,7 +37,7 @@ def command(
     from surgeon.pipeline import study
     from surgeon.recipe import Evaluation
 
-    recipes = options.load_recipes(recipe, settings)
+    recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)
     own = next((r.evaluation for r in reversed(recipes) if r.evaluation), None) or Evaluation(suite="quick")
     asked = {k: v for k, v in (("suite", suite), ("eps", eps), ("samples", samples)) if v is not None}
     given["model_args"] = dict(given["model_args"])

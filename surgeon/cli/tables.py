@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from surgeon.pipeline.conversion import Conversion
     from surgeon.pipeline.converting import Outcome
 
+_MEASURED = "--data SOURCE (labelled images) measures the accuracy before and after"
+_FITTED = (
+    "; with --data or --calibration SOURCE layers are fitted to images and batch norms' statistics are taken again, "
+    "which keeps more of a trained network"
+)
 _EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", "destroyed": "red"}
 
 
@@ -200,6 +205,9 @@ def conversion_table(found: Conversion) -> RenderableType:
         table.add(
             "calibrated on", f"{found.calibration} images; {len(found.refitted)} layers fitted to them"
         )
+    else:
+        fitted = "" if found.effect == "exact" else _FITTED
+        table.add("images", f"none were given: {_MEASURED}{fitted}")
     if found.drift:
         table.add(
             "same prediction",

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from surgeon.data.decoding import read
 from surgeon.data.images import SPLITS, Images
-from surgeon.data.listing import SUFFIXES, folder_entries, parquet_entries
+from surgeon.data.listing import folder_entries, parquet_entries
+from surgeon.data.refusals import meant, no_images
 from surgeon.data.scans import DIGITS_SIZE, digits
 from surgeon.errors import DataError
 
@@ -61,11 +62,10 @@ def labelled(
         entries = list(parquet_entries(path))
     else:
         why = "" if path.exists() else " (nothing is there)"
-        raise DataError(
-            f"{source} is no source of images; give 'digits', a folder of images, or a .parquet file{why}"
-        )
+        hint = meant(str(source), by_name=False) or "give 'digits', a folder of images, or a .parquet file"
+        raise DataError(f"{source} is no source of images{why}; {hint}")
     if not entries:
-        raise DataError(f"{source} has no images ({', '.join(SUFFIXES[:4])}, …)")
+        raise DataError(no_images(path))
     if need_labels:
         bare = next((item for item, label in entries if label < 0), None)
         if bare is not None:

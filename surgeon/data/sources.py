@@ -10,7 +10,6 @@ from typing import Any
 from torch.utils.data import IterableDataset
 
 from surgeon.data.listing import (
-    SUFFIXES,
     SYNONYMS,
     class_names,
     folder_entries,
@@ -20,7 +19,8 @@ from surgeon.data.listing import (
     split_folders,
 )
 from surgeon.data.records import Borrowed
-from surgeon.errors import DataError
+from surgeon.data.refusals import TORCH, meant, no_images, unlocated
+from surgeon.errors import DataError, either
 
 LIBRARY = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
 """Prefixes of names that timm's create_dataset knows."""
@@ -53,6 +53,9 @@ def open_source(source: str | Path, root: str | None = None) -> Source:
         return _read(text, {"train": _dataset("", str(path), "train")})
     if not path.is_dir():
         why = "" if path.exists() else " (nothing is there)"
+        hint = meant(text)
+        if hint:
+            raise DataError(f"{source} is no source of images{why}; {hint}")
         raise DataError(
             f"{source} is no source of images; give 'digits', a folder of images, a .parquet or .tar file, or a name of "
             f"timm's such as torch/cifar10{why}"
@@ -69,30 +72,39 @@ def open_source(source: str | Path, root: str | None = None) -> Source:
         "train": list(folder_entries(path, "train"))
     }
     if not any(own.values()):
-        raise DataError(f"{source} has no images ({', '.join(SUFFIXES[:4])}, …)")
+        raise DataError(no_images(path))
     return Source(text, own, class_names(list(there.values()) or [path]))
 
 
 def _library(name: str, root: str | None) -> Source:
     prefix, _, rest = name.partition("/")
+    if prefix.lower() == "torch" and (root is None or rest.lower() not in TORCH):
+        raise DataError(unlocated(name, TORCH))
     if prefix.lower() == "torch":
         wanted = {"train": "train", "test" if rest.lower() in _BOTH_IN_ONE else "val": "validation"}
     else:
         wanted = {"train": "train", "val": "validation", "test": "test"}
     found: dict[str, Any] = {}
-    failed: dict[str, str] = {}
+    failed: dict[str, Exception] = {}
     for own, theirs in wanted.items():
         for synonym in dict.fromkeys((theirs, *SYNONYMS[own])):
             try:
                 found[own] = _dataset(name, root, synonym)
                 break
             except Exception as error:  # whatever a library does for a data set that is not there
-                failed[own] = " ".join(str(error).split())[:200] or type(error).__name__
+                failed[own] = error
     if "train" not in found:
+        if prefix.lower() == "torch":
+            there = "" if Path(str(root)).is_dir() else ", which is no folder"
+            raise DataError(
+                f"{name} does not lie under {root}{there}: give the folder into which torchvision would download it; nothing is "
+                "downloaded here"
+            ) from failed["train"]
+        why = " ".join(str(failed["train"]).split())[:200] or type(failed["train"]).__name__
         raise DataError(
-            f"timm has no data set {name} under {root or 'no root'} ({failed['train']}); give the folder where it lies as "
-            "root (--root): nothing is downloaded"
-        )
+            f"timm has no data set {name} under {root or 'no root'} ({why}); give the folder where it lies as "
+            f"{either('root', '--root')}: nothing is downloaded"
+        ) from failed["train"]
     return _read(name, found)
 
 

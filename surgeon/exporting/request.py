@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from surgeon.errors import ArtifactError, SurgeonError, nearest
+from surgeon.errors import ArtifactError, SurgeonError, either, nearest
 from surgeon.models import input_size_of
 from surgeon.surgery.tree import surgery_of
 
@@ -31,7 +31,8 @@ def check_request(path: Path, format: str, *, overwrite: bool, opset: int | None
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder; an export is one file")
     if path.exists() and not overwrite:
-        raise ArtifactError(f"{path} exists already; choose another file, or overwrite it (--overwrite)")
+        replace = either("pass overwrite=True", "--overwrite")
+        raise ArtifactError(f"{path} exists already; choose another file, or {replace}")
     if opset is not None and format != "onnx":
         raise SurgeonError(f"opset={opset} is of ONNX's operators; {format} has none")
     if opset is not None and opset < 18:
@@ -43,7 +44,7 @@ def need(packages: Sequence[str], format: str) -> None:
         try:
             importlib.import_module(package)
         except ImportError:
-            less = "; check=False does without" if package == "onnxruntime" else ""
+            less = either("; check=False does without", "") if package == "onnxruntime" else ""
             raise SurgeonError(
                 f"format {format} needs {package}: pip install 'surgeon[export]'{less}"
             ) from None
@@ -54,6 +55,7 @@ def size_of(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
     size = given or (record.input_size if record else None) or input_size_of(model)
     if size is None:
         raise SurgeonError(
-            f"the input size of {type(model).__name__} is not known; give input_size=(C, H, W), for instance (3, 224, 224)"
+            f"the input size of {type(model).__name__} is not known; give "
+            + either("input_size=(C, H, W), for instance (3, 224, 224)", "--input-size, for instance 3,224,224")
         )
     return tuple(int(s) for s in size)

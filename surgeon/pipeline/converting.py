@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from surgeon.artifact import save
 from surgeon.checkpoints import PICKLED
 from surgeon.data import Images, drawn, held_out_of, images, load_sets
-from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.errors import ArtifactError, SurgeonError, either
 from surgeon.files import check_free, write_json
 from surgeon.graph.trace import mode
 from surgeon.hashes import sha256_of
@@ -82,7 +82,7 @@ class Job:
         size = self.input_size or input_size_of(self.build(None))
         if size is None or len(size) != 3:
             raise SurgeonError(
-                f"images need the size of one, (C, H, W): pass --input-size; the model tells {size}"
+                f"images need the size of one, (C, H, W): give {either('input_size', '--input-size')}; the model tells {size}"
             )
         found, test = None, None
         if self.data:
@@ -188,8 +188,8 @@ def _demand_same(before: Conversion, job: Job, checkpoint: Path, folder: Path) -
         other.append("the checkpoint itself")
     if other:
         raise ArtifactError(
-            f"{folder} holds a conversion with other settings ({', '.join(other)}); choose another folder, or overwrite "
-            f"it (--overwrite)"
+            f"{folder} holds a conversion with other settings ({', '.join(other)}); choose another folder, or "
+            + either("pass overwrite=True", "--overwrite")
         )
 
 

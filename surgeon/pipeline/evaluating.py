@@ -13,7 +13,7 @@ from torch import nn
 
 from surgeon.artifact import folder_of, load
 from surgeon.data import DIGITS_SIZE, HeldOut, held_out, held_out_of, load_sets
-from surgeon.errors import DataError, ModelError
+from surgeon.errors import DataError, ModelError, either
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.suites import samples_of
 from surgeon.machine import made_by
@@ -75,7 +75,7 @@ def evaluate_target(
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     if size is None:
-        raise ModelError(f"{target} does not tell its input size; pass input_size (--input-size)")
+        raise ModelError(f"{target} does not tell its input size; give {either('input_size', '--input-size')}")
     count = samples_of(settings, num_classes_of(network))
     test = _own_test_images(target, data, root, size, count) or held_out(data, size, count=count, root=root)
     known = num_classes_of(network)

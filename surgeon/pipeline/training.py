@@ -14,7 +14,7 @@ from torch import nn
 from surgeon import own
 from surgeon.artifact import folder_of, load, save
 from surgeon.data import DIGITS_SIZE, Records, Sets, drawn, load_sets
-from surgeon.errors import ArtifactError, DataError, RecipeError
+from surgeon.errors import ArtifactError, DataError, RecipeError, either
 from surgeon.files import claim, write_json, write_text
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, normalization_of, normalized
@@ -144,7 +144,7 @@ def _own_size(model: str, told: Data, allowed: Sequence[str]) -> tuple[int, ...]
     known = load(folder, allow_code=allowed) if folder else create_model(model)
     size = input_size_of(known)
     if size is None and told.size is None:
-        raise ArtifactError(f"{model} does not tell its input size; pass input_size")
+        raise ArtifactError(f"{model} does not tell its input size; give {either('input_size', '--input-size')}")
     if told.size is not None:
         return (1 if told.grayscale else (size or (3,))[0], *told.size)
     return tuple(size or ())
@@ -156,7 +156,8 @@ def _cut(
 ) -> nn.Module:  # fmt: skip
     classes = num_classes or len(sets.classes)
     if classes < len(sets.classes):
-        raise DataError(f"num_classes={classes}, and the data have {len(sets.classes)} classes")
+        said = either(f"num_classes={classes}", f"--num-classes {classes}")
+        raise DataError(f"{said}, and the data have {len(sets.classes)} classes")
     operations = [r for r in recipes if r.surgery]
     place = folder_of(model)
     if place:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.edits import Drift, Edit, Execution, Plan
-from surgeon.errors import SurgeonError, SurgeryError
+from surgeon.errors import SurgeonError, SurgeryError, either
 from surgeon.graph.survey import Region, Survey, find_regions
 from surgeon.layers.memory_format import memory_format_of
 from surgeon.operations import Operation, parse
@@ -69,7 +69,8 @@ def apply(
     _refuse(model, made)
     if calibration is None and needs_data(made):
         raise SurgeryError(
-            f"the plan starts from data ({needs_data(made)}): pass calibration images, or plan without them"
+            f"the plan starts from data ({needs_data(made)}): "
+            + either("pass calibration images, or plan without them", "give images (--calibration, or --data of convert)")
         )
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(model, share=not copy)
