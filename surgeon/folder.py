@@ -15,11 +15,12 @@ from surgeon.contents import instead
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError
 from surgeon.hashes import own_hash, same_kind
-from surgeon.models import ORIGIN, TORCHVISION, ZOO, input_size_of, name_of, num_classes_of
+from surgeon.models import ORIGIN, TORCHVISION, ZOO, input_size_of, is_known, name_of, num_classes_of
 from surgeon.surgery.tree import surgery_of
 
 WEIGHTS, ORIGINAL, CONFIG = "model.safetensors", "original.safetensors", "config.json"
 FORMAT = 1
+_MADE = "surgeon apply, or surgeon.save from Python, writes a folder of it"
 PLACES = ("hf_hub_id", "url", "file", "source")
 """Keys of timm's configuration that say where its own weights lie."""
 
@@ -45,7 +46,8 @@ def no_network(folder: str | Path) -> str:
         inside = (place.parent / CONFIG).is_file()
         return f"{folder} is a file, no model folder" + (f": give its folder, {place.parent}" if inside else "")
     if not place.exists():
-        return f"{folder} is no model folder: nothing is there"
+        named = f"; it is a model's name: {_MADE}" if is_known(str(folder)) else ""
+        return f"{folder} is no model folder: nothing is there{named}"
     found = instead(place)
     return f"{folder} {found}" if found else f"{folder} is no model folder: it has no {CONFIG}"
 

@@ -68,7 +68,7 @@ def _timm(
 ) -> nn.Module:  # fmt: skip
     import timm
 
-    if ":" not in name and not timm.is_model(name.split(".")[0]):
+    if ":" not in name and not naming.of_timm(name):
         raise ModelError(naming.unknown(name, list_models))
     given = {**_given(num_classes=num_classes, in_chans=in_chans), **args}
     try:
@@ -143,6 +143,11 @@ def _all_models() -> tuple[str, ...]:
     from surgeon import zoo
 
     return (*timm.list_models(), *(TORCHVISION + n for n in torchvision.models.list_models()), *zoo.names())
+
+
+def is_known(name: str) -> bool:
+    """Whether timm, torchvision or the zoo have a model of this name."""
+    return name in _all_models() or naming.of_timm(naming.library_name(name))
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -228,12 +228,12 @@ def _find(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or "/" in text:
         if not path.is_file():
-            stem = f"; a shipped recipe is named without it: {path.stem}" if path.stem in shipped() else ""
-            raise RecipeError(f"recipe file {text} does not exist{stem}")
+            raise RecipeError(unknown(text, shipped()))
         return path
     name = known(text, shipped())
     if name is None:
-        raise RecipeError(unknown(text, shipped(), names()))
+        using = [n for n in shipped() if text in names() and text in [o.name for o in load_recipe(n).surgery]]
+        raise RecipeError(unknown(text, shipped(), using))
     return recipe_folder() / f"{name}.yaml"
 
 

@@ -28,13 +28,18 @@ def known(recipe: str, shipped: Collection[str]) -> str | None:
     return next((n for n in shipped if n == recipe.lower().replace("_", "-")), None)
 
 
-def unknown(recipe: str, shipped: Collection[str], operations: Collection[str]) -> str:
-    """The message for a recipe that is not shipped."""
-    parts = [known(p, shipped) for p in re.split(r"[\s,;&|]+", recipe) if p]
+def unknown(recipe: str, shipped: Collection[str], using: Collection[str] = ()) -> str:
+    """The message for a recipe that is not shipped, or a file that is not there. using: recipes with an operation of its name."""
+    parts = [known(p, shipped) for p in re.split(r"[\s,;&|/]+", recipe) if p]
     if len(parts) > 1 and all(parts):
         return f"unknown recipe {recipe!r}; recipes are joined by '+': {'+'.join(map(str, parts))}"
-    if recipe in operations:
-        return f"{recipe!r} is an operation, no recipe; {nearest(recipe, shipped)}"
+    if using:
+        return f"{recipe!r} is an operation; recipes with it are {', '.join(using)}"
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml"):
+        return f"recipe file {recipe} does not exist; {nearest(path.stem, shipped)} Shipped ones are named without .yaml"
+    if "/" in recipe:
+        return f"recipe file {recipe} does not exist"
     return f"unknown recipe {recipe!r}; {nearest(recipe, shipped)}"
 
 

@@ -44,7 +44,7 @@ def _in_one_line(error: click.UsageError) -> click.ClickException:
         return error
     place = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
     setting = _as_setting(error) if isinstance(error, click.NoSuchOption) else ""
-    text = f"{error.message}; {setting}" if setting else error.format_message()
+    text = f"No such option {error.option_name!r}; {setting}" if setting else error.format_message()
     return Refused(" ".join(text.split()).rstrip(".") + place)
 
 

@@ -36,6 +36,9 @@ class Size(click.ParamType):
             size = ()
         if len(size) not in (3, 4) or min(size, default=0) < 1:
             self.fail(f"{value!r} is no size; write for instance 3,32,32", param, ctx)
+        if size[-1] in (1, 3) and min(size[:-1]) > 4:
+            first = ",".join(map(str, (size[-1], *size[:-1])))
+            self.fail(f"{value!r} has the channels at its end; they come first: {first}", param, ctx)
         return size
 
 
@@ -296,6 +299,8 @@ def usable_device(name: str) -> torch.device:
         torch.empty(1, device=found).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
+        if reason.startswith("Expected one of"):
+            reason = "it is no name of one; cpu, cuda and cuda:1 are, for instance"
         raise SurgeonError(f"device {name!r} cannot be used: {reason}") from error
     return found
 

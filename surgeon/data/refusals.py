@@ -37,7 +37,7 @@ def meant(source: str, *, by_name: bool = True) -> str:
     plain = {"fashionmnist": "fashion_mnist", "cifar_10": "cifar10", "cifar_100": "cifar100"}.get(plain, plain)
     if plain in TORCH and not path.exists():
         if not by_name:
-            return "here it is a folder of its images"
+            return "did you mean a folder of its images?"
         return "did you mean " + either(
             f"'torch/{plain}', with root='…', the folder where it lies?",
             f"torch/{plain} with --root FOLDER, where it lies?",
