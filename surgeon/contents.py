@@ -30,7 +30,7 @@ def _evaluation(path: Path) -> str:
 
 def _study(path: Path) -> str:
     page = either(f"surgeon.report.report(['{path}'], 'page.html')", f"surgeon report {path} -o page.html")
-    return f"is a study of several networks: {page} shows it; {_networks(path, '*/*/trained')}"
+    return f"is a study of several networks: {page} shows it; {_networks(path, '*/*')}"
 
 
 def _conversions(path: Path) -> str:
@@ -45,13 +45,21 @@ def _begun(path: Path) -> str:
     return f"is a run that is not finished: run the same command again; its network before the training is {path / 'cut'}"
 
 
+def _holds_networks(path: Path) -> bool:
+    return any(next(path.glob(f"{p}/{NETWORK}"), None) for p in ("*", "*/trained"))
+
+
+def _shelf(path: Path) -> str:
+    return f"is no network's folder; {_networks(path, '*')}"
+
+
 def _inside(path: Path) -> str:
     return f"is a part of a run; its network is {path.parent / 'trained'}"
 
 
 def _networks(path: Path, pattern: str) -> str:
     """Where its networks are."""
-    found = sorted(p.parent for p in path.glob(f"{pattern}/{NETWORK}"))
+    found = sorted(p.parent for below in ("", "/trained") for p in path.glob(f"{pattern}{below}/{NETWORK}"))
     if not found:
         return "no network is in it yet"
     return f"its networks are {', '.join(map(str, found[:3]))}{', …' if len(found) > 3 else ''}"
@@ -70,4 +78,5 @@ _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], str]], ...] = (
     (_has("conversions.json"), _conversions),
     (_has("table.json", "models"), _demo),
     (_has(f"../trained/{NETWORK}", "../settings.json"), _inside),
+    (_holds_networks, _shelf),
 )

@@ -78,6 +78,7 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     given["model_args"] = dict(given["model_args"])
     if given["device"]:
         options.usable_device(given["device"])
+    options.refuse_recipe(target)
     options.code_lies_here(target, given["allow_code"])
     with options.processes() as first:
         found = evaluate_target(target, given.pop("output"), settings, **given)

@@ -355,7 +355,17 @@ def _swapped(recipe: str, model: str | None, error: RecipeError) -> RecipeError:
             load_recipe(name)
     except RecipeError:
         return error
-    return RecipeError(f"{model} is a recipe and stands in the model's place: write {model} {recipe}, the recipe first")
+    said = click.get_current_context().command.name
+    return RecipeError(f"{model} is a recipe, and {recipe} is none; the recipe comes first: surgeon {said} {model} {recipe}")
+
+
+def refuse_recipe(target: str) -> None:
+    """Raise ModelError where a recipe stands for a model."""
+    from surgeon.recipe import shipped
+    from surgeon.spelling import known
+
+    if known(target, shipped()) and not Path(target).exists():
+        raise ModelError(f"{target} is a recipe, no model: surgeon plan {target} MODEL shows what it does, surgeon run uses it")
 
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:
