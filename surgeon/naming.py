@@ -41,7 +41,9 @@ def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
         there = "; the folder of this name is no model folder" if path.is_dir() else ""
         every = either("surgeon.models.list_models() lists all", "surgeon models lists all")
         return f"unknown model {name!r}{there}; {nearest(name, valid())} ({every})"
-    close = nearest(rest, valid()) if not name.startswith(("zoo/", "torchvision/")) else nearest(name, valid())
+    close = (
+        nearest(rest, valid()) if not name.startswith(("zoo/", "torchvision/")) else nearest(name, valid())
+    )
     hub = (
         f"; a repository of the Hugging Face Hub is written 'hf-hub:{name}'"
         if _REPOSITORY.fullmatch(name) and not name.startswith((".", _TIMM))

@@ -89,5 +89,10 @@ def test_numbers_are_written_one_way():
     assert [duration(s) for s in (0.2, 45, 60, 200, 3600, 7500)] == [
         "0 s", "45 s", "1 min", "3 min 20 s", "1 h", "2 h 5 min",
     ]  # fmt: skip
-    assert [pace(n, 1) for n in (100, 1234.5, 3.44, 1.0)] == ["100 a second", "1,234 a second", "3.4 a second", "1.0 a second"]
+    assert [pace(n, 1) for n in (100, 1234.5, 3.44, 1.0)] == [
+        "100 a second",
+        "1,234 a second",
+        "3.4 a second",
+        "1.0 a second",
+    ]
     assert pace(1, 12) == "12 s each" and pace(0, 5) == ""

@@ -43,13 +43,12 @@ def _in_one_line(error: click.UsageError) -> click.ClickException:
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.1 has none
         return error
     place = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-    setting = _as_setting(error) if isinstance(error, click.NoSuchOption) else ""
-    text = f"No such option {error.option_name!r}; {setting}" if setting else error.format_message()
+    text = (isinstance(error, click.NoSuchOption) and _as_setting(error)) or error.format_message()
     return Refused(" ".join(text.split()).rstrip(".") + place)
 
 
 def _as_setting(error: click.NoSuchOption) -> str:
-    """Of an option that a command does not have: how --set says it, where a recipe has such a setting."""
+    """The message for an option that a command does not have, where --set says it; else ''."""
     taken = {p.name: p for p in error.ctx.command.params} if error.ctx else {}
     if "settings" not in taken:
         return ""
@@ -63,7 +62,7 @@ def _as_setting(error: click.NoSuchOption) -> str:
     elif not str(taken["settings"].metavar).startswith("PART"):  # of operations alone
         found = [p for p in found if not p.startswith(("training.", "data.", "evaluation."))]
     shown = " or ".join(f"--set {p}=VALUE" for p in found[:3])
-    return f"write {shown}" if shown else ""
+    return f"No such option {error.option_name!r}; write {shown}" if shown else ""
 
 
 class Commands(click.Group):

@@ -50,7 +50,9 @@ class Sheet:
         below = [k for k in full if k not in shown]
         widths = {k: self._width(k) for k in shown}
         prose = [k for k in shown if self.columns[k].prose]
-        left = options.max_width - sum(w for k, w in widths.items() if k not in prose) - GAP * (len(shown) - 1)
+        left = (
+            options.max_width - sum(w for k, w in widths.items() if k not in prose) - GAP * (len(shown) - 1)
+        )
         for n, k in enumerate(prose):
             widths[k] = min(widths[k], max(PROSE, left // (len(prose) - n)))
             left -= widths[k]
@@ -87,7 +89,9 @@ class Sheet:
     def _table(
         self, shown: Sequence[int], widths: dict[int, int], rows: Iterable[list[Text]], header: bool
     ) -> Table:
-        table = Table(box=None, pad_edge=False, show_header=header, header_style="bold", padding=(0, GAP, 0, 0))
+        table = Table(
+            box=None, pad_edge=False, show_header=header, header_style="bold", padding=(0, GAP, 0, 0)
+        )
         for k in shown:
             one = self.columns[k]
             table.add_column(

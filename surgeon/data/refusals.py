@@ -24,7 +24,10 @@ def meant(source: str, *, by_name: bool = True) -> str:
 
     by_name: whether data sets of timm's can be named here.
     """
-    path, plain = Path(source), source.lower().replace("-", "_").removeprefix("torchvision/").removeprefix("torch/")
+    path, plain = (
+        Path(source),
+        source.lower().replace("-", "_").removeprefix("torchvision/").removeprefix("torch/"),
+    )
     suffix = path.suffix.lower()
     if suffix in _TABLES:
         return "a table is not read: lay the images into one sub-folder a class, or write a parquet file with the columns image and label"
@@ -34,7 +37,9 @@ def meant(source: str, *, by_name: bool = True) -> str:
         return "arrays are not read: write them as image files, one sub-folder a class"
     if suffix in SUFFIXES:
         return "it is one image: give the folder that it lies in"
-    plain = {"fashionmnist": "fashion_mnist", "cifar_10": "cifar10", "cifar_100": "cifar100"}.get(plain, plain)
+    plain = {"fashionmnist": "fashion_mnist", "cifar_10": "cifar10", "cifar_100": "cifar100"}.get(
+        plain, plain
+    )
     if plain in TORCH and not path.exists():
         if not by_name:
             return "did you mean a folder of its images?"

@@ -88,7 +88,7 @@ def plan(
         calibrated=calibrated,
         input_std=input_std_of(model),
     )
-    if input_size and seen.regions[0].name == "" and seen.measured and seen.measured.error:
+    if size and input_size and seen.regions[0].name == "" and seen.measured and seen.measured.error:
         more = needed_inputs(scratch)[1:]
         if more:
             raise SurgeryError(

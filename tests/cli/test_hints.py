@@ -122,8 +122,14 @@ def test_folders_of_another_kind(place, monkeypatch, folder, message):
     [
         (["cifar10"], "did you mean torch/cifar10 with --root FOLDER"),
         (["CIFAR-10"], "did you mean torch/cifar10 with --root FOLDER"),
-        (["torch/cifar10"], "torch/cifar10 needs the folder where it lies: --root FOLDER. Nothing is downloaded"),
-        (["torch/cifar11", "--root", "."], "timm knows no data set 'torch/cifar11'; did you mean 'torch/cifar10'"),
+        (
+            ["torch/cifar10"],
+            "torch/cifar10 needs the folder where it lies: --root FOLDER. Nothing is downloaded",
+        ),
+        (
+            ["torch/cifar11", "--root", "."],
+            "timm knows no data set 'torch/cifar11'; did you mean 'torch/cifar10'",
+        ),
         (["torch/cifar10", "--root", "runs"], "torch/cifar10 does not lie under runs: give the folder"),
         (["labels.csv"], "a table is not read: lay the images into one sub-folder a class"),
         (["mnist.zip"], "an archive is not read: unpack it"),
@@ -146,7 +152,9 @@ def test_a_report_of_what_was_not_evaluated_says_how_to(place, monkeypatch):
 
 
 def test_short_forms_are_settings(tmp_path):
-    code, _, err = invoke("train", "plain", *LENET, "--epochs", 2, "--lr", 0.25, "--batch-size", 64, "-o", tmp_path / "r")
+    code, _, err = invoke(
+        "train", "plain", *LENET, "--epochs", 2, "--lr", 0.25, "--batch-size", 64, "-o", tmp_path / "r"
+    )
     assert code == 0, err
     told = json.loads((tmp_path / "r" / "settings.json").read_text())["training"]
     assert (told["epochs"], told["lr"], told["batch_size"]) == (2, 0.25, 64)
@@ -185,7 +193,9 @@ def test_errors_of_commands_speak_of_options(place, monkeypatch, args, message):
 
 def test_errors_of_python_keep_its_words(place):
     cut = surgeon.load(place / "out" / "kap")
-    with pytest.raises(surgeon.SurgeonError, match=r"pass stack=True to add to it, or start from surgeon.revert\(model\)"):
+    with pytest.raises(
+        surgeon.SurgeonError, match=r"pass stack=True to add to it, or start from surgeon.revert\(model\)"
+    ):
         surgeon.plan(cut, "noise")
     with pytest.raises(surgeon.SurgeonError, match="or pass overwrite=True"):
         surgeon.save(cut, place / "out" / "kap")

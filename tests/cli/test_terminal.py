@@ -5,11 +5,10 @@ import re
 
 import pytest
 
+from tests.cli.commandline import invoke
+
 for package in ("pty", "pyte", "accelerate", "sklearn", "torchattacks", "scipy"):
     pytest.importorskip(package)
-
-from tests.cli.commandline import invoke
-from tests.cli.terminal import seen
 
 NETWORK = ["zoo/lenet5", "--input-size", "1,32,32"]
 MANY = """
@@ -27,6 +26,8 @@ for line in sys.argv[1].split("\\n"):
 @pytest.fixture(scope="module")
 def screens(tmp_path_factory):
     """The screen of a training, of an evaluation of it, and of a study, all on one terminal."""
+    from tests.cli.terminal import seen
+
     folder = tmp_path_factory.mktemp("terminal")
     commands = [
         "train plain zoo/lenet5 --input-size 1,32,32 --epochs 2 -o run",
@@ -37,7 +38,10 @@ def screens(tmp_path_factory):
     code, lines = seen("\n".join(commands), code=MANY, cwd=folder)
     assert code == 0, "\n".join(lines)
     found = "\n".join(lines).split("=" * 20)
-    return {c.split()[0]: [line for line in part.splitlines() if line] for c, part in zip(commands, found, strict=False)}
+    return {
+        c.split()[0]: [line for line in part.splitlines() if line]
+        for c, part in zip(commands, found, strict=False)
+    }
 
 
 def test_a_training_shows_its_epochs_above_a_bar_that_has_ended(screens):
@@ -53,7 +57,12 @@ def test_a_training_shows_its_epochs_above_a_bar_that_has_ended(screens):
 def test_every_bar_of_an_evaluation_is_full_before_its_verdict_begins(screens):
     lines = screens["evaluate"]
     bars = [line for line in lines if "━" in line]
-    assert [line.split(" ━")[0].strip() for line in bars] == ["attacks on blocks", "certificates", "diagnostics", "pictures"]
+    assert [line.split(" ━")[0].strip() for line in bars] == [
+        "attacks on blocks",
+        "certificates",
+        "diagnostics",
+        "pictures",
+    ]
     assert all(re.search(r" (\d+)/\1 ", line) for line in bars)
     after = lines[lines.index(bars[-1]) + 1]
     assert re.match(r"\d+\.\d ?% \[|no number to quote: ", after)
@@ -67,7 +76,12 @@ def test_an_evaluation_prints_what_was_certified(screens):
 
 def test_a_study_names_the_arm_and_the_seed_of_all_that_it_does(screens):
     lines = screens["study"]
-    for head in ("stock, trained first", "stock, fine-tuned, seed 0", "surgery, fine-tuned, seed 0", "placebo, fine-tuned, seed 0"):
+    for head in (
+        "stock, trained first",
+        "stock, fine-tuned, seed 0",
+        "surgery, fine-tuned, seed 0",
+        "placebo, fine-tuned, seed 0",
+    ):
         assert head in lines, head
     rows = [line for line in lines if line.startswith(("stock", "surgery", "placebo")) and "%" in line]
     assert len(rows) == 5
@@ -83,7 +97,12 @@ def test_without_a_terminal_each_part_is_a_plain_line(tmp_path, monkeypatch):
     given = ["--epochs", "1", "--suite", "basic", "--samples", "8", "--set", "evaluation.steps=1"]
     code, out, err = invoke("study", "noise", *NETWORK, *given, "-o", "s")
     assert code == 0, err
-    for head in ("stock, trained first", "stock, fine-tuned, seed 0", "surgery, fine-tuned, seed 0", "placebo, fine-tuned, seed 0"):
+    for head in (
+        "stock, trained first",
+        "stock, fine-tuned, seed 0",
+        "surgery, fine-tuned, seed 0",
+        "placebo, fine-tuned, seed 0",
+    ):
         assert f"{head}: epoch 0: loss " in out
     for head in ("stock, seed 0", "surgery, seed 0"):
         assert f"{head}: attacks on blocks" in err
