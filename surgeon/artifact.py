@@ -224,7 +224,10 @@ def _stock(config: Mapping[str, Any], folder: Path) -> nn.Module:
     except SurgeonError as error:
         raise ArtifactError(
             f"{folder}: {config['architecture']} cannot be rebuilt by name ({error}); "
-            + either("pass the stock network: surgeon.load(folder, model=…)", "load it from Python, with the stock network")
+            + either(
+                "pass the stock network: surgeon.load(folder, model=…)",
+                "load it from Python, with the stock network",
+            )
         ) from error
     known = made.__dict__.get("pretrained_cfg")
     if isinstance(known, Mapping):  # of the tag that the name stands for by default, where another was saved

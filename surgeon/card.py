@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from surgeon import own
 from surgeon.edits import EFFECT_TEXT, Plan
 from surgeon.errors import ArtifactError, RecipeError
+from surgeon.numerals import percent, with_interval
 
 if TYPE_CHECKING:
     from surgeon.evaluation.statistics import Share
@@ -190,7 +191,7 @@ def _drift(record: Plan) -> str:
     if drift is None:
         return "none: the function is kept" if record.effect == "exact" else "not measured"
     images = "calibration images" if drift.source == "calibration" else "images of noise"
-    return f"{drift.relative:.2g} of the logits' norm, {drift.agreement:.0%} of classes kept, on {drift.images} {images}"
+    return f"{drift.relative:.2g} of the logits' norm, {percent(drift.agreement)} of classes kept, on {drift.images} {images}"
 
 
 def _growth(record: Plan, folded: bool) -> list[tuple[str, str]]:
@@ -226,7 +227,7 @@ def _evaluation(run: Run | None) -> str:
 
 
 def _percent(share: Share) -> str:
-    return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]"
+    return with_interval(share)
 
 
 def _versions(record: Plan) -> str:

@@ -44,7 +44,9 @@ def no_network(folder: str | Path) -> str:
     place = Path(folder)
     if place.is_file():
         inside = (place.parent / CONFIG).is_file()
-        return f"{folder} is a file, no model folder" + (f": give its folder, {place.parent}" if inside else "")
+        return f"{folder} is a file, no model folder" + (
+            f": give its folder, {place.parent}" if inside else ""
+        )
     if not place.exists():
         named = f"; it is a model's name: {_MADE}" if is_known(str(folder)) else ""
         return f"{folder} is no model folder: nothing is there{named}"

@@ -44,6 +44,7 @@ def command(output: str | None, overwrite: bool, seed: int, quick: bool, as_json
 
 def _table(rows: list[Row]) -> Sheet:
     from surgeon.cli.sheet import Column, Sheet
+    from surgeon.numerals import percent, with_interval
 
     table = Sheet(
         "method", *(Column(title, spare=True) for title in ("parameters", "FLOPs", "function", "folds")),
@@ -52,8 +53,8 @@ def _table(rows: list[Row]) -> Sheet:
     )  # fmt: skip
     for r in rows:
         table.add(
-            r.method, f"{r.parameters:.2f}×", f"{r.flops:.2f}×", r.effect, r.folds, f"{r.start:.1%}",
-            f"{r.clean.value:.1%}", f"{r.noise:.1%}", f"{r.fgsm.value:.1%}",
-            f"{r.pgd.value:.1%} [{r.pgd.low:.1%}, {r.pgd.high:.1%}]", f"{r.seconds:.0f}",
+            r.method, f"{r.parameters:.2f}×", f"{r.flops:.2f}×", r.effect, r.folds, percent(r.start),
+            percent(r.clean.value), percent(r.noise), percent(r.fgsm.value),
+            with_interval(r.pgd), f"{r.seconds:.0f}",
         )  # fmt: skip
     return table

@@ -356,7 +356,9 @@ def _swapped(recipe: str, model: str | None, error: RecipeError) -> RecipeError:
     except RecipeError:
         return error
     said = click.get_current_context().command.name
-    return RecipeError(f"{model} is a recipe, and {recipe} is none; the recipe comes first: surgeon {said} {model} {recipe}")
+    return RecipeError(
+        f"{model} is a recipe, and {recipe} is none; the recipe comes first: surgeon {said} {model} {recipe}"
+    )
 
 
 def refuse_recipe(target: str) -> None:
@@ -365,7 +367,9 @@ def refuse_recipe(target: str) -> None:
     from surgeon.spelling import known
 
     if known(target, shipped()) and not Path(target).exists():
-        raise ModelError(f"{target} is a recipe, no model: surgeon plan {target} MODEL shows what it does, surgeon run uses it")
+        raise ModelError(
+            f"{target} is a recipe, no model: surgeon plan {target} MODEL shows what it does, surgeon run uses it"
+        )
 
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:

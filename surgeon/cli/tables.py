@@ -10,6 +10,7 @@ from rich.text import Text
 
 from surgeon.cli.sheet import Column, Sheet
 from surgeon.edits import EFFECT_TEXT, Growth, Plan
+from surgeon.numerals import percent, span
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _effect(plan: Plan) -> Text:
     drift = plan.execution.drift if plan.execution else None
     if drift is not None:
         text.append(
-            f"; measured drift of the logits {drift.relative:.2g}, same prediction on {drift.agreement:.0%} of "
+            f"; measured drift of the logits {drift.relative:.2g}, same prediction on {percent(drift.agreement)} of "
             f"{drift.images} {'calibration images' if drift.source == 'calibration' else 'noise images'}"
         )
     elif plan.effect == "approximated":
@@ -165,11 +166,11 @@ def assessment_table(found: Assessment) -> RenderableType:
     for row in found.summary.rows:
         notes = ["standing after this and the attacks before it"] if row.cascade else []
         if row.std is not None:
-            notes.append(f"mean of {len(row.shares)} seeds {row.mean:.1%} ± {row.std:.1%}")
+            notes.append(f"mean of {len(row.shares)} seeds {percent(row.mean)} ± {percent(row.std)}")
         if row.group == "paper" and row.of_right is not None:
-            notes.append(f"{row.of_right:.1%} of the images that are right as they are")
+            notes.append(f"{percent(row.of_right)} of the images that are right as they are")
         if row.draws is not None:
-            notes.append(", ".join(f"{k} of draws {v:.1%}" for k, v in row.draws.items()))
+            notes.append(", ".join(f"{k} of draws {percent(v)}" for k, v in row.draws.items()))
         table.add(f"{row.group}: {row.label}", *_share(row.shares[0]), "; ".join(notes))
     table.add("worst case", *_share(found.summary.worst), "image by image")
     parts: list[RenderableType] = [_verdict(found), table]
@@ -202,22 +203,20 @@ def conversion_table(found: Conversion) -> RenderableType:
     table.add("function", EFFECT_TEXT[found.effect])
     table.add("folds", "yes" if found.folds else "no")
     if found.calibration:
-        table.add(
-            "calibrated on", f"{found.calibration} images; {len(found.refitted)} layers fitted to them"
-        )
+        table.add("calibrated on", f"{found.calibration} images; {len(found.refitted)} layers fitted to them")
     else:
         fitted = "" if found.effect == "exact" else _FITTED
         table.add("images", f"none were given: {_MEASURED}{fitted}")
     if found.drift:
         table.add(
             "same prediction",
-            f"{found.drift.agreement:.1%} of {found.drift.images} {found.drift.source} images",
+            f"{percent(found.drift.agreement)} of {found.drift.images} {found.drift.source} images",
         )
         table.add("logit drift", f"{found.drift.relative:.3f}")
     if found.accuracy:
         right = found.accuracy
         table.add(
-            "accuracy", f"{right.before / right.images:.1%} before, {right.after / right.images:.1%} after "
+            "accuracy", f"{percent(right.before / right.images)} before, {percent(right.after / right.images)} after "
             f"({right.images} test images, {right.both} right both times)",
         )  # fmt: skip
     table.add("seconds", f"{found.seconds:.1f}")
@@ -241,8 +240,8 @@ def conversions_table(results: Sequence[Outcome]) -> RenderableType:
         right = found.accuracy
         table.add(
             name, EFFECT_TEXT[found.effect],
-            f"{right.before / right.images:.1%} → {right.after / right.images:.1%}" if right else "",
-            f"{found.drift.agreement:.1%}" if found.drift else "",
+            f"{percent(right.before / right.images)} → {percent(right.after / right.images)}" if right else "",
+            percent(found.drift.agreement) if found.drift else "",
             "was there" if before else f"{found.seconds:.1f}",
         )  # fmt: skip
     return table
@@ -252,7 +251,7 @@ def _over_seeds(values: Sequence[float]) -> str:
     from statistics import fmean, stdev
 
     spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * fmean(values):.1f} %{spread}"
+    return f"{percent(fmean(values))}{spread}"
 
 
 def _difference(found: Any) -> str:
@@ -274,7 +273,7 @@ def _verdict(found: Assessment) -> Text:
     if head is not None:
         low, high = head.share.low, head.share.high
         return Text.assemble(
-            (f"{head.share.value:.1%}", "bold green"), f" [{low:.1%}, {high:.1%}] {head.text}"
+            (percent(head.share.value), "bold green"), f" [{percent(low)}, {percent(high)}] {head.text}"
         )
     reasons = "; ".join(found.summary.refused) or "no attack was made"
     return Text.assemble(("no number to quote: ", "bold red"), reasons)
@@ -288,7 +287,7 @@ def _certified(found: Certified) -> Iterable[RenderableType]:
     for point in found.points[::every]:
         table.add(f"{point.level:g}", *_share(point.share))
     yield table
-    silent = f"no certificate for {found.abstained:.1%} of them"
+    silent = f"no certificate for {percent(found.abstained)} of them"
     yield Text(f"{found.images} images, {found.draws:,} draws each; {silent}")
 
 
@@ -308,4 +307,4 @@ def _checks(found: Assessment) -> Sheet:
 
 
 def _share(share: Any) -> tuple[str, str]:
-    return f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}"
+    return percent(share.value), span(share.low, share.high)

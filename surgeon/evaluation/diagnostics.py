@@ -15,6 +15,7 @@ from surgeon.evaluation.pgd import LOSSES, margin
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_labels, check_model, device_of, score
 from surgeon.evaluation.threat import Attack, Norm
+from surgeon.numerals import percent
 
 IMAGES = 128
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -179,7 +180,7 @@ def _attacked(asked: _Asked, clean: float) -> list[Check]:
         ),
         Check(
             code="budget", measured={"10 steps": short, "50 steps": long, "3 restarts": restarts}, rule="never; advises",
-            failed=False, advice=f"a larger budget still gains {gain:.1%}" if gain > 0.01 else "",
+            failed=False, advice=f"a larger budget still gains {percent(gain)}" if gain > 0.01 else "",
         ),
         Check(
             code="black-box", measured={"Square 200": black, "pgd-margin" if few else "APGD-DLR 20": sharp},

@@ -56,6 +56,8 @@ def size_of(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
     if size is None:
         raise SurgeonError(
             f"the input size of {type(model).__name__} is not known; give "
-            + either("input_size=(C, H, W), for instance (3, 224, 224)", "--input-size, for instance 3,224,224")
+            + either(
+                "input_size=(C, H, W), for instance (3, 224, 224)", "--input-size, for instance 3,224,224"
+            )
         )
     return tuple(int(s) for s in size)

@@ -75,7 +75,9 @@ def evaluate_target(
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     if size is None:
-        raise ModelError(f"{target} does not tell its input size; give {either('input_size', '--input-size')}")
+        raise ModelError(
+            f"{target} does not tell its input size; give {either('input_size', '--input-size')}"
+        )
     count = samples_of(settings, num_classes_of(network))
     test = _own_test_images(target, data, root, size, count) or held_out(data, size, count=count, root=root)
     known = num_classes_of(network)

@@ -102,7 +102,13 @@ def study(
     start = dict(given)
     if not (given.get("weights") or given.get("pretrained")):
         train(
-            [stock], model, folder / BASE, seed=first_seed, split_seed=first_seed, label="stock, trained first", **given
+            [stock],
+            model,
+            folder / BASE,
+            seed=first_seed,
+            split_seed=first_seed,
+            label="stock, trained first",
+            **given,
         )
         start["weights"] = str(folder / BASE / TRAINED / WEIGHTS)
     if first():

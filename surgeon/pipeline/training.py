@@ -144,7 +144,9 @@ def _own_size(model: str, told: Data, allowed: Sequence[str]) -> tuple[int, ...]
     known = load(folder, allow_code=allowed) if folder else create_model(model)
     size = input_size_of(known)
     if size is None and told.size is None:
-        raise ArtifactError(f"{model} does not tell its input size; give {either('input_size', '--input-size')}")
+        raise ArtifactError(
+            f"{model} does not tell its input size; give {either('input_size', '--input-size')}"
+        )
     if told.size is not None:
         return (1 if told.grayscale else (size or (3,))[0], *told.size)
     return tuple(size or ())

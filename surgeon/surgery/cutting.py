@@ -70,7 +70,10 @@ def apply(
     if calibration is None and needs_data(made):
         raise SurgeryError(
             f"the plan starts from data ({needs_data(made)}): "
-            + either("pass calibration images, or plan without them", "give images (--calibration, or --data of convert)")
+            + either(
+                "pass calibration images, or plan without them",
+                "give images (--calibration, or --data of convert)",
+            )
         )
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(model, share=not copy)

@@ -50,4 +50,6 @@ def _with(operation: Operation, start: str) -> Operation:
     try:
         return type(operation).model_validate({**operation.model_dump(), "start": start})
     except ValidationError as error:
-        raise RecipeError(f"warm_start of {operation.name}: {describe(error, type(operation))}") from None
+        raise RecipeError(
+            f"{either('warm_start', '--warm-start')} of {operation.name}: {describe(error, type(operation))}"
+        ) from None

@@ -77,9 +77,7 @@ class Bar:
 
 
 def _line(row: Any) -> str:
-    checked = (
-        "" if math.isnan(row.val_accuracy) else f"validation accuracy {percent(row.val_accuracy)}, "
-    )
+    checked = "" if math.isnan(row.val_accuracy) else f"validation accuracy {percent(row.val_accuracy)}, "
     return (
         f"epoch {row.epoch}: loss {row.loss:.4f}, {checked}"
         f"lr {row.lr:.2g}, {row.images_per_second:.0f} images/s"

@@ -1,7 +1,9 @@
 """Mistakes of a newcomer, and what the command line says would have worked."""
 
+import ast
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -208,3 +210,35 @@ def test_errors_of_python_keep_its_words(place):
 def test_names_that_differ_in_case_and_punctuation_come_first():
     assert nearest("KAP_1D", ["kap", "kap-1d"]) == "did you mean 'kap-1d'?"
     assert nearest("zzz", ["kap"]) == "valid: 'kap'"
+
+
+ROOT = Path(surgeon.__file__).parent
+FROM_PYTHON_ALONE = (
+    "layers/",
+    "graph/network.py",
+    "insight/",
+    "surgery/fitness.py",
+    "surgery/cutting.py",
+    "testing.py",
+)
+"""Errors that no command reaches: of layers and networks that are called, and of plans that are passed on."""
+
+
+def said_to_both(tree):
+    """The texts of errors that a module raises, but for those that are worded for either interface."""
+    for raised in (n for n in ast.walk(tree) if isinstance(n, ast.Raise)):
+        worded = [
+            n for n in ast.walk(raised) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "either"
+        ]
+        apart = {id(n) for call in worded for n in ast.walk(call)}
+        for node in ast.walk(raised):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in apart:
+                yield node.value
+
+
+@pytest.mark.parametrize("module", [p.relative_to(ROOT).as_posix() for p in sorted(ROOT.rglob("*.py"))])
+def test_texts_of_python_in_errors_have_their_command(module):
+    if module.startswith(FROM_PYTHON_ALONE):
+        return
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    assert [text for text in said_to_both(tree) if " " in text.strip() and PYTHON.search(text)] == []

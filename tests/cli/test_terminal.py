@@ -65,7 +65,7 @@ def test_every_bar_of_an_evaluation_is_full_before_its_verdict_begins(screens):
     ]
     assert all(re.search(r" (\d+)/\1 ", line) for line in bars)
     after = lines[lines.index(bars[-1]) + 1]
-    assert re.match(r"\d+\.\d ?% \[|no number to quote: ", after)
+    assert re.match(r"\d+\.\d % \[|no number to quote: ", after)
 
 
 def test_an_evaluation_prints_what_was_certified(screens):
