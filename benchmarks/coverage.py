@@ -50,7 +50,7 @@ def _summary(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence
     counts = Counter(r["outcome"] for r in rows)
     placed = len(rows) - counts["refused"]
     without = sum(r.get("tensors") == "fake" and r["outcome"] == "ok" for r in rows)
-    share = f" ({counts['ok'] / placed:.2%})" if placed else ""
+    share = f" ({100 * counts['ok'] / placed:.2f} %)" if placed else ""
     return (
         f"**{len(models):,} of {total:,} models** swept, in {len({r['family'] for r in rows})} of {len(families)} families: "
         f"{len(rows):,} of {total * len(recipes):,} pairs with {len(recipes)} recipes. {counts['refused']:,} are refused for a "

@@ -71,4 +71,4 @@ if __name__ == "__main__":
     parser.add_argument("--folder", help="where to keep the stock checkpoint")
     names = ("trained", "cut", "fine-tuned", "folded, loaded by timm")
     for name, value in zip(names, main(**vars(parser.parse_args())), strict=True):
-        print(f"{name:24} {value:.1%}")
+        print(f"{name:24} {100 * value:.1f} %")

@@ -57,4 +57,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="anl", help="anl, canl, kap, … or several joined by '+'")
     parser.add_argument("--epochs", type=int, default=4)
-    print(f"accuracy {main(**vars(parser.parse_args())):.1%}")
+    print(f"accuracy {100 * main(**vars(parser.parse_args())):.1f} %")

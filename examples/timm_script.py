@@ -60,4 +60,4 @@ if __name__ == "__main__":
         "--recipe", default="anl", help="anl, kap, … (canl caches by class and refuses soft labels)"
     )
     parser.add_argument("--epochs", type=int, default=8)
-    print(f"accuracy {main(**vars(parser.parse_args())):.1%}")
+    print(f"accuracy {100 * main(**vars(parser.parse_args())):.1f} %")

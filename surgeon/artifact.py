@@ -23,7 +23,7 @@ from surgeon.budget import check_record, held, within
 from surgeon.checkpoints import check_fit, lay_on, read_weights, renamed_for
 from surgeon.configuration import Configuration, described
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, ModelError, SurgeonError
+from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
 from surgeon.folder import (
     CONFIG,
     ORIGINAL,
@@ -243,8 +243,11 @@ def _stock(config: Configuration, folder: Path) -> nn.Module:
         raise
     except SurgeonError as error:
         raise ArtifactError(
-            f"{folder}: {name} cannot be rebuilt by name ({error}); pass the stock network: "
-            f"surgeon.load(folder, model=…)"
+            f"{folder}: {name} cannot be rebuilt by name ({error}); "
+            + either(
+                "pass the stock network: surgeon.load(folder, model=…)",
+                "load it from Python, with the stock network",
+            )
         ) from error
     known = made.__dict__.get("pretrained_cfg")
     if isinstance(known, Mapping):  # of the tag that the name stands for by default, where another was saved

@@ -19,6 +19,7 @@ from surgeon.files import write_text
 from surgeon.folder import read_config
 from surgeon.hub import check_name
 from surgeon.markdown import code, text
+from surgeon.numerals import percent, with_interval
 from surgeon.ownership import add_to_manifest, locked
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _drift(record: Plan) -> str:
     if drift is None:
         return "none: the function is kept" if record.effect == "exact" else "not measured"
     images = "calibration images" if drift.source == "calibration" else "images of noise"
-    return f"{drift.relative:.2g} of the logits' norm, {drift.agreement:.0%} of classes kept, on {drift.images} {images}"
+    return f"{drift.relative:.2g} of the logits' norm, {percent(drift.agreement)} of classes kept, on {drift.images} {images}"
 
 
 def _growth(record: Plan, folded: bool) -> list[tuple[str, str]]:
@@ -222,7 +223,7 @@ def _evaluation(run: Run | None) -> str:
 
 
 def _percent(share: Share) -> str:
-    return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]"
+    return with_interval(share)
 
 
 def _versions(record: Plan) -> str:

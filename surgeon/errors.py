@@ -13,13 +13,18 @@
     ├── DataError           a data set that cannot be used
     └── VerificationError   a rewritten model that does not do what its plan says
 
-Every message names the value, the place and what would work; the command line prints it in one line.
+Every message names the value, the place and what would work, in the words of the interface in use (`either`); the
+command line prints it in one line.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+
+_COMMAND_LINE: ContextVar[bool] = ContextVar("command line", default=False)
 
 
 class SurgeonError(ValueError):
@@ -74,13 +79,37 @@ class CalibrationWarning(UserWarning):
     """Calibration images that are few or odd, or a start that keeps less than another would."""
 
 
+@contextlib.contextmanager
+def at_the_command_line() -> Iterator[None]:
+    """Inside, messages speak of commands and options (`either`)."""
+    token = _COMMAND_LINE.set(True)
+    try:
+        yield
+    finally:
+        _COMMAND_LINE.reset(token)
+
+
+def either(python: str, command: str) -> str:
+    """What to write in a message for the interface in use: `python`, or at the command line `command`."""
+    return command if _COMMAND_LINE.get() else python
+
+
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> str:
-    """A clause naming the valid names closest to `name`, for the end of an error message."""
+    """A clause naming the valid names closest to `name`, for the end of an error message.
+
+    Those that differ in case and punctuation alone come first.
+    """
     valid = sorted(set(valid))
-    close = difflib.get_close_matches(name, valid, n=count, cutoff=0.5)
+    close = [v for v in valid if _letters(v) == _letters(name)][:count]
+    close = close or difflib.get_close_matches(name, valid, n=count, cutoff=0.5)
     if not close:
         close = [v for v in valid if name and (name in v or v in name)][:count]
+    close = close or difflib.get_close_matches(name.lower(), valid, n=count, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     shown = ", ".join(repr(v) for v in valid[:8]) + (", …" if len(valid) > 8 else "")
     return f"valid: {shown}" if valid else "none exist"
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())

@@ -16,13 +16,15 @@ from surgeon.configuration import ORIGINAL as ORIGINAL
 from surgeon.configuration import WEIGHTS as WEIGHTS
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError
+from surgeon.folder_kinds import instead
 from surgeon.hashes import own_hash, same_kind
 from surgeon.model_arguments import refusal
-from surgeon.models import ORIGIN, TORCHVISION, ZOO, input_size_of, name_of, num_classes_of
+from surgeon.models import ORIGIN, TORCHVISION, ZOO, input_size_of, is_known, name_of, num_classes_of
 from surgeon.reading import read_mapping
 from surgeon.strict import faults
 from surgeon.surgery.tree import surgery_of
 
+_MADE = "surgeon apply, or surgeon.save from Python, writes a folder of it"
 SOURCES = (
     "pretrained", "weights", "weights_backbone", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay",
 )  # fmt: skip
@@ -35,10 +37,8 @@ def read_config(folder: str | Path) -> Configuration:
     Raises ArtifactError where there is none that can be read.
     """
     path = Path(folder) / CONFIG
-    if not path.is_file() and (Path(folder) / "trained" / CONFIG).is_file():
-        raise ArtifactError(f"{folder} is a run; its network is {Path(folder) / 'trained'}")
     if not path.is_file():
-        raise ArtifactError(f"{folder} is no model folder: it has no {CONFIG}")
+        raise ArtifactError(no_network(folder))
     content = read_mapping(path)
     if "architecture" not in content:
         raise ArtifactError(f"{path} names no architecture")
@@ -48,6 +48,21 @@ def read_config(folder: str | Path) -> Configuration:
         ours = all(item["loc"][:1] == ("surgery",) for item in error.errors())
         place = f"{path}: the key 'surgery' cannot be understood" if ours else f"{path} cannot be used"
         raise ArtifactError(f"{place}: {faults(error)}") from error
+
+
+def no_network(folder: str | Path) -> str:
+    """The message for a place where no network is: what is there instead, and what to do with it."""
+    place = Path(folder)
+    if place.is_file():
+        inside = (place.parent / CONFIG).is_file()
+        return f"{folder} is a file, no model folder" + (
+            f": give its folder, {place.parent}" if inside else ""
+        )
+    if not place.exists():
+        named = f"; it is a model's name: {_MADE}" if is_known(str(folder)) else ""
+        return f"{folder} is no model folder: nothing is there{named}"
+    found = instead(place)
+    return f"{folder} {found}" if found else f"{folder} is no model folder: it has no {CONFIG}"
 
 
 def check_files(folder: str | Path) -> Plan | None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from surgeon import own
-from surgeon.errors import ModelError, SurgeonError, nearest
+from surgeon import naming, own
+from surgeon.errors import ModelError, SurgeonError, either, nearest
 from surgeon.images import image_size
 
 ORIGIN = "surgeon_origin"
@@ -30,7 +30,7 @@ def create_model(
     weights: str | None = None,
     model_args: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A network by name: `resnet18` from timm (also `hf-hub:` and `local-dir:`), `torchvision/resnet18`, one of
+    """A network by name: `resnet18` from timm (also `timm/resnet18`, `hf-hub:` and `local-dir:`), `torchvision/resnet18`, one of
     the papers' that they do not have, such as `zoo/lenet5`, or `package.module:factory` from your own code.
 
     Own code is imported; its factory, a function or a class, is called with model_args, and with num_classes and
@@ -41,9 +41,9 @@ def create_model(
 
     Raises ModelError for an unknown name (with the nearest ones) or arguments the model does not take.
     """
+    args, name = dict(model_args or {}), naming.library_name(name)
     if not own.is_own(name):
         input_size = image_size(input_size)
-    args = dict(model_args or {})
     made = {**args, **_given(num_classes=num_classes, in_chans=in_chans)}
     if own.is_own(name):
         model, made = own.build(name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans)
@@ -68,9 +68,8 @@ def _timm(
 ) -> nn.Module:  # fmt: skip
     import timm
 
-    if ":" not in name and not timm.is_model(name.split(".")[0]):
-        where = ", and nothing lies there" if "/" in name else ""
-        raise ModelError(f"unknown model {name!r}{where}; {nearest(name, list_models())}")
+    if ":" not in name and not naming.of_timm(name):
+        raise ModelError(naming.unknown(name, list_models))
     given = {**_given(num_classes=num_classes, in_chans=in_chans), **args}
     try:
         return timm.create_model(name, pretrained=pretrained, **given)
@@ -87,7 +86,9 @@ def _zoo(
     from surgeon import zoo
 
     if pretrained:
-        raise ModelError(f"{name} has no pretrained weights; give a checkpoint file as weights")
+        raise ModelError(
+            f"{name} has no pretrained weights; give a checkpoint file as {either('weights', '--weights')}"
+        )
     return zoo.create(name, num_classes=num_classes, in_chans=in_chans, input_size=input_size, args=args)
 
 
@@ -146,6 +147,11 @@ def _all_models() -> tuple[str, ...]:
     from surgeon import zoo
 
     return (*timm.list_models(), *(TORCHVISION + n for n in torchvision.models.list_models()), *zoo.names())
+
+
+def is_known(name: str) -> bool:
+    """Whether timm, torchvision or the zoo have a model of this name."""
+    return name in _all_models() or naming.of_timm(naming.library_name(name))
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from surgeon.errors import ArtifactError, ModelError, nearest
+from surgeon.errors import ArtifactError, ModelError, either, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,10 +41,12 @@ def check_allowed(name: str, allowed: Iterable[str], folder: str) -> None:
     """
     module = module_of(name)
     if module not in set(allowed):
+        how = either(
+            f"surgeon.load(folder, allow_code=[{module!r}]); or pass the stock network: surgeon.load(folder, model=…)",
+            f"--allow-code {module}",
+        )
         raise ArtifactError(
-            f"{folder} names code to import, {name}; nothing was imported. If you trust {module}, allow it: "
-            f"surgeon.load(folder, allow_code=[{module!r}]), or --allow-code {module}; or pass the stock network: "
-            f"surgeon.load(folder, model=…)"
+            f"{folder} names code to import, {name}; nothing was imported. If you trust {module}, allow it: {how}"
         )
 
 
@@ -69,7 +71,9 @@ def build(
     asked = {k: v for k, v in asked.items() if v is not None and k not in args}
     taken = {k: v for k, v in asked.items() if _takes(factory, k)}
     if "pretrained" in asked and "pretrained" not in taken:
-        raise ModelError(f"{name} takes no argument 'pretrained'; give a checkpoint file as weights")
+        raise ModelError(
+            f"{name} takes no argument 'pretrained'; give a checkpoint file as {either('weights', '--weights')}"
+        )
     given = {**args, **taken}
     try:
         model = factory(**given)

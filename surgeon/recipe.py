@@ -23,6 +23,7 @@ from surgeon.merging import merge
 from surgeon.operations import Operation, get, names, parse
 from surgeon.operations.registry import describe
 from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels
+from surgeon.spelling import known, misplaced, unknown
 from surgeon.strict import Prose, Strict, shown
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
@@ -270,11 +271,13 @@ def _find(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or "/" in text:
         if not path.is_file():
-            raise RecipeError(f"recipe file {plain(text, 200)} does not exist")
+            raise RecipeError(unknown(plain(text, 200), shipped()))
         return path
-    if text not in shipped():
-        raise RecipeError(f"unknown recipe {shown(text)}; {nearest(text, shipped())}")
-    return recipe_folder() / f"{text}.yaml"
+    name = known(text, shipped())
+    if name is None:
+        using = [n for n in shipped() if text in names() and text in [o.name for o in load_recipe(n).surgery]]
+        raise RecipeError(unknown(text, shipped(), using))
+    return recipe_folder() / f"{name}.yaml"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -318,7 +321,7 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
         key, equals, text = setting.partition("=")
         parts = key.strip().split(".")
         if not equals or len(parts) < 2:
-            raise RecipeError(f"setting {setting!r} must look like operation.key=value")
+            raise RecipeError(misplaced(setting, owners(o.get("op") for o in content.get("surgery", []))))
         try:
             value = strict_yaml.load(text)
         except strict_yaml.YamlError as error:
@@ -332,6 +335,12 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
                     raise RecipeError(f"setting {setting!r}: {part!r} has no keys of its own")
             target[parts[-1]] = value
     return content
+
+
+def owners(operations: Iterable[Any]) -> dict[str, Any]:
+    """What settings can be of: operations, by name, and a recipe's parts; each with its pydantic model."""
+    found = {str(o): get(str(o)) for o in operations if o in names()}
+    return {**found, **dict(zip(PARTS, (Training, Data, Evaluation), strict=True))}
 
 
 def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str, Any]]:

@@ -188,7 +188,7 @@ def test_the_page_is_a_function_of_the_rows(tmp_path):
     page = coverage.page(ROWS, families, ["kap", "anl"])
     assert page == coverage.page([dict(r) for r in ROWS], families, ["kap", "anl"])
     assert "**3 of 6 models** swept, in 2 of 3 families: 5 of 12 pairs" in page
-    assert "2 are refused for a stated reason; of the other 3, **1 are ok (33.33%)**" in page
+    assert "2 are refused for a stated reason; of the other 3, **1 are ok (33.33 %)**" in page
     assert "| 1 | apply | relative difference N | resnet_b × kap |" in page
     assert "| 1 | process | killed by SIGKILL | vit_a × kap |" in page
     assert "| 2 | 2 | no norm | anl |" in page
@@ -254,5 +254,5 @@ def test_the_page_is_written_and_its_first_line_printed_and_no_rows_leave_it(tmp
     rows.write_text(json.dumps(row | {"cause": ""}) + "\n")
     coverage.main()
     said = capsys.readouterr().out
-    assert "**1 of " in said and "**1 are ok (100.00%)**" in said
+    assert "**1 of " in said and "**1 are ok (100.00 %)**" in said
     assert said.strip() in page.read_text()

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import surgeon
-from surgeon.errors import CalibrationWarning, SurgeonError
+from surgeon.errors import CalibrationWarning, SurgeonError, at_the_command_line
 from surgeon.interrupts import Stopped, handled
 
 COMMANDS = {
@@ -46,7 +46,26 @@ def _in_one_line(error: click.UsageError) -> click.ClickException:
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.1 has none
         return error
     place = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-    return Refused(" ".join(error.format_message().split()).rstrip(".") + place)
+    text = (isinstance(error, click.NoSuchOption) and _as_setting(error)) or error.format_message()
+    return Refused(" ".join(text.split()).rstrip(".") + place)
+
+
+def _as_setting(error: click.NoSuchOption) -> str:
+    """The message for an option that a command does not have, where --set says it; else ''."""
+    taken = {p.name: p for p in error.ctx.command.params} if error.ctx else {}
+    if "settings" not in taken:
+        return ""
+    from surgeon.operations import names
+    from surgeon.recipe import owners
+    from surgeon.spelling import places
+
+    found = places(error.option_name, owners(names()))
+    if taken["settings"].metavar == "KEY=VALUE":  # of an evaluation alone
+        found = [p.removeprefix("evaluation.") for p in found if p.startswith("evaluation.")]
+    elif not str(taken["settings"].metavar).startswith("PART"):  # of operations alone
+        found = [p for p in found if not p.startswith(("training.", "data.", "evaluation."))]
+    shown = " or ".join(f"--set {p}=VALUE" for p in found[:3])
+    return f"No such option {error.option_name!r}; write {shown}" if shown else ""
 
 
 class Commands(click.Group):
@@ -83,7 +102,8 @@ class Commands(click.Group):
         """Run a command; what is wrong with its arguments, and errors of surgeon, of the disk and of memory, become one line
         and exit code 2."""
         try:
-            return super().invoke(ctx)
+            with at_the_command_line():
+                return super().invoke(ctx)
         except click.UsageError as error:
             raise _in_one_line(error) from error
         except Stopped as stopped:

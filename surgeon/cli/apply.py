@@ -34,7 +34,7 @@ def command(
     from surgeon.verification import demand
 
     with reserved(output, overwrite=overwrite, inputs=[model, model_options["weights"], calibration]):
-        recipes = options.load_recipes(recipe, settings)
+        recipes = options.load_recipes(recipe, settings, model)
         place = options.usable_device(device)
         network = options.load_model(model, seed=seed, **model_options).to(place)
         images = options.calibration_images(
@@ -54,4 +54,4 @@ def command(
         return
     console().print(plan_table(record))
     console().print(checks_table(checks))
-    console().print(f"written to {output}", highlight=False)
+    click.echo(f"written to {output}")

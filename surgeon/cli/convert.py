@@ -51,13 +51,14 @@ def command(
     is converted into a folder of its own below the output, and those that are there already are not converted again.
     """
     from surgeon.cli.tables import console, conversion_table
+    from surgeon.folder_kinds import instead
     from surgeon.pipeline.converting import Job, checkpoints_in, convert
 
+    recipes = options.load_recipes(recipe, settings, checkpoint)
     source, folder = Path(checkpoint), Path(output)
-    many = source.is_dir() and not (source / "config.json").is_file()
+    many = source.is_dir() and not (source / "config.json").is_file() and not instead(source)
     files = checkpoints_in(source) if many else [source]
     _demand_model(checkpoint, source, many, network["model"])
-    recipes = options.load_recipes(recipe, settings)
     place = options.usable_device(device)
     name = network.pop("model") or checkpoint
 
@@ -82,21 +83,21 @@ def command(
         click.echo(found.model_dump_json(indent=2))
         return
     console().print(conversion_table(found))
-    console().print(f"{'was there already in' if before else 'written to'} {folder}", highlight=False)
+    click.echo(f"{'was there already in' if before else 'written to'} {folder}")
 
 
 def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: bool) -> None:
     from surgeon.cli.tables import console, conversions_table
     from surgeon.errors import SurgeonError
-    from surgeon.evaluation.progress import progress
     from surgeon.pipeline.converting import CONVERSIONS, convert_all
+    from surgeon.progress import progress
 
-    told = progress()
-    told("checkpoints", 0, len(files))
     results = []
-    for done in convert_all(job, files, folder, overwrite=overwrite):
-        results.append(done)
-        told("checkpoints", len(results), len(files))
+    with progress() as told:
+        told("checkpoints", 0, len(files))
+        for done in convert_all(job, files, folder, overwrite=overwrite):
+            results.append(done)
+            told("checkpoints", len(results), len(files))
     if as_json:
         click.echo((folder / CONVERSIONS).read_text(encoding="utf-8"))
     else:

@@ -9,8 +9,7 @@ import click
 from surgeon.cli import options
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from surgeon.cli.sheet import Sheet
     from surgeon.demo import Row
 
 
@@ -27,7 +26,8 @@ def command(output: str | None, overwrite: bool, seed: int, quick: bool, as_json
     from surgeon.demo import EPS, SIGMA, STEPS, run
 
     folder = output or "runs/demo"
-    rows = run(folder, seed=seed, quick=quick, overwrite=overwrite)
+    with options.told_apart(as_json):
+        rows = run(folder, seed=seed, quick=quick, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps([r.model_dump() for r in rows], indent=2))
         return
@@ -39,21 +39,22 @@ def command(output: str | None, overwrite: bool, seed: int, quick: bool, as_json
         f"of robustness, and for masked or noisy networks a poor one.",
         highlight=False,
     )
-    console().print(f"written to {folder}: table.json, table.csv, adversarial.png, models/", highlight=False)
+    click.echo(f"written to {folder}: table.json, table.csv, adversarial.png, models/")
 
 
-def _table(rows: list[Row]) -> Table:
-    from rich.table import Table
+def _table(rows: list[Row]) -> Sheet:
+    from surgeon.cli.sheet import Column, Sheet
+    from surgeon.numerals import percent, with_interval
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("method", "parameters", "FLOPs", "function", "folds"):
-        table.add_column(column)
-    for column in ("at the cut", "clean", "noise", "FGSM", "PGD", "seconds"):
-        table.add_column(column, justify="right")
+    table = Sheet(
+        "method", *(Column(title, spare=True) for title in ("parameters", "FLOPs", "function", "folds")),
+        Column("at the cut", right=True, spare=True),
+        *(Column(title, right=True) for title in ("clean", "noise", "FGSM", "PGD")), Column("seconds", right=True, spare=True),
+    )  # fmt: skip
     for r in rows:
-        table.add_row(
-            r.method, f"{r.parameters:.2f}×", f"{r.flops:.2f}×", r.effect, r.folds, f"{r.start:.1%}",
-            f"{r.clean.value:.1%}", f"{r.noise:.1%}", f"{r.fgsm.value:.1%}",
-            f"{r.pgd.value:.1%} [{r.pgd.low:.1%}, {r.pgd.high:.1%}]", f"{r.seconds:.0f}",
+        table.add(
+            r.method, f"{r.parameters:.2f}×", f"{r.flops:.2f}×", r.effect, r.folds, percent(r.start),
+            percent(r.clean.value), percent(r.noise), percent(r.fgsm.value),
+            with_interval(r.pgd), f"{r.seconds:.0f}",
         )  # fmt: skip
     return table

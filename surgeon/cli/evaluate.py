@@ -79,6 +79,7 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     given["model_args"] = dict(given["model_args"])
     if given["device"]:
         options.usable_device(given["device"])
+    options.refuse_recipe(target)
     options.code_lies_here(target, given["allow_code"])
     with options.processes() as first:
         found = evaluate_target(target, given.pop("output"), settings, **given)
@@ -103,7 +104,8 @@ def evaluation_settings(options: dict[str, Any], settings: tuple[str, ...]) -> E
     from surgeon.recipe import Evaluation, apply_settings
 
     given = {k: v for k, v in options.items() if v is not None and v != ()}
-    content = apply_settings({"evaluation": given}, [f"evaluation.{s}" for s in settings])
+    own = [f"evaluation.{s.strip().removeprefix('evaluation.')}" for s in settings]
+    content = apply_settings({"evaluation": given}, own)
     try:
         return Evaluation.model_validate(content["evaluation"])
     except ValidationError as error:

@@ -33,7 +33,6 @@ def command(
     the network in FOLDER; it appears only then. Neither kind of file needs surgeon.
     """
     from surgeon import export
-    from surgeon.cli.tables import console
 
     with options.told_apart(as_json):
         done = export(
@@ -45,7 +44,4 @@ def command(
         return
     what = "no surgery left" if done.folded else f"{done.edits_left} edits left"
     version = f", opset {done.opset}" if done.opset else ""
-    console().print(
-        f"{output}: {kind}{version}, {done.bytes / 2**20:.1f} MiB, {what}; {done.check.detail}",
-        highlight=False,
-    )
+    click.echo(f"{output}: {kind}{version}, {done.bytes / 2**20:.1f} MiB, {what}; {done.check.detail}")

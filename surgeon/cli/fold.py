@@ -23,7 +23,6 @@ def command(
     The result loads with timm.create_model("local-dir:STOCK", pretrained=True), without surgeon.
     """
     from surgeon import fold, save
-    from surgeon.cli.tables import console
     from surgeon.ownership import reserved
     from surgeon.surgery.tree import surgery_of
     from surgeon.verification import compare
@@ -42,4 +41,4 @@ def command(
         click.echo(json.dumps(content, indent=2))
         return
     what = f"{len(left.edits)} edits left" if left else f"a stock {type(folded).__name__}"
-    console().print(f"{output}: {what}; {check.detail}", highlight=False)
+    click.echo(f"{output}: {what}; {check.detail}")

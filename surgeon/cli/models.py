@@ -19,5 +19,6 @@ def command(pattern: str, as_json: bool) -> None:
 
     found = list_models(pattern)
     if not found:
-        raise ModelError(f"no model matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}")
+        wider = f"; '*{pattern.lower()}*' lists all with it in their names" if "*" not in pattern else ""
+        raise ModelError(f"no model matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}{wider}")
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(found))

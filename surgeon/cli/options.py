@@ -36,6 +36,9 @@ class Size(click.ParamType):
             size = ()
         if len(size) not in (3, 4) or min(size, default=0) < 1:
             self.fail(f"{value!r} is no size; write for instance 3,32,32", param, ctx)
+        if size[-1] in (1, 3) and min(size[:-1]) > 4:
+            first = ",".join(map(str, (size[-1], *size[:-1])))
+            self.fail(f"{value!r} has the channels at its end; they come first: {first}", param, ctx)
         return size
 
 
@@ -130,6 +133,9 @@ calibration_options = stacked(
     ),
 )
 training_options = stacked(
+    click.option("--epochs", type=click.IntRange(1), metavar="N", help="Short for --set training.epochs=N."),
+    click.option("--lr", type=click.FloatRange(0, min_open=True), metavar="RATE", help="Short for --set training.lr=RATE."),
+    click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Short for --set training.batch_size=N."),
     click.option(
         "--set",
         "settings",
@@ -258,18 +264,18 @@ def processes() -> Iterator[bool]:
 
 
 def _is_folder(name: str) -> bool:
-    """Whether MODEL means a folder: one with a config.json, or a path that is no name of a model.
+    """Whether MODEL means a folder: one that surgeon wrote, or a path that is no name of a model.
 
     Raises ArtifactError for a path at which nothing is.
     """
-    from surgeon.folder import CONFIG
+    from surgeon.folder import CONFIG, no_network
+    from surgeon.folder_kinds import instead
 
     path = Path(name)
     if path.is_dir():
-        return (path / CONFIG).is_file() or os.sep in name
-    named = ":" in name or name.startswith(("torchvision/", "zoo/"))
-    if path.is_file() or (os.sep in name and not named):
-        raise ArtifactError(f"{name} is no model folder{'' if path.exists() else ': nothing is there'}")
+        return (path / CONFIG).is_file() or os.sep in name or bool(instead(path))
+    if os.sep in name and (name.startswith((".", "~", os.sep)) or name.count(os.sep) > 1) and ":" not in name:
+        raise ArtifactError(no_network(name))
     return False
 
 
@@ -297,30 +303,80 @@ def usable_device(name: str) -> torch.device:
         torch.empty(1, device=found).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
+        if reason.startswith("Expected one of"):
+            reason = "it is no name of one; cpu, cuda and cuda:1 are, for instance"
         raise SurgeonError(f"device {name!r} cannot be used: {reason}") from error
     return found
 
 
-def load_recipes(recipe: str, settings: tuple[str, ...]) -> list[Recipe]:
+def all_settings(settings: tuple[str, ...], given: dict[str, Any]) -> tuple[str, ...]:
+    """The settings of --set, and the short forms, which are taken out of `given`.
+
+    Raises RecipeError for one that is said twice.
+    """
+    short = {f"training.{k}": given.pop(k) for k in ("epochs", "lr", "batch_size")}
+    said = {s.partition("=")[0].strip() for s in settings}
+    for key, value in short.items():
+        if value is not None and key in said:
+            option = "--" + key.removeprefix("training.").replace("_", "-")
+            raise RecipeError(f"{option} {value} and --set {key} say the same thing: leave one out")
+    return (*settings, *(f"{k}={v}" for k, v in short.items() if v is not None))
+
+
+def load_recipes(recipe: str, settings: tuple[str, ...], model: str | None = None) -> list[Recipe]:
     """The recipes that RECIPE names, joined by '+', with the settings of --set.
+
+    model: what stands beside it; where the two are swapped, the error says so.
 
     A setting of an operation goes to every recipe that has it (`kap#2` is the second one of them all), one of
     `training`, `data` or `evaluation` to the recipe whose part `surgeon run` uses: the last that has one.
     """
-    from surgeon.recipe import load_recipe
+    from surgeon.recipe import load_recipe, owners
+    from surgeon.spelling import misplaced, split
 
-    names = [recipe] if Path(recipe).is_file() else recipe.split("+")
-    if not all(names):
-        raise RecipeError(f"{recipe!r} joins an empty name; write for instance small-image+kap")
-    recipes = [load_recipe(name) for name in names]
+    try:
+        recipes = [load_recipe(name) for name in split(recipe)]
+    except RecipeError as error:
+        raise _swapped(recipe, model, error) from None
     told: list[list[str]] = [[] for _ in recipes]
     for setting in settings:
         head, dot, rest = setting.partition(".")
-        for place, own in _owners(recipes, head, setting) if dot else [(0, head)]:
+        if not dot or "=" in head:
+            raise RecipeError(misplaced(setting, owners(o.name for r in recipes for o in r.surgery)))
+        for place, own in _owners(recipes, head, setting):
             told[place].append(own + dot + rest)
     return [
         load_recipe(one, its) for one, its in zip(recipes, told, strict=True)
     ]  # settings that fit together
+
+
+def _swapped(recipe: str, model: str | None, error: RecipeError) -> RecipeError:
+    """The error, or if MODEL is a recipe, that it is."""
+    from surgeon.recipe import load_recipe
+    from surgeon.spelling import split
+
+    if model is None:
+        return error
+    try:
+        for name in split(model):
+            load_recipe(name)
+    except RecipeError:
+        return error
+    said = click.get_current_context().command.name
+    return RecipeError(
+        f"{model} is a recipe, and {recipe} is none; the recipe comes first: surgeon {said} {model} {recipe}"
+    )
+
+
+def refuse_recipe(target: str) -> None:
+    """Raise ModelError where a recipe stands for a model."""
+    from surgeon.recipe import shipped
+    from surgeon.spelling import known
+
+    if known(target, shipped()) and not Path(target).exists():
+        raise ModelError(
+            f"{target} is a recipe, no model: surgeon plan {target} MODEL shows what it does, surgeon run uses it"
+        )
 
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:

@@ -26,7 +26,7 @@ def command(
     from surgeon import plan
     from surgeon.cli.tables import console, plan_table
 
-    recipes = options.load_recipes(recipe, settings)
+    recipes = options.load_recipes(recipe, settings, model)
     network = options.load_model(model, seed=seed, **model_options)
     trained = True if model_options["weights"] or model_options["pretrained"] else None
     made = plan(

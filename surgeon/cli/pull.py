@@ -22,11 +22,10 @@ def command(name: str, revision: str | None, output: str, overwrite: bool, as_js
     Without a folder, hf-hub:OWNER/NAME can stand wherever a command takes MODEL or FOLDER.
     """
     from surgeon import hub
-    from surgeon.cli.tables import console
 
     folder = hub.pull(name, output, revision=revision, overwrite=overwrite)
     files = hub.files_of(folder)
     if as_json:
         click.echo(json.dumps({"folder": output, "files": files}, indent=2))
         return
-    console().print(f"{output}: {', '.join(files)}", highlight=False)
+    click.echo(f"{output}: {', '.join(files)}")

@@ -33,7 +33,6 @@ def command(
     only those of the very weights in FOLDER. Log in first (`hf auth login`, or the variable HF_TOKEN).
     """
     from surgeon import hub
-    from surgeon.cli.tables import console
 
     address = None
     if dry_run:
@@ -47,8 +46,6 @@ def command(
     if as_json:
         click.echo(json.dumps({"address": address, "files": files}, indent=2))
         return
-    console().print(
-        address or f"nothing was sent; these would go to {name}:", highlight=False, soft_wrap=True
-    )
+    click.echo(address or f"nothing was sent; these would go to {name}:")
     for file in files:
-        console().print(f"  {file}", highlight=False)
+        click.echo(f"  {file}")

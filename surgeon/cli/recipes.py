@@ -18,8 +18,7 @@ def command() -> None:
 @options.json_option
 def list_recipes(as_json: bool) -> None:
     """The shipped recipes, with their papers."""
-    from rich.table import Table
-
+    from surgeon.cli.sheet import Column, Sheet
     from surgeon.cli.tables import console
     from surgeon.recipe import load_recipe, shipped
 
@@ -29,11 +28,9 @@ def list_recipes(as_json: bool) -> None:
             json.dumps([{"name": r.name, "title": r.title, "paper": r.paper} for r in recipes], indent=2)
         )
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("recipe", "what it does", "paper"):
-        table.add_column(column)
+    table = Sheet("recipe", Column("what it does", prose=True), Column("paper", prose=True))
     for r in recipes:
-        table.add_row(r.name, r.title, r.paper)
+        table.add(r.name, r.title, r.paper)
     console().print(table)
 
 

@@ -22,7 +22,6 @@ def command(
     What the surgery displaced comes back bit for bit; what was trained since and lay beside it stays.
     """
     from surgeon import revert, save
-    from surgeon.cli.tables import console
     from surgeon.ownership import reserved
 
     with reserved(output, overwrite=overwrite, inputs=[folder]):
@@ -31,4 +30,4 @@ def command(
     if as_json:
         click.echo(json.dumps({"folder": output, "class": type(stock).__name__}, indent=2))
         return
-    console().print(f"{output}: a stock {type(stock).__name__}", highlight=False)
+    click.echo(f"{output}: a stock {type(stock).__name__}")

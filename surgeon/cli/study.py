@@ -38,7 +38,7 @@ def command(
     from surgeon.pipeline import study
     from surgeon.recipe import Evaluation
 
-    recipes = options.load_recipes(recipe, settings)
+    recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)
     own = next((r.evaluation for r in reversed(recipes) if r.evaluation), None) or Evaluation(suite="quick")
     asked = {"suite": suite, "eps": eps, "samples": samples}
     evaluation = evaluation_settings(

@@ -6,18 +6,25 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from surgeon.cli.sheet import Column, Sheet
 from surgeon.edits import EFFECT_TEXT, Choice, Growth, Plan
+from surgeon.numerals import percent, span
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
     from surgeon.evaluation import Assessment
+    from surgeon.evaluation.assessment import Certified
     from surgeon.pipeline import Study
     from surgeon.pipeline.conversion import Conversion
     from surgeon.pipeline.converting import Outcome
 
+_MEASURED = "--data SOURCE (labelled images) measures the accuracy before and after"
+_FITTED = (
+    "; with --data or --calibration SOURCE layers are fitted to images and batch norms' statistics are taken again, "
+    "which keeps more of a trained network"
+)
 _EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", "destroyed": "red"}
 
 
@@ -45,40 +52,35 @@ def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:
     return Group(*parts)
 
 
-def _edits(plan: Plan, full: bool) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("site", "operation", "adds", "replaces", "function", "folds"):
-        table.add_column(column)
-    table.add_column("parameters", justify="right")
+def _edits(plan: Plan, full: bool) -> RenderableType:
+    table = Sheet(
+        "site", "operation", "adds", Column("replaces", spare=True), "function", Column("folds", spare=True),
+        Column("parameters", right=True, spare=True),
+    )  # fmt: skip
     shown = plan.edits if full else plan.edits[:40]
     for edit in shown:
-        table.add_row(
+        table.add(
             edit.site, edit.operation, (edit.layer or "").rpartition(".")[2], "yes" if edit.replaces else "",
             Text(EFFECT_TEXT[edit.effect].split(" (")[0], _EFFECT_COLOUR[edit.effect]),
             "yes" if edit.folds else "no", f"{edit.growth.parameters:+,}" if edit.growth.parameters else "",
         )  # fmt: skip
     if len(shown) < len(plan.edits):
-        table.add_row(f"… and {len(plan.edits) - len(shown)} more (--full shows them)")
+        return Group(table, Text(f"… and {len(plan.edits) - len(shown)} more (--full shows them)"))
     return table
 
 
-def _passed_over(plan: Plan) -> Table:
+def _passed_over(plan: Plan) -> Sheet:
     reasons: dict[tuple[str, str], list[str]] = {}
     for p in plan.passed_over:
         reasons.setdefault((p.operation, p.reason), []).append(p.site)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("passed over", "operation", "reason", "first"):
-        table.add_column(column)
+    table = Sheet("passed over", "operation", "first", Column("reason", prose=True))
     for (operation, reason), names in reasons.items():
-        table.add_row(str(len(names)), operation, reason, names[0])
+        table.add(str(len(names)), operation, names[0], reason)
     return table
 
 
-def _growth(plan: Plan) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("for one image")
-    for column in ("before", "after", "factor"):
-        table.add_column(column, justify="right")
+def _growth(plan: Plan) -> Sheet:
+    table = Sheet("for one image", *(Column(title, right=True) for title in ("before", "after", "factor")))
     rows = [("parameters", plan.before.parameters, plan.growth.parameters)]
     if plan.measured:
         rows += [
@@ -88,7 +90,7 @@ def _growth(plan: Plan) -> Table:
     rows.append(("masks, caches and other buffers", plan.before.buffers, plan.growth.buffers))
     for name, before, added in rows:
         after = before + added
-        table.add_row(name, short(before), short(after), f"{after / before:.3f}×" if before else "")
+        table.add(name, short(before), short(after), f"{after / before:.3f}×" if before else "")
     return table
 
 
@@ -100,7 +102,7 @@ def _effect(plan: Plan) -> Text:
     drift = plan.execution.drift if plan.execution else None
     if drift is not None:
         text.append(
-            f"; measured drift of the logits {drift.relative:.2g}, same prediction on {drift.agreement:.0%} of "
+            f"; measured drift of the logits {drift.relative:.2g}, same prediction on {percent(drift.agreement)} of "
             f"{drift.images} {'calibration images' if drift.source == 'calibration' else 'noise images'}"
         )
     elif plan.effect == "approximated":
@@ -114,38 +116,39 @@ def _choice(choice: Choice) -> RenderableType:
     head = Text.assemble("start: ", (used, "bold"), f"; {choice.why}; fitted to {choice.fitted} others")
     if not choice.trials:
         return Text(f"start: {choice.why}; fitted to {choice.fitted}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("start tried", "statistics of", "predictions kept", "drift of the logits", ""):
-        table.add_column(column, justify="right" if column[:1] in "pd" else "left")
+    table = Sheet(
+        "start tried", "statistics of", Column("predictions kept", right=True), Column("drift of the logits", right=True), ""
+    )  # fmt: skip
     for t in choice.trials:
-        table.add_row(
+        table.add(
             t.start, f"{t.statistics} images" if t.statistics else "the stock network",
-            f"{100 * t.drift.agreement:.1f} %", f"{t.drift.relative:.2g}", "used" if t.used else "",
+            percent(t.drift.agreement), f"{t.drift.relative:.2g}", "used" if t.used else "",
         )  # fmt: skip
     return Group(head, table)
 
 
-def sites_table(sites: Iterable[Site]) -> Table:
+def sites_table(sites: Iterable[Site]) -> Sheet:
     """The sites of a network, in execution order."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("#", "site", "kind", "class", "stage", "input", "output", "kernel", "groups", "notes"):
-        table.add_column(column, justify="right" if column in ("#", "stage", "groups") else "left")
+    table = Sheet(
+        Column("#", right=True), "site", "kind", Column("class", spare=True), Column("stage", right=True), "input", "output",
+        Column("kernel", spare=True), Column("groups", right=True, spare=True), Column("notes", spare=True),
+    )  # fmt: skip
     for s in sites:
         notes = [s.family or "", "fused" if s.fused else "", "train only" if s.modes == ("train",) else ""]
         notes += [f"called {s.calls}×" if s.calls > 1 else "", "writes the classes" if s.logits else ""]
-        table.add_row(
+        table.add(
             str(s.index), s.name, s.kind, s.cls, _text(s.stage), _shape(s.in_shape), _shape(s.out_shape),
             _shape(s.kernel), _text(s.groups), ", ".join(n for n in notes if n),
         )  # fmt: skip
     return table
 
 
-def checks_table(checks: Iterable[Any]) -> Table:
+def checks_table(checks: Iterable[Any]) -> Sheet:
     """The checks of `surgeon.verify`."""
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = Sheet("", "", Column("", prose=True), header=False)
     mark = {True: Text("ok", "green"), False: Text("FAILED", "red"), None: Text("–", "dim")}
     for check in checks:
-        table.add_row(mark[check.ok], check.name, check.detail)
+        table.add(mark[check.ok], check.name, check.detail)
     return table
 
 
@@ -177,21 +180,20 @@ def _text(value: object) -> str:
 
 def assessment_table(found: Assessment) -> RenderableType:
     """An evaluation: the verdict first, then accuracies with their intervals, then what is to be known of them."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "accuracy", "95 % interval", "note"):
-        table.add_column(column, justify="right" if column == "accuracy" else "left")
-    table.add_row("clean", *_share(found.summary.clean), f"{found.summary.clean.n} images")
+    table = Sheet("", Column("accuracy", right=True), "95 % interval", Column("note", prose=True))
+    table.add("clean", *_share(found.summary.clean), f"{found.summary.clean.n} images")
     for row in found.summary.rows:
         notes = ["standing after this and the attacks before it"] if row.cascade else []
         if row.std is not None:
-            notes.append(f"mean of {len(row.shares)} seeds {row.mean:.1%} ± {row.std:.1%}")
+            notes.append(f"mean of {len(row.shares)} seeds {percent(row.mean)} ± {percent(row.std)}")
         if row.group == "paper" and row.of_right is not None:
-            notes.append(f"{row.of_right:.1%} of the images that are right as they are")
+            notes.append(f"{percent(row.of_right)} of the images that are right as they are")
         if row.draws is not None:
-            notes.append(", ".join(f"{k} of draws {v:.1%}" for k, v in row.draws.items()))
-        table.add_row(f"{row.group}: {row.label}", *_share(row.shares[0]), "; ".join(notes))
-    table.add_row("worst case", *_share(found.summary.worst), "image by image")
+            notes.append(", ".join(f"{k} of draws {percent(v)}" for k, v in row.draws.items()))
+        table.add(f"{row.group}: {row.label}", *_share(row.shares[0]), "; ".join(notes))
+    table.add("worst case", *_share(found.summary.worst), "image by image")
     parts: list[RenderableType] = [_verdict(found), table]
+    parts += [part for one in found.certified for part in _certified(one)]
     if found.diagnosis is not None:
         parts += [Text("diagnostics", "bold"), _checks(found)]
     parts += [Text(note) for note in found.notes]
@@ -201,18 +203,12 @@ def assessment_table(found: Assessment) -> RenderableType:
 
 def study_table(found: Study) -> RenderableType:
     """The arms of a study: accuracies, and their differences from the stock network fine-tuned equally."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in (
-        "arm",
-        "clean",
-        "worst case",
-        "clean, difference",
-        "worst case, difference",
+    table = Sheet(
+        "arm", "clean", "worst case", Column("clean, difference", spare=True), Column("worst case, difference", spare=True),
         "diagnostics",
-    ):
-        table.add_column(column)
+    )  # fmt: skip
     for arm in found.arms:
-        table.add_row(
+        table.add(
             arm.name, _over_seeds(arm.clean), _over_seeds(arm.worst), _difference(arm.clean_difference),
             _difference(arm.worst_difference), _passed(arm.reliable),
         )  # fmt: skip
@@ -222,52 +218,53 @@ def study_table(found: Study) -> RenderableType:
 
 def conversion_table(found: Conversion) -> RenderableType:
     """What a cut cost a trained network: its logits, its accuracy, and the layers that lost most."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_row("function", EFFECT_TEXT[found.effect])
-    table.add_row("folds", "yes" if found.folds else "no")
+    table = Sheet("", Column("", prose=True), header=False)
+    table.add("function", EFFECT_TEXT[found.effect])
+    table.add("folds", "yes" if found.folds else "no")
     if found.calibration:
-        table.add_row(
-            "calibrated on", f"{found.calibration} images; {len(found.refitted)} layers fitted to them"
-        )
+        table.add("calibrated on", f"{found.calibration} images; {len(found.refitted)} layers fitted to them")
+    else:
+        fitted = "" if found.effect == "exact" else _FITTED
+        table.add("images", f"none were given: {_MEASURED}{fitted}")
     if found.choice:
         used = next((t.label for t in found.choice.trials if t.used), "as asked for")
-        table.add_row("start", f"{used}: {found.choice.why}")
+        table.add("start", f"{used}: {found.choice.why}")
     if found.drift:
-        table.add_row(
+        table.add(
             "same prediction",
-            f"{found.drift.agreement:.1%} of {found.drift.images} {found.drift.source} images",
+            f"{percent(found.drift.agreement)} of {found.drift.images} {found.drift.source} images",
         )
-        table.add_row("logit drift", f"{found.drift.relative:.3f}")
+        table.add("logit drift", f"{found.drift.relative:.3f}")
     if found.accuracy:
         right = found.accuracy
-        table.add_row(
-            "accuracy", f"{right.before / right.images:.1%} before, {right.after / right.images:.1%} after "
+        table.add(
+            "accuracy", f"{percent(right.before / right.images)} before, {percent(right.after / right.images)} after "
             f"({right.images} test images, {right.both} right both times)",
         )  # fmt: skip
-    table.add_row("seconds", f"{found.seconds:.1f}")
-    layers = Table(box=None, pad_edge=False, header_style="bold")
-    layers.add_column("layer, in execution order")
-    layers.add_column("its output moved by", justify="right")
+    table.add("seconds", f"{found.seconds:.1f}")
+    layers = Sheet("layer, in execution order", Column("its output moved by", right=True))
     for name, moved in found.layers.items():
-        layers.add_row(name, f"{moved:.3f}")
+        layers.add(name, f"{moved:.3f}")
     notes = [Text(f"note: {note}") for note in found.notes]
     return Group(table, *notes, layers) if found.layers else Group(table, *notes)
 
 
 def conversions_table(results: Sequence[Outcome]) -> RenderableType:
     """A row a checkpoint."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("checkpoint", "function", "same prediction", "accuracy", "seconds"):
-        table.add_column(column)
+    table = Sheet(
+        "checkpoint", Column("function", prose=True), "accuracy", Column("same prediction", spare=True),
+        Column("seconds", spare=True),
+    )  # fmt: skip
     for checkpoint, found, before in results:
         name = checkpoint.name
         if isinstance(found, Exception):
-            table.add_row(name, Text(str(found), "red"))
+            table.add(name, Text(str(found), "red"))
             continue
         right = found.accuracy
-        table.add_row(
-            name, EFFECT_TEXT[found.effect], f"{found.drift.agreement:.1%}" if found.drift else "",
-            f"{right.before / right.images:.1%} → {right.after / right.images:.1%}" if right else "",
+        table.add(
+            name, EFFECT_TEXT[found.effect],
+            f"{percent(right.before / right.images)} → {percent(right.after / right.images)}" if right else "",
+            percent(found.drift.agreement) if found.drift else "",
             "was there" if before else f"{found.seconds:.1f}",
         )  # fmt: skip
     return table
@@ -277,7 +274,7 @@ def _over_seeds(values: Sequence[float]) -> str:
     from statistics import fmean, stdev
 
     spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * fmean(values):.1f} %{spread}"
+    return f"{percent(fmean(values))}{spread}"
 
 
 def _difference(found: Any) -> str:
@@ -299,14 +296,26 @@ def _verdict(found: Assessment) -> Text:
     if head is not None:
         low, high = head.share.low, head.share.high
         return Text.assemble(
-            (f"{head.share.value:.1%}", "bold green"), f" [{low:.1%}, {high:.1%}] {head.text}"
+            (percent(head.share.value), "bold green"), f" [{percent(low)}, {percent(high)}] {head.text}"
         )
     reasons = "; ".join(found.summary.refused) or "no attack was made"
     return Text.assemble(("no number to quote: ", "bold red"), reasons)
 
 
-def _checks(found: Assessment) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
+def _certified(found: Certified) -> Iterable[RenderableType]:
+    """The certified accuracy of one σ at some radii."""
+    yield Text(f"certified by smoothing with σ = {found.sigma:g}", "bold")
+    table = Sheet("within an L2 radius of", Column("accuracy", right=True), "95 % interval")
+    every = -(-len(found.points) // 6)
+    for point in found.points[::every]:
+        table.add(f"{point.level:g}", *_share(point.share))
+    yield table
+    silent = f"no certificate for {percent(found.abstained)} of them"
+    yield Text(f"{found.images} images, {found.draws:,} draws each; {silent}")
+
+
+def _checks(found: Assessment) -> Sheet:
+    table = Sheet("", "", Column("", prose=True), Column("", prose=True), header=False)
     for check in found.diagnosis.checks if found.diagnosis else ():
         mark = (
             Text("FAILED", "red")
@@ -316,9 +325,9 @@ def _checks(found: Assessment) -> Table:
             else Text("ok", "green")
         )
         measured = ", ".join(f"{k} {v:.3g}" for k, v in check.measured.items())
-        table.add_row(mark, check.code, measured, check.reason if check.failed else check.advice)
+        table.add(mark, check.code, measured, check.reason if check.failed else check.advice)
     return table
 
 
 def _share(share: Any) -> tuple[str, str]:
-    return f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}"
+    return percent(share.value), span(share.low, share.high)

@@ -24,22 +24,21 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
     A training that was killed goes on where it stopped when the same command is given again. On many GPUs or
     machines: accelerate launch -m surgeon train …
     """
-    from surgeon.cli.tables import console
     from surgeon.pipeline import train
 
-    recipes = options.load_recipes(recipe, settings)
+    recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)
     given["model_args"] = dict(given["model_args"])
     options.code_lies_here(model, given["allow_code"])
     with options.processes() as first:
-        done = train(recipes, model, given.pop("output"), **given)
+        with options.told_apart(as_json):
+            done = train(recipes, model, given.pop("output"), **given)
         if not first:
             return
         if as_json:
             click.echo(json.dumps([row._asdict() for row in done.history], indent=2))
             return
         for line in done.sets.faults.lines():
-            console().print(line, highlight=False)
-        console().print(
-            f"{done.folder}: trained/ holds the network, training/ the metrics, the last and the best weights",
-            highlight=False,
+            click.echo(line)
+        click.echo(
+            f"{done.folder}: trained/ holds the network, training/ the metrics, the last and the best weights"
         )

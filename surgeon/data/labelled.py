@@ -12,10 +12,10 @@ from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.decoding import read
 from surgeon.data.faults import check_labelled
 from surgeon.data.images import SPLITS, Images
-from surgeon.data.listing import SUFFIXES, folder_entries
+from surgeon.data.listing import folder_entries
 from surgeon.data.names import readable, shown
+from surgeon.data.refusals import meant, no_images
 from surgeon.data.scans import DIGITS_SIZE, digits
-from surgeon.data.sources import why_none
 from surgeon.data.tables import parquet_entries
 from surgeon.errors import DataError
 
@@ -68,11 +68,13 @@ def labelled(
         elif path.suffix == ".parquet" and path.is_file():
             entries = list(parquet_entries(path))
         else:
-            raise DataError(
-                f"{shown(source)} is no source of images; give 'digits', a folder of images, or a .parquet file{why_none(path)}"
+            why = "" if path.exists() else " (nothing is there)"
+            hint = (
+                meant(str(source), by_name=False) or "give 'digits', a folder of images, or a .parquet file"
             )
+            raise DataError(f"{shown(source)} is no source of images{why}; {hint}")
     if not entries:
-        raise DataError(f"{source} has no images ({', '.join(SUFFIXES[:4])}, …)")
+        raise DataError(no_images(path))
     if need_labels:
         check_labelled(source, entries)
     chosen = [entries[i] for i in _order(len(entries), count, seed)]

@@ -15,7 +15,7 @@ from surgeon.data.records import Records, Stream
 from surgeon.data.scans import DIGITS_SIZE, digits
 from surgeon.data.sources import Source, open_source
 from surgeon.data.splits import balanced, split
-from surgeon.errors import DataError
+from surgeon.errors import DataError, either
 from surgeon.recipe import Data
 
 IN_MEMORY = 2 * 2**30
@@ -160,7 +160,10 @@ def _digits(settings: Data, size: tuple[int, ...] | None, seed: int) -> Sets:
 
 def _streams(source: Source, settings: Data, size: tuple[int, int, int] | None) -> Sets:
     if size is None and settings.size is None:
-        raise DataError(f"{source.name} is a stream, whose images' size must be said: pass input_size")
+        raise DataError(
+            f"{source.name} is a stream, whose images' size must be said: pass "
+            + either("input_size", "--input-size")
+        )
     if settings.per_class is not None or settings.classes is not None:
         raise DataError(
             f"{source.name} is a stream, read as it comes; data.classes and data.per_class need data that can be chosen from"

@@ -11,11 +11,12 @@ from torch.utils.data import IterableDataset
 
 from surgeon.data.images import SYNONYMS
 from surgeon.data.library import Refused, library, tars_at
-from surgeon.data.listing import SUFFIXES, class_names, folder_entries, split_folders
+from surgeon.data.listing import class_names, folder_entries, split_folders
 from surgeon.data.names import readable, shown
 from surgeon.data.records import Borrowed
+from surgeon.data.refusals import TORCH, meant, no_images, unlocated
 from surgeon.data.tables import parquet_classes, parquet_entries, parquet_splits
-from surgeon.errors import DataError
+from surgeon.errors import DataError, either
 from surgeon.files import absolute
 
 LIBRARY = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
@@ -46,15 +47,6 @@ def open_source(source: str | Path, root: str | None = None) -> Source:
         return _opened(source, root)
 
 
-def why_none(path: Path) -> str:
-    """A clause on why a path is no source, where there is something to say."""
-    if path.suffix.lower() in _OBJECTS:
-        return "; files of Python objects and arrays are not read, since loading them may run code: write images, or a parquet file"
-    if path.suffix.lower() in _ARCHIVES:
-        return "; archives are not unpacked: unpack it, or give a plain .tar"
-    return "" if path.exists() else " (nothing is there)"
-
-
 def _opened(source: str | Path, root: str | None) -> Source:
     text = str(source)
     path = Path(source)
@@ -65,9 +57,13 @@ def _opened(source: str | Path, root: str | None) -> Source:
     if path.is_file() and path.suffix == ".tar":
         return _read(text, {"train": tars_at(path)})
     if not path.is_dir():
+        why = "" if path.exists() else " (nothing is there)"
+        hint = meant(text)
+        if hint:
+            raise DataError(f"{shown(source)} is no source of images{why}; {hint}")
         raise DataError(
             f"{shown(source)} is no source of images; give 'digits', a folder of images, a .parquet or .tar file, or a name of "
-            f"timm's such as torch/cifar10{why_none(path)}"
+            f"timm's such as torch/cifar10{why}"
         )
     files = parquet_splits(path)
     if files:
@@ -81,7 +77,7 @@ def _opened(source: str | Path, root: str | None) -> Source:
         "train": list(folder_entries(path, "train"))
     }
     if not any(own.values()):
-        raise DataError(f"{shown(source)} has no images ({', '.join(SUFFIXES[:4])}, …)")
+        raise DataError(no_images(path))
     return Source(text, own, class_names(list(there.values()) or [path]))
 
 
@@ -92,12 +88,14 @@ def absolute_source(source: str) -> str:
 
 def _library(name: str, root: str | None) -> Source:
     prefix, _, rest = name.partition("/")
+    if prefix.lower() == "torch" and (root is None or rest.lower() not in TORCH):
+        raise DataError(unlocated(name, TORCH))
     if prefix.lower() == "torch":
         wanted = {"train": "train", "test" if rest.lower() in _BOTH_IN_ONE else "val": "validation"}
     else:
         wanted = {"train": "train", "val": "validation", "test": "test"}
     found: dict[str, Any] = {}
-    failed: dict[str, str] = {}
+    failed: dict[str, Exception] = {}
     for own, theirs in wanted.items():
         for synonym in dict.fromkeys((theirs, *SYNONYMS[own])):
             try:
@@ -106,12 +104,19 @@ def _library(name: str, root: str | None) -> Source:
             except Refused:
                 raise
             except Exception as error:  # whatever a library does for a data set that is not there
-                failed[own] = " ".join(str(error).split())[:200] or type(error).__name__
+                failed[own] = error
     if "train" not in found:
+        if prefix.lower() == "torch":
+            there = "" if Path(str(root)).is_dir() else ", which is no folder"
+            raise DataError(
+                f"{name} does not lie under {root}{there}: give the folder into which torchvision would download it; nothing is "
+                "downloaded here"
+            ) from failed["train"]
+        why = " ".join(str(failed["train"]).split())[:200] or type(failed["train"]).__name__
         raise DataError(
-            f"timm has no data set {name} under {root or 'no root'} ({failed['train']}); give the folder where it lies as "
-            "root (--root): nothing is downloaded"
-        )
+            f"timm has no data set {name} under {root or 'no root'} ({why}); give the folder where it lies as "
+            f"{either('root', '--root')}: nothing is downloaded"
+        ) from failed["train"]
     return _read(name, found)
 
 

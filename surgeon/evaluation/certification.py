@@ -112,6 +112,8 @@ def certify(
     done = {i: _read(parts, names[i]) for i in mine} if parts else {}
     todo = [i for i in mine if done.get(i) is None]
     rows += [c for c in done.values() if c is not None]
+    if advance is not None:
+        advance(len(rows) * world(), len(images))
     with held_still(model, seed):
         smoothing = _Smoothing(model, images, hashes, sigma, n0, n, batch_size, seed)
         for i, chosen, count in smoothing.counts(todo):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from surgeon.evaluation.assessment import Check
+from surgeon.numerals import percent
 
 ERROR = 1e-3
 """Of one comparison: the most that chance alone may fail it with."""
@@ -68,7 +69,7 @@ def at_least_as_strong(code: str, this: Tried, other: Tried, *, count: int, mean
         code=code,
         measured={**accuracies((this, other), count), f"only {other.name} turns": found.only_other,
                   f"only {this.name} turns": found.only_this},
-        rule=f"{other.name} turns more of what {this.name} leaves than the other way round, and more than {MARGIN:.0%}",
+        rule=f"{other.name} turns more of what {this.name} leaves than the other way round, and more than {percent(MARGIN)}",
         p=found.p, failed=found.p <= ERROR, reason=f"{told(this, other, found)}: {means}",
     )  # fmt: skip
 
@@ -104,7 +105,7 @@ def not_growing(code: str, curve: list[Tried], *, count: int, means: str) -> Che
     found = compared(worst[0].stands, worst[1].stands)
     return Check(
         code=code, measured={**accuracies(curve, count)},
-        rule=f"a size turns more of what the next larger leaves than the other way round, and more than {MARGIN:.0%}",
+        rule=f"a size turns more of what the next larger leaves than the other way round, and more than {percent(MARGIN)}",
         p=found.p, failed=found.p <= ERROR, reason=f"{told(*worst, found)}: {means}",
     )  # fmt: skip
 
@@ -113,7 +114,7 @@ def rare(code: str, counts: dict[str, int], n: int, *, share: float, what: str, 
     """Fails where more than `share` of n images are odd, for any of the counts."""
     name = max(counts, key=lambda k: counts[k])
     return Check(
-        code=code, measured={k: v / n for k, v in counts.items()}, rule=f"more than {share:.0%} of the images {what}",
+        code=code, measured={k: v / n for k, v in counts.items()}, rule=f"more than {percent(share)} of the images {what}",
         failed=beyond(counts[name], n, share) <= ERROR, reason=f"{counts[name]} of {n} images {what} ({name}): {means}",
     )  # fmt: skip
 

@@ -37,6 +37,7 @@ from surgeon.evaluation.preconditions import check_sources
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import device_of, score
 from surgeon.evaluation.threat import Attack, Norm
+from surgeon.numerals import percent
 from surgeon.quantities import too_large
 
 IMAGES = 128
@@ -256,7 +257,7 @@ def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
         code="random-sign",
         measured=accuracies((noise, white), count),
         p=min(stronger.p, useless),
-        rule=f"noise turns more than {_NOISE:.0%} of the images and attacks less than half of the others, or noise turns what attacks leave",
+        rule=f"noise turns more than {percent(_NOISE)} of the images and attacks less than half of the others, or noise turns what attacks leave",
         failed=min(stronger.p, useless) <= ERROR,
         reason=f"random signs turn {n - left} of {n} images, attacks that follow gradients {n - int(white.stands.sum())}: "
         "they are hardly better than chance",

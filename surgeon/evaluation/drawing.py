@@ -26,17 +26,18 @@ INDEX = "pictures.json"
 
 def draw(
     folder: Path, subject: nn.Module, network: nn.Module, images: Tensor, labels: Tensor, size: tuple[Norm, float],
-    class_names: Sequence[str], seed: int, tell: Callable[[], None],
+    class_names: Sequence[str], seed: int, tell: Callable[[int], None],
 ) -> tuple[tuple[Drawn, ...], tuple[str, ...]]:  # fmt: skip
     """(the pictures, why others could not be made): of the first images that the subject gets right, under PGD-20.
 
     subject: what is attacked, of pixels. network: the rewritten network itself, whose layers are shown. size: norm and ε.
+    tell: called with 0 before and 1 after.
     """
     index = folder / INDEX
     if index.is_file():
         known = read_mapping(index)
         return tuple(Drawn(**d) for d in known["pictures"]), tuple(known["skipped"])
-    tell()
+    tell(0)
     from surgeon.insight import pictures
 
     device = device_of(subject)
@@ -46,6 +47,7 @@ def draw(
         found = some[said == labels[some]]
         right = found[spread(COUNT, len(found))] if len(found) else found
         if len(right) == 0:
+            tell(1)
             return (), ("no pictures: the model gets none of the first images right",)
         x, y = images[right].to(device), labels[right].to(device)
         generator = torch.Generator().manual_seed(seed)
@@ -63,6 +65,7 @@ def draw(
             Drawn(file=f"{picture.name}.png", title=picture.title, caption=picture.caption, alt=picture.alt)
         )
     write_json(index, {"pictures": [d.model_dump() for d in drawn], "skipped": list(skipped)})
+    tell(1)
     return tuple(drawn), tuple(skipped)
 
 

@@ -104,6 +104,8 @@ def evaluate(
         blocks = [right[k : k + BLOCK] for k in range(0, len(right), BLOCK)]
         rows: list[tuple[int, int, list[Verdict]]] = []
         done = 0
+        if advance is not None:
+            advance(0, len(blocks) * len(attacks))
         for k in range(rank(), len(blocks), world()):
             for number, found in work.block(k, blocks[k]):
                 rows.append((number, k, found))

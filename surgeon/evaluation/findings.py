@@ -12,6 +12,7 @@ from surgeon.evaluation.rows import Row
 from surgeon.evaluation.statistics import Share
 from surgeon.evaluation.suites import SAMPLES
 from surgeon.evaluation.threat import Threat
+from surgeon.numerals import percent, span
 
 
 class Finding(BaseModel):
@@ -43,21 +44,21 @@ def findings(
     if lowest.k < worst.k:
         found.append(
             Finding(code="stronger-elsewhere", severity="warning", text=f"other attacks of the same size turn "
-                    f"{worst.k - lowest.k} more images: with them {lowest.value:.1%} stand, not {worst.value:.1%}")
+                    f"{worst.k - lowest.k} more images: with them {percent(lowest.value)} stand, not {percent(worst.value)}")
         )  # fmt: skip
     one = {(r.norm, r.eps): r.mean for r in rows if r.attack == "fgsm" and not r.source}
     for r in rows:
         fgsm = None if r.source else one.get((r.norm, r.eps))  # from a source one step often transfers better
         if r.attack.startswith(("pgd", "own-pgd")) and fgsm is not None and fgsm + 0.01 < r.mean:
             found.append(
-                Finding(code="one-step-stronger", severity="warning", text=f"one step (FGSM, {fgsm:.1%}) beats many "
-                        f"(PGD, {r.mean:.1%}): a sign of masked gradients, these numbers are not reliable")
+                Finding(code="one-step-stronger", severity="warning", text=f"one step (FGSM, {percent(fgsm)}) beats many "
+                        f"(PGD, {percent(r.mean)}): a sign of masked gradients, these numbers are not reliable")
             )  # fmt: skip
     found += _masked_signs(rows, clean, worst, main)
     if group in ("standard", "basic") and n < SAMPLES["standard"]:
         found.append(
             Finding(code="few-images", severity="info", text=f"{n} images; the protocol is {SAMPLES['standard']}: the "
-                    f"interval of the worst case is {worst.low:.1%} to {worst.high:.1%}")
+                    f"interval of the worst case is {span(worst.low, worst.high)}")
         )  # fmt: skip
     if random or (traits is not None and traits.stochastic == "always"):
         found.append(
@@ -82,12 +83,12 @@ def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat 
             continue
         if r.attack.startswith("pgd") and r.mean > worst.value + 0.1:
             found.append(
-                Finding(code="pgd-above-worst", severity="warning", text=f"PGD leaves {r.mean:.1%}, the worst case is "
-                        f"{worst.value:.1%}: PGD's number is not this model's robustness")
+                Finding(code="pgd-above-worst", severity="warning", text=f"PGD leaves {percent(r.mean)}, the worst case is "
+                        f"{percent(worst.value)}: PGD's number is not this model's robustness")
             )  # fmt: skip
         if r.attack == "square" and 0.02 < r.mean < min(worst.value + 0.02, clean.value - 0.1):
             found.append(
                 Finding(code="black-box-as-strong", severity="warning", text=f"Square alone, which sees no gradient, leaves "
-                        f"{r.mean:.1%}, all attacks together {worst.value:.1%}: a sign of masked gradients")
+                        f"{percent(r.mean)}, all attacks together {percent(worst.value)}: a sign of masked gradients")
             )  # fmt: skip
     return found

@@ -138,5 +138,5 @@ class Parts:
 
         return draw(
             self.folder / PICTURES, self.subject, network, self.images, self.labels, self.size, class_names, self.seed,
-            lambda: self.tell("pictures", 0, 1),
+            lambda done: self.tell("pictures", done, 1),
         )  # fmt: skip

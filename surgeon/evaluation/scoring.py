@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import DataError, VerificationError
+from surgeon.errors import DataError, VerificationError, either
 from surgeon.evaluation.threat import Attack
 
 BATCH = 256
@@ -98,7 +98,8 @@ def check_logits(logits: Tensor, count: int) -> Tensor:
     if looks_like_probabilities(logits):
         raise DataError(
             "the model gives probabilities (not negative, sum 1): attacks need logits, as a softmax hides gradients; "
-            "take the softmax off, or say that the outputs are probabilities (Normalized(…, probabilities=True), --probabilities)"
+            "take the softmax off, or say that the outputs are probabilities: "
+            + either("Normalized(…, probabilities=True)", "--probabilities")
         )
     return logits
 

@@ -15,6 +15,7 @@ from surgeon.evaluation.statistics import Share, wilson
 from surgeon.evaluation.suites import SAMPLES
 from surgeon.evaluation.threat import Norm, Threat, main_threat, size_text
 from surgeon.evaluation.verdict import Outcome
+from surgeon.numerals import percent
 
 
 class _Frozen(BaseModel):
@@ -113,8 +114,8 @@ def summarize(
 
 def _hardly_trained(clean: Share, classes: int) -> str:
     return (
-        f"the network is hardly trained: {clean.k} of {clean.n} images are right without any attack [{clean.low:.1%}, "
-        f"{clean.high:.1%}], and guessing among {classes} classes gives {1 / classes:.1%}"
+        f"the network is hardly trained: {clean.k} of {clean.n} images are right without any attack [{percent(clean.low)}, "
+        f"{percent(clean.high)}], and guessing among {classes} classes gives {percent(1 / classes)}"
     )
 
 

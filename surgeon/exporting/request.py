@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from surgeon.errors import ArtifactError, SurgeonError, nearest
+from surgeon.errors import ArtifactError, SurgeonError, either, nearest
 from surgeon.images import image_size
 from surgeon.models import input_size_of
 from surgeon.surgery.tree import surgery_of
@@ -42,7 +42,7 @@ def need(packages: Sequence[str], format: str) -> None:
         try:
             importlib.import_module(package)
         except ImportError:
-            less = "; check=False does without" if package == "onnxruntime" else ""
+            less = either("; check=False does without", "") if package == "onnxruntime" else ""
             raise SurgeonError(
                 f"format {format} needs {package}: pip install 'surgeon[export]'{less}"
             ) from None
@@ -53,6 +53,9 @@ def size_of(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
     size = image_size(given, model) or (record.input_size if record else None) or input_size_of(model)
     if size is None:
         raise SurgeonError(
-            f"the input size of {type(model).__name__} is not known; give input_size=(C, H, W), for instance (3, 224, 224)"
+            f"the input size of {type(model).__name__} is not known; give "
+            + either(
+                "input_size=(C, H, W), for instance (3, 224, 224)", "--input-size, for instance 3,224,224"
+            )
         )
     return tuple(int(s) for s in size)

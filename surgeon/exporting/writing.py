@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import SurgeonError, either
 from surgeon.exporting.description import METADATA, line
 from surgeon.writing import patient
 
@@ -25,7 +25,8 @@ def write_onnx(
     weight = sum(t.numel() * t.element_size() for t in network.state_dict().values())
     if weight > _LARGEST_ONNX:
         raise SurgeonError(
-            f"{weight / 2**30:.1f} GiB of weights do not fit into one ONNX file, which ends at 2 GiB; use format='torch-export'"
+            f"{weight / 2**30:.1f} GiB of weights do not fit into one ONNX file, which ends at 2 GiB; use "
+            + either("format='torch-export'", "--format torch-export")
         )
     with _told("onnx", network, dynamic), torch.no_grad():
         exported, single = _exported(network, size, dynamic)
@@ -98,7 +99,7 @@ def _told(format: str, network: nn.Module, dynamic: bool) -> Iterator[None]:
         except (OSError, SurgeonError, MemoryError):
             raise
         except Exception as error:  # whatever torch's exporters raise
-            hint = "; dynamic_batch=False (--fixed-batch) may work" if dynamic else ""
+            hint = f"; {either('dynamic_batch=False', '--fixed-batch')} may work" if dynamic else ""
             raise SurgeonError(
                 f"{type(network).__name__} cannot be exported as {format}: {line(_cause(error))}{hint}"
             ) from error

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from surgeon.errors import SurgeryError
+from surgeon.errors import SurgeryError, either
 from surgeon.graph import checkpointing
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.guard import guard, guarded_containers, unguard
@@ -200,7 +200,7 @@ class Rewritten(fx.GraphModule):
                 raise SurgeryError(
                     f"{self._stock_class.__name__} decides by the size of its input and was rewritten for "
                     f"{tuple(shape[1:])}; it was given {tuple(value.shape[1:])}: apply the recipe again with "
-                    f"input_size for that size"
+                    f"{either('input_size', '--input-size')} for that size"
                 )
 
     def _refuse_argument(self, name: str, default: Any) -> None:

@@ -18,6 +18,7 @@ from surgeon.insight.last_maps import last_spatial
 from surgeon.insight.listening import is_spatial, network_of
 from surgeon.insight.picture import Picture, png
 from surgeon.insight.raster import grid, named, seen, show, side_text
+from surgeon.numerals import percent
 from surgeon.surgery.tree import has
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def pictured(
     areas = [float((cam > 0.5).float().mean()) for cam in (before, after)]
     alike = float(nn.functional.cosine_similarity(before.flatten(1), after.flatten(1)).mean())
     numbers = (
-        f"above half of the maximum lie {areas[0]:.0%} of the clean and {areas[1]:.0%} of the adversarial "
+        f"above half of the maximum lie {percent(areas[0])} of the clean and {percent(areas[1])} of the adversarial "
         f"pixels; the mean cosine similarity of the two maps is {alike:.2f}"
     )
     return Picture(

@@ -11,6 +11,7 @@ from surgeon.errors import SurgeonError
 from surgeon.insight.listening import network_of
 from surgeon.insight.picture import Picture, png
 from surgeon.insight.raster import grid, show, side_text, spread_out
+from surgeon.numerals import percent
 from surgeon.surgery.tree import has, surgery_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def draw_masks(found: Mapping[str, Tensor], count: int = CHANNELS) -> Figure:
     for line, site in zip(axes, sites, strict=True):
         mask = found[site]
         size = "×".join(map(str, mask.shape))
-        side_text(line[0], f"{site}\n{size}, {shares[site]:.1%} kept")
+        side_text(line[0], f"{site}\n{size}, {percent(shares[site])} kept")
         for k, axis in enumerate(line):
             if k >= len(mask):
                 axis.axis("off")
@@ -67,14 +68,14 @@ def pictured(model: nn.Module) -> Picture:
     if not found:
         raise SurgeonError("no layer of the model has a mask")
     shares = kept(found)
-    numbers = ", ".join(f"{site} {share:.1%}" for site, share in shares.items())
+    numbers = ", ".join(f"{site} {percent(share)}" for site, share in shares.items())
     total = sum(float(m.sum()) for m in found.values()) / sum(m.numel() for m in found.values())
     return Picture(
         "masks",
         "Which neurons work",
         "White neurons work, black ones give a constant, in training and evaluation alike; the first "
-        f"channels of {min(LAYERS, len(found))} of {len(found)} masked layers. Kept over all: {total:.1%}. "
+        f"channels of {min(LAYERS, len(found))} of {len(found)} masked layers. Kept over all: {percent(total)}. "
         "Defective convolutions, Luo et al.; the picture is ours.",
-        f"Masks of {len(found)} layers; {total:.1%} of their neurons work. By layer: {numbers}.",
+        f"Masks of {len(found)} layers; {percent(total)} of their neurons work. By layer: {numbers}.",
         png(lambda: draw_masks(found)),
     )

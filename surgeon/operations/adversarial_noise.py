@@ -62,7 +62,7 @@ class AdversarialNoiseLayers(Operation):
             width = {"float16": 2, "bfloat16": 2}.get(self.cache_dtype or "", 4)
             numbers = sum(e.growth.buffers for e in edits)
             half = "" if width == 2 else "; adversarial-noise.cache_dtype=float16 halves it"
-            size = f"{numbers * width / 2**20:.1f} MiB" if numbers else "unknown without input_size"
+            size = f"{numbers * width / 2**20:.1f} MiB" if numbers else "unknown without the input size"
             notes.append(
                 Note(
                     code="cache", severity="info", text=f"canl's cache holds {classes} classes: {size}{half}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from surgeon.edits import Edit, Growth, Traits
-from surgeon.errors import FoldError, SelectionError
+from surgeon.errors import FoldError, SelectionError, either
 from surgeon.operations.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
 from surgeon.selection import Site, select
 
@@ -47,7 +47,8 @@ class DefectiveNeurons(Operation):
         chosen = select([*norms, *(s for s in sites if s.kind != "norm")], self.select, kind, self.op)
         if all(s.out_shape is None for s in chosen.sites):
             raise SelectionError(
-                "defective masks need to know the network's input size; pass input_size=(C, H, W)"
+                "defective masks need to know the network's input size; give "
+                + either("input_size=(C, H, W)", "--input-size C,H,W")
             )
         usable, passed = pass_over(chosen.sites, self.op, _unfit)
         if not usable:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from surgeon.edits import Edit, Growth, Traits
-from surgeon.errors import FoldError, SelectionError
+from surgeon.errors import FoldError, SelectionError, either
 from surgeon.operations.base import Context, Cut, FoldContext, Operation, Proposal, sizes
 from surgeon.selection import Site
 
@@ -24,7 +24,8 @@ class InputScaleMap(Operation):
         (site,) = self.chosen(sites).sites
         if site.out_shape is None:
             raise SelectionError(
-                "input-scale needs to know the network's input size; pass input_size=(C, H, W)"
+                "input-scale needs to know the network's input size; give "
+                + either("input_size=(C, H, W)", "--input-size C,H,W")
             )
         if len(site.out_shape) != 3:
             raise SelectionError(f"input-scale is a map of C×H×W; this input is {len(site.out_shape) - 1}-D")

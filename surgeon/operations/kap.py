@@ -133,7 +133,7 @@ class KernelAveragePooling(Operation):
         if not context.trained and self.start == "auto":
             notes.append(
                 Note(code="start", severity="info", text="kap starts naively: the network looks untrained; for a "
-                     "pretrained one pass trained=True, or calibration images")
+                     "trained one say that its weights are trained, or give calibration images")
             )  # fmt: skip
         sigma = self.sigma if self.input_sigma is None else self.input_sigma
         first = noise_at_input(sites, sigma, self.pixel_std, context, self.op)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.errors import FoldError, SelectionError
+from surgeon.errors import FoldError, SelectionError, either
 from surgeon.operations.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
 from surgeon.selection import Site
 
@@ -46,7 +46,8 @@ class WeightMap(Operation):
         chosen = self.chosen(sites)
         if all(s.in_shape is None for s in chosen.sites):
             raise SelectionError(
-                "weight maps need to know the network's input size; pass input_size=(C, H, W)"
+                "weight maps need to know the network's input size; give "
+                + either("input_size=(C, H, W)", "--input-size C,H,W")
             )
         usable, passed = pass_over(chosen.sites, self.op, self._unfit)
         if not usable:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from surgeon import interrupts
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, either
 from surgeon.hidden import is_own, replaced, unfinished
 from surgeon.ownership.lock import check_input, locked
 from surgeon.ownership.manifest import read_manifest, strangers, write_manifest
@@ -75,7 +75,8 @@ def new_file(
         if target.is_dir():
             raise ArtifactError(f"{path} is a folder; name a file")
         if target.exists() and not overwrite:
-            raise ArtifactError(f"{path} exists already; choose another file, or overwrite it (--overwrite)")
+            replace = either("pass overwrite=True", "--overwrite")
+            raise ArtifactError(f"{path} exists already; choose another file, or {replace}")
         if target.exists() and not ours(target):
             raise ArtifactError(
                 f"{path} is a file that surgeon did not write, and is not replaced; choose another file"
@@ -90,7 +91,8 @@ def _check_free(target: Path, shown: str | Path, what: str, overwrite: bool) -> 
     if not target.exists() or all(is_own(p.name) for p in target.iterdir()):
         return
     if not overwrite:
-        raise ArtifactError(f"{shown} exists already; choose another folder, or overwrite it (--overwrite)")
+        replace = either("pass overwrite=True", "--overwrite")
+        raise ArtifactError(f"{shown} exists already; choose another folder, or {replace}")
     known = read_manifest(target)
     if known is None:
         raise ArtifactError(

@@ -26,7 +26,7 @@ from surgeon.data import (
     load_sets,
 )
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.errors import ArtifactError, SurgeonError, either
 from surgeon.files import absolute, write_json
 from surgeon.folder import WEIGHTS
 from surgeon.graph.trace import mode
@@ -115,7 +115,7 @@ class Job:
         size = image_size(self.input_size) or input_size_of(self.build(None))
         if size is None or len(size) != 3:
             raise SurgeonError(
-                f"images need the size of one, (C, H, W): pass --input-size; the model tells {size}"
+                f"images need the size of one, (C, H, W): give {either('input_size', '--input-size')}; the model tells {size}"
             )
         found, test = None, None
         if self.data:
@@ -243,8 +243,8 @@ def _demand_same(before: Conversion, job: Job, checkpoint: Path, folder: Path) -
         other.append("the checkpoint itself")
     if other:
         raise ArtifactError(
-            f"{folder} holds a conversion with other settings ({', '.join(other)}); choose another folder, or overwrite "
-            f"it (--overwrite)"
+            f"{folder} holds a conversion with other settings ({', '.join(other)}); choose another folder, or "
+            + either("pass overwrite=True", "--overwrite")
         )
 
 

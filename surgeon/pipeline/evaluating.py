@@ -13,9 +13,8 @@ from torch import nn
 from surgeon.arguments import checked_seed
 from surgeon.artifact import folder_of, load
 from surgeon.data import DIGITS_SIZE, HeldOut, absolute_source, held_out, held_out_of, load_sets
-from surgeon.errors import ArtifactError, ModelError
+from surgeon.errors import ArtifactError, ModelError, either
 from surgeon.evaluation import Assessment, assess
-from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
 from surgeon.files import absolute
 from surgeon.images import image_size
@@ -24,6 +23,7 @@ from surgeon.models import create_model, input_size_of, num_classes_of
 from surgeon.pipeline.demands import check_classes, to_evaluate_on
 from surgeon.pipeline.training import SETTINGS, TRAINED
 from surgeon.processes import first, own_device
+from surgeon.progress import progress
 from surgeon.reading import as_model, read_mapping
 from surgeon.recipe import Data, Evaluation
 from surgeon.report import report
@@ -84,7 +84,9 @@ def evaluate_target(
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     if size is None:
-        raise ModelError(f"{target} does not tell its input size; pass input_size (--input-size)")
+        raise ModelError(
+            f"{target} does not tell its input size; give {either('input_size', '--input-size')}"
+        )
     count = samples_of(settings, num_classes_of(network))
     test = test_images(target, data, root, size, count)
     check_classes(target, num_classes_of(network), source, test.classes, num_classes)
@@ -105,11 +107,12 @@ def evaluate_target(
         "split": test.split,
         "classes": list(test.classes),
     }
-    found = assess(
-        network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
-        examples=test.examples, class_names=test.classes, made={**made_by(), "target": absolute(target)}, probabilities=probabilities,
-        batch_size=batch_size, seed=seed, progress=progress(), remarks=remarks,
-    )  # fmt: skip
+    with progress(Path(target).name) as told:
+        found = assess(
+            network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
+            examples=test.examples, class_names=test.classes, made={**made_by(), "target": absolute(target)},
+            probabilities=probabilities, batch_size=batch_size, seed=seed, progress=told, remarks=remarks,
+        )  # fmt: skip
     add_page(folder)
     return found
 

@@ -10,7 +10,6 @@ from surgeon import own
 from surgeon.artifact import load
 from surgeon.data import Sets, absolute_source, held_out_of
 from surgeon.evaluation import Assessment, assess
-from surgeon.evaluation.progress import progress
 from surgeon.evaluation.suites import samples_of
 from surgeon.files import absolute
 from surgeon.machine import made_by
@@ -20,6 +19,7 @@ from surgeon.pipeline.demands import to_train_on
 from surgeon.pipeline.evaluating import add_page
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
+from surgeon.progress import progress
 from surgeon.recipe import Evaluation, Recipe
 
 EVALUATION = "evaluation"
@@ -46,10 +46,14 @@ def evaluate_trained(folder: Path, sets: Sets, settings: Evaluation, given: dict
     allowed = own.allowed_with(given.get("model", ""), given.get("allow_code", ()))
     network = load(folder / TRAINED, device=own_device(given.get("device")), allow_code=allowed)
     test = held_out_of(sets, samples_of(settings, num_classes_of(network)))
-    found = assess(
-        network, test.x, test.y, settings, folder / EVALUATION, name=folder.name,
-        data={"source": absolute_source(given["data"]), "root": absolute(given.get("root")), "split": "test", "classes": list(test.classes)},
-        examples=test.examples, class_names=test.classes, made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=progress(),
-    )  # fmt: skip
+    data = {
+        "source": absolute_source(given["data"]), "root": absolute(given.get("root")), "split": "test",
+        "classes": list(test.classes),
+    }  # fmt: skip
+    with progress(given.get("label") or folder.name) as told:
+        found = assess(
+            network, test.x, test.y, settings, folder / EVALUATION, name=folder.name, data=data, examples=test.examples,
+            class_names=test.classes, made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=told,
+        )  # fmt: skip
     add_page(folder / EVALUATION)
     return found

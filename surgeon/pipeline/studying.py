@@ -152,10 +152,12 @@ def _arms(
     training = stock.training
     start, contents = dict(given), dict[str, Any]()
     if not (given.get("weights") or given.get("pretrained")):
-        base = train([stock], model, folder / BASE, seed=first_seed, split_seed=first_seed, **given)
-        contents = {
-            k: v for k, v in base.contents.items() if k in IMAGES
-        }  # of the arms, which start from its weights
+        head = "stock, trained first"
+        base = train(
+            [stock], model, folder / BASE, seed=first_seed, split_seed=first_seed, label=head, **given
+        )
+        # What the arms, which start from its weights, must have been trained on too.
+        contents = {k: v for k, v in base.contents.items() if k in IMAGES}
         start["weights"] = str(folder / BASE / TRAINED / WEIGHTS)
     unmoved = training.model_copy(update={"epochs": 0})
     still = [stock.model_copy(update={"training": unmoved}), *_with(recipes, unmoved)]
@@ -174,14 +176,14 @@ def _arms(
                 "stock": still[:1], CONTROL: [stock], "surgery": still[1:], "surgery, fine-tuned": _with(recipes, training),
                 "placebo, fine-tuned": placebo,
             }[name]  # fmt: skip
-            place, untrained = place_of(folder, name, seed), name in ("stock", "surgery")
+            place, label = place_of(folder, name, seed), f"{name}, seed {seed}"
             done = train(
-                plan, model, place, seed=seed, split_seed=first_seed, contents=contents, untrained=untrained, **start
+                plan, model, place, seed=seed, split_seed=first_seed, contents=contents,
+                untrained=name in ("stock", "surgery"), label=label, **start,
             )  # fmt: skip
             contents = done.contents
-            results[name].append(
-                evaluate_trained(place, done.sets, settings, {**start, "seed": seed, "model": model})
-            )
+            told = {**start, "seed": seed, "model": model, "label": label}
+            results[name].append(evaluate_trained(place, done.sets, settings, told))
             found[name].append(place)
     return found, results
 

@@ -14,7 +14,7 @@ from surgeon import own
 from surgeon.arguments import checked_seed
 from surgeon.artifact import folder_of, load, save
 from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source, drawn, load_sets
-from surgeon.errors import ArtifactError, DataError, RecipeError
+from surgeon.errors import ArtifactError, DataError, RecipeError, either
 from surgeon.files import absolute, write_json, write_text
 from surgeon.images import image_size
 from surgeon.machine import made_by
@@ -66,6 +66,7 @@ def train(
     save_every: float = 300.0,
     contents: Mapping[str, Any] | None = None,
     untrained: bool = False,
+    label: str = "",
 ) -> Trained:
     """Cut a model and train it; each finished stage stays, and the same call goes on after a kill, in the middle too.
 
@@ -74,7 +75,8 @@ def train(
     allow_code: modules that it may import, as for `surgeon.load`. data: as for
     `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed; by default the
     digits for a fresh network, and a folder's own. untrained: allow no epochs, as a study's arms without fine-tuning. Images are pixels in [0, 1]; they are
-    normalised by the mean and std of the model's own configuration where it has them.
+    normalised by the mean and std of the model's own configuration where it has them. label: heads the lines of its progress; by
+    default the folder's name.
 
     In the folder: settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the data),
     cut/ and trained/ (networks), training/ (checkpoint, metrics, weights). Nothing is written before the data are
@@ -131,7 +133,7 @@ def train(
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)
             history = fit(
                 network, sets.train, sets.val, training, folder=folder / "training", seed=seed, device=device,
-                mixed_precision=mixed_precision, workers=workers, save_every=save_every, label=folder.name,
+                mixed_precision=mixed_precision, workers=workers, save_every=save_every, label=label or folder.name,
                 normalize=normalization_of(network),
             )  # fmt: skip
             with PartialState().main_process_first():
@@ -168,7 +170,9 @@ def _own_size(model: str, told: Data, allowed: Sequence[str]) -> tuple[int, ...]
     known = load(folder, allow_code=allowed) if folder else create_model(model)
     size = input_size_of(known)
     if size is None and told.size is None:
-        raise ArtifactError(f"{model} does not tell its input size; pass input_size")
+        raise ArtifactError(
+            f"{model} does not tell its input size; give {either('input_size', '--input-size')}"
+        )
     if told.size is not None:
         return (1 if told.grayscale else (size or (3,))[0], *told.size)
     return tuple(size or ())
@@ -180,7 +184,8 @@ def _cut(
 ) -> nn.Module:  # fmt: skip
     classes = num_classes or len(sets.classes)
     if classes < len(sets.classes):
-        raise DataError(f"num_classes={classes}, and the data have {len(sets.classes)} classes")
+        said = either(f"num_classes={classes}", f"--num-classes {classes}")
+        raise DataError(f"{said}, and the data have {len(sets.classes)} classes")
     operations = [r for r in recipes if r.surgery]
     place = folder_of(model)
     if place:

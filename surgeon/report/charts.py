@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from surgeon.evaluation.statistics import Share
+from surgeon.numerals import percent
 
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 """matplotlib's name of a marker → the same in a legend."""
@@ -32,7 +33,7 @@ class Series:
     def told(self, level: float, share: Share) -> str:
         """A point in words, with its interval."""
         return (
-            f"{self.name}, at {level:g}: {100 * share.value:.1f} % "
+            f"{self.name}, at {level:g}: {percent(share.value)} "
             f"[{100 * share.low:.1f}–{100 * share.high:.1f}], {share.k} of {share.n} images"
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.statistics import Share
+from surgeon.numerals import percent
 from surgeon.ownership import new_file
 from surgeon.report import curves, overview, tables
 from surgeon.report.charts import mark
@@ -77,7 +78,7 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _percent(share: Share | float) -> str:
-    return f"{100 * (share.value if isinstance(share, Share) else share):.1f}\N{NO-BREAK SPACE}%"
+    return percent(share.value if isinstance(share, Share) else share).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _interval(share: Share) -> str:

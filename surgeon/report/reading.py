@@ -8,11 +8,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, either
 from surgeon.evaluation.assessment import Assessment, Drawn
 from surgeon.evaluation.statistics import Paired, mcnemar
 from surgeon.evaluation.verdict import standing
 from surgeon.files import read_parquet
+from surgeon.folder_kinds import NETWORK
 from surgeon.reading import read_as
 
 RESULT, VERDICTS, PICTURES, EVALUATION = "evaluation.json", "verdicts.parquet", "pictures", "evaluation"
@@ -122,17 +123,25 @@ def read_run(folder: str | Path) -> Run:
     inside = path / EVALUATION
     place = inside if (inside / RESULT).is_file() else path
     if not (place / RESULT).is_file():
-        begun = (path / "attacks").is_dir() or (inside / "attacks").is_dir()
-        why = (
-            "holds an evaluation that is not finished: run the same command again"
-            if begun
-            else f"holds no evaluation: there is no {RESULT} in it"
-        )
-        raise ArtifactError(f"{folder} {why}")
+        raise ArtifactError(f"{folder} {_why_none(path)}")
     found = read_as(place / RESULT, Assessment)
     whole = path.resolve()
     name = whole.parent.name if whole.name == EVALUATION else whole.name
     return Run(name, place, found, _standing(place / VERDICTS, found))
+
+
+def _why_none(path: Path) -> str:
+    """What a folder without a finished evaluation has instead."""
+    if (path / "attacks").is_dir() or (path / EVALUATION / "attacks").is_dir():
+        return "holds an evaluation that is not finished: run the same command again"
+    if not path.exists():
+        return "holds no evaluation: nothing is there"
+    how = either("evaluate it first", f"evaluate it first: surgeon evaluate {path} -o FOLDER")
+    if (path / NETWORK).is_file():
+        return f"holds no evaluation: it is a network's folder; {how}"
+    if (path / "trained" / NETWORK).is_file():
+        return f"holds no evaluation: it is a run that was trained alone; {how}"
+    return f"holds no evaluation: there is no {RESULT} in it"
 
 
 def _standing(path: Path, found: Assessment) -> dict[str, bool]:

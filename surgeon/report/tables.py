@@ -9,6 +9,7 @@ from typing import Any
 
 from surgeon.evaluation.statistics import Share
 from surgeon.evaluation.summary import Row, Worst
+from surgeon.numerals import percent
 from surgeon.report.reading import Run
 from surgeon.report.words import access_words, size_words
 
@@ -93,9 +94,9 @@ def _note(row: Row) -> str:
         else ""
     )
     names = {"mean": "mean draw", "majority": "majority of draws", "all": "every draw"}
-    draws = ", ".join(f"{names.get(k, k)} {100 * v:.1f} %" for k, v in (row.draws or {}).items())
+    draws = ", ".join(f"{names.get(k, k)} {percent(v)}" for k, v in (row.draws or {}).items())
     right = (
-        f"{100 * row.of_right:.1f} % of those right when clean"
+        f"{percent(row.of_right)} of those right when clean"
         if row.group == "paper" and row.of_right is not None
         else ""
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.edits import Drift, Edit, Execution, Note, Plan
-from surgeon.errors import CalibrationWarning, SurgeonError, SurgeryError
+from surgeon.errors import CalibrationWarning, SurgeonError, SurgeryError, either
 from surgeon.graph.survey import Region, Survey, find_regions
 from surgeon.images import image_size
 from surgeon.layers.memory_format import memory_format_of
@@ -86,7 +86,11 @@ def apply(
     _refuse(model, made)
     if images is None and needs_data(made):
         raise SurgeryError(
-            f"the plan starts from data ({needs_data(made)}): pass calibration images, or plan without them"
+            f"the plan starts from data ({needs_data(made)}): "
+            + either(
+                "pass calibration images, or plan without them",
+                "give images (--calibration, or --data of convert)",
+            )
         )
     regions = seen.regions if seen else _regions(model, made.input_size)
     cut = functools.partial(_cut, model, regions=regions, copy=copy)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from surgeon.edits import Edit, Plan
-from surgeon.errors import FoldError, SurgeryError
+from surgeon.errors import FoldError, SurgeryError, either
 from surgeon.graph.survey import find_regions, survey
 from surgeon.operations import parse
 from surgeon.operations.base import FoldContext
@@ -114,7 +114,7 @@ def _record(model: nn.Module, verb: str) -> Plan:
 def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
     shown = "; ".join(f"{e.operation} at {e.site}: {why}" for e, why in stuck[:12])
     more = f"; and {len(stuck) - 12} more" if len(stuck) > 12 else ""
-    return f"{len(stuck)} of {len(record.edits)} edits do not fold: {shown}{more} (partial=True folds the others)"
+    return f"{len(stuck)} of {len(record.edits)} edits do not fold: {shown}{more} ({either('partial=True', '--partial')} folds the others)"
 
 
 def _close_unused(tree: nn.Module, remaining: list[Edit]) -> None:

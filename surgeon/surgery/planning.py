@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from surgeon.arguments import checked_seed
 from surgeon.edits import Edit, Growth, Note, Plan
-from surgeon.errors import RecipeError, SelectionError, SurgeonError, SurgeryError
+from surgeon.errors import RecipeError, SelectionError, SurgeonError, SurgeryError, either
 from surgeon.graph.measure import measure
 from surgeon.graph.survey import Survey, survey
 from surgeon.graph.trace import needed_inputs
@@ -24,6 +24,7 @@ from surgeon.operations import Operation, parse
 from surgeon.operations.base import Context
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.selection import PassedOver, Site
+from surgeon.spelling import split
 from surgeon.surgery.fitness import refuse_unfit
 from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.surgery.tree import bare, free_name, surgery_of
@@ -96,7 +97,7 @@ def plan(
         if more:
             raise SurgeryError(
                 f"{name_of(model)} takes other inputs than an image ({', '.join(more)}), so that it cannot be run here on "
-                f"input_size={size}: leave it out; shapes and FLOPs are then not counted"
+                f"{either(f'input_size={stated}', '--input-size ' + ','.join(map(str, stated)))}: leave it out; shapes and FLOPs are then not counted"
             )
         raise SurgeryError(f"{name_of(model)} does not run on an image of {size}: {seen.measured.error}")
     before = Growth(
@@ -179,8 +180,11 @@ def refuse_second(model: nn.Module, stack: bool) -> None:
     if not stack:
         there = ", ".join(f"{len(record.of(k))} × {k}" for k in record.operations)
         raise SurgeryError(
-            f"this model has had surgery already ({there}); pass stack=True (--stack) to add to it, or start "
-            f"from surgeon.revert(model)"
+            f"this model has had surgery already ({there}); "
+            + either(
+                "pass stack=True to add to it, or start from surgeon.revert(model)",
+                "--stack adds to it; surgeon revert gives the network before",
+            )
         )
 
 
@@ -217,7 +221,7 @@ def _survey_notes(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
         notes.append(
             Note(
                 code="size",
-                text="the input size is not known: shapes, FLOPs and memory are not counted; pass input_size",
+                text="the input size is not known: shapes, FLOPs and memory are not counted; say it to have them",
             )
         )
     elif seen.measured and seen.measured.error:
@@ -248,11 +252,7 @@ def _operations(recipe: Any) -> tuple[str, list[Operation]]:
         operation = parse(recipe)
         return operation.name, [operation]
     if isinstance(recipe, str) and "+" in recipe and not Path(recipe).is_file():
-        recipe = [part.strip() for part in recipe.split("+")]
-        if not all(recipe):
-            raise RecipeError(
-                f"recipe {'+'.join(recipe)!r} has an empty part; join recipes as in 'small-image+kap'"
-            )
+        recipe = split(recipe)
     if isinstance(recipe, (str, Recipe, Mapping)) or hasattr(recipe, "__fspath__"):
         loaded = load_recipe(recipe)
         return loaded.name, list(loaded.surgery)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from surgeon.errors import RecipeError, nearest
+from surgeon.errors import RecipeError, either, nearest
 from surgeon.operations import Operation
 from surgeon.operations.registry import describe
 
@@ -35,7 +35,7 @@ def with_starts(operations: Sequence[Operation], warm_start: WarmStart | None) -
     if not any(warm_start in known for known in starts.values()):
         told = "; ".join(f"{name} has {', '.join(known)}" for name, known in starts.items())
         raise RecipeError(
-            f"warm_start={warm_start!r}: {told or 'no operation of the recipe has a start, and none is needed'}"
+            f"{either(f'warm_start={warm_start!r}', f'--warm-start {warm_start}')}: {told or 'no operation of the recipe has a start, and none is needed'}"
         )
     return [_with(o, warm_start) if warm_start in starts.get(o.name, ()) else o for o in operations]
 
@@ -50,4 +50,6 @@ def _with(operation: Operation, start: str) -> Operation:
     try:
         return type(operation).model_validate({**operation.model_dump(), "start": start})
     except ValidationError as error:
-        raise RecipeError(f"warm_start of {operation.name}: {describe(error, type(operation))}") from None
+        raise RecipeError(
+            f"{either('warm_start', '--warm-start')} of {operation.name}: {describe(error, type(operation))}"
+        ) from None

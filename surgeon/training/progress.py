@@ -1,18 +1,24 @@
-"""Progress of long work: a bar with rate and time left on a terminal, plain lines otherwise."""
+"""Progress of a training: a bar over all steps on a terminal, plain lines otherwise; a line an epoch in both."""
 
 from __future__ import annotations
 
 import math
 import sys
+import time
 from types import TracebackType
 from typing import Any
 
+from surgeon.numerals import duration, pace, percent
+from surgeon.progress import EVERY, bar
+
 
 class Lines:
-    """One plain line an epoch, or none."""
+    """One plain line an epoch, and one now and then within a long epoch; or none."""
 
-    def __init__(self, label: str, shown: bool = True) -> None:
+    def __init__(self, label: str, shown: bool = True, total: int = 0, done: int = 0) -> None:
         self.label, self.shown = label, shown
+        self.total, self.done, self.before = total, done, done
+        self.began = self.last = time.monotonic()
 
     def __enter__(self) -> Lines:
         return self
@@ -22,33 +28,34 @@ class Lines:
 
     def advance(self) -> None:
         """A step is done."""
+        self.done += 1
+        now = time.monotonic()
+        if self.shown and now - self.last >= EVERY and self.done < self.total:
+            made, seconds = self.done - self.before, now - self.began
+            left = duration((self.total - self.done) * seconds / made)
+            self._print(f"step {self.done} of {self.total}, {pace(made, seconds)}, {left} left", now)
 
     def epoch(self, row: Any) -> None:
         """An epoch is done; `row` has its figures."""
         if self.shown:
-            print(_line(self.label, row), flush=True)
+            self._print(_line(row), time.monotonic())
+
+    def _print(self, text: str, now: float) -> None:
+        self.last = now
+        print(f"{self.label}: {text}" if self.label else text, flush=True)
 
 
 class Bar:
-    """A rich progress bar over all steps."""
+    """A rich progress bar over all steps, with the epochs above it."""
 
     def __init__(self, total: int, done: int, label: str) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TaskProgressColumn(show_speed=True), TimeRemainingColumn(), TextColumn("{task.fields[last]}"),
-        )  # fmt: skip
-        self.task = self.progress.add_task(label or "training", total=total, completed=done, last="")
+        self.label = label
+        self.progress = bar(sys.stdout)
+        self.task = self.progress.add_task("training", total=total, completed=done)
 
     def __enter__(self) -> Bar:
+        if self.label:
+            self._print(self.label)
         self.progress.__enter__()
         return self
 
@@ -63,18 +70,20 @@ class Bar:
 
     def epoch(self, row: Any) -> None:
         """An epoch is done; `row` has its figures."""
-        self.progress.update(self.task, last=_line("", row))
+        self._print(_line(row))
+
+    def _print(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False)
 
 
-def _line(label: str, row: Any) -> str:
-    head = f"{label}: " if label else ""
-    checked = "" if math.isnan(row.val_accuracy) else f"validation accuracy {row.val_accuracy:.3f}, "
+def _line(row: Any) -> str:
+    checked = "" if math.isnan(row.val_accuracy) else f"validation accuracy {percent(row.val_accuracy)}, "
     return (
-        f"{head}epoch {row.epoch}: loss {row.loss:.4f}, {checked}"
+        f"epoch {row.epoch}: loss {row.loss:.4f}, {checked}"
         f"lr {row.lr:.2g}, {row.images_per_second:.0f} images/s"
     )
 
 
 def reporter(total: int, done: int = 0, label: str = "", shown: bool = True) -> Lines | Bar:
     """What fits where the output goes."""
-    return Bar(total, done, label) if shown and sys.stdout.isatty() else Lines(label, shown)
+    return Bar(total, done, label) if shown and sys.stdout.isatty() else Lines(label, shown, total, done)

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from surgeon.errors import ModelError
+from surgeon.errors import ModelError, either
 from surgeon.zoo import parts
 
 
@@ -63,7 +63,8 @@ class PlainCNN(nn.Module):
         if min(height, width) < 1:
             raise ModelError(
                 f"images of {self.img_size[0]}×{self.img_size[1]} are too small: {len(widths)} convolutions take "
-                f"{shrink} off each side; take larger images, or same=True"
+                f"{shrink} off each side; take larger images, or "
+                + either("same=True", "--model-arg same=true")
             )
         self.maps = (widths[-1], height, width)
         self.features = nn.Sequential()

@@ -73,7 +73,7 @@ def test_a_checkpoint_is_cut_measured_and_not_converted_twice(weights, tmp_path)
     assert (code, again) == (0, found)
     assert (tmp_path / "kap" / "model.safetensors").stat().st_mtime_ns == before
     code, _, err = convert(*args, "--set", "kap.ridge=0.1")
-    assert code == 2 and "other settings (recipes); choose another folder, or overwrite it" in err
+    assert code == 2 and "other settings (recipes); choose another folder, or --overwrite" in err
     code, out, err = convert(*args, "--set", "kap.ridge=0.1", "--overwrite")
     assert code == 0, err
     assert "accuracy" in out and "conv1.kap" in out and "same prediction" in out

@@ -54,7 +54,7 @@ def test_a_runs_folder_is_evaluated_into_a_folder_with_its_page(run, basic):
         and found.data["source"] == "digits"
     )
     assert found.summary.clean.n == 16 and found.summary.clean.value > 0.5
-    assert "no number to quote" in out and f"{found.summary.worst.value:.1%}" in out
+    assert "no number to quote" in out and f"{100 * found.summary.worst.value:.1f} %" in out
     assert "<html" in (folder / "report.html").read_text()
     assert found.made["command"][:1] and torch.__version__.startswith(found.made["versions"]["torch"])
 

@@ -264,7 +264,7 @@ def test_the_headline_is_of_one_threat_and_what_lowers_it_elsewhere_is_told():
     found = summarize(outcome(attacks, [{1, 2}, {3}, {4}, set(range(20))]))
     assert found.main == ("standard", "l2", 1.0, 0)
     assert (found.worst.k, found.headline.share.k, found.lowest.k) == (19, 19, 16)
-    assert "other attacks of the same size turn 3 more images: with them 80.0% stand, not 95.0%" in {
+    assert "other attacks of the same size turn 3 more images: with them 80.0 % stand, not 95.0 %" in {
         f.text for f in found.findings
     }
     assert Summary.model_validate_json(found.model_dump_json()) == found

@@ -67,7 +67,7 @@ def test_without_a_headline_the_card_says_why_there_is_none(folder, evaluated):
 
     found = read_assessment(evaluated)
     text = card.card(folder, NAME, evaluated)
-    assert f"Clean accuracy: {found.summary.clean.value:.1%} [" in text
+    assert f"Clean accuracy: {100 * found.summary.clean.value:.1f} % [" in text
     assert "No number for robust accuracy can be quoted:" in text
     assert found.summary.refused
     assert all(f"- {reason}" in text for reason in found.summary.refused)
@@ -83,7 +83,7 @@ def test_a_headline_is_quoted_as_it_is(folder, evaluated, tmp_path):
     content["summary"] |= {"headline": {"share": share, "text": "robust accuracy of a test"}, "refused": []}
     path.write_text(json.dumps(content))
     text = card.card(folder, NAME, path.parent)
-    assert "**37.5% [13.7%, 69.4%]**: robust accuracy of a test." in text
+    assert "**37.5 % [13.7 %, 69.4 %]**: robust accuracy of a test." in text
     assert "No number" not in text
 
 

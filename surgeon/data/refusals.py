@@ -1,0 +1,84 @@
+"""What is said of a name behind which there are no images: what it may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from surgeon.data.listing import SUFFIXES
+from surgeon.errors import either, nearest
+from surgeon.folder_kinds import NETWORK, instead
+
+TORCH = (
+    "cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist", "imagenet", "places365", "inaturalist", "inat",
+    "image_folder", "folder",
+)  # fmt: skip
+"""Data sets of torchvision that timm opens, as torch/NAME."""
+_TABLES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".txt")
+_ARCHIVES = (".zip", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst")
+_ARRAYS = (
+    ".npy",
+    ".npz",
+    ".pkl",
+    ".pickle",
+    ".joblib",
+    ".pt",
+    ".pth",
+    ".mat",
+    ".h5",
+    ".hdf5",
+    ".safetensors",
+)
+
+
+def meant(source: str, *, by_name: bool = True) -> str:
+    """A clause, '' where nothing comes to mind: what to give instead of a source that is none.
+
+    by_name: whether data sets of timm's can be named here.
+    """
+    path, plain = (
+        Path(source),
+        source.lower().replace("-", "_").removeprefix("torchvision/").removeprefix("torch/"),
+    )
+    suffix = path.suffix.lower()
+    if suffix in _TABLES:
+        return "a table is not read: lay the images into one sub-folder a class, or write a parquet file with the columns image and label"
+    if suffix in _ARCHIVES:
+        return "archives are not unpacked: unpack it, or give a plain .tar"
+    if suffix in _ARRAYS:
+        return "files of Python objects and arrays are not read, since loading them may run code: write images, or a parquet file"
+    if suffix in SUFFIXES:
+        return "it is one image: give the folder that it lies in"
+    plain = {"fashionmnist": "fashion_mnist", "cifar_10": "cifar10", "cifar_100": "cifar100"}.get(
+        plain, plain
+    )
+    if plain in TORCH and not path.exists():
+        if not by_name:
+            return "did you mean a folder of its images?"
+        return "did you mean " + either(
+            f"'torch/{plain}', with root='…', the folder where it lies?",
+            f"torch/{plain} with --root FOLDER, where it lies?",
+        )
+    close = "" if path.exists() else nearest(source, ["digits"])
+    return close if close.startswith("did you mean") else ""
+
+
+def no_images(folder: Path) -> str:
+    """The message for a folder without images."""
+    found = instead(folder)
+    if (folder / NETWORK).is_file():
+        found = "is a network's folder"
+    what = f"{folder} {found}; images are wanted here" if found else f"{folder} has no images"
+    return f"{what} ({', '.join(SUFFIXES[:4])}, …)"
+
+
+def unlocated(name: str, known: Iterable[str]) -> str:
+    """What to say of a data set of torchvision's, `torch/NAME`, for which no folder is given."""
+    rest = name.partition("/")[2].lower()
+    if rest not in known:
+        return f"timm knows no data set {name!r}; {nearest(name, [f'torch/{n}' for n in known])}"
+    return (
+        f"{name} needs the folder where it lies: "
+        + either("root='…'", "--root FOLDER")
+        + ". Nothing is downloaded"
+    )

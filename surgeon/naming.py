@@ -1,0 +1,52 @@
+"""What the name of a model may mean, and what is said of one that means nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from surgeon.checkpoints import PICKLED
+from surgeon.errors import either, nearest
+
+_TIMM, _TORCHVISION = "timm/", "torchvision.models."
+_FILES = (".safetensors", *PICKLED)
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+
+
+def library_name(name: str) -> str:
+    """timm's own name of what is called `timm/NAME`, as its repositories are; other names as they are."""
+    rest = name.removeprefix(_TIMM)
+    return rest if name != rest and of_timm(rest) else name
+
+
+def of_timm(name: str) -> bool:
+    """Whether timm has an architecture of this name, with or without a tag; a file's suffix is none."""
+    import timm
+
+    return Path(name).suffix not in _FILES and timm.is_model(name.split(".")[0])
+
+
+def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
+    """The message for a name that no library has. valid: all names, listed where they are needed."""
+    path = Path(name)
+    rest = name.rpartition("/")[2]
+    if path.suffix in _FILES:
+        there = "a file of weights" if path.is_file() else "no file here"
+        how = either("create_model(NAME, weights=FILE)", "give the network's name, and the file as --weights")
+        return f"{name} is {there}, and no name of a network: {how}"
+    if name.startswith(_TORCHVISION):
+        return f"unknown model {name!r}; did you mean 'torchvision/{rest.removeprefix(_TORCHVISION)}'?"
+    if "/" not in name:
+        there = "; the folder of this name is no model folder" if path.is_dir() else ""
+        every = either("surgeon.models.list_models() lists all", "surgeon models lists all")
+        return f"unknown model {name!r}{there}; {nearest(name, valid())} ({every})"
+    close = (
+        nearest(rest, valid()) if not name.startswith(("zoo/", "torchvision/")) else nearest(name, valid())
+    )
+    hub = (
+        f"; a repository of the Hugging Face Hub is written 'hf-hub:{name}'"
+        if _REPOSITORY.fullmatch(name) and not name.startswith((".", _TIMM))
+        else ""
+    )
+    return f"unknown model {name!r}, and nothing lies there{hub}; {close}"

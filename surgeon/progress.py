@@ -1,0 +1,139 @@
+"""Progress of long work: a bar with rate and time left on a terminal, plain lines at a steady pace elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+from surgeon.numerals import duration, pace
+from surgeon.processes import first
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+EVERY = 15.0
+"""Seconds between plain lines."""
+
+
+def progress(label: str = "") -> Silent:
+    """What takes (part, done, total) of work called `label` and shows it on standard error, inside a `with`.
+
+    Silent in all but the first process.
+    """
+    if not first():
+        return Silent()
+    return Bars(label) if sys.stderr.isatty() else Lines(label)
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal to what comes next."""
+
+    def __call__(self, part: str, done: int, total: int) -> None:
+        """So much of a part is done."""
+
+
+class Lines(Silent):
+    """Plain lines, each with the label in front: where a part begins and ends, and every few seconds in between."""
+
+    def __init__(self, label: str = "", file: IO[str] | None = None) -> None:
+        self.head, self.file = f"{label}: " if label else "", file
+        self.part, self.done, self.total = "", 0, 0
+        self.began = self.last = time.monotonic()
+        self.before = 0
+        self.lock, self.over = threading.Lock(), threading.Event()
+
+    def __enter__(self) -> Lines:
+        threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.over.set()
+
+    def __call__(self, part: str, done: int, total: int) -> None:
+        with self.lock:
+            now = time.monotonic()
+            if part != self.part:
+                self.part, self.before, self.began = part, done, now
+                if done < total:
+                    self._print(f"{part}{f', {total} in all' if total > 1 else ''}", now)
+            self.done, self.total = done, total
+            if done >= total:
+                count = f"{total} of {total}" if total > 1 else "done"
+                self._print(f"{part}: {count}, {duration(now - self.began)}", now)
+            elif now - self.last >= EVERY:
+                self._print(self._state(now), now)
+
+    def _beat(self) -> None:
+        """A line also where nothing is reported for long."""
+        while not self.over.wait(max(0.1, min(EVERY, self.last + EVERY - time.monotonic()))):
+            with self.lock:
+                now = time.monotonic()
+                if self.part and self.done < self.total and now - self.last >= EVERY:
+                    self._print(self._state(now), now)
+
+    def _state(self, now: float) -> str:
+        seconds, made = now - self.began, self.done - self.before
+        if not made:
+            return f"{self.part}: at it for {duration(seconds)}"
+        left = duration((self.total - self.done) * seconds / made)
+        return f"{self.part}: {self.done} of {self.total}, {pace(made, seconds)}, {left} left"
+
+    def _print(self, text: str, now: float) -> None:
+        self.last = now
+        print(self.head + text, file=self.file or sys.stderr, flush=True)
+
+
+class Bars(Silent):
+    """A bar for each part, below the label."""
+
+    def __init__(self, label: str = "") -> None:
+        self.bar = bar(sys.stderr)
+        self.label = label
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Bars:
+        if self.label:
+            self.bar.console.print(self.label, markup=False, highlight=False)
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, part: str, done: int, total: int) -> None:
+        if part not in self.tasks:
+            self.tasks[part] = self.bar.add_task(part, total=total, completed=done)
+        self.bar.update(self.tasks[part], completed=done, total=total)
+
+
+def bar(file: IO[str]) -> Progress:
+    """rich's progress with columns that fit beside one another in 80."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
+
+    class Time(ProgressColumn):
+        """The pace and the time left; of what is done the time that it took."""
+
+        def render(self, task: Task) -> Text:
+            if task.finished:
+                return Text(duration(task.finished_time or 0))
+            if not task.speed or task.time_remaining is None:
+                return Text(duration(task.elapsed or 0))
+            return Text(f"{pace(task.speed, 1)}, {duration(task.time_remaining)} left")
+
+    return Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=16), MofNCompleteColumn(), Time(),
+        console=Console(file=file),
+    )  # fmt: skip

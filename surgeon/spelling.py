@@ -1,0 +1,59 @@
+"""How recipes and their settings are written, and what one that is written otherwise may have meant. No torch here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from surgeon.errors import RecipeError, nearest
+
+
+def split(recipe: str) -> list[str]:
+    """The names and files that a text joins by '+', without the spaces around them.
+
+    Raises RecipeError for an empty one.
+    """
+    if Path(recipe).is_file():
+        return [recipe]
+    names = [part.strip() for part in recipe.split("+")]
+    if not all(names):
+        raise RecipeError(f"{recipe!r} joins an empty name; write for instance small-image+kap")
+    return names
+
+
+def known(recipe: str, shipped: Collection[str]) -> str | None:
+    """The shipped name that is meant, in any case and with either dash; None where there is none."""
+    return next((n for n in shipped if n == recipe.lower().replace("_", "-")), None)
+
+
+def unknown(recipe: str, shipped: Collection[str], using: Collection[str] = ()) -> str:
+    """The message for a recipe that is not shipped, or a file that is not there. using: recipes with an operation of its name."""
+    parts = [known(p, shipped) for p in re.split(r"[\s,;&|/]+", recipe) if p]
+    if len(parts) > 1 and all(parts):
+        return f"unknown recipe {recipe!r}; recipes are joined by '+': {'+'.join(map(str, parts))}"
+    if using:
+        return f"{recipe!r} is an operation; recipes with it are {', '.join(using)}"
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml"):
+        return f"recipe file {recipe} does not exist; {nearest(path.stem, shipped)} Shipped ones are named without .yaml"
+    if "/" in recipe:
+        return f"recipe file {recipe} does not exist"
+    return f"unknown recipe {recipe!r}; {nearest(recipe, shipped)}"
+
+
+def places(key: str, owners: Mapping[str, Any]) -> list[str]:
+    """Where a setting called `key` is: `kap.kernel_size`. owners: names of operations and parts → their pydantic models."""
+    key = key.strip().lstrip("-").replace("-", "_")
+    return [f"{owner}.{key}" for owner, model in owners.items() if key in model.model_fields]
+
+
+def misplaced(setting: str, owners: Mapping[str, Any]) -> str:
+    """The message for a setting that does not say what it is of, or has no value. owners: as for `places`."""
+    key, equals, value = setting.partition("=")
+    found = [f"{place}={value or 'VALUE'}" for place in places(key, owners)] if "." not in key else []
+    if found:
+        return f"setting {setting!r} does not say what it is of; write {' or '.join(found)}"
+    like = f", as {key.strip()}=VALUE" if "." in key and not equals else ""
+    return f"setting {setting!r} must look like operation.key=value{like}"
