@@ -20,6 +20,7 @@ from surgeon.edits import Choice, Drift, Note, Plan, Trial
 from surgeon.operations import Operation
 from surgeon.surgery.calibration import FEWEST, halves
 from surgeon.surgery.drift import drift_of, logits_of
+from surgeon.surgery.reference import reference
 from surgeon.surgery.refit import needs_data, refit
 from surgeon.surgery.statistics import (
     put_back,
@@ -80,14 +81,14 @@ def started(
     parts = halves(images, seed)
     if parts is None:
         return _from_few(stock, images, cut, options)
-    old = logits_of(stock, parts.held_out)
-    found = _Trials(stock, parts.held_out, cut, old)
+    aim = reference(stock, *parts)
+    found = _Trials(stock, parts.held_out, cut, aim.logits)
     for option in options:
         found.add(option, parts.fitted)
     if found.best is None:  # the network gives nothing that could be compared
         return Started(_fitted(cut(asked), stock, images), None, None)
     attempt, used = found.best
-    others = _Trials(stock, parts.held_out, cut, old)
+    others = _Trials(stock, parts.held_out, cut, aim.logits)
     for plan in unasked() if asked.effect != "folds" else ():
         others.add(plan, parts.fitted[:_UNASKED])
     choice = Choice(
@@ -96,8 +97,11 @@ def started(
         trials=tuple(t.model_copy(update={"used": t is used}) for t in found.trials),
         why=_why(used, found.trials, len(parts.held_out)),
     )
-    notes = (_note_of_less(used, found.trials), _note_of_more(used, others.trials))
-    return Started(attempt, choice, used.drift, tuple(n for n in notes if n is not None))
+    drift = used.drift
+    if aim.note is not None:  # the record's drift is from the stock network all the same
+        drift = drift_of(aim.stock, logits_of(attempt.network, parts.held_out), "calibration") or drift
+    notes = (aim.note, _note_of_less(used, found.trials), _note_of_more(used, others.trials))
+    return Started(attempt, choice, drift, tuple(n for n in notes if n is not None))
 
 
 class _Trials:

@@ -1,5 +1,6 @@
 """Calibration images: what is refused, what is odd, what they may come as, and how many of them choose which start."""
 
+import copy
 import warnings
 
 import numpy
@@ -284,3 +285,22 @@ def test_one_image_for_a_start_that_was_asked_for(trained):
         surgeon.apply(model, "kap", calibration=images[:1], **how)
     with pytest.raises(RecipeError):
         surgeon.apply(model, "kap", calibration=images[:8], input_size=SIZE, warm_start="sequentiel")
+
+
+def test_statistics_that_lag_behind_the_weights_are_not_what_starts_are_compared_with(trained):
+    model, images, test = trained
+    lagging = copy.deepcopy(model)
+    for norm in lagging.modules():
+        if isinstance(norm, nn.BatchNorm2d):  # as after a short training
+            norm.running_mean.mul_(0.3)
+            norm.running_var.mul_(0.3).add_(0.7)
+    before = {k: v.clone() for k, v in lagging.state_dict().items()}
+    assert accuracy(lagging, test) < accuracy(model, test) - 0.1
+    with pytest.warns(CalibrationWarning, match="stored batch-norm statistics lag behind"):
+        network = surgeon.apply(lagging, "kap", input_size=SIZE, calibration=images[:256])
+    assert used(network).statistics == 192
+    assert accuracy(network, test) > accuracy(lagging, test)
+    assert network.surgery.execution.drift.relative > used(network).drift.relative
+    assert all(torch.equal(v, before[k]) for k, v in lagging.state_dict().items())
+    usual = cut(model, "kap", calibration=images[:256])
+    assert not any("lag behind" in n.text for n in usual.surgery.notes)
