@@ -127,8 +127,8 @@ def test_certificates_by_an_option(run, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["some/none"], "unknown model 'some/none', and nothing lies there; "),
-        (["timm/resnet18"], "unknown model 'timm/resnet18', and nothing lies there; did you mean .*resnet18"),
+        (["some/none"], "unknown model 'some/none', and nothing lies there; a repository .* 'hf-hub:some/none'"),
+        (["timm/resnet81"], "unknown model 'timm/resnet81', and nothing lies there; did you mean .*resnet18"),
         (["resnet1"], "unknown model 'resnet1'; did you mean"),
         ([*LENET, "--data", "nowhere"], "nowhere is no source of images"),
         ([*LENET, "--set", "certify_drawz=3"], "unknown key 'certify_drawz'; did you mean 'certify_draws'"),
