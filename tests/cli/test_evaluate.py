@@ -233,8 +233,8 @@ def test_a_network_is_trained_on_with_its_own_images(run, tmp_path):
     [
         (LENET, "zoo/lenet5 does not say which images it is for: name them (--data SOURCE)".replace("(", "[(]").replace(")", "[)]")),
         ([*LENET[:3], "--data", "digits", "--model-arg", "num_classes=1000"], "digits has 10 classes, and zoo/lenet5 has 1000 outputs"),
-        (["some/none", "--data", "digits"], "unknown model 'some/none', and nothing lies there; "),
-        (["timm/resnet18", "--data", "digits"], "unknown model 'timm/resnet18', and nothing lies there; did you mean .*resnet18"),
+        (["some/none", "--data", "digits"], "unknown model 'some/none', and nothing lies there; a repository .* 'hf-hub:some/none'"),
+        (["timm/resnet81", "--data", "digits"], "unknown model 'timm/resnet81', and nothing lies there; did you mean .*resnet18"),
         (["resnet1", "--data", "digits"], "unknown model 'resnet1'; did you mean"),
         ([*LENET, "--data", "nowhere"], "nowhere is no source of images"),
         ([*LENET, "--data", "digits", "--set", "certify_drawz=3"], "unknown key 'certify_drawz'; did you mean 'certify_draws'"),

@@ -100,7 +100,7 @@ def test_a_network_that_was_trained_is_trained_on(run, tmp_path):
             "unknown key 'training.epoch'; did you mean 'epochs' or 'warmup_epochs'?",
         ),
         (["--set", "training.adversary.method=pdg"], "training.adversary.method"),
-        (["--num-classes", "3"], "num_classes=3, and the data have 10 classes"),
+        (["--num-classes", "3"], "--num-classes 3, and the data have 10 classes"),
     ],
 )
 def test_mistakes_are_one_line(run, tmp_path, more, message):

@@ -288,9 +288,9 @@ def test_the_digits(tmp_path):
         (
             "torch/mnist",
             {"root": "nowhere"},
-            r"timm has no data set torch/mnist under nowhere \(.*\); give the folder",
+            r"torch/mnist does not lie under nowhere, which is no folder: give the folder",
         ),
-        ("torch/nosuch", {"root": "."}, "timm has no data set torch/nosuch"),
+        ("torch/nosuch", {"root": "."}, "timm knows no data set 'torch/nosuch'"),
     ],
 )
 def test_sources_that_are_not_there(source, more, message):

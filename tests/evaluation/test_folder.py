@@ -292,7 +292,7 @@ def test_sources_that_are_stronger_are_told(network, tmp_path):
     [
         ({"images": torch.zeros(0, 1, 8, 8), "labels": torch.zeros(0, dtype=torch.long)}, "there are no images"),
         ({"labels": torch.full((40,), 10)}, "labels run from 10 to 10, the model has 10 classes"),
-        ({"network": nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1))}, "--probabilities"),
+        ({"network": nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1))}, "probabilities=True"),
         ({"network": nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).half()}, r"attacks need float32"),
     ],
 )  # fmt: skip
