@@ -50,7 +50,7 @@ def _holds_networks(path: Path) -> bool:
 
 
 def _shelf(path: Path) -> str:
-    return f"is no network's folder; {_networks(path, '*')}"
+    return f"is no model folder: it has no {NETWORK}; {_networks(path, '*')}"
 
 
 def _inside(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.swapped import refuse_recipe
 
 if TYPE_CHECKING:
     from surgeon.recipe import Evaluation
@@ -79,7 +80,7 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     given["model_args"] = dict(given["model_args"])
     if given["device"]:
         options.usable_device(given["device"])
-    options.refuse_recipe(target)
+    refuse_recipe(target)
     options.code_lies_here(target, given["allow_code"])
     with options.processes() as first:
         found = evaluate_target(target, given.pop("output"), settings, **given)

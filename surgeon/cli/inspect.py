@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.swapped import refuse_recipe
 
 
 @click.command("inspect")
@@ -32,7 +33,7 @@ def command(
     from surgeon.selection import matches
     from surgeon.surgery.tree import surgery_of
 
-    options.refuse_recipe(model)
+    refuse_recipe(model)
     network = options.load_model(model, **model_options)
     found = [s for s in sites(network, input_size=model_options["input_size"]) if kind in (None, s.kind)]
     if include:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from surgeon.arguments import SEEDS
+from surgeon.cli.swapped import swapped
 from surgeon.errors import ArtifactError, ModelError, RecipeError, SurgeonError, nearest
 
 if TYPE_CHECKING:
@@ -337,7 +338,7 @@ def load_recipes(recipe: str, settings: tuple[str, ...], model: str | None = Non
     try:
         recipes = [load_recipe(name) for name in split(recipe)]
     except RecipeError as error:
-        raise _swapped(recipe, model, error) from None
+        raise swapped(recipe, model, error) from None
     told: list[list[str]] = [[] for _ in recipes]
     for setting in settings:
         head, dot, rest = setting.partition(".")
@@ -348,35 +349,6 @@ def load_recipes(recipe: str, settings: tuple[str, ...], model: str | None = Non
     return [
         load_recipe(one, its) for one, its in zip(recipes, told, strict=True)
     ]  # settings that fit together
-
-
-def _swapped(recipe: str, model: str | None, error: RecipeError) -> RecipeError:
-    """The error, or if MODEL is a recipe, that it is."""
-    from surgeon.recipe import load_recipe
-    from surgeon.spelling import split
-
-    if model is None:
-        return error
-    try:
-        for name in split(model):
-            load_recipe(name)
-    except RecipeError:
-        return error
-    said = click.get_current_context().command.name
-    return RecipeError(
-        f"{model} is a recipe, and {recipe} is none; the recipe comes first: surgeon {said} {model} {recipe}"
-    )
-
-
-def refuse_recipe(target: str) -> None:
-    """Raise ModelError where a recipe stands for a model."""
-    from surgeon.recipe import shipped
-    from surgeon.spelling import known
-
-    if known(target, shipped()) and not Path(target).exists():
-        raise ModelError(
-            f"{target} is a recipe, no model: surgeon plan {target} MODEL shows what it does, surgeon run uses it"
-        )
 
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:

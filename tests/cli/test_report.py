@@ -52,7 +52,7 @@ def test_a_page_that_exists_stays_unless_it_may_be_overwritten(evaluation, tmp_p
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none", "holds no evaluation: there is no evaluation.json in it"),
+        ("none", "holds no evaluation: nothing is there"),
         ("begun", "is not finished: run the same command again"),
     ],
 )

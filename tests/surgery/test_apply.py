@@ -267,7 +267,7 @@ def test_a_size_that_the_network_cannot_take_is_refused(tiny):
 def test_the_same_operation_twice_in_one_recipe_is_remarked(tiny):
     plan = surgeon.plan(tiny, "noise+noise", input_size=SIZE)
     assert "noise stands twice at 3 sites" in next(n.text for n in plan.notes if n.code == "twice")
-    with pytest.raises(RecipeError, match="has an empty part"):
+    with pytest.raises(RecipeError, match="joins an empty name"):
         surgeon.plan(tiny, "kap+", input_size=SIZE)
 
 
