@@ -8,6 +8,7 @@ The network that was measured is the one that is kept: it is not fitted again to
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from surgeon.edits import Choice, Drift, Note, Plan, Trial
 from surgeon.operations import Operation
 from surgeon.surgery.calibration import FEWEST, halves
 from surgeon.surgery.drift import drift_of, logits_of
-from surgeon.surgery.reference import reference
+from surgeon.surgery.reference import Reference, reference, statistics_of
 from surgeon.surgery.refit import needs_data, refit
 from surgeon.surgery.statistics import (
     put_back,
@@ -82,13 +83,13 @@ def started(
     if parts is None:
         return _from_few(stock, images, cut, options)
     aim = reference(stock, *parts)
-    found = _Trials(stock, parts.held_out, cut, aim.logits)
+    found = _Trials(stock, parts.held_out, cut, aim)
     for option in options:
         found.add(option, parts.fitted)
     if found.best is None:  # the network gives nothing that could be compared
         return Started(_fitted(cut(asked), stock, images), None, None)
     attempt, used = found.best
-    others = _Trials(stock, parts.held_out, cut, aim.logits)
+    others = _Trials(stock, parts.held_out, cut, aim)
     for plan in unasked() if asked.effect != "folds" else ():
         others.add(plan, parts.fitted[:_UNASKED])
     choice = Choice(
@@ -107,8 +108,8 @@ def started(
 class _Trials:
     """Starts tried one after the other; only the best network so far is kept."""
 
-    def __init__(self, stock: nn.Module, held_out: Tensor, cut: Cut, old: Tensor | None) -> None:
-        self.stock, self.held_out, self.cut, self.old = stock, held_out, cut, old
+    def __init__(self, stock: nn.Module, held_out: Tensor, cut: Cut, aim: Reference) -> None:
+        self.stock, self.held_out, self.cut, self.aim = stock, held_out, cut, aim
         self.trials: list[Trial] = []
         self.best: tuple[Attempt, Trial] | None = None
 
@@ -116,13 +117,13 @@ class _Trials:
         """Try a plan; one that fits nothing to images first with the stock network's batch-norm statistics, then with theirs."""
         attempt = self.cut(plan)
         fits = bool(needs_data(plan))
-        trial = self._trial(_fitted(attempt, self.stock, images) if fits else attempt)
+        trial = self._trial(self._fitted(attempt, images) if fits else attempt)
         if trial is None:
             return
         if not fits and attempt.approximates:
             displaced = attempt.displaced.statistics
             theirs = separate_statistics(attempt.network)
-            again = self._trial(_fitted(attempt, self.stock, images))
+            again = self._trial(self._fitted(attempt, images))
             if again is not None and keeps_more(again.drift, trial.drift):
                 trial = again
             else:
@@ -131,8 +132,13 @@ class _Trials:
         if self.best is None or keeps_more(trial.drift, self.best[1].drift):
             self.best = attempt, trial
 
+    def _fitted(self, attempt: Attempt, images: Tensor) -> Attempt:
+        lags = self.aim.note is not None
+        with statistics_of(self.stock, images) if lags else contextlib.nullcontext():
+            return _fitted(attempt, self.stock, images)
+
     def _trial(self, attempt: Attempt) -> Trial | None:
-        drift = drift_of(self.old, logits_of(attempt.network, self.held_out), "calibration")
+        drift = drift_of(self.aim.logits, logits_of(attempt.network, self.held_out), "calibration")
         if drift is None:
             return None
         self.trials.append(Trial(start=start_of(attempt.made), statistics=attempt.statistics, drift=drift))

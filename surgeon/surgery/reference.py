@@ -2,21 +2,22 @@
 
 A short or broken-off training leaves running means and variances that are not those of the weights. Such a network says
 something else with statistics of its images, whichever of them they are taken from. A start that takes statistics anew then
-moves towards that, and would be blamed for it.
+moves towards that, and would be blamed for it. Starts are then fitted to it, too.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from surgeon.edits import Note
 from surgeon.surgery.drift import drift_of, logits_of
 from surgeon.surgery.statistics import put_back, reestimate_statistics, separate_statistics
 
-_MOVED, _TIMES = 0.2, 3.0
+_MOVED, _TIMES = 0.8, 3.0
 """Drift between stored and new statistics from which they lag: in itself, and as a multiple of that between two halves."""
 
 
@@ -44,12 +45,17 @@ def reference(stock: nn.Module, fitted: Tensor, held_out: Tensor) -> Reference:
     return Reference(own, whole, Note(code="images", text=text))
 
 
-def _anew(stock: nn.Module, images: Tensor, held_out: Tensor) -> Tensor | None:
-    """The logits on `held_out` with batch-norm statistics of `images`."""
+@contextlib.contextmanager
+def statistics_of(stock: nn.Module, images: Tensor) -> Iterator[None]:
+    """Meanwhile the network has batch-norm statistics of the images; its own come back afterwards, also on an error."""
     before = separate_statistics(stock)
     try:
-        with torch.random.fork_rng(devices=[]):
-            reestimate_statistics(stock, images)
-            return logits_of(stock, held_out)
+        reestimate_statistics(stock, images)
+        yield
     finally:
         put_back(before)
+
+
+def _anew(stock: nn.Module, images: Tensor, held_out: Tensor) -> Tensor | None:
+    with statistics_of(stock, images):
+        return logits_of(stock, held_out)
