@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from surgeon.errors import DataError, SurgeonError
+from surgeon.errors import DataError, SurgeonError, either
 
 _SLACK = 1e-6
 _BYTES = 2.0
@@ -37,14 +37,14 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
     flat = len(found) == 2 and model is not None and any(_is_flat(m) for m in model.modules())
     if len(found) in (3, 4) and min(found) > 0 or flat:
         return found
-    why = ""
+    why = "; write " + either(
+        "(channels, height, width), such as input_size=(3, 32, 32)", "--input-size C,H,W, such as 3,32,32"
+    )
     if isinstance(given, int) and given > 0:
         why = f": {given} alone says neither channels nor both sides; write input_size=(3, {given}, {given})"
     elif len(found) == 2 and min(found) > 0:
         why = f": the channels are missing; write input_size=(3, {found[0]}, {found[1]})"
-    raise SurgeonError(
-        f"input_size={shown(given)} is no size of an image{why or '; write (channels, height, width), such as input_size=(3, 32, 32)'}"
-    )
+    raise SurgeonError(f"input_size={shown(given)} is no size of an image{why}")
 
 
 def check_images(x: Any, channels: int | None = None) -> None:

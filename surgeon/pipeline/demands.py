@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from surgeon.artifact import folder_of
-from surgeon.errors import DataError, RecipeError
+from surgeon.data import absolute_source
+from surgeon.errors import ArtifactError, DataError, RecipeError
+from surgeon.folder import CONFIG, no_network
 from surgeon.pipeline.conversion import CONVERSION
 from surgeon.recipe import Training
 
@@ -48,10 +50,11 @@ def to_evaluate_on(target: str, data: str | None, root: str | None) -> Source:
 
     Raises DataError where neither is there.
     """
+    demand_network(target)
     found = recorded(target)
     if data is None and found is None:
         raise DataError(f"{target} does not say which images it is for: name them (--data SOURCE)")
-    if found is not None and data in (None, found.data):
+    if found is not None and (data is None or absolute_source(data) == found.data):
         return Source(found.data, root or found.root)
     return Source(str(data), root)
 
@@ -80,7 +83,7 @@ def check_classes(
     if len(names) > outputs:
         raise DataError(f"{source.data} has {len(names)} classes, and {target} only {outputs}")
     told = _told(target)
-    if said is None and told.get("data") == source.data:
+    if said is None and told.get("data") == absolute_source(source.data):
         said = told.get("num_classes")
     if names and len(names) < outputs and said != outputs:
         raise DataError(
@@ -88,6 +91,13 @@ def check_classes(
             f"is for; where output k is meant to be class k and the rest nothing, say so by num_classes={outputs} "
             f"(--num-classes {outputs})"
         )
+
+
+def demand_network(target: str) -> None:
+    """Raise ArtifactError for a folder that holds neither a network nor a run, saying what it holds instead."""
+    path = Path(target)
+    if path.is_dir() and not any((path / name / CONFIG).is_file() for name in ("", "trained")):
+        raise ArtifactError(no_network(target))
 
 
 def demand_epochs(training: Training) -> None:

@@ -77,7 +77,7 @@ def evaluate_target(
         raise ModelError(
             f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
         )
-    data, root = source = to_evaluate_on(target, data and absolute_source(data), absolute(root))
+    data, root = source = to_evaluate_on(target, data, root)
     place = own_device(device)
     network = network_of(target, input_size=input_size, seed=seed, **how).to(place)
     size = image_size(input_size, network) or input_size_of(network)

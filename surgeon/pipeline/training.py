@@ -91,7 +91,7 @@ def train(
     from accelerate import PartialState
 
     folder, seed, model = Path(folder), checked_seed(seed), absolute_model(model)
-    data, root, weights = data and absolute_source(data), absolute(root), absolute(weights)
+    weights = absolute(weights)
     training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
     if not untrained:
         demand_epochs(training)
@@ -100,7 +100,7 @@ def train(
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     settings = {
-        "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": data, "root": root,
+        "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": absolute_source(data), "root": absolute(root),
         "input_size": list(size) if size else None, "num_classes": num_classes, "weights": weights,
         "pretrained": pretrained, "model_args": model_args or {}, "seed": seed, "calibration_count": calibration_count,
         "mixed_precision": mixed_precision, "split_seed": split_seed, "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
@@ -114,7 +114,7 @@ def train(
         sets = load_sets(data, told, input_size=size, root=root, seed=split)  # type: ignore[arg-type]  # three numbers, as `_own_size` gives them
         _transform(sets, training, size)
         settings["contents"] = now = made_from(sets, weights, folder_of(model))
-        places = {"weights": weights, "model": model, "": data}
+        places = {"weights": weights, "model": model, "": absolute_source(data)}
         check_contents((before or {}).get("contents", {}), now, str(folder), places)
         check_contents(contents or {}, now, "the training before this one", places)
         cut, trained = folder / "cut", folder / TRAINED

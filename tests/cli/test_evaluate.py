@@ -191,7 +191,7 @@ def test_a_network_at_chance_has_no_headline_in_any_suite(tmp_path):
         assert code == 0, err
         found = read_assessment(tmp_path / suite).summary
         assert found.headline is None and "the network is hardly trained: " in found.refused[0]
-        assert "guessing among 10 classes gives 10.0%" in found.refused[0] and "hardly trained" in " ".join(
+        assert "guessing among 10 classes gives 10.0 %" in found.refused[0] and "hardly trained" in " ".join(
             out.split()
         )
 

@@ -102,7 +102,7 @@ def test_a_file_is_replaced_where_it_is_ours_alone(tmp_path):
     page = tmp_path / "page.html"
     for text, more, message in (
         ("one", {}, ""),
-        ("two", {}, "exists already; choose another file, or overwrite it"),
+        ("two", {}, "exists already; choose another file, or pass overwrite=True"),
         ("two", {"overwrite": True, "ours": lambda p: p.read_text() == "mine"}, "surgeon did not write"),
         ("two", {"overwrite": True, "ours": lambda p: p.read_text() == "one"}, ""),
         ("three", {"overwrite": True, "inputs": [page]}, "is or holds the input"),
