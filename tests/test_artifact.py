@@ -98,7 +98,7 @@ def test_timm_refuses_a_folder_that_is_not_folded(stock, tmp_path):
 def test_an_existing_folder_is_never_overwritten_unasked(stock, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious.txt").write_text("mine")
-    with pytest.raises(ArtifactError, match="exists already; choose another folder, or overwrite"):
+    with pytest.raises(ArtifactError, match="exists already; choose another folder, or pass overwrite=True"):
         surgeon.save(stock, tmp_path / "out")
     with pytest.raises(ArtifactError, match="was not written by surgeon, and only what surgeon wrote is"):
         surgeon.save(stock, tmp_path / "out", overwrite=True)

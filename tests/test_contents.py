@@ -16,7 +16,7 @@ from surgeon.recipe import Evaluation, load_recipe
 for package in ("accelerate", "sklearn"):
     pytest.importorskip(package)
 SETTINGS = ["training.epochs=1", "training.batch_size=8"]
-GIVEN = {"input_size": (1, 28, 28), "device": "cpu"}
+GIVEN = {"input_size": (1, 28, 28), "device": "cpu", "data": "digits"}
 
 
 def pictures(folder, seed, count=10):

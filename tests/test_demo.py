@@ -47,6 +47,7 @@ def test_a_run_goes_through_its_stages_and_is_not_repeated(tmp_path):
     assert found.summary.clean.n == 40 and set(found.summary.robust) == {"fgsm", "pgd"}
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert names == {
+        ".surgeon.json",
         "settings.json",
         "recipe.yaml",
         "made.json",
@@ -58,6 +59,7 @@ def test_a_run_goes_through_its_stages_and_is_not_repeated(tmp_path):
     }
     inside = {p.name for p in (tmp_path / "run" / "evaluation").iterdir()}
     assert inside == {
+        ".surgeon.json",
         "settings.json",
         "attacks",
         "verdicts.parquet",

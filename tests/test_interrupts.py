@@ -12,6 +12,14 @@ from surgeon import interrupts
 from surgeon.interrupts import Stopped, asked, check, deferred, handled
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """SIGINT as a terminal's programs have it: a test suite in the background of a script ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send(number):
     os.kill(os.getpid(), number)
 

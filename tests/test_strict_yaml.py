@@ -113,7 +113,7 @@ def test_a_recipe_of_awkward_words_survives_being_dumped(tmp_path):
         ("training.epochs=3.0", "training.epochs: Input should be a valid integer"), ("training.flip=1", "training.flip: Input should be a valid boolean"),
         ("training.lr='0.1'", "training.lr: Input should be a valid number"), ("training.lr=.nan", "finite"), ("training.lr=.inf", "finite"),
         ("training.optimizer=3", "valid string"), ("data.size=[32, true]", "data.size"), ("data.size=[0, 32]", "greater than or equal to 1"),
-        ("kap.kernel_size=true", "kernel_size: Input should be a valid integer"), ("kap.sigma='1'", "sigma: Input should be a valid number"),
+        ("kap.kernel_size=true", "kernel_size: Input should be a valid integer"), ("kap.sigma='one'", "sigma: 'one' is no number"),
         ("kap.select.stages=['1']", "valid integer"), ("kap.widen=1", "boolean"), ("kap.select.channels=[1]", "is no condition"),
         ("training.epochs=" + "[" * 5000, "nested deeper"), ("training.epochs=&a [*a]", "anchors"),
     ],

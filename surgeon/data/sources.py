@@ -108,6 +108,8 @@ def _library(name: str, root: str | None) -> Source:
     if "train" not in found:
         if prefix.lower() == "torch":
             there = "" if Path(str(root)).is_dir() else ", which is no folder"
+            if isinstance(failed["train"], DataError):
+                there = f": {failed['train']}"
             raise DataError(
                 f"{name} does not lie under {root}{there}: give the folder into which torchvision would download it; nothing is "
                 "downloaded here"

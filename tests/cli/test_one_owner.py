@@ -27,6 +27,7 @@ def start(*command, launcher=()):
     return subprocess.Popen(
         [sys.executable, *launcher, "-m", "surgeon", *map(str, command)], env=environment, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background of a script
     )  # fmt: skip
 
 

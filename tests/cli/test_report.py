@@ -40,7 +40,7 @@ def test_a_page_that_exists_stays_unless_it_may_be_overwritten(evaluation, tmp_p
     page.write_text("mine", encoding="utf-8")
     code, out, err = invoke("report", evaluation, "-o", page)
     assert (code, out) == (2, "") and page.read_text(encoding="utf-8") == "mine"
-    assert err == f"Error: {page} exists already; choose another file, or overwrite it (--overwrite)\n"
+    assert err == f"Error: {page} exists already; choose another file, or --overwrite\n"
     code, _, err = invoke("report", evaluation, "-o", page, "--overwrite")
     assert code == 2 and "surgeon did not write" in err and page.read_text(encoding="utf-8") == "mine"
     page.unlink()

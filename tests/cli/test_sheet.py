@@ -37,7 +37,10 @@ def network():
 def study():
     arm = {"seeds": [0, 1], "clean": [0.5212, 0.531], "worst": [0.1, 0.2], "reliable": [True, False]}
     compared = {"clean_difference": difference(-0.1), "worst_difference": difference(0.012)}
-    arms = [{"name": "stock, fine-tuned", **arm}, {"name": "placebo, fine-tuned", **arm, **compared}]
+    arms = [
+        {"name": "stock, fine-tuned", "role": "control", **arm},
+        {"name": "placebo, fine-tuned", "role": "placebo", **arm, **compared},
+    ]
     return Study.model_validate({"recipe": "kap", "model": "resnet18", "arms": arms, "folders": ["a", "b"]})
 
 

@@ -31,8 +31,8 @@ pytest.importorskip("scipy")
             lambda x: x.expand(-1, 3, -1, -1),
             r"images have 3 channels .* takes 1: images.mean\(1, keepdim=True\)",
         ),
-        (lambda x: list(x), r"must be one tensor .* list: torch.stack"),
-        (lambda x: x.numpy(), r"must be one tensor .* ndarray: torch.from_numpy"),
+        (lambda x: list(x), r"are a list; give a tensor .*torch.stack"),
+        (lambda x: x.numpy(), r"are a ndarray; give a tensor .torch.as_tensor"),
     ],
 )
 def test_images_of_another_kind_are_refused_with_the_likely_cause(trained, spoil, message):

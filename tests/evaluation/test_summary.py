@@ -280,8 +280,8 @@ def test_a_network_at_chance_has_no_headline():
     few = summarize(outcome([quick], [set(range(26, 29))], wrong=set(range(26)), n=32), classes=10)
     assert few.clean.k == 6 and few.worst.k == 3 and few.headline is None
     assert few.refused == (
-        "the network is hardly trained: 6 of 32 images are right without any attack [8.9%, 35.3%], and guessing among 10 "
-        "classes gives 10.0%",
+        "the network is hardly trained: 6 of 32 images are right without any attack [8.9 %, 35.3 %], and guessing among 10 "
+        "classes gives 10.0 %",
     )  # fmt: skip
     for group in ("basic", "standard", "quick"):
         attack = quick.model_copy(update={"group": group})

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import surgeon
-from surgeon import card
+from surgeon import card, markdown
 from surgeon.errors import ArtifactError
 from tests.cli.commandline import invoke
 from tests.hub.conftest import SIZE
@@ -70,7 +70,7 @@ def test_without_a_headline_the_card_says_why_there_is_none(folder, evaluated):
     assert f"Clean accuracy: {100 * found.summary.clean.value:.1f} % [" in text
     assert "No number for robust accuracy can be quoted:" in text
     assert found.summary.refused
-    assert all(f"- {reason}" in text for reason in found.summary.refused)
+    assert all(f"- {markdown.text(reason)}" in text for reason in found.summary.refused)
     assert "Diagnostics: not made." in text
     assert found.subject.weights in text
     assert "Not evaluated" not in text
