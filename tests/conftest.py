@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# torch keeps compiled graphs on the disk without noting for which instructions: those of another setting compute wrongly
+os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "0")
 if os.environ.get("SURGEON_TEST_GPU") != "1":  # what is compared bit for bit is compared on a CPU
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 

@@ -84,7 +84,8 @@ def run(setting: tuple[str, str, int]) -> bool:
     failed = int(told.get("failures", 0)) + int(told.get("errors", 0))
     passed = int(told.get("tests", 0)) - failed - int(told.get("skipped", 0))
     name = f"{variable}={value}, {threads} thread{'s' if threads > 1 else ''}"
-    print(f"{name}: {passed} passed, {failed} failed, {seconds:.0f} s", flush=True)
+    end = "" if told else f", pytest ended without results (exit code {done.returncode})"
+    print(f"{name}: {passed} passed, {failed} failed, {seconds:.0f} s{end}", flush=True)
     if done.returncode:
         print((done.stdout + done.stderr)[-6000:], file=sys.stderr, flush=True)
     return done.returncode == 0 and passed > 0

@@ -2,6 +2,7 @@
 turns, so that each recipe and each model has its share; all of them by `make matrix`. `tests/test_sweep.py` draws
 pairs over all other architectures."""
 
+import copy
 import os
 import shutil
 
@@ -142,8 +143,9 @@ def _does_not_fold(cut, x):
         surgeon.fold(cut)
     if any(e.folds for e in cut.surgery.edits):
         with torch.no_grad():
+            cut, x = copy.deepcopy(cut).double(), x.double()
             folded = surgeon.fold(cut, partial=True)
-            assert relative(first_tensor(folded(x)), first_tensor(cut(x))) < 1e-5
+            assert relative(first_tensor(folded(x)), first_tensor(cut(x))) < 1e-9
 
 
 IDENTITY = [
