@@ -35,6 +35,7 @@ MASKS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "saturated softmax": lambda m, x: 10 * (m(x) * 50).softmax(1),
 }
 FOUND = "failed: "
+NAMES = {"digits": "digits", "mnist": "MNIST", "cifar": "CIFAR-10"}
 
 
 class Masked(nn.Module):
@@ -108,10 +109,13 @@ def table(found: dict[str, dict[str, list[float]]]) -> str:
     kinds: dict[str, list[str]] = {}
     for row in found:
         name, _, what = row.split(", ")
-        kind = f"plainly trained, {name}" if what.endswith("epochs") else what
-        kinds.setdefault(kind, []).append(row)
+        plain = what.endswith("epochs")
+        for kind in (f"plainly trained, {NAMES[name]}", "plainly trained, together") if plain else (what,):
+            kinds.setdefault(kind, []).append(row)
     lines = ["| networks | how many | clean accuracy | failed | 95 % interval | by |", "|" + "---|" * 6]
-    for kind, own in sorted(kinds.items(), key=lambda item: not item[0].startswith("plainly")):
+    for kind, own in sorted(
+        kinds.items(), key=lambda item: (not item[0].startswith("plainly"), "together" in item[0])
+    ):
         clean = [c for r in own for c in found[r]["clean"]]
         failed = sum(1 - v for r in own for v in found[r]["reliable"])
         share = wilson(int(failed), len(clean))
