@@ -26,6 +26,7 @@ from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.surgery import apply
 from surgeon.training import fit
 from surgeon.training.loop import History
+from surgeon.training.setup import check_settings, make_accelerator
 from surgeon.verification import demand, verify
 
 SETTINGS, RECIPE, MADE, FAULTS = "settings.json", "recipe.yaml", "made.json", "faults.json"
@@ -85,7 +86,7 @@ def train(
     changed does not go on. contents: what they must hold from the start, as `Trained.contents` of another training says.
 
     Raises ArtifactError for a folder that is in use, holds a run with other settings or of other contents, or something
-    else; RecipeError for no epochs; DataError for data that cannot be split, have more classes than the model, or are not
+    else; RecipeError for no epochs, and an optimizer or schedule that is not known; DataError for data that cannot be split, have more classes than the model, or are not
     named for trained weights.
     """
     from accelerate import PartialState
@@ -113,6 +114,10 @@ def train(
         split = seed if split_seed is None else split_seed
         sets = load_sets(data, told, input_size=size, root=root, seed=split)  # type: ignore[arg-type]  # three numbers, as `_own_size` gives them
         _transform(sets, training, size)
+        check_settings(training, validated=sets.val is not None)
+        make_accelerator(
+            device, mixed_precision, training
+        )  # a device that is not there is told before anything is written
         settings["contents"] = now = made_from(sets, weights, folder_of(model))
         places = {"weights": weights, "model": model, "": absolute_source(data)}
         check_contents((before or {}).get("contents", {}), now, str(folder), places)

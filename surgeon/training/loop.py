@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from surgeon import interrupts
 from surgeon.arguments import checked_seed
-from surgeon.errors import DataError, RecipeError, WritingError
+from surgeon.errors import DataError, WritingError
 from surgeon.layers import AdversarialNoise
 from surgeon.ownership import owned
 from surgeon.recipe import Training
@@ -25,7 +25,7 @@ from surgeon.training.checkpoint import Progress, Run, resume, store
 from surgeon.training.progress import reporter
 from surgeon.training.records import BEST, LAST, Records, copied
 from surgeon.training.schedule import floor, schedule
-from surgeon.training.setup import average_of, identity_of, make_accelerator, make_optimizer
+from surgeon.training.setup import average_of, check_settings, identity_of, make_accelerator, make_optimizer
 from surgeon.training.step import Step
 from surgeon.training.steps import set_noise
 from surgeon.training.synced import synced_batch_norms
@@ -85,8 +85,7 @@ def fit(
     for name, data in (("train", train), ("val", val)):
         if data is not None:
             sources.check(name, data, model, pixels=bool(normalize or settings.adversary))
-    if settings.keep == "best" and val is None and settings.epochs:
-        raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
+    check_settings(settings, validated=val is not None)
     was, home = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
     marks = {name: vars(model)[name] for name in _MARKS if name in vars(model)}
     vars(model).pop("_is_accelerate_prepared", None)  # else it stays where it is

@@ -11,6 +11,7 @@ from surgeon.data import Images, Records, contents_of
 from surgeon.errors import RecipeError, SurgeonError, nearest
 from surgeon.recipe import Training
 from surgeon.training.batches import Source
+from surgeon.training.schedule import schedule
 
 PRECISIONS = ("no", "bf16", "fp16")
 
@@ -60,6 +61,13 @@ def make_optimizer(model: nn.Module, settings: Training) -> Any:
             f"optimizer={settings.optimizer!r} is not known ({error}); "
             f"{nearest(settings.optimizer, list_optimizers())}"
         ) from None
+
+
+def check_settings(settings: Training, *, validated: bool) -> None:
+    """Raise RecipeError for an optimizer or a schedule that is not known, and for keep='best' without validation images."""
+    schedule(make_optimizer(nn.Linear(1, 1), settings), settings)
+    if settings.keep == "best" and not validated and settings.epochs:
+        raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
 
 
 def average_of(model: nn.Module, settings: Training, device: torch.device) -> Any:

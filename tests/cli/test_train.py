@@ -95,6 +95,7 @@ def test_a_network_that_was_trained_is_trained_on(run, tmp_path):
         (["--data", "nowhere"], "nowhere"),
         (["--device", "cuda"], "device='cuda' is not there"),
         (["--set", "training.schedule=cosin"], "schedule='cosin' is not known"),
+        (["--set", "training.optimizer=adamm"], "optimizer='adamm' is not known"),
         (
             ["--set", "training.epoch=3"],
             "unknown key 'training.epoch'; did you mean 'epochs' or 'warmup_epochs'?",
@@ -110,6 +111,7 @@ def test_mistakes_are_one_line(run, tmp_path, more, message):
     assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_killed_it_goes_on_and_two_processes_train_the_same_network(run, tmp_path):
