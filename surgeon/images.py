@@ -102,7 +102,7 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images") -> None:
 
     x: (N, C, …). Nothing is run where they are those of the network's first convolution.
     """
-    first = next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
+    first = _first(model)
     if first is None or len(x) == 0 or x.dim() < 3 or x.shape[1] == first.in_channels:
         return
     like = next(p for p in first.parameters())
@@ -119,6 +119,16 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images") -> None:
     finally:
         for module, training in was:
             module.training = training
+
+
+def channels_of(model: nn.Module) -> int | None:
+    """The channels that a network's first convolution takes; None where it has none."""
+    first = _first(model)
+    return first.in_channels if first else None
+
+
+def _first(model: nn.Module) -> _ConvNd | None:
+    return next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
 
 
 def times(shape: Iterable[int]) -> str:

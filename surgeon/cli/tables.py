@@ -324,8 +324,7 @@ def _checks(found: Assessment) -> Sheet:
             if check.advice
             else Text("ok", "green")
         )
-        measured = ", ".join(f"{k} {v:.3g}" for k, v in check.measured.items())
-        table.add(mark, check.code, measured, check.reason if check.failed else check.advice)
+        table.add(mark, check.code, ", ".join(check.figures), check.reason if check.failed else check.advice)
     return table
 
 

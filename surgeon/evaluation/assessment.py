@@ -10,6 +10,7 @@ from surgeon.edits import Plan
 from surgeon.evaluation.statistics import Share
 from surgeon.evaluation.summary import Summary
 from surgeon.evaluation.threat import Norm
+from surgeon.numerals import percent
 
 
 class _Frozen(BaseModel):
@@ -21,6 +22,7 @@ class Check(_Frozen):
 
     code: str
     measured: dict[str, float]
+    plain: tuple[str, ...] = Field((), description="what of `measured` is no share of the images")
     rule: str = Field(description="when it fails")
     failed: bool
     reason: str = Field("", description="what a failure means")
@@ -28,6 +30,11 @@ class Check(_Frozen):
         None, description="of the test that a comparison of attacks is; None for another check"
     )
     advice: str = Field("", description="what to do where nothing failed, but something should be done")
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """What was measured, as it is written: `APGD-CE 31.2 %`, `images 128`."""
+        return tuple(f"{k} {f'{v:.3g}' if k in self.plain else percent(v)}" for k, v in self.measured.items())
 
 
 _ANSWERED = ("two-passes", "finite-differences")

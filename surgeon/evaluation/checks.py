@@ -69,6 +69,7 @@ def at_least_as_strong(code: str, this: Tried, other: Tried, *, count: int, mean
         code=code,
         measured={**accuracies((this, other), count), f"only {other.name} turns": found.only_other,
                   f"only {this.name} turns": found.only_this},
+        plain=(f"only {other.name} turns", f"only {this.name} turns"),
         rule=f"{other.name} turns more of what {this.name} leaves than the other way round, and more than {percent(MARGIN)}",
         p=found.p, failed=found.p <= ERROR, reason=f"{told(this, other, found)}: {means}",
     )  # fmt: skip
@@ -91,6 +92,7 @@ def equally_useful(code: str, one: Tried, two: Tried, *, count: int) -> Check:
     return Check(
         code=code,
         measured={**accuracies((one, two), count), **{f"only {t.name} turns": only[t.name] for t in (one, two)}},
+        plain=tuple(f"only {t.name} turns" for t in (one, two)),
         rule="one misses more than half of what the other turns, and more than the other way round",
         p=found.p, failed=found.p <= ERROR,
         reason=f"{weak.name} misses {found.only_other} of the {turned} images that {strong.name} turns (of {found.n}), "

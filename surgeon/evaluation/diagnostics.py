@@ -99,7 +99,7 @@ def diagnose(
         asked = _Asked(subject, x, y, len(images), norm, eps, seed, said.classes, random > RANDOM)
         checks = [
             Check(
-                code="two-passes", measured={"relative difference": random}, rule=f"> {RANDOM:g}", failed=random > RANDOM,
+                code="two-passes", measured={"relative difference": random}, plain=("relative difference",), rule=f"> {RANDOM:g}", failed=random > RANDOM,
                 reason="two passes over the same images differ: the model is random, and attacks without expectation over "
                 "its noise, and single draws, overstate it",
             ),
@@ -148,7 +148,7 @@ class _Asked:
 
 def _enough(count: int) -> Check:
     return Check(
-        code="few-images", measured={"images": float(count)}, rule=f"fewer than {LEAST} images are right as they are",
+        code="few-images", measured={"images": float(count)}, plain=("images",), rule=f"fewer than {LEAST} images are right as they are",
         failed=count < LEAST, reason=f"{count} of the images are right as they are, too few to tell anything from: give more",
     )  # fmt: skip
 
@@ -185,7 +185,7 @@ def _finite_differences(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Ch
     )
     wrong = int(((ratio < 0.5) | (ratio > 1.5)).sum())
     return Check(
-        code="finite-differences", measured={"median ratio": float(ratio.median()), "outside": wrong / len(x)},
+        code="finite-differences", measured={"median ratio": float(ratio.median()), "outside": wrong / len(x)}, plain=("median ratio",),
         rule="more than half of the images outside 0.5 to 1.5", failed=beyond(wrong, len(x), HALF) <= ERROR,
         reason=f"gradients are not the slopes of the function at {wrong} of {len(x)} images: something hides them",
     )  # fmt: skip

@@ -15,7 +15,7 @@ from surgeon.files import write_json
 from surgeon.hidden import is_own
 from surgeon.interrupts import Stopped
 from surgeon.ownership.lock import locked
-from surgeon.ownership.manifest import write_manifest
+from surgeon.ownership.manifest import read_manifest, write_manifest
 from surgeon.processes import everyone, first, gathered, world
 from surgeon.reading import read_mapping
 
@@ -86,7 +86,9 @@ def claim(
 
     Raises ArtifactError for a folder that holds a `what` with other settings, or something else.
     """
-    before = settings_in(folder, name)
+    before, known = settings_in(folder, name), read_manifest(folder)
+    if known is not None and known.what != what.split()[-1]:
+        raise ArtifactError(f"{folder} holds surgeon's {known.what}, not {what}; choose another folder")
     if before is not None:
         now = json.loads(json.dumps(settings))
         keys = {*before, *now} - {*later}

@@ -18,7 +18,7 @@ from surgeon.errors import RecipeError, SelectionError, SurgeonError, SurgeryErr
 from surgeon.graph.measure import measure
 from surgeon.graph.survey import Survey, survey
 from surgeon.graph.trace import needed_inputs
-from surgeon.images import image_size
+from surgeon.images import channels_of, image_size
 from surgeon.models import input_size_of, input_std_of, name_of, num_classes_of
 from surgeon.operations import Operation, parse
 from surgeon.operations.base import Context
@@ -98,6 +98,12 @@ def plan(
             raise SurgeryError(
                 f"{name_of(model)} takes other inputs than an image ({', '.join(more)}), so that it cannot be run here on "
                 f"{either(f'input_size={stated}', '--input-size ' + ','.join(map(str, stated)))}: leave it out; shapes and FLOPs are then not counted"
+            )
+        taken = channels_of(scratch)
+        if taken not in (None, stated[0]):
+            raise SurgeryError(
+                f"{name_of(model)} takes images of {taken} channels, not of {stated[0]}: write "
+                f"{either(f'input_size={(taken, *stated[1:])}', '--input-size ' + ','.join(map(str, (taken, *stated[1:]))))}"
             )
         raise SurgeryError(f"{name_of(model)} does not run on an image of {size}: {seen.measured.error}")
     before = Growth(

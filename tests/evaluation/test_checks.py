@@ -79,6 +79,7 @@ def test_the_sentence_says_which_loss_is_weaker_by_how_much_and_on_how_many_imag
         check = equally_useful("losses", Tried(first, weak), Tried(second, strong), count=80)
         assert check.failed and check.measured[first] == 57 / 80 and check.measured[second] == 13 / 80
         assert check.measured[f"only {second} turns"] == 45 and check.measured[f"only {first} turns"] == 1
+        assert f"{first} 71.2 %" in check.figures and f"only {second} turns 45" in check.figures
         assert check.reason == (
             f"{first} misses 45 of the 47 images that {second} turns (of 60), 1 the other way round: the gradient of its "
             "loss misleads"

@@ -69,3 +69,10 @@ def test_a_function_that_owns_the_folder_of_an_argument(tmp_path):
         work(3, store=tmp_path / "out")
     killed(other)
     assert work(3, Store()) == 3
+
+
+def test_a_folder_of_another_kind_is_called_what_it_is(tmp_path):
+    with owned(tmp_path / "out") as folder:
+        take(folder, "settings.json", {"seed": 0}, "an evaluation")
+        with pytest.raises(ArtifactError, match="out holds surgeon's evaluation, not a run; choose another"):
+            claim(folder, "settings.json", {"seed": 0}, "a run")
