@@ -27,6 +27,7 @@ COMMANDS = {
     "study": "What a surgery itself brings: five arms, one budget, the same seeds.",
     "report": "One page about one or several evaluations.",
     "verify": "Whether a folder still fits to all that it was made from.",
+    "doctor": "What state a network is in, and what fold, save, export and train would say to it.",
     "push": "Upload a network to the Hugging Face Hub, with a model card.",
     "pull": "Download a network from the Hugging Face Hub, checked.",
     "demo": "The whole job on real scanned digits, in a few minutes.",

@@ -1,0 +1,130 @@
+"""`surgeon doctor`: what state a network is in, and what fold, save, export and training would say to it."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from surgeon.artifact import load, save
+from surgeon.exporting import FORMATS, SUFFIXES, export
+from surgeon.graph.measure import images_of
+from surgeon.models import input_size_of
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
+from surgeon.surgery import fold
+from surgeon.surgery.drift import first_tensor
+from surgeon.surgery.tree import surgery_of
+from surgeon.verification import Check
+
+_NEEDS = {"onnx": "onnxscript", "torch-export": "torch"}
+"""Kind of exported file → what must be installed to write it."""
+
+
+def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> list[Check]:
+    """Each thing that may be the matter, as a check: `ok` None where it cannot be tried here.
+
+    model: any network; input_size: of one image, by default the record's or the model's own. Everything is tried on a copy, in
+    evaluation mode where it matters, and files are written to a temporary folder.
+
+    torch       the state of this process that a network's numbers depend on
+    sites       every site is still what the record says
+    forward     the outputs on two seeded images are finite
+    fold, save, export (each kind of file), train (one step): they work, or what they say
+    """
+    record = surgery_of(model)
+    size = input_size or (record.input_size if record else None) or input_size_of(model)
+    images = _images(model, size)
+    tries: list[tuple[str, Callable[[], str]]] = [
+        ("torch", _state),
+        ("forward", lambda: _forward(model, images)),
+        ("fold", lambda: _fold(model)),
+        ("save", lambda: _save(model)),
+        *((f"export {kind}", lambda kind=kind: _export(model, kind, size)) for kind in FORMATS),
+        ("train", lambda: _train(model, images)),
+    ]
+    return [checked(name, look) for name, look in tries]
+
+
+def _images(model: nn.Module, size: tuple[int, ...] | None) -> list[torch.Tensor]:
+    if size is None:
+        return []
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
+    one = torch.randn(2, *size, generator=torch.Generator().manual_seed(0)).to(like)
+    return [one] * images_of(model)
+
+
+def _state() -> str:
+    """The settings of torch that numbers depend on."""
+    told = [
+        f"torch {torch.__version__}", f"{torch.get_num_threads()} threads", f"default dtype {torch.get_default_dtype()}".replace("torch.", ""),
+        f"float32 products {torch.get_float32_matmul_precision()}",
+    ]  # fmt: skip
+    if torch.are_deterministic_algorithms_enabled():
+        told.append("deterministic algorithms")
+    return ", ".join(told)
+
+
+def _asked(images: list[torch.Tensor]) -> list[torch.Tensor]:
+    if not images:
+        raise Unknown("the input size is not known: give it")
+    return images
+
+
+def _forward(model: nn.Module, images: list[torch.Tensor]) -> str:
+    network = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        found = first_tensor(network(*_asked(images)))
+    if found is None:
+        raise Misfit("gives no tensor")
+    if not bool(torch.isfinite(found).all()):
+        raise Misfit(f"output {tuple(found.shape)} is not finite")
+    return f"output {tuple(found.shape)} on two images of {tuple(images[0].shape[1:])}"
+
+
+def _fold(model: nn.Module) -> str:
+    if surgery_of(model) is None:
+        raise Unknown("there has been no surgery")
+    left = surgery_of(fold(copy.deepcopy(model)))
+    return f"{len(left.edits)} edits are left" if left else "gives the stock network's class"
+
+
+def _save(model: nn.Module) -> str:
+    with tempfile.TemporaryDirectory() as place:
+        folder = save(copy.deepcopy(model), Path(place) / "network")
+        size = sum(p.stat().st_size for p in folder.iterdir())
+        try:
+            load(folder)
+        except Exception as error:
+            raise Misfit(f"can be saved, and loads only with model=: {error}".replace(place, "…")) from error
+    return f"{size / 2**20:.1f} MiB"
+
+
+def _export(model: nn.Module, kind: str, size: tuple[int, ...] | None) -> str:
+    if importlib.util.find_spec(_NEEDS[kind]) is None:
+        raise Unknown("pip install 'surgeon[export]'")
+    with tempfile.TemporaryDirectory() as place:
+        done = export(copy.deepcopy(model), Path(place) / f"network{SUFFIXES[kind]}", format=kind, input_size=size)  # type: ignore[arg-type]  # one of FORMATS
+    return done.check.detail
+
+
+def _train(model: nn.Module, images: list[torch.Tensor]) -> str:
+    network = copy.deepcopy(model).train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = first_tensor(network(*_asked(images)))
+        if found is None:
+            raise Misfit("gives no tensor")
+        found.float().square().mean().backward()
+    wanted = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+    bad = [n for n, p in wanted if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
+    if bad:
+        raise Misfit(f"gradients are not finite: {', '.join(bad[:3])}")
+    some = sum(p.grad is not None for _, p in wanted)
+    if not some:
+        raise Misfit("no parameter has a gradient")
+    return f"{some} of {len(wanted)} parameters have a gradient"
