@@ -9,21 +9,24 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from surgeon import hub, own
+from surgeon.beyond_name import beyond_name, set_again
 from surgeon.blank import Blank
 from surgeon.budget import check_record, held, within
 from surgeon.checkpoints import check_fit, lay_on, read_weights, renamed_for
 from surgeon.configuration import Configuration, described
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
+from surgeon.errors import ArtifactError, ArtifactWarning, ModelError, SurgeonError, either
 from surgeon.folder import (
     CONFIG,
     ORIGINAL,
@@ -70,6 +73,7 @@ def save(
         if displaced:
             _write(displaced, work / ORIGINAL, Path(folder) / ORIGINAL)
         config = config_of(model, dict(model_args or {}))
+        config |= _beyond_name(model, config, Path(folder))
         config["surgery"] = surgery_entry(model, work, bool(displaced))
         if config["surgery"] is None:
             del config["surgery"]
@@ -77,6 +81,28 @@ def save(
         for name, text in (beside or {}).items():
             (work / name).write_text(text + "\n", encoding="utf-8")
     return Path(folder)
+
+
+def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What of a network its name does not tell, as keys of its configuration; nothing where no name makes it."""
+    try:
+        made = _stock(Configuration.model_validate(config), folder)
+        found = beyond_name(model, made)
+    except (SurgeonError, ValidationError):
+        return {}
+    if found.exchanged:
+        warnings.warn(
+            f"this network is not {config['architecture']} as its name makes it: {_some(found.exchanged)}. It was written to "
+            f"{folder}; surgeon.load needs the stock network (model=…), and timm would make another one",
+            ArtifactWarning,
+            stacklevel=3,
+        )
+    return {"settings": found.settings, "exchanged": found.exchanged}
+
+
+def _some(exchanged: Mapping[str, str]) -> str:
+    told = [f"{k} is {v}" for k, v in exchanged.items()]
+    return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
 
 
 @contextlib.contextmanager
@@ -156,7 +182,11 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
         with within(weights, place):
             if record:
                 check_record(record, weights, place)
+            if config.exchanged is not None:
+                _check_exchanged(model, config, folder)
             stock = _stock(config, folder) if model is None else model
+            if ours:
+                set_again(stock, config.settings, place)
             if record:
                 return replay(stock, record, consume=ours)
             return stock if ours else bare(stock)[0]
@@ -167,6 +197,29 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
         raise ArtifactError(
             f"{place}: {config.architecture} cannot be rebuilt as it says ({type(error).__name__}: {text})"
         ) from error
+
+
+def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Path) -> None:
+    """Raise ArtifactError unless `model`, or what the name makes where it is None, is the network that was written."""
+    wanted = config.exchanged or {}
+    if model is None:
+        if wanted:
+            raise ArtifactError(
+                f"{folder}: the network was changed in code after it was made: {_some(wanted)}; "
+                + either(
+                    "pass the stock network: surgeon.load(folder, model=…)",
+                    "load it from Python, with the stock network",
+                )
+            )
+        return
+    found = beyond_name(model, _stock(config, folder))
+    was, now = {**wanted, **config.settings}, {**found.exchanged, **found.settings}
+    other = [k for k in {**was, **now} if was.get(k) != now.get(k)]
+    if other:
+        raise ArtifactError(
+            f"{folder}: model is not the network that was written: {', '.join(other[:3])} "
+            f"{'is' if len(other) == 1 else 'are'} not as there"
+        )
 
 
 def folder_of(name: str | Path) -> Path | None:

@@ -99,6 +99,8 @@ class Configuration(Strict):
     pretrained_cfg: Description = Description()
     model_args: dict[str, Any] = Field(default_factory=dict)
     unwritten_args: tuple[Word, ...] = ()
+    settings: dict[Word, Any] = Field(default_factory=dict, max_length=65_536)
+    exchanged: dict[Word, Word] | None = Field(None, max_length=65_536)
     format: Literal[1] | None = None
     surgery: Surgery | None = None
 

@@ -79,6 +79,10 @@ class CalibrationWarning(UserWarning):
     """Calibration images that are few or odd, or a start that keeps less than another would."""
 
 
+class ArtifactWarning(UserWarning):
+    """A network that was written, and that no name makes again."""
+
+
 @contextlib.contextmanager
 def at_the_command_line() -> Iterator[None]:
     """Inside, messages speak of commands and options (`either`)."""

@@ -49,6 +49,7 @@ def create_model(
         model, made = own.build(name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans)
     elif name.startswith(TORCHVISION):
         model = _torchvision(name, pretrained, num_classes, in_chans, args)
+        made = {**(_implied(model) if pretrained else {}), **made}
     elif name.startswith(ZOO):
         model = _zoo(name, pretrained, num_classes, in_chans, input_size, args)
     else:
@@ -118,6 +119,12 @@ def _torchvision(
     if in_chans is not None:
         _set_in_channels(model, in_chans, name)
     return model
+
+
+def _implied(model: nn.Module) -> dict[str, Any]:
+    """Arguments that torchvision sets by itself where it loads weights: those that a network without them must be given."""
+    told = {k: v for k in ("aux_logits", "transform_input") if isinstance(v := getattr(model, k, None), bool)}
+    return told | ({"aux_loss": model.aux_classifier is not None} if hasattr(model, "aux_classifier") else {})
 
 
 def _parameters(builder: Any) -> set[str]:

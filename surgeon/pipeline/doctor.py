@@ -7,12 +7,13 @@ import importlib.util
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
 from surgeon.artifact import load, save
-from surgeon.exporting import FORMATS, SUFFIXES, export
+from surgeon.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.graph.measure import images_of
 from surgeon.models import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
@@ -108,7 +109,12 @@ def _export(model: nn.Module, kind: str, size: tuple[int, ...] | None) -> str:
     if importlib.util.find_spec(_NEEDS[kind]) is None:
         raise Unknown("pip install 'surgeon[export]'")
     with tempfile.TemporaryDirectory() as place:
-        done = export(copy.deepcopy(model), Path(place) / f"network{SUFFIXES[kind]}", format=kind, input_size=size)  # type: ignore[arg-type]  # one of FORMATS
+        done = export(
+            copy.deepcopy(model),
+            Path(place) / f"network{SUFFIXES[kind]}",
+            format=cast(Format, kind),
+            input_size=size,
+        )
     return done.check.detail
 
 

@@ -1,0 +1,141 @@
+"""What of a network its name does not tell: settings and modules that were changed in code after it was made.
+
+Such a change leaves names and shapes of all weights as they were (another stride or epsilon, a pooling layer made an identity), so
+that the network that the name makes takes the weights, and computes something else. Settings that are plain data can be
+written down and set again; a module of another class cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from surgeon.errors import ArtifactError
+from surgeon.surgery.tree import bare, close_all
+
+_OF_A_RUN = frozenset({"training", "inplace", "grad_checkpointing", "fused_attn", "scriptable", "exportable"})
+"""Settings of how a network runs, not of what it computes."""
+_PLAIN = (bool, int, float, str, type(None))
+_FUNCTIONS = (FunctionType, BuiltinFunctionType)
+
+
+class Beyond(NamedTuple):
+    """What a network has and its name does not make.
+
+    settings: `module.name` → plain value, of a module that the name makes too. exchanged: module or setting → what it is and
+    what the name makes, for people.
+    """
+
+    settings: dict[str, Any]
+    exchanged: dict[str, str]
+
+
+def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
+    """The difference between a network, before or after surgery, and what its name and arguments make.
+
+    Of a module that is another one, its settings and children are not told.
+    """
+    tree, displaced = bare(model, share=True)
+    close_all(tree)
+    old, new = (
+        dict(made.named_modules(remove_duplicate=False)),
+        dict(tree.named_modules(remove_duplicate=False)),
+    )
+    for site, module in displaced.modules.items():
+        new |= {f"{site}.{n}" if n else site: m for n, m in module.named_modules(remove_duplicate=False)}
+    found = Beyond({}, {})
+    for name, was in old.items():
+        now = new.get(name)
+        if any(_holds(other, name) for other in found.exchanged):
+            continue
+        if not _alike(now, was):
+            found.exchanged[name or "the network"] = f"{_called(now)}, not {_called(was)}"
+            continue
+        there = dict(_settings(was))
+        for key, value in _settings(now):  # type: ignore[arg-type]  # a module, since it is like one
+            if key in there and not _same(value, there[key]):
+                place = f"{name}.{key}" if name else key
+                if _can_be_set(value, there[key]):
+                    found.settings[place] = list(value) if isinstance(value, tuple) else value
+                else:
+                    found.exchanged[place] = f"{_shown(value)}, not {_shown(there[key])}"
+    return found
+
+
+def set_again(made: nn.Module, settings: Mapping[str, Any], place: str) -> None:
+    """Give a network that was made by name the settings that were written down. place: where, for an error.
+
+    Raises ArtifactError for a setting that the network does not have, or a value of another kind than it has.
+    """
+    for path, value in settings.items():
+        owner, _, key = path.rpartition(".")
+        try:
+            module = made.get_submodule(owner)
+        except AttributeError:
+            raise ArtifactError(f"{place}: the network has no module {owner!r} to set {key} of") from None
+        there = dict(_settings(module))
+        if key not in there or not _can_be_set(value, there[key]):
+            raise ArtifactError(
+                f"{place}: {path} cannot be set to {_shown(value)} on a {type(module).__name__}"
+            )
+        setattr(module, key, tuple(value) if isinstance(there[key], tuple) else value)
+
+
+def _holds(module: str, name: str) -> bool:
+    return module == "the network" or name.startswith(f"{module}.")
+
+
+def _alike(now: nn.Module | None, was: nn.Module) -> bool:
+    """Whether two modules are of one class; a batch norm that is shared by processes is one."""
+    both = nn.modules.batchnorm._BatchNorm
+    return type(now) is type(was) or (isinstance(now, nn.SyncBatchNorm) and isinstance(was, both))
+
+
+def _called(module: nn.Module | None) -> str:
+    return "nothing" if module is None else type(module).__name__
+
+
+def _shown(value: Any) -> str:
+    return str(getattr(value, "__name__", None) or repr(value))[:80]
+
+
+def _settings(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What a module keeps as plain values of its own, and as functions."""
+    for key, value in vars(module).items():
+        if (
+            not key.startswith("_")
+            and key not in _OF_A_RUN
+            and (_is_plain(value) or isinstance(value, _FUNCTIONS))
+        ):
+            yield key, value
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, _PLAIN) or (isinstance(value, (tuple, list)) and all(map(_is_plain, value)))
+
+
+def _can_be_set(value: Any, there: Any) -> bool:
+    """Whether a value is plain and finite, and of the kind that stands there: a number for a number, as many for a tuple."""
+    if isinstance(there, (tuple, list)):
+        return (
+            isinstance(value, (tuple, list))
+            and len(value) == len(there)
+            and all(map(_can_be_set, value, there))
+        )
+    if isinstance(there, bool) or isinstance(value, bool):
+        return isinstance(there, bool) and isinstance(value, bool)
+    if isinstance(there, (int, float)):
+        return isinstance(value, (int, float)) and abs(value) <= _LARGEST
+    return isinstance(there, str) and isinstance(value, str) and len(value) <= 64
+
+
+_LARGEST = 2**16
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other) or (one != one and other != other)

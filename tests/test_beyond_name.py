@@ -1,0 +1,125 @@
+"""Networks that were changed in code after they were made: a folder gives the same network back, or says that it cannot."""
+
+import json
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import surgeon
+from surgeon.errors import ArtifactError, ArtifactWarning
+
+SIZE = (3, 32, 32)
+
+
+def made(change=None, **more):
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", num_classes=4, **more)
+    if change:
+        change(model)
+    return model.eval()
+
+
+def stride(model):
+    model.conv1.stride = (1, 1)
+
+
+def epsilon(model):
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 0.1
+
+
+def pooling(model):
+    model.maxpool = nn.Identity()
+
+
+def activation(model):
+    model.layer1[0].act1 = nn.Tanh()
+
+
+def outputs(model):
+    with torch.no_grad():
+        return model(torch.rand(2, *SIZE, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture(params=[False, True], ids=["stock", "cut"])
+def cut(request):
+    """What is written: the network itself, or cut."""
+    return lambda m: surgeon.apply(m, "kap", input_size=SIZE).eval() if request.param else m
+
+
+@pytest.mark.parametrize("change", [stride, epsilon])
+def test_settings_come_back(tmp_path, cut, change):
+    model = cut(made(change))
+    assert not torch.equal(outputs(model), outputs(cut(made()))), "the change is seen"
+    surgeon.save(model, tmp_path / "out")
+    assert torch.equal(outputs(surgeon.load(tmp_path / "out")), outputs(model))
+    folded = surgeon.fold(surgeon.load(tmp_path / "out")) if hasattr(model, "surgery") else model
+    surgeon.save(folded, tmp_path / "folded")
+    assert torch.equal(outputs(surgeon.load(tmp_path / "folded")), outputs(folded))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(pooling, "maxpool is Identity, not MaxPool2d"), (activation, "layer1.0.act1 is Tanh, not ReLU")],
+)
+def test_another_module_is_told_and_never_replaced_by_the_old_one(tmp_path, cut, change, told):
+    model = cut(made(change))
+    with pytest.warns(ArtifactWarning, match=told):
+        surgeon.save(model, tmp_path / "out")
+    with pytest.raises(
+        ArtifactError, match=rf"{told}; pass the stock network: surgeon.load\(folder, model=…\)"
+    ):
+        surgeon.load(tmp_path / "out")
+    again = surgeon.load(tmp_path / "out", model=made(change))
+    assert torch.equal(outputs(again), outputs(model))
+    with pytest.raises(ArtifactError, match=f"not the network that was written: {told.split()[0]} is not as"):
+        surgeon.load(tmp_path / "out", model=made())
+
+
+def test_a_network_that_nobody_changed_takes_none_that_somebody_did(tmp_path, cut):
+    surgeon.save(cut(made()), tmp_path / "out")
+    with pytest.raises(ArtifactError, match="maxpool is not as there"):
+        surgeon.load(tmp_path / "out", model=made(pooling))
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["settings"], config["exchanged"]) == ({}, {})
+
+
+def test_arguments_that_timm_does_not_remember(tmp_path):
+    """timm keeps no word of them in the network."""
+    surgeon.save(made(drop_rate=0.2), tmp_path / "drop")
+    assert surgeon.load(tmp_path / "drop").drop_rate == 0.2
+    strided = timm.create_model("resnet18", num_classes=4, output_stride=8).eval()
+    surgeon.save(strided, tmp_path / "stride")
+    assert torch.equal(outputs(surgeon.load(tmp_path / "stride")), outputs(strided))
+
+
+def test_what_weights_bring_with_them(tmp_path, monkeypatch):
+    """torchvision's pretrained GoogLeNet normalises otherwise than one that is made by name."""
+    from torchvision.models import GoogLeNet_Weights, googlenet
+
+    known = googlenet(
+        init_weights=False, transform_input=True
+    )  # with auxiliary heads, as the file of weights has them
+    monkeypatch.setattr(GoogLeNet_Weights, "get_state_dict", lambda *a, **k: known.state_dict())
+    model = surgeon.create_model("torchvision/googlenet", pretrained=True).eval()
+    assert model.transform_input
+    surgeon.save(model, tmp_path / "out")
+    assert surgeon.load(tmp_path / "out").transform_input
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"conv1.weight": 1}, {"conv1.stride": 2}, {"conv1.stride": [1, 1, 1]}, {"conv1.stride": [2**40, 1]},
+        {"conv1.forward": "x"}, {"nothing.eps": 0.1}, {"bn1.eps": "0.1"}, {"bn1.track_running_stats": 1}, {"__class__": "x"},
+    ],
+)  # fmt: skip
+def test_settings_of_a_folder_are_plain_values_of_the_kind_that_is_there(tmp_path, settings):
+    surgeon.save(made(), tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": settings}))
+    with pytest.raises(ArtifactError, match="config.json.*: "):
+        surgeon.load(tmp_path / "out")
