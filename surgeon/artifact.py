@@ -27,6 +27,7 @@ from surgeon.checkpoints import check_fit, lay_on, read_weights, renamed_for
 from surgeon.configuration import Configuration, described
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ArtifactWarning, ModelError, SurgeonError, either
+from surgeon.files import path_given
 from surgeon.folder import (
     CONFIG,
     ORIGINAL,
@@ -41,8 +42,9 @@ from surgeon.folder import (
 from surgeon.model_arguments import check_taken
 from surgeon.models import create_model
 from surgeon.ownership import new_folder
+from surgeon.processes import device_named
 from surgeon.surgery import replay
-from surgeon.surgery.tree import Displaced, bare
+from surgeon.surgery.tree import Displaced, bare, surgery_of
 from surgeon.writing import telling
 
 
@@ -66,6 +68,7 @@ def save(
     Raises ArtifactError for an existing folder, one in use, a full disk, or tensors that are not finite in shape or
     kind; nothing is left half-written.
     """
+    surgery_of(model)
     with new_folder(folder, overwrite=overwrite) as work:
         weights = _state(model)
         _write(weights, work / WEIGHTS, Path(folder) / WEIGHTS)
@@ -142,13 +145,13 @@ def load(
     Raises ArtifactError when the folder is incomplete, changed since it was written (hashes), of a
     network that cannot be rebuilt here, or names code that is not allowed.
     """
-    shown = str(folder)
+    shown, device = str(folder), device_named(device)
     if hub.is_hub(folder):
         place = hub.folder_of(folder)
         if place is None:
             return create_model(str(folder), pretrained=True).to(device).eval()
         folder = place
-    folder = Path(folder)
+    folder = path_given(folder)
     config = read_config(folder)
     architecture = config.architecture
     if model is None and own.is_own(architecture):
@@ -162,7 +165,7 @@ def load(
         hashed.result()  # before anything is read of a file that has changed
     weights = renamed_for(network, read_weights(folder / WEIGHTS))
     check_fit(network, weights, str(folder / WEIGHTS))
-    if mapped or torch.device(device).type != "cpu":
+    if mapped or device.type != "cpu":
         weights = lay_on(network, weights)
     network.load_state_dict(weights)
     if record and ORIGINAL in hashes:

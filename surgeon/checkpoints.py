@@ -50,11 +50,16 @@ def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, stric
     """Read weights from a file into `model`.
 
     Raises ArtifactError, before anything is loaded, naming the keys that are missing or unexpected and the
-    shapes that differ.
+    shapes and kinds of number that differ.
     """
     weights = renamed_for(model, read_weights(path, ema=ema))
     check_fit(model, weights, str(path), strict=strict)
-    model.load_state_dict(weights, strict=strict)
+    try:
+        model.load_state_dict(weights, strict=strict)
+    except RuntimeError as error:  # torch's, of what a module makes of its tensors
+        raise ArtifactError(
+            f"{path} does not fit {type(model).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 def renamed_for(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -108,7 +113,10 @@ def _loads_plainly(model: nn.Module, name: str) -> bool:
 
 
 def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:
-    """Raise ArtifactError unless `weights` have the names and shapes that `model` loads."""
+    """Raise ArtifactError unless `weights` have the names, the shapes and the kind of numbers that `model` loads.
+
+    Floats of any size do for floats, integers for integers; others would be cast, and be other numbers.
+    """
     own = model.state_dict()
     optional = optional_keys(model, weights)
     missing = [
@@ -120,6 +128,12 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         for k in own
         if k in weights and weights[k].shape != own[k].shape
     ]
+    kinds = [
+        f"{k} is {_kind(weights[k])}, the model needs {_kind(own[k])}"
+        for k in own
+        if k in weights and _kind(weights[k]) != _kind(own[k])
+    ]
+    kinds += [f"{k} is without values, on the device meta" for k, v in weights.items() if v.is_meta]
     problems = []
     if missing and strict:
         problems.append(f"{len(missing)} missing: {_some(missing)}")
@@ -130,8 +144,25 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         problems.append(
             f"{len(shapes)} of another shape: {'; '.join(shapes[:3])}{'; …' if len(shapes) > 3 else ''}"
         )
+    if kinds:
+        problems.append(
+            f"{len(kinds)} of another kind: {'; '.join(kinds[:3])}{'; …' if len(kinds) > 3 else ''}"
+        )
     if problems:
         raise ArtifactError(f"{source} does not fit {type(model).__name__}: {'; '.join(problems)}")
+
+
+def _kind(tensor: Tensor) -> str:
+    """What a tensor's numbers are, for people."""
+    if tensor.layout != torch.strided:
+        return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.dtype.is_complex:
+        return "complex"
+    if tensor.dtype.is_floating_point:
+        return "floats"
+    return "yes or no" if tensor.dtype is torch.bool else "integers"
 
 
 def optional_keys(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
@@ -180,7 +211,7 @@ def _pickled(path: Path) -> Any:
                 f"dict alone, as tensors"
             ) from error
         raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file ends torch's reader in whatever its bytes happen to mean
         text = " ".join(str(error).split())
         raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
 
@@ -188,15 +219,12 @@ def _pickled(path: Path) -> Any:
 def _unwrap(loaded: Any, ema: bool) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping):
         return {}
-    tensors = {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
-    if tensors:
-        return tensors
     for key in (*_EMA, *_WRAPPERS) if ema else (*_WRAPPERS, *_EMA):
         if isinstance(loaded.get(key), Mapping):
             found = _unwrap(loaded[key], ema)
             if found:
                 return found
-    return {}
+    return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
 
 
 def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,13 @@ from surgeon.writing import written
 def absolute(name: str | None) -> str | None:
     """A path as every working directory knows it; a name at which nothing lies is given back as it is."""
     return str(Path(name).resolve()) if name and Path(name).exists() else name
+
+
+def path_given(path: Any) -> Path:
+    """A path that a caller names, as text or as a path. Raises ArtifactError for anything else."""
+    if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
+        raise ArtifactError(f"{path!r:.80} is no path; give one as text or as a pathlib.Path")
+    return Path(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from surgeon.errors import SurgeonError
+
 if TYPE_CHECKING:
     import torch
 
@@ -49,11 +51,23 @@ def gathered(rows: list[Any]) -> list[Any]:
     return gather_object(rows)
 
 
+def device_named(name: Any) -> torch.device:
+    """The device that a caller names; whether it is there is not asked. Raises SurgeonError for what is no name of one."""
+    import torch
+
+    try:
+        return torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise SurgeonError(
+            f"device {name!r} cannot be used: it is no name of one; cpu, cuda and cuda:1 are, for instance"
+        ) from error
+
+
 def own_device(wanted: str | torch.device | None = None) -> torch.device:
     """The device of this process: `wanted`, its number where processes share a machine, or the best there is if None."""
     import torch
 
     state = _state()
     best = state.device if state is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = best if wanted is None else torch.device(wanted)
+    found = best if wanted is None else device_named(wanted)
     return best if found.type == best.type and found.index is None else found

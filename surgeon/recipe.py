@@ -352,7 +352,11 @@ def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str,
     operations = [o for o in content.get("surgery", []) if isinstance(o, dict)]
     found = [o for o in operations if o.get("op") == name]
     if number:
-        found = found[int(number) - 1 : int(number)] if number.isdigit() and int(number) else []
+        found = (
+            found[int(number) - 1 : int(number)]
+            if number.isdecimal() and number.isascii() and int(number)
+            else []
+        )
     if not found:
         valid = [*(str(o.get("op")) for o in operations), *PARTS]
         raise RecipeError(f"setting {shown(setting)}: the recipe has no {head!r}; {nearest(head, valid)}")

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 LONGEST = 10_000
 """Characters of a text."""
+LARGEST = 2**53
+"""Of whole numbers: all up to it are floats too, and what they are multiplied by has room in 64 bits."""
 Line = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
 """A name: one line without control characters, so that it can be printed."""
 Prose = Annotated[str, Field(max_length=LONGEST, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
@@ -34,6 +36,9 @@ class Strict(BaseModel):
     def _lists_are_tuples(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
+        for key, given in value.items():
+            if isinstance(given, int) and abs(given) > LARGEST:
+                raise ValueError(f"{key}={shown(given)} is larger than {LARGEST:,}")
         ours = _of_tuples(cls)
         return {k: _tuple(v) if k in ours and isinstance(v, list) else v for k, v in value.items()}
 

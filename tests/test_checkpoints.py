@@ -98,3 +98,41 @@ def test_a_stock_checkpoint_loads_into_a_rewritten_network(tiny, state, tmp_path
         cut = surgeon.apply(type(tiny)(), recipe, input_size=(3, 8, 8))
         surgeon.load_weights(cut, tmp_path / "stock.safetensors")
         assert torch.equal(cut.conv2.weight, state["conv2.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda v: (v * 127).to(torch.int8), "is integers, the model needs floats"),
+        (lambda v: v.to(torch.complex64), "is complex, the model needs floats"),
+        (lambda v: v > 0, "is yes or no, the model needs floats"),
+        (lambda v: v.to_sparse(), r"is sparse \(sparse_coo\), the model needs floats"),
+        (lambda v: v.to("meta"), "is without values, on the device meta"),
+        (lambda v: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8), "is quantized, the model needs floats"),
+    ],
+)
+def test_numbers_of_another_kind_are_never_cast(tiny, state, tmp_path, change, told):
+    torch.save({**state, "conv1.weight": change(state["conv1.weight"])}, tmp_path / "odd.pth")
+    before = {k: v.clone() for k, v in tiny.state_dict().items()}
+    with pytest.raises(
+        ArtifactError, match=rf"odd.pth does not fit Tiny: 1 of another kind: conv1.weight {told}"
+    ):
+        surgeon.load_weights(tiny, tmp_path / "odd.pth")
+    assert all(torch.equal(v, before[k]) for k, v in tiny.state_dict().items())
+    torch.save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, tmp_path / "half.pth")
+    surgeon.load_weights(tiny, tmp_path / "half.pth")
+
+
+def test_files_of_torchs_old_form_are_refused_wherever_they_end(state, tmp_path):
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "old.pth").read_bytes()
+    assert read_weights(tmp_path / "old.pth").keys() == state.keys()
+    for end in (*range(200), *range(200, len(whole) - 1, len(whole) // 97)):
+        (tmp_path / "cut.pth").write_bytes(whole[:end])
+        with pytest.raises(ArtifactError, match="cut.pth"):
+            read_weights(tmp_path / "cut.pth")
+
+
+def test_numbers_beside_a_state_dict_are_no_weights(tiny, state, tmp_path):
+    torch.save({"epoch": torch.tensor(3), "state_dict": state}, tmp_path / "beside.pth")
+    assert read_weights(tmp_path / "beside.pth").keys() == state.keys()

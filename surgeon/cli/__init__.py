@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
+import sys
 import warnings
 from typing import Any
 
@@ -130,5 +132,9 @@ def group(debug: bool) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line on `args`, by default those of the process, and exit."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="replace"
+        )  # a sign that the terminal's encoding does not have is shown as ?
     with handled():
         group.main(args, prog_name="surgeon")

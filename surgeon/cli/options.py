@@ -15,6 +15,7 @@ import click
 from surgeon.arguments import SEEDS
 from surgeon.cli.swapped import swapped
 from surgeon.errors import ArtifactError, ModelError, RecipeError, SurgeonError, nearest
+from surgeon.processes import device_named
 
 if TYPE_CHECKING:
     import torch
@@ -299,13 +300,11 @@ def usable_device(name: str) -> torch.device:
     """The device called `name`. Raises SurgeonError if there is none here."""
     import torch
 
+    found = device_named(name)
     try:
-        found = torch.device(name)
         torch.empty(1, device=found).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        if reason.startswith("Expected one of"):
-            reason = "it is no name of one; cpu, cuda and cuda:1 are, for instance"
         raise SurgeonError(f"device {name!r} cannot be used: {reason}") from error
     return found
 
@@ -365,7 +364,11 @@ def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, s
         for n, _ in enumerate((o for o in r.surgery if o.name == name), 1)
     ]
     if numbered:
-        found = every[int(number) - 1 : int(number)] if number.isdigit() and int(number) else []
+        found = (
+            every[int(number) - 1 : int(number)]
+            if number.isdecimal() and number.isascii() and int(number)
+            else []
+        )
     else:
         found = [(i, name) for i in sorted({i for i, _ in every})]
     if not found:

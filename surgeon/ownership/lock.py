@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from surgeon.errors import ArtifactError
+from surgeon.files import path_given
 from surgeon.hidden import MANIFEST, is_temporary, left_beside, lock_beside, lock_inside
 
 _WAIT = 1.0
@@ -43,7 +44,7 @@ def locked(path: str | Path) -> Iterator[Path]:
 
     Raises ArtifactError for a path that another process or thread writes at, naming it, and one that cannot be written.
     """
-    shown, path = path, Path(path).resolve()
+    shown, path = path, path_given(path).resolve()
     if not path.name:
         raise ArtifactError(f"{shown} is the root of a file system; name a folder below it")
     with _guard:
@@ -81,7 +82,7 @@ def locked(path: str | Path) -> Iterator[Path]:
 
 def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
     """Raise ArtifactError if writing at `path` would replace one of `inputs`, names of which some may be no paths."""
-    target = Path(path).resolve()
+    target = path_given(path).resolve()
     for given in inputs:
         if given is None or not Path(given).exists():
             continue

@@ -28,7 +28,9 @@ class Displaced:
 
 
 def surgery_of(model: nn.Module) -> Plan | None:
-    """The record of the surgery on a network, or None for a stock one."""
+    """The record of the surgery on a network, or None for a stock one. Raises SurgeryError for what is no module."""
+    if not isinstance(model, nn.Module):
+        raise SurgeryError(f"surgery is for a torch.nn.Module, not for a {type(model).__name__}")
     found = model.__dict__.get("surgery")
     return found if isinstance(found, Plan) else None
 

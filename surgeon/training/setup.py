@@ -9,6 +9,7 @@ from torch import nn
 
 from surgeon.data import Images, Records, contents_of
 from surgeon.errors import RecipeError, SurgeonError, nearest
+from surgeon.processes import device_named
 from surgeon.recipe import Training
 from surgeon.training.batches import Source
 from surgeon.training.schedule import schedule
@@ -29,7 +30,7 @@ def make_accelerator(
 
     if mixed_precision not in PRECISIONS:
         raise SurgeonError(f"mixed_precision={mixed_precision!r} is not known; 'no', 'bf16' and 'fp16' are")
-    wanted = None if device is None else torch.device(device)
+    wanted = None if device is None else device_named(device)
     on_cpu = wanted is not None and wanted.type == "cpu"
     if AcceleratorState._shared_state and PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)  # else the first call decides for all

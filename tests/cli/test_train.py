@@ -95,6 +95,8 @@ def test_a_network_that_was_trained_is_trained_on(run, tmp_path):
         (["--data", "nowhere"], "nowhere"),
         (["--device", "cuda"], "device='cuda' is not there"),
         (["--set", "training.schedule=cosin"], "schedule='cosin' is not known"),
+        (["--device", ""], "device '' cannot be used: it is no name of one"),
+        (["--set", "training.batch_size=99999999999999999999"], "batch_size=99999999999999999999 is larger than"),
         (["--set", "training.optimizer=adamm"], "optimizer='adamm' is not known"),
         (
             ["--set", "training.epoch=3"],
@@ -105,7 +107,7 @@ def test_a_network_that_was_trained_is_trained_on(run, tmp_path):
     ],
 )
 def test_mistakes_are_one_line(run, tmp_path, more, message):
-    if torch.cuda.is_available() and "--device" in more:
+    if torch.cuda.is_available() and "cuda" in more:
         pytest.skip("the device is there")
     code, _, err = run("train", "plain", *LENET, *more, "-o", tmp_path / "run")
     assert code == 2

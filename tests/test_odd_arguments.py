@@ -1,0 +1,48 @@
+"""What is no network, no path and no device: one error of surgeon's, at every public door."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import surgeon
+from surgeon.errors import SurgeonError
+
+
+@pytest.mark.parametrize("nothing", [None, "resnet18", 5])
+@pytest.mark.parametrize("door", ["fold", "revert", "apply", "plan", "save", "sites"])
+def test_no_network(tmp_path, door, nothing):
+    more = {"apply": ["kap"], "plan": ["kap"], "save": [tmp_path / "out"]}.get(door, [])
+    with pytest.raises(SurgeonError, match=f"not for a {type(nothing).__name__}"):
+        getattr(surgeon, door)(nothing, *more)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", [None, 5, b"x", ["x"]])
+def test_no_path(tiny, path):
+    with pytest.raises(SurgeonError, match="is no path; give one as text or as a pathlib.Path"):
+        surgeon.load(path)
+    with pytest.raises(SurgeonError, match="is no path; give one as text or as a pathlib.Path"):
+        surgeon.save(tiny, path)
+
+
+@pytest.mark.parametrize("device", ["", "zzz", "cpu:x", None, 1.5])
+def test_no_device(tiny, tmp_path, device):
+    surgeon.save(tiny, tmp_path / "out")
+    with pytest.raises(SurgeonError, match=f"device {device!r} cannot be used: it is no name of one"):
+        surgeon.load(tmp_path / "out", model=tiny, device=device)
+
+
+def test_an_operations_number_is_of_plain_digits():
+    with pytest.raises(SurgeonError, match="the recipe has no 'kap#²'"):
+        surgeon.load_recipe("kap", settings=["kap#².kernel_size=3"])
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_a_sign(encoding):
+    done = subprocess.run(
+        [sys.executable, "-m", "surgeon.cli", "plan", "kap", "test_resnet"], capture_output=True, check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
