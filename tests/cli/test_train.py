@@ -96,7 +96,10 @@ def test_a_network_that_was_trained_is_trained_on(run, tmp_path):
         (["--device", "cuda"], "device='cuda' is not there"),
         (["--set", "training.schedule=cosin"], "schedule='cosin' is not known"),
         (["--device", ""], "device '' cannot be used: it is no name of one"),
-        (["--set", "training.batch_size=99999999999999999999"], "batch_size=99999999999999999999 is larger than"),
+        (
+            ["--set", "training.batch_size=99999999999999999999"],
+            "batch_size=99999999999999999999 is larger than",
+        ),
         (["--set", "training.optimizer=adamm"], "optimizer='adamm' is not known"),
         (
             ["--set", "training.epoch=3"],
