@@ -148,7 +148,7 @@ class Evaluation(WithinPixels, Strict):
     suite: Literal["basic", "quick", "standard", "paper"] = Field(
         "basic", description="basic: the attacks named below; quick, standard, paper: those of the suite"
     )
-    attacks: tuple[Literal["fgsm", "pgd", "own-pgd"], ...] = ("fgsm", "pgd")
+    attacks: tuple[Literal["fgsm", "pgd", "own-pgd"], ...] = Field(("fgsm", "pgd"), min_length=1)
     norm: Literal["linf", "l2"] | None = Field(
         None, description="by default linf; in the suite paper the paper's"
     )
