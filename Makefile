@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test portability gpu lint bench growth performance matrix sweep coverage clean
+.PHONY: demo test portability clients gpu lint bench growth performance matrix sweep coverage clean
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -18,6 +18,11 @@ test: $(READY)
 
 portability: $(READY)
 	$(BIN)/python -m tests.portability
+
+clients: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[clients]' || { echo "the libraries of the extra clients could not be installed; nothing was tried"; exit 0; }; \
+	mkdir -p build && $(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal tests/clients --junitxml=build/clients.xml && \
+	$(BIN)/python -m tests.clients.page build/clients.xml
 
 gpu: $(READY)
 	SURGEON_TEST_GPU=1 $(THREADS) $(BIN)/python -m pytest -n 4 --dist worksteal tests/gpu tests/layers
