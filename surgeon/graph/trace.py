@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from surgeon.errors import TraceError
 from surgeon.graph.checkpointing import switched_off
 from surgeon.graph.leaves import is_hooked, is_leaf
+from surgeon.graph.outputs import always, call_for, composed, made_of
 
 _MOST_RETRIES = 64
 Example = tuple[tuple[int, ...] | None, ...]
@@ -48,6 +49,7 @@ class LeafTracer(fx.Tracer):
         self.constants = dict(constants or {})
         self.failed: tuple[str, Exception] | None = None
         self.hooked: dict[str, str] = {}
+        self._inside = 0
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self.leaves or isinstance(m, fx.GraphModule) or is_leaf(m):
@@ -65,6 +67,26 @@ class LeafTracer(fx.Tracer):
             if self.failed is None:
                 self.failed = (self.path_of_module(m), error)
             raise
+
+    def create_arg(self, a: Any) -> Any:
+        if composed(a):
+            return self._composed(a)
+        try:
+            return super().create_arg(a)
+        except NotImplementedError:
+            if made_of(a):
+                return self._composed(a)
+            if self._inside:  # a part of a value, such as a class or a configuration: the same at each call
+                return self.create_node("call_function", always(a), (), {})
+            raise
+
+    def _composed(self, value: Any) -> fx.Node:
+        self._inside += 1
+        try:
+            make, args = call_for(value, self.create_arg)
+        finally:
+            self._inside -= 1
+        return self.create_node("call_function", make, args, {})
 
     def create_args_for_root(
         self,
@@ -107,16 +129,17 @@ class ValueTracer(LeafTracer):
         self.evaluating = False
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
 
-    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
-        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
-        node = proxy.node
+    def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(kind, *args, **kwargs)
+        if kind == "output":
+            return node
         self.evaluating = True
         try:
             with self.fake, torch.no_grad():
                 node.meta["value"] = self._evaluate(node)
         finally:
             self.evaluating = False
-        return proxy
+        return node
 
     def _evaluate(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
