@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import itertools
 import linecache
@@ -17,14 +18,8 @@ from surgeon.graph import checkpointing
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.joined import joined
+from surgeon.graph.kinship import How, class_for, how_for, slots_of
 from surgeon.graph.trace import Example, Traced, copied, trace
-
-TRACED_METHODS = ("forward_features", "forward_head", "forward_intermediates")
-"""Methods beside `forward` that other code calls on a network and that run its layers."""
-PASSIVE_METHODS = ("get_classifier", "no_weight_decay", "group_matcher")
-"""Methods that only read names and attributes: safe to run as they are."""
-REBUILDING_METHODS = ("reset_classifier", "set_grad_checkpointing")
-"""Methods that exchange modules or set flags: run on the stock class, then the graphs are made anew."""
 
 _OWN = ("_programs", "_code_of", "_graph", "_code", "_lineno_map", "_prologue_start", "_fused")
 _FRESH = fx.GraphModule({}, fx.Graph())
@@ -47,6 +42,12 @@ class Rewritten(fx.GraphModule):
     The attributes `surgery` and `displaced` are the caller's: its record, and what it took out.
     """
 
+    def __new__(cls, network: nn.Module, *args: Any, **kwargs: Any) -> Rewritten:
+        return _empty(type(network))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Nothing: what the stock class does to its subclasses, such as to register them, is not for this one."""
+
     def __init__(
         self,
         network: nn.Module,
@@ -63,9 +64,10 @@ class Rewritten(fx.GraphModule):
         graphs then hold for that size alone, and another one is refused. `traced`: what tracing the network gave
         before the cut, where that is known; its graphs are copied.
         """
-        super().__init__({}, fx.Graph(), class_name=type(network).__name__)
-        for key, value in network.__dict__.items():
-            self.__dict__[key] = value
+        self.__dict__.update(_graph_state())
+        self.__dict__.update(network.__dict__)
+        for key, value in slots_of(network):
+            object.__setattr__(self, key, value)
         self.__dict__["_stock_class"] = type(network)
         self.__dict__["_points"] = tuple(points)
         self.__dict__["_leaves"] = tuple(leaves)
@@ -215,7 +217,9 @@ class Rewritten(fx.GraphModule):
         """The network as an object of its stock class, on the same modules; for tracing and for reading."""
         view = object.__new__(self._stock_class)
         hidden = {*_GRAPH_STATE, *_OWN, *_RECORD}
-        view.__dict__ = {k: v for k, v in self.__dict__.items() if k not in hidden}
+        view.__dict__.update({k: v for k, v in self.__dict__.items() if k not in hidden})
+        for key, value in slots_of(self):
+            object.__setattr__(view, key, value)
         return view
 
     def to_stock(self) -> nn.Module:
@@ -239,23 +243,34 @@ class Rewritten(fx.GraphModule):
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return super().__getattr__(name)
+            return nn.Module.__getattr__(self, name)
         except AttributeError:
             stock = self.__dict__.get("_stock_class")
-            if stock is None or not hasattr(stock, name):
+            if stock is None:
                 raise
+            if not hasattr(stock, name):
+                return self._passed_on(name, stock)
         found = inspect.getattr_static(stock, name)
         if isinstance(found, property):
             return found.fget(self)  # type: ignore[misc]  # a property without a getter would not have been read
         if isinstance(found, (staticmethod, classmethod)) or not callable(found):
             return getattr(stock, name)
-        if name in TRACED_METHODS:
-            return _Bound(self, name, "run")
-        if name in PASSIVE_METHODS:
-            return found.__get__(self)
-        if name in REBUILDING_METHODS:
-            return _Bound(self, name, "rebuild")
-        return _Bound(self, name, "refuse")
+        how = how_for(name, found)
+        return found.__get__(self) if how == "keep" else functools.partial(_bound, self, name, how)
+
+    def _passed_on(self, name: str, stock: type[nn.Module]) -> Any:
+        """What a stock class with a `__getattr__` of its own gives for a name, such as a wrapper that asks the network in it."""
+        value = stock.__getattr__(self, name)  # nn.Module's, which raises, where it has none of its own
+        owner = getattr(value, "__self__", None)
+        if isinstance(owner, nn.Module) and not isinstance(owner, Rewritten) and callable(value):
+            return functools.partial(_bound, self, name, "refuse")
+        return value
+
+    def _on_view(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        view = self.stock_view()
+        result = getattr(view, method)(*args, **kwargs)
+        self.__dict__.update(view.__dict__)
+        return self if result is view else result
 
     def _rebuild_after(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         view = self.stock_view()
@@ -273,7 +288,7 @@ class Rewritten(fx.GraphModule):
     # -- copies -----------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rewritten:
-        new = type(self).__new__(type(self))
+        new = _empty(self._stock_class)
         memo[id(self)] = new
         type(new).__name__ = type(self).__name__
         programs = self._programs
@@ -281,6 +296,8 @@ class Rewritten(fx.GraphModule):
             if key in ("_programs", "_code_of", "_graph"):
                 continue
             new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
+        for key, value in slots_of(self):
+            object.__setattr__(new, key, copy.deepcopy(value, memo))
         new.__dict__["_graph"] = self._graph
         new.__dict__["_programs"] = {k: copy.deepcopy(g) for k, g in programs.items()}
         new.__dict__["_code_of"] = {}
@@ -292,7 +309,10 @@ class Rewritten(fx.GraphModule):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {k: v for k, v in self.__dict__.items() if k not in (*_OWN, *_GRAPH_STATE)}
-        return (_revive, (type(self).__name__, state))
+        return (_revive, (type(self).__name__, state, dict(slots_of(self))))
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return self.__reduce__()
 
 
 _RECORD = (
@@ -300,22 +320,36 @@ _RECORD = (
 )  # fmt: skip
 
 
-class _Bound:
-    """A method of the stock class on a rewritten network: run in effect, run and rebuild, or refused."""
+def _bound(
+    network: Rewritten,
+    name: str,
+    how: How,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """A method of the stock class on a rewritten network: run in effect, run and rebuild, on a view, or refused."""
+    given = dict(kwargs or {})
+    if how == "run":
+        return network._run(name, args, given)
+    if how == "rebuild":
+        return network._rebuild_after(name, args, given)
+    if how == "view":
+        return network._on_view(name, args, given)
+    raise SurgeryError(
+        f"{network._stock_class.__name__}.{name} runs code from before the surgery and was not run; call it before "
+        f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model)"
+    )
 
-    def __init__(self, network: Rewritten, name: str, how: str) -> None:
-        self.network, self.__name__, self.how = network, name, how
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.how == "run":
-            return self.network._run(self.__name__, args, kwargs)
-        if self.how == "rebuild":
-            return self.network._rebuild_after(self.__name__, args, kwargs)
-        kind = self.network._stock_class.__name__
-        raise SurgeryError(
-            f"{kind}.{self.__name__} runs code from before the surgery and was not run; call it before "
-            f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model)"
-        )
+def _empty(stock: type[nn.Module]) -> Rewritten:
+    """A rewritten network without anything in it."""
+    return object.__new__(class_for(Rewritten, stock, _bound))  # type: ignore[return-value]  # derived from Rewritten
+
+
+def _graph_state() -> dict[str, Any]:
+    """What torch.fx keeps in every GraphModule."""
+    fresh = fx.GraphModule({}, fx.Graph())
+    return {k: v for k, v in fresh.__dict__.items() if k in _GRAPH_STATE}
 
 
 def _has(model: nn.Module, name: str) -> bool:
@@ -375,11 +409,12 @@ def _dispatcher(arguments: list[str], held: Mapping[str, Any], sized: bool) -> C
     return scope["forward"]
 
 
-def _revive(name: str, state: dict[str, Any]) -> Rewritten:
-    network = Rewritten.__new__(Rewritten)
+def _revive(name: str, state: dict[str, Any], slots: Mapping[str, Any] | None = None) -> Rewritten:
+    network = _empty(state["_stock_class"])
     type(network).__name__ = name
-    fresh = fx.GraphModule({}, fx.Graph())
-    network.__dict__.update({k: v for k, v in fresh.__dict__.items() if k in _GRAPH_STATE})
+    network.__dict__.update(_graph_state())
     network.__dict__.update(state)
+    for key, value in (slots or {}).items():
+        object.__setattr__(network, key, value)
     network.retrace()
     return network
