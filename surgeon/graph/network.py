@@ -158,6 +158,9 @@ class Rewritten(fx.GraphModule):
     def _traced_anew(
         self, view: nn.Module, method: str, constants: Mapping[str, Any], inputs: Iterable[str], example: Example | None
     ) -> Traced:  # fmt: skip
+        at_input = {p.layer for p in self._points if not p.site}
+        # code that goes through all modules, such as a Sequential's, knows nothing of a layer that hangs among them
+        view.__dict__["_modules"] = {k: v for k, v in view._modules.items() if k not in at_input}
         sites = {p.site for p in self._points if p.site}
         behind = {s: [p.layer for p in self._points if p.site == s and p.layer] for s in sites}
         return trace(

@@ -7,6 +7,7 @@ import copy
 import functools
 import inspect
 import math
+import operator
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -126,6 +127,29 @@ class LeafTracer(fx.Tracer):
         return call, [self.root, *inputs.values()]
 
 
+class Sized(fx.Proxy):
+    """A proxy that knows its value: where code asks for a number, such as `int(x.shape[-1])`, that is the example's."""
+
+    def __int__(self) -> int:
+        return int(self._number())
+
+    def __index__(self) -> int:
+        return operator.index(self._number())
+
+    def __float__(self) -> float:
+        return float(self._number())
+
+    def __len__(self) -> int:  # type: ignore[override]  # fx.Proxy says that it never returns
+        return len(self._number())
+
+    def _number(self) -> Any:
+        value = self.node.meta.get("value")
+        if value is None or (isinstance(value, torch.Tensor) and not value.dim()):
+            raise TraceError("a number is made of a tensor's values")
+        self.tracer.fixed = True  # type: ignore[attr-defined]  # a ValueTracer
+        return value
+
+
 def placeholders(
     method: Callable[..., Any], constants: Iterable[str] = (), inputs: Iterable[str] = ()
 ) -> list[str]:
@@ -156,8 +180,11 @@ class ValueTracer(LeafTracer):
         super().__init__(*args, **kwargs)
         self.example = list(example)
         self.behind = behind
-        self.evaluating = False
+        self.evaluating = self.fixed = False
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return Sized(node, self)
 
     def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(kind, *args, **kwargs)
@@ -303,9 +330,38 @@ def trace(
         example = example() if callable(example) else example
         if example is None:
             raise
-    return _trace_both(
-        model, functools.partial(tracer, example=example, behind=behind or {}), leaves, example
-    )
+    return _with_values(model, functools.partial(tracer, behind=behind or {}), leaves, example)
+
+
+def _with_values(
+    model: nn.Module, tracer: Callable[..., LeafTracer], leaves: Iterable[str], example: Example
+) -> Traced:
+    """A trace with the values of an example; numbers that code makes of sizes must not be those of the batch."""
+    made: list[LeafTracer] = []
+
+    def noted(kept: Iterable[str], example: Example = example) -> LeafTracer:
+        made.append(tracer(kept, example=example))
+        return made[-1]
+
+    traced = _trace_both(model, noted, leaves, example)
+    if any(t.fixed for t in made if isinstance(t, ValueTracer)):
+        doubled = tuple(_doubled(given) for given in example)
+        again = _trace_both(model, functools.partial(noted, example=doubled), leaves, doubled)
+        if _written(again.train) != _written(traced.train) or _written(again.eval) != _written(traced.eval):
+            raise TraceError(
+                f"{type(model).__name__} makes a number of how many images there are, which a graph would keep"
+            )
+    return traced
+
+
+def _doubled(given: tuple[int, ...] | torch.Tensor | None) -> tuple[int, ...] | torch.Tensor | None:
+    if isinstance(given, torch.Tensor):
+        return torch.cat([given, given]) if given.dim() else given
+    return (2 * given[0], *given[1:]) if given else given
+
+
+def _written(graph: fx.Graph) -> list[str]:
+    return [f"{n.op} {n.target} {n.args} {n.kwargs}" for n in graph.nodes]
 
 
 def _tracer(

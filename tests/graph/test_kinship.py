@@ -180,6 +180,13 @@ def test_a_sequential_network_cannot_be_taken_apart():
             run()
 
 
+def test_code_that_goes_through_all_modules_meets_no_layer_at_the_input():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 4, 3))
+    cut = surgeon.apply(model, "noise", input_size=SIZE)
+    again = pickle.loads(pickle.dumps(cut))
+    assert [str(n.target) for n in again.graph.nodes] == [str(n.target) for n in cut.graph.nodes]
+
+
 def test_attributes_properties_and_static_methods_are_the_stock_classs(cut):
     assert cut.maker is nn.Conv2d and cut.partial() == {"a": 1} and cut.LIST is Rich.LIST
     assert cut.double(4) == 8 and cut.width == 16 and cut.scale == 2
