@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from torch import fx, nn
 
+from surgeon.graph.hosts import READING, writes_weights
+
 TRACED_METHODS = ("forward_features", "forward_head", "forward_intermediates")
 """Methods beside `forward` that other code calls on a network and that run its layers."""
 PASSIVE_METHODS = ("get_classifier", "no_weight_decay", "group_matcher")
@@ -27,7 +29,7 @@ _READ = ("__len__", "__contains__", "__repr__", "__str__", "__eq__", "__hash__",
 _TORCHS = (nn.Module, object)
 _RUNS = ("forward", "compile", "_call_impl", "_wrapped_call_impl", "_slow_forward")
 
-How = Literal["run", "rebuild", "view", "refuse", "keep"]
+How = Literal["run", "rebuild", "view", "weights", "refuse", "keep"]
 Bound = Callable[[nn.Module, str, How, tuple[Any, ...], dict[str, Any]], Any]
 """What a replaced method does: (network, method, how, args, kwargs)."""
 
@@ -40,6 +42,10 @@ def how_for(name: str, found: Any) -> How:
         return "rebuild"
     if name in PASSIVE_METHODS or not _is_method(found):
         return "keep"
+    if writes_weights(name, found):
+        return "weights"
+    if name in READING:
+        return "view"
     if name.startswith("__") and name.endswith("__"):
         return "keep" if name in _READ or hasattr(nn.Module, name) else "refuse"
     if hasattr(nn.Module, name):

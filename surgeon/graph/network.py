@@ -19,6 +19,7 @@ from surgeon.errors import SurgeryError, TraceError, either
 from surgeon.graph import checkpointing
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.guard import guard, guarded_containers, unguard
+from surgeon.graph.hosts import save_weights
 from surgeon.graph.joined import joined
 from surgeon.graph.kinship import How, class_for, how_for, slots_of
 from surgeon.graph.trace import Example, Traced, copied, trace
@@ -470,6 +471,8 @@ def _bound(
         return network._rebuild_after(name, args, given)
     if how == "view":
         return network._on_view(name, args, given)
+    if how == "weights":
+        return save_weights(network, *args, **given)
     raise SurgeryError(
         f"{network._stock_class.__name__}.{name} runs code from before the surgery and was not run; call it before "
         f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model)"

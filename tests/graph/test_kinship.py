@@ -350,3 +350,29 @@ def test_classes_go_with_the_networks_that_use_them():
     local = made()
     gc.collect()
     assert not local.__subclasses__()
+
+
+def test_a_host_that_writes_the_network_gets_weights_alone(tmp_path):
+    def save_pretrained(self, folder):
+        raise AssertionError("the stock network's own")
+
+    save_pretrained.__module__ = "transformers.modeling_utils"
+
+    class Hosted(Plain):
+        def num_parameters(self):
+            return self._count()
+
+        def _count(self):
+            return sum(p.numel() for p in self.parameters())
+
+    Hosted.save_pretrained = save_pretrained
+    cut = surgeon.apply(Hosted(), "kap", input_size=SIZE)
+    assert cut.num_parameters() == sum(p.numel() for p in cut.parameters())
+    with pytest.warns(UserWarning, match="weights of a rewritten Hosted alone"):
+        cut.save_pretrained(tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["config.json", "model.safetensors"]
+    with pytest.warns(UserWarning, match="weights of a rewritten Hosted alone"):
+        cut.save_pretrained(tmp_path / "out")
+    (tmp_path / "out" / "config.json").write_text("{}")
+    with pytest.raises(SurgeryError, match="has the config.json of a stock network"):
+        cut.save_pretrained(tmp_path / "out")
