@@ -56,7 +56,7 @@ def measure(
     Nothing is computed and nothing changes: buffers, modes and random state stay as they are. `training`
     runs the training branch of the code, with the norms still in evaluation mode.
     """
-    for pretended in (_on_meta, _on_fakes):
+    for pretended in (on_meta, on_fakes):
         seen = _measured(model, input_size, set(extra), training, pretended)
         if not seen.error:
             break
@@ -96,7 +96,7 @@ def _measured(
 
 
 @contextlib.contextmanager
-def _on_meta(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
+def on_meta(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
     """On tensors without memory: the quicker way, but not for code that mixes them with tensors of its own."""
     like = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     tensors = {
@@ -111,7 +111,7 @@ def _on_meta(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
 
 
 @contextlib.contextmanager
-def _on_fakes(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
+def on_fakes(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
     """On tensors that also pretend to be on the model's device."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     like = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)

@@ -3,34 +3,69 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import itertools
 import linecache
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import fx, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
-from surgeon.errors import SurgeryError, either
+from surgeon.errors import SurgeryError, TraceError, either
 from surgeon.graph import checkpointing
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.guard import guard, guarded_containers, unguard
+from surgeon.graph.hosts import save_weights
 from surgeon.graph.joined import joined
+from surgeon.graph.kinship import How, class_for, how_for, slots_of
 from surgeon.graph.trace import Example, Traced, copied, trace
+from surgeon.graph.variants import (
+    Call,
+    Variant,
+    Variants,
+    call_of,
+    fits,
+    held_arguments,
+    same,
+    sizes,
+    takes_more,
+    traced_elsewhere,
+    with_demand,
+)  # fmt: skip
 
-TRACED_METHODS = ("forward_features", "forward_head", "forward_intermediates")
-"""Methods beside `forward` that other code calls on a network and that run its layers."""
-PASSIVE_METHODS = ("get_classifier", "no_weight_decay", "group_matcher")
-"""Methods that only read names and attributes: safe to run as they are."""
-REBUILDING_METHODS = ("reset_classifier", "set_grad_checkpointing")
-"""Methods that exchange modules or set flags: run on the stock class, then the graphs are made anew."""
-
-_OWN = ("_programs", "_code_of", "_graph", "_code", "_lineno_map", "_prologue_start", "_fused")
+_OWN = (
+    "_programs",
+    "_code_of",
+    "_variants",
+    "_by_hand",
+    "_graph",
+    "_code",
+    "_lineno_map",
+    "_prologue_start",
+    "_fused",
+)
 _FRESH = fx.GraphModule({}, fx.Graph())
 _GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ and k != "training")
 
 Key = tuple[str, bool, tuple[tuple[str, Any], ...]]
+
+
+_making = threading.RLock()
+
+
+def _alone(method: Callable[..., Any]) -> Callable[..., Any]:
+    """One thread at a time, and outside of what a mode of torch's, such as that of fake tensors, would make of it."""
+
+    @functools.wraps(method)
+    def alone(*args: Any) -> Any:
+        with _making, _disable_current_modes():
+            return method(*args)
+
+    return alone
 
 
 class Rewritten(fx.GraphModule):
@@ -47,6 +82,12 @@ class Rewritten(fx.GraphModule):
     The attributes `surgery` and `displaced` are the caller's: its record, and what it took out.
     """
 
+    def __new__(cls, network: nn.Module, *args: Any, **kwargs: Any) -> Rewritten:
+        return _empty(type(network))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Nothing: what the stock class does to its subclasses, such as to register them, is not for this one."""
+
     def __init__(
         self,
         network: nn.Module,
@@ -55,17 +96,22 @@ class Rewritten(fx.GraphModule):
         leaves: Iterable[str] = (),
         example: Example | None = None,
         traced: Traced | None = None,
+        constants: Mapping[str, Any] | None = None,
+        inputs: Iterable[str] = (),
     ) -> None:
         """Take over `network` (its containers are used, not copied) and cut its graphs at `points`.
 
         The inserted modules must already stand in the tree under the names in `points`. `leaves` are
         modules to keep whole. `example`: input shapes to trace with where the code branches on them; the
-        graphs then hold for that size alone, and another one is refused. `traced`: what tracing the network gave
-        before the cut, where that is known; its graphs are copied.
+        graphs then hold for that size alone. `traced`: what tracing the network gave
+        before the cut, where that is known; its graphs are copied. `constants`: values of arguments of `forward` that the graphs
+        are made for, instead of their defaults; `inputs`: arguments that are inputs although they have a default.
+        For other sizes and arguments graphs are made when they first come (`variants.py`).
         """
-        super().__init__({}, fx.Graph(), class_name=type(network).__name__)
-        for key, value in network.__dict__.items():
-            self.__dict__[key] = value
+        self.__dict__.update(_graph_state())
+        self.__dict__.update(network.__dict__)
+        for key, value in slots_of(network):
+            object.__setattr__(self, key, value)
         self.__dict__["_stock_class"] = type(network)
         self.__dict__["_points"] = tuple(points)
         self.__dict__["_leaves"] = tuple(leaves)
@@ -73,6 +119,8 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_constants"] = ()
         self.__dict__["_example"] = example
         self.__dict__["_sized"] = None
+        self.__dict__["_held"] = dict(constants or {})
+        self.__dict__["_inputs"] = tuple(inputs)
         self.retrace(traced)
 
     # -- graphs -----------------------------------------------------------------------------------
@@ -82,50 +130,71 @@ class Rewritten(fx.GraphModule):
         self._drop_constants()
         self.__dict__["_programs"] = {}
         self.__dict__["_code_of"] = {}
+        self.__dict__["_variants"] = Variants()
         self._trace("forward", (), copied(traced) if traced else None)
         check_visible(self._programs.values(), self._points)
-        self.recompile()
+        self._regenerate()
         guard(self, guarded_containers(self, [p.site for p in self._points if p.site]))
 
     def _trace(
         self, method: str, constants: tuple[tuple[str, Any], ...], traced: Traced | None = None
     ) -> None:
-        sites = {p.site for p in self._points if p.site}
-        behind = {s: [p.layer for p in self._points if p.site == s and p.layer] for s in sites}
-        traced = traced or trace(
+        forward = method == "forward"
+        traced = traced or self._traced_anew(
             self.stock_view(),
-            method=method,
-            leaves={*sites, *self._leaves},
-            constants=dict(constants),
-            example=self._example,
-            behind=behind,
+            method,
+            self._held if forward else dict(constants),
+            self._inputs if forward else (),
+            self._example,
         )
         if traced.sized:
             self.__dict__["_sized"] = self._example
-        self._adopt_constants(traced.constants, (traced.train, traced.eval), method)
-        cleared: list[str] = []
+        self._adopt_constants(traced.constants, (traced.train, traced.eval), "" if forward else method)
         for training, graph in ((True, traced.train), (False, traced.eval)):
-            cleared += cut_graph(graph, self._points, self, with_input=method != "forward_head")
+            self._cut(graph, with_input=method != "forward_head")
+            if traced.sized and forward and self._example:
+                with_demand(graph, self._stock_class.__name__, self._example)
             self._programs[method, training, constants] = graph
+
+    def _traced_anew(
+        self, view: nn.Module, method: str, constants: Mapping[str, Any], inputs: Iterable[str], example: Example | None
+    ) -> Traced:  # fmt: skip
+        at_input = {p.layer for p in self._points if not p.site}
+        # code that goes through all modules, such as a Sequential's, knows nothing of a layer that hangs among them
+        view.__dict__["_modules"] = {k: v for k, v in view._modules.items() if k not in at_input}
+        sites = {p.site for p in self._points if p.site}
+        behind = {s: [p.layer for p in self._points if p.site == s and p.layer] for s in sites}
+        return trace(
+            view,
+            method=method,
+            leaves={*sites, *self._leaves},
+            constants=constants,
+            example=example,
+            behind=behind,
+            inputs=inputs,
+        )
+
+    def _cut(self, graph: fx.Graph, *, with_input: bool) -> None:
+        cleared = cut_graph(graph, self._points, self, with_input=with_input)
         self.__dict__["_cleared"] = tuple(dict.fromkeys((*self._cleared, *cleared)))
 
     def _adopt_constants(
-        self, constants: Mapping[str, torch.Tensor], graphs: Iterable[fx.Graph], method: str
-    ) -> None:
-        for name, tensor in constants.items():
-            own = f"{name}_{method}" if method != "forward" else name
-            self.register_buffer(own, tensor, persistent=False)
-            self.__dict__["_constants"] = (*self._constants, own)
-            for graph in graphs:
-                for node in graph.nodes:
-                    if node.op == "get_attr" and node.target == name:
-                        node.target = own
+        self, constants: Mapping[str, torch.Tensor], graphs: Iterable[fx.Graph], suffix: str
+    ) -> tuple[str, ...]:
+        names = {name: f"{name}_{suffix}" if suffix else name for name in constants}
+        for name, own in names.items():
+            self.register_buffer(own, constants[name], persistent=False)
+        for node in (n for g in graphs for n in g.nodes if n.op == "get_attr"):
+            node.target = names.get(str(node.target), node.target)
+        self.__dict__["_constants"] = (*self._constants, *names.values())
+        return tuple(names.values())
 
-    def _drop_constants(self) -> None:
-        for name in self._constants:
+    def _drop_constants(self, names: Iterable[str] | None = None) -> None:
+        gone = set(self._constants if names is None else names)
+        for name in gone:
             self._buffers.pop(name, None)
             self._non_persistent_buffers_set.discard(name)
-        self.__dict__["_constants"] = ()
+        self.__dict__["_constants"] = tuple(n for n in self._constants if n not in gone)
 
     @property
     def graph(self) -> fx.Graph:
@@ -163,25 +232,34 @@ class Rewritten(fx.GraphModule):
         return self._code_of["forward", self.training, ()][1]
 
     def recompile(self) -> Any:
-        """Generate the code of all graphs again."""
-        if "_programs" not in self.__dict__:
-            return None
+        """Generate the code of all graphs again, after one was edited by hand; calls that need other graphs are then refused."""
+        if "_programs" in self.__dict__:
+            self._regenerate()
+            self.__dict__["_by_hand"] = True
+        return None
+
+    def _regenerate(self) -> None:
+        self.__dict__["_by_hand"] = False
+        self.__dict__["_variants"] = self._variants.copied(lambda graph, mode: self._coded(graph, mode)[0])
         for key, graph in self._programs.items():
             graph.owning_module = self
-            called = joined(graph, self)
-            self._code_of[key] = _compile(called)
-            if key[1] and checkpointing.wanted(self):
-                run = checkpointing.in_segments(called, self, lambda part: _compile(part)[0])
-                self._code_of[key] = (run, self._code_of[key][1])
+            self._code_of[key] = self._coded(graph, key[1])
         arguments = [n.target for n in self._programs["forward", True, ()].nodes if n.op == "placeholder"]
         type(self)._forward_train = self._code_of["forward", True, ()][0]
         type(self)._forward_eval = self._code_of["forward", False, ()][0]
-        held = _held_arguments(self._stock_class, [str(a) for a in arguments])
-        type(self).forward = _dispatcher([str(a) for a in arguments], held, self._sized is not None)
+        type(self).forward = _dispatcher(
+            self._stock_class.forward, [str(a) for a in arguments], self._held, self._sized is not None
+        )
         self.__dict__["_code"] = self.code
         # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
         self.__dict__["_lineno_map"] = self.__dict__["_prologue_start"] = None
-        return None
+
+    def _coded(self, graph: fx.Graph, training: bool) -> tuple[Callable[..., Any], str]:
+        called = joined(graph, self)
+        made = _compile(called)
+        if training and checkpointing.wanted(self):
+            return checkpointing.in_segments(called, self, lambda part: _compile(part)[0]), made[1]
+        return made
 
     def _run(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         bound = inspect.signature(getattr(self._stock_class, method)).bind(self, *args, **kwargs)
@@ -190,23 +268,81 @@ class Rewritten(fx.GraphModule):
         constants = tuple((n, _hashable(bound.arguments[n])) for n in names[1:])
         key = (method, self.training, constants)
         if key not in self._programs:
+            by_hand = self._by_hand
             self._trace(method, constants)
-            self.recompile()
+            self._regenerate()
+            self.__dict__["_by_hand"] = by_hand
         return self._code_of[key][0](self, *inputs)
 
-    def _check_size(self, *inputs: Any) -> None:
-        for value, shape in zip(inputs, self._sized, strict=False):
+    # -- other calls ------------------------------------------------------------------------------
+
+    def _fits(self, *inputs: Any) -> bool:
+        return fits(inputs, self._sized)
+
+    def _otherwise(self, inputs: tuple[str, ...], given: dict[str, Any]) -> Any:
+        """`forward` for sizes, or values of optional arguments, that its graphs were not made for."""
+        defaults = held_arguments(self._stock_class.forward, inputs)
+        call = call_of(self._stock_class.forward, given, inputs, defaults)
+        if isinstance(call, str):
+            self._refuse_argument(call, given[call])
+        found = self._variants.find(call)
+        if found is None:
+            if traced_elsewhere() or self._by_hand:
+                self._refuse(inputs, given)
+            found = self._made(call)
+        elif not torch.compiler.is_compiling():
+            self._variants.use(call)
+        return found.run[self.training](self, *call.tensors.values())
+
+    @_alone
+    def _made(self, call: Call) -> Variant:
+        found = self._variants.find(call)  # another thread may have made it meanwhile
+        if found is not None:
+            return found
+        view = _apart(self.stock_view())
+        anew = functools.partial(self._traced_anew, view, "forward", call.constants, tuple(call.tensors))
+        try:
+            traced = anew(call.example(2))
+        except TraceError:
+            traced = anew(call.example(1))
+        graphs = {True: traced.train, False: traced.eval}
+        number = next(_count)
+        constants = self._adopt_constants(traced.constants, graphs.values(), f"call_{number}")
+        for graph in graphs.values():
+            self._cut(graph, with_input=True)
+            graph.owning_module = self
+        run = {mode: self._coded(graph, mode)[0] for mode, graph in graphs.items()}
+        variant = Variant(graphs, run, constants)
+        for gone in self._variants.keep(call.sized if traced.sized else call.key, variant, self):
+            self._drop_constants(gone.constants)
+        return variant
+
+    def _refuse(self, inputs: tuple[str, ...], given: Mapping[str, Any]) -> None:
+        """Say what the graphs were made for, where no further one can be made."""
+        later = (
+            "its graph was edited by hand, which another one would not have"
+            if self._by_hand
+            else "call it so once before torch.compile, torch.export or torch.jit.trace"
+        )
+        for name, shape in zip(inputs, self._sized or (), strict=False):
+            value = given[name]
             if isinstance(value, torch.Tensor) and shape is not None and value.shape[1:] != tuple(shape[1:]):
                 raise SurgeryError(
                     f"{self._stock_class.__name__} decides by the size of its input and was rewritten for "
-                    f"{tuple(shape[1:])}; it was given {tuple(value.shape[1:])}: apply the recipe again with "
+                    f"{tuple(shape[1:])}; it was given {sizes(value)}: {later}, or apply the recipe again with "
                     f"{either('input_size', '--input-size')} for that size"
                 )
-
-    def _refuse_argument(self, name: str, default: Any) -> None:
+        defaults = held_arguments(self._stock_class.forward, inputs) | self._held
+        name = next(n for n, v in given.items() if n not in inputs and not same(v, defaults.get(n)))
         raise SurgeryError(
-            f"{self._stock_class.__name__}.forward was traced with {name}={default!r}, and its graph knows no other "
-            f"value; leave {name} out, or give it no default before the surgery, so that it becomes an input"
+            f"{self._stock_class.__name__}.forward was traced with {name}={defaults.get(name)!r}, and its graph knows no other "
+            f"value; {later}, or leave {name} out"
+        )
+
+    def _refuse_argument(self, name: str, value: Any) -> NoReturn:
+        raise SurgeryError(
+            f"{self._stock_class.__name__}.forward was given {name} of type {type(value).__name__}, for which no graph can be "
+            f"made: a graph's arguments are tensors, or plain values such as numbers, texts, None and tuples of them"
         )
 
     # -- the stock network ------------------------------------------------------------------------
@@ -215,7 +351,9 @@ class Rewritten(fx.GraphModule):
         """The network as an object of its stock class, on the same modules; for tracing and for reading."""
         view = object.__new__(self._stock_class)
         hidden = {*_GRAPH_STATE, *_OWN, *_RECORD}
-        view.__dict__ = {k: v for k, v in self.__dict__.items() if k not in hidden}
+        view.__dict__.update({k: v for k, v in self.__dict__.items() if k not in hidden})
+        for key, value in slots_of(self):
+            object.__setattr__(view, key, value)
         return view
 
     def to_stock(self) -> nn.Module:
@@ -239,23 +377,34 @@ class Rewritten(fx.GraphModule):
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return super().__getattr__(name)
+            return nn.Module.__getattr__(self, name)
         except AttributeError:
             stock = self.__dict__.get("_stock_class")
-            if stock is None or not hasattr(stock, name):
+            if stock is None:
                 raise
+            if not hasattr(stock, name):
+                return self._passed_on(name, stock)
         found = inspect.getattr_static(stock, name)
         if isinstance(found, property):
             return found.fget(self)  # type: ignore[misc]  # a property without a getter would not have been read
         if isinstance(found, (staticmethod, classmethod)) or not callable(found):
             return getattr(stock, name)
-        if name in TRACED_METHODS:
-            return _Bound(self, name, "run")
-        if name in PASSIVE_METHODS:
-            return found.__get__(self)
-        if name in REBUILDING_METHODS:
-            return _Bound(self, name, "rebuild")
-        return _Bound(self, name, "refuse")
+        how = how_for(name, found)
+        return found.__get__(self) if how == "keep" else functools.partial(_bound, self, name, how)
+
+    def _passed_on(self, name: str, stock: type[nn.Module]) -> Any:
+        """What a stock class with a `__getattr__` of its own gives for a name, such as a wrapper that asks the network in it."""
+        value = stock.__getattr__(self, name)  # nn.Module's, which raises, where it has none of its own
+        owner = getattr(value, "__self__", None)
+        if isinstance(owner, nn.Module) and not isinstance(owner, Rewritten) and callable(value):
+            return functools.partial(_bound, self, name, "refuse")
+        return value
+
+    def _on_view(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        view = self.stock_view()
+        result = getattr(view, method)(*args, **kwargs)
+        self.__dict__.update(view.__dict__)
+        return self if result is view else result
 
     def _rebuild_after(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         view = self.stock_view()
@@ -273,18 +422,22 @@ class Rewritten(fx.GraphModule):
     # -- copies -----------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rewritten:
-        new = type(self).__new__(type(self))
+        new = _empty(self._stock_class)
         memo[id(self)] = new
         type(new).__name__ = type(self).__name__
         programs = self._programs
         for key, value in self.__dict__.items():
-            if key in ("_programs", "_code_of", "_graph"):
+            if key in ("_programs", "_code_of", "_graph", "_variants", "_by_hand"):
                 continue
             new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
+        for key, value in slots_of(self):
+            object.__setattr__(new, key, copy.deepcopy(value, memo))
         new.__dict__["_graph"] = self._graph
         new.__dict__["_programs"] = {k: copy.deepcopy(g) for k, g in programs.items()}
         new.__dict__["_code_of"] = {}
-        new.recompile()
+        new.__dict__["_variants"] = self._variants
+        new._regenerate()
+        new.__dict__["_by_hand"] = self._by_hand
         return new
 
     def __copy__(self) -> Rewritten:
@@ -292,30 +445,49 @@ class Rewritten(fx.GraphModule):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {k: v for k, v in self.__dict__.items() if k not in (*_OWN, *_GRAPH_STATE)}
-        return (_revive, (type(self).__name__, state))
+        return (_revive, (type(self).__name__, state, dict(slots_of(self))))
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return self.__reduce__()
 
 
 _RECORD = (
-    "_stock_class", "_points", "_leaves", "_cleared", "_example", "_sized", "_constants", "surgery", "displaced",
+    "_stock_class", "_points", "_leaves", "_cleared", "_example", "_sized", "_constants", "_held", "_inputs", "surgery", "displaced",
 )  # fmt: skip
 
 
-class _Bound:
-    """A method of the stock class on a rewritten network: run in effect, run and rebuild, or refused."""
+def _bound(
+    network: Rewritten,
+    name: str,
+    how: How,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """A method of the stock class on a rewritten network: run in effect, run and rebuild, on a view, or refused."""
+    given = dict(kwargs or {})
+    if how == "run":
+        return network._run(name, args, given)
+    if how == "rebuild":
+        return network._rebuild_after(name, args, given)
+    if how == "view":
+        return network._on_view(name, args, given)
+    if how == "weights":
+        return save_weights(network, *args, **given)
+    raise SurgeryError(
+        f"{network._stock_class.__name__}.{name} runs code from before the surgery and was not run; call it before "
+        f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model)"
+    )
 
-    def __init__(self, network: Rewritten, name: str, how: str) -> None:
-        self.network, self.__name__, self.how = network, name, how
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.how == "run":
-            return self.network._run(self.__name__, args, kwargs)
-        if self.how == "rebuild":
-            return self.network._rebuild_after(self.__name__, args, kwargs)
-        kind = self.network._stock_class.__name__
-        raise SurgeryError(
-            f"{kind}.{self.__name__} runs code from before the surgery and was not run; call it before "
-            f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model)"
-        )
+def _empty(stock: type[nn.Module]) -> Rewritten:
+    """A rewritten network without anything in it."""
+    return object.__new__(class_for(Rewritten, stock, _bound))  # type: ignore[return-value]  # derived from Rewritten
+
+
+def _graph_state() -> dict[str, Any]:
+    """What torch.fx keeps in every GraphModule."""
+    fresh = fx.GraphModule({}, fx.Graph())
+    return {k: v for k, v in fresh.__dict__.items() if k in _GRAPH_STATE}
 
 
 def _has(model: nn.Module, name: str) -> bool:
@@ -342,32 +514,28 @@ def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:
 _count = itertools.count()
 
 
-def _held_arguments(stock: type[nn.Module], inputs: list[str]) -> dict[str, Any]:
-    """The arguments of the stock network's forward that were traced at their defaults, with these."""
-    return {
-        name: p.default
-        for name, p in inspect.signature(stock.forward).parameters.items()
-        if name not in inputs and p.default is not p.empty
-    }
-
-
-def _same(value: Any, default: Any) -> bool:
-    return value is default or (
-        type(value) is type(default) and isinstance(value, (int, float, str)) and value == default
-    )
-
-
-def _dispatcher(arguments: list[str], held: Mapping[str, Any], sized: bool) -> Callable[..., Any]:
-    given = ", ".join(arguments)
-    defaults = "".join(f", {name}=_held[{name!r}]" for name in held)
-    check = f"    self._check_size({given})\n" if sized else ""
-    check += "".join(
-        f"    if not _same({n}, _held[{n!r}]):\n        self._refuse_argument({n!r}, _held[{n!r}])\n"
-        for n in held
-    )
-    scope: dict[str, Any] = {"_held": dict(held), "_same": _same}
+def _dispatcher(
+    stock: Callable[..., Any], inputs: list[str], constants: Mapping[str, Any], sized: bool
+) -> Callable[..., Any]:
+    """The `forward` of a rewritten network: the stock network's arguments, and the graph of the mode for those that it was made for."""
+    held = {n: v for n, v in held_arguments(stock, inputs).items() if n not in constants}
+    parameters = [
+        p for p in list(inspect.signature(stock).parameters.values())[1:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]  # fmt: skip
+    order = dict.fromkeys([*inputs, *(p.name for p in parameters)])
+    given = ", ".join(inputs)
+    more = takes_more(stock)
+    others = [n for n in order if n not in inputs and (n in held or n in constants)]
+    arguments = ", ".join([*inputs, *(f"{n}=_held[{n!r}]" for n in others), *(["**_more"] if more else [])])
+    tests = [f"not _same({n}, _held[{n!r}])" for n in others]
+    tests += ["_more"] if more else []
+    tests += [f"not self._fits({given})"] if sized else []
+    named = ", ".join(f"{n!r}: {n}" for n in (*inputs, *others))
+    otherwise = f"self._otherwise({tuple(inputs)!r}, {{{named}{', **_more' if more else ''}}})"
+    check = f"    if {' or '.join(tests)}:\n        return {otherwise}\n" if tests else ""
+    scope: dict[str, Any] = {"_held": {**held, **constants}, "_same": same}
     exec(  # the names come from a traced signature
-        f"def forward(self, {given}{defaults}):\n{check}"
+        f"def forward(self, {arguments}):\n{check}"
         f"    if self.training:\n        return self._forward_train({given})\n"
         f"    return self._forward_eval({given})\n",
         scope,
@@ -375,11 +543,21 @@ def _dispatcher(arguments: list[str], held: Mapping[str, Any], sized: bool) -> C
     return scope["forward"]
 
 
-def _revive(name: str, state: dict[str, Any]) -> Rewritten:
-    network = Rewritten.__new__(Rewritten)
+def _apart(view: nn.Module) -> nn.Module:
+    """A copy of a tree of modules on the same tensors, so that tracing it turns no mode that another thread computes in."""
+    memo: dict[int, Any] = {id(t): t for t in (*view.parameters(), *view.buffers())}
+    try:
+        return copy.deepcopy(view, memo)
+    except Exception:  # something hangs on it that cannot be copied, such as a hook's connection
+        return view
+
+
+def _revive(name: str, state: dict[str, Any], slots: Mapping[str, Any] | None = None) -> Rewritten:
+    network = _empty(state["_stock_class"])
     type(network).__name__ = name
-    fresh = fx.GraphModule({}, fx.Graph())
-    network.__dict__.update({k: v for k, v in fresh.__dict__.items() if k in _GRAPH_STATE})
+    network.__dict__.update(_graph_state())
     network.__dict__.update(state)
+    for key, value in (slots or {}).items():
+        object.__setattr__(network, key, value)
     network.retrace()
     return network

@@ -95,7 +95,7 @@ def _explore(
         return seen.arguments.get(name) if seen else None
 
     try:
-        if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
+        if type(module).forward is nn.Module.forward:
             raise TraceError(f"{name or 'the model'} is a list of modules, without code of its own")
         traced = trace(module, example=example)
     except TraceError as error:

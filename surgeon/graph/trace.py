@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 import math
+import operator
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +18,16 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.utils.stateless import _reparametrize_module
 
-from surgeon.errors import TraceError
+from surgeon.errors import SurgeonError, TraceError
 from surgeon.graph.checkpointing import switched_off
 from surgeon.graph.leaves import is_hooked, is_leaf
+from surgeon.graph.outputs import always, call_for, composed, made_of
 
 _MOST_RETRIES = 64
-Example = tuple[tuple[int, ...] | None, ...]
-"""Shapes of a method's inputs, batch included; None for an input that is no tensor."""
+Example = tuple[tuple[int, ...] | torch.Tensor | None, ...]
+"""Shapes of a method's inputs, batch included, or tensors of such shapes and types on the meta device; None for an input that is no tensor."""
 Behind = Mapping[str, Sequence[str]]
 """Layers that stand after a module, by its name."""
 
@@ -31,7 +36,8 @@ class LeafTracer(fx.Tracer):
     """A tracer that keeps meaningful modules whole (`surgeon.graph.leaves`) and the modules it is told to.
 
     Arguments of the traced method that have a default are traced at that default, unless `constants`
-    gives another value; the first argument is always an input.
+    gives another value; the first argument is always an input, and so are those called `inputs`. What happens in other threads
+    meanwhile is not traced.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class LeafTracer(fx.Tracer):
         leaves: Iterable[str] = (),
         method: str = "forward",
         constants: Mapping[str, Any] | None = None,
+        inputs: Iterable[str] = (),
     ) -> None:
         super().__init__(
             autowrap_modules=(math,), autowrap_functions=_untraceable_functions(), param_shapes_constant=True
@@ -46,8 +53,11 @@ class LeafTracer(fx.Tracer):
         self.leaves = frozenset(leaves)
         self.traced_func_name = method
         self.constants = dict(constants or {})
+        self.inputs = tuple(inputs)
+        self.thread = threading.get_ident()
         self.failed: tuple[str, Exception] | None = None
         self.hooked: dict[str, str] = {}
+        self._inside = 0
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self.leaves or isinstance(m, fx.GraphModule) or is_leaf(m):
@@ -59,12 +69,39 @@ class LeafTracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception as error:
-            if self.failed is None:
+            if self.failed is None and not _of_a_layer(error):
                 self.failed = (self.path_of_module(m), error)
             raise
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def create_arg(self, a: Any) -> Any:
+        if composed(a):
+            return self._composed(a)
+        try:
+            return super().create_arg(a)
+        except NotImplementedError:
+            if made_of(a):
+                return self._composed(a)
+            if self._inside:  # a part of a value, such as a class or a configuration: the same at each call
+                return self.create_node("call_function", always(a), (), {})
+            raise
+
+    def _composed(self, value: Any) -> fx.Node:
+        self._inside += 1
+        try:
+            make, args = call_for(value, self.create_arg)
+        finally:
+            self._inside -= 1
+        return self.create_node("call_function", make, args, {})
 
     def create_args_for_root(
         self,
@@ -75,22 +112,61 @@ class LeafTracer(fx.Tracer):
         parameters = list(inspect.signature(inspect.unwrap(root_fn)).parameters.values())[1:]
         if parameters and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
             raise TraceError(f"it takes {', '.join(map(str, parameters))}; a graph needs inputs with names")
-        inputs: dict[str, Any] = {}
-        fixed: dict[str, Any] = {}
-        for p in parameters:
-            if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-                continue
-            if p.name in self.constants:
-                fixed[p.name] = self.constants[p.name]
-            elif p.default is p.empty or not inputs:
-                inputs[p.name] = self.create_proxy("placeholder", p.name, (), {})
-            else:
-                fixed[p.name] = p.default
+        names = placeholders(root_fn, self.constants, self.inputs)
+        inputs = {name: self.create_proxy("placeholder", name, (), {}) for name in names}
+        fixed = {
+            p.name: p.default
+            for p in parameters
+            if p.name not in inputs and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        }
+        fixed |= {name: value for name, value in self.constants.items() if name not in inputs}
 
         def call(root: nn.Module, *values: Any) -> Any:
             return root_fn(root, **dict(zip(inputs, values, strict=True)), **fixed)
 
         return call, [self.root, *inputs.values()]
+
+
+class Sized(fx.Proxy):
+    """A proxy that knows its value: where code asks for a number, such as `int(x.shape[-1])`, that is the example's."""
+
+    def __int__(self) -> int:
+        return int(self._number())
+
+    def __index__(self) -> int:
+        return operator.index(self._number())
+
+    def __float__(self) -> float:
+        return float(self._number())
+
+    def __len__(self) -> int:  # type: ignore[override]  # fx.Proxy says that it never returns
+        return len(self._number())
+
+    def _number(self) -> Any:
+        value = self.node.meta.get("value")
+        if value is None or (isinstance(value, torch.Tensor) and not value.dim()):
+            raise TraceError("a number is made of a tensor's values")
+        self.tracer.fixed = True  # type: ignore[attr-defined]  # a ValueTracer
+        return value
+
+
+def placeholders(
+    method: Callable[..., Any], constants: Iterable[str] = (), inputs: Iterable[str] = ()
+) -> list[str]:
+    """The names of the arguments that become inputs of a graph, in order: those without a default, the first one, and `inputs`."""
+    parameters = list(inspect.signature(inspect.unwrap(method)).parameters.values())[1:]
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    found = [
+        p.name
+        for i, p in enumerate(named)
+        if p.name in inputs or ((p.default is p.empty or not i) and p.name not in constants)
+    ]
+    return [*found, *(n for n in inputs if n not in {p.name for p in named})]
+
+
+def _of_a_layer(error: Exception) -> bool:
+    """Whether an inserted layer refuses its input: no fault of the code that is traced."""
+    return isinstance(error, SurgeonError) and not isinstance(error, TraceError)
 
 
 class ValueTracer(LeafTracer):
@@ -104,42 +180,65 @@ class ValueTracer(LeafTracer):
         super().__init__(*args, **kwargs)
         self.example = list(example)
         self.behind = behind
-        self.evaluating = False
+        self.evaluating = self.fixed = False
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
 
-    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
-        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
-        node = proxy.node
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return Sized(node, self)
+
+    def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(kind, *args, **kwargs)
+        if kind == "output":
+            return node
         self.evaluating = True
         try:
             with self.fake, torch.no_grad():
                 node.meta["value"] = self._evaluate(node)
         finally:
             self.evaluating = False
-        return proxy
+        return node
 
     def _evaluate(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
         if node.op == "placeholder":
-            shape = self.example.pop(0) if self.example else None
-            return None if shape is None else torch.empty(shape)
+            given = self.example.pop(0) if self.example else None
+            return None if given is None else self._stand_in(given)
         if node.op == "get_attr":
             owner, _, leaf = str(node.target).rpartition(".")
-            return getattr(self.root.get_submodule(owner), leaf)
+            value = getattr(self.root.get_submodule(owner), leaf)
+            return self.fake.from_tensor(value) if isinstance(value, torch.Tensor) else value
         if node.op == "call_module":
-            value = self.root.get_submodule(str(node.target)).forward(*args, **kwargs)
+            value = self._called(str(node.target), *args, **kwargs)
             for layer in self.behind.get(str(node.target), ()):
-                value = self.root.get_submodule(layer).forward(value)
+                value = self._called(layer, value)
             return value
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         return node.target(*args, **kwargs)  # type: ignore[operator]  # a call_function's target is one
 
+    def _called(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What a module gives, on stand-ins of its own tensors too: it may write into its buffers."""
+        module = self.root.get_submodule(name)
+        own = (
+            *module.named_parameters(remove_duplicate=False),
+            *module.named_buffers(remove_duplicate=False),
+        )
+        with _reparametrize_module(module, {n: self.fake.from_tensor(t) for n, t in own}):
+            return module.forward(*args, **kwargs)
+
+    def _stand_in(self, given: tuple[int, ...] | torch.Tensor) -> torch.Tensor:
+        like = next((p for p in self.root.parameters() if p.is_floating_point()), torch.empty(0))
+        if isinstance(given, torch.Tensor):
+            return torch.empty(given.shape, dtype=given.dtype, device=like.device)
+        return torch.empty(given, dtype=like.dtype, device=like.device)
+
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         return forward(*args, **kwargs) if self.evaluating else super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        return attr_val if self.evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
+        if self.evaluating:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = obj.node.meta["value"]
@@ -212,77 +311,122 @@ def trace(
     constants: Mapping[str, Any] | None = None,
     example: Example | Callable[[], Example | None] | None = None,
     behind: Behind | None = None,
+    inputs: Iterable[str] = (),
 ) -> Traced:
     """Trace one method in both modes.
 
     A module that cannot be traced is kept whole and reported in `opaque`; the trace is then started
     again. If the method itself cannot be traced and an `example` is given (or a function that gives one, which
     is called then alone), it is traced with values, for which `behind` tells the layers that are called after
-    a module.
+    a module. `inputs`: arguments with a default that are inputs all the same.
     The model is left as it was: modes, attributes, buffers.
 
     Raises TraceError when the method itself cannot be traced, with the reason.
     """
+    tracer = functools.partial(_tracer, method=method, constants=constants, inputs=tuple(inputs))
     try:
-        return _trace_both(model, method, leaves, constants, None, {})
+        return _trace_both(model, tracer, leaves, None)
     except TraceError:
         example = example() if callable(example) else example
         if example is None:
             raise
-    return _trace_both(model, method, leaves, constants, example, behind or {})
+    return _with_values(model, functools.partial(tracer, behind=behind or {}), leaves, example)
+
+
+def _with_values(
+    model: nn.Module, tracer: Callable[..., LeafTracer], leaves: Iterable[str], example: Example
+) -> Traced:
+    """A trace with the values of an example; numbers that code makes of sizes must not be those of the batch."""
+    made: list[LeafTracer] = []
+
+    def noted(kept: Iterable[str], example: Example = example) -> LeafTracer:
+        made.append(tracer(kept, example=example))
+        return made[-1]
+
+    traced = _trace_both(model, noted, leaves, example)
+    if any(t.fixed for t in made if isinstance(t, ValueTracer)):
+        doubled = tuple(_doubled(given) for given in example)
+        again = _trace_both(model, functools.partial(noted, example=doubled), leaves, doubled)
+        if _written(again.train) != _written(traced.train) or _written(again.eval) != _written(traced.eval):
+            raise TraceError(
+                f"{type(model).__name__} makes a number of how many images there are, which a graph would keep"
+            )
+    return traced
+
+
+def _doubled(given: tuple[int, ...] | torch.Tensor | None) -> tuple[int, ...] | torch.Tensor | None:
+    if isinstance(given, torch.Tensor):
+        return torch.cat([given, given]) if given.dim() else given
+    return (2 * given[0], *given[1:]) if given else given
+
+
+def _written(graph: fx.Graph) -> list[str]:
+    return [f"{n.op} {n.target} {n.args} {n.kwargs}" for n in graph.nodes]
+
+
+def _tracer(
+    kept: Iterable[str],
+    *,
+    method: str,
+    constants: Mapping[str, Any] | None,
+    inputs: Sequence[str],
+    example: Example | None = None,
+    behind: Behind | None = None,
+) -> LeafTracer:
+    if example is None:
+        return LeafTracer(kept, method, constants, inputs)
+    return ValueTracer(example, behind or {}, kept, method, constants, inputs)
+
+
+_ONE_AT_A_TIME = threading.RLock()
+"""torch.fx exchanges methods of nn.Module while it traces, and this the modes of the modules."""
 
 
 def _trace_both(
     model: nn.Module,
-    method: str,
+    tracer: Callable[[Iterable[str]], LeafTracer],
     leaves: Iterable[str],
-    constants: Mapping[str, Any] | None,
     example: Example | None,
-    behind: Behind,
 ) -> Traced:
     opaque: dict[str, str] = {}
     made: dict[str, torch.Tensor] = {}
     graphs: dict[bool, fx.Graph] = {}
-    for training in (False, True):
-        with mode(model, training), switched_off(model):
-            graphs[training] = _trace_once(model, method, leaves, constants, opaque, made, example, behind)
+    with _ONE_AT_A_TIME:
+        for training in (False, True):
+            with mode(model, training), switched_off(model):
+                graphs[training] = _trace_once(model, tracer, leaves, opaque, made)
     return Traced(graphs[True], graphs[False], opaque, made, sized=example is not None)
 
 
 def _trace_once(
     model: nn.Module,
-    method: str,
+    tracer: Callable[[Iterable[str]], LeafTracer],
     leaves: Iterable[str],
-    constants: Mapping[str, Any] | None,
     opaque: dict[str, str],
     made: dict[str, torch.Tensor],
-    example: Example | None,
-    behind: Behind,
 ) -> fx.Graph:
     global _tracing
     for _ in range(_MOST_RETRIES):
-        kept = {*leaves, *opaque}
-        tracer = (
-            LeafTracer(kept, method, constants)
-            if example is None
-            else ValueTracer(example, behind, kept, method, constants)
-        )
+        tracing = tracer({*leaves, *opaque})
+        method = tracing.traced_func_name
         before = set(model.__dict__)
         _tracing += 1
         try:
-            graph = tracer.trace(model)
+            graph = tracing.trace(model)
             graph._tracer_cls = None
             _follow_device(graph, next((p.device for p in model.parameters()), None))
             for node in graph.nodes:
                 node.meta.pop("value", None)
-            opaque.update(tracer.hooked)
+            opaque.update(tracing.hooked)
             return graph
         except Exception as error:
-            if tracer.failed is None:
+            if _of_a_layer(error):
+                raise
+            if tracing.failed is None:
                 raise TraceError(
                     f"{type(model).__name__}.{method} cannot be traced: {_one_line(error)}"
                 ) from error
-            name, cause = tracer.failed
+            name, cause = tracing.failed
             kind = type(model.get_submodule(name))
             opaque.update({n: _one_line(cause) for n, m in model.named_modules() if type(m) is kind and n})
         finally:
@@ -291,9 +435,7 @@ def _trace_once(
                 value = model.__dict__.pop(key)
                 if isinstance(value, torch.Tensor):
                     made[key] = value
-    raise TraceError(
-        f"{type(model).__name__}.{method} has too many parts that cannot be traced: {sorted(opaque)[:5]}"
-    )
+    raise TraceError(f"{type(model).__name__} has too many parts that cannot be traced: {sorted(opaque)[:5]}")
 
 
 def _follow_device(graph: fx.Graph, device: torch.device | None) -> None:

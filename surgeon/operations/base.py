@@ -108,6 +108,8 @@ class Operation(Strict):
     """Whether the edits change the sizes that later operations of the same recipe see."""
     consumes: ClassVar[bool] = False
     """Whether a replaced module is no longer what it was, so that later operations must leave it alone."""
+    binds: ClassVar[bool] = False
+    """Whether what is put in has parameters for each position, so that the network takes images of one size alone."""
 
     select: Selector = Selector()
 

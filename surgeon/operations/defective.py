@@ -31,6 +31,7 @@ class DefectiveNeurons(Operation):
     square after a ReLU is least on the calibration images.
     """
 
+    binds = True
     op: Literal["defective"] = "defective"
     keep: float = Field(0.5, gt=0, le=1)
     mode: Literal["neuron", "same", "channel"] = "neuron"

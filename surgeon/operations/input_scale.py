@@ -18,6 +18,7 @@ class InputScaleMap(Operation):
     """A map of ones, (C, H, W), learned with the rest, multiplies the input."""
 
     kind = "input"
+    binds = True
     op: Literal["input-scale"] = "input-scale"
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:

@@ -32,6 +32,7 @@ class WeightMap(Operation):
     """
 
     consumes = True
+    binds = True
     op: Literal["weight-map"] = "weight-map"
     mode: Literal["smoothing", "unsharp"] = "smoothing"
     kernel_size: int | None = Field(None, ge=1)

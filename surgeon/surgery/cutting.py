@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -27,6 +27,7 @@ from surgeon.surgery.fitness import refuse_empty, refuse_unfit
 from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.planning import RecipeLike, fingerprint, look, plan, refuse_second
 from surgeon.surgery.refit import needs_data
+from surgeon.surgery.rehearsal import rehearse, told_of
 from surgeon.surgery.starts import WarmStart
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, shared_in, surgery_of
 
@@ -94,16 +95,20 @@ def apply(
         )
     regions = seen.regions if seen else _regions(model, made.input_size)
     cut = functools.partial(_cut, model, regions=regions, copy=copy)
+    tried = functools.partial(_tried, model, cut)
     notes: list[Note] = []
     if images is None:
         attempt = cut(made)
-        found = Started(attempt, None, _noise_drift(model, attempt))
+        with told_of(attempt.network, made.input_size):
+            found = Started(attempt, None, _noise_drift(model, attempt))
+        if found.drift is None:
+            rehearse(model, attempt.network, made.input_size, made.before.flops)
     else:
         notes = check_calibration(model, images, made, stated=size is not None)
         if not isinstance(recipe, Plan):
             options = different([planned(calibrated=False, warm_start=warm_start), made])
         found = started(
-            model, images, cut, options, functools.partial(_unasked, model, recipe, made, options, trained, seen), made.seed
+            model, images, tried, options, functools.partial(_unasked, model, recipe, made, options, trained, seen), made.seed
         )  # fmt: skip
     return _recorded(found, notes)
 
@@ -117,6 +122,13 @@ def _cut(model: nn.Module, made: Plan, *, regions: list[Region], copy: bool) -> 
     record = _combined(previous, made) if previous else made
     rewritten = _carved(tree, record, made, regions)
     return Attempt(rewritten, tree, made, record, operations, displaced, residuals)
+
+
+def _tried(model: nn.Module, cut: Callable[[Plan], Attempt], made: Plan) -> Attempt:
+    """A cut network that has been run once."""
+    attempt = cut(made)
+    rehearse(model, attempt.network, made.input_size, made.before.flops)
+    return attempt
 
 
 def _recorded(found: Started, notes: Sequence[Note]) -> nn.Module:

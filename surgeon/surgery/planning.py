@@ -136,6 +136,8 @@ def plan(
         notes += proposal.notes
         if operation.consumes:
             gone |= {e.site: key for e in new if e.replaces}
+        if operation.binds and new and size is not None:
+            notes.append(_bound_note(key, new, size))
         if operation.reshapes:
             from surgeon.surgery.cutting import cut_tree
 
@@ -245,7 +247,8 @@ def _survey_notes(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
         notes.append(
             Note(
                 code="sized",
-                text=f"{', '.join(sized)} branches on sizes: the rewritten graph holds for {size} alone",
+                text=f"{', '.join(sized)} branches on sizes: its graphs hold for {size}, and images of another size "
+                f"get graphs of their own when they first come",
             )
         )
     return notes
@@ -291,6 +294,11 @@ def _twice(new: Sequence[Edit], earlier: Sequence[Edit], key: str) -> list[Note]
     again = [e.site for e in new if e.site in there]
     text = f"{name} stands twice at {len(again)} sites, the first {again[0]}" if again else ""
     return [Note(code="twice", text=text)] if again else []
+
+
+def _bound_note(key: str, new: Sequence[Edit], size: tuple[int, ...]) -> Note:
+    text = f"the parameters of {key} at {len(new)} sites belong to images of {size}: the rewritten network takes no other"
+    return Note(code="bound", text=text)
 
 
 def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Edit]) -> Edit:

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from surgeon.graph.kinship import slots_of
+
 _UNCHANGING = (type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size)
 _OWN_WAYS = ("__reduce_ex__", "__reduce__", "__getstate__")
 _CONTAINERS = (dict, list, set, OrderedDict)
@@ -34,6 +36,8 @@ def twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
             new.__dict__[key] = type(value)(inner)
         elif key != "_compiled_call_impl":  # torch leaves it out of copies
             new.__dict__[key] = _copied(value, memo)
+    for key, value in slots_of(module):  # which nn.Module leaves out of a copy
+        object.__setattr__(new, key, _copied(value, memo))
     return new
 
 
@@ -47,7 +51,6 @@ def _is_plain(module: nn.Module) -> bool:
         and not any(
             name in c.__dict__ for c in kind.__mro__ if c not in (object, nn.Module) for name in _OWN_WAYS
         )
-        and not any(c.__dict__.get("__slots__") for c in kind.__mro__)
         and type(module.__dict__.get("_modules")) in (dict, OrderedDict)
     )
 

@@ -12,7 +12,7 @@ from surgeon.graph import measure as file
 def test_both_ways_see_the_same(name):
     model = timm.create_model(name).eval()
     meta, fakes = (
-        file._measured(model, (3, 64, 64), set(), False, way) for way in (file._on_meta, file._on_fakes)
+        file._measured(model, (3, 64, 64), set(), False, way) for way in (file.on_meta, file.on_fakes)
     )
     assert meta == fakes and not meta.error
     assert all(p.device.type == "cpu" for p in (*model.parameters(), *model.buffers()))
@@ -28,6 +28,6 @@ def test_code_with_tensors_of_its_own_is_run_on_fakes():
             return self.conv(x) + self.shift[0]
 
     model = Own()
-    assert file._measured(model, (3, 8, 8), set(), False, file._on_meta).error
+    assert file._measured(model, (3, 8, 8), set(), False, file.on_meta).error
     seen = file.measure(model, (3, 8, 8))
     assert not seen.error and seen.outputs["conv"] == (4, 6, 6) and seen.flops > 0

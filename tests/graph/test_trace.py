@@ -107,12 +107,12 @@ def test_a_root_that_branches_on_data_is_an_error_that_says_why():
         trace(Branching())
 
 
-def test_a_part_that_branches_on_size_is_traced_for_that_size_and_refuses_another():
-    network = Rewritten(BySize(), example=((2, 4, 8, 8),))
-    x = torch.randn(2, 4, 8, 8)
-    assert torch.equal(network(x), network.conv(x))
-    with pytest.raises(ValueError, match=r"was rewritten for \(4, 8, 8\); it was given \(4, 4, 4\)"):
-        network(torch.randn(2, 4, 4, 4))
+def test_a_part_that_branches_on_size_is_traced_for_each_size():
+    part = BySize()
+    network = Rewritten(_copy(part), example=((2, 4, 8, 8),))
+    for size in (8, 4, 12):
+        x = torch.randn(2, 4, size, size)
+        assert torch.equal(network(x), part(x))
 
 
 def test_tracing_leaves_nothing_on_the_model():
@@ -148,3 +148,44 @@ def test_arguments_with_defaults_are_traced_at_them():
     network = Rewritten(Optional())
     x = torch.randn(1, 3, 4, 4)
     assert torch.equal(network(x), network.conv(x))
+
+
+class Pads(nn.Module):
+    """Makes numbers of sizes, as padding that keeps them does; `count` also of the number of images."""
+
+    def __init__(self, count=False):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2)
+        self.count = count
+
+    def forward(self, x):
+        height, width = int(x.shape[-2]), int(x.shape[-1])
+        x = self.conv(nn.functional.pad(x, [max(4 - width % 4, 0), 0, max(4 - height % 4, 0), 0]))
+        return x.reshape(int(x.shape[0]), -1) if self.count else x.flatten(1)
+
+
+def test_numbers_that_code_makes_of_sizes_are_those_of_each_size():
+    part = Pads()
+    network = Rewritten(_copy(part), example=((2, 3, 8, 8),))
+    for shape in ((2, 3, 8, 8), (5, 3, 8, 8), (1, 3, 7, 9), (3, 3, 6, 8)):
+        x = torch.randn(shape)
+        assert torch.equal(network(x), part(x))
+
+
+def test_a_number_of_images_is_not_kept_in_a_graph():
+    with pytest.raises(TraceError, match="Pads makes a number of how many images there are"):
+        Rewritten(Pads(count=True), example=((2, 3, 8, 8),))
+
+
+def test_tracing_with_values_counts_no_batch():
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.norm(x) if x.shape[-1] > 2 else x
+
+    model = Normed()
+    trace(model, example=((2, 3, 8, 8),))
+    assert int(model.norm.num_batches_tracked) == 0

@@ -9,7 +9,7 @@ from surgeon.errors import SurgeryError
 from tests.interop.conftest import RECIPES, SIZE
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "vgg11_bn"])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_features_only_network_is_cut_and_gives_its_maps(batch, name, recipe):
     x, _ = batch
@@ -21,9 +21,11 @@ def test_a_features_only_network_is_cut_and_gives_its_maps(batch, name, recipe):
     assert len(model.surgery.edits) > 1
 
 
-def test_a_features_only_network_folds(batch):
+@pytest.mark.parametrize("name", ["test_resnet", "vgg11_bn"])
+def test_a_features_only_network_folds(batch, name):
     x, _ = batch
-    model = surgeon.apply(timm.create_model("test_resnet", features_only=True), "kap", input_size=SIZE).eval()
+    how = {"op": "kap", "start": "lstsq"}
+    model = surgeon.apply(timm.create_model(name, features_only=True), how, input_size=SIZE).eval()
     for folded, whole in zip(surgeon.fold(model)(x), model(x), strict=True):
         assert torch.allclose(folded, whole, atol=1e-4)
 

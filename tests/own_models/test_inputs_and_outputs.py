@@ -95,16 +95,20 @@ def test_two_images(tmp_path):
     assert torch.equal(out(cut, images(), images()), out(cut, images() * 3, images() * 3))
 
 
-def test_optional_inputs_are_held_at_their_defaults_and_others_are_an_error(tmp_path):
-    cut = works(Optional(), tmp_path)
+def test_optional_inputs_are_held_at_their_defaults_and_others_get_graphs_of_their_own(tmp_path):
+    model = Optional()
+    cut = works(model, tmp_path)
     wanted = cut(images())
     assert torch.equal(cut(images(), None, double=False), wanted)
-    with pytest.raises(
-        SurgeryError, match=r"Optional.forward was traced with mask=None, and its graph knows no other value"
-    ):
-        cut(images(), torch.ones(1))
-    with pytest.raises(SurgeryError, match=r"was traced with double=False"):
-        cut(images(), double=True)
+    kept = surgeon.apply(model, "noise", input_size=SIZE).eval()
+    mask = torch.rand(2, 16, 8, 8)
+    for more in ({"mask": mask}, {"double": True}, {"mask": mask, "double": True}, {}, {"mask": mask * 2}):
+        assert torch.equal(kept(images(), **more), model.eval()(images(), **more))
+    assert torch.equal(kept(images(), mask), model(images(), mask))
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        cut(images(), no_such=1)
+    with pytest.raises(SurgeryError, match=r"Optional.forward was given double of type set"):
+        cut(images(), double={1})
 
 
 def test_inputs_without_names_are_an_error_that_says_so():

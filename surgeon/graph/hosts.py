@@ -1,0 +1,88 @@
+"""What a trainer of other people's asks of a network beside its forward, and what a rewritten one answers.
+
+transformers' Trainer counts parameters and tokens, which is reading, and writes checkpoints by `save_pretrained`. What a rewritten network
+computes is not what its class computes with these weights; so a checkpoint of it is weights alone, from which the same Trainer goes
+on, and a `config.json` from which no network can be made: each size in it is a sentence that says why. Without one, `from_pretrained`
+would take the class's defaults, and might give a stock network with these weights without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from surgeon.errors import SurgeryError
+
+READING = (
+    "num_parameters", "floating_point_ops", "estimate_tokens", "get_memory_footprint", "can_generate", "get_input_embeddings",
+    "get_output_embeddings", "tie_weights", "get_parameter_or_buffer",
+)  # fmt: skip
+"""Methods of transformers' networks that read parameters and configuration, or tie what is tied already."""
+WEIGHTS = "model.safetensors"
+CONFIGURATION = "config.json"
+_REWRITTEN = "surgeon: a rewritten"
+
+
+def writes_weights(name: str, found: Any) -> bool:
+    """Whether a method is transformers' way to write a network into a folder."""
+    return name == "save_pretrained" and str(getattr(found, "__module__", "")).startswith("transformers.")
+
+
+def save_weights(
+    network: nn.Module,
+    save_directory: str | os.PathLike[str],
+    is_main_process: bool = True,
+    state_dict: dict[str, Any] | None = None,
+    push_to_hub: bool = False,
+    **others: Any,
+) -> None:
+    """Write the network's `state_dict` into `save_directory` as `model.safetensors`, and warn that it is no more than that.
+
+    Raises SurgeryError for `push_to_hub`, and for a folder with a stock network's `config.json`, which would then describe other weights.
+    """
+    from safetensors.torch import save_file
+
+    kind = type(network).__name__
+    whole = "surgeon.save(model, folder) keeps the surgery, surgeon.fold(model).save_pretrained(folder) gives a stock network"
+    folder = Path(save_directory)
+    configuration = folder / CONFIGURATION
+    if push_to_hub:
+        raise SurgeryError(f"a rewritten {kind} is not pushed as a stock one; {whole}, which can be pushed")
+    if configuration.exists() and _REWRITTEN not in configuration.read_text(encoding="utf-8"):
+        raise SurgeryError(
+            f"{folder} has the {CONFIGURATION} of a stock network, which the weights of a rewritten {kind} do not go with; {whole}"
+        )
+    if not is_main_process:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    sentence = (
+        f"{_REWRITTEN} {kind}, of which this folder has the weights alone, to go on training from: {whole}"
+    )
+    configuration.write_text(json.dumps(_unusable(network, sentence), indent=1), encoding="utf-8")
+    beside = folder / f"{WEIGHTS}.unfinished"
+    tensors = network.state_dict() if state_dict is None else state_dict
+    save_file(
+        {k: t.detach().clone().contiguous() for k, t in tensors.items()}, beside, metadata={"format": "pt"}
+    )
+    os.replace(beside, folder / WEIGHTS)
+    warnings.warn(
+        f"{folder / WEIGHTS} has the weights of a rewritten {kind} alone, to go on training from; {whole}",
+        stacklevel=5,
+    )
+
+
+def _unusable(network: nn.Module, sentence: str) -> dict[str, Any]:
+    """A configuration that transformers' base class reads, as its Trainer does, and that of no network accepts."""
+    config = getattr(network, "config", None)
+    if config is None:
+        return {"remark": sentence}
+    base = next((c for c in type(config).__mro__ if c.__name__.lower() == "pretrainedconfig"), None)
+    common = base().to_dict() if base else {}
+    own = {k: v for k, v in config.to_dict().items() if k not in common}
+    sizes = [k for k, v in own.items() if isinstance(v, (int, list)) and not isinstance(v, bool)]
+    return {"model_type": f"{_REWRITTEN} {config.model_type}", **dict.fromkeys(sizes or own, sentence)}

@@ -1,0 +1,133 @@
+"""The class of a rewritten network: a real subclass of the stock network's, so that code which asks for that finds it.
+
+Whatever the stock class and its bases define beside `nn.Module` is replaced in it, name by name, by what is safe on a rewritten network:
+a method that runs layers runs its graph, one that exchanges modules makes the graphs anew, any other raises an error. Attributes,
+properties and static methods are the stock class's own; its class methods stay bound to it. A method of `nn.Module` that the
+stock class has in a way of its own, such as a `train` that leaves norms frozen, runs on a view of the network as one of the stock class.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from torch import fx, nn
+
+from surgeon.graph.hosts import READING, writes_weights
+
+TRACED_METHODS = ("forward_features", "forward_head", "forward_intermediates")
+"""Methods beside `forward` that other code calls on a network and that run its layers."""
+PASSIVE_METHODS = ("get_classifier", "no_weight_decay", "group_matcher")
+"""Methods that only read names and attributes: safe to run as they are."""
+REBUILDING_METHODS = ("reset_classifier", "set_grad_checkpointing")
+"""Methods that exchange modules or set flags: run on the stock class, then the graphs are made anew."""
+
+_READ = ("__len__", "__contains__", "__repr__", "__str__", "__eq__", "__hash__", "__bool__")
+_TORCHS = (nn.Module, object)
+_RUNS = ("forward", "compile", "_call_impl", "_wrapped_call_impl", "_slow_forward")
+
+How = Literal["run", "rebuild", "view", "weights", "refuse", "keep"]
+Bound = Callable[[nn.Module, str, How, tuple[Any, ...], dict[str, Any]], Any]
+"""What a replaced method does: (network, method, how, args, kwargs)."""
+
+
+def how_for(name: str, found: Any) -> How:
+    """What becomes of a name that the stock class, or a base of it below `nn.Module`, defines as `found`."""
+    if name in TRACED_METHODS:
+        return "run"
+    if name in REBUILDING_METHODS:
+        return "rebuild"
+    if name in PASSIVE_METHODS or not _is_method(found):
+        return "keep"
+    if writes_weights(name, found):
+        return "weights"
+    if name in READING:
+        return "view"
+    if name.startswith("__") and name.endswith("__"):
+        return "keep" if name in _READ or hasattr(nn.Module, name) else "refuse"
+    if hasattr(nn.Module, name):
+        return "keep" if name in _RUNS else "view"
+    return "refuse"
+
+
+def _is_method(found: Any) -> bool:
+    if isinstance(found, (type, property, staticmethod, classmethod, functools.cached_property)):
+        return False
+    return hasattr(type(found), "__get__") and (
+        callable(found) or isinstance(found, (functools.partialmethod, functools.singledispatchmethod))
+    )
+
+
+def class_for(base: type[nn.Module], stock: type[nn.Module], bound: Bound) -> type[nn.Module]:
+    """A class of its own for one object: derived from `base` first and from `stock` behind it, under the stock class's name.
+
+    A class that cannot be derived from, and a GraphModule, which has a class for each object, are left out.
+    """
+    parent = base
+    if not issubclass(stock, fx.GraphModule):
+        try:
+            parent = _kin(base, stock, bound)
+        except TypeError:  # a metaclass, or a layout, that does not go with a GraphModule's
+            parent = base
+    made = types.new_class(stock.__name__, (parent,))
+    made.__module__ = base.__module__
+    return made
+
+
+def _kin(base: type[nn.Module], stock: type[nn.Module], bound: Bound) -> type[nn.Module]:
+    """The class between the two, one for each stock class as long as anything uses it."""
+    for known in type.__subclasses__(stock):
+        if known.__dict__.get("_kin_of") == (base, stock):
+            return known
+    return types.new_class(
+        stock.__name__, (base, stock), exec_body=lambda space: space.update(_members(base, stock, bound))
+    )
+
+
+def _members(base: type, stock: type, bound: Bound) -> dict[str, Any]:
+    members: dict[str, Any] = {"_kin_of": (base, stock), "__new__": _another, "__module__": base.__module__}
+    ours = {n for c in base.__mro__ if c not in _TORCHS for n in vars(c)}
+    names = dict.fromkeys(n for c in stock.__mro__ if c not in _TORCHS for n in vars(c))
+    for name in names:
+        if name in ours or name in members:
+            continue
+        found = next(vars(c)[name] for c in stock.__mro__ if name in vars(c))
+        if isinstance(found, classmethod):
+            members[name] = _OfStock(stock, name)
+        elif (how := how_for(name, found)) != "keep":
+            members[name] = _method(name, how, found, bound)
+    return members
+
+
+def _another(cls: type, *args: Any, **kwargs: Any) -> Any:
+    """What calling the class of a rewritten network gives: a stock network, as code that makes another of its kind expects."""
+    return cls._kin_of[1](*args, **kwargs)  # type: ignore[attr-defined]  # set above
+
+
+def _method(name: str, how: How, found: Any, bound: Bound) -> Any:
+    def method(self: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+        return bound(self, name, how, args, kwargs)
+
+    method.__name__, method.__qualname__ = name, getattr(found, "__qualname__", name)
+    method.__doc__ = getattr(found, "__doc__", None)
+    return method
+
+
+class _OfStock:
+    """A class method of the stock class, which makes networks of that."""
+
+    def __init__(self, stock: type, name: str) -> None:
+        self.stock, self.name = stock, name
+
+    def __get__(self, network: Any, owner: Any = None) -> Any:
+        return getattr(self.stock, self.name)
+
+
+def slots_of(value: Any) -> Iterator[tuple[str, Any]]:
+    """What an object keeps in slots, and not in its `__dict__`: (name, value)."""
+    for name in copyreg._slotnames(type(value)):  # type: ignore[attr-defined]  # what copy and pickle ask
+        if hasattr(value, name):
+            yield name, getattr(value, name)

@@ -1,0 +1,198 @@
+"""Graphs of a rewritten network for other calls than the one that it was cut for: other sizes, other values of optional arguments.
+
+They are made when such a call first comes, by tracing the stock class's code again for it, with the same cuts, and kept: at most
+`MOST` of them, those called last.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from surgeon.errors import SurgeryError, either
+from surgeon.graph.trace import Example, placeholders
+
+MOST = 16
+"""How many calls of other sizes or arguments a network keeps graphs for."""
+
+_log = logging.getLogger(__name__)
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """How `forward` is called: the values of its inputs by name, in the order of the graph's, and what the other arguments are."""
+
+    tensors: Mapping[str, Any]
+    constants: Mapping[str, Any]
+
+    @property
+    def key(self) -> Key:
+        """What graphs that hold for every size are kept under."""
+        return (tuple(self.tensors), tuple((n, type(v), _hashable(v)) for n, v in self.constants.items()))
+
+    @property
+    def sized(self) -> Key:
+        """What graphs that hold for these sizes and types alone are kept under."""
+        return (*self.key, tuple(_spec(v) for v in self.tensors.values()))
+
+    def example(self, fewest: int) -> Example:
+        """The inputs as meta tensors, of at least `fewest` images: code may branch on a batch of one."""
+        return tuple(_like(v, fewest) for v in self.tensors.values())
+
+
+def call_of(
+    method: Callable[..., Any], given: Mapping[str, Any], inputs: Iterable[str], held: Mapping[str, Any]
+) -> Call | str:
+    """How a method is called with the arguments `given`; the name of one that can be neither an input nor a constant.
+
+    inputs: arguments that are inputs of its graphs. held: values of the others in these, and their defaults.
+    """
+    tensors, constants = {}, {}
+    for name, value in given.items():
+        if isinstance(value, torch.Tensor) or (name in inputs and value is not None):
+            tensors[name] = value
+        elif name not in held or not same(value, held[name]) or name in inputs:
+            try:
+                hash(_hashable(value))
+            except TypeError:
+                return name
+            constants[name] = value
+    order = placeholders(method, constants, tuple(tensors))
+    return Call({n: tensors[n] for n in order if n in tensors}, constants)
+
+
+def same(value: Any, other: Any) -> bool:
+    """Whether an argument is what a graph was made for."""
+    return value is other or (
+        type(value) is type(other) and isinstance(value, (int, float, str)) and value == other
+    )
+
+
+def held_arguments(method: Callable[..., Any], inputs: Iterable[str]) -> dict[str, Any]:
+    """The arguments of a method that a graph with these inputs holds at their defaults."""
+    return {
+        name: p.default
+        for name, p in inspect.signature(method).parameters.items()
+        if name not in inputs and p.default is not p.empty
+    }
+
+
+def takes_more(method: Callable[..., Any]) -> bool:
+    """Whether a method takes arguments by names that it does not list."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(method).parameters.values())
+
+
+@dataclass
+class Variant:
+    """The graphs for one call by mode, the functions made of them, and the buffers that they own."""
+
+    graphs: dict[bool, fx.Graph]
+    run: dict[bool, Callable[..., Any]]
+    constants: tuple[str, ...]
+
+
+class Variants:
+    """The graphs of one network for other calls, those called last at the end."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Key, Variant] = {}
+        self._told = False
+
+    def find(self, call: Call) -> Variant | None:
+        """The graphs for a call, or None where there are none yet."""
+        found = self.kept.get(call.key)
+        return self.kept.get(call.sized) if found is None else found
+
+    def keep(self, key: Key, variant: Variant, network: nn.Module) -> list[Variant]:
+        """Keep graphs; returns those that had to go."""
+        self.kept[key] = variant
+        gone = [self.kept.pop(k) for k in list(self.kept)[: max(0, len(self.kept) - MOST)]]
+        if gone and not self._told:
+            self._told = True
+            _log.warning(
+                "%s was called with more than %d other sizes or arguments, each of which needs graphs of its own: those called "
+                "least recently are made anew when they come again, which takes about as long as the cut; resize images to fewer sizes",
+                type(network).__name__,
+                MOST,
+            )  # fmt: skip
+        return gone
+
+    def use(self, call: Call) -> None:
+        """Move a call's graphs to the end."""
+        for key in (call.key, call.sized):
+            found = self.kept.pop(key, None)
+            if found is not None:
+                self.kept[key] = found
+
+    def copied(self, compiled: Callable[[fx.Graph, bool], Callable[..., Any]]) -> Variants:
+        """The same with graphs of its own, made into functions by `compiled`."""
+        new = Variants()
+        for key, old in list(self.kept.items()):
+            graphs = {mode: copy.deepcopy(graph) for mode, graph in old.graphs.items()}
+            run = {mode: compiled(graph, mode) for mode, graph in graphs.items()}
+            new.kept[key] = Variant(graphs, run, old.constants)
+        return new
+
+
+def fits(inputs: Iterable[Any], example: Example) -> bool:
+    """Whether inputs have the sizes of a graph's example, the number of images aside."""
+    for value, made_for in zip(inputs, example, strict=False):
+        if isinstance(value, torch.Tensor) and made_for is not None:
+            shape = made_for.shape if isinstance(made_for, torch.Tensor) else made_for
+            if value.shape[1:] != tuple(shape[1:]):
+                return False
+    return True
+
+
+def sizes(value: torch.Tensor) -> tuple[int, ...]:
+    """The shape of one of a batch; while torch.jit.trace runs, sizes are tensors."""
+    return tuple(int(s) for s in value.shape[1:])
+
+
+@fx.node.has_side_effect
+def demand_sizes(name: str, example: Example, *inputs: Any) -> None:
+    """Raise SurgeryError for inputs of other sizes: in the graph itself, since torch.export runs that and no `forward`."""
+    for value, made_for in zip(inputs, example, strict=False):
+        if not fits((value,), (made_for,)):
+            shape = made_for.shape if isinstance(made_for, torch.Tensor) else made_for
+            raise SurgeryError(
+                f"{name} decides by the size of its input and was rewritten for {tuple((shape or ())[1:])}; it was given "
+                f"{sizes(value)}, for which no graph can be made here: apply the recipe again with "
+                f"{either('input_size', '--input-size')} for that size"
+            )
+
+
+def with_demand(graph: fx.Graph, name: str, example: Example) -> None:
+    """Have a graph check the sizes of its inputs first."""
+    inputs = [n for n in graph.nodes if n.op == "placeholder"]
+    if inputs:
+        with graph.inserting_after(inputs[-1]):
+            graph.call_function(demand_sizes, (name, example, *inputs))
+
+
+def traced_elsewhere() -> bool:
+    """Whether the present call is recorded by torch.compile, torch.export or torch.jit.trace, in which no graph can be made."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(_hashable(v) for v in value) if isinstance(value, list) else value
+
+
+def _spec(value: Any) -> Any:
+    return (sizes(value), value.dtype) if isinstance(value, torch.Tensor) else None
+
+
+def _like(value: Any, fewest: int) -> torch.Tensor | None:
+    if not isinstance(value, torch.Tensor):
+        return None
+    shape = tuple(value.shape)
+    return torch.empty((max(fewest, shape[0]), *shape[1:]) if shape else (), dtype=value.dtype, device="meta")
