@@ -35,6 +35,7 @@ from surgeon.folder import (
     read_surgery,
     surgery_entry,
 )
+from surgeon.host import in_own_state
 from surgeon.model_arguments import check_taken
 from surgeon.models import create_model
 from surgeon.ownership import new_folder
@@ -43,6 +44,7 @@ from surgeon.surgery.tree import Displaced, bare
 from surgeon.writing import telling
 
 
+@in_own_state()
 def save(
     model: nn.Module,
     folder: str | Path,
@@ -92,6 +94,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+@in_own_state()
 @_uncollected()
 def load(
     folder: str | Path,

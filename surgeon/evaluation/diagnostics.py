@@ -37,6 +37,7 @@ from surgeon.evaluation.preconditions import check_sources
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import device_of, score
 from surgeon.evaluation.threat import Attack, Norm
+from surgeon.host import in_own_state
 from surgeon.numerals import percent
 from surgeon.quantities import too_large
 
@@ -55,6 +56,7 @@ _NOISE = 0.05
 """Share of the images that random signs may turn."""
 
 
+@in_own_state()
 def diagnose(
     model: nn.Module,
     images: Tensor,

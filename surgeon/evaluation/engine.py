@@ -28,6 +28,7 @@ from surgeon.evaluation.scoring import (
 from surgeon.evaluation.store import Store
 from surgeon.evaluation.threat import Attack
 from surgeon.evaluation.verdict import Outcome, Verdict
+from surgeon.host import in_own_state
 from surgeon.ownership import owning
 from surgeon.processes import everyone, first, gathered, rank, world
 
@@ -35,6 +36,7 @@ BLOCK = 64
 """Images attacked together. Seeds go by block, so that nothing else about batches changes a verdict."""
 
 
+@in_own_state()
 @owning("store")
 def evaluate(
     model: nn.Module,

@@ -29,6 +29,7 @@ from surgeon.evaluation.suites import DRAWS, size_of, suite
 from surgeon.evaluation.summary import Summary, summarize
 from surgeon.evaluation.verdict import COLUMNS, Outcome
 from surgeon.files import write_csv, write_json, write_parquet
+from surgeon.host import in_own_state
 from surgeon.operations.registry import describe
 from surgeon.ownership import claim, owning, take
 from surgeon.processes import everyone, first
@@ -41,6 +42,7 @@ SETTINGS, RESULT, VERDICTS, CERTIFICATES, ROBUSTBENCH = (
 )  # fmt: skip
 
 
+@in_own_state()
 @owning("folder")
 def assess(
     network: nn.Module,

@@ -42,7 +42,11 @@ class Normalized(nn.Module):
         self.std: Tensor | None
         at = next((p.device for p in model.parameters()), torch.device("cpu"))
         for name, values in (("mean", mean), ("std", std)):
-            value = None if values is None else torch.tensor(values, device=at).view(1, -1, 1, 1)
+            value = (
+                None
+                if values is None
+                else torch.tensor(values, dtype=torch.float32, device=at).view(1, -1, 1, 1)
+            )
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

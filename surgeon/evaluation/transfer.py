@@ -18,6 +18,7 @@ from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_adversarial, device_of, score, tightened
 from surgeon.evaluation.statistics import Share, wilson
 from surgeon.evaluation.threat import Attack
+from surgeon.host import in_own_state
 
 
 class Transferred(NamedTuple):
@@ -28,6 +29,7 @@ class Transferred(NamedTuple):
     share: Share
 
 
+@in_own_state()
 def transfer_matrix(
     models: Mapping[str, nn.Module], images: Tensor, labels: Tensor, attack: Attack, *, seed: int = 0
 ) -> tuple[Transferred, ...]:

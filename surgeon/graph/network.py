@@ -18,6 +18,7 @@ from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.joined import joined
 from surgeon.graph.trace import Example, Traced, copied, trace
+from surgeon.host import own_state
 
 TRACED_METHODS = ("forward_features", "forward_head", "forward_intermediates")
 """Methods beside `forward` that other code calls on a network and that run its layers."""
@@ -87,6 +88,7 @@ class Rewritten(fx.GraphModule):
         self.recompile()
         guard(self, guarded_containers(self, [p.site for p in self._points if p.site]))
 
+    @own_state()
     def _trace(
         self, method: str, constants: tuple[tuple[str, Any], ...], traced: Traced | None = None
     ) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from surgeon.edits import Drift, Edit, Execution, Note, Plan
 from surgeon.errors import CalibrationWarning, SurgeonError, SurgeryError, either
 from surgeon.graph.survey import Region, Survey, find_regions
+from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.layers.memory_format import memory_format_of
 from surgeon.models import input_size_of
@@ -33,6 +34,7 @@ from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, s
 _NOISE_IMAGES = 2
 
 
+@in_own_state()
 def apply(
     model: nn.Module,
     recipe: RecipeLike | Plan,
@@ -124,7 +126,9 @@ def _recorded(found: Started, notes: Sequence[Note]) -> nn.Module:
     attempt, notes = found.attempt, [*notes, *found.notes]
     for note in notes:
         if note.severity == "warning":
-            warnings.warn(note.text, CalibrationWarning, stacklevel=3)
+            warnings.warn(
+                note.text, CalibrationWarning, stacklevel=4
+            )  # of what called `apply`, which stands behind its guard
     execution = Execution(
         versions=_versions(), statistics=attempt.statistics, residuals=attempt.residuals, drift=found.drift, choice=found.choice
     )  # fmt: skip
@@ -153,6 +157,7 @@ def _unasked(
     return [p for p in different(found) if all(p.edits != o.edits for o in options)]
 
 
+@in_own_state()
 def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     """Make the cuts of an executed plan on a stock network whose weights are loaded afterwards.
 

@@ -1,0 +1,133 @@
+"""The state of torch that a caller is in, and the one that surgeon computes in whatever the caller's is.
+
+Autocast, grad mode, inference mode, default dtype and device, reduced precision of products, anomaly mode and dispatch modes belong
+to the caller's code; what surgeon measures must not depend on them. `own_state` is entered at every public function that
+measures, fits, attacks, folds, saves, loads or exports; the forward pass of a rewritten network is the caller's, and stays in the caller's state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _python_dispatch
+
+from surgeon.errors import SurgeonError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CPU = torch.device("cpu")
+_DEVICES = ("cpu", "cuda", "xpu", "mps")
+_REDUCED = ("tf32", "bf16")
+
+
+@contextlib.contextmanager
+def own_state(*, training: bool = False) -> Iterator[None]:
+    """torch as surgeon computes in it; the caller's state comes back at exit, also after an error.
+
+    autocast       off, on every device
+    gradients      recorded; inference mode off
+    new tensors    float32 on the CPU, where neither is said: networks keep their own dtype and device
+    products       of float32 in full precision: no TF32, no bfloat16
+    anomaly mode   off: a gradient that is not finite is told by surgeon's own checks
+    dispatch modes off, fake tensors among them
+
+    training: leave the precision of products and anomaly mode as the caller has them: how fast a training is, and how it is
+    debugged, is the caller's choice. Deterministic algorithms, threads and random states are the caller's in either.
+    Where the state is this one already, entering costs a few microseconds.
+    """
+    with contextlib.ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if not torch.is_grad_enabled():
+            stack.enter_context(torch.enable_grad())
+        if _python_dispatch._get_current_dispatch_mode() is not None:
+            stack.enter_context(_python_dispatch._disable_current_modes())
+        if torch.get_default_dtype() != torch.float32:
+            stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+            torch.set_default_dtype(torch.float32)
+        if torch.empty(0).device != _CPU:
+            stack.enter_context(_CPU)
+        for device in _on_autocast():
+            stack.enter_context(torch.autocast(device, enabled=False))
+        if not training:
+            stack.enter_context(full_precision())
+            if torch.is_anomaly_enabled():
+                stack.callback(torch.set_anomaly_enabled, True, torch.is_anomaly_check_nan_enabled())
+                torch.set_anomaly_enabled(False)
+        yield
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Products of float32 in float32: TF32 and bfloat16 off on every kind of device."""
+    reduced = [(s, s.fp32_precision) for s in _switches() if s.fp32_precision in _REDUCED]
+    try:
+        for switch, _ in reduced:
+            switch.fp32_precision = "ieee"
+        yield
+    finally:
+        for switch, precision in reduced:
+            switch.fp32_precision = precision
+
+
+def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Run a function in `own_state`. Not for generators, whose body runs where they are read.
+
+    Tensors and networks among its arguments that were made in inference mode, which take part in no gradient, are replaced by copies;
+    a training, which changes the network that it is given, raises SurgeonError for one.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+            with own_state(training=training):
+                given = [_usable(a, not training) for a in args]
+                named = {k: _usable(v, not training) for k, v in kwargs.items()}
+                return function(*given, **named)  # type: ignore[arg-type]  # of the same types
+
+        return inside
+
+    return decorate
+
+
+def _switches() -> tuple[Any, ...]:
+    backends: Any = torch.backends
+    return (
+        backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn,
+        backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn,
+    )  # fmt: skip
+
+
+def _on_autocast() -> list[str]:
+    """The kinds of device for which autocast is on."""
+    own = torch._C._get_privateuse1_backend_name()
+    return [
+        d for d in (*_DEVICES, own) if torch.amp.is_autocast_available(d) and torch.is_autocast_enabled(d)
+    ]
+
+
+def _usable(value: Any, copied: bool) -> Any:
+    """The value, or a copy of it where it was made in inference mode."""
+    if isinstance(value, Tensor):
+        return value.clone() if value.is_inference() else value
+    if isinstance(value, nn.Module):
+        if not any(t.is_inference() for t in (*value.parameters(), *value.buffers())):
+            return value
+        if copied:
+            return copy.deepcopy(value)
+        raise SurgeonError(
+            f"this {type(value).__name__} was made in torch.inference_mode, and its tensors cannot be trained; train "
+            f"copy.deepcopy(model), copied outside of it"
+        )
+    if type(value) in (list, tuple):
+        return type(value)(_usable(v, copied) for v in value)
+    if isinstance(value, Mapping) and any(isinstance(v, (Tensor, nn.Module)) for v in value.values()):
+        return {k: _usable(v, copied) for k, v in value.items()}
+    return value
