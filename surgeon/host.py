@@ -37,12 +37,16 @@ def own_state(*, training: bool = False) -> Iterator[None]:
     products       of float32 in full precision: no TF32, no bfloat16
     anomaly mode   off: a gradient that is not finite is told by surgeon's own checks
     dispatch modes off, fake tensors among them
+    random streams come back as they were: what is drawn here has a seed of its own
 
     training: leave the precision of products and anomaly mode as the caller has them: how fast a training is, and how it is
-    debugged, is the caller's choice. Deterministic algorithms, threads and random states are the caller's in either.
-    Where the state is this one already, entering costs a few microseconds.
+    debugged, is the caller's choice. Deterministic algorithms and threads are the caller's in either.
+    Where the state is this one already, entering costs less than 0.1 ms.
     """
     with contextlib.ExitStack() as stack:
+        stack.callback(torch.random.default_generator.set_state, torch.random.default_generator.get_state())
+        if torch.cuda.is_initialized():
+            stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if not torch.is_grad_enabled():
@@ -66,15 +70,34 @@ def own_state(*, training: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """Products of float32 in float32: TF32 and bfloat16 off on every kind of device."""
-    reduced = [(s, s.fp32_precision) for s in _switches() if s.fp32_precision in _REDUCED]
-    try:
-        for switch, _ in reduced:
-            switch.fp32_precision = "ieee"
+    """Products of float32 in float32: TF32 and bfloat16 off on every kind of device.
+
+    torch has two sets of switches for it, and refuses to read the older ones where the two disagree: what was said by the older
+    ones is taken back by them.
+    """
+    backends: Any = torch.backends
+    with contextlib.ExitStack() as stack:
+        for switch in _switches():
+            stack.callback(setattr, switch, "fp32_precision", switch.fp32_precision)
+        product = torch.get_float32_matmul_precision()
+        if product != "highest":
+            stack.callback(torch.set_float32_matmul_precision, product)
+            torch.set_float32_matmul_precision("highest")
+        if _allows_tf32():
+            stack.callback(setattr, backends.cudnn, "allow_tf32", True)
+            backends.cudnn.allow_tf32 = False
+        for switch in _switches():
+            if switch.fp32_precision in _REDUCED:
+                switch.fp32_precision = "ieee"
         yield
-    finally:
-        for switch, precision in reduced:
-            switch.fp32_precision = precision
+
+
+def _allows_tf32() -> bool:
+    """What cuDNN's older switch says; no where the newer ones were used beside it, so that torch does not tell."""
+    try:
+        return bool(torch.backends.cudnn.allow_tf32)
+    except RuntimeError:
+        return False
 
 
 def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
