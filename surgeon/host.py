@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils import _python_dispatch
 
 from surgeon.errors import SurgeonError
@@ -139,9 +140,9 @@ def _on_autocast() -> list[str]:
 def _usable(value: Any, copied: bool) -> Any:
     """The value, or a copy of it where it was made in inference mode."""
     if isinstance(value, Tensor):
-        return value.clone() if value.is_inference() else value
+        return value.clone() if _is_inference(value) else value
     if isinstance(value, nn.Module):
-        if not any(t.is_inference() for t in (*value.parameters(), *value.buffers())):
+        if not any(_is_inference(t) for t in (*value.parameters(), *value.buffers())):
             return value
         if copied:
             return copy.deepcopy(value)
@@ -154,3 +155,7 @@ def _usable(value: Any, copied: bool) -> Any:
     if isinstance(value, Mapping) and any(isinstance(v, (Tensor, nn.Module)) for v in value.values()):
         return {k: _usable(v, copied) for k, v in value.items()}
     return value
+
+
+def _is_inference(tensor: Tensor) -> bool:
+    return not isinstance(tensor, UninitializedTensorMixin) and tensor.is_inference()
