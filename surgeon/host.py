@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.utils import _python_dispatch
 
 from surgeon.errors import SurgeonError
@@ -158,4 +158,4 @@ def _usable(value: Any, copied: bool) -> Any:
 
 
 def _is_inference(tensor: Tensor) -> bool:
-    return not isinstance(tensor, UninitializedTensorMixin) and tensor.is_inference()
+    return not is_lazy(tensor) and tensor.is_inference()

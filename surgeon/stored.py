@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from surgeon.errors import ArtifactError
 
@@ -39,7 +39,7 @@ def _problem(value: Any) -> str:
     if not isinstance(value, Tensor):
         return f"is a {type(value).__name__} and no tensor, so that it cannot be saved: {_QUANTISED}, or leave it out of the state dict"
     kind = type(value)
-    if isinstance(value, UninitializedTensorMixin):
+    if is_lazy(value):
         return "has no shape yet: run the network once on an image"
     if isinstance(value, FakeTensor) or value.is_meta:
         return "is without values (a fake tensor, or on the meta device): load weights first"
