@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module
 from torch.nn.parameter import is_lazy
 from torch.utils import _python_dispatch
 
@@ -37,11 +38,11 @@ def own_state(*, training: bool = False) -> Iterator[None]:
     new tensors    float32 on the CPU, where neither is said: networks keep their own dtype and device
     products       of float32 in full precision: no TF32, no bfloat16
     anomaly mode   off: a gradient that is not finite is told by surgeon's own checks
-    dispatch modes off, fake tensors among them
+    modes, hooks   dispatch modes off, fake tensors among them, and hooks on all modules of the process
     random streams come back as they were: what is drawn here has a seed of its own
 
-    training: leave the precision of products and anomaly mode as the caller has them: how fast a training is, and how it is
-    debugged, is the caller's choice. Deterministic algorithms and threads are the caller's in either.
+    training: leave the precision of products, anomaly mode and hooks as the caller has them: how fast a training is, and how it
+    is watched, is the caller's choice. Deterministic algorithms and threads are the caller's in either.
     Where the state is this one already, entering costs less than 0.1 ms.
     """
     with contextlib.ExitStack() as stack:
@@ -63,6 +64,9 @@ def own_state(*, training: bool = False) -> Iterator[None]:
             stack.enter_context(torch.autocast(device, enabled=False))
         if not training:
             stack.enter_context(full_precision())
+            for hooks in (h for h in _hooks() if h):
+                stack.callback(hooks.update, dict(hooks))
+                hooks.clear()
             if torch.is_anomaly_enabled():
                 stack.callback(torch.set_anomaly_enabled, True, torch.is_anomaly_check_nan_enabled())
                 torch.set_anomaly_enabled(False)
@@ -119,6 +123,12 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
         return inside
 
     return decorate
+
+
+def _hooks() -> list[dict[int, Any]]:
+    """Where torch keeps the hooks that are called with every module."""
+    kinds = ("forward", "forward_pre", "backward", "backward_pre")
+    return [getattr(module, f"_global_{kind}_hooks", {}) for kind in kinds]
 
 
 def _switches() -> tuple[Any, ...]:

@@ -251,10 +251,11 @@ CALLS = {
     "surgeon.data.splits.balanced": lambda w: data.balanced(w.y, 2),
 }  # fmt: skip
 TRAINS = ("surgeon.training.loop.fit", "surgeon.pipeline.training.train", "surgeon.pipeline.running.run")
-SLOW = (
-    "export onnx", "surgeon.exporting.file.export", "surgeon.pipeline.training.train", "surgeon.pipeline.running.run", "surgeon.pipeline.converting.convert",
-    "surgeon.pipeline.evaluating.evaluate_target", "surgeon.evaluation.diagnostics.diagnose", "surgeon.insight.album.pictures",
+ONE_BY_ONE = (
+    "surgeon.surgery.planning.plan", "surgeon.surgery.cutting.apply", "apply weight maps", "surgeon.surgery.folding.fold",
+    "surgeon.artifact.load", "surgeon.evaluation.engine.evaluate", "surgeon.evaluation.noise.noise_table", "surgeon.training.loop.fit",
 )  # fmt: skip
+"""What is tried in each state by itself; the others in all of them at once."""
 NEEDS = {
     "export onnx": ("onnx", "onnxscript", "onnxruntime"), "surgeon.insight.album.pictures": ("matplotlib",),
     **{n: ("torchattacks", "scipy") for n in CALLS if n.startswith("surgeon.evaluation.")},

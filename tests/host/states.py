@@ -33,6 +33,18 @@ class _Halved(TorchDispatchMode):
 
 
 @contextlib.contextmanager
+def _hook():
+    """A hook on every module, which would be seen in what it gives."""
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, args, output: output * 2 if isinstance(output, torch.Tensor) else None
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
 def _default_device():
     torch.set_default_device("meta")
     try:
@@ -57,6 +69,7 @@ SINGLE = {
     "anomaly": lambda: torch.autograd.set_detect_anomaly(True),
     "function mode": _Heard,
     "dispatch mode": _Halved,
+    "hook": _hook,
 }
 
 
@@ -68,7 +81,7 @@ def _together(*names):
         yield
 
 
-_CHOSEN = ("precision", "anomaly")
+_CHOSEN = ("precision", "anomaly", "hook")
 """What a training keeps as its caller has it."""
 STATES = {
     **SINGLE,
@@ -81,7 +94,6 @@ FOR_TRAINING = {
     "all, inference_mode": lambda: _together(*(n for n in SINGLE if n not in ("no_grad", *_CHOSEN))),
 }
 TOGETHER = ("all, no_grad", "all, inference_mode")
-"""For what takes long: each state at once."""
 
 
 def asked():
@@ -99,6 +111,7 @@ def asked():
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "precision": (torch.get_float32_matmul_precision(), [s.fp32_precision for s in switches]),
         "anomaly": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        "hooks": list(torch.nn.modules.module._global_forward_hooks),
         "modes": (torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()),
         "random": torch.random.default_generator.get_state().tolist(),
     }

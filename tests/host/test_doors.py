@@ -59,7 +59,7 @@ def states_of(name):
 PAIRS = [
     pytest.param(n, s, id=f"{n.removeprefix('surgeon.')}-{s}")
     for n in doors.CALLS
-    for s in (states.TOGETHER if n in doors.SLOW else states_of(n))
+    for s in (states_of(n) if n in doors.ONE_BY_ONE else states.TOGETHER)
 ]
 
 
@@ -79,7 +79,12 @@ def test_a_state_of_the_callers_changes_nothing(name, state, plain, trained, tmp
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in doors.CALLS if n not in (*doors.SLOW, "surgeon.evaluation.Normalized")]
+    "name",
+    [
+        n
+        for n in doors.CALLS
+        if not n.startswith(("surgeon.pipeline.", "surgeon.evaluation.Normalized", "export onnx"))
+    ],
 )
 def test_networks_and_images_made_in_inference_mode_are_taken(name, plain, trained, tmp_path):
     """What is made in inference mode takes part in no gradient, outside of it too; only a training refuses it."""
