@@ -109,7 +109,7 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
     """Run a function in `own_state`. Not for generators, whose body runs where they are read.
 
     Tensors and networks among its arguments that were made in inference mode, which take part in no gradient, are replaced by copies;
-    a training, which changes the network that it is given, raises SurgeonError for one.
+    what changes the network that it is given (training) raises SurgeonError for one.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -157,7 +157,7 @@ def _usable(value: Any, copied: bool) -> Any:
         if copied:
             return copy.deepcopy(value)
         raise SurgeonError(
-            f"this {type(value).__name__} was made in torch.inference_mode, and its tensors cannot be trained; train "
+            f"this {type(value).__name__} was made in torch.inference_mode, so that its tensors cannot be changed; give "
             f"copy.deepcopy(model), copied outside of it"
         )
     if type(value) in (list, tuple):

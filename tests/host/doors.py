@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
 
 import surgeon
 from surgeon import (
@@ -45,8 +44,8 @@ PLAIN = {
     "report": "no torch", "cli": "a process of its own", "ownership": "files",
     **dict.fromkeys(
         ("arguments", "ball", "blank", "budget", "card", "configuration", "edits", "errors", "files", "folder", "folder_kinds",
-         "hashes", "hidden", "host", "images", "interrupts", "machine", "markdown", "merging", "model_arguments", "naming", "numerals", "own",
-         "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "strict", "strict_yaml",
+         "hashes", "hidden", "host", "images", "interrupts", "likeness", "machine", "markdown", "merging", "model_arguments", "naming", "numerals", "own",
+         "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "stored", "strict", "strict_yaml",
          "surgery.tree", "writing", "__main__"), "data, files and checks, used by what is walked",
     ),
 }  # fmt: skip
@@ -92,24 +91,33 @@ CALLERS = {
 }  # fmt: skip
 
 
+class Made:
+    """What is made once: a rewritten network, and one in a folder that is read alone."""
+
+    def __init__(self, trained, folder):
+        self.trained = trained
+        self.cut = surgeon.apply(trained, "kap", input_size=SIZE)
+        self.saved = surgeon.save(surgeon.apply(_named(), "kap", input_size=SIZE), folder / "saved")
+
+
 @dataclass
 class World:
     """A trained network, rewritten ones, images and a folder for one call; what it gives may be changed."""
 
-    trained: nn.Module
+    made: Made
     folder: Path
 
     @cached_property
     def stock(self):
-        return copy.deepcopy(self.trained)
+        return copy.deepcopy(self.made.trained)
 
     @cached_property
     def cut(self):
-        return surgeon.apply(self.stock, "kap", input_size=SIZE)
+        return copy.deepcopy(self.made.cut)
 
     @cached_property
     def saved(self):
-        return surgeon.save(surgeon.apply(_named(), "kap", input_size=SIZE), self.folder / "saved")
+        return self.made.saved
 
     @cached_property
     def x(self):

@@ -25,7 +25,7 @@ def test_every_public_function_is_walked_or_has_a_reason():
 
 
 @pytest.fixture(scope="module")
-def trained():
+def made(tmp_path_factory):
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, bias=False),
@@ -34,17 +34,17 @@ def trained():
     with torch.no_grad():
         for _ in range(3):
             model(torch.randn(16, *doors.SIZE))
-    return model.eval()
+    return doors.Made(model.eval(), tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
-def plain(trained, tmp_path_factory):
+def plain(made, tmp_path_factory):
     """What each call gives in the plain state, made when it is first asked for."""
     known = {}
 
     def ask(name):
         if name not in known:
-            world = filled(doors.World(trained, tmp_path_factory.mktemp("plain")))
+            world = filled(doors.World(made, tmp_path_factory.mktemp("plain")))
             torch.manual_seed(5)
             known[name] = told(doors.CALLS[name](world))
         return known[name]
@@ -64,10 +64,10 @@ PAIRS = [
 
 
 @pytest.mark.parametrize("name, state", PAIRS)
-def test_a_state_of_the_callers_changes_nothing(name, state, plain, trained, tmp_path):
+def test_a_state_of_the_callers_changes_nothing(name, state, plain, made, tmp_path):
     for package in doors.NEEDS.get(name, ()):
         pytest.importorskip(package)
-    world = filled(doors.World(trained, tmp_path))
+    world = filled(doors.World(made, tmp_path))
     expected = plain(name)
     torch.manual_seed(5)
     with states_of(name)[state]():
@@ -83,16 +83,18 @@ def test_a_state_of_the_callers_changes_nothing(name, state, plain, trained, tmp
     [
         n
         for n in doors.CALLS
-        if not n.startswith(("surgeon.pipeline.", "surgeon.evaluation.Normalized", "export onnx"))
+        if not n.startswith(
+            ("surgeon.pipeline.", "surgeon.evaluation.Normalized", "surgeon.checkpoints.load", "export onnx")
+        )
     ],
 )
-def test_networks_and_images_made_in_inference_mode_are_taken(name, plain, trained, tmp_path):
+def test_networks_and_images_made_in_inference_mode_are_taken(name, plain, made, tmp_path):
     """What is made in inference mode takes part in no gradient, outside of it too; only a training refuses it."""
     for package in doors.NEEDS.get(name, ()):
         pytest.importorskip(package)
     expected = plain(name)
     with torch.inference_mode():
-        world = filled(doors.World(trained, tmp_path))
+        world = filled(doors.World(made, tmp_path))
         world.x, world.y = world.x.clone(), world.y.clone()
         for tensor in (*world.stock.parameters(), *world.stock.buffers()):
             assert tensor.is_inference()
@@ -100,24 +102,26 @@ def test_networks_and_images_made_in_inference_mode_are_taken(name, plain, train
     assert told(doors.CALLS[name](world)) == expected
 
 
-def test_a_training_refuses_a_network_that_was_made_in_inference_mode(trained, tmp_path):
+def test_a_training_refuses_a_network_that_was_made_in_inference_mode(made, tmp_path):
     pytest.importorskip("accelerate")
     from surgeon.training import fit
 
     with torch.inference_mode():
-        world = filled(doors.World(trained, tmp_path))
+        world = filled(doors.World(made, tmp_path))
     with pytest.raises(
-        SurgeonError, match=r"Sequential was made in torch.inference_mode, .*; train copy.deepcopy"
+        SurgeonError, match=r"Sequential was made in torch.inference_mode, .*; give copy.deepcopy"
     ):
         fit(world.stock, Images(world.x, world.y), None, Training(epochs=1), progress=False)
+    with pytest.raises(SurgeonError, match="give copy.deepcopy"):
+        surgeon.load_weights(world.stock, world.weights)
     fit(copy.deepcopy(world.stock), Images(world.x, world.y), None, Training(epochs=1), progress=False)
 
 
-def test_a_callers_state_comes_back_after_an_error(trained):
+def test_a_callers_state_comes_back_after_an_error(made):
     with states.STATES["all, inference_mode"]():
         before = states.asked()
         with pytest.raises(SurgeonError):
-            surgeon.apply(trained, "kap", input_size=(3, 8))
+            surgeon.apply(made.trained, "kap", input_size=(3, 8))
         assert states.asked() == before
 
 
