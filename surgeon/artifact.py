@@ -39,15 +39,18 @@ from surgeon.folder import (
     read_surgery,
     surgery_entry,
 )
+from surgeon.host import in_own_state
 from surgeon.model_arguments import check_taken
 from surgeon.models import create_model
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
+from surgeon.stored import stored
 from surgeon.surgery import replay
 from surgeon.surgery.tree import Displaced, bare, surgery_of
 from surgeon.writing import telling
 
 
+@in_own_state()
 def save(
     model: nn.Module,
     folder: str | Path,
@@ -65,13 +68,15 @@ def save(
 
     overwrite: replace a network that surgeon wrote; nothing else is ever replaced.
 
-    Raises ArtifactError for an existing folder, one in use, a full disk, or tensors that are not finite in shape or
-    kind; nothing is left half-written.
+    Warns where the network is not the one that its name makes (channels pruned, layers exchanged): it then is to be passed to
+    `surgeon.load`.
+
+    Raises ArtifactError for an existing folder, one in use, a full disk, and for weights that no file of plain tensors holds
+    (quantised, spread over devices, sparse, on the meta device); nothing is left half-written.
     """
     surgery_of(model)
     with new_folder(folder, overwrite=overwrite) as work:
-        weights = _state(model)
-        _write(weights, work / WEIGHTS, Path(folder) / WEIGHTS)
+        _write(stored(model.state_dict()), work / WEIGHTS, Path(folder) / WEIGHTS)
         displaced = _displaced_state(model)
         if displaced:
             _write(displaced, work / ORIGINAL, Path(folder) / ORIGINAL)
@@ -96,7 +101,8 @@ def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict
     if found.exchanged:
         warnings.warn(
             f"this network is not {config['architecture']} as its name makes it: {_some(found.exchanged)}. It was written to "
-            f"{folder}; surgeon.load needs the stock network (model=…), and timm would make another one",
+            f"{folder}: give it to surgeon.load as model=…, since timm, too, would make another one; where arguments made it so, save it "
+            "with model_args={…}",
             ArtifactWarning,
             stacklevel=3,
         )
@@ -121,6 +127,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+@in_own_state()
 @_uncollected()
 def load(
     folder: str | Path,
@@ -161,16 +168,35 @@ def load(
     check_present(folder, hashes)
     with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(check_hashes, folder, hashes)
-        network = rebuilt(folder, config, record, model)
+        with _by_name(architecture, model):
+            network = rebuilt(folder, config, record, model)
         hashed.result()  # before anything is read of a file that has changed
     weights = renamed_for(network, read_weights(folder / WEIGHTS))
-    check_fit(network, weights, str(folder / WEIGHTS))
+    with _by_name(architecture, model):
+        check_fit(network, weights, str(folder / WEIGHTS))
     if mapped or device.type != "cpu":
         weights = lay_on(network, weights)
     network.load_state_dict(weights)
     if record and ORIGINAL in hashes:
         _restore_displaced(network, read_weights(folder / ORIGINAL), folder / ORIGINAL)
     return network.to(device).eval()
+
+
+@contextlib.contextmanager
+def _by_name(architecture: str, model: nn.Module | None) -> Iterator[None]:
+    """Say of what does not fit to a network made by name that it may be another one, and how that is loaded."""
+    try:
+        yield
+    except SurgeonError as error:
+        if model is not None or "model=" in str(error):
+            raise
+        remedy = either(
+            "pass it as it was: surgeon.load(folder, model=…)",
+            "load it from Python, where it can be passed as model=…",
+        )
+        raise type(error)(
+            f"{error}; if the network was changed after {architecture} made it (channels pruned, layers exchanged), {remedy}"
+        ) from error
 
 
 def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.Module | None) -> nn.Module:
@@ -230,18 +256,6 @@ def folder_of(name: str | Path) -> Path | None:
     return Path(name) if Path(name).is_dir() else hub.folder_of(name)
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict as independent, contiguous tensors: what is shared in memory is written twice."""
-    seen: set[int] = set()
-    state: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().cpu().contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        state[name] = tensor.clone() if storage in seen and tensor.numel() else tensor
-        seen.add(storage)
-    return state
-
-
 def _write(tensors: dict[str, Tensor], path: Path, place: Path) -> None:
     """place: where the file will be, for an error."""
     from safetensors.torch import save_file
@@ -252,13 +266,10 @@ def _write(tensors: dict[str, Tensor], path: Path, place: Path) -> None:
 
 def _displaced_state(model: nn.Module) -> dict[str, Tensor]:
     displaced = model.__dict__.get("displaced") or Displaced()
-    state = {
-        f"statistics.{k}": v.detach().cpu().contiguous().clone() for k, v in displaced.statistics.items()
-    }
+    state = {f"statistics.{k}": v for k, v in displaced.statistics.items()}
     for site, module in displaced.modules.items():
-        for key, tensor in module.state_dict().items():
-            state[f"modules.{site}.{key}"] = tensor.detach().cpu().contiguous().clone()
-    return state
+        state |= {f"modules.{site}.{k}": v for k, v in module.state_dict().items()}
+    return stored(state)
 
 
 def _restore_displaced(network: nn.Module, state: Mapping[str, Tensor], place: Path) -> None:

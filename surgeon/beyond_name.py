@@ -1,6 +1,6 @@
-"""What of a network its name does not tell: settings and modules that were changed in code after it was made.
+"""What of a network its name does not tell: settings and modules that were changed in code after it was made, channels pruned.
 
-Such a change leaves names and shapes of all weights as they were (another stride or epsilon, a pooling layer made an identity), so
+Most such changes leave names and shapes of all weights as they were (another stride or epsilon, a pooling layer made an identity), so
 that the network that the name makes takes the weights, and computes something else. Settings that are plain data can be
 written down and set again; a module of another class cannot.
 """
@@ -54,6 +54,8 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
         if not _alike(now, was):
             found.exchanged[name or "the network"] = f"{_called(now)}, not {_called(was)}"
             continue
+        for key, shape, old_shape in _shapes(now, was):  # type: ignore[arg-type]  # a module, since it is like one
+            found.exchanged[f"{name}.{key}" if name else key] = f"{shape}, not {old_shape}"
         there = dict(_settings(was))
         for key, value in _settings(now):  # type: ignore[arg-type]  # a module, since it is like one
             if key in there and not _same(value, there[key]):
@@ -92,6 +94,17 @@ def _alike(now: nn.Module | None, was: nn.Module) -> bool:
     """Whether two modules are of one class; a batch norm that is shared by processes is one."""
     both = nn.modules.batchnorm._BatchNorm
     return type(now) is type(was) or (isinstance(now, nn.SyncBatchNorm) and isinstance(was, both))
+
+
+def _shapes(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str, str]]:
+    """Tensors of two modules that differ in shape, or that one of them lacks: what was pruned."""
+    here, there = ({**m._parameters, **m._buffers} for m in (now, was))
+    for key in there:
+        shapes = [
+            str(tuple(v.shape)) if (v := own.get(key)) is not None else "nothing" for own in (here, there)
+        ]
+        if shapes[0] != shapes[1] and not key.startswith("_"):
+            yield key, shapes[0], shapes[1]
 
 
 def _called(module: nn.Module | None) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError, nearest
+from surgeon.host import in_own_state
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module")
 _EMA = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
@@ -46,6 +47,7 @@ def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
     return _strip(found)
 
 
+@in_own_state(training=True)
 def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, strict: bool = True) -> None:
     """Read weights from a file into `model`.
 

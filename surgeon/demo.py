@@ -31,6 +31,7 @@ from surgeon.evaluation.pgd import pgd
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_adversarial
 from surgeon.files import write_csv, write_json
+from surgeon.host import in_own_state
 from surgeon.models import create_model
 from surgeon.ownership import new_folder
 from surgeon.recipe import Evaluation, Training
@@ -63,6 +64,7 @@ class Row(BaseModel):
     seconds: float
 
 
+@in_own_state(training=True)
 def run(folder: str | Path, *, seed: int = 0, quick: bool = False, overwrite: bool = False) -> list[Row]:
     """Run the demo into a folder: table.json, table.csv, adversarial.png, and a loadable network a method.
 

@@ -231,7 +231,7 @@ def normalized(images: Tensor, model: nn.Module) -> Tensor:
     given = normalization_of(model)
     if given is None:
         return images
-    mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in given)
+    mean, std = (torch.tensor(v, dtype=torch.float32, device=images.device).view(1, -1, 1, 1) for v in given)
     return (images - mean) / std
 
 

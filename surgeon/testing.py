@@ -1,5 +1,6 @@
 """The conformance suite that every operation goes through, those of other packages too.
 
+from surgeon.host import in_own_state
 from surgeon.testing import check_operation
 check_operation({"op": "my-op"}, model, input_size=(3, 32, 32))
 """
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Plan
 from surgeon.errors import FoldError, SurgeryError, VerificationError
+from surgeon.host import in_own_state
 from surgeon.operations import Operation
 from surgeon.surgery import apply, fold, plan, revert
 from surgeon.surgery.drift import first_tensor
@@ -24,6 +26,7 @@ from surgeon.verification import relative
 FOLD_TOLERANCE = 1e-6
 
 
+@in_own_state()
 def check_operation(
     operation: Operation | Mapping[str, Any], model: nn.Module, *, input_size: tuple[int, ...], seed: int = 0
 ) -> nn.Module:

@@ -13,6 +13,7 @@ from surgeon.errors import FoldError, SurgeonError, VerificationError
 from surgeon.graph.measure import images_of
 from surgeon.graph.network import Rewritten
 from surgeon.graph.trace import mode
+from surgeon.host import in_own_state
 from surgeon.models import input_size_of
 from surgeon.surgery import fold
 from surgeon.surgery.drift import first_tensor
@@ -32,6 +33,7 @@ class Check(BaseModel):
     detail: str = ""
 
 
+@in_own_state()
 def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None) -> tuple[Check, ...]:
     """What a rewritten network does, against what its record says.
 
@@ -92,6 +94,7 @@ def relative(value: Tensor, reference: Tensor) -> float:
     return float(difference / reference.double().norm().clamp_min(1e-30))
 
 
+@in_own_state()
 def compare(before: nn.Module, after: nn.Module) -> Check:
     """Whether two networks give the same logits in evaluation mode, up to `tolerance_of` it, on seeded noise.
 

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.images import Images, pixels
+from surgeon.host import in_own_state
 
 
+@in_own_state()
 def drawn(train: Any, count: int, *, seed: int = 0) -> Tensor:
     """`count` of the training images, or all, (N, C, H, W) float32 in [0, 1].
 

@@ -15,6 +15,7 @@ from surgeon.data.scans import DIGITS_SIZE, digits
 from surgeon.data.sets import Sets
 from surgeon.data.sources import open_source
 from surgeon.errors import DataError
+from surgeon.host import in_own_state
 
 _PREFERRED = ("test", "val", "train")
 
@@ -29,6 +30,7 @@ class HeldOut(NamedTuple):
     classes: tuple[str, ...]
 
 
+@in_own_state()
 def held_out(
     source: str,
     input_size: tuple[int, ...],
@@ -67,6 +69,7 @@ def held_out(
     return HeldOut(pixels(found.x), found.y, tuple(chosen), split, names)
 
 
+@in_own_state()
 def held_out_of(sets: Sets, count: int | None = None) -> HeldOut:
     """`count` test images of sets that were made for a training, or all: class by class in equal shares."""
     test = sets.test
@@ -79,6 +82,7 @@ def held_out_of(sets: Sets, count: int | None = None) -> HeldOut:
     return HeldOut(pixels(some.x), some.y, tuple(chosen), "test", tuple(sets.classes))
 
 
+@in_own_state()
 def stratified(labels: Tensor, count: int | None, *, seed: int = 0) -> list[int]:
     """`count` indices of `labels` (N,), sorted, each class as often as any other up to one, as far as it has images."""
     if count is None or count >= len(labels):

@@ -18,8 +18,10 @@ from surgeon.data.refusals import meant, no_images
 from surgeon.data.scans import DIGITS_SIZE, digits
 from surgeon.data.tables import parquet_entries
 from surgeon.errors import DataError
+from surgeon.host import in_own_state
 
 
+@in_own_state()
 def images(source: str | Path, count: int, input_size: tuple[int, ...], *, seed: int = 0) -> Tensor:
     """`count` images (or all there are) from a source, (N, C, H, W) float32 in [0, 1], chosen by `seed`.
 
@@ -32,6 +34,7 @@ def images(source: str | Path, count: int, input_size: tuple[int, ...], *, seed:
     return labelled(source, input_size, count=count, seed=seed, need_labels=False).x
 
 
+@in_own_state()
 def labelled(
     source: str | Path,
     input_size: tuple[int, ...] | None = None,

@@ -6,10 +6,12 @@ import torch
 
 from surgeon.data.images import SPLITS, Images
 from surgeon.errors import DataError
+from surgeon.host import in_own_state
 
 DIGITS_SIZE = 16
 
 
+@in_own_state()
 def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
     """scikit-learn's 1,797 scanned digits, (N, 1, size, size), in the splits train, val and test (60/20/20).
 

@@ -16,6 +16,7 @@ from surgeon.data.scans import DIGITS_SIZE, digits
 from surgeon.data.sources import Source, open_source
 from surgeon.data.splits import balanced, split
 from surgeon.errors import DataError, either
+from surgeon.host import in_own_state
 from surgeon.recipe import Data
 
 IN_MEMORY = 2 * 2**30
@@ -33,6 +34,7 @@ class Sets:
     faults: Faults
 
 
+@in_own_state()
 def load_sets(
     source: str,
     settings: Data | None = None,

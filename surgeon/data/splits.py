@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from surgeon.errors import DataError
+from surgeon.host import in_own_state
 
 
+@in_own_state()
 def split(labels: Tensor, shares: Sequence[float], *, stratified: bool = True, seed: int = 0) -> list[Tensor]:
     """Indices (int64) of parts of `labels` (N,) with these shares; what they leave of 1 is the first part, in front.
 
@@ -40,6 +42,7 @@ def split(labels: Tensor, shares: Sequence[float], *, stratified: bool = True, s
     return [p[torch.randperm(len(p), generator=generator)] for p in whole]
 
 
+@in_own_state()
 def balanced(labels: Tensor, per_class: int, *, names: Sequence[str] = (), seed: int = 0) -> Tensor:
     """Indices of exactly `per_class` samples of each class, chosen by `seed`.
 

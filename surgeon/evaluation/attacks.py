@@ -17,6 +17,7 @@ from surgeon.ball import STEP
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.cw import cw
 from surgeon.evaluation.pgd import pgd
+from surgeon.evaluation.preconditions import check_needs
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.threat import Attack
 
@@ -51,7 +52,7 @@ def run_attack(
     seed: of all that it draws. classes: of the model, which FAB and targeted APGD must be told; asked of the model if
     None. What comes back is not checked here. Where an attack fails torchattacks returns the image as it was.
 
-    Raises SurgeonError without torchattacks, where the attack is one of its own.
+    Raises SurgeonError without torchattacks, where the attack is one of its own, and for a model or images that are not what it needs.
     """
     images = images.detach().contiguous()
     with held_still(model, seed):
@@ -70,6 +71,7 @@ def run_attack(
         if classes is None:
             with torch.no_grad():
                 classes = model(images[:1]).shape[1]
+        check_needs([attack], images, classes)
         return _library(attack, model, images, labels, seed, classes).detach()
 
 

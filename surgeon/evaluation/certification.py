@@ -19,6 +19,7 @@ from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_finite, check_logits, device_of
 from surgeon.evaluation.statistics import Share, clopper_pearson_low, wilson
 from surgeon.files import read_parquet, write_parquet
+from surgeon.host import in_own_state
 from surgeon.ownership import owning, take
 from surgeon.processes import everyone, first, gathered, rank, world
 from surgeon.quantities import too_large
@@ -50,6 +51,7 @@ class Certificate(BaseModel):
     n: int
 
 
+@in_own_state()
 @owning("folder")
 def certify(
     model: nn.Module,

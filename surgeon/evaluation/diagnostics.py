@@ -33,10 +33,11 @@ from surgeon.evaluation.checks import (
 )
 from surgeon.evaluation.gradients import check_gradients
 from surgeon.evaluation.pgd import LOSSES, margin
-from surgeon.evaluation.preconditions import check_sources
+from surgeon.evaluation.preconditions import check_needs, check_sources
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import device_of, score
 from surgeon.evaluation.threat import Attack, Norm
+from surgeon.host import in_own_state
 from surgeon.numerals import percent
 from surgeon.quantities import too_large
 
@@ -55,6 +56,7 @@ _NOISE = 0.05
 """Share of the images that random signs may turn."""
 
 
+@in_own_state()
 def diagnose(
     model: nn.Module,
     images: Tensor,
@@ -72,7 +74,8 @@ def diagnose(
     models, whose adversarial images must not be stronger than this model's own.
 
     Raises DataError for images, labels or a model that do not fit, one without gradients, or whose gradient is not finite;
-    SurgeonError for an eps, a norm, a seed or a batch_size that is none, and for an eps above 1 in Linf.
+    SurgeonError for an eps, a norm, a seed or a batch_size that is none, for an eps above 1 in Linf, and in L2 for images that
+    are not square, which the attack without gradients needs.
     """
     seed, eps = checked_seed(seed), checked_number("eps", eps)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
@@ -81,6 +84,7 @@ def diagnose(
     if norm == "linf" and eps > 1:
         raise SurgeonError(too_large("eps", eps))
     images, labels, classes = admitted(model, images, labels, seed=seed)
+    check_needs([black_box(norm, eps)], images, classes)
     check_sources(sources or {}, images, labels, classes)
     device = device_of(model)
     subject = Attacked(model, batch_size)
@@ -112,6 +116,11 @@ def diagnose(
     return Diagnosis(norm=norm, eps=eps, images=len(images), random=random > RANDOM, checks=tuple(checks))
 
 
+def black_box(norm: Norm, eps: float) -> Attack:
+    """The attack without gradients that those with them are held against."""
+    return Attack(name="square", kind="square", norm=norm, eps=eps, steps=200, loss="margin")
+
+
 def two_passes(model: nn.Module, images: Tensor) -> float:
     """How far the logits of two forward passes over the same images differ, relative to their size."""
     with torch.no_grad():
@@ -140,7 +149,10 @@ class _Asked:
         """An attack of this kind on the model, or on another one in its place."""
         how = self.how if kind in ("own-pgd", "apgd") else {}
         given = {"name": kind, "kind": kind, "norm": self.norm, "eps": self.eps, **how, **settings}
-        attack = Attack.model_validate(given)
+        return self.by(name, Attack.model_validate(given), on)
+
+    def by(self, name: str, attack: Attack, on: nn.Module | None = None) -> Tried:
+        """This attack on the model, or on another one in its place."""
         found = run_attack(attack, on or self.model, self.x, self.y, seed=self.seed, classes=self.classes)
         said = score(self.model, found, self.y, draws=self.draws, seed=self.seed + 1)
         return Tried(name, said.prediction == self.y.cpu())
@@ -215,7 +227,7 @@ def _attacked(asked: _Asked) -> list[Check]:
         else asked.tried("APGD-DLR", "apgd", steps=20, loss="dlr")
     )
     white = _worst("white-box", [*budgets, entropy, sharp])
-    square = asked.tried("Square", "square", steps=200, loss="margin")
+    square = asked.by("Square", black_box(asked.norm, eps))
     found = [
         not_growing("eps-curve", curve, count=count, means="larger perturbations raise accuracy"),
         rare(

@@ -16,8 +16,8 @@ from surgeon.evaluation.admission import admitted, checked_attacks, checked_exam
 from surgeon.evaluation.attacked import Attacked
 from surgeon.evaluation.attacks import run_attack
 from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
-from surgeon.evaluation.gradients import check_gradients, follows
-from surgeon.evaluation.preconditions import check_said, check_sources, check_square
+from surgeon.evaluation.gradients import check_gradients
+from surgeon.evaluation.preconditions import check_needs, check_said, check_sources
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import (
     check_adversarial,
@@ -28,6 +28,7 @@ from surgeon.evaluation.scoring import (
 from surgeon.evaluation.store import Store
 from surgeon.evaluation.threat import Attack
 from surgeon.evaluation.verdict import Outcome, Verdict
+from surgeon.host import in_own_state
 from surgeon.ownership import owning
 from surgeon.processes import everyone, first, gathered, rank, world
 
@@ -35,6 +36,7 @@ BLOCK = 64
 """Images attacked together. Seeds go by block, so that nothing else about batches changes a verdict."""
 
 
+@in_own_state()
 @owning("store")
 def evaluate(
     model: nn.Module,
@@ -79,10 +81,10 @@ def evaluate(
         raise SurgeonError(
             f"attacks come from {sorted(map(str, unknown))}, and sources has {sorted(map(str, victims))}"
         )
-    check_square(attacks, images)
+    check_needs(attacks, images, classes)
     check_sources(sources or {}, images, labels, classes)
     hashes = image_hashes(images)
-    for name in {a.source for a in attacks if follows(a.kind)}:
+    for name in {a.source for a in attacks if a.needs.gradients}:
         what = "the model" if name is None else f"source {name}"
         check_gradients(Attacked(victims[name], batch_size), images, labels, what=what, seed=seed)
     if store is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -46,4 +47,7 @@ def joined(parts: list[str]) -> str:
 
 
 def _bytes(value: Tensor) -> bytes:
+    if is_traceable_wrapper_subclass(value):  # as quantised weights are: tensors, and how they are read
+        names, how = value.__tensor_flatten__()
+        return b"".join([*(_bytes(getattr(value, n)) for n in names), repr(how).encode()])
     return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -16,11 +16,12 @@ from surgeon.evaluation.admission import on_cpu
 from surgeon.evaluation.assessment import Assessment, Diagnosis
 from surgeon.evaluation.certification import COLUMNS as OF_CERTIFICATES
 from surgeon.evaluation.certification import Certificate, certified_curves, certify
+from surgeon.evaluation.diagnostics import black_box
 from surgeon.evaluation.engine import evaluate
 from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.notes import notes_on
-from surgeon.evaluation.parts import ATTACKS, Parts, Progress
-from surgeon.evaluation.preconditions import check_said
+from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
+from surgeon.evaluation.preconditions import check_needs, check_said
 from surgeon.evaluation.robustbench import model_info
 from surgeon.evaluation.scoring import check_model, spread
 from surgeon.evaluation.store import Store, read_outcome
@@ -29,6 +30,7 @@ from surgeon.evaluation.suites import DRAWS, size_of, suite
 from surgeon.evaluation.summary import Summary, summarize
 from surgeon.evaluation.verdict import COLUMNS, Outcome
 from surgeon.files import write_csv, write_json, write_parquet
+from surgeon.host import in_own_state
 from surgeon.operations.registry import describe
 from surgeon.ownership import claim, owning, take
 from surgeon.processes import everyone, first
@@ -41,6 +43,7 @@ SETTINGS, RESULT, VERDICTS, CERTIFICATES, ROBUSTBENCH = (
 )  # fmt: skip
 
 
+@in_own_state()
 @owning("folder")
 def assess(
     network: nn.Module,
@@ -94,6 +97,8 @@ def assess(
     attacks = suite(
         settings, classes=described.classes, random=random, operations=described.operations, sources=victims, seed=seed,
     )  # fmt: skip
+    told = [black_box(norm, eps)] if diagnosed(settings) else []
+    check_needs([*attacks, *told], images, described.classes)
     of = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
         "count": len(images),

@@ -10,12 +10,6 @@ from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import device_of
 
 BLOCK = 64
-_FOLLOWS_NONE = ("none", "square", "random-sign", "uniform")
-
-
-def follows(kind: str) -> bool:
-    """Whether attacks of this kind follow gradients."""
-    return kind not in _FOLLOWS_NONE
 
 
 def check_gradients(

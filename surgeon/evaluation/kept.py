@@ -11,8 +11,10 @@ from surgeon.errors import ArtifactError, DataError
 from surgeon.evaluation.store import IMAGES
 from surgeon.evaluation.threat import main_threat
 from surgeon.evaluation.verdict import Outcome
+from surgeon.host import in_own_state
 
 
+@in_own_state()
 def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> Tensor:
     """(N, C, H, W): for each image what turned it first, of the main threat, else the image as it is.
 

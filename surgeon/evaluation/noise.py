@@ -17,9 +17,11 @@ from surgeon.evaluation.assessment import NoiseRow
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import score
 from surgeon.evaluation.statistics import wilson
+from surgeon.host import in_own_state
 from surgeon.surgery.tree import surgery_of
 
 
+@in_own_state()
 def noise_accuracy(
     model: nn.Module,
     images: Tensor,
@@ -57,6 +59,7 @@ def noise_accuracy(
     return found
 
 
+@in_own_state()
 def noise_table(
     model: nn.Module, images: Tensor, labels: Tensor, *, sigma: float = 0.1, seed: int = 0
 ) -> tuple[NoiseRow, ...]:

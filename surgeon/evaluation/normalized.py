@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
+from surgeon.host import own_state
 from surgeon.images import check_images
 
 
@@ -36,14 +37,16 @@ class Normalized(nn.Module):
         if (mean is None) != (std is None):
             raise DataError("mean and std belong together; give both or neither")
         if mean is not None and std is not None:
-            _check_normalisation(mean, std)
+            with own_state():
+                _check_normalisation(mean, std)
         self.model, self.probabilities = model, probabilities
         self.mean: Tensor | None
         self.std: Tensor | None
         at = next((p.device for p in model.parameters()), torch.device("cpu"))
-        for name, values in (("mean", mean), ("std", std)):
-            value = None if values is None else torch.tensor(values, device=at).view(1, -1, 1, 1)
-            self.register_buffer(name, value, persistent=False)
+        with own_state():
+            for name, values in (("mean", mean), ("std", std)):
+                value = None if values is None else torch.tensor(values, device=at).view(1, -1, 1, 1)
+                self.register_buffer(name, value, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         check_images(x, None if self.mean is None else self.mean.shape[1])

@@ -24,6 +24,13 @@ ATTACKS, PICTURES = "attacks", "pictures"
 Progress = Callable[[str, int, int], None]
 
 
+def diagnosed(settings: Evaluation) -> int:
+    """How many images are to be diagnosed."""
+    if settings.diagnostics is not None:
+        return settings.diagnostics
+    return 0 if settings.suite == "basic" else IMAGES
+
+
 class Parts:
     """What the first process adds to the attacks; each part is written when it is there, and then read."""
 
@@ -67,8 +74,7 @@ class Parts:
         self, sources: Mapping[str, nn.Module], batch_size: int | None, *, expectation: bool
     ) -> Diagnosis | None:
         """On images from all of the set; None where they are not asked for."""
-        basic = self.settings.suite == "basic"
-        count = (0 if basic else IMAGES) if self.settings.diagnostics is None else self.settings.diagnostics
+        count = diagnosed(self.settings)
         if count == 0:
             return None
         few = spread(count, len(self.images))

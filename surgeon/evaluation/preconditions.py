@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import ArtifactError, DataError, SurgeonError
+from surgeon.errors import ArtifactError, DataError, SurgeonError, either
 from surgeon.evaluation.admission import FEW, first_scores
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_model, score
@@ -60,10 +60,25 @@ def check_sources(sources: Mapping[str, nn.Module], images: Tensor, labels: Tens
             )
 
 
-def check_square(attacks: Sequence[Attack], images: Tensor) -> None:
-    """Raise SurgeonError where torchattacks' Square cannot work: its windows in L2 need square images, of 8 pixels."""
+def check_needs(attacks: Sequence[Attack], images: Tensor, classes: int) -> None:
+    """Raise SurgeonError unless a model of so many classes, and images (N, C, H, W), are what each attack needs."""
     h, w = images.shape[-2:]
-    if (h != w or h < 8) and any(a.kind == "square" and a.norm == "l2" for a in attacks):
-        raise SurgeonError(
-            f"square in l2 needs square images of 8 pixels or more, not {h}x{w}: resize them (--input-size)"
-        )
+    for attack in attacks:
+        needs, what = attack.needs, _told(attack)
+        if classes < needs.classes:
+            raise SurgeonError(
+                f"{what} needs a model of {needs.classes} classes or more, this one has {classes}: use {needs.instead}"
+            )
+        if needs.side is not None and (h != w or h < needs.side):
+            raise SurgeonError(
+                f"{what} needs square images of {needs.side} pixels or more, not {h}x{w}: resize them "
+                f"({either('input_size', '--input-size')}), or use {needs.instead}"
+            )
+
+
+def _told(attack: Attack) -> str:
+    """An attack by what decides on its needs, and its name where that is another."""
+    told = {"apgdt": "apgdt", "square": f"square in {attack.norm}"}.get(
+        attack.kind, f"{attack.kind} with the loss {attack.loss}"
+    )
+    return told if attack.name in told else f"{attack.name} ({told})"

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from surgeon.host import full_precision
+
 
 @contextlib.contextmanager
 def held_still(model: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Evaluation mode, frozen weights, TF32 off, and a random stream of its own that starts at `seed`.
+    """Evaluation mode, frozen weights, products in full precision, and a random stream of its own that starts at `seed`.
 
     Every module's `.training`, every parameter's `requires_grad` and the random states come back as they
     were, also on an error and whatever an attack does meanwhile.
@@ -21,20 +23,14 @@ def held_still(model: nn.Module, seed: int = 0) -> Iterator[None]:
     devices = sorted(
         {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
     )
-    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)  # type: ignore[attr-defined]  # modules made at run time
-    precisions = [s.fp32_precision for s in switches]
     try:
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), full_precision():
             torch.manual_seed(seed)
             model.eval()
             for p, _ in grads:
                 p.requires_grad_(False)
-            for switch in switches:
-                switch.fp32_precision = "ieee"
             yield
     finally:
-        for switch, precision in zip(switches, precisions, strict=True):
-            switch.fp32_precision = precision
         for m, training in modes:
             m.training = training
         for p, needed in grads:

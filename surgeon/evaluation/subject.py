@@ -16,6 +16,7 @@ from surgeon.evaluation.normalized import Normalized
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import device_of, spread
 from surgeon.evaluation.speed import images_per_second
+from surgeon.host import in_own_state
 from surgeon.models import name_of, normalization_of
 from surgeon.surgery import fold, revert
 from surgeon.surgery.tree import surgery_of
@@ -49,6 +50,7 @@ def folded(model: nn.Module, images: Tensor) -> Evaluated:
     return Evaluated(found, error)
 
 
+@in_own_state()
 def evaluated(model: nn.Module, images: Tensor) -> nn.Module:
     """The network of `folded` alone."""
     return folded(model, images).model

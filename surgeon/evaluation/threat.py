@@ -32,6 +32,20 @@ class Threat(NamedTuple):
     seed: int
 
 
+class Needs(NamedTuple):
+    """What an attack asks for. classes: of the model, at least. side: of images as high as wide, in pixels, at least; None where any
+    shape will do. gradients: of the model, with respect to the images. instead: an attack that asks for less."""
+
+    classes: int = 2
+    side: int | None = None
+    gradients: bool = True
+    instead: str = ""
+
+
+_WITHOUT_GRADIENTS = ("none", "square", "random-sign", "uniform")
+_MARGIN = "own-pgd with the loss margin"
+
+
 class Attack(WithinPixels):
     """One attack on every image that stands. eps and step_size are in [0, 1] pixels, in `norm`."""
 
@@ -77,6 +91,18 @@ class Attack(WithinPixels):
     def threat(self) -> Threat:
         """The threat that it belongs to."""
         return Threat(self.group, self.norm, self.eps, self.seed)
+
+    @property
+    def needs(self) -> Needs:
+        """What the model and the images must be for it."""
+        gradients = self.kind not in _WITHOUT_GRADIENTS
+        if self.kind == "apgdt":  # the targeted DLR divides by the distance to the fourth logit
+            return Needs(4, None, gradients, _MARGIN)
+        if self.loss == "dlr" and self.kind in ("apgd", "own-pgd"):  # DLR by that to the third
+            return Needs(3, None, gradients, _MARGIN)
+        if self.kind == "square" and self.norm == "l2":  # whose windows are squares
+            return Needs(2, 8, gradients, "square in linf")
+        return Needs(gradients=gradients)
 
     @property
     def draws(self) -> bool:

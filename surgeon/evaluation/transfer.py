@@ -13,11 +13,13 @@ from surgeon.evaluation.admission import admitted, checked_attacks
 from surgeon.evaluation.attacked import Attacked
 from surgeon.evaluation.attacks import run_attack
 from surgeon.evaluation.engine import BLOCK
-from surgeon.evaluation.gradients import check_gradients, follows
+from surgeon.evaluation.gradients import check_gradients
+from surgeon.evaluation.preconditions import check_needs
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_adversarial, device_of, score, tightened
 from surgeon.evaluation.statistics import Share, wilson
 from surgeon.evaluation.threat import Attack
+from surgeon.host import in_own_state
 
 
 class Transferred(NamedTuple):
@@ -28,6 +30,7 @@ class Transferred(NamedTuple):
     share: Share
 
 
+@in_own_state()
 def transfer_matrix(
     models: Mapping[str, nn.Module], images: Tensor, labels: Tensor, attack: Attack, *, seed: int = 0
 ) -> tuple[Transferred, ...]:
@@ -40,8 +43,9 @@ def transfer_matrix(
     """
     seed, (attack,) = checked_seed(seed), checked_attacks([attack])
     for name, model in models.items():
-        images, labels, _ = admitted(model, images, labels, seed=seed)
-        if follows(attack.kind):
+        images, labels, classes = admitted(model, images, labels, seed=seed)
+        check_needs([attack], images, classes)
+        if attack.needs.gradients:
             check_gradients(Attacked(model), images, labels, what=f"model {name}", seed=seed)
     found = []
     for source, attacked in models.items():

@@ -15,6 +15,7 @@ from surgeon.exporting.checking import BATCHES, differences, not_checked, run_on
 from surgeon.exporting.description import described, is_export
 from surgeon.exporting.request import Format, check_request, need, size_of
 from surgeon.exporting.writing import write_onnx, write_program
+from surgeon.host import in_own_state
 from surgeon.models import name_of
 from surgeon.ownership import new_file
 from surgeon.surgery import fold as fold_network
@@ -41,6 +42,7 @@ class Exported(BaseModel):
     check: Check
 
 
+@in_own_state()
 def export(
     model: nn.Module,
     path: str | Path,

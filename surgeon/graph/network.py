@@ -36,6 +36,7 @@ from surgeon.graph.variants import (
     traced_elsewhere,
     with_demand,
 )  # fmt: skip
+from surgeon.host import own_state
 
 _OWN = (
     "_programs",
@@ -136,6 +137,7 @@ class Rewritten(fx.GraphModule):
         self._regenerate()
         guard(self, guarded_containers(self, [p.site for p in self._points if p.site]))
 
+    @own_state()
     def _trace(
         self, method: str, constants: tuple[tuple[str, Any], ...], traced: Traced | None = None
     ) -> None:

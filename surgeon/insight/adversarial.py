@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from surgeon.errors import DataError
 from surgeon.evaluation.normalized import logits_of
 from surgeon.evaluation.quiet import held_still
+from surgeon.host import in_own_state
 from surgeon.insight.picture import WRONG, Picture, png
 from surgeon.insight.raster import grid, named, seen, show, side_text
 
@@ -34,6 +35,7 @@ class Attacked:
     l2: Tensor
 
 
+@in_own_state()
 @torch.no_grad()
 def attacked(model: nn.Module, images: Tensor, adversarial: Tensor, *, seed: int = 0) -> Attacked:
     """The predictions and distances of two batches (N, C, H, W) in [0, 1], on the CPU. DataError for

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError, SurgeonError
+from surgeon.host import in_own_state
 from surgeon.insight import adversarial as attack
 from surgeon.insight import changes, features, gradcam, kernels, masks
 from surgeon.insight.listening import network_of
@@ -16,6 +17,7 @@ from surgeon.insight.picture import Picture
 from surgeon.surgery.tree import surgery_of
 
 
+@in_own_state()
 def pictures(
     subject: nn.Module,
     images: Tensor,

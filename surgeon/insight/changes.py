@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import DataError
 from surgeon.evaluation.quiet import held_still
+from surgeon.host import in_own_state
 from surgeon.insight.lines import ByLayer, draw_lines, told
 from surgeon.insight.listening import Output, listening, network_of, outputs
 from surgeon.insight.picture import Picture, png
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 BATCH = 8
 
 
+@in_own_state()
 @torch.no_grad()
 def layer_changes(model: nn.Module, images: Tensor, changed: Tensor, *, seed: int = 0) -> dict[str, float]:
     """Layer → mean over the images of ‖h(x') − h(x)‖₂ / ‖h(x)‖₂, without unit, in execution order.
@@ -55,6 +57,7 @@ def layer_changes(model: nn.Module, images: Tensor, changed: Tensor, *, seed: in
     return {site: value / len(images) for site, value in total.items()}
 
 
+@in_own_state()
 def spread_by_layer(model: nn.Module, images: Tensor, *, seed: int = 0) -> dict[str, float]:
     """Layer → standard deviation of its activations over images, channels and space, in their own unit.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import SurgeonError
 from surgeon.graph.leaves import is_norm
+from surgeon.host import in_own_state
 from surgeon.insight.listening import is_spatial, network_of, outputs
 from surgeon.insight.picture import Picture, png
 from surgeon.insight.raster import grid, seen, show, side_text
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MAPS, ROWS = 6, 4
 
 
+@in_own_state()
 def feature_maps(model: nn.Module, images: Tensor, *, seed: int = 0) -> tuple[str, Tensor]:
     """(the layer, its maps (N, C, h, w) in (0, 1)): the first convolution's norm, else that convolution,
     through a sigmoid.

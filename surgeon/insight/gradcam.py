@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from surgeon.errors import DataError, SurgeonError, nearest
 from surgeon.evaluation.normalized import logits_of
 from surgeon.evaluation.quiet import held_still
+from surgeon.host import in_own_state
 from surgeon.insight.last_maps import last_spatial
 from surgeon.insight.listening import is_spatial, network_of
 from surgeon.insight.picture import Picture, png
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
+@in_own_state()
 def gradcam(
     model: nn.Module, images: Tensor, labels: Tensor, layer: str | None = None, *, seed: int = 0
 ) -> Tensor:

@@ -18,6 +18,7 @@ from surgeon.layers.adversarial_noise import adversarial_noise, check_epsilon, d
 from surgeon.layers.gpu import sent
 from surgeon.layers.noise import Drawing, add_noise
 from surgeon.layers.shard import gather_labels
+from surgeon.layers.stream_state import stream_at, stream_state
 
 SOURCES = ("anl", "canl", "lat", "gaussian")
 PHASES = ("idle", "record", "perturb")
@@ -170,7 +171,10 @@ class AdversarialNoise(Drawing, nn.Module):
         self._everyone = labels if self.shard is None else gather_labels(labels, self.shard)
         self._input = self._cache_input(labels)
         self._magnitude = self._draw(len(labels))
-        self._rank, self._speaking = torch.randperm(len(self._everyone), generator=self._generator), None
+        self._rank, self._speaking = (
+            torch.randperm(len(self._everyone), generator=self._generator, device="cpu"),
+            None,
+        )
 
     def set_gradient(self, gradient: Tensor | None) -> None:
         """Give an anl layer dJ/dh (N, ...) of round 1, eq. 3; stored detached, and r is drawn for it.
@@ -372,12 +376,11 @@ class AdversarialNoise(Drawing, nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__(), **dict.fromkeys(_TRANSIENT)}
-        state["_generator"] = self._generator.get_state()
+        state["_generator"] = stream_state(self._generator)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        generator = torch.Generator(device="cpu")
-        generator.set_state(state["_generator"])
+        generator = stream_at(state["_generator"])
         super().__setstate__({**dict.fromkeys(_TRANSIENT), **state, "_generator": generator})
 
 

@@ -22,7 +22,7 @@ def draw_magnitude(
     epsilon: float,
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """`n` magnitudes r = clip(N(epsilon/2, (epsilon/4)^2), 0, epsilon), shape (n,), eq. 2.
 

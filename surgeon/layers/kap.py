@@ -186,7 +186,9 @@ class KernelAveragePool(Drawing, OptionalState):
             matrix = matrix[place][:, place]
         alpha = float(self.alpha)
         if alpha != 1:
-            matrix = matrix.mul_(alpha).add_(torch.eye(self.channels, dtype=matrix.dtype), alpha=1 - alpha)
+            matrix = matrix.mul_(alpha).add_(
+                torch.eye(self.channels, dtype=matrix.dtype, device=matrix.device), alpha=1 - alpha
+            )
         return matrix.to(dtype=dtype, device=self.alpha.device)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from surgeon.files import absolute, write_json
 from surgeon.folder import WEIGHTS
 from surgeon.graph.trace import mode
 from surgeon.hashes import sha256_of
+from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.models import input_size_of, normalized
 from surgeon.ownership import locked, owned, read_manifest, reserved, take
@@ -172,6 +173,7 @@ def convert_all(
         write_json(folder / CONVERSIONS, rows)
 
 
+@in_own_state()
 def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False) -> tuple[Conversion, bool]:
     """Cut one trained network, measure what that did to it, and save it with conversion.json into `folder`.
 

@@ -17,6 +17,7 @@ from surgeon.errors import ArtifactError, ModelError, either
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.suites import samples_of
 from surgeon.files import absolute
+from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
@@ -31,6 +32,7 @@ from surgeon.report import report
 PAGE = "report.html"
 
 
+@in_own_state()
 def evaluate_target(
     target: str,
     folder: str | Path,

@@ -12,6 +12,7 @@ from surgeon.data import Sets, absolute_source, held_out_of
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.suites import samples_of
 from surgeon.files import absolute
+from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.models import num_classes_of
 from surgeon.ownership import owned
@@ -25,6 +26,7 @@ from surgeon.recipe import Evaluation, Recipe
 EVALUATION = "evaluation"
 
 
+@in_own_state(training=True)
 def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any) -> Assessment:
     """As `train`, and then the evaluation of the last recipe that has one, in the folder's evaluation/.
 

@@ -20,6 +20,7 @@ from surgeon.evaluation.statistics import Paired, mcnemar
 from surgeon.evaluation.verdict import standing
 from surgeon.files import absolute, read_parquet, write_json
 from surgeon.folder import WEIGHTS
+from surgeon.host import in_own_state
 from surgeon.ownership import owned, taken
 from surgeon.pipeline.contents import IMAGES, absolute_model
 from surgeon.pipeline.demands import demand_epochs, to_train_on
@@ -79,6 +80,7 @@ class Study(BaseModel):
     folders: tuple[str, ...] = Field(description="of each arm's first evaluation, below the study's folder")
 
 
+@in_own_state(training=True)
 def study(
     recipes: Sequence[Recipe],
     model: str,

@@ -16,6 +16,7 @@ from surgeon.artifact import folder_of, load, save
 from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source, drawn, load_sets
 from surgeon.errors import ArtifactError, DataError, RecipeError, either
 from surgeon.files import absolute, write_json, write_text
+from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, normalization_of, normalized, num_classes_of
@@ -45,6 +46,7 @@ class Trained:
     contents: dict[str, Any]
 
 
+@in_own_state(training=True)
 def train(
     recipes: Sequence[Recipe],
     model: str,

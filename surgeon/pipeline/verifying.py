@@ -7,6 +7,7 @@ from pathlib import Path
 
 from surgeon.errors import ArtifactError
 from surgeon.folder import CONFIG
+from surgeon.host import in_own_state
 from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain.checking import checked, within
 from surgeon.pipeline.chain.conversion import conversion_checks, conversions_checks
@@ -28,6 +29,7 @@ _FILES = {
 """A file that tells what a folder is, where its manifest is gone."""
 
 
+@in_own_state()
 def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> list[Check]:
     """Whether what surgeon wrote still fits together, and to what it was made from: a check for each link.
 

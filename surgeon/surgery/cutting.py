@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from surgeon.edits import Drift, Edit, Execution, Note, Plan
 from surgeon.errors import CalibrationWarning, SurgeonError, SurgeryError, either
+from surgeon.graph.measure import measure
 from surgeon.graph.survey import Region, Survey, find_regions
-from surgeon.images import image_size
+from surgeon.host import in_own_state
+from surgeon.images import check_taken, image_size, times
 from surgeon.layers.memory_format import memory_format_of
 from surgeon.models import input_size_of
 from surgeon.operations import Operation, parse
@@ -34,6 +36,7 @@ from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, s
 _NOISE_IMAGES = 2
 
 
+@in_own_state()
 def apply(
     model: nn.Module,
     recipe: RecipeLike | Plan,
@@ -50,6 +53,7 @@ def apply(
     """The network after surgery: a GraphModule whose record is its attribute `surgery`. `model` is untouched.
 
     recipe: as for `surgeon.plan`, or a Plan that it made (input_size, seed and trained are then the plan's).
+    input_size: as for `surgeon.plan`, but by default the calibration images', where there are some and the network runs on them.
     calibration: images as the network takes them, (N, C, H, W) of floats, normalised as in training; or an iterable of such
         batches, alone or with their labels, as a DataLoader gives them, which is read once. At most 2,048 are taken. Where a
         cut changes the function, starts are tried on some of them, and the best by what it keeps on others, held out of it, is
@@ -71,6 +75,9 @@ def apply(
     images = (
         None if calibration is None else gathered(calibration, len(size or input_size_of(model) or "CHW"))
     )
+    theirs = None
+    if images is not None and size is None and seen is None and not isinstance(recipe, Plan):
+        size = theirs = _size_of(images, model)
     if isinstance(recipe, Plan):
         if warm_start is not None:
             raise SurgeryError("a plan has its starts already: pass warm_start to surgeon.plan")
@@ -105,12 +112,23 @@ def apply(
             rehearse(model, attempt.network, made.input_size, made.before.flops)
     else:
         notes = check_calibration(model, images, made, stated=size is not None)
+        if theirs is not None:
+            text = f"cut for {times(theirs)}, the size of the calibration images; the model is configured for {times(input_size_of(model) or ())}"
+            notes.append(Note(code="images", severity="info", text=text))
         if not isinstance(recipe, Plan):
             options = different([planned(calibrated=False, warm_start=warm_start), made])
         found = started(
             model, images, tried, options, functools.partial(_unasked, model, recipe, made, options, trained, seen), made.seed
         )  # fmt: skip
     return _recorded(found, notes)
+
+
+def _size_of(images: Tensor, model: nn.Module) -> tuple[int, ...] | None:
+    """The size of calibration images, where the network is configured for another one and runs on them too; else None."""
+    check_taken(images, model, "calibration images")
+    size = tuple(images.shape[1:])
+    known = input_size_of(model)
+    return size if known is not None and known != size and not measure(model, size).error else None
 
 
 def _cut(model: nn.Module, made: Plan, *, regions: list[Region], copy: bool) -> Attempt:
@@ -136,7 +154,9 @@ def _recorded(found: Started, notes: Sequence[Note]) -> nn.Module:
     attempt, notes = found.attempt, [*notes, *found.notes]
     for note in notes:
         if note.severity == "warning":
-            warnings.warn(note.text, CalibrationWarning, stacklevel=3)
+            warnings.warn(
+                note.text, CalibrationWarning, stacklevel=4
+            )  # of what called `apply`, which stands behind its guard
     execution = Execution(
         versions=_versions(), statistics=attempt.statistics, residuals=attempt.residuals, drift=found.drift, choice=found.choice
     )  # fmt: skip
@@ -165,6 +185,7 @@ def _unasked(
     return [p for p in different(found) if all(p.edits != o.edits for o in options)]
 
 
+@in_own_state()
 def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     """Make the cuts of an executed plan on a stock network whose weights are loaded afterwards.
 

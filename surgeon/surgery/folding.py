@@ -10,12 +10,14 @@ from torch import nn
 from surgeon.edits import Edit, Plan
 from surgeon.errors import FoldError, SurgeryError, either
 from surgeon.graph.survey import find_regions, survey
+from surgeon.host import in_own_state
 from surgeon.operations import parse
 from surgeon.operations.base import FoldContext
 from surgeon.selection import INPUT
 from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, surgery_of, take
 
 
+@in_own_state()
 def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     """The rewritten network as one of its stock class, with stock names and shapes, equal in evaluation mode.
 
@@ -76,6 +78,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     return rewritten
 
 
+@in_own_state()
 def revert(model: nn.Module) -> nn.Module:
     """The network as it was before the surgery: stock class, inserted layers gone. `model` is untouched.
 

@@ -18,6 +18,7 @@ from surgeon.errors import RecipeError, SelectionError, SurgeonError, SurgeryErr
 from surgeon.graph.measure import measure
 from surgeon.graph.survey import Survey, survey
 from surgeon.graph.trace import needed_inputs
+from surgeon.host import in_own_state
 from surgeon.images import channels_of, image_size
 from surgeon.models import input_size_of, input_std_of, name_of, num_classes_of
 from surgeon.operations import Operation, parse
@@ -32,6 +33,7 @@ from surgeon.surgery.tree import bare, free_name, surgery_of
 RecipeLike = str | Recipe | Operation | Mapping[str, Any] | Sequence[Any]
 
 
+@in_own_state()
 def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tuple[Site, ...]:
     """Every place of a network where an operation can cut, in execution order.
 
@@ -40,6 +42,7 @@ def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tup
     return look(model, input_size=input_size).sites
 
 
+@in_own_state()
 def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Survey:
     """What `plan` and `apply` see of a network before they decide: pass it to both as `seen`, to look once.
 
@@ -49,6 +52,7 @@ def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Surv
     return _survey(bare(model, share=True)[0], image_size(input_size, model) or input_size_of(model))
 
 
+@in_own_state()
 def plan(
     model: nn.Module,
     recipe: RecipeLike,

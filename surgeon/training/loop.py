@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from surgeon import interrupts
 from surgeon.arguments import checked_seed
 from surgeon.errors import DataError, WritingError
+from surgeon.host import in_own_state
 from surgeon.layers import AdversarialNoise
 from surgeon.ownership import owned
 from surgeon.recipe import Training
@@ -39,6 +40,7 @@ _MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
 """What accelerate leaves on a model that it prepared: for one training, or one accelerator of the caller's, alone."""
 
 
+@in_own_state(training=True)
 def fit(
     model: nn.Module,
     train: Source,

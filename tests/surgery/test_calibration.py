@@ -123,13 +123,33 @@ def test_without_a_norm_the_configuration_is_the_judge():
         surgeon.apply(model, {"op": "kap"}, input_size=(3, 8, 8), calibration=images)
 
 
-def test_size_of_the_configuration_is_a_remark_where_the_cut_has_none(trained):
+def test_a_cut_is_made_for_the_size_of_the_images_where_none_is_stated(trained):
     model, images, _ = trained
     half = nn.functional.interpolate(images[:16], (12, 12))
-    network = surgeon.apply(model, {"op": "kap", "start": "naive"}, calibration=half)
-    assert any("pass input_size=(1, 12, 12)" in n.text for n in network.surgery.notes)
-    with pytest.raises(DataError, match=r"pass input_size=\(1, 12, 12\)"):
-        surgeon.apply(model, METHODS["defective"], calibration=half)
+    for recipe in ({"op": "kap", "start": "naive"}, METHODS["defective"], METHODS["weight-map"]):
+        network = surgeon.apply(model, recipe, calibration=half)
+        assert network.surgery.input_size == (1, 12, 12) and network(half).shape == model(half).shape
+        assert any(
+            "cut for 1×12×12, the size of the calibration images" in n.text for n in network.surgery.notes
+        )
+    planned = surgeon.plan(model, METHODS["defective"], calibrated=True)
+    for given in ({"recipe": planned}, {"recipe": METHODS["defective"], "input_size": SIZE}):
+        with pytest.raises(
+            DataError, match=r"are 1×12×12, and the cut is made for 1×.*: pass input_size=\(1, 12, 12\)"
+        ):
+            surgeon.apply(model, calibration=half, **given)
+
+
+def test_images_on_which_the_network_does_not_run_are_told_with_their_size(trained):
+    model = surgeon.create_model("resnet18", num_classes=4, model_args={"channels": [8] * 4})
+    flat = nn.Sequential(nn.Conv2d(3, 9, 3), nn.Flatten(), nn.Linear(9 * 36, 4))
+    flat.pretrained_cfg = {"input_size": (3, 8, 8)}
+    with pytest.raises(DataError, match=r"(3×16×16|3x16x16)"):
+        surgeon.apply(flat, "kap", calibration=torch.rand(16, 3, 16, 16))
+    with pytest.raises(DataError, match="images have 1 channel"):
+        surgeon.apply(model, "wm-unsharp", calibration=torch.rand(16, 1, 32, 32))
+    cut = surgeon.apply(model, "wm-unsharp", calibration=torch.rand(16, 3, 32, 32))
+    assert cut.surgery.input_size == (3, 32, 32)
 
 
 def test_tensors_batches_loaders_and_generators_are_the_same_images():

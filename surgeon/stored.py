@@ -1,0 +1,54 @@
+"""Tensors as a file holds them: plain ones, with values. What is none is named before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn.parameter import is_lazy
+
+from surgeon.errors import ArtifactError
+
+_QUANTISED = "save the network before it is quantised, and quantise what surgeon.load gives"
+
+
+def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A state dict as independent, contiguous tensors on the CPU: what is shared in memory is there twice.
+
+    Raises ArtifactError for what a file of tensors cannot hold: weights that a library keeps in a form of its own (quantised,
+    spread over devices), sparse ones, those of the meta device, and state that is no tensor.
+    """
+    seen: set[int] = set()
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        problem = _problem(value)
+        if problem:
+            raise ArtifactError(f"{name} {problem}")
+        tensor = value.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if storage in seen and tensor.numel() else tensor
+        seen.add(storage)
+    return found
+
+
+def _problem(value: Any) -> str:
+    """Why a file cannot hold it; '' where it can."""
+    if not isinstance(value, Tensor):
+        return f"is a {type(value).__name__} and no tensor, so that it cannot be saved: {_QUANTISED}, or leave it out of the state dict"
+    kind = type(value)
+    if is_lazy(value):
+        return "has no shape yet: run the network once on an image"
+    if isinstance(value, FakeTensor) or value.is_meta:
+        return "is without values (a fake tensor, or on the meta device): load weights first"
+    if hasattr(value, "device_mesh"):
+        return "is spread over devices (DTensor): save the network that torch.distributed.checkpoint.state_dict gathers"
+    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ and kind is not torch.nn.Parameter:
+        return f"is a {kind.__name__} of {kind.__module__}, no plain tensor, so that it cannot be saved: {_QUANTISED}"
+    if value.is_quantized:
+        return f"is of {value.dtype}, which a file of plain tensors does not hold: {_QUANTISED}"
+    if value.layout != torch.strided:
+        return f"is laid out as {value.layout}: make it dense first (to_dense())"
+    return ""
