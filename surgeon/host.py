@@ -61,7 +61,8 @@ def own_state(*, training: bool = False) -> Iterator[None]:
         if torch.empty(0).device != _CPU:
             stack.enter_context(_CPU)
         for device in _on_autocast():
-            stack.enter_context(torch.autocast(device, enabled=False))
+            # a caller's autocast keeps its casts of weights until it ends, across steps that change them: none are kept in here
+            stack.enter_context(torch.autocast(device, enabled=False, cache_enabled=False))
         if not training:
             stack.enter_context(full_precision())
             for hooks in (h for h in _hooks() if h):

@@ -117,6 +117,29 @@ def test_a_training_refuses_a_network_that_was_made_in_inference_mode(made, tmp_
     fit(copy.deepcopy(world.stock), Images(world.x, world.y), None, Training(epochs=1), progress=False)
 
 
+def test_a_training_has_its_own_precision_whatever_its_callers(made):
+    """A caller's autocast keeps the casts of weights until it ends: none may reach the next step."""
+    pytest.importorskip("accelerate")
+    from surgeon.training import fit
+
+    x = torch.rand(32, *doors.SIZE, generator=torch.Generator().manual_seed(1))
+    settings = Training(epochs=2, batch_size=8, lr=0.01, optimizer="sgd")
+    found = []
+    for precision, inside in (("bf16", False), ("bf16", True), ("no", False)):
+        network = copy.deepcopy(made.trained)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=inside):
+            fit(
+                network,
+                Images(x, torch.arange(32) % 5),
+                None,
+                settings,
+                progress=False,
+                mixed_precision=precision,
+            )
+        found.append(network[0].weight)
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
 def test_a_callers_state_comes_back_after_an_error(made):
     with states.STATES["all, inference_mode"]():
         before = states.asked()
