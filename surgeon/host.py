@@ -61,8 +61,11 @@ def own_state(*, training: bool = False) -> Iterator[None]:
         if torch.empty(0).device != _CPU:
             stack.enter_context(_CPU)
         for device in _on_autocast():
-            # a caller's autocast keeps its casts of weights until it ends, across steps that change them: none are kept in here
-            stack.enter_context(torch.autocast(device, enabled=False, cache_enabled=False))
+            stack.enter_context(torch.autocast(device, enabled=False))
+        if _in_autocast() and torch.is_autocast_cache_enabled():
+            # casts of weights are kept until the outermost autocast ends, across steps that change them: none are kept in here
+            stack.callback(torch.set_autocast_cache_enabled, True)
+            torch.set_autocast_cache_enabled(False)
         if not training:
             stack.enter_context(full_precision())
             for hooks in (h for h in _hooks() if h):
@@ -146,6 +149,12 @@ def _on_autocast() -> list[str]:
     return [
         d for d in (*_DEVICES, own) if torch.amp.is_autocast_available(d) and torch.is_autocast_enabled(d)
     ]
+
+
+def _in_autocast() -> bool:
+    """Whether an autocast of the caller's has not ended, be it switched off."""
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting() > 0
 
 
 def _usable(value: Any, copied: bool) -> Any:

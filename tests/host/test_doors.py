@@ -118,26 +118,30 @@ def test_a_training_refuses_a_network_that_was_made_in_inference_mode(made, tmp_
 
 
 def test_a_training_has_its_own_precision_whatever_its_callers(made):
-    """A caller's autocast keeps the casts of weights until it ends: none may reach the next step."""
+    """A caller's autocast, be it switched off, keeps casts of weights until it ends: none may reach the next step."""
     pytest.importorskip("accelerate")
     from surgeon.training import fit
 
     x = torch.rand(32, *doors.SIZE, generator=torch.Generator().manual_seed(1))
     settings = Training(epochs=2, batch_size=8, lr=0.01, optimizer="sgd")
-    found = []
-    for precision, inside in (("bf16", False), ("bf16", True), ("no", False)):
+
+    def trained(precision):
         network = copy.deepcopy(made.trained)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=inside):
-            fit(
-                network,
-                Images(x, torch.arange(32) % 5),
-                None,
-                settings,
-                progress=False,
-                mixed_precision=precision,
-            )
-        found.append(network[0].weight)
-    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+        fit(
+            network,
+            Images(x, torch.arange(32) % 5),
+            None,
+            settings,
+            progress=False,
+            mixed_precision=precision,
+        )
+        return network[0].weight
+
+    half, full = trained("bf16"), trained("no")
+    assert not torch.equal(half, full)
+    for enabled in (True, False):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            assert torch.equal(trained("bf16"), half) and torch.equal(trained("no"), full)
 
 
 def test_a_callers_state_comes_back_after_an_error(made):
