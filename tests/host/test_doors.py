@@ -144,6 +144,23 @@ def test_a_training_has_its_own_precision_whatever_its_callers(made):
             assert torch.equal(trained("bf16"), half) and torch.equal(trained("no"), full)
 
 
+def test_networks_and_images_of_fake_tensors_are_told_as_what_they_are(made, tmp_path):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fake, images = copy.deepcopy(made.trained), torch.rand(16, *doors.SIZE)
+        fake.load_state_dict({k: torch.empty(v.shape) for k, v in fake.state_dict().items()}, assign=True)
+        with pytest.raises(
+            SurgeonError, match=r"0.weight is a fake tensor, without values; a plan can be made"
+        ):
+            surgeon.apply(fake, "kap", input_size=doors.SIZE)
+        assert surgeon.plan(fake, "kap", input_size=doors.SIZE).edits
+        with pytest.raises(SurgeonError, match="are on the meta device, or fake, without values"):
+            surgeon.apply(made.trained, "kap", input_size=doors.SIZE, calibration=images)
+        with pytest.raises(SurgeonError, match="is without values"):
+            surgeon.save(fake, tmp_path / "f")
+
+
 def test_a_callers_state_comes_back_after_an_error(made):
     with states.STATES["all, inference_mode"]():
         before = states.asked()
