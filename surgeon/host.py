@@ -62,6 +62,10 @@ def own_state(*, training: bool = False) -> Iterator[None]:
             stack.enter_context(_CPU)
         for device in _on_autocast():
             stack.enter_context(torch.autocast(device, enabled=False))
+        if _in_autocast() and torch.is_autocast_cache_enabled():
+            # casts of weights are kept until the outermost autocast ends, across steps that change them: none are kept in here
+            stack.callback(torch.set_autocast_cache_enabled, True)
+            torch.set_autocast_cache_enabled(False)
         if not training:
             stack.enter_context(full_precision())
             for hooks in (h for h in _hooks() if h):
@@ -145,6 +149,12 @@ def _on_autocast() -> list[str]:
     return [
         d for d in (*_DEVICES, own) if torch.amp.is_autocast_available(d) and torch.is_autocast_enabled(d)
     ]
+
+
+def _in_autocast() -> bool:
+    """Whether an autocast of the caller's has not ended, be it switched off."""
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting() > 0
 
 
 def _usable(value: Any, copied: bool) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from surgeon.errors import DataError, SurgeonError, either
+from surgeon.values import has_values
 
 _SLACK = 1e-6
 _BYTES = 2.0
@@ -151,7 +152,9 @@ def _check_batch(x: Any, name: str, dims: tuple[int, ...]) -> None:
 
 
 def _range(x: Tensor, name: str) -> tuple[float, float]:
-    """The least and the greatest value; raises DataError where one is not finite."""
+    """The least and the greatest value; raises DataError where one is not finite, and where there are none."""
+    if not has_values(x):
+        raise DataError(f"{name} are on the meta device, or fake, without values; give images that have some")
     if x.numel() == 0:
         return 0.0, 0.0
     low, high = (float(v) for v in x.detach().aminmax())

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import is_lazy
 
 from surgeon.errors import ArtifactError
+from surgeon.values import has_values
 
 _QUANTISED = "save the network before it is quantised, and quantise what surgeon.load gives"
 
@@ -41,7 +41,7 @@ def _problem(value: Any) -> str:
     kind = type(value)
     if is_lazy(value):
         return "has no shape yet: run the network once on an image"
-    if isinstance(value, FakeTensor) or value.is_meta:
+    if not has_values(value):
         return "is without values (a fake tensor, or on the meta device): load weights first"
     if hasattr(value, "device_mesh"):
         return "is spread over devices (DTensor): save the network that torch.distributed.checkpoint.state_dict gathers"

@@ -14,6 +14,7 @@ from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import Scores, check_labels, check_model, score
 from surgeon.evaluation.threat import Attack
 from surgeon.images import check_images, check_taken
+from surgeon.values import has_values
 
 FEW = 8
 """Images that a model is tried on."""
@@ -65,9 +66,9 @@ def on_cpu(name: str, value: Any) -> Tensor:
     """A tensor of a caller's, on the CPU. Raises DataError for anything else, and for one without values."""
     if not isinstance(value, Tensor):
         raise DataError(f"{name} are a {type(value).__name__}; give a tensor (torch.as_tensor, torch.stack)")
-    if value.is_meta:
+    if not has_values(value):
         raise DataError(
-            f"{name} lie on the device meta, where tensors have no values; give them on a real one"
+            f"{name} lie on the device meta, or are fake, where tensors have no values; give them on a real one"
         )
     return value.detach().cpu()
 

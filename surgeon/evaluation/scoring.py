@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from surgeon.errors import DataError, VerificationError, either
 from surgeon.evaluation.threat import Attack
+from surgeon.values import has_values
 
 BATCH = 256
 SLACK = 1e-6
@@ -123,8 +125,10 @@ def check_model(model: nn.Module) -> None:
     """Raise DataError unless it is a module whose weights are float32 and there: lower precision weakens attacks."""
     if not isinstance(model, nn.Module):
         raise DataError(f"the model is a {type(model).__name__}; give a torch.nn.Module")
-    if device_of(model).type == "meta":
-        raise DataError("the model's weights lie on the device meta, where they have no values; load some")
+    if not all(is_lazy(t) or has_values(t) for t in (*model.parameters(), *model.buffers())):
+        raise DataError(
+            "the model's weights lie on the device meta, or are fake, and have no values; load some"
+        )
     for name, p in [*model.named_parameters(), *model.named_buffers()]:
         if p.is_floating_point() and p.dtype != torch.float32:
             raise DataError(

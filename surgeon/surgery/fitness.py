@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 
 from surgeon.errors import SurgeryError
+from surgeon.values import has_values
 
 _WRAPPERS = {
     "DataParallel": "module",
@@ -34,11 +36,12 @@ def refuse_unfit(model: Any) -> None:
 
 
 def refuse_empty(model: nn.Module) -> None:
-    """Raise SurgeryError for a network on the meta device, which has shapes but no weights."""
-    empty = next((n for n, t in model.named_parameters() if t.is_meta), None)
-    if empty is not None:
+    """Raise SurgeryError for a network on the meta device, or of fake tensors, which has shapes but no weights."""
+    found = ((n, t) for n, t in model.named_parameters() if not is_lazy(t) and not has_values(t))
+    empty, tensor = next(found, (None, None))
+    if empty is not None and tensor is not None:
         raise SurgeryError(
-            f"{empty} is on the meta device, without values; a plan can be made of it, but a cut needs weights: "
+            f"{empty} is {'on the meta device' if tensor.device.type == 'meta' else 'a fake tensor'}, without values; a plan can be made of it, but a cut needs weights: "
             f"model.to_empty(device=…), and load them first"
         )
 

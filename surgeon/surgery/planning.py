@@ -29,6 +29,7 @@ from surgeon.spelling import split
 from surgeon.surgery.fitness import refuse_unfit
 from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.surgery.tree import bare, free_name, surgery_of
+from surgeon.values import has_values
 
 RecipeLike = str | Recipe | Operation | Mapping[str, Any] | Sequence[Any]
 
@@ -212,7 +213,7 @@ def looks_trained(model: nn.Module) -> bool:
     """Whether any batch norm's running statistics have moved from where they start."""
     for module in model.modules():
         if isinstance(module, _NormBase) and isinstance(module.running_mean, torch.Tensor):
-            if module.running_mean.is_meta:
+            if not has_values(module.running_mean):
                 return False
             if bool(module.running_mean.any()):
                 return True

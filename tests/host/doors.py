@@ -45,7 +45,7 @@ PLAIN = {
     **dict.fromkeys(
         ("arguments", "ball", "blank", "budget", "card", "configuration", "edits", "errors", "files", "folder", "folder_kinds",
          "hashes", "hidden", "host", "images", "interrupts", "beyond_name", "machine", "markdown", "merging", "model_arguments", "naming", "numerals", "own",
-         "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "stored", "strict", "strict_yaml",
+         "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "stored", "strict", "strict_yaml", "values",
          "surgery.tree", "writing", "__main__"), "data, files and checks, used by what is walked",
     ),
 }  # fmt: skip

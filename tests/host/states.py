@@ -104,7 +104,11 @@ def asked():
         backends.mkldnn.rnn,
     )  # fmt: skip
     return {
-        "autocast": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
+        "autocast": (
+            torch.is_autocast_enabled("cpu"),
+            torch.get_autocast_dtype("cpu"),
+            torch.is_autocast_cache_enabled(),
+        ),
         "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "dtype": torch.get_default_dtype(),
         "device": torch.empty(0).device,

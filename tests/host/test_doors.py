@@ -117,6 +117,50 @@ def test_a_training_refuses_a_network_that_was_made_in_inference_mode(made, tmp_
     fit(copy.deepcopy(world.stock), Images(world.x, world.y), None, Training(epochs=1), progress=False)
 
 
+def test_a_training_has_its_own_precision_whatever_its_callers(made):
+    """A caller's autocast, be it switched off, keeps casts of weights until it ends: none may reach the next step."""
+    pytest.importorskip("accelerate")
+    from surgeon.training import fit
+
+    x = torch.rand(32, *doors.SIZE, generator=torch.Generator().manual_seed(1))
+    settings = Training(epochs=2, batch_size=8, lr=0.01, optimizer="sgd")
+
+    def trained(precision):
+        network = copy.deepcopy(made.trained)
+        fit(
+            network,
+            Images(x, torch.arange(32) % 5),
+            None,
+            settings,
+            progress=False,
+            mixed_precision=precision,
+        )
+        return network[0].weight
+
+    half, full = trained("bf16"), trained("no")
+    assert not torch.equal(half, full)
+    for enabled in (True, False):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            assert torch.equal(trained("bf16"), half) and torch.equal(trained("no"), full)
+
+
+def test_networks_and_images_of_fake_tensors_are_told_as_what_they_are(made, tmp_path):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        fake = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU())
+        images = torch.rand(16, *doors.SIZE)
+        with pytest.raises(
+            SurgeonError, match=r"0.weight is a fake tensor, without values; a plan can be made"
+        ):
+            surgeon.apply(fake, "kap", input_size=doors.SIZE)
+        assert surgeon.plan(fake, "kap", input_size=doors.SIZE).edits
+        with pytest.raises(SurgeonError, match="are on the meta device, or fake, without values"):
+            surgeon.apply(made.trained, "kap", input_size=doors.SIZE, calibration=images)
+        with pytest.raises(SurgeonError, match="is without values"):
+            surgeon.save(fake, tmp_path / "f")
+
+
 def test_a_callers_state_comes_back_after_an_error(made):
     with states.STATES["all, inference_mode"]():
         before = states.asked()
