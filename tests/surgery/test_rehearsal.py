@@ -48,7 +48,7 @@ def test_a_dear_network_is_run_without_numbers(broken, monkeypatch):
         surgeon.apply(Plain(), "noise", input_size=SIZE)
 
 
-@pytest.mark.parametrize("cheap", [0, 4e9])
+@pytest.mark.parametrize("cheap", [0, 2e9])
 def test_it_leaves_numbers_buffers_modes_and_random_streams_alone(monkeypatch, cheap):
     class Counts(Plain):
         def __init__(self):
