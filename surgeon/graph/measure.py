@@ -16,10 +16,11 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils.flop_counter import FlopCounterMode
 
+from surgeon.graph.calls import Given, given_to
 from surgeon.graph.functional import Watch
 from surgeon.graph.leaves import is_leaf
 from surgeon.graph.norm_shapes import NormsKeepShapes
-from surgeon.graph.trace import Example, mode, needed_inputs
+from surgeon.graph.trace import mode, needed_inputs
 
 Shape = tuple[int, ...]
 Pretence = Callable[[nn.Module, Shape], contextlib.AbstractContextManager[torch.Tensor]]
@@ -30,7 +31,8 @@ class Measured:
     """What one forward pass on fake tensors showed; shapes without the batch dimension.
 
     inputs, outputs: of each module that was called, at its first call. calls: how often each was. folded: those whose
-    output has another first dimension than the images. arguments: shapes of all positional arguments, batch included. flops, activations: of the whole
+    output has another first dimension than the images. arguments: of each `extra` module, how it was called: by name the shapes of
+    tensors, batch included, and the values of what is plain. flops, activations: of the whole
     network, for one image. functional: modules that call a convolution as a function → which, and where. error: why nothing was measured, or ''.
     """
 
@@ -38,7 +40,7 @@ class Measured:
     outputs: dict[str, Shape] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     folded: set[str] = field(default_factory=set)
-    arguments: dict[str, Example] = field(default_factory=dict)
+    arguments: dict[str, Given] = field(default_factory=dict)
     flops: int = 0
     activations: int = 0
     functional: dict[str, str] = field(default_factory=dict)
@@ -155,8 +157,7 @@ def _note(seen: Measured, name: str, leaf: bool) -> Any:
                 seen.activations += output.numel() // _BATCH
         if given and isinstance(given[0], torch.Tensor):
             seen.inputs.setdefault(name, tuple(given[0].shape[1:]))
-        seen.arguments.setdefault(
-            name, tuple(tuple(a.shape) if isinstance(a, torch.Tensor) else None for a in given)
-        )
+        if not leaf and name not in seen.arguments:
+            seen.arguments[name] = given_to(module, args, kwargs)
 
     return hook

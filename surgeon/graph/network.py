@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from surgeon.errors import SurgeryError, TraceError, either
 from surgeon.graph import checkpointing
 from surgeon.graph.cuts import Point, check_visible, cut_graph
+from surgeon.graph.forms import same_form
 from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.hosts import save_weights
 from surgeon.graph.joined import joined
@@ -307,6 +308,7 @@ class Rewritten(fx.GraphModule):
             traced = anew(call.example(2))
         except TraceError:
             traced = anew(call.example(1))
+        self._demand_form(traced, call)
         graphs = {True: traced.train, False: traced.eval}
         number = next(_count)
         constants = self._adopt_constants(traced.constants, graphs.values(), f"call_{number}")
@@ -318,6 +320,21 @@ class Rewritten(fx.GraphModule):
         for gone in self._variants.keep(call.sized if traced.sized else call.key, variant, self):
             self._drop_constants(gone.constants)
         return variant
+
+    def _demand_form(self, traced: Traced, call: Call) -> None:
+        """Raise SurgeryError where other arguments give an output that the graph cannot give."""
+        asked = [*call.constants, *list(call.tensors)[1:]]
+        if not asked:
+            return
+        view = _apart(self.stock_view())
+        unguard(view)
+        for name, value in traced.constants.items():
+            view.register_buffer(name, value)
+        if not same_form(view, _compile(traced.eval)[0], call.tensors, call.constants):
+            raise SurgeryError(
+                f"{self._stock_class.__name__}.forward with {', '.join(asked)} gives more, or less, than a graph shows, such as "
+                f"what hooks collect on the way, or a tuple without what is None; leave {asked[-1]} out"
+            )
 
     def _refuse(self, inputs: tuple[str, ...], given: Mapping[str, Any]) -> None:
         """Say what the graphs were made for, where no further one can be made."""
@@ -520,24 +537,46 @@ def _dispatcher(
     stock: Callable[..., Any], inputs: list[str], constants: Mapping[str, Any], sized: bool
 ) -> Callable[..., Any]:
     """The `forward` of a rewritten network: the stock network's arguments, and the graph of the mode for those that it was made for."""
-    held = {n: v for n, v in held_arguments(stock, inputs).items() if n not in constants}
-    parameters = [
-        p for p in list(inspect.signature(stock).parameters.values())[1:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]  # fmt: skip
-    order = dict.fromkeys([*inputs, *(p.name for p in parameters)])
+    held = {**held_arguments(stock, ()), **constants}
+    tests: list[str] = []
+    arguments: list[str] = []
+    named: list[str] = []
+    by_name = optional = False
+    for p in list(inspect.signature(stock).parameters.values())[1:]:
+        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            continue
+        if p.kind is p.KEYWORD_ONLY and not by_name:
+            arguments.append("*")
+            by_name = True
+        named.append(p.name)
+        optional = optional or p.name in held
+        if p.name in inputs and p.default is p.empty:
+            arguments.append(f"{p.name}=_absent" if optional and not by_name else p.name)
+            continue
+        arguments.append(f"{p.name}=_held[{p.name!r}]")
+        value = f"_held[{p.name!r}]"
+        tests.append(f"{p.name} is {value}" if p.name in inputs else f"not _same({p.name}, {value})")
+    also = [n for n in inputs if n not in named]
+    arguments += (["*"] if also and not by_name else []) + also
+    more = {n: v for n, v in constants.items() if n not in named}
+    if takes_more(stock):
+        arguments.append("**_more")
+        tests.append("_more.keys() != _also.keys() or not all(_same(v, _also[n]) for n, v in _more.items())")
+        if not more:
+            tests[-1] = "_more"
     given = ", ".join(inputs)
-    more = takes_more(stock)
-    others = [n for n in order if n not in inputs and (n in held or n in constants)]
-    arguments = ", ".join([*inputs, *(f"{n}=_held[{n!r}]" for n in others), *(["**_more"] if more else [])])
-    tests = [f"not _same({n}, _held[{n!r}])" for n in others]
-    tests += ["_more"] if more else []
     tests += [f"not self._fits({given})"] if sized else []
-    named = ", ".join(f"{n!r}: {n}" for n in (*inputs, *others))
-    otherwise = f"self._otherwise({tuple(inputs)!r}, {{{named}{', **_more' if more else ''}}})"
-    check = f"    if {' or '.join(tests)}:\n        return {otherwise}\n" if tests else ""
-    scope: dict[str, Any] = {"_held": {**held, **constants}, "_same": same}
+    everything = ", ".join(
+        [f"{n!r}: {n}" for n in (*named, *also)] + (["**_more"] if takes_more(stock) else [])
+    )
+    check = (
+        f"    if {' or '.join(tests)}:\n        return self._otherwise({tuple(inputs)!r}, {{{everything}}})\n"
+        if tests
+        else ""
+    )
+    scope: dict[str, Any] = {"_held": held, "_same": same, "_also": more, "_absent": None}
     exec(  # the names come from a traced signature
-        f"def forward(self, {arguments}):\n{check}"
+        f"def forward(self, {', '.join(arguments)}):\n{check}"
         f"    if self.training:\n        return self._forward_train({given})\n"
         f"    return self._forward_eval({given})\n",
         scope,

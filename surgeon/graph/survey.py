@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.calls import Given
 from surgeon.graph.functional import functional_convolutions
 from surgeon.graph.leaves import has_convolution, is_leaf, is_norm
 from surgeon.graph.measure import Measured, Shape, measure
@@ -19,11 +20,12 @@ from surgeon.selection import Site
 
 @dataclass
 class Region:
-    """A sub-network with graphs of its own: the whole network (name ''), or a part of it."""
+    """A sub-network with graphs of its own: the whole network (name ''), or a part of it, `given` what its parent calls it with."""
 
     name: str
     traced: Traced
     example: Example | None = None
+    given: Given = field(default_factory=Given)
 
 
 @dataclass
@@ -66,7 +68,9 @@ def _measured(model: nn.Module, input_size: Shape | None) -> Measured | None:
 
 
 def _candidates(model: nn.Module) -> list[str]:
-    return [n for n, m in model.named_modules() if n and not is_leaf(m) and has_convolution(m)]
+    sites = [n for n, m in model.named_modules() if is_leaf(m) and (has_convolution(m) or is_norm(m))]
+    above = {site.rsplit(".", depth)[0] for site in sites for depth in range(1, site.count(".") + 1)}
+    return [n for n, m in model.named_modules() if n in above and not is_leaf(m)]
 
 
 def _explored(
@@ -88,16 +92,20 @@ def _explore(
 ) -> None:
     module = model.get_submodule(name)
 
+    def given() -> Given:
+        seen = measured() if name else None
+        return (seen.arguments.get(name) if seen else None) or Given()
+
     def example() -> Example | None:
         if not name and input_size:
             return ((2, *input_size),)
-        seen = measured()
-        return seen.arguments.get(name) if seen else None
+        return given().example(module) if given().shapes else None
 
+    called = given()
     try:
         if type(module).forward is nn.Module.forward:
             raise TraceError(f"{name or 'the model'} is a list of modules, without code of its own")
-        traced = trace(module, example=example)
+        traced = trace(module, example=example, constants=called.values, inputs=tuple(called.shapes))
     except TraceError as error:
         for child_name, child in module.named_children():
             full = f"{name}.{child_name}" if name else child_name
@@ -107,7 +115,7 @@ def _explore(
             elif _has_site(child):
                 _explore(model, full, measured, None, regions, hidden)
         return
-    regions.append(Region(name, traced, example() if traced.sized else None))
+    regions.append(Region(name, traced, example() if traced.sized else None, called))
     for inner in traced.opaque:
         full = f"{name}.{inner}" if name else inner
         if _has_site(model.get_submodule(full)):

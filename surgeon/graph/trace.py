@@ -26,6 +26,7 @@ from surgeon.graph.leaves import is_hooked, is_leaf
 from surgeon.graph.outputs import always, call_for, composed, made_of
 
 _MOST_RETRIES = 64
+_SIMPLE = (fx.Proxy, int, str, float, bool, type(None), tuple, list, dict)
 Example = tuple[tuple[int, ...] | torch.Tensor | None, ...]
 """Shapes of a method's inputs, batch included, or tensors of such shapes and types on the meta device; None for an input that is no tensor."""
 Behind = Mapping[str, Sequence[str]]
@@ -84,6 +85,8 @@ class LeafTracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_arg(self, a: Any) -> Any:
+        if type(a) in _SIMPLE:
+            return super().create_arg(a)
         if composed(a):
             return self._composed(a)
         try:

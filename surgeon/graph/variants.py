@@ -71,9 +71,13 @@ def call_of(
 
 def same(value: Any, other: Any) -> bool:
     """Whether an argument is what a graph was made for."""
-    return value is other or (
-        type(value) is type(other) and isinstance(value, (int, float, str)) and value == other
-    )
+    if value is other:
+        return True
+    if type(value) is not type(other):
+        return False
+    if isinstance(value, tuple):
+        return len(value) == len(other) and all(same(a, b) for a, b in zip(value, other, strict=True))
+    return isinstance(value, (int, float, str)) and value == other
 
 
 def held_arguments(method: Callable[..., Any], inputs: Iterable[str]) -> dict[str, Any]:

@@ -12,13 +12,12 @@ from surgeon.errors import SurgeonError, SurgeryError
 from surgeon.graph.measure import Shape, images_of, on_fakes, on_meta
 from surgeon.graph.trace import mode
 
-_IMAGES = 2
-_CHEAP = 4e9
+_CHEAP = 2e9
 """FLOPs of one image up to which computing it takes no longer than running the network on tensors without numbers."""
 
 
 def rehearse(stock: nn.Module, network: nn.Module, size: Shape | None, flops: int) -> None:
-    """Run `network` once, in evaluation mode, on black images of `size` (C, H, W); both networks are left as they were.
+    """Run `network` once, in evaluation mode, on one black image of `size` (C, H, W); both networks are left as they were.
 
     flops: of the stock network for one image. Dear ones are run without numbers (on meta tensors), and computed only where that fails.
 
@@ -68,7 +67,7 @@ def _with_numbers(model: nn.Module, size: Shape) -> Iterator[torch.Tensor]:
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     kept = [(b, b._version, b.clone()) for b in model.buffers()]
     try:
-        yield torch.zeros((_IMAGES, *size), device=like.device, dtype=like.dtype)
+        yield torch.zeros((1, *size), device=like.device, dtype=like.dtype)
     finally:
         for buffer, version, value in kept:
             if buffer._version != version:

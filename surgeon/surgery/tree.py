@@ -209,7 +209,10 @@ def carve(tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit]) -> 
             if owner_of[e.site] == region.name and (e.layer or _opened(tree, e.site))
         ]
         module = tree.get_submodule(region.name)
-        rewritten = Rewritten(module, points, example=region.example, traced=region.traced)
+        rewritten = Rewritten(
+            module, points, example=region.example, traced=region.traced, constants=region.given.values,
+            inputs=tuple(region.given.shapes),
+        )  # fmt: skip
         if region.name:
             exchange(tree, region.name, rewritten)
         else:

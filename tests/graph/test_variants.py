@@ -241,3 +241,67 @@ def test_threads_that_compute_meanwhile_see_nothing_of_it():
     worker.join()
     assert not wrong
     assert all(torch.equal(v, before[k]) for k, v in cut.state_dict().items())
+
+
+class Collects(Plain):
+    """Gives what hooks collect while it runs, as transformers' hidden states are."""
+
+    def forward(self, x, collect=False):
+        kept = []
+        handles = [
+            m.register_forward_hook(lambda m, i, o: kept.append(o))
+            for m in (self.conv, self.conv2)
+            if collect
+        ]
+        y = super().forward(x)
+        for handle in handles:
+            handle.remove()
+        return {"logits": y, "kept": tuple(kept)}
+
+
+def test_what_only_hooks_collect_is_refused_and_not_left_out():
+    model = Collects().eval()
+    cut = surgeon.apply(model, "noise", input_size=SIZE).eval()
+    assert len(model(images(), collect=True)["kept"]) == 2
+    with pytest.raises(
+        SurgeryError, match="Collects.forward with collect gives more, or less, than a graph shows"
+    ):
+        cut(images(), collect=True)
+    assert cut(images())["kept"] == ()
+
+
+class Inner(nn.Module):
+    """A part whose code needs the values of what it is called with."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(16)
+        self.shift = 0
+
+    def forward(self, x, resolution, scale=1, **more):
+        if min(resolution) < 6:
+            x = x * 2
+        if more.get("flip"):
+            x = x.flip(-1)
+        return self.norm(x) * scale
+
+
+class Calls(Plain):
+    def __init__(self):
+        super().__init__()
+        self.inner = Inner()
+
+    def features(self, x):
+        x = self.norm(self.conv(x)).relu()
+        return self.conv2(self.inner(x, (x.shape[2], x.shape[3]), scale=3, flip=True))
+
+
+def test_parts_are_traced_with_the_values_that_they_are_called_with():
+    model = Calls().eval().double()
+    cut = surgeon.apply(model, {"op": "adversarial-noise"}, input_size=SIZE).eval()
+    assert "inner.norm" in [e.site for e in cut.surgery.edits]
+    for size in (SIZE, OTHER, (3, 5, 9)):
+        x = torch.randn(2, *size, dtype=torch.double)
+        assert torch.equal(cut(x), model(x))
+    assert not cut.inner._variants.find(variants.Call({"x": None}, {"resolution": (8, 8)}))
+    assert len(cut.inner._variants.kept) == 2

@@ -15,9 +15,9 @@ from tests.own_models.checks import SIZE, Plain, images
 @pytest.fixture
 def broken(monkeypatch):
     """A fault in what a cut makes: the graph's last value is asked for an attribute that it lacks."""
-    compile_ = Rewritten.recompile
+    compile_ = Rewritten._regenerate
 
-    def recompile(self):
+    def regenerate(self):
         for graph in self.__dict__.get("_programs", {}).values():
             end = next(n for n in graph.nodes if n.op == "output")
             if not any(n.target is getattr for n in graph.nodes):
@@ -25,7 +25,7 @@ def broken(monkeypatch):
                     end.args = (graph.call_function(getattr, (end.args[0], "last_hidden_state")),)
         return compile_(self)
 
-    monkeypatch.setattr(Rewritten, "recompile", recompile)
+    monkeypatch.setattr(Rewritten, "_regenerate", regenerate)
 
 
 RECIPES = ["noise", "anl", "kmp", "defective"]  # kept, kept, destroyed, approximated
@@ -48,7 +48,7 @@ def test_a_dear_network_is_run_without_numbers(broken, monkeypatch):
         surgeon.apply(Plain(), "noise", input_size=SIZE)
 
 
-@pytest.mark.parametrize("cheap", [0, 4e9])
+@pytest.mark.parametrize("cheap", [0, 2e9])
 def test_it_leaves_numbers_buffers_modes_and_random_streams_alone(monkeypatch, cheap):
     class Counts(Plain):
         def __init__(self):
