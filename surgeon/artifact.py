@@ -39,6 +39,7 @@ from surgeon.model_arguments import check_taken
 from surgeon.models import create_model
 from surgeon.ownership import new_folder
 from surgeon.surgery import replay
+from surgeon.surgery.standing import demand, findings
 from surgeon.surgery.tree import Displaced, bare
 from surgeon.writing import telling
 
@@ -61,8 +62,10 @@ def save(
     overwrite: replace a network that surgeon wrote; nothing else is ever replaced.
 
     Raises ArtifactError for an existing folder, one in use, a full disk, or tensors that are not finite in shape or
-    kind; nothing is left half-written.
+    kind; nothing is left half-written. SurgeryError where a site is no longer what the surgery left there, so that the folder
+    would not load.
     """
+    demand([f for f in findings(model) if not f.loads], "saved")
     with new_folder(folder, overwrite=overwrite) as work:
         weights = _state(model)
         _write(weights, work / WEIGHTS, Path(folder) / WEIGHTS)

@@ -199,9 +199,9 @@ class KernelAveragePool(Drawing, OptionalState):
 
     def after(self, conv: nn.Module, x: Tensor) -> Tensor:
         """`self(conv(x))`, by pooling the convolution's weights (eq. 3) where those are fewer numbers than its outputs."""
-        if self.pool != "mean" or self.kernel_size == 1 or not pools_weights(conv, x):
-            return self(conv(x))
         own: Any = conv
+        if self.pool != "mean" or self.kernel_size == 1 or not pools_weights(conv, x) or len(own.weight) != self.channels:
+            return self(conv(x))
         bias = None if own.bias is None else self._pooled(own.bias.unsqueeze(0)).squeeze(0)
         return self._noisy(convolve(conv, x, self._pooled(own.weight.unsqueeze(0)).squeeze(0), bias))
 

@@ -1,0 +1,110 @@
+"""Weights that are made anew at each call: by a parametrization, or by a forward pre-hook that writes them.
+
+torch's pruning and its old weight and spectral norms are such hooks. They are known by what they do: the tensor is no parameter any
+more though its class has it as one, or calling the hook changes it.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+_TENSORS = ("weight", "bias")
+
+
+def maker(module: nn.Module) -> str:
+    """What makes the module's weight or bias at each call, in words with the way out; '' where they are its parameters."""
+    if parametrize.is_parametrized(module):
+        names = ", ".join(module.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
+        return f"its {names} is parametrised; torch.nn.utils.parametrize.remove_parametrizations makes it plain"
+    hooks = [h for h in module._forward_pre_hooks.values() if not _ours(h)]
+    if not hooks or not any(isinstance(getattr(module, n, None), Tensor) for n in _TENSORS):
+        return ""
+    made = [n for n in _TENSORS if n not in module._parameters and isinstance(module.__dict__.get(n), Tensor)]
+    names = made or _written(module)
+    if not names:
+        return ""
+    return (
+        f"its {' and '.join(names)} is made by a forward pre-hook ({type(hooks[0]).__name__}); what put the hook there makes it "
+        f"plain again, as torch.nn.utils.prune.remove, remove_weight_norm or remove_spectral_norm"
+    )
+
+
+def settled(module: nn.Module) -> nn.Module:
+    """The module with the weights that it would use now as its own parameters, and without what makes them.
+
+    A new module, which shares nothing that is written here; `module` itself where nothing makes its weights.
+    """
+    if not maker(module):
+        return module
+    alone = _alone(module)
+    for inner in alone.modules():
+        inner.training = False  # a spectral norm would go on with its iteration
+    if parametrize.is_parametrized(alone):
+        for name in list(alone.parametrizations):  # type: ignore[arg-type]  # a ModuleDict
+            parametrize.remove_parametrizations(alone, name, leave_parametrized=True)
+    own = {n: getattr(alone, n, None) for n in _TENSORS}
+    for key, hook in list(alone._forward_pre_hooks.items()):
+        if _ours(hook):
+            continue
+        before = {n: None if t is None else t.detach().clone() for n, t in own.items()}
+        with torch.no_grad():
+            _call(alone, hook)
+        now = {n: getattr(alone, n, None) for n in _TENSORS}
+        if any(now[n] is not own[n] or _differs(now[n], before[n]) for n in _TENSORS):
+            del alone._forward_pre_hooks[key]
+            alone._forward_pre_hooks_with_kwargs.pop(key, None)
+        own = now
+    for name, tensor in own.items():
+        if isinstance(tensor, Tensor):
+            alone.__dict__.pop(name, None)
+            grad = any(p.requires_grad for n, p in alone._parameters.items() if p is not None and n.startswith(name))
+            alone._parameters.pop(name, None)
+            for beside in [n for n in (*alone._parameters, *alone._buffers) if n.startswith(f"{name}_")]:
+                alone._parameters.pop(beside, None)
+                alone._buffers.pop(beside, None)
+            alone.register_parameter(name, nn.Parameter(tensor.detach().clone(), requires_grad=grad))
+    alone.training = module.training
+    return alone
+
+
+def _ours(hook: object) -> bool:
+    return bool(getattr(hook, "of_surgeon", False))
+
+
+def _written(module: nn.Module) -> list[str]:
+    """Which of its tensors a call of its own pre-hooks changes in place, tried on a copy."""
+    if any(t.is_meta for t in module.parameters()):
+        return []
+    alone = _alone(module)
+    before = {n: getattr(alone, n).detach().clone() for n in _TENSORS if isinstance(getattr(alone, n, None), Tensor)}
+    with torch.no_grad():
+        for hook in list(alone._forward_pre_hooks.values()):
+            if not _ours(hook):
+                _call(alone, hook)
+    return [n for n, t in before.items() if _differs(getattr(alone, n, None), t)]
+
+
+def _call(module: nn.Module, hook: object) -> None:
+    with torch.random.fork_rng(devices=[]):
+        try:
+            hook(module, ())  # type: ignore[operator]  # a hook; those that make weights read no input
+        except Exception:
+            return  # it reads its inputs, and makes no weights of them
+
+
+def _differs(now: object, before: Tensor | None) -> bool:
+    if not isinstance(now, Tensor) or before is None:
+        return (now is None) != (before is None)
+    return now.shape != before.shape or not torch.equal(now.detach(), before)
+
+
+def _alone(module: nn.Module) -> nn.Module:
+    """A copy with tensors of its own, without a history."""
+    memo: dict[int, object] = {}
+    for inner in module.modules():
+        memo |= {id(v): v.detach().clone() for v in inner.__dict__.values() if isinstance(v, Tensor) and v.grad_fn is not None}
+    return copy.deepcopy(module, memo)
