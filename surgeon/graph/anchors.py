@@ -95,7 +95,9 @@ def settle(network: nn.Module, children: Iterable[Hung]) -> None:
         if module is None:
             continue
         if one.opened is not None and OPENED not in module.__dict__:
-            closed = getattr(sys.modules.get(one.opened.__module__), _CLOSED.get(type(module).__name__, ""), None)
+            closed = getattr(
+                sys.modules.get(one.opened.__module__), _CLOSED.get(type(module).__name__, ""), None
+            )
             if closed is not None:
                 module.__dict__[OPENED] = closed
         if module._modules.get(one.name) is not None or module is one.child:

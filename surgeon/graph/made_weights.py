@@ -13,18 +13,22 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 _TENSORS = ("weight", "bias")
+_SCATTER = 0.1
+"""Size of the numbers that a hook is tried on: about that of trained weights, so that a threshold cuts some of them."""
 
 
 def maker(module: nn.Module) -> str:
     """What makes the module's weight or bias at each call, in words with the way out; '' where they are its parameters."""
     if parametrize.is_parametrized(module):
         names = ", ".join(module.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
-        return f"its {names} is parametrised; torch.nn.utils.parametrize.remove_parametrizations makes it plain"
+        return (
+            f"its {names} is parametrised; torch.nn.utils.parametrize.remove_parametrizations makes it plain"
+        )
     hooks = [h for h in module._forward_pre_hooks.values() if not _ours(h)]
     if not hooks or not any(isinstance(getattr(module, n, None), Tensor) for n in _TENSORS):
         return ""
     made = [n for n in _TENSORS if n not in module._parameters and isinstance(module.__dict__.get(n), Tensor)]
-    names = made or _written(module)
+    names = made or list(dict.fromkeys(n for h in hooks for n in _written(module, h)))
     if not names:
         return ""
     return (
@@ -46,22 +50,19 @@ def settled(module: nn.Module) -> nn.Module:
     if parametrize.is_parametrized(alone):
         for name in list(alone.parametrizations):  # type: ignore[arg-type]  # a ModuleDict
             parametrize.remove_parametrizations(alone, name, leave_parametrized=True)
-    own = {n: getattr(alone, n, None) for n in _TENSORS}
     for key, hook in list(alone._forward_pre_hooks.items()):
-        if _ours(hook):
-            continue
-        before = {n: None if t is None else t.detach().clone() for n, t in own.items()}
-        with torch.no_grad():
-            _call(alone, hook)
-        now = {n: getattr(alone, n, None) for n in _TENSORS}
-        if any(now[n] is not own[n] or _differs(now[n], before[n]) for n in _TENSORS):
+        if not _ours(hook) and _written(alone, hook):
+            with torch.no_grad():
+                _call(alone, hook)
             del alone._forward_pre_hooks[key]
             alone._forward_pre_hooks_with_kwargs.pop(key, None)
-        own = now
+    own = {n: getattr(alone, n, None) for n in _TENSORS}
     for name, tensor in own.items():
         if isinstance(tensor, Tensor):
             alone.__dict__.pop(name, None)
-            grad = any(p.requires_grad for n, p in alone._parameters.items() if p is not None and n.startswith(name))
+            grad = any(
+                p.requires_grad for n, p in alone._parameters.items() if p is not None and n.startswith(name)
+            )
             alone._parameters.pop(name, None)
             for beside in [n for n in (*alone._parameters, *alone._buffers) if n.startswith(f"{name}_")]:
                 alone._parameters.pop(beside, None)
@@ -75,17 +76,27 @@ def _ours(hook: object) -> bool:
     return bool(getattr(hook, "of_surgeon", False))
 
 
-def _written(module: nn.Module) -> list[str]:
-    """Which of its tensors a call of its own pre-hooks changes in place, tried on a copy."""
+def _written(module: nn.Module, hook: object) -> list[str]:
+    """Which of the module's tensors a call of its own pre-hook writes, tried on a copy with other numbers in them.
+
+    With its own numbers a mask that has been laid on already would change nothing.
+    """
     if any(t.is_meta for t in module.parameters()):
         return []
     alone = _alone(module)
-    before = {n: getattr(alone, n).detach().clone() for n in _TENSORS if isinstance(getattr(alone, n, None), Tensor)}
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for hook in list(alone._forward_pre_hooks.values()):
-            if not _ours(hook):
-                _call(alone, hook)
-    return [n for n, t in before.items() if _differs(getattr(alone, n, None), t)]
+        for tensor in _held(alone).values():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * _SCATTER)
+        before = {n: (t, t.detach().clone()) for n, t in _held(alone).items()}
+        _call(alone, hook)
+    now = _held(alone)
+    return [n for n, (same, t) in before.items() if now.get(n) is not same or _differs(now[n], t)]
+
+
+def _held(module: nn.Module) -> dict[str, Tensor]:
+    found = {n: getattr(module, n, None) for n in _TENSORS}
+    return {n: t for n, t in found.items() if isinstance(t, Tensor)}
 
 
 def _call(module: nn.Module, hook: object) -> None:
@@ -106,5 +117,9 @@ def _alone(module: nn.Module) -> nn.Module:
     """A copy with tensors of its own, without a history."""
     memo: dict[int, object] = {}
     for inner in module.modules():
-        memo |= {id(v): v.detach().clone() for v in inner.__dict__.values() if isinstance(v, Tensor) and v.grad_fn is not None}
+        memo |= {
+            id(v): v.detach().clone()
+            for v in inner.__dict__.values()
+            if isinstance(v, Tensor) and v.grad_fn is not None
+        }
     return copy.deepcopy(module, memo)

@@ -26,7 +26,17 @@ PASSIVE_METHODS = ("get_classifier", "no_weight_decay", "group_matcher")
 REBUILDING_METHODS = ("reset_classifier", "set_grad_checkpointing")
 """Methods that exchange modules or set flags: run on the stock class, then the graphs are made anew."""
 
-_OWN = ("_programs", "_code_of", "_graph", "_code", "_lineno_map", "_prologue_start", "_fused", "_holders", "_hung")
+_OWN = (
+    "_programs",
+    "_code_of",
+    "_graph",
+    "_code",
+    "_lineno_map",
+    "_prologue_start",
+    "_fused",
+    "_holders",
+    "_hung",
+)
 _FRESH = fx.GraphModule({}, fx.Graph())
 _GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ and k != "training")
 
@@ -412,7 +422,11 @@ def _dispatcher(arguments: list[str], held: Mapping[str, Any], sized: bool) -> C
         f"    if not _same({n}, _held[{n!r}]):\n        self._refuse_argument({n!r}, _held[{n!r}])\n"
         for n in held
     )
-    scope: dict[str, Any] = {"_held": dict(held), "_same": _same, "_is_compiling": torch.compiler.is_compiling}
+    scope: dict[str, Any] = {
+        "_held": dict(held),
+        "_same": _same,
+        "_is_compiling": torch.compiler.is_compiling,
+    }
     exec(  # the names come from a traced signature
         f"def forward(self, {given}{defaults}):\n    if not _is_compiling():\n        self.anchor()\n{check}"
         f"    if self.training:\n        return self._forward_train({given})\n"

@@ -10,8 +10,8 @@ from torch import nn
 
 from surgeon.edits import Edit, Plan
 from surgeon.errors import FoldError, SurgeonError, SurgeryError, either
-from surgeon.graph.survey import find_regions, survey
 from surgeon.graph.made_weights import settled
+from surgeon.graph.survey import find_regions, survey
 from surgeon.operations import Operation, parse
 from surgeon.operations.base import FoldContext
 from surgeon.selection import INPUT
@@ -46,7 +46,9 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         try:
             if behind and edit.replaces:
                 raise FoldError(f"{behind[0].operation} behind it does not fold")
-            folded = _folded(operations[edit.operation], edit, module, layer, functools.partial(norm_after, edit.site), odd)
+            folded = _folded(
+                operations[edit.operation], edit, module, layer, functools.partial(norm_after, edit.site), odd
+            )
             if folded is not None and layer is not None and module is not None and module._forward_hooks:
                 raise FoldError(
                     "a forward hook of yours stands between the module and the layer; take it off, fold, and put it back"

@@ -62,7 +62,9 @@ def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
     found = {}
     for site in {e.site: None for e in edits if e.site != INPUT}:
         if has(tree, site):
-            found[site] = _of(tree.get_submodule(site), {n.rpartition(".")[2] for n in layers if n.startswith(site + ".")})
+            found[site] = _of(
+                tree.get_submodule(site), {n.rpartition(".")[2] for n in layers if n.startswith(site + ".")}
+            )
     return found
 
 
@@ -97,7 +99,9 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
         finding = _finding(site, was, f"one of which {text}", remedy, loads)
         same = now.groups == was.groups and now.shape == was.shape
         return [finding.model_copy(update=dict(same=same))]
-    return [_finding(site, was, _shapes(now), "prune channels before surgeon.apply, or after surgeon.fold", loads)]
+    return [
+        _finding(site, was, _shapes(now), "prune channels before surgeon.apply, or after surgeon.fold", loads)
+    ]
 
 
 def demand(found: Iterable[Finding], verb: str) -> None:
@@ -109,11 +113,15 @@ def demand(found: Iterable[Finding], verb: str) -> None:
 
 
 _MERGE = "merge or unload what was put around it first (of PEFT: merge_and_unload), then go on"
-_ORDER = "exchange, fuse or reparameterise modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
+_ORDER = (
+    "exchange, fuse or reparameterise modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
+)
 
 
 def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bool = False) -> Finding:
-    return Finding(site=site, recorded=_shapes(was) if was else "a module", found=found, remedy=remedy, loads=loads)
+    return Finding(
+        site=site, recorded=_shapes(was) if was else "a module", found=found, remedy=remedy, loads=loads
+    )
 
 
 def _of(module: Any, layers: set[str]) -> Standing:
