@@ -20,9 +20,9 @@ _SCATTER = 0.1
 def maker(module: nn.Module) -> str:
     """What makes the module's weight or bias at each call, in words with the way out; '' where they are its parameters."""
     if parametrize.is_parametrized(module):
-        names = ", ".join(module.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
+        every = ", ".join(module.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
         return (
-            f"its {names} is parametrised; torch.nn.utils.parametrize.remove_parametrizations makes it plain"
+            f"its {every} is parametrised; torch.nn.utils.parametrize.remove_parametrizations makes it plain"
         )
     hooks = [h for h in module._forward_pre_hooks.values() if not _ours(h)]
     if not hooks or not any(isinstance(getattr(module, n, None), Tensor) for n in _TENSORS):
@@ -45,11 +45,17 @@ def settled(module: nn.Module) -> nn.Module:
     if not maker(module):
         return module
     alone = _alone(module)
+    trained = any(p.requires_grad for p in module.parameters())
     for inner in alone.modules():
         inner.training = False  # a spectral norm would go on with its iteration
-    if parametrize.is_parametrized(alone):
-        for name in list(alone.parametrizations):  # type: ignore[arg-type]  # a ModuleDict
-            parametrize.remove_parametrizations(alone, name, leave_parametrized=True)
+    if parametrize.is_parametrized(
+        alone
+    ):  # torch's own way to take them off changes the class, which copies share
+        values = {n: getattr(alone, n).detach() for n in alone.parametrizations}  # type: ignore[union-attr]
+        alone.__class__ = type(alone).__bases__[0]
+        del alone._modules["parametrizations"]
+        for name, value in values.items():
+            alone.register_parameter(name, nn.Parameter(value, requires_grad=trained))
     for key, hook in list(alone._forward_pre_hooks.items()):
         if not _ours(hook) and _written(alone, hook):
             with torch.no_grad():
@@ -60,14 +66,11 @@ def settled(module: nn.Module) -> nn.Module:
     for name, tensor in own.items():
         if isinstance(tensor, Tensor):
             alone.__dict__.pop(name, None)
-            grad = any(
-                p.requires_grad for n, p in alone._parameters.items() if p is not None and n.startswith(name)
-            )
             alone._parameters.pop(name, None)
             for beside in [n for n in (*alone._parameters, *alone._buffers) if n.startswith(f"{name}_")]:
                 alone._parameters.pop(beside, None)
                 alone._buffers.pop(beside, None)
-            alone.register_parameter(name, nn.Parameter(tensor.detach().clone(), requires_grad=grad))
+            alone.register_parameter(name, nn.Parameter(tensor.detach().clone(), requires_grad=trained))
     alone.training = module.training
     return alone
 

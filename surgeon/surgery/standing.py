@@ -90,7 +90,7 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
         return []
     loads = _named(now) == _named(was)
     if now.kind != was.kind or now.opened != was.opened:
-        wrapped = any(type(m).__name__ == was.kind for m in list(tree.get_submodule(site).modules())[1:])
+        wrapped = any(_kind(m) == was.kind for m in list(tree.get_submodule(site).modules())[1:])
         return [_finding(site, was, now.kind, _MERGE if wrapped else _ORDER, loads)]
     if was.made and not now.made:
         return []  # plainer than it was
@@ -124,12 +124,20 @@ def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bo
     )
 
 
+def _kind(module: nn.Module) -> str:
+    """The module's class, with its home where that is not torch.nn: PEFT's wrapper of a Conv2d is a Conv2d too."""
+    kind = type(module).__bases__[0] if hasattr(module, "parametrizations") else type(module)
+    return (
+        kind.__name__ if kind.__module__.startswith("torch.nn.") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
 def _of(module: Any, layers: set[str]) -> Standing:
     own = module.state_dict()
-    tensors = tuple((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers)
+    tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers))
     groups = getattr(module, "groups", None)
     return Standing(
-        kind=type(module).__name__.removeprefix("Parametrized") if hasattr(module, "parametrizations") else type(module).__name__,
+        kind=_kind(module),
         shape=tuple(module.weight.shape) if isinstance(getattr(module, "weight", None), Tensor) else None,
         tensors=tensors,
         groups=groups if isinstance(groups, int) else None,
