@@ -46,7 +46,8 @@ from surgeon.ownership import new_folder
 from surgeon.processes import device_named
 from surgeon.stored import stored
 from surgeon.surgery import replay
-from surgeon.surgery.tree import Displaced, bare, surgery_of
+from surgeon.surgery.standing import demand, findings
+from surgeon.surgery.tree import Displaced, bare
 from surgeon.writing import telling
 
 
@@ -72,9 +73,10 @@ def save(
     `surgeon.load`.
 
     Raises ArtifactError for an existing folder, one in use, a full disk, and for weights that no file of plain tensors holds
-    (quantised, spread over devices, sparse, on the meta device); nothing is left half-written.
+    (quantised, spread over devices, sparse, on the meta device); nothing is left half-written. SurgeryError where a site is no
+    longer what the surgery left there, so that the folder would not load.
     """
-    surgery_of(model)
+    demand([f for f in findings(model) if not f.loads], "saved")
     with new_folder(folder, overwrite=overwrite) as work:
         _write(stored(model.state_dict()), work / WEIGHTS, Path(folder) / WEIGHTS)
         displaced = _displaced_state(model)

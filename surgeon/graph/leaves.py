@@ -17,7 +17,8 @@ from torch.nn.modules.pooling import (
     _AvgPoolNd,
     _MaxPoolNd,
 )
-from torch.nn.utils import parametrize
+
+from surgeon.graph.made_weights import maker
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 POOLS = (_AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
@@ -75,13 +76,11 @@ def altered(module: nn.Module) -> str:
     """Why a convolution or norm may compute something else than its class does in torch; '' where it does not.
 
     torch's own classes are known, and timm's and torchvision's. Another class with a forward of its own is not, nor is
-    a module whose weight is parametrised: what folds or fits by their weights alone would be wrong.
+    a module whose weight is parametrised or made by a hook: what folds or fits by their weights alone would be wrong.
     """
-    if parametrize.is_parametrized(module):
-        names = ", ".join(module.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
-        return (
-            f"its {names} is parametrised; torch.nn.utils.parametrize.remove_parametrizations makes it plain"
-        )
+    made = maker(module)
+    if made:
+        return made
     if "forward" in module.__dict__:
         return "its forward was exchanged on the object"
     for method in ("forward", "_conv_forward"):

@@ -16,7 +16,7 @@ from torch import fx, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from surgeon.errors import SurgeryError, TraceError, either
-from surgeon.graph import checkpointing
+from surgeon.graph import anchors, checkpointing
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.forms import same_form
 from surgeon.graph.guard import guard, guarded_containers, unguard
@@ -49,6 +49,8 @@ _OWN = (
     "_lineno_map",
     "_prologue_start",
     "_fused",
+    "_holders",
+    "_hung",
 )
 _FRESH = fx.GraphModule({}, fx.Graph())
 _GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ and k != "training")
@@ -137,6 +139,24 @@ class Rewritten(fx.GraphModule):
         check_visible(self._programs.values(), self._points)
         self._regenerate()
         guard(self, guarded_containers(self, [p.site for p in self._points if p.site]))
+
+    def anchor(self, *, demand: bool = True) -> None:
+        """Hang every layer to the module that stands at its site now, where other code exchanged or wrapped that one.
+
+        It runs by itself before the network is called, walked, moved, copied or saved. demand: raise SurgeryError where a
+        module that the graphs call is gone, naming what stands there and the order of steps that works.
+        """
+        found = self.__dict__.get("_holders")
+        if found is None or anchors.stand(found):
+            return
+        anchors.settle(self, self._hung)
+        lost = anchors.lost(self, self._programs.values())
+        if lost:
+            if demand:
+                anchors.refuse(lost)
+            return
+        self.__dict__["_holders"] = None  # what follows walks over the modules
+        self._generate()
 
     @own_state()
     def _trace(
@@ -243,6 +263,10 @@ class Rewritten(fx.GraphModule):
 
     def _regenerate(self) -> None:
         self.__dict__["_by_hand"] = False
+        self._generate()
+
+    def _generate(self) -> None:
+        self.__dict__["_holders"] = None
         self.__dict__["_variants"] = self._variants.copied(lambda graph, mode: self._coded(graph, mode)[0])
         for key, graph in self._programs.items():
             graph.owning_module = self
@@ -253,6 +277,8 @@ class Rewritten(fx.GraphModule):
         type(self).forward = _dispatcher(
             self._stock_class.forward, [str(a) for a in arguments], self._held, self._sized is not None
         )
+        self.__dict__["_hung"] = anchors.hung(self, self._points)
+        self.__dict__["_holders"] = anchors.holders(self, self._programs.values())
         self.__dict__["_code"] = self.code
         # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
         self.__dict__["_lineno_map"] = self.__dict__["_prologue_start"] = None
@@ -265,6 +291,7 @@ class Rewritten(fx.GraphModule):
         return made
 
     def _run(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.anchor()
         bound = inspect.signature(getattr(self._stock_class, method)).bind(self, *args, **kwargs)
         names = list(bound.arguments)[1:]
         inputs = [bound.arguments[names[0]]]
@@ -368,6 +395,7 @@ class Rewritten(fx.GraphModule):
 
     def stock_view(self) -> nn.Module:
         """The network as an object of its stock class, on the same modules; for tracing and for reading."""
+        self.anchor()
         view = object.__new__(self._stock_class)
         hidden = {*_GRAPH_STATE, *_OWN, *_RECORD}
         view.__dict__.update({k: v for k, v in self.__dict__.items() if k not in hidden})
@@ -438,15 +466,38 @@ class Rewritten(fx.GraphModule):
             warnings.warn(f"{method} removed edited layers: {', '.join(map(str, lost))}", stacklevel=3)
         return result
 
+    # -- walks over the modules: what hangs at the sites hangs there before anyone looks -----------------
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Any:
+        self.anchor(demand=False)
+        return super().named_modules(*args, **kwargs)
+
+    def named_children(self) -> Any:
+        self.anchor(demand=False)
+        return super().named_children()
+
+    def get_submodule(self, target: str) -> nn.Module:
+        self.anchor(demand=False)
+        return super().get_submodule(target)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        self.anchor(demand=False)
+        return super().state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.anchor(demand=False)
+        super()._load_from_state_dict(*args, **kwargs)
+
     # -- copies -----------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rewritten:
+        self.anchor()
         new = _empty(self._stock_class)
         memo[id(self)] = new
         type(new).__name__ = type(self).__name__
         programs = self._programs
         for key, value in self.__dict__.items():
-            if key in ("_programs", "_code_of", "_graph", "_variants", "_by_hand"):
+            if key in ("_programs", "_code_of", "_graph", "_variants", "_by_hand", "_holders", "_hung"):
                 continue
             new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
         for key, value in slots_of(self):
@@ -463,6 +514,7 @@ class Rewritten(fx.GraphModule):
         return self.__deepcopy__({id(t): t for t in (*self.parameters(), *self.buffers())})
 
     def __reduce__(self) -> tuple[Any, ...]:
+        self.anchor()
         state = {k: v for k, v in self.__dict__.items() if k not in (*_OWN, *_GRAPH_STATE)}
         return (_revive, (type(self).__name__, state, dict(slots_of(self))))
 
@@ -574,9 +626,11 @@ def _dispatcher(
         if tests
         else ""
     )
-    scope: dict[str, Any] = {"_held": held, "_same": same, "_also": more, "_absent": None}
+    scope: dict[str, Any] = {
+        "_held": held, "_same": same, "_also": more, "_absent": None, "_is_compiling": torch.compiler.is_compiling,
+    }  # fmt: skip
     exec(  # the names come from a traced signature
-        f"def forward(self, {', '.join(arguments)}):\n{check}"
+        f"def forward(self, {', '.join(arguments)}):\n    if not _is_compiling():\n        self.anchor()\n{check}"
         f"    if self.training:\n        return self._forward_train({given})\n"
         f"    return self._forward_eval({given})\n",
         scope,

@@ -19,6 +19,7 @@ from surgeon.layers.gpu import sent
 from surgeon.layers.noise import Drawing, add_noise
 from surgeon.layers.shard import gather_labels
 from surgeon.layers.stream_state import stream_at, stream_state
+from surgeon.layers.traced import Proxy, called
 
 SOURCES = ("anl", "canl", "lat", "gaussian")
 PHASES = ("idle", "record", "perturb")
@@ -231,6 +232,8 @@ class AdversarialNoise(Drawing, nn.Module):
         self._generator.set_state(memory["random"])
 
     def forward(self, h: Tensor) -> Tensor:
+        if isinstance(h, Proxy):
+            return called(self, h)
         if not (self.training and self.enabled) or self._phase == "idle" or h.numel() == 0:
             return h
         if self._phase == "record":

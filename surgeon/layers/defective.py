@@ -16,6 +16,7 @@ from torch import Tensor
 from surgeon.errors import LayerError
 from surgeon.layers.memory_format import memory_format_of
 from surgeon.layers.optional_state import OptionalState
+from surgeon.layers.traced import Proxy, called
 from surgeon.layers.zeroed import zeroed
 
 MODES = ("neuron", "same", "channel")
@@ -136,6 +137,8 @@ class DefectiveMask(OptionalState):
         self.keep = keep
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Proxy):
+            return called(self, x)
         mask = self._laid(x)
         return zeroed(x, mask) if self.value == 0 else torch.where(mask, x, self.value)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from surgeon.errors import LayerError
 from surgeon.layers.optional_state import OptionalState
 from surgeon.layers.resize import resized_parameter, warn_resized
+from surgeon.layers.traced import Proxy, called
 
 
 class InputScale(OptionalState):
@@ -27,6 +28,8 @@ class InputScale(OptionalState):
         self.weight = nn.Parameter(torch.ones(channels, height, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Proxy):
+            return called(self, x)
         if x.shape[1:] != self.weight.shape:
             raise LayerError(
                 f"the input scale is {_show(self.weight.shape)}, got an input of shape {tuple(x.shape)}; "

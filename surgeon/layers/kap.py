@@ -19,6 +19,7 @@ from surgeon.layers.memory_format import memory_format_of
 from surgeon.layers.noise import Drawing, add_noise, check_sigma
 from surgeon.layers.optional_state import OptionalState
 from surgeon.layers.sheet import Sheet, pooled_sheet, pooling_matrix, resolve_sheet, side_matrices, window
+from surgeon.layers.traced import Proxy, called
 
 POOLS = ("mean", "max")
 _FEW = 8
@@ -192,6 +193,8 @@ class KernelAveragePool(Drawing, OptionalState):
         return matrix.to(dtype=dtype, device=self.alpha.device)
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Proxy):
+            return called(self, x)
         if x.dim() < 2 or x.shape[1] != self.channels:
             raise LayerError(
                 f"this layer pools {self.channels} channels, got an input of shape {tuple(x.shape)}; "
@@ -201,9 +204,14 @@ class KernelAveragePool(Drawing, OptionalState):
 
     def after(self, conv: nn.Module, x: Tensor) -> Tensor:
         """`self(conv(x))`, by pooling the convolution's weights (eq. 3) where those are fewer numbers than its outputs."""
-        if self.pool != "mean" or self.kernel_size == 1 or not pools_weights(conv, x):
-            return self(conv(x))
         own: Any = conv
+        if (
+            self.pool != "mean"
+            or self.kernel_size == 1
+            or not pools_weights(conv, x)
+            or len(own.weight) != self.channels
+        ):
+            return self(conv(x))
         bias = None if own.bias is None else self._pooled(own.bias.unsqueeze(0)).squeeze(0)
         return self._noisy(convolve(conv, x, self._pooled(own.weight.unsqueeze(0)).squeeze(0), bias))
 

@@ -12,6 +12,7 @@ from surgeon.errors import LayerError
 from surgeon.layers.memory_format import memory_format_of
 from surgeon.layers.recording import recording
 from surgeon.layers.shard import Shard
+from surgeon.layers.traced import Proxy, called
 
 
 def check_sigma(sigma: float) -> float:
@@ -82,6 +83,8 @@ class GaussianNoise(Drawing, nn.Module):
         self.register_buffer("pixel_std", pixel_std, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Proxy):
+            return called(self, x)
         if not self.training or self.sigma == 0:
             return x
         if self.pixel_std is None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
+from surgeon.layers.traced import Proxy, called
 from surgeon.layers.weight_map_layer import WeightMap2d
 
 
@@ -47,6 +48,8 @@ class WeightMapBlend(nn.Module):
             self.conv = None
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Proxy):
+            return called(self, x)
         if self.conv is None:
             return self.map(x)
         old = self.conv(x)

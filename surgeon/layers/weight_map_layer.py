@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import LayerError
 from surgeon.layers.resize import resize_maps, resized_parameter, warn_resized
+from surgeon.layers.traced import Proxy, called
 from surgeon.layers.weight_map import MODES, Pair, output_size, pair, resolve_padding, weight_map
 
 STARTS = ("mean", "projection")
@@ -95,6 +96,8 @@ class WeightMap2d(nn.Module):
                     own.copy_(drawn.uniform_(-bound, bound, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Proxy):
+            return called(self, x)
         height, width = self.input_size
         if x.dim() != 4 or x.shape[1] != self.in_channels or tuple(x.shape[2:]) != self.input_size:
             raise LayerError(

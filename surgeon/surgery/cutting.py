@@ -30,6 +30,7 @@ from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.planning import RecipeLike, fingerprint, look, plan, refuse_second
 from surgeon.surgery.refit import needs_data
 from surgeon.surgery.rehearsal import rehearse, told_of
+from surgeon.surgery.standing import standing
 from surgeon.surgery.starts import WarmStart
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, shared_in, surgery_of
 
@@ -162,6 +163,7 @@ def _recorded(found: Started, notes: Sequence[Note]) -> nn.Module:
     )  # fmt: skip
     update = {"execution": execution, "notes": (*attempt.record.notes, *notes)}
     attempt.network.__dict__["surgery"] = attempt.record.model_copy(update=update)
+    attempt.displaced.standing = standing(attempt.network, attempt.record.edits)
     attempt.network.__dict__["displaced"] = attempt.displaced
     return attempt.network
 
@@ -198,6 +200,7 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
     rewritten = _carved(tree, record, record, regions)
     rewritten.__dict__["surgery"] = record
+    displaced.standing = standing(rewritten, record.edits)
     rewritten.__dict__["displaced"] = displaced
     return rewritten
 

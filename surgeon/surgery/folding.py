@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
 from surgeon.edits import Edit, Plan
-from surgeon.errors import FoldError, SurgeryError, either
+from surgeon.errors import FoldError, SurgeonError, SurgeryError, either
+from surgeon.graph.made_weights import settled
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
-from surgeon.operations import parse
+from surgeon.operations import Operation, parse
 from surgeon.operations.base import FoldContext
 from surgeon.selection import INPUT
+from surgeon.surgery.standing import Finding, demand, findings, standing
 from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, surgery_of, take
 
 
@@ -36,6 +39,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         norm = links().get(site)
         return tree.get_submodule(norm) if norm else None
 
+    odd = {f.site: f for f in findings(model)}
     stuck: list[tuple[Edit, str]] = []
     for edit in reversed(record.edits):
         module = None if edit.site == INPUT else tree.get_submodule(edit.site)
@@ -44,8 +48,9 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         try:
             if behind and edit.replaces:
                 raise FoldError(f"{behind[0].operation} behind it does not fold")
-            context = FoldContext(module, layer, functools.partial(norm_after, edit.site))
-            folded = operations[edit.operation].fold(edit, context)
+            folded = _folded(
+                operations[edit.operation], edit, module, layer, functools.partial(norm_after, edit.site), odd
+            )
             if folded is not None and layer is not None and module is not None and module._forward_hooks:
                 raise FoldError(
                     "a forward hook of yours stands between the module and the layer; take it off, fold, and put it back"
@@ -74,8 +79,33 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     )
     sites = {e.site for e in remaining}
     displaced.modules = {k: v for k, v in displaced.modules.items() if k in sites}
+    displaced.standing = standing(rewritten, remaining)
     rewritten.__dict__["displaced"] = displaced
     return rewritten
+
+
+def _folded(
+    operation: Operation,
+    edit: Edit,
+    module: nn.Module | None,
+    layer: nn.Module | None,
+    norm_after: Callable[[], nn.Module | None],
+    odd: Mapping[str, Finding],
+) -> nn.Module | None:
+    """What the operation makes of the site; weights that hooks or parametrizations make are those that they make now."""
+    found = odd.get(edit.site)
+    plain = None if module is None else settled(module)
+    try:
+        folded = operation.fold(edit, FoldContext(plain, layer, norm_after))
+    except SurgeonError:
+        raise
+    except Exception as error:
+        if found is None:
+            raise
+        raise FoldError(str(found)) from error
+    if folded is not None and found is not None and not found.same:
+        raise FoldError(str(found))
+    return folded
 
 
 @in_own_state()
@@ -90,6 +120,7 @@ def revert(model: nn.Module) -> nn.Module:
     """
     record = _record(model, "revert")
     tree, displaced = bare(model)
+    demand([f for f in findings(model) if f.site in displaced.modules and not f.same], "reverted")
     for edit in reversed(record.edits):
         if edit.layer and has(tree, edit.layer):
             take(tree, edit.layer)

@@ -25,6 +25,8 @@ class Displaced:
 
     modules: dict[str, nn.Module] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
+    standing: dict[str, Any] = field(default_factory=dict)
+    """What it left at each site (`standing.py`); made anew when a folder is loaded."""
 
 
 def surgery_of(model: nn.Module) -> Plan | None:

@@ -1,0 +1,155 @@
+"""Whether each site still is what the surgery left there: its class, its shapes and groups, what makes its weights, its layer.
+
+Other code may exchange, wrap, prune or parametrise modules after the cut. What depends on a site asks here first, and says which is
+not what it was; `findings` gives the same as values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from surgeon.edits import Edit
+from surgeon.errors import SurgeryError
+from surgeon.graph.fused import is_opened
+from surgeon.graph.made_weights import maker
+from surgeon.selection import INPUT
+from surgeon.surgery.tree import has, surgery_of
+
+_COUNTERS = ("num_batches_tracked",)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What stood at a site when the surgery was done."""
+
+    kind: str
+    shape: tuple[int, ...] | None
+    tensors: tuple[tuple[str, tuple[int, ...]], ...]
+    groups: int | None
+    made: str
+    opened: bool
+
+
+class Finding(BaseModel):
+    """One site that is not what the record says: where, what the record says, what stands there, and what to do.
+
+    loads: whether a folder that is saved now would load; a frozen batch norm has the tensors of the one that it replaced.
+    same: whether it still is a module of that class and shape, whose weights are made by something (a hook, a parametrization).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site: str
+    recorded: str
+    found: str
+    remedy: str
+    loads: bool = False
+    same: bool = False
+
+    def __str__(self) -> str:
+        return f"at {self.site} the surgery left {self.recorded}, and {self.found} stands there now: {self.remedy}"
+
+
+def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
+    """What stands at the sites of `edits` now."""
+    edits = tuple(edits)
+    layers = {e.layer for e in edits if e.layer}
+    found = {}
+    for site in {e.site: None for e in edits if e.site != INPUT}:
+        if has(tree, site):
+            found[site] = _of(
+                tree.get_submodule(site), {n.rpartition(".")[2] for n in layers if n.startswith(site + ".")}
+            )
+    return found
+
+
+def findings(model: nn.Module) -> tuple[Finding, ...]:
+    """The sites of a rewritten network that are not what its record says; () where all are, and for a stock network."""
+    record = surgery_of(model)
+    if record is None:
+        return ()
+    was: dict[str, Standing] = getattr(model.__dict__.get("displaced"), "standing", None) or {}
+    layers = {e.site: [n.layer for n in record.edits if n.site == e.site and n.layer] for e in record.edits}
+    return tuple(f for site in layers if site != INPUT for f in at(model, site, was.get(site), layers[site]))
+
+
+def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] = ()) -> list[Finding]:
+    """What is not as it was at one site."""
+    if not has(tree, site):
+        return [_finding(site, was, "nothing", _ORDER)]
+    now = _of(tree.get_submodule(site), {n.rpartition(".")[2] for n in layers})
+    gone = [n for n in layers if not has(tree, n)]
+    if gone:
+        return [_finding(site, was, f"{now.kind} without {gone[0]}", _ORDER)]
+    if was is None or now == was:
+        return []
+    loads = _named(now) == _named(was)
+    if now.kind != was.kind or now.opened != was.opened:
+        wrapped = any(_kind(m) == was.kind for m in list(tree.get_submodule(site).modules())[1:])
+        return [_finding(site, was, now.kind, _MERGE if wrapped else _ORDER, loads)]
+    if was.made and not now.made:
+        return []  # plainer than it was
+    if now.made != was.made:
+        text, _, remedy = now.made.partition("; ")
+        finding = _finding(site, was, f"one of which {text}", remedy, loads)
+        same = now.groups == was.groups and now.shape == was.shape
+        return [finding.model_copy(update=dict(same=same))]
+    return [
+        _finding(site, was, _shapes(now), "prune channels before surgeon.apply, or after surgeon.fold", loads)
+    ]
+
+
+def demand(found: Iterable[Finding], verb: str) -> None:
+    """Raise SurgeryError for the first finding. verb: what cannot be done."""
+    found = tuple(found)
+    if found:
+        more = f" (and {len(found) - 1} more sites)" if len(found) > 1 else ""
+        raise SurgeryError(f"this network cannot be {verb}: {found[0]}{more}")
+
+
+_MERGE = "merge or unload what was put around it first (of PEFT: merge_and_unload), then go on"
+_ORDER = (
+    "exchange, fuse or reparameterise modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
+)
+
+
+def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bool = False) -> Finding:
+    return Finding(
+        site=site, recorded=_shapes(was) if was else "a module", found=found, remedy=remedy, loads=loads
+    )
+
+
+def _kind(module: nn.Module) -> str:
+    """The module's class, with its home where that is not torch.nn: PEFT's wrapper of a Conv2d is a Conv2d too."""
+    kind = type(module).__bases__[0] if hasattr(module, "parametrizations") else type(module)
+    return (
+        kind.__name__ if kind.__module__.startswith("torch.nn.") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def _of(module: Any, layers: set[str]) -> Standing:
+    own = module.state_dict()
+    tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers))
+    groups = getattr(module, "groups", None)
+    return Standing(
+        kind=_kind(module),
+        shape=tuple(module.weight.shape) if isinstance(getattr(module, "weight", None), Tensor) else None,
+        tensors=tensors,
+        groups=groups if isinstance(groups, int) else None,
+        made=maker(module),
+        opened=is_opened(module),
+    )  # fmt: skip
+
+
+def _named(standing: Standing) -> list[tuple[str, tuple[int, ...]]]:
+    return sorted(t for t in standing.tensors if t[0] not in _COUNTERS)
+
+
+def _shapes(standing: Standing) -> str:
+    shape = f" with a weight of {'×'.join(map(str, standing.shape))}" if standing.shape else ""
+    return f"{standing.kind}{shape}" + (f" in {standing.groups} groups" if (standing.groups or 1) > 1 else "")

@@ -1,0 +1,56 @@
+"""Rewritten networks under other tracers of torch.fx: layers stay whole, and the outputs are the network's."""
+
+import pytest
+import torch
+from torch.fx.experimental.optimization import fuse, remove_dropout
+
+pytestmark = pytest.mark.filterwarnings("ignore:NOTE")
+EVERY = ("kap", "kmp", "kap-ensemble", "anl", "canl", "gaussian", "lat", "noise", "defective", "defective-same",
+         "defective-channel", "wm-unsharp", "wm-smoothing", "wm-input-scale", "input-noise")  # fmt: skip
+
+
+def torchvisions(model):
+    from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+    assert get_graph_node_names(model)[0][-1] == "fc"
+    found = create_feature_extractor(model, ["layer2.0.act1", "fc"]).eval()
+    return lambda x: found(x)["fc"]
+
+
+def timms(model):
+    from timm.models._features_fx import create_feature_extractor
+
+    found = create_feature_extractor(model, ["fc"]).eval()
+    return lambda x: found(x)["fc"]
+
+
+TRACERS = {
+    "symbolic_trace": torch.fx.symbolic_trace,
+    "torchvision": torchvisions,
+    "timm": timms,
+    "fuse": fuse,
+    "remove_dropout": remove_dropout,
+}
+
+
+@pytest.mark.parametrize("recipe", EVERY)
+def test_the_outputs_are_the_networks(cut, batch, recipe):
+    model = cut(recipe)
+    outputs = model(batch[0])
+    for name, traced in TRACERS.items():
+        torch.testing.assert_close(traced(model)(batch[0]), outputs, rtol=1e-4, atol=1e-5, msg=name)
+        assert not model.training
+
+
+@pytest.mark.parametrize("recipe", ["gaussian", "noise"])
+def test_layers_in_a_graph_of_others_go_by_their_mode(cut, batch, recipe):
+    traced = torch.fx.symbolic_trace(cut(recipe))
+    layers = [
+        n.target for n in traced.graph.nodes if n.op == "call_module" and str(n.target).endswith(recipe)
+    ]
+    assert torch.equal(traced(batch[0]), traced(batch[0]))
+    for layer in layers or [
+        n for n, m in traced.named_modules() if type(m).__name__ in ("GaussianNoise", "AdversarialNoise")
+    ]:
+        traced.get_submodule(layer).train()
+    assert not torch.equal(traced(batch[0]), traced(batch[0]))

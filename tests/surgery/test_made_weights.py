@@ -1,0 +1,103 @@
+"""Weights that hooks and parametrizations make, before a cut and after it."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+
+import surgeon
+from surgeon.errors import FoldError, SurgeryError
+from surgeon.graph.made_weights import maker, settled
+from surgeon.surgery.standing import findings
+
+SIZE = (3, 8, 8)
+
+
+def laid_mask(module):
+    """A mask that a plain hook lays on the weight, in place."""
+    mask = (torch.rand(module.weight.shape, generator=torch.Generator().manual_seed(1)) > 0.5).to(
+        module.weight
+    )
+
+    def hook(module, inputs):
+        module.weight.data.mul_(mask)
+
+    module.register_forward_pre_hook(hook)
+
+
+MAKERS = {
+    "prune": lambda m: prune.l1_unstructured(m, "weight", 0.5),
+    "weight_norm": weight_norm,
+    "spectral_norm": spectral_norm,
+    "parametrized weight_norm": parametrizations.weight_norm,
+    "parametrized spectral_norm": parametrizations.spectral_norm,
+    "in place": laid_mask,
+}
+
+
+@pytest.mark.parametrize("made", MAKERS)
+def test_what_makes_a_weight_is_known_by_what_it_does(made):
+    conv = nn.Conv2d(3, 4, 3).double().eval()
+    assert maker(conv) == "" and settled(conv) is conv
+    MAKERS[made](conv)
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    wanted = conv(x)
+    assert maker(conv)
+    plain = settled(conv)
+    assert maker(plain) == "" and sorted(plain.state_dict()) == ["bias", "weight"]
+    torch.testing.assert_close(plain(x), wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_a_hook_that_only_looks_makes_nothing():
+    conv, seen = nn.Conv2d(3, 4, 3), []
+    conv.register_forward_pre_hook(lambda m, inputs: seen.append(inputs[0]))
+    assert maker(conv) == "" and not seen
+
+
+@pytest.mark.parametrize("recipe", ["smooth-init", "kap-ensemble", "anl", "kap", "wm-unsharp"])
+@pytest.mark.parametrize("made", ["prune", "in place"])
+def test_a_cut_of_a_network_with_made_weights_runs(recipe, made):
+    net = nn.Sequential()
+    for n in range(3):
+        net.add_module(f"conv{n}", nn.Conv2d(3 if n == 0 else 16, 16, 3, padding=1))
+        net.add_module(f"relu{n}", nn.ReLU())
+    net.add_module("head", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)))
+    MAKERS[made](net.conv1)
+    images = torch.randn(2, *SIZE)
+    model = surgeon.apply(net.eval(), recipe, input_size=SIZE, trained=True).eval()
+    outputs = model(images)
+    assert outputs.isfinite().all()
+    if recipe in ("kap", "wm-unsharp"):
+        with pytest.raises(
+            FoldError, match="made by a forward pre-hook" if recipe == "kap" else "a weight map"
+        ):
+            surgeon.fold(model)
+    else:
+        torch.testing.assert_close(surgeon.fold(model)(images), outputs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("made", MAKERS)
+def test_weights_made_after_the_cut_fold_as_they_are_used(tiny, images, made, tmp_path):
+    model = surgeon.apply(tiny.double(), "kap", input_size=SIZE, trained=True).eval()
+    MAKERS[made](model.conv1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.train()(images.double()).square().sum().backward()
+    optimizer.step()  # what the hook reads is newer than what it wrote last
+    model.eval()
+    folded = surgeon.fold(model)
+    wanted = model(images.double())
+    torch.testing.assert_close(folded(images.double()), wanted, rtol=1e-9, atol=1e-9)
+    assert not folded.conv1._forward_pre_hooks and sorted(folded.conv1._parameters)[-1] == "weight"
+    assert [f.site for f in findings(model)] == ["conv1"]
+    if made != "in place":  # whose tensors are a plain convolution's
+        with pytest.raises(SurgeryError, match=r"cannot be saved: at conv1 the surgery left Conv2d"):
+            surgeon.save(model, tmp_path / "made")
+
+
+def test_what_is_taken_off_again_is_found_no_more(tiny):
+    model = surgeon.apply(tiny, "kap", input_size=SIZE, trained=True)
+    assert findings(model) == ()
+    prune.l1_unstructured(model.conv1, "weight", 0.5)
+    assert "made by a forward pre-hook" in findings(model)[0].found
+    prune.remove(model.conv1, "weight")
+    assert findings(model) == ()
