@@ -51,6 +51,7 @@ def cut_graph(graph: fx.Graph, points: Iterable[Point], tree: nn.Module, *, with
     for node in graph.nodes:
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
+            _restate(node, tree)
     for point in points:
         if not point.site:
             if with_input:
@@ -74,6 +75,16 @@ def cut_graph(graph: fx.Graph, points: Iterable[Point], tree: nn.Module, *, with
             cleared += _protect(graph, last, tree)
     graph.lint()
     return cleared
+
+
+def _restate(node: fx.Node, tree: nn.Module) -> None:
+    """The class of the module that is called now, in what torch.export says of where a computation comes from."""
+    stack = node.meta.get("nn_module_stack")
+    if stack:
+        kind = type(tree.get_submodule(str(node.target)))
+        node.meta["nn_module_stack"] = type(stack)(
+            (k, (path, kind if path == node.target else old)) for k, (path, old) in stack.items()
+        )
 
 
 def _append_tail(graph: fx.Graph, anchor: fx.Node, site: str, tails: dict[str, list[fx.Node]]) -> None:

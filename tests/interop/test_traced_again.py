@@ -54,3 +54,13 @@ def test_layers_in_a_graph_of_others_go_by_their_mode(cut, batch, recipe):
     ]:
         traced.get_submodule(layer).train()
     assert not torch.equal(traced(batch[0]), traced(batch[0]))
+
+
+def test_an_export_names_the_class_that_stands_at_the_site_now(cut, batch):
+    # by it quantisers find convolutions, and a weight map is none
+    program = torch.export.export(cut("wm-unsharp"), (batch[0],))
+    kinds = {kind for n in program.graph.nodes for _, kind in n.meta.get("nn_module_stack", {}).values()}
+    assert any(str(k).endswith("WeightMap2d") for k in kinds)
+    maps = [e.site for e in cut("wm-unsharp").surgery.edits if e.replaces]
+    stacks = [v for n in program.graph.nodes for v in n.meta.get("nn_module_stack", {}).values()]
+    assert not [path for path, kind in stacks if path in maps and str(kind).endswith("Conv2d")]

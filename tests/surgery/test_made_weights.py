@@ -1,6 +1,7 @@
 """Weights that hooks and parametrizations make, before a cut and after it."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
@@ -10,7 +11,12 @@ from surgeon.errors import FoldError, SurgeryError
 from surgeon.graph.made_weights import maker, settled
 from surgeon.surgery.standing import findings
 
-SIZE = (3, 8, 8)
+SIZE, LARGER = (3, 8, 8), (3, 32, 32)
+
+
+def _stock_copy():
+    torch.manual_seed(0)
+    return timm.create_model("test_resnet", num_classes=4).eval()
 
 
 def laid_mask(module):
@@ -57,14 +63,10 @@ def test_a_hook_that_only_looks_makes_nothing():
 @pytest.mark.parametrize("recipe", ["smooth-init", "kap-ensemble", "anl", "kap", "wm-unsharp"])
 @pytest.mark.parametrize("made", ["prune", "in place"])
 def test_a_cut_of_a_network_with_made_weights_runs(recipe, made):
-    net = nn.Sequential()
-    for n in range(3):
-        net.add_module(f"conv{n}", nn.Conv2d(3 if n == 0 else 16, 16, 3, padding=1))
-        net.add_module(f"relu{n}", nn.ReLU())
-    net.add_module("head", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)))
-    MAKERS[made](net.conv1)
-    images = torch.randn(2, *SIZE)
-    model = surgeon.apply(net.eval(), recipe, input_size=SIZE, trained=True).eval()
+    net = _stock_copy()
+    MAKERS[made](net.layer1[0].conv1)
+    images = torch.randn(2, *LARGER)
+    model = surgeon.apply(net, recipe, input_size=LARGER, trained=True).eval()
     outputs = model(images)
     assert outputs.isfinite().all()
     if recipe in ("kap", "wm-unsharp"):
