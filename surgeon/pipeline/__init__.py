@@ -1,9 +1,10 @@
 """Whole jobs in folders that can be resumed: cut and train, run, evaluate, study; and whether they fit together still."""
 
+from surgeon.pipeline.doctor import examine
 from surgeon.pipeline.evaluating import evaluate_target
 from surgeon.pipeline.running import run
 from surgeon.pipeline.studying import Study, study
 from surgeon.pipeline.training import Trained, train
 from surgeon.pipeline.verifying import verify_folder
 
-__all__ = ["Study", "Trained", "evaluate_target", "run", "study", "train", "verify_folder"]
+__all__ = ["Study", "Trained", "evaluate_target", "examine", "run", "study", "train", "verify_folder"]

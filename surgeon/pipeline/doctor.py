@@ -15,10 +15,12 @@ from torch import nn
 from surgeon.artifact import load, save
 from surgeon.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.graph.measure import images_of
+from surgeon.host import in_own_state
 from surgeon.models import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.surgery import fold
 from surgeon.surgery.drift import first_tensor
+from surgeon.surgery.standing import findings
 from surgeon.surgery.tree import surgery_of
 from surgeon.verification import Check
 
@@ -37,11 +39,16 @@ def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> l
     forward     the outputs on two seeded images are finite
     fold, save, export (each kind of file), train (one step): they work, or what they say
     """
+    return [checked("torch", _state), *_tried(model, input_size)]
+
+
+@in_own_state()
+def _tried(model: nn.Module, input_size: tuple[int, ...] | None) -> list[Check]:
     record = surgery_of(model)
     size = input_size or (record.input_size if record else None) or input_size_of(model)
     images = _images(model, size)
     tries: list[tuple[str, Callable[[], str]]] = [
-        ("torch", _state),
+        ("sites", lambda: _sites(model)),
         ("forward", lambda: _forward(model, images)),
         ("fold", lambda: _fold(model)),
         ("save", lambda: _save(model)),
@@ -65,9 +72,24 @@ def _state() -> str:
         f"torch {torch.__version__}", f"{torch.get_num_threads()} threads", f"default dtype {torch.get_default_dtype()}".replace("torch.", ""),
         f"float32 products {torch.get_float32_matmul_precision()}",
     ]  # fmt: skip
-    if torch.are_deterministic_algorithms_enabled():
-        told.append("deterministic algorithms")
-    return ", ".join(told)
+    here = {
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "autocast on": torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"),
+        "gradients off": not torch.is_grad_enabled(), "inference mode": torch.is_inference_mode_enabled(),
+        "anomaly mode": torch.is_anomaly_enabled(), f"new tensors on {torch.empty(0).device}": torch.empty(0).device.type != "cpu",
+    }  # fmt: skip
+    return ", ".join([*told, *(name for name, holds in here.items() if holds)])
+
+
+def _sites(model: nn.Module) -> str:
+    """Whether every site is what the record says."""
+    record = surgery_of(model)
+    if record is None:
+        raise Unknown("there has been no surgery")
+    odd = findings(model)
+    if odd:
+        raise Misfit("; ".join(map(str, odd)))
+    return f"{len(record.edits)} edits stand as they were made"
 
 
 def _asked(images: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -246,6 +246,7 @@ CALLS = {
     "surgeon.pipeline.running.run": _run,
     "surgeon.pipeline.evaluating.evaluate_target": _target,
     "surgeon.pipeline.verifying.verify_folder": lambda w: [(c.name, c.ok) for c in pipeline.verify_folder(w.saved)],
+    "surgeon.pipeline.doctor.examine": lambda w: [c for c in pipeline.examine(w.cut) if c.name != "torch"],
     "surgeon.pipeline.converting.convert": _convert,
     "surgeon.data.scans.digits": lambda w: data.digits(8),
     "surgeon.data.labelled.images": lambda w: data.images("digits", 5, (3, 12, 12)),
