@@ -1,6 +1,6 @@
 """A folder has one owner: who may write there, what surgeon wrote there, and what a kill left of it."""
 
-from surgeon.ownership.lock import check_input, locked
+from surgeon.ownership.lock import check_apart, check_input, locked
 from surgeon.ownership.manifest import Manifest, add_to_manifest, read_manifest, strangers
 from surgeon.ownership.replacing import new_file, new_folder, reserved
 from surgeon.ownership.settings import claim, owned, owning, settings_in, take, taken
@@ -8,6 +8,7 @@ from surgeon.ownership.settings import claim, owned, owning, settings_in, take, 
 __all__ = [
     "Manifest",
     "add_to_manifest",
+    "check_apart",
     "check_input",
     "claim",
     "locked",
