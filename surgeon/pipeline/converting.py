@@ -36,7 +36,7 @@ from surgeon.models import input_size_of, normalized
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
 from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.conversion import CONVERSION, Accuracy, Conversion, read_conversion
-from surgeon.pipeline.demands import Source, check_classes
+from surgeon.pipeline.demands import Source, check_names, in_order
 from surgeon.pipeline.lineage import Lineage, chosen, origin_of
 from surgeon.pipeline.training import part
 from surgeon.recipe import Recipe
@@ -138,9 +138,9 @@ class Job:
                 seed=self.seed,
             )
             sets = how.load(self.data, self.root, size)
-            self._demand_classes(sets)
+            taken = self._check_names(sets)
             shown = held_out_of(sets, self.samples)
-            test, remarks = Images(shown.x, shown.y), how.remarks
+            test, remarks = Images(shown.x, shown.y), (*how.remarks, *((taken,) if taken else ()))
             known = lineage[0].classes if lineage and lineage[0].classes else sets.classes
             if how.origin is None:
                 own = origin_of(
@@ -158,11 +158,13 @@ class Job:
         """What is converted, for an error."""
         return str(self.settings.get("checkpoint") or self.settings.get("model") or "the checkpoint")
 
-    def _demand_classes(self, sets: Sets) -> None:
-        """Raise DataError for images of other classes than the checkpoints'."""
-        said = self.settings.get("num_classes")
-        source = Source(str(self.data), self.root)
-        check_classes(self.name, None, source, sets.classes, said, self.lineage)
+    def _check_names(self, sets: Sets) -> str:
+        """As `check_names`, where the classes of the recipe's data say what is meant."""
+        told, source = part(self.recipes, "data", None), Source(str(self.data), self.root)
+        said = told is not None and told.classes is not None
+        return check_names(
+            self.name, source, sets.classes, self.lineage, meant=said, how=in_order(sets.classes)
+        )
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

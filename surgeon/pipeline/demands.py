@@ -69,33 +69,55 @@ def recorded(target: str) -> Source | None:
 def check_classes(
     target: str, outputs: int | None, source: Source, names: tuple[str, ...], said: int | None, lineage: Lineage = (),
 ) -> None:  # fmt: skip
-    """Raise DataError unless a network's outputs are the classes of the images, by name where both are known, and by number.
+    """Raise DataError unless a network has an output for each class of the images, and no more.
 
-    names: of the classes, empty where they are not known. said: num_classes, by which a caller says that output k is class k,
-    whatever it is called, and that more outputs than classes are meant; a run's folder says it for classes of its own names.
+    names: of the classes, empty where they are not known. said: num_classes, by which a caller says that more outputs than
+    classes are meant; a run says it for the classes that it was trained for.
     """
-    known = lineage[0].classes if lineage else ()
-    by_name = bool(known) and class_order(known, names) is not None
-    if known and names and not by_name and said is None:
-        raise DataError(
-            f"{source.data} has the classes {_some(names)}, and {target} was trained for {_some(known)}: these are not the images "
-            f"that it is for; where output k is meant to be class k, say so by num_classes={outputs or len(known)} "
-            f"(--num-classes {outputs or len(known)})"
-        )
     if outputs is None:
         return
     if said is not None and said != outputs:
         raise DataError(f"num_classes={said}, and {target} has {outputs} outputs")
     if len(names) > outputs:
         raise DataError(f"{source.data} has {len(names)} classes, and {target} only {outputs}")
-    if said is None and by_name:
-        said = lineage[0].num_classes or (outputs if len(known) == outputs else None)
+    if said is None and lineage and names == lineage[0].classes:
+        said = lineage[0].num_classes
     if names and len(names) < outputs and said != outputs:
         raise DataError(
             f"{source.data} has {len(names)} classes, and {target} has {outputs} outputs: these are not the images that it "
             f"is for; where output k is meant to be class k and the rest nothing, say so by num_classes={outputs} "
             f"(--num-classes {outputs})"
         )
+
+
+def check_names(
+    target: str, source: Source, names: tuple[str, ...], lineage: Lineage, *, meant: bool, how: str
+) -> str:
+    """Raise DataError unless the classes of the images are called as those that a network was trained for, output by output.
+
+    names: of the images' classes, by output. Nothing is asked where they, or the network's, are not known. meant: whether the
+    caller says that output k is class k, whatever it is called; how: by which words it would be said. Returns a sentence on
+    what was said so, else an empty text.
+    """
+    known = lineage[0].classes if lineage else ()
+    if not known or not names or names == known[: len(names)]:
+        return ""
+    if class_order(known, names) is not None:
+        raise DataError(
+            f"{source.data} has the classes {_some(names)} in this order, and the outputs of {target} are {_some(known)}: give "
+            f"them in that order, data.classes=[{', '.join(c for c in known if c in names)}]"
+        )
+    if not meant:
+        raise DataError(
+            f"{source.data} has the classes {_some(names)}, and {target} was trained for {_some(known)}: these are not the images "
+            f"that it is for; where output k is meant to be class k, {how}"
+        )
+    return f"{source.data} has the classes {_some(names)}, and {target} was trained for {_some(known)}: taken by number, as was said"
+
+
+def in_order(names: tuple[str, ...]) -> str:
+    """How a caller of a training or a conversion says that classes are meant by their number."""
+    return f"say so by data.classes=[{_some(names)}]"
 
 
 def demand_network(target: str) -> None:

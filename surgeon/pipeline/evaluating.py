@@ -21,7 +21,7 @@ from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
 from surgeon.ownership import check_apart
-from surgeon.pipeline.demands import check_classes, to_evaluate_on
+from surgeon.pipeline.demands import check_classes, check_names, to_evaluate_on
 from surgeon.pipeline.lineage import class_order, lineage_of, own_sets
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
@@ -99,7 +99,14 @@ def evaluate_target(
     count = samples_of(settings, num_classes_of(network))
     lineage = lineage_of(target, weights)
     test, unseen = test_images(target, data, root, size, count, weights=weights)
-    check_classes(target, num_classes_of(network), source, test.classes, num_classes, lineage)
+    inside = folder_of(target) is not None
+    outputs = num_classes_of(network)
+    said = either(f"num_classes={outputs}", f"--num-classes {outputs}")
+    hint = f"say so by {said}" if inside or not lineage else f"evaluate {lineage[0].place}, with {said}"
+    taken = check_names(
+        target, source, test.classes, lineage, meant=inside and num_classes is not None, how=hint
+    )
+    check_classes(target, outputs, source, test.classes, num_classes, lineage)
     if num_classes is None:
         _check_sources(named, test.classes)
     others = {
@@ -110,6 +117,7 @@ def evaluate_target(
         *unseen,
         f"{data} has no test images of its own: if the model was trained on it, these accuracies are not those of new images",
     )  # fmt: skip
+    remarks += (taken,) if taken else ()
     if not folder_of(target) and not (weights or pretrained):
         remarks += (
             f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",

@@ -21,7 +21,7 @@ from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, normalization_of, normalized, num_classes_of
 from surgeon.ownership import check_apart, claim, owned, taken
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
-from surgeon.pipeline.demands import check_classes, demand_epochs, to_train_on
+from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on
 from surgeon.pipeline.lineage import chosen, dumped, lineage_of
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.surgery import apply
@@ -106,15 +106,8 @@ def train(
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     earlier = lineage_of(folder_of(model), weights)
-    how = chosen(
-        earlier,
-        model if folder_of(model) else str(weights),
-        data,
-        root,
-        told=told,
-        seed=seed,
-        split_seed=split_seed,
-    )
+    before_it, meant = model if folder_of(model) else str(weights), told.classes is not None
+    how = chosen(earlier, before_it, data, root, told=told, seed=seed, split_seed=split_seed)
     told, split_seed = how.settings, split_seed if how.origin is None else how.split_seed
     settings = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": absolute_source(data), "root": absolute(root),
@@ -139,17 +132,17 @@ def train(
         check_contents((before or {}).get("contents", {}), now, str(folder), places)
         check_contents(contents or {}, now, "the training before this one", places)
         cut, trained = folder / "cut", folder / TRAINED
+        if folder_of(model) or (earlier and len(earlier[0].classes) == len(sets.classes)):  # else a new head
+            check_names(before_it, source, sets.classes, earlier, meant=meant, how=in_order(sets.classes))
         with taken(folder, SETTINGS, settings, "a run"):
             with PartialState().main_process_first():  # what it writes is there when the others look
                 if not cut.is_dir():
                     rewritten = _cut(
                         recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed, allowed
                     )  # fmt: skip
-                    if folder_of(model) or (earlier and len(earlier[0].classes) == len(sets.classes)):
-                        of = model if folder_of(model) else str(weights)
-                        check_classes(
-                            of, num_classes_of(rewritten), source, sets.classes, num_classes, earlier
-                        )
+                    if folder_of(model):
+                        outputs = num_classes_of(rewritten)
+                        check_classes(model, outputs, source, sets.classes, num_classes, earlier)
                     write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
                     write_json(folder / MADE, made_by())
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
