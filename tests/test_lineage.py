@@ -324,3 +324,48 @@ def test_lineages_are_read_back_as_they_were_written(run, tmp_path):
     assert found and found == lineage_of(run.folder / "trained") and found[0].size == SIZE
     code, _, err = invoke("apply", "noise", run.folder / "trained", "-o", tmp_path / "a")
     assert code == 0 and lineage_of(tmp_path / "a") == found, err
+
+
+def test_verify_names_a_record_that_nothing_else_is_made_from(run, known, place):
+    for folder, name, key, value in (
+        (run.folder, "faults.json", "images", 5),
+        (run.folder, "settings.json", "calibration_count", 7),
+        (run.folder, "settings.json", "pretrained", True),
+        (run.folder, "made.json", "command", []),
+        (place / "known", "evaluation.json", "notes", []),
+    ):
+        path = folder / name
+        before = path.read_text()
+        assert not failures(verified(folder)) and value != json.loads(before)[key]
+        try:
+            (folder / "report.html").rename(folder / "kept") if (folder / "report.html").exists() else None
+            path.write_text(json.dumps({**json.loads(before), key: value}, indent=2))
+            checks = verified(folder)
+            assert failures(checks) == {"records"} and name in checks["records"].detail
+        finally:
+            path.write_text(before)
+            (folder / "kept").rename(folder / "report.html") if (folder / "kept").exists() else None
+        trained_again = folder / "trained"
+        assert not trained_again.exists() or not failures(verified(folder))
+
+
+def test_a_record_that_was_changed_is_not_written_down_as_right_by_the_same_command(data, tmp_path):
+    run = trained(tmp_path / "run", data)
+    (run.folder / "faults.json").write_text("{}")
+    trained(tmp_path / "run", data)
+    assert failures(verified(run.folder)) == {"records"}
+
+
+def test_verify_looks_at_the_networks_that_attacks_came_from(run, data, tmp_path):
+    other = trained(tmp_path / "other", data, more=[f"data.classes=[{','.join(ORDER)}]"], seed=1)
+    from surgeon.pipeline import evaluate_target
+
+    quick = Evaluation(suite="quick", eps=0.01, samples=4, diagnostics=4, pictures=False, beyond=False)
+    given = {"device": "cpu", "input_size": SIZE, "sources": [str(other.folder)]}
+    evaluate_target(str(run.folder), tmp_path / "e", quick, **given)
+    checks = verified(tmp_path / "e")
+    assert checks["source other"].ok and not failures(checks)
+    network = surgeon.load(other.folder / "trained")
+    torch.nn.init.ones_(next(network.parameters()))
+    surgeon.save(network, other.folder / "trained", overwrite=True)
+    assert failures(verified(tmp_path / "e")) == {"source other"}

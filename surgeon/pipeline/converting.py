@@ -78,7 +78,8 @@ class Job:
 
     build: a fresh network with the weights of a checkpoint (None: with random ones). recipes: their surgery in order.
     data, root: labelled images, whose training images calibrate and of whose test images `samples` measure the accuracy.
-    lineage: what the checkpoints were trained on, by which the data are split and their classes numbered. calibration: a source
+    lineage: what the checkpoints were trained on, by which the data are split and their classes numbered. compare: ask whether these
+    hold what they held; else who reads `asked` does. calibration: a source
     without labels to calibrate on instead; of either, calibration_count images. settings: what a
     second call must share to go on.
     """
@@ -95,6 +96,7 @@ class Job:
     warm_start: WarmStart | None = None
     seed: int = 0
     lineage: Lineage = ()
+    compare: bool = True
 
     @functools.cached_property
     def asked(self) -> dict[str, Any]:
@@ -136,6 +138,7 @@ class Job:
                 self.root,
                 told=part(self.recipes, "data", None),
                 seed=self.seed,
+                compare=self.compare,
             )
             sets = how.load(self.data, self.root, size)
             taken = self._check_names(sets)

@@ -107,7 +107,7 @@ def evaluate_target(
         target, source, test.classes, lineage, meant=inside and num_classes is not None, how=hint
     )
     check_classes(target, outputs, source, test.classes, num_classes, lineage)
-    if num_classes is None:
+    if not inside or num_classes is None:
         _check_sources(named, test.classes)
     others = {
         name: network_of(s, input_size=size, seed=seed, pretrained=True, allow_code=allow_code).to(place)
@@ -131,7 +131,7 @@ def evaluate_target(
     with progress(Path(target).name) as told:
         found = assess(
             network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
-            examples=test.examples, class_names=test.classes, made={**made_by(), "target": absolute(target), "weights": absolute(weights)},
+            examples=test.examples, class_names=test.classes, made={**made_by(), "target": absolute(target), "weights": absolute(weights), "sources": {n: absolute(s) for n, s in named.items()}},
             probabilities=probabilities, batch_size=batch_size, seed=seed, progress=told, remarks=remarks,
         )  # fmt: skip
     add_page(folder)

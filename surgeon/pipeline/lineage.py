@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.artifact import folder_of
 from surgeon.data import Sets, absolute_source, load_sets
+from surgeon.data.sources import open_source
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.files import absolute
 from surgeon.pipeline.contents import IMAGES, check_contents, made_from
@@ -81,21 +82,24 @@ def lineage_of(*names: str | Path | None) -> Lineage:
 
 
 def own_sets(
-    lineage: Lineage, data: str, root: str | None, size: tuple[int, ...] | None
+    lineage: Lineage, data: str, root: str | None, size: tuple[int, ...] | None, *, compare: bool = True
 ) -> tuple[Origin, Sets] | None:
     """The sets that a network was trained on, split as then, if `data` are these images; None for others.
 
     By their name, or under another name by what they hold, so that a copy is known too. size: (C, H, W) to give them in.
+    compare: ask whether the source of that name holds what it held; else the caller does.
 
     Raises ArtifactError where the source of that name does not hold what it held.
     """
     for origin in lineage:
         if _same_name(origin, data, root):
-            return origin, _sets(origin, data, root, size)
+            return origin, _sets(origin, data, root, size, compare=compare)
     for origin in lineage:
-        if _held(origin) and origin.data != "digits" and data != "digits":
+        if origin.data != "digits" and data != "digits":
             try:
-                return origin, _sets(origin, data, root, size)
+                if not _may_be(origin, data, root):
+                    continue
+                return origin, _sets(origin, data, root, size, compare=True)
             except (DataError, ArtifactError):
                 continue
     return None
@@ -103,11 +107,12 @@ def own_sets(
 
 def chosen(
     lineage: Lineage, target: str, data: str, root: str | None, *, told: Data | None = None, seed: int = 0,
-    split_seed: int | None = None,
+    split_seed: int | None = None, compare: bool = True,
 ) -> Chosen:  # fmt: skip
     """How to read a source for a network: as it was trained on it, its classes in the order of its outputs.
 
     told: settings of the caller, which come first; split_seed: the caller's, by default that of the record, else `seed`.
+    compare: as for `own_sets`.
 
     Raises ArtifactError where the source does not hold what it held; RecipeError for settings by which images that the network
     was trained on would be tested on.
@@ -116,7 +121,7 @@ def chosen(
     fresh = seed if split_seed is None else split_seed
     if not lineage:
         return Chosen(told, fresh, None)
-    found = own_sets(lineage, data, root, None)
+    found = own_sets(lineage, data, root, None, compare=compare)
     if found is None:
         remark = (
             f"{target} was trained on {lineage[0].data}: whether it has seen images of {data} is not known"
@@ -226,17 +231,26 @@ def _same_name(origin: Origin, data: str, root: str | None) -> bool:
     return origin.data == absolute_source(data) and (absolute(root) == origin.root or Path(data).exists())
 
 
-def _held(origin: Origin) -> bool:
-    """Whether what the sets hold is known well enough to know them by it: some of it was read."""
-    sets = [origin.contents.get(n) for n in IMAGES]
-    return any(isinstance(s, dict) and s.get("read") for s in sets)
+def _may_be(origin: Origin, data: str, root: str | None) -> bool:
+    """Whether a source of another name may hold an origin's images, by what costs little to ask: its classes and its images' number."""
+    held = [s for n in IMAGES if isinstance(s := origin.contents.get(n), dict) and s.get("read")]
+    if not held:
+        return False
+    opened, settings = open_source(data, root), origin.settings
+    if opened.streams or (opened.classes and not {*origin.classes} <= {*opened.classes}):
+        return False
+    there, wanted = sum(map(len, opened.splits.values())), sum(s["images"] for s in held)
+    whole = settings.classes is None and settings.per_class is None and settings.faults == "refuse"
+    return there == wanted if whole else there >= wanted
 
 
-def _sets(origin: Origin, data: str, root: str | None, size: tuple[int, ...] | None) -> Sets:
+def _sets(
+    origin: Origin, data: str, root: str | None, size: tuple[int, ...] | None, *, compare: bool
+) -> Sets:
     """The sets, of images of `size`, once those of the size that they were trained in hold what they held."""
     was = _size(origin, size)
     sets = load_sets(data, origin.settings, input_size=was, root=root, seed=origin.split_seed)
-    if origin.contents:
+    if origin.contents and compare:
         now = {k: v for k, v in made_from(sets, None, None).items() if k in _HELD}
         what = "put back what it was trained on, or name other images"
         check_contents(origin.contents, now, origin.place, {"": absolute_source(data)}, instead=what)
@@ -256,8 +270,6 @@ def _ordered(
     known = lineage[0].classes
     if settings.classes is not None or not known or data == "digits" or (origin and origin.classes == known):
         return settings
-    from surgeon.data.sources import open_source
-
     names = open_source(data, root).classes
     if set(names) == set(known) and tuple(names) != known:
         return settings.model_copy(update={"classes": known})

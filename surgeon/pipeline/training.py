@@ -19,7 +19,7 @@ from surgeon.files import absolute, write_json, write_text
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, normalization_of, normalized, num_classes_of
-from surgeon.ownership import check_apart, claim, owned, taken
+from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
 from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on
 from surgeon.pipeline.lineage import chosen, dumped, lineage_of
@@ -156,6 +156,8 @@ def train(
             with PartialState().main_process_first():
                 if not trained.is_dir():
                     save(network.eval(), trained)
+                if PartialState().is_main_process:
+                    seal(folder, (SETTINGS, RECIPE, MADE, FAULTS))
     return Trained(folder, history, sets, now, how.remarks)
 
 
