@@ -127,7 +127,7 @@ def test_other_images_of_the_same_classes_are_labelled_by_name_and_a_remark_tell
     assert [ORDER[r["label"]] for r in rows] == [files[r["example"]].parent.name for r in rows] and len(
         rows
     ) == 12
-    assert any("whether it has seen images of" in n and "is not known" in n for n in found.notes)
+    assert any("whether it has seen images of" in n and "not known" in n for n in found.notes)
     assert not failures(verified(tmp_path / "e"))
 
 
@@ -207,7 +207,7 @@ def test_a_conversion_of_what_tells_nothing_knows_its_own_images_afterwards(data
     code, _, err = invoke(*given, "-o", tmp_path / "c")
     assert code == 0, err
     (origin,) = lineage_of(tmp_path / "c")
-    assert (origin.split_seed, origin.classes) == (11, ORDER)
+    assert (origin.split_seed, origin.classes, origin.place) == (11, ORDER, str(tmp_path / "c"))
     assert evaluated(tmp_path / "c", tmp_path / "e").summary.clean.n == 3  # a tenth of each class of 12
 
 
@@ -222,7 +222,10 @@ def test_training_goes_on_with_the_runs_split_and_classes_and_so_does_a_third(ru
     assert [o.place for o in lineage_of(third.folder / "trained")] == [
         str(d.folder) for d in (third, on, run)
     ]
-    assert evaluated(third.folder, tmp_path / "e", data=str(data)).data["images"] == known.data["images"]
+    found = evaluated(third.folder, tmp_path / "e", data=str(data))
+    assert found.data["images"] == known.data["images"]
+    (told,) = (n for n in found.notes if "not known" in n)  # the first ones may lie among the third's
+    assert f"was trained on {tmp_path / 'other'}: whether it has seen images of {data}" in told
 
 
 def test_a_split_by_which_seen_images_would_be_tested_on_is_refused(run, data, tmp_path):

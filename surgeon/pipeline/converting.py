@@ -147,7 +147,7 @@ class Job:
             known = lineage[0].classes if lineage and lineage[0].classes else sets.classes
             if how.origin is None:
                 own = origin_of(
-                    self.name, self.data, self.root, how.settings, how.split_seed, size, sets, classes=known,
+                    self.data, self.root, how.settings, how.split_seed, size, sets, classes=known,
                     num_classes=self.settings.get("num_classes"),
                 )  # fmt: skip
                 lineage = (own, *lineage)

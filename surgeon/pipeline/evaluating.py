@@ -22,7 +22,7 @@ from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
 from surgeon.ownership import check_apart
 from surgeon.pipeline.demands import check_classes, check_names, to_evaluate_on
-from surgeon.pipeline.lineage import class_order, lineage_of, own_sets
+from surgeon.pipeline.lineage import class_order, lineage_of, own_sets, unknown
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
 from surgeon.progress import progress
@@ -150,11 +150,7 @@ def test_images(
     lineage = lineage_of(target, weights)
     own = own_sets(lineage, data, root, size)
     test = held_out_of(own[1], count) if own else held_out(data, size, count=count, root=root)
-    remarks: tuple[str, ...] = ()
-    if lineage and not own:
-        remarks = (
-            f"{target} was trained on {lineage[0].data}: whether it has seen images of {data} is not known",
-        )
+    remarks = unknown(lineage, own[0] if own else None, target, data)
     known = lineage[0].classes if lineage else ()
     order = class_order(known, test.classes)
     if order is None or test.classes == known:

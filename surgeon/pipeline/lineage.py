@@ -34,7 +34,9 @@ class Origin(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    place: str = Field(description="the folder whose record tells it")
+    place: str = Field(
+        description="the folder whose record tells it; empty for the one that the record lies in"
+    )
     data: str
     root: str | None = None
     settings: Data = Data()
@@ -123,11 +125,9 @@ def chosen(
         return Chosen(told, fresh, None)
     found = own_sets(lineage, data, root, None, compare=compare)
     if found is None:
-        remark = (
-            f"{target} was trained on {lineage[0].data}: whether it has seen images of {data} is not known"
-        )
-        return Chosen(_ordered(lineage, data, root, told), fresh, None, (remark,))
+        return Chosen(_ordered(lineage, data, root, told), fresh, None, unknown(lineage, None, target, data))
     origin, sets = found
+    remarks = unknown(lineage, origin, target, data)
     said = {k: getattr(told, k) for k in told.model_fields_set}
     settings = _ordered(lineage, data, root, origin.settings.model_copy(update=said), origin)
     split = origin.split_seed if split_seed is None else split_seed
@@ -136,12 +136,22 @@ def chosen(
     if other:
         now = load_sets(data, settings, input_size=_size(origin, None), root=root, seed=split)
         if _apart(sets, now):
-            return Chosen(settings, split, origin)
+            return Chosen(settings, split, origin, remarks)
         raise RecipeError(
             f"{target} was trained on {data}, split in another way ({', '.join(other)}): images that it was trained on would be "
             f"tested on; leave {'it' if len(other) == 1 else 'them'} out, and the split is that of {origin.place}"
         )
-    return Chosen(settings, split, origin, sets=sets if settings == origin.settings else None)
+    return Chosen(settings, split, origin, remarks, sets if settings == origin.settings else None)
+
+
+def unknown(lineage: Lineage, origin: Origin | None, target: str, data: str) -> tuple[str, ...]:
+    """What nobody knows of images on which a network is tested, as sentences. origin: what of its lineage they are."""
+    others = dict.fromkeys(o.data for o in lineage if origin is None or o.data != origin.data)
+    if not others:
+        return ()
+    return (
+        f"{target} was trained on {' and '.join(others)}: whether it has seen images of {data} there is not known",
+    )
 
 
 def class_order(known: Sequence[str], names: Sequence[str]) -> list[int] | None:
@@ -151,13 +161,13 @@ def class_order(known: Sequence[str], names: Sequence[str]) -> list[int] | None:
 
 
 def origin_of(
-    place: str | Path, data: str, root: str | None, settings: Data, split_seed: int, size: Sequence[int] | None,
+    data: str, root: str | None, settings: Data, split_seed: int, size: Sequence[int] | None,
     sets: Sets, *, classes: Sequence[str] | None = None, num_classes: int | None = None,
 ) -> Origin:  # fmt: skip
-    """What is to be told of a network that was trained, or calibrated, on sets. classes: its own, where they are not the sets'."""
+    """What is to be told of a network that was trained, or calibrated, on sets, in the folder of its record. classes: its own, where they are not the sets'."""
     held = {k: v for k, v in made_from(sets, None, None).items() if k in _HELD}
     return Origin(
-        place=str(Path(place).resolve()), data=absolute_source(data), root=absolute(root), settings=settings,
+        place="", data=absolute_source(data), root=absolute(root), settings=settings,
         split_seed=split_seed, size=None if size is None else tuple(size), num_classes=num_classes,
         classes=tuple(sets.classes if classes is None else classes), contents=json.loads(json.dumps(held)),
     )  # fmt: skip
@@ -200,7 +210,8 @@ def _of(name: str | Path) -> Lineage:
 def _of_conversion(path: Path) -> Lineage:
     told = read_mapping(path)
     if "lineage" in told:
-        return tuple(as_model(o, Origin, str(path)) for o in told["lineage"] or ())
+        found = [as_model(o, Origin, str(path)) for o in told["lineage"] or ()]
+        return tuple(o if o.place else o.model_copy(update={"place": str(path.parent)}) for o in found)
     settings = told.get("settings")
     if not isinstance(settings, dict) or not isinstance(settings.get("data"), str):
         return ()
