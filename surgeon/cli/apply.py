@@ -30,9 +30,11 @@ def command(
     """
     from surgeon import apply, save, verify
     from surgeon.cli.tables import checks_table, console, plan_table
-    from surgeon.ownership import reserved
+    from surgeon.ownership import check_apart, reserved
+    from surgeon.pipeline.lineage import beside
     from surgeon.verification import demand
 
+    check_apart(output, [calibration])
     with reserved(output, overwrite=overwrite, inputs=[model, model_options["weights"], calibration]):
         recipes = options.load_recipes(recipe, settings, model)
         place = options.usable_device(device)
@@ -47,7 +49,7 @@ def command(
         )  # fmt: skip
         checks = verify(network, rewritten)
         demand(checks)
-        save(rewritten, output, overwrite=overwrite)
+        save(rewritten, output, overwrite=overwrite, beside=beside(model, model_options["weights"]))
     record = rewritten.surgery
     if as_json:
         click.echo(record.model_dump_json(indent=2))

@@ -53,6 +53,7 @@ def command(
     from surgeon.cli.tables import console, conversion_table
     from surgeon.folder_kinds import instead
     from surgeon.pipeline.converting import Job, checkpoints_in, convert
+    from surgeon.pipeline.lineage import lineage_of
 
     recipes = options.load_recipes(recipe, settings, checkpoint)
     source, folder = Path(checkpoint), Path(output)
@@ -74,7 +75,7 @@ def command(
         **images, "recipes": [r.model_dump(mode="json") for r in recipes], "model": name,
         "num_classes": network["num_classes"], "in_chans": network["in_chans"], "model_args": dict(network["model_args"]),
     }  # fmt: skip
-    job = Job(build, recipes, said, **images)
+    job = Job(build, recipes, said, **images, lineage=lineage_of(checkpoint))
     if many:
         _many(job, files, folder, overwrite, as_json)
         return

@@ -24,6 +24,7 @@ def command(
     """
     from surgeon import fold, save
     from surgeon.ownership import reserved
+    from surgeon.pipeline.lineage import beside
     from surgeon.surgery.tree import surgery_of
     from surgeon.verification import compare
 
@@ -31,7 +32,7 @@ def command(
         network = options.load_folder(folder, allow_code)
         folded = fold(network, partial=partial)
         check = compare(network, folded)
-        save(folded, output, overwrite=overwrite)
+        save(folded, output, overwrite=overwrite, beside=beside(folder))
     left = surgery_of(folded)
     if as_json:
         content = {

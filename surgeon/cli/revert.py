@@ -23,10 +23,11 @@ def command(
     """
     from surgeon import revert, save
     from surgeon.ownership import reserved
+    from surgeon.pipeline.lineage import beside
 
     with reserved(output, overwrite=overwrite, inputs=[folder]):
         stock = revert(options.load_folder(folder, allow_code))
-        save(stock, output, overwrite=overwrite)
+        save(stock, output, overwrite=overwrite, beside=beside(folder))
     if as_json:
         click.echo(json.dumps({"folder": output, "class": type(stock).__name__}, indent=2))
         return

@@ -71,8 +71,15 @@ def held_out(
 
 @in_own_state()
 def held_out_of(sets: Sets, count: int | None = None) -> HeldOut:
-    """`count` test images of sets that were made for a training, or all: class by class in equal shares."""
+    """`count` test images of sets that were made for a training, or all: class by class in equal shares.
+
+    Raises DataError for a stream, which cannot be chosen from.
+    """
     test = sets.test
+    if not isinstance(test, (Images, Records)):
+        raise DataError(
+            "the images are a stream; an evaluation needs images that can be chosen from: unpack it to a folder"
+        )
     chosen = stratified(test.y if isinstance(test, Images) else test.labels, count)
     some = (
         Images(test.x[chosen], test.y[chosen])

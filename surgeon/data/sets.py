@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,12 +51,14 @@ def load_sets(
     that. Images in memory are all decoded here, so that what cannot be read is found; otherwise it is looked for only
     where it is to be skipped, and else found on reading.
 
-    Raises DataError for sources and settings that do not fit, and, unless they are to be skipped, for faults.
+    Raises DataError for sources and settings that do not fit (a share too of a split that the source has), and, unless they are to be skipped, for faults.
     """
     settings, seed = settings or Data(), checked_seed(seed)
     if source == "digits":
+        _check_shares(source, SPLITS, settings)
         return _digits(settings, input_size, seed)
     opened = open_source(source, root)
+    _check_shares(source, opened.splits, settings)
     if opened.streams:
         return _streams(opened, settings, input_size)
     chosen, classes = _chosen(opened, settings)
@@ -82,6 +84,14 @@ def load_sets(
     highest = max((label for part in chosen.values() for _, label in part), default=-1) + 1
     names = classes or tuple(str(c) for c in range(highest))
     return Sets(ready["train"], ready["val"], ready["test"], names, faults)
+
+
+def _check_shares(source: str, there: Collection[str], settings: Data) -> None:
+    """Raise DataError for the share of a split that a source has already: it would say nothing."""
+    for name, word in (("val", "validation"), ("test", "test")):
+        share = getattr(settings, key := f"{name}_share")
+        if name in there and share != Data.model_fields[key].default:
+            raise DataError(f"data.{key}={share:g}, and {source} has {word} images of its own: leave it out")
 
 
 def _chosen(source: Source, settings: Data) -> tuple[dict[str, Entries], tuple[str, ...]]:

@@ -32,7 +32,7 @@ from surgeon.evaluation.verdict import COLUMNS, Outcome
 from surgeon.files import write_csv, write_json, write_parquet
 from surgeon.host import in_own_state
 from surgeon.operations.registry import describe
-from surgeon.ownership import claim, owning, take
+from surgeon.ownership import claim, owning, seal, take
 from surgeon.processes import everyone, first
 from surgeon.reading import read_as
 from surgeon.recipe import Evaluation
@@ -218,3 +218,4 @@ def _write(folder: Path, found: Assessment, outcome: Outcome, certificates: Sequ
         write_parquet(folder / CERTIFICATES, OF_CERTIFICATES, [c.model_dump() for c in certificates])
     write_json(folder / ROBUSTBENCH, model_info(found))
     write_json(folder / RESULT, found.model_dump(mode="json"))  # last: it says that all is there
+    seal(folder, (SETTINGS, ROBUSTBENCH, RESULT))

@@ -1,13 +1,14 @@
 """A folder has one owner: who may write there, what surgeon wrote there, and what a kill left of it."""
 
-from surgeon.ownership.lock import check_input, locked
-from surgeon.ownership.manifest import Manifest, add_to_manifest, read_manifest, strangers
+from surgeon.ownership.lock import check_apart, check_input, locked
+from surgeon.ownership.manifest import Manifest, add_to_manifest, read_manifest, seal, strangers, unsealed
 from surgeon.ownership.replacing import new_file, new_folder, reserved
 from surgeon.ownership.settings import claim, owned, owning, settings_in, take, taken
 
 __all__ = [
     "Manifest",
     "add_to_manifest",
+    "check_apart",
     "check_input",
     "claim",
     "locked",
@@ -17,8 +18,10 @@ __all__ = [
     "owning",
     "read_manifest",
     "reserved",
+    "seal",
     "settings_in",
     "strangers",
     "take",
     "taken",
+    "unsealed",
 ]

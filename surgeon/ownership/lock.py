@@ -93,6 +93,23 @@ def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
             )
 
 
+def check_apart(path: str | Path, sources: Iterable[str | Path | None]) -> None:
+    """Raise ArtifactError where `path`, to be written, lies in a folder of images, or one of them lies there.
+
+    sources: names of images, of which some may be no paths. What is written among images would be read as images.
+    """
+    target = Path(path).resolve()
+    for given in sources:
+        if given is None or str(given) == "digits" or not Path(given).exists():
+            continue
+        source = Path(given).resolve()
+        if source == target or source in target.parents or target in source.parents:
+            what = "is or lies in" if source == target or source in target.parents else "holds"
+            raise ArtifactError(
+                f"{path} {what} the images {given}, and would become a part of them; choose a place apart from them"
+            )
+
+
 def _make_parents(path: Path, shown: str | Path) -> list[Path]:
     """The folders above `path` that had to be made, the innermost first."""
     missing = [p for p in path.parents if not p.exists()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,6 +22,10 @@ class Manifest(BaseModel):
         None,
         description="name → hash of every file; None for a folder that grows while work goes on, such as a run's",
     )
+    texts: dict[str, str] = Field(
+        default_factory=dict,
+        description="name → hash of the records of such a folder, once its work had ended",
+    )
 
 
 def write_manifest(folder: Path, what: str, *, files: bool) -> None:
@@ -35,6 +40,24 @@ def add_to_manifest(folder: Path, name: str) -> None:
     if known is not None and known.files is not None:
         files = {**known.files, name: own_hash(folder / name)}
         write_text(folder / MANIFEST, Manifest(what=known.what, files=files).model_dump_json(indent=2) + "\n")
+
+
+def seal(folder: Path, names: Iterable[str]) -> None:
+    """Write down the hashes of a folder's records, once its work has ended; those that are written down already stay."""
+    known = read_manifest(folder)
+    if known is None:
+        return
+    found = {n: own_hash(folder / n) for n in names if n not in known.texts and (folder / n).is_file()}
+    if found:
+        sealed = known.model_copy(update={"texts": {**known.texts, **found}})
+        write_text(folder / MANIFEST, sealed.model_dump_json(indent=2) + "\n")
+
+
+def unsealed(folder: Path) -> list[str]:
+    """The records of a folder that are not as they were when its work ended, by name."""
+    known = read_manifest(folder)
+    texts = {} if known is None else known.texts
+    return [n for n, told in texts.items() if not (folder / n).is_file() or own_hash(folder / n) != told]
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -23,7 +23,7 @@ def absolute_model(model: str) -> str:
 
 
 def made_from(sets: Sets, weights: str | None, folder: Path | None) -> dict[str, Any]:
-    """The contents of each set, of a weights file, and of a model's folder; None for what there is not.
+    """The contents of each set, the classes, the contents of a weights file and of a model's folder; None for what there is not.
 
     Raises DataError for an image that is gone.
     """
@@ -34,6 +34,7 @@ def made_from(sets: Sets, weights: str | None, folder: Path | None) -> dict[str,
         }
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror or error}") from error
+    found["classes"] = list(sets.classes)
     found["weights"] = own_hash(Path(weights)) if weights and Path(weights).is_file() else None
     found["model"] = (
         None
@@ -44,11 +45,12 @@ def made_from(sets: Sets, weights: str | None, folder: Path | None) -> dict[str,
 
 
 def check_contents(
-    before: Mapping[str, Any], now: Mapping[str, Any], work: str, places: Mapping[str, str | None]
-) -> None:
+    before: Mapping[str, Any], now: Mapping[str, Any], work: str, places: Mapping[str, str | None],
+    *, instead: str = "give it what it was made from, or choose another folder",
+) -> None:  # fmt: skip
     """Raise ArtifactError, naming each, for contents that `work` was not made from. Nothing in `before` fits everything.
 
-    places: where a content lies, by its name, `""` for all others.
+    places: where a content lies, by its name, `""` for all others. instead: what would work.
     """
     plain = json.loads(json.dumps(now))
     changed = [
@@ -58,12 +60,15 @@ def check_contents(
     ]
     if changed:
         raise ArtifactError(
-            f"{work} was made from something else than what is there now: {', '.join(changed)}; give it what it was made "
-            f"from, or choose another folder"
+            f"{work} was made from something else than what is there now: {', '.join(changed)}; {instead}"
         )
 
 
 def differing_of(before: Any, now: Any) -> str:
     """In words, what two contents of one name differ in."""
+    if isinstance(before, list) and isinstance(now, list):
+        return " not ".join(
+            f"{', '.join(map(str, c[:8]))}{', …' if len(c) > 8 else ''}" for c in (now, before)
+        )
     images = all(c is None or (isinstance(c, dict) and "read" in c) for c in (before, now))
     return differing(before, now) if images else "other contents"

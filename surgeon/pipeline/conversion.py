@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.edits import Choice, Drift, Effect
+from surgeon.pipeline.lineage import CONVERSION as CONVERSION
+from surgeon.pipeline.lineage import Lineage
 from surgeon.reading import read_as
-
-CONVERSION = "conversion.json"
 
 
 class Accuracy(BaseModel):
@@ -43,11 +43,16 @@ class Conversion(BaseModel):
     )
     refitted: tuple[str, ...] = Field(description="layers whose weights were fitted to the images")
     choice: Choice | None = Field(None, description="of the start, on images held out")
-    notes: tuple[str, ...] = Field((), description="on the start and the calibration images")
+    notes: tuple[str, ...] = Field(
+        (), description="on the start, the calibration images, and what is not known of the test images"
+    )
     drift: Drift | None = Field(
         description="of the logits, on test images where there are any, else on what there is"
     )
     accuracy: Accuracy | None = None
+    lineage: Lineage = Field(
+        (), description="what the network was calibrated on, and trained on before, the latest first"
+    )
     layers: dict[str, float] = Field(
         default_factory=dict,
         description="layer → ‖after − before‖ / ‖before‖ of its output, in execution order",

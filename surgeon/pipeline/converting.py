@@ -17,13 +17,13 @@ from surgeon.artifact import save
 from surgeon.checkpoints import PICKLED
 from surgeon.data import (
     Images,
+    Sets,
     absolute_source,
     contents_of,
     differing,
     drawn,
     held_out_of,
     images,
-    load_sets,
 )
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, SurgeonError, either
@@ -34,9 +34,12 @@ from surgeon.hashes import sha256_of
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.models import input_size_of, normalized
-from surgeon.ownership import locked, owned, read_manifest, reserved, take
+from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
 from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.conversion import CONVERSION, Accuracy, Conversion, read_conversion
+from surgeon.pipeline.demands import Source, check_names, in_order
+from surgeon.pipeline.lineage import Lineage, chosen, origin_of
+from surgeon.pipeline.training import part
 from surgeon.recipe import Recipe
 from surgeon.surgery import apply
 from surgeon.surgery.calibration import MOST
@@ -51,10 +54,15 @@ _SHOWN_IMAGES = 256
 
 
 class Pictures(NamedTuple):
-    """Images in [0, 1]: unlabelled ones that starts are taken from, labelled ones that accuracy is measured on."""
+    """Images in [0, 1]: unlabelled ones that starts are taken from, labelled ones that accuracy is measured on.
+
+    lineage: of a network that is converted on them. remarks: what is not known of them, as sentences.
+    """
 
     calibration: Tensor | None
     test: Images | None
+    lineage: Lineage = ()
+    remarks: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -71,7 +79,9 @@ class Job:
 
     build: a fresh network with the weights of a checkpoint (None: with random ones). recipes: their surgery in order.
     data, root: labelled images, whose training images calibrate and of whose test images `samples` measure the accuracy.
-    calibration: a source without labels to calibrate on instead; of either, calibration_count images. settings: what a
+    lineage: what the checkpoints were trained on, by which the data are split and their classes numbered. compare: ask whether these
+    hold what they held; else who reads `asked` does. calibration: a source
+    without labels to calibrate on instead; of either, calibration_count images. settings: what a
     second call must share to go on.
     """
 
@@ -86,11 +96,13 @@ class Job:
     calibration_count: int = 1024
     warm_start: WarmStart | None = None
     seed: int = 0
+    lineage: Lineage = ()
+    compare: bool = True
 
     @functools.cached_property
     def asked(self) -> dict[str, Any]:
         """The settings, with the paths that every working directory knows, and what the images hold."""
-        found, test = self.pictures
+        found, test, *_ = self.pictures
         contents = {
             "calibration images": None if found is None else contents_of(Images(found, torch.zeros(0))),
             "test images": None if test is None else contents_of(test),
@@ -112,21 +124,51 @@ class Job:
         Raises SurgeonError where the size of one is not known, DataError for sources that are none.
         """
         if not self.data and not self.calibration:
-            return Pictures(None, None)
+            return Pictures(None, None, self.lineage)
         size = image_size(self.input_size) or input_size_of(self.build(None))
         if size is None or len(size) != 3:
             raise SurgeonError(
                 f"images need the size of one, (C, H, W): give {either('input_size', '--input-size')}; the model tells {size}"
             )
-        found, test = None, None
+        found, test, lineage, remarks = None, None, self.lineage, tuple[str, ...]()
         if self.data:
-            sets = load_sets(self.data, input_size=size, root=self.root, seed=self.seed)  # type: ignore[arg-type]  # three numbers
-            chosen = held_out_of(sets, self.samples)
-            test = Images(chosen.x, chosen.y)
+            how = chosen(
+                lineage,
+                self.name,
+                self.data,
+                self.root,
+                told=part(self.recipes, "data", None),
+                seed=self.seed,
+                compare=self.compare,
+            )
+            sets = how.load(self.data, self.root, size)
+            taken = self._check_names(sets)
+            shown = held_out_of(sets, self.samples)
+            test, remarks = Images(shown.x, shown.y), (*how.remarks, *((taken,) if taken else ()))
+            known = lineage[0].classes if lineage and lineage[0].classes else sets.classes
+            if how.origin is None:
+                own = origin_of(
+                    self.data, self.root, how.settings, how.split_seed, size, sets, classes=known,
+                    num_classes=self.settings.get("num_classes"),
+                )  # fmt: skip
+                lineage = (own, *lineage)
             found = None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
         if self.calibration:
             found = images(self.calibration, self.calibration_count, size)
-        return Pictures(found, test)
+        return Pictures(found, test, lineage, remarks)
+
+    @property
+    def name(self) -> str:
+        """What is converted, for an error."""
+        return str(self.settings.get("checkpoint") or self.settings.get("model") or "the checkpoint")
+
+    def _check_names(self, sets: Sets) -> str:
+        """As `check_names`, where the classes of the recipe's data say what is meant."""
+        told, source = part(self.recipes, "data", None), Source(str(self.data), self.root)
+        said = told is not None and told.classes is not None
+        return check_names(
+            self.name, source, sets.classes, self.lineage, meant=said, how=in_order(sets.classes)
+        )
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -156,6 +198,7 @@ def convert_all(
     Raises ArtifactError for a folder that is in use, or holds something else, or conversions with other settings.
     """
     rows = []
+    check_apart(folder, [job.data, job.calibration])
     with owned(folder):
         known = read_manifest(folder)
         if overwrite and known is not None and known.what == "conversions":
@@ -181,6 +224,7 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
 
     Raises ArtifactError for a folder that holds something else, and what `surgeon.apply` raises.
     """
+    check_apart(folder, [job.data, job.calibration])
     with locked(folder):
         before = None if overwrite else read_conversion(folder)
         if before is not None:
@@ -195,7 +239,7 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
 
 def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
     stock = job.build(checkpoint).eval()
-    calibration, test = job.pictures
+    calibration, test, *_ = job.pictures
     shown = None if calibration is None else normalized(calibration, stock)
     began = time.perf_counter()
     rewritten = apply(
@@ -215,7 +259,8 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         calibration=_used(record, shown),
         refitted=() if shown is None else tuple(record.execution.residuals),
         choice=record.execution.choice,
-        notes=tuple(n.text for n in record.notes if n.code in ("start", "images")),
+        notes=(*(n.text for n in record.notes if n.code in ("start", "images")), *job.pictures.remarks),
+        lineage=job.pictures.lineage,
         drift=record.execution.drift if measured is None else compare_logits(
             stock, rewritten, measured, "calibration" if test is None else "test"
         ),

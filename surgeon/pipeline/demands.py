@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from surgeon.artifact import folder_of
 from surgeon.data import absolute_source
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.folder import CONFIG, no_network
-from surgeon.pipeline.conversion import CONVERSION
+from surgeon.pipeline.lineage import Lineage, class_order, lineage_of
 from surgeon.recipe import Training
 
 FRESH = "digits"
 """What a fresh network is trained on where nothing is named: its head is made for them, so that nothing can misfit."""
-_IN_RUN, _SETTINGS = ("trained", "cut"), "settings.json"
 
 
 class Source(NamedTuple):
@@ -62,19 +60,19 @@ def to_evaluate_on(target: str, data: str | None, root: str | None) -> Source:
 def recorded(target: str) -> Source | None:
     """The images that a folder says its network was trained or converted on; None for what says nothing.
 
-    target: a run's folder, a network inside one, or a converted network's folder.
+    target: a run's folder, a network inside one, or the folder of a network that was cut, converted, folded or reverted from it.
     """
-    told = _told(target)
-    return Source(told["data"], told.get("root")) if isinstance(told.get("data"), str) else None
+    found = lineage_of(target)
+    return Source(found[0].data, found[0].root) if found else None
 
 
 def check_classes(
-    target: str, outputs: int | None, source: Source, names: tuple[str, ...], said: int | None
-) -> None:
-    """Raise DataError unless a network's outputs are the classes of the images.
+    target: str, outputs: int | None, source: Source, names: tuple[str, ...], said: int | None, lineage: Lineage = (),
+) -> None:  # fmt: skip
+    """Raise DataError unless a network has an output for each class of the images, and no more.
 
     names: of the classes, empty where they are not known. said: num_classes, by which a caller says that more outputs than
-    classes are meant; a run's folder says it for its own images.
+    classes are meant; a run says it for the classes that it was trained for.
     """
     if outputs is None:
         return
@@ -82,15 +80,44 @@ def check_classes(
         raise DataError(f"num_classes={said}, and {target} has {outputs} outputs")
     if len(names) > outputs:
         raise DataError(f"{source.data} has {len(names)} classes, and {target} only {outputs}")
-    told = _told(target)
-    if said is None and told.get("data") == absolute_source(source.data):
-        said = told.get("num_classes")
+    if said is None and lineage and names == lineage[0].classes:
+        said = lineage[0].num_classes
     if names and len(names) < outputs and said != outputs:
         raise DataError(
             f"{source.data} has {len(names)} classes, and {target} has {outputs} outputs: these are not the images that it "
             f"is for; where output k is meant to be class k and the rest nothing, say so by num_classes={outputs} "
             f"(--num-classes {outputs})"
         )
+
+
+def check_names(
+    target: str, source: Source, names: tuple[str, ...], lineage: Lineage, *, meant: bool, how: str
+) -> str:
+    """Raise DataError unless the classes of the images are called as those that a network was trained for, output by output.
+
+    names: of the images' classes, by output. Nothing is asked where they, or the network's, are not known. meant: whether the
+    caller says that output k is class k, whatever it is called; how: by which words it would be said. Returns a sentence on
+    what was said so, else an empty text.
+    """
+    known = lineage[0].classes if lineage else ()
+    if not known or not names or names == known[: len(names)]:
+        return ""
+    if class_order(known, names) is not None:
+        raise DataError(
+            f"{source.data} has the classes {_some(names)} in this order, and the outputs of {target} are {_some(known)}: give "
+            f"them in that order, data.classes=[{', '.join(c for c in known if c in names)}]"
+        )
+    if not meant:
+        raise DataError(
+            f"{source.data} has the classes {_some(names)}, and {target} was trained for {_some(known)}: these are not the images "
+            f"that it is for; where output k is meant to be class k, {how}"
+        )
+    return f"{source.data} has the classes {_some(names)}, and {target} was trained for {_some(known)}: taken by number, as was said"
+
+
+def in_order(names: tuple[str, ...]) -> str:
+    """How a caller of a training or a conversion says that classes are meant by their number."""
+    return f"say so by data.classes=[{_some(names)}]"
 
 
 def demand_network(target: str) -> None:
@@ -109,16 +136,5 @@ def demand_epochs(training: Training) -> None:
         )
 
 
-def _told(target: str) -> dict[str, Any]:
-    """The settings of the run, or of the conversion, that a folder is of; empty for another one."""
-    path = Path(target)
-    run = path.parent if path.name in _IN_RUN else path
-    for place, inner in ((run / _SETTINGS, ""), (path / CONVERSION, "settings")):
-        try:
-            found = json.loads(place.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        found = found.get(inner, {}) if inner and isinstance(found, dict) else found
-        if isinstance(found, dict) and isinstance(found.get("data"), str):
-            return found
-    return {}
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from surgeon.arguments import checked_seed
 from surgeon.artifact import folder_of, load
-from surgeon.data import DIGITS_SIZE, HeldOut, absolute_source, held_out, held_out_of, load_sets
-from surgeon.errors import ArtifactError, ModelError, either
+from surgeon.data import DIGITS_SIZE, HeldOut, absolute_source, held_out, held_out_of
+from surgeon.errors import DataError, ModelError, either
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.suites import samples_of
 from surgeon.files import absolute
@@ -21,15 +21,23 @@ from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, num_classes_of
-from surgeon.pipeline.demands import check_classes, to_evaluate_on
-from surgeon.pipeline.training import SETTINGS, TRAINED
+from surgeon.ownership import check_apart
+from surgeon.pipeline.demands import check_classes, check_names, to_evaluate_on
+from surgeon.pipeline.lineage import class_order, lineage_of, own_sets, unknown
+from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
 from surgeon.progress import progress
-from surgeon.reading import as_model, read_mapping
-from surgeon.recipe import Data, Evaluation
+from surgeon.recipe import Evaluation
 from surgeon.report import report
 
 PAGE = "report.html"
+
+
+class Tested(NamedTuple):
+    """Images that a network is tested on, and what is not known of them, as sentences."""
+
+    images: HeldOut
+    remarks: tuple[str, ...]
 
 
 @in_own_state()
@@ -80,6 +88,7 @@ def evaluate_target(
             f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
         )
     data, root = source = to_evaluate_on(target, data, root)
+    check_apart(folder, [data])
     place = own_device(device)
     network = network_of(target, input_size=input_size, seed=seed, **how).to(place)
     size = image_size(input_size, network) or input_size_of(network)
@@ -90,15 +99,27 @@ def evaluate_target(
             f"{target} does not tell its input size; give {either('input_size', '--input-size')}"
         )
     count = samples_of(settings, num_classes_of(network))
-    test = test_images(target, data, root, size, count)
-    check_classes(target, num_classes_of(network), source, test.classes, num_classes)
+    lineage = lineage_of(target, weights)
+    test, unseen = test_images(target, data, root, size, count, weights=weights)
+    inside = folder_of(target) is not None
+    outputs = num_classes_of(network)
+    said = either(f"num_classes={outputs}", f"--num-classes {outputs}")
+    hint = f"say so by {said}" if inside or not lineage else f"evaluate {lineage[0].place}, with {said}"
+    taken = check_names(
+        target, source, test.classes, lineage, meant=inside and num_classes is not None, how=hint
+    )
+    check_classes(target, outputs, source, test.classes, num_classes, lineage)
+    if not inside or num_classes is None:
+        _check_sources(named, test.classes)
     others = {
         name: network_of(s, input_size=size, seed=seed, pretrained=True, allow_code=allow_code).to(place)
         for name, s in named.items()
     }
-    remarks: tuple[str, ...] = () if test.split != "train" else (
+    remarks = unseen if test.split != "train" else (
+        *unseen,
         f"{data} has no test images of its own: if the model was trained on it, these accuracies are not those of new images",
     )  # fmt: skip
+    remarks += (taken,) if taken else ()
     if not folder_of(target) and not (weights or pretrained):
         remarks += (
             f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",
@@ -112,7 +133,7 @@ def evaluate_target(
     with progress(Path(target).name) as told:
         found = assess(
             network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
-            examples=test.examples, class_names=test.classes, made={**made_by(), "target": absolute(target)},
+            examples=test.examples, class_names=test.classes, made={**made_by(), "target": absolute(target), "weights": absolute(weights), "sources": {n: absolute(s) for n, s in named.items()}},
             probabilities=probabilities, batch_size=batch_size, seed=seed, progress=told, remarks=remarks,
         )  # fmt: skip
     add_page(folder)
@@ -120,29 +141,36 @@ def evaluate_target(
 
 
 def test_images(
-    target: str, data: str, root: str | None, size: tuple[int, ...], count: int | None
-) -> HeldOut:
-    """`count` images of a source that `target` is tested on: those of a run's own split, where it is a run on this source."""
-    own = _own_test_images(target, data, root, size, count)
-    return own or held_out(data, size, count=count, root=root)
+    target: str, data: str, root: str | None, size: tuple[int, ...], count: int | None, *, weights: str | None,
+) -> Tested:  # fmt: skip
+    """`count` images of a source that `target` is tested on, their labels by the order of its outputs where names tell it.
+
+    Of images that its record, or that of the folder of its weights, says it was trained on, those of that split.
+
+    Raises ArtifactError where these do not hold what they held.
+    """
+    lineage = lineage_of(target, weights)
+    own = own_sets(lineage, data, root, size)
+    test = held_out_of(own[1], count) if own else held_out(data, size, count=count, root=root)
+    remarks = unknown(lineage, own[0] if own else None, target, data)
+    known = lineage[0].classes if lineage else ()
+    order = class_order(known, test.classes)
+    if order is None or test.classes == known:
+        return Tested(test, remarks)
+    labels: Tensor = torch.tensor(order, dtype=torch.int64)[test.y]
+    return Tested(test._replace(y=labels, classes=known), remarks)
 
 
-def _own_test_images(
-    target: str, data: str, root: str | None, size: tuple[int, ...], count: int | None
-) -> HeldOut | None:
-    """The test images of the split that a run was trained with, if `target` is a run on this source; else None."""
-    path = Path(target) / SETTINGS
-    if not path.is_file() or not (Path(target) / TRAINED).is_dir():
-        return None
-    told = read_mapping(path)
-    if (told.get("data"), told.get("root")) != (absolute_source(data), absolute(root)):
-        return None
-    settings = as_model(told.get("data_settings"), Data, str(path))
-    seed = told.get("seed") if told.get("split_seed") is None else told["split_seed"]
-    if not isinstance(seed, int):
-        raise ArtifactError(f"{path} cannot be read: its seed is {seed!r:.80}")
-    sets = load_sets(data, settings, input_size=size, root=root, seed=seed)  # type: ignore[arg-type]  # three numbers, from a file that `train` wrote
-    return held_out_of(sets, count)
+def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:
+    """Raise DataError for networks to attack in the target's place whose outputs are other classes."""
+    for source in named.values():
+        told = lineage_of(source)
+        known = told[0].classes if told else ()
+        if known and classes and known != classes:
+            raise DataError(
+                f"the source {source} says {', '.join(known[:8])} by its outputs, and the images are labelled "
+                f"{', '.join(classes[:8])}: attacks on it would be on other classes; leave it out"
+            )
 
 
 def add_page(folder: str | Path) -> None:

@@ -15,7 +15,7 @@ from surgeon.files import absolute
 from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.models import num_classes_of
-from surgeon.ownership import owned
+from surgeon.ownership import check_apart, owned
 from surgeon.pipeline.demands import to_train_on
 from surgeon.pipeline.evaluating import add_page
 from surgeon.pipeline.training import TRAINED, part, train
@@ -35,15 +35,25 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
     knows = bool(given.get("weights") or given.get("pretrained"))
     data, root = to_train_on(model, given.get("data"), given.get("root"), knows=knows)
     given = {**given, "data": data, "root": root}
+    check_apart(folder, [data])
     with owned(folder):
         done = train(recipes, model, folder, **given)
         return evaluate_trained(
-            done.folder, done.sets, part(recipes, "evaluation", Evaluation()), {**given, "model": model}
+            done.folder,
+            done.sets,
+            part(recipes, "evaluation", Evaluation()),
+            {**given, "model": model},
+            done.remarks,
         )
 
 
-def evaluate_trained(folder: Path, sets: Sets, settings: Evaluation, given: dict[str, Any]) -> Assessment:
-    """The evaluation of what was trained in a folder, on its sets' test images; `given` are the arguments of `train`, its `model` too."""
+def evaluate_trained(
+    folder: Path, sets: Sets, settings: Evaluation, given: dict[str, Any], remarks: Sequence[str] = ()
+) -> Assessment:
+    """The evaluation of what was trained in a folder, on its sets' test images; `given` are the arguments of `train`, its `model` too.
+
+    remarks: sentences to be kept with the numbers.
+    """
     seed = given.get("seed", 0)
     allowed = own.allowed_with(given.get("model", ""), given.get("allow_code", ()))
     network = load(folder / TRAINED, device=own_device(given.get("device")), allow_code=allowed)
@@ -56,6 +66,7 @@ def evaluate_trained(folder: Path, sets: Sets, settings: Evaluation, given: dict
         found = assess(
             network, test.x, test.y, settings, folder / EVALUATION, name=folder.name, data=data, examples=test.examples,
             class_names=test.classes, made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=told,
+            remarks=remarks,
         )  # fmt: skip
     add_page(folder / EVALUATION)
     return found

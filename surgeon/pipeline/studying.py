@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon import own
 from surgeon.arguments import checked_count, checked_seed
-from surgeon.artifact import load
+from surgeon.artifact import folder_of, load
 from surgeon.data import absolute_source
 from surgeon.errors import RecipeError
 from surgeon.evaluation.assessment import Assessment
@@ -21,13 +21,14 @@ from surgeon.evaluation.verdict import standing
 from surgeon.files import absolute, read_parquet, write_json
 from surgeon.folder import WEIGHTS
 from surgeon.host import in_own_state
-from surgeon.ownership import owned, taken
+from surgeon.ownership import check_apart, owned, taken
 from surgeon.pipeline.contents import IMAGES, absolute_model
 from surgeon.pipeline.demands import demand_epochs, to_train_on
+from surgeon.pipeline.lineage import chosen, lineage_of
 from surgeon.pipeline.running import EVALUATION, evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
-from surgeon.recipe import Evaluation, Recipe, Training, load_recipe
+from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe
 from surgeon.surgery import revert, sites
 from surgeon.surgery.tree import surgery_of
 
@@ -110,10 +111,12 @@ def study(
     knows = bool(given.get("weights") or given.get("pretrained"))
     data, root = to_train_on(model, given.get("data"), given.get("root"), knows=knows)
     given = {**given, "data": data, "root": root}
+    check_apart(folder, [data])
     settings = evaluation or part(recipes, "evaluation", Evaluation(suite="quick"))
     model, given = absolute_model(model), {**given, **_absolute(given)}
     seeds, first_seed = checked_count("seeds", seeds), checked_seed(given.pop("seed", 0))
     checked_seed(first_seed + seeds - 1, "the last seed")
+    split_seed = _split_seed(model, given, part(recipes, "data", Data()), first_seed)
     asked = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "seeds": seeds, "seed": first_seed,
         "evaluation": settings.model_dump(mode="json"), "given": {k: v for k, v in given.items() if k != "allow_code" and v not in (None, False, {})},
@@ -121,7 +124,7 @@ def study(
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
     PartialState()  # whoever shares this work is known before the first look at the folder
     with owned(folder), taken(folder, SETTINGS, asked, "a study"):
-        found, results = _arms(recipes, stock, model, folder, seeds, first_seed, settings, given)
+        found, results = _arms(recipes, stock, model, folder, seeds, first_seed, split_seed, settings, given)
         table = compared(folder, recipes, model, found, results, first_seed)
         if first():
             write_json(folder / RESULT, table.model_dump(mode="json"))
@@ -146,8 +149,8 @@ def place_of(folder: Path, arm: str, seed: int) -> Path:
 
 
 def _arms(
-    recipes: Sequence[Recipe], stock: Recipe, model: str, folder: Path, seeds: int, first_seed: int, settings: Evaluation,
-    given: dict[str, Any],
+    recipes: Sequence[Recipe], stock: Recipe, model: str, folder: Path, seeds: int, first_seed: int, split_seed: int,
+    settings: Evaluation, given: dict[str, Any],
 ) -> tuple[dict[str, list[Path]], dict[str, list[Assessment]]]:  # fmt: skip
     """Every arm trained and evaluated: its folders and its results, by seed."""
     assert stock.training is not None
@@ -156,7 +159,7 @@ def _arms(
     if not (given.get("weights") or given.get("pretrained")):
         head = "stock, trained first"
         base = train(
-            [stock], model, folder / BASE, seed=first_seed, split_seed=first_seed, label=head, **given
+            [stock], model, folder / BASE, seed=first_seed, split_seed=split_seed, label=head, **given
         )
         # What the arms, which start from its weights, must have been trained on too.
         contents = {k: v for k, v in base.contents.items() if k in IMAGES}
@@ -180,14 +183,23 @@ def _arms(
             }[name]  # fmt: skip
             place, label = place_of(folder, name, seed), f"{name}, seed {seed}"
             done = train(
-                plan, model, place, seed=seed, split_seed=first_seed, contents=contents,
+                plan, model, place, seed=seed, split_seed=split_seed, contents=contents,
                 untrained=name in ("stock", "surgery"), label=label, **start,
             )  # fmt: skip
             contents = done.contents
             told = {**start, "seed": seed, "model": model, "label": label}
-            results[name].append(evaluate_trained(place, done.sets, settings, told))
+            results[name].append(evaluate_trained(place, done.sets, settings, told, done.remarks))
             found[name].append(place)
     return found, results
+
+
+def _split_seed(model: str, given: dict[str, Any], told: Data, first_seed: int) -> int:
+    """The split's seed: that of the run whose weights are given, where they were trained on these images; else the first."""
+    weights = given.get("weights")
+    earlier = lineage_of(folder_of(model), weights)
+    return chosen(
+        earlier, str(weights or model), given["data"], given["root"], told=told, seed=first_seed
+    ).split_seed
 
 
 def _absolute(given: dict[str, Any]) -> dict[str, Any]:

@@ -13,16 +13,17 @@ from torch import nn
 from surgeon import own
 from surgeon.arguments import checked_seed
 from surgeon.artifact import folder_of, load, save
-from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source, drawn, load_sets
+from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source, drawn
 from surgeon.errors import ArtifactError, DataError, RecipeError, either
 from surgeon.files import absolute, write_json, write_text
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import create_model, input_size_of, normalization_of, normalized, num_classes_of
-from surgeon.ownership import claim, owned, taken
+from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
-from surgeon.pipeline.demands import check_classes, demand_epochs, to_train_on
+from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on
+from surgeon.pipeline.lineage import chosen, dumped, lineage_of
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.surgery import apply
 from surgeon.training import fit
@@ -38,12 +39,14 @@ _TOLD = ("cache", "start", "images")
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network's folder, its epochs, the sets it was trained and is to be tested on, and what all of it was made from."""
+    """A trained network's folder, its epochs, the sets it was trained and is to be tested on, what all of it was made from,
+    and what is not known of them, as sentences."""
 
     folder: Path
     history: History
     sets: Sets
     contents: dict[str, Any]
+    remarks: tuple[str, ...] = ()
 
 
 @in_own_state(training=True)
@@ -77,7 +80,8 @@ def train(
     defaults. model: a name, or a folder (or hf-hub: repository) that surgeon wrote, whose network is trained on;
     allow_code: modules that it may import, as for `surgeon.load`. data: as for
     `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed; by default the
-    digits for a fresh network, and a folder's own. untrained: allow no epochs, as a study's arms without fine-tuning. Images are pixels in [0, 1]; they are
+    digits for a fresh network, and a folder's own. Images that a folder's network, or that of a file of weights inside a run, was trained
+    on are split as they were, and classes of the same names are numbered as by its outputs. untrained: allow no epochs, as a study's arms without fine-tuning. Images are pixels in [0, 1]; they are
     normalised by the mean and std of the model's own configuration where it has them. label: heads the lines of its progress; by
     default the folder's name.
 
@@ -99,32 +103,39 @@ def train(
     if not untrained:
         demand_epochs(training)
     data, root = source = to_train_on(model, data, root, knows=bool(weights or pretrained))
+    check_apart(folder, [data])
     size = image_size(input_size)
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
+    earlier = lineage_of(folder_of(model), weights)
+    before_it, meant = model if folder_of(model) else str(weights), told.classes is not None
+    how = chosen(earlier, before_it, data, root, told=told, seed=seed, split_seed=split_seed)
+    told, split_seed = how.settings, split_seed if how.origin is None else how.split_seed
     settings = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": absolute_source(data), "root": absolute(root),
         "input_size": list(size) if size else None, "num_classes": num_classes, "weights": weights,
         "pretrained": pretrained, "model_args": model_args or {}, "seed": seed, "calibration_count": calibration_count,
-        "mixed_precision": mixed_precision, "split_seed": split_seed, "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
+        "mixed_precision": mixed_precision, "split_seed": split_seed, "earlier": dumped(earlier), "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
     }  # fmt: skip
     PartialState()  # whoever shares this work is known before the first look at the folder
     with owned(folder):
-        before = claim(folder, SETTINGS, settings, "a run", later=["contents"])
+        before = claim(folder, SETTINGS, settings, "a run", later=["contents", "size"])
         allowed = own.allowed_with(model, allow_code)
         size = size or _own_size(model, told, allowed)
-        split = seed if split_seed is None else split_seed
-        sets = load_sets(data, told, input_size=size, root=root, seed=split)  # type: ignore[arg-type]  # three numbers, as `_own_size` gives them
+        sets = how.load(data, root, size)
         _transform(sets, training, size)
         check_settings(training, validated=sets.val is not None)
         make_accelerator(
             device, mixed_precision, training
         )  # a device that is not there is told before anything is written
+        settings["size"] = list(size)
         settings["contents"] = now = made_from(sets, weights, folder_of(model))
         places = {"weights": weights, "model": model, "": absolute_source(data)}
         check_contents((before or {}).get("contents", {}), now, str(folder), places)
         check_contents(contents or {}, now, "the training before this one", places)
         cut, trained = folder / "cut", folder / TRAINED
+        if folder_of(model) or (earlier and len(earlier[0].classes) == len(sets.classes)):  # else a new head
+            check_names(before_it, source, sets.classes, earlier, meant=meant, how=in_order(sets.classes))
         with taken(folder, SETTINGS, settings, "a run"):
             with PartialState().main_process_first():  # what it writes is there when the others look
                 if not cut.is_dir():
@@ -132,7 +143,8 @@ def train(
                         recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed, allowed
                     )  # fmt: skip
                     if folder_of(model):
-                        check_classes(model, num_classes_of(rewritten), source, sets.classes, num_classes)
+                        outputs = num_classes_of(rewritten)
+                        check_classes(model, outputs, source, sets.classes, num_classes, earlier)
                     write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
                     write_json(folder / MADE, made_by())
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
@@ -146,7 +158,9 @@ def train(
             with PartialState().main_process_first():
                 if not trained.is_dir():
                     save(network.eval(), trained)
-    return Trained(folder, history, sets, now)
+                if PartialState().is_main_process:
+                    seal(folder, (SETTINGS, RECIPE, MADE, FAULTS))
+    return Trained(folder, history, sets, now, how.remarks)
 
 
 def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:

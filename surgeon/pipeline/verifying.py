@@ -18,6 +18,7 @@ from surgeon.pipeline.chain.run import EVALUATION, run_checks
 from surgeon.pipeline.chain.sources import Reader
 from surgeon.pipeline.chain.study import study_checks
 from surgeon.pipeline.chain.target import tested_by_name
+from surgeon.pipeline.chain.transfer import transfer_checks
 from surgeon.reading import read_mapping
 from surgeon.report.origin import is_page
 from surgeon.verification import Check
@@ -99,7 +100,8 @@ def _evaluation(folder: Path, reader: Reader) -> list[Check]:
         prefix = f"{EVALUATION}/"
         inside = [c for c in run_checks(folder.parent, reader) if c.name.startswith(prefix)]
         return [c.model_copy(update={"name": c.name.removeprefix(prefix)}) for c in inside]
-    return evaluation_checks(folder, tested_by_name(folder, reader))
+    checks = evaluation_checks(folder, tested_by_name(folder, reader))
+    return [*checks, *transfer_checks(folder, reader.allowed)]
 
 
 def _others(folder: Path, allowed: tuple[str, ...]) -> list[Check]:

@@ -95,6 +95,7 @@ def _job(found: Conversion, network: nn.Module | None) -> Job:
     return Job(
         _no_network, (), s, input_size=tuple(size), data=s["data"], root=s["root"], samples=s["samples"],
         calibration=s["calibration"], calibration_count=s["calibration_count"], seed=s["seed"],
+        lineage=found.lineage, compare=False,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain import attacks, certificates, page, subject
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, some, unknown
 from surgeon.pipeline.chain.comparing import demand_equal, read_json, read_mapping
+from surgeon.pipeline.chain.records import record_checks
 from surgeon.pipeline.evaluating import PAGE
 from surgeon.verification import Check
 
@@ -51,7 +52,7 @@ def evaluation_checks(folder: Path, tested: Tested) -> list[Check]:
         checks.append(checked(PICTURES, lambda: _pictures(folder, found.pictures)))
     if (folder / PAGE).is_file():
         checks.append(checked(PAGE, lambda: page.of_evaluation(folder / PAGE, folder / RESULT)))
-    return checks
+    return [*checks, *record_checks(folder, checks)]
 
 
 def _unfinished(folder: Path) -> str:

@@ -15,6 +15,7 @@ from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, un
 from surgeon.pipeline.chain.comparing import read_mapping
 from surgeon.pipeline.chain.evaluation import Tested, evaluation_checks
 from surgeon.pipeline.chain.network import network_checks
+from surgeon.pipeline.chain.records import record_checks
 from surgeon.pipeline.chain.sources import Reader, source_checks
 from surgeon.pipeline.chain.training import CUT, TRAINED, result_check, training_checks
 from surgeon.pipeline.training import RECIPE, SETTINGS
@@ -51,7 +52,7 @@ def run_checks(folder: Path, reader: Reader) -> list[Check]:
     if (folder / EVALUATION).is_dir():
         tested = tested_of(settings, network, trained, reader)
         checks += within(EVALUATION, evaluation_checks(folder / EVALUATION, tested))
-    return checks
+    return [*checks, *record_checks(folder, checks)]
 
 
 def tested_of(

@@ -38,6 +38,9 @@ def tested_by_name(folder: Path, reader: Reader) -> Tested:
         demand_source(source, root)
         if not there and Path(target).is_absolute():
             raise Unknown(f"{target}, which says how its images were split, is not there any more")
-        return test_images(target, source, root, found.subject.input_size, count)
+        weights = found.made.get("weights")
+        if weights and not Path(str(weights)).exists():
+            raise Unknown(f"{weights}, which says how its images were split, is not there any more")
+        return test_images(target, source, root, found.subject.input_size, count, weights=weights).images
 
     return Tested(network, images)

@@ -1,0 +1,41 @@
+"""The networks that were attacked in a target's place: they are those whose weights the evaluation tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from surgeon.errors import ArtifactError
+from surgeon.evaluation.fingerprints import weights_hash
+from surgeon.evaluation.folder import read_assessment
+from surgeon.evaluation.subject import of_pixels
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
+from surgeon.pipeline.evaluating import network_of
+from surgeon.verification import Check
+
+
+def transfer_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
+    """A check for each source of transferred attacks."""
+    try:
+        found = read_assessment(folder)
+    except ArtifactError:
+        return []
+    places = found.made.get("sources") or {}
+    return [
+        checked(f"source {name}", lambda name=name, told=told: _same(places.get(name), told[0], allowed))  # type: ignore[misc]  # those of this turn
+        for name, told in found.settings["sources"].items()
+    ]
+
+
+def _same(place: Any, wanted: str, allowed: tuple[str, ...]) -> str:
+    if not place:
+        raise Unknown("where it lies is not in the record")
+    if not Path(str(place)).is_dir():
+        absolute = Path(str(place)).is_absolute()
+        raise Unknown(
+            f"{place} is {'not there any more' if absolute else 'a name, whose weights are not in a folder'}"
+        )
+    now = weights_hash(of_pixels(network_of(str(place), allow_code=allowed)))
+    if now != wanted:
+        raise Misfit(f"the weights of {place} ({now}) are not those that were attacked ({wanted})")
+    return str(place)

@@ -1,0 +1,293 @@
+"""What a network was trained on, as the record of its folder tells: which images, how they were split, its classes in order.
+
+The one place that is asked: a run's settings.json, conversion.json, and lineage.json beside a network that was cut, folded or
+reverted. A record tells of what came before too, so that a network knows its images however often it was rewritten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from surgeon.artifact import folder_of
+from surgeon.data import Sets, absolute_source, load_sets
+from surgeon.data.sources import open_source
+from surgeon.errors import ArtifactError, DataError, RecipeError
+from surgeon.files import absolute
+from surgeon.pipeline.contents import IMAGES, check_contents, made_from
+from surgeon.reading import as_model, read_json, read_mapping
+from surgeon.recipe import Data
+
+LINEAGE, CONVERSION, SETTINGS = "lineage.json", "conversion.json", "settings.json"
+_IN_RUN = ("trained", "cut", "training")
+_CUTS = ("val_share", "test_share", "stratified", "per_class", "classes")
+"""Settings of data that decide which images are tested on, where a source has no test images of its own."""
+_HELD = (*IMAGES, "classes")
+
+
+class Origin(BaseModel):
+    """One source that a network was trained or calibrated on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    place: str = Field(
+        description="the folder whose record tells it; empty for the one that the record lies in"
+    )
+    data: str
+    root: str | None = None
+    settings: Data = Data()
+    split_seed: int = 0
+    size: tuple[int, ...] | None = Field(
+        None, description="(C, H, W) of the images; None where it is not told"
+    )
+    num_classes: int | None = Field(
+        None, description="outputs that were asked for, where they are more than classes"
+    )
+    classes: tuple[str, ...] = Field((), description="by output; empty where they are not told")
+    contents: dict[str, Any] = Field(default_factory=dict, description="of each set; empty where not told")
+
+
+Lineage = tuple[Origin, ...]
+"""The latest first, whose classes are the network's."""
+
+
+class Chosen(NamedTuple):
+    """How a source is to be read for a network.
+
+    settings, split_seed: as for `load_sets`. origin: what the network was trained on, if these are its images. remarks: what is
+    not known, as sentences. sets: what that gives, where it was read already, of images of the origin's size.
+    """
+
+    settings: Data
+    split_seed: int
+    origin: Origin | None
+    remarks: tuple[str, ...] = ()
+    sets: Sets | None = None
+
+    def load(self, data: str, root: str | None, size: tuple[int, ...]) -> Sets:
+        """The sets, of images of `size`. Raises DataError as `load_sets`."""
+        if self.sets is not None and self.origin is not None and tuple(size) == self.origin.size:
+            return self.sets
+        return load_sets(data, self.settings, input_size=tuple(size), root=root, seed=self.split_seed)  # type: ignore[arg-type]  # three numbers
+
+
+def lineage_of(*names: str | Path | None) -> Lineage:
+    """The sources of a network's folder, a run's, or a file of weights inside one: of the first name that tells; else empty.
+
+    Raises ArtifactError for a record that is damaged.
+    """
+    return next((found for n in names if n and (found := _of(n))), ())
+
+
+def own_sets(
+    lineage: Lineage, data: str, root: str | None, size: tuple[int, ...] | None, *, compare: bool = True
+) -> tuple[Origin, Sets] | None:
+    """The sets that a network was trained on, split as then, if `data` are these images; None for others.
+
+    By their name, or under another name by what they hold, so that a copy is known too. size: (C, H, W) to give them in.
+    compare: ask whether the source of that name holds what it held; else the caller does.
+
+    Raises ArtifactError where the source of that name does not hold what it held.
+    """
+    for origin in lineage:
+        if _same_name(origin, data, root):
+            return origin, _sets(origin, data, root, size, compare=compare)
+    for origin in lineage:
+        if origin.data != "digits" and data != "digits":
+            try:
+                if not _may_be(origin, data, root):
+                    continue
+                return origin, _sets(origin, data, root, size, compare=True)
+            except (DataError, ArtifactError):
+                continue
+    return None
+
+
+def chosen(
+    lineage: Lineage, target: str, data: str, root: str | None, *, told: Data | None = None, seed: int = 0,
+    split_seed: int | None = None, compare: bool = True,
+) -> Chosen:  # fmt: skip
+    """How to read a source for a network: as it was trained on it, its classes in the order of its outputs.
+
+    told: settings of the caller, which come first; split_seed: the caller's, by default that of the record, else `seed`.
+    compare: as for `own_sets`.
+
+    Raises ArtifactError where the source does not hold what it held; RecipeError for settings by which images that the network
+    was trained on would be tested on.
+    """
+    told = told or Data()
+    fresh = seed if split_seed is None else split_seed
+    if not lineage:
+        return Chosen(told, fresh, None)
+    found = own_sets(lineage, data, root, None, compare=compare)
+    if found is None:
+        return Chosen(_ordered(lineage, data, root, told), fresh, None, unknown(lineage, None, target, data))
+    origin, sets = found
+    remarks = unknown(lineage, origin, target, data)
+    said = {k: getattr(told, k) for k in told.model_fields_set}
+    settings = _ordered(lineage, data, root, origin.settings.model_copy(update=said), origin)
+    split = origin.split_seed if split_seed is None else split_seed
+    other = [f"data.{k}" for k in _CUTS if getattr(settings, k) != getattr(origin.settings, k)]
+    other += ["split_seed"] if split != origin.split_seed else []
+    if other:
+        now = load_sets(data, settings, input_size=_size(origin, None), root=root, seed=split)
+        if _apart(sets, now):
+            return Chosen(settings, split, origin, remarks)
+        raise RecipeError(
+            f"{target} was trained on {data}, split in another way ({', '.join(other)}): images that it was trained on would be "
+            f"tested on; leave {'it' if len(other) == 1 else 'them'} out, and the split is that of {origin.place}"
+        )
+    return Chosen(settings, split, origin, remarks, sets if settings == origin.settings else None)
+
+
+def unknown(lineage: Lineage, origin: Origin | None, target: str, data: str) -> tuple[str, ...]:
+    """What nobody knows of images on which a network is tested, as sentences. origin: what of its lineage they are."""
+    others = dict.fromkeys(o.data for o in lineage if origin is None or o.data != origin.data)
+    if not others:
+        return ()
+    return (
+        f"{target} was trained on {' and '.join(others)}: whether it has seen images of {data} there is not known",
+    )
+
+
+def class_order(known: Sequence[str], names: Sequence[str]) -> list[int] | None:
+    """For each class of images the output that has its name; None where a name is not among the network's."""
+    place = {name: k for k, name in enumerate(known)}
+    return [place[n] for n in names] if names and all(n in place for n in names) else None
+
+
+def origin_of(
+    data: str, root: str | None, settings: Data, split_seed: int, size: Sequence[int] | None,
+    sets: Sets, *, classes: Sequence[str] | None = None, num_classes: int | None = None,
+) -> Origin:  # fmt: skip
+    """What is to be told of a network that was trained, or calibrated, on sets, in the folder of its record. classes: its own, where they are not the sets'."""
+    held = {k: v for k, v in made_from(sets, None, None).items() if k in _HELD}
+    return Origin(
+        place="", data=absolute_source(data), root=absolute(root), settings=settings,
+        split_seed=split_seed, size=None if size is None else tuple(size), num_classes=num_classes,
+        classes=tuple(sets.classes if classes is None else classes), contents=json.loads(json.dumps(held)),
+    )  # fmt: skip
+
+
+def beside(*names: str | Path | None) -> dict[str, str]:
+    """lineage.json, name → text, to be saved beside a network that was made of one in these places; nothing where they tell nothing."""
+    found = lineage_of(*names)
+    if not found:
+        return {}
+    return {LINEAGE: json.dumps([o.model_dump(mode="json") for o in found], indent=2)}
+
+
+def dumped(lineage: Lineage) -> list[dict[str, Any]]:
+    """As plain data."""
+    return [o.model_dump(mode="json") for o in lineage]
+
+
+def _of(name: str | Path) -> Lineage:
+    path = Path(name)
+    if path.is_file():
+        path = path.parent
+    place = path if path.is_dir() else folder_of(name)
+    if place is None:
+        return ()
+    place = place.resolve()
+    if (place / LINEAGE).is_file():
+        found = read_json(place / LINEAGE)
+        if not isinstance(found, list):
+            raise ArtifactError(
+                f"{place / LINEAGE} cannot be read: it holds {type(found).__name__}, not a list"
+            )
+        return tuple(as_model(o, Origin, str(place / LINEAGE)) for o in found)
+    if (place / CONVERSION).is_file():
+        return _of_conversion(place / CONVERSION)
+    run = place.parent if place.name in _IN_RUN else place
+    return _of_run(run / SETTINGS) if (run / SETTINGS).is_file() else ()
+
+
+def _of_conversion(path: Path) -> Lineage:
+    told = read_mapping(path)
+    if "lineage" in told:
+        found = [as_model(o, Origin, str(path)) for o in told["lineage"] or ()]
+        return tuple(o if o.place else o.model_copy(update={"place": str(path.parent)}) for o in found)
+    settings = told.get("settings")
+    if not isinstance(settings, dict) or not isinstance(settings.get("data"), str):
+        return ()
+    return (_origin(path, settings, {}),)
+
+
+def _of_run(path: Path) -> Lineage:
+    told = read_mapping(path)
+    if not isinstance(told.get("data"), str) or "recipes" not in told:
+        return ()
+    earlier = tuple(as_model(o, Origin, str(path)) for o in told.get("earlier") or ())
+    return (_origin(path, told, told.get("contents") or {}), *earlier)
+
+
+def _origin(path: Path, told: Mapping[str, Any], contents: Mapping[str, Any]) -> Origin:
+    settings = told.get("data_settings") or {}
+    held = {k: v for k, v in contents.items() if k in _HELD}
+    found = {
+        "place": str(path.parent), "data": told["data"], "root": told.get("root"), "settings": settings,
+        "split_seed": told.get("seed") if told.get("split_seed") is None else told["split_seed"],
+        "size": told.get("size") or told.get("input_size"), "num_classes": told.get("num_classes"),
+        "classes": held.get("classes") or settings.get("classes") or (), "contents": held,
+    }  # fmt: skip
+    return as_model(found, Origin, str(path))
+
+
+def _same_name(origin: Origin, data: str, root: str | None) -> bool:
+    return origin.data == absolute_source(data) and (absolute(root) == origin.root or Path(data).exists())
+
+
+def _may_be(origin: Origin, data: str, root: str | None) -> bool:
+    """Whether a source of another name may hold an origin's images, by what costs little to ask: its classes and its images' number."""
+    held = [s for n in IMAGES if isinstance(s := origin.contents.get(n), dict) and s.get("read")]
+    if not held:
+        return False
+    opened, settings = open_source(data, root), origin.settings
+    if opened.streams or (opened.classes and not {*origin.classes} <= {*opened.classes}):
+        return False
+    there, wanted = sum(map(len, opened.splits.values())), sum(s["images"] for s in held)
+    whole = settings.classes is None and settings.per_class is None and settings.faults == "refuse"
+    return there == wanted if whole else there >= wanted
+
+
+def _sets(
+    origin: Origin, data: str, root: str | None, size: tuple[int, ...] | None, *, compare: bool
+) -> Sets:
+    """The sets, of images of `size`, once those of the size that they were trained in hold what they held."""
+    was = _size(origin, size)
+    sets = load_sets(data, origin.settings, input_size=was, root=root, seed=origin.split_seed)
+    if origin.contents and compare:
+        now = {k: v for k, v in made_from(sets, None, None).items() if k in _HELD}
+        what = "put back what it was trained on, or name other images"
+        check_contents(origin.contents, now, origin.place, {"": absolute_source(data)}, instead=what)
+    if size is None or was is None or tuple(size) == tuple(was):
+        return sets
+    return load_sets(data, origin.settings, input_size=tuple(size), root=root, seed=origin.split_seed)  # type: ignore[arg-type]  # three numbers
+
+
+def _size(origin: Origin, size: tuple[int, ...] | None) -> Any:
+    return origin.size or size
+
+
+def _ordered(
+    lineage: Lineage, data: str, root: str | None, settings: Data, origin: Origin | None = None
+) -> Data:
+    """The settings, by which a source's classes come in the order of the network's outputs, where their names are those."""
+    known = lineage[0].classes
+    if settings.classes is not None or not known or data == "digits" or (origin and origin.classes == known):
+        return settings
+    names = open_source(data, root).classes
+    if set(names) == set(known) and tuple(names) != known:
+        return settings.model_copy(update={"classes": known})
+    return settings
+
+
+def _apart(before: Sets, now: Sets) -> bool:
+    """Whether the images to be tested on are the same, as where a source has test images of its own."""
+    one, other = made_from(before, None, None), made_from(now, None, None)
+    return one[IMAGES[2]] == other[IMAGES[2]]
