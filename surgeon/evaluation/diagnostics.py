@@ -33,7 +33,7 @@ from surgeon.evaluation.checks import (
 )
 from surgeon.evaluation.gradients import check_gradients
 from surgeon.evaluation.pgd import LOSSES, margin
-from surgeon.evaluation.preconditions import check_needs, check_sources
+from surgeon.evaluation.preconditions import check_needs, check_reach, check_sources
 from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import device_of, score
 from surgeon.evaluation.threat import Attack, Norm
@@ -84,6 +84,7 @@ def diagnose(
     if norm == "linf" and eps > 1:
         raise SurgeonError(too_large("eps", eps))
     images, labels, classes = admitted(model, images, labels, seed=seed)
+    check_reach(norm, eps, images)
     check_needs([black_box(norm, eps)], images, classes)
     check_sources(sources or {}, images, labels, classes)
     device = device_of(model)

@@ -21,7 +21,7 @@ from surgeon.evaluation.engine import evaluate
 from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.notes import notes_on
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
-from surgeon.evaluation.preconditions import check_needs, check_said
+from surgeon.evaluation.preconditions import check_needs, check_reach, check_said
 from surgeon.evaluation.robustbench import model_info
 from surgeon.evaluation.scoring import check_model, spread
 from surgeon.evaluation.store import Store, read_outcome
@@ -93,6 +93,7 @@ def assess(
     )
     norm, eps = size_of(settings, described.operations)
     settings = settings.model_copy(update={"norm": norm, "eps": eps})
+    check_reach(norm, eps, images)
     random = described.mode == "random"
     attacks = suite(
         settings, classes=described.classes, random=random, operations=described.operations, sources=victims, seed=seed,

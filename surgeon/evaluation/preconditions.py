@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from surgeon.evaluation.quiet import held_still
 from surgeon.evaluation.scoring import check_model, score
 from surgeon.evaluation.threat import Attack
 from surgeon.evaluation.verdict import Verdict
+from surgeon.images import times
 
 SAID = 64
 """Images that a model is known by."""
@@ -58,6 +60,16 @@ def check_sources(sources: Mapping[str, nn.Module], images: Tensor, labels: Tens
             raise DataError(
                 f"source {name} has {found} classes, the model {classes}: attacks do not transfer between them"
             )
+
+
+def check_reach(norm: str, eps: float | None, images: Tensor) -> None:
+    """Raise SurgeonError for a size in l2 beyond which no two images (N, C, H, W) of pixels in [0, 1] lie apart: √(C·H·W)."""
+    farthest = math.sqrt(images[0].numel())
+    if norm == "l2" and eps is not None and eps > farthest:
+        raise SurgeonError(
+            f"eps={eps:g} in l2 is more than pixels can change: no two images of {times(images.shape[1:])} pixels in [0, 1] are "
+            f"farther apart than {farthest:.4g}; where {eps:g} of 255 levels are meant, write {eps:g}/255"
+        )
 
 
 def check_needs(attacks: Sequence[Attack], images: Tensor, classes: int) -> None:
