@@ -33,6 +33,8 @@ from surgeon.verification import demand, verify
 
 SETTINGS, RECIPE, MADE, FAULTS = "settings.json", "recipe.yaml", "made.json", "faults.json"
 TRAINED = "trained"
+_TOLD_LATER = ("size", "earlier")
+"""Keys of the settings that runs of older versions lack."""
 _TOLD = ("cache", "start", "images")
 """Notes that are printed: memory that the training will take, and what it begins from."""
 
@@ -119,7 +121,7 @@ def train(
     }  # fmt: skip
     PartialState()  # whoever shares this work is known before the first look at the folder
     with owned(folder):
-        before = claim(folder, SETTINGS, settings, "a run", later=["contents", "size"])
+        before = claim(folder, SETTINGS, settings, "a run", later=["contents", *_TOLD_LATER])
         allowed = own.allowed_with(model, allow_code)
         size = size or _own_size(model, told, allowed)
         sets = how.load(data, root, size)
@@ -136,7 +138,7 @@ def train(
         cut, trained = folder / "cut", folder / TRAINED
         if folder_of(model) or (earlier and len(earlier[0].classes) == len(sets.classes)):  # else a new head
             check_names(before_it, source, sets.classes, earlier, meant=meant, how=in_order(sets.classes))
-        with taken(folder, SETTINGS, settings, "a run"):
+        with taken(folder, SETTINGS, _as_begun(settings, before), "a run"):
             with PartialState().main_process_first():  # what it writes is there when the others look
                 if not cut.is_dir():
                     rewritten = _cut(
@@ -161,6 +163,19 @@ def train(
                 if PartialState().is_main_process:
                     seal(folder, (SETTINGS, RECIPE, MADE, FAULTS))
     return Trained(folder, history, sets, now, how.remarks)
+
+
+def _as_begun(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings, without what a run that is there already does not tell, since it was begun by an older version."""
+    if before is None:
+        return settings
+    missing = {k for k in _TOLD_LATER if k not in before}
+    kept = {k: v for k, v in settings.items() if k not in missing}
+    held = before.get("contents") or {}
+    return {
+        **kept,
+        "contents": {k: v for k, v in settings["contents"].items() if k in held or k != "classes"},
+    }
 
 
 def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:
