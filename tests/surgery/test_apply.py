@@ -260,7 +260,7 @@ def test_apply_works_on_a_copy_and_on_the_model(tiny, copying, images):
 
 
 def test_a_size_that_the_network_cannot_take_is_refused(tiny):
-    with pytest.raises(SurgeryError, match=r"Tiny does not run on an image of \(1, 8, 8\)"):
+    with pytest.raises(SurgeryError, match=r"Tiny takes images of 3 channels, not of 1: write input_size=\(3, 8, 8\)"):
         surgeon.apply(tiny, "kap", input_size=(1, 8, 8))
 
 
@@ -277,4 +277,5 @@ def test_a_plan_reads_as_plain_lines(tiny):
     assert lines[0] == "wm-smoothing on Tiny, input 3×8×8, seed 0"
     assert "conv2  weight-map  replaced  destroyed (train before use)  does not fold" in lines[1]
     assert "passed over 1 × weight-map: every=2, offset=1 skips it" in text
-    assert "parameters: " in text and lines[-1].startswith("function: destroyed")
+    assert "parameters: " in text and lines[-2].startswith("function: destroyed")
+    assert "belong to images of (3, 8, 8): the rewritten network takes no other" in lines[-1]
