@@ -23,7 +23,7 @@ from surgeon import hub, own
 from surgeon.beyond_name import beyond_name, set_again
 from surgeon.blank import Blank
 from surgeon.budget import check_record, held, within
-from surgeon.checkpoints import check_fit, lay_on, read_weights, renamed_for
+from surgeon.checkpoints import check_fit, lay_on, read_weights, renamed_for, versioned
 from surgeon.configuration import Configuration, described
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ArtifactWarning, ModelError, SurgeonError, either
@@ -178,7 +178,7 @@ def load(
         check_fit(network, weights, str(folder / WEIGHTS))
     if mapped or device.type != "cpu":
         weights = lay_on(network, weights)
-    network.load_state_dict(weights)
+    network.load_state_dict(versioned(network, weights))
     if record and ORIGINAL in hashes:
         _restore_displaced(network, read_weights(folder / ORIGINAL), folder / ORIGINAL)
     return network.to(device).eval()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, stric
     weights = renamed_for(model, read_weights(path, ema=ema))
     check_fit(model, weights, str(path), strict=strict)
     try:
-        model.load_state_dict(weights, strict=strict)
+        model.load_state_dict(versioned(model, weights), strict=strict)
     except RuntimeError as error:  # torch's, of what a module makes of its tensors
         raise ArtifactError(
             f"{path} does not fit {type(model).__name__}: {' '.join(str(error).split())[:200]}"
@@ -72,6 +72,20 @@ def renamed_for(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str,
         if isinstance(module, WeightMap2d):
             weights = renamed(weights, f"{name}." if name else "")
     return weights
+
+
+def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as a state dict that says of which version each module's are: those of today, as files of tensors alone tell none.
+
+    A batch norm whose count of batches is missing has an older version, which lacks it.
+    """
+    found: OrderedDict[str, Tensor] = OrderedDict(weights)
+    told = getattr(model.state_dict(), "_metadata", {})
+    lacking = {
+        k.removesuffix("num_batches_tracked").rstrip(".") for k in model.state_dict() if k not in weights
+    }
+    found._metadata = OrderedDict((k, v) for k, v in told.items() if k not in lacking)  # type: ignore[attr-defined]  # torch's own way
+    return found
 
 
 def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -136,3 +136,21 @@ def test_files_of_torchs_old_form_are_refused_wherever_they_end(state, tmp_path)
 def test_numbers_beside_a_state_dict_are_no_weights(tiny, state, tmp_path):
     torch.save({"epoch": torch.tensor(3), "state_dict": state}, tmp_path / "beside.pth")
     assert read_weights(tmp_path / "beside.pth").keys() == state.keys()
+
+
+def test_a_network_that_asks_for_the_version_of_its_weights(tmp_path):
+    """torchvision's MNASNet refuses weights that tell none, as those of a file of tensors alone."""
+    stock = surgeon.create_model("torchvision/mnasnet0_5", num_classes=4, input_size=(3, 32, 32))
+    surgeon.save(stock, tmp_path / "stock")
+    state = surgeon.load(tmp_path / "stock").state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in stock.state_dict().items())
+    save_file(stock.state_dict(), tmp_path / "w.safetensors")
+    surgeon.load_weights(
+        surgeon.create_model("torchvision/mnasnet0_5", num_classes=4), tmp_path / "w.safetensors"
+    )
+
+
+def test_a_batch_norm_may_lack_its_count(tiny, state, tmp_path):
+    save_file({k: v for k, v in state.items() if "num_batches" not in k}, tmp_path / "old.safetensors")
+    surgeon.load_weights(tiny, tmp_path / "old.safetensors")
+    assert all(torch.equal(v, state[k]) for k, v in tiny.state_dict().items())
