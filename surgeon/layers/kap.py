@@ -17,7 +17,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from surgeon.errors import LayerError
 from surgeon.layers.conv_pool import convolve, pools_weights
 from surgeon.layers.kap_weights import pool_weight
-from surgeon.layers.memory_format import memory_format_of
+from surgeon.layers.memory_format import lying, memory_format_of
 from surgeon.layers.noise import Drawing, add_noise, check_sigma
 from surgeon.layers.optional_state import OptionalState
 from surgeon.layers.recording import recording
@@ -78,7 +78,7 @@ def kernel_average_pool(
         out = out.reshape(shape[1], shape[0], spatial.numel()).transpose(0, 1).contiguous()
     out = out.reshape(shape).to(x.dtype)
     memory = memory_format_of(x)
-    return out if memory == torch.contiguous_format else out.contiguous(memory_format=memory)
+    return out if memory == torch.contiguous_format else lying(out, memory)
 
 
 class KernelAveragePool(Drawing, OptionalState):
