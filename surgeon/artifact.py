@@ -173,7 +173,7 @@ def load(
         with _by_name(architecture, model):
             network = rebuilt(folder, config, record, model)
         hashed.result()  # before anything is read of a file that has changed
-    weights = renamed_for(network, read_weights(folder / WEIGHTS))
+    weights = renamed_for(network, read_weights(folder / WEIGHTS), certain=True)
     with _by_name(architecture, model):
         check_fit(network, weights, str(folder / WEIGHTS))
     if mapped or device.type != "cpu":

@@ -6,13 +6,16 @@ import pickle
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError, nearest
 from surgeon.host import in_own_state
+
+if TYPE_CHECKING:
+    from surgeon.layers.weight_map_layer import WeightMap2d
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module")
 _EMA = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
@@ -64,16 +67,23 @@ def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, stric
         ) from error
 
 
-def renamed_for(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The weights under the names that `model` has for them now: weight maps were saved as `weight` before they were `maps`."""
-    from surgeon.layers.weight_map_layer import WeightMap2d, renamed
+def renamed_for(
+    model: nn.Module, weights: Mapping[str, Tensor], *, certain: bool = False
+) -> Mapping[str, Tensor]:
+    """The weights under the names that `model` has for them now: weight maps were saved as `weight` before they were `maps`.
 
-    for name, module in model.named_modules():
-        if isinstance(module, WeightMap2d):
-            weights = renamed(weights, f"{name}." if name else "")
+    certain: they are known to be those of a network with weight maps; else one that cannot be another's says it of all.
+    """
+    from surgeon.layers.weight_map_layer import laid_out, renamed, tells
+
+    maps = _weight_maps(model)
+    certain = certain or any(tells(m) and laid_out(m, weights, prefix) for prefix, m in maps)
+    for prefix, module in maps:
+        weights = renamed(module, weights, prefix, certain=certain)
     return weights
 
 
+<<<<<<< HEAD
 def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights as a state dict that says of which version each module's are: those of today, as files of tensors alone tell none.
 
@@ -86,6 +96,13 @@ def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tens
     }
     found._metadata = OrderedDict((k, v) for k, v in told.items() if k not in lacking)  # type: ignore[attr-defined]  # torch's own way
     return found
+=======
+def _weight_maps(model: nn.Module) -> list[tuple[str, WeightMap2d]]:
+    """The weight maps of a network, each with what the names of its tensors begin with."""
+    from surgeon.layers.weight_map_layer import WeightMap2d
+
+    return [(f"{n}." if n else "", m) for n, m in model.named_modules() if isinstance(m, WeightMap2d)]
+>>>>>>> fix-layers
 
 
 def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -164,6 +181,10 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         problems.append(
             f"{len(kinds)} of another kind: {'; '.join(kinds[:3])}{'; …' if len(kinds) > 3 else ''}"
         )
+    if missing and strict:
+        from surgeon.layers.weight_map_layer import unfit
+
+        problems += [reason for prefix, m in _weight_maps(model) if (reason := unfit(m, weights, prefix))][:1]
     if problems:
         raise ArtifactError(f"{source} does not fit {type(model).__name__}: {'; '.join(problems)}")
 

@@ -1,11 +1,13 @@
 """Reading weights: many forms, nothing executed, clear errors."""
 
+import copy
 import os
 import pickle
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 import surgeon
 from surgeon.checkpoints import read_weights
@@ -138,6 +140,7 @@ def test_numbers_beside_a_state_dict_are_no_weights(tiny, state, tmp_path):
     assert read_weights(tmp_path / "beside.pth").keys() == state.keys()
 
 
+<<<<<<< HEAD
 def test_a_network_that_asks_for_the_version_of_its_weights(tmp_path):
     """torchvision's MNASNet refuses weights that tell none, as those of a file of tensors alone."""
     stock = surgeon.create_model("torchvision/mnasnet0_5", num_classes=4, input_size=(3, 32, 32))
@@ -154,3 +157,41 @@ def test_a_batch_norm_may_lack_its_count(tiny, state, tmp_path):
     save_file({k: v for k, v in state.items() if "num_batches" not in k}, tmp_path / "old.safetensors")
     surgeon.load_weights(tiny, tmp_path / "old.safetensors")
     assert all(torch.equal(v, state[k]) for k, v in tiny.state_dict().items())
+=======
+def _maps(size):
+    """Two networks: convolutions, the last of which sees an image as large as its kernel; and cut."""
+    torch.manual_seed(0)
+    stock = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1, bias=False),
+        nn.Conv2d(4, 4, 3, 2, 1, bias=False),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return stock, surgeon.apply(stock, "wm-smoothing-all", input_size=(3, size, size)).eval()
+
+
+def test_stock_weights_are_not_taken_for_maps_of_the_kernels_size(tmp_path):
+    stock, cut = _maps(6)
+    assert cut.get_submodule("1").input_size == cut.get_submodule("1").kernel_size == (3, 3)
+    before = {k: v.clone() for k, v in cut.state_dict().items()}
+    save_file(stock.state_dict(), tmp_path / "stock.safetensors")
+    with pytest.raises(
+        ArtifactError,
+        match=r"0\.weight, \(4, 3, 3, 3\), is not that of a weight map of 6x6, .*before surgeon",
+    ):
+        surgeon.load_weights(cut, tmp_path / "stock.safetensors")
+    with pytest.raises(RuntimeError, match=r"1\.weight, \(4, 4, 3, 3\), is not that of a weight map of 3x3"):
+        cut.load_state_dict(stock.state_dict())
+    assert all(torch.equal(v, before[k]) for k, v in cut.state_dict().items())
+
+
+def test_maps_from_before_their_name_tell_what_the_others_are(tmp_path):
+    _, cut = _maps(6)
+    old = {f"{k}.weight": cut.get_submodule(k).weight.detach().contiguous() for k in ("0", "1")}
+    save_file(old, tmp_path / "old.safetensors")
+    other = copy.deepcopy(cut)
+    for parameter in other.parameters():
+        parameter.data.zero_()
+    surgeon.load_weights(other, tmp_path / "old.safetensors")
+    assert all(torch.equal(v, other.state_dict()[k]) for k, v in cut.state_dict().items())
+>>>>>>> fix-layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def box(
 
 def _padded(m: Tensor, kernel: Pair, stride: Pair, pads: Pair, divisor: int) -> Tensor:
     if stride == (1, 1):
-        return _Box.apply(m, kernel, pads, divisor)
+        return _Box.apply(m, _Window(kernel, pads, divisor))
     return _pooled(m, kernel, stride, pads, divisor)
 
 
@@ -46,20 +47,38 @@ def _pooled(m: Tensor, kernel: Pair, stride: Pair, pads: Pair, divisor: int) -> 
     return F.avg_pool2d(m, kernel, stride, pads, divisor_override=divisor).to(m.dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Of a filter with stride 1. One thing to torch.func, which counts the members of a tuple."""
+
+    kernel: Pair
+    pads: Pair
+    divisor: int
+
+    @property
+    def adjoint(self) -> _Window:
+        """What gradients go through."""
+        high, wide = (k - 1 - p for k, p in zip(self.kernel, self.pads, strict=True))
+        return _Window(self.kernel, (high, wide), self.divisor)
+
+
 class _Box(torch.autograd.Function):
     """With stride 1 the gradient is the same filter again; torch's own backward pass of the pooling takes images one by one."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(m: Tensor, kernel: Pair, pads: Pair, divisor: int) -> Tensor:
-        return _pooled(m, kernel, (1, 1), pads, divisor)
+    def forward(m: Tensor, window: _Window) -> Tensor:
+        return _pooled(m, window.kernel, (1, 1), window.pads, window.divisor)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Pair, Pair, int], output: Tensor) -> None:
-        _, kernel, pads, ctx.divisor = inputs
-        ctx.kernel, ctx.pads = kernel, (kernel[0] - 1 - pads[0], kernel[1] - 1 - pads[1])
+    def setup_context(ctx: Any, inputs: tuple[Tensor, _Window], output: Tensor) -> None:
+        ctx.window = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]  # of one output
-        return _Box.apply(gradient, ctx.kernel, ctx.pads, ctx.divisor), None, None, None
+    def jvp(ctx: Any, tangent: Tensor, window: None) -> Tensor:  # type: ignore[override]  # of one input
+        return _Box.apply(tangent, ctx.window)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # of one output
+        return _Box.apply(gradient, ctx.window.adjoint), None

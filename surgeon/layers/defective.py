@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from surgeon.errors import LayerError
-from surgeon.layers.memory_format import memory_format_of
+from surgeon.layers.memory_format import lying, memory_format_of
 from surgeon.layers.optional_state import OptionalState
 from surgeon.layers.traced import Proxy, called
 from surgeon.layers.zeroed import zeroed
@@ -150,7 +150,7 @@ class DefectiveMask(OptionalState):
                 f"this mask is {c}x{h}x{w}, got an input of shape {tuple(x.shape)}; "
                 f"expected (N, {c}, {h}, {w})"
             )
-        return self.mask.unsqueeze(0).contiguous(memory_format=memory_format_of(x))
+        return lying(self.mask.unsqueeze(0), memory_format_of(x))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """`.to(memory_format=torch.channels_last)` turns tensors of four axes: the mask goes along as one image, so that it is

@@ -6,18 +6,21 @@ sheet is in `sheet.py`, the same operation on weights (folding, warm starts) in 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from surgeon.errors import LayerError
 from surgeon.layers.conv_pool import convolve, pools_weights
 from surgeon.layers.kap_weights import pool_weight
-from surgeon.layers.memory_format import memory_format_of
+from surgeon.layers.memory_format import lying, memory_format_of
 from surgeon.layers.noise import Drawing, add_noise, check_sigma
 from surgeon.layers.optional_state import OptionalState
+from surgeon.layers.recording import recording
 from surgeon.layers.sheet import Sheet, pooled_sheet, pooling_matrix, resolve_sheet, side_matrices, window
 from surgeon.layers.traced import Proxy, called
 
@@ -75,7 +78,7 @@ def kernel_average_pool(
         out = out.reshape(shape[1], shape[0], spatial.numel()).transpose(0, 1).contiguous()
     out = out.reshape(shape).to(x.dtype)
     memory = memory_format_of(x)
-    return out if memory == torch.contiguous_format else out.contiguous(memory_format=memory)
+    return out if memory == torch.contiguous_format else lying(out, memory)
 
 
 class KernelAveragePool(Drawing, OptionalState):
@@ -97,7 +100,8 @@ class KernelAveragePool(Drawing, OptionalState):
 
     alpha: Tensor
     order: Tensor | None
-    _place: Tensor | None
+    _turned: tuple[Tensor, int, Tensor] | None = None
+    """An order, how often it had been written, and its inverse."""
 
     def __init__(
         self,
@@ -128,7 +132,6 @@ class KernelAveragePool(Drawing, OptionalState):
         self._blends = False
         self.set_alpha(alpha)
         self.register_buffer("order", None)
-        self.register_buffer("_place", None, persistent=False)
         if order is not None:
             self.set_order(order)
 
@@ -147,7 +150,37 @@ class KernelAveragePool(Drawing, OptionalState):
             raise LayerError(
                 f"the order of {self.channels} channels is no permutation of them: {order.tolist()[:8]}"
             )
-        self.order, self._place = order, torch.argsort(order)
+        self.order = order
+        self._turn()
+
+    @property
+    def _place(self) -> Tensor | None:
+        """The place on the sheet of each channel, (channels,): the inverse of `order`, kept while nothing writes that.
+
+        No buffer: what moves or empties those has no values for it.
+        """
+        order, kept = self.order, self._turned
+        if order is None:
+            return None
+        if recording():
+            same = kept is not None and kept[2].device == order.device
+            return kept[2] if kept is not None and same else torch.argsort(order)
+        if kept is not None and kept[0] is order and kept[1] == _written(order):
+            return kept[2]
+        whole = type(order) is Tensor and not is_functorch_wrapped_tensor(order)
+        return self._turn() if whole else torch.argsort(order)
+
+    def _turn(self) -> Tensor:
+        order: Any = self.order
+        place = torch.argsort(order)
+        self._turned = (order, _written(order), place)
+        return place
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        if self.order is not None:
+            self._turn()
+        return self
 
     def set_alpha(self, value: float) -> None:
         """Set the share of the pooled activations, 0 (the input unchanged) to 1 (KAP alone)."""
@@ -165,10 +198,11 @@ class KernelAveragePool(Drawing, OptionalState):
             raise LayerError(
                 "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
             )
-        if self.order is None or self._place is None:
+        place = self._place
+        if self.order is None or place is None:
             pooled = pool_weight(weight, self.factors())
         else:
-            pooled = pool_weight(weight[self.order], self.factors())[self._place]
+            pooled = pool_weight(weight[self.order], self.factors())[place]
         return torch.lerp(weight, pooled, self.alpha.to(weight)) if self._blends else pooled
 
     def matrix(self, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -182,8 +216,8 @@ class KernelAveragePool(Drawing, OptionalState):
                 "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
             )
         matrix = pooling_matrix(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
-        if self._place is not None:
-            place = self._place.to(matrix.device)
+        if (place := self._place) is not None:
+            place = place.to(matrix.device)
             matrix = matrix[place][:, place]
         alpha = float(self.alpha)
         if alpha != 1:
@@ -221,8 +255,8 @@ class KernelAveragePool(Drawing, OptionalState):
         out = kernel_average_pool(
             laid, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet
         )
-        if self._place is not None:
-            out = out.index_select(1, self._place)
+        if (place := self._place) is not None:
+            out = out.index_select(1, place)
         if self._blends:  # a Python bool: reading the buffer here would make the GPU wait
             out = torch.lerp(x, out, self.alpha.to(x.dtype))
         return out
@@ -252,6 +286,10 @@ class KernelAveragePool(Drawing, OptionalState):
                 f"{self.stride}; use stride=1, or alpha=1"
             )
 
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self._buffers.pop("_place", None)  # which was one
+
     def _load_from_state_dict(
         self,
         state_dict: Any,
@@ -276,6 +314,10 @@ class KernelAveragePool(Drawing, OptionalState):
         except LayerError as fault:
             errors.append(f"{prefix}alpha: {fault}")
         self._blends = value != 1
+
+
+def _written(order: Tensor) -> int:
+    return 0 if order.is_inference() else order._version
 
 
 def _is_permutation(order: Tensor) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from surgeon.errors import LayerError
 from surgeon.layers.memory_format import memory_format_of
@@ -68,7 +69,7 @@ class GaussianNoise(Drawing, nn.Module):
     than it.
     """
 
-    pixel_std: Tensor | None
+    pixel_std: tuple[float, ...] | None
 
     def __init__(self, sigma: float, *, pixel_std: Sequence[float] | None = None) -> None:
         super().__init__()
@@ -79,8 +80,8 @@ class GaussianNoise(Drawing, nn.Module):
                 raise LayerError(
                     f"pixel_std={pixel_std} must be one positive number per channel of the image"
                 )
-            pixel_std = torch.tensor(pixel_std)
-        self.register_buffer("pixel_std", pixel_std, persistent=False)
+        self.pixel_std = pixel_std
+        self._tensors: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, Proxy):
@@ -89,15 +90,35 @@ class GaussianNoise(Drawing, nn.Module):
             return x
         if self.pixel_std is None:
             return add_noise(x, self.sigma, self)
-        channels = self.pixel_std.numel()
+        channels = len(self.pixel_std)
         if x.dim() < 2 or x.shape[1] != channels:
             raise LayerError(
                 f"pixel_std has {channels} channels, got an input of shape {tuple(x.shape)}; "
                 f"expected (N, {channels}, ...)"
             )
-        scale = (self.sigma / self.pixel_std).to(x.dtype)
+        scale = (self.sigma / self._std(x)).to(x.dtype)
         return add_noise(x, scale.view(-1, *[1] * (x.dim() - 2)), self)
 
+    def _std(self, x: Tensor) -> Tensor:
+        """`pixel_std` where `x` is, kept for the next call. No buffer: what moves or empties those has no values for it."""
+        place = x.device, torch.float64 if x.dtype == torch.float64 else torch.float32
+        if (kept := self._tensors.get(place)) is not None:
+            return kept
+        made = torch.tensor(self.pixel_std, device=place[0], dtype=place[1])
+        if type(made) is Tensor and not recording() and not is_functorch_wrapped_tensor(made):
+            self._tensors[place] = made
+        return made
+
+    def __getstate__(self) -> dict:
+        return super().__getstate__() | {"_tensors": {}}
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self.__dict__.setdefault("_tensors", {})
+        if "pixel_std" in self._buffers:  # where it was one
+            std = self._buffers.pop("pixel_std")
+            self.pixel_std = None if std is None else tuple(std.tolist())
+
     def extra_repr(self) -> str:
-        pixel = "" if self.pixel_std is None else f", pixel_std={tuple(self.pixel_std.tolist())}"
+        pixel = "" if self.pixel_std is None else f", pixel_std={self.pixel_std}"
         return f"sigma={self.sigma}{pixel}"

@@ -6,6 +6,7 @@ does faster than the way there in one. Gradients take the same steps back.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -43,25 +44,43 @@ def from_channels_last(x: Tensor) -> Tensor:
     return _copied(x.permute(0, 2, 3, 1), (0, 3, 1, 2))
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """An order of axes, as a copy or as a view. One thing to torch.func, which counts the members of a tuple."""
+
+    axes: tuple[int, ...]
+    view: bool = False
+
+    @property
+    def adjoint(self) -> _Turn:
+        """What gradients go through."""
+        return _Turn(tuple(self.axes.index(k) for k in range(len(self.axes))))
+
+
 def _copied(x: Tensor, axes: tuple[int, ...], *, view: bool = False) -> Tensor:
     """`x.permute(axes)`, contiguous or as a view, with gradients that are contiguous."""
     if recording():
         return x.permute(axes) if view else x.permute(axes).contiguous()
-    return _Copied.apply(x, axes, view)
+    return _Copied.apply(x, _Turn(axes, view))
 
 
 class _Copied(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, axes: tuple[int, ...], view: bool) -> Tensor:
+    def forward(x: Tensor, turn: _Turn) -> Tensor:
         # A copy even where the order of one number changes nothing: what follows may write into it.
-        return x.permute(axes) if view else x.permute(axes).clone(memory_format=torch.contiguous_format)
+        turned = x.permute(turn.axes)
+        return turned if turn.view else turned.clone(memory_format=torch.contiguous_format)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...], bool], output: Tensor) -> None:
-        ctx.back = tuple(inputs[1].index(k) for k in range(len(inputs[1])))
+    def setup_context(ctx: Any, inputs: tuple[Tensor, _Turn], output: Tensor) -> None:
+        ctx.turn = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # of one output
-        return _Copied.apply(gradient, ctx.back, False), None, None
+    def jvp(ctx: Any, tangent: Tensor, turn: None) -> Tensor:  # type: ignore[override]  # of one input
+        return _Copied.apply(tangent, ctx.turn)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # of one output
+        return _Copied.apply(gradient, ctx.turn.adjoint), None

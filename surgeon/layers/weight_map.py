@@ -15,7 +15,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 from surgeon.errors import LayerError
 from surgeon.layers.box import box
-from surgeon.layers.memory_format import memory_format_of
+from surgeon.layers.memory_format import lying, memory_format_of, transformed
 from surgeon.layers.places import as_one, from_channels_last, from_places, places_of, to_places
 from surgeon.layers.recording import recording
 from surgeon.layers.weight_map_gpu import Filter, on_gpu, takes
@@ -82,7 +82,8 @@ def weight_map(
     if together:
         out = from_places(places_of(out, x.shape[0]), *out_size)
     if bias is not None:
-        out.add_(bias.to(out.dtype).unsqueeze(0).contiguous(memory_format=torch.channels_last))
+        bias = lying(bias.to(out.dtype).unsqueeze(0), torch.channels_last)
+        out = out + bias if not recording() and transformed(bias) else out.add_(bias)
     return out if last else from_channels_last(out)
 
 

@@ -128,9 +128,15 @@ class WeightMap2d(nn.Module):
         warn_resized("weight map layer", old, self.input_size)
         return self
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *more: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing: list[str],
+        unexpected: list[str], errors: list[str],
+    ) -> None:  # fmt: skip
         """Takes weights in the equations' order too, under the name `weight`: before `maps`, they were saved so."""
-        super()._load_from_state_dict(renamed(state_dict, prefix), prefix, *more)
+        state = renamed(self, state_dict, prefix)
+        super()._load_from_state_dict(state, prefix, local_metadata, strict, missing, unexpected, errors)
+        if reason := unfit(self, state, prefix):
+            errors.append(reason)  # as of another size, so with strict=False too
 
     def extra_repr(self) -> str:
         names = ("input_size", "kernel_size", "stride", "padding", "dilation", "groups", "mode", "normalize")
@@ -138,12 +144,44 @@ class WeightMap2d(nn.Module):
         return f"{self.in_channels}, {self.out_channels}, {settings}, bias={self.bias is not None}"
 
 
-def renamed(state: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
-    """A state dict whose weight map at `prefix` has `maps`, made of a `weight` in the equations' order where it has that alone."""
-    old, new = f"{prefix}weight", f"{prefix}maps"
-    if old not in state or new in state or state[old].dim() != 4:
+def renamed(
+    layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str, *, certain: bool = False
+) -> Mapping[str, Tensor]:
+    """A state dict whose weight map at `prefix` has `maps`, made of a `weight` in the equations' order where it has that alone.
+
+    A convolution's `weight` has the same name and number of axes. It is told by its shape, by that of the bias, and where neither
+    tells, it is a convolution's. certain: the state is known to be that of weight maps.
+    """
+    if not (certain or tells(layer)) or not laid_out(layer, state, prefix):
         return state
-    return {k: v for k, v in state.items() if k != old} | {new: _as_maps(state[old])}
+    old = f"{prefix}weight"
+    return {k: v for k, v in state.items() if k != old} | {f"{prefix}maps": _as_maps(state[old])}
+
+
+def tells(layer: WeightMap2d) -> bool:
+    """Whether shapes alone tell the map's weights in the equations' order from those of the convolution in its place."""
+    return layer.bias is not None or layer.input_size != layer.kernel_size
+
+
+def unfit(layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str) -> str:
+    """Why a `weight` in place of `maps` is not taken, and what would work; "" where there is none."""
+    old, height, width = f"{prefix}weight", *layer.input_size
+    if old not in state or f"{prefix}maps" in state:
+        return ""
+    return (
+        f"{old}, {tuple(state[old].shape)}, is not that of a weight map of {height}x{width}, which is {prefix}maps: weights of a "
+        "network with a convolution there load into it before surgeon.apply"
+    )
+
+
+def laid_out(layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str) -> bool:
+    """Whether the state has, in place of `maps`, a `weight` of the map's shape in the equations' order, and its bias."""
+    weight, bias = state.get(f"{prefix}weight"), state.get(f"{prefix}bias")
+    if weight is None or f"{prefix}maps" in state:
+        return False
+    shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.input_size)
+    fits = layer.bias is None or (bias is not None and bias.shape == layer.bias.shape)
+    return tuple(weight.shape) == shape and fits
 
 
 def _as_maps(weight: Tensor) -> Tensor:

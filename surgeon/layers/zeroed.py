@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 
+from surgeon.layers.memory_format import transformed
 from surgeon.layers.recording import recording
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -19,7 +19,9 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 def zeroed(x: Tensor, mask: Tensor) -> Tensor:
     """`x` where the bool `mask`, which broadcasts against it, is True, and 0 elsewhere, as torch.where gives it."""
     plain = x.device.type == "cpu" and x.dtype.is_floating_point and x.dtype.itemsize in _BITS
-    if not plain or recording() or is_functorch_wrapped_tensor(x):  # torch 2.11 has no such view under vmap
+    if (
+        not plain or recording() or transformed(x) or transformed(mask)
+    ):  # torch 2.11 has no such view under vmap
         return torch.where(mask, x, 0.0)
     return _Zeroed.apply(x, mask)
 
@@ -35,6 +37,11 @@ class _Zeroed(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
+        ctx.save_for_forward(inputs[1])
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, mask: None) -> Tensor:  # type: ignore[override]  # of one input
+        return zeroed(tangent, *ctx.saved_tensors)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # of one output

@@ -16,6 +16,7 @@ from surgeon.host import in_own_state
 from surgeon.operations import Operation, parse
 from surgeon.operations.base import FoldContext
 from surgeon.selection import INPUT
+from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings, standing
 from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, surgery_of, take
 
@@ -113,8 +114,9 @@ def revert(model: nn.Module) -> nn.Module:
     """The network as it was before the surgery: stock class, inserted layers gone. `model` is untouched.
 
     Modules that the surgery replaced or re-fitted, and batch-norm statistics that it took again, come back
-    as they were at the cut, bit for bit; everything else keeps its present values, so that a network that
-    was trained after the cut keeps that training where it had nothing to do with the cut.
+    as they were at the cut, bit for bit, in the precision and on the device that the network has now, and
+    frozen where it is; everything else keeps its present values, so that a network that was trained after
+    the cut keeps that training where it had nothing to do with the cut.
 
     Raises SurgeryError for a network without surgery.
     """
@@ -126,9 +128,7 @@ def revert(model: nn.Module) -> nn.Module:
             take(tree, edit.layer)
     for name, module in displaced.modules.items():
         old = tree.get_submodule(name)
-        device = next((t.device for t in (*old.parameters(), *tree.parameters())), None)
-        module.training = old.training
-        exchange(tree, name, module.to(device) if device else module)
+        exchange(tree, name, restate(module, old, tree.parameters()))
     close_all(tree)
     with torch.no_grad():
         for name, value in displaced.statistics.items():

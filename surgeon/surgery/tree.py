@@ -198,6 +198,7 @@ def carve(tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit]) -> 
     """
     regions = sorted(regions, key=lambda r: r.name.count(".") if r.name else -1, reverse=True)
     edits = tuple(edits)
+    _lead(tree, [e.layer for e in edits if e.site == INPUT and e.layer])
     names = [r.name for r in regions]
     owner_of = {e.site: _owner(e.site, names) for e in edits}
     root = tree
@@ -220,6 +221,12 @@ def carve(tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit]) -> 
         else:
             root = rewritten
     return root
+
+
+def _lead(tree: nn.Module, layers: Iterable[str]) -> None:
+    """Make the layers at the input the first children, in the order in which they run: the last child stays the network's own."""
+    for name, child in [(n, tree._modules.pop(n)) for n in [*layers, *tree._modules] if n in tree._modules]:
+        tree._modules[name] = child
 
 
 def _owner(site: str, regions: list[str]) -> str:

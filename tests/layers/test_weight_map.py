@@ -376,3 +376,29 @@ def test_weights_from_before_the_maps_are_loaded():
     pair = torch.nn.Sequential(layer, torch.nn.ReLU())
     with pytest.raises(RuntimeError, match=r"Missing key.*0\.maps"):
         pair.load_state_dict({"0.bias": layer.bias})
+
+
+SQUARE = (3, 3)
+"""A map as large as the kernel: shapes alone do not tell the two."""
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("size", [SQUARE, (5, 4)])
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_convolutions_weight_is_never_taken_for_a_map(bias, size, strict):
+    layer = nn.Sequential(WeightMap2d(2, 3, size, 3, padding=1, bias=bias))
+    state = nn.Sequential(nn.Conv2d(2, 3, 3, bias=bias)).state_dict()
+    before = layer[0].maps.clone()
+    with pytest.raises(RuntimeError) as caught:
+        layer.load_state_dict(state, strict=strict)
+    text = f"0.weight, (3, 2, 3, 3), is not that of a weight map of {size[0]}x{size[1]}, which is 0.maps"
+    assert text in str(caught.value) and "load into it before surgeon.apply" in str(caught.value)
+    assert "[9, " not in str(caught.value)
+    assert torch.equal(layer[0].maps, before)
+
+
+@pytest.mark.parametrize("size", [SQUARE, (5, 4)])
+def test_weights_from_before_the_maps_are_told_by_their_bias_too(size):
+    layer, other = (WeightMap2d(2, 3, size, 3, padding=1) for _ in range(2))
+    other.load_state_dict({"weight": layer.weight.detach(), "bias": layer.bias.detach()})
+    assert torch.equal(other.maps, layer.maps)
