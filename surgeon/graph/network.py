@@ -261,8 +261,8 @@ class Rewritten(fx.GraphModule):
             self.__dict__["_by_hand"] = True
         return None
 
-    def _regenerate(self) -> None:
-        self.__dict__["_by_hand"] = False
+    def _regenerate(self, by_hand: bool = False) -> None:
+        self.__dict__["_by_hand"] = by_hand
         self._generate()
 
     def _generate(self) -> None:
@@ -297,12 +297,29 @@ class Rewritten(fx.GraphModule):
         inputs = [bound.arguments[names[0]]]
         constants = tuple((n, _hashable(bound.arguments[n])) for n in names[1:])
         key = (method, self.training, constants)
-        if key not in self._programs:
-            by_hand = self._by_hand
-            self._trace(method, constants)
-            self._regenerate()
-            self.__dict__["_by_hand"] = by_hand
+        if key not in self._code_of:
+            self._add(method, constants)
         return self._code_of[key][0](self, *inputs)
+
+    @_alone
+    @own_state()
+    def _add(self, method: str, constants: tuple[tuple[str, Any], ...]) -> None:
+        """Make the graphs of a method beside `forward`, on modules of their own: other threads may compute meanwhile."""
+        if (method, True, constants) in self._code_of:  # another thread made them meanwhile
+            return
+        self._trace(
+            method,
+            constants,
+            self._traced_anew(_apart(self.stock_view()), method, dict(constants), (), self._example),
+        )
+        self._regenerate(self._by_hand)
+
+    @_alone
+    def _flag(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a method that sets flags which the graphs do not show, but their code does."""
+        result = self._on_view(method, args, kwargs)
+        self._regenerate(self._by_hand)
+        return result
 
     # -- other calls ------------------------------------------------------------------------------
 
@@ -540,6 +557,8 @@ def _bound(
         return network._run(name, args, given)
     if how == "rebuild":
         return network._rebuild_after(name, args, given)
+    if how == "flag":
+        return network._flag(name, args, given)
     if how == "view":
         return network._on_view(name, args, given)
     if how == "weights":
