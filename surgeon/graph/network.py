@@ -28,12 +28,14 @@ from surgeon.graph.variants import (
     Call,
     Variant,
     Variants,
+    at_defaults,
     call_of,
     fits,
     held_arguments,
     same,
     sizes,
     takes_more,
+    traced_by_fx,
     traced_elsewhere,
     with_demand,
 )  # fmt: skip
@@ -329,12 +331,18 @@ class Rewritten(fx.GraphModule):
     def _otherwise(self, inputs: tuple[str, ...], given: dict[str, Any]) -> Any:
         """`forward` for sizes, or values of optional arguments, that its graphs were not made for."""
         defaults = held_arguments(self._stock_class.forward, inputs)
+        recorded = traced_by_fx(given)
+        if recorded:
+            held = defaults | self._held
+            given = at_defaults(self._stock_class.__name__, given, held)
+            if all(n in inputs or (n in held and same(v, held[n])) for n, v in given.items()):
+                return self._code_of["forward", self.training, ()][0](self, *(given[n] for n in inputs))
         call = call_of(self._stock_class.forward, given, inputs, defaults)
         if isinstance(call, str):
             self._refuse_argument(call, given[call])
         found = self._variants.find(call)
         if found is None:
-            if traced_elsewhere() or self._by_hand:
+            if recorded or traced_elsewhere() or self._by_hand:
                 self._refuse(inputs, given)
             found = self._made(call)
         elif not torch.compiler.is_compiling():

@@ -8,7 +8,7 @@ import threading
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional as F
 
 import surgeon
@@ -241,6 +241,38 @@ def test_threads_that_compute_meanwhile_see_nothing_of_it():
     worker.join()
     assert not wrong
     assert all(torch.equal(v, before[k]) for k, v in cut.state_dict().items())
+
+
+def test_another_tracer_of_torch_fx_records_the_defaults_of_optional_arguments():
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=3, depth=2).eval()
+    cut = surgeon.apply(model, "defective", input_size=(3, 32, 32)).eval()
+    x, seen = torch.randn(2, 3, 32, 32), []
+    cut.norm.register_forward_hook(lambda module, args, out: seen.append(out))
+    wanted = cut(x)
+    from timm.models._features_fx import create_feature_extractor
+
+    found = create_feature_extractor(cut, ["norm"])(x)
+    assert torch.equal(next(iter(found.values())), seen[0])
+    again = fx.symbolic_trace(cut)
+    assert torch.equal(again(x), wanted)
+    with pytest.raises(SurgeryError, match="VisionTransformer.forward was traced with attn_mask=None"):
+        again(x, torch.zeros(5, 5))
+
+
+def test_another_value_within_another_trace_is_refused_until_it_was_called():
+    class Holds(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x, double=True)["logits"]
+
+    holds = Holds(surgeon.apply(WithLoss().eval(), "noise", input_size=SIZE).eval())
+    with pytest.raises(SurgeryError, match="WithLoss.forward was traced with double=False.*call it so once before"):
+        fx.symbolic_trace(holds)
+    wanted = holds(images())
+    assert torch.equal(fx.symbolic_trace(holds)(images()), wanted)
 
 
 class Looks(Plain):
