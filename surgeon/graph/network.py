@@ -8,6 +8,7 @@ import inspect
 import itertools
 import linecache
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -606,7 +607,9 @@ def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:
     name = f"<graph {next(_count)}>"
     linecache.cache[name] = (len(code.src), None, code.src.splitlines(keepends=True), name)
     exec(compile(code.src, name, "exec"), scope)  # torch.fx wrote this source from the graph
-    return scope["forward"], code.src
+    run = scope.pop("forward")
+    weakref.finalize(run, linecache.cache.pop, name, None).atexit = False
+    return run, code.src
 
 
 _count = itertools.count()

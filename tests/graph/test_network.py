@@ -1,7 +1,9 @@
 """The rewritten network as a module: copies, methods, guards, in-place consumers."""
 
 import copy
+import gc
 import inspect
+import linecache
 import pickle
 
 import pytest
@@ -50,6 +52,19 @@ def test_graph_follows_the_mode_and_may_be_edited(cut, x):
     cut.recompile()
     assert torch.equal(cut(x), 2 * before)
     assert torch.equal(copy.deepcopy(cut)(x), 2 * before)
+
+
+def test_the_source_of_a_copy_goes_with_it(cut, x):
+    def kept():
+        gc.collect()
+        return sum(name.startswith("<graph ") for name in linecache.cache)
+
+    before = kept()
+    twin = copy.deepcopy(cut)
+    twin(x)
+    assert kept() == before + 2  # tracebacks show it
+    del twin
+    assert kept() == before
 
 
 @pytest.mark.parametrize("way", [copy.deepcopy, copy.copy, lambda m: pickle.loads(pickle.dumps(m))])
