@@ -24,6 +24,7 @@ from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.hosts import save_weights
 from surgeon.graph.joined import joined
 from surgeon.graph.kinship import How, class_for, how_for, slots_of
+from surgeon.graph.modes import follow_modes
 from surgeon.graph.trace import Example, Traced, copied, trace
 from surgeon.graph.variants import (
     Call,
@@ -176,6 +177,7 @@ class Rewritten(fx.GraphModule):
         if traced.sized:
             self.__dict__["_sized"] = self._example
         self._adopt_constants(traced.constants, (traced.train, traced.eval), "" if forward else method)
+        follow_modes(traced.train, traced.eval)
         for training, graph in ((True, traced.train), (False, traced.eval)):
             self._cut(graph, with_input=method != "forward_head")
             if traced.sized and forward and self._example:
@@ -365,6 +367,7 @@ class Rewritten(fx.GraphModule):
         graphs = {True: traced.train, False: traced.eval}
         number = next(_count)
         constants = self._adopt_constants(traced.constants, graphs.values(), f"call_{number}")
+        follow_modes(traced.train, traced.eval)
         for graph in graphs.values():
             self._cut(graph, with_input=True)
             graph.owning_module = self

@@ -201,7 +201,9 @@ def at_defaults(name: str, given: Mapping[str, Any], held: Mapping[str, Any]) ->
             continue
         node = value.node
         if node.op == "placeholder" and node.args and same(node.args[0], held[argument]):
-            value.tracer.create_proxy("call_function", demand_default, (name, argument, held[argument], value), {})
+            value.tracer.create_proxy(
+                "call_function", demand_default, (name, argument, held[argument], value), {}
+            )
             settled[argument] = held[argument]
     return settled
 

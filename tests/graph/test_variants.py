@@ -269,7 +269,9 @@ def test_another_value_within_another_trace_is_refused_until_it_was_called():
             return self.inner(x, double=True)["logits"]
 
     holds = Holds(surgeon.apply(WithLoss().eval(), "noise", input_size=SIZE).eval())
-    with pytest.raises(SurgeryError, match="WithLoss.forward was traced with double=False.*call it so once before"):
+    with pytest.raises(
+        SurgeryError, match="WithLoss.forward was traced with double=False.*call it so once before"
+    ):
         fx.symbolic_trace(holds)
     wanted = holds(images())
     assert torch.equal(fx.symbolic_trace(holds)(images()), wanted)
