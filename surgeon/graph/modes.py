@@ -2,10 +2,12 @@
 
 A graph is traced with all modules in one mode and holds the value of that. Where the two graphs of a network make the same call from
 the same module and differ in nothing but such a value, it is taken from the module at each call instead, as the stock code does.
+Where a module makes other calls in the other mode, the graphs have one or the other, and warn when the module is not in theirs.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,11 +24,51 @@ def follow_modes(train: fx.Graph, evaluation: fx.Graph) -> None:
         for node, other in zip(nodes, others.get(call, ()), strict=False):
             if len(nodes) == len(others[call]):
                 _follow(call[0], node, other)
+    ours, theirs = _made_by(train), _made_by(evaluation)
+    for owner in (o for o in ours if o in theirs and ours[o] != theirs[o]):
+        for graph, training in ((train, True), (evaluation, False)):
+            _watch(graph, owner, training)
 
 
 def by_mode(training: bool, in_training: Any, in_evaluation: Any) -> Any:
     """What a call is given in the present mode of the module that makes it."""
     return in_training if training else in_evaluation
+
+
+@fx.node.has_side_effect
+def tell_mode(name: str, training: bool, wanted: bool) -> None:
+    """Warn where a module whose code branches on its mode is in another one than its graph was made in."""
+    if training != wanted:
+        here, there = ("evaluation", "training") if wanted else ("training", "evaluation")
+        warnings.warn(
+            f"{name} is in {here} mode and the rewritten network around it in {there} mode, and {name}'s code makes other calls in "
+            f"either: it runs here as in {there} mode; put both in one mode",
+            stacklevel=2,
+        )
+
+
+def _watch(graph: fx.Graph, owner: str, training: bool) -> None:
+    first = next(n for n in graph.nodes if n.op != "placeholder")
+    with graph.inserting_before(first):
+        mode = graph.call_function(getattr, (graph.create_node("get_attr", owner), "training"))
+        graph.call_function(tell_mode, (owner, mode, training))
+
+
+def _made_by(graph: fx.Graph) -> dict[str, list[_Call]]:
+    """What each module below the root calls itself, in order; a module that it calls and that is kept whole is one call."""
+    found: dict[str, list[_Call]] = {}
+    for node in graph.nodes:
+        stack = [str(path) for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+        if node.op == "call_module" and stack and stack[-1] == node.target:
+            stack.pop()
+        if stack and stack[-1] and node.op not in ("placeholder", "get_attr", "output"):
+            found.setdefault(stack[-1], []).append((node.op, _named(node.target)))
+    return found
+
+
+def _named(target: Any) -> str:
+    """A name that what is called has in both traces, also where a function was made for one of them."""
+    return target if isinstance(target, str) else getattr(target, "__qualname__", type(target).__name__)
 
 
 def _calls(graph: fx.Graph) -> dict[_Call, list[fx.Node]]:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -75,3 +76,26 @@ def test_densenet_frozen_below_a_root_in_training():
             for norm in (n for n in m.modules() if isinstance(n, nn.BatchNorm2d)):
                 norm.eval()
         assert torch.equal(drawn(cut, x), drawn(model, x))
+
+
+class Branches(Drops):
+    def forward(self, x):
+        x = self.norm(self.conv(x))
+        return F.dropout(x, 0.5) if self.training else x
+
+
+def test_code_that_branches_on_a_mode_of_its_own_is_told():
+    model = Two()
+    model.first = Branches(3)
+    cut = surgeon.apply(model, "noise", input_size=SIZE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cut.train()(images())
+        cut.second.eval()
+        cut(images())
+        cut.eval()(images())
+    for training, said in ((True, "first is in evaluation mode"), (False, "first is in training mode")):
+        cut.train(training)
+        cut.first.train(not training)
+        with pytest.warns(UserWarning, match=f"{said} and the rewritten network around it"):
+            cut(images())
