@@ -22,14 +22,16 @@ TRACED_METHODS = ("forward_features", "forward_head", "forward_intermediates")
 """Methods beside `forward` that other code calls on a network and that run its layers."""
 PASSIVE_METHODS = ("get_classifier", "no_weight_decay", "group_matcher")
 """Methods that only read names and attributes: safe to run as they are."""
-REBUILDING_METHODS = ("reset_classifier", "set_grad_checkpointing")
-"""Methods that exchange modules or set flags: run on the stock class, then the graphs are made anew."""
+REBUILDING_METHODS = ("reset_classifier",)
+"""Methods that exchange modules: run on the stock class, then the graphs are made anew."""
+FLAGGING_METHODS = ("set_grad_checkpointing",)
+"""Methods that set flags alone: run on the stock class, then the code of the graphs is made anew."""
 
 _READ = ("__len__", "__contains__", "__repr__", "__str__", "__eq__", "__hash__", "__bool__")
 _TORCHS = (nn.Module, object)
 _RUNS = ("forward", "compile", "_call_impl", "_wrapped_call_impl", "_slow_forward")
 
-How = Literal["run", "rebuild", "view", "weights", "refuse", "keep"]
+How = Literal["run", "rebuild", "flag", "view", "weights", "refuse", "keep"]
 Bound = Callable[[nn.Module, str, How, tuple[Any, ...], dict[str, Any]], Any]
 """What a replaced method does: (network, method, how, args, kwargs)."""
 
@@ -40,6 +42,8 @@ def how_for(name: str, found: Any) -> How:
         return "run"
     if name in REBUILDING_METHODS:
         return "rebuild"
+    if name in FLAGGING_METHODS:
+        return "flag"
     if name in PASSIVE_METHODS or not _is_method(found):
         return "keep"
     if writes_weights(name, found):

@@ -8,6 +8,7 @@ import inspect
 import itertools
 import linecache
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -23,17 +24,20 @@ from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.hosts import save_weights
 from surgeon.graph.joined import joined
 from surgeon.graph.kinship import How, class_for, how_for, slots_of
+from surgeon.graph.modes import follow_modes
 from surgeon.graph.trace import Example, Traced, copied, trace
 from surgeon.graph.variants import (
     Call,
     Variant,
     Variants,
+    at_defaults,
     call_of,
     fits,
     held_arguments,
     same,
     sizes,
     takes_more,
+    traced_by_fx,
     traced_elsewhere,
     with_demand,
 )  # fmt: skip
@@ -173,6 +177,7 @@ class Rewritten(fx.GraphModule):
         if traced.sized:
             self.__dict__["_sized"] = self._example
         self._adopt_constants(traced.constants, (traced.train, traced.eval), "" if forward else method)
+        follow_modes(traced.train, traced.eval)
         for training, graph in ((True, traced.train), (False, traced.eval)):
             self._cut(graph, with_input=method != "forward_head")
             if traced.sized and forward and self._example:
@@ -261,8 +266,8 @@ class Rewritten(fx.GraphModule):
             self.__dict__["_by_hand"] = True
         return None
 
-    def _regenerate(self) -> None:
-        self.__dict__["_by_hand"] = False
+    def _regenerate(self, by_hand: bool = False) -> None:
+        self.__dict__["_by_hand"] = by_hand
         self._generate()
 
     def _generate(self) -> None:
@@ -297,12 +302,29 @@ class Rewritten(fx.GraphModule):
         inputs = [bound.arguments[names[0]]]
         constants = tuple((n, _hashable(bound.arguments[n])) for n in names[1:])
         key = (method, self.training, constants)
-        if key not in self._programs:
-            by_hand = self._by_hand
-            self._trace(method, constants)
-            self._regenerate()
-            self.__dict__["_by_hand"] = by_hand
+        if key not in self._code_of:
+            self._add(method, constants)
         return self._code_of[key][0](self, *inputs)
+
+    @_alone
+    @own_state()
+    def _add(self, method: str, constants: tuple[tuple[str, Any], ...]) -> None:
+        """Make the graphs of a method beside `forward`, on modules of their own: other threads may compute meanwhile."""
+        if (method, True, constants) in self._code_of:  # another thread made them meanwhile
+            return
+        self._trace(
+            method,
+            constants,
+            self._traced_anew(_apart(self.stock_view()), method, dict(constants), (), self._example),
+        )
+        self._regenerate(self._by_hand)
+
+    @_alone
+    def _flag(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a method that sets flags which the graphs do not show, but their code does."""
+        result = self._on_view(method, args, kwargs)
+        self._regenerate(self._by_hand)
+        return result
 
     # -- other calls ------------------------------------------------------------------------------
 
@@ -312,12 +334,18 @@ class Rewritten(fx.GraphModule):
     def _otherwise(self, inputs: tuple[str, ...], given: dict[str, Any]) -> Any:
         """`forward` for sizes, or values of optional arguments, that its graphs were not made for."""
         defaults = held_arguments(self._stock_class.forward, inputs)
+        recorded = traced_by_fx(given)
+        if recorded:
+            held = defaults | self._held
+            given = at_defaults(self._stock_class.__name__, given, held)
+            if all(n in inputs or (n in held and same(v, held[n])) for n, v in given.items()):
+                return self._code_of["forward", self.training, ()][0](self, *(given[n] for n in inputs))
         call = call_of(self._stock_class.forward, given, inputs, defaults)
         if isinstance(call, str):
             self._refuse_argument(call, given[call])
         found = self._variants.find(call)
         if found is None:
-            if traced_elsewhere() or self._by_hand:
+            if recorded or traced_elsewhere() or self._by_hand:
                 self._refuse(inputs, given)
             found = self._made(call)
         elif not torch.compiler.is_compiling():
@@ -339,6 +367,7 @@ class Rewritten(fx.GraphModule):
         graphs = {True: traced.train, False: traced.eval}
         number = next(_count)
         constants = self._adopt_constants(traced.constants, graphs.values(), f"call_{number}")
+        follow_modes(traced.train, traced.eval)
         for graph in graphs.values():
             self._cut(graph, with_input=True)
             graph.owning_module = self
@@ -540,6 +569,8 @@ def _bound(
         return network._run(name, args, given)
     if how == "rebuild":
         return network._rebuild_after(name, args, given)
+    if how == "flag":
+        return network._flag(name, args, given)
     if how == "view":
         return network._on_view(name, args, given)
     if how == "weights":
@@ -579,7 +610,9 @@ def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:
     name = f"<graph {next(_count)}>"
     linecache.cache[name] = (len(code.src), None, code.src.splitlines(keepends=True), name)
     exec(compile(code.src, name, "exec"), scope)  # torch.fx wrote this source from the graph
-    return scope["forward"], code.src
+    run = scope.pop("forward")
+    weakref.finalize(run, linecache.cache.pop, name, None).atexit = False
+    return run, code.src
 
 
 _count = itertools.count()

@@ -187,6 +187,37 @@ def traced_elsewhere() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
+def traced_by_fx(given: Mapping[str, Any]) -> bool:
+    """Whether a call with these arguments is recorded by a tracer of torch.fx, in which no graph can be made either."""
+    return not torch.compiler.is_compiling() and any(isinstance(v, fx.Proxy) for v in given.values())
+
+
+def at_defaults(name: str, given: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call that a tracer of torch.fx records, with what a graph holds for those that are nothing but inputs with
+    that default; the recorded graph refuses any other value for them. name: of the network's class."""
+    settled = dict(given)
+    for argument, value in given.items():
+        if argument not in held or not isinstance(value, fx.Proxy):
+            continue
+        node = value.node
+        if node.op == "placeholder" and node.args and same(node.args[0], held[argument]):
+            value.tracer.create_proxy(
+                "call_function", demand_default, (name, argument, held[argument], value), {}
+            )
+            settled[argument] = held[argument]
+    return settled
+
+
+@fx.node.has_side_effect
+def demand_default(name: str, argument: str, default: Any, value: Any) -> None:
+    """Raise SurgeryError for another value of an argument than the one that the graph was made for."""
+    if not same(value, default):
+        raise SurgeryError(
+            f"{name}.forward was traced with {argument}={default!r}, and its graph knows no other value; trace it with "
+            f"{argument} held at the value that is wanted, or leave {argument} out"
+        )
+
+
 def _hashable(value: Any) -> Any:
     return tuple(_hashable(v) for v in value) if isinstance(value, list) else value
 

@@ -141,8 +141,19 @@ def revert(model: nn.Module) -> nn.Module:
 def _record(model: nn.Module, verb: str) -> Plan:
     record = surgery_of(model)
     if record is None:
-        raise SurgeryError(f"there is nothing to {verb}: this {type(model).__name__} has had no surgery")
+        raise SurgeryError(
+            f"there is nothing to {verb}: this {type(model).__name__} has had no surgery{_inside(model, verb)}"
+        )
     return record
+
+
+def _inside(model: nn.Module, verb: str) -> str:
+    """Where the network that had it is, if that is wrapped in this one, as by AveragedModel, DDP or torch.compile."""
+    name = next((n for n, m in model.named_modules() if n and surgery_of(m) is not None), "")
+    if not name:
+        return ""
+    path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
+    return f", the network in it has: surgeon.{verb}(model{path})"
 
 
 def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:

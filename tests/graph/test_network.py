@@ -1,7 +1,9 @@
 """The rewritten network as a module: copies, methods, guards, in-place consumers."""
 
 import copy
+import gc
 import inspect
+import linecache
 import pickle
 
 import pytest
@@ -50,6 +52,19 @@ def test_graph_follows_the_mode_and_may_be_edited(cut, x):
     cut.recompile()
     assert torch.equal(cut(x), 2 * before)
     assert torch.equal(copy.deepcopy(cut)(x), 2 * before)
+
+
+def test_the_source_of_a_copy_goes_with_it(cut, x):
+    def kept():
+        gc.collect()
+        return sum(name.startswith("<graph ") for name in linecache.cache)
+
+    before = kept()
+    twin = copy.deepcopy(cut)
+    twin(x)
+    assert kept() == before + 2  # tracebacks show it
+    del twin
+    assert kept() == before
 
 
 @pytest.mark.parametrize("way", [copy.deepcopy, copy.copy, lambda m: pickle.loads(pickle.dumps(m))])
@@ -166,3 +181,30 @@ def test_the_namespaces_of_two_networks_do_not_mix(stock, x):
     two = surgeon.apply(stock, {"op": "noise"}, input_size=(3, 64, 64)).eval()
     assert not torch.equal(one(x), two(x))
     assert torch.equal(two(x), stock(x))
+
+
+class Chain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3))
+        self.head = nn.Linear(16, 4)
+        self.scale = 1.0
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3))) * self.scale
+
+
+def test_what_the_documents_say_of_children_and_attributes(x):
+    """docs/models.md, "What the graphs hold after the cut"."""
+    torch.manual_seed(0)
+    model = Chain().eval()
+    cut = surgeon.apply(model, KAP, input_size=(3, 64, 64)).eval()
+    with pytest.raises(SurgeryError, match="features was called by itself"):
+        cut.features(x)
+    assert torch.equal(cut.features[:2](x), model.features[:2](x))
+    before = cut(x)
+    cut.scale = 2.0
+    assert torch.equal(cut(x), before)
+    assert torch.equal(pickle.loads(pickle.dumps(cut))(x), 2 * before)
+    cut.features[0].padding = (0, 0)
+    assert not torch.equal(cut(x), before)

@@ -8,7 +8,7 @@ import threading
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional as F
 
 import surgeon
@@ -241,6 +241,98 @@ def test_threads_that_compute_meanwhile_see_nothing_of_it():
     worker.join()
     assert not wrong
     assert all(torch.equal(v, before[k]) for k, v in cut.state_dict().items())
+
+
+def test_another_tracer_of_torch_fx_records_the_defaults_of_optional_arguments():
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=3, depth=2).eval()
+    cut = surgeon.apply(model, "defective", input_size=(3, 32, 32)).eval()
+    x, seen = torch.randn(2, 3, 32, 32), []
+    cut.norm.register_forward_hook(lambda module, args, out: seen.append(out))
+    wanted = cut(x)
+    from timm.models._features_fx import create_feature_extractor
+
+    found = create_feature_extractor(cut, ["norm"])(x)
+    assert torch.equal(next(iter(found.values())), seen[0])
+    again = fx.symbolic_trace(cut)
+    assert torch.equal(again(x), wanted)
+    with pytest.raises(SurgeryError, match="VisionTransformer.forward was traced with attn_mask=None"):
+        again(x, torch.zeros(5, 5))
+
+
+def test_another_value_within_another_trace_is_refused_until_it_was_called():
+    class Holds(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x, double=True)["logits"]
+
+    holds = Holds(surgeon.apply(WithLoss().eval(), "noise", input_size=SIZE).eval())
+    with pytest.raises(
+        SurgeryError, match="WithLoss.forward was traced with double=False.*call it so once before"
+    ):
+        fx.symbolic_trace(holds)
+    wanted = holds(images())
+    assert torch.equal(fx.symbolic_trace(holds)(images()), wanted)
+
+
+class Looks(Plain):
+    """Calls `look` whenever the code of a further method runs."""
+
+    look = staticmethod(lambda: None)
+
+    def forward_features(self, x):
+        Looks.look()
+        return self.features(x)
+
+    def forward(self, x):
+        return self.head(self.forward_features(x).mean((2, 3)))
+
+    def set_grad_checkpointing(self, enable=True):
+        self.grad_checkpointing = enable
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda m: m.forward_features(images()), lambda m: m.set_grad_checkpointing()], ids=["features", "checkpointing"]
+)  # fmt: skip
+def test_a_further_method_leaves_what_another_thread_computes_in_alone(ask, monkeypatch):
+    model = Looks().eval()
+    cut = surgeon.apply(model, "kap", input_size=SIZE).eval()
+    before = {k: v.clone() for k, v in cut.state_dict().items()}
+    wanted, seen = cut(images()), []
+
+    def look():
+        seen.append([n for n, m in cut.named_modules() if m.training])
+        other = threading.Thread(
+            target=lambda: seen.append([] if torch.equal(cut(images()), wanted) else ["wrong"])
+        )
+        other.start()
+        other.join()
+
+    monkeypatch.setattr(Looks, "look", staticmethod(look))
+    ask(cut)
+    assert not any(seen)
+    assert all(torch.equal(v, before[k]) for k, v in cut.state_dict().items())
+
+
+def test_threads_that_ask_for_the_same_method_at_once_make_it_once():
+    model = timm.create_model("test_resnet", num_classes=3).eval()
+    cut = surgeon.apply(model, "kap", input_size=(3, 32, 32)).eval()
+    x, found, failed = torch.randn(2, 3, 32, 32), [], []
+
+    def ask():
+        try:
+            found.append(cut.forward_head(cut.forward_features(x)))
+        except Exception as error:
+            failed.append(error)
+
+    askers = [threading.Thread(target=ask) for _ in range(6)]
+    [t.start() for t in askers]
+    [t.join() for t in askers]
+    assert not failed
+    assert all(torch.equal(y, cut(x)) for y in found)
+    assert len(cut.graphs) == 6
 
 
 class Collects(Plain):

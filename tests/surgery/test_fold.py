@@ -1,5 +1,7 @@
 """Folding and reverting: the way back into stock modules."""
 
+import re
+
 import pytest
 import timm
 import torch
@@ -210,3 +212,21 @@ def test_what_lies_in_channels_last_stays_so(recipe):
     stock = timm.create_model("resnet18").to(memory_format=torch.channels_last)
     cut = surgeon.apply(stock, recipe, input_size=(3, 64, 64))
     assert elsewhere(cut) == [] and elsewhere(surgeon.fold(cut)) == []
+
+
+@pytest.mark.parametrize(
+    "wrap, path",
+    [
+        (torch.optim.swa_utils.AveragedModel, "model.module"),
+        (nn.DataParallel, "model.module"),
+        (lambda m: torch.compile(m, backend="eager"), "model._orig_mod"),
+        (lambda m: nn.Sequential(nn.Identity(), m), "model[1]"),
+    ],
+    ids=["averaged", "parallel", "compiled", "sequential"],
+)
+def test_a_wrapper_says_where_the_network_is_that_folds(tiny, wrap, path):
+    model = wrap(surgeon.apply(tiny, "kap", input_size=SIZE))
+    for verb in ("fold", "revert"):
+        with pytest.raises(SurgeryError, match=re.escape(f"the network in it has: surgeon.{verb}({path})")):
+            getattr(surgeon, verb)(model)
+    assert type(surgeon.fold(eval(path))) is type(tiny)
