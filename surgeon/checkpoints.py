@@ -83,7 +83,6 @@ def renamed_for(
     return weights
 
 
-<<<<<<< HEAD
 def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights as a state dict that says of which version each module's are: those of today, as files of tensors alone tell none.
 
@@ -96,13 +95,13 @@ def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tens
     }
     found._metadata = OrderedDict((k, v) for k, v in told.items() if k not in lacking)  # type: ignore[attr-defined]  # torch's own way
     return found
-=======
+
+
 def _weight_maps(model: nn.Module) -> list[tuple[str, WeightMap2d]]:
     """The weight maps of a network, each with what the names of its tensors begin with."""
     from surgeon.layers.weight_map_layer import WeightMap2d
 
     return [(f"{n}." if n else "", m) for n, m in model.named_modules() if isinstance(m, WeightMap2d)]
->>>>>>> fix-layers
 
 
 def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

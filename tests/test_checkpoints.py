@@ -140,7 +140,6 @@ def test_numbers_beside_a_state_dict_are_no_weights(tiny, state, tmp_path):
     assert read_weights(tmp_path / "beside.pth").keys() == state.keys()
 
 
-<<<<<<< HEAD
 def test_a_network_that_asks_for_the_version_of_its_weights(tmp_path):
     """torchvision's MNASNet refuses weights that tell none, as those of a file of tensors alone."""
     stock = surgeon.create_model("torchvision/mnasnet0_5", num_classes=4, input_size=(3, 32, 32))
@@ -157,7 +156,8 @@ def test_a_batch_norm_may_lack_its_count(tiny, state, tmp_path):
     save_file({k: v for k, v in state.items() if "num_batches" not in k}, tmp_path / "old.safetensors")
     surgeon.load_weights(tiny, tmp_path / "old.safetensors")
     assert all(torch.equal(v, state[k]) for k, v in tiny.state_dict().items())
-=======
+
+
 def _maps(size):
     """Two networks: convolutions, the last of which sees an image as large as its kernel; and cut."""
     torch.manual_seed(0)
@@ -194,4 +194,3 @@ def test_maps_from_before_their_name_tell_what_the_others_are(tmp_path):
         parameter.data.zero_()
     surgeon.load_weights(other, tmp_path / "old.safetensors")
     assert all(torch.equal(v, other.state_dict()[k]) for k, v in cut.state_dict().items())
->>>>>>> fix-layers
