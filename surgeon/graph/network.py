@@ -132,6 +132,7 @@ class Rewritten(fx.GraphModule):
     def retrace(self, traced: Traced | None = None) -> None:
         """Make the graphs anew from the stock class's code, or from a trace of it, and the recorded points."""
         self._drop_constants()
+        self.__dict__["_holders"] = None  # what hangs where is asked again when the graphs stand
         self.__dict__["_programs"] = {}
         self.__dict__["_code_of"] = {}
         self.__dict__["_variants"] = Variants()

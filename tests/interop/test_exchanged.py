@@ -252,9 +252,16 @@ def test_another_number_of_channels_is_told(cut, batch):
     assert findings(model)[0].site == site
 
 
-def test_the_classifier_is_exchanged(cut, batch):
-    model = cut("kap")
+@pytest.mark.parametrize("recipe", ["kap", "wm-unsharp", "wm-smoothing", "small-image"])
+def test_the_classifier_is_exchanged(cut, batch, recipe):
+    model = cut(recipe)
     model.fc = nn.Linear(model.fc.in_features, 7)
     assert model(batch[0]).shape == (8, 7)
+    model.reset_classifier(3)
+    assert model(batch[0]).shape == (8, 3)
+
+
+def test_an_exchanged_classifier_is_folded(cut, batch):
+    model = cut("kap")
     model.reset_classifier(3)
     assert surgeon.fold(model)(batch[0]).shape == (8, 3)
