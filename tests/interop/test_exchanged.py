@@ -10,6 +10,8 @@ import torch
 from timm.layers import freeze_batch_norm_2d, unfreeze_batch_norm_2d
 from timm.utils import reparameterize_model
 from torch import nn
+from torch.ao.quantization import fuse_modules
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import surgeon
 from surgeon.errors import FoldError, SurgeryError
@@ -393,3 +395,129 @@ def test_blocks_may_change_places_with_their_layers():
         SurgeryError, match=r"blocks\.0\.0, with .* stands at blocks\.1\.0 now.*before surgeon.apply"
     ):
         model(IMAGES)
+
+
+class Through(nn.Module):
+    """A module that goes through its children, as a Sequential does."""
+
+    def __init__(self, *inner):
+        super().__init__()
+        self.inner, self.after = inner
+
+    def forward(self, x):
+        for child in self.children():
+            x = child(x)
+        return x
+
+
+@pytest.mark.parametrize("wrapper", [nn.Sequential, Through])
+@pytest.mark.parametrize(
+    ("recipe", "site"), [("kap", "layer2.0.conv1"), ("anl", "layer1.0.bn1"), ("defective", "")]
+)
+def test_a_wrapper_that_calls_its_children_is_refused_for_a_site(cut, batch, recipe, site, wrapper):
+    model = cut(recipe)
+    outputs, names = model(batch[0]), set(model.state_dict())
+    site = site or next(e.site for e in model.surgery.edits if e.layer)
+    old = model.get_submodule(site)
+    put(model, site, wrapper(old, nn.Dropout2d(0.1)))
+    list(model.named_modules())
+    match = (
+        f"{site}: {wrapper.__name__}, which .* would run twice: .*before surgeon.apply, or after surgeon.fold"
+    )
+    with pytest.raises(SurgeryError, match=match):
+        model(batch[0])
+    with pytest.raises(SurgeryError, match=match):
+        surgeon.fold(model)
+    put(model, site, old)
+    assert torch.equal(model(batch[0]), outputs) and set(model.state_dict()) == names
+
+
+def test_a_wrapper_within_which_the_sequential_stands_works_as_the_refusal_says(cut, batch):
+    model = cut("kap")
+    outputs = model(batch[0])
+
+    class Wrapped(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x)
+
+    put(
+        model,
+        site_of(model),
+        Wrapped(nn.Sequential(model.get_submodule(site_of(model)), nn.Dropout2d(0.1).eval())),
+    )
+    torch.testing.assert_close(model(batch[0]), outputs)
+
+
+@pytest.mark.parametrize("names", [["features.0", "features.1", "features.2"], ["features.0", "features.1"]])
+def test_fusing_a_norm_into_a_pooled_convolution_is_refused(names):
+    model = tiny_cut("kap")
+    outputs = model(IMAGES)
+    fused = fuse_modules(model, [names])
+    for use in (lambda m: m(IMAGES), copy.deepcopy, surgeon.fold):
+        with pytest.raises(
+            SurgeryError,
+            match=r"features\.0: ConvReLU2d, .* would run twice: .*fold|features\.1: an Identity .* after surgeon.fold",
+        ):
+            use(fused)
+    folded = fuse_modules(surgeon.fold(model).eval(), [names])
+    torch.testing.assert_close(folded(IMAGES), outputs)
+
+
+def test_a_norm_fused_by_hand_is_refused_and_one_with_the_layer_behind_it_is_not():
+    def fuse(model):
+        layers = model.features
+        layers[0], layers[1] = fuse_conv_bn_eval(layers[0], layers[1]), nn.Identity()
+
+    model = tiny_cut("kap")
+    fuse(model)
+    with pytest.raises(SurgeryError, match=r"features.1: an Identity .* before the layer and not after it"):
+        model(IMAGES)
+    model = tiny_cut("anl")
+    outputs = model(IMAGES)
+    fuse(model)
+    torch.testing.assert_close(model(IMAGES), outputs)
+
+
+def test_an_identity_that_stood_behind_a_layer_before_the_cut_is_none_of_a_fused_norm():
+    stock = Tiny().eval()
+    stock.features[1] = nn.Identity()
+    model = surgeon.apply(stock, "kap", input_size=(3, 8, 8)).eval()
+    outputs = model(IMAGES)
+    model.features[1] = nn.Identity()
+    assert torch.equal(model(IMAGES), outputs)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "site"),
+    [
+        ("kap", "layer1.0.conv1"),
+        ("anl", "layer1.0.bn1"),
+        ("defective", ""),
+        ("gaussian", "layer1.0.bn1"),
+        ("wm-unsharp", ""),
+    ],
+)
+def test_a_compiled_module_at_a_site_keeps_its_layer(cut, batch, recipe, site):
+    model = cut(recipe)
+    outputs = model(batch[0])
+    site = site or model.surgery.edits[-1].site
+    put(model, site, torch.compile(model.get_submodule(site), backend="eager"))
+    torch.testing.assert_close(model(batch[0]), outputs)
+    for twin in (copy.deepcopy(model), model.to(torch.float64).to(torch.float32)):
+        torch.testing.assert_close(twin(batch[0]), outputs)
+    layer = next((e.layer for e in model.surgery.edits if e.site == site), None)
+    assert layer is None or any(n.endswith(layer.rpartition(".")[2]) for n, _ in model.named_modules())
+    put(model, site, model.get_submodule(site)._orig_mod)
+    torch.testing.assert_close(surgeon.revert(model)(batch[0]), surgeon.revert(cut(recipe))(batch[0]))
+
+
+@pytest.mark.parametrize("recipe", ["kap", "wm-unsharp"])
+def test_a_compiled_block_keeps_the_surgery(cut, batch, recipe):
+    model = cut(recipe)
+    outputs = model(batch[0])
+    model.layer1[0] = torch.compile(model.layer1[0], backend="eager")
+    torch.testing.assert_close(model(batch[0]), outputs)
