@@ -88,8 +88,11 @@ def changes(network: nn.Module, before: Mapping[str, Opened], points: Iterable[P
 def _children(module: nn.Module, before: tuple[str, ...], now: tuple[str, ...]) -> str:
     new = [f"{n} ({type(module._modules[n]).__name__})" for n in now if n not in before]
     gone = [n for n in before if n not in now]
-    parts = [f"{', '.join(new[:4])}{' and more' if len(new) > 4 else ''} is new"] if new else []
-    parts += [f"{', '.join(gone[:4])}{' and more' if len(gone) > 4 else ''} is gone"] if gone else []
+    parts = [
+        f"{', '.join(n[:4])}{' and more' if len(n) > 4 else ''} {'is' if len(n) == 1 else 'are'} {what}"
+        for n, what in ((new, "new"), (gone, "gone"))
+        if n
+    ]
     if not parts and before != now:
         parts = ["the children stand in another order"]
     return ", ".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -142,28 +143,36 @@ class Rewritten(fx.GraphModule):
         self._regenerate()
         guard(self, guarded_containers(self, [p.site for p in self._points if p.site]))
 
-    def anchor(self, *, demand: bool = True) -> None:
+    def anchor(self, *, demand: bool = True, remake: bool = False) -> None:
         """Hang every layer to the module that stands at its site now, where other code exchanged or wrapped that one.
 
         It runs by itself before the network is called, walked, moved, copied or saved. demand: raise SurgeryError where a
-        module that the graphs call is gone, naming what stands there and the order of steps that works.
+        module that the graphs call is gone, naming what stands there and the order of steps that works. remake: without a demand,
+        make the graphs anew all the same where containers are not what they were, if that works.
         """
         found = self.__dict__.get("_holders")
         if found is None or anchors.stand(found):
             return
-        self._follow(demand)
+        self._follow(demand, remake)
 
     @_alone
-    def _follow(self, demand: bool) -> None:
+    def _follow(self, demand: bool, remake: bool) -> None:
         found = self.__dict__["_holders"]
         if found is None or anchors.stand(found):
             return  # another thread was first
+        # torch.compile walks over the modules and then reads the code, without a call in between
+        demand = demand or (remake and torch.compiler.is_compiling())
         settled = anchors.settle(self, self._hung, demand=demand)
         norm = anchors.fused(self, self._programs.values(), self._points, found)
         lost = anchors.lost(self, self._programs.values())
         changes = exchanged.changes(self, self._opened, self._points)
-        if not demand and (not settled or norm or lost or changes):
-            return
+        if not demand:
+            if remake and changes and settled and not norm and anchors.reaches(self, self._points):
+                with contextlib.suppress(SurgeryError):  # the call that comes next says so
+                    self._follow(True, False)
+                return
+            if not settled or norm or lost or changes:
+                return
         if norm:
             anchors.refuse_fused(norm)
         if lost and not (changes and anchors.reaches(self, self._points)):
@@ -519,7 +528,7 @@ class Rewritten(fx.GraphModule):
     # -- walks over the modules: what hangs at the sites hangs there before anyone looks -----------------
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Any:
-        self.anchor(demand=False)
+        self.anchor(demand=False, remake=True)
         return super().named_modules(*args, **kwargs)
 
     def named_children(self) -> Any:

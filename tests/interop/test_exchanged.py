@@ -521,3 +521,32 @@ def test_a_compiled_block_keeps_the_surgery(cut, batch, recipe):
     outputs = model(batch[0])
     model.layer1[0] = torch.compile(model.layer1[0], backend="eager")
     torch.testing.assert_close(model(batch[0]), outputs)
+
+
+RUNS = {
+    "a call": lambda m, x: m(x),
+    "compile": lambda m, x: torch.compile(m, backend="eager", fullgraph=True)(x),
+    "export": lambda m, x: torch.export.export(m, (x,)).module()(x),
+    "jit": lambda m, x: torch.jit.trace(m, x, check_trace=False)(x),
+    "another trace": lambda m, x: torch.fx.symbolic_trace(m)(x),
+    "fold": lambda m, x: surgeon.fold(m).eval()(x),
+    "revert": lambda m, x: surgeon.revert(m).eval()(x),
+    "pickle": lambda m, x: pickle.loads(pickle.dumps(m))(x),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_whatever_runs_first_runs_the_longer_head(run):
+    model = tiny_cut("anl")  # which in evaluation mode computes what the stock network does
+    model.classifier = nn.Sequential(*model.classifier, nn.ReLU(), nn.Linear(4, 5)).eval()
+    expected = by_its_own_code(copy.deepcopy(model), IMAGES)
+    torch.testing.assert_close(RUNS[run](copy.copy(model), IMAGES), expected)
+    fresh = tiny_cut("anl")
+    fresh.classifier = model.classifier
+    if run in ("compile", "jit"):  # in which no graph can be made
+        with pytest.raises(
+            Exception, match=r"classifier: .*2 \(ReLU\), 3 \(Linear\) are new.*call it once before"
+        ):
+            RUNS[run](fresh, IMAGES)
+        fresh(IMAGES)
+    torch.testing.assert_close(RUNS[run](fresh, IMAGES), expected)
