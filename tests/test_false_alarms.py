@@ -36,7 +36,9 @@ def test_no_plain_network_was_failed_and_no_masked_one_was_passed():
         "noisy input",
         "saturated softmax",
     }
-    winners = {r for r in masked if r.endswith("k winners")}  # whose gradients are worth nothing on one of the two tasks
+    winners = {
+        r for r in masked if r.endswith("k winners")
+    }  # whose gradients are worth nothing on one of the two tasks
     assert all(v == 0 for r in masked - winners for v in found[r]["reliable"])
     assert any(v == 0 for r in winners for v in found[r]["reliable"])
 

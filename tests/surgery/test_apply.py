@@ -260,7 +260,9 @@ def test_apply_works_on_a_copy_and_on_the_model(tiny, copying, images):
 
 
 def test_a_size_that_the_network_cannot_take_is_refused(tiny):
-    with pytest.raises(SurgeryError, match=r"Tiny takes images of 3 channels, not of 1: write input_size=\(3, 8, 8\)"):
+    with pytest.raises(
+        SurgeryError, match=r"Tiny takes images of 3 channels, not of 1: write input_size=\(3, 8, 8\)"
+    ):
         surgeon.apply(tiny, "kap", input_size=(1, 8, 8))
 
 
