@@ -19,6 +19,7 @@ from torch import fx, nn
 from surgeon.errors import SurgeryError
 from surgeon.graph.cuts import Point
 from surgeon.graph.fused import OPENED, TAIL
+from surgeon.graph.leaves import CONTAINERS, is_norm
 
 Holder = tuple[dict[str, Any], dict[str, Any]]
 _CLOSED = {
@@ -38,6 +39,7 @@ class Hung:
     site: str
     name: str
     child: nn.Module
+    at: nn.Module
     opened: type[nn.Module] | None = None
 
 
@@ -58,15 +60,15 @@ def hung(network: nn.Module, points: Iterable[Point]) -> tuple[Hung, ...]:
     """What hangs at the sites of `points` now."""
     found = []
     for point in points:
-        module = _walk(network, point.site) if point.site else None
+        module = walk(network, point.site) if point.site else None
         if module is None:
             continue
         opened = module.__dict__.get(OPENED) if point.opened else None
         names = [point.layer.rpartition(".")[2]] if point.layer else []
         for name in [*names, *(TAIL if point.opened else ())]:
-            child = module._modules.get(name)
+            child = child_of(module, name)
             if child is not None:
-                found.append(Hung(point.site, name, child, opened))
+                found.append(Hung(point.site, name, child, module, opened))
     return tuple(found)
 
 
@@ -78,8 +80,9 @@ def holders(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Holder, ...
         for name in path.split("."):
             if module is None:
                 break
-            found.setdefault(id(module._modules), (module._modules, dict(module._modules)))
-            module = module._modules.get(name)
+            for one in (module, inner_of(module)):
+                found.setdefault(id(one._modules), (one._modules, dict(one._modules)))
+            module = child_of(module, name)
     return tuple(found.values())
 
 
@@ -88,10 +91,14 @@ def stand(found: Iterable[Holder]) -> bool:
     return all(itertools.starmap(operator.eq, found))
 
 
-def settle(network: nn.Module, children: Iterable[Hung]) -> None:
-    """Hang every child whose site holds another module now to that module. A child that came along, or a copy, stays."""
+def settle(network: nn.Module, children: Iterable[Hung], *, demand: bool = True) -> bool:
+    """Hang every child whose site holds another module now to that module. A child that came along, or a copy, stays.
+
+    Returns whether every child hangs. demand: raise SurgeryError for one that cannot, instead of leaving it where it is.
+    """
+    settled = True
     for one in children:
-        module = _walk(network, one.site)
+        module = walk(network, one.site)
         if module is None:
             continue
         if one.opened is not None and OPENED not in module.__dict__:
@@ -100,18 +107,66 @@ def settle(network: nn.Module, children: Iterable[Hung]) -> None:
             )
             if closed is not None:
                 module.__dict__[OPENED] = closed
-        if module._modules.get(one.name) is not None or module is one.child:
+        if child_of(module, one.name) is not None or module is one.child:
             continue
-        for inner in module.modules():  # a wrapper holds the module that the child hung to
-            for key in [k for k, m in inner._modules.items() if m is one.child and k == one.name]:
-                del inner._modules[key]
+        obstacle = _obstacle(network, module, one)
+        if obstacle and demand:
+            raise SurgeryError(obstacle)
+        if obstacle:
+            settled = False
+            continue
+        inner = inner_of(module)
+        for wrapped in module.modules():  # a wrapper holds the module that the child hung to
+            for key in [k for k, m in wrapped._modules.items() if m is one.child and k == one.name]:
+                del wrapped._modules[key]
         if hasattr(module, one.name):
             raise SurgeryError(
                 f"{one.site}: {type(module).__name__}, which replaced the module there, has an attribute {one.name} of "
                 f"its own, so that {type(one.child).__name__} cannot follow; exchange modules before surgeon.apply, or "
                 f"after surgeon.fold"
             )
-        module._modules[one.name] = one.child
+        inner._modules[one.name] = one.child
+    return settled
+
+
+def _obstacle(network: nn.Module, module: nn.Module, one: Hung) -> str:
+    """Why a child cannot hang to the module that stands at its site now; "" where it can."""
+    layer = type(one.child).__name__
+    if runs_children(module):
+        way = (
+            "put a module around it whose forward calls what it holds by name"
+            if type(module) is nn.Sequential
+            else ""
+        )
+        return (
+            f"{one.site}: {type(module).__name__}, which replaced the module there, calls whatever hangs in it, so that {layer} "
+            f"would run twice: {way + ', or ' if way else ''}{_ORDER}"
+        )
+    if not any(m is one.at for m in module.modules()):
+        place = next((n for n, m in nn.Module.named_modules(network) if m is one.at), None)
+        if place is not None:
+            return (
+                f"{one.site}, with {layer} behind it, stands at {place} now, and another {type(module).__name__} in its "
+                f"place: {_ORDER}"
+            )
+    return ""
+
+
+def runs_children(module: nn.Module) -> bool:
+    """Whether a module's forward goes through its children, whatever they are, instead of calling each by its name."""
+    if isinstance(module, CONTAINERS):
+        return True
+    code = getattr(type(module).forward, "__code__", None)
+    return code is not None and bool(_GOES_THROUGH & {*code.co_names})
+
+
+_GOES_THROUGH = {"children", "named_children", "_modules"}
+_ORDER = "exchange, wrap, fuse or move modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
+
+
+def reaches(network: nn.Module, points: Iterable[Point]) -> bool:
+    """Whether every site, and every layer, still is where the points say."""
+    return all(walk(network, path) is not None for p in points for path in (p.site, p.layer) if path)
 
 
 def lost(network: nn.Module, graphs: Iterable[fx.Graph]) -> list[Lost]:
@@ -121,7 +176,7 @@ def lost(network: nn.Module, graphs: Iterable[fx.Graph]) -> list[Lost]:
         module: nn.Module = network
         reached: list[str] = []
         for name in path.split("."):
-            child = module._modules.get(name)
+            child = child_of(module, name)
             if child is None:
                 found.append(Lost(path, ".".join(reached), type(module).__name__))
                 break
@@ -130,12 +185,39 @@ def lost(network: nn.Module, graphs: Iterable[fx.Graph]) -> list[Lost]:
     return found
 
 
-def refuse(found: list[Lost]) -> None:
-    """Raises SurgeryError for calls that find nothing, with the order of steps that works."""
+def fused(
+    network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Point], found: Iterable[Holder]
+) -> str:
+    """The name of a norm behind an inserted layer in whose place stands an Identity, which leaves out what stood there; else ""."""
+    layers = {p.layer for p in points if p.layer and p.site}
+    were = {id(now): before for now, before in found}
+    for node in (n for g in graphs for n in g.nodes if n.op == "call_module" and n.args):
+        before = node.args[0]
+        if not (isinstance(before, fx.Node) and before.op == "call_module" and before.target in layers):
+            continue
+        path, _, name = str(node.target).rpartition(".")
+        owner = walk(network, path) if path else network
+        was = were.get(id(owner._modules), {}).get(name) if owner is not None else None
+        if was is not None and is_norm(was) and isinstance(child_of(owner, name), nn.Identity):
+            return str(node.target)
+    return ""
+
+
+def refuse_fused(norm: str) -> None:
+    """Raises SurgeryError for a norm that is gone from behind a layer."""
+    raise SurgeryError(
+        f"{norm}: an Identity stands in place of the norm behind an inserted layer; where the norm was fused into the "
+        f"convolution before the layer, it would come before the layer and not after it: {_ORDER}"
+    )
+
+
+def refuse(found: list[Lost], changes: Iterable[object] = ()) -> None:
+    """Raises SurgeryError for calls that find nothing, with what became of their containers and the order of steps that works."""
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        because = "".join(f"; {c}" for c in list(changes)[:1])
         raise SurgeryError(
-            f"modules were exchanged after the surgery: {found[0]}{more}; its graph still calls what stood there. Exchange, "
+            f"modules were exchanged after the surgery: {found[0]}{more}{because}; its graph still calls what stood there. Exchange, "
             f"fuse or reparameterise modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
         )
 
@@ -144,8 +226,19 @@ def _targets(graphs: Iterable[fx.Graph]) -> dict[str, None]:
     return {str(n.target): None for g in graphs for n in g.nodes if n.op == "call_module"}
 
 
-def _walk(network: nn.Module, path: str) -> nn.Module | None:
+def walk(network: nn.Module, path: str) -> nn.Module | None:
     module: nn.Module | None = network
     for name in path.split("."):
-        module = None if module is None else module._modules.get(name)
+        module = None if module is None else child_of(module, name)
     return module
+
+
+def inner_of(module: nn.Module) -> nn.Module:
+    """The module itself, or what torch.compile put its own around: that one shows the attributes of what it holds as its own."""
+    held = module._modules.get("_orig_mod") if type(module).__name__ == "OptimizedModule" else None
+    return module if held is None else held
+
+
+def child_of(module: nn.Module, name: str) -> nn.Module | None:
+    child = module._modules.get(name)
+    return inner_of(module)._modules.get(name) if child is None else child

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -17,7 +18,7 @@ from torch import fx, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from surgeon.errors import SurgeryError, TraceError, either
-from surgeon.graph import anchors, checkpointing
+from surgeon.graph import anchors, checkpointing, exchanged
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.forms import same_form
 from surgeon.graph.guard import guard, guarded_containers, unguard
@@ -55,6 +56,7 @@ _OWN = (
     "_fused",
     "_holders",
     "_hung",
+    "_opened",
 )
 _FRESH = fx.GraphModule({}, fx.Graph())
 _GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ and k != "training")
@@ -136,6 +138,7 @@ class Rewritten(fx.GraphModule):
     def retrace(self, traced: Traced | None = None) -> None:
         """Make the graphs anew from the stock class's code, or from a trace of it, and the recorded points."""
         self._drop_constants()
+        self.__dict__["_holders"] = None  # what hangs where is asked again when the graphs stand
         self.__dict__["_programs"] = {}
         self.__dict__["_code_of"] = {}
         self.__dict__["_variants"] = Variants()
@@ -144,23 +147,78 @@ class Rewritten(fx.GraphModule):
         self._regenerate()
         guard(self, guarded_containers(self, [p.site for p in self._points if p.site]))
 
-    def anchor(self, *, demand: bool = True) -> None:
+    def anchor(self, *, demand: bool = True, remake: bool = False) -> None:
         """Hang every layer to the module that stands at its site now, where other code exchanged or wrapped that one.
 
         It runs by itself before the network is called, walked, moved, copied or saved. demand: raise SurgeryError where a
-        module that the graphs call is gone, naming what stands there and the order of steps that works.
+        module that the graphs call is gone, naming what stands there and the order of steps that works. remake: without a demand,
+        make the graphs anew all the same where containers are not what they were, if that works.
         """
         found = self.__dict__.get("_holders")
         if found is None or anchors.stand(found):
             return
-        anchors.settle(self, self._hung)
+        self._follow(demand, remake)
+
+    @_alone
+    def _follow(self, demand: bool, remake: bool) -> None:
+        found = self.__dict__["_holders"]
+        if found is None or anchors.stand(found):
+            return  # another thread was first
+        # torch.compile walks over the modules and then reads the code, without a call in between
+        demand = demand or (remake and torch.compiler.is_compiling())
+        settled = anchors.settle(self, self._hung, demand=demand)
+        norm = anchors.fused(self, self._programs.values(), self._points, found)
         lost = anchors.lost(self, self._programs.values())
-        if lost:
-            if demand:
-                anchors.refuse(lost)
-            return
+        changes = exchanged.changes(self, self._opened, self._points)
+        if not demand:
+            if remake and changes and settled and not norm and anchors.reaches(self, self._points):
+                with contextlib.suppress(SurgeryError):  # the call that comes next says so
+                    self._follow(True, False)
+                return
+            if not settled or norm or lost or changes:
+                return
+        if norm:
+            anchors.refuse_fused(norm)
+        if lost and not (changes and anchors.reaches(self, self._points)):
+            anchors.refuse(lost, changes)
+        if changes:
+            self._remake(changes)
         self.__dict__["_holders"] = None  # what follows walks over the modules
         self._generate()
+
+    def _remake(self, changes: list[exchanged.Change]) -> None:
+        """Make the graphs anew for containers that are not what they were; SurgeryError where that does not work and must."""
+        reason = ""
+        if self._by_hand:
+            reason = "its graph was edited by hand"
+        elif traced_elsewhere():
+            reason = "it is traced by other code now: call it once before"
+        else:
+            before = {
+                k: self.__dict__[k] for k in (*_OWN, "_constants", "_sized", "_cleared") if k in self.__dict__
+            }
+            tensors = {n: self._buffers[n] for n in self._constants}
+            try:
+                self.retrace()
+            except Exception as error:
+                reason = " ".join(str(error).split())[:300]
+            if reason or _written(self._programs, before["_programs"]):  # who holds the graphs goes on to
+                self._drop_constants()
+                self.__dict__.update(before)
+                for name, value in tensors.items():
+                    self.register_buffer(name, value, persistent=False)
+        binding = [c for c in changes if c.binding]
+        if reason and binding:
+            more = f" (and {len(binding) - 1} more)" if len(binding) > 1 else ""
+            head = (
+                ", or use reset_classifier for another head"
+                if hasattr(self._stock_class, "reset_classifier")
+                else ""
+            )
+            raise SurgeryError(
+                f"{binding[0]}{more}, and no graph can be made for that ({reason}): change modules before surgeon.apply, or "
+                f"fold or revert, change, and apply again{head}"
+            )
 
     @own_state()
     def _trace(
@@ -283,6 +341,7 @@ class Rewritten(fx.GraphModule):
             self._stock_class.forward, [str(a) for a in arguments], self._held, self._sized is not None
         )
         self.__dict__["_hung"] = anchors.hung(self, self._points)
+        self.__dict__["_opened"] = exchanged.opened(self, self._programs.values(), self._points)
         self.__dict__["_holders"] = anchors.holders(self, self._programs.values())
         self.__dict__["_code"] = self.code
         # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
@@ -498,7 +557,7 @@ class Rewritten(fx.GraphModule):
     # -- walks over the modules: what hangs at the sites hangs there before anyone looks -----------------
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Any:
-        self.anchor(demand=False)
+        self.anchor(demand=False, remake=True)
         return super().named_modules(*args, **kwargs)
 
     def named_children(self) -> Any:
@@ -526,7 +585,16 @@ class Rewritten(fx.GraphModule):
         type(new).__name__ = type(self).__name__
         programs = self._programs
         for key, value in self.__dict__.items():
-            if key in ("_programs", "_code_of", "_graph", "_variants", "_by_hand", "_holders", "_hung"):
+            if key in (
+                "_programs",
+                "_code_of",
+                "_graph",
+                "_variants",
+                "_by_hand",
+                "_holders",
+                "_hung",
+                "_opened",
+            ):
                 continue
             new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
         for key, value in slots_of(self):
@@ -590,6 +658,15 @@ def _graph_state() -> dict[str, Any]:
     """What torch.fx keeps in every GraphModule."""
     fresh = fx.GraphModule({}, fx.Graph())
     return {k: v for k, v in fresh.__dict__.items() if k in _GRAPH_STATE}
+
+
+def _written(graphs: Mapping[Key, fx.Graph], others: Mapping[Key, fx.Graph]) -> bool:
+    """Whether the graphs are those of the same name among the others, call by call."""
+    return all(
+        [(n.op, n.target, str(n.args), str(n.kwargs)) for n in graph.nodes]
+        == [(n.op, n.target, str(n.args), str(n.kwargs)) for n in others[key].nodes]
+        for key, graph in graphs.items()
+    )
 
 
 def _has(model: nn.Module, name: str) -> bool:

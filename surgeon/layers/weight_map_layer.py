@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,22 @@ class WeightMap2d(nn.Module):
     def weight(self) -> Tensor:
         """The maps as the equations index them: (C_out, C_in/groups, H, W). Writing into it changes the maps."""
         return self.maps.unflatten(0, self.input_size).permute(3, 2, 0, 1)
+
+    @weight.setter
+    def weight(self, value: Any) -> None:
+        self._refuse_weight()
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """As of any module. Raises LayerError for `weight`, which is a view."""
+        if name == "weight":
+            self._refuse_weight()
+        super().register_parameter(name, param)
+
+    def _refuse_weight(self) -> NoReturn:
+        raise LayerError(
+            f"the weight of a weight map is a view of its maps {tuple(self.maps.shape)} and cannot be exchanged: set maps, copy into "
+            f"weight {tuple(self.weight.shape)} under torch.no_grad(), or fuse norms before surgeon.apply or after surgeon.revert"
+        )
 
     def output_size(self, height: int, width: int) -> Pair:
         """The (H_out, W_out) of an input of height x width; LayerError if the window does not fit."""

@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from surgeon.errors import LayerError
 from surgeon.layers import WeightMap2d, init_from_conv
@@ -402,3 +403,21 @@ def test_weights_from_before_the_maps_are_told_by_their_bias_too(size):
     layer, other = (WeightMap2d(2, 3, size, 3, padding=1) for _ in range(2))
     other.load_state_dict({"weight": layer.weight.detach(), "bias": layer.bias.detach()})
     assert torch.equal(other.maps, layer.maps)
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, nn.Parameter])
+def test_another_weight_is_refused_with_what_works(kind):
+    layer = WeightMap2d(2, 4, (5, 6), 3, padding=1)
+    maps = layer.maps.detach().clone()
+    with pytest.raises(LayerError, match=r"weight .* view of its maps .*\(30, 2, 4\).*under torch.no_grad"):
+        layer.weight = kind(torch.zeros(4, 2, 3, 3))
+    assert torch.equal(layer.maps, maps) and set(dict(layer.named_parameters())) == {"maps", "bias"}
+    with torch.no_grad():
+        layer.weight.copy_(2 * layer.weight)
+    assert torch.equal(layer.maps, 2 * maps)
+
+
+def test_fusing_a_norm_into_a_weight_map_is_refused_with_what_works():
+    layer = WeightMap2d(2, 4, (5, 6), 3, padding=1, bias=False).eval()
+    with pytest.raises(LayerError, match="fuse norms before surgeon.apply or after surgeon.revert"):
+        fuse_conv_bn_eval(layer, nn.BatchNorm2d(4).eval())

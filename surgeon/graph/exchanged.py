@@ -1,0 +1,103 @@
+"""Which containers that the graphs go through are no longer what they were: exchanged, or with other children.
+
+The graphs call the modules in a container and not the container, so that what its code would make of other children shows in graphs that are
+made anew alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from surgeon.graph.anchors import child_of, inner_of, walk
+from surgeon.graph.cuts import Point
+from surgeon.graph.leaves import CONTAINERS
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A container as it was: the module, and the names of its children in order, inserted layers left out."""
+
+    module: nn.Module
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One container that is not what it was.
+
+    binding: graphs that were made before are surely, or likely, not its function: it is of another class, or runs other children.
+    A module that got a child which its code may never call is not binding.
+    """
+
+    path: str
+    text: str
+    binding: bool
+
+    def __str__(self) -> str:
+        return f"{self.path or 'the network'}: {self.text}"
+
+
+def opened(network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Point]) -> dict[str, Opened]:
+    """The containers on the way to what the graphs call, by name, outer ones first. What stands at a site is called whole."""
+    points = tuple(points)
+    sites = {p.site for p in points if p.site}
+    layers = {p.layer for p in points if p.layer}
+    found: dict[str, Opened] = {}
+    for path in {str(n.target): None for g in graphs for n in g.nodes if n.op == "call_module"}:
+        module, name = network, ""
+        for part in path.split("."):
+            if name in sites:
+                break
+            found.setdefault(name, Opened(inner_of(module), _names(inner_of(module), name, layers)))
+            child = child_of(module, part)
+            if child is None:
+                break
+            module, name = child, f"{name}.{part}" if name else part
+    return dict(sorted(found.items(), key=lambda item: item[0].count(".") + bool(item[0])))
+
+
+def changes(network: nn.Module, before: Mapping[str, Opened], points: Iterable[Point]) -> list[Change]:
+    """What became of the containers, the outermost of each change alone."""
+    layers = {p.layer for p in points if p.layer}
+    found: list[Change] = []
+    for path, was in before.items():
+        if any(path.startswith(c.path + ".") for c in found if c.path):
+            continue
+        now = walk(network, path) if path else network
+        if now is None:
+            continue  # its own container says so
+        now = inner_of(now)
+        names = _names(now, path, layers)
+        if now is was.module and names == was.names:
+            continue
+        text = _children(now, was.names, names)
+        exchanged = now is not was.module
+        another = type(now) is not type(was.module)
+        if exchanged:
+            kind = type(now).__name__
+            whose = f"{kind} in place of {type(was.module).__name__}" if another else f"another {kind}"
+            text = f"{whose}, {text}" if text else whose
+        runs = exchanged or isinstance(now, CONTAINERS)
+        found.append(Change(path, text, another or (runs and names != was.names)))
+    return found
+
+
+def _children(module: nn.Module, before: tuple[str, ...], now: tuple[str, ...]) -> str:
+    new = [f"{n} ({type(module._modules[n]).__name__})" for n in now if n not in before]
+    gone = [n for n in before if n not in now]
+    parts = [
+        f"{', '.join(n[:4])}{' and more' if len(n) > 4 else ''} {'is' if len(n) == 1 else 'are'} {what}"
+        for n, what in ((new, "new"), (gone, "gone"))
+        if n
+    ]
+    if not parts and before != now:
+        parts = ["the children stand in another order"]
+    return ", ".join(parts)
+
+
+def _names(module: nn.Module, path: str, layers: set[str]) -> tuple[str, ...]:
+    prefix = f"{path}." if path else ""
+    return tuple(n for n, c in module._modules.items() if c is not None and prefix + n not in layers)
