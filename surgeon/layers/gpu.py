@@ -11,6 +11,7 @@ import warnings
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from surgeon.layers.recording import recording
 
@@ -30,6 +31,7 @@ def _real(*tensors: Tensor) -> bool:
         and all(type(t) in _OWN_TENSORS for t in tensors)
         and not torch._C._are_functorch_transforms_active()
         and not torch._C._len_torch_dispatch_stack()
+        and forward_ad._current_level < 0  # kernels have no tangents
     )
 
 

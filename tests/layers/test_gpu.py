@@ -39,7 +39,9 @@ def test_only_plain_tensors_outside_of_transforms_are_taken(monkeypatch):
     seen = []
     torch.func.vmap(lambda z: seen.append(gpu._real(x)) or z)(x)
     torch.func.grad(lambda z: seen.append(gpu._real(x)) or z.sum())(x)
+    with torch.autograd.forward_ad.dual_level():
+        seen.append(gpu._real(x))
     with FakeTensorMode(allow_non_fake_inputs=True):
         seen.append(gpu._real(x))
         assert not gpu.takes(torch.empty(2, device="cuda"))
-    assert seen == [False] * 3
+    assert seen == [False] * 4
