@@ -65,7 +65,7 @@ CALLERS = {
     "surgeon.verification.tolerance_of": _READS, "surgeon.verification.names_kept": _READS,
     "surgeon.verification.layers_called": _READS,
     "surgeon.artifact.rebuilt": "called by load alone", "surgeon.artifact.folder_of": _DATA,
-    "surgeon.checkpoints.renamed_for": _READS, "surgeon.checkpoints.lay_on": "called by load_weights and load",
+    "surgeon.checkpoints.renamed_for": _READS, "surgeon.checkpoints.versioned": _READS, "surgeon.checkpoints.lay_on": "called by load_weights and load",
     "surgeon.checkpoints.check_fit": _READS, "surgeon.checkpoints.optional_keys": _READS,
     **dict.fromkeys(
         [f"surgeon.hub.{n}" for n in ("is_hub", "split", "fetch", "folder_of", "files_of", "push", "prepare", "pull", "check_name")],
