@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import surgeon
+from surgeon.beyond_name import beyond_name
 from surgeon.errors import ArtifactError, ArtifactWarning
 
 SIZE = (3, 32, 32)
@@ -123,3 +124,17 @@ def test_settings_of_a_folder_are_plain_values_of_the_kind_that_is_there(tmp_pat
     path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": settings}))
     with pytest.raises(ArtifactError, match="config.json.*: "):
         surgeon.load(tmp_path / "out")
+
+
+@pytest.mark.parametrize("recipe", ["kap", "anl", "wm-unsharp", "defective"])
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_efficientnet", "torchvision/shufflenet_v2_x0_5", "torchvision/mnasnet0_5"]
+)
+def test_a_network_as_its_name_makes_it_is_not_told_to_be_another(name, recipe):
+    """Fused norms, replaced and inserted layers, and what folds again among them."""
+    stock = surgeon.create_model(name, num_classes=4, input_size=SIZE)
+    cut = surgeon.apply(stock, recipe, input_size=SIZE)
+    assert beyond_name(cut, stock) == ({}, {})
+    assert beyond_name(surgeon.revert(cut), stock) == ({}, {})
+    if recipe == "anl":
+        assert beyond_name(surgeon.fold(cut), stock) == ({}, {})

@@ -122,7 +122,7 @@ def _save(model: nn.Module) -> str:
         size = sum(p.stat().st_size for p in folder.iterdir())
         try:
             load(folder)
-        except Exception as error:
+        except Exception as error:  # whatever loading says is what is asked for
             raise Misfit(f"can be saved, and loads only with model=: {error}".replace(place, "…")) from error
     return f"{size / 2**20:.1f} MiB"
 
