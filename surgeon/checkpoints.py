@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError, nearest
 from surgeon.host import in_own_state
+from surgeon.values import has_values
 
 if TYPE_CHECKING:
     from surgeon.layers.weight_map_layer import WeightMap2d
@@ -165,7 +166,7 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         for k in own
         if k in weights and _kind(weights[k]) != _kind(own[k])
     ]
-    kinds += [f"{k} is without values, on the device meta" for k, v in weights.items() if v.is_meta]
+    kinds += [f"{k} is without values, on the device meta" for k, v in weights.items() if not has_values(v)]
     problems = []
     if missing and strict:
         problems.append(f"{len(missing)} missing: {_some(missing)}")
