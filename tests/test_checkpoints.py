@@ -194,3 +194,14 @@ def test_maps_from_before_their_name_tell_what_the_others_are(tmp_path):
         parameter.data.zero_()
     surgeon.load_weights(other, tmp_path / "old.safetensors")
     assert all(torch.equal(v, other.state_dict()[k]) for k, v in cut.state_dict().items())
+
+
+@pytest.mark.parametrize("recipe", ["defective", "kap"])
+def test_a_stock_checkpoint_does_not_fill_a_layer_whose_values_are_gone(tiny, state, recipe):
+    cut = surgeon.apply(tiny, recipe, input_size=(3, 8, 8))
+    own = cut.state_dict()
+    emptied = cut.to("meta").to_empty(device="cpu")
+    with pytest.raises(RuntimeError, match="Missing key"):
+        emptied.load_state_dict(state)
+    emptied.load_state_dict(own)
+    emptied.load_state_dict(state)

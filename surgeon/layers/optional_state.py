@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -12,8 +13,20 @@ class OptionalState(nn.Module):
 
     `load_state_dict(strict=True)` with none of the layer's own keys present keeps the values that it has and
     reports nothing missing, so the weights of the uncut network load into the cut one. A layer with some keys
-    present and some missing is still an error, and so are keys that do not belong there.
+    present and some missing is still an error, and so are keys that do not belong there. So it is after `to("meta")` and
+    `to_empty`: the values that it had are gone then, and its keys are missing like any other.
     """
+
+    _emptied = False
+    """Whether memory was given to it that nothing was written to."""
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> OptionalState:
+        before = any(t.is_meta for t in (*self.parameters(recurse=False), *self.buffers(recurse=False)))
+        super()._apply(fn, recurse)
+        after = any(t.is_meta for t in (*self.parameters(recurse=False), *self.buffers(recurse=False)))
+        if before and not after:
+            self._emptied = True
+        return self
 
     def _load_from_state_dict(
         self,
@@ -31,5 +44,7 @@ class OptionalState(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-        if absent:
+        if not absent:
+            self._emptied = False
+        elif not self._emptied:
             missing_keys[:] = [key for key in missing_keys if key not in own]
