@@ -25,7 +25,7 @@ clients: $(READY)
 	$(BIN)/python -m tests.clients.page build/clients.xml
 
 gpu: $(READY)
-	SURGEON_TEST_GPU=1 $(THREADS) $(BIN)/python -m pytest -n 4 --dist worksteal tests/gpu tests/layers
+	SURGEON_TEST_GPU=1 $(THREADS) $(BIN)/python -m pytest -n 4 --dist worksteal tests/gpu tests/methods
 
 lint: $(READY)
 	$(BIN)/ruff check .

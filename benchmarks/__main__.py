@@ -24,7 +24,7 @@ from rich.table import Table
 import surgeon
 from benchmarks.ceilings import ceilings
 from benchmarks.timing import Asked, Row
-from surgeon.files import write_json
+from surgeon.disk.files import write_json
 
 GROUPS = ("networks", "formats", "maps", "cutting", "startup", "loading", "certificates", "attacks")
 ON_GPU = ("networks", "formats", "compiled", "maps", "certificates", "attacks")

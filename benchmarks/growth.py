@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 import surgeon
 from benchmarks.timing import Task
+from surgeon.disk.files import write_json
 from surgeon.evaluation import evaluate
-from surgeon.evaluation.threat import Attack
-from surgeon.files import write_json
+from surgeon.results.threat import Attack
 
 STEPS = 20
 

@@ -18,8 +18,8 @@ import surgeon
 from experiments.rows import arguments, collect, show
 from surgeon.data import held_out
 from surgeon.evaluation import Attack, Normalized, evaluate, summarize
-from surgeon.evaluation.attacks import run_attack, torchattacks
-from surgeon.evaluation.quiet import held_still
+from surgeon.evaluation.attacks.dispatch import run_attack, torchattacks
+from surgeon.evaluation.engine.quiet import held_still
 from surgeon.models import normalization_of
 
 STEPS, TARGETS, QUERIES = 50, 3, 200

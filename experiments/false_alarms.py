@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from benchmarks.page import between
 from experiments.plain_networks import EPOCHS, PLAIN, Task, network, some, task
 from experiments.rows import arguments, collect
+from surgeon.disk.files import write_json
 from surgeon.evaluation import diagnose
-from surgeon.evaluation.statistics import wilson
-from surgeon.files import write_json
 from surgeon.recipe import Adversary
+from surgeon.results.statistics import wilson
 
 RESULTS, PAGE = Path(__file__).with_suffix(".json"), Path("docs/evaluation.md")
 COUNT = 128

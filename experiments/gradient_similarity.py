@@ -16,7 +16,7 @@ import surgeon
 from experiments.rows import arguments, collect, show
 from experiments.sets import mnist
 from surgeon.data import Images
-from surgeon.layers.adversarial_noise import adversarial_noise
+from surgeon.methods.adversarial_noise.maths import adversarial_noise
 from surgeon.recipe import Training
 from surgeon.training import fit
 

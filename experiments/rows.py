@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from surgeon.files import write_json
+from surgeon.disk.files import write_json
 from surgeon.ownership import locked
 
 RESULT = "result.json"

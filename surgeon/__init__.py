@@ -8,8 +8,9 @@ The public names load on first use, so that importing surgeon imports no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from surgeon.lazy import lazily
 
 __version__ = "0.1.0"
 
@@ -20,33 +21,33 @@ _HOME = {
     "revert": "surgeon.surgery",
     "sites": "surgeon.surgery",
     "verify": "surgeon.verification",
-    "save": "surgeon.artifact",
-    "load": "surgeon.artifact",
-    "export": "surgeon.exporting",
-    "load_weights": "surgeon.checkpoints",
+    "save": "surgeon.store.artifact",
+    "load": "surgeon.store.artifact",
+    "export": "surgeon.store.exporting",
+    "load_weights": "surgeon.disk.checkpoints",
     "create_model": "surgeon.models",
     "Recipe": "surgeon.recipe",
     "load_recipe": "surgeon.recipe",
     "Plan": "surgeon.edits",
     "Selector": "surgeon.selection",
-    "Operation": "surgeon.operations",
+    "Operation": "surgeon.methods.base",
     "SurgeonError": "surgeon.errors",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:  # what type checkers and editors see of the lazy names
-    from surgeon.artifact import load as load
-    from surgeon.artifact import save as save
-    from surgeon.checkpoints import load_weights as load_weights
+    from surgeon.disk.checkpoints import load_weights as load_weights
     from surgeon.edits import Plan as Plan
     from surgeon.errors import SurgeonError as SurgeonError
-    from surgeon.exporting import export as export
+    from surgeon.methods.base import Operation as Operation
     from surgeon.models import create_model as create_model
-    from surgeon.operations import Operation as Operation
     from surgeon.recipe import Recipe as Recipe
     from surgeon.recipe import load_recipe as load_recipe
     from surgeon.selection import Selector as Selector
+    from surgeon.store.artifact import load as load
+    from surgeon.store.artifact import save as save
+    from surgeon.store.exporting import export as export
     from surgeon.surgery import apply as apply
     from surgeon.surgery import fold as fold
     from surgeon.surgery import plan as plan
@@ -55,13 +56,4 @@ if TYPE_CHECKING:  # what type checkers and editors see of the lazy names
     from surgeon.verification import verify as verify
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'surgeon' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOME)

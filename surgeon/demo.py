@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import surgeon
 from surgeon.arguments import checked_seed
-from surgeon.artifact import load, save
 from surgeon.data import Images, digits
+from surgeon.disk.files import write_csv, write_json
 from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import VerificationError
 from surgeon.evaluation import (
@@ -27,14 +27,14 @@ from surgeon.evaluation import (
     suite,
     summarize,
 )
-from surgeon.evaluation.pgd import pgd
-from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import check_adversarial
-from surgeon.files import write_csv, write_json
+from surgeon.evaluation.attacks.pgd import pgd
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.evaluation.engine.scoring import check_adversarial
 from surgeon.host import in_own_state
 from surgeon.models import create_model
 from surgeon.ownership import new_folder
 from surgeon.recipe import Evaluation, Training
+from surgeon.store.artifact import load, save
 from surgeon.surgery import apply
 from surgeon.training.loop import fit
 from surgeon.training.validation import validate

@@ -57,7 +57,7 @@ def create_model(
     size = image_size(input_size, model)
     model.__dict__[ORIGIN] = {"name": name, "args": made, "input_size": list(size) if size else None}
     if weights:
-        from surgeon.checkpoints import load_weights
+        from surgeon.disk.checkpoints import load_weights
 
         load_weights(model, weights)
     return model

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from surgeon.checkpoints import PICKLED
+from surgeon.disk.checkpoints import PICKLED
 from surgeon.errors import either, nearest
 
 _TIMM, _TORCHVISION = "timm/", "torchvision.models."

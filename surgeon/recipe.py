@@ -20,8 +20,8 @@ from surgeon import strict_yaml
 from surgeon.errors import RecipeError, nearest
 from surgeon.markdown import plain
 from surgeon.merging import merge
-from surgeon.operations import Operation, get, names, parse
-from surgeon.operations.registry import describe
+from surgeon.methods.base import Operation
+from surgeon.methods.registry import describe, get, names, parse
 from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels
 from surgeon.spelling import known, misplaced, unknown
 from surgeon.strict import Prose, Strict, shown

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from surgeon.edits import Plan
 from surgeon.errors import FoldError, SurgeryError, VerificationError
 from surgeon.host import in_own_state
-from surgeon.operations import Operation
+from surgeon.methods.base import Operation
 from surgeon.surgery import apply, fold, plan, revert
 from surgeon.surgery.drift import first_tensor
 from surgeon.verification import relative

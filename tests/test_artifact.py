@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import surgeon
+from surgeon.disk.hashes import sha256_of
 from surgeon.errors import ArtifactError
-from surgeon.folder import read_config
-from surgeon.hashes import sha256_of
-from surgeon.layers import WeightMap2d
+from surgeon.methods.weight_map.module import WeightMap2d
 from surgeon.ownership import new_folder
+from surgeon.store.folder import read_config
 
 SIZE = (3, 64, 64)
 

@@ -52,7 +52,7 @@ def test_the_equations_as_written_are_the_layers():
     import torch
 
     from benchmarks.rows.maps import as_written
-    from surgeon.layers import WeightMap2d
+    from surgeon.methods.weight_map.module import WeightMap2d
 
     for mode in ("smoothing", "unsharp"):
         layer = WeightMap2d(3, 4, (5, 6), 3, padding=1, mode=mode, bias=False).double()

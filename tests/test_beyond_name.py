@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.beyond_name import beyond_name
 from surgeon.errors import ArtifactError, ArtifactWarning
+from surgeon.store.beyond_name import beyond_name
 
 SIZE = (3, 32, 32)
 

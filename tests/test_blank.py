@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.blank import Blank
+from surgeon.store.blank import Blank
 
 
 def test_nothing_is_drawn_for_parameters_and_all_else_is_computed():

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import surgeon
-from surgeon.checkpoints import read_weights
+from surgeon.disk.checkpoints import read_weights
 from surgeon.errors import ArtifactError
 
 

@@ -9,8 +9,8 @@ import torch
 
 import surgeon
 from surgeon.errors import ArtifactError
-from surgeon.folder import read_config
-from surgeon.model_arguments import refusal, taken_by
+from surgeon.store.folder import read_config
+from surgeon.store.model_arguments import refusal, taken_by
 
 SIZE = (1, 32, 32)
 
@@ -253,7 +253,7 @@ def test_a_record_that_no_network_can_follow_is_one_line(saved, change):
     ],
 )  # fmt: skip
 def test_a_network_far_larger_than_its_weights_is_given_up(saved, monkeypatch, architecture, args):
-    from surgeon import budget
+    from surgeon.store import budget
 
     monkeypatch.setattr(budget, "SPARE_NUMBERS", 10**6)
     monkeypatch.setattr(budget, "SPARE_MODULES", 500)
@@ -274,7 +274,7 @@ def test_original_weights_that_do_not_fit_are_one_line(tmp_path):
     edited_hashes["surgery"]["hashes"] = {
         "model.safetensors": edited_hashes["surgery"]["hashes"]["model.safetensors"]
     }
-    from surgeon.hashes import own_hash
+    from surgeon.disk.hashes import own_hash
 
     edited_hashes["surgery"]["hashes"]["original.safetensors"] = own_hash(folder / "original.safetensors")
     (folder / "config.json").write_text(json.dumps(edited_hashes))

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import surgeon
-from surgeon import card
 from surgeon.errors import RecipeError, SurgeonError
 from surgeon.recipe import dump, load_recipe, recipe_folder, shipped
+from surgeon.store import card
 from tests.mutations import mutated, scrambled, written
 
 SIZE = (1, 16, 16)

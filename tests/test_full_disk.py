@@ -15,11 +15,11 @@ import torch
 
 import surgeon
 from surgeon.data import Images
+from surgeon.disk.files import write_bytes, write_csv, write_json, write_parquet, write_text
+from surgeon.disk.writing import make_folder, written
 from surgeon.errors import ArtifactError, WritingError
-from surgeon.files import write_bytes, write_csv, write_json, write_parquet, write_text
 from surgeon.recipe import Training
 from surgeon.training import fit
-from surgeon.writing import make_folder, written
 from tests.cli.commandline import invoke
 
 resource = pytest.importorskip("resource")

@@ -5,8 +5,8 @@ import pytest
 import xxhash
 
 import surgeon
+from surgeon.disk.hashes import BLOCK, own_hash, same_kind, sha256_of
 from surgeon.errors import ArtifactError
-from surgeon.hashes import BLOCK, own_hash, same_kind, sha256_of
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK, 2 * BLOCK + 3])

@@ -9,8 +9,8 @@ from PIL import Image
 
 import surgeon
 from surgeon.data import contents_of
+from surgeon.disk.files import read_parquet
 from surgeon.errors import ArtifactError, DataError, RecipeError
-from surgeon.files import read_parquet
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.recipe import Evaluation, load_recipe
 from tests.chain.changes import failures, verified

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.checkpoints import lay_on
+from surgeon.disk.checkpoints import lay_on
+from surgeon.disk.hashes import sha256_of
 from surgeon.errors import ArtifactError
-from surgeon.folder import WEIGHTS
-from surgeon.hashes import sha256_of
+from surgeon.store.folder import WEIGHTS
 from surgeon.verification import relative
 
 SIZE = (3, 64, 64)

@@ -108,10 +108,10 @@ def test_floors_import_downward_only():
         not in (
             "surgeon.errors",
             "surgeon.reading",
-            "surgeon.folder",
+            "surgeon.store.folder",
             "surgeon.ownership",
-            "surgeon.artifact",
-            "surgeon.card",
+            "surgeon.store.artifact",
+            "surgeon.store.card",
             "torch",  # for types
         )
     }

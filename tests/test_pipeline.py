@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
+from surgeon.disk.files import read_parquet
 from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError
-from surgeon.files import read_parquet
 from surgeon.recipe import load_recipe
 
 for package in ("accelerate", "sklearn", "torchattacks", "scipy"):
@@ -110,7 +110,7 @@ def test_images_are_normalised_as_the_models_configuration_says(tmp_path):
 
 def test_a_run_is_never_evaluated_on_what_it_was_trained_on(tmp_path):
     """A source without test images of its own: a run's are those of its split; for a mere network the page says so."""
-    from surgeon.evaluation.fingerprints import image_hashes
+    from surgeon.evaluation.engine.fingerprints import image_hashes
     from surgeon.pipeline import evaluate_target, train
     from surgeon.recipe import Evaluation
 

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from surgeon import progress as module
-from surgeon.evaluation.statistics import wilson
 from surgeon.numerals import duration, pace, percent, span, with_interval
 from surgeon.progress import Lines, Silent, progress
+from surgeon.results.statistics import wilson
 from surgeon.training.progress import Lines as Epochs
 
 

@@ -65,7 +65,7 @@ def test_an_l2_ball_may_be_larger_than_1():
 
 def test_more_than_pixels_can_change_is_refused_in_python():
     from surgeon.evaluation import Attack, certify, diagnose
-    from surgeon.evaluation.pgd import pgd
+    from surgeon.evaluation.attacks.pgd import pgd
     from surgeon.evaluation.suites import size_of
 
     model, x, y = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.rand(2, 1, 2, 2), torch.tensor([0, 1])

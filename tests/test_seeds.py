@@ -11,8 +11,8 @@ from surgeon.arguments import SEEDS
 from surgeon.cli import COMMANDS
 from surgeon.data import Images, drawn, held_out, images, labelled, load_sets
 from surgeon.errors import SurgeonError
-from surgeon.evaluation.corruptions import corrupt
-from surgeon.evaluation.patch_shuffle import patch_shuffle
+from surgeon.evaluation.beyond.corruptions import corrupt
+from surgeon.evaluation.beyond.patch_shuffle import patch_shuffle
 from surgeon.recipe import Training, load_recipe
 from tests.cli.commandline import invoke
 

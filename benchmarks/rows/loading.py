@@ -11,16 +11,16 @@ from pathlib import Path
 
 import surgeon
 from benchmarks.timing import Asked, Row, row
-from surgeon.folder import WEIGHTS
-from surgeon.hashes import own_hash
+from surgeon.disk.hashes import own_hash
+from surgeon.store.folder import WEIGHTS
 
 _READ = """
 import sys, time
 import safetensors.torch, timm, torch
 import surgeon
 from pathlib import Path
-from surgeon.artifact import rebuilt
-from surgeon.folder import read_config, read_surgery
+from surgeon.store.artifact import rebuilt
+from surgeon.store.folder import read_config, read_surgery
 
 def anonymous():
     with open("/proc/self/status") as status:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.ceilings import ceilings
 from benchmarks.timing import Asked, Row, Task, captured, compare, row, turns
-from surgeon.layers import WeightMap2d
+from surgeon.methods.weight_map.module import WeightMap2d
 
 NAIVE, NAIVE_ON_GPU = (32, 32, 28), (128, 32, 56)
 PRODUCTS = ((32, 32, 28), (128, 64, 16), (128, 256, 8), (128, 512, 4))

@@ -12,7 +12,7 @@ from torch import nn
 import surgeon
 from benchmarks.steps import forward, step
 from benchmarks.timing import Asked, Row, Task, compare
-from surgeon.layers import KernelAveragePool
+from surgeon.methods.kap.module import KernelAveragePool
 
 SIZE = (3, 32, 32)
 KAP = {"op": "kap", "sigma": 0.0}

@@ -16,7 +16,7 @@ from benchmarks.sweep.subject import REAL, Subject
 from surgeon.edits import Plan
 from surgeon.errors import SelectionError, SurgeryError
 from surgeon.graph.leaves import is_convolution, is_norm
-from surgeon.operations import parse
+from surgeon.methods.registry import parse
 
 Row = dict[str, Any]
 

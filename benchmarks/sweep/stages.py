@@ -16,7 +16,7 @@ from benchmarks.sweep.subject import Subject, inputs, main_output, run
 from surgeon.edits import Plan
 from surgeon.errors import FoldError
 from surgeon.graph.trace import mode
-from surgeon.operations import parse
+from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.surgery.cutting import cut_tree
 from surgeon.surgery.tree import bare, carve

@@ -58,7 +58,7 @@ def _as_setting(error: click.NoSuchOption) -> str:
     taken = {p.name: p for p in error.ctx.command.params} if error.ctx else {}
     if "settings" not in taken:
         return ""
-    from surgeon.operations import names
+    from surgeon.methods.registry import names
     from surgeon.recipe import owners
     from surgeon.spelling import places
 

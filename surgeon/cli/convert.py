@@ -51,7 +51,7 @@ def command(
     is converted into a folder of its own below the output, and those that are there already are not converted again.
     """
     from surgeon.cli.tables import console, conversion_table
-    from surgeon.folder_kinds import instead
+    from surgeon.disk.folder_kinds import instead
     from surgeon.pipeline.converting import Job, checkpoints_in, convert
     from surgeon.pipeline.lineage import lineage_of
 

@@ -101,7 +101,7 @@ def evaluation_settings(options: dict[str, Any], settings: tuple[str, ...]) -> E
     from pydantic import ValidationError
 
     from surgeon.errors import RecipeError
-    from surgeon.operations.registry import describe
+    from surgeon.methods.registry import describe
     from surgeon.recipe import Evaluation, apply_settings
 
     given = {k: v for k, v in options.items() if v is not None and v != ()}

@@ -205,7 +205,7 @@ def load_model(
     import torch
 
     import surgeon
-    from surgeon.hub import folder_of
+    from surgeon.store.hub import folder_of
 
     torch.manual_seed(seed)
     code_lies_here(name, allow_code)
@@ -270,8 +270,8 @@ def _is_folder(name: str) -> bool:
 
     Raises ArtifactError for a path at which nothing is.
     """
-    from surgeon.folder import CONFIG, no_network
-    from surgeon.folder_kinds import instead
+    from surgeon.disk.folder_kinds import instead
+    from surgeon.store.folder import CONFIG, no_network
 
     path = Path(name)
     if path.is_dir():

@@ -21,7 +21,7 @@ def command(name: str, revision: str | None, output: str, overwrite: bool, as_js
 
     Without a folder, hf-hub:OWNER/NAME can stand wherever a command takes MODEL or FOLDER.
     """
-    from surgeon import hub
+    from surgeon.store import hub
 
     folder = hub.pull(name, output, revision=revision, overwrite=overwrite)
     files = hub.files_of(folder)

@@ -32,7 +32,7 @@ def command(
     The folder is loaded first; one that does not load is not sent. The card is README.md in FOLDER; one that you wrote or changed is kept. Numbers are in it only with --evaluation, and
     only those of the very weights in FOLDER. Log in first (`hf auth login`, or the variable HF_TOKEN).
     """
-    from surgeon import hub
+    from surgeon.store import hub
 
     address = None
     if dry_run:

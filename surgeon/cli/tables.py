@@ -15,10 +15,10 @@ from surgeon.selection import Site
 
 if TYPE_CHECKING:
     from surgeon.evaluation import Assessment
-    from surgeon.evaluation.assessment import Certified
     from surgeon.pipeline import Study
     from surgeon.pipeline.conversion import Conversion
     from surgeon.pipeline.converting import Outcome
+    from surgeon.results.assessment import Certified
 
 _MEASURED = "--data SOURCE (labelled images) measures the accuracy before and after"
 _FITTED = (

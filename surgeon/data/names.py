@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from surgeon.disk.writing import reason_of
 from surgeon.errors import DataError
-from surgeon.writing import reason_of
 
 
 def shown(name: object) -> str:

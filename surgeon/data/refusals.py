@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from surgeon.data.listing import SUFFIXES
+from surgeon.disk.folder_kinds import NETWORK, instead
 from surgeon.errors import either, nearest
-from surgeon.folder_kinds import NETWORK, instead
 
 TORCH = (
     "cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist", "imagenet", "places365", "inaturalist", "inat",

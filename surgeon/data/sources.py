@@ -16,8 +16,8 @@ from surgeon.data.names import readable, shown
 from surgeon.data.records import Borrowed
 from surgeon.data.refusals import TORCH, meant, no_images, unlocated
 from surgeon.data.tables import parquet_classes, parquet_entries, parquet_splits
+from surgeon.disk.files import absolute
 from surgeon.errors import DataError, either
-from surgeon.files import absolute
 
 LIBRARY = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
 """Prefixes of names that timm's create_dataset knows."""

@@ -10,32 +10,32 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_seed
+from surgeon.disk.files import write_csv, write_json, write_parquet
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, RecipeError
-from surgeon.evaluation.admission import on_cpu
-from surgeon.evaluation.assessment import Assessment, Diagnosis
-from surgeon.evaluation.certification import COLUMNS as OF_CERTIFICATES
-from surgeon.evaluation.certification import Certificate, certified_curves, certify
-from surgeon.evaluation.diagnostics import black_box
-from surgeon.evaluation.engine import evaluate
-from surgeon.evaluation.fingerprints import image_hashes, joined, said, weights_hash
-from surgeon.evaluation.notes import notes_on
+from surgeon.evaluation.attacks.preconditions import check_needs, check_reach, check_said
+from surgeon.evaluation.beyond.certification import COLUMNS as OF_CERTIFICATES
+from surgeon.evaluation.beyond.certification import Certificate, certified_curves, certify
+from surgeon.evaluation.diagnostics.probes import black_box
+from surgeon.evaluation.engine.admission import on_cpu
+from surgeon.evaluation.engine.blocks import evaluate
+from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
+from surgeon.evaluation.engine.scoring import check_model, spread
+from surgeon.evaluation.engine.store import Store, read_outcome
+from surgeon.evaluation.engine.subject import of_pixels, prepare, timed
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
-from surgeon.evaluation.preconditions import check_needs, check_reach, check_said
-from surgeon.evaluation.robustbench import model_info
-from surgeon.evaluation.scoring import check_model, spread
-from surgeon.evaluation.store import Store, read_outcome
-from surgeon.evaluation.subject import of_pixels, prepare, timed
 from surgeon.evaluation.suites import DRAWS, size_of, suite
-from surgeon.evaluation.summary import Summary, summarize
-from surgeon.evaluation.verdict import COLUMNS, Outcome
-from surgeon.files import write_csv, write_json, write_parquet
 from surgeon.host import in_own_state
-from surgeon.operations.registry import describe
+from surgeon.methods.registry import describe
 from surgeon.ownership import claim, owning, seal, take
 from surgeon.processes import everyone, first
 from surgeon.reading import read_as
 from surgeon.recipe import Evaluation
+from surgeon.results.assessment import Assessment, Diagnosis
+from surgeon.results.notes import notes_on
+from surgeon.results.robustbench import model_info
+from surgeon.results.summary import Summary, summarize
+from surgeon.results.verdict import COLUMNS, Outcome
 from surgeon.surgery.tree import surgery_of
 
 SETTINGS, RESULT, VERDICTS, CERTIFICATES, ROBUSTBENCH = (

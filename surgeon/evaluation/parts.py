@@ -8,17 +8,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from surgeon.evaluation.assessment import Corruption, Curve, Diagnosis, Drawn, NoiseRow
-from surgeon.evaluation.diagnostics import IMAGES, diagnose
-from surgeon.evaluation.kept import adversarial_images
-from surgeon.evaluation.noise import noise_table
-from surgeon.evaluation.scoring import spread
-from surgeon.evaluation.shifts import corruption_table, curve
-from surgeon.evaluation.threat import Norm
-from surgeon.evaluation.verdict import Outcome
-from surgeon.files import write_json
+from surgeon.disk.files import write_json
+from surgeon.evaluation.beyond.noise import noise_table
+from surgeon.evaluation.beyond.shifts import corruption_table, curve
+from surgeon.evaluation.diagnostics.probes import IMAGES, diagnose
+from surgeon.evaluation.engine.kept import adversarial_images
+from surgeon.evaluation.engine.scoring import spread
 from surgeon.reading import as_model, read_json
 from surgeon.recipe import Evaluation
+from surgeon.results.assessment import Corruption, Curve, Diagnosis, Drawn, NoiseRow
+from surgeon.results.threat import Norm
+from surgeon.results.verdict import Outcome
 
 ATTACKS, PICTURES = "attacks", "pictures"
 Progress = Callable[[str, int, int], None]
@@ -140,7 +140,7 @@ class Parts:
         wanted = self.settings.suite != "basic" if self.settings.pictures is None else self.settings.pictures
         if not wanted:
             return (), ()
-        from surgeon.evaluation.drawing import draw
+        from surgeon.evaluation.beyond.drawing import draw
 
         return draw(
             self.folder / PICTURES, self.subject, network, self.images, self.labels, self.size, class_names, self.seed,

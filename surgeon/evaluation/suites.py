@@ -15,9 +15,9 @@ from typing import Any
 
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.errors import SurgeonError
-from surgeon.evaluation.threat import Attack, Norm
 from surgeon.quantities import too_large
 from surgeon.recipe import Evaluation
+from surgeon.results.threat import Attack, Norm
 
 EOT, DRAWS = 20, 40
 SAMPLES = {"quick": 512, "standard": 1000, "paper": 1000}

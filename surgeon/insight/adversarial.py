@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
-from surgeon.evaluation.normalized import logits_of
-from surgeon.evaluation.quiet import held_still
+from surgeon.evaluation.engine.normalized import logits_of
+from surgeon.evaluation.engine.quiet import held_still
 from surgeon.host import in_own_state
 from surgeon.insight.picture import WRONG, Picture, png
 from surgeon.insight.raster import grid, named, seen, show, side_text

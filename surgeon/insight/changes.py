@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
-from surgeon.evaluation.quiet import held_still
+from surgeon.evaluation.engine.quiet import held_still
 from surgeon.host import in_own_state
 from surgeon.insight.lines import ByLayer, draw_lines, told
 from surgeon.insight.listening import Output, listening, network_of, outputs

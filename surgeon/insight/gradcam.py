@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError, SurgeonError, nearest
-from surgeon.evaluation.normalized import logits_of
-from surgeon.evaluation.quiet import held_still
+from surgeon.evaluation.engine.normalized import logits_of
+from surgeon.evaluation.engine.quiet import held_still
 from surgeon.host import in_own_state
 from surgeon.insight.last_maps import last_spatial
 from surgeon.insight.listening import is_spatial, network_of

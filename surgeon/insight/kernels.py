@@ -14,11 +14,11 @@ from surgeon.insight.listening import is_spatial, network_of
 from surgeon.insight.picture import Picture, blank, png
 from surgeon.insight.raster import show
 from surgeon.insight.tiles import LONG, Kernels, tiled
-from surgeon.layers import KernelAveragePool
-from surgeon.layers.convolution import effective_weight
-from surgeon.layers.sheet import pooled_sheet, sheet_shape
+from surgeon.methods.kap.module import KernelAveragePool
+from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape
 from surgeon.surgery import fold
 from surgeon.surgery.tree import surgery_of
+from surgeon.tensors.convolution import effective_weight
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.insight.raster import seen
-from surgeon.layers.sheet import Sheet
+from surgeon.methods.kap.sheet import Sheet
 
 LONG = 16
 """A sheet of one row is shown in rows of so many kernels."""

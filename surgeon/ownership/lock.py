@@ -16,9 +16,9 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from surgeon.disk.files import path_given
+from surgeon.disk.hidden import MANIFEST, is_temporary, left_beside, lock_beside, lock_inside
 from surgeon.errors import ArtifactError
-from surgeon.files import path_given
-from surgeon.hidden import MANIFEST, is_temporary, left_beside, lock_beside, lock_inside
 
 _WAIT = 1.0
 """Seconds to wait for a lock: as long as its file may take to go when another owner leaves."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from surgeon.files import write_text
-from surgeon.hashes import own_hash
-from surgeon.hidden import MANIFEST, is_own
+from surgeon.disk.files import write_text
+from surgeon.disk.hashes import own_hash
+from surgeon.disk.hidden import MANIFEST, is_own
 
 
 class Manifest(BaseModel):

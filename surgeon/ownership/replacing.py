@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from surgeon import interrupts
+from surgeon.disk.hidden import is_own, replaced, unfinished
+from surgeon.disk.writing import telling, written
 from surgeon.errors import ArtifactError, either
-from surgeon.hidden import is_own, replaced, unfinished
 from surgeon.ownership.lock import check_input, locked
 from surgeon.ownership.manifest import read_manifest, strangers, write_manifest
-from surgeon.writing import telling, written
 
 Inputs = Iterable[str | Path | None]
 

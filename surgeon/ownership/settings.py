@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from surgeon.disk.files import write_json
+from surgeon.disk.hidden import is_own
 from surgeon.errors import ArtifactError
-from surgeon.files import write_json
-from surgeon.hidden import is_own
 from surgeon.interrupts import Stopped
 from surgeon.ownership.lock import locked
 from surgeon.ownership.manifest import read_manifest, write_manifest

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.data import Sets, contents_of, differing
+from surgeon.disk.files import absolute
+from surgeon.disk.hashes import own_hash
 from surgeon.errors import ArtifactError, DataError
-from surgeon.files import absolute
-from surgeon.folder import CONFIG, WEIGHTS
-from surgeon.hashes import own_hash
-from surgeon.hub import is_hub
+from surgeon.store.folder import CONFIG, WEIGHTS
+from surgeon.store.hub import is_hub
 
 IMAGES = ("training images", "validation images", "test images")
 

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from surgeon.artifact import save
-from surgeon.checkpoints import PICKLED
 from surgeon.data import (
     Images,
     Sets,
@@ -25,22 +23,24 @@ from surgeon.data import (
     held_out_of,
     images,
 )
+from surgeon.disk.checkpoints import PICKLED
+from surgeon.disk.files import absolute, write_json
+from surgeon.disk.hashes import sha256_of
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, SurgeonError, either
-from surgeon.files import absolute, write_json
-from surgeon.folder import WEIGHTS
 from surgeon.graph.trace import mode
-from surgeon.hashes import sha256_of
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.models import input_size_of, normalized
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
 from surgeon.pipeline.contents import absolute_model
-from surgeon.pipeline.conversion import CONVERSION, Accuracy, Conversion, read_conversion
+from surgeon.pipeline.conversion import Accuracy, Conversion, read_conversion
 from surgeon.pipeline.demands import Source, check_names, in_order
-from surgeon.pipeline.lineage import Lineage, chosen, origin_of
+from surgeon.pipeline.lineage import CONVERSION, Lineage, chosen, origin_of
 from surgeon.pipeline.training import part
 from surgeon.recipe import Recipe
+from surgeon.store.artifact import save
+from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import apply
 from surgeon.surgery.calibration import MOST
 from surgeon.surgery.drift import compare_logits, first_tensor, layer_drifts

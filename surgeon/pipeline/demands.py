@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from surgeon.artifact import folder_of
 from surgeon.data import absolute_source
 from surgeon.errors import ArtifactError, DataError, RecipeError
-from surgeon.folder import CONFIG, no_network
 from surgeon.pipeline.lineage import Lineage, class_order, lineage_of
 from surgeon.recipe import Training
+from surgeon.store.artifact import folder_of
+from surgeon.store.folder import CONFIG, no_network
 
 FRESH = "digits"
 """What a fresh network is trained on where nothing is named: its head is made for them, so that nothing can misfit."""

@@ -12,12 +12,12 @@ from typing import cast
 import torch
 from torch import nn
 
-from surgeon.artifact import load, save
-from surgeon.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.graph.measure import images_of
 from surgeon.host import in_own_state
 from surgeon.models import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
+from surgeon.store.artifact import load, save
+from surgeon.store.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.surgery import fold
 from surgeon.surgery.drift import first_tensor
 from surgeon.surgery.standing import findings

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_seed
-from surgeon.artifact import folder_of, load
 from surgeon.data import DIGITS_SIZE, HeldOut, absolute_source, held_out, held_out_of
+from surgeon.disk.files import absolute
 from surgeon.errors import DataError, ModelError, either
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.suites import samples_of
-from surgeon.files import absolute
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
@@ -29,6 +28,7 @@ from surgeon.processes import first, own_device
 from surgeon.progress import progress
 from surgeon.recipe import Evaluation
 from surgeon.report import report
+from surgeon.store.artifact import folder_of, load
 
 PAGE = "report.html"
 

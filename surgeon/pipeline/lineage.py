@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from surgeon.artifact import folder_of
 from surgeon.data import Sets, absolute_source, load_sets
 from surgeon.data.sources import open_source
+from surgeon.disk.files import absolute
 from surgeon.errors import ArtifactError, DataError, RecipeError
-from surgeon.files import absolute
 from surgeon.pipeline.contents import IMAGES, check_contents, made_from
 from surgeon.reading import as_model, read_json, read_mapping
 from surgeon.recipe import Data
+from surgeon.store.artifact import folder_of
 
 LINEAGE, CONVERSION, SETTINGS = "lineage.json", "conversion.json", "settings.json"
 _IN_RUN = ("trained", "cut", "training")

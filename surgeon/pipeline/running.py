@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from surgeon import own
-from surgeon.artifact import load
 from surgeon.data import Sets, absolute_source, held_out_of
+from surgeon.disk.files import absolute
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.suites import samples_of
-from surgeon.files import absolute
 from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.models import num_classes_of
@@ -22,6 +21,7 @@ from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
 from surgeon.progress import progress
 from surgeon.recipe import Evaluation, Recipe
+from surgeon.store.artifact import load
 
 EVALUATION = "evaluation"
 

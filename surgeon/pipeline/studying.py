@@ -11,15 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon import own
 from surgeon.arguments import checked_count, checked_seed
-from surgeon.artifact import folder_of, load
 from surgeon.data import absolute_source
+from surgeon.disk.files import absolute, read_parquet, write_json
 from surgeon.errors import RecipeError
-from surgeon.evaluation.assessment import Assessment
 from surgeon.evaluation.folder import read_assessment
-from surgeon.evaluation.statistics import Paired, mcnemar
-from surgeon.evaluation.verdict import standing
-from surgeon.files import absolute, read_parquet, write_json
-from surgeon.folder import WEIGHTS
 from surgeon.host import in_own_state
 from surgeon.ownership import check_apart, owned, taken
 from surgeon.pipeline.contents import IMAGES, absolute_model
@@ -29,6 +24,11 @@ from surgeon.pipeline.running import EVALUATION, evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
 from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe
+from surgeon.results.assessment import Assessment
+from surgeon.results.statistics import Paired, mcnemar
+from surgeon.results.verdict import standing
+from surgeon.store.artifact import folder_of, load
+from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import revert, sites
 from surgeon.surgery.tree import surgery_of
 

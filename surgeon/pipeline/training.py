@@ -12,10 +12,9 @@ from torch import nn
 
 from surgeon import own
 from surgeon.arguments import checked_seed
-from surgeon.artifact import folder_of, load, save
 from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source, drawn
+from surgeon.disk.files import absolute, write_json, write_text
 from surgeon.errors import ArtifactError, DataError, RecipeError, either
-from surgeon.files import absolute, write_json, write_text
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
@@ -25,6 +24,7 @@ from surgeon.pipeline.contents import absolute_model, check_contents, made_from
 from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on
 from surgeon.pipeline.lineage import chosen, dumped, lineage_of
 from surgeon.recipe import Data, Recipe, Training, dump
+from surgeon.store.artifact import folder_of, load, save
 from surgeon.surgery import apply
 from surgeon.training import fit
 from surgeon.training.loop import History

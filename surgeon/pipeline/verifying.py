@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from surgeon.errors import ArtifactError
-from surgeon.folder import CONFIG
 from surgeon.host import in_own_state
 from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain.checking import checked, within
@@ -21,6 +20,7 @@ from surgeon.pipeline.chain.target import tested_by_name
 from surgeon.pipeline.chain.transfer import transfer_checks
 from surgeon.reading import read_mapping
 from surgeon.report.origin import is_page
+from surgeon.store.folder import CONFIG
 from surgeon.verification import Check
 
 _FILES = {

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
-from surgeon.evaluation.statistics import Share
 from surgeon.numerals import percent
+from surgeon.results.statistics import Share
 
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 """matplotlib's name of a marker → the same in a legend."""

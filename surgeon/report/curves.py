@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from surgeon.evaluation.statistics import Share, wilson
 from surgeon.report.charts import Series, line_chart
 from surgeon.report.reading import Run
 from surgeon.report.words import attack_words, norm_words
+from surgeon.results.statistics import Share, wilson
 
 _Points = tuple[tuple[float, Share], ...]
 _NOISE = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import xxhash
 
+from surgeon.disk.hashes import XXH3, own_hash
 from surgeon.errors import ArtifactError
-from surgeon.hashes import XXH3, own_hash
 from surgeon.report.reading import RESULT, Run
 
 GENERATOR = b'<meta name="generator" content="surgeon">'

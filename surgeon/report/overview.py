@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from surgeon.evaluation.statistics import Share
 from surgeon.report.reading import Run
 from surgeon.report.words import GROWTH, size_words
+from surgeon.results.statistics import Share
 
 _SEVERITIES = ("error", "warning", "note", "info")
 

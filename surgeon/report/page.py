@@ -11,7 +11,6 @@ from typing import Any
 
 from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import SurgeonError
-from surgeon.evaluation.statistics import Share
 from surgeon.numerals import percent
 from surgeon.ownership import new_file
 from surgeon.report import curves, overview, tables
@@ -20,6 +19,7 @@ from surgeon.report.comparing import comparisons
 from surgeon.report.origin import hashes_of, is_page, signed
 from surgeon.report.reading import Run, read_runs, unique
 from surgeon.report.words import attack_words, check_words, size_words
+from surgeon.results.statistics import Share
 
 _FEW = 3
 """Names of so many runs are the page's title; of more, their count."""

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from surgeon.disk.files import read_parquet
+from surgeon.disk.folder_kinds import NETWORK
 from surgeon.errors import ArtifactError, either
-from surgeon.evaluation.assessment import Assessment, Drawn
-from surgeon.evaluation.statistics import Paired, mcnemar
-from surgeon.evaluation.verdict import standing
-from surgeon.files import read_parquet
-from surgeon.folder_kinds import NETWORK
 from surgeon.reading import read_as
+from surgeon.results.assessment import Assessment, Drawn
+from surgeon.results.statistics import Paired, mcnemar
+from surgeon.results.verdict import standing
 
 RESULT, VERDICTS, PICTURES, EVALUATION = "evaluation.json", "verdicts.parquet", "pictures", "evaluation"
 STUDY, ARMS = "study.json", "table.json"

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
-from surgeon.evaluation.statistics import Share
-from surgeon.evaluation.summary import Row, Worst
 from surgeon.numerals import percent
 from surgeon.report.reading import Run
 from surgeon.report.words import access_words, size_words
+from surgeon.results.rows import Row
+from surgeon.results.statistics import Share
+from surgeon.results.summary import Worst
 
 
 @dataclass(frozen=True)

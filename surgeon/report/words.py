@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from surgeon.evaluation.summary import Row
-from surgeon.evaluation.threat import size_text
+from surgeon.results.rows import Row
+from surgeon.results.threat import size_text
 
 _ATTACKS = {
     "apgd-ce": "Auto-PGD on the cross-entropy (Croce & Hein 2020)",

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from surgeon.edits import Choice, Drift, Note, Plan, Trial
-from surgeon.operations import Operation
+from surgeon.methods.base import Operation
 from surgeon.surgery.calibration import FEWEST, halves
 from surgeon.surgery.drift import drift_of, logits_of
 from surgeon.surgery.reference import Reference, reference, statistics_of

@@ -18,9 +18,9 @@ from surgeon.graph.measure import measure
 from surgeon.graph.survey import Region, Survey, find_regions
 from surgeon.host import in_own_state
 from surgeon.images import check_taken, image_size, times
-from surgeon.layers.memory_format import memory_format_of
+from surgeon.methods.base import Operation
+from surgeon.methods.registry import parse
 from surgeon.models import input_size_of
-from surgeon.operations import Operation, parse
 from surgeon.selection import INPUT
 from surgeon.surgery.calibration import gathered
 from surgeon.surgery.choice import Attempt, Started, different, started
@@ -33,6 +33,7 @@ from surgeon.surgery.rehearsal import rehearse, told_of
 from surgeon.surgery.standing import standing
 from surgeon.surgery.starts import WarmStart
 from surgeon.surgery.tree import Displaced, bare, carve, hang, open_site, put, shared_in, surgery_of
+from surgeon.tensors.memory_format import memory_format_of
 
 _NOISE_IMAGES = 2
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from surgeon.layers.least_squares import Equations
+from surgeon.tensors.least_squares import Equations
 
 _MOST_IMAGES = 64
 _MOST_PATCHES = 50_000_000

@@ -13,8 +13,8 @@ from surgeon.errors import FoldError, SurgeonError, SurgeryError, either
 from surgeon.graph.made_weights import settled
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
-from surgeon.operations import Operation, parse
-from surgeon.operations.base import FoldContext
+from surgeon.methods.base import FoldContext, Operation
+from surgeon.methods.registry import parse
 from surgeon.selection import INPUT
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings, standing

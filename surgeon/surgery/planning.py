@@ -20,9 +20,9 @@ from surgeon.graph.survey import Survey, survey
 from surgeon.graph.trace import needed_inputs
 from surgeon.host import in_own_state
 from surgeon.images import channels_of, image_size
+from surgeon.methods.base import Context, Operation
+from surgeon.methods.registry import parse
 from surgeon.models import input_size_of, input_std_of, name_of, num_classes_of
-from surgeon.operations import Operation, parse
-from surgeon.operations.base import Context
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.selection import PassedOver, Site
 from surgeon.spelling import split

@@ -21,13 +21,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from surgeon.edits import Edit, Plan
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, run_side_by_side
-from surgeon.layers import DefectiveMask, WeightMap2d
-from surgeon.layers.convolution import laid_like
-from surgeon.layers.weight_map_fit import fit_weight_map
-from surgeon.operations import Operation
-from surgeon.operations.base import LeastSquares
+from surgeon.methods.base import LeastSquares, Operation
+from surgeon.methods.defective.module import DefectiveMask
+from surgeon.methods.weight_map.fit import fit_weight_map
+from surgeon.methods.weight_map.module import WeightMap2d
 from surgeon.surgery.equations import equations
 from surgeon.surgery.targets import Target, target
+from surgeon.tensors.convolution import laid_like
 
 FITTED_STARTS = ("sequential", "distill")
 _MOST_IMAGES = 2048

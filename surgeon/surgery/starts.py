@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from surgeon.errors import RecipeError, either, nearest
-from surgeon.operations import Operation
-from surgeon.operations.registry import describe
+from surgeon.methods.base import Operation
+from surgeon.methods.registry import describe
 
 WarmStart = str | Mapping[str, str]
 

@@ -18,7 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, Pair
-from surgeon.layers import DefectiveMask
+from surgeon.methods.defective.module import DefectiveMask
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
 _ADDING_METHODS = ("add", "add_")

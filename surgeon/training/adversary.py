@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.ball import STEP, direction, project, random_offset
-from surgeon.layers.shard import Shard
 from surgeon.recipe import Adversary
+from surgeon.tensors.shard import Shard
 from surgeon.training.objective import divergence, outputs_of
 from surgeon.training.randomness import stream
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surgeon.layers.shard import Shard
 from surgeon.recipe import Training
+from surgeon.tensors.shard import Shard
 from surgeon.training.randomness import seed_of, stream
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from surgeon.writing import make_folder, telling
+from surgeon.disk.writing import make_folder, telling
 
 
 class Board:

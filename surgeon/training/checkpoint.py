@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgeon.disk.writing import patient, written
 from surgeon.errors import ArtifactError
-from surgeon.layers import AdversarialNoise
-from surgeon.writing import patient, written
+from surgeon.methods.adversarial_noise.module import AdversarialNoise
 
 CHECKPOINT = "checkpoint.pt"
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from surgeon import interrupts
 from surgeon.arguments import checked_seed
+from surgeon.disk.writing import make_folder
 from surgeon.errors import DataError, WritingError
 from surgeon.host import in_own_state
-from surgeon.layers import AdversarialNoise
+from surgeon.methods.adversarial_noise.module import AdversarialNoise
 from surgeon.ownership import owned
 from surgeon.recipe import Training
 from surgeon.training import batches as sources
@@ -31,7 +32,6 @@ from surgeon.training.step import Step
 from surgeon.training.steps import set_noise
 from surgeon.training.synced import synced_batch_norms
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
-from surgeon.writing import make_folder
 
 History = list[Epoch]
 

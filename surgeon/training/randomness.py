@@ -7,8 +7,8 @@ import hashlib
 import torch
 from torch import nn
 
-from surgeon.layers.noise import Drawing
-from surgeon.layers.shard import Shard
+from surgeon.tensors.gaussian import Drawing
+from surgeon.tensors.shard import Shard
 
 
 def seed_of(*parts: object) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from surgeon.files import write_csv
+from surgeon.disk.files import write_csv
+from surgeon.disk.writing import make_folder, written
 from surgeon.training.board import Board
-from surgeon.writing import make_folder, written
 
 METRICS, LAST, BEST, BOARD = "metrics.csv", "last.safetensors", "best.safetensors", "tensorboard"
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from surgeon.data import pixels
 from surgeon.errors import SurgeonError
-from surgeon.layers.shard import Shard
 from surgeon.recipe import Training
+from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
 from surgeon.training.augment import augment, mix, mixer
 from surgeon.training.batches import Batch

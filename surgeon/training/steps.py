@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrizations import _SpectralNorm
 
-from surgeon.layers import AdversarialNoise
-from surgeon.layers.adversarial_send import send
-from surgeon.layers.shard import Shard, gather_shard
+from surgeon.methods.adversarial_noise.module import AdversarialNoise
+from surgeon.methods.adversarial_noise.sending import send
+from surgeon.tensors.shard import Shard, gather_shard
 
 Loss = Callable[[Any, Tensor], Tensor]
 

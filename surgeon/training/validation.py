@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.data import pixels
-from surgeon.layers.shard import Shard
 from surgeon.recipe import Adversary
+from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
 from surgeon.training.batches import Source, in_order
 from surgeon.training.objective import outputs_of

@@ -229,7 +229,7 @@ def test_images_that_are_read_one_by_one_and_two_classes_swapped(tmp_path):
 
 
 def test_a_run_that_another_process_may_be_working_in(run_folder):
-    from surgeon.hidden import lock_beside
+    from surgeon.disk.hidden import lock_beside
 
     lock_beside(run_folder).touch()
     try:

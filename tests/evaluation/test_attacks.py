@@ -7,11 +7,11 @@ from torch import nn
 from surgeon.ball import project
 from surgeon.errors import SurgeonError, VerificationError
 from surgeon.evaluation import Attack, evaluate, summarize
-from surgeon.evaluation.attacked import Attacked
-from surgeon.evaluation.attacks import run_attack, torchattacks
-from surgeon.evaluation.pgd import dlr, margin, pgd
-from surgeon.evaluation.quiet import held_still
-from surgeon.evaluation.scoring import check_adversarial, distances, tightened
+from surgeon.evaluation.attacks.attacked import Attacked
+from surgeon.evaluation.attacks.dispatch import run_attack, torchattacks
+from surgeon.evaluation.attacks.pgd import dlr, margin, pgd
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.evaluation.engine.scoring import check_adversarial, distances, tightened
 
 pytest.importorskip("torchattacks")
 

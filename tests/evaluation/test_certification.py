@@ -8,7 +8,7 @@ from torch import nn
 
 from surgeon.errors import ArtifactError, DataError, SurgeonError
 from surgeon.evaluation import Normalized, certified_accuracy, certify
-from surgeon.evaluation.certification import ABSTAIN
+from surgeon.evaluation.beyond.certification import ABSTAIN
 
 pytest.importorskip("scipy")
 
@@ -110,7 +110,7 @@ def test_certified_accuracy_falls_with_the_radius_and_holds_against_attack(train
     found = certify(model, x[:20], y[:20], sigma=0.25, n=2000)
     shares = [s.value for s in certified_accuracy(found, [0.0, 0.1, 0.3, 0.6, 1.5])]
     assert shares == sorted(shares, reverse=True) and shares[0] > 0.8 and shares[-1] < shares[0]
-    from surgeon.evaluation.pgd import pgd
+    from surgeon.evaluation.attacks.pgd import pgd
 
     sure = [c for c in found if c.prediction == c.label and c.radius > 0.2][:5]
     assert sure

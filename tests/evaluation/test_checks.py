@@ -5,7 +5,7 @@ from math import comb
 import pytest
 import torch
 
-from surgeon.evaluation.checks import (
+from surgeon.evaluation.diagnostics.checks import (
     ERROR,
     LEAST,
     MARGIN,

@@ -11,11 +11,11 @@ pytest.importorskip("scipy")
 Image = pytest.importorskip("PIL.Image")
 
 from surgeon.errors import DataError  # noqa: E402
-from surgeon.evaluation.corruptions import KINDS, SEVERITIES, corrupt  # noqa: E402
-from surgeon.evaluation.corruptions.blur import disk, glass_blur, smear  # noqa: E402
-from surgeon.evaluation.corruptions.digital import elastic_transform  # noqa: E402
-from surgeon.evaluation.corruptions.parameters import CIFAR, IMAGENET, settings  # noqa: E402
-from surgeon.evaluation.corruptions.weather import ice, plasma, snow  # noqa: E402
+from surgeon.evaluation.beyond.corruptions import KINDS, SEVERITIES, corrupt  # noqa: E402
+from surgeon.evaluation.beyond.corruptions.blur import disk, glass_blur, smear  # noqa: E402
+from surgeon.evaluation.beyond.corruptions.digital import elastic_transform  # noqa: E402
+from surgeon.evaluation.beyond.corruptions.parameters import CIFAR, IMAGENET, settings  # noqa: E402
+from surgeon.evaluation.beyond.corruptions.weather import ice, plasma, snow  # noqa: E402
 
 UNEVEN = {"glass_blur", "frost", "elastic_transform"}
 """Kinds whose published severities exchange one cause for another, so that the distance does not grow at each step."""

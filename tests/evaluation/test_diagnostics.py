@@ -131,7 +131,7 @@ class Contrast(nn.Module):
 
 def test_the_ties_of_flat_images_are_no_masked_gradients():
     """As the black background of a scan: half of the slope is on one side of the tie, none of it on the other."""
-    from surgeon.evaluation.diagnostics import _finite_differences
+    from surgeon.evaluation.diagnostics.probes import _finite_differences
 
     x, y = (
         torch.linspace(0, 1, 40).view(-1, 1, 1, 1).expand(-1, 1, 16, 16).contiguous(),

@@ -5,16 +5,9 @@ import torch
 from torch import nn
 
 from surgeon.errors import SurgeonError, VerificationError
-from surgeon.evaluation import (
-    Attack,
-    Normalized,
-    engine,
-    evaluate,
-    evaluated,
-    suite,
-    summarize,
-)
-from surgeon.evaluation.attacked import Attacked
+from surgeon.evaluation import Attack, Normalized, evaluate, evaluated, suite, summarize
+from surgeon.evaluation.attacks.attacked import Attacked
+from surgeon.evaluation.engine import blocks as engine
 from surgeon.recipe import Evaluation
 from tests.evaluation.attacks_used import MIXED, PGD, same
 

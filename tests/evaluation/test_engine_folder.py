@@ -16,11 +16,11 @@ from surgeon.evaluation import (
     Store,
     Verdict,
     adversarial_images,
-    engine,
     evaluate,
     read_outcome,
     summarize,
 )
+from surgeon.evaluation.engine import blocks as engine
 from tests.evaluation.attacks_used import MIXED, PGD, same
 
 pytest.importorskip("torchattacks")
@@ -166,8 +166,8 @@ def test_neither_a_kill_nor_two_processes_change_a_verdict(trained, tmp_path):
 
 
 def test_a_verdict_is_a_row_that_comes_back_from_its_table(tmp_path):
-    from surgeon.evaluation.verdict import COLUMNS
-    from surgeon.files import read_parquet, write_parquet
+    from surgeon.disk.files import read_parquet, write_parquet
+    from surgeon.results.verdict import COLUMNS
 
     row = Verdict(example=3, image="ab", label=1, clean=1, margin=0.5, attack="cw", norm="l2", eps=None, success=True, prediction=2, votes=0.0)  # fmt: skip
     assert set(COLUMNS) == set(Verdict.model_fields)

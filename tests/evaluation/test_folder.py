@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 import surgeon
+from surgeon.disk.files import read_parquet
 from surgeon.errors import ArtifactError, DataError
-from surgeon.evaluation import assess, engine, read_assessment
+from surgeon.evaluation import assess, read_assessment
+from surgeon.evaluation.engine import blocks as engine
 from surgeon.evaluation.parts import Parts
-from surgeon.evaluation.verdict import COLUMNS
-from surgeon.files import read_parquet
 from surgeon.recipe import Evaluation
+from surgeon.results.verdict import COLUMNS
 
 pytest.importorskip("torchattacks")
 pytest.importorskip("scipy")

@@ -6,8 +6,8 @@ from torch import nn
 
 from surgeon.errors import SurgeonError
 from surgeon.evaluation import Attack, assess, diagnose, evaluate, transfer_matrix
-from surgeon.evaluation.attacks import run_attack
-from surgeon.evaluation.scoring import check_adversarial
+from surgeon.evaluation.attacks.dispatch import run_attack
+from surgeon.evaluation.engine.scoring import check_adversarial
 from surgeon.recipe import Evaluation
 
 pytest.importorskip("torchattacks")

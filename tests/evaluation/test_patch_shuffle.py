@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from surgeon.errors import DataError
-from surgeon.evaluation.patch_shuffle import patch_shuffle
+from surgeon.evaluation.beyond.patch_shuffle import patch_shuffle
 
 
 def numbered(count, height, width):

@@ -17,11 +17,11 @@ from surgeon.evaluation import (
     summarize,
     wilson,
 )
-from surgeon.evaluation.statistics import clopper_pearson_low
 from surgeon.evaluation.suites import paper_of, size_of
-from surgeon.evaluation.threat import main_threat
-from surgeon.evaluation.verdict import standing
 from surgeon.recipe import Evaluation
+from surgeon.results.statistics import clopper_pearson_low
+from surgeon.results.threat import main_threat
+from surgeon.results.verdict import standing
 
 pytest.importorskip("scipy")
 
@@ -324,7 +324,7 @@ def test_noise_accuracy_refuses_what_the_engine_refuses(trained):
 
 def test_noise_at_inference_goes_where_it_is_said_to_go(trained):
     model, (x, y) = trained
-    from surgeon.evaluation.pgd import pgd
+    from surgeon.evaluation.attacks.pgd import pgd
 
     moved = pgd(model, x, y, eps=0.1, steps=10)
     rows = noise_table(model, moved, y, sigma=0.3)
@@ -342,7 +342,7 @@ def test_noise_at_inference_goes_where_it_is_said_to_go(trained):
 
 def test_activation_noise_of_a_pooled_network_comes_after_its_pooling(tiny):
     import surgeon
-    from surgeon.evaluation.noise import _noisy_activations
+    from surgeon.evaluation.beyond.noise import _noisy_activations
 
     cut = surgeon.apply(tiny, "kap", input_size=(3, 8, 8))
     with _noisy_activations(cut, 0.1):

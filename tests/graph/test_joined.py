@@ -21,7 +21,7 @@ def cut(tiny):
 def together(monkeypatch):
     """Which modules were called together with the layer behind them."""
     calls = []
-    from surgeon.layers import KernelAveragePool
+    from surgeon.methods.kap.module import KernelAveragePool
 
     real = KernelAveragePool.after
     monkeypatch.setattr(KernelAveragePool, "after", lambda s, m, x: calls.append(m) or real(s, m, x))

@@ -14,27 +14,19 @@ from pathlib import Path
 import torch
 
 import surgeon
-from surgeon import (
-    checkpoints,
-    data,
-    evaluation,
-    exporting,
-    insight,
-    models,
-    pipeline,
-    testing,
-    training,
-)
+from surgeon import data, evaluation, insight, models, pipeline, testing, training
+from surgeon.disk import checkpoints
 from surgeon.evaluation import Attack, Normalized
 from surgeon.insight import adversarial, changes, features, gradcam
-from surgeon.operations import parse
+from surgeon.methods.registry import parse
 from surgeon.recipe import Evaluation, Training, load_recipe
+from surgeon.store import exporting
 
 SIZE = (3, 8, 8)
 WALKED = (
-    "surgeon", "surgeon.surgery", "surgeon.evaluation", "surgeon.training", "surgeon.insight", "surgeon.exporting",
-    "surgeon.pipeline", "surgeon.data", "surgeon.testing", "surgeon.verification", "surgeon.artifact", "surgeon.checkpoints",
-    "surgeon.models", "surgeon.hub", "surgeon.pipeline.converting", "surgeon.insight.adversarial", "surgeon.insight.changes",
+    "surgeon", "surgeon.surgery", "surgeon.evaluation", "surgeon.training", "surgeon.insight", "surgeon.store.exporting",
+    "surgeon.pipeline", "surgeon.data", "surgeon.testing", "surgeon.verification", "surgeon.store.artifact", "surgeon.disk.checkpoints",
+    "surgeon.models", "surgeon.store.hub", "surgeon.pipeline.converting", "surgeon.insight.adversarial", "surgeon.insight.changes",
     "surgeon.insight.features", "surgeon.insight.gradcam", "surgeon.demo",
 )  # fmt: skip
 PLAIN = {
@@ -64,18 +56,18 @@ CALLERS = {
     "surgeon.verification.demand": _DATA, "surgeon.verification.relative": "a number of two tensors, in float64",
     "surgeon.verification.tolerance_of": _READS, "surgeon.verification.names_kept": _READS,
     "surgeon.verification.layers_called": _READS,
-    "surgeon.artifact.rebuilt": "called by load alone", "surgeon.artifact.folder_of": _DATA,
-    "surgeon.checkpoints.renamed_for": _READS, "surgeon.checkpoints.versioned": _READS, "surgeon.checkpoints.lay_on": "called by load_weights and load",
-    "surgeon.checkpoints.check_fit": _READS, "surgeon.checkpoints.optional_keys": _READS,
+    "surgeon.store.artifact.rebuilt": "called by load alone", "surgeon.store.artifact.folder_of": _DATA,
+    "surgeon.disk.checkpoints.renamed_for": _READS, "surgeon.disk.checkpoints.versioned": _READS, "surgeon.disk.checkpoints.lay_on": "called by load_weights and load",
+    "surgeon.disk.checkpoints.check_fit": _READS, "surgeon.disk.checkpoints.optional_keys": _READS,
     **dict.fromkeys(
-        [f"surgeon.hub.{n}" for n in ("is_hub", "split", "fetch", "folder_of", "files_of", "push", "prepare", "pull", "check_name")],
+        [f"surgeon.store.hub.{n}" for n in ("is_hub", "split", "fetch", "folder_of", "files_of", "push", "prepare", "pull", "check_name")],
         "files; networks are read by surgeon.load",
     ),
     **dict.fromkeys(
-        ["surgeon.evaluation.certification.certified_accuracy",
-         "surgeon.evaluation.statistics.mcnemar", "surgeon.evaluation.statistics.wilson", "surgeon.evaluation.folder.read_assessment",
-         "surgeon.evaluation.store.read_outcome", "surgeon.evaluation.suites.suite", "surgeon.evaluation.summary.summarize",
-         "surgeon.exporting.description.metadata", "surgeon.data.sources.absolute_source", "surgeon.data.contents.differing",
+        ["surgeon.evaluation.beyond.certification.certified_accuracy",
+         "surgeon.results.statistics.mcnemar", "surgeon.results.statistics.wilson", "surgeon.evaluation.folder.read_assessment",
+         "surgeon.evaluation.engine.store.read_outcome", "surgeon.evaluation.suites.suite", "surgeon.results.summary.summarize",
+         "surgeon.store.exporting.description.metadata", "surgeon.data.sources.absolute_source", "surgeon.data.contents.differing",
          "surgeon.data.iwildcam.iwildcam", "surgeon.pipeline.converting.checkpoints_in"], _DATA,
     ),
     "surgeon.pipeline.converting.convert_all": "a generator, which calls convert",
@@ -217,24 +209,24 @@ CALLS = {
     "surgeon.surgery.folding.revert": lambda w: surgeon.revert(w.cut),
     "surgeon.verification.verify": lambda w: surgeon.verify(w.stock, w.cut),
     "surgeon.verification.compare": lambda w: surgeon.verification.compare(w.stock, surgeon.revert(w.cut)),
-    "surgeon.artifact.save": lambda w: sorted((p.name, p.read_bytes()) for p in surgeon.save(w.cut, w.folder / "s").iterdir()),
-    "surgeon.artifact.load": lambda w: surgeon.load(w.saved),
-    "surgeon.checkpoints.read_weights": lambda w: checkpoints.read_weights(w.weights),
-    "surgeon.checkpoints.load_weights": _loaded,
+    "surgeon.store.artifact.save": lambda w: sorted((p.name, p.read_bytes()) for p in surgeon.save(w.cut, w.folder / "s").iterdir()),
+    "surgeon.store.artifact.load": lambda w: surgeon.load(w.saved),
+    "surgeon.disk.checkpoints.read_weights": lambda w: checkpoints.read_weights(w.weights),
+    "surgeon.disk.checkpoints.load_weights": _loaded,
     "surgeon.models.normalized": lambda w: models.normalized(w.x, _with_mean(w.stock)),
     "surgeon.evaluation.Normalized": lambda w: Normalized(w.stock, (0.4, 0.5, 0.6), (0.2, 0.3, 0.2)),
-    "surgeon.exporting.file.export": lambda w: exporting.export(w.cut, w.folder / "n.pt2", format="torch-export", input_size=SIZE).difference,
+    "surgeon.store.exporting.file.export": lambda w: exporting.export(w.cut, w.folder / "n.pt2", format="torch-export", input_size=SIZE).difference,
     "export onnx": lambda w: exporting.export(w.cut, w.folder / "n.onnx", input_size=SIZE).difference,
     "surgeon.testing.check_operation": lambda w: testing.check_operation({"op": "kap"}, w.stock, input_size=SIZE),
-    "surgeon.evaluation.engine.evaluate": lambda w: evaluation.evaluate(w.subject, w.x, w.y, ATTACKS).verdicts,
-    "surgeon.evaluation.diagnostics.diagnose": lambda w: evaluation.diagnose(w.subject, w.x, w.y, eps=0.02),
-    "surgeon.evaluation.certification.certify": lambda w: evaluation.certify(w.subject, w.x[:3], w.y[:3], sigma=0.1, n0=20, n=200),
-    "surgeon.evaluation.noise.noise_accuracy": lambda w: evaluation.noise_accuracy(w.subject, w.x, w.y, [0.1, 0.3]),
-    "surgeon.evaluation.noise.noise_table": lambda w: evaluation.noise_table(w.subject, w.x, w.y),
-    "surgeon.evaluation.transfer.transfer_matrix": lambda w: evaluation.transfer_matrix({"one": w.subject, "two": Normalized(w.cut)}, w.x, w.y, ATTACKS[0]),
-    "surgeon.evaluation.subject.evaluated": lambda w: evaluation.evaluated(w.cut, w.x),
+    "surgeon.evaluation.engine.blocks.evaluate": lambda w: evaluation.evaluate(w.subject, w.x, w.y, ATTACKS).verdicts,
+    "surgeon.evaluation.diagnostics.probes.diagnose": lambda w: evaluation.diagnose(w.subject, w.x, w.y, eps=0.02),
+    "surgeon.evaluation.beyond.certification.certify": lambda w: evaluation.certify(w.subject, w.x[:3], w.y[:3], sigma=0.1, n0=20, n=200),
+    "surgeon.evaluation.beyond.noise.noise_accuracy": lambda w: evaluation.noise_accuracy(w.subject, w.x, w.y, [0.1, 0.3]),
+    "surgeon.evaluation.beyond.noise.noise_table": lambda w: evaluation.noise_table(w.subject, w.x, w.y),
+    "surgeon.evaluation.attacks.transfer.transfer_matrix": lambda w: evaluation.transfer_matrix({"one": w.subject, "two": Normalized(w.cut)}, w.x, w.y, ATTACKS[0]),
+    "surgeon.evaluation.engine.subject.evaluated": lambda w: evaluation.evaluated(w.cut, w.x),
     "surgeon.evaluation.folder.assess": lambda w: evaluation.assess(w.stock, w.x[:16], w.y[:16], QUICK, w.folder / "a").summary,
-    "surgeon.evaluation.kept.adversarial_images": lambda w: evaluation.adversarial_images(w.folder, evaluation.Outcome((), tuple(ATTACKS), 1), w.x[:0]),
+    "surgeon.evaluation.engine.kept.adversarial_images": lambda w: evaluation.adversarial_images(w.folder, evaluation.Outcome((), tuple(ATTACKS), 1), w.x[:0]),
     "surgeon.training.loop.fit": _fit,
     "surgeon.insight.album.pictures": lambda w: insight.pictures(w.subject, w.x[:4], w.y[:4], (w.x[:4] + 0.05).clamp(0, 1)),
     "surgeon.insight.adversarial.attacked": lambda w: adversarial.attacked(w.subject, w.x[:4], (w.x[:4] + 0.05).clamp(0, 1)),
@@ -262,7 +254,7 @@ CALLS = {
 TRAINS = ("surgeon.training.loop.fit", "surgeon.pipeline.training.train", "surgeon.pipeline.running.run")
 ONE_BY_ONE = (
     "surgeon.surgery.planning.plan", "surgeon.surgery.cutting.apply", "apply weight maps", "surgeon.surgery.folding.fold",
-    "surgeon.artifact.load", "surgeon.evaluation.engine.evaluate", "surgeon.evaluation.noise.noise_table", "surgeon.training.loop.fit",
+    "surgeon.store.artifact.load", "surgeon.evaluation.engine.blocks.evaluate", "surgeon.evaluation.beyond.noise.noise_table", "surgeon.training.loop.fit",
 )  # fmt: skip
 """What is tried in each state by itself; the others in all of them at once."""
 NEEDS = {

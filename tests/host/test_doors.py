@@ -84,7 +84,12 @@ def test_a_state_of_the_callers_changes_nothing(name, state, plain, made, tmp_pa
         n
         for n in doors.CALLS
         if not n.startswith(
-            ("surgeon.pipeline.", "surgeon.evaluation.Normalized", "surgeon.checkpoints.load", "export onnx")
+            (
+                "surgeon.pipeline.",
+                "surgeon.evaluation.Normalized",
+                "surgeon.disk.checkpoints.load",
+                "export onnx",
+            )
         )
     ],
 )

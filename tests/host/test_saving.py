@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_map
 
 import surgeon
 from surgeon.errors import ArtifactError, SurgeonError
-from surgeon.evaluation.fingerprints import weights_hash
+from surgeon.evaluation.engine.fingerprints import weights_hash
 
 SIZE = (3, 32, 32)
 

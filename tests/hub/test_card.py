@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import surgeon
-from surgeon import card, markdown
+from surgeon import markdown
 from surgeon.errors import ArtifactError
+from surgeon.store import card
 from tests.cli.commandline import invoke
 from tests.hub.conftest import SIZE
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from surgeon import card, hub, markdown
+from surgeon import markdown
 from surgeon.errors import ArtifactError
+from surgeon.store import card, hub
 
 markdown_it = pytest.importorskip("markdown_it")
 HOSTILE = [

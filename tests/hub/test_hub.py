@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import surgeon
-from surgeon import hub as surgeon_hub
 from surgeon.errors import ArtifactError
+from surgeon.store import hub as surgeon_hub
 from tests.hub.conftest import SIZE
 
 FILES = {".gitattributes", "README.md", "config.json", "model.safetensors", "original.safetensors"}

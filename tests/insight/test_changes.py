@@ -7,8 +7,9 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import DataError, SurgeonError
-from surgeon.evaluation.normalized import Normalized
-from surgeon.insight.changes import draw_changes, draw_spread, layer_changes, spread_by_layer, told
+from surgeon.evaluation.engine.normalized import Normalized
+from surgeon.insight.changes import draw_changes, draw_spread, layer_changes, spread_by_layer
+from surgeon.insight.lines import told
 from surgeon.insight.listening import layers, listening, outputs
 
 

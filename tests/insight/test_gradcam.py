@@ -7,7 +7,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import DataError, SurgeonError
-from surgeon.evaluation.normalized import Normalized
+from surgeon.evaluation.engine.normalized import Normalized
 from surgeon.insight.gradcam import gradcam
 from surgeon.insight.last_maps import last_spatial
 from tests.sensitivity import doubled

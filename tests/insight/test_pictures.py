@@ -10,7 +10,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import DataError, SurgeonError
-from surgeon.evaluation.normalized import Normalized
+from surgeon.evaluation.engine.normalized import Normalized
 from surgeon.insight import pictures
 
 ALWAYS = ["adversarial", "changes", "spread", "gradcam", "features"]

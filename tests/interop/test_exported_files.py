@@ -10,7 +10,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import ArtifactError, SurgeonError, VerificationError
-from surgeon.exporting import file, metadata
+from surgeon.store.exporting import file, metadata
 from tests.interop.conftest import TINY
 
 for_onnx = pytest.mark.skipif(

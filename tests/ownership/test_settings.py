@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from surgeon.disk.files import write_json
 from surgeon.errors import ArtifactError
-from surgeon.files import write_json
 from surgeon.ownership import claim, owned, owning, read_manifest, take, taken
 
 

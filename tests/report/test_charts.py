@@ -25,8 +25,9 @@ def points(svg):
 
 def swept(run, sizes, **more):
     """A run whose worst case and FGSM were taken at these sizes, in Linf."""
-    from surgeon.evaluation.summary import Row, Worst
-    from surgeon.evaluation.threat import Threat
+    from surgeon.results.rows import Row
+    from surgeon.results.summary import Worst
+    from surgeon.results.threat import Threat
 
     rows, worsts = [], []
     for k, eps in enumerate(sizes):

@@ -40,7 +40,7 @@ def choices(schema):
 @pytest.fixture
 def hostile_copy(copied, runs):
     """hostile_copy(name, to): a run's folder under another name, whose texts are all hostile."""
-    from surgeon.evaluation.assessment import Assessment
+    from surgeon.results.assessment import Assessment
 
     pictures = {p.name for p in (runs["stock"] / "pictures").iterdir()}
     kept = choices(Assessment.model_json_schema()) | pictures
@@ -132,9 +132,9 @@ def test_a_study_is_its_arms(copied, runs, tmp_path):
 
 def study_of(copied, tmp_path, control):
     """A study's folder, whose arms are copies of the network with kap, but for the control."""
-    from surgeon.evaluation.verdict import standing
-    from surgeon.files import read_parquet
+    from surgeon.disk.files import read_parquet
     from surgeon.pipeline.studying import ARMS, CONTROL, ROLES, Arm, Study, _difference
+    from surgeon.results.verdict import standing
 
     def stands(place):
         main = read_run(place).found.summary.main
@@ -145,7 +145,7 @@ def study_of(copied, tmp_path, control):
         copied(control if name == CONTROL else "kap", f"study/{place}/evaluation")
     study, arms = tmp_path / "study", []
     first = stands(study / places[CONTROL] / "evaluation")
-    from surgeon.evaluation.statistics import mcnemar
+    from surgeon.results.statistics import mcnemar
 
     for name in ARMS:
         own = _difference([mcnemar(first, stands(study / places[name] / "evaluation"))])

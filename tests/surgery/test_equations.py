@@ -6,9 +6,9 @@ from torch import nn
 
 import surgeon
 from surgeon.graph.pairs import run_side_by_side
-from surgeon.layers.least_squares import ridge_solve
 from surgeon.surgery.equations import equations
 from surgeon.surgery.targets import target
+from surgeon.tensors.least_squares import ridge_solve
 
 
 def rows(layer, x):

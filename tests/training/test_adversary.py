@@ -6,8 +6,8 @@ from torch import nn
 
 import surgeon
 from surgeon.data import Images
-from surgeon.layers.shard import Shard
 from surgeon.recipe import Adversary, Training
+from surgeon.tensors.shard import Shard
 from surgeon.training import fit
 from surgeon.training.adversary import attacked
 

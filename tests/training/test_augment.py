@@ -6,8 +6,8 @@ import torch
 import surgeon
 from surgeon.data import Images
 from surgeon.errors import SurgeonError
-from surgeon.layers.shard import Shard
 from surgeon.recipe import Training
+from surgeon.tensors.shard import Shard
 from surgeon.training import fit
 from surgeon.training.augment import augment, crop, mix, mixer
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.layers import AdversarialNoise
+from surgeon.methods.adversarial_noise.module import AdversarialNoise
 from surgeon.training import adversarial_noise, set_noise
 
 SIZE = (3, 8, 8)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import surgeon
-from surgeon.checkpoints import read_weights
 from surgeon.data import labelled
+from surgeon.disk.checkpoints import read_weights
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from surgeon.evaluation.assessment import Assessment
-from surgeon.evaluation.certification import PARTS, Certificate, certified_curves
+from surgeon.disk.files import read_parquet
+from surgeon.evaluation.beyond.certification import PARTS, Certificate, certified_curves
 from surgeon.evaluation.folder import CERTIFICATES
-from surgeon.files import read_parquet
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.chain.comparing import demand_equal, difference
+from surgeon.results.assessment import Assessment
 from surgeon.verification import Check
 
 

@@ -48,7 +48,7 @@ def some(names: Iterable[str], most: int = 3) -> str:
 
 def in_use(folder: Path) -> list[Check]:
     """A word on a folder that another process may be working in."""
-    from surgeon.hidden import lock_beside, lock_inside
+    from surgeon.disk.hidden import lock_beside, lock_inside
 
     if lock_beside(folder).exists() or lock_inside(folder).exists():
         return [

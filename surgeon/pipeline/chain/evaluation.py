@@ -11,16 +11,16 @@ from torch import nn
 
 from surgeon.data import HeldOut
 from surgeon.errors import ArtifactError
-from surgeon.evaluation.assessment import Assessment
 from surgeon.evaluation.folder import RESULT, SETTINGS, read_assessment
 from surgeon.evaluation.parts import PICTURES
-from surgeon.evaluation.robustbench import model_info
 from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain import attacks, certificates, page, subject
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, some, unknown
 from surgeon.pipeline.chain.comparing import demand_equal, read_json, read_mapping
 from surgeon.pipeline.chain.records import record_checks
 from surgeon.pipeline.evaluating import PAGE
+from surgeon.results.assessment import Assessment
+from surgeon.results.robustbench import model_info
 from surgeon.verification import Check
 
 PARTS = {"diagnostics": "diagnosis", "curves": "curves", "corruptions": "corruptions", "noise": "noise"}

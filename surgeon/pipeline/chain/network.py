@@ -8,13 +8,13 @@ import timm
 from torch import nn
 
 from surgeon import own
-from surgeon.artifact import load
+from surgeon.disk.hashes import own_hash
 from surgeon.errors import SurgeonError
-from surgeon.folder import check_files, read_config
-from surgeon.hashes import own_hash
 from surgeon.models import TORCHVISION, ZOO
 from surgeon.ownership import read_manifest, strangers
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, some, unknown
+from surgeon.store.artifact import load
+from surgeon.store.folder import check_files, read_config
 from surgeon.surgery import revert
 from surgeon.surgery.tree import surgery_of
 from surgeon.verification import Check, demand, verify

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from surgeon.hashes import own_hash
+from surgeon.disk.hashes import own_hash
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.report.origin import origin_of
 from surgeon.report.reading import EVALUATION, RESULT

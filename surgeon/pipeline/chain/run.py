@@ -9,7 +9,6 @@ from torch import nn
 
 from surgeon.data import held_out_of
 from surgeon.errors import ArtifactError
-from surgeon.folder import check_files
 from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, unknown, within
 from surgeon.pipeline.chain.comparing import read_mapping
@@ -20,6 +19,7 @@ from surgeon.pipeline.chain.sources import Reader, source_checks
 from surgeon.pipeline.chain.training import CUT, TRAINED, result_check, training_checks
 from surgeon.pipeline.training import RECIPE, SETTINGS
 from surgeon.recipe import Recipe, dump
+from surgeon.store.folder import check_files
 from surgeon.verification import Check
 
 EVALUATION = "evaluation"

@@ -11,13 +11,13 @@ from torch import nn
 
 from surgeon.data import Sets, differing, load_sets
 from surgeon.data.sources import LIBRARY
+from surgeon.disk.hashes import own_hash
 from surgeon.errors import DataError
-from surgeon.hashes import own_hash
-from surgeon.hub import is_hub
 from surgeon.models import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.contents import IMAGES, made_from
 from surgeon.recipe import Data
+from surgeon.store.hub import is_hub
 from surgeon.verification import Check
 
 

@@ -7,12 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from surgeon.artifact import load
-from surgeon.checkpoints import read_weights
+from surgeon.disk.checkpoints import read_weights
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.folder import RESULT as EVALUATED
 from surgeon.evaluation.folder import read_assessment
-from surgeon.folder import WEIGHTS
 from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, some, unknown, within
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors, read_mapping
@@ -23,6 +21,8 @@ from surgeon.pipeline.contents import IMAGES
 from surgeon.pipeline.studying import ARMS, BASE, RESULT, SETTINGS, compared, place_of
 from surgeon.pipeline.training import SETTINGS as OF_RUN
 from surgeon.recipe import Recipe
+from surgeon.store.artifact import load
+from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import revert
 from surgeon.surgery.tree import surgery_of
 from surgeon.verification import Check

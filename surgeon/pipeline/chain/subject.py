@@ -9,19 +9,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from surgeon.data import HeldOut
+from surgeon.disk.files import read_parquet
 from surgeon.errors import ArtifactError
-from surgeon.evaluation.assessment import Assessment, Subject
-from surgeon.evaluation.fingerprints import image_hashes, joined, weights_hash
+from surgeon.evaluation.attacks.preconditions import SAID, check_said
+from surgeon.evaluation.engine.fingerprints import image_hashes, joined, weights_hash
+from surgeon.evaluation.engine.subject import prepare
 from surgeon.evaluation.folder import VERDICTS
-from surgeon.evaluation.preconditions import SAID, check_said
-from surgeon.evaluation.subject import prepare
 from surgeon.evaluation.suites import DRAWS, samples_of
-from surgeon.evaluation.verdict import Verdict
-from surgeon.files import read_parquet
 from surgeon.pipeline.chain import kept
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.chain.comparing import demand_equal
 from surgeon.recipe import Evaluation
+from surgeon.results.assessment import Assessment, Subject
+from surgeon.results.verdict import Verdict
 from surgeon.surgery.tree import surgery_of
 from surgeon.verification import Check
 

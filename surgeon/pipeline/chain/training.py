@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surgeon.checkpoints import read_weights
+from surgeon.disk.checkpoints import read_weights
 from surgeon.errors import ArtifactError
-from surgeon.folder import WEIGHTS
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, unknown
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors
+from surgeon.store.folder import WEIGHTS
 from surgeon.training.checkpoint import CHECKPOINT
 from surgeon.training.records import BEST, LAST, METRICS
 from surgeon.training.validation import Epoch

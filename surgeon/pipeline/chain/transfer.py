@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.errors import ArtifactError
-from surgeon.evaluation.fingerprints import weights_hash
+from surgeon.evaluation.engine.fingerprints import weights_hash
+from surgeon.evaluation.engine.subject import of_pixels
 from surgeon.evaluation.folder import read_assessment
-from surgeon.evaluation.subject import of_pixels
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.evaluating import network_of
 from surgeon.verification import Check

@@ -1,0 +1,272 @@
+"""Reading weights from files of any common form, without executing anything that is in them."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import ArtifactError, nearest
+from surgeon.host import in_own_state
+from surgeon.values import has_values
+
+if TYPE_CHECKING:
+    from surgeon.methods.weight_map.module import WeightMap2d
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module")
+_EMA = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
+
+
+def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
+    """The state dict in a `.safetensors`, `.pth`, `.pt`, `.th`, `.bin`, `.ckpt` or `.tar` file.
+
+    Wrappers such as `state_dict` or `model` and prefixes such as `module.` are taken off. ema: take the
+    averaged weights where the file has both; they are taken anyway where it has no others.
+
+    Raises ArtifactError for a missing, truncated or unknown file, and for one with pickled code in it,
+    which is never executed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError(f"{path} is not a file")
+    if path.suffix == ".safetensors":
+        loaded: Any = _safetensors(path)
+    elif path.suffix in PICKLED:
+        loaded = _pickled(path)
+    else:
+        raise ArtifactError(
+            f"{path}: unknown kind {path.suffix!r}; readable are .safetensors, {', '.join(PICKLED)}"
+        )
+    found = _unwrap(loaded, ema)
+    if not found:
+        keys = list(loaded)[:6] if isinstance(loaded, Mapping) else type(loaded).__name__
+        raise ArtifactError(f"{path} holds no state dict; it has {keys}")
+    return _strip(found)
+
+
+@in_own_state(training=True)
+def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, strict: bool = True) -> None:
+    """Read weights from a file into `model`.
+
+    Raises ArtifactError, before anything is loaded, naming the keys that are missing or unexpected and the
+    shapes and kinds of number that differ.
+    """
+    weights = renamed_for(model, read_weights(path, ema=ema))
+    check_fit(model, weights, str(path), strict=strict)
+    try:
+        model.load_state_dict(versioned(model, weights), strict=strict)
+    except RuntimeError as error:  # torch's, of what a module makes of its tensors
+        raise ArtifactError(
+            f"{path} does not fit {type(model).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def renamed_for(
+    model: nn.Module, weights: Mapping[str, Tensor], *, certain: bool = False
+) -> Mapping[str, Tensor]:
+    """The weights under the names that `model` has for them now: weight maps were saved as `weight` before they were `maps`.
+
+    certain: they are known to be those of a network with weight maps; else one that cannot be another's says it of all.
+    """
+    from surgeon.methods.weight_map.module import laid_out, renamed, tells
+
+    maps = _weight_maps(model)
+    certain = certain or any(tells(m) and laid_out(m, weights, prefix) for prefix, m in maps)
+    for prefix, module in maps:
+        weights = renamed(module, weights, prefix, certain=certain)
+    return weights
+
+
+def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as a state dict that says of which version each module's are: those of today, as files of tensors alone tell none.
+
+    A batch norm whose count of batches is missing has an older version, which lacks it.
+    """
+    found: OrderedDict[str, Tensor] = OrderedDict(weights)
+    told = getattr(model.state_dict(), "_metadata", {})
+    lacking = {
+        k.removesuffix("num_batches_tracked").rstrip(".") for k in model.state_dict() if k not in weights
+    }
+    found._metadata = OrderedDict((k, v) for k, v in told.items() if k not in lacking)  # type: ignore[attr-defined]  # torch's own way
+    return found
+
+
+def _weight_maps(model: nn.Module) -> list[tuple[str, WeightMap2d]]:
+    """The weight maps of a network, each with what the names of its tensors begin with."""
+    from surgeon.methods.weight_map.module import WeightMap2d
+
+    return [(f"{n}." if n else "", m) for n, m in model.named_modules() if isinstance(m, WeightMap2d)]
+
+
+def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give `model`'s parameters the memory of `weights` where both lie alike; the state dict that loads what remains.
+
+    Parameters stay the objects they are, also where several modules have the same one. Copied as ever are buffers, parameters
+    of another type, layout or device or whose memory another tensor has too, and those of modules that load in a way of
+    their own.
+    """
+    laid = dict(weights)
+    tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}.values()
+    holders = Counter(t.untyped_storage().data_ptr() for t in tensors if not t.is_meta)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        whole = parameter.is_meta or holders[parameter.untyped_storage().data_ptr()] == 1
+        if name in weights and whole and _lie_alike(parameter, weights[name]) and _loads_plainly(model, name):
+            parameter.data = weights[name]
+            holders[parameter.untyped_storage().data_ptr()] = 1  # for its other names
+            laid[name] = parameter.detach()  # which is not copied to itself
+    return laid
+
+
+def _lie_alike(parameter: Tensor, tensor: Tensor) -> bool:
+    return (
+        type(parameter) is nn.Parameter
+        and parameter.layout == tensor.layout
+        and (parameter.dtype, parameter.device) == (tensor.dtype, tensor.device)
+        and (parameter.shape, parameter.stride()) == (tensor.shape, tensor.stride())
+        and parameter.untyped_storage().nbytes() == parameter.numel() * parameter.element_size()
+    )
+
+
+def _loads_plainly(model: nn.Module, name: str) -> bool:
+    """Whether a parameter is loaded as its file has it, by all modules that hold it: hooks and own ways may change or turn it."""
+    module = model
+    for part in name.split("."):
+        own = type(module)._load_from_state_dict.__module__.partition(".")[0]
+        if module._load_state_dict_pre_hooks or own not in ("torch", "timm", "torchvision", "surgeon"):
+            return False
+        module = getattr(module, part)
+    return True
+
+
+def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:
+    """Raise ArtifactError unless `weights` have the names, the shapes and the kind of numbers that `model` loads.
+
+    Floats of any size do for floats, integers for integers; others would be cast, and be other numbers.
+    """
+    own = model.state_dict()
+    optional = optional_keys(model, weights)
+    missing = [
+        k for k in own if k not in weights and k not in optional and not k.endswith("num_batches_tracked")
+    ]
+    unexpected = [k for k in weights if k not in own]
+    shapes = [
+        f"{k} is {tuple(weights[k].shape)}, the model needs {tuple(own[k].shape)}"
+        for k in own
+        if k in weights and weights[k].shape != own[k].shape
+    ]
+    kinds = [
+        f"{k} is {_kind(weights[k])}, the model needs {_kind(own[k])}"
+        for k in own
+        if k in weights and _kind(weights[k]) != _kind(own[k])
+    ]
+    kinds += [f"{k} is without values, on the device meta" for k, v in weights.items() if not has_values(v)]
+    problems = []
+    if missing and strict:
+        problems.append(f"{len(missing)} missing: {_some(missing)}")
+    if unexpected and strict:
+        hint = f" ({nearest(unexpected[0], missing)})" if missing else ""
+        problems.append(f"{len(unexpected)} unexpected: {_some(unexpected)}{hint}")
+    if shapes:
+        problems.append(
+            f"{len(shapes)} of another shape: {'; '.join(shapes[:3])}{'; …' if len(shapes) > 3 else ''}"
+        )
+    if kinds:
+        problems.append(
+            f"{len(kinds)} of another kind: {'; '.join(kinds[:3])}{'; …' if len(kinds) > 3 else ''}"
+        )
+    if missing and strict:
+        from surgeon.methods.weight_map.module import unfit
+
+        problems += [reason for prefix, m in _weight_maps(model) if (reason := unfit(m, weights, prefix))][:1]
+    if problems:
+        raise ArtifactError(f"{source} does not fit {type(model).__name__}: {'; '.join(problems)}")
+
+
+def _kind(tensor: Tensor) -> str:
+    """What a tensor's numbers are, for people."""
+    if tensor.layout != torch.strided:
+        return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.dtype.is_complex:
+        return "complex"
+    if tensor.dtype.is_floating_point:
+        return "floats"
+    return "yes or no" if tensor.dtype is torch.bool else "integers"
+
+
+def optional_keys(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
+    """Names of tensors that a state dict may lack: those of inserted layers, and of what annealing has dropped."""
+    from surgeon.methods.weight_map.blend import WeightMapBlend
+    from surgeon.tensors.optional_state import OptionalState
+
+    blends = [(n, m) for n, m in model.named_modules() if isinstance(m, WeightMapBlend)]
+    dropped = {key for n, m in blends for key in m.absent(weights, f"{n}." if n else "")}
+    return dropped | {
+        f"{name}.{key}" if name else key
+        for name, module in model.named_modules()
+        if isinstance(module, OptionalState)
+        for key in module.state_dict()
+    }
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtifactError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def _pickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = " ".join(str(error).split())
+        if "Unsupported" in text or "GLOBAL" in text or "not an allowed global" in text:
+            at = text.find("GLOBAL")
+            if at < 0:
+                raise ArtifactError(
+                    f"{path} is damaged, or holds objects beside tensors; nothing in it was executed. Save the state dict "
+                    f"alone, as tensors"
+                ) from error
+            what = text[at + 7 :].split(" ")[0]
+            raise ArtifactError(
+                f"{path} holds pickled code or objects ({what}) beside tensors; it was not executed. Save the state "
+                f"dict alone, as tensors"
+            ) from error
+        raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
+    except Exception as error:  # a damaged file ends torch's reader in whatever its bytes happen to mean
+        text = " ".join(str(error).split())
+        raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
+
+
+def _unwrap(loaded: Any, ema: bool) -> dict[str, Tensor]:
+    if not isinstance(loaded, Mapping):
+        return {}
+    for key in (*_EMA, *_WRAPPERS) if ema else (*_WRAPPERS, *_EMA):
+        if isinstance(loaded.get(key), Mapping):
+            found = _unwrap(loaded[key], ema)
+            if found:
+                return found
+    return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
+
+
+def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _PREFIXES:
+        if all(k.startswith(prefix) for k in weights):
+            weights = {k[len(prefix) :]: v for k, v in weights.items()}
+    return weights

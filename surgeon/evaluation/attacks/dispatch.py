@@ -1,0 +1,137 @@
+"""The one door to torchattacks: its single attacks, every argument given.
+
+Its defaults are not used: PGD's step does not scale with ε, and L2 attacks take Linf's ε. See
+docs/architecture.md on what else is avoided. Its attacks put the whole model in evaluation mode, then all of
+it in training mode, and seed the global random stream: here the model is held still around each of them.
+"""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.ball import STEP
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.attacks.cw import cw
+from surgeon.evaluation.attacks.pgd import pgd
+from surgeon.evaluation.attacks.preconditions import check_needs
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.results.threat import Attack
+
+TINY = 1e-30
+"""Divisor of PGD's L2 steps: torchattacks' own, 1e-10, leaves images with large logits where they are."""
+_NORMS = {"linf": "Linf", "l2": "L2"}
+
+
+def torchattacks() -> ModuleType:
+    """The package, imported when it is needed. Raises SurgeonError where it is not installed."""
+    try:
+        import torchattacks as package
+    except ImportError:
+        raise SurgeonError(
+            "attacks need torchattacks: pip install --no-deps torchattacks==3.5.1 (its own pins are harmful), or "
+            "the extra 'surgeon[eval]'"
+        ) from None
+    return package
+
+
+def run_attack(
+    attack: Attack,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    seed: int = 0,
+    classes: int | None = None,
+) -> Tensor:
+    """Adversarial images (N, C, H, W), detached, as `attack` makes them of images in [0, 1] and labels (N,).
+
+    seed: of all that it draws. classes: of the model, which FAB and targeted APGD must be told; asked of the model if
+    None. What comes back is not checked here. Where an attack fails torchattacks returns the image as it was.
+
+    Raises SurgeonError without torchattacks, where the attack is one of its own, and for a model or images that are not what it needs.
+    """
+    images = images.detach().contiguous()
+    with held_still(model, seed):
+        if attack.kind == "none":
+            return images.clone()
+        if attack.kind in ("random-sign", "uniform"):
+            return _noise(attack, images)
+        if attack.kind == "own-pgd":
+            return pgd(
+                model, images, labels, eps=_eps(attack), steps=attack.steps, norm=attack.norm, step_size=attack.step_size,
+                restarts=attack.restarts, loss=attack.loss, random_start=attack.random_start, eot=attack.eot,
+                early_stop=attack.early_stop, generator=torch.Generator().manual_seed(seed),
+            )  # fmt: skip
+        if attack.kind == "cw":
+            return cw(model, images, labels, steps=attack.steps)
+        if classes is None:
+            with torch.no_grad():
+                classes = model(images[:1]).shape[1]
+        check_needs([attack], images, classes)
+        return _library(attack, model, images, labels, seed, classes).detach()
+
+
+def _noise(attack: Attack, images: Tensor) -> Tensor:
+    """One draw: ± ε by chance; or U(0, ε) added, then back to [0, 1] by 1 + ε (the weight-map paper's)."""
+    draw = torch.rand(images.shape).to(images)
+    if attack.kind == "uniform":
+        return (images + _eps(attack) * draw) / (1 + _eps(attack))
+    return (images + _eps(attack) * (draw < 0.5).float().mul(2).sub(1)).clamp(0, 1)
+
+
+def _library(
+    attack: Attack, model: nn.Module, images: Tensor, labels: Tensor, seed: int, classes: int
+) -> Tensor:
+    package = torchattacks()
+    size = attack.step_size or STEP * (attack.eps or 0.0) / attack.steps
+    norm, eps, steps = _NORMS[attack.norm], attack.eps, attack.steps
+    if attack.kind == "fgsm":
+        made = package.FGSM(model, eps=eps)
+    elif attack.kind == "pgd" and attack.norm == "linf":
+        made = package.PGD(model, eps=eps, alpha=size, steps=steps, random_start=attack.random_start)
+    elif attack.kind == "pgd":
+        made = package.PGDL2(
+            model, eps=eps, alpha=size, steps=steps, random_start=attack.random_start, eps_for_division=TINY
+        )
+    elif attack.kind == "mi-fgsm":
+        made = package.MIFGSM(model, eps=eps, alpha=size, steps=steps, decay=1.0)
+    elif attack.kind == "apgd":
+        made = package.APGD(
+            model, norm=norm, eps=eps, steps=steps, n_restarts=attack.restarts, seed=seed, loss=attack.loss,
+            eot_iter=attack.eot, rho=0.75, verbose=False,
+        )  # fmt: skip
+    elif attack.kind == "apgdt":
+        made = package.APGDT(
+            model, norm=norm, eps=eps, steps=steps, n_restarts=attack.restarts, seed=seed, eot_iter=attack.eot, rho=0.75,
+            verbose=False, n_classes=_aimed(attack, classes) + 1,
+        )  # fmt: skip
+    elif attack.kind == "fab":
+        made = package.FAB(
+            model, norm=norm, eps=eps, steps=steps, n_restarts=attack.restarts, alpha_max=0.1, eta=1.05, beta=0.9,
+            verbose=False, seed=seed, multi_targeted=True, n_classes=_aimed(attack, classes) + 1,
+        )  # fmt: skip
+    elif attack.kind == "square":
+        made = package.Square(
+            model, norm=norm, eps=eps, n_queries=steps, n_restarts=attack.restarts, p_init=0.8, loss="margin",
+            resc_schedule=False, seed=seed, verbose=False,
+        )  # fmt: skip
+    else:
+        raise SurgeonError(f"no attack is of the kind {attack.kind!r}")
+    made.set_device(images.device)
+    if attack.kind == "apgd" and not attack.early_stop:
+        torch.manual_seed(seed)
+        with torch.enable_grad():
+            return made.attack_single_run(images, labels)[0]  # the largest loss, not the first lucky draw
+    return made(images, labels)
+
+
+def _aimed(attack: Attack, classes: int) -> int:
+    return min(attack.targets or classes - 1, classes - 1)
+
+
+def _eps(attack: Attack) -> float:
+    return math.inf if attack.eps is None else attack.eps

@@ -1,0 +1,61 @@
+"""Whether a model has gradients that attacks can follow: there at all, and finite."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import DataError
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.evaluation.engine.scoring import device_of
+
+BLOCK = 64
+
+
+def check_gradients(
+    model: nn.Module, images: Tensor, labels: Tensor, *, what: str = "the model", seed: int = 0
+) -> None:
+    """Raise DataError unless the loss at all images (N, C, H, W), labels (N,), has a gradient, and a finite one.
+
+    A gradient that is zero passes: the diagnostics count those. what: what an error calls the model.
+    """
+    wrong, device = 0, device_of(model)
+    with held_still(model, seed):
+        for x, y in zip(images.split(BLOCK), labels.split(BLOCK), strict=True):
+            wrong += int(_not_finite(_gradient(model, x.to(device), y.to(device), what)).sum())
+    if wrong:
+        raise DataError(_words(what, wrong, len(images)))
+
+
+def checked(gradient: Tensor) -> Tensor:
+    """`gradient` (N, …), on the way of an attack. Raises DataError where it is not finite, saying at how many images."""
+    if not bool(gradient.isfinite().all()):
+        raise DataError(_words("the model", int(_not_finite(gradient).sum()), len(gradient)))
+    return gradient
+
+
+def _gradient(model: nn.Module, x: Tensor, y: Tensor, what: str) -> Tensor:
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        logits = model(x.view_as(x))  # some models work on their input in place
+        if logits.requires_grad:
+            loss = nn.functional.cross_entropy(logits, y, reduction="sum")
+            (found,) = torch.autograd.grad(loss, x, allow_unused=True)
+            if found is not None:
+                return found
+    raise DataError(
+        f"{what}'s outputs have no gradient with respect to the images (it detaches them, works under no_grad, or in "
+        "whole numbers): attacks that follow gradients cannot be made on it"
+    )
+
+
+def _not_finite(gradient: Tensor) -> Tensor:
+    """(N,) whether a sample's gradient has a value that is not finite."""
+    return ~gradient.isfinite().flatten(1).all(1)
+
+
+def _words(what: str, wrong: int, count: int) -> str:
+    return (
+        f"{what}'s gradient is not finite at {wrong} of {count} images, where its outputs are: look for a root, a logarithm, "
+        "a division or a norm that is taken at 0"
+    )

@@ -1,0 +1,96 @@
+"""What must hold before attacks begin: sources that fit, images that an attack can work on, a model that is the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import ArtifactError, DataError, SurgeonError, either
+from surgeon.evaluation.engine.admission import FEW, first_scores
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.evaluation.engine.scoring import check_model, score
+from surgeon.images import times
+from surgeon.results.threat import Attack
+from surgeon.results.verdict import Verdict
+
+SAID = 64
+"""Images that a model is known by."""
+DRIFT = 1e-2
+"""How far, relative to 1 + its size, a margin may be from what another machine, or another batch size, gave."""
+RANDOM_DRIFT = 0.5
+"""Likewise of the mean logits of a random model, whose draws follow the batch size."""
+
+
+def check_said(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    known: Sequence[Verdict],
+    *,
+    draws: int,
+    seed: int,
+    where: Path,
+) -> None:
+    """Raise ArtifactError if a model says of the first block something else than its verdicts `known`, kept in `where`."""
+    with held_still(model, seed):
+        said = score(model, images[:SAID], labels[:SAID], draws=draws, seed=seed, batch_size=SAID)
+    before = torch.tensor([v.margin for v in known[:SAID]])
+    allowed = (DRIFT if draws == 1 else RANDOM_DRIFT) * (1 + before.abs())
+    far = int(((said.margin[: len(before)] - before).abs() > allowed).sum())
+    if far:
+        raise ArtifactError(
+            f"{where} holds an evaluation of a model with these weights, and this one says something else of {far} of "
+            f"the first {len(before)} images; choose another folder"
+        )
+
+
+def check_sources(sources: Mapping[str, nn.Module], images: Tensor, labels: Tensor, classes: int) -> None:
+    """Raise DataError unless every source takes the images and has the model's classes."""
+    for name, source in sources.items():
+        try:
+            check_model(source)
+            found = first_scores(source, images[:FEW], labels[:FEW]).classes
+        except DataError as error:
+            raise DataError(f"source {name} cannot be attacked on these images: {error}") from None
+        if found != classes:
+            raise DataError(
+                f"source {name} has {found} classes, the model {classes}: attacks do not transfer between them"
+            )
+
+
+def check_reach(norm: str, eps: float | None, images: Tensor) -> None:
+    """Raise SurgeonError for a size in l2 beyond which no two images (N, C, H, W) of pixels in [0, 1] lie apart: √(C·H·W)."""
+    farthest = math.sqrt(images[0].numel())
+    if norm == "l2" and eps is not None and eps > farthest:
+        raise SurgeonError(
+            f"eps={eps:g} in l2 is more than pixels can change: no two images of {times(images.shape[1:])} pixels in [0, 1] are "
+            f"farther apart than {farthest:.4g}; where {eps:g} of 255 levels are meant, write {eps:g}/255"
+        )
+
+
+def check_needs(attacks: Sequence[Attack], images: Tensor, classes: int) -> None:
+    """Raise SurgeonError unless a model of so many classes, and images (N, C, H, W), are what each attack needs."""
+    h, w = images.shape[-2:]
+    for attack in attacks:
+        needs, what = attack.needs, _told(attack)
+        if classes < needs.classes:
+            raise SurgeonError(
+                f"{what} needs a model of {needs.classes} classes or more, this one has {classes}: use {needs.instead}"
+            )
+        if needs.side is not None and (h != w or h < needs.side):
+            raise SurgeonError(
+                f"{what} needs square images of {needs.side} pixels or more, not {h}x{w}: resize them "
+                f"({either('input_size', '--input-size')}), or use {needs.instead}"
+            )
+
+
+def _told(attack: Attack) -> str:
+    """An attack by what decides on its needs, and its name where that is another."""
+    told = {"apgdt": "apgdt", "square": f"square in {attack.norm}"}.get(
+        attack.kind, f"{attack.kind} with the loss {attack.loss}"
+    )
+    return told if attack.name in told else f"{attack.name} ({told})"

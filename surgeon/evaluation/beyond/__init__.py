@@ -1,0 +1,1 @@
+"""Beyond attacks: certificates, corruptions, noise, shuffled patches, pictures."""

@@ -1,0 +1,241 @@
+"""Certified accuracy by randomized smoothing (Cohen, Rosenfeld & Kolter 2019), resumable, batched over images."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from surgeon.arguments import checked_count, checked_number, checked_seed
+from surgeon.disk.files import read_parquet, write_parquet
+from surgeon.disk.writing import make_folder
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.engine.admission import admitted, checked_examples
+from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.evaluation.engine.scoring import check_finite, check_logits, device_of
+from surgeon.host import in_own_state
+from surgeon.ownership import owning, take
+from surgeon.processes import everyone, first, gathered, rank, world
+from surgeon.quantities import too_large
+from surgeon.results.assessment import Certified, Point
+from surgeon.results.statistics import Share, clopper_pearson_low, wilson
+
+ABSTAIN = -1
+CHUNK = 1000
+RADII = tuple(k / 20 for k in range(201))
+"""Where curves are drawn, L2 in pixels."""
+SETTINGS, PARTS = "certification.json", "certificates"
+COLUMNS = {
+    "example": "int64", "image": "string", "label": "int64", "sigma": "float64", "prediction": "int64", "radius": "float64",
+    "count": "int64", "n": "int64",
+}  # fmt: skip
+
+
+class Certificate(BaseModel):
+    """What smoothing says of one image: class and the L2 radius, in [0, 1] pixels, within which it holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    example: int
+    image: str = Field(description="hash of the image's pixels")
+    label: int
+    sigma: float = Field(description="standard deviation of the noise, in [0, 1] pixels")
+    prediction: int = Field(description="−1 where it abstains")
+    radius: float = Field(description="0 where it abstains")
+    count: int = Field(description="draws that said the class, of n")
+    n: int
+
+
+@in_own_state()
+@owning("folder")
+def certify(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    sigma: float,
+    n0: int = 100,
+    n: int = 100_000,
+    alpha: float = 0.001,
+    batch_size: int = 512,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    examples: Sequence[int] | None = None,
+    advance: Callable[[int, int], None] | None = None,
+) -> tuple[Certificate, ...]:
+    """A certificate for each image, by the algorithm CERTIFY of Cohen et al. 2019 (section 3.2.2).
+
+    model: the base classifier, of pixels in [0, 1]; the noise N(0, sigma²) goes on the pixels, which are not clipped. images:
+    (N, C, H, W) float32 in [0, 1]. n0 draws choose the class, n others count it; the bound on its probability is
+    Clopper and Pearson's at confidence 1 − alpha, the radius sigma · Φ⁻¹(bound). An image's draws depend on seed, sigma and
+    its pixels alone: not on its batch or process, and not on those of other images; those of several images share
+    one pass. They are drawn where the model is: a GPU draws other numbers than a CPU, or than a GPU of another kind. folder: keeps what is finished, and the same call goes on from there. advance: called with (done, total).
+
+    Raises DataError for images, labels or a model that do not fit, SurgeonError for settings that make no sense,
+    ArtifactError for a folder with others.
+    """
+    sigma, alpha = (
+        checked_number("sigma", sigma, positive=True),
+        checked_number("alpha", alpha, positive=True, below=1),
+    )
+    if sigma > 1:
+        raise SurgeonError(too_large("sigma", sigma, "of noise on pixels"))
+    n0, n, batch_size = (
+        checked_count("n0", n0),
+        checked_count("n", n),
+        checked_count("batch_size", batch_size),
+    )
+    seed = checked_seed(seed)
+    images, labels, _ = admitted(model, images, labels, seed=seed)
+    hashes, names = image_hashes(images), checked_examples(examples, len(images))
+    parts = None
+    if folder is not None:
+        parts = Path(folder) / PARTS
+        settings = {
+            "sigma": sigma, "n0": n0, "n": n, "alpha": alpha, "seed": seed, "weights": weights_hash(model),
+            "images": joined([*hashes, *map(str, labels.tolist()), *map(str, names)]), "said": said(model, images),
+        }  # fmt: skip
+        if device_of(model).type != "cpu":
+            device = device_of(model)
+            settings["drawn on"] = (
+                torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+            )
+        if first():
+            take(Path(folder), SETTINGS, settings, "a certification")
+            make_folder(parts)
+        everyone()
+    mine = range(rank(), len(images), world())
+    rows: list[Certificate] = []
+    done = {i: _read(parts, names[i]) for i in mine} if parts else {}
+    todo = [i for i in mine if done.get(i) is None]
+    rows += [c for c in done.values() if c is not None]
+    if advance is not None:
+        advance(len(rows) * world(), len(images))
+    with held_still(model, seed):
+        smoothing = _Smoothing(model, images, hashes, sigma, n0, n, batch_size, seed)
+        for i, chosen, count in smoothing.counts(todo):
+            low = clopper_pearson_low(count, n, alpha)
+            sure = low > 0.5
+            rows.append(
+                Certificate(
+                    example=names[i], image=hashes[i], label=int(labels[i]), sigma=sigma, count=count, n=n,
+                    prediction=chosen if sure else ABSTAIN, radius=sigma * _quantile(low) if sure else 0.0,
+                )
+            )  # fmt: skip
+            if parts:
+                write_parquet(parts / f"{names[i]:07d}.parquet", COLUMNS, [rows[-1].model_dump()])
+            if advance is not None:
+                advance(len(rows) * world(), len(images))
+    place = {e: k for k, e in enumerate(names)}
+    return tuple(sorted(gathered(rows), key=lambda c: place[c.example]))
+
+
+def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[float]) -> list[Share]:
+    """The share of images that are right and certified at each L2 radius: the certified-accuracy curve."""
+    radii = [checked_number("a radius", r) for r in radii]
+    return [
+        wilson(sum(c.prediction == c.label and c.radius >= r for c in certificates), len(certificates))
+        for r in radii
+    ]
+
+
+def certified_curves(certificates: Sequence[Certificate]) -> tuple[Certified, ...]:
+    """The certified-accuracy curve of each σ, up to where no image is certified any more."""
+    rows = []
+    for sigma in dict.fromkeys(c.sigma for c in certificates):
+        own = [c for c in certificates if c.sigma == sigma]
+        far = [r for r in RADII if r <= max(c.radius for c in own) + RADII[1]]
+        points = tuple(
+            Point(level=r, share=s) for r, s in zip(far, certified_accuracy(own, far), strict=True)
+        )
+        silent = sum(c.prediction == ABSTAIN for c in own) / len(own)
+        rows.append(Certified(sigma=sigma, images=len(own), draws=own[0].n, abstained=silent, points=points))
+    return tuple(rows)
+
+
+class _Smoothing:
+    """Class counts under noise, with the draws of several images in one batch, so that small ends do not run alone."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        hashes: list[str],
+        sigma: float,
+        n0: int,
+        n: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.model, self.images, self.hashes, self.sigma = model, images, hashes, sigma
+        self.n0, self.n, self.batch_size, self.seed = n0, n, batch_size, seed
+
+    @torch.no_grad()
+    def counts(self, todo: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+        """(index, class that n0 draws choose, how many of n further draws say it), image by image, in order."""
+        left = dict.fromkeys(todo, self.n0 + self.n)
+        finite: Tensor | None = None  # read where an image ends, lest a GPU waits after each batch
+        said: dict[int, list[Tensor]] = {i: [] for i in todo}
+        queue = list(todo)
+        for pieces in self._batches(todo):
+            logits = self._logits(torch.cat([x for _, x in pieces]))
+            if finite is None:
+                check_logits(logits, len(logits))
+                finite = torch.ones((), dtype=torch.bool, device=logits.device)
+            finite &= logits.isfinite().all()
+            labels = logits.argmax(1)
+            for (i, x), part in zip(pieces, labels.split([len(x) for _, x in pieces]), strict=True):
+                said[i].append(part)
+                left[i] -= len(x)
+            while queue and left[queue[0]] == 0:
+                i = queue.pop(0)
+                found = torch.cat(said.pop(i)).cpu()
+                check_finite(finite)
+                chosen = int(found[: self.n0].bincount().argmax())
+                yield i, chosen, int((found[self.n0 :] == chosen).sum())
+
+    def _batches(self, todo: Sequence[int]) -> Iterator[list[tuple[int, Tensor]]]:
+        """Full batches of (index, noisy copies): where an image ends, the next one begins."""
+        pieces: list[tuple[int, Tensor]] = []
+        room, device = self.batch_size, device_of(self.model)
+        for i in todo:
+            stream = zlib.crc32(f"{self.seed}/{self.sigma}/{self.hashes[i]}".encode())
+            generator = torch.Generator(device).manual_seed(stream)
+            image = self.images[i].to(device)
+            left, drawn = self.n0 + self.n, torch.empty(0)
+            while left:
+                if (
+                    len(drawn) == 0
+                ):  # by chunks, as what a generator gives depends on how much is asked of it at once
+                    drawn = torch.randn((min(CHUNK, left), *image.shape), generator=generator, device=device)
+                count = min(len(drawn), room)
+                pieces.append((i, image + self.sigma * drawn[:count]))
+                drawn, left, room = drawn[count:], left - count, room - count
+                if not len(drawn):
+                    drawn = torch.empty(0)  # whose memory the next ones may take
+                if room == 0:
+                    yield pieces
+                    pieces, room = [], self.batch_size
+        if pieces:
+            yield pieces
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """The model on noisy pixels, which leave [0, 1]: past a check of the range."""
+        unchecked = getattr(self.model, "unchecked", None)
+        return unchecked(x) if unchecked is not None else self.model(x)
+
+
+def _quantile(p: float) -> float:
+    from scipy.stats import norm
+
+    return float(norm.ppf(p))
+
+
+def _read(folder: Path, example: int) -> Certificate | None:
+    path = folder / f"{example:07d}.parquet"
+    return Certificate(**read_parquet(path)[0]) if path.is_file() else None

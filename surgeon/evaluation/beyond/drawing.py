@@ -1,0 +1,78 @@
+"""The pictures of an evaluation, drawn by surgeon.insight into its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.disk.files import write_bytes, write_json
+from surgeon.disk.writing import make_folder
+from surgeon.evaluation.attacks.pgd import pgd
+from surgeon.evaluation.engine.normalized import Normalized
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.evaluation.engine.scoring import device_of, score, spread
+from surgeon.reading import read_mapping
+from surgeon.results.assessment import Drawn
+from surgeon.results.threat import Norm
+from surgeon.surgery import revert
+from surgeon.surgery.tree import surgery_of
+
+COUNT, STEPS = 8, 20
+INDEX = "pictures.json"
+
+
+def draw(
+    folder: Path, subject: nn.Module, network: nn.Module, images: Tensor, labels: Tensor, size: tuple[Norm, float],
+    class_names: Sequence[str], seed: int, tell: Callable[[int], None],
+) -> tuple[tuple[Drawn, ...], tuple[str, ...]]:  # fmt: skip
+    """(the pictures, why others could not be made): of the first images that the subject gets right, under PGD-20.
+
+    subject: what is attacked, of pixels. network: the rewritten network itself, whose layers are shown. size: norm and ε.
+    tell: called with 0 before and 1 after.
+    """
+    index = folder / INDEX
+    if index.is_file():
+        known = read_mapping(index)
+        return tuple(Drawn(**d) for d in known["pictures"]), tuple(known["skipped"])
+    tell(0)
+    from surgeon.insight import pictures
+
+    device = device_of(subject)
+    with held_still(subject, seed):
+        some = spread(256, len(images))
+        said = score(subject, images[some], labels[some]).prediction
+        found = some[said == labels[some]]
+        right = found[spread(COUNT, len(found))] if len(found) else found
+        if len(right) == 0:
+            tell(1)
+            return (), ("no pictures: the model gets none of the first images right",)
+        x, y = images[right].to(device), labels[right].to(device)
+        generator = torch.Generator().manual_seed(seed)
+        moved = pgd(subject, x, y, norm=size[0], eps=size[1], steps=STEPS, generator=generator)
+    shown = _as(subject, network)
+    beside = {"before the surgery": _as(subject, revert(network))} if surgery_of(network) is not None else {}
+    made, skipped = pictures(
+        shown, x, y, moved, beside=beside, seed=seed, class_names=list(class_names) or None
+    )
+    make_folder(folder)
+    drawn = []
+    for picture in made:
+        write_bytes(folder / f"{picture.name}.png", picture.png)
+        drawn.append(
+            Drawn(file=f"{picture.name}.png", title=picture.title, caption=picture.caption, alt=picture.alt)
+        )
+    write_json(index, {"pictures": [d.model_dump() for d in drawn], "skipped": list(skipped)})
+    tell(1)
+    return tuple(drawn), tuple(skipped)
+
+
+def _as(subject: nn.Module, network: nn.Module) -> nn.Module:
+    """Another network behind the subject's normalisation."""
+    if not isinstance(subject, Normalized):
+        return network
+    mean = None if subject.mean is None else subject.mean.flatten().tolist()
+    std = None if subject.std is None else subject.std.flatten().tolist()
+    return Normalized(network, mean, std, probabilities=subject.probabilities)

@@ -1,0 +1,119 @@
+"""Accuracy under random noise: curves over its level, and noise at inference on adversarial images."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from surgeon.arguments import checked_count, checked_number, checked_seed
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.engine.admission import admitted
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.evaluation.engine.scoring import score
+from surgeon.host import in_own_state
+from surgeon.results.assessment import NoiseRow
+from surgeon.results.statistics import wilson
+from surgeon.surgery.tree import surgery_of
+
+
+@in_own_state()
+def noise_accuracy(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    levels: Sequence[float],
+    *,
+    kind: Literal["gaussian", "uniform"] = "gaussian",
+    draws: int = 3,
+    seed: int = 0,
+) -> list[float]:
+    """Accuracy at each noise level, the mean over `draws` draws; images (N, C, H, W) in [0, 1].
+
+    gaussian: x + N(0, level²), clipped to [0, 1]. uniform: x + U(0, level), then divided by 1 + level, as
+    the weight-map paper has it (renormalised to [0, 1]).
+
+    Raises SurgeonError for an unknown kind, levels, draws or a seed that are none, DataError for images or labels that do not fit.
+    """
+    if kind not in ("gaussian", "uniform"):
+        raise SurgeonError(f"noise {kind!r} is not known; 'gaussian' and 'uniform' are")
+    draws, seed = checked_count("draws", draws), checked_seed(seed)
+    levels = [checked_number("a noise level", level) for level in levels]
+    images, labels, _ = admitted(model, images, labels, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    with held_still(model, seed):
+        for level in levels:
+            right = 0
+            for _ in range(draws):
+                if kind == "gaussian":
+                    noisy = (images + level * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+                else:
+                    noisy = (images + level * torch.rand(images.shape, generator=generator)) / (1 + level)
+                right += int((score(model, noisy, labels).prediction == labels).sum())
+            found.append(right / (draws * len(labels)))
+    return found
+
+
+@in_own_state()
+def noise_table(
+    model: nn.Module, images: Tensor, labels: Tensor, *, sigma: float = 0.1, seed: int = 0
+) -> tuple[NoiseRow, ...]:
+    """Table 2 of the KAP paper: accuracy on `images`, adversarial ones with their true labels, with Gaussian noise of
+    standard deviation `sigma` added at inference to the input, to the activations, to both, to neither.
+
+    Activations get it where the paper's models have it: after each pooling layer, else after each convolution.
+
+    Raises SurgeonError for a sigma or a seed that is none, DataError for images or labels that do not fit.
+    """
+    sigma, seed = checked_number("sigma", sigma), checked_seed(seed)
+    images, labels, _ = admitted(model, images, labels, seed=seed)
+    rows = []
+    for activations in (False, True):
+        for inputs in (False, True):
+            with held_still(model, seed), _noisy_activations(model, sigma if activations else 0.0):
+                x = (images + sigma * torch.randn(images.shape)).clamp(0, 1) if inputs else images
+                right = int((score(model, x, labels).prediction == labels).sum())
+            rows.append(
+                NoiseRow(
+                    input_noise=inputs,
+                    activation_noise=activations,
+                    sigma=sigma,
+                    share=wilson(right, len(labels)),
+                )
+            )
+    return tuple(rows)
+
+
+@contextlib.contextmanager
+def _noisy_activations(model: nn.Module, sigma: float) -> Iterator[None]:
+    """Gaussian noise after each pooling layer of a surgery, and after each convolution that has none."""
+    if sigma == 0:
+        yield
+        return
+    places: list[nn.Module] = []
+    for inner in model.modules():
+        record = surgery_of(inner)
+        if record is None:
+            continue
+        convolutions = {n: m for n, m in inner.named_modules() if isinstance(m, _ConvNd)}
+        pooled = {
+            e.site: e.layer
+            for e in record.edits
+            if e.layer and e.operation.split("#")[0] == "kap" and e.site in convolutions
+        }
+        places = [inner.get_submodule(pooled[n]) if n in pooled else m for n, m in convolutions.items()]
+        break
+    places = places or [m for m in model.modules() if isinstance(m, _ConvNd)]
+    handles = [
+        m.register_forward_hook(lambda _m, _i, out: out + sigma * torch.randn_like(out)) for m in places
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,50 @@
+"""Shuffled patches: what a model still recognises when shape is gone and texture is left."""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import Tensor
+
+from surgeon.arguments import checked_seed
+from surgeon.errors import DataError
+from surgeon.images import check_images
+
+
+def patch_shuffle(images: Tensor, grid: int, *, seed: int = 0) -> Tensor:
+    """Each image cut into grid × grid patches, which change places; images (N, C, H, W) float32 in [0, 1].
+
+    The order of sample i is drawn from (seed, i) alone: whatever is beside it in the batch does not change it. For
+    grid ≥ 2 it is never the order of the image itself; grid = 1 gives the images as they are. Gives new memory of the
+    same shape, on the same device.
+
+    Source: Luo et al. 2020, "Defective Convolutional Networks". Here: where grid does not divide a side, the largest
+    central region that it divides is shuffled, and the border stays.
+
+    Raises DataError for images of another kind, grid below 1 or above a side.
+    """
+    seed = checked_seed(seed)
+    check_images(images)
+    height, width = images.shape[-2:]
+    if not isinstance(grid, int) or not 1 <= grid <= min(height, width):
+        raise DataError(f"grid={grid} must be from 1 to the shorter side of the images, {height}x{width}")
+    h, w = height // grid, width // grid
+    top, left = (height - h * grid) // 2, (width - w * grid) // 2
+    found = images.clone()
+    region = found[..., top : top + h * grid, left : left + w * grid]
+    for i, part in enumerate(region):
+        patches = part.reshape(-1, grid, h, grid, w).permute(1, 3, 0, 2, 4).flatten(0, 1)
+        moved = patches[_order(grid * grid, seed, i).to(images.device)].unflatten(0, (grid, grid))
+        part.copy_(moved.permute(2, 0, 3, 1, 4).reshape(part.shape))
+    return found
+
+
+def _order(count: int, seed: int, index: int) -> Tensor:
+    """A permutation of `count` things, int64 (count,), not the identity where there is another."""
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{index}".encode()))
+    still = torch.arange(count)
+    order = torch.randperm(count, generator=generator)
+    while count > 1 and torch.equal(order, still):
+        order = torch.randperm(count, generator=generator)
+    return order

@@ -1,0 +1,65 @@
+"""Accuracy off the clean images: noise curves, shuffled patches (shape against texture), common corruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.arguments import checked_number, checked_seed
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.evaluation.engine.scoring import check_labels, score
+from surgeon.results.assessment import Corruption, Curve, Point
+from surgeon.results.statistics import Share, wilson
+
+
+def curve(
+    model: nn.Module, images: Tensor, labels: Tensor, kind: Any, levels: Sequence[float], *, seed: int = 0
+) -> Curve:
+    """Accuracy on one draw at each level; images (N, C, H, W) in [0, 1], labels (N,).
+
+    gaussian: x + N(0, level²), clipped. uniform: (x + U(0, level)) / (1 + level), the weight-map paper's. patches: cut
+    into level × level patches, shuffled, after the paper of defective convolutions.
+
+    Raises SurgeonError for an unknown kind.
+    """
+    check_labels(images, labels)
+    points, seed = [], checked_seed(seed)
+    for level in [checked_number("a level", level) for level in levels]:
+        generator = torch.Generator().manual_seed(seed)
+        if kind == "gaussian":
+            moved = (images + level * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+        elif kind == "uniform":
+            moved = (images + level * torch.rand(images.shape, generator=generator)) / (1 + level)
+        elif kind == "patches":
+            from surgeon.evaluation.beyond.patch_shuffle import patch_shuffle
+
+            moved = patch_shuffle(images, int(level), seed=seed)
+        else:
+            raise SurgeonError(f"curve {kind!r} is not known; 'gaussian', 'uniform' and 'patches' are")
+        points.append(Point(level=level, share=_share(model, moved, labels, seed)))
+    return Curve(kind=kind, points=tuple(points))
+
+
+def corruption_table(
+    model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0, kinds: Sequence[str] | None = None
+) -> tuple[Corruption, ...]:
+    """Accuracy under each common corruption (Hendrycks & Dietterich 2019) at each severity."""
+    from surgeon.evaluation.beyond.corruptions import KINDS, SEVERITIES, corrupt
+
+    return tuple(
+        Corruption(
+            kind=kind, severity=s, share=_share(model, corrupt(images, kind, s, seed=seed), labels, seed)
+        )
+        for kind in kinds or KINDS
+        for s in SEVERITIES
+    )
+
+
+def _share(model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Share:
+    with held_still(model, seed):
+        right = int((score(model, images, labels).prediction == labels).sum())
+    return wilson(right, len(labels))

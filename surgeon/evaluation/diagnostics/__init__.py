@@ -1,0 +1,1 @@
+"""Diagnostics: whether an evaluation's numbers can be believed."""

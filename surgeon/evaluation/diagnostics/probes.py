@@ -1,0 +1,292 @@
+"""Diagnostics: cheap checks that say when attacks' numbers cannot be believed (Carlini et al. 2019; Athalye et al. 2018).
+
+What their verdicts rest on, and how often chance alone may fail one, is in `checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.arguments import checked_count, checked_number, checked_seed
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.attacks.attacked import Attacked
+from surgeon.evaluation.attacks.dispatch import run_attack
+from surgeon.evaluation.attacks.gradients import check_gradients
+from surgeon.evaluation.attacks.pgd import LOSSES, margin
+from surgeon.evaluation.attacks.preconditions import check_needs, check_reach, check_sources
+from surgeon.evaluation.diagnostics.checks import (
+    ADVICE,
+    ERROR,
+    HALF,
+    LEAST,
+    STRAY,
+    Tried,
+    accuracies,
+    at_least_as_strong,
+    beyond,
+    compared,
+    equally_useful,
+    not_growing,
+    rare,
+)
+from surgeon.evaluation.engine.admission import admitted
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.evaluation.engine.scoring import device_of, score
+from surgeon.host import in_own_state
+from surgeon.numerals import percent
+from surgeon.quantities import too_large
+from surgeon.results.assessment import Check, Diagnosis
+from surgeon.results.threat import Attack, Norm
+
+IMAGES = 128
+SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
+UNBOUNDED = 0.5
+EOT, DRAWS = 5, 9
+"""Of a random model: passes that a gradient is the mean of, and draws that a prediction is the majority of."""
+RANDOM = 1e-4
+"""Relative difference of the logits of two passes, above which a model is random."""
+_FINITE = 0.01
+"""Length of the step of finite differences, L2 in pixels."""
+_BESIDE = 2 / 255
+"""How far, in Linf, finite differences are taken beside the images."""
+_NOISE = 0.05
+"""Share of the images that random signs may turn."""
+
+
+@in_own_state()
+def diagnose(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: Norm = "linf",
+    sources: Mapping[str, nn.Module] | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> Diagnosis:
+    """Whether attacks on a model can be believed, on a few images: 40 to 128, of which the right ones are attacked.
+
+    model: takes pixels in [0, 1] (see Normalized). images: (N, C, H, W) float32 in [0, 1]. labels: (N,). sources: other
+    models, whose adversarial images must not be stronger than this model's own.
+
+    Raises DataError for images, labels or a model that do not fit, one without gradients, or whose gradient is not finite;
+    SurgeonError for an eps, a norm, a seed or a batch_size that is none, for an eps above 1 in Linf, and in L2 for images that
+    are not square, which the attack without gradients needs.
+    """
+    seed, eps = checked_seed(seed), checked_number("eps", eps)
+    batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
+    if norm not in ("linf", "l2"):
+        raise SurgeonError(f"norm={norm!r} is not known; 'linf' and 'l2' are")
+    if norm == "linf" and eps > 1:
+        raise SurgeonError(too_large("eps", eps))
+    images, labels, classes = admitted(model, images, labels, seed=seed)
+    check_reach(norm, eps, images)
+    check_needs([black_box(norm, eps)], images, classes)
+    check_sources(sources or {}, images, labels, classes)
+    device = device_of(model)
+    subject = Attacked(model, batch_size)
+    with held_still(subject, seed):
+        said = score(subject, images, labels)
+        right = said.prediction == labels
+        if not bool(right.any()):
+            nothing = Check(
+                code="nothing-right", measured={"clean accuracy": 0.0}, rule="no image is right as it is", failed=True,
+                reason=f"the model gets none of the {len(images)} images right: there is nothing to attack",
+            )  # fmt: skip
+            return Diagnosis(norm=norm, eps=eps, images=len(images), random=False, checks=(nothing,))
+        check_gradients(subject, images[right], labels[right], seed=seed)
+        x, y = images[right].to(device), labels[right].to(device)
+        random = two_passes(subject, x)
+        asked = _Asked(subject, x, y, len(images), norm, eps, seed, said.classes, random > RANDOM)
+        checks = [
+            Check(
+                code="two-passes", measured={"relative difference": random}, plain=("relative difference",), rule=f"> {RANDOM:g}", failed=random > RANDOM,
+                reason="two passes over the same images differ: the model is random, and attacks without expectation over "
+                "its noise, and single draws, overstate it",
+            ),
+            _enough(len(x)),
+            _zero_gradients(subject, x, y),
+            _finite_differences(subject, x, y, seed),
+            *_attacked(asked),
+            *_transferred(asked, sources or {}),
+        ]  # fmt: skip
+    return Diagnosis(norm=norm, eps=eps, images=len(images), random=random > RANDOM, checks=tuple(checks))
+
+
+def black_box(norm: Norm, eps: float) -> Attack:
+    """The attack without gradients that those with them are held against."""
+    return Attack(name="square", kind="square", norm=norm, eps=eps, steps=200, loss="margin")
+
+
+def two_passes(model: nn.Module, images: Tensor) -> float:
+    """How far the logits of two forward passes over the same images differ, relative to their size."""
+    with torch.no_grad():
+        one, two = model(images), model(images)
+    return float((one - two).norm() / one.norm().clamp_min(1e-12))
+
+
+class _Asked:
+    """Attacks on the images that the model gets right; accuracies are shares of all images.
+
+    Of a random model gradients are means over EOT passes, no lucky draw ends a search, and an image stands by majority.
+    """
+
+    def __init__(
+        self, model: nn.Module, x: Tensor, y: Tensor, count: int, norm: Norm, eps: float, seed: int, classes: int,
+        random: bool,
+    ) -> None:  # fmt: skip
+        self.model, self.x, self.y, self.count = model, x, y, count
+        self.norm, self.eps, self.seed, self.classes = norm, eps, seed, classes
+        self.draws = DRAWS if random else 1
+        self.how = {"eot": EOT, "early_stop": False} if random else {}
+
+    def tried(
+        self, name: str, kind: str = "own-pgd", *, on: nn.Module | None = None, **settings: object
+    ) -> Tried:
+        """An attack of this kind on the model, or on another one in its place."""
+        how = self.how if kind in ("own-pgd", "apgd") else {}
+        given = {"name": kind, "kind": kind, "norm": self.norm, "eps": self.eps, **how, **settings}
+        return self.by(name, Attack.model_validate(given), on)
+
+    def by(self, name: str, attack: Attack, on: nn.Module | None = None) -> Tried:
+        """This attack on the model, or on another one in its place."""
+        found = run_attack(attack, on or self.model, self.x, self.y, seed=self.seed, classes=self.classes)
+        said = score(self.model, found, self.y, draws=self.draws, seed=self.seed + 1)
+        return Tried(name, said.prediction == self.y.cpu())
+
+
+def _enough(count: int) -> Check:
+    return Check(
+        code="few-images", measured={"images": float(count)}, plain=("images",), rule=f"fewer than {LEAST} images are right as they are",
+        failed=count < LEAST, reason=f"{count} of the images are right as they are, too few to tell anything from: give more",
+    )  # fmt: skip
+
+
+def _zero_gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
+    counts = {}
+    for name in ("ce", "margin"):
+        gradient = _gradient(model, x, y, LOSSES[name])
+        counts[name] = int((gradient.flatten(1).abs().amax(1) == 0).sum())
+    return rare(
+        "zero-gradients", counts, len(x), share=STRAY, what="have no gradient",
+        means="attacks that follow it stand still",
+    )  # fmt: skip
+
+
+def _finite_differences(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Check:
+    """The margin along its gradient: what it really changes by, against what the gradient promises.
+
+    Beside the images, at a little noise: flat parts of an image, such as a black background, are ties to max pooling and
+    kinks to ReLU, where a plain network has no slope.
+    """
+    draw = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
+    x = x * (1 - 2 * _BESIDE) + 2 * _BESIDE * draw
+    gradient = _gradient(model, x, y, margin)
+    length = gradient.flatten(1).norm(dim=1)
+    way = gradient / length.clamp_min(1e-30).view(-1, 1, 1, 1)
+    with torch.no_grad():
+        ahead, behind = (margin(model((x + s * _FINITE * way).clamp(0, 1)), y) for s in (1, -1))
+        # clamping at 0 and 1 shortens the step; compare with the gradient along what is left of it
+        left = ((x + _FINITE * way).clamp(0, 1) - (x - _FINITE * way).clamp(0, 1)).flatten(1)
+        promised = (gradient.flatten(1) * left).sum(1)
+    ratio = torch.where(
+        promised > 0, (ahead - behind) / promised.clamp_min(1e-30), torch.zeros_like(promised)
+    )
+    wrong = int(((ratio < 0.5) | (ratio > 1.5)).sum())
+    return Check(
+        code="finite-differences", measured={"median ratio": float(ratio.median()), "outside": wrong / len(x)}, plain=("median ratio",),
+        rule="more than half of the images outside 0.5 to 1.5", failed=beyond(wrong, len(x), HALF) <= ERROR,
+        reason=f"gradients are not the slopes of the function at {wrong} of {len(x)} images: something hides them",
+    )  # fmt: skip
+
+
+def _gradient(model: nn.Module, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(loss(model(x), y).sum(), x, allow_unused=True)
+    return torch.zeros_like(x) if gradient is None else gradient
+
+
+def _attacked(asked: _Asked) -> list[Check]:
+    eps, count, n = asked.eps, asked.count, len(asked.x)
+    most = 1.0 if asked.norm == "linf" else float("inf")
+    curve = [asked.tried(f"{s:g} ε", steps=20, eps=min(eps * s, most)) for s in SCALES]
+    wide = UNBOUNDED if asked.norm == "linf" else UNBOUNDED * asked.x[0].numel() ** 0.5
+    unbounded = int(asked.tried("unbounded", steps=50, eps=wide).stands.sum())
+    budgets = [
+        asked.tried("10 steps", steps=10), asked.tried("50 steps", steps=50),
+        asked.tried("3 restarts", steps=10, restarts=3),
+    ]  # fmt: skip
+    entropy = asked.tried("APGD-CE", "apgd", steps=20)
+    sharp = (
+        asked.tried("pgd-margin", steps=20, loss="margin")
+        if asked.classes < 3
+        else asked.tried("APGD-DLR", "apgd", steps=20, loss="dlr")
+    )
+    white = _worst("white-box", [*budgets, entropy, sharp])
+    square = asked.by("Square", black_box(asked.norm, eps))
+    found = [
+        not_growing("eps-curve", curve, count=count, means="larger perturbations raise accuracy"),
+        rare(
+            "unbounded", {"PGD": unbounded}, n, share=STRAY, what="stand where they may become anything",
+            means="attacks fail even there",
+        ),
+        _budget(budgets, count),
+        at_least_as_strong(
+            "black-box", white, square, count=count, means="an attack without gradients does better than those with them",
+        ),
+        equally_useful("losses", entropy, sharp, count=count),
+    ]  # fmt: skip
+    if asked.norm == "linf" and eps > 0:
+        found.append(_random_sign(asked.tried("random signs", "random-sign"), white, count))
+    return found
+
+
+def _worst(name: str, tried: list[Tried]) -> Tried:
+    """What stands every one of some attacks."""
+    return Tried(name, torch.stack([t.stands for t in tried]).all(0))
+
+
+def _budget(budgets: list[Tried], count: int) -> Check:
+    short, more = budgets[0], _worst("more", budgets[1:])
+    found = compared(short.stands, more.stands, STRAY)
+    advice = f"a larger budget still turns {found.only_other} of {found.n} images more"
+    return Check(
+        code="budget", measured=accuracies(budgets, count), p=found.p, rule="never; advises", failed=False,
+        advice=advice if found.p <= ADVICE else "",
+    )  # fmt: skip
+
+
+def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
+    """Fails where noise is stronger than gradients, or turns images while gradients turn less than half of those it leaves."""
+    n, left = len(noise.stands), int(noise.stands.sum())
+    stronger = compared(white.stands, noise.stands)
+    useless = max(beyond(n - left, n, _NOISE), beyond(int((noise.stands & white.stands).sum()), left, HALF))
+    return Check(
+        code="random-sign",
+        measured=accuracies((noise, white), count),
+        p=min(stronger.p, useless),
+        rule=f"noise turns more than {percent(_NOISE)} of the images and attacks less than half of the others, or noise turns what attacks leave",
+        failed=min(stronger.p, useless) <= ERROR,
+        reason=f"random signs turn {n - left} of {n} images, attacks that follow gradients {n - int(white.stands.sum())}: "
+        "they are hardly better than chance",
+    )  # fmt: skip
+
+
+def _transferred(asked: _Asked, sources: Mapping[str, nn.Module]) -> list[Check]:
+    found = []
+    for name, source in sources.items():
+        with held_still(source):
+            there = asked.tried("transfer", steps=50, on=source, early_stop=False)
+        white = _worst("white-box", [asked.tried("PGD", steps=50), asked.tried("APGD-CE", "apgd", steps=20)])
+        found.append(
+            at_least_as_strong(
+                f"transfer from {name}", white, there, count=asked.count,
+                means="images made for another model are stronger than those made for this one",
+            )
+        )  # fmt: skip
+    return found

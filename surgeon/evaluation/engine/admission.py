@@ -1,0 +1,93 @@
+"""The door of this package: a model, images and labels are checked here before anything is computed with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.arguments import checked_count
+from surgeon.errors import DataError, SurgeonError
+from surgeon.evaluation.engine.quiet import held_still
+from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, score
+from surgeon.images import check_images, check_taken
+from surgeon.results.threat import Attack
+from surgeon.values import has_values
+
+FEW = 8
+"""Images that a model is tried on."""
+_REFUSALS = (RuntimeError, AssertionError, IndexError, TypeError, NotImplementedError)
+"""What a network raises for images of another size or number of channels."""
+
+
+class Admitted(NamedTuple):
+    """images (N, C, H, W) float32 in [0, 1] and labels (N,) int64, on the CPU, N at least 1; classes: of the model."""
+
+    images: Tensor
+    labels: Tensor
+    classes: int
+
+
+def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0) -> Admitted:
+    """The images and labels, if the model can be evaluated on them: it is run on a few of them.
+
+    Raises DataError for what is no model, no images of pixels, no labels of its classes, or empty, saying what would work.
+    """
+    check_model(model)
+    images, labels = on_cpu("images", images), on_cpu("labels", labels)
+    check_images(images)
+    check_labels(images, labels)
+    if len(images) == 0:
+        raise DataError("there are no images to evaluate on")
+    check_taken(images, model)
+    classes = first_scores(model, images[:FEW], labels[:FEW], seed=seed).classes
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise DataError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {classes} classes"
+        )
+    return Admitted(images, labels, classes)
+
+
+def first_scores(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0) -> Scores:
+    """What the model says of a few images. Raises DataError where it cannot take them."""
+    try:
+        with held_still(model, seed):
+            return score(model, images, labels)
+    except torch.OutOfMemoryError:
+        raise
+    except _REFUSALS as error:
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise DataError(f"the model does not take images of {tuple(images.shape[1:])}: {reason}") from error
+
+
+def on_cpu(name: str, value: Any) -> Tensor:
+    """A tensor of a caller's, on the CPU. Raises DataError for anything else, and for one without values."""
+    if not isinstance(value, Tensor):
+        raise DataError(f"{name} are a {type(value).__name__}; give a tensor (torch.as_tensor, torch.stack)")
+    if not has_values(value):
+        raise DataError(
+            f"{name} lie on the device meta, or are fake, where tensors have no values; give them on a real one"
+        )
+    return value.detach().cpu()
+
+
+def checked_attacks(attacks: Any) -> tuple[Attack, ...]:
+    """Attacks of a caller's. Raises SurgeonError for anything but a list of them."""
+    found = (attacks,) if isinstance(attacks, Attack) else tuple(attacks)
+    odd = next((a for a in found if not isinstance(a, Attack)), None)
+    if odd is not None or isinstance(attacks, Attack):
+        what = "one attack" if odd is None else f"a {type(odd).__name__} among them"
+        raise SurgeonError(f"attacks are {what}; give a list of surgeon.evaluation.Attack")
+    return found
+
+
+def checked_examples(examples: Sequence[int] | None, count: int) -> list[int]:
+    """The images' names, by default 0…N−1. Raises SurgeonError unless there is one for each, and no two are the same."""
+    names = list(range(count)) if examples is None else [checked_count("an example", e, 0) for e in examples]
+    if len(names) != count or len(set(names)) < count:
+        raise SurgeonError(
+            f"{len(names)} examples, {len(set(names))} of them different, for {count} images; give each its own number"
+        )
+    return names

@@ -1,0 +1,179 @@
+"""Predictions of images, once or over the draws of a random model, and what counts as a valid image."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from surgeon.errors import DataError, VerificationError, either
+from surgeon.results.threat import Attack
+from surgeon.values import has_values
+
+BATCH = 256
+SLACK = 1e-6
+ROUNDING = 1e-4
+"""Relative to ε: attacks in L2 end up to 1.5e-5 outside of it."""
+
+
+class Scores(NamedTuple):
+    """prediction (N,) by most draws, margin (N,) of the mean logits, votes (N,) the share of draws that are right."""
+
+    prediction: Tensor
+    margin: Tensor
+    votes: Tensor
+    classes: int
+
+
+@torch.no_grad()
+def score(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    draws: int = 1,
+    seed: int = 0,
+    batch_size: int = BATCH,
+) -> Scores:
+    """What a model says of images (N, C, H, W) with labels (N,), by batches, each on `draws` fresh draws of its noise.
+
+    Raises DataError for outputs that are no logits, and labels that the model has no class for.
+    """
+    device, found, classes = device_of(model), [], 0
+    for n, (x, y) in enumerate(zip(images.split(batch_size), labels.split(batch_size), strict=True)):
+        x, y = x.to(device), y.to(device)
+        if draws > 1:
+            torch.manual_seed(seed + n)
+        logits = [check_logits(model(x), len(x)) for _ in range(draws)]
+        classes = logits[0].shape[1]
+        if not 0 <= int(y.min()) <= int(y.max()) < classes:
+            raise DataError(
+                f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {classes} classes"
+            )
+        said = torch.stack([each.argmax(1) for each in logits])
+        counts = torch.nn.functional.one_hot(said, classes).sum(0)
+        mean = torch.stack(logits).mean(0)
+        true = mean.gather(1, y[:, None]).squeeze(1)
+        others = mean.scatter(1, y[:, None], -torch.inf).amax(1)
+        found.append((counts.argmax(1), true - others, (said == y).float().mean(0)))
+    if not found:
+        return Scores(torch.empty(0, dtype=torch.long), torch.empty(0), torch.empty(0), classes)
+    prediction, margin, votes = (torch.cat(part).cpu() for part in zip(*found, strict=True))
+    return Scores(prediction, margin, votes, classes)
+
+
+def spread(count: int, total: int) -> Tensor:
+    """`count` of `total` indices, evenly: the first ones of a set that is sorted by class would be of few classes."""
+    return torch.linspace(0, total - 1, min(count, total)).round().long()
+
+
+def check_finite(finite: Tensor) -> None:
+    """DataError unless `finite`, which says whether all logits so far were."""
+    if not bool(finite):
+        raise DataError(
+            "the model gives values that are no finite logits: look at its weights and normalisation"
+        )
+
+
+def check_logits(logits: Tensor, count: int) -> Tensor:
+    """`logits`, if they are finite logits (N, K) of `count` images; DataError otherwise, saying what would work."""
+    if not isinstance(logits, Tensor):
+        raise DataError(
+            f"the model gives a {type(logits).__name__}; wrap it so that it gives its logits (N, classes): "
+            "surgeon.evaluation.Normalized finds them in a tuple, a list or a mapping"
+        )
+    if not logits.is_floating_point():
+        raise DataError(
+            f"the model gives {logits.dtype}; it must give logits, which are floats, not classes or counts"
+        )
+    if logits.dim() != 2 or len(logits) != count:
+        raise DataError(
+            f"the model gives {tuple(logits.shape)} for {count} images; it must give logits (N, classes)"
+        )
+    check_finite(torch.isfinite(logits).all())
+    if logits.shape[1] < 2:
+        raise DataError(
+            "the model gives 1 value an image; a classifier of two classes must give two logits: stack (-z/2, z/2)"
+        )
+    if looks_like_probabilities(logits):
+        raise DataError(
+            "the model gives probabilities (not negative, sum 1): attacks need logits, as a softmax hides gradients; "
+            "take the softmax off, or say that the outputs are probabilities: "
+            + either("Normalized(…, probabilities=True)", "--probabilities")
+        )
+    return logits
+
+
+def looks_like_probabilities(logits: Tensor) -> bool:
+    """Whether every row is not negative and sums to 1."""
+    if len(logits) == 0 or bool((logits < 0).any()):
+        return False
+    return bool(((logits.double().sum(1) - 1).abs() < 1e-3).all())
+
+
+def check_labels(images: Tensor, labels: Tensor) -> None:
+    """Raise DataError unless `labels` are class indices (N,), one for each image."""
+    if labels.dim() != 1 or labels.dtype != torch.int64:
+        raise DataError(f"labels are {labels.dtype} {tuple(labels.shape)}; give class indices (N,), int64")
+    if len(images) != len(labels):
+        raise DataError(f"{len(images)} images have {len(labels)} labels")
+
+
+def check_model(model: nn.Module) -> None:
+    """Raise DataError unless it is a module whose weights are float32 and there: lower precision weakens attacks."""
+    if not isinstance(model, nn.Module):
+        raise DataError(f"the model is a {type(model).__name__}; give a torch.nn.Module")
+    if not all(is_lazy(t) or has_values(t) for t in (*model.parameters(), *model.buffers())):
+        raise DataError(
+            "the model's weights lie on the device meta, or are fake, and have no values; load some"
+        )
+    for name, p in [*model.named_parameters(), *model.named_buffers()]:
+        if p.is_floating_point() and p.dtype != torch.float32:
+            raise DataError(
+                f"{name} is {p.dtype}; attacks need float32, as lower precision weakens them: model.float()"
+            )
+
+
+def distances(found: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) Linf and (N,) L2 distances, computed in float64."""
+    delta = (found.double() - images.double()).flatten(1)
+    return delta.abs().amax(1), delta.norm(dim=1)
+
+
+def tightened(found: Tensor, images: Tensor, attack: Attack) -> Tensor:
+    """`found` with what rounding left outside the ball (up to ROUNDING · ε) brought back; anything further is left as it is."""
+    if attack.eps is None or found.shape != images.shape:
+        return found
+    linf, l2 = distances(found, images)
+    far = linf if attack.norm == "linf" else l2
+    over = (far > attack.eps) & (far <= attack.eps * (1 + ROUNDING))
+    if not bool(over.any()):
+        return found
+    shrink = torch.where(over, attack.eps * (1 - 1e-6) / far, 1.0).view(-1, 1, 1, 1)
+    return torch.where(
+        over.view(-1, 1, 1, 1), images + (found.double() - images.double()) * shrink, found
+    ).float()
+
+
+def check_adversarial(found: Tensor, images: Tensor, attack: Attack) -> tuple[Tensor, Tensor]:
+    """(N,) distances in Linf and L2; raises VerificationError where an adversarial image is not what it may be."""
+    name = attack.label
+    if found.shape != images.shape or not bool(torch.isfinite(found).all()):
+        raise VerificationError(f"{name} gave images that are not finite or of another shape")
+    linf, l2 = distances(found, images)
+    if float(found.min()) < -SLACK or float(found.max()) > 1 + SLACK:
+        raise VerificationError(
+            f"{name} left the range [0, 1]: [{float(found.min()):.4g}, {float(found.max()):.4g}]"
+        )
+    far = float((linf if attack.norm == "linf" else l2).max())
+    if attack.eps is not None and far > attack.eps + SLACK:
+        raise VerificationError(f"{name} left the ball: distance {far:.7g} > ε {attack.eps:.7g}")
+    return linf, l2
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's weights lie; the CPU for one without any."""
+    first = next(iter([*model.parameters(), *model.buffers()]), None)
+    return torch.device("cpu") if first is None else first.device

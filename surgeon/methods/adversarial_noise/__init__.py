@@ -1,0 +1,36 @@
+"""Adversarial noise layers: ANL and CANL, with LAT and Gaussian noise as controls.
+
+You, Ye, Li, Xu and Wang, "Adversarial Noise Layer: Regularize Neural Network by Adding Noise".
+
+In training, activations h get noise along the loss's own gradient; in evaluation the layer is the identity:
+
+    h' = h + η,   η = r · s(h) · g / ‖g‖∞                     (eq. 4)
+    r = clip(N(ε/2, (ε/4)²), 0, ε)                            (eq. 2)
+    g = ∂J/∂h at η = 0                                        (eq. 3)
+
+‖g‖∞ is the largest |g| of each sample, s(h) the standard deviation of the layer's activations over the batch. Where
+g comes from is the `source`:
+
+    anl       this batch, by a first round that stops at the activations (Algorithm 1): two rounds a step
+    canl      a cache: of each class, the gradient of one random sample of the last batch that had it (Algorithm 2)
+    lat       ε · sign of the previous batch's gradient
+    gaussian  none: N(0, (ε/4)²)
+
+The layer has no parameters and no buffers, so a trained network is a stock checkpoint. It needs a training step that
+tells it the phase and the labels: `surgeon.training.steps`.
+
+`operation.py` is what recipes name, `maths.py` the noise on tensors, `module.py` the layer, `class_cache.py` CANL's
+cache, `gpu.py`, `kernels.py` and `sending.py` the same on a GPU, `paper.py` the paper's tables.
+"""
+
+from surgeon.lazy import lazily
+from surgeon.methods.adversarial_noise.operation import AdversarialNoiseLayers
+
+_HERE = "surgeon.methods.adversarial_noise."
+_LAYERS = {
+    "AdversarialNoise": _HERE + "module",
+    "adversarial_noise": _HERE + "maths",
+    "draw_magnitude": _HERE + "maths",
+}
+__all__ = ["AdversarialNoiseLayers", *_LAYERS]  # noqa: PLE0604
+__getattr__, __dir__ = lazily(__name__, _LAYERS)

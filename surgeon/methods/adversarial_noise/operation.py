@@ -1,0 +1,109 @@
+"""Adversarial noise layers: ANL, CANL (You et al. 2019), and their relatives LAT and Gaussian noise."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from surgeon.edits import Edit, Growth, Note, Traits
+from surgeon.errors import SelectionError
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.quantities import Quantity
+from surgeon.selection import INPUT, Site, select
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+class AdversarialNoiseLayers(Operation):
+    """Noise along the loss's gradient, added to activations in training; nothing in evaluation.
+
+    `source`: `anl` takes the gradient of this batch (two rounds a step), `canl` a cached one of each
+    sample's class, `lat` the sign of the last batch's, `gaussian` is the control N(0, (ε/4)²).
+    `after`: batch norms, between norm and activation, or convolutions. `at_input` adds one at the input.
+    """
+
+    op: Literal["adversarial-noise"] = "adversarial-noise"
+    source: Literal["anl", "canl", "lat", "gaussian"] = "anl"
+    epsilon: Quantity = 0.03
+    after: Literal["norm", "conv"] = "norm"
+    at_input: bool = False
+    per_sample: bool = True
+    momentum: float | None = Field(None, gt=0, lt=1)
+    cache_dtype: Literal["float16", "bfloat16", "float32"] | None = None
+    num_classes: int | None = Field(None, ge=1)
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        classes = self.num_classes or context.num_classes
+        if self.source == "canl" and classes is None:
+            raise SelectionError(
+                "canl caches a gradient for each class: set num_classes, the model does not tell it"
+            )
+        wanted = [s for s in sites if s.kind != "norm" or s.family == "batch"]
+        if self.after == "norm" and not any(s.kind == "norm" for s in wanted):
+            others = Counter(s.cls for s in sites if s.kind == "norm")
+            has = ", ".join(f"{n} × {c}" for c, n in others.items()) or "no norms at all"
+            raise SelectionError(
+                f"{self.source} stands after batch norms, and the model has none ({has}); "
+                f"set adversarial-noise.after=conv to use its convolutions"
+            )
+        chosen = select(wanted, self.select, self.after, self.op)
+        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
+        if not usable:
+            raise SelectionError(f"{self.source} has no site left: {passed[0].site}: {passed[0].reason}")
+        places = [s for s in sites if s.kind == INPUT and self.at_input] + usable
+        edits = tuple(self._edit(s, classes) for s in places)
+        notes = [Note(code="selector", text=f"{self.source}: {r}") for r in chosen.remarks]
+        if self.source == "canl":
+            width = {"float16": 2, "bfloat16": 2}.get(self.cache_dtype or "", 4)
+            numbers = sum(e.growth.buffers for e in edits)
+            half = "" if width == 2 else "; adversarial-noise.cache_dtype=float16 halves it"
+            size = f"{numbers * width / 2**20:.1f} MiB" if numbers else "unknown without the input size"
+            notes.append(
+                Note(
+                    code="cache", severity="info", text=f"canl's cache holds {classes} classes: {size}{half}"
+                )
+            )
+        return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
+
+    def _unfit(self, site: Site) -> str:
+        if site.fused and not site.opens:
+            return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
+        if site.calls > 1:
+            return f"it is called {site.calls} times a pass, and the layer keeps one gradient"
+        if site.logits:
+            return "its channels are the classes"
+        if self.source == "canl" and site.folded:
+            return "its rows are not the images, whose classes the cache goes by"
+        return ""
+
+    def _edit(self, site: Site, classes: int | None) -> Edit:
+        numbers = math.prod(site.out_shape) if site.out_shape else 0
+        at_input = site.kind == INPUT
+        return Edit(
+            site=site.name,
+            operation=self.op,
+            layer=f"{INPUT}_{self.source}" if at_input else f"{site.name}.{self.source}",
+            settings=dict(num_classes=classes if self.source == "canl" else None),
+            traits=Traits(stochastic="train", train_only=True),
+            growth=Growth(buffers=(classes or 0) * numbers if self.source == "canl" else 0),
+        )
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        import torch
+
+        from surgeon.methods.adversarial_noise.module import AdversarialNoise
+
+        dtype = getattr(torch, self.cache_dtype) if self.cache_dtype else None
+        layer = AdversarialNoise(
+            self.source, self.epsilon, per_sample=self.per_sample, momentum=self.momentum,
+            num_classes=sizes(edit)["num_classes"], cache_dtype=dtype, seed=edit.seed,
+        )  # fmt: skip
+        return Cut(layer=layer)
+
+    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        return None

@@ -1,0 +1,36 @@
+"""Layers that do nothing: the placebo of a causal control, at the sites where a surgery would have put its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from surgeon.edits import Edit, Traits
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal
+from surgeon.selection import Site
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+class Identity(Operation):
+    """nn.Identity after each selected site of the kind `at`: what tracing and cutting do by themselves."""
+
+    op: Literal["identity"] = "identity"
+    at: Literal["conv", "norm", "activation"] = "conv"
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        chosen = self.chosen(sites, self.at)
+        edits = tuple(
+            Edit(site=s.name, operation=self.op, layer=f"{s.name}.identity", traits=Traits(train_only=False))
+            for s in chosen.sites
+        )
+        return Proposal(edits, tuple(chosen.passed_over))
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        from torch import nn
+
+        return Cut(layer=nn.Identity())
+
+    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        return None

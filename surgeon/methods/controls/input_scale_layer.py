@@ -1,0 +1,52 @@
+"""One learned map that multiplies the input of a network: the input-scale control of the weight map paper."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.errors import LayerError
+from surgeon.tensors.optional_state import OptionalState
+from surgeon.tensors.resize import resized_parameter, warn_resized
+from surgeon.tensors.traced import Proxy, called
+
+
+class InputScale(OptionalState):
+    """Multiplies an input (N, C, H, W) by a learned map `weight` (C, H, W), ones at the start: the identity.
+
+    The "input-scale" row of Table 4 in the weight map paper ("Weight Map Layer for Noise and Adversarial
+    Attack Robustness"). The map has no unit. The size is fixed: another input raises LayerError; `resize`
+    interpolates. A state dict without the map leaves it as it is.
+    """
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        if min(channels, height, width) < 1:
+            raise LayerError(
+                f"an input scale of {channels}x{height}x{width} is empty; every size must be at least 1"
+            )
+        self.weight = nn.Parameter(torch.ones(channels, height, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Proxy):
+            return called(self, x)
+        if x.shape[1:] != self.weight.shape:
+            raise LayerError(
+                f"the input scale is {_show(self.weight.shape)}, got an input of shape {tuple(x.shape)}; "
+                f"expected (N, {', '.join(map(str, self.weight.shape))}), or resize(H, W)"
+            )
+        return x * self.weight
+
+    def resize(self, height: int, width: int) -> InputScale:
+        """Interpolate the map to (C, height, width) in place (a new parameter); warns; returns self."""
+        old = tuple(self.weight.shape[1:])
+        self.weight = resized_parameter(self.weight, height, width)
+        warn_resized("input scale", old, (height, width))
+        return self
+
+    def extra_repr(self) -> str:
+        return _show(self.weight.shape)
+
+
+def _show(shape: torch.Size) -> str:
+    return "x".join(map(str, shape))

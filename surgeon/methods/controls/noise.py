@@ -1,0 +1,66 @@
+"""Gaussian noise after convolutions and at the input: KAP's control NT(σ), without the pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from surgeon.edits import Edit, Traits
+from surgeon.errors import SelectionError
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.methods.input_noise import InputNoise, noise_at_input
+from surgeon.quantities import Quantity
+from surgeon.selection import Site
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+class NoiseTraining(Operation):
+    """N(0, sigma²) added to the output of each selected convolution, and N(0, input_sigma²) to the input.
+
+    In training only; with `sigma` 0 to the input alone. `input_sigma` is in units of [0, 1] pixels and defaults to `sigma`.
+    """
+
+    op: Literal["noise"] = "noise"
+    sigma: Quantity = Field(0.1, ge=0)
+    input_sigma: Quantity | None = Field(None, ge=0)
+    pixel_std: InputNoise = "auto"
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        sigma = self.sigma if self.input_sigma is None else self.input_sigma
+        first = noise_at_input(sites, sigma, self.pixel_std, context, self.op)
+        if self.sigma == 0:
+            if not first:
+                raise SelectionError(
+                    "the network's input is in no graph: torch.fx cannot follow the network as a whole"
+                    if sigma
+                    else "noise of sigma=0 and input_sigma=0 at the input is none"
+                )
+            return Proposal(first)
+        chosen = self.chosen(sites)
+        usable, passed = pass_over(
+            chosen.sites, self.op, lambda s: "its channels are the classes" if s.logits else ""
+        )
+        edits = tuple(
+            Edit(
+                site=s.name,
+                operation=self.op,
+                layer=f"{s.name}.noise",
+                settings=dict(sigma=self.sigma, pixel_std=None),
+                traits=Traits(stochastic="train", train_only=True),
+            )
+            for s in usable
+        )
+        return Proposal((*first, *edits), (*chosen.passed_over, *passed))
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        from surgeon.methods.controls.noise_layer import GaussianNoise
+
+        given = sizes(edit)
+        return Cut(layer=GaussianNoise(given["sigma"], pixel_std=given["pixel_std"]))
+
+    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        return None

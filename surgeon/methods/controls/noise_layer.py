@@ -1,0 +1,81 @@
+"""Gaussian noise on images and activations, in training only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+
+from surgeon.errors import LayerError
+from surgeon.tensors.gaussian import Drawing, add_noise, check_sigma
+from surgeon.tensors.recording import recording
+from surgeon.tensors.traced import Proxy, called
+
+
+class GaussianNoise(Drawing, nn.Module):
+    """Adds N(0, sigma^2) in training; the identity in evaluation. No parameters, nothing in the state dict.
+
+    The noise of the KAP paper's input and of its control NT(sigma) (Bashivan et al., section 4). Input and
+    output (N, C, ...). `sigma` is in units of the input. With `pixel_std`, one value per channel, the input
+    is an image normalised by that standard deviation and `sigma` is in pixel units of [0, 1]: channel c gets
+    sigma / pixel_std[c].
+    Raises LayerError for a negative sigma, a pixel_std that is not positive, or another number of channels
+    than it.
+    """
+
+    pixel_std: tuple[float, ...] | None
+
+    def __init__(self, sigma: float, *, pixel_std: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.sigma = check_sigma(sigma)
+        if pixel_std is not None:
+            pixel_std = tuple(float(value) for value in pixel_std)
+            if not pixel_std or not all(0 < value < math.inf for value in pixel_std):
+                raise LayerError(
+                    f"pixel_std={pixel_std} must be one positive number per channel of the image"
+                )
+        self.pixel_std = pixel_std
+        self._tensors: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Proxy):
+            return called(self, x)
+        if not self.training or self.sigma == 0:
+            return x
+        if self.pixel_std is None:
+            return add_noise(x, self.sigma, self)
+        channels = len(self.pixel_std)
+        if x.dim() < 2 or x.shape[1] != channels:
+            raise LayerError(
+                f"pixel_std has {channels} channels, got an input of shape {tuple(x.shape)}; "
+                f"expected (N, {channels}, ...)"
+            )
+        scale = (self.sigma / self._std(x)).to(x.dtype)
+        return add_noise(x, scale.view(-1, *[1] * (x.dim() - 2)), self)
+
+    def _std(self, x: Tensor) -> Tensor:
+        """`pixel_std` where `x` is, kept for the next call. No buffer: what moves or empties those has no values for it."""
+        place = x.device, torch.float64 if x.dtype == torch.float64 else torch.float32
+        if (kept := self._tensors.get(place)) is not None:
+            return kept
+        made = torch.tensor(self.pixel_std, device=place[0], dtype=place[1])
+        if type(made) is Tensor and not recording() and not is_functorch_wrapped_tensor(made):
+            self._tensors[place] = made
+        return made
+
+    def __getstate__(self) -> dict:
+        return super().__getstate__() | {"_tensors": {}}
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self.__dict__.setdefault("_tensors", {})
+        if "pixel_std" in self._buffers:  # where it was one
+            std = self._buffers.pop("pixel_std")
+            self.pixel_std = None if std is None else tuple(std.tolist())
+
+    def extra_repr(self) -> str:
+        pixel = "" if self.pixel_std is None else f", pixel_std={self.pixel_std}"
+        return f"sigma={self.sigma}{pixel}"

@@ -1,0 +1,94 @@
+"""The stem for small images: first convolution 3×3 with stride 1, first pooling removed, as CIFAR work has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.errors import FoldError, SelectionError
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal
+from surgeon.selection import Site
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+class SmallImageStem(Operation):
+    """The network keeps the resolution of its input up to the first stage.
+
+    The new kernel is the centre of the old one, or the old one amid zeros where that is smaller.
+    """
+
+    reshapes = True
+    op: Literal["small-image"] = "small-image"
+    kernel_size: int = Field(3, ge=1)
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        order = sorted(sites, key=lambda s: s.index)
+        convs = [s for s in order if s.kind == "conv"]
+        if not convs or convs[0].dims != 2:
+            raise SelectionError("small-image needs a 2-D convolution as the network's first")
+        first = convs[0]
+        if first.altered:
+            raise SelectionError(
+                f"small-image exchanges the first convolution, {first.name}: {first.altered}"
+            )
+        until = convs[1].index if len(convs) > 1 else first.index
+        pool = next((s for s in order if s.kind == "pool" and first.index < s.index < until), None)
+        edits = []
+        side = self.kernel_size
+        if max(first.stride or (1,)) > 1 or max(first.kernel or (1,)) != side:
+            channels = (first.channels or 0) * ((first.in_channels or 0) // (first.groups or 1))
+            before = 1
+            for k in first.kernel or ():
+                before *= k
+            edits.append(
+                Edit(
+                    site=first.name, operation=self.op, replaces=True, settings=dict(part="stem"),
+                    effect="destroyed", traits=Traits(), folds=False,
+                    note=f"the stem is a {side}×{side} convolution with stride 1 now",
+                    growth=Growth(parameters=channels * (side * side - before)),
+                )
+            )  # fmt: skip
+        if pool is not None:
+            edits.append(
+                Edit(
+                    site=pool.name, operation=self.op, replaces=True, settings=dict(part="pool"),
+                    effect="destroyed", traits=Traits(), folds=False, note="the first pooling is gone",
+                )
+            )  # fmt: skip
+        if not edits:
+            raise SelectionError(
+                f"the stem is one for small images already: {first.name} is {side}×{side} with stride 1, no pooling after it"
+            )
+        return Proposal(tuple(edits))
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        import torch
+
+        if edit.settings["part"] == "pool":
+            return Cut(replacement=torch.nn.Identity())
+        from surgeon.tensors.convolution import effective_weight, with_weight
+
+        conv: Any = module
+        weight = effective_weight(conv)
+        side = self.kernel_size
+        new = weight.new_zeros(*weight.shape[:2], side, side)
+        old = tuple(weight.shape[2:])
+        new[(..., *_centre((side, side), old))] = weight[(..., *_centre(old, (side, side)))]
+        stem = with_weight(conv, new, None if conv.bias is None else conv.bias.detach())
+        stem.kernel_size, stem.stride, stem.padding = (side, side), (1, 1), (side // 2, side // 2)
+        stem._reversed_padding_repeated_twice = [side // 2] * 4
+        return Cut(replacement=stem)
+
+    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        raise FoldError(edit.note)
+
+
+def _centre(shape: Sequence[int], other: Sequence[int]) -> tuple[slice, ...]:
+    """The middle of `shape` that it has in common with `other`."""
+    common = [min(n, m) for n, m in zip(shape, other, strict=True)]
+    return tuple(slice((n - c) // 2, (n - c) // 2 + c) for n, c in zip(shape, common, strict=True))

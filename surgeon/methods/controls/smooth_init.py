@@ -1,0 +1,72 @@
+"""Convolutions started from averaged kernels, with no pooling afterwards: what KAP's layer adds beyond its start.
+
+A mean-KAP network trained by SGD is a stock network whose kernels start at A·W and whose gradients are
+multiplied by A·Aᵀ. This control has the first without the second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from surgeon.edits import Edit, Traits
+from surgeon.errors import LayerError, SelectionError
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over
+from surgeon.selection import Site
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+class SmoothInit(Operation):
+    """W ← A·W and b ← A·b in each selected convolution, A the pooling matrix of KAP with these settings."""
+
+    op: Literal["smooth-init"] = "smooth-init"
+    kernel_size: int = Field(3, ge=1)
+    dims: Literal[1, 2] = 2
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        chosen = self.chosen(sites)
+        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
+        if not usable:
+            raise SelectionError(f"smooth-init has no site left: {passed[0].site}: {passed[0].reason}")
+        edits = tuple(
+            Edit(site=s.name, operation=self.op, replaces=True, effect="destroyed", traits=Traits())
+            for s in usable
+        )
+        return Proposal(edits, (*chosen.passed_over, *passed))
+
+    def _unfit(self, site: Site) -> str:
+        if site.altered:
+            return site.altered
+        from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape
+
+        if site.logits:
+            return "its channels are the classes"
+        if (site.groups or 1) > 1:
+            return f"averaging would mix its {site.groups} groups"
+        if site.standardized == "weights":
+            return "its kernels are standardised, which undoes the averaging"
+        try:
+            pooled = pooled_sheet(sheet_shape(site.channels or 0, self.dims), self.kernel_size, 1, self.dims)
+        except LayerError as error:
+            return str(error)
+        return "" if math.prod(pooled) == site.channels else "the sheet does not keep its channels"
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        from surgeon.methods.kap.sheet import side_matrices
+        from surgeon.methods.kap.weights import pool_weight
+        from surgeon.tensors.convolution import effective_weight, with_weight
+
+        conv: Any = module
+        weight = effective_weight(conv)
+        bias = None if conv.bias is None else conv.bias.detach()
+        factors = side_matrices(weight.shape[0], self.kernel_size, 1, self.dims)
+        shift = None if bias is None else pool_weight(bias, factors)
+        return Cut(replacement=with_weight(conv, pool_weight(weight, factors), shift))
+
+    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        return None

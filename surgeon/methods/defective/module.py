@@ -1,0 +1,150 @@
+"""Defective neurons as the module to insert: a mask over activations, the same in training and evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from surgeon.errors import LayerError
+from surgeon.methods.defective.maths import Shape, defective_mask
+from surgeon.methods.defective.zeroed import zeroed
+from surgeon.tensors.memory_format import lying, memory_format_of
+from surgeon.tensors.optional_state import OptionalState
+from surgeon.tensors.traced import Proxy, called
+
+
+class DefectiveMask(OptionalState):
+    """Replaces the masked neurons of (N, C, H, W) activations by the constant `value`, always.
+
+    The same in training and evaluation. `mask` (C, H, W) is a persistent bool buffer drawn from `seed`,
+    without touching torch's global random stream; a state dict without it leaves it as it is. `value` is in
+    the units of the activations. Kept neurons are not rescaled.
+    Here: with `chosen` a buffer `rank` says in which order neurons stay, set by `choose`; random before that.
+    Raises LayerError as `defective_mask`, and in forward for another size, naming the expected one.
+    """
+
+    mask: Tensor
+    rank: Tensor | None
+
+    def __init__(
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        keep: float = 0.5,
+        *,
+        mode: str = "neuron",
+        value: float = 0.0,
+        seed: int = 0,
+        chosen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shape: Shape = (channels, height, width)
+        self.mode = mode
+        self.value = float(value)
+        self.seed = seed
+        self.keep = keep
+        self.register_buffer("rank", None)
+        if chosen:
+            number = math.prod(self._drawn)
+            generator = torch.Generator(device="cpu").manual_seed(seed)
+            order = torch.randperm(number, generator=generator, device="cpu")
+            self.rank = torch.argsort(order).view(self._drawn).to(torch.int32)
+        self.register_buffer("mask", self._draw(keep))
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the neurons go by importance."""
+        return self.rank is not None
+
+    def choose(self, importance: Tensor) -> None:
+        """Keep the most important neurons: `importance` (C, H, W), larger is kept longer; of a position or channel, its sum.
+
+        Raises LayerError for a layer that was not made with chosen=True, and for another shape.
+        """
+        if self.rank is None:
+            raise LayerError("this mask is random; make it with chosen=True to choose its neurons")
+        if importance.shape != self.shape:
+            raise LayerError(
+                f"importance of shape {tuple(importance.shape)} does not fit; expected {self.shape}"
+            )
+        axes = [
+            i for i, (drawn, whole) in enumerate(zip(self._drawn, self.shape, strict=True)) if drawn != whole
+        ]
+        weight = importance.detach().double().cpu()
+        flat = (weight.sum(axes, keepdim=True) if axes else weight).flatten()
+        order = torch.argsort(flat, descending=True, stable=True)
+        self.rank.copy_(torch.argsort(order).view(self._drawn))
+        self.mask.copy_(self._draw(self.keep))
+
+    @property
+    def _drawn(self) -> Shape:
+        channels, height, width = self.shape
+        return {"neuron": self.shape, "same": (1, height, width), "channel": (channels, 1, 1)}[self.mode]
+
+    def set_keep(self, keep: float) -> None:
+        """Redraw the mask at another share: a subset of the present one if smaller, a superset if larger.
+
+        Here: the paper has no such anneal.
+        Raises LayerError if the present mask was loaded and is not one of this seed's, for then the two would
+        not be nested.
+        """
+        new = self._draw(keep)
+        old = self.mask.cpu()
+        if not (bool((old <= new).all()) or bool((new <= old).all())):
+            raise LayerError(
+                f"the present mask does not come from seed={self.seed}, so keep={keep} would not be "
+                "nested with it; make the layer with the seed of the loaded mask"
+            )
+        self.mask.copy_(new)
+        self.keep = keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Proxy):
+            return called(self, x)
+        mask = self._laid(x)
+        return zeroed(x, mask) if self.value == 0 else torch.where(mask, x, self.value)
+
+    def _laid(self, x: Tensor) -> Tensor:
+        """The mask, (1, C, H, W), in the memory format of `x`: a result takes its layout from it."""
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
+            c, h, w = self.shape
+            raise LayerError(
+                f"this mask is {c}x{h}x{w}, got an input of shape {tuple(x.shape)}; "
+                f"expected (N, {c}, {h}, {w})"
+            )
+        return lying(self.mask.unsqueeze(0), memory_format_of(x))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """`.to(memory_format=torch.channels_last)` turns tensors of four axes: the mask goes along as one image, so that it is
+        read in the order in which the activations lie."""
+        return super()._apply(lambda t: _as_image(fn, t) if t.dim() == 3 else fn(t), recurse)
+
+    def extra_repr(self) -> str:
+        c, h, w = self.shape
+        return (
+            f"{c}, {h}, {w}, keep={self.keep:g}, mode={self.mode!r}, value={self.value:g}, seed={self.seed}"
+        )
+
+    def _draw(self, keep: float) -> Tensor:
+        if self.rank is not None:
+            kept = round(keep * math.prod(self._drawn))
+            return (self.rank.cpu() < kept).expand(self.shape).clone()
+        generator = torch.Generator(device="cpu").manual_seed(self.seed)
+        return defective_mask(self.shape, keep, mode=self.mode, generator=generator)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        if prefix + "mask" in state_dict and not self.mask.is_meta:
+            self.keep = self.mask.double().mean().item()
+
+
+def _as_image(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+    """fn of (C, H, W) as (1, C, H, W), which torch's `unsqueeze` gives a first stride that hides how it lies."""
+    image = t.as_strided((1, *t.shape), (t.numel(), *t.stride()), t.storage_offset())
+    made = fn(image)
+    return t if made is image else made.squeeze(0)

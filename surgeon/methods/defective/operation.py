@@ -1,0 +1,119 @@
+"""Defective neurons: a fixed random mask over the activations of the bottom layers (arXiv 1911.08432)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.errors import FoldError, SelectionError, either
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.selection import Site, select
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+_CHANNELS_FIRST = ("batch", "group", "instance")
+
+
+class DefectiveNeurons(Operation):
+    """A share 1 − keep of the neurons outputs the constant `value`, the same ones in training and evaluation.
+
+    `mode`: `neuron` masks each on its own, `same` one map for all channels, `channel` whole channels.
+    `after`: the norm (before its activation), the convolution, or `auto`: norms where the selected part of
+    the network has them, else convolutions. `start`: `random` masks at once; `sequential` does so too and re-fits the
+    layers behind the first mask, one by one, on calibration images; `anneal` begins without masks, and masks more and
+    more, nested, while it is trained; `auto` is `sequential` for a trained network with calibration images, else `random`, as
+    in the paper. `choice`: which neurons go first, at `random` as in the paper, or by `importance`, those first whose mean
+    square after a ReLU is least on the calibration images.
+    """
+
+    binds = True
+    op: Literal["defective"] = "defective"
+    keep: float = Field(0.5, gt=0, le=1)
+    mode: Literal["neuron", "same", "channel"] = "neuron"
+    value: float = 0.0
+    after: Literal["auto", "norm", "conv"] = "auto"
+    start: Literal["auto", "random", "sequential", "anneal"] = "auto"
+    choice: Literal["random", "importance"] = "random"
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        norms = [s for s in sites if s.kind == "norm" and s.family in _CHANNELS_FIRST]
+        kind: Literal["norm", "conv"] = (
+            "conv" if self.after == "conv" or (self.after == "auto" and not norms) else "norm"
+        )
+        chosen = select([*norms, *(s for s in sites if s.kind != "norm")], self.select, kind, self.op)
+        if all(s.out_shape is None for s in chosen.sites):
+            raise SelectionError(
+                "defective masks need to know the network's input size; give "
+                + either("input_size=(C, H, W)", "--input-size C,H,W")
+            )
+        usable, passed = pass_over(chosen.sites, self.op, _unfit)
+        if not usable:
+            raise SelectionError(f"defective has no site left: {passed[0].site}: {passed[0].reason}")
+        start = self.start
+        if start == "auto":
+            start = "sequential" if context.trained and context.calibrated else "random"
+        return Proposal(tuple(self._edit(s, start) for s in usable), (*chosen.passed_over, *passed))
+
+    def _edit(self, site: Site, start: str) -> Edit:
+        number = math.prod(site.out_shape or ())
+        folds = self.mode == "channel" and site.kind == "norm" and site.family == "batch" and not site.altered
+        return Edit(
+            site=site.name,
+            operation=self.op,
+            layer=f"{site.name}.mask",
+            settings=dict(size=list(site.out_shape or ()), start=start, choice=self.choice),
+            effect="exact" if start == "anneal" else "approximated",
+            traits=Traits(masked=True),
+            folds=folds,
+            note="" if folds else site.altered or "a mask over single neurons has no stock equivalent",
+            growth=Growth(
+                buffers=number * (1 + (self.choice == "importance")), flops=number, activations=number
+            ),
+        )
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        from surgeon.methods.defective.module import DefectiveMask
+
+        channels, height, width = sizes(edit)["size"]
+        keep = 1.0 if edit.settings.get("start", self.start) == "anneal" else self.keep
+        layer = DefectiveMask(
+            channels, height, width, keep, mode=self.mode, value=self.value, seed=edit.seed,
+            chosen=self.choice == "importance",
+        )  # fmt: skip
+        return Cut(layer=layer)
+
+    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        """Channel masks fold into the batch norm before them: scale 0 and shift `value` where masked."""
+        import copy
+
+        if not edit.folds:
+            raise FoldError(edit.note)
+        norm: Any = copy.copy(context.module)
+        if norm.weight is None:
+            raise FoldError("the batch norm has no scale and shift that could take up the mask")
+        kept = context.layer.mask[:, 0, 0].to(norm.weight.device)  # type: ignore[union-attr, index]  # the layer that the edit hung
+        norm._parameters = dict(norm._parameters)
+        from torch import nn as modules
+
+        norm.weight = modules.Parameter(norm.weight.detach() * kept)
+        norm.bias = modules.Parameter(norm.bias.detach().where(kept, norm.bias.new_tensor(self.value)))
+        return norm
+
+
+def _unfit(site: Site) -> str:
+    if site.out_shape is None:
+        return "its size is not known"
+    if len(site.out_shape) != 3:
+        return f"its activations are {len(site.out_shape) - 1}-D; masks are for C×H×W"
+    if site.fused and not site.opens:
+        return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
+    if site.calls > 1:
+        return f"it is called {site.calls} times a pass, and a mask has one size"
+    if site.logits:
+        return "its channels are the classes"
+    return ""

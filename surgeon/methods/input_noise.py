@@ -1,0 +1,38 @@
+"""Gaussian noise at the network's input, in units of [0, 1] pixels, as an edit that other operations share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.base import Context
+from surgeon.selection import INPUT, Site
+
+InputNoise = Literal["auto"] | tuple[float, ...] | None
+"""The deviation that pixels are divided by before the network: a number per channel, none, or that of the
+network's own configuration (`auto`)."""
+
+
+def noise_at_input(
+    sites: Sequence[Site], sigma: float, pixel_std: InputNoise, context: Context, operation: str
+) -> tuple[Edit, ...]:
+    """One edit that adds N(0, sigma²) to the input in training, or none where sigma is 0 or no graph has the input."""
+    site = next((s for s in sites if s.kind == INPUT), None)
+    if not sigma or site is None:
+        return ()
+    std = context.input_std if pixel_std == "auto" else pixel_std
+    if std is not None and site.channels is not None and len(std) != site.channels:
+        std = None
+    said = "in units of the network's input" if std is None else f"pixel σ divided by the std {list(std)}"
+    return (
+        Edit(
+            site=INPUT,
+            operation=operation,
+            layer=f"{INPUT}_noise",
+            settings=dict(sigma=sigma, pixel_std=None if std is None else list(std)),
+            traits=Traits(stochastic="train", train_only=True),
+            note=f"σ={sigma}, {said}",
+            growth=Growth(),
+        ),
+    )

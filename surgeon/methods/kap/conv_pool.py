@@ -1,0 +1,47 @@
+"""When a convolution followed by pooling along its output channels is less work on the weights than on the activations.
+
+Mean pooling along channels is linear, KAP(conv(x; W, b)) = conv(x; A W, A b) (Bashivan et al., eq. 3), so each pass may pool
+whichever has fewer numbers. `kap_weights.py` does the same once and for all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.tensors.recording import exporting
+
+_PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_OWN_TENSORS = (Tensor, nn.Parameter)
+
+
+def pools_weights(conv: Any, x: Tensor) -> bool:
+    """Whether the weights of `conv` are fewer numbers than its outputs for `x` (N, C, *spatial), and may be exchanged.
+
+    They may where the convolution is torch's own class with one group and whole weights, and nothing is exported: an
+    export must hold for every batch size.
+    """
+    if type(conv) not in _PLAIN or conv.groups != 1 or type(conv.weight) not in _OWN_TENSORS:
+        return False
+    if torch.jit.is_tracing() or exporting() or x.dim() != conv.weight.dim():
+        return False
+    return conv.weight[0].numel() < len(x) * _places(conv, x)
+
+
+def convolve(conv: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`conv(x)` with another weight and bias of the same shapes."""
+    return conv._conv_forward(x, weight, bias)
+
+
+def _places(conv: Any, x: Tensor) -> int:
+    """Positions of the output."""
+    count = 1
+    for axis, side in enumerate(x.shape[2:]):
+        padding = 0 if isinstance(conv.padding, str) else conv.padding[axis]
+        if conv.padding != "same":
+            span = conv.dilation[axis] * (conv.kernel_size[axis] - 1)
+            side = (side + 2 * padding - span - 1) // conv.stride[axis] + 1
+        count *= max(side, 0)
+    return count

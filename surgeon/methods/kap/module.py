@@ -1,0 +1,269 @@
+"""Kernel Average Pooling as the module to insert behind a convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+
+from surgeon.errors import LayerError
+from surgeon.methods.kap.conv_pool import convolve, pools_weights
+from surgeon.methods.kap.maths import POOLS, kernel_average_pool
+from surgeon.methods.kap.sheet import (
+    Sheet,
+    pooled_sheet,
+    pooling_matrix,
+    resolve_sheet,
+    side_matrices,
+)
+from surgeon.methods.kap.weights import pool_weight
+from surgeon.tensors.gaussian import Drawing, add_noise, check_sigma
+from surgeon.tensors.optional_state import OptionalState
+from surgeon.tensors.recording import recording
+from surgeon.tensors.traced import Proxy, called
+
+
+class KernelAveragePool(Drawing, OptionalState):
+    """Pooling along channels, to stand directly after a convolution: (1-alpha) z + alpha KAP(z), then noise.
+
+    Input (N, channels, *spatial), output (N, out_channels, *spatial). `sigma`, in the units of the
+    activations, is the standard deviation of the Gaussian noise added after the pooling in training only
+    (section 4 of the paper).
+    Here: `alpha` in [0, 1] blends the pooling in, so that a trained network can be annealed from unchanged
+    (0) to exactly KAP (1); the paper trains from scratch at 1. It is a buffer, saved with the weights; a
+    state dict without it leaves it as it is.
+    Here: noise is off in evaluation, as the paper's text says.
+    Here: `order` says which channel lies at each place of the sheet, (channels,) int64; None is row by row, as
+    in the paper. See `channel_order.py`. It needs as many channels after the pooling as before it.
+
+    Raises LayerError for settings that do not fit `channels`, alpha outside [0, 1], or alpha < 1 where the
+    pooling changes the number of channels, so that there is nothing to blend with.
+    """
+
+    alpha: Tensor
+    order: Tensor | None
+    _turned: tuple[Tensor, int, Tensor] | None = None
+    """An order, how often it had been written, and its inverse."""
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        dims: int = 2,
+        *,
+        pool: str = "mean",
+        sigma: float = 0.0,
+        sheet: Sheet | None = None,
+        alpha: float = 1.0,
+        order: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if pool not in POOLS:
+            raise LayerError(f"pool={pool!r} is not known; 'mean' (KAP) and 'max' (KMP) are")
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.dims = dims
+        self.pool = pool
+        self.sigma = check_sigma(sigma)
+        self.sheet = resolve_sheet(channels, dims, sheet)
+        rows, cols = pooled_sheet(self.sheet, kernel_size, stride, dims)
+        self.out_channels = rows * cols
+        self.register_buffer("alpha", torch.ones((), dtype=torch.float32))
+        self._blends = False
+        self.set_alpha(alpha)
+        self.register_buffer("order", None)
+        if order is not None:
+            self.set_order(order)
+
+    def set_order(self, order: Tensor) -> None:
+        """Lay the channels on the sheet so that place k holds channel `order[k]`; a permutation, (channels,) int64.
+
+        Raises LayerError for one that is none, and where pooling changes the number of channels.
+        """
+        if self.out_channels != self.channels:
+            raise LayerError(
+                f"an order needs as many channels after the pooling ({self.out_channels}) as before it ({self.channels}): "
+                "stride 1"
+            )
+        order = order.to(device=self.alpha.device, dtype=torch.int64)
+        if order.shape != (self.channels,) or not (order.is_meta or _is_permutation(order)):
+            raise LayerError(
+                f"the order of {self.channels} channels is no permutation of them: {order.tolist()[:8]}"
+            )
+        self.order = order
+        self._turn()
+
+    @property
+    def _place(self) -> Tensor | None:
+        """The place on the sheet of each channel, (channels,): the inverse of `order`, kept while nothing writes that.
+
+        No buffer: what moves or empties those has no values for it.
+        """
+        order, kept = self.order, self._turned
+        if order is None:
+            return None
+        if recording():
+            same = kept is not None and kept[2].device == order.device
+            return kept[2] if kept is not None and same else torch.argsort(order)
+        if kept is not None and kept[0] is order and kept[1] == _written(order):
+            return kept[2]
+        whole = type(order) is Tensor and not is_functorch_wrapped_tensor(order)
+        return self._turn() if whole else torch.argsort(order)
+
+    def _turn(self) -> Tensor:
+        order: Any = self.order
+        place = torch.argsort(order)
+        self._turned = (order, _written(order), place)
+        return place
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        if self.order is not None:
+            self._turn()
+        return self
+
+    def set_alpha(self, value: float) -> None:
+        """Set the share of the pooled activations, 0 (the input unchanged) to 1 (KAP alone)."""
+        self._check_alpha(value)
+        self.alpha.fill_(value)
+        self._blends = value != 1
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """The two factors of A, without alpha; see `sheet.side_matrices`."""
+        return side_matrices(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
+
+    def fold(self, weight: Tensor) -> Tensor:
+        """((1-alpha) I + alpha A) W, eq. 3: `weight` (channels, ...), a convolution's kernels or bias, as pooled."""
+        if self.pool == "max":
+            raise LayerError(
+                "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
+            )
+        place = self._place
+        if self.order is None or place is None:
+            pooled = pool_weight(weight, self.factors())
+        else:
+            pooled = pool_weight(weight[self.order], self.factors())[place]
+        return torch.lerp(weight, pooled, self.alpha.to(weight)) if self._blends else pooled
+
+    def matrix(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """(out_channels, channels) matrix of the layer in evaluation mode: (1-alpha) I + alpha A (eq. 3).
+
+        On the device of the layer.
+        Raises LayerError for `pool="max"`, which is not linear.
+        """
+        if self.pool == "max":
+            raise LayerError(
+                "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
+            )
+        matrix = pooling_matrix(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
+        if (place := self._place) is not None:
+            place = place.to(matrix.device)
+            matrix = matrix[place][:, place]
+        alpha = float(self.alpha)
+        if alpha != 1:
+            matrix = matrix.mul_(alpha).add_(
+                torch.eye(self.channels, dtype=matrix.dtype, device=matrix.device), alpha=1 - alpha
+            )
+        return matrix.to(dtype=dtype, device=self.alpha.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Proxy):
+            return called(self, x)
+        if x.dim() < 2 or x.shape[1] != self.channels:
+            raise LayerError(
+                f"this layer pools {self.channels} channels, got an input of shape {tuple(x.shape)}; "
+                f"expected (N, {self.channels}, ...)"
+            )
+        return self._noisy(self._pooled(x))
+
+    def after(self, conv: nn.Module, x: Tensor) -> Tensor:
+        """`self(conv(x))`, by pooling the convolution's weights (eq. 3) where those are fewer numbers than its outputs."""
+        own: Any = conv
+        if (
+            self.pool != "mean"
+            or self.kernel_size == 1
+            or not pools_weights(conv, x)
+            or len(own.weight) != self.channels
+        ):
+            return self(conv(x))
+        bias = None if own.bias is None else self._pooled(own.bias.unsqueeze(0)).squeeze(0)
+        return self._noisy(convolve(conv, x, self._pooled(own.weight.unsqueeze(0)).squeeze(0), bias))
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """(1-alpha) x + alpha KAP(x), (N, channels, *spatial)."""
+        laid = x if self.order is None else x.index_select(1, self.order)
+        out = kernel_average_pool(
+            laid, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet
+        )
+        if (place := self._place) is not None:
+            out = out.index_select(1, place)
+        if self._blends:  # a Python bool: reading the buffer here would make the GPU wait
+            out = torch.lerp(x, out, self.alpha.to(x.dtype))
+        return out
+
+    def _noisy(self, x: Tensor) -> Tensor:
+        return add_noise(x, self.sigma, self) if self.training and self.sigma else x
+
+    def extra_repr(self) -> str:
+        rows, cols = self.sheet
+        parts = [
+            f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, sheet={rows}x{cols}"
+        ]
+        parts += [f"pool={self.pool!r}"] if self.pool != "mean" else []
+        parts += [f"sigma={self.sigma}"] if self.sigma else []
+        parts += ["channels in an order of their own"] if self.order is not None else []
+        parts += ["blended with its input"] if self._blends else []
+        return ", ".join(parts)
+
+    def _check_alpha(self, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise LayerError(
+                f"alpha={value} is outside [0, 1]: 0 leaves the input as it is, 1 is the pooling alone"
+            )
+        if value != 1 and (self.stride != 1 or self.out_channels != self.channels):
+            raise LayerError(
+                f"alpha={value} cannot blend {self.channels} channels with the {self.out_channels} of stride="
+                f"{self.stride}; use stride=1, or alpha=1"
+            )
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self._buffers.pop("_place", None)  # which was one
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing: list[str],
+        unexpected: list[str],
+        errors: list[str],
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+        if self.alpha.is_meta:
+            return
+        if self.order is not None:
+            try:
+                self.set_order(self.order)
+            except LayerError as fault:
+                errors.append(f"{prefix}order: {fault}")
+        value = float(self.alpha)
+        try:
+            self._check_alpha(value)
+        except LayerError as fault:
+            errors.append(f"{prefix}alpha: {fault}")
+        self._blends = value != 1
+
+
+def _written(order: Tensor) -> int:
+    return 0 if order.is_inference() else order._version
+
+
+def _is_permutation(order: Tensor) -> bool:
+    return torch.equal(order.sort().values, torch.arange(len(order), device=order.device))

@@ -1,0 +1,54 @@
+"""Kernel average pooling behind a batch norm of its own, as the KAP authors' later code has it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from surgeon.errors import LayerError
+from surgeon.methods.kap.module import KernelAveragePool
+from surgeon.tensors.optional_state import OptionalState
+
+
+class _Norm1d(OptionalState, nn.BatchNorm1d):
+    """A batch norm that a state dict may lack."""
+
+
+class _Norm2d(OptionalState, nn.BatchNorm2d):
+    """A batch norm that a state dict may lack."""
+
+
+class _Norm3d(OptionalState, nn.BatchNorm3d):
+    """A batch norm that a state dict may lack."""
+
+
+_NORMS = {1: _Norm1d, 2: _Norm2d, 3: _Norm3d}
+
+
+class PreNormKernelAveragePool(nn.Module):
+    """pool(norm(x)) for x of shape (N, C, *spatial) with `spatial_dims` spatial dimensions.
+
+    Here: the published method has no norm between convolution and pooling; this is an option.
+    """
+
+    def __init__(self, pool: KernelAveragePool, channels: int, spatial_dims: int = 2) -> None:
+        super().__init__()
+        if spatial_dims not in _NORMS:
+            raise LayerError(f"spatial_dims={spatial_dims} has no batch norm; valid: 1, 2, 3")
+        self.norm = _NORMS[spatial_dims](channels)
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.norm(x))
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift, each (C,), that the norm applies in evaluation mode."""
+        scale = (self.norm.running_var + self.norm.eps).rsqrt() * self.norm.weight
+        return scale.detach(), (self.norm.bias - self.norm.running_mean * scale).detach()
+
+    def matrix(self) -> Tensor:
+        """The pooling's matrix, (C_out, C)."""
+        return self.pool.matrix()
+
+    def set_alpha(self, value: float) -> None:
+        """Set the pooling's share, as KernelAveragePool.set_alpha."""
+        self.pool.set_alpha(value)

@@ -1,0 +1,191 @@
+"""Kernel Average Pooling on weights: folding it into the convolution before it, and starting it from one.
+
+Mean pooling along channels is linear, KAP(conv(x; W, b)) = conv(x; A W, A b) (eq. 3 of Bashivan et al.), so
+it can run on the C_out C_in k^2 weights instead of the activations. Kernel Max Pooling is not linear and has
+none of this.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from surgeon.errors import LayerError
+from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape, widened_sheet, window
+
+_NO_RIDGE = 1e-12
+_RANK = 1e-10
+Factors = tuple[Tensor, Tensor]
+"""A pooling matrix as `sheet.side_matrices` gives it: A = A_rows (x) A_columns."""
+
+
+def fold_weight(weight: Tensor, bias: Tensor | None, matrix: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(A W, A b), eq. 3: the convolution that equals convolution then pooling. Differentiable.
+
+    `weight` is (C_in, ...) with its output channels first, `bias` (C_in,) or None, `matrix` A (C_out, C_in).
+    Computed in the wider dtype of the two and returned in that of the weight. The weight must reach every
+    input channel: a grouped one needs its zeros written out, for A mixes the groups.
+    Raises LayerError on unequal sizes.
+    """
+    _check_columns(weight, matrix)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise LayerError(
+            f"bias of shape {tuple(bias.shape)} does not fit a weight of {weight.shape[0]} channels"
+        )
+    folded = _apply(matrix, weight)
+    return folded, None if bias is None else _apply(matrix, bias)
+
+
+def pool_weight(weight: Tensor, factors: Factors) -> Tensor:
+    """A W for A = A_rows (x) A_columns: `weight` (C_in, ...) becomes (C_out, ...), in its own dtype."""
+    rows, cols = (f.to(weight) for f in factors)
+    sheet = weight.reshape(rows.shape[1], cols.shape[1], -1)
+    pooled = torch.einsum("ar,bq,rqd->abd", rows, cols, sheet)
+    return pooled.reshape(rows.shape[0] * cols.shape[0], *weight.shape[1:])
+
+
+def lstsq_sheet_weight(weight: Tensor, factors: Factors, ridge: float = 1e-4) -> Tensor:
+    """`lstsq_weight` for a matrix given by its factors: the same solution at a fraction of the cost.
+
+    By the singular values of the factors, A = (U_r (x) U_c)(S_r (x) S_c)(V_r (x) V_c)^T, each coefficient of W
+    is multiplied by s / (s^2 + ridge).
+    """
+    if ridge < 0:
+        raise LayerError(f"ridge={ridge} is negative; 0 (least norm) or more, for instance 1e-4")
+    (ur, sr, vr), (uc, sc, vc) = (
+        torch.linalg.svd(f.to(weight.device).double(), full_matrices=False) for f in factors
+    )
+    s = torch.outer(sr, sc)
+    gain = (
+        s / (s.square() + ridge)
+        if ridge >= _NO_RIDGE
+        else torch.where(s > _RANK, 1 / s.clamp_min(_RANK), 0.0)
+    )
+    sheet = weight.detach().double().reshape(ur.shape[0], uc.shape[0], -1)
+    turned = torch.einsum("ra,qb,rqd->abd", ur, uc, sheet) * gain.unsqueeze(2)
+    solved = torch.einsum("ar,bq,abd->rqd", vr, vc, turned)
+    return solved.reshape(vr.shape[1] * vc.shape[1], *weight.shape[1:]).to(weight.dtype)
+
+
+def lstsq_weight(weight: Tensor, matrix: Tensor, ridge: float = 1e-4) -> Tensor:
+    """W' = argmin ||A W' - W||^2 + ridge ||W'||^2, so that the pooled new kernels approach the trained ones.
+
+    `weight` is (C_out, ...), a weight or a bias; `matrix` A is (C_out, C_in); the result is (C_in, ...) in
+    the dtype of `weight`, solved in float64. `ridge` >= 0 has no unit (A is dimensionless). A is singular for
+    many sheets, 8x8 with K=3 for one, so that the fit is approximate.
+    Here: this start is ours, the paper trains from scratch; ridge = 0 (anything below 1e-12) takes the
+    solution of least norm.
+    """
+    if ridge < 0:
+        raise LayerError(f"ridge={ridge} is negative; 0 (least norm) or more, for instance 1e-4")
+    if matrix.dim() != 2 or weight.dim() < 1 or matrix.shape[0] != weight.shape[0]:
+        raise LayerError(
+            f"a matrix of shape {tuple(matrix.shape)} cannot give a weight of shape {tuple(weight.shape)}; "
+            "its rows must equal the weight's output channels"
+        )
+    a = matrix.detach().double()
+    w = weight.detach().double().flatten(1) if weight.dim() > 1 else weight.detach().double().unsqueeze(1)
+    if ridge < _NO_RIDGE:
+        solved = torch.linalg.pinv(a) @ w
+    else:
+        normal = a.mT @ a
+        normal.diagonal().add_(ridge)
+        solved = torch.cholesky_solve(a.mT @ w, torch.linalg.cholesky(normal))
+    return solved.reshape(matrix.shape[1], *weight.shape[1:]).to(weight.dtype)
+
+
+def replicate_index(channels: int, kernel_size: int, dims: int = 2) -> Tensor:
+    """For each channel of the widened convolution (stride = K), the one of `channels` kernels that it copies.
+
+    (K^2 C,) int64 in 2-D, (K C,) in 1-D, in the row-major order of `widened_sheet(channels, K, dims)`. Every
+    window holds copies of one kernel.
+    Here: with the paper's padding of (K-1)/2 the first window of each side has (K+1)/2 channels and the last
+    (K-1)/2 channels of a side lie in none; these copy the last kernel, unused.
+    """
+    rows, cols = sheet_shape(channels, dims)
+    wide = widened_sheet(channels, kernel_size, dims)
+    pooled_sheet(wide, kernel_size, kernel_size, dims)
+    across = _nearest(wide[1], cols, window(wide, kernel_size)[1])
+    down = _nearest(wide[0], rows, window(wide, kernel_size)[0])
+    return (down.unsqueeze(1) * cols + across).flatten()
+
+
+def replicate_weight(
+    weight: Tensor,
+    bias: Tensor | None,
+    kernel_size: int,
+    dims: int = 2,
+    *,
+    noise: float = 0.01,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Each kernel as its copies for a widened KAP with stride = K: exact at step 0, A W' = W and A b' = b.
+
+    `weight` (C, ...) becomes (K^2 C, ...) in 2-D or (K C, ...) in 1-D, `bias` likewise without noise. `noise`
+    is the standard deviation of the difference between copies in units of the kernel's own root mean square,
+    and has mean zero within each window. It is drawn on the generator's device.
+    Here: the paper has no such start.
+    Raises LayerError if `noise` is negative or K is even.
+    """
+    if noise < 0:
+        raise LayerError(f"noise={noise} is negative; 0 makes exact copies, 0.01 sets them 1 % apart")
+    channels = weight.shape[0]
+    index = replicate_index(channels, kernel_size, dims).to(weight.device)
+    copies = weight.detach()[index]
+    if noise:
+        device = generator.device if generator is not None else weight.device
+        drawn = torch.randn(copies.shape, generator=generator, device=device, dtype=torch.float64).to(
+            weight.device
+        )
+        inside = _inside(channels, kernel_size, dims).to(weight.device)
+        total = torch.zeros(channels, *copies.shape[1:], dtype=torch.float64, device=weight.device)
+        mean = total.index_add_(0, index[inside], drawn[inside])
+        members = torch.bincount(index[inside], minlength=channels).double()
+        mean /= members.view(-1, *[1] * (copies.dim() - 1))
+        rms = weight.detach().double().flatten(1).square().mean(1).sqrt()[index]
+        drawn = (drawn - mean[index]) * rms.view(-1, *[1] * (copies.dim() - 1)) * noise
+        copies = (copies.double() + drawn).to(weight.dtype)
+    return copies, None if bias is None else bias.detach()[index]
+
+
+def _nearest(length: int, pooled: int, size: int) -> Tensor:
+    """For each place of a side pooled with stride = size, the window that covers it, or the last one."""
+    return ((torch.arange(length, device="cpu") + size // 2) // size).clamp_(max=pooled - 1)
+
+
+def _inside(channels: int, kernel_size: int, dims: int) -> Tensor:
+    """(widened channels,) bool: does any window cover the channel?"""
+    sides = widened_sheet(channels, kernel_size, dims)
+    sizes = window(sides, kernel_size)
+    covered = [
+        torch.arange(side, device="cpu") < side - size // 2 for side, size in zip(sides, sizes, strict=True)
+    ]
+    return (covered[0].unsqueeze(1) & covered[1]).flatten()
+
+
+def _apply(matrix: Tensor, weight: Tensor) -> Tensor:
+    wide = torch.promote_types(matrix.dtype, weight.dtype)
+    rows = weight.to(wide).reshape(weight.shape[0], -1)
+    out = matrix.to(device=weight.device, dtype=wide) @ rows
+    return out.reshape(matrix.shape[0], *weight.shape[1:]).to(weight.dtype)
+
+
+def _check_columns(weight: Tensor, matrix: Tensor) -> None:
+    if matrix.dim() != 2 or weight.dim() < 1 or matrix.shape[1] != weight.shape[0]:
+        raise LayerError(
+            f"a matrix of shape {tuple(matrix.shape)} cannot pool a weight of shape {tuple(weight.shape)}; "
+            "its columns must equal the weight's output channels"
+        )
+
+
+def lstsq_data_weight(matrix: Tensor, regression: Tensor, scale: Tensor, ridge: float = 1e-4) -> Tensor:
+    """W' with A W' u close to y on data: the least-squares start on data instead of on weights.
+
+    `matrix` A is (C_out, C_in); `regression` M (C_out, d) is E[y u^T] E[u u^T]^-1, what the layer would be without
+    pooling; `scale` (C_out,) is what the errors of each channel weigh, with D = diag(scale). Minimises ||D (A W' - M)||^2 + ridge
+    mean(scale^2) ||W'||^2: with ridge = 0 that is the minimum of E||D (A W' u - y)||^2 too, for any u. The result is (C_in, d),
+    float64.
+    """
+    spread = scale.double().unsqueeze(1)
+    ridge = ridge * float(scale.double().square().mean())
+    return lstsq_weight(spread * regression.double(), spread * matrix.detach().double(), ridge)

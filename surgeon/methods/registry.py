@@ -1,0 +1,112 @@
+"""Operations by name: those at the doors of this package's rooms, and whatever other packages register.
+
+A third-party package adds its own with an entry point in the group `surgeon.operations`:
+
+    [project.entry-points."surgeon.operations"]
+    my-op = "my_package.my_module:MyOperation"
+
+A recipe can only name operations found here, so that reading one never imports a path it contains.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from surgeon.errors import RecipeError, nearest
+from surgeon.methods.base import Operation
+from surgeon.strict import shown, where
+
+GROUP = "surgeon.operations"
+_MOST = 8
+"""Faults that an error tells."""
+
+
+@functools.cache
+def _shipped() -> dict[str, type[Operation]]:
+    import surgeon.methods as package
+
+    found: dict[str, type[Operation]] = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        if not info.ispkg:
+            continue
+        room = importlib.import_module(f"{package.__name__}.{info.name}")
+        for value in vars(room).values():
+            if isinstance(value, type) and issubclass(value, Operation) and "op" in value.model_fields:
+                found[value.model_fields["op"].default] = value
+    return found
+
+
+@functools.cache
+def _plugged() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all operations, shipped and plugged in, sorted."""
+    return tuple(sorted({*_shipped(), *_plugged()}))
+
+
+def get(name: str) -> type[Operation]:
+    """The class of the operation called `name`.
+
+    Raises RecipeError, with the nearest names, for an unknown one, and for a plug-in that is no Operation.
+    """
+    if name in _shipped():
+        return _shipped()[name]
+    if name in _plugged():
+        point = _plugged()[name]
+        found = point.load()
+        if not (isinstance(found, type) and issubclass(found, Operation)):
+            raise RecipeError(f"the plug-in {name!r} ({point.value}) is no surgeon.Operation")
+        return found
+    raise RecipeError(f"unknown operation {shown(name)}; {nearest(name, names())}")
+
+
+def parse(settings: Mapping[str, Any]) -> Operation:
+    """The operation that a mapping with the key `op` describes.
+
+    Raises RecipeError naming the key at fault, with the nearest valid keys for an unknown one.
+    """
+    if "op" not in settings:
+        raise RecipeError(f"an operation needs the key 'op': one of {', '.join(names())}")
+    name = str(settings["op"])[:80]
+    cls = get(name)
+    try:
+        return cls.model_validate(dict(settings))
+    except ValidationError as error:
+        raise RecipeError(f"operation {name!r}: {describe(error, cls)}") from None
+
+
+def describe(error: ValidationError, model: Any) -> str:
+    """A validation error in one line: each key at fault, and for unknown ones the nearest valid keys."""
+    unknown, parts = [], []
+    for item in error.errors():
+        place = where(item["loc"])
+        if item["type"] == "extra_forbidden":
+            fields = _fields_at(model, item["loc"][:-1])
+            unknown.append(f"unknown key '{place}'; {nearest(str(item['loc'][-1]), fields)}")
+        elif item["type"] == "missing":
+            parts.append(f"the key {place!r} is missing")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            told = item["type"] == "value_error" and (not place or place.split(".")[-1] in message)
+            parts.append(message if told or not place else f"{place}: {message} (got {shown(item['input'])})")
+    parts = unknown + parts
+    return "; ".join(parts[:_MOST]) + (f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else "")
+
+
+def _fields_at(model: Any, path: tuple[Any, ...]) -> list[str]:
+    for step in path:
+        field = getattr(model, "model_fields", {}).get(step)
+        if field is None:
+            return []
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((c for c in candidates if hasattr(c, "model_fields")), None)
+    return list(getattr(model, "model_fields", {}))

@@ -1,0 +1,84 @@
+"""A fixed filter of ones on each channel, by torch's average pooling, which is the quicker way to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from surgeon.tensors.recording import recording
+
+Pair = tuple[int, int]
+
+
+def box(
+    m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, divisor: int, negative: bool
+) -> Tensor:  # fmt: skip
+    """The filter of 1/divisor on (N, C, H, W), with zeros around; of -1/divisor if `negative`. pads: (before, after) each side."""
+    if negative and recording():  # file formats have no such divisor,
+        return -box(m, kernel, stride, pads, dilation, divisor, negative=False)
+    divisor = -divisor if negative else divisor
+    even = all(before == after for before, after in pads)
+    if dilation == (1, 1) and even and not recording():  # nor one that pays no regard to padding
+        return _padded(m, kernel, stride, (pads[0][0], pads[1][0]), divisor)
+    if pads != ((0, 0), (0, 0)):
+        m = F.pad(m, (*pads[1], *pads[0]))
+    if dilation == (1, 1):
+        return F.avg_pool2d(m, kernel, stride, divisor_override=divisor).to(m.dtype)
+    ones = m.new_full((1, 1, *kernel), 1 / divisor)
+    out = F.conv2d(m.reshape(-1, 1, *m.shape[2:]), ones, stride=stride, dilation=dilation)
+    return out.view(*m.shape[:2], *out.shape[2:])
+
+
+def _padded(m: Tensor, kernel: Pair, stride: Pair, pads: Pair, divisor: int) -> Tensor:
+    if stride == (1, 1):
+        return _Box.apply(m, _Window(kernel, pads, divisor))
+    return _pooled(m, kernel, stride, pads, divisor)
+
+
+def _pooled(m: Tensor, kernel: Pair, stride: Pair, pads: Pair, divisor: int) -> Tensor:
+    if not all(
+        0 <= p <= k // 2 for p, k in zip(pads, kernel, strict=True)
+    ):  # average pooling takes no others
+        m, pads = F.pad(m, (pads[1], pads[1], pads[0], pads[0])), (0, 0)
+    return F.avg_pool2d(m, kernel, stride, pads, divisor_override=divisor).to(m.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Of a filter with stride 1. One thing to torch.func, which counts the members of a tuple."""
+
+    kernel: Pair
+    pads: Pair
+    divisor: int
+
+    @property
+    def adjoint(self) -> _Window:
+        """What gradients go through."""
+        high, wide = (k - 1 - p for k, p in zip(self.kernel, self.pads, strict=True))
+        return _Window(self.kernel, (high, wide), self.divisor)
+
+
+class _Box(torch.autograd.Function):
+    """With stride 1 the gradient is the same filter again; torch's own backward pass of the pooling takes images one by one."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(m: Tensor, window: _Window) -> Tensor:
+        return _pooled(m, window.kernel, (1, 1), window.pads, window.divisor)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, _Window], output: Tensor) -> None:
+        ctx.window = inputs[1]
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, window: None) -> Tensor:  # type: ignore[override]  # of one input
+        return _Box.apply(tangent, ctx.window)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # of one output
+        return _Box.apply(gradient, ctx.window.adjoint), None

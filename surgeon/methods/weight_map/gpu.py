@@ -1,0 +1,161 @@
+"""The weight map layer on a GPU: matrix products that read and write channels_last as it lies, and a filter behind.
+
+The paper's case (stride 1, an output as large as the input) in channels_last needs no copies into the layout of the product
+and back: cuBLAS takes a position's activations where they are, (N, C) with rows H·W·C apart. The filter and the bias are one
+kernel. What is not this case goes the way of `weight_map.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surgeon.methods.weight_map.box import box
+from surgeon.tensors import gpu
+
+Pair = tuple[int, int]
+HALVES = (torch.float16, torch.bfloat16)
+BLOCK = 512
+"""Numbers of a row that a program takes."""
+LARGEST = 11
+"""Side of a window: the kernel is written out for each of its places."""
+GRID = 65_535
+"""The most that CUDA counts along a second axis."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """box · (ones of a window) + centre · (its middle), with pads[side] zeros before and after."""
+
+    kernel: Pair
+    pads: tuple[Pair, Pair]
+    box: float
+    centre: float
+    later: bool = False
+
+    @property
+    def middle(self) -> Pair:
+        """The earlier of two, or the later."""
+        return tuple((k if self.later else k - 1) // 2 for k in self.kernel)  # type: ignore[return-value]  # two sides
+
+    @property
+    def adjoint(self) -> Filter:
+        """What gradients go through."""
+        top, left = ((k - 1 - pads[0], pads[0]) for k, pads in zip(self.kernel, self.pads, strict=True))
+        return Filter(self.kernel, (top, left), self.box, self.centre, not self.later)
+
+
+def takes(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, groups: int, filtering: Filter) -> bool:
+    """Whether `on_gpu` computes this weight map; weight: (C_out, C_in, H, W)."""
+    return (
+        stride == dilation == (1, 1)
+        and groups == 1
+        and max(filtering.kernel) <= LARGEST
+        and all(sum(pads) == k - 1 for pads, k in zip(filtering.pads, filtering.kernel, strict=True))
+        and gpu.takes(x, weight)
+        and (weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type))
+        and weight.permute(2, 3, 1, 0).is_contiguous()
+    )
+
+
+def on_gpu(x: Tensor, weight: Tensor, bias: Tensor | None, filtering: Filter) -> Tensor:
+    """The weight map of `x` (N, C_in, H, W) with `weight` (C_out, C_in, H, W) and `bias` (C_out, H, W); in channels_last.
+
+    Under autocast in its precision. Gradients of gradients go through plain torch operations.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    _, c_in, height, width = x.shape
+    maps = weight.permute(2, 3, 1, 0).view(height * width, c_in, -1)
+    if bias is not None:
+        bias = bias.expand(weight.shape[0], height, width)
+    out: Tensor = _WeightMap.apply(x.contiguous(memory_format=torch.channels_last), maps, bias, filtering)
+    return out
+
+
+class _WeightMap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, maps: Tensor, bias: Tensor | None, filtering: Filter) -> Tensor:
+        ctx.save_for_backward(x, maps)
+        ctx.filtering, ctx.bias = filtering, None if bias is None else bias.dtype
+        return filtered(product(x, maps), bias, filtering)[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # of one output
+        x, maps = ctx.saved_tensors
+        needs_x, needs_maps, needs_bias, _ = ctx.needs_input_grad
+        back: Filter = ctx.filtering.adjoint
+        of_bias: Tensor | None
+        if torch.is_grad_enabled():
+            g, of_bias = _plainly(gradient, back), gradient.sum(0)
+        else:
+            g, of_bias = filtered(
+                gradient.contiguous(memory_format=torch.channels_last), None, back, sums=needs_bias
+            )
+        of_x = product(g, maps.to(g.dtype).transpose(1, 2)) if needs_x else None
+        of_maps = _of_maps(x, g, maps.dtype) if needs_maps else None
+        if not needs_bias or of_bias is None:
+            return of_x, of_maps, None, None
+        return of_x, of_maps, of_bias.to(ctx.bias), None
+
+
+def product(x: Tensor, maps: Tensor) -> Tensor:
+    """x[n, :, p] · maps[p] at each place: (N, C_in, H, W), (H·W, C_in, C_out) → (N, C_out, H, W), both in channels_last."""
+    n, _, height, width = x.shape
+    maps = maps.to(x.dtype)
+    if torch.is_grad_enabled():
+        found = torch.bmm(_places(x), maps)
+        return found.view(height, width, n, -1).permute(2, 3, 0, 1)
+    out = x.new_empty(n, height, width, maps.shape[2])
+    torch.bmm(_places(x), maps, out=out.view(n, height * width, -1).transpose(0, 1))
+    return out.permute(0, 3, 1, 2)
+
+
+def _of_maps(x: Tensor, g: Tensor, dtype: torch.dtype) -> Tensor:
+    left, right = _places(x).transpose(1, 2), _places(g)
+    if dtype == torch.float32 and x.dtype in HALVES and x.is_cuda and not torch.is_grad_enabled():
+        return torch.bmm(left, right, out_dtype=dtype)  # type: ignore[call-overload]  # not in torch's stubs
+    return torch.bmm(left, right).to(dtype)
+
+
+def _places(x: Tensor) -> Tensor:
+    """(N, C, H, W) in channels_last → (H·W, N, C), a view."""
+    return x.permute(2, 3, 0, 1).flatten(0, 1)
+
+
+def _plainly(m: Tensor, filtering: Filter) -> Tensor:
+    """The filter by torch's operations, which have gradients themselves."""
+    out = box(m, filtering.kernel, (1, 1), filtering.pads, (1, 1), 1, negative=False) * filtering.box
+    if not filtering.centre:
+        return out
+    rows, columns = (k - pads[0] for k, pads in zip(filtering.middle, filtering.pads, strict=True))
+    return out + filtering.centre * torch.nn.functional.pad(m, (-columns, columns, -rows, rows))
+
+
+def filtered(
+    m: Tensor, bias: Tensor | None, filtering: Filter, *, sums: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """The filter of `m` (N, C, H, W), plus `bias` (C, H, W), and, if asked, the sum of `m` over the images (C, H, W) in float32.
+
+    All in channels_last.
+    """
+    from surgeon.methods.weight_map import kernels
+
+    n, channels, height, width = m.shape
+    out = torch.empty_like(m)  # channels_last too
+    parts = -(-height // 4) * -(-width * channels // BLOCK)
+    chunk = max(1, min(16, n * parts // 4096), -(-n // GRID))
+    chunks = -(-n // chunk)
+    total = m.new_empty(chunks if sums else 0, height, width, channels, dtype=torch.float32)
+    kernel, middle = filtering.kernel, filtering.middle
+    first = (filtering.pads[0][0], filtering.pads[1][0])
+    with torch.cuda.device_of(m):
+        kernels.filtered[(parts, chunks)](
+            m, m if bias is None else bias.contiguous(), out, total if sums else m, n, height, width, channels, filtering.box,
+            filtering.centre, *kernel, *first, middle[0] - first[0], middle[1] - first[1], filtering.centre != 0, bias is not None,
+            sums, chunk, BLOCK, num_warps=2,
+        )  # fmt: skip
+    return out, total.sum(0).permute(2, 0, 1) if sums else None

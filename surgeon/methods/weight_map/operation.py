@@ -1,0 +1,181 @@
+"""Weight-map layers in place of convolutions (smoothing and unsharp)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from surgeon.edits import Edit, Growth, Note, Traits
+from surgeon.errors import FoldError, SelectionError, either
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.selection import Site
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+class WeightMap(Operation):
+    """Each selected convolution becomes a map of weights per pair of channels, then a fixed box filter.
+
+    `kernel_size` is that of the filter, by default the replaced convolution's. `normalize` divides the box
+    by its size (the paper does not). `start`: `random`, U(−s, s) with s = 1/√fan_in as in the paper;
+    `distill`, fitted by `iterations` of conjugate gradients to what the convolution gives on calibration images, the
+    layers behind it re-fitted too, and every convolution and map that a batch norm follows multiplied by `scale`: the norm takes
+    it away again, but a training's steps are 1/scale² as large, and leave more of the start; `mean`, each map set to the mean of the kernel that it replaces; or `anneal`, a map that starts so and whose
+    share of the output a training raises from 0 to 1, when the convolution is dropped; `auto` is `distill` for a trained network with
+    calibration images, else `random`. More than `max_parameters` added in
+    all are refused: a layer has C_out · C_in / groups · H · W of them.
+    """
+
+    consumes = True
+    binds = True
+    op: Literal["weight-map"] = "weight-map"
+    mode: Literal["smoothing", "unsharp"] = "smoothing"
+    kernel_size: int | None = Field(None, ge=1)
+    normalize: bool = False
+    start: Literal["auto", "random", "mean", "distill", "anneal"] = "auto"
+    iterations: int = Field(10, ge=1)
+    scale: float = Field(3.0, gt=0)
+    fan_in: float | None = Field(None, gt=0)
+    max_parameters: int = Field(500_000_000, ge=1)
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        chosen = self.chosen(sites)
+        if all(s.in_shape is None for s in chosen.sites):
+            raise SelectionError(
+                "weight maps need to know the network's input size; give "
+                + either("input_size=(C, H, W)", "--input-size C,H,W")
+            )
+        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
+        if not usable:
+            raise SelectionError(f"weight-map has no site left: {passed[0].site}: {passed[0].reason}")
+        edits = tuple(self._edit(s, self._start(context)) for s in usable)
+        notes = [Note(code="selector", text=f"weight-map: {r}") for r in chosen.remarks]
+        added = sum(e.growth.parameters for e in edits)
+        if added > self.max_parameters:
+            largest = max(edits, key=lambda e: e.growth.parameters)
+            notes.append(
+                Note(code="too-large", text=f"weight-map adds {added:,} parameters, over the limit of "
+                     f"{self.max_parameters:,} (largest: {largest.site}, {largest.growth.parameters:,}); use a smaller "
+                     f"input size, select fewer sites, or raise weight-map.max_parameters")
+            )  # fmt: skip
+        return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
+
+    def _unfit(self, site: Site) -> str:
+        if site.altered:
+            return site.altered
+        if site.dims != 2:
+            return f"a {site.dims}-D convolution; weight maps are 2-D"
+        if site.transposed:
+            return "a transposed convolution"
+        if site.padding_mode != "zeros":
+            return f"padding_mode={site.padding_mode!r}; weight maps pad with zeros"
+        if site.in_shape is None or site.out_shape is None:
+            return "its size is not known"
+        if site.calls > 1:
+            return f"it is called {site.calls} times a pass, and a map has one size"
+        return ""
+
+    def _start(self, context: Context) -> str:
+        if self.start == "auto":
+            return "distill" if context.trained and context.calibrated else "random"
+        return self.start
+
+    def _edit(self, site: Site, start: str) -> Edit:
+        assert site.in_shape and site.out_shape  # _unfit has seen to it
+        cin, height, width = site.in_shape
+        cout, *out = site.out_shape
+        weights = cout * (cin // (site.groups or 1)) * height * width
+        bias = cout * math.prod(out) if site.bias else 0
+        kernel = math.prod(site.kernel or ())
+        old = cout * (cin // (site.groups or 1)) * kernel + (cout if site.bias else 0)
+        box = (self.kernel_size or math.isqrt(kernel)) ** 2
+        new_flops = 2 * weights + box * cout * math.prod(out)
+        old_flops = 2 * cout * (cin // (site.groups or 1)) * kernel * math.prod(out)
+        return Edit(
+            site=site.name,
+            operation=self.op,
+            replaces=True,
+            settings=dict(
+                input_size=[height, width], output_size=list(out), channels=[cin, cout], start=start
+            ),
+            effect={"random": "destroyed", "anneal": "exact"}.get(start, "approximated"),
+            traits=Traits(),
+            folds=False,
+            note="a weight map has other weights at each pixel, and a convolution has not",
+            growth=Growth(
+                parameters=weights + bias - old,
+                flops=new_flops - old_flops,
+                activations=cout * height * width,
+            ),
+        )
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        from surgeon.methods.weight_map.blend import WeightMapBlend
+        from surgeon.methods.weight_map.module import WeightMap2d, init_from_conv
+        from surgeon.tensors.convolution import effective_weight
+
+        conv: Any = module
+        given = sizes(edit)
+        kernel, padding = tuple(conv.kernel_size), self._padding(conv, given)
+        if self.kernel_size is not None:
+            sides = (self.kernel_size, self.kernel_size)
+            if isinstance(padding, tuple):
+                padding = tuple(
+                    p + d * (n - k) // 2
+                    for p, d, n, k in zip(padding, conv.dilation, sides, kernel, strict=True)
+                )
+            kernel = sides
+        layer = WeightMap2d(
+            conv.in_channels, conv.out_channels, given["input_size"], kernel, conv.stride, padding, conv.dilation,
+            conv.groups, mode=self.mode, normalize=self.normalize, bias=conv.bias is not None, fan_in=self.fan_in,
+        )  # fmt: skip
+        if layer.output_size(*given["input_size"]) != given["output_size"]:
+            raise SelectionError(
+                f"{edit.site}: the map's output would be {layer.output_size(*given['input_size'])}, not "
+                f"{given['output_size']}"
+            )
+        start = edit.settings.get("start", self.start)  # older records have it in the operation alone
+        if start in ("mean", "anneal"):
+            init_from_conv(layer, effective_weight(conv), conv.bias)
+        else:
+            layer.reset_parameters(generator)
+        layer = layer.to(device=conv.weight.device, dtype=conv.weight.dtype)
+        if start == "anneal":
+            blend = WeightMapBlend(copy.deepcopy(conv), layer)
+            return Cut(replacement=blend.to(conv.weight.device))
+        return Cut(replacement=layer)
+
+    def _padding(self, conv: Any, given: dict[str, Any]) -> Any:
+        """The convolution's padding; for one that pads by its input's size, what that comes to."""
+        out = [
+            (s + 2 * p - d * (k - 1) - 1) // st + 1
+            for s, p, d, k, st in zip(
+                given["input_size"], _numbers(conv), conv.dilation, conv.kernel_size, conv.stride, strict=True
+            )
+        ]
+        if isinstance(conv.padding, str) or tuple(out) == given["output_size"]:
+            return conv.padding
+        sides = zip(
+            given["output_size"],
+            conv.stride,
+            conv.dilation,
+            conv.kernel_size,
+            given["input_size"],
+            strict=True,
+        )
+        zeros = [max((o - 1) * st + d * (k - 1) + 1 - s, 0) for o, st, d, k, s in sides]
+        if tuple(conv.stride) == (1, 1) and any(z % 2 for z in zeros):
+            return "same"  # an even window, whose zeros are one more behind than before
+        return tuple((z + 1) // 2 for z in zeros)
+
+    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        raise FoldError(edit.note)
+
+
+def _numbers(conv: Any) -> tuple[int, ...]:
+    return (0, 0) if isinstance(conv.padding, str) else tuple(conv.padding)

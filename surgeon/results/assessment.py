@@ -1,0 +1,165 @@
+"""What a whole evaluation found, as data: the file evaluation.json, which the report reads. No torch here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from surgeon.edits import Plan
+from surgeon.numerals import percent
+from surgeon.results.statistics import Share
+from surgeon.results.summary import Summary
+from surgeon.results.threat import Norm
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Check(_Frozen):
+    """One diagnostic: what was measured, the rule, and whether it failed. Accuracies are shares of the images."""
+
+    code: str
+    measured: dict[str, float]
+    plain: tuple[str, ...] = Field((), description="what of `measured` is no share of the images")
+    rule: str = Field(description="when it fails")
+    failed: bool
+    reason: str = Field("", description="what a failure means")
+    p: float | None = Field(
+        None, description="of the test that a comparison of attacks is; None for another check"
+    )
+    advice: str = Field("", description="what to do where nothing failed, but something should be done")
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """What was measured, as it is written: `APGD-CE 31.2 %`, `images 128`."""
+        return tuple(f"{k} {f'{v:.3g}' if k in self.plain else percent(v)}" for k, v in self.measured.items())
+
+
+_ANSWERED = ("two-passes", "finite-differences")
+"""Checks that fail on every random model, and that attacks on the expectation over its noise answer."""
+
+
+class Diagnosis(_Frozen):
+    """All diagnostics of one model at one size of attack."""
+
+    norm: Norm
+    eps: float
+    images: int
+    random: bool = Field(description="two passes differ: attacks need the expectation over the noise (EOT)")
+    checks: tuple[Check, ...]
+
+    expectation: bool = Field(
+        False,
+        description="attacks were on the expectation over the noise, which answers that the model is random",
+    )
+
+    @property
+    def reliable(self) -> bool:
+        """Whether no check failed, but for those that attacks on the expectation answer."""
+        return not self.reasons
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What the failed checks mean."""
+        answered = _ANSWERED if self.random and self.expectation else ()
+        return tuple(f"{c.reason} ({c.code})" for c in self.checks if c.failed and c.code not in answered)
+
+
+class NoiseRow(_Frozen):
+    """One line of the KAP paper's Table 2: accuracy on adversarial images with noise added at inference."""
+
+    input_noise: bool
+    activation_noise: bool
+    sigma: float = Field(description="standard deviation, in [0, 1] pixels at the input")
+    share: Share
+
+
+class Point(_Frozen):
+    """Accuracy at one level."""
+
+    level: float
+    share: Share
+
+
+class Curve(_Frozen):
+    """Accuracy against a level: σ of Gaussian noise, the bound of uniform noise, patches a side."""
+
+    kind: Literal["gaussian", "uniform", "patches"]
+    points: tuple[Point, ...]
+
+
+class Corruption(_Frozen):
+    """Accuracy under one common corruption."""
+
+    kind: str
+    severity: int
+    share: Share
+
+
+class Certified(_Frozen):
+    """The certified-accuracy curve of one σ."""
+
+    sigma: float
+    images: int
+    draws: int
+    abstained: float = Field(description="share of images without a certificate")
+    points: tuple[Point, ...] = Field(description="level: L2 radius in [0, 1] pixels")
+
+
+class Drawn(_Frozen):
+    """A picture in the folder."""
+
+    file: str
+    title: str
+    caption: str
+    alt: str
+
+
+class Subject(_Frozen):
+    """What was evaluated."""
+
+    name: str
+    model: str
+    recipe: str = ""
+    operations: tuple[str, ...] = ()
+    weights: str = Field(description="hash")
+    parameters: int
+    classes: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    input_size: tuple[int, ...]
+    folded: bool = Field(False, description="the stock network that it folds into was attacked")
+    fold_error: float | None = Field(
+        None, description="relative difference of the logits, rewritten against folded"
+    )
+    random: bool = Field(False, description="at inference")
+    mode: Literal["standard", "random"] = "standard"
+    images_per_second: float | None = Field(None, description="inference on this machine, batches of 64")
+    stock_images_per_second: float | None = Field(
+        None, description="of the network before the surgery, likewise"
+    )
+
+
+class Assessment(_Frozen):
+    """A whole evaluation."""
+
+    subject: Subject
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    made: dict[str, Any] = Field(default_factory=dict)
+    summary: Summary
+    diagnosis: Diagnosis | None = None
+    curves: tuple[Curve, ...] = ()
+    corruptions: tuple[Corruption, ...] = ()
+    noise: tuple[NoiseRow, ...] = ()
+    certified: tuple[Certified, ...] = ()
+    pictures: tuple[Drawn, ...] = ()
+    notes: tuple[str, ...] = ()
+    plan: Plan | None = None
+
+    @property
+    def reliable(self) -> bool | None:
+        """Whether diagnostics found nothing; None if they were not made."""
+        return None if self.diagnosis is None else self.diagnosis.reliable

@@ -1,0 +1,94 @@
+"""What is to be known of an evaluation's numbers, read off the numbers and the record of the surgery. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from surgeon.edits import Traits
+from surgeon.evaluation.suites import SAMPLES
+from surgeon.numerals import percent, span
+from surgeon.results.rows import Row
+from surgeon.results.statistics import Share
+from surgeon.results.threat import Threat
+
+
+class Finding(BaseModel):
+    """Something to know about the numbers: a value first, a sentence second."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    severity: Literal["info", "warning", "error"]
+    text: str
+
+
+def findings(
+    rows: Sequence[Row],
+    clean: Share,
+    worst: Share,
+    lowest: Share,
+    main: Threat | None,
+    n: int,
+    traits: Traits | None,
+    random: bool,
+) -> list[Finding]:
+    """worst, lowest: as in `Summary`. main: the threat of the worst case. n: images. random: at inference."""
+    group = main.group if main else ""
+    found = [
+        Finding(code="upper-bound", severity="info", text="robust accuracy under attacks is an upper bound; "
+                "stronger attacks can only lower it")
+    ]  # fmt: skip
+    if lowest.k < worst.k:
+        found.append(
+            Finding(code="stronger-elsewhere", severity="warning", text=f"other attacks of the same size turn "
+                    f"{worst.k - lowest.k} more images: with them {percent(lowest.value)} stand, not {percent(worst.value)}")
+        )  # fmt: skip
+    one = {(r.norm, r.eps): r.mean for r in rows if r.attack == "fgsm" and not r.source}
+    for r in rows:
+        fgsm = None if r.source else one.get((r.norm, r.eps))  # from a source one step often transfers better
+        if r.attack.startswith(("pgd", "own-pgd")) and fgsm is not None and fgsm + 0.01 < r.mean:
+            found.append(
+                Finding(code="one-step-stronger", severity="warning", text=f"one step (FGSM, {percent(fgsm)}) beats many "
+                        f"(PGD, {percent(r.mean)}): a sign of masked gradients, these numbers are not reliable")
+            )  # fmt: skip
+    found += _masked_signs(rows, clean, worst, main)
+    if group in ("standard", "basic") and n < SAMPLES["standard"]:
+        found.append(
+            Finding(code="few-images", severity="info", text=f"{n} images; the protocol is {SAMPLES['standard']}: the "
+                    f"interval of the worst case is {span(worst.low, worst.high)}")
+        )  # fmt: skip
+    if random or (traits is not None and traits.stochastic == "always"):
+        found.append(
+            Finding(code="stochastic", severity="warning", text="the model is random at inference; attacks without "
+                    "expectation over its noise overstate its robustness")
+        )  # fmt: skip
+    if traits is not None and traits.masked:
+        found.append(
+            Finding(code="masked", severity="warning", text="masked units cut off gradients; transfer and black-box "
+                    "attacks are needed beside white-box ones")
+        )  # fmt: skip
+    return found
+
+
+def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat | None) -> list[Finding]:
+    """What Table 1 of the KAP paper shows: PGD far above AutoAttack, and black-box Square as strong as all of it."""
+    found: list[Finding] = []
+    if main is None or main.group != "standard":
+        return found
+    for r in rows:
+        if (r.group, r.norm, r.eps, r.source) != ("paper", main.norm, main.eps, None):
+            continue
+        if r.attack.startswith("pgd") and r.mean > worst.value + 0.1:
+            found.append(
+                Finding(code="pgd-above-worst", severity="warning", text=f"PGD leaves {percent(r.mean)}, the worst case is "
+                        f"{percent(worst.value)}: PGD's number is not this model's robustness")
+            )  # fmt: skip
+        if r.attack == "square" and 0.02 < r.mean < min(worst.value + 0.02, clean.value - 0.1):
+            found.append(
+                Finding(code="black-box-as-strong", severity="warning", text=f"Square alone, which sees no gradient, leaves "
+                        f"{percent(r.mean)}, all attacks together {percent(worst.value)}: a sign of masked gradients")
+            )  # fmt: skip
+    return found

@@ -1,0 +1,36 @@
+"""What is to be said of an evaluation besides its numbers. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from surgeon.edits import Traits
+from surgeon.evaluation.suites import DRAWS, EOT
+from surgeon.results.assessment import Subject
+
+
+def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) -> tuple[str, ...]:
+    """Sentences on what was attacked and how. traits: of its surgery. sources: names of models that attacks came from."""
+    found = []
+    if subject.folded:
+        found.append(
+            "the network folds exactly: the stock network it folds into was attacked "
+            f"(logits differ by {subject.fold_error:.1e})"
+        )
+    if traits is not None and traits.stochastic == "train":
+        found.append(
+            "its noise is a matter of training: nothing of it is left in evaluation, so one draw is all there is"
+        )
+    if subject.mode == "random":
+        found.append(
+            f"the network is random at inference: attacks average {EOT} draws, verdicts are by majority of {DRAWS}"
+        )
+    if traits is not None and traits.masked and not sources:
+        found.append(
+            "masked units cut off gradients: give other networks as sources (--source) for transfer attacks"
+        )
+    if subject.classes < 4:
+        found.append(
+            f"with {subject.classes} classes the targeted DLR does not exist: PGD on the margin takes the place of targeted APGD"
+        )
+    return tuple(found)

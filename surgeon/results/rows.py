@@ -1,0 +1,96 @@
+"""Accuracy under each attack at each size, over seeds and draws. No torch here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from statistics import fmean, stdev
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from surgeon.results.statistics import Share, wilson
+from surgeon.results.threat import Attack, Norm, size_text
+from surgeon.results.verdict import Outcome, Verdict
+
+
+class Row(BaseModel):
+    """Accuracy under one attack at one size: a share for each seed, in their order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attack: str
+    group: str
+    source: str | None = None
+    norm: Norm
+    eps: float | None
+    cascade: bool = Field(description="whether what fell to the attacks before it counts as fallen")
+    seeds: tuple[int, ...]
+    shares: tuple[Share, ...]
+    mean: float
+    of_right: float | None = Field(
+        description="the mean as a share of the images that are right as they are, which alone are attacked"
+    )
+    std: float | None = Field(None, description="over seeds, where there are two or more")
+    draws: dict[str, float] | None = Field(
+        None,
+        description="of a random model: accuracy on the mean draw, by majority, and where every draw is right",
+    )
+
+    @property
+    def label(self) -> str:
+        """As `Attack.label`."""
+        return f"{self.attack} {size_text(self.norm, self.eps)}" + (
+            f" from {self.source}" if self.source else ""
+        )
+
+
+def rows_of(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
+    """A row for each attack and size of an outcome. n: images; wrong: examples that are misclassified as they are."""
+    fallen: dict[Any, set[int]] = defaultdict(lambda: set(wrong))
+    clean = {v.example: v.votes for v in outcome.verdicts if v.attack == "none"}
+    lowest: dict[Any, dict[int, float]] = defaultdict(lambda: dict(clean))
+    drawn: dict[Any, dict[str, float]] = {}
+    by: dict[Any, list[Verdict]] = defaultdict(list)
+    for v in outcome.verdicts:
+        by[(v.attack, v.source, v.threat)].append(v)
+    found: dict[Any, list[tuple[Attack, Share, list[Verdict]]]] = defaultdict(list)
+    for attack in outcome.attacks:
+        own = by[(attack.name, attack.source, attack.threat)]
+        turned = {v.example for v in own if v.success}
+        if outcome.draws > 1:
+            votes = lowest[attack.threat] if attack.cascade else dict(clean)
+            for v in own:
+                votes[v.example] = min(votes[v.example], v.votes)
+            drawn[(attack.name, attack.group, attack.source, attack.norm, attack.eps, attack.seed)] = _draws(
+                votes
+            )
+        fallen[attack.threat] |= turned
+        standing = n - len(fallen[attack.threat] if attack.cascade else turned | wrong)
+        found[(attack.name, attack.group, attack.source, attack.norm, attack.eps)].append(
+            (attack, wilson(standing, n), own)
+        )
+    rows = []
+    for (name, group, source, norm, eps), many in found.items():
+        shares = tuple(share for _, share, _ in many)
+        values = [s.value for s in shares]
+        rows.append(
+            Row(
+                attack=name, group=group, source=source, norm=norm, eps=eps, cascade=many[0][0].cascade,
+                seeds=tuple(a.seed for a, _, _ in many), shares=shares, mean=fmean(values),
+                of_right=fmean(values) * n / (n - len(wrong)) if n > len(wrong) else None,
+                std=stdev(values) if len(values) > 1 else None,
+                draws=drawn.get((name, group, source, norm, eps, many[0][0].seed)),
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def _draws(votes: Mapping[int, float]) -> dict[str, float]:
+    """votes: each image's share of draws that are right, the lowest up to this attack."""
+    n, values = len(votes), votes.values()
+    return {
+        "mean": sum(values) / n,
+        "majority": sum(v > 0.5 for v in values) / n,
+        "all": sum(v == 1 for v in values) / n,
+    }

@@ -1,0 +1,146 @@
+"""What verdicts add up to, with intervals, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from surgeon.edits import Traits
+from surgeon.errors import SurgeonError
+from surgeon.evaluation.suites import SAMPLES
+from surgeon.numerals import percent
+from surgeon.results.findings import Finding, findings
+from surgeon.results.rows import Row, rows_of
+from surgeon.results.statistics import Share, wilson
+from surgeon.results.threat import Norm, Threat, main_threat, size_text
+from surgeon.results.verdict import Outcome
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Worst(_Frozen):
+    """Images that no attack of one threat turned: never an average over attacks."""
+
+    group: str
+    norm: Norm
+    eps: float | None
+    seed: int
+    share: Share
+
+
+class Headline(_Frozen):
+    """The one number that may be quoted, and what it is."""
+
+    share: Share
+    text: str
+
+
+class Summary(_Frozen):
+    """Accuracy on clean images, under each attack, and under the worst of them image by image."""
+
+    clean: Share
+    rows: tuple[Row, ...] = ()
+    worsts: tuple[Worst, ...] = ()
+    main: Threat | None = Field(None, description="part, norm, ε and seed that the worst case is of")
+    worst: Share = Field(description="images that no attack of the main threat turned")
+    lowest: Share = Field(
+        description="images that no attack of the main threat's norm and ε turned, whatever its part, seed or source"
+    )
+    headline: Headline | None = None
+    refused: tuple[str, ...] = Field((), description="why there is no headline")
+    complete: bool = True
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def robust(self) -> dict[str, Share]:
+        """Accuracy by attack, of the first seed; attacks of one name are told apart by norm and size, and where that is not
+        enough by the part of the suite and the exact ε."""
+        names = [r.attack for r in self.rows]
+        for longer in (
+            [r.label for r in self.rows],
+            [f"{r.label} ({r.group}, ε {r.eps!r})" for r in self.rows],
+        ):
+            names = [n if names.count(n) == 1 else more for n, more in zip(names, longer, strict=True)]
+        return {n: r.shares[0] for n, r in zip(names, self.rows, strict=True)}
+
+
+def summarize(
+    outcome: Outcome, traits: Traits | None = None, *, failed: Sequence[str] = (), random: bool = False,
+    classes: int | None = None,
+) -> Summary:  # fmt: skip
+    """Sum up an evaluation. traits: of the model's surgery (`model.surgery.traits`), which add to the findings.
+
+    failed: reasons of diagnostics that failed, which leave no headline. random: whether the model is random at inference.
+    classes: to guess among; where clean accuracy is not above that by its interval, there is no headline either.
+
+    Raises SurgeonError for no verdicts.
+    """
+    if not len(outcome):
+        raise SurgeonError("there are no verdicts to sum up")
+    clean = [v for v in outcome.verdicts if v.attack == "none"]
+    n, wrong = len(clean), {v.example for v in clean if v.success}
+    rows, worsts = rows_of(outcome, n, wrong), _worsts(outcome, n, wrong)
+    accuracy = wilson(n - len(wrong), n)
+    main = main_threat(outcome.attacks)
+    group = main.group if main else ""
+    worst = wilson(n - len(_turned(outcome, lambda t: t == main) | wrong), n)
+    size = (main.norm, main.eps) if main else None
+    lowest = wilson(n - len(_turned(outcome, lambda t: (t.norm, t.eps) == size) | wrong), n)
+    refused = [] if not outcome.missing else [
+        f"incomplete: {len(outcome.missing)} blocks are missing, the first is {outcome.missing[0]}"
+    ]  # fmt: skip
+    if classes and accuracy.low <= 1 / classes:
+        refused.append(_hardly_trained(accuracy, classes))
+    refused += [f"not reliable: {reason}" for reason in failed]
+    if random and not any(a.eot > 1 for a in outcome.attacks if a.threat == main):
+        refused.append("the model is random at inference, and no attack took the expectation over its noise")
+    if group == "basic":
+        refused.append(
+            "the attacks named by hand are no protocol: use the suite standard, or quick for an upper bound"
+        )
+    headline = (
+        None if refused or main is None else Headline(share=worst, text=_headline(main, outcome, n, random))
+    )
+    return Summary(
+        clean=accuracy, rows=rows, worsts=worsts, main=main, worst=worst, lowest=lowest, headline=headline,
+        refused=tuple(refused), complete=not outcome.missing,
+        findings=tuple(findings(rows, accuracy, worst, lowest, main, n, traits, random)),
+    )  # fmt: skip
+
+
+def _hardly_trained(clean: Share, classes: int) -> str:
+    return (
+        f"the network is hardly trained: {clean.k} of {clean.n} images are right without any attack [{percent(clean.low)}, "
+        f"{percent(clean.high)}], and guessing among {classes} classes gives {percent(1 / classes)}"
+    )
+
+
+def _turned(outcome: Outcome, of: Callable[[Threat], bool]) -> set[int]:
+    """The examples that attacks of some threats turned."""
+    return {v.example for v in outcome.verdicts if v.success and v.attack != "none" and of(v.threat)}
+
+
+def _worsts(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Worst, ...]:
+    turned: dict[Any, set[int]] = {a.threat: set(wrong) for a in outcome.attacks}
+    for v in outcome.verdicts:
+        if v.success and v.attack != "none":
+            turned[v.threat].add(v.example)
+    return tuple(
+        Worst(group=group, norm=norm, eps=eps, seed=seed, share=wilson(n - len(fallen), n))
+        for (group, norm, eps, seed), fallen in turned.items()
+    )
+
+
+def _headline(main: Threat, outcome: Outcome, n: int, random: bool) -> str:
+    size = size_text(main.norm, main.eps)
+    if random:
+        few = "upper bound (suite quick): " if main.group == "quick" else ""
+        return f"{few}accuracy by majority of {outcome.draws} draws under attacks on the expectation over the model's noise, {size}, {n} images"
+    if main.group == "quick":
+        return f"upper bound of robust accuracy (suite quick), {size}, {n} images"
+    fewer = "" if n >= SAMPLES["standard"] else f", fewer than the protocol's {SAMPLES['standard']}"
+    return f"robust accuracy (suite standard, AutoAttack's), {size}, {n} images{fewer}"

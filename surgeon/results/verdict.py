@@ -1,0 +1,91 @@
+"""The verdict: one attack on one image, as a row of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from surgeon.results.threat import Attack, Norm, Threat
+
+
+class Verdict(BaseModel):
+    """One attack on one image. eps and distances are in units of [0, 1] pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    example: int = Field(description="index into the images that were given")
+    image: str = Field(description="hash of the image's pixels")
+    label: int
+    clean: int = Field(description="prediction on the image as it is")
+    margin: float = Field(description="true logit minus the largest other, on the image as it is")
+    attack: str = Field(description="'none' for the image as it is: one such row for every image")
+    group: str = Field("", description="the part of the suite")
+    source: str | None = Field(None, description="the model that was attacked in place of this one")
+    norm: Norm = "linf"
+    eps: float | None = None
+    seed: int = 0
+    block: int = 0
+    success: bool = Field(description="whether the image is misclassified in the end")
+    prediction: int = Field(description="of a random model, what most draws say")
+    votes: float = Field(
+        description="share of the draws that are right in the end; 0 or 1 for a model that is not random"
+    )
+    linf: float = 0.0
+    l2: float = 0.0
+    queries: float = Field(0.0, description="images sent through the model, the mean of the block")
+    seconds: float = Field(0.0, description="the mean of the block")
+
+    @property
+    def threat(self) -> Threat:
+        """As `Attack.threat`."""
+        return Threat(self.group, self.norm, self.eps, self.seed)
+
+
+def standing(
+    rows: Iterable[Mapping[str, Any]], main: Threat | None, key: str = "example"
+) -> tuple[dict[Any, bool], dict[Any, bool]]:
+    """(whether each image is right as it is, whether it also stands every attack of the main threat), in their order.
+
+    rows: of a table of verdicts. key: the column that tells images apart, `example` or `image`, the hash of its pixels.
+    """
+    clean: dict[Any, bool] = {}
+    worst: dict[Any, bool] = {}
+    for row in rows:
+        if row["attack"] == "none":
+            clean[row[key]] = not row["success"]
+        elif Threat(row["group"], row["norm"], row["eps"], row["seed"]) != main:
+            continue
+        worst[row[key]] = worst.get(row[key], True) and not row["success"]
+    return clean, worst
+
+
+COLUMNS = {
+    "example": "int64", "image": "string", "label": "int64", "clean": "int64", "margin": "float64", "attack": "string",
+    "group": "string", "source": "string", "norm": "string", "eps": "float64", "seed": "int64", "block": "int64",
+    "success": "bool_", "prediction": "int64", "votes": "float64", "linf": "float64", "l2": "float64",
+    "queries": "float64", "seconds": "float64",
+}  # fmt: skip
+"""The columns of a table of verdicts, with their types in pyarrow."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All verdicts of an evaluation, the attacks in their order, and what is still missing."""
+
+    verdicts: tuple[Verdict, ...]
+    attacks: tuple[Attack, ...]
+    draws: int = 1
+    missing: tuple[str, ...] = ()
+
+    def __iter__(self) -> Any:
+        return iter(self.verdicts)
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    def rows(self) -> Sequence[dict[str, Any]]:
+        """The verdicts as plain rows."""
+        return [v.model_dump() for v in self.verdicts]

@@ -1,0 +1,232 @@
+"""The model card of a network's folder: what was done to it, how to load it, and what an evaluation found.
+
+All of it is read from the record and the evaluation. What they do not say, such as a licence, is not in the card. What they say is
+somebody's text: it goes through `surgeon.markdown`, all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surgeon import own
+from surgeon.disk.files import write_text
+from surgeon.edits import EFFECT_TEXT, Plan
+from surgeon.errors import ArtifactError, RecipeError
+from surgeon.markdown import code, text
+from surgeon.numerals import percent, with_interval
+from surgeon.ownership import add_to_manifest, locked
+from surgeon.store.folder import read_config
+from surgeon.store.hub import check_name
+
+if TYPE_CHECKING:
+    from surgeon.report.reading import Run
+    from surgeon.results.statistics import Share
+    from surgeon.store.configuration import Configuration
+
+FILE = "README.md"
+_MARK = "<!-- written by surgeon, "
+
+
+def write_card(folder: str | Path, repository: str, evaluation: str | Path | None = None) -> bool:
+    """Write a folder's README.md; False, and nothing is written, where somebody else wrote or changed the one there.
+
+    Raises ArtifactError for a folder that holds no network, and an `evaluation` that is none.
+    """
+    path = Path(folder) / FILE
+    written = card(folder, repository, evaluation)
+    with locked(folder):
+        if path.is_file() and not is_ours(path.read_text(encoding="utf-8", errors="replace")):
+            return False
+        write_text(path, written)
+        add_to_manifest(Path(folder), FILE)
+    return True
+
+
+def is_ours(page: str) -> bool:
+    """Whether a card is as `card` wrote it: its last line has the hash of the lines before."""
+    body, mark, rest = page.rpartition(_MARK)
+    return bool(mark) and rest.split(";")[0] == _hash(body)
+
+
+def card(folder: str | Path, repository: str, evaluation: str | Path | None = None) -> str:
+    """The text of a model card, with a YAML header.
+
+    repository: owner/name, under which it will be loaded. evaluation: a folder of `surgeon evaluate` or `surgeon run`.
+
+    Raises ArtifactError as `write_card`.
+    """
+    from huggingface_hub import ModelCardData
+
+    check_name(repository)
+    config = read_config(folder)
+    record, folded = (config.surgery.plan, config.surgery.folded) if config.surgery else (None, False)
+    run = _read_run(evaluation, Path(folder)) if evaluation else None
+    stock = record is None or folded
+    architecture = config.architecture
+    timms = not own.is_own(architecture) and "/" not in architecture
+    by_timm, classifies = stock and timms, timms or architecture.startswith("zoo/")
+    tags = ["surgeon", *(record.operations if record else ())]
+    header = ModelCardData(
+        library_name="timm" if by_timm else "surgeon",
+        pipeline_tag="image-classification" if classifies and config.num_classes else None,
+        tags=list(dict.fromkeys(t.split("#")[0] for t in tags)),
+    )
+    name = repository.rpartition("/")[2]
+    parts = [
+        f"---\n{header.to_yaml()}\n---\n",
+        f"# {text(name)}\n",
+        _what(architecture, config, record, folded),
+        _loading(repository, architecture, by_timm, stock),
+        *([_surgery(record, folded)] if record else []),
+        _evaluation(run),
+        *([_versions(record)] if record else []),
+    ]
+    body = "\n".join(parts)
+    return f"{body}\n{_MARK}{_hash(body + chr(10))}; a card that was changed is kept as it is -->\n"
+
+
+def _read_run(evaluation: str | Path, folder: Path) -> Run:
+    """The evaluation, which must be of the very weights in the folder."""
+    from safetensors.torch import load_file
+
+    from surgeon.evaluation.engine.fingerprints import state_hash
+    from surgeon.report.reading import read_run
+
+    run = read_run(evaluation)
+    weights = state_hash(load_file(folder / "model.safetensors"))
+    if run.found.subject.weights != weights:
+        raise ArtifactError(
+            f"{evaluation} is an evaluation of other weights ({run.found.subject.weights}) than {folder} holds ({weights}); "
+            f"evaluate what you push: surgeon evaluate {folder}"
+        )
+    return run
+
+
+def _hash(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+def _what(architecture: str, config: Configuration, record: Plan | None, folded: bool) -> str:
+    classes = f", {config.num_classes} classes" if config.num_classes else ""
+    if record is None:
+        return f"A stock {code(architecture)}{classes}, written by surgeon. No surgery was done on it.\n"
+    state = (
+        "It was folded back into a stock network, equal in evaluation mode: nothing but the weights tells of it"
+        if folded
+        else "Its layers are in it"
+    )
+    return f"{code(architecture)}{classes}, rewritten by surgeon with the recipe {code(record.recipe)}. {state}.\n"
+
+
+def _loading(repository: str, architecture: str, by_timm: bool, stock: bool) -> str:
+    lines = ["## Loading\n", "```python"]
+    if by_timm:
+        lines += [
+            "import timm",
+            "",
+            f'model = timm.create_model("hf-hub:{repository}", pretrained=True)',
+            "```",
+        ]
+        return "\n".join([*lines, "\nsurgeon is not needed for it.\n"])
+    allow = f', allow_code=["{own.module_of(architecture)}"]' if own.is_own(architecture) else ""
+    lines += ["import surgeon", "", f'model = surgeon.load("hf-hub:{repository}"{allow})', "```"]
+    if allow:
+        lines.append(
+            f"\nThe network is built by code that is not in this repository, {code(architecture)}; surgeon imports it only "
+            "where it is allowed by name."
+        )
+    if not stock:
+        lines.append("\nThe inserted layers are surgeon's, so that other libraries do not load it.")
+    return "\n".join(lines) + "\n"
+
+
+def _surgery(record: Plan, folded: bool) -> str:
+    counts = Counter(e.operation.split("#")[0] for e in record.edits)
+    size = "×".join(map(str, record.input_size)) if record.input_size else "not recorded"
+    rows = [
+        ("recipe", code(record.recipe)),
+        *[("paper", text(p)) for p in _papers(record.recipe)],
+        ("edits", ", ".join(f"{n} × {text(op)}" for op, n in counts.items())),
+        ("sites passed over", str(len(record.passed_over))),
+        ("function at the cut", EFFECT_TEXT[record.effect]),
+        ("drift at the cut", _drift(record)),
+        ("folds into a stock checkpoint", "folded" if folded else ("yes" if record.folds else "no")),
+        *_growth(record, folded),
+        ("input size", size),
+        ("seed", str(record.seed)),
+    ]
+    lines = ["## Surgery\n", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows)]
+    stuck = Counter(e.note for e in record.edits if not e.folds)
+    if stuck and not folded:
+        lines += ["", *(f"- {n} × does not fold: {text(why)}" for why, n in stuck.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _papers(recipe: str) -> list[str]:
+    from surgeon.recipe import load_recipe, shipped
+
+    known = shipped()
+    found: dict[str, None] = {}
+    for name in recipe.split("+"):
+        try:
+            paper = load_recipe(name).paper if name in known else ""
+        except RecipeError:
+            paper = ""
+        number = re.search(r"arXiv (\S+)", paper)
+        if paper and not (number and any(number.group() in p for p in found)):
+            found[paper] = None
+    return list(found)
+
+
+def _drift(record: Plan) -> str:
+    drift = record.execution.drift if record.execution else None
+    if drift is None:
+        return "none: the function is kept" if record.effect == "exact" else "not measured"
+    images = "calibration images" if drift.source == "calibration" else "images of noise"
+    return f"{drift.relative:.2g} of the logits' norm, {percent(drift.agreement)} of classes kept, on {drift.images} {images}"
+
+
+def _growth(record: Plan, folded: bool) -> list[tuple[str, str]]:
+    if folded:
+        return [("cost in use", "none: names and shapes are the stock network's")]
+    names = ("parameters", "flops", "activations") if record.measured else ("parameters",)
+    rows = []
+    for name in names:
+        before, grown = getattr(record.before, name), getattr(record.growth, name)
+        if before:
+            rows.append((name, f"{before:,} → {before + grown:,} ({(before + grown) / before:.3f}×)"))
+    return rows
+
+
+def _evaluation(run: Run | None) -> str:
+    title = "## Evaluation\n"
+    if run is None:
+        return f"{title}\nNot evaluated: no evaluation was given with this card.\n"
+    from surgeon.report.overview import card as verdict
+
+    said, subject = verdict(run), run.found.subject
+    lines = [title, f"Clean accuracy: {_percent(said.clean)}, on {text(said.images)} images.\n"]
+    if said.share is not None:
+        lines.append(f"**{_percent(said.share)}**: {text(said.quote)}.\n")
+    else:
+        lines.append("No number for robust accuracy can be quoted:\n")
+        lines += [f"- {text(r)}" for r in said.reasons] + [""]
+    lines.append(f"Diagnostics: {text(said.checks)}. Attacked: {text(said.size)}.")
+    if subject.folded:
+        lines.append("The stock network that it folds into was attacked.")
+    lines.append(f"Weights that were evaluated: {code(subject.weights)}.")
+    return "\n".join(lines) + "\n"
+
+
+def _percent(share: Share) -> str:
+    return with_interval(share)
+
+
+def _versions(record: Plan) -> str:
+    made = record.execution.versions if record.execution else {}
+    listed = ", ".join(text(f"{k} {v}") for k, v in made.items()) or "not recorded"
+    return f"## Made with\n\n{listed}\n"

@@ -1,0 +1,119 @@
+"""The schema of a folder's `config.json`: every key that surgeon reads, its type and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from surgeon.edits import Plan
+from surgeon.store.model_arguments import refusal
+from surgeon.strict import Strict
+
+WEIGHTS, ORIGINAL, CONFIG = "model.safetensors", "original.safetensors", "config.json"
+FORMAT = 1
+Side = Annotated[int, Field(ge=1, le=65_536)]
+Count = Annotated[int, Field(ge=0, le=2**20)]
+Size = Annotated[tuple[Side, ...], Field(min_length=1, max_length=4)]
+Word = Annotated[str, Field(max_length=200)]
+Deviation = Annotated[float, Field(gt=0)]
+
+
+class Description(Strict):
+    """What timm's `pretrained_cfg` says of a network: its images, its classes, where they came from.
+
+    Keys that say from where timm should load weights (`url`, `file`, `hf_hub_id`, `source`, `state_dict`, `custom_load`, …) are
+    not among them: the weights are the folder's. Such keys and unknown ones are left out, whatever they hold.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    architecture: Word | None = None
+    tag: Word | None = None
+    input_size: Size | None = None
+    test_input_size: Size | None = None
+    min_input_size: Size | None = None
+    fixed_input_size: bool | None = None
+    interpolation: Word | None = None
+    crop_pct: float | None = None
+    test_crop_pct: float | None = None
+    crop_mode: Word | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[Deviation, ...] | None = None
+    num_classes: Count | None = None
+    label_offset: int | None = None
+    label_names: tuple[str, ...] | None = None
+    label_descriptions: dict[str, str] | None = None
+    pool_size: tuple[Side, ...] | None = None
+    test_pool_size: tuple[Side, ...] | None = None
+    first_conv: Word | tuple[Word, ...] | None = None
+    classifier: Word | tuple[Word, ...] | None = None
+    license: str | None = None
+    description: str | None = None
+    origin_url: str | None = None
+    paper_name: str | None = None
+    paper_ids: str | tuple[str, ...] | None = None
+    notes: str | tuple[str, ...] | None = None
+
+
+def described(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a network's `pretrained_cfg` that a folder keeps: those that can be read back."""
+    kept = {}
+    for key in Description.model_fields:
+        value = cfg.get(key)
+        try:
+            Description.model_validate({key: list(value) if isinstance(value, tuple) else value})
+        except ValidationError:
+            continue
+        if key in cfg:
+            kept[key] = value
+    return kept
+
+
+class Surgery(Strict):
+    """What was cut, whether it was folded again, and the hashes of the files beside."""
+
+    folded: bool
+    plan: Plan
+    hashes: dict[str, Word] = Field(validation_alias=AliasChoices("hashes", "sha256"))
+
+    @field_validator("hashes")
+    @classmethod
+    def _of_files_beside(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name not in (WEIGHTS, ORIGINAL):
+                raise ValueError(f"{name!r:.80} is no file of weights; {WEIGHTS} and {ORIGINAL} are")
+        return value
+
+
+class Configuration(Strict):
+    """A `config.json`. Keys that surgeon does not know are left out: timm writes some."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    architecture: str = Field(max_length=200, pattern=r"^\w[\w.:/@+\-]*$")
+    num_classes: Count | None = None
+    num_features: int | None = Field(None, ge=0, le=2**31)
+    global_pool: Word | None = None
+    pretrained_cfg: Description = Description()
+    model_args: dict[str, Any] = Field(default_factory=dict)
+    unwritten_args: tuple[Word, ...] = ()
+    settings: dict[Word, Any] = Field(default_factory=dict, max_length=65_536)
+    exchanged: dict[Word, Word] | None = Field(None, max_length=65_536)
+    format: Literal[1] | None = None
+    surgery: Surgery | None = None
+
+    @field_validator("pretrained_cfg", "model_args", "surgery", mode="before")
+    @classmethod
+    def _none(cls, value: Any, info: Any) -> Any:
+        empty = value is None or value == {}
+        return ({} if info.field_name != "surgery" else None) if empty else value
+
+    @model_validator(mode="after")
+    def _arguments(self) -> Configuration:
+        for name, why in refusal(self.architecture, self.model_args).items():
+            raise ValueError(
+                f"model_args: a folder may not set the argument {name!r}: {why}; nothing was read"
+            )
+        return self

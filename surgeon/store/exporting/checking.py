@@ -1,0 +1,61 @@
+"""Whether a file gives the network's outputs, by the runtime that will run it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from surgeon.store.exporting.writing import seeded_images
+from surgeon.verification import Check, relative
+
+BATCHES = (1, 3)
+"""Numbers of images that a file is checked with; with a fixed batch, the first of them alone."""
+Run = Callable[[Tensor], list[Tensor]]
+
+
+def not_checked() -> Check:
+    return Check(name="equal", ok=None, detail="not compared: check=False")
+
+
+def run_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: [torch.from_numpy(o) for o in session.run(None, {name: images.numpy()})]
+
+
+def run_program(path: Path) -> Run:
+    network = torch.export.load(path).module()
+    return lambda images: _tensors(network(images))
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    return [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
+
+
+def differences(
+    model: nn.Module, run: Run, size: tuple[int, ...], batches: Sequence[int]
+) -> tuple[float, str]:
+    """The largest relative difference of any output, and a line about it."""
+    reference, worst = copy.deepcopy(model).cpu().float().eval(), 0.0
+    with torch.no_grad():
+        for count in batches:
+            images = seeded_images(count, size)
+            wanted, got = _tensors(reference(images)), run(images)
+            if len(wanted) != len(got):
+                worst = float("inf")
+                break
+            pairs = zip(got, wanted, strict=True)
+            worst = max([worst, *(relative(a, b) for a, b in pairs)])
+    told = " and ".join(map(str, batches))
+    return worst, f"largest relative difference {worst:.1e}, on {told} images"

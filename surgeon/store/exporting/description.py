@@ -1,0 +1,83 @@
+"""What an exported file says of itself, written and read."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgeon.edits import Plan
+from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.models import name_of, normalization_of, num_classes_of
+from surgeon.reading import parse_json
+from surgeon.store.exporting.request import SUFFIXES, need
+from surgeon.surgery.tree import surgery_of
+
+METADATA = "surgeon.json"
+"""Name of the extra file in an exported program that has the metadata; an ONNX file has it as `metadata_props`."""
+
+
+def described(model: nn.Module, left: Plan | None, size: tuple[int, ...]) -> dict[str, Any]:
+    import timm
+
+    import surgeon
+
+    record = surgery_of(model) or model.__dict__.get("folded_from")
+    normal = normalization_of(model)
+    known: dict[str, Any] = {
+        "architecture": name_of(model),
+        "input_size": list(size),
+        "mean": list(normal[0]) if normal else None,
+        "std": list(normal[1]) if normal else None,
+        "num_classes": num_classes_of(model),
+        "recipe": record.recipe if record else None,
+        "surgery": None,
+        "versions": {"surgeon": surgeon.__version__, "torch": torch.__version__, "timm": timm.__version__},
+    }
+    if record:
+        known["surgery"] = {
+            "operations": record.operations, "seed": record.seed, "edits": len(record.edits),
+            "edits_left": len(left.edits) if left else 0, "fingerprint": record.fingerprint,
+        }  # fmt: skip
+    return known
+
+
+def metadata(path: str | Path) -> dict[str, Any]:
+    """What an exported file says of itself: architecture, sizes, normalisation, versions and the surgery.
+
+    Raises ArtifactError for a file that is no export of surgeon's.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == SUFFIXES["onnx"]:
+            need(["onnx"], "onnx")
+            import onnx
+
+            props = {p.key: p.value for p in onnx.load(path, load_external_data=False).metadata_props}
+            text = props["surgeon"]
+        else:
+            # The entry alone: loading the program would unpickle parts of it.
+            with zipfile.ZipFile(path) as archive:
+                name = next(n for n in archive.namelist() if n.endswith(f"/extra/{METADATA}"))
+                text = archive.read(name).decode()
+        return parse_json(text, str(path))
+    except SurgeonError:
+        raise
+    except Exception as error:  # whatever readers of ONNX and of torch raise on another file
+        raise ArtifactError(f"{path} is no file that surgeon exported: {line(error)}") from error
+
+
+def is_export(path: Path) -> bool:
+    """Whether `export` wrote a file."""
+    try:
+        metadata(path)
+    except SurgeonError:
+        return False
+    return True
+
+
+def line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

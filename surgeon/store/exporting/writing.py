@@ -1,0 +1,112 @@
+"""The two kinds of file, written by torch's exporters."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.disk.writing import patient
+from surgeon.errors import SurgeonError, either
+from surgeon.store.exporting.description import METADATA, line
+
+_LARGEST_ONNX = 2**31 - 2**20  # bytes; protobuf's limit, less what is no weight
+
+
+def write_onnx(
+    network: nn.Module, path: Path, size: tuple[int, ...], dynamic: bool, opset: int | None, known: dict[str, Any]
+) -> int:  # fmt: skip
+    weight = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    if weight > _LARGEST_ONNX:
+        raise SurgeonError(
+            f"{weight / 2**30:.1f} GiB of weights do not fit into one ONNX file, which ends at 2 GiB; use "
+            + either("format='torch-export'", "--format torch-export")
+        )
+    with _told("onnx", network, dynamic), torch.no_grad():
+        exported, single = _exported(network, size, dynamic)
+        _without_divisors(exported.graph_module)
+        program = torch.onnx.export(
+            exported, dynamo=True, opset_version=opset, verbose=False, input_names=["images"],
+            output_names=["logits"] if single else None,
+        )  # fmt: skip
+        assert program is not None
+        number = int(program.model.opset_imports[""])
+        flat = {k: v if isinstance(v, str) else json.dumps(v) for k, v in known.items() if v is not None}
+        program.model.metadata_props.update({**flat, "opset": str(number), "surgeon": json.dumps(known)})
+        program.save(path, external_data=False)
+    return number
+
+
+def write_program(
+    network: nn.Module, path: Path, size: tuple[int, ...], dynamic: bool, opset: int | None, known: dict[str, Any]
+) -> None:  # fmt: skip
+    with _told("torch-export", network, dynamic), torch.no_grad():
+        exported, _ = _exported(network, size, dynamic)
+        with patient(path) as file:
+            torch.export.save(exported, file, extra_files={METADATA: json.dumps(known)})
+
+
+def _exported(
+    network: nn.Module, size: tuple[int, ...], dynamic: bool
+) -> tuple[torch.export.ExportedProgram, bool]:
+    """The network as torch's exported program, and whether its output is a single tensor."""
+    images = seeded_images(2 if dynamic else 1, size)
+    shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic else None
+    single = isinstance(network(images), Tensor)
+    return torch.export.export(network, (images,), dynamic_shapes=shapes, strict=False), single
+
+
+def _without_divisors(module: torch.fx.GraphModule) -> None:
+    """Average pooling by a divisor of its own as ordinary average pooling and a factor, in place.
+
+    torch's translation into ONNX passes over `divisor_override` in silence, and the file computes something else.
+    """
+    pool = torch.ops.aten.avg_pool2d.default
+    for node in [n for n in module.graph.nodes if n.target is pool]:
+        names = [a.name for a in pool._schema.arguments]
+        given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+        divisor = given.get("divisor_override")
+        if divisor is None or any(given.get("padding", ())) or given.get("ceil_mode"):
+            continue
+        kernel = given["kernel_size"]
+        number = kernel[0] * kernel[-1] if len(kernel) > 1 else kernel[0] ** 2
+        node.args, node.kwargs = tuple(given[n] for n in names[:3] if n in given), {}
+        with module.graph.inserting_after(node):
+            scaled = module.graph.call_function(torch.ops.aten.mul.Tensor, (node, number / divisor))
+        scaled.meta = dict(node.meta)
+        node.replace_all_uses_with(scaled, delete_user_cb=lambda user, own=scaled: user is not own)
+    module.graph.lint()
+    module.recompile()
+
+
+def seeded_images(count: int, size: tuple[int, ...]) -> Tensor:
+    return torch.randn(count, *size, generator=torch.Generator().manual_seed(count))
+
+
+@contextmanager
+def _told(format: str, network: nn.Module, dynamic: bool) -> Iterator[None]:
+    """Quiet, and an error in one line that says what may work."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (OSError, SurgeonError, MemoryError):
+            raise
+        except Exception as error:  # whatever torch's exporters raise
+            hint = f"; {either('dynamic_batch=False', '--fixed-batch')} may work" if dynamic else ""
+            raise SurgeonError(
+                f"{type(network).__name__} cannot be exported as {format}: {line(_cause(error))}{hint}"
+            ) from error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What torch's exporter for ONNX was raised from: its own text is a page of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

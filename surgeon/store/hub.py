@@ -1,0 +1,243 @@
+"""Networks on the Hugging Face Hub, over huggingface_hub's own functions: fetched into its cache, pushed from a folder.
+
+Only the files that surgeon reads or writes travel: configuration, safetensors and the model card. Nothing that comes
+down is executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from surgeon.errors import ArtifactError
+from surgeon.reading import read_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREFIX = "hf-hub:"
+CONFIG, CARD = "config.json", "README.md"
+WEIGHTS = ("model.safetensors", "original.safetensors")
+_LIBRARY = "surgeon"
+
+
+def is_hub(name: str | Path) -> bool:
+    """Whether a name means a repository: `hf-hub:owner/name`, or with a revision `hf-hub:owner/name@revision`."""
+    return str(name).startswith(PREFIX)
+
+
+def split(name: str | Path) -> tuple[str, str | None]:
+    """(owner/name, revision) of a name, with or without `hf-hub:` in front; the revision is None where none is given."""
+    repository, _, revision = str(name).removeprefix(PREFIX).partition("@")
+    return repository, revision or None
+
+
+def fetch(
+    name: str | Path, revision: str | None = None, *, files: Iterable[str] = (CONFIG, *WEIGHTS)
+) -> Path:
+    """The folder in huggingface_hub's cache with a repository's files, downloaded where they are not there yet.
+
+    name: `owner/name`, also as `hf-hub:owner/name@revision`. revision: a branch, a tag or a commit; by default the
+    name's, or the main branch. files: which to take, where the repository has them.
+
+    Raises ArtifactError, in one line that says what would work, for a repository or revision that is not there, needs
+    another login, or cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    repository, own = split(name)
+    revision = revision or own
+    try:
+        folder = snapshot_download(
+            repository, revision=revision, allow_patterns=list(files), library_name=_LIBRARY,
+        )  # fmt: skip
+    except Exception as error:
+        _refuse(error, repository, revision, "read")
+    return Path(folder)
+
+
+def folder_of(name: str | Path) -> Path | None:
+    """The folder of a repository that `surgeon push` wrote; None for one that is timm's alone, and for other names.
+
+    Raises ArtifactError as `fetch`.
+    """
+    if not is_hub(name):
+        return None
+    folder = fetch(name, files=[CONFIG])
+    if not _is_ours(folder):
+        return None
+    return fetch(split(name)[0], folder.name)  # of the same commit
+
+
+def _is_ours(folder: Path) -> bool:
+    if not (folder / CONFIG).is_file():
+        return False
+    config = read_json(folder / CONFIG)
+    return isinstance(config, dict) and "architecture" in config and "format" in config
+
+
+def files_of(folder: str | Path) -> list[str]:
+    """The files in a folder that travel, by name."""
+    return [n for n in (CARD, CONFIG, *WEIGHTS) if (Path(folder) / n).is_file()]
+
+
+def push(
+    folder: str | Path,
+    name: str,
+    *,
+    private: bool = False,
+    evaluation: str | Path | None = None,
+    message: str = "A network from surgeon",
+    revision: str | None = None,
+    allow_code: Iterable[str] = (),
+    model: nn.Module | None = None,
+) -> str:
+    """Upload a network's folder to a repository, which is made where there is none; returns its address.
+
+    The folder gets a model card (README.md) first, unless it has one that somebody wrote or changed. evaluation: a
+    folder of `surgeon evaluate`, whose numbers the card then has. private: of a repository that is made; one that is
+    there and public is refused. revision: a branch, made where there is none. allow_code, model: as for `surgeon.load`, by
+    which the folder is tried before anything is written or sent.
+
+    Raises what `surgeon.load` raises for a folder that does not load, and as `fetch`.
+    """
+    from huggingface_hub import HfApi
+
+    prepare(folder, name, evaluation, allow_code=allow_code, model=model)
+    repository, own = split(name)
+    revision = revision or own
+    api = HfApi(library_name=_LIBRARY)
+    try:
+        visibility: dict[str, Any] = (
+            {"private": True} if private else {}
+        )  # else as the account's settings say
+        api.create_repo(repository, exist_ok=True, **visibility)
+        if private and not api.repo_info(repository).private:
+            raise ArtifactError(
+                f"{repository} is there already and public; make it private on its page, or push to another name"
+            )
+        if revision:
+            api.create_branch(repository, branch=revision, exist_ok=True)
+        done = api.upload_folder(
+            repo_id=repository, folder_path=folder, allow_patterns=files_of(folder), commit_message=message,
+            revision=revision, delete_patterns=list(WEIGHTS),
+        )  # fmt: skip
+    except ArtifactError:
+        raise
+    except Exception as error:
+        _refuse(error, repository, revision, "written to")
+    return str(getattr(done, "commit_url", None) or f"{api.endpoint}/{repository}")
+
+
+def prepare(
+    folder: str | Path,
+    name: str,
+    evaluation: str | Path | None = None,
+    *,
+    allow_code: Iterable[str] = (),
+    model: nn.Module | None = None,
+) -> None:
+    """What `push` does before anything is sent: checks of the name, loading the folder, and then the model card."""
+    from surgeon.store.artifact import load
+    from surgeon.store.card import write_card
+
+    repository, _ = split(name)
+    check_name(repository)
+    load(Path(folder), model=model, mapped=True, allow_code=allow_code)
+    write_card(folder, repository, evaluation)
+
+
+def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrite: bool = False) -> Path:
+    """Copy a network that `surgeon push` uploaded into a folder, whose files are checked against their hashes.
+
+    Raises ArtifactError as `fetch`, for a repository that is none of surgeon's, and for a folder that exists.
+    """
+    import shutil
+
+    from surgeon.ownership import new_folder, reserved
+    from surgeon.store.folder import check_files
+
+    repository, own = split(name)
+    check_name(repository)
+    with reserved(folder, overwrite=overwrite):
+        place = fetch(repository, revision or own, files=(CARD, CONFIG, *WEIGHTS))
+        if not _is_ours(place):
+            raise ArtifactError(
+                f"{repository} holds no network that surgeon wrote; if it is timm's, name it as a model: {PREFIX}{repository}"
+            )
+        check_files(place)
+        with new_folder(folder, overwrite=overwrite) as work:
+            for file in files_of(place):
+                shutil.copyfile(place / file, work / file)
+    return Path(folder)
+
+
+def check_name(repository: str) -> None:
+    """Raise ArtifactError for what is no `owner/name`."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError:
+        repository = f"{repository} "
+    if repository.count("/") != 1 or repository.endswith(" "):
+        raise ArtifactError(
+            f"{repository.strip()!r} is no repository; write owner/name, of letters, digits, '-', '_' and '.'"
+        )
+
+
+def _refuse(error: Exception, repository: str, revision: str | None, verb: str) -> NoReturn:
+    """Say in one line why a repository cannot be read or written, and what would work."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    login = "log in (`hf auth login`, or the variable HF_TOKEN)"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    away = (
+        f"{constants.ENDPOINT} cannot be reached (see HF_ENDPOINT, HF_HUB_OFFLINE); what was fetched before is kept, and "
+        f"a folder of `surgeon pull` needs no network"
+    )
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, HFValidationError):
+        why = f"write owner/name, or {PREFIX}owner/name@revision"
+    elif isinstance(error, GatedRepoError):
+        why = f"it is gated: ask for access on its page, and {login}"
+    elif isinstance(error, RevisionNotFoundError):
+        why = f"it has no revision {revision!r}; give a branch, a tag or a commit that its page lists"
+    elif isinstance(error, RepositoryNotFoundError):
+        why = f"{constants.ENDPOINT} has none of that name, or it is private: look at the name, or {login}"
+    elif isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
+        why = away
+    elif isinstance(error, HfHubHTTPError) and status in (401, 403):
+        why = f"the token does not allow it: {login} with one that may be {verb.removesuffix(' to')} there"
+    elif isinstance(error, HfHubHTTPError):
+        why = f"{constants.ENDPOINT} answered {status or text}; try again later"
+    elif isinstance(error, (ConnectionError, *_transport())):
+        why = away
+    elif isinstance(error, OSError):
+        why = text
+    else:
+        raise error
+    raise ArtifactError(f"{repository} cannot be {verb}: {why}") from error
+
+
+def _transport() -> tuple[type[Exception], ...]:
+    """What the HTTP client of this huggingface_hub raises: requests' errors before version 1, httpx's since."""
+    from huggingface_hub import errors
+
+    kind = next(c for c in errors.HfHubHTTPError.__mro__ if c.__name__ in ("HTTPError", "RequestException"))
+    base = next(
+        c
+        for c in reversed(kind.__mro__)
+        if c.__module__.partition(".")[0] == kind.__module__.partition(".")[0]
+    )
+    return (base,)

@@ -1,0 +1,121 @@
+"""The weights a convolution really uses, and convolutions with other weights or more channels.
+
+Weight-standardised convolutions normalise each kernel before use; timm's scaled ones then multiply it by
+a learned gain (Brock et al. 2021, arXiv 2101.08692, eq. 3). Algebra on kernels needs the weights after that.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from surgeon.errors import LayerError
+from surgeon.tensors.memory_format import memory_format_of
+
+
+def effective_weight(conv: _ConvNd) -> Tensor:
+    """The kernels that `conv` convolves with, output channels first: (C_out, C_in / groups, *kernel).
+
+    For a transposed convolution (C_out, C_in, *kernel), groups = 1 only. For timm's ScaledStdConv2d the
+    standardised kernels times gain and scale. Detached.
+
+    Raises LayerError for a transposed convolution with groups.
+    """
+    weight = conv.weight.detach()
+    if isinstance(conv, _ConvTransposeNd):
+        if conv.groups != 1:
+            raise LayerError(
+                f"a transposed convolution with groups={conv.groups}; only groups=1 is supported"
+            )
+        return weight.transpose(0, 1)
+    if not is_scaled(conv):
+        return weight
+    flat = weight.flatten(1)
+    gain = (conv.gain.detach() * conv.scale).flatten(1)
+    centred = flat - flat.mean(1, keepdim=True)
+    return (gain * centred / (flat.var(1, unbiased=False, keepdim=True) + conv.eps).sqrt()).view_as(weight)
+
+
+def is_scaled(conv: nn.Module) -> bool:
+    """Whether the convolution standardises its kernels and scales each by a learned gain."""
+    return all(hasattr(conv, name) for name in ("gain", "scale", "eps")) and isinstance(conv, _ConvNd)
+
+
+def with_weight(conv: _ConvNd, weight: Tensor, bias: Tensor | None) -> _ConvNd:
+    """A new convolution like `conv` whose effective kernels are `weight` and whose bias is `bias`.
+
+    weight: (C_out', C_in / groups, *kernel), C_out' may differ from the present C_out. bias: (C_out',) or None.
+    For a scaled convolution the kernels' means must be zero, as any linear combination of its own has them;
+    the gain takes up their size.
+    """
+    new = _shell(conv)
+    new.out_channels = weight.shape[0]
+    if isinstance(conv, _ConvTransposeNd):
+        stored = weight.transpose(0, 1)
+    elif is_scaled(conv):
+        deviation = weight.flatten(1).std(1, unbiased=False).clamp_min(torch.finfo(weight.dtype).tiny)
+        shape = (-1, *[1] * (weight.dim() - 1))
+        stored = weight / deviation.view(shape)
+        gain = deviation * (1 + conv.eps) ** 0.5 / conv.scale
+        new.gain = nn.Parameter(gain.view(shape).to(conv.gain), requires_grad=conv.gain.requires_grad)
+    else:
+        stored = weight
+    new.weight = nn.Parameter(
+        laid_like(stored.to(conv.weight), conv.weight), requires_grad=conv.weight.requires_grad
+    )
+    if bias is None:
+        new.bias = None
+    else:
+        grad = conv.bias.requires_grad if conv.bias is not None else conv.weight.requires_grad
+        new.bias = nn.Parameter(bias.to(conv.weight), requires_grad=grad)
+    return new
+
+
+def laid_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """The tensor in channels_last where `like` lies so, else contiguous."""
+    return tensor.contiguous(memory_format=memory_format_of(like))
+
+
+def with_channels(conv: _ConvNd, channels: int, generator: torch.Generator) -> _ConvNd:
+    """A new, freshly initialised convolution like `conv` with `channels` output channels.
+
+    The initialisation is the class's own `reset_parameters`, drawn from `generator`.
+    """
+    if channels % conv.groups:
+        raise LayerError(f"{channels} channels cannot be divided into the convolution's {conv.groups} groups")
+    shape = list(effective_weight(conv).shape) if not isinstance(conv, _ConvTransposeNd) else [
+        conv.weight.shape[1], conv.weight.shape[0], *conv.weight.shape[2:]
+    ]  # fmt: skip
+    shape[0] = channels
+    blank = torch.zeros(shape, dtype=conv.weight.dtype, device=conv.weight.device)
+    new = with_weight(conv, blank, None if conv.bias is None else blank.new_zeros(channels))
+    with seeded(generator):
+        new.reset_parameters()
+    return new
+
+
+class seeded:  # noqa: N801 - used as a context manager
+    """Run code that draws from torch's global generator as if that were `generator`, and put it back after."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+
+    def __enter__(self) -> None:
+        self.fork = torch.random.fork_rng(devices=[])
+        self.fork.__enter__()
+        torch.random.default_generator.manual_seed(self.seed)
+
+    def __exit__(self, *exc: object) -> None:
+        self.fork.__exit__(*exc)
+
+
+def _shell(conv: _ConvNd) -> _ConvNd:
+    """A copy of the convolution without its own tensors being copied; children are shared."""
+    new = copy.copy(conv)
+    new._parameters = dict(conv._parameters)
+    new._buffers = dict(conv._buffers)
+    new._modules = dict(conv._modules)
+    return new

@@ -1,0 +1,31 @@
+"""How the numbers of a tensor lie in memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
+
+from surgeon.tensors.recording import recording
+
+_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def memory_format_of(x: Tensor) -> torch.memory_format:
+    """channels_last, or channels_last_3d, where `x` (N, C, *spatial) lies so and not also contiguous; else contiguous."""
+    last = _LAST.get(x.dim())
+    try:
+        turned = last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=last)
+    except RuntimeError:  # under vmap torch does not tell
+        return torch.contiguous_format
+    return last if last is not None and turned else torch.contiguous_format
+
+
+def lying(x: Tensor, memory: torch.memory_format) -> Tensor:
+    """`x` in that memory format; as it lies where torch.func or a batch of gradients goes through, which know no formats."""
+    return x if not recording() and transformed(x) else x.contiguous(memory_format=memory)
+
+
+def transformed(x: Tensor) -> bool:
+    """Whether torch.func or a batch of gradients goes through."""
+    return is_functorch_wrapped_tensor(x) or is_legacy_batchedtensor(x)
