@@ -143,6 +143,10 @@ class Execution(_Frozen):
     residuals: dict[Line, float] = Field(
         default_factory=dict, description="site → relative error of a least-squares start on the weights"
     )
+    unfitted: dict[Line, Line] = Field(
+        default_factory=dict,
+        description="site → why it keeps the start that it was built with, and was not fitted to images",
+    )
     choice: Choice | None = Field(None, description="of the start, where there were calibration images")
 
 

@@ -21,7 +21,7 @@ from surgeon.errors import RecipeError, nearest
 from surgeon.markdown import plain
 from surgeon.merging import merge
 from surgeon.methods.base import Operation
-from surgeon.methods.registry import describe, get, names, parse
+from surgeon.methods.registry import describe, get, names, papers, parse
 from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels
 from surgeon.spelling import known, misplaced, unknown
 from surgeon.strict import Prose, Strict, shown
@@ -159,7 +159,7 @@ class Evaluation(WithinPixels, Strict):
     samples: int | None = Field(
         None, ge=1, description="images of the test set; by default as the suite says, or all"
     )
-    paper: Literal["kap", "anl", "weight-map", "defective"] | None = Field(
+    paper: str | None = Field(
         None,
         description="whose tables the suite paper follows; by default the one of the operations in the model",
     )
@@ -186,6 +186,13 @@ class Evaluation(WithinPixels, Strict):
     certify_samples: int = Field(500, ge=1)
     certify_draws: int = Field(100_000, ge=1)
     pictures: bool | None = Field(None, description="by default in quick, standard and paper")
+
+    @field_validator("paper")
+    @classmethod
+    def _published(cls, value: str | None) -> str | None:
+        if value is not None and value not in papers():
+            raise ValueError(f"paper={shown(value)} is no method's paper; {nearest(value, papers())}")
+        return value
 
     @model_validator(mode="after")
     def _each_once(self) -> Evaluation:

@@ -103,7 +103,7 @@ def _against_product(n: int, c: int, side: int, asked: Asked) -> Iterator[Row]:
 
 _PEAK = """
 import sys, torch
-from surgeon.layers import WeightMap2d
+from surgeon.methods.weight_map import WeightMap2d
 n, c, side = map(int, sys.argv[1].split(","))
 torch.set_num_threads(1)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "--samples", type=click.IntRange(1), help="Test images; by default as the suite says, class by class."
 )
 @click.option(
-    "--paper", type=click.Choice(["kap", "anl", "weight-map", "defective"]),
+    "--paper", metavar="NAME",
     help="Whose tables the suite paper follows; by default the surgery's.",
 )  # fmt: skip
 @click.option(

@@ -24,7 +24,7 @@ from surgeon.evaluation.engine.scoring import check_model, spread
 from surgeon.evaluation.engine.store import Store, read_outcome
 from surgeon.evaluation.engine.subject import of_pixels, prepare, timed
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
-from surgeon.evaluation.suites import DRAWS, size_of, suite
+from surgeon.evaluation.suites import size_of, suite
 from surgeon.host import in_own_state
 from surgeon.methods.registry import describe
 from surgeon.ownership import claim, owning, seal, take
@@ -32,6 +32,7 @@ from surgeon.processes import everyone, first
 from surgeon.reading import read_as
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment, Diagnosis
+from surgeon.results.counts import DRAWS
 from surgeon.results.notes import notes_on
 from surgeon.results.robustbench import model_info
 from surgeon.results.summary import Summary, summarize

@@ -14,32 +14,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from surgeon.arguments import checked_count, checked_seed
-from surgeon.errors import SurgeonError
+from surgeon.errors import SurgeonError, either
+from surgeon.methods.registry import get, names, papers
 from surgeon.quantities import too_large
 from surgeon.recipe import Evaluation
+from surgeon.results.counts import EOT, MANY_CLASSES, MANY_SAMPLES, SAMPLES, SEEDS
+from surgeon.results.paper import Paper, transfers
 from surgeon.results.threat import Attack, Norm
 
-EOT, DRAWS = 20, 40
-SAMPLES = {"quick": 512, "standard": 1000, "paper": 1000}
-MANY_CLASSES, MANY_SAMPLES = 1000, 5000
-SEEDS = 3
 EPS = {"linf": 8 / 255, "l2": 0.5}
 """Sizes where the settings give none."""
-PAPERS: dict[str, tuple[Norm, float]] = {
-    "kap": ("l2", 1.0), "anl": ("linf", 8 / 255), "weight-map": ("linf", 8 / 255), "defective": ("linf", 16 / 255),
-}  # fmt: skip
-"""Each paper's norm and ε; those of the weight-map paper are a sweep without a main size, so the usual one is taken."""
-KAP_EPS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
-ANL_EPS = (0, 2, 4, 6, 8)
-WM_EPS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-_PAPER_OF = {
-    "kap": "kap",
-    "kmp": "kap",
-    "adversarial-noise": "anl",
-    "weight-map": "weight-map",
-    "defective": "defective",
-}
 
 
 def suite(
@@ -67,22 +51,22 @@ def suite(
     if settings.suite == "basic":
         return tuple(_basic(a, norm, eps, settings.steps, seed) for a in settings.attacks)
     if settings.suite == "paper":
-        paper = settings.paper or paper_of(operations)
+        paper = _paper(settings, operations)
         found = [
-            a for n in range(SEEDS) for a in _PAPERS[paper](sources, seed + n) if random or a.draws or not n
+            a for n in range(SEEDS) for a in paper.tables(sources, seed + n) if random or a.draws or not n
         ]
         more["group"] = "standard"
         for n in range(SEEDS):
             found += _strong(norm, eps, classes, random, more | {"seed": seed + n})
-        for other in KAP_EPS if paper == "kap" else ():  # Fig. 5
-            if ("l2", other) != (norm, eps):
-                found += _strong("l2", other, classes, random, more)
+        for size in paper.sizes:
+            if size != (norm, eps):
+                found += _strong(*size, classes, random, more)
         return tuple(found)
     if settings.suite == "quick" and random:
         chosen = _strong(norm, eps, classes, random, more, steps=20)
     else:
         chosen = (_quick if settings.suite == "quick" else _strong)(norm, eps, classes, random, more)
-    return (*chosen, *_transfer(sources, norm, eps, more))
+    return (*chosen, *transfers(sources, norm, eps, **more))
 
 
 def samples_of(settings: Evaluation, classes: int | None) -> int | None:
@@ -104,9 +88,9 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
     norm: Norm = settings.norm or "linf"
     eps = EPS[norm]
     if settings.suite == "paper":
-        paper, own = PAPERS[settings.paper or paper_of(operations)]
-        if settings.norm in (None, paper):
-            norm, eps = paper, own
+        paper = _paper(settings, operations)
+        if settings.norm in (None, paper.norm):
+            norm, eps = paper.norm, paper.eps
     if settings.eps is None:
         return norm, eps
     if norm == "linf" and settings.eps > 1:
@@ -114,15 +98,25 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
     return norm, settings.eps
 
 
-def paper_of(operations: Iterable[str]) -> str:
-    """The paper that published the operations' evaluation."""
-    found = {_PAPER_OF[o] for o in operations if o in _PAPER_OF}
+def paper_of(operations: Iterable[str]) -> Paper:
+    """The paper that published the operations' evaluation; operations: their names. Raises SurgeonError for none or several."""
+    found = {p.name: p for p in (get(n).paper() for n in _names(operations)) if p is not None}
     if len(found) != 1:
         what = f"{len(found)} papers' methods" if found else "no paper's method"
         raise SurgeonError(
-            f"the model has {what} in it; say whose tables are wanted: {', '.join(PAPERS)} (--paper)"
+            f"the model has {what} in it; say whose tables are wanted: {', '.join(papers())} "
+            + either("(evaluation.paper)", "(--paper)")
         )
-    return found.pop()
+    return next(iter(found.values()))
+
+
+def _names(operations: Iterable[str]) -> list[str]:
+    """Those that are known here: a record may have been made where a plug-in was, and it may say `kap#2`."""
+    return [name for o in operations if (name := o.split("#")[0]) in names()]
+
+
+def _paper(settings: Evaluation, operations: Iterable[str]) -> Paper:
+    return papers()[settings.paper] if settings.paper else paper_of(operations)
 
 
 def _basic(name: str, norm: Norm, eps: float, steps: int, seed: int) -> Attack:
@@ -183,68 +177,3 @@ def _targeted(norm: Norm, eps: float, classes: int, steps: int, targets: int, mo
 
 def _square(norm: Norm, eps: float, queries: int, more: dict[str, Any]) -> Attack:
     return Attack(name="square", kind="square", loss="margin", norm=norm, eps=eps, steps=queries, **more)
-
-
-def _transfer(sources: tuple[str, ...], norm: Norm, eps: float, more: dict[str, Any]) -> list[Attack]:
-    """APGD-CE on each source, of the largest loss: an attack that stops at the source's border transfers less."""
-    own = more | {"cascade": False, "early_stop": False, "group": "transfer"}
-    return [
-        Attack(name="transfer-apgd-ce", kind="apgd", norm=norm, eps=eps, steps=100, source=s, **own)
-        for s in sources
-    ]
-
-
-def _kap(sources: tuple[str, ...], seed: int) -> list[Attack]:
-    """Table A1 (L2, ε 1: PGD 100 steps of 4/255, Square 5000), PGD at the ε of Fig. 5; Table A3 with sources.
-
-    Fig. 5 itself is AutoAttack's: `suite` adds the standard attacks at each ε.
-    """
-    more: dict[str, Any] = {"norm": "l2", "seed": seed, "cascade": False, "group": "paper"}
-    found = [
-        Attack(name="pgd-100", kind="own-pgd", eps=eps, steps=100, step_size=4 / 255, **more)
-        for eps in KAP_EPS
-    ]
-    found.append(Attack(name="square", kind="square", loss="margin", eps=1.0, steps=5000, **more))
-    return found + _transfer(sources, "l2", 1.0, {"seed": seed})
-
-
-def _anl(sources: tuple[str, ...], seed: int) -> list[Attack]:
-    """Table 4: FGSM at δ of 255."""
-    more: dict[str, Any] = {"seed": seed, "cascade": False, "group": "paper"}
-    return [Attack(name="fgsm", kind="fgsm", eps=d / 255, **more) for d in ANL_EPS]
-
-
-def _weight_map(sources: tuple[str, ...], seed: int) -> list[Attack]:
-    """Figs of robustness: FGSM, and uniform noise U(0, u) after which images are brought back to [0, 1]."""
-    more: dict[str, Any] = {"seed": seed, "cascade": False, "group": "paper"}
-    found = [Attack(name="fgsm", kind="fgsm", eps=e, **more) for e in WM_EPS]
-    return found + [Attack(name="uniform-noise", kind="uniform", eps=u, **more) for u in UNIFORM]
-
-
-def _defective(sources: tuple[str, ...], seed: int) -> list[Attack]:
-    """Linf 16/255 on images the model gets right, from each source and white-box: FGSM, PGD, MI-FGSM, CW.
-
-    PGD on a source takes all its steps, as there: one that stops at the source's border transfers less.
-    """
-    own: dict[str, Any] = {"eps": 16 / 255, "seed": seed, "cascade": False, "group": "paper"}
-    iterated: dict[str, Any] = {"steps": 20, "step_size": 1 / 255, **own}
-    return [
-        attack
-        for source in (*sources, None)
-        for attack in (
-            Attack(name="fgsm", kind="fgsm", source=source, **own),
-            Attack(
-                name="pgd-20",
-                kind="own-pgd",
-                random_start=False,
-                early_stop=source is None,
-                source=source,
-                **iterated,
-            ),
-            Attack(name="mi-fgsm", kind="mi-fgsm", random_start=False, source=source, **iterated),
-            Attack(name="cw", kind="cw", norm="l2", steps=50, source=source, **own | {"eps": None}),
-        )
-    ]
-
-
-_PAPERS = {"kap": _kap, "anl": _anl, "weight-map": _weight_map, "defective": _defective}

@@ -1,10 +1,15 @@
-"""What an operation is: settings, and four answers — where, what instead, how to undo, what it costs."""
+"""What an operation is: settings, and answers to what surgery asks: where, what instead, how to undo, what it costs.
+
+Only `propose`, `build` and `fold` have to be answered. The other questions have answers that say no: whether a start is taken from
+images (`needs_images`, `fit`, `refits`), whether the effect grows in training (`anneals`, `anneal`), what a layer lets through
+(`passes`), and which paper's tables belong to it (`paper`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from surgeon.edits import Edit, Note
 from surgeon.selection import Kind, PassedOver, Selection, Selector, Site, select
@@ -13,6 +18,7 @@ from surgeon.strict import Strict
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
+    from surgeon.results.paper import Paper
     from surgeon.tensors.least_squares import Equations
 
 
@@ -69,13 +75,44 @@ class LeastSquares:
     biased: bool
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Weights (C_out', d), bias (C_out',) or None (the present one stays), and the relative error that they reach."""
+class Unfitted(Exception):
+    """Why a site keeps the start that it was built with. Raised in `Operation.fit`, also by `Observed.problem`; the record tells."""
 
-    weight: Tensor
-    bias: Tensor | None
-    error: float
+
+class Observed(Protocol):
+    """What calibration images are at one edit, while the networks before and after the surgery run side by side.
+
+    What costs something is computed when it is first asked for.
+    """
+
+    @property
+    def module(self) -> nn.Module:
+        """The module at the site, in the rewritten network: its weights may be set."""
+
+    @property
+    def layer(self) -> nn.Module | None:
+        """The layer that the edit inserted, or None."""
+
+    @property
+    def inputs(self) -> Tensor:
+        """(N, C_in, *spatial): what the rewritten network gives the module, or the layer where the edit replaces nothing."""
+
+    @property
+    def stock(self) -> Tensor:
+        """(N, C_out, *spatial): what the network before the surgery gives at the site."""
+
+    @property
+    def wanted(self) -> Tensor:
+        """(N, C_out, *spatial): the outputs to reach, so that the network behind them is as it was: `stock`, and where the
+        branch ends in an addition, what the other branch has drifted by."""
+
+    @property
+    def centred(self) -> bool:
+        """Whether a norm behind takes each channel's mean away, so that it need not be reached."""
+
+    @property
+    def problem(self) -> LeastSquares:
+        """The normal equations of a 2-D convolution; raises Unfitted for others, and for one with too many weights a channel."""
 
 
 @dataclass(frozen=True)
@@ -140,12 +177,44 @@ class Operation(Strict):
         """As `build`, for a network whose weights are loaded afterwards: shapes matter, starts do not."""
         return self.build(edit, module, generator)
 
-    def fit(self, edit: Edit, layer: nn.Module, problem: LeastSquares) -> Fit:
-        """The site's convolution from its data; the edit's `layer` may be set too.
+    def needs_images(self, edit: Edit) -> str:
+        """What of the edit is taken from calibration images, in words; empty where nothing is. Such edits are fitted."""
+        return ""
 
-        Asked of edits with a layer behind a convolution whose `settings["start"]` is "sequential".
+    def refits(self, edit: Edit) -> bool:
+        """Whether layers that no edit touched are fitted anew behind this one, so that the network makes up for it."""
+        return False
+
+    def headroom(self, edit: Edit) -> float:
+        """What weights in front of a batch norm are multiplied by when layers are refitted; the norm takes it away again."""
+        return 1.0
+
+    def fit(self, edit: Edit, seen: Observed) -> float | None:
+        """Set the module's weights, or the layer's, from calibration images; the relative error that is left, or None.
+
+        Asked of edits that need images, in execution order: before the module is called where the edit replaces it, else before the layer is.
         """
         raise NotImplementedError
+
+    def passes(self, edit: Edit, layer: nn.Module) -> Tensor | None:
+        """Which of the site's outputs the inserted layer lets through in evaluation mode, (C, *spatial) bool; None: all."""
+        return None
+
+    def anneals(self, edit: Edit) -> bool:
+        """Whether the edit's effect grows while the network is trained."""
+        return edit.settings.get("start", getattr(self, "start", None)) == "anneal"
+
+    def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
+        """Set the share of the effect at `progress`, from 0, the network as it was, to 1, the whole method.
+
+        layer: the inserted layer, or the replacement where there is none. Asked of edits that anneal.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def paper(cls) -> Paper | None:
+        """The evaluation that the method was published with, or None."""
+        return None
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         """The stock module equal to the site's module and layer in evaluation mode; None: the module as it is.
@@ -177,11 +246,12 @@ def sizes(edit: Edit) -> dict[str, Any]:
 __all__ = [
     "Context",
     "Cut",
-    "Fit",
     "FoldContext",
     "LeastSquares",
+    "Observed",
     "Operation",
     "Proposal",
+    "Unfitted",
     "pass_over",
     "sizes",
 ]

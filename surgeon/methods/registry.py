@@ -15,12 +15,14 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from surgeon.errors import RecipeError, nearest
 from surgeon.methods.base import Operation
+from surgeon.results.paper import Paper
 from surgeon.strict import shown, where
 
 GROUP = "surgeon.operations"
@@ -30,13 +32,11 @@ _MOST = 8
 
 @functools.cache
 def _shipped() -> dict[str, type[Operation]]:
-    import surgeon.methods as package
-
     found: dict[str, type[Operation]] = {}
-    for info in pkgutil.iter_modules(package.__path__):
+    for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if not info.ispkg:
             continue
-        room = importlib.import_module(f"{package.__name__}.{info.name}")
+        room = importlib.import_module(f"surgeon.methods.{info.name}")
         for value in vars(room).values():
             if isinstance(value, type) and issubclass(value, Operation) and "op" in value.model_fields:
                 found[value.model_fields["op"].default] = value
@@ -67,6 +67,12 @@ def get(name: str) -> type[Operation]:
             raise RecipeError(f"the plug-in {name!r} ({point.value}) is no surgeon.Operation")
         return found
     raise RecipeError(f"unknown operation {shown(name)}; {nearest(name, names())}")
+
+
+def papers() -> dict[str, Paper]:
+    """The papers that the operations were published in, by name, sorted."""
+    found = {p.name: p for p in (get(name).paper() for name in names()) if p is not None}
+    return dict(sorted(found.items()))
 
 
 def parse(settings: Mapping[str, Any]) -> Operation:

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from surgeon.edits import Traits
-from surgeon.evaluation.suites import SAMPLES
 from surgeon.numerals import percent, span
+from surgeon.results.counts import SAMPLES
 from surgeon.results.rows import Row
 from surgeon.results.statistics import Share
 from surgeon.results.threat import Threat

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from surgeon.edits import Traits
-from surgeon.evaluation.suites import DRAWS, EOT
 from surgeon.results.assessment import Subject
+from surgeon.results.counts import DRAWS, EOT
 
 
 def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.edits import Traits
 from surgeon.errors import SurgeonError
-from surgeon.evaluation.suites import SAMPLES
 from surgeon.numerals import percent
+from surgeon.results.counts import SAMPLES
 from surgeon.results.findings import Finding, findings
 from surgeon.results.rows import Row, rows_of
 from surgeon.results.statistics import Share, wilson

@@ -12,7 +12,7 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -48,6 +48,7 @@ class Attempt:
     operations: Mapping[str, Operation]
     displaced: Displaced
     residuals: dict[str, float]
+    unfitted: dict[str, str] = field(default_factory=dict)
     statistics: int = 0
 
     @property
@@ -195,6 +196,7 @@ def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor) -> Attempt:
     separate_statistics(attempt.network)
     found = refit(attempt.network, stock, attempt.made, attempt.operations, images)
     attempt.residuals |= found.errors
+    attempt.unfitted |= found.unfitted
     attempt.displaced.statistics = {**found.displaced, **attempt.displaced.statistics}
     if attempt.approximates:
         attempt.statistics = reestimate_statistics(attempt.network, images)

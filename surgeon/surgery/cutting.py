@@ -153,20 +153,33 @@ def _tried(model: nn.Module, cut: Callable[[Plan], Attempt], made: Plan) -> Atte
 
 def _recorded(found: Started, notes: Sequence[Note]) -> nn.Module:
     """The network that was chosen, with its record; what is to be warned of is warned of."""
-    attempt, notes = found.attempt, [*notes, *found.notes]
+    attempt = found.attempt
+    notes = [*notes, *found.notes, *_unfitted(attempt.unfitted)]
     for note in notes:
         if note.severity == "warning":
             warnings.warn(
                 note.text, CalibrationWarning, stacklevel=4
             )  # of what called `apply`, which stands behind its guard
     execution = Execution(
-        versions=_versions(), statistics=attempt.statistics, residuals=attempt.residuals, drift=found.drift, choice=found.choice
+        versions=_versions(), statistics=attempt.statistics, residuals=attempt.residuals, unfitted=attempt.unfitted,
+        drift=found.drift, choice=found.choice,
     )  # fmt: skip
     update = {"execution": execution, "notes": (*attempt.record.notes, *notes)}
     attempt.network.__dict__["surgery"] = attempt.record.model_copy(update=update)
     attempt.displaced.standing = standing(attempt.network, attempt.record.edits)
     attempt.network.__dict__["displaced"] = attempt.displaced
     return attempt.network
+
+
+def _unfitted(found: Mapping[str, str]) -> list[Note]:
+    """A note for each reason why sites were not fitted to images."""
+    by_reason: dict[str, list[str]] = {}
+    for site, reason in found.items():
+        by_reason.setdefault(reason, []).append(site)
+    return [
+        Note(code="start", severity="info", text=f"{', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''} keep the start without images: {reason}")
+        for reason, sites in by_reason.items()
+    ]  # fmt: skip
 
 
 def _unasked(

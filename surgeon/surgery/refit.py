@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -21,15 +22,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from surgeon.edits import Edit, Plan
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, run_side_by_side
-from surgeon.methods.base import LeastSquares, Operation
-from surgeon.methods.defective.module import DefectiveMask
-from surgeon.methods.weight_map.fit import fit_weight_map
-from surgeon.methods.weight_map.module import WeightMap2d
+from surgeon.methods.base import LeastSquares, Operation, Unfitted
+from surgeon.methods.registry import parse
+from surgeon.selection import INPUT
 from surgeon.surgery.equations import equations
 from surgeon.surgery.targets import Target, target
 from surgeon.tensors.convolution import laid_like
 
-FITTED_STARTS = ("sequential", "distill")
 _MOST_IMAGES = 2048
 _MOST_NUMBERS = 6e8
 """Activations held at once, counted as numbers: what one image writes in all, times the images."""
@@ -40,17 +39,24 @@ _RIDGE = 1e-4
 
 @dataclass
 class Refit:
-    """What a pass found: relative errors of the fits by name, and the stock weights of layers that no edit replaced."""
+    """What a pass found.
+
+    errors: relative errors of the fits, by name. unfitted: sites that keep the start they were built with, and why. displaced: the
+    stock weights of layers that no edit replaced.
+    """
 
     errors: dict[str, float] = field(default_factory=dict)
+    unfitted: dict[str, str] = field(default_factory=dict)
     displaced: dict[str, Tensor] = field(default_factory=dict)
 
 
 def needs_data(record: Plan) -> str:
     """What of a plan starts from calibration images, in words; empty where nothing does."""
-    starts = {e.settings["start"] for e in record.edits if e.settings.get("start") in FITTED_STARTS}
-    chosen = any(e.settings.get("choice") == "importance" for e in record.edits)
-    return ", ".join([f"start {s!r}" for s in sorted(starts)] + ["choice 'importance'"] * chosen)
+    operations = {key: parse(settings) for key, settings in record.operations.items()}
+    needed = {
+        words for e in record.edits for words in operations[e.operation].needs_images(e).split(", ") if words
+    }
+    return ", ".join(sorted(needed, reverse=True))
 
 
 def refit(
@@ -63,12 +69,18 @@ def refit(
     keep the start they have.
     """
     found = Refit()
-    if not needs_data(record) or not isinstance(network, Rewritten):
+    asked = [e for e in record.edits if operations[e.operation].needs_images(e)]
+    if not asked:
         return found
-    number = min(len(images), _MOST_IMAGES, max(16, int(_MOST_NUMBERS / max(record.before.activations, 1))))
-    like = next(p for p in stock.parameters() if p.is_floating_point())
-    visit = _Visit(network, stock, record, operations, found)
-    run_side_by_side(network, stock, images[:number].to(like), visit)
+    if isinstance(network, Rewritten):
+        number = min(
+            len(images), _MOST_IMAGES, max(16, int(_MOST_NUMBERS / max(record.before.activations, 1)))
+        )
+        like = next(p for p in stock.parameters() if p.is_floating_point())
+        visit = _Visit(network, stock, record, operations, found)
+        run_side_by_side(network, stock, images[:number].to(like), visit)
+        asked = [e for e in asked if e.site not in visit.reached]
+    found.unfitted |= {e.site: "it lies where torch.fx cannot follow the network as a whole" for e in asked}
     return found
 
 
@@ -84,29 +96,32 @@ class _Visit:
         found: Refit,
     ) -> None:
         self.network, self.stock, self.operations, self.found = network, stock, operations, found
-        self.edits = {e.site: e for e in record.edits if e.settings.get("start") in FITTED_STARTS}
-        changing = [e for e in record.edits if e.effect != "exact"]
+        asked = [e for e in record.edits if operations[e.operation].needs_images(e)]
+        self.edits = {e.site if e.replaces else e.layer: e for e in asked}
+        refitting = [e for e in record.edits if operations[e.operation].refits(e)]
+        self.scale = max((operations[e.operation].headroom(e) for e in refitting), default=1.0)
+        changing = [e for e in record.edits if e.effect != "exact"] if refitting else []
         self.changing = {e.layer or e.site for e in changing} | {e.site for e in changing if e.replaces}
-        self.inserted = {e.layer for e in record.edits if e.layer}
+        self.inserted = {
+            e.layer: partial(operations[e.operation].passes, e, network.get_submodule(e.layer))
+            for e in record.edits
+            if e.layer
+        }
         self.calls = Counter(str(n.target) for n in network.eval_graph.nodes if n.op == "call_module")
         holders = Counter(id(p) for m in network.modules() for p in m.parameters(recurse=False))
         self.tied = {p for p, number in holders.items() if number > 1}
-        used = {e.operation for e in self.edits.values()}
-        self.scale = max((getattr(operations[name], "scale", 1.0) for name in used), default=1.0)
+        self.reached: set[str] = set()
         self.drifted = False
 
     def __call__(self, call: Call) -> None:
         module = self.network.get_submodule(call.name)
         edit = self.edits.get(call.name)
-        changes = bool(self.edits) and call.name in self.changing
+        changes = call.name in self.changing
         if isinstance(module, _BatchNorm):
             if module.running_mean is not None and self.drifted:
                 _take_statistics(module, call.inputs.new)
-        elif isinstance(module, DefectiveMask) and module.chosen and isinstance(call.old, Tensor):
-            module.choose(torch.relu(call.old).square().mean(0))
-        elif edit is not None and isinstance(module, (WeightMap2d, nn.Conv2d)):
-            if _same_places(call, module):
-                self._edited(call, module, edit)
+        elif edit is not None:
+            self._edited(call, edit)
         elif self.drifted and not changes and self._can_fit(call, module) and _same_places(call, module):
             self._companion(call, module)
         elif not self.drifted and not changes and self.scale != 1 and self._can_fit(call, module):
@@ -116,27 +131,19 @@ class _Visit:
     def _target(self, call: Call) -> Target:
         return target(call, self.network, self.stock, self.inserted)
 
-    def _edited(self, call: Call, module: Any, edit: Edit) -> None:
-        aim, x = self._target(call), call.inputs.new
-        if isinstance(module, WeightMap2d):
-            settings = self.operations[edit.operation].model_dump()
-            self.found.errors[call.name] = fit_weight_map(
-                module, x, aim.wanted, centred=aim.centred, iterations=settings["iterations"]
-            )
-            if aim.centred:
-                module.weight.mul_(settings["scale"])
+    def _edited(self, call: Call, edit: Edit) -> None:
+        self.reached.add(edit.site)
+        try:
+            if not isinstance(call.old, Tensor) or (
+                edit.replaces and not _same_places(call, self.network.get_submodule(call.name))
+            ):
+                raise Unfitted("the network before the surgery gives another size there")
+            error = self.operations[edit.operation].fit(edit, _Seen(self, call, edit))
+        except Unfitted as reason:
+            self.found.unfitted[edit.site] = str(reason)
             return
-        if edit.layer is None or not edit.replaces or _too_wide(module):
-            return
-        ones = module.bias is not None and not aim.centred
-        found = equations(module, x, aim.wanted, centred=aim.centred, ones=ones)
-        problem = LeastSquares(found, aim.scale.double(), ones)
-        layer = self.network.get_submodule(edit.layer)
-        fitted = self.operations[edit.operation].fit(edit, layer, problem)
-        module.weight.copy_(fitted.weight.view(-1, *module.weight.shape[1:]).to(module.weight))
-        if fitted.bias is not None:
-            module.bias.copy_(fitted.bias.to(module.bias))
-        self.found.errors[call.name] = fitted.error
+        if error is not None:
+            self.found.errors[edit.site] = error
 
     def _can_fit(self, call: Call, module: nn.Module) -> bool:
         x = call.inputs.new
@@ -186,6 +193,47 @@ class _Visit:
         module._parameters[leaf] = nn.Parameter(
             laid_like(value.to(old), old), requires_grad=old.requires_grad
         )
+
+
+class _Seen:
+    """What an operation may see of the images at one of its edits (`surgeon.methods.base.Observed`)."""
+
+    def __init__(self, visit: _Visit, call: Call, edit: Edit) -> None:
+        self.visit, self.call, self.edit = visit, call, edit
+        self.inputs, self.stock = call.inputs.new, call.old
+
+    @property
+    def module(self) -> nn.Module:
+        return self.visit.network.get_submodule("" if self.edit.site == INPUT else self.edit.site)
+
+    @property
+    def layer(self) -> nn.Module | None:
+        return self.visit.network.get_submodule(self.edit.layer) if self.edit.layer else None
+
+    @property
+    def wanted(self) -> Tensor:
+        return self._target.wanted
+
+    @property
+    def centred(self) -> bool:
+        return self._target.centred
+
+    @cached_property
+    def problem(self) -> LeastSquares:
+        conv = self.module
+        if not isinstance(conv, nn.Conv2d):
+            raise Unfitted(f"least squares are for 2-D convolutions, not for a {type(conv).__name__}")
+        if _too_wide(conv):
+            width = conv.weight[0].numel()
+            raise Unfitted(f"{width:,} weights a channel are too many to fit (at most {_MOST_WIDTH:,})")
+        aim = self._target
+        ones = conv.bias is not None and not aim.centred
+        found = equations(conv, self.inputs, aim.wanted, centred=aim.centred, ones=ones)
+        return LeastSquares(found, aim.scale.double(), ones)
+
+    @cached_property
+    def _target(self) -> Target:
+        return self.visit._target(self.call)
 
 
 def _same_places(call: Call, module: nn.Module) -> bool:

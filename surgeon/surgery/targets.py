@@ -8,7 +8,7 @@ behind says which places count.
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,6 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, Pair
-from surgeon.methods.defective.module import DefectiveMask
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
 _ADDING_METHODS = ("add", "add_")
@@ -30,7 +29,7 @@ class Target(NamedTuple):
     """What to fit.
 
     wanted: the outputs to reach, (N, C, *spatial). scale: (C,), what the norm behind multiplies each channel by, 1 without
-    one. mask: (C, H, W) bool, the places that a defective mask lets through; None: all. centred: whether a norm behind takes
+    one. mask: (C, H, W) bool, the places that layers behind let through; None: all. centred: whether a norm behind takes
     each channel's mean away, so that it need not be reached. norm: the name of that norm.
     """
 
@@ -41,11 +40,15 @@ class Target(NamedTuple):
     norm: str | None
 
 
-def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Collection[str]) -> Target:
-    """The target of the convolution (or weight map) whose call this is.
+Passing = Callable[[], Tensor | None]
+"""Which places an inserted layer lets through in evaluation mode, (C, *spatial) bool; None: all."""
 
-    inserted: names of the layers that surgery put in; those that pool belong to the convolution before them, others but
-    masks do nothing in evaluation mode.
+
+def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Mapping[str, Passing]) -> Target:
+    """The target of the convolution (or what replaced it) whose call this is.
+
+    inserted: the layers that surgery put in, by name. What they do to numbers belongs to the convolution before them; only
+    which places they let through is asked for (`Operation.passes`).
     """
     old: Tensor = call.old
     scale = old.new_ones(old.shape[1])
@@ -56,8 +59,8 @@ def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Collectio
         before, node = node, next(iter(node.users))
         if node.op == "call_module":
             name, module = str(node.target), network.get_submodule(str(node.target))
-            if isinstance(module, DefectiveMask) and mask is None:
-                mask = module.mask
+            if name in inserted:
+                mask = inserted[name]() if mask is None else mask
             elif (
                 isinstance(module, _BatchNorm)
                 and module.running_mean is not None
@@ -65,7 +68,7 @@ def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Collectio
                 and mask is None
             ):
                 scale, norm = _scale(stock.get_submodule(name)), name
-            elif name not in inserted and not _passes(module):
+            elif not _passes(module):
                 break
             continue
         other = _other_summand(node, before)

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
-from surgeon.edits import Plan
+from surgeon.edits import Edit, Plan
+from surgeon.methods.base import Operation
+from surgeon.methods.registry import parse
 
 
 def anneals(model: nn.Module) -> bool:
     """Whether any layer of the model is to be annealed."""
-    return bool(_layers(model))
+    return any(True for _ in _annealed(model))
 
 
 def anneal(model: nn.Module, progress: float) -> None:
     """Set every annealed layer to its share at `progress`, 0 (the network as it was) to 1 (the whole method).
 
-    Kernel pooling and weight maps blend in, α = progress, and at 1 a weight map's convolution is dropped; defective
-    masks keep 1 − (1 − p) · progress of their neurons, the masks nested. Which layers anneal is read from the model's record (`start: anneal`).
+    Which layers anneal, and how, their operations say (`Operation.anneals`, `Operation.anneal`), by the model's record.
     """
     progress = min(max(progress, 0.0), 1.0)
-    for layer, settings in _layers(model):
-        if hasattr(layer, "set_alpha"):
-            layer.set_alpha(progress)
-        else:
-            layer.set_keep(1 - (1 - settings["keep"]) * progress)
+    for operation, edit, layer in _annealed(model):
+        operation.anneal(edit, layer, progress)
 
 
-def _layers(model: nn.Module) -> list[tuple[nn.Module, dict]]:
+def _annealed(model: nn.Module) -> Iterator[tuple[Operation, Edit, nn.Module]]:
     record = getattr(model, "surgery", None)
     if not isinstance(record, Plan):
-        return []
-    found = []
+        return
+    operations = {key: parse(settings) for key, settings in record.operations.items()}
     for edit in record.edits:
-        settings = record.operations[edit.operation]
-        begins = edit.settings.get("start", settings.get("start"))
-        place = edit.layer or (edit.site if edit.replaces else None)
-        if begins == "anneal" and place:
-            layer = model.get_submodule(place)
-            if hasattr(layer, "set_alpha") or hasattr(layer, "set_keep"):
-                found.append((layer, settings))
-    return found
+        operation, place = operations[edit.operation], edit.layer or (edit.site if edit.replaces else None)
+        if place is not None and operation.anneals(edit):
+            yield operation, edit, model.get_submodule(place)

@@ -47,7 +47,11 @@ def test_torchvisions_feature_extractor_with_the_layers_kept_whole(model, batch)
     from torchvision.models.feature_extraction import create_feature_extractor
 
     x, _ = batch
-    layers = {type(m) for m in model.modules() if type(m).__module__.startswith("surgeon.layers")}
+    layers = {
+        type(m)
+        for m in model.modules()
+        if type(m).__module__.startswith(("surgeon.methods", "surgeon.tensors"))
+    }
     extractor = create_feature_extractor(
         model, ["layer2.0.act1", "fc"], tracer_kwargs={"leaf_modules": list(layers)}
     )

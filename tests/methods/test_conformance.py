@@ -116,14 +116,14 @@ def test_a_third_party_operation_is_found_by_its_entry_point(tmp_path, model, mo
     code = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 import timm, surgeon, torch
-from surgeon.operations import names, parse
+from surgeon.methods import names, parse
 assert "halve" in names()
 from surgeon.testing import check_operation
 from surgeon.recipe import load_recipe
 recipe = load_recipe({str(tmp_path / "recipe.yaml")!r})
 check_operation(recipe.surgery[0], timm.create_model("resnet18", num_classes=3), input_size=(3, 32, 32))
 try: parse({{"op": "broken"}})
-except surgeon.SurgeonError as e: assert "is no surgeon.operations.Operation" in str(e), e
+except surgeon.SurgeonError as e: assert "is no surgeon.Operation" in str(e), e
 else: raise SystemExit("a plug-in that is no operation was taken")
 try: parse({{"op": "halve", "bye": 3}})
 except surgeon.SurgeonError as e: assert "did you mean 'by'" in str(e), e
@@ -136,7 +136,7 @@ print("ok")
 PLUGIN = '''
 from typing import Literal
 from surgeon.edits import Edit, Traits
-from surgeon.operations import Cut, Operation, Proposal
+from surgeon.methods import Cut, Operation, Proposal
 
 
 class Layer:
@@ -186,6 +186,6 @@ def test_operations_come_without_torch():
     import subprocess
     import sys
 
-    code = "import sys, surgeon.operations as o, surgeon.recipe; o.names(); o.parse({'op': 'kap'}); assert 'torch' not in sys.modules"
+    code = "import sys, surgeon.methods as o, surgeon.recipe; o.names(); o.parse({'op': 'kap'}); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert surgeon.__version__

@@ -281,11 +281,11 @@ def test_a_random_network_has_a_number_though_two_passes_differ(copied, tmp_path
 
 def test_every_attack_and_check_is_told_in_words(runs):
     from surgeon.evaluation import suite
-    from surgeon.evaluation.suites import PAPERS
+    from surgeon.methods.registry import papers
     from surgeon.recipe import Evaluation
     from surgeon.report.words import attack_words, check_words
 
-    settings = [Evaluation(suite="paper", paper=p) for p in PAPERS]
+    settings = [Evaluation(suite="paper", paper=p) for p in papers()]
     settings += [Evaluation(suite=s, norm=n) for s in ("basic", "quick", "standard") for n in ("linf", "l2")]
     for one in settings:
         for classes in (2, 3, 10):

@@ -155,3 +155,21 @@ def test_layers_whose_size_another_stem_has_changed_keep_their_weights(operation
     )
     assert torch.isfinite(cut.eval()(torch.randn(2, 3, 32, 32))).all()
     assert cut.surgery.execution.statistics == 12
+
+
+def test_a_site_too_wide_to_fit_says_that_it_keeps_the_start_it_was_built_with():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 600, 1), nn.ReLU(), nn.Conv2d(600, 16, 3), nn.ReLU(), nn.Conv2d(16, 9, 3)
+    )
+    recipe = {"op": "kap", "start": "sequential", "select": {"include": ["2", "4"]}}
+    images = torch.randn(24, *SIZE)
+    cut = surgeon.apply(net.eval(), recipe, input_size=SIZE, calibration=images)
+    found = cut.surgery.execution
+    assert set(found.unfitted) == {"2"} and "5,400 weights a channel are too many" in found.unfitted["2"]
+    assert any(n.code == "start" and n.text.startswith("2 keep") for n in cut.surgery.notes)
+    # the site has the start that needs no images, and the other one has not
+    plain = surgeon.apply(net.eval(), {**recipe, "start": "lstsq"}, input_size=SIZE)
+    assert torch.equal(cut.get_parameter("2.weight"), plain.get_parameter("2.weight"))
+    assert not torch.equal(cut.get_parameter("4.weight"), plain.get_parameter("4.weight"))
+    assert surgeon.Plan.model_validate_json(cut.surgery.model_dump_json()) == cut.surgery

@@ -18,6 +18,8 @@ from surgeon.selection import INPUT, Site, select
 if TYPE_CHECKING:
     from torch import Generator, nn
 
+    from surgeon.results.paper import Paper
+
 
 class AdversarialNoiseLayers(Operation):
     """Noise along the loss's gradient, added to activations in training; nothing in evaluation.
@@ -104,6 +106,12 @@ class AdversarialNoiseLayers(Operation):
             num_classes=sizes(edit)["num_classes"], cache_dtype=dtype, seed=edit.seed,
         )  # fmt: skip
         return Cut(layer=layer)
+
+    @classmethod
+    def paper(cls) -> Paper:
+        from surgeon.methods.adversarial_noise.paper import PAPER
+
+        return PAPER
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         return None

@@ -10,11 +10,13 @@ from pydantic import Field
 
 from surgeon.edits import Edit, Growth, Traits
 from surgeon.errors import FoldError, SelectionError, either
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, pass_over, sizes
 from surgeon.selection import Site, select
 
 if TYPE_CHECKING:
-    from torch import Generator, nn
+    from torch import Generator, Tensor, nn
+
+    from surgeon.results.paper import Paper
 
 _CHANNELS_FIRST = ("batch", "group", "instance")
 
@@ -86,6 +88,36 @@ class DefectiveNeurons(Operation):
             chosen=self.choice == "importance",
         )  # fmt: skip
         return Cut(layer=layer)
+
+    def needs_images(self, edit: Edit) -> str:
+        started = ["start 'sequential'"] if edit.settings.get("start") == "sequential" else []
+        chosen = ["choice 'importance'"] if edit.settings.get("choice") == "importance" else []
+        return ", ".join(started + chosen)
+
+    def refits(self, edit: Edit) -> bool:
+        return edit.settings.get("start") == "sequential"
+
+    def fit(self, edit: Edit, seen: Observed) -> float | None:
+        """Which neurons stay, where that goes by importance: those of the largest mean square after a ReLU."""
+        mask: Any = seen.layer
+        if mask.chosen:
+            mask.choose(seen.stock.relu().square().mean(0))
+        return None
+
+    def passes(self, edit: Edit, layer: nn.Module) -> Tensor | None:
+        mask: Any = layer
+        return mask.mask
+
+    def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
+        """Keep 1 − (1 − p) · progress of the neurons; the masks are nested."""
+        mask: Any = layer
+        mask.set_keep(1 - (1 - self.keep) * progress)
+
+    @classmethod
+    def paper(cls) -> Paper:
+        from surgeon.methods.defective.paper import PAPER
+
+        return PAPER
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         """Channel masks fold into the batch norm before them: scale 0 and shift `value` where masked."""

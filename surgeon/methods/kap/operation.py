@@ -13,9 +13,8 @@ from surgeon.errors import FoldError, LayerError, SelectionError
 from surgeon.methods.base import (
     Context,
     Cut,
-    Fit,
     FoldContext,
-    LeastSquares,
+    Observed,
     Operation,
     Proposal,
     pass_over,
@@ -27,6 +26,8 @@ from surgeon.selection import Site
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
+
+    from surgeon.results.paper import Paper
 
 Start = Literal["naive", "lstsq", "sequential", "replicate", "anneal"]
 _EFFECTS: dict[str, Effect] = {
@@ -301,22 +302,43 @@ class KernelAveragePooling(Operation):
             shown.set_alpha(0.0)
         return Cut(replacement=replacement, layer=layer, residual=residual)
 
-    def fit(self, edit: Edit, layer: nn.Module, problem: LeastSquares) -> Fit:
+    def needs_images(self, edit: Edit) -> str:
+        return "start 'sequential'" if edit.settings.get("start") == "sequential" else ""
+
+    def refits(self, edit: Edit) -> bool:
+        return bool(self.needs_images(edit))
+
+    def fit(self, edit: Edit, seen: Observed) -> float | None:
+        """A weight whose pooled kernels give what the stock convolution gave, of the least size (eq. 3 solved for W)."""
         from surgeon.methods.kap.order import channel_order, pooling_loss
         from surgeon.methods.kap.weights import lstsq_data_weight
 
-        pool: Any = layer
+        conv: Any = seen.module
+        pool: Any = seen.layer
+        problem = seen.problem
         ridge = _DATA_RIDGE if self.ridge is None else self.ridge
         regression = problem.equations.solve(ridge)[0]
         if pool.order is not None:
             said = problem.scale.unsqueeze(1) * regression
             covariance = said @ problem.equations.gram[0] @ said.mT
             pool.set_order(channel_order(pooling_loss(pool.factors(), ridge), covariance))
-        weight = lstsq_data_weight(pool.matrix(), regression, problem.scale, ridge)
-        error = problem.equations.error((pool.matrix().to(weight) @ weight).unsqueeze(0))
+        found = lstsq_data_weight(pool.matrix(), regression, problem.scale, ridge)
+        error = problem.equations.error((pool.matrix().to(found) @ found).unsqueeze(0))
+        weight = found[:, :-1] if problem.biased else found
+        conv.weight.copy_(weight.view(-1, *conv.weight.shape[1:]).to(conv.weight))
         if problem.biased:
-            return Fit(weight[:, :-1], weight[:, -1], error)
-        return Fit(weight, None, error)
+            conv.bias.copy_(found[:, -1].to(conv.bias))
+        return error
+
+    def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
+        pool: Any = layer
+        pool.set_alpha(progress)
+
+    @classmethod
+    def paper(cls) -> Paper:
+        from surgeon.methods.kap.paper import PAPER
+
+        return PAPER
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         from surgeon.methods.kap.prenorm import PreNormKernelAveragePool

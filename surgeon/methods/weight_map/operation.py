@@ -11,11 +11,13 @@ from pydantic import Field
 
 from surgeon.edits import Edit, Growth, Note, Traits
 from surgeon.errors import FoldError, SelectionError, either
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, pass_over, sizes
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
     from torch import Generator, nn
+
+    from surgeon.results.paper import Paper
 
 
 class WeightMap(Operation):
@@ -172,6 +174,37 @@ class WeightMap(Operation):
         if tuple(conv.stride) == (1, 1) and any(z % 2 for z in zeros):
             return "same"  # an even window, whose zeros are one more behind than before
         return tuple((z + 1) // 2 for z in zeros)
+
+    def needs_images(self, edit: Edit) -> str:
+        return "start 'distill'" if edit.settings.get("start") == "distill" else ""
+
+    def refits(self, edit: Edit) -> bool:
+        return bool(self.needs_images(edit))
+
+    def headroom(self, edit: Edit) -> float:
+        return self.scale
+
+    def fit(self, edit: Edit, seen: Observed) -> float | None:
+        """The maps that give what the stock convolution gave: least squares, by conjugate gradients."""
+        from surgeon.methods.weight_map.fit import fit_weight_map
+
+        layer: Any = seen.module
+        error = fit_weight_map(
+            layer, seen.inputs, seen.wanted, centred=seen.centred, iterations=self.iterations
+        )
+        if seen.centred:
+            layer.weight.mul_(self.scale)
+        return error
+
+    def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
+        blend: Any = layer
+        blend.set_alpha(progress)
+
+    @classmethod
+    def paper(cls) -> Paper:
+        from surgeon.methods.weight_map.paper import PAPER
+
+        return PAPER
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         raise FoldError(edit.note)

@@ -12,11 +12,12 @@ from surgeon.disk.files import read_parquet
 from surgeon.evaluation.engine.store import MANIFEST, read_outcome
 from surgeon.evaluation.folder import VERDICTS, summed_up
 from surgeon.evaluation.parts import ATTACKS
-from surgeon.evaluation.suites import DRAWS, suite
+from surgeon.evaluation.suites import suite
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.chain.comparing import demand_equal, difference, read_mapping
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment
+from surgeon.results.counts import DRAWS
 from surgeon.results.threat import Attack
 from surgeon.results.verdict import COLUMNS, Outcome, Verdict
 from surgeon.verification import Check

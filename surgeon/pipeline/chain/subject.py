@@ -15,12 +15,13 @@ from surgeon.evaluation.attacks.preconditions import SAID, check_said
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, weights_hash
 from surgeon.evaluation.engine.subject import prepare
 from surgeon.evaluation.folder import VERDICTS
-from surgeon.evaluation.suites import DRAWS, samples_of
+from surgeon.evaluation.suites import samples_of
 from surgeon.pipeline.chain import kept
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.chain.comparing import demand_equal
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment, Subject
+from surgeon.results.counts import DRAWS
 from surgeon.results.verdict import Verdict
 from surgeon.surgery.tree import surgery_of
 from surgeon.verification import Check

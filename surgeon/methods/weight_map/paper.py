@@ -1,0 +1,24 @@
+"""The evaluation of the weight-map paper: test error under FGSM and under uniform noise, each over its size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from surgeon.results.paper import Paper
+from surgeon.results.threat import Attack
+
+EPS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""u of the noise U(0, u)."""
+
+
+def tables(sources: Sequence[str], seed: int) -> list[Attack]:
+    """Figs of robustness: FGSM, and uniform noise U(0, u) after which images are brought back to [0, 1]."""
+    more: dict[str, Any] = {"seed": seed, "cascade": False, "group": "paper"}
+    found = [Attack(name="fgsm", kind="fgsm", eps=e, **more) for e in EPS]
+    return found + [Attack(name="uniform-noise", kind="uniform", eps=u, **more) for u in UNIFORM]
+
+
+PAPER = Paper("weight-map", "linf", 8 / 255, tables)
+"""The paper has a sweep without a main size, so the usual one is taken."""
