@@ -19,8 +19,8 @@ from experiments.rows import arguments, collect, show
 from surgeon.data import held_out
 from surgeon.evaluation import Attack, Normalized, evaluate, summarize
 from surgeon.evaluation.attacks.dispatch import run_attack, torchattacks
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.models import normalization_of
+from surgeon.models.quiet import held_still
 
 STEPS, TARGETS, QUERIES = 50, 3, 200
 SIZES = (("linf", 1 / 255), ("linf", 2 / 255), ("l2", 0.25))

@@ -24,7 +24,7 @@ _HOME = {
     "save": "surgeon.store.artifact",
     "load": "surgeon.store.artifact",
     "export": "surgeon.store.exporting",
-    "load_weights": "surgeon.disk.checkpoints",
+    "load_weights": "surgeon.models.checkpoints",
     "create_model": "surgeon.models",
     "Recipe": "surgeon.recipe",
     "load_recipe": "surgeon.recipe",
@@ -37,11 +37,11 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:  # what type checkers and editors see of the lazy names
-    from surgeon.disk.checkpoints import load_weights as load_weights
     from surgeon.edits import Plan as Plan
     from surgeon.errors import SurgeonError as SurgeonError
     from surgeon.methods.base import Operation as Operation
-    from surgeon.models import create_model as create_model
+    from surgeon.models.checkpoints import load_weights as load_weights
+    from surgeon.models.creating import create_model as create_model
     from surgeon.recipe import Recipe as Recipe
     from surgeon.recipe import load_recipe as load_recipe
     from surgeon.selection import Selector as Selector

@@ -28,10 +28,10 @@ from surgeon.evaluation import (
     summarize,
 )
 from surgeon.evaluation.attacks.pgd import pgd
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import check_adversarial
 from surgeon.host import in_own_state
-from surgeon.models import create_model
+from surgeon.models.creating import create_model
+from surgeon.models.quiet import held_still
 from surgeon.ownership import new_folder
 from surgeon.recipe import Evaluation, Training
 from surgeon.store.artifact import load, save

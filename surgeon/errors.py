@@ -23,12 +23,23 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
+from typing import Self
 
 _COMMAND_LINE: ContextVar[bool] = ContextVar("command line", default=False)
 
 
 class SurgeonError(ValueError):
     """Base of all errors raised on purpose by surgeon."""
+
+    _places: tuple[str, ...] = ()
+
+    def at(self, place: str) -> Self:
+        """The same error, whose message says where it was raised: `place: message`."""
+        self._places = (place, *self._places)
+        return self
+
+    def __str__(self) -> str:
+        return ": ".join([*self._places, super().__str__()])
 
 
 class RecipeError(SurgeonError):

@@ -14,10 +14,10 @@ from surgeon.graph.measure import images_of
 from surgeon.graph.network import Rewritten
 from surgeon.graph.trace import mode
 from surgeon.host import in_own_state
-from surgeon.models import input_size_of
+from surgeon.models.facts import input_size_of
 from surgeon.surgery import fold
+from surgeon.surgery.door import surgery_of
 from surgeon.surgery.drift import first_tensor
-from surgeon.surgery.tree import surgery_of
 
 FOLD_TOLERANCE = 1e-5
 """Relative error, in the 2-norm over all logits, up to which a folded network counts as equal (`tolerance_of`)."""

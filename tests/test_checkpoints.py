@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import surgeon
-from surgeon.disk.checkpoints import read_weights
 from surgeon.errors import ArtifactError
+from surgeon.models.checkpoints import read_weights
 
 
 class Evil:

@@ -8,8 +8,8 @@ import torch
 
 import surgeon
 from surgeon.errors import RecipeError, SurgeonError
+from surgeon.publishing import card
 from surgeon.recipe import dump, load_recipe, recipe_folder, shipped
-from surgeon.store import card
 from tests.mutations import mutated, scrambled, written
 
 SIZE = (1, 16, 16)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.disk.checkpoints import lay_on
 from surgeon.disk.hashes import sha256_of
 from surgeon.errors import ArtifactError
+from surgeon.models.checkpoints import lay_on
 from surgeon.store.folder import WEIGHTS
 from surgeon.verification import relative
 

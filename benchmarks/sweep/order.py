@@ -6,7 +6,9 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 
-from surgeon.models import TORCHVISION, ZOO, list_models
+from surgeon.models import list_models
+from surgeon.models.creating import ZOO
+from surgeon.models.libraries import TORCHVISION
 
 
 @functools.cache

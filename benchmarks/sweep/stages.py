@@ -18,7 +18,7 @@ from surgeon.errors import FoldError
 from surgeon.graph.trace import mode
 from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
-from surgeon.surgery.cutting import cut_tree
+from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.tree import bare, carve
 from surgeon.training import adversarial_noise
 from surgeon.verification import layers_called, names_kept, relative

@@ -17,7 +17,8 @@ from benchmarks.sweep.order import all_models, family_of
 from surgeon.errors import ModelError
 from surgeon.graph.norm_shapes import NormsKeepShapes
 from surgeon.graph.trace import mode
-from surgeon.models import ORIGIN, TORCHVISION
+from surgeon.models.facts import ORIGIN
+from surgeon.models.libraries import TORCHVISION
 from surgeon.surgery import look
 from surgeon.surgery.drift import first_tensor
 from surgeon.surgery.tree import bare

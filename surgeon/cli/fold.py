@@ -25,7 +25,7 @@ def command(
     from surgeon import fold, save
     from surgeon.ownership import reserved
     from surgeon.pipeline.lineage import beside
-    from surgeon.surgery.tree import surgery_of
+    from surgeon.surgery.door import surgery_of
     from surgeon.verification import compare
 
     with reserved(output, overwrite=overwrite, inputs=[folder]):

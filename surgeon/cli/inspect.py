@@ -31,7 +31,7 @@ def command(
     from surgeon.cli.tables import console, plan_table, sites_table
     from surgeon.errors import SelectionError, nearest
     from surgeon.selection import matches
-    from surgeon.surgery.tree import surgery_of
+    from surgeon.surgery.door import surgery_of
 
     refuse_recipe(model)
     network = options.load_model(model, **model_options)

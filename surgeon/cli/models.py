@@ -15,7 +15,7 @@ from surgeon.cli import options
 def command(pattern: str, as_json: bool) -> None:
     """List the models that can be named: timm's as they are, others as torchvision/NAME and zoo/NAME."""
     from surgeon.errors import ModelError, nearest
-    from surgeon.models import list_models
+    from surgeon.models.creating import list_models
 
     found = list_models(pattern)
     if not found:

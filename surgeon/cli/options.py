@@ -238,7 +238,7 @@ def load_folder(name: str, allow_code: tuple[str, ...] = ()) -> nn.Module:
 
 def code_lies_here(name: str, allow_code: tuple[str, ...] = ()) -> None:
     """Let own code be imported from the present folder, as `python -m` does, where the command names some."""
-    from surgeon.own import is_own
+    from surgeon.models.own import is_own
 
     if (allow_code or is_own(name)) and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -283,7 +283,7 @@ def _is_folder(name: str) -> bool:
 
 def _quiet_downloads(name: str) -> None:
     """Leave it to the error at the end to say that a download failed, not to a line for each attempt."""
-    from surgeon.own import is_own
+    from surgeon.models.own import is_own
 
     if not is_own(name) and not Path(name).is_dir():
         from huggingface_hub.utils import logging
@@ -383,7 +383,7 @@ def calibration_images(source: str | None, count: int, model: nn.Module, input_s
         return None
 
     from surgeon.data import images
-    from surgeon.models import input_size_of, normalized
+    from surgeon.models.facts import input_size_of, normalized
 
     size = input_size or input_size_of(model)
     if size is None:

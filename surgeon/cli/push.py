@@ -32,13 +32,14 @@ def command(
     The folder is loaded first; one that does not load is not sent. The card is README.md in FOLDER; one that you wrote or changed is kept. Numbers are in it only with --evaluation, and
     only those of the very weights in FOLDER. Log in first (`hf auth login`, or the variable HF_TOKEN).
     """
+    from surgeon.publishing import pushing
     from surgeon.store import hub
 
     address = None
     if dry_run:
-        hub.prepare(folder, name, evaluation, allow_code=allow_code)
+        pushing.prepare(folder, name, evaluation, allow_code=allow_code)
     else:
-        address = hub.push(
+        address = pushing.push(
             folder, name, private=private, evaluation=evaluation, message=message, revision=revision,
             allow_code=allow_code,
         )  # fmt: skip

@@ -16,7 +16,7 @@ _HOME = {
     "Check": "surgeon.results.assessment",
     "Diagnosis": "surgeon.results.assessment",
     "Finding": "surgeon.results.findings",
-    "Normalized": "surgeon.evaluation.engine.normalized",
+    "Normalized": "surgeon.models.pixels",
     "Outcome": "surgeon.results.verdict",
     "Paired": "surgeon.results.statistics",
     "Share": "surgeon.results.statistics",
@@ -52,13 +52,13 @@ if TYPE_CHECKING:
     from surgeon.evaluation.diagnostics.probes import diagnose as diagnose
     from surgeon.evaluation.engine.blocks import evaluate as evaluate
     from surgeon.evaluation.engine.kept import adversarial_images as adversarial_images
-    from surgeon.evaluation.engine.normalized import Normalized as Normalized
     from surgeon.evaluation.engine.store import Store as Store
     from surgeon.evaluation.engine.store import read_outcome as read_outcome
     from surgeon.evaluation.engine.subject import evaluated as evaluated
     from surgeon.evaluation.folder import assess as assess
     from surgeon.evaluation.folder import read_assessment as read_assessment
     from surgeon.evaluation.suites import suite as suite
+    from surgeon.models.pixels import Normalized as Normalized
     from surgeon.results.assessment import Assessment as Assessment
     from surgeon.results.assessment import Check as Check
     from surgeon.results.assessment import Diagnosis as Diagnosis

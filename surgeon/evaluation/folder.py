@@ -37,7 +37,7 @@ from surgeon.results.notes import notes_on
 from surgeon.results.robustbench import model_info
 from surgeon.results.summary import Summary, summarize
 from surgeon.results.verdict import COLUMNS, Outcome
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 
 SETTINGS, RESULT, VERDICTS, CERTIFICATES, ROBUSTBENCH = (
     "settings.json", "evaluation.json", "verdicts", "certificates.parquet", "model_info.json",

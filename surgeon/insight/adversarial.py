@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
-from surgeon.evaluation.engine.normalized import logits_of
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.host import in_own_state
 from surgeon.insight.picture import WRONG, Picture, png
 from surgeon.insight.raster import grid, named, seen, show, side_text
+from surgeon.models.pixels import logits_of
+from surgeon.models.quiet import held_still
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from surgeon.insight import adversarial as attack
 from surgeon.insight import changes, features, gradcam, kernels, masks
 from surgeon.insight.listening import network_of
 from surgeon.insight.picture import Picture
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 
 
 @in_own_state()

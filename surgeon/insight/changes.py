@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.host import in_own_state
 from surgeon.insight.lines import ByLayer, draw_lines, told
 from surgeon.insight.listening import Output, listening, network_of, outputs
 from surgeon.insight.picture import Picture, png
+from surgeon.models.quiet import held_still
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

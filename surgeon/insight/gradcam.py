@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError, SurgeonError, nearest
-from surgeon.evaluation.engine.normalized import logits_of
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.host import in_own_state
 from surgeon.insight.last_maps import last_spatial
 from surgeon.insight.listening import is_spatial, network_of
 from surgeon.insight.picture import Picture, png
 from surgeon.insight.raster import grid, named, seen, show, side_text
+from surgeon.models.pixels import logits_of
+from surgeon.models.quiet import held_still
 from surgeon.numerals import percent
 from surgeon.surgery.tree import has
 

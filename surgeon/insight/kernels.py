@@ -17,7 +17,7 @@ from surgeon.insight.tiles import LONG, Kernels, tiled
 from surgeon.methods.kap.module import KernelAveragePool
 from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape
 from surgeon.surgery import fold
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 from surgeon.tensors.convolution import effective_weight
 
 if TYPE_CHECKING:

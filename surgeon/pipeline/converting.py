@@ -23,7 +23,6 @@ from surgeon.data import (
     held_out_of,
     images,
 )
-from surgeon.disk.checkpoints import PICKLED
 from surgeon.disk.files import absolute, write_json
 from surgeon.disk.hashes import sha256_of
 from surgeon.edits import Plan
@@ -31,7 +30,8 @@ from surgeon.errors import ArtifactError, SurgeonError, either
 from surgeon.graph.trace import mode
 from surgeon.host import in_own_state
 from surgeon.images import image_size
-from surgeon.models import input_size_of, normalized
+from surgeon.models.checkpoints import PICKLED
+from surgeon.models.facts import input_size_of, normalized
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
 from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.conversion import Accuracy, Conversion, read_conversion

@@ -14,14 +14,14 @@ from torch import nn
 
 from surgeon.graph.measure import images_of
 from surgeon.host import in_own_state
-from surgeon.models import input_size_of
+from surgeon.models.facts import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.store.artifact import load, save
 from surgeon.store.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.surgery import fold
+from surgeon.surgery.door import surgery_of
 from surgeon.surgery.drift import first_tensor
 from surgeon.surgery.standing import findings
-from surgeon.surgery.tree import surgery_of
 from surgeon.verification import Check
 
 _NEEDS = {"onnx": "onnxscript", "torch-export": "torch"}

@@ -19,7 +19,8 @@ from surgeon.evaluation.suites import samples_of
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
-from surgeon.models import create_model, input_size_of, num_classes_of
+from surgeon.models.creating import create_model
+from surgeon.models.facts import input_size_of, num_classes_of
 from surgeon.ownership import check_apart
 from surgeon.pipeline.demands import check_classes, check_names, to_evaluate_on
 from surgeon.pipeline.lineage import class_order, lineage_of, own_sets, unknown

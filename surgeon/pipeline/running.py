@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from surgeon import own
 from surgeon.data import Sets, absolute_source, held_out_of
 from surgeon.disk.files import absolute
 from surgeon.evaluation import Assessment, assess
 from surgeon.evaluation.suites import samples_of
 from surgeon.host import in_own_state
 from surgeon.machine import made_by
-from surgeon.models import num_classes_of
+from surgeon.models import own
+from surgeon.models.facts import num_classes_of
 from surgeon.ownership import check_apart, owned
 from surgeon.pipeline.demands import to_train_on
 from surgeon.pipeline.evaluating import add_page

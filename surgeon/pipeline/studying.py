@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from surgeon import own
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data import absolute_source
 from surgeon.disk.files import absolute, read_parquet, write_json
 from surgeon.errors import RecipeError
 from surgeon.evaluation.folder import read_assessment
 from surgeon.host import in_own_state
+from surgeon.models import own
 from surgeon.ownership import check_apart, owned, taken
 from surgeon.pipeline.contents import IMAGES, absolute_model
 from surgeon.pipeline.demands import demand_epochs, to_train_on
@@ -30,7 +30,7 @@ from surgeon.results.verdict import standing
 from surgeon.store.artifact import folder_of, load
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import revert, sites
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 
 Role = Literal["base", "control", "cut", "surgery", "placebo"]
 SETTINGS, RESULT, BASE = "study.json", "table.json", "base"

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgeon import own
 from surgeon.arguments import checked_seed
 from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source, drawn
 from surgeon.disk.files import absolute, write_json, write_text
@@ -18,7 +17,9 @@ from surgeon.errors import ArtifactError, DataError, RecipeError, either
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
-from surgeon.models import create_model, input_size_of, normalization_of, normalized, num_classes_of
+from surgeon.models import own
+from surgeon.models.creating import create_model
+from surgeon.models.facts import input_size_of, normalization_of, normalized, num_classes_of
 from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
 from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on

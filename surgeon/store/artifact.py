@@ -19,15 +19,15 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from surgeon import own
-from surgeon.disk.checkpoints import check_fit, lay_on, read_weights, renamed_for, versioned
 from surgeon.disk.files import path_given
 from surgeon.disk.stored import stored
 from surgeon.disk.writing import telling
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ArtifactWarning, ModelError, SurgeonError, either
 from surgeon.host import in_own_state
-from surgeon.models import create_model
+from surgeon.models import own
+from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_for, versioned
+from surgeon.models.creating import create_model
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
 from surgeon.store import hub

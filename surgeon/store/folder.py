@@ -9,12 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 from torch import nn
 
-from surgeon import own
 from surgeon.disk.folder_kinds import instead
 from surgeon.disk.hashes import own_hash, same_kind
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError
-from surgeon.models import ORIGIN, TORCHVISION, ZOO, input_size_of, is_known, name_of, num_classes_of
+from surgeon.models import own
+from surgeon.models.creating import ZOO, is_known
+from surgeon.models.facts import ORIGIN, input_size_of, name_of, num_classes_of
+from surgeon.models.libraries import TORCHVISION
 from surgeon.reading import read_mapping
 from surgeon.store.configuration import CONFIG as CONFIG
 from surgeon.store.configuration import FORMAT, Configuration, described
@@ -22,7 +24,7 @@ from surgeon.store.configuration import ORIGINAL as ORIGINAL
 from surgeon.store.configuration import WEIGHTS as WEIGHTS
 from surgeon.store.model_arguments import refusal
 from surgeon.strict import faults
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 
 _MADE = "surgeon apply, or surgeon.save from Python, writes a folder of it"
 SOURCES = (

@@ -1,4 +1,4 @@
-"""Networks on the Hugging Face Hub, over huggingface_hub's own functions: fetched into its cache, pushed from a folder.
+"""Networks on the Hugging Face Hub, over huggingface_hub's own functions: fetched into its cache.
 
 Only the files that surgeon reads or writes travel: configuration, safetensors and the model card. Nothing that comes
 down is executed.
@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 from surgeon.errors import ArtifactError
 from surgeon.reading import read_json
 
-if TYPE_CHECKING:
-    from torch import nn
-
 PREFIX = "hf-hub:"
 CONFIG, CARD = "config.json", "README.md"
 WEIGHTS = ("model.safetensors", "original.safetensors")
-_LIBRARY = "surgeon"
+LIBRARY = "surgeon"
 
 
 def is_hub(name: str | Path) -> bool:
@@ -50,10 +47,10 @@ def fetch(
     revision = revision or own
     try:
         folder = snapshot_download(
-            repository, revision=revision, allow_patterns=list(files), library_name=_LIBRARY,
+            repository, revision=revision, allow_patterns=list(files), library_name=LIBRARY,
         )  # fmt: skip
     except Exception as error:
-        _refuse(error, repository, revision, "read")
+        refuse(error, repository, revision, "read")
     return Path(folder)
 
 
@@ -80,72 +77,6 @@ def _is_ours(folder: Path) -> bool:
 def files_of(folder: str | Path) -> list[str]:
     """The files in a folder that travel, by name."""
     return [n for n in (CARD, CONFIG, *WEIGHTS) if (Path(folder) / n).is_file()]
-
-
-def push(
-    folder: str | Path,
-    name: str,
-    *,
-    private: bool = False,
-    evaluation: str | Path | None = None,
-    message: str = "A network from surgeon",
-    revision: str | None = None,
-    allow_code: Iterable[str] = (),
-    model: nn.Module | None = None,
-) -> str:
-    """Upload a network's folder to a repository, which is made where there is none; returns its address.
-
-    The folder gets a model card (README.md) first, unless it has one that somebody wrote or changed. evaluation: a
-    folder of `surgeon evaluate`, whose numbers the card then has. private: of a repository that is made; one that is
-    there and public is refused. revision: a branch, made where there is none. allow_code, model: as for `surgeon.load`, by
-    which the folder is tried before anything is written or sent.
-
-    Raises what `surgeon.load` raises for a folder that does not load, and as `fetch`.
-    """
-    from huggingface_hub import HfApi
-
-    prepare(folder, name, evaluation, allow_code=allow_code, model=model)
-    repository, own = split(name)
-    revision = revision or own
-    api = HfApi(library_name=_LIBRARY)
-    try:
-        visibility: dict[str, Any] = (
-            {"private": True} if private else {}
-        )  # else as the account's settings say
-        api.create_repo(repository, exist_ok=True, **visibility)
-        if private and not api.repo_info(repository).private:
-            raise ArtifactError(
-                f"{repository} is there already and public; make it private on its page, or push to another name"
-            )
-        if revision:
-            api.create_branch(repository, branch=revision, exist_ok=True)
-        done = api.upload_folder(
-            repo_id=repository, folder_path=folder, allow_patterns=files_of(folder), commit_message=message,
-            revision=revision, delete_patterns=list(WEIGHTS),
-        )  # fmt: skip
-    except ArtifactError:
-        raise
-    except Exception as error:
-        _refuse(error, repository, revision, "written to")
-    return str(getattr(done, "commit_url", None) or f"{api.endpoint}/{repository}")
-
-
-def prepare(
-    folder: str | Path,
-    name: str,
-    evaluation: str | Path | None = None,
-    *,
-    allow_code: Iterable[str] = (),
-    model: nn.Module | None = None,
-) -> None:
-    """What `push` does before anything is sent: checks of the name, loading the folder, and then the model card."""
-    from surgeon.store.artifact import load
-    from surgeon.store.card import write_card
-
-    repository, _ = split(name)
-    check_name(repository)
-    load(Path(folder), model=model, mapped=True, allow_code=allow_code)
-    write_card(folder, repository, evaluation)
 
 
 def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrite: bool = False) -> Path:
@@ -187,7 +118,7 @@ def check_name(repository: str) -> None:
         )
 
 
-def _refuse(error: Exception, repository: str, revision: str | None, verb: str) -> NoReturn:
+def refuse(error: Exception, repository: str, revision: str | None, verb: str) -> NoReturn:
     """Say in one line why a repository cannot be read or written, and what would work."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (

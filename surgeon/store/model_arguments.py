@@ -16,9 +16,10 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from surgeon import own
 from surgeon.errors import ArtifactError, nearest
-from surgeon.models import TORCHVISION, ZOO
+from surgeon.models import own
+from surgeon.models.creating import ZOO
+from surgeon.models.libraries import TORCHVISION
 from surgeon.strict import shown
 
 REFUSED = re.compile(

@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from surgeon.edits import Choice, Drift, Note, Plan, Trial
-from surgeon.methods.base import Operation
+from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.calibration import FEWEST, halves
 from surgeon.surgery.drift import drift_of, logits_of
 from surgeon.surgery.reference import Reference, reference, statistics_of
@@ -29,32 +28,11 @@ from surgeon.surgery.statistics import (
     running_statistics,
     separate_statistics,
 )
-from surgeon.surgery.tree import Displaced
 
 _CLEARLY = 0.9
 """A dearer start's drift as a share of the cheaper one's, below which it is used."""
 _UNASKED = 128
 """Images that starts are fitted to which nobody asked for, and which can only be told of."""
-
-
-@dataclass
-class Attempt:
-    """A network after the cut: its plan alone (`made`) and with what was done before (`record`), and what came with it."""
-
-    network: nn.Module
-    tree: nn.Module
-    made: Plan
-    record: Plan
-    operations: Mapping[str, Operation]
-    displaced: Displaced
-    residuals: dict[str, float]
-    unfitted: dict[str, str] = field(default_factory=dict)
-    statistics: int = 0
-
-    @property
-    def approximates(self) -> bool:
-        """Whether batch norms see other inputs than they did."""
-        return self.record.effect in ("approximated", "destroyed")
 
 
 class Started(NamedTuple):

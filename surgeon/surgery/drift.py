@@ -15,7 +15,7 @@ from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Pair, run_side_by_side
 from surgeon.graph.trace import mode
 from surgeon.selection import INPUT
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 
 _IMAGES = 64
 

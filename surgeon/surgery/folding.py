@@ -9,16 +9,17 @@ import torch
 from torch import nn
 
 from surgeon.edits import Edit, Plan
-from surgeon.errors import FoldError, SurgeonError, SurgeryError, either
+from surgeon.errors import FoldError, SurgeonError, either
 from surgeon.graph.made_weights import settled
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
 from surgeon.methods.base import FoldContext, Operation
 from surgeon.methods.registry import parse
 from surgeon.selection import INPUT
+from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings, standing
-from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, surgery_of, take
+from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, take
 
 
 @in_own_state()
@@ -31,7 +32,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     Raises FoldError, edit by edit, where something has no stock equivalent, and SurgeryError for a
     network without surgery.
     """
-    record = _record(model, "fold")
+    record = record_of(model, "fold")
     tree, displaced = bare(model)
     operations = {k: parse(o) for k, o in record.operations.items()}
     links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree).sites})
@@ -120,7 +121,7 @@ def revert(model: nn.Module) -> nn.Module:
 
     Raises SurgeryError for a network without surgery.
     """
-    record = _record(model, "revert")
+    record = record_of(model, "revert")
     tree, displaced = bare(model)
     demand([f for f in findings(model) if f.site in displaced.modules and not f.same], "reverted")
     for edit in reversed(record.edits):
@@ -136,24 +137,6 @@ def revert(model: nn.Module) -> nn.Module:
             if has(tree, owner):
                 getattr(tree.get_submodule(owner), leaf).copy_(value)
     return tree
-
-
-def _record(model: nn.Module, verb: str) -> Plan:
-    record = surgery_of(model)
-    if record is None:
-        raise SurgeryError(
-            f"there is nothing to {verb}: this {type(model).__name__} has had no surgery{_inside(model, verb)}"
-        )
-    return record
-
-
-def _inside(model: nn.Module, verb: str) -> str:
-    """Where the network that had it is, if that is wrapped in this one, as by AveragedModel, DDP or torch.compile."""
-    name = next((n for n, m in model.named_modules() if n and surgery_of(m) is not None), "")
-    if not name:
-        return ""
-    path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
-    return f", the network in it has: surgeon.{verb}(model{path})"
 
 
 def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:

@@ -18,7 +18,7 @@ from surgeon.errors import DataError
 from surgeon.graph.measure import images_of
 from surgeon.graph.trace import mode
 from surgeon.images import check_taken, times
-from surgeon.models import input_size_of, input_std_of, normalization_of
+from surgeon.models.facts import input_size_of, input_std_of, normalization_of
 from surgeon.surgery.drift import logits_of
 
 _WRONG = 20.0

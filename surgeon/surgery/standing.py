@@ -18,7 +18,8 @@ from surgeon.errors import SurgeryError
 from surgeon.graph.fused import is_opened
 from surgeon.graph.made_weights import maker
 from surgeon.selection import INPUT
-from surgeon.surgery.tree import has, surgery_of
+from surgeon.surgery.door import surgery_of
+from surgeon.surgery.tree import has
 
 _COUNTERS = ("num_batches_tracked",)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from surgeon.edits import Edit, Plan
+from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
 from surgeon.graph.cuts import Point
 from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open_fused
@@ -27,14 +27,6 @@ class Displaced:
     statistics: dict[str, Tensor] = field(default_factory=dict)
     standing: dict[str, Any] = field(default_factory=dict)
     """What it left at each site (`standing.py`); made anew when a folder is loaded."""
-
-
-def surgery_of(model: nn.Module) -> Plan | None:
-    """The record of the surgery on a network, or None for a stock one. Raises SurgeryError for what is no module."""
-    if not isinstance(model, nn.Module):
-        raise SurgeryError(f"surgery is for a torch.nn.Module, not for a {type(model).__name__}")
-    found = model.__dict__.get("surgery")
-    return found if isinstance(found, Plan) else None
 
 
 def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced]:

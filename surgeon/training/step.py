@@ -120,7 +120,7 @@ class Step:
 
     @torch.no_grad()
     def _classes(self, x: Tensor) -> int:
-        from surgeon.models import num_classes_of
+        from surgeon.models.facts import num_classes_of
 
         found = num_classes_of(self.model)
         if found is None:

@@ -24,6 +24,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision
+
 
 def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
     """torchvision's VGG of configuration A (11 layers) or D (16) on 32×32 images.
@@ -83,15 +85,11 @@ def with_strides_of_one(
 
 def torchvision(name: str, num_classes: int = 1000, in_chans: int = 3, **args: Any) -> nn.Module:
     """A torchvision network as it is."""
-    from surgeon.models import TORCHVISION, create_model
-
-    return create_model(TORCHVISION + name, num_classes=num_classes, in_chans=in_chans, model_args=args)
+    return from_torchvision(TORCHVISION + name, args, num_classes=num_classes, in_chans=in_chans)
 
 
 def _timm(name: str, **args: Any) -> nn.Module:
-    from surgeon.models import create_model
-
-    return create_model(name, model_args=args)
+    return from_timm(name, args)
 
 
 def _tell_features(model: Any, places: tuple[str, ...]) -> None:

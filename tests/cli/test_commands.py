@@ -199,7 +199,9 @@ def test_checkpoints_that_do_not_fit_are_named(run, tmp_path):
 def test_an_existing_folder_is_refused_before_any_work(run, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("x")
-    monkeypatch.setattr(surgeon.models, "create_model", lambda *a, **k: pytest.fail("worked before looking"))
+    monkeypatch.setattr(
+        "surgeon.models.creating.create_model", lambda *a, **k: pytest.fail("worked before looking")
+    )
     code, _, err = run("apply", "kap", "resnet18", "-o", tmp_path / "out")
     assert code == 2 and "exists already" in err
 

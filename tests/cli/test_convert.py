@@ -117,7 +117,7 @@ def test_a_folder_of_checkpoints_goes_on_and_one_bad_file_stops_no_other(weights
     assert text.count("was there") == 1 and (out / "b" / "conversion.json").is_file()
     assert (out / "a" / "model.safetensors").stat().st_mtime_ns == stamp
     torch.save(
-        {k: v + 0 for k, v in surgeon.disk.checkpoints.read_weights(weights).items() if k != "x"},
+        {k: v + 0 for k, v in surgeon.models.checkpoints.read_weights(weights).items() if k != "x"},
         folder / "a.pth",
     )
     code, _, err = convert(*args)

@@ -10,8 +10,8 @@ from surgeon.evaluation import Attack, evaluate, summarize
 from surgeon.evaluation.attacks.attacked import Attacked
 from surgeon.evaluation.attacks.dispatch import run_attack, torchattacks
 from surgeon.evaluation.attacks.pgd import dlr, margin, pgd
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import check_adversarial, distances, tightened
+from surgeon.models.quiet import held_still
 
 pytest.importorskip("torchattacks")
 

@@ -15,30 +15,31 @@ import torch
 
 import surgeon
 from surgeon import data, evaluation, insight, models, pipeline, testing, training
-from surgeon.disk import checkpoints
 from surgeon.evaluation import Attack, Normalized
 from surgeon.insight import adversarial, changes, features, gradcam
 from surgeon.methods.registry import parse
+from surgeon.models import checkpoints
 from surgeon.recipe import Evaluation, Training, load_recipe
 from surgeon.store import exporting
 
 SIZE = (3, 8, 8)
 WALKED = (
     "surgeon", "surgeon.surgery", "surgeon.evaluation", "surgeon.training", "surgeon.insight", "surgeon.store.exporting",
-    "surgeon.pipeline", "surgeon.data", "surgeon.testing", "surgeon.verification", "surgeon.store.artifact", "surgeon.disk.checkpoints",
-    "surgeon.models", "surgeon.store.hub", "surgeon.pipeline.converting", "surgeon.insight.adversarial", "surgeon.insight.changes",
+    "surgeon.pipeline", "surgeon.data", "surgeon.testing", "surgeon.verification", "surgeon.store.artifact", "surgeon.models.checkpoints",
+    "surgeon.models", "surgeon.store.hub", "surgeon.publishing.pushing", "surgeon.pipeline.converting", "surgeon.insight.adversarial", "surgeon.insight.changes",
     "surgeon.insight.features", "surgeon.insight.gradcam", "surgeon.demo",
 )  # fmt: skip
 PLAIN = {
-    "layers": "maths on the tensors that it is given, and modules: a network runs them in its caller's state",
+    "methods": "maths on the tensors that it is given, and modules: a network runs them in its caller's state",
+    "tensors": "as methods",
     "graph": "called by surgeon.surgery alone; the graphs themselves are made in surgeon's own state",
-    "operations": "data alone", "zoo": "networks, made as timm makes them: in the state of who asks",
-    "report": "no torch", "cli": "a process of its own", "ownership": "files",
+    "zoo": "networks, made as timm makes them: in the state of who asks",
+    "results": "data alone, no torch", "report": "no torch", "cli": "a process of its own", "ownership": "files", "disk": "files",
+    "store": "files; what reads or writes a network is walked",
     **dict.fromkeys(
-        ("arguments", "ball", "blank", "budget", "card", "configuration", "edits", "errors", "files", "folder", "folder_kinds",
-         "hashes", "hidden", "host", "images", "interrupts", "beyond_name", "machine", "markdown", "merging", "model_arguments", "naming", "numerals", "own",
-         "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "stored", "strict", "strict_yaml", "values",
-         "surgery.tree", "writing", "__main__"), "data, files and checks, used by what is walked",
+        ("arguments", "ball", "edits", "errors", "host", "images", "interrupts", "lazy", "machine", "markdown", "merging", "numerals",
+         "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "strict", "strict_yaml", "values",
+         "__main__"), "data, files and checks, used by what is walked",
     ),
 }  # fmt: skip
 
@@ -46,10 +47,10 @@ _DATA = "data alone: no torch"
 _READS = "reads names, shapes and attributes"
 CALLERS = {
     "surgeon.recipe.load_recipe": _DATA,
-    "surgeon.models.create_model": "makes a stock network as timm does: in the dtype, on the device and from the random stream of who asks",
-    "surgeon.models.is_known": _DATA, "surgeon.models.list_models": _DATA, "surgeon.models.name_of": _READS,
-    "surgeon.models.input_size_of": _READS, "surgeon.models.in_channels_of": _READS, "surgeon.models.input_std_of": _READS,
-    "surgeon.models.normalization_of": _READS, "surgeon.models.num_classes_of": _READS,
+    "surgeon.models.creating.create_model": "makes a stock network as timm does: in the dtype, on the device and from the random stream of who asks",
+    "surgeon.models.creating.is_known": _DATA, "surgeon.models.creating.list_models": _DATA, "surgeon.models.facts.name_of": _READS,
+    "surgeon.models.facts.input_size_of": _READS, "surgeon.models.facts.in_channels_of": _READS, "surgeon.models.facts.input_std_of": _READS,
+    "surgeon.models.facts.normalization_of": _READS, "surgeon.models.facts.num_classes_of": _READS,
     "surgeon.training.steps.adversarial_noise": "one line in the caller's own loop, whose autocast its first round must share",
     "surgeon.training.steps.set_noise": "sets attributes", "surgeon.training.anneal.anneal": "sets attributes",
     "surgeon.training.remap.remap": "moves the entries of an optimizer; computes nothing",
@@ -57,10 +58,10 @@ CALLERS = {
     "surgeon.verification.tolerance_of": _READS, "surgeon.verification.names_kept": _READS,
     "surgeon.verification.layers_called": _READS,
     "surgeon.store.artifact.rebuilt": "called by load alone", "surgeon.store.artifact.folder_of": _DATA,
-    "surgeon.disk.checkpoints.renamed_for": _READS, "surgeon.disk.checkpoints.versioned": _READS, "surgeon.disk.checkpoints.lay_on": "called by load_weights and load",
-    "surgeon.disk.checkpoints.check_fit": _READS, "surgeon.disk.checkpoints.optional_keys": _READS,
+    "surgeon.models.checkpoints.renamed_for": _READS, "surgeon.models.checkpoints.versioned": _READS, "surgeon.models.checkpoints.lay_on": "called by load_weights and load",
+    "surgeon.models.checkpoints.check_fit": _READS, "surgeon.models.checkpoints.optional_keys": _READS,
     **dict.fromkeys(
-        [f"surgeon.store.hub.{n}" for n in ("is_hub", "split", "fetch", "folder_of", "files_of", "push", "prepare", "pull", "check_name")],
+        [f"surgeon.store.hub.{n}" for n in ("is_hub", "split", "fetch", "folder_of", "files_of", "pull", "check_name", "refuse")] + [f"surgeon.publishing.pushing.{n}" for n in ("push", "prepare")],
         "files; networks are read by surgeon.load",
     ),
     **dict.fromkeys(
@@ -198,9 +199,9 @@ def _loaded(w):
 
 CALLS = {
     "surgeon.surgery.planning.plan": lambda w: surgeon.plan(w.stock, "kap+anl", input_size=SIZE),
-    "surgeon.surgery.planning.sites": lambda w: surgeon.sites(w.stock, input_size=SIZE),
-    "surgeon.surgery.planning.look": lambda w: surgeon.surgery.look(w.stock, input_size=SIZE).sites,
-    "surgeon.surgery.cutting.apply": lambda w: surgeon.apply(w.stock, "kap", input_size=SIZE, calibration=w.x),
+    "surgeon.surgery.looking.sites": lambda w: surgeon.sites(w.stock, input_size=SIZE),
+    "surgeon.surgery.looking.look": lambda w: surgeon.surgery.look(w.stock, input_size=SIZE).sites,
+    "surgeon.surgery.applying.apply": lambda w: surgeon.apply(w.stock, "kap", input_size=SIZE, calibration=w.x),
     "apply without images": lambda w: surgeon.apply(w.stock, "kap+defective+canl", input_size=SIZE),
     "apply weight maps": lambda w: surgeon.apply(w.stock, "wm-unsharp", input_size=SIZE, calibration=w.x),
     "apply from a list": lambda w: surgeon.apply(w.stock, "kap", input_size=SIZE, calibration=[w.x[:24], w.x[24:]]),
@@ -211,9 +212,9 @@ CALLS = {
     "surgeon.verification.compare": lambda w: surgeon.verification.compare(w.stock, surgeon.revert(w.cut)),
     "surgeon.store.artifact.save": lambda w: sorted((p.name, p.read_bytes()) for p in surgeon.save(w.cut, w.folder / "s").iterdir()),
     "surgeon.store.artifact.load": lambda w: surgeon.load(w.saved),
-    "surgeon.disk.checkpoints.read_weights": lambda w: checkpoints.read_weights(w.weights),
-    "surgeon.disk.checkpoints.load_weights": _loaded,
-    "surgeon.models.normalized": lambda w: models.normalized(w.x, _with_mean(w.stock)),
+    "surgeon.models.checkpoints.read_weights": lambda w: checkpoints.read_weights(w.weights),
+    "surgeon.models.checkpoints.load_weights": _loaded,
+    "surgeon.models.facts.normalized": lambda w: models.normalized(w.x, _with_mean(w.stock)),
     "surgeon.evaluation.Normalized": lambda w: Normalized(w.stock, (0.4, 0.5, 0.6), (0.2, 0.3, 0.2)),
     "surgeon.store.exporting.file.export": lambda w: exporting.export(w.cut, w.folder / "n.pt2", format="torch-export", input_size=SIZE).difference,
     "export onnx": lambda w: exporting.export(w.cut, w.folder / "n.onnx", input_size=SIZE).difference,
@@ -253,7 +254,7 @@ CALLS = {
 }  # fmt: skip
 TRAINS = ("surgeon.training.loop.fit", "surgeon.pipeline.training.train", "surgeon.pipeline.running.run")
 ONE_BY_ONE = (
-    "surgeon.surgery.planning.plan", "surgeon.surgery.cutting.apply", "apply weight maps", "surgeon.surgery.folding.fold",
+    "surgeon.surgery.planning.plan", "surgeon.surgery.applying.apply", "apply weight maps", "surgeon.surgery.folding.fold",
     "surgeon.store.artifact.load", "surgeon.evaluation.engine.blocks.evaluate", "surgeon.evaluation.beyond.noise.noise_table", "surgeon.training.loop.fit",
 )  # fmt: skip
 """What is tried in each state by itself; the others in all of them at once."""

@@ -87,7 +87,7 @@ def test_a_state_of_the_callers_changes_nothing(name, state, plain, made, tmp_pa
             (
                 "surgeon.pipeline.",
                 "surgeon.evaluation.Normalized",
-                "surgeon.disk.checkpoints.load",
+                "surgeon.models.checkpoints.load",
                 "export onnx",
             )
         )

@@ -9,7 +9,7 @@ import torch
 import surgeon
 from surgeon import markdown
 from surgeon.errors import ArtifactError
-from surgeon.store import card
+from surgeon.publishing import card
 from tests.cli.commandline import invoke
 from tests.hub.conftest import SIZE
 

@@ -6,7 +6,7 @@ import pytest
 
 from surgeon import markdown
 from surgeon.errors import ArtifactError
-from surgeon.store import card, hub
+from surgeon.publishing import card, pushing
 
 markdown_it = pytest.importorskip("markdown_it")
 HOSTILE = [
@@ -143,14 +143,14 @@ def test_a_folder_that_does_not_load_is_not_pushed(request, folder):
         (content | {"num_classes": 7}, "fingerprint|does not fit"),
     ):  # fmt: skip
         path.write_text(json.dumps(keys))
-        for send in (hub.prepare, hub.push):
+        for send in (pushing.prepare, pushing.push):
             with pytest.raises(ValueError, match=message) as error:
                 send(folder, "someone/net")
             assert "\n" not in str(error.value)
         assert not (folder / "README.md").exists()
     assert fake.requests == [] and fake.repositories == {}
     path.write_text(json.dumps(content))
-    hub.push(folder, "someone/net")
+    pushing.push(folder, "someone/net")
     assert "README.md" in fake.repositories["someone/net"].files()
 
 

@@ -10,6 +10,7 @@ import torch
 
 import surgeon
 from surgeon.errors import ArtifactError
+from surgeon.publishing import pushing
 from surgeon.store import hub as surgeon_hub
 from tests.hub.conftest import SIZE
 
@@ -24,7 +25,7 @@ def x():
 
 def test_a_network_pushed_is_loaded_by_its_name_bit_equal(hub, cut, folder, x):
     (folder / "notes.txt").write_text("mine")
-    address = surgeon_hub.push(folder, NAME)
+    address = pushing.push(folder, NAME)
     assert address.startswith(f"{hub.endpoint}/{NAME}")
     assert set(hub.repositories[NAME].files()) == FILES
     again = surgeon.load(f"hf-hub:{NAME}")
@@ -34,16 +35,16 @@ def test_a_network_pushed_is_loaded_by_its_name_bit_equal(hub, cut, folder, x):
 
 
 def test_pushing_again_takes_away_what_the_network_no_longer_has(hub, cut, folder, stock, x):
-    surgeon_hub.push(folder, NAME)
+    pushing.push(folder, NAME)
     first = hub.repositories[NAME].branches["main"]
-    surgeon_hub.push(stock, NAME)
+    pushing.push(stock, NAME)
     assert "original.safetensors" not in hub.repositories[NAME].files()
     assert torch.allclose(surgeon.load(f"hf-hub:{NAME}")(x), cut(x), atol=1e-5)
     assert torch.equal(surgeon.load(f"hf-hub:{NAME}@{first}")(x), cut(x))
 
 
 def test_a_branch_is_made_and_named_behind_an_at_sign(hub, cut, folder, x):
-    surgeon_hub.push(folder, NAME, revision="trial")
+    pushing.push(folder, NAME, revision="trial")
     assert "config.json" not in hub.repositories[NAME].files("main")
     assert torch.equal(surgeon.load(f"hf-hub:{NAME}@trial")(x), cut(x))
     with pytest.raises(
@@ -53,7 +54,7 @@ def test_a_branch_is_made_and_named_behind_an_at_sign(hub, cut, folder, x):
 
 
 def test_pulling_copies_checked_files_and_overwrites_nothing(hub, cut, folder, x, tmp_path):
-    surgeon_hub.push(folder, NAME)
+    pushing.push(folder, NAME)
     out = surgeon_hub.pull(NAME, tmp_path / "pulled")
     assert {p.name for p in out.iterdir()} == (FILES - {".gitattributes"}) | {".surgeon.json"}
     assert not any(p.is_symlink() for p in out.iterdir())
@@ -64,7 +65,7 @@ def test_pulling_copies_checked_files_and_overwrites_nothing(hub, cut, folder, x
 
 
 def test_what_was_fetched_is_there_without_a_network(hub, cut, folder, x):
-    surgeon_hub.push(folder, NAME)
+    pushing.push(folder, NAME)
     surgeon.load(f"hf-hub:{NAME}")
     hub.server.shutdown()
     hub.server.server_close()
@@ -72,7 +73,7 @@ def test_what_was_fetched_is_there_without_a_network(hub, cut, folder, x):
 
 
 def test_weights_that_were_changed_on_the_way_are_noticed(hub, folder, tmp_path):
-    surgeon_hub.push(folder, NAME)
+    pushing.push(folder, NAME)
     files = dict(hub.repositories[NAME].files())
     content = bytearray(files["model.safetensors"])
     content[-1] ^= 1
@@ -85,7 +86,7 @@ def test_weights_that_were_changed_on_the_way_are_noticed(hub, folder, tmp_path)
 
 
 def test_only_safetensors_and_configuration_come_down_and_code_is_not_imported(hub, folder):
-    surgeon_hub.push(folder, NAME)
+    pushing.push(folder, NAME)
     files = dict(hub.repositories[NAME].files())
     config = json.loads(files["config.json"]) | {"architecture": "evil.module:run"}
     evil = {"pytorch_model.bin": b"pickle", "evil/module.py": b"raise SystemExit", "modeling.py": b""}
@@ -113,12 +114,12 @@ def test_a_repository_that_is_timms_alone_is_loaded_by_timm(hub, stock, x):
 
 def test_private_means_private(hub, folder, logged_out, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
-    surgeon_hub.push(folder, NAME, private=True)
+    pushing.push(folder, NAME, private=True)
     assert hub.repositories[NAME].private
     hub.repositories[NAME].private = False
     commits = len(hub.repositories[NAME].commits)
     with pytest.raises(ArtifactError, match="is there already and public; make it private on its page"):
-        surgeon_hub.push(folder, NAME, private=True)
+        pushing.push(folder, NAME, private=True)
     assert len(hub.repositories[NAME].commits) == commits
     hub.repositories[NAME].private = True
     monkeypatch.delenv("HF_TOKEN")
@@ -131,9 +132,9 @@ def test_private_means_private(hub, folder, logged_out, monkeypatch):
     [
         (lambda f: surgeon.load("hf-hub:nobody/nothing"), "nobody/nothing cannot be read: http"),
         (lambda f: surgeon_hub.pull("nobody", f / "x"), "'nobody' is no repository; write owner/name"),
-        (lambda f: surgeon_hub.push(f, "a/b/c"), "'a/b/c' is no repository; write owner/name"),
-        (lambda f: surgeon_hub.push(f, "a b/c"), "'a b/c' is no repository; write owner/name"),
-        (lambda f: surgeon_hub.push(f.parent, NAME), "is no model folder: it has no config.json"),
+        (lambda f: pushing.push(f, "a/b/c"), "'a/b/c' is no repository; write owner/name"),
+        (lambda f: pushing.push(f, "a b/c"), "'a b/c' is no repository; write owner/name"),
+        (lambda f: pushing.push(f.parent, NAME), "is no model folder: it has no config.json"),
         (lambda f: surgeon.load("hf-hub:a/b/c"), "cannot be read: write owner/name, or hf-hub:owner/name@revision"),
     ],
 )  # fmt: skip
@@ -148,7 +149,7 @@ def test_who_is_not_logged_in_may_not_push(logged_out, folder):
     with pytest.raises(
         ArtifactError, match=r"cannot be written to: the token does not allow it: log in .*HF_TOKEN"
     ):
-        surgeon_hub.push(folder, NAME)
+        pushing.push(folder, NAME)
 
 
 def test_a_gated_repository(hub, logged_out):
@@ -160,11 +161,11 @@ def test_a_gated_repository(hub, logged_out):
 def test_a_hub_that_fails(hub, folder):
     hub.broken = 418
     with pytest.raises(ArtifactError, match="answered 418; try again later"):
-        surgeon_hub.push(folder, NAME)
+        pushing.push(folder, NAME)
 
 
 def test_a_hub_that_cannot_be_reached(unreachable, folder):
-    for call in (lambda: surgeon.load("hf-hub:a/b"), lambda: surgeon_hub.push(folder, NAME)):
+    for call in (lambda: surgeon.load("hf-hub:a/b"), lambda: pushing.push(folder, NAME)):
         with pytest.raises(
             ArtifactError, match=r"cannot be reached .*a folder of `surgeon pull` needs no network"
         ) as error:

@@ -7,10 +7,10 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import DataError, SurgeonError
-from surgeon.evaluation.engine.normalized import Normalized
 from surgeon.insight.changes import draw_changes, draw_spread, layer_changes, spread_by_layer
 from surgeon.insight.lines import told
 from surgeon.insight.listening import layers, listening, outputs
+from surgeon.models.pixels import Normalized
 
 
 def pixels(n=4, c=3, size=8):

@@ -7,9 +7,9 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import DataError, SurgeonError
-from surgeon.evaluation.engine.normalized import Normalized
 from surgeon.insight.gradcam import gradcam
 from surgeon.insight.last_maps import last_spatial
+from surgeon.models.pixels import Normalized
 from tests.sensitivity import doubled
 
 

@@ -6,10 +6,10 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import SurgeonError
-from surgeon.evaluation.engine.normalized import Normalized
 from surgeon.insight.kernels import draw_kernels, kernel_sheet, pictured
 from surgeon.insight.tiles import Kernels
 from surgeon.methods.kap.sheet import pooling_matrix
+from surgeon.models.pixels import Normalized
 
 
 @pytest.mark.parametrize("recipe", ["kap", "kap-1d", "kap-ensemble"])

@@ -10,8 +10,8 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import DataError, SurgeonError
-from surgeon.evaluation.engine.normalized import Normalized
 from surgeon.insight import pictures
+from surgeon.models.pixels import Normalized
 
 ALWAYS = ["adversarial", "changes", "spread", "gradcam", "features"]
 

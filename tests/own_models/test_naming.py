@@ -9,7 +9,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import ArtifactError, ModelError, at_the_command_line
-from surgeon.own import check_allowed
+from surgeon.models.own import check_allowed
 from tests.cli.commandline import invoke
 
 SIZE = (3, 8, 8)

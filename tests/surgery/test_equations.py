@@ -97,7 +97,7 @@ def test_a_branch_aims_at_the_old_sum():
 
     def visit(call):
         if call.name in ("conv", "stem"):
-            found[call.name] = target(call, cut, model, {"norm0.mask"})
+            found[call.name] = target(call, cut, model, {"norm0.mask": lambda: cut.norm0.mask.mask})
 
     run_side_by_side(cut, model, x, visit)
     with torch.no_grad():

@@ -5,7 +5,7 @@ import torch
 
 import surgeon
 from surgeon.data import labelled
-from surgeon.disk.checkpoints import read_weights
+from surgeon.models.checkpoints import read_weights
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from surgeon.errors import SurgeonError
 from surgeon.evaluation.attacks.cw import cw
 from surgeon.evaluation.attacks.pgd import pgd
 from surgeon.evaluation.attacks.preconditions import check_needs
-from surgeon.evaluation.engine.quiet import held_still
+from surgeon.models.quiet import held_still
 from surgeon.results.threat import Attack
 
 TINY = 1e-30

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import device_of
+from surgeon.models.quiet import held_still
 
 BLOCK = 64
 

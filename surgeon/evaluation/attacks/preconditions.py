@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError, DataError, SurgeonError, either
 from surgeon.evaluation.engine.admission import FEW, first_scores
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import check_model, score
 from surgeon.images import times
+from surgeon.models.quiet import held_still
 from surgeon.results.threat import Attack
 from surgeon.results.verdict import Verdict
 

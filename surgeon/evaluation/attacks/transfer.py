@@ -15,9 +15,9 @@ from surgeon.evaluation.attacks.gradients import check_gradients
 from surgeon.evaluation.attacks.preconditions import check_needs
 from surgeon.evaluation.engine.admission import admitted, checked_attacks
 from surgeon.evaluation.engine.blocks import BLOCK
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import check_adversarial, device_of, score, tightened
 from surgeon.host import in_own_state
+from surgeon.models.quiet import held_still
 from surgeon.results.statistics import Share, wilson
 from surgeon.results.threat import Attack
 

@@ -16,9 +16,9 @@ from surgeon.disk.writing import make_folder
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.engine.admission import admitted, checked_examples
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import check_finite, check_logits, device_of
 from surgeon.host import in_own_state
+from surgeon.models.quiet import held_still
 from surgeon.ownership import owning, take
 from surgeon.processes import everyone, first, gathered, rank, world
 from surgeon.quantities import too_large

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from surgeon.disk.files import write_bytes, write_json
 from surgeon.disk.writing import make_folder
 from surgeon.evaluation.attacks.pgd import pgd
-from surgeon.evaluation.engine.normalized import Normalized
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import device_of, score, spread
+from surgeon.models.pixels import Normalized
+from surgeon.models.quiet import held_still
 from surgeon.reading import read_mapping
 from surgeon.results.assessment import Drawn
 from surgeon.results.threat import Norm
 from surgeon.surgery import revert
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 
 COUNT, STEPS = 8, 20
 INDEX = "pictures.json"

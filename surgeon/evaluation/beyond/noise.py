@@ -13,12 +13,12 @@ from torch.nn.modules.conv import _ConvNd
 from surgeon.arguments import checked_count, checked_number, checked_seed
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.engine.admission import admitted
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import score
 from surgeon.host import in_own_state
+from surgeon.models.quiet import held_still
 from surgeon.results.assessment import NoiseRow
 from surgeon.results.statistics import wilson
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 
 
 @in_own_state()

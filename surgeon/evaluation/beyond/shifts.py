@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from surgeon.arguments import checked_number, checked_seed
 from surgeon.errors import SurgeonError
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import check_labels, score
+from surgeon.models.quiet import held_still
 from surgeon.results.assessment import Corruption, Curve, Point
 from surgeon.results.statistics import Share, wilson
 

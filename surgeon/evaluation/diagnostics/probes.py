@@ -33,9 +33,9 @@ from surgeon.evaluation.diagnostics.checks import (
     rare,
 )
 from surgeon.evaluation.engine.admission import admitted
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import device_of, score
 from surgeon.host import in_own_state
+from surgeon.models.quiet import held_still
 from surgeon.numerals import percent
 from surgeon.quantities import too_large
 from surgeon.results.assessment import Check, Diagnosis

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import device_of
+from surgeon.models.quiet import held_still
 
 BATCH = 64
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from surgeon.arguments import checked_count
 from surgeon.errors import DataError, SurgeonError
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, score
 from surgeon.images import check_images, check_taken
+from surgeon.models.quiet import held_still
 from surgeon.results.threat import Attack
 from surgeon.values import has_values
 

@@ -18,7 +18,6 @@ from surgeon.evaluation.attacks.gradients import check_gradients
 from surgeon.evaluation.attacks.preconditions import check_needs, check_said, check_sources
 from surgeon.evaluation.engine.admission import admitted, checked_attacks, checked_examples
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import (
     check_adversarial,
     device_of,
@@ -27,6 +26,7 @@ from surgeon.evaluation.engine.scoring import (
 )
 from surgeon.evaluation.engine.store import Store
 from surgeon.host import in_own_state
+from surgeon.models.quiet import held_still
 from surgeon.ownership import owning
 from surgeon.processes import everyone, first, gathered, rank, world
 from surgeon.results.threat import Attack

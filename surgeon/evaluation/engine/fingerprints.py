@@ -28,8 +28,8 @@ def state_hash(state: Mapping[str, Any]) -> str:
 
 def said(model: nn.Module, images: Tensor, count: int = 64) -> str:
     """16 hex digits over what a model of pixels predicts for the first images: equal weights are no equal model."""
-    from surgeon.evaluation.engine.quiet import held_still
     from surgeon.evaluation.engine.scoring import device_of
+    from surgeon.models.quiet import held_still
 
     with held_still(model, 0), torch.no_grad():
         found = model(images[:count].to(device_of(model))).argmax(1)

@@ -12,14 +12,14 @@ from surgeon.evaluation.diagnostics.probes import RANDOM, two_passes
 from surgeon.evaluation.diagnostics.speed import images_per_second
 from surgeon.evaluation.engine.admission import admitted
 from surgeon.evaluation.engine.fingerprints import weights_hash
-from surgeon.evaluation.engine.normalized import Normalized
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import device_of, spread
 from surgeon.host import in_own_state
-from surgeon.models import name_of, normalization_of
+from surgeon.models.facts import name_of, normalization_of
+from surgeon.models.pixels import Normalized
+from surgeon.models.quiet import held_still
 from surgeon.results.assessment import Subject
 from surgeon.surgery import fold, revert
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 from surgeon.verification import relative, tolerance_of
 
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from surgeon.data import HeldOut
 from surgeon.errors import ArtifactError, VerificationError
 from surgeon.evaluation.attacks.preconditions import DRIFT
-from surgeon.evaluation.engine.quiet import held_still
 from surgeon.evaluation.engine.scoring import check_adversarial, score
 from surgeon.evaluation.engine.store import IMAGES, read_outcome
 from surgeon.evaluation.parts import ATTACKS
+from surgeon.models.quiet import held_still
 from surgeon.pipeline.chain.checking import Misfit
 from surgeon.results.threat import Attack
 

@@ -7,16 +7,17 @@ from pathlib import Path
 import timm
 from torch import nn
 
-from surgeon import own
 from surgeon.disk.hashes import own_hash
 from surgeon.errors import SurgeonError
-from surgeon.models import TORCHVISION, ZOO
+from surgeon.models import own
+from surgeon.models.creating import ZOO
+from surgeon.models.libraries import TORCHVISION
 from surgeon.ownership import read_manifest, strangers
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, some, unknown
 from surgeon.store.artifact import load
 from surgeon.store.folder import check_files, read_config
 from surgeon.surgery import revert
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check, demand, verify
 
 READ = (".safetensors", ".json", ".yaml")

@@ -13,7 +13,7 @@ from surgeon.data import Sets, differing, load_sets
 from surgeon.data.sources import LIBRARY
 from surgeon.disk.hashes import own_hash
 from surgeon.errors import DataError
-from surgeon.models import input_size_of
+from surgeon.models.facts import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.contents import IMAGES, made_from
 from surgeon.recipe import Data

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from surgeon.disk.checkpoints import read_weights
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.folder import RESULT as EVALUATED
 from surgeon.evaluation.folder import read_assessment
+from surgeon.models.checkpoints import read_weights
 from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, some, unknown, within
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors, read_mapping
@@ -24,7 +24,7 @@ from surgeon.recipe import Recipe
 from surgeon.store.artifact import load
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import revert
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check
 
 

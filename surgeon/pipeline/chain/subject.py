@@ -23,7 +23,7 @@ from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment, Subject
 from surgeon.results.counts import DRAWS
 from surgeon.results.verdict import Verdict
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check
 
 _MEASURED = {"name", "fold_error", "images_per_second", "stock_images_per_second"}

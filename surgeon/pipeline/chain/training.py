@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surgeon.disk.checkpoints import read_weights
 from surgeon.errors import ArtifactError
+from surgeon.models.checkpoints import read_weights
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, unknown
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors
 from surgeon.store.folder import WEIGHTS

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from surgeon import __version__
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, SurgeonError
-from surgeon.models import name_of, normalization_of, num_classes_of
+from surgeon.models.facts import name_of, normalization_of, num_classes_of
 from surgeon.reading import parse_json
 from surgeon.store.exporting.request import SUFFIXES, need
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 
 METADATA = "surgeon.json"
 """Name of the extra file in an exported program that has the metadata; an ONNX file has it as `metadata_props`."""
@@ -22,8 +23,6 @@ METADATA = "surgeon.json"
 
 def described(model: nn.Module, left: Plan | None, size: tuple[int, ...]) -> dict[str, Any]:
     import timm
-
-    import surgeon
 
     record = surgery_of(model) or model.__dict__.get("folded_from")
     normal = normalization_of(model)
@@ -35,7 +34,7 @@ def described(model: nn.Module, left: Plan | None, size: tuple[int, ...]) -> dic
         "num_classes": num_classes_of(model),
         "recipe": record.recipe if record else None,
         "surgery": None,
-        "versions": {"surgeon": surgeon.__version__, "torch": torch.__version__, "timm": timm.__version__},
+        "versions": {"surgeon": __version__, "torch": torch.__version__, "timm": timm.__version__},
     }
     if record:
         known["surgery"] = {

@@ -12,14 +12,14 @@ from torch import nn
 from surgeon.edits import Plan
 from surgeon.errors import VerificationError
 from surgeon.host import in_own_state
-from surgeon.models import name_of
+from surgeon.models.facts import name_of
 from surgeon.ownership import new_file
 from surgeon.store.exporting.checking import BATCHES, differences, not_checked, run_onnx, run_program
 from surgeon.store.exporting.description import described, is_export
 from surgeon.store.exporting.request import Format, check_request, need, size_of
 from surgeon.store.exporting.writing import write_onnx, write_program
 from surgeon.surgery import fold as fold_network
-from surgeon.surgery.tree import surgery_of
+from surgeon.surgery.door import surgery_of
 from surgeon.verification import FOLD_TOLERANCE, Check
 
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from surgeon.errors import ArtifactError, SurgeonError, either, nearest
 from surgeon.images import image_size
-from surgeon.models import input_size_of
-from surgeon.surgery.tree import surgery_of
+from surgeon.models.facts import input_size_of
+from surgeon.surgery.door import surgery_of
 
 Format = Literal["onnx", "torch-export"]
 FORMATS: tuple[str, ...] = get_args(Format)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from surgeon.disk.checkpoints import PICKLED
 from surgeon.errors import either, nearest
+from surgeon.models.checkpoints import PICKLED
 
 _TIMM, _TORCHVISION = "timm/", "torchvision.models."
 _FILES = (".safetensors", *PICKLED)

@@ -12,11 +12,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surgeon import own
 from surgeon.disk.files import write_text
 from surgeon.edits import EFFECT_TEXT, Plan
 from surgeon.errors import ArtifactError, RecipeError
 from surgeon.markdown import code, text
+from surgeon.models import own
 from surgeon.numerals import percent, with_interval
 from surgeon.ownership import add_to_manifest, locked
 from surgeon.store.folder import read_config

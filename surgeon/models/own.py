@@ -126,7 +126,7 @@ def _takes(factory: Callable[..., Any], argument: str) -> bool:
 
 def _check_made(name: str, model: nn.Module, refused: Mapping[str, Any]) -> None:
     """What was asked for and could not be passed on must be what the network is anyway, as far as it tells."""
-    from surgeon.models import in_channels_of, num_classes_of
+    from surgeon.models.facts import in_channels_of, num_classes_of
 
     known = {"num_classes": num_classes_of(model), "in_chans": in_channels_of(model)}
     for key, value in refused.items():

@@ -1,0 +1,167 @@
+"""Deciding: which edits a recipe's operations make of a network's sites."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from surgeon.edits import Edit, Growth, Note, Plan
+from surgeon.errors import SelectionError
+from surgeon.graph.measure import measure
+from surgeon.graph.survey import Survey
+from surgeon.methods.base import Context, Operation, Proposal
+from surgeon.models.facts import input_std_of, name_of, num_classes_of
+from surgeon.selection import PassedOver
+from surgeon.surgery.asked import keyed
+from surgeon.surgery.door import Subject
+from surgeon.surgery.hanging import cut_tree
+from surgeon.surgery.looking import check_runs, looks_trained, notes_of, seen_of
+from surgeon.surgery.tree import bare, free_name
+
+
+def decide(
+    subject: Subject,
+    title: str,
+    operations: Sequence[Operation],
+    *,
+    seed: int,
+    trained: bool | None,
+    calibrated: bool,
+    seen: Survey | None,
+) -> Plan:
+    """The plan of `operations`, called `title`, on a network; the arguments are those of `surgeon.plan`."""
+    model, size = subject.model, subject.size
+    untouched = seen is not None and subject.record is None and not any(o.reshapes for o in operations)
+    scratch = model if untouched else bare(model, share=True)[0]
+    seen = seen or seen_of(scratch, size)
+    check_runs(subject, scratch, seen)
+    context = Context(
+        trained=looks_trained(scratch) if trained is None else trained,
+        num_classes=num_classes_of(model),
+        calibrated=calibrated,
+        input_std=input_std_of(model),
+    )
+    by_key = keyed(operations, subject.record)
+    so_far = _SoFar(scratch, seen, size, seed, title, notes=notes_of(seen, size))
+    for number, (key, operation) in enumerate(by_key.items()):
+        so_far.add(key, operation, context, last=number + 1 == len(by_key))
+    return Plan(
+        model=name_of(model),
+        fingerprint=subject.fingerprint,
+        input_size=size,
+        seed=seed,
+        recipe=title,
+        operations={k: o.model_dump(mode="json", exclude_defaults=False) for k, o in by_key.items()},
+        edits=tuple(so_far.edits),
+        passed_over=(*so_far.passed, *_unreached(so_far.seen, name_of(model))),
+        before=_before(model, seen),
+        measured=bool(so_far.seen.measured and not so_far.seen.measured.error),
+        notes=tuple(so_far.notes),
+    )
+
+
+@dataclass
+class _SoFar:
+    """What the operations before have decided. `scratch`: the tree, on which operations that change sizes are tried."""
+
+    scratch: nn.Module
+    seen: Survey
+    size: tuple[int, ...] | None
+    seed: int
+    title: str
+    notes: list[Note]
+    edits: list[Edit] = field(default_factory=list)
+    passed: list[PassedOver] = field(default_factory=list)
+    gone: dict[str, str] = field(default_factory=dict)
+    """Site → the operation that replaced it, so that later ones leave it alone."""
+
+    def add(self, key: str, operation: Operation, context: Context, *, last: bool) -> None:
+        """Let an operation, called `key` in the record, propose its edits."""
+        proposal = self._proposal(key, operation, context)
+        new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in proposal.edits]
+        self.notes += _twice(new, self.edits, key)
+        self.edits += new
+        self.passed += proposal.passed_over
+        self.passed += [
+            PassedOver(site=s, operation=key, reason=f"replaced by {by}")
+            for s, by in self.gone.items()
+            if any(t.name == s and t.kind == operation.kind for t in self.seen.sites)
+        ]
+        self.notes += proposal.notes
+        if operation.consumes:
+            self.gone |= {e.site: key for e in new if e.replaces}
+        if operation.binds and new and self.size is not None:
+            self.notes.append(_bound_note(key, new, self.size))
+        if operation.reshapes:
+            cut_tree(self.scratch, new, {key: operation})
+            self._check_still_runs(key)
+            if not last:
+                self.seen = seen_of(self.scratch, self.size)
+
+    def _proposal(self, key: str, operation: Operation, context: Context) -> Proposal:
+        usable = [s for s in self.seen.sites if s.name not in self.gone]
+        try:
+            return operation.propose(usable, context)
+        except SelectionError as error:
+            raise SelectionError(_explain(error, self.title, key, self.gone, self.seen)) from error
+
+    def _check_still_runs(self, key: str) -> None:
+        """Raise SelectionError for a network that ran before an operation that changes sizes, and does not after it."""
+        if self.size is None or self.seen.measured is None or self.seen.measured.error:
+            return
+        error = measure(self.scratch, self.size).error
+        if error:
+            raise SelectionError(
+                f"recipe {self.title}, operation {key}: the network is built for the sizes that it has, and fails with others: {error}"
+            )
+
+
+def _before(model: nn.Module, seen: Survey) -> Growth:
+    return Growth(
+        parameters=sum(p.numel() for p in model.parameters()),
+        buffers=sum(b.numel() for b in model.buffers()),
+        flops=seen.measured.flops if seen.measured else 0,
+        activations=seen.measured.activations if seen.measured else 0,
+    )
+
+
+def _unreached(seen: Survey, name: str) -> list[PassedOver]:
+    hidden = [PassedOver(site=n, operation="", reason=r) for n, r in seen.hidden.items()]
+    return hidden + [
+        PassedOver(site=n or name, operation="", reason=f"it calls {r} as a function: only modules are cut")
+        for n, r in seen.functional.items()
+    ]
+
+
+def _twice(new: Sequence[Edit], earlier: Sequence[Edit], key: str) -> list[Note]:
+    name = key.split("#")[0]
+    there = {e.site for e in earlier if e.operation.split("#")[0] == name}
+    again = [e.site for e in new if e.site in there]
+    text = f"{name} stands twice at {len(again)} sites, the first {again[0]}" if again else ""
+    return [Note(code="twice", text=text)] if again else []
+
+
+def _bound_note(key: str, new: Sequence[Edit], size: tuple[int, ...]) -> Note:
+    text = f"the parameters of {key} at {len(new)} sites belong to images of {size}: the rewritten network takes no other"
+    return Note(code="bound", text=text)
+
+
+def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Edit]) -> Edit:
+    layer = edit.layer
+    if layer is not None:
+        layer = free_name(tree, layer, [e.layer for e in earlier if e.layer])
+    return edit.model_copy(
+        update=dict(operation=key, layer=layer, seed=zlib.crc32(f"{seed}/{key}/{edit.site}".encode()))
+    )
+
+
+def _explain(error: SelectionError, recipe: str, key: str, gone: Mapping[str, str], seen: Survey) -> str:
+    text = f"recipe {recipe}, operation {key}: {error}"
+    if seen.hidden:
+        text += f" ({len(seen.hidden)} more lie where torch.fx cannot follow)"
+    if gone:
+        text += f" ({len(gone)} sites are replaced already by {', '.join(sorted(set(gone.values())))})"
+    return text

@@ -1,0 +1,78 @@
+"""Hanging: the modules of every edit, put into the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+
+from surgeon.edits import Edit
+from surgeon.errors import SurgeonError, SurgeryError
+from surgeon.methods.base import Operation
+from surgeon.selection import INPUT
+from surgeon.surgery.tree import Displaced, hang, open_site, put, shared_in
+from surgeon.tensors.memory_format import memory_format_of
+
+
+def cut_tree(
+    tree: nn.Module,
+    edits: Iterable[Edit],
+    operations: Mapping[str, Operation],
+    displaced: Displaced | None = None,
+    recipe: str = "",
+    *,
+    blank: bool = False,
+) -> dict[str, float]:
+    """Put every edit's modules into the tree; returns the residuals of least-squares starts by site."""
+    residuals: dict[str, float] = {}
+    edits, shared = tuple(edits), shared_in(tree)
+    turned = _in_channels_last(tree)
+    for edit in edits:
+        operation = operations[edit.operation]
+        module = None if edit.site == INPUT else _module(tree, edit)
+        generator = torch.Generator().manual_seed(edit.seed)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.random.default_generator.manual_seed(edit.seed)
+                cut = (operation.rebuild if blank else operation.build)(edit, module, generator)
+        except SurgeonError as error:
+            place = f"{recipe}: " if recipe and recipe != edit.operation else ""
+            error.at(f"{place}{edit.operation} at {edit.site}")
+            raise
+        for made in (cut.replacement, cut.layer) if turned else ():
+            if made is not None:
+                made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub has no such overload
+        if cut.replacement is not None and module is not None:
+            if displaced is not None and edit.site not in displaced.modules:
+                displaced.modules[edit.site] = _without_children(module, edits)
+            put(tree, edit.site, cut.replacement, shared)
+        if cut.layer is not None and edit.layer is not None:
+            if module is not None:
+                open_site(tree, edit.site, shared)
+            hang(tree, edit.layer, cut.layer)
+        if cut.residual is not None:
+            residuals[edit.site] = cut.residual
+    return residuals
+
+
+def _module(tree: nn.Module, edit: Edit) -> nn.Module:
+    try:
+        return tree.get_submodule(edit.site)
+    except AttributeError:
+        raise SurgeryError(f"the network has no module {edit.site}, which the plan would edit") from None
+
+
+def _in_channels_last(tree: nn.Module) -> bool:
+    """Whether the network's kernels lie in channels_last, as what is put into it then should."""
+    return any(memory_format_of(p) == torch.channels_last for p in tree.parameters())
+
+
+def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:
+    """The module without the layers that surgery hung below it."""
+    import copy
+
+    ours = {e.layer.rpartition(".")[2] for e in edits if e.layer}
+    alone = copy.copy(module)
+    alone._modules = {k: v for k, v in module._modules.items() if k not in ours}
+    return alone

@@ -1,0 +1,114 @@
+"""Looking: what a network is made of, before anything is decided."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from surgeon.edits import Note
+from surgeon.errors import SurgeryError, either
+from surgeon.graph.survey import Survey, survey
+from surgeon.graph.trace import needed_inputs
+from surgeon.host import in_own_state
+from surgeon.images import channels_of, image_size
+from surgeon.models.facts import input_size_of, name_of
+from surgeon.selection import Site
+from surgeon.surgery.door import Subject
+from surgeon.surgery.fitness import refuse_unfit
+from surgeon.surgery.tree import bare
+from surgeon.values import has_values
+
+
+@in_own_state()
+def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tuple[Site, ...]:
+    """Every place of a network where an operation can cut, in execution order.
+
+    input_size: (C, H, W), or (C, T, H, W) for video; by default what the model's own configuration says.
+    """
+    return look(model, input_size=input_size).sites
+
+
+@in_own_state()
+def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Survey:
+    """What `plan` and `apply` see of a network before they decide: pass it to both as `seen`, to look once.
+
+    It holds until a module of the network is exchanged or its code branches otherwise.
+    """
+    refuse_unfit(model)
+    return seen_of(bare(model, share=True)[0], image_size(input_size, model) or input_size_of(model))
+
+
+def seen_of(model: nn.Module, size: tuple[int, ...] | None) -> Survey:
+    """The survey of a tree that may be traced as it is. Raises SurgeryError where torch.fx can follow no part of it."""
+    found = survey(model, size)
+    if not found.regions:
+        reason = next(iter(found.hidden.values()), "it has no convolution and no norm")
+        raise SurgeryError(f"{type(model).__name__} has no part that torch.fx can follow: {reason}")
+    return found
+
+
+def check_runs(subject: Subject, scratch: nn.Module, seen: Survey) -> None:
+    """Raise SurgeryError, saying what would work, where the network does not run on images of the size that the caller stated."""
+    if not subject.stated or seen.regions[0].name or not (seen.measured and seen.measured.error):
+        return
+    name, size = name_of(subject.model), subject.size or ()
+    more = needed_inputs(scratch)[1:]
+    if more:
+        raise SurgeryError(
+            f"{name} takes other inputs than an image ({', '.join(more)}), so that it cannot be run here on "
+            f"{_size_words(size)}: leave it out; shapes and FLOPs are then not counted"
+        )
+    taken = channels_of(scratch)
+    if taken not in (None, size[0]):
+        raise SurgeryError(
+            f"{name} takes images of {taken} channels, not of {size[0]}: write {_size_words((taken, *size[1:]))}"
+        )
+    raise SurgeryError(f"{name} does not run on an image of {size}: {seen.measured.error}")
+
+
+def _size_words(size: tuple[int | None, ...]) -> str:
+    return either(f"input_size={size}", "--input-size " + ",".join(map(str, size)))
+
+
+def looks_trained(model: nn.Module) -> bool:
+    """Whether any batch norm's running statistics have moved from where they start."""
+    for module in model.modules():
+        if isinstance(module, _NormBase) and isinstance(module.running_mean, torch.Tensor):
+            if not has_values(module.running_mean):
+                return False
+            if bool(module.running_mean.any()):
+                return True
+    return False
+
+
+def notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
+    """What is to be said of a survey: sizes that are not known, parts that torch.fx cannot follow, graphs bound to a size."""
+    notes = []
+    if size is None:
+        notes.append(
+            Note(
+                code="size",
+                text="the input size is not known: shapes, FLOPs and memory are not counted; say it to have them",
+            )
+        )
+    elif seen.measured and seen.measured.error:
+        notes.append(
+            Note(code="size", text=f"the network does not run on one image of {size}: {seen.measured.error}")
+        )
+    if seen.regions[0].name:
+        parts = ", ".join(r.name for r in seen.regions[:3]) + (", …" if len(seen.regions) > 3 else "")
+        notes.append(
+            Note(code="partial", text=f"torch.fx cannot follow the network as a whole; it is cut inside {parts}, and stays "
+                 f"of its own class")
+        )  # fmt: skip
+    sized = [r.name or "the network" for r in seen.regions if r.traced.sized]
+    if sized:
+        notes.append(
+            Note(
+                code="sized",
+                text=f"{', '.join(sized)} branches on sizes: its graphs hold for {size}, and images of another size "
+                f"get graphs of their own when they first come",
+            )
+        )
+    return notes

@@ -1,0 +1,76 @@
+"""Recording: what was done to a network, written down in it."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+import torch
+from torch import nn
+
+from surgeon import __version__
+from surgeon.edits import Execution, Note, Plan
+from surgeon.errors import CalibrationWarning
+from surgeon.surgery.choice import Started
+from surgeon.surgery.standing import standing
+
+
+def recorded(found: Started, notes: Sequence[Note]) -> nn.Module:
+    """The network that was chosen, with its record; what is to be warned of is warned of."""
+    attempt = found.attempt
+    notes = [*notes, *found.notes, *_unfitted(attempt.unfitted)]
+    for note in notes:
+        if note.severity == "warning":
+            warnings.warn(
+                note.text, CalibrationWarning, stacklevel=4
+            )  # of what called `apply`, which stands behind its guard
+    execution = Execution(
+        versions=_versions(), statistics=attempt.statistics, residuals=attempt.residuals, unfitted=attempt.unfitted,
+        drift=found.drift, choice=found.choice,
+    )  # fmt: skip
+    update = {"execution": execution, "notes": (*attempt.record.notes, *notes)}
+    attempt.network.__dict__["surgery"] = attempt.record.model_copy(update=update)
+    attempt.displaced.standing = standing(attempt.network, attempt.record.edits)
+    attempt.network.__dict__["displaced"] = attempt.displaced
+    return attempt.network
+
+
+def _unfitted(found: Mapping[str, str]) -> list[Note]:
+    """A note for each reason why sites were not fitted to images."""
+    by_reason: dict[str, list[str]] = {}
+    for site, reason in found.items():
+        by_reason.setdefault(reason, []).append(site)
+    return [
+        Note(code="start", severity="info", text=f"{', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''} keep the start without images: {reason}")
+        for reason, sites in by_reason.items()
+    ]  # fmt: skip
+
+
+def combined(previous: Plan, made: Plan) -> Plan:
+    """The record of two surgeries, one after the other."""
+    return made.model_copy(
+        update=dict(
+            recipe=f"{previous.recipe}+{made.recipe}",
+            operations={**previous.operations, **made.operations},
+            edits=(*previous.edits, *made.edits),
+            passed_over=(*previous.passed_over, *made.passed_over),
+            before=previous.before,
+            notes=(*previous.notes, *made.notes),
+        )
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {
+        "surgeon": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
+    for name in ("timm", "torchvision"):
+        try:
+            found[name] = version(name)
+        except Exception:  # a package that is not installed has no version to record
+            continue
+    return found
