@@ -54,7 +54,7 @@ CALLERS = {
     "surgeon.training.steps.adversarial_noise": "one line in the caller's own loop, whose autocast its first round must share",
     "surgeon.training.steps.set_noise": "sets attributes", "surgeon.training.anneal.anneal": "sets attributes",
     "surgeon.training.remap.remap": "moves the entries of an optimizer; computes nothing",
-    "surgeon.verification.demand": _DATA, "surgeon.verification.relative": "a number of two tensors, in float64",
+    "surgeon.surgery.door.surgery_of": _READS, "surgeon.verification.demand": _DATA, "surgeon.verification.relative": "a number of two tensors, in float64",
     "surgeon.verification.tolerance_of": _READS, "surgeon.verification.names_kept": _READS,
     "surgeon.verification.layers_called": _READS,
     "surgeon.store.artifact.rebuilt": "called by load alone", "surgeon.store.artifact.folder_of": _DATA,

@@ -69,7 +69,7 @@ def test_it_leaves_numbers_buffers_modes_and_random_streams_alone(monkeypatch, c
     assert cut.training and not cut.norm.training and cut.conv.training
     assert int(cut.counter.calls) == int(model.counter.calls) == 0
     first = surgeon.apply(model, "noise", input_size=SIZE, seed=5)
-    monkeypatch.setattr("surgeon.surgery.cutting.rehearse", lambda *a: None)
+    monkeypatch.setattr("surgeon.surgery.applying.rehearse", lambda *a: None)
     second = surgeon.apply(model, "noise", input_size=SIZE, seed=5)
     torch.manual_seed(1)
     one = first(images())
