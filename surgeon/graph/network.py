@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from surgeon.errors import SurgeryError, TraceError, either
 from surgeon.graph import anchors, checkpointing, exchanged
+from surgeon.graph.bound_hooks import is_called_back, rebind
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.forms import same_form
 from surgeon.graph.guard import guard, guarded_containers, unguard
@@ -131,6 +132,7 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_sized"] = None
         self.__dict__["_held"] = dict(constants or {})
         self.__dict__["_inputs"] = tuple(inputs)
+        rebind(self, {"": network})
         self.retrace(traced)
 
     # -- graphs -----------------------------------------------------------------------------------
@@ -374,7 +376,7 @@ class Rewritten(fx.GraphModule):
         self._trace(
             method,
             constants,
-            self._traced_anew(_apart(self.stock_view()), method, dict(constants), (), self._example),
+            self._traced_anew(_apart(self.stock_view(), self), method, dict(constants), (), self._example),
         )
         self._regenerate(self._by_hand)
 
@@ -416,7 +418,7 @@ class Rewritten(fx.GraphModule):
         found = self._variants.find(call)  # another thread may have made it meanwhile
         if found is not None:
             return found
-        view = _apart(self.stock_view())
+        view = _apart(self.stock_view(), self)
         anew = functools.partial(self._traced_anew, view, "forward", call.constants, tuple(call.tensors))
         try:
             traced = anew(call.example(2))
@@ -441,7 +443,7 @@ class Rewritten(fx.GraphModule):
         asked = [*call.constants, *list(call.tensors)[1:]]
         if not asked:
             return
-        view = _apart(self.stock_view())
+        view = _apart(self.stock_view(), self)
         unguard(view)
         for name, value in traced.constants.items():
             view.register_buffer(name, value)
@@ -501,7 +503,9 @@ class Rewritten(fx.GraphModule):
         for name in self._cleared:
             if _has(self, name):
                 self.get_submodule(name).inplace = True
-        return self.stock_view()
+        view = self.stock_view()
+        rebind(view, {"": self})
+        return view
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What torch.jit.script asks for before it compiles; it cannot read the graphs' code or the layers'."""
@@ -545,6 +549,7 @@ class Rewritten(fx.GraphModule):
         view = self.stock_view()
         result = getattr(view, method)(*args, **kwargs)
         self.__dict__.update(view.__dict__)
+        rebind(self, {"": view})
         lost = [p.layer for p in self._points if p.layer and not _has(self, p.layer)]
         self.__dict__["_points"] = tuple(p for p in self._points if p.layer not in lost)
         self.retrace()
@@ -613,7 +618,9 @@ class Rewritten(fx.GraphModule):
     def __reduce__(self) -> tuple[Any, ...]:
         self.anchor()
         state = {k: v for k, v in self.__dict__.items() if k not in (*_OWN, *_GRAPH_STATE)}
-        return (_revive, (type(self).__name__, state, dict(slots_of(self))))
+        # the network is there before its state, in which hooks may be bound to it
+        made = (type(self).__name__, self._stock_class)
+        return (_unfilled, made, (state, dict(slots_of(self))), None, None, _revive)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return self.__reduce__()
@@ -643,6 +650,8 @@ def _bound(
         return network._on_view(name, args, given)
     if how == "weights":
         return save_weights(network, *args, **given)
+    if is_called_back(network):
+        return inspect.getattr_static(network._stock_class, name).__get__(network)(*args, **given)
     raise SurgeryError(
         f"{network._stock_class.__name__}.{name} runs code from before the surgery and was not run; call it before "
         f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model)"
@@ -748,21 +757,30 @@ def _dispatcher(
     return scope["forward"]
 
 
-def _apart(view: nn.Module) -> nn.Module:
-    """A copy of a tree of modules on the same tensors, so that tracing it turns no mode that another thread computes in."""
+def _apart(view: nn.Module, network: nn.Module) -> nn.Module:
+    """A copy of a tree of modules on the same tensors, so that tracing it turns no mode that another thread computes in.
+
+    network: whose view it is, which hooks may be bound to and is not copied.
+    """
     memo: dict[int, Any] = {id(t): t for t in (*view.parameters(), *view.buffers())}
+    memo[id(network)] = network
     try:
         return copy.deepcopy(view, memo)
     except Exception:  # something hangs on it that cannot be copied, such as a hook's connection
         return view
 
 
-def _revive(name: str, state: dict[str, Any], slots: Mapping[str, Any] | None = None) -> Rewritten:
-    network = _empty(state["_stock_class"])
+def _unfilled(name: str, stock: type[nn.Module]) -> Rewritten:
+    network = _empty(stock)
     type(network).__name__ = name
     network.__dict__.update(_graph_state())
+    network.__dict__["_stock_class"] = stock
+    return network
+
+
+def _revive(network: Rewritten, kept: tuple[dict[str, Any], Mapping[str, Any]]) -> None:
+    state, slots = kept
     network.__dict__.update(state)
-    for key, value in (slots or {}).items():
+    for key, value in slots.items():
         object.__setattr__(network, key, value)
     network.retrace()
-    return network

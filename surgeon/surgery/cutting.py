@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Drift, Edit, Execution, Note, Plan
 from surgeon.errors import CalibrationWarning, SurgeonError, SurgeryError, either
+from surgeon.graph.bound_hooks import bound_in, hand_over, rebind
 from surgeon.graph.measure import measure
 from surgeon.graph.survey import Region, Survey, find_regions
 from surgeon.host import in_own_state
@@ -140,7 +141,7 @@ def _cut(model: nn.Module, made: Plan, *, regions: list[Region], copy: bool) -> 
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
     previous = surgery_of(model)
     record = _combined(previous, made) if previous else made
-    rewritten = _carved(tree, record, made, regions)
+    rewritten = _carved(tree, record, made, regions, displaced)
     return Attempt(rewritten, tree, made, record, operations, displaced, residuals)
 
 
@@ -212,7 +213,7 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     tree, displaced = (model, Displaced()) if consume else bare(model)
     regions = _regions(tree, record.input_size)
     cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
-    rewritten = _carved(tree, record, record, regions)
+    rewritten = _carved(tree, record, record, regions, displaced)
     rewritten.__dict__["surgery"] = record
     displaced.standing = standing(rewritten, record.edits)
     rewritten.__dict__["displaced"] = displaced
@@ -231,6 +232,7 @@ def cut_tree(
     """Put every edit's modules into the tree; returns the residuals of least-squares starts by site."""
     residuals: dict[str, float] = {}
     edits, shared = tuple(edits), shared_in(tree)
+    was = bound_in(tree)
     turned = _in_channels_last(tree)
     for edit in edits:
         operation = operations[edit.operation]
@@ -249,6 +251,7 @@ def cut_tree(
         if cut.replacement is not None and module is not None:
             if displaced is not None and edit.site not in displaced.modules:
                 displaced.modules[edit.site] = _without_children(module, edits)
+            hand_over(module, cut.replacement)
             put(tree, edit.site, cut.replacement, shared)
         if cut.layer is not None and edit.layer is not None:
             if module is not None:
@@ -256,6 +259,7 @@ def cut_tree(
             hang(tree, edit.layer, cut.layer)
         if cut.residual is not None:
             residuals[edit.site] = cut.residual
+    rebind(tree, was)
     return residuals
 
 
@@ -286,10 +290,12 @@ def _regions(tree: nn.Module, input_size: tuple[int, ...] | None) -> list[Region
     return find_regions(bare(tree, share=True)[0], input_size)
 
 
-def _carved(tree: nn.Module, record: Plan, made: Plan, regions: list[Region]) -> nn.Module:
+def _carved(
+    tree: nn.Module, record: Plan, made: Plan, regions: list[Region], displaced: Displaced
+) -> nn.Module:
     if any(r.example for r in regions) and any(parse(o).reshapes for o in made.operations.values()):
         regions = _regions(tree, record.input_size)  # the examples' shapes are others now
-    rewritten = carve(tree, regions, record.edits)
+    rewritten = carve(tree, regions, record.edits, displaced)
     if any(e.settings.get("changes_channels") for e in made.edits):
         _check_fits(rewritten, record)
     return rewritten

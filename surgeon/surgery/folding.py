@@ -10,6 +10,7 @@ from torch import nn
 
 from surgeon.edits import Edit, Plan
 from surgeon.errors import FoldError, SurgeonError, SurgeryError, either
+from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.made_weights import settled
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
@@ -33,6 +34,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     """
     record = _record(model, "fold")
     tree, displaced = bare(model)
+    was = bound_in(tree)
     operations = {k: parse(o) for k, o in record.operations.items()}
     links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree).sites})
 
@@ -68,10 +70,12 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     remaining = [e for e in record.edits if any(e is kept for kept, _ in stuck)]
     if not remaining:
         close_all(tree)
+        rebind(tree, was)
         tree.__dict__["folded_from"] = record
         return tree
     _close_unused(tree, remaining)
-    rewritten = carve(tree, find_regions(tree, record.input_size), remaining)
+    rebind(tree, was)
+    rewritten = carve(tree, find_regions(tree, record.input_size), remaining, displaced)
     keys = {e.operation for e in remaining}
     rewritten.__dict__["surgery"] = record.model_copy(
         update=dict(
@@ -126,10 +130,12 @@ def revert(model: nn.Module) -> nn.Module:
     for edit in reversed(record.edits):
         if edit.layer and has(tree, edit.layer):
             take(tree, edit.layer)
+    was = bound_in(tree, displaced.modules.values())
     for name, module in displaced.modules.items():
         old = tree.get_submodule(name)
         exchange(tree, name, restate(module, old, tree.parameters()))
     close_all(tree)
+    rebind(tree, was)
     with torch.no_grad():
         for name, value in displaced.statistics.items():
             owner, _, leaf = name.rpartition(".")
