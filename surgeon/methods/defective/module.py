@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class DefectiveMask(OptionalState):
         self.mode = mode
         self.value = float(value)
         self.seed = seed
-        self.keep = keep
+        self._keep = keep
         self.register_buffer("rank", None)
         if chosen:
             number = math.prod(self._drawn)
@@ -60,6 +60,13 @@ class DefectiveMask(OptionalState):
     def chosen(self) -> bool:
         """Whether the neurons go by importance."""
         return self.rank is not None
+
+    @property
+    def keep(self) -> float:
+        """The share of neurons that work: what it was set to, or that of the mask, where other code wrote another one."""
+        if self.mask.is_meta or torch.equal(self.mask.cpu(), self._draw(self._keep)):
+            return self._keep
+        return self.mask.double().mean().item()
 
     def choose(self, importance: Tensor) -> None:
         """Keep the most important neurons: `importance` (C, H, W), larger is kept longer; of a position or channel, its sum.
@@ -78,8 +85,9 @@ class DefectiveMask(OptionalState):
         weight = importance.detach().double().cpu()
         flat = (weight.sum(axes, keepdim=True) if axes else weight).flatten()
         order = torch.argsort(flat, descending=True, stable=True)
+        keep = self.keep
         self.rank.copy_(torch.argsort(order).view(self._drawn))
-        self.mask.copy_(self._draw(self.keep))
+        self.mask.copy_(self._draw(keep))
 
     @property
     def _drawn(self) -> Shape:
@@ -101,7 +109,7 @@ class DefectiveMask(OptionalState):
                 "nested with it; make the layer with the seed of the loaded mask"
             )
         self.mask.copy_(new)
-        self.keep = keep
+        self._keep = keep
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, Proxy):
@@ -136,11 +144,6 @@ class DefectiveMask(OptionalState):
             return (self.rank.cpu() < kept).expand(self.shape).clone()
         generator = torch.Generator(device="cpu").manual_seed(self.seed)
         return defective_mask(self.shape, keep, mode=self.mode, generator=generator)
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        if prefix + "mask" in state_dict and not self.mask.is_meta:
-            self.keep = self.mask.double().mean().item()
 
 
 def _as_image(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:

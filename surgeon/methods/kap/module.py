@@ -21,6 +21,7 @@ from surgeon.methods.kap.sheet import (
 )
 from surgeon.methods.kap.weights import pool_weight
 from surgeon.tensors.gaussian import Drawing, add_noise, check_sigma
+from surgeon.tensors.known_value import KnownValue
 from surgeon.tensors.optional_state import OptionalState
 from surgeon.tensors.recording import recording
 from surgeon.tensors.traced import Proxy, called
@@ -74,7 +75,7 @@ class KernelAveragePool(Drawing, OptionalState):
         rows, cols = pooled_sheet(self.sheet, kernel_size, stride, dims)
         self.out_channels = rows * cols
         self.register_buffer("alpha", torch.ones((), dtype=torch.float32))
-        self._blends = False
+        self._share = KnownValue(1.0)
         self.set_alpha(alpha)
         self.register_buffer("order", None)
         if order is not None:
@@ -131,7 +132,12 @@ class KernelAveragePool(Drawing, OptionalState):
         """Set the share of the pooled activations, 0 (the input unchanged) to 1 (KAP alone)."""
         self._check_alpha(value)
         self.alpha.fill_(value)
-        self._blends = value != 1
+        self._share.set(self.alpha, value)
+
+    @property
+    def _blends(self) -> bool:
+        """Whether the share may be another than 1: other code writes to its buffer too."""
+        return self.out_channels == self.channels and self._share.of(self.alpha) != 1
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """The two factors of A, without alpha; see `sheet.side_matrices`."""
@@ -202,7 +208,7 @@ class KernelAveragePool(Drawing, OptionalState):
         )
         if (place := self._place) is not None:
             out = out.index_select(1, place)
-        if self._blends:  # a Python bool: reading the buffer here would make the GPU wait
+        if self._blends:
             out = torch.lerp(x, out, self.alpha.to(x.dtype))
         return out
 
@@ -217,7 +223,7 @@ class KernelAveragePool(Drawing, OptionalState):
         parts += [f"pool={self.pool!r}"] if self.pool != "mean" else []
         parts += [f"sigma={self.sigma}"] if self.sigma else []
         parts += ["channels in an order of their own"] if self.order is not None else []
-        parts += ["blended with its input"] if self._blends else []
+        parts += ["blended with its input"] if self._share.of(self.alpha) not in (1, None) else []
         return ", ".join(parts)
 
     def _check_alpha(self, value: float) -> None:
@@ -234,6 +240,7 @@ class KernelAveragePool(Drawing, OptionalState):
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         self._buffers.pop("_place", None)  # which was one
+        self.__dict__.setdefault("_share", KnownValue(1.0))
 
     def _load_from_state_dict(
         self,
@@ -258,7 +265,7 @@ class KernelAveragePool(Drawing, OptionalState):
             self._check_alpha(value)
         except LayerError as fault:
             errors.append(f"{prefix}alpha: {fault}")
-        self._blends = value != 1
+        self._share.set(self.alpha, value)
 
 
 def _written(order: Tensor) -> int:
