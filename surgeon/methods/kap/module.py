@@ -192,6 +192,7 @@ class KernelAveragePool(Drawing, OptionalState):
         own: Any = conv
         if (
             self.pool != "mean"
+            or type(self).forward is not _FORWARD
             or self.kernel_size == 1
             or not pools_weights(conv, x)
             or len(own.weight) != self.channels
@@ -266,6 +267,9 @@ class KernelAveragePool(Drawing, OptionalState):
         except LayerError as fault:
             errors.append(f"{prefix}alpha: {fault}")
         self._share.set(self.alpha, value)
+
+
+_FORWARD = KernelAveragePool.forward
 
 
 def _written(order: Tensor) -> int:
