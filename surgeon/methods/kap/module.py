@@ -39,6 +39,8 @@ class KernelAveragePool(Drawing, OptionalState):
     Here: noise is off in evaluation, as the paper's text says.
     Here: `order` says which channel lies at each place of the sheet, (channels,) int64; None is row by row, as
     in the paper. See `channel_order.py`. It needs as many channels after the pooling as before it.
+    Here: with `spatial_dims`, how many spatial axes the convolution before it has, an input of one axis less is one image without a
+    batch, (channels, *spatial), as torch's convolutions take it; without, the second axis always is that of the channels.
 
     Raises LayerError for settings that do not fit `channels`, alpha outside [0, 1], or alpha < 1 where the
     pooling changes the number of channels, so that there is nothing to blend with.
@@ -46,6 +48,7 @@ class KernelAveragePool(Drawing, OptionalState):
 
     alpha: Tensor
     order: Tensor | None
+    spatial_dims: int | None = None
     _turned: tuple[Tensor, int, Tensor] | None = None
     """An order, how often it had been written, and its inverse."""
 
@@ -61,6 +64,7 @@ class KernelAveragePool(Drawing, OptionalState):
         sheet: Sheet | None = None,
         alpha: float = 1.0,
         order: Tensor | None = None,
+        spatial_dims: int | None = None,
     ) -> None:
         super().__init__()
         if pool not in POOLS:
@@ -69,6 +73,7 @@ class KernelAveragePool(Drawing, OptionalState):
         self.kernel_size = kernel_size
         self.stride = stride
         self.dims = dims
+        self.spatial_dims = spatial_dims
         self.pool = pool
         self.sigma = check_sigma(sigma)
         self.sheet = resolve_sheet(channels, dims, sheet)
@@ -180,12 +185,17 @@ class KernelAveragePool(Drawing, OptionalState):
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, Proxy):
             return called(self, x)
+        if self.spatial_dims is not None and x.dim() == self.spatial_dims + 1:
+            return self._noisy(self._checked(x.unsqueeze(0))).squeeze(0)
+        return self._noisy(self._checked(x))
+
+    def _checked(self, x: Tensor) -> Tensor:
         if x.dim() < 2 or x.shape[1] != self.channels:
             raise LayerError(
                 f"this layer pools {self.channels} channels, got an input of shape {tuple(x.shape)}; "
                 f"expected (N, {self.channels}, ...)"
             )
-        return self._noisy(self._pooled(x))
+        return self._pooled(x)
 
     def after(self, conv: nn.Module, x: Tensor) -> Tensor:
         """`self(conv(x))`, by pooling the convolution's weights (eq. 3) where those are fewer numbers than its outputs."""
