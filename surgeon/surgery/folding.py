@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import nn
 
 from surgeon.edits import Edit, Plan
@@ -19,6 +18,7 @@ from surgeon.methods.registry import parse
 from surgeon.selection import INPUT
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings, standing
+from surgeon.surgery.statistics import demand_room, give_back
 from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, surgery_of, take
 
 
@@ -122,10 +122,11 @@ def revert(model: nn.Module) -> nn.Module:
     frozen where it is; everything else keeps its present values, so that a network that was trained after
     the cut keeps that training where it had nothing to do with the cut.
 
-    Raises SurgeryError for a network without surgery.
+    Raises SurgeryError for a network without surgery, and where a norm has no running statistics any more that could come back.
     """
     record = _record(model, "revert")
     tree, displaced = bare(model)
+    demand_room(tree, displaced.statistics)
     demand([f for f in findings(model) if f.site in displaced.modules and not f.same], "reverted")
     for edit in reversed(record.edits):
         if edit.layer and has(tree, edit.layer):
@@ -136,11 +137,7 @@ def revert(model: nn.Module) -> nn.Module:
         exchange(tree, name, restate(module, old, tree.parameters()))
     close_all(tree)
     rebind(tree, was)
-    with torch.no_grad():
-        for name, value in displaced.statistics.items():
-            owner, _, leaf = name.rpartition(".")
-            if has(tree, owner):
-                getattr(tree.get_submodule(owner), leaf).copy_(value)
+    give_back(tree, displaced.statistics)
     return tree
 
 

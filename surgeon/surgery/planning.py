@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from surgeon.arguments import checked_seed
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import RecipeError, SelectionError, SurgeonError, SurgeryError, either
+from surgeon.extra_state import without_extra
 from surgeon.graph.measure import measure
 from surgeon.graph.survey import Survey, survey
 from surgeon.graph.trace import needed_inputs
@@ -204,7 +205,7 @@ def refuse_second(model: nn.Module, stack: bool) -> None:
 def fingerprint(model: nn.Module) -> str:
     """Hash of a network's structure: its class, and the names and shapes of its tensors."""
     digest = hashlib.sha256(type(model).__name__.encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(without_extra(model.state_dict()).items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
     return digest.hexdigest()[:16]
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
+from surgeon.extra_state import without_extra
 from surgeon.graph.fused import is_opened
 from surgeon.graph.made_weights import maker
 from surgeon.selection import INPUT
@@ -133,7 +134,7 @@ def _kind(module: nn.Module) -> str:
 
 
 def _of(module: Any, layers: set[str]) -> Standing:
-    own = module.state_dict()
+    own = without_extra(module.state_dict())
     tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers))
     groups = getattr(module, "groups", None)
     return Standing(
