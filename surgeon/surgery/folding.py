@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 
 from torch import nn
@@ -19,6 +20,7 @@ from surgeon.selection import INPUT
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings, standing
 from surgeon.surgery.statistics import demand_room, give_back
+from surgeon.surgery.ties import tie, ties
 from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, surgery_of, take
 
 
@@ -29,12 +31,14 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     Mean-KAP goes into the convolutions before it, noise layers go away. `model` is untouched.
     partial: fold what folds and keep the rest; the result then still is a rewritten network.
 
+    A parameter that several modules have in common stays one where all fold to the same; a warning tells where they do not.
+
     Raises FoldError, edit by edit, where something has no stock equivalent, and SurgeryError for a
     network without surgery.
     """
     record = _record(model, "fold")
     tree, displaced = bare(model)
-    was = bound_in(tree)
+    was, tied = bound_in(tree), ties(tree)
     operations = {k: parse(o) for k, o in record.operations.items()}
     links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree).sites})
 
@@ -67,6 +71,12 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
             take(tree, edit.layer)
     if stuck and not partial:
         raise FoldError(_list(record, stuck))
+    if broken := tie(tree, tied):
+        warnings.warn(
+            f"{broken[0]}{f' (and {len(broken) - 1} more)' if len(broken) > 1 else ''} was one parameter of several modules, which fold to "
+            "different ones: they are parameters of their own now",
+            stacklevel=4,
+        )
     remaining = [e for e in record.edits if any(e is kept for kept, _ in stuck)]
     if not remaining:
         close_all(tree)

@@ -100,6 +100,8 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
         finding = _finding(site, was, f"one of which {text}", remedy, loads)
         same = now.groups == was.groups and now.shape == was.shape
         return [finding.model_copy(update=dict(same=same))]
+    if _shapes(now) == _shapes(was):
+        return [_finding(site, was, f"one {_other_tensors(now, was)}", _PLAIN, loads)]
     return [
         _finding(site, was, _shapes(now), "prune channels before surgeon.apply, or after surgeon.fold", loads)
     ]
@@ -117,6 +119,16 @@ _MERGE = "merge or unload what was put around it first (of PEFT: merge_and_unloa
 _ORDER = (
     "exchange, fuse or reparameterise modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
 )
+
+_PLAIN = "what computes its weights, as a hook or a parametrization does, is to be taken off first, so that they are plain parameters again"
+
+
+def _other_tensors(now: Standing, was: Standing) -> str:
+    """How the tensors of two modules of one shape differ, in words."""
+    new, old = ([f"{k} {'×'.join(map(str, v))}".strip() for k, v in s.tensors] for s in (now, was))
+    only, gone = [t for t in new if t not in old], [t for t in old if t not in new]
+    parts = [f"with {', '.join(only)}"] if only else []
+    return " and ".join([*parts, *([f"without {', '.join(gone)}"] if gone else [])]) or "in another way"
 
 
 def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bool = False) -> Finding:
