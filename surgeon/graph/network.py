@@ -331,6 +331,7 @@ class Rewritten(fx.GraphModule):
         self._generate()
 
     def _generate(self) -> None:
+        self._leave_class()
         self.__dict__["_holders"] = None
         self.__dict__["_variants"] = self._variants.copied(lambda graph, mode: self._coded(graph, mode)[0])
         for key, graph in self._programs.items():
@@ -610,7 +611,29 @@ class Rewritten(fx.GraphModule):
         new.__dict__["_variants"] = self._variants
         new._regenerate()
         new.__dict__["_by_hand"] = self._by_hand
+        new._join_class(self)
         return new
+
+    def _join_class(self, other: Rewritten) -> None:
+        """Become an object of the class of `other`, of which this is a copy, where both run the same code.
+
+        Code that computes with several networks at once asks for one class. A network whose code is made anew leaves it.
+        """
+        mine, theirs = self._code_of, other._code_of
+        if checkpointing.wanted(self) or mine.keys() != theirs.keys():
+            return
+        held = all(same(v, other._held.get(k)) for k, v in self._held.items())
+        if held and all(_same_code(mine[k], theirs[k]) for k in mine):
+            type(other)._shared = True
+            object.__setattr__(self, "__class__", type(other))
+            self.__dict__["_code_of"] = dict(theirs)
+
+    def _leave_class(self) -> None:
+        """Have a class of its own again, whose code no copy runs."""
+        if type(self).__dict__.get("_shared"):
+            made = class_for(Rewritten, self._stock_class, _bound)
+            made.__name__ = type(self).__name__
+            object.__setattr__(self, "__class__", made)
 
     def __copy__(self) -> Rewritten:
         return self.__deepcopy__({id(t): t for t in (*self.parameters(), *self.buffers())})
@@ -688,6 +711,14 @@ def _has(model: nn.Module, name: str) -> bool:
 
 def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _same_code(one: tuple[Callable[..., Any], str], other: tuple[Callable[..., Any], str]) -> bool:
+    """Whether two functions made of graphs are the same, by their source and the values that it names."""
+    if one[1] != other[1]:
+        return False
+    here, there = ({k: v for k, v in f[0].__globals__.items() if k != "__builtins__"} for f in (one, other))
+    return here.keys() == there.keys() and all(v is there[k] for k, v in here.items())
 
 
 def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:
