@@ -11,7 +11,7 @@ import linecache
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import fx, nn
@@ -44,6 +44,7 @@ from surgeon.graph.variants import (
     with_demand,
 )  # fmt: skip
 from surgeon.host import own_state
+from surgeon.values import empties
 
 _OWN = (
     "_programs",
@@ -58,6 +59,7 @@ _OWN = (
     "_holders",
     "_hung",
     "_opened",
+    "_aside",
 )
 _FRESH = fx.GraphModule({}, fx.Graph())
 _GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ and k != "training")
@@ -92,6 +94,9 @@ class Rewritten(fx.GraphModule):
 
     The attributes `surgery` and `displaced` are the caller's: its record, and what it took out.
     """
+
+    _shared: ClassVar[bool] = False
+    """Of a class: whether copies of a network are objects of it."""
 
     def __new__(cls, network: nn.Module, *args: Any, **kwargs: Any) -> Rewritten:
         return _empty(type(network))
@@ -581,6 +586,23 @@ class Rewritten(fx.GraphModule):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.anchor(demand=False)
         super()._load_from_state_dict(*args, **kwargs)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Rewritten:
+        """As of any module; what its graphs hold as constants, which no state dict has, keeps its values through empty memory."""
+        before = {n: t for n in self._constants if (t := self._buffers.get(n)) is not None}
+        aside = self.__dict__.get("_aside", {}) | {n: t for n, t in before.items() if not t.is_meta}
+        super()._apply(fn, recurse)
+        self.__dict__["_aside"] = {}
+        for name, old in before.items():
+            new = self._buffers[name]
+            if new is None or name not in aside:
+                continue
+            if new.is_meta:
+                self.__dict__["_aside"][name] = aside[name]
+            elif old.is_meta or empties(fn):
+                with torch.no_grad():
+                    new.copy_(aside[name])
+        return self
 
     # -- copies -----------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Self
@@ -130,7 +131,8 @@ class DefectiveMask(OptionalState):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """`.to(memory_format=torch.channels_last)` turns tensors of four axes: the mask goes along as one image, so that it is
         read in the order in which the activations lie."""
-        return super()._apply(lambda t: _as_image(fn, t) if t.dim() == 3 else fn(t), recurse)
+        turned = functools.wraps(fn)(lambda t: _as_image(fn, t) if t.dim() == 3 else fn(t))
+        return super()._apply(turned, recurse)
 
     def extra_repr(self) -> str:
         c, h, w = self.shape
