@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Plan
 from surgeon.errors import FoldError, SurgeryError, VerificationError
+from surgeon.extra_state import without_extra
 from surgeon.host import in_own_state
 from surgeon.methods.base import Operation
 from surgeon.surgery import apply, fold, plan, revert
@@ -40,7 +41,7 @@ def check_operation(
     Raises VerificationError naming the first promise that is broken.
     """
     model = copy.deepcopy(model)
-    before = {k: v.clone() for k, v in model.state_dict().items()}
+    before = {k: v.clone() for k, v in without_extra(model.state_dict()).items()}
     modes = [m.training for m in model.modules()]
     made = plan(model, operation, input_size=input_size, seed=seed)
     _demand(
@@ -55,7 +56,8 @@ def check_operation(
     torch.set_rng_state(random)
     _demand(_same(cut, again), "the cut depends on the global random state")
     _demand(
-        all(torch.equal(v, before[k]) for k, v in model.state_dict().items()), "the model's tensors changed"
+        all(torch.equal(v, before[k]) for k, v in without_extra(model.state_dict()).items()),
+        "the model's tensors changed",
     )
     _demand([m.training for m in model.modules()] == modes, "the model's modes changed")
     replaced = tuple(f"{e.site}." for e in made.edits if e.replaces)
@@ -76,7 +78,7 @@ def check_operation(
     _check_fold(cut, made, x)
     back = revert(cut)
     _demand(type(back) is type(model) and _same(back, model), "reverting does not give the original")
-    _demand(list(back.state_dict()) == list(before), "reverting loses the order of names")
+    _demand(list(without_extra(back.state_dict())) == list(before), "reverting loses the order of names")
     try:
         apply(cut, operation, input_size=input_size)
     except SurgeryError:
@@ -120,7 +122,7 @@ def _output(network: nn.Module, x: Tensor) -> Tensor:
 
 
 def _same(a: nn.Module, b: nn.Module) -> bool:
-    one, two = a.state_dict(), b.state_dict()
+    one, two = without_extra(a.state_dict()), without_extra(b.state_dict())
     return one.keys() == two.keys() and all(torch.equal(v, two[k]) for k, v in one.items())
 
 

@@ -1,6 +1,9 @@
-"""Tensors without values: those of the meta device, and fake ones, which have a shape alone."""
+"""Tensors without values: those of the meta device, fake ones, which have a shape alone, and memory that nobody wrote to."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
@@ -9,3 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 def has_values(tensor: Tensor) -> bool:
     """Whether a tensor has values."""
     return not (tensor.is_meta or isinstance(tensor, FakeTensor))
+
+
+def empties(fn: Callable[..., Any]) -> bool:
+    """Whether a function that `nn.Module._apply` is given is that of `to_empty`, which torch tells by its name alone."""
+    return "Module.to_empty." in getattr(fn, "__qualname__", "")

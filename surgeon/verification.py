@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Plan
 from surgeon.errors import FoldError, SurgeonError, VerificationError
+from surgeon.extra_state import without_extra
 from surgeon.graph.measure import images_of
 from surgeon.graph.network import Rewritten
 from surgeon.graph.trace import mode
@@ -126,8 +127,10 @@ def names_kept(before: nn.Module, after: nn.Module, record: Plan) -> Check:
     sites = [before.get_submodule(e.site) for e in record.edits if e.replaces]
     every = before.named_modules(remove_duplicate=False)
     replaced = tuple(f"{n}." for n, m in every if any(m is s for s in sites))
-    old = {k: tuple(v.shape) for k, v in before.state_dict().items() if not k.startswith(replaced)}
-    new = {k: tuple(v.shape) for k, v in after.state_dict().items()}
+    old = {
+        k: tuple(v.shape) for k, v in without_extra(before.state_dict()).items() if not k.startswith(replaced)
+    }
+    new = {k: tuple(v.shape) for k, v in without_extra(after.state_dict()).items()}
     wrong = [k for k, shape in old.items() if new.get(k) != shape]
     return Check(
         name="names", ok=not wrong, detail=f"{len(old)} tensors" if not wrong else f"lost: {wrong[:3]}"

@@ -15,7 +15,7 @@ RANKS = (
     ("selection",),
     ("edits",),
     # torch's state, and what is true of any tensor
-    ("host", "values"),
+    ("host", "values", "extra_state"),
     # files, and the processes that share a work
     ("disk", "interrupts", "processes"),
     ("progress", "machine", "ownership"),

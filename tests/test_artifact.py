@@ -214,7 +214,7 @@ def test_weight_maps_from_before_the_maps_are_loaded(stock, x, tmp_path):
     state = load_file(path)
     for name, module in cut.named_modules():
         if isinstance(module, WeightMap2d):
-            state[f"{name}.weight"] = module.weight.detach().contiguous()
+            state[f"{name}.weight"] = module.by_channels().detach().contiguous()
             del state[f"{name}.maps"]
     save_file(state, path)
     config = json.loads((tmp_path / "out" / "config.json").read_text())

@@ -57,7 +57,7 @@ def test_the_equations_as_written_are_the_layers():
     for mode in ("smoothing", "unsharp"):
         layer = WeightMap2d(3, 4, (5, 6), 3, padding=1, mode=mode, bias=False).double()
         x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
-        torch.testing.assert_close(as_written(layer, layer.weight.contiguous(), x), layer(x))
+        torch.testing.assert_close(as_written(layer, layer.by_channels().contiguous(), x), layer(x))
 
 
 def test_an_unknown_group_is_refused():

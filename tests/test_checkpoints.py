@@ -187,7 +187,7 @@ def test_stock_weights_are_not_taken_for_maps_of_the_kernels_size(tmp_path):
 
 def test_maps_from_before_their_name_tell_what_the_others_are(tmp_path):
     _, cut = _maps(6)
-    old = {f"{k}.weight": cut.get_submodule(k).weight.detach().contiguous() for k in ("0", "1")}
+    old = {f"{k}.weight": cut.get_submodule(k).by_channels().detach().contiguous() for k in ("0", "1")}
     save_file(old, tmp_path / "old.safetensors")
     other = copy.deepcopy(cut)
     for parameter in other.parameters():

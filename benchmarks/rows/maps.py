@@ -32,7 +32,7 @@ def measure(asked: Asked) -> Iterator[Row]:
         taken = turns(
             {
                 "own": _quiet(partial(layer, x)),
-                "as written": _quiet(partial(as_written, layer, layer.weight.contiguous(), x)),
+                "as written": _quiet(partial(as_written, layer, layer.by_channels().contiguous(), x)),
             },
             1 if asked.small else min(asked.repeats, 5),
         )

@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from surgeon.errors import SurgeryError
+from surgeon.extra_state import in_tensors
 
 READING = (
     "num_parameters", "floating_point_ops", "estimate_tokens", "get_memory_footprint", "can_generate", "get_input_embeddings",
@@ -67,7 +68,9 @@ def save_weights(
     beside = folder / f"{WEIGHTS}.unfinished"
     tensors = network.state_dict() if state_dict is None else state_dict
     save_file(
-        {k: t.detach().clone().contiguous() for k, t in tensors.items()}, beside, metadata={"format": "pt"}
+        {k: t.detach().clone().contiguous() for k, t in in_tensors(tensors).items()},
+        beside,
+        metadata={"format": "pt"},
     )
     os.replace(beside, folder / WEIGHTS)
     warnings.warn(

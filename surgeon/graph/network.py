@@ -11,7 +11,7 @@ import linecache
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import fx, nn
@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from surgeon.errors import SurgeryError, TraceError, either
 from surgeon.graph import anchors, checkpointing, exchanged
+from surgeon.graph.bound_hooks import is_called_back, rebind
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.forms import same_form
 from surgeon.graph.guard import guard, guarded_containers, unguard
@@ -43,6 +44,7 @@ from surgeon.graph.variants import (
     with_demand,
 )  # fmt: skip
 from surgeon.host import own_state
+from surgeon.values import empties
 
 _OWN = (
     "_programs",
@@ -57,6 +59,7 @@ _OWN = (
     "_holders",
     "_hung",
     "_opened",
+    "_aside",
 )
 _FRESH = fx.GraphModule({}, fx.Graph())
 _GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ and k != "training")
@@ -91,6 +94,9 @@ class Rewritten(fx.GraphModule):
 
     The attributes `surgery` and `displaced` are the caller's: its record, and what it took out.
     """
+
+    _shared: ClassVar[bool] = False
+    """Of a class: whether copies of a network are objects of it."""
 
     def __new__(cls, network: nn.Module, *args: Any, **kwargs: Any) -> Rewritten:
         return _empty(type(network))
@@ -131,6 +137,7 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_sized"] = None
         self.__dict__["_held"] = dict(constants or {})
         self.__dict__["_inputs"] = tuple(inputs)
+        rebind(self, {"": network})
         self.retrace(traced)
 
     # -- graphs -----------------------------------------------------------------------------------
@@ -329,6 +336,7 @@ class Rewritten(fx.GraphModule):
         self._generate()
 
     def _generate(self) -> None:
+        self._leave_class()
         self.__dict__["_holders"] = None
         self.__dict__["_variants"] = self._variants.copied(lambda graph, mode: self._coded(graph, mode)[0])
         for key, graph in self._programs.items():
@@ -374,7 +382,7 @@ class Rewritten(fx.GraphModule):
         self._trace(
             method,
             constants,
-            self._traced_anew(_apart(self.stock_view()), method, dict(constants), (), self._example),
+            self._traced_anew(_apart(self.stock_view(), self), method, dict(constants), (), self._example),
         )
         self._regenerate(self._by_hand)
 
@@ -416,7 +424,7 @@ class Rewritten(fx.GraphModule):
         found = self._variants.find(call)  # another thread may have made it meanwhile
         if found is not None:
             return found
-        view = _apart(self.stock_view())
+        view = _apart(self.stock_view(), self)
         anew = functools.partial(self._traced_anew, view, "forward", call.constants, tuple(call.tensors))
         try:
             traced = anew(call.example(2))
@@ -441,7 +449,7 @@ class Rewritten(fx.GraphModule):
         asked = [*call.constants, *list(call.tensors)[1:]]
         if not asked:
             return
-        view = _apart(self.stock_view())
+        view = _apart(self.stock_view(), self)
         unguard(view)
         for name, value in traced.constants.items():
             view.register_buffer(name, value)
@@ -501,7 +509,9 @@ class Rewritten(fx.GraphModule):
         for name in self._cleared:
             if _has(self, name):
                 self.get_submodule(name).inplace = True
-        return self.stock_view()
+        view = self.stock_view()
+        rebind(view, {"": self})
+        return view
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What torch.jit.script asks for before it compiles; it cannot read the graphs' code or the layers'."""
@@ -545,6 +555,7 @@ class Rewritten(fx.GraphModule):
         view = self.stock_view()
         result = getattr(view, method)(*args, **kwargs)
         self.__dict__.update(view.__dict__)
+        rebind(self, {"": view})
         lost = [p.layer for p in self._points if p.layer and not _has(self, p.layer)]
         self.__dict__["_points"] = tuple(p for p in self._points if p.layer not in lost)
         self.retrace()
@@ -576,6 +587,23 @@ class Rewritten(fx.GraphModule):
         self.anchor(demand=False)
         super()._load_from_state_dict(*args, **kwargs)
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Rewritten:
+        """As of any module; what its graphs hold as constants, which no state dict has, keeps its values through empty memory."""
+        before = {n: t for n in self._constants if (t := self._buffers.get(n)) is not None}
+        aside = self.__dict__.get("_aside", {}) | {n: t for n, t in before.items() if not t.is_meta}
+        super()._apply(fn, recurse)
+        self.__dict__["_aside"] = {}
+        for name, old in before.items():
+            new = self._buffers[name]
+            if new is None or name not in aside:
+                continue
+            if new.is_meta:
+                self.__dict__["_aside"][name] = aside[name]
+            elif old.is_meta or empties(fn):
+                with torch.no_grad():
+                    new.copy_(aside[name])
+        return self
+
     # -- copies -----------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rewritten:
@@ -605,7 +633,29 @@ class Rewritten(fx.GraphModule):
         new.__dict__["_variants"] = self._variants
         new._regenerate()
         new.__dict__["_by_hand"] = self._by_hand
+        new._join_class(self)
         return new
+
+    def _join_class(self, other: Rewritten) -> None:
+        """Become an object of the class of `other`, of which this is a copy, where both run the same code.
+
+        Code that computes with several networks at once asks for one class. A network whose code is made anew leaves it.
+        """
+        mine, theirs = self._code_of, other._code_of
+        if checkpointing.wanted(self) or mine.keys() != theirs.keys():
+            return
+        held = all(same(v, other._held.get(k)) for k, v in self._held.items())
+        if held and all(_same_code(mine[k], theirs[k]) for k in mine):
+            type(other)._shared = True
+            object.__setattr__(self, "__class__", type(other))
+            self.__dict__["_code_of"] = dict(theirs)
+
+    def _leave_class(self) -> None:
+        """Have a class of its own again, whose code no copy runs."""
+        if type(self).__dict__.get("_shared"):
+            made = class_for(Rewritten, self._stock_class, _bound)
+            made.__name__ = type(self).__name__
+            object.__setattr__(self, "__class__", made)
 
     def __copy__(self) -> Rewritten:
         return self.__deepcopy__({id(t): t for t in (*self.parameters(), *self.buffers())})
@@ -613,7 +663,9 @@ class Rewritten(fx.GraphModule):
     def __reduce__(self) -> tuple[Any, ...]:
         self.anchor()
         state = {k: v for k, v in self.__dict__.items() if k not in (*_OWN, *_GRAPH_STATE)}
-        return (_revive, (type(self).__name__, state, dict(slots_of(self))))
+        # the network is there before its state, in which hooks may be bound to it
+        made = (type(self).__name__, self._stock_class)
+        return (_unfilled, made, (state, dict(slots_of(self))), None, None, _revive)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return self.__reduce__()
@@ -643,6 +695,8 @@ def _bound(
         return network._on_view(name, args, given)
     if how == "weights":
         return save_weights(network, *args, **given)
+    if is_called_back(network):
+        return inspect.getattr_static(network._stock_class, name).__get__(network)(*args, **given)
     raise SurgeryError(
         f"{network._stock_class.__name__}.{name} runs code from before the surgery and was not run; call it before "
         f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model)"
@@ -679,6 +733,14 @@ def _has(model: nn.Module, name: str) -> bool:
 
 def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _same_code(one: tuple[Callable[..., Any], str], other: tuple[Callable[..., Any], str]) -> bool:
+    """Whether two functions made of graphs are the same, by their source and the values that it names."""
+    if one[1] != other[1]:
+        return False
+    here, there = ({k: v for k, v in f[0].__globals__.items() if k != "__builtins__"} for f in (one, other))
+    return here.keys() == there.keys() and all(v is there[k] for k, v in here.items())
 
 
 def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:
@@ -748,21 +810,30 @@ def _dispatcher(
     return scope["forward"]
 
 
-def _apart(view: nn.Module) -> nn.Module:
-    """A copy of a tree of modules on the same tensors, so that tracing it turns no mode that another thread computes in."""
+def _apart(view: nn.Module, network: nn.Module) -> nn.Module:
+    """A copy of a tree of modules on the same tensors, so that tracing it turns no mode that another thread computes in.
+
+    network: whose view it is, which hooks may be bound to and is not copied.
+    """
     memo: dict[int, Any] = {id(t): t for t in (*view.parameters(), *view.buffers())}
+    memo[id(network)] = network
     try:
         return copy.deepcopy(view, memo)
     except Exception:  # something hangs on it that cannot be copied, such as a hook's connection
         return view
 
 
-def _revive(name: str, state: dict[str, Any], slots: Mapping[str, Any] | None = None) -> Rewritten:
-    network = _empty(state["_stock_class"])
+def _unfilled(name: str, stock: type[nn.Module]) -> Rewritten:
+    network = _empty(stock)
     type(network).__name__ = name
     network.__dict__.update(_graph_state())
+    network.__dict__["_stock_class"] = stock
+    return network
+
+
+def _revive(network: Rewritten, kept: tuple[dict[str, Any], Mapping[str, Any]]) -> None:
+    state, slots = kept
     network.__dict__.update(state)
-    for key, value in (slots or {}).items():
+    for key, value in slots.items():
         object.__setattr__(network, key, value)
     network.retrace()
-    return network

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError, nearest
+from surgeon.extra_state import with_extra, without_extra
 from surgeon.host import in_own_state
 from surgeon.values import has_values
 
@@ -87,9 +88,9 @@ def renamed_for(
 def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights as a state dict that says of which version each module's are: those of today, as files of tensors alone tell none.
 
-    A batch norm whose count of batches is missing has an older version, which lacks it.
+    Extra state that the weights lack is the model's own. A batch norm whose count of batches is missing has an older version, which lacks it.
     """
-    found: OrderedDict[str, Tensor] = OrderedDict(weights)
+    found: OrderedDict[str, Tensor] = OrderedDict(with_extra(weights, model.state_dict()))
     told = getattr(model.state_dict(), "_metadata", {})
     lacking = {
         k.removesuffix("num_batches_tracked").rstrip(".") for k in model.state_dict() if k not in weights
@@ -150,12 +151,13 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
 
     Floats of any size do for floats, integers for integers; others would be cast, and be other numbers.
     """
-    own = model.state_dict()
+    every = model.state_dict()
+    own = without_extra(every)
     optional = optional_keys(model, weights)
     missing = [
         k for k in own if k not in weights and k not in optional and not k.endswith("num_batches_tracked")
     ]
-    unexpected = [k for k in weights if k not in own]
+    unexpected = [k for k in weights if k not in every]
     shapes = [
         f"{k} is {tuple(weights[k].shape)}, the model needs {tuple(own[k].shape)}"
         for k in own

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +46,18 @@ class Normalized(nn.Module):
         at = next((p.device for p in model.parameters()), torch.device("cpu"))
         with own_state():
             for name, values in (("mean", mean), ("std", std)):
-                value = None if values is None else torch.tensor(values, device=at).view(1, -1, 1, 1)
+                value = None if values is None else _as_channels(values).to(at)
                 self.register_buffer(name, value, persistent=False)
+        self._given = {"mean": mean, "std": std}
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """What moves or empties the tensors leaves mean and std as they are: no state dict has them."""
+        super()._apply(fn, recurse)
+        for name, values in self._given.items():
+            there = self._buffers.get(name)
+            if there is not None and values is not None and not there.is_meta:
+                self._buffers[name] = _as_channels(values).to(there)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         check_images(x, None if self.mean is None else self.mean.shape[1])
@@ -66,6 +77,10 @@ class Normalized(nn.Module):
     def normalize(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) as the model takes them."""
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
+
+
+def _as_channels(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device="cpu").view(1, -1, 1, 1)
 
 
 def _check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:

@@ -24,6 +24,7 @@ from surgeon.disk.stored import stored
 from surgeon.disk.writing import telling
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ArtifactWarning, ModelError, SurgeonError, either
+from surgeon.extra_state import in_tensors, left_out, with_extra
 from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_for, versioned
@@ -70,7 +71,7 @@ def save(
     overwrite: replace a network that surgeon wrote; nothing else is ever replaced.
 
     Warns where the network is not the one that its name makes (channels pruned, layers exchanged): it then is to be passed to
-    `surgeon.load`.
+    `surgeon.load`; and of extra state that is no tensor (`get_extra_state`), which is left out.
 
     Raises ArtifactError for an existing folder, one in use, a full disk, and for weights that no file of plain tensors holds
     (quantised, spread over devices, sparse, on the meta device); nothing is left half-written. SurgeryError where a site is no
@@ -78,7 +79,8 @@ def save(
     """
     demand([f for f in findings(model) if not f.loads], "saved")
     with new_folder(folder, overwrite=overwrite) as work:
-        _write(stored(model.state_dict()), work / WEIGHTS, Path(folder) / WEIGHTS)
+        state = model.state_dict()
+        _write(stored(in_tensors(state)), work / WEIGHTS, Path(folder) / WEIGHTS)
         displaced = _displaced_state(model)
         if displaced:
             _write(displaced, work / ORIGINAL, Path(folder) / ORIGINAL)
@@ -90,6 +92,14 @@ def save(
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, text in (beside or {}).items():
             (work / name).write_text(text + "\n", encoding="utf-8")
+    if lost := left_out(state):
+        more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        warnings.warn(
+            f"{lost[0]}{more} is no tensor, and was left out of {folder}, which holds tensors alone: surgeon.load keeps what the "
+            "network has that is given to it as model=…, or that its name makes",
+            ArtifactWarning,
+            stacklevel=3,
+        )
     return Path(folder)
 
 
@@ -270,7 +280,7 @@ def _displaced_state(model: nn.Module) -> dict[str, Tensor]:
     displaced = model.__dict__.get("displaced") or Displaced()
     state = {f"statistics.{k}": v for k, v in displaced.statistics.items()}
     for site, module in displaced.modules.items():
-        state |= {f"modules.{site}.{k}": v for k, v in module.state_dict().items()}
+        state |= {f"modules.{site}.{k}": v for k, v in in_tensors(module.state_dict()).items()}
     return stored(state)
 
 
@@ -283,7 +293,7 @@ def _restore_displaced(network: nn.Module, state: Mapping[str, Tensor], place: P
         prefix = f"modules.{site}."
         own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         try:
-            module.load_state_dict(own)
+            module.load_state_dict(with_extra(own, module.state_dict()))
         except RuntimeError as error:
             text = " ".join(str(error).split())[:200]
             raise ArtifactError(f"{place} does not fit the module at {site}: {text}") from error

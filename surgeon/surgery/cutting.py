@@ -24,7 +24,7 @@ def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> A
     tree, displaced = bare(subject.model, share=not copy)
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
     record = combined(subject.record, made) if subject.record else made
-    rewritten = _carved(tree, record, made, regions)
+    rewritten = _carved(tree, record, made, regions, displaced)
     return Attempt(rewritten, tree, made, record, operations, displaced, residuals)
 
 
@@ -39,7 +39,7 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     tree, displaced = (model, Displaced()) if consume else bare(model)
     regions = regions_of(tree, record.input_size)
     cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
-    rewritten = _carved(tree, record, record, regions)
+    rewritten = _carved(tree, record, record, regions, displaced)
     rewritten.__dict__["surgery"] = record
     displaced.standing = standing(rewritten, record.edits)
     rewritten.__dict__["displaced"] = displaced
@@ -51,10 +51,12 @@ def regions_of(tree: nn.Module, input_size: tuple[int, ...] | None) -> list[Regi
     return find_regions(bare(tree, share=True)[0], input_size)
 
 
-def _carved(tree: nn.Module, record: Plan, made: Plan, regions: list[Region]) -> nn.Module:
+def _carved(
+    tree: nn.Module, record: Plan, made: Plan, regions: list[Region], displaced: Displaced
+) -> nn.Module:
     if any(r.example for r in regions) and any(parse(o).reshapes for o in made.operations.values()):
         regions = regions_of(tree, record.input_size)  # the examples' shapes are others now
-    rewritten = carve(tree, regions, record.edits)
+    rewritten = carve(tree, regions, record.edits, displaced)
     if any(e.settings.get("changes_channels") for e in made.edits):
         _check_fits(rewritten, record)
     return rewritten

@@ -12,6 +12,7 @@ from torch import nn
 
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError, either
+from surgeon.extra_state import without_extra
 from surgeon.images import image_size
 from surgeon.models.facts import input_size_of
 from surgeon.surgery.fitness import refuse_empty, refuse_unfit
@@ -108,6 +109,6 @@ def _refuse_second(model: nn.Module, record: Plan | None) -> None:
 def fingerprint(model: nn.Module) -> str:
     """Hash of a network's structure: its class, and the names and shapes of its tensors."""
     digest = hashlib.sha256(type(model).__name__.encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(without_extra(model.state_dict()).items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
     return digest.hexdigest()[:16]

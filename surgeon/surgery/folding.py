@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import nn
 
 from surgeon.edits import Edit, Plan
 from surgeon.errors import FoldError, SurgeonError, either
+from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.made_weights import settled
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
@@ -19,6 +20,8 @@ from surgeon.selection import INPUT
 from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings, standing
+from surgeon.surgery.statistics import demand_room, give_back
+from surgeon.surgery.ties import tie, ties
 from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, take
 
 
@@ -29,11 +32,14 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     Mean-KAP goes into the convolutions before it, noise layers go away. `model` is untouched.
     partial: fold what folds and keep the rest; the result then still is a rewritten network.
 
+    A parameter that several modules have in common stays one where all fold to the same; a warning tells where they do not.
+
     Raises FoldError, edit by edit, where something has no stock equivalent, and SurgeryError for a
     network without surgery.
     """
     record = record_of(model, "fold")
     tree, displaced = bare(model)
+    was, tied = bound_in(tree), ties(tree)
     operations = {k: parse(o) for k, o in record.operations.items()}
     links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree).sites})
 
@@ -66,13 +72,21 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
             take(tree, edit.layer)
     if stuck and not partial:
         raise FoldError(_list(record, stuck))
+    if broken := tie(tree, tied):
+        warnings.warn(
+            f"{broken[0]}{f' (and {len(broken) - 1} more)' if len(broken) > 1 else ''} was one parameter of several modules, which fold to "
+            "different ones: they are parameters of their own now",
+            stacklevel=4,
+        )
     remaining = [e for e in record.edits if any(e is kept for kept, _ in stuck)]
     if not remaining:
         close_all(tree)
+        rebind(tree, was)
         tree.__dict__["folded_from"] = record
         return tree
     _close_unused(tree, remaining)
-    rewritten = carve(tree, find_regions(tree, record.input_size), remaining)
+    rebind(tree, was)
+    rewritten = carve(tree, find_regions(tree, record.input_size), remaining, displaced)
     keys = {e.operation for e in remaining}
     rewritten.__dict__["surgery"] = record.model_copy(
         update=dict(
@@ -119,23 +133,22 @@ def revert(model: nn.Module) -> nn.Module:
     frozen where it is; everything else keeps its present values, so that a network that was trained after
     the cut keeps that training where it had nothing to do with the cut.
 
-    Raises SurgeryError for a network without surgery.
+    Raises SurgeryError for a network without surgery, and where a norm has no running statistics any more that could come back.
     """
     record = record_of(model, "revert")
     tree, displaced = bare(model)
+    demand_room(tree, displaced.statistics)
     demand([f for f in findings(model) if f.site in displaced.modules and not f.same], "reverted")
     for edit in reversed(record.edits):
         if edit.layer and has(tree, edit.layer):
             take(tree, edit.layer)
+    was = bound_in(tree, displaced.modules.values())
     for name, module in displaced.modules.items():
         old = tree.get_submodule(name)
         exchange(tree, name, restate(module, old, tree.parameters()))
     close_all(tree)
-    with torch.no_grad():
-        for name, value in displaced.statistics.items():
-            owner, _, leaf = name.rpartition(".")
-            if has(tree, owner):
-                getattr(tree.get_submodule(owner), leaf).copy_(value)
+    rebind(tree, was)
+    give_back(tree, displaced.statistics)
     return tree
 
 

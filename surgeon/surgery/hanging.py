@@ -9,6 +9,7 @@ from torch import nn
 
 from surgeon.edits import Edit
 from surgeon.errors import SurgeonError, SurgeryError
+from surgeon.graph.bound_hooks import bound_in, hand_over, rebind
 from surgeon.methods.base import Operation
 from surgeon.selection import INPUT
 from surgeon.surgery.tree import Displaced, hang, open_site, put, shared_in
@@ -27,6 +28,7 @@ def cut_tree(
     """Put every edit's modules into the tree; returns the residuals of least-squares starts by site."""
     residuals: dict[str, float] = {}
     edits, shared = tuple(edits), shared_in(tree)
+    was = bound_in(tree)
     turned = _in_channels_last(tree)
     for edit in edits:
         operation = operations[edit.operation]
@@ -46,6 +48,7 @@ def cut_tree(
         if cut.replacement is not None and module is not None:
             if displaced is not None and edit.site not in displaced.modules:
                 displaced.modules[edit.site] = _without_children(module, edits)
+            hand_over(module, cut.replacement)
             put(tree, edit.site, cut.replacement, shared)
         if cut.layer is not None and edit.layer is not None:
             if module is not None:
@@ -53,6 +56,7 @@ def cut_tree(
             hang(tree, edit.layer, cut.layer)
         if cut.residual is not None:
             residuals[edit.site] = cut.residual
+    rebind(tree, was)
     return residuals
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
+from surgeon.extra_state import without_extra
 from surgeon.graph.fused import is_opened
 from surgeon.graph.made_weights import maker
 from surgeon.selection import INPUT
@@ -100,6 +101,8 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
         finding = _finding(site, was, f"one of which {text}", remedy, loads)
         same = now.groups == was.groups and now.shape == was.shape
         return [finding.model_copy(update=dict(same=same))]
+    if _shapes(now) == _shapes(was):
+        return [_finding(site, was, f"one {_other_tensors(now, was)}", _PLAIN, loads)]
     return [
         _finding(site, was, _shapes(now), "prune channels before surgeon.apply, or after surgeon.fold", loads)
     ]
@@ -118,6 +121,16 @@ _ORDER = (
     "exchange, fuse or reparameterise modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
 )
 
+_PLAIN = "what computes its weights, as a hook or a parametrization does, is to be taken off first, so that they are plain parameters again"
+
+
+def _other_tensors(now: Standing, was: Standing) -> str:
+    """How the tensors of two modules of one shape differ, in words."""
+    new, old = ([f"{k} {'×'.join(map(str, v))}".strip() for k, v in s.tensors] for s in (now, was))
+    only, gone = [t for t in new if t not in old], [t for t in old if t not in new]
+    parts = [f"with {', '.join(only)}"] if only else []
+    return " and ".join([*parts, *([f"without {', '.join(gone)}"] if gone else [])]) or "in another way"
+
 
 def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bool = False) -> Finding:
     return Finding(
@@ -134,7 +147,7 @@ def _kind(module: nn.Module) -> str:
 
 
 def _of(module: Any, layers: set[str]) -> Standing:
-    own = module.state_dict()
+    own = without_extra(module.state_dict())
     tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers))
     groups = getattr(module, "groups", None)
     return Standing(

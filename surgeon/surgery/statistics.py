@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -24,6 +26,42 @@ def running_statistics(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def demand_room(tree: nn.Module, before: Mapping[str, Tensor]) -> None:
+    """Raise SurgeryError where a norm has no place for the statistics `before`, as `running_statistics` gives them, naming it.
+
+    A norm without a count of batches, as frozen ones are, does without that.
+    """
+    for owner, leaf, value in _owned(tree, before):
+        there = getattr(owner[1], leaf, None)
+        if leaf in _COUNTS or (isinstance(there, Tensor) and there.shape == value.shape):
+            continue
+        now = f"has a {leaf} of {tuple(there.shape)}" if isinstance(there, Tensor) else f"has no {leaf}"
+        raise SurgeryError(
+            f"{owner[0]}: its running statistics were taken again at the cut and are to come back, and the {type(owner[1]).__name__} "
+            f"there {now}: put a norm with running statistics of {value.numel()} channels there, or take statistics away and exchange "
+            "norms after surgeon.revert"
+        )
+
+
+@torch.no_grad()
+def give_back(tree: nn.Module, before: Mapping[str, Tensor]) -> None:
+    """Set norms' statistics, in place, to what they were before."""
+    for owner, leaf, value in _owned(tree, before):
+        if isinstance(there := getattr(owner[1], leaf, None), Tensor):
+            there.copy_(value)
+
+
+def _owned(
+    tree: nn.Module, before: Mapping[str, Tensor]
+) -> Iterator[tuple[tuple[str, nn.Module], str, Tensor]]:
+    every = dict(tree.named_modules(remove_duplicate=False))
+    for name, value in before.items():
+        owner, _, leaf = name.rpartition(".")
+        if owner in every:
+            yield (owner, every[owner]), leaf, value
+
+
+_COUNTS = ("num_batches_tracked",)
 Statistics = list[tuple[nn.Module, dict[str, Tensor]]]
 
 

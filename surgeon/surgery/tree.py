@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
+from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.cuts import Point
 from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open_fused
 from surgeon.graph.network import Rewritten
@@ -46,7 +47,10 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     displaced = tree.__dict__.get("displaced") or Displaced()
     for key in ("surgery", "displaced"):
         tree.__dict__.pop(key, None)
-    return _flatten(tree, {}), displaced
+    was = bound_in(tree, displaced.modules.values())
+    flat = _flatten(tree, {})
+    rebind(flat, was, displaced.modules.values())
+    return flat, displaced
 
 
 def _own_values(module: nn.Module) -> list[Any]:
@@ -183,9 +187,12 @@ def close_all(tree: nn.Module) -> None:
             exchange(tree, name, close_fused(module))
 
 
-def carve(tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit]) -> nn.Module:
+def carve(
+    tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit], displaced: Displaced
+) -> nn.Module:
     """Give the tree its graphs back: each region with an edit inside becomes a rewritten network.
 
+    displaced: what the surgery took out; hooks in it that are bound to the network go along.
     Returns the root: a rewritten network, or the plain module where it cannot be traced as a whole.
     """
     regions = sorted(regions, key=lambda r: r.name.count(".") if r.name else -1, reverse=True)
@@ -193,6 +200,7 @@ def carve(tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit]) -> 
     _lead(tree, [e.layer for e in edits if e.site == INPUT and e.layer])
     names = [r.name for r in regions]
     owner_of = {e.site: _owner(e.site, names) for e in edits}
+    was = bound_in(tree, displaced.modules.values())
     root = tree
     for region in regions:
         inside = any(_within(owner, region.name) for owner in owner_of.values())
@@ -212,6 +220,7 @@ def carve(tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit]) -> 
             exchange(tree, region.name, rewritten)
         else:
             root = rewritten
+    rebind(root, was, displaced.modules.values())
     return root
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from surgeon.values import empties
+
 
 class OptionalState(nn.Module):
     """Base of inserted layers whose parameters and buffers have a meaning without the checkpoint.
@@ -21,12 +23,14 @@ class OptionalState(nn.Module):
     """Whether memory was given to it that nothing was written to."""
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> OptionalState:
-        before = any(t.is_meta for t in (*self.parameters(recurse=False), *self.buffers(recurse=False)))
+        before = self._on_meta()
         super()._apply(fn, recurse)
-        after = any(t.is_meta for t in (*self.parameters(recurse=False), *self.buffers(recurse=False)))
-        if before and not after:
+        if (before or empties(fn)) and not self._on_meta():
             self._emptied = True
         return self
+
+    def _on_meta(self) -> bool:
+        return any(t.is_meta for t in (*self.parameters(recurse=False), *self.buffers(recurse=False)))
 
     def _load_from_state_dict(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from surgeon.disk.writing import patient, written
 from surgeon.errors import ArtifactError
+from surgeon.extra_state import demand_plain
 from surgeon.methods.adversarial_noise.module import AdversarialNoise
 
 CHECKPOINT = "checkpoint.pt"
@@ -53,6 +54,7 @@ def store(folder: Path, run: Run, progress: Progress, best: dict[str, Tensor] | 
     noise = _gathered(run, {n: m.get_memory() for n, m in _noise(run.model).items()})
     if not run.accelerator.is_main_process:
         return
+    demand_plain(weights, str(folder / CHECKPOINT))
     scaler = run.accelerator.scaler
     state = {
         "model": weights,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from surgeon.disk.files import write_csv
 from surgeon.disk.writing import make_folder, written
+from surgeon.extra_state import in_tensors
 from surgeon.training.board import Board
 
 METRICS, LAST, BEST, BOARD = "metrics.csv", "last.safetensors", "best.safetensors", "tensorboard"
@@ -55,13 +57,16 @@ class Records:
 
 
 def write_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """A state dict as a safetensors file."""
+    """A state dict as a safetensors file; extra state that is no tensor is left out."""
     from safetensors.torch import save_file
 
     with written(path) as beside:
-        save_file(state, str(beside))
+        save_file(in_tensors(state), str(beside))
 
 
 def copied(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of a model, copied to the CPU."""
-    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in model.state_dict().items()}
+    """The state dict of a model, copied to the CPU."""
+    return {
+        k: v.detach().to("cpu", copy=True).contiguous() if isinstance(v, Tensor) else copy.deepcopy(v)
+        for k, v in model.state_dict().items()
+    }

@@ -9,6 +9,7 @@ from torch import nn
 
 from surgeon.data import Images, Records, contents_of
 from surgeon.errors import RecipeError, SurgeonError, nearest
+from surgeon.extra_state import left_out
 from surgeon.processes import device_named
 from surgeon.recipe import Training
 from surgeon.training.batches import Source
@@ -77,6 +78,8 @@ def average_of(model: nn.Module, settings: Training, device: torch.device) -> An
         return None
     from timm.utils import ModelEmaV3
 
+    if beside := left_out(model.state_dict()):
+        raise RecipeError(f"ema={settings.ema} averages tensors, and {beside[0]} is none: train without ema")
     return ModelEmaV3(model, decay=settings.ema, device=device)
 
 

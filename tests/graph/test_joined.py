@@ -94,3 +94,33 @@ def test_a_module_with_other_users_is_called_by_itself():
     tracer.is_leaf_module = lambda m, name: True
     graph = tracer.trace(Twice())
     assert joined_file.joined(graph, Twice()) is graph
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (nn.Conv2d, "forward"), (nn.Conv2d, "_conv_forward"), (nn.Conv2d, "__call__"), (nn.Module, "__call__"),
+        (nn.Module, "_call_impl"), ("conv", "_conv_forward"), ("conv", "_call_impl"), ("layer", "forward"),
+    ],
+)  # fmt: skip
+def test_a_patched_call_is_called(cut, images, monkeypatch, owner, name):
+    """Other code may exchange what a class does; each call then goes its own way."""
+    heard = []
+    held = {"conv": cut.conv1, "layer": type(cut.conv1.kap)}.get(owner, owner)
+    real = getattr(held, name)
+
+    def patched(*args, **kwargs):
+        heard.append(args)
+        out = real(*args, **kwargs)
+        is_ours = isinstance(out, torch.Tensor) and (
+            owner in ("conv", "layer") or isinstance(args[0], nn.Conv2d)
+        )
+        return out * out if is_ours else out  # which pooling does not commute with
+
+    monkeypatch.setattr(held, name, patched, raising=False)
+    found = cut(images)
+    wanted = fx.Interpreter(cut).run(images)
+    assert heard
+    torch.testing.assert_close(found, wanted)
+    monkeypatch.undo()
+    assert not torch.allclose(cut(images), wanted)

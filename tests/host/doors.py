@@ -37,7 +37,7 @@ PLAIN = {
     "results": "data alone, no torch", "report": "no torch", "cli": "a process of its own", "ownership": "files", "disk": "files",
     "store": "files; what reads or writes a network is walked",
     **dict.fromkeys(
-        ("arguments", "ball", "edits", "errors", "host", "images", "interrupts", "lazy", "machine", "markdown", "merging", "numerals",
+        ("arguments", "ball", "edits", "errors", "extra_state", "host", "images", "interrupts", "lazy", "machine", "markdown", "merging", "numerals",
          "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "strict", "strict_yaml", "values",
          "__main__"), "data, files and checks, used by what is walked",
     ),

@@ -75,3 +75,42 @@ def test_a_network_from_the_meta_device_draws_the_same_noise(cut):
         torch.manual_seed(0)
         outs.append(one.train().input_noise(torch.zeros(2, 3, 8, 8)))
     assert outs[0].std() > 0 and torch.equal(outs[0], outs[1]) and torch.equal(outs[0], outs[2])
+
+
+def test_copies_are_stacked_and_called_at_once(model, batch):
+    x, _ = batch
+    twins = [copy.deepcopy(model) for _ in range(3)]
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for twin in twins[1:]:
+            for parameter in twin.parameters():
+                parameter.mul_(1 + 0.1 * torch.randn(parameter.shape, generator=generator))
+    parameters, buffers = torch.func.stack_module_state(twins)
+    base = copy.deepcopy(twins[0]).to("meta")
+
+    def run(p, b):
+        return torch.func.functional_call(base, (p, b), (x,))
+
+    found = torch.func.vmap(run)(parameters, buffers)
+    torch.testing.assert_close(found, torch.stack([t(x) for t in twins]), rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(found[0], found[1], rtol=0.01)
+
+
+def test_copies_of_one_class_change_by_themselves(model, batch):
+    x, _ = batch
+    twin = copy.deepcopy(model)
+    assert type(twin) is type(model)
+    wanted = model(x)
+    for node in twin.graph.nodes:
+        if node.op == "output":
+            with twin.graph.inserting_before(node):
+                node.args = (twin.graph.call_function(torch.mul, (node.args[0], 2)),)
+    assert torch.equal(twin(x), wanted)  # as of a graph that is not compiled yet
+    twin.recompile()
+    assert torch.equal(twin(x), 2 * wanted) and torch.equal(model(x), wanted)
+    third = copy.deepcopy(twin)
+    assert type(twin) is not type(model) and type(third) is type(twin)
+    assert torch.equal(third(x), 2 * wanted) and type(third).__name__ == type(model).__name__
+    another = copy.deepcopy(model)
+    another.reset_classifier(7)
+    assert another(x).shape[1] == 7 and torch.equal(model(x), wanted)

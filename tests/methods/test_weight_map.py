@@ -56,7 +56,7 @@ def written_out(layer, x):
     before, after = zeros_around(layer.padding, kernel, dilation)
     return reference.weight_map(
         x,
-        layer.weight,
+        layer.by_channels(),
         layer.bias,
         kernel,
         stride,
@@ -83,7 +83,7 @@ def test_equals_the_equations(case, mode):
         out = layer(x)
         torch.testing.assert_close(out, written_out(layer, x), rtol=0, atol=1e-12)
     conv = nn.Conv2d(case[0], case[1], *case[3:]).double()
-    assert out.shape == conv(x).shape and layer.weight.shape[:2] == conv.weight.shape[:2]
+    assert out.shape == conv(x).shape and layer.by_channels().shape[:2] == conv.weight.shape[:2]
 
 
 @pytest.mark.parametrize("mode", ["smoothing", "unsharp"])
@@ -97,7 +97,7 @@ def test_gradient(case, mode, normalize):
     def run(x, w, b):
         return weight_map(x, w, b, mode=mode, normalize=normalize, **settings)
 
-    assert torch.autograd.gradcheck(run, (x, layer.weight, layer.bias), fast_mode=True)
+    assert torch.autograd.gradcheck(run, (x, layer.by_channels(), layer.bias), fast_mode=True)
 
 
 def test_the_large_intermediate_never_exists():
@@ -115,7 +115,7 @@ def test_the_large_intermediate_never_exists():
 
     with Watch():
         layer(x)
-    assert layer.weight.numel() <= largest < 2 * layer.weight.numel() < 8 * 16 * 16 * 12 * 12
+    assert layer.by_channels().numel() <= largest < 2 * layer.by_channels().numel() < 8 * 16 * 16 * 12 * 12
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "sliced", "empty"])
@@ -158,20 +158,20 @@ def test_autocast_gives_the_dtype_of_a_convolution():
 def test_start_is_uniform_and_repeats():
     layer = WeightMap2d(8, 16, (20, 20), 3, groups=2, padding=1)
     bound = 1 / (4 * 9) ** 0.5
-    for parameter in (layer.weight, layer.bias):
+    for parameter in (layer.by_channels(), layer.bias):
         assert parameter.abs().max() <= bound
         assert abs(parameter.std() - bound / 3**0.5) < 0.01 * bound
     layer.reset_parameters(torch.Generator().manual_seed(4))
-    first = layer.weight.clone()
+    first = layer.by_channels().clone()
     layer.reset_parameters(torch.Generator().manual_seed(4))
-    assert torch.equal(layer.weight, first)
-    assert WeightMap2d(8, 4, (20, 20), 3, fan_in=400).weight.abs().max() <= 1 / 20
+    assert torch.equal(layer.by_channels(), first)
+    assert WeightMap2d(8, 4, (20, 20), 3, fan_in=400).by_channels().abs().max() <= 1 / 20
 
 
 def test_no_bias_and_the_state_dict():
     assert list(WeightMap2d(2, 3, (4, 5), 3, bias=False).state_dict()) == ["maps"]
     layer = WeightMap2d(2, 3, (4, 5), 3)
-    assert layer.weight.shape == (3, 2, 4, 5) and layer.bias.shape == (3, 2, 3)
+    assert layer.by_channels().shape == (3, 2, 4, 5) and layer.bias.shape == (3, 2, 3)
     with pytest.raises(RuntimeError, match="Missing key"):
         layer.load_state_dict({})
 
@@ -195,7 +195,7 @@ def test_start_from_a_convolution(mode, normalize, start, kernel):
         area = conv.weight[0, 0].numel()
         init_from_conv(layer, conv.weight, conv.bias, start=start)
         expected = conv.weight.mean((2, 3)) * (area if normalize else 1)
-        torch.testing.assert_close(layer.weight[:, :, 3, 2], expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(layer.by_channels()[:, :, 3, 2], expected, rtol=0, atol=1e-12)
         return
     with torch.no_grad():
         conv.weight.copy_(torch.randn(6, 2, 1, 1, dtype=torch.float64) * pattern)
@@ -210,12 +210,12 @@ def test_projection_is_the_nearest_constant_map():
     layer = WeightMap2d(1, 1, (9, 9), 3, padding=1, mode="unsharp", bias=False).double()
     kernel = torch.randn(1, 1, 3, 3, dtype=torch.float64)
     init_from_conv(layer, kernel, start="projection")
-    best = layer.weight[0, 0, 0, 0].item()
+    best = layer.by_channels()[0, 0, 0, 0].item()
 
     def distance(value):
         impulse = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
         impulse[0, 0, 4, 4] = 1
-        layer.weight.data.fill_(value)
+        layer.by_channels().data.fill_(value)
         wanted = nn.functional.conv2d(impulse, kernel, padding=1)
         return (layer(impulse) - wanted).square().sum().item()
 
@@ -224,27 +224,32 @@ def test_projection_is_the_nearest_constant_map():
 
 def test_resize_keeps_a_constant_map_and_says_so():
     layer = WeightMap2d(2, 3, (8, 8), 3, 2, 1).double()
-    layer.weight.data.fill_(0.5)
+    layer.by_channels().data.fill_(0.5)
     with pytest.warns(UserWarning, match=r"maps learned at 8x8 were interpolated \(bicubic\) to 12x10"):
         assert layer.resize(12, 10) is layer
     assert (
         layer.input_size == (12, 10)
-        and layer.weight.shape == (3, 2, 12, 10)
+        and layer.by_channels().shape == (3, 2, 12, 10)
         and layer.bias.shape == (3, 6, 5)
     )
-    torch.testing.assert_close(layer.weight.detach(), torch.full_like(layer.weight, 0.5))
-    assert layer.weight.requires_grad and layer(torch.randn(1, 2, 12, 10).double()).shape == (1, 3, 6, 5)
+    torch.testing.assert_close(layer.by_channels().detach(), torch.full_like(layer.by_channels(), 0.5))
+    assert layer.by_channels().requires_grad and layer(torch.randn(1, 2, 12, 10).double()).shape == (
+        1,
+        3,
+        6,
+        5,
+    )
     with pytest.raises(LayerError, match="does not fit a side of 1"):
         WeightMap2d(2, 3, (8, 8), 3).resize(1, 8)
 
 
 def test_resize_is_bicubic_and_keeps_the_dtype():
     layer = WeightMap2d(1, 1, (6, 6), 3, bias=False).bfloat16()
-    before = layer.weight.detach().float()
+    before = layer.by_channels().detach().float()
     with pytest.warns(UserWarning, match="interpolat"):
         layer.resize(9, 9)
     expected = nn.functional.interpolate(before, size=(9, 9), mode="bicubic", align_corners=False)
-    assert torch.equal(layer.weight.detach(), expected.bfloat16())
+    assert torch.equal(layer.by_channels().detach(), expected.bfloat16())
 
 
 def test_copies_and_pickles():
@@ -362,12 +367,12 @@ def test_many_weights_at_once(mode):
 def test_weights_lie_as_products_read_them_whatever_the_network_is_told():
     layer = WeightMap2d(6, 4, (5, 3), 3, padding=1).to(memory_format=torch.channels_last)
     assert layer.maps.is_contiguous() and layer.maps.shape == (15, 6, 4)
-    assert layer.weight.data_ptr() == layer.maps.data_ptr()
+    assert layer.by_channels().data_ptr() == layer.maps.data_ptr()
 
 
 def test_weights_from_before_the_maps_are_loaded():
     layer, other = (WeightMap2d(2, 3, (5, 4), 3, padding=1) for _ in range(2))
-    old = {"weight": layer.weight.detach().clone().contiguous(), "bias": layer.bias.detach()}
+    old = {"weight": layer.by_channels().detach().clone().contiguous(), "bias": layer.bias.detach()}
     other.load_state_dict(old)
     assert (
         torch.equal(other.maps, layer.maps)
@@ -401,7 +406,7 @@ def test_a_convolutions_weight_is_never_taken_for_a_map(bias, size, strict):
 @pytest.mark.parametrize("size", [SQUARE, (5, 4)])
 def test_weights_from_before_the_maps_are_told_by_their_bias_too(size):
     layer, other = (WeightMap2d(2, 3, size, 3, padding=1) for _ in range(2))
-    other.load_state_dict({"weight": layer.weight.detach(), "bias": layer.bias.detach()})
+    other.load_state_dict({"weight": layer.by_channels().detach(), "bias": layer.bias.detach()})
     assert torch.equal(other.maps, layer.maps)
 
 
@@ -409,15 +414,28 @@ def test_weights_from_before_the_maps_are_told_by_their_bias_too(size):
 def test_another_weight_is_refused_with_what_works(kind):
     layer = WeightMap2d(2, 4, (5, 6), 3, padding=1)
     maps = layer.maps.detach().clone()
-    with pytest.raises(LayerError, match=r"weight .* view of its maps .*\(30, 2, 4\).*under torch.no_grad"):
+    with pytest.raises(
+        LayerError, match=r"its parameter is maps \(30, 2, 4\), and by_channels\(\) .*\(4, 2, 5, 6\)"
+    ):
         layer.weight = kind(torch.zeros(4, 2, 3, 3))
     assert torch.equal(layer.maps, maps) and set(dict(layer.named_parameters())) == {"maps", "bias"}
     with torch.no_grad():
-        layer.weight.copy_(2 * layer.weight)
+        layer.by_channels().copy_(2 * layer.by_channels())
     assert torch.equal(layer.maps, 2 * maps)
 
 
-def test_fusing_a_norm_into_a_weight_map_is_refused_with_what_works():
+def test_no_weight_is_found_that_is_none():
+    """Code that writes `weight.data`, or freezes a weight, would write to a view that nobody has."""
+    layer = WeightMap2d(2, 4, (5, 6), 3, padding=1)
+    assert not hasattr(layer, "weight")
+    with pytest.raises(AttributeError, match="weight"):
+        layer.weight.data = torch.zeros(4, 2, 5, 6)
+    layer.maps.data = layer.maps.data.clamp(-0.01, 0.01)
+    layer.maps.requires_grad = False
+    assert layer.by_channels().abs().max() <= 0.01 and not layer.by_channels().requires_grad
+
+
+def test_a_norm_finds_no_weight_to_be_fused_into():
     layer = WeightMap2d(2, 4, (5, 6), 3, padding=1, bias=False).eval()
-    with pytest.raises(LayerError, match="fuse norms before surgeon.apply or after surgeon.revert"):
+    with pytest.raises(AttributeError, match="'WeightMap2d' object has no attribute 'weight'"):
         fuse_conv_bn_eval(layer, nn.BatchNorm2d(4).eval())

@@ -10,10 +10,10 @@ from surgeon.methods.weight_map.module import WeightMap2d
 def dense(layer, x):
     """The layer as a matrix from weights to outputs, (N C_out H W, weights), by its own columns."""
     columns = []
-    for k in range(layer.weight.numel()):
+    for k in range(layer.by_channels().numel()):
         with torch.no_grad():
-            layer.weight.zero_()[
-                tuple(int(i) for i in torch.unravel_index(torch.tensor(k), layer.weight.shape))
+            layer.by_channels().zero_()[
+                tuple(int(i) for i in torch.unravel_index(torch.tensor(k), layer.by_channels().shape))
             ] = 1
             columns.append(layer(x).flatten())
     return torch.stack(columns, 1)
@@ -49,4 +49,4 @@ def test_a_bias_is_fitted_and_few_iterations_already_help():
 def test_inputs_of_nothing_leave_zero_weights():
     layer = WeightMap2d(1, 1, (3, 3), 3, padding=1, bias=False)
     assert fit_weight_map(layer, torch.zeros(4, 1, 3, 3), torch.ones(4, 1, 3, 3)) == pytest.approx(1.0)
-    assert not layer.weight.any()
+    assert not layer.by_channels().any()

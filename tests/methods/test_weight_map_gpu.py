@@ -116,7 +116,7 @@ def test_a_cpu_goes_its_own_way():
 def test_the_layer_on_a_gpu_is_the_layer_on_a_cpu(channels, memory, precision):
     layer = WeightMap2d(channels, channels, (9, 7), 3, padding=1, mode="unsharp").cuda()
     x = torch.randn(37, channels, 9, 7, device="cuda").contiguous(memory_format=memory).requires_grad_()
-    assert takes(x, layer.weight, (1, 1), (1, 1), 1, filter_of(3, 1, "unsharp", False))
+    assert takes(x, layer.by_channels(), (1, 1), (1, 1), 1, filter_of(3, 1, "unsharp", False))
     with torch.autocast("cuda", precision or torch.bfloat16, enabled=precision is not None):
         out = layer(x)
     assert out.is_contiguous(memory_format=memory) and out.dtype == (precision or torch.float32)

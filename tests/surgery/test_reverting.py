@@ -4,8 +4,10 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 import surgeon
+from surgeon.errors import SurgeryError
 from tests.interop.conftest import SIZE, _stock
 
 RECIPES = ("wm-unsharp", "small-image", "smooth-init")
@@ -47,3 +49,43 @@ def test_on_another_device_and_in_evaluation():
     cut = surgeon.apply(_stock(), "wm-unsharp", input_size=SIZE).eval().to("meta")
     back = surgeon.revert(cut)
     assert all(t.is_meta for t in back.state_dict().values()) and not any(m.training for m in back.modules())
+
+
+def _calibrated():
+    torch.manual_seed(0)
+    stock = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16),
+        nn.Flatten(), nn.Linear(16 * 36, 5),
+    )  # fmt: skip
+    stock(torch.randn(8, 3, 8, 8))
+    stock.eval()
+    return stock, surgeon.apply(stock, "kap", calibration=torch.randn(64, 3, 8, 8), input_size=(3, 8, 8))
+
+
+@pytest.mark.parametrize("what", ["without statistics", "GroupNorm", "pruned"])
+def test_statistics_that_have_no_place_any_more_are_told_of(what):
+    _, cut = _calibrated()
+    assert cut.displaced.statistics
+    norm = cut.get_submodule("1")
+    if what == "without statistics":
+        norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+    elif what == "GroupNorm":
+        setattr(cut, "1", nn.GroupNorm(4, 16))
+    else:
+        norm.running_mean, norm.running_var = torch.zeros(8), torch.ones(8)
+    kind = "GroupNorm" if what == "GroupNorm" else "BatchNorm2d"
+    with pytest.raises(
+        SurgeryError, match=rf"^1: its running .* the {kind} there has .*after surgeon.revert$"
+    ):
+        surgeon.revert(cut)
+
+
+def test_a_frozen_norm_takes_its_statistics_back_without_a_count():
+    from torchvision.ops import FrozenBatchNorm2d
+
+    stock, cut = _calibrated()
+    frozen = FrozenBatchNorm2d(16)
+    frozen.load_state_dict(cut.get_submodule("1").state_dict())
+    setattr(cut, "1", frozen)
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(surgeon.revert(cut)(x), stock(x))

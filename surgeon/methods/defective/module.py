@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ class DefectiveMask(OptionalState):
         self.mode = mode
         self.value = float(value)
         self.seed = seed
-        self.keep = keep
+        self._keep = keep
         self.register_buffer("rank", None)
         if chosen:
             number = math.prod(self._drawn)
@@ -60,6 +61,13 @@ class DefectiveMask(OptionalState):
     def chosen(self) -> bool:
         """Whether the neurons go by importance."""
         return self.rank is not None
+
+    @property
+    def keep(self) -> float:
+        """The share of neurons that work: what it was set to, or that of the mask, where other code wrote another one."""
+        if self.mask.is_meta or torch.equal(self.mask.cpu(), self._draw(self._keep)):
+            return self._keep
+        return self.mask.double().mean().item()
 
     def choose(self, importance: Tensor) -> None:
         """Keep the most important neurons: `importance` (C, H, W), larger is kept longer; of a position or channel, its sum.
@@ -78,8 +86,9 @@ class DefectiveMask(OptionalState):
         weight = importance.detach().double().cpu()
         flat = (weight.sum(axes, keepdim=True) if axes else weight).flatten()
         order = torch.argsort(flat, descending=True, stable=True)
+        keep = self.keep
         self.rank.copy_(torch.argsort(order).view(self._drawn))
-        self.mask.copy_(self._draw(self.keep))
+        self.mask.copy_(self._draw(keep))
 
     @property
     def _drawn(self) -> Shape:
@@ -101,7 +110,7 @@ class DefectiveMask(OptionalState):
                 "nested with it; make the layer with the seed of the loaded mask"
             )
         self.mask.copy_(new)
-        self.keep = keep
+        self._keep = keep
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, Proxy):
@@ -122,7 +131,8 @@ class DefectiveMask(OptionalState):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """`.to(memory_format=torch.channels_last)` turns tensors of four axes: the mask goes along as one image, so that it is
         read in the order in which the activations lie."""
-        return super()._apply(lambda t: _as_image(fn, t) if t.dim() == 3 else fn(t), recurse)
+        turned = functools.wraps(fn)(lambda t: _as_image(fn, t) if t.dim() == 3 else fn(t))
+        return super()._apply(turned, recurse)
 
     def extra_repr(self) -> str:
         c, h, w = self.shape
@@ -136,11 +146,6 @@ class DefectiveMask(OptionalState):
             return (self.rank.cpu() < kept).expand(self.shape).clone()
         generator = torch.Generator(device="cpu").manual_seed(self.seed)
         return defective_mask(self.shape, keep, mode=self.mode, generator=generator)
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        if prefix + "mask" in state_dict and not self.mask.is_meta:
-            self.keep = self.mask.double().mean().item()
 
 
 def _as_image(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:

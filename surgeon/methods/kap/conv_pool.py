@@ -15,15 +15,18 @@ from surgeon.tensors.recording import exporting
 
 _PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OWN_TENSORS = (Tensor, nn.Parameter)
+_METHODS = ("__call__", "_call_impl", "forward", "_conv_forward")
+_TORCHS = {kind: tuple(getattr(kind, name) for name in _METHODS) for kind in _PLAIN}
+"""What a call of a convolution runs, as torch has it."""
 
 
 def pools_weights(conv: Any, x: Tensor) -> bool:
     """Whether the weights of `conv` are fewer numbers than its outputs for `x` (N, C, *spatial), and may be exchanged.
 
-    They may where the convolution is torch's own class with one group and whole weights, and nothing is exported: an
-    export must hold for every batch size.
+    They may where the convolution is torch's own class, whose methods nobody exchanged, with one group and whole weights, and nothing
+    is exported: an export must hold for every batch size.
     """
-    if type(conv) not in _PLAIN or conv.groups != 1 or type(conv.weight) not in _OWN_TENSORS:
+    if not _is_torchs(conv) or conv.groups != 1 or type(conv.weight) not in _OWN_TENSORS:
         return False
     if torch.jit.is_tracing() or exporting() or x.dim() != conv.weight.dim():
         return False
@@ -33,6 +36,20 @@ def pools_weights(conv: Any, x: Tensor) -> bool:
 def convolve(conv: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`conv(x)` with another weight and bias of the same shapes."""
     return conv._conv_forward(x, weight, bias)
+
+
+def _is_torchs(conv: Any) -> bool:
+    """Whether a call of the convolution runs torch's own code, and that of no patch on the class or the object."""
+    kind = type(conv)
+    own = _TORCHS.get(kind)
+    if own is None or "_conv_forward" in conv.__dict__ or "_call_impl" in conv.__dict__:
+        return False
+    return (
+        kind.forward is own[2]
+        and kind._conv_forward is own[3]
+        and kind.__call__ is own[0]
+        and kind._call_impl is own[1]
+    )
 
 
 def _places(conv: Any, x: Tensor) -> int:

@@ -21,6 +21,7 @@ from surgeon.methods.kap.sheet import (
 )
 from surgeon.methods.kap.weights import pool_weight
 from surgeon.tensors.gaussian import Drawing, add_noise, check_sigma
+from surgeon.tensors.known_value import KnownValue
 from surgeon.tensors.optional_state import OptionalState
 from surgeon.tensors.recording import recording
 from surgeon.tensors.traced import Proxy, called
@@ -38,6 +39,8 @@ class KernelAveragePool(Drawing, OptionalState):
     Here: noise is off in evaluation, as the paper's text says.
     Here: `order` says which channel lies at each place of the sheet, (channels,) int64; None is row by row, as
     in the paper. See `channel_order.py`. It needs as many channels after the pooling as before it.
+    Here: with `spatial_dims`, how many spatial axes the convolution before it has, an input of one axis less is one image without a
+    batch, (channels, *spatial), as torch's convolutions take it; without, the second axis always is that of the channels.
 
     Raises LayerError for settings that do not fit `channels`, alpha outside [0, 1], or alpha < 1 where the
     pooling changes the number of channels, so that there is nothing to blend with.
@@ -45,6 +48,7 @@ class KernelAveragePool(Drawing, OptionalState):
 
     alpha: Tensor
     order: Tensor | None
+    spatial_dims: int | None = None
     _turned: tuple[Tensor, int, Tensor] | None = None
     """An order, how often it had been written, and its inverse."""
 
@@ -60,6 +64,7 @@ class KernelAveragePool(Drawing, OptionalState):
         sheet: Sheet | None = None,
         alpha: float = 1.0,
         order: Tensor | None = None,
+        spatial_dims: int | None = None,
     ) -> None:
         super().__init__()
         if pool not in POOLS:
@@ -68,13 +73,14 @@ class KernelAveragePool(Drawing, OptionalState):
         self.kernel_size = kernel_size
         self.stride = stride
         self.dims = dims
+        self.spatial_dims = spatial_dims
         self.pool = pool
         self.sigma = check_sigma(sigma)
         self.sheet = resolve_sheet(channels, dims, sheet)
         rows, cols = pooled_sheet(self.sheet, kernel_size, stride, dims)
         self.out_channels = rows * cols
         self.register_buffer("alpha", torch.ones((), dtype=torch.float32))
-        self._blends = False
+        self._share = KnownValue(1.0)
         self.set_alpha(alpha)
         self.register_buffer("order", None)
         if order is not None:
@@ -131,7 +137,12 @@ class KernelAveragePool(Drawing, OptionalState):
         """Set the share of the pooled activations, 0 (the input unchanged) to 1 (KAP alone)."""
         self._check_alpha(value)
         self.alpha.fill_(value)
-        self._blends = value != 1
+        self._share.set(self.alpha, value)
+
+    @property
+    def _blends(self) -> bool:
+        """Whether the share may be another than 1: other code writes to its buffer too."""
+        return self.out_channels == self.channels and self._share.of(self.alpha) != 1
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """The two factors of A, without alpha; see `sheet.side_matrices`."""
@@ -174,18 +185,24 @@ class KernelAveragePool(Drawing, OptionalState):
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, Proxy):
             return called(self, x)
+        if self.spatial_dims is not None and x.dim() == self.spatial_dims + 1:
+            return self._noisy(self._checked(x.unsqueeze(0))).squeeze(0)
+        return self._noisy(self._checked(x))
+
+    def _checked(self, x: Tensor) -> Tensor:
         if x.dim() < 2 or x.shape[1] != self.channels:
             raise LayerError(
                 f"this layer pools {self.channels} channels, got an input of shape {tuple(x.shape)}; "
                 f"expected (N, {self.channels}, ...)"
             )
-        return self._noisy(self._pooled(x))
+        return self._pooled(x)
 
     def after(self, conv: nn.Module, x: Tensor) -> Tensor:
         """`self(conv(x))`, by pooling the convolution's weights (eq. 3) where those are fewer numbers than its outputs."""
         own: Any = conv
         if (
             self.pool != "mean"
+            or type(self).forward is not _FORWARD
             or self.kernel_size == 1
             or not pools_weights(conv, x)
             or len(own.weight) != self.channels
@@ -202,7 +219,7 @@ class KernelAveragePool(Drawing, OptionalState):
         )
         if (place := self._place) is not None:
             out = out.index_select(1, place)
-        if self._blends:  # a Python bool: reading the buffer here would make the GPU wait
+        if self._blends:
             out = torch.lerp(x, out, self.alpha.to(x.dtype))
         return out
 
@@ -217,7 +234,7 @@ class KernelAveragePool(Drawing, OptionalState):
         parts += [f"pool={self.pool!r}"] if self.pool != "mean" else []
         parts += [f"sigma={self.sigma}"] if self.sigma else []
         parts += ["channels in an order of their own"] if self.order is not None else []
-        parts += ["blended with its input"] if self._blends else []
+        parts += ["blended with its input"] if self._share.of(self.alpha) not in (1, None) else []
         return ", ".join(parts)
 
     def _check_alpha(self, value: float) -> None:
@@ -234,6 +251,7 @@ class KernelAveragePool(Drawing, OptionalState):
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         self._buffers.pop("_place", None)  # which was one
+        self.__dict__.setdefault("_share", KnownValue(1.0))
 
     def _load_from_state_dict(
         self,
@@ -258,7 +276,10 @@ class KernelAveragePool(Drawing, OptionalState):
             self._check_alpha(value)
         except LayerError as fault:
             errors.append(f"{prefix}alpha: {fault}")
-        self._blends = value != 1
+        self._share.set(self.alpha, value)
+
+
+_FORWARD = KernelAveragePool.forward
 
 
 def _written(order: Tensor) -> int:

@@ -267,7 +267,14 @@ class KernelAveragePooling(Operation):
         sheet = given["sheet"]
         wide = math.prod(sheet)
         layer: nn.Module = KernelAveragePool(
-            wide, self.kernel_size, self.stride, self.dims, pool=self.pool, sigma=self.sigma, sheet=sheet
+            wide,
+            self.kernel_size,
+            self.stride,
+            self.dims,
+            pool=self.pool,
+            sigma=self.sigma,
+            sheet=sheet,
+            spatial_dims=given.get("spatial_dims"),
         )
         conv: Any = module
         pool: Any = layer

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import LayerError
 from surgeon.methods.weight_map.module import WeightMap2d
+from surgeon.tensors.known_value import KnownValue
 from surgeon.tensors.traced import Proxy, called
 
 
@@ -33,7 +34,7 @@ class WeightMapBlend(nn.Module):
         self.conv = conv
         self.map = weight_map
         self.register_buffer("alpha", torch.zeros((), dtype=torch.float32))
-        self._share = 0.0
+        self._share = KnownValue(0.0)
         self.set_alpha(alpha)
 
     def set_alpha(self, value: float) -> None:
@@ -43,7 +44,7 @@ class WeightMapBlend(nn.Module):
         if value < 1 and self.conv is None:
             raise LayerError(f"alpha={value} needs the convolution, which was dropped when alpha reached 1")
         self.alpha.fill_(value)
-        self._share = float(value)
+        self._share.set(self.alpha, float(value))
         if value == 1:
             self.conv = None
 
@@ -53,10 +54,12 @@ class WeightMapBlend(nn.Module):
         if self.conv is None:
             return self.map(x)
         old = self.conv(x)
-        return torch.lerp(old, self.map(x), self.alpha.to(old.dtype)) if self._share else old
+        if self._share.of(self.alpha) == 0:
+            return old
+        return torch.lerp(old, self.map(x), self.alpha.to(old.dtype))
 
     def extra_repr(self) -> str:
-        return f"alpha={self._share:g}"
+        return f"alpha={float('nan') if self.alpha.is_meta else float(self.alpha):g}"
 
     def absent(self, weights: Mapping[str, Tensor], prefix: str) -> set[str]:
         """The keys of this layer that a state dict lacks by right: those of the convolution, once it was dropped."""

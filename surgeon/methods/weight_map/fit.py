@@ -34,7 +34,7 @@ def fit_weight_map(
         mean = wanted.mean((0, 2, 3), keepdim=True)
         residual = [part - mean for part in residual]
     blocks = x.split(_IMAGES)
-    found = [torch.zeros_like(layer.weight)] + ([torch.zeros_like(layer.bias)] if biased else [])  # type: ignore[arg-type]  # biased: there is a bias
+    found = [torch.zeros_like(layer.by_channels())] + ([torch.zeros_like(layer.bias)] if biased else [])  # type: ignore[arg-type]  # biased: there is a bias
     total = _square(residual)
     gradient = _adjoint(layer, found, blocks, residual)
     direction, size = [g.clone() for g in gradient], _square(gradient)
@@ -53,7 +53,7 @@ def fit_weight_map(
         size, last = _square(gradient), size
         direction = [g + (size / last) * d for g, d in zip(gradient, direction, strict=True)]
     with torch.no_grad():
-        layer.weight.copy_(found[0])
+        layer.by_channels().copy_(found[0])
         if layer.bias is not None:
             layer.bias.copy_(found[1] if biased else torch.zeros_like(layer.bias))
     return (_square(residual) / total) ** 0.5 if total > 0 else 0.0

@@ -60,7 +60,8 @@ def weight_map(
         )
     out_size = tuple(output_size(*side) for side in zip(size, kernel, step, pads, holes, strict=True))
     if x.shape[0] == 0:
-        return x.new_zeros(0, c_out, *out_size) + 0 * weight.sum()
+        reached = sum(t.sum() for t in (x, weight, bias) if t is not None)
+        return x.new_zeros(0, c_out, *out_size) + 0 * reached  # gradients of zeros, as of torch's layers
     divisor = kernel[0] * kernel[1] if normalize else 1
     last = memory_format_of(x) == torch.channels_last
     unsharp = mode == "unsharp"

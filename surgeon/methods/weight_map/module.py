@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,8 @@ class WeightMap2d(nn.Module):
 
     Input (N, in_channels, H, W) with (H, W) = `input_size`, output (N, out_channels, H_out, W_out), the size
     that nn.Conv2d with the same arguments gives. Parameters: `maps` (H W, C_in/groups, C_out), which the
-    products read as it lies, and `bias` (C_out, H_out, W_out) or None; `weight` is a view of the maps with the
-    equations' order of axes, (C_out, C_in/groups, H, W), and no parameter: gradients are those of `maps`. `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their
+    products read as it lies, and `bias` (C_out, H_out, W_out) or None; `by_channels()` shows the maps in the
+    equations' order of axes. There is no `weight`, by which other code would take the layer for a convolution. `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their
     number (the paper does not). Start: U(-s, s), s = 1/sqrt(fan_in).
     Here: the paper's a_in is not defined; `fan_in` defaults to that of the convolution, C_in/groups * K^2.
     Raises LayerError for settings that a convolution would refuse, another padding_mode than zeros, and in
@@ -75,26 +75,17 @@ class WeightMap2d(nn.Module):
         self.register_parameter("bias", nn.Parameter(torch.empty(out_channels, *out_size)) if bias else None)
         self.reset_parameters()
 
-    @property
-    def weight(self) -> Tensor:
-        """The maps as the equations index them: (C_out, C_in/groups, H, W). Writing into it changes the maps."""
+    def by_channels(self) -> Tensor:
+        """The maps as the equations index them: (C_out, C_in/groups, H, W), a view. Writing into it changes the maps."""
         return self.maps.unflatten(0, self.input_size).permute(3, 2, 0, 1)
 
-    @weight.setter
-    def weight(self, value: Any) -> None:
-        self._refuse_weight()
-
-    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """As of any module. Raises LayerError for `weight`, which is a view."""
+    def __setattr__(self, name: str, value: Any) -> None:
         if name == "weight":
-            self._refuse_weight()
-        super().register_parameter(name, param)
-
-    def _refuse_weight(self) -> NoReturn:
-        raise LayerError(
-            f"the weight of a weight map is a view of its maps {tuple(self.maps.shape)} and cannot be exchanged: set maps, copy into "
-            f"weight {tuple(self.weight.shape)} under torch.no_grad(), or fuse norms before surgeon.apply or after surgeon.revert"
-        )
+            raise LayerError(
+                f"a weight map has no weight that could be set: its parameter is maps {tuple(self.maps.shape)}, and by_channels() shows "
+                f"that as {tuple(self.by_channels().shape)}; fuse norms before surgeon.apply or after surgeon.revert"
+            )
+        super().__setattr__(name, value)
 
     def output_size(self, height: int, width: int) -> Pair:
         """The (H_out, W_out) of an input of height x width; LayerError if the window does not fit."""
@@ -106,7 +97,7 @@ class WeightMap2d(nn.Module):
         """Weights and biases from U(-s, s), s = 1/sqrt(fan_in), the paper's start (section 4)."""
         bound = 1 / math.sqrt(self.fan_in)
         with torch.no_grad():
-            for own in (self.weight, self.bias):
+            for own in (self.by_channels(), self.bias):
                 if own is not None:  # drawn in the order of the equations' axes, whatever lies how
                     drawn = torch.empty_like(own, memory_format=torch.contiguous_format)
                     own.copy_(drawn.uniform_(-bound, bound, generator=generator))
@@ -122,7 +113,7 @@ class WeightMap2d(nn.Module):
             )
         return weight_map(
             x,
-            self.weight,
+            self.by_channels(),
             self.bias,
             kernel_size=self.kernel_size,
             stride=self.stride,
@@ -136,7 +127,7 @@ class WeightMap2d(nn.Module):
     def resize(self, height: int, width: int) -> WeightMap2d:
         """Interpolate weight and bias for height x width, in place (new parameters); warns; returns self."""
         out_size = self.output_size(height, width)
-        weight = resize_maps(self.weight.detach(), height, width)
+        weight = resize_maps(self.by_channels().detach(), height, width)
         if self.bias is not None:
             self.bias = resized_parameter(self.bias, *out_size)
         self.maps = nn.Parameter(_as_maps(weight), requires_grad=self.maps.requires_grad)
@@ -220,7 +211,7 @@ def init_from_conv(
     """
     if start not in STARTS:
         raise LayerError(f"start={start!r} is not known; 'mean' and 'projection' are")
-    expected = (*layer.weight.shape[:2], *layer.kernel_size)
+    expected = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
     if tuple(conv_weight.shape) != expected:
         raise LayerError(
             f"a convolution weight of shape {tuple(conv_weight.shape)} does not fit; expected {expected}"
@@ -239,7 +230,8 @@ def init_from_conv(
         taps = -taps
         taps[(kh - 1) // 2, (kw - 1) // 2] += 2
     value = (conv_weight.double() * taps).sum((2, 3)) / taps.square().sum()
-    layer.weight.copy_(value[:, :, None, None].expand_as(layer.weight))
+    maps = layer.by_channels()
+    maps.copy_(value[:, :, None, None].expand_as(maps))
     if layer.bias is not None:
         bias = torch.zeros_like(layer.bias[:, 0, 0]) if conv_bias is None else conv_bias
         layer.bias.copy_(bias[:, None, None].expand_as(layer.bias))

@@ -193,7 +193,7 @@ class WeightMap(Operation):
             layer, seen.inputs, seen.wanted, centred=seen.centred, iterations=self.iterations
         )
         if seen.centred:
-            layer.weight.mul_(self.scale)
+            layer.maps.mul_(self.scale)
         return error
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from surgeon.disk.writing import patient
 from surgeon.errors import SurgeonError, either
+from surgeon.extra_state import without_extra
 from surgeon.store.exporting.description import METADATA, line
 
 _LARGEST_ONNX = 2**31 - 2**20  # bytes; protobuf's limit, less what is no weight
@@ -22,7 +23,7 @@ _LARGEST_ONNX = 2**31 - 2**20  # bytes; protobuf's limit, less what is no weight
 def write_onnx(
     network: nn.Module, path: Path, size: tuple[int, ...], dynamic: bool, opset: int | None, known: dict[str, Any]
 ) -> int:  # fmt: skip
-    weight = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    weight = sum(t.numel() * t.element_size() for t in without_extra(network.state_dict()).values())
     if weight > _LARGEST_ONNX:
         raise SurgeonError(
             f"{weight / 2**30:.1f} GiB of weights do not fit into one ONNX file, which ends at 2 GiB; use "

@@ -1,0 +1,60 @@
+"""What modules put into a state dict beside their tensors (`get_extra_state`): any object, or a tensor of any shape."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.module import _EXTRA_STATE_KEY_SUFFIX
+
+from surgeon.errors import ArtifactError
+
+
+def is_extra(name: str) -> bool:
+    """Whether a key of a state dict is a module's extra state."""
+    return name.rpartition(".")[2] == _EXTRA_STATE_KEY_SUFFIX
+
+
+def without_extra(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The parameters and buffers of a state dict: what has a name and a shape by the network's structure."""
+    return {k: v for k, v in state.items() if not is_extra(k)}
+
+
+def in_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A state dict without extra state that is no tensor, which a file of tensors cannot hold."""
+    return {k: v for k, v in state.items() if isinstance(v, Tensor) or not is_extra(k)}
+
+
+def left_out(state: Mapping[str, Any]) -> list[str]:
+    """The keys that `in_tensors` leaves out."""
+    return [k for k, v in state.items() if is_extra(k) and not isinstance(v, Tensor)]
+
+
+def with_extra(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict with the extra state of `own` where it lacks that."""
+    return {**{k: v for k, v in own.items() if is_extra(k)}, **state}
+
+
+def demand_plain(state: Mapping[str, Any], place: str) -> None:
+    """Raise ArtifactError for extra state that `torch.load(weights_only=True)` would not read back."""
+    for key in left_out(state):
+        beside = io.BytesIO()
+        try:
+            torch.save(state[key], beside)
+            beside.seek(0)
+            torch.load(beside, weights_only=True)
+        except (
+            pickle.PicklingError,
+            pickle.UnpicklingError,
+            AttributeError,
+            TypeError,
+            RuntimeError,
+        ) as error:
+            raise ArtifactError(
+                f"{place}: {key} is a {type(state[key]).__name__}, which no checkpoint holds that is read without running code; have "
+                "get_extra_state give tensors and plain values, or train without a folder"
+            ) from error

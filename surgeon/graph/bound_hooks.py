@@ -1,0 +1,150 @@
+"""Hooks and callbacks that are bound methods of a network's own modules, where another object takes such a module's place.
+
+A cut network is another object than the tree that it was made of, and so is an opened norm, a fitted convolution, or what is folded. A bound
+method goes on writing to the object that it was bound to: whatever takes a module's place takes over what is bound to it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+
+_HOOKS = tuple(k for k, v in nn.Module().__dict__.items() if k.endswith("_hooks") and isinstance(v, dict))
+
+_OF_CALLS = tuple(
+    k
+    for k, v in nn.Module().__dict__.items()
+    if k.startswith(("_forward", "_backward")) and isinstance(v, dict)
+)  # with how they are to be called
+
+
+def bound_in(tree: nn.Module, apart: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
+    """The modules of the tree, by name, that anything in it is bound to; apart: modules beside it whose hooks count too."""
+    found: dict[int, nn.Module] = {}
+
+    def noted(owner: nn.Module) -> nn.Module:
+        found[id(owner)] = owner
+        return owner
+
+    _swapped(tree, apart, noted)
+    if not found:
+        return {}
+    return {name: m for name, m in tree.named_modules() if id(m) in found}
+
+
+def rebind(tree: nn.Module, was: Mapping[str, nn.Module], apart: Iterable[nn.Module] = ()) -> None:
+    """Bind to the modules of `tree` what is bound to those that stood under the same names: in place. was: what `bound_in` gave."""
+    now: dict[int, nn.Module] = {}
+    for name, old in was.items():
+        try:
+            new = tree.get_submodule(name)
+        except AttributeError:
+            continue
+        if new is not old and _takes_over(new, old):
+            now[id(old)] = new
+    if now:
+        _swapped(tree, apart, lambda owner: now.get(id(owner), owner))
+
+
+def hand_over(old: nn.Module, new: nn.Module) -> None:
+    """Have the hooks on calls of `old` called with those of `new`, which takes its place, and with no copy of `old` inside `new`."""
+    if old._parameters is new._parameters or not any(old.__dict__.get(k) for k in _OF_CALLS):
+        return
+    for inner in new.modules():
+        for key in _OF_CALLS:
+            inner.__dict__[key] = old.__dict__[key] if inner is new else type(old.__dict__[key])()
+    new.__dict__["_is_full_backward_hook"] = old.__dict__.get("_is_full_backward_hook")
+
+
+class Callback:
+    """A method of the stock class, bound to a rewritten network.
+
+    While it runs, the other methods of that class may be called on the network too, which refuses them else: they are part of what
+    the hook does, and not of the forward pass.
+    """
+
+    def __init__(self, method: Callable[..., Any], network: nn.Module) -> None:
+        self.__func__, self.__self__ = method, network
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return self.__func__(self.__self__, *args, **kwargs)
+        before = _running.set((self.__self__, *_running.get()))
+        try:
+            return self.__func__(self.__self__, *args, **kwargs)
+        finally:
+            _running.reset(before)
+
+
+_running: contextvars.ContextVar[tuple[nn.Module, ...]] = contextvars.ContextVar("callbacks", default=())
+
+
+def is_called_back(network: nn.Module) -> bool:
+    """Whether a hook that is bound to the network runs now, in this thread."""
+    return any(network is n for n in _running.get())
+
+
+def _takes_over(new: nn.Module, old: nn.Module) -> bool:
+    """Whether methods of the old module mean the new one: they are of one class, or share what they hold."""
+    return new._parameters is old._parameters or issubclass(_stock(new), _stock(old))
+
+
+def _stock(module: nn.Module) -> type:
+    return module.__dict__.get("_stock_class", type(module))
+
+
+def _swapped(tree: nn.Module, apart: Iterable[nn.Module], owner: Callable[[nn.Module], nn.Module]) -> None:
+    for holder, key, value in _slots(tree, apart):
+        made = _bound_to(value, owner)
+        if made is not value:
+            holder[key] = made
+
+
+def _slots(tree: nn.Module, apart: Iterable[nn.Module]) -> Iterator[tuple[dict[Any, Any], Any, Any]]:
+    """Where modules keep what they call: hooks by number, and attributes. The dicts stay, since handles of hooks know them."""
+    for module in {id(m): m for root in (tree, *apart) for m in nn.Module.modules(root)}.values():
+        own = module.__dict__
+        for name in _HOOKS:
+            hooks = own.get(name)
+            if hooks:
+                for key, value in list(hooks.items()):
+                    yield hooks, key, value
+        for key, value in list(own.items()):
+            if isinstance(value, (MethodType, Callback, functools.partial)) and key != "forward":
+                yield own, key, value
+
+
+def _bound_to(value: Any, owner: Callable[[nn.Module], nn.Module]) -> Any:
+    """A callable with `owner` applied to each module that it is bound to; itself where that changes nothing."""
+    if isinstance(value, (MethodType, Callback)) and isinstance(value.__self__, nn.Module):
+        new = owner(value.__self__)
+        if new is value.__self__:
+            return value
+        return (Callback if "_stock_class" in new.__dict__ else MethodType)(value.__func__, new)
+    if type(value) is functools.partial:
+        inner = _bound_to(value.func, owner)
+        args = tuple(_or_module(a, owner) for a in value.args)
+        named = {k: _or_module(v, owner) for k, v in value.keywords.items()}
+        same = inner is value.func and all(a is b for a, b in zip(args, value.args, strict=True))
+        if same and all(named[k] is v for k, v in value.keywords.items()):
+            return value
+        return functools.partial(inner, *args, **named)
+    if hasattr(value, "with_module") and hasattr(
+        value, "hook"
+    ):  # torch's own around a hook of load_state_dict
+        value.hook = _bound_to(value.hook, owner)
+        module = value.module() if value.with_module else None
+        if module is not None and (new := owner(module)) is not module:
+            value.module = weakref.ref(new)
+    return value
+
+
+def _or_module(value: Any, owner: Callable[[nn.Module], nn.Module]) -> Any:
+    return owner(value) if isinstance(value, nn.Module) else _bound_to(value, owner)
