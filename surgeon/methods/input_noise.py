@@ -30,7 +30,11 @@ def noise_at_input(
             site=INPUT,
             operation=operation,
             layer=f"{INPUT}_noise",
-            settings=dict(sigma=sigma, pixel_std=None if std is None else list(std)),
+            settings=dict(
+                sigma=sigma,
+                pixel_std=None if std is None else list(std),
+                spatial_dims=None if site.out_shape is None else len(site.out_shape) - 1,
+            ),
             traits=Traits(stochastic="train", train_only=True),
             note=f"σ={sigma}, {said}",
             growth=Growth(),

@@ -87,3 +87,20 @@ def test_errors_say_what_is_wrong(call, text):
     with pytest.raises(LayerError) as caught:
         call()
     assert text in str(caught.value)
+
+
+def test_one_image_without_a_batch_has_its_channels_first():
+    layer = GaussianNoise(1.0, pixel_std=(0.5, 1.0, 4.0), spatial_dims=2).train()
+    x = torch.zeros(3, 3, 4000)  # as high as it has channels
+    deviation = layer(x).std((1, 2))
+    assert torch.allclose(deviation, torch.tensor([2.0, 1.0, 0.25]), rtol=0.1), deviation
+    assert layer(torch.zeros(2, 3, 5, 5)).shape == (2, 3, 5, 5)
+    import surgeon
+
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3))
+    cut = surgeon.apply(
+        net,
+        {"op": "noise", "sigma": 0, "input_sigma": 0.5, "pixel_std": [0.5, 1.0, 4.0]},
+        input_size=(3, 8, 8),
+    )
+    assert cut.input_noise.spatial_dims == 2

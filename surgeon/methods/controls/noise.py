@@ -60,7 +60,11 @@ class NoiseTraining(Operation):
         from surgeon.methods.controls.noise_layer import GaussianNoise
 
         given = sizes(edit)
-        return Cut(layer=GaussianNoise(given["sigma"], pixel_std=given["pixel_std"]))
+        return Cut(
+            layer=GaussianNoise(
+                given["sigma"], pixel_std=given["pixel_std"], spatial_dims=given.get("spatial_dims")
+            )
+        )
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         return None

@@ -21,16 +21,22 @@ class GaussianNoise(Drawing, nn.Module):
     The noise of the KAP paper's input and of its control NT(sigma) (Bashivan et al., section 4). Input and
     output (N, C, ...). `sigma` is in units of the input. With `pixel_std`, one value per channel, the input
     is an image normalised by that standard deviation and `sigma` is in pixel units of [0, 1]: channel c gets
-    sigma / pixel_std[c].
+    sigma / pixel_std[c]. With `spatial_dims`, how many spatial axes images have, an input of one axis less than a batch of them is one
+    image, (C, ...).
     Raises LayerError for a negative sigma, a pixel_std that is not positive, or another number of channels
     than it.
     """
 
     pixel_std: tuple[float, ...] | None
 
-    def __init__(self, sigma: float, *, pixel_std: Sequence[float] | None = None) -> None:
+    spatial_dims: int | None = None
+
+    def __init__(
+        self, sigma: float, *, pixel_std: Sequence[float] | None = None, spatial_dims: int | None = None
+    ) -> None:
         super().__init__()
         self.sigma = check_sigma(sigma)
+        self.spatial_dims = spatial_dims
         if pixel_std is not None:
             pixel_std = tuple(float(value) for value in pixel_std)
             if not pixel_std or not all(0 < value < math.inf for value in pixel_std):
@@ -48,13 +54,14 @@ class GaussianNoise(Drawing, nn.Module):
         if self.pixel_std is None:
             return add_noise(x, self.sigma, self)
         channels = len(self.pixel_std)
-        if x.dim() < 2 or x.shape[1] != channels:
+        axis = 0 if self.spatial_dims is not None and x.dim() == self.spatial_dims + 1 else 1
+        if x.dim() <= axis or x.shape[axis] != channels:
             raise LayerError(
                 f"pixel_std has {channels} channels, got an input of shape {tuple(x.shape)}; "
                 f"expected (N, {channels}, ...)"
             )
         scale = (self.sigma / self._std(x)).to(x.dtype)
-        return add_noise(x, scale.view(-1, *[1] * (x.dim() - 2)), self)
+        return add_noise(x, scale.view(-1, *[1] * (x.dim() - 1 - axis)), self)
 
     def _std(self, x: Tensor) -> Tensor:
         """`pixel_std` where `x` is, kept for the next call. No buffer: what moves or empties those has no values for it."""

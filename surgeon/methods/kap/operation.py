@@ -263,7 +263,11 @@ class KernelAveragePooling(Operation):
 
         given = sizes(edit)
         if module is None:
-            return Cut(layer=GaussianNoise(given["sigma"], pixel_std=given["pixel_std"]))
+            return Cut(
+                layer=GaussianNoise(
+                    given["sigma"], pixel_std=given["pixel_std"], spatial_dims=given.get("spatial_dims")
+                )
+            )
         sheet = given["sheet"]
         wide = math.prod(sheet)
         layer: nn.Module = KernelAveragePool(
