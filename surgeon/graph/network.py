@@ -133,6 +133,11 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_inputs"] = tuple(inputs)
         self.retrace(traced)
 
+    @property
+    def _itself(self) -> Rewritten:
+        """What the graphs call the network by where its code leaves something on it (`kept.py`)."""
+        return self
+
     # -- graphs -----------------------------------------------------------------------------------
 
     def retrace(self, traced: Traced | None = None) -> None:

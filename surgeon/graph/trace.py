@@ -22,8 +22,10 @@ from torch.nn.utils.stateless import _reparametrize_module
 
 from surgeon.errors import SurgeonError, TraceError
 from surgeon.graph.checkpointing import switched_off
+from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_hooked, is_leaf
 from surgeon.graph.outputs import always, call_for, composed, made_of
+from surgeon.graph.watch import Watch
 
 _MOST_RETRIES = 64
 _SIMPLE = (fx.Proxy, int, str, float, bool, type(None), tuple, list, dict)
@@ -38,8 +40,12 @@ class LeafTracer(fx.Tracer):
 
     Arguments of the traced method that have a default are traced at that default, unless `constants`
     gives another value; the first argument is always an input, and so are those called `inputs`. What happens in other threads
-    meanwhile is not traced.
+    meanwhile is not traced. What a graph cannot hold is refused in the module whose code does it (`watch.py`), and what code
+    leaves on its module is left there by the graph (`kept.py`).
     """
+
+    watch: Watch
+    kept: Kept
 
     def __init__(
         self,
@@ -60,6 +66,19 @@ class LeafTracer(fx.Tracer):
         self.hooked: dict[str, str] = {}
         self._inside = 0
 
+    def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]  # of modules alone
+        self.watch, self.kept = Watch(root), Kept(root)
+        try:
+            with self.watch.on():
+                return super().trace(root, concrete_args)
+        finally:
+            self.kept.restore()
+
+    def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
+        if kind.startswith("call"):
+            self.watch.held()
+        return super().create_node(kind, *args, **kwargs)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self.leaves or isinstance(m, fx.GraphModule) or is_leaf(m):
             return True
@@ -72,12 +91,20 @@ class LeafTracer(fx.Tracer):
     ) -> Any:
         if threading.get_ident() != self.thread:
             return forward(*args, **kwargs)
+        self.watch.held()  # a fault of the code that calls, not of what it calls
         try:
-            return super().call_module(m, forward, args, kwargs)
+            return super().call_module(m, functools.partial(self._followed, m, forward), args, kwargs)
         except Exception as error:
             if self.failed is None and not _of_a_layer(error):
                 self.failed = (self.path_of_module(m), error)
             raise
+
+    def _followed(self, module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What a module's own code gives, and in the graph what it left on the module."""
+        with self.watch.forward():
+            result = forward(*args, **kwargs)
+        self.kept.after(module, self)
+        return result
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if threading.get_ident() != self.thread:
@@ -125,7 +152,11 @@ class LeafTracer(fx.Tracer):
         fixed |= {name: value for name, value in self.constants.items() if name not in inputs}
 
         def call(root: nn.Module, *values: Any) -> Any:
-            return root_fn(root, **dict(zip(inputs, values, strict=True)), **fixed)
+            given = {**dict(zip(inputs, values, strict=True)), **fixed}
+            result = self._followed(root, functools.partial(root_fn, root), **given)
+            for module in root.modules():  # code may leave something on a module after its call
+                self.kept.after(module, self)
+            return result
 
         return call, [self.root, *inputs.values()]
 
@@ -195,7 +226,7 @@ class ValueTracer(LeafTracer):
             return node
         self.evaluating = True
         try:
-            with self.fake, torch.no_grad():
+            with self.watch.off(), self.fake, torch.no_grad():
                 node.meta["value"] = self._evaluate(node)
         finally:
             self.evaluating = False
