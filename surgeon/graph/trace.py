@@ -67,12 +67,16 @@ class LeafTracer(fx.Tracer):
         self._inside = 0
 
     def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]  # of modules alone
-        self.watch, self.kept = Watch(root), Kept(root)
-        try:
-            with self.watch.on():
-                return super().trace(root, concrete_args)
-        finally:
-            self.kept.restore()
+        for closely in (False, True):
+            self.watch, self.kept = Watch(root, closely), Kept(root)
+            try:
+                with self.watch.on():
+                    graph = super().trace(root, concrete_args)
+            finally:
+                self.kept.restore()
+            if not self.watch.drew:
+                break
+        return graph
 
     def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
         if kind.startswith("call"):
@@ -154,8 +158,7 @@ class LeafTracer(fx.Tracer):
         def call(root: nn.Module, *values: Any) -> Any:
             given = {**dict(zip(inputs, values, strict=True)), **fixed}
             result = self._followed(root, functools.partial(root_fn, root), **given)
-            for module in root.modules():  # code may leave something on a module after its call
-                self.kept.after(module, self)
+            self.kept.at_the_end(self)
             return result
 
         return call, [self.root, *inputs.values()]
@@ -212,10 +215,14 @@ class ValueTracer(LeafTracer):
 
     def __init__(self, example: Example, behind: Behind, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.example = list(example)
+        self.example = tuple(example)
         self.behind = behind
         self.evaluating = self.fixed = False
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+        self._given = iter(self.example)
+        return super().create_args_for_root(*args, **kwargs)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Sized(node, self)
@@ -235,7 +242,7 @@ class ValueTracer(LeafTracer):
     def _evaluate(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
         if node.op == "placeholder":
-            given = self.example.pop(0) if self.example else None
+            given = next(self._given, None)
             return None if given is None else self._stand_in(given)
         if node.op == "get_attr":
             owner, _, leaf = str(node.target).rpartition(".")

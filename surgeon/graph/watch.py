@@ -13,7 +13,7 @@ import functools
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from surgeon.errors import TraceError
+from surgeon.graph.kept import Kept
 
 _CONTEXTS: dict[type, str] = {
     torch.no_grad: "torch.no_grad()",
@@ -39,10 +40,16 @@ _LIBRARIES = ("torch", "surgeon")
 
 
 class Watch:
-    """Watches one trace, in the thread that made it."""
+    """Watches one trace, in the thread that made it.
 
-    def __init__(self, network: nn.Module) -> None:
+    closely: look at the generators of Python and numpy around each module, to name the one that draws. That takes as long as a
+    quarter of the trace, so that a trace is watched so only where `drew` was seen at its end.
+    """
+
+    def __init__(self, network: nn.Module, closely: bool = False) -> None:
         self._thread = threading.get_ident()
+        self._closely = closely
+        self.drew = False
         self._inside: list[str] = []
         self._gradients = _gradients()
         self._tensors = _Tensors(network)
@@ -61,7 +68,8 @@ class Watch:
             try:
                 yield
             finally:
-                if _drawn() != drawn:
+                self.drew = _drawn() != drawn
+                if self.drew:
                     _draw_again(drawn)
 
     @contextlib.contextmanager
@@ -85,8 +93,10 @@ class Watch:
     @contextlib.contextmanager
     def forward(self) -> Iterator[None]:
         """A module's own code runs in this block. Raises TraceError at the end where it drew numbers that a graph would repeat."""
-        before = _drawn()
+        before = _drawn() if self._closely else None
         yield
+        if before is None:
+            return
         for name, one, other in zip(("random", "numpy.random"), before, _drawn(), strict=True):
             if one != other:
                 raise TraceError(f"it draws numbers by {name}, which a graph would repeat at each call")
@@ -111,19 +121,39 @@ class Watch:
             )
 
 
+class _Owned:
+    """The tensors of a network, found by where their memory is."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+
+    @functools.cached_property
+    def _names(self) -> dict[int, str]:
+        """The network's tensors by where their memory is; asked for by few networks, and then before anything is written."""
+        found: dict[int, str] = {}
+        self._alive: list[torch.UntypedStorage] = []  # whose addresses no others get meanwhile
+        for name, module in self._network.named_modules():
+            own = (module._parameters, module._buffers, module.__dict__)
+            for key, value in ((k, v) for held in own for k, v in held.items()):
+                storage = _storage(value) if isinstance(value, torch.Tensor) else None
+                if storage is not None:
+                    found.setdefault(storage._cdata, f"{name}.{key}" if name else key)
+                    self._alive.append(storage)
+        return found
+
+    def name(self, value: Any) -> str:
+        """The tensor of the network that shares memory with this one, or ''."""
+        storage = _storage(value) if isinstance(value, torch.Tensor) else None
+        return "" if storage is None else self._names.get(storage._cdata, "")
+
+
 class _Tensors(TorchDispatchMode):
     """Refuses operations on real tensors that draw numbers, write into the network's tensors, or read their values."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.watching = False
-        self._names: dict[int, str] = {}
-        self._alive: list[torch.UntypedStorage] = []
-        for name, module in network.named_modules():
-            own = (module._parameters, module._buffers, module.__dict__)
-            for key, value in ((k, v) for held in own for k, v in held.items()):
-                if isinstance(value, torch.Tensor):
-                    self._note(value, f"{name}.{key}" if name else key)
+        self._owned = _Owned(network)
 
     def __enter__(self) -> Any:
         self.watching = True
@@ -141,27 +171,69 @@ class _Tensors(TorchDispatchMode):
             raise TraceError(f"it draws numbers by {_plain(func)}, which a graph would repeat at each call")
         if func._schema.is_mutable:
             for value in _written(func, args, kwargs):
-                name = self._name(value)
+                name = self._owned.name(value)
                 if name:
                     raise TraceError(
                         f"it writes into {name} in place ({_plain(func)}), which a graph would not repeat"
                     )
-        if func is torch.ops.aten._local_scalar_dense.default and self._name(args[0]):
+        if func is torch.ops.aten._local_scalar_dense.default and self._owned.name(args[0]):
             raise TraceError(
-                f"it makes a number of the values in {self._name(args[0])}, which a graph would keep"
+                f"it makes a number of the values in {self._owned.name(args[0])}, which a graph would keep"
             )
         return func(*args, **kwargs)
 
-    def _note(self, value: torch.Tensor, name: str) -> None:
-        storage = _storage(value)
-        if storage is not None:
-            self._names.setdefault(storage._cdata, name)
-            self._alive.append(storage)  # whose address no other one gets meanwhile
 
-    def _name(self, value: Any) -> str:
-        """The tensor of the network that shares memory with this one, or ''."""
-        storage = _storage(value) if isinstance(value, torch.Tensor) else None
-        return "" if storage is None else self._names.get(storage._cdata, "")
+class _PutBack(TorchDispatchMode):
+    """Keeps what is written over in the tensors of networks, and puts it back at the end."""
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self._owned = [_Owned(n) for n in networks]
+        self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            for value in _written(func, args, kwargs):
+                storage = _storage(value) if any(o.name(value) for o in self._owned) else None
+                if (
+                    storage is not None
+                    and storage.device.type != "meta"
+                    and storage._cdata not in self._before
+                ):
+                    self._before[storage._cdata] = (storage, storage.clone())
+        return func(*args, **kwargs)
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for storage, value in self._before.values():
+            storage.copy_(value)
+
+
+@contextlib.contextmanager
+def left_alone(*networks: nn.Module) -> Iterator[None]:
+    """Networks may be run in this block, whatever their code does: parameters, buffers, attributes and the random numbers of Python
+    and numpy are as before afterwards."""
+    kept = [Kept(n) for n in networks]
+    try:
+        with draws_again(), _PutBack(networks):
+            yield
+    finally:
+        for one in kept:
+            one.restore(whole=True)
+
+
+@contextlib.contextmanager
+def draws_again() -> Iterator[None]:
+    """The random numbers of Python and numpy go on after this block as if nothing had been drawn in it."""
+    before = _drawn()
+    try:
+        yield
+    finally:
+        if _drawn() != before:
+            _draw_again(before)
 
 
 def _storage(value: torch.Tensor) -> torch.UntypedStorage | None:
