@@ -42,8 +42,8 @@ _LIBRARIES = ("torch", "surgeon")
 class Watch:
     """Watches one trace, in the thread that made it.
 
-    closely: look at the generators of Python and numpy around each module, to name the one that draws. That takes as long as a
-    quarter of the trace, so that a trace is watched so only where `drew` was seen at its end.
+    closely: look for the place where numbers are drawn by Python or numpy. That takes a multiple of the time, so that a trace is watched so
+    only where `drew` was seen at the end of one, in this thread or in another.
     """
 
     def __init__(self, network: nn.Module, closely: bool = False) -> None:
@@ -65,6 +65,10 @@ class Watch:
             for name in (n for n in _READ if hasattr(torch, n)):
                 stack.enter_context(_patched(torch, name, functools.partial(self._read, name)))
             stack.enter_context(self._tensors)
+            if self._closely:
+                stack.enter_context(_numpy_to_itself())
+                stack.callback(sys.setprofile, sys.getprofile())
+                sys.setprofile(_refuse_draws)
             try:
                 yield
             finally:
@@ -93,13 +97,10 @@ class Watch:
     @contextlib.contextmanager
     def forward(self) -> Iterator[None]:
         """A module's own code runs in this block. Raises TraceError at the end where it drew numbers that a graph would repeat."""
-        before = _drawn() if self._closely else None
+        before = _of_numpy() if self._closely else None
         yield
-        if before is None:
-            return
-        for name, one, other in zip(("random", "numpy.random"), before, _drawn(), strict=True):
-            if one != other:
-                raise TraceError(f"it draws numbers by {name}, which a graph would repeat at each call")
+        if before is not None and _of_numpy() != before:
+            raise TraceError("it draws numbers by numpy.random, which a graph would repeat at each call")
 
     # -- what the patched functions do first ----------------------------------------------------------
 
@@ -263,13 +264,31 @@ def _gradients() -> tuple[bool, bool, int]:
     return _is_grad_enabled(), _is_inference_mode_enabled(), depth
 
 
+def _refuse_draws(frame: Any, event: str, called: Any) -> None:
+    """A profiler of this thread that lets no generator of Python's draw."""
+    if event != "c_call" or called.__name__ not in ("random", "getrandbits"):
+        return
+    if isinstance(called.__self__, random.Random):
+        raise TraceError("it draws numbers by random, which a graph would repeat at each call")
+
+
+def _numpy_to_itself() -> contextlib.AbstractContextManager[Any]:
+    """Numpy's generator for this thread alone, where numpy is in use."""
+    numpy = sys.modules.get("numpy.random")
+    return contextlib.nullcontext() if numpy is None else numpy.get_bit_generator().lock
+
+
 def _drawn() -> tuple[Any, Any]:
     """The state of the generators of Python and of numpy, where that is in use."""
+    return random.getstate(), _of_numpy()
+
+
+def _of_numpy() -> Any:
     numpy = sys.modules.get("numpy.random")
     if numpy is None:
-        return random.getstate(), None
+        return None
     kind, keys, *rest = numpy.get_state()
-    return random.getstate(), (kind, keys.tobytes(), *rest)
+    return (kind, keys.tobytes(), *rest)
 
 
 def _draw_again(state: tuple[Any, Any]) -> None:
