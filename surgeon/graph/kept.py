@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
+from collections.abc import Collection
 from types import FunctionType
 from typing import Any
 
@@ -42,12 +43,14 @@ def keep_in(module: nn.Module, name: str, key: str, value: Any) -> None:
 
 
 class Kept:
-    """What the modules of one network hold before it is traced."""
+    """What the modules of one network, all `but` some, hold before it is traced or run."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, but: Collection[nn.Module] = ()) -> None:
         self._root = network
         self._before = {
-            m: (m.__dict__.copy(), m._parameters.copy(), m._buffers.copy()) for m in network.modules()
+            m: (m.__dict__.copy(), m._parameters.copy(), m._buffers.copy())
+            for m in network.modules()
+            if m not in but
         }
         self._contents: list[tuple[Any, Any]] = []
         for held, _, _ in self._before.values():

@@ -13,7 +13,7 @@ import functools
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -125,8 +125,8 @@ class Watch:
 class _Owned:
     """The tensors of a network, found by where their memory is."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
+    def __init__(self, network: nn.Module, but: Collection[nn.Module] = ()) -> None:
+        self._network, self._but = network, but
 
     @functools.cached_property
     def _names(self) -> dict[int, str]:
@@ -134,6 +134,8 @@ class _Owned:
         found: dict[int, str] = {}
         self._alive: list[torch.UntypedStorage] = []  # whose addresses no others get meanwhile
         for name, module in self._network.named_modules():
+            if module in self._but:
+                continue
             own = (module._parameters, module._buffers, module.__dict__)
             for key, value in ((k, v) for held in own for k, v in held.items()):
                 storage = _storage(value) if isinstance(value, torch.Tensor) else None
@@ -187,9 +189,9 @@ class _Tensors(TorchDispatchMode):
 class _PutBack(TorchDispatchMode):
     """Keeps what is written over in the tensors of networks, and puts it back at the end."""
 
-    def __init__(self, networks: Iterable[nn.Module]) -> None:
+    def __init__(self, networks: Iterable[nn.Module], but: Collection[nn.Module]) -> None:
         super().__init__()
-        self._owned = [_Owned(n) for n in networks]
+        self._owned = [_Owned(n, but) for n in networks]
         self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
 
     def __torch_dispatch__(
@@ -214,12 +216,12 @@ class _PutBack(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def left_alone(*networks: nn.Module) -> Iterator[None]:
+def left_alone(*networks: nn.Module, but: Collection[nn.Module] = ()) -> Iterator[None]:
     """Networks may be run in this block, whatever their code does: parameters, buffers, attributes and the random numbers of Python
-    and numpy are as before afterwards."""
-    kept = [Kept(n) for n in networks]
+    and numpy are as before afterwards. but: modules whose tensors and attributes stay as they become."""
+    kept = [Kept(n, but) for n in networks]
     try:
-        with draws_again(), _PutBack(networks):
+        with draws_again(), _PutBack(networks, but):
             yield
     finally:
         for one in kept:

@@ -16,6 +16,7 @@ from surgeon.edits import Drift, Edit, Execution, Note, Plan
 from surgeon.errors import CalibrationWarning, SurgeonError, SurgeryError, either
 from surgeon.graph.measure import measure
 from surgeon.graph.survey import Region, Survey, find_regions
+from surgeon.graph.watch import left_alone
 from surgeon.host import in_own_state
 from surgeon.images import check_taken, image_size, times
 from surgeon.methods.base import Operation
@@ -303,7 +304,7 @@ def _check_fits(rewritten: nn.Module, record: Plan) -> None:
     was = rewritten.training
     rewritten.eval()
     try:
-        with torch.no_grad():
+        with left_alone(rewritten), torch.no_grad():
             fx.Interpreter(rewritten, graph=rewritten.graph).run(torch.zeros(1, *record.input_size))
     except Exception as error:
         text = " ".join(str(error).split())
