@@ -216,7 +216,9 @@ def test_random_numbers_are_drawn_at_each_call(draw, recipe):
 
 
 def test_a_reason_names_the_line_that_draws():
-    with pytest.raises(SurgeonError, match=r"draws numbers by random, .*test_what_a_trace_loses.py:\d+, .*random.random\(\)"):
+    with pytest.raises(
+        SurgeonError, match=r"draws numbers by random, .*test_what_a_trace_loses.py:\d+, .*random.random\(\)"
+    ):
         trace(Drawing(DRAWING["random"]))
 
 
@@ -519,7 +521,9 @@ class Named(Base):
 def test_an_argument_of_another_type_is_one_clear_error(kind, given, named, recipe):
     cut = surgeon.apply(kind(), recipe, input_size=SIZE)
     for training in (True, False):
-        with pytest.raises(SurgeryError, match=rf"{kind.__name__}.forward was given x of type {named}, .*tensor"):
+        with pytest.raises(
+            SurgeryError, match=rf"{kind.__name__}.forward was given x of type {named}, .*tensor"
+        ):
             cut.train(training)(given)
     assert cut(images()).shape == (4, 5)
 
@@ -581,10 +585,18 @@ class Waiting(Base):
 def test_what_other_threads_do_meanwhile_is_theirs():
     found = trace(Waiting())
     assert not found.opaque
-    assert [n.target for n in found.eval.nodes if n.op == "call_module"] == ["body.0", "body.1", "body.2", "body.3", "fc"]
+    assert [n.target for n in found.eval.nodes if n.op == "call_module"] == [
+        "body.0",
+        "body.1",
+        "body.2",
+        "body.3",
+        "fc",
+    ]
 
 
-@pytest.mark.parametrize("make", [Base, Frozen, lambda: Drawing(DRAWING["random"]), lambda: Drawing(DRAWING["numpy"])])
+@pytest.mark.parametrize(
+    "make", [Base, Frozen, lambda: Drawing(DRAWING["random"]), lambda: Drawing(DRAWING["numpy"])]
+)
 def test_what_is_patched_is_as_before_also_after_an_error(make):
     import sys
 
@@ -597,3 +609,33 @@ def test_what_is_patched_is_as_before_also_after_an_error(make):
     with torch.no_grad():
         assert not torch.is_grad_enabled()
     assert np.random.rand() >= 0
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(16, 16, 3)
+
+    def forward(self, x):
+        return self.conv(x) * (random.random() if self.training else 1)
+
+
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.noisy, self.fc = body(), Noisy(), nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.fc(self.noisy(self.body(x)).mean((2, 3)))
+
+
+def test_the_plan_says_which_line_keeps_a_module_from_being_cut():
+    plan = surgeon.plan(Mixed(), "noise", input_size=SIZE)
+    assert [e.site for e in plan.edits] == ["body.0", "body.3"]
+    (passed,) = [p for p in plan.passed_over if p.site == "noisy.conv"]
+    assert "draws numbers by random" in passed.reason
+    assert "test_what_a_trace_loses.py" in passed.reason
+    with pytest.raises(
+        SurgeonError, match="has no part that torch.fx can follow: .* draws numbers by random"
+    ):
+        surgeon.apply(Noisy(), "noise", input_size=(16, 8, 8))
