@@ -430,13 +430,42 @@ def _trace_both(
     example: Example | None,
 ) -> Traced:
     opaque: dict[str, str] = {}
-    made: dict[str, torch.Tensor] = {}
+    made: dict[bool, dict[str, torch.Tensor]] = {}
     graphs: dict[bool, fx.Graph] = {}
+    known: dict[bool, set[str]] = {}
     with _ONE_AT_A_TIME:
-        for training in (False, True):
+        while any(known.get(training) != set(opaque) for training in (False, True)):
+            training = known.get(False) == set(opaque)  # what stays whole in one mode does in the other
             with mode(model, training), switched_off(model):
-                graphs[training] = _trace_once(model, tracer, leaves, opaque, made)
-    return Traced(graphs[True], graphs[False], opaque, made, sized=example is not None)
+                graphs[training], made[training] = _trace_once(model, tracer, leaves, opaque)
+            known[training] = set(opaque)
+    constants = _own_names(graphs, made)
+    return Traced(graphs[True], graphs[False], opaque, constants, sized=example is not None)
+
+
+def _own_names(
+    graphs: Mapping[bool, fx.Graph], made: Mapping[bool, Mapping[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    """The tensors that the code made on the way, each under one name: torch.fx counts them in each trace from 0."""
+    found: dict[str, torch.Tensor] = {}
+    for training, graph in graphs.items():
+        names: dict[str, str] = {}
+        for node in [n for n in graph.nodes if n.op == "get_attr" and n.target in made[training]]:
+            name, value = str(node.target), made[training][str(node.target)]
+            if name not in names:
+                names[name] = name
+                while names[name] in found and not _same(found[names[name]], value):
+                    names[name] += "_"
+                found[names[name]] = value
+            node.target = names[name]
+    return found
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one is other:
+        return True
+    alike = one.dtype == other.dtype and one.device == other.device and one.shape == other.shape
+    return alike and one.device.type != "meta" and torch.equal(one, other)
 
 
 def _trace_once(
@@ -444,13 +473,13 @@ def _trace_once(
     tracer: Callable[[Iterable[str]], LeafTracer],
     leaves: Iterable[str],
     opaque: dict[str, str],
-    made: dict[str, torch.Tensor],
-) -> fx.Graph:
+) -> tuple[fx.Graph, dict[str, torch.Tensor]]:
     global _tracing
     for _ in range(_MOST_RETRIES):
         tracing = tracer({*leaves, *opaque})
         method = tracing.traced_func_name
         before = set(model.__dict__)
+        made: dict[str, torch.Tensor] = {}
         _tracing += 1
         try:
             graph = tracing.trace(model)
@@ -459,7 +488,7 @@ def _trace_once(
             for node in graph.nodes:
                 node.meta.pop("value", None)
             opaque.update(tracing.hooked)
-            return graph
+            return graph, made
         except Exception as error:
             if _of_a_layer(error):
                 raise

@@ -631,7 +631,7 @@ class Mixed(nn.Module):
 
 def test_the_plan_says_which_line_keeps_a_module_from_being_cut():
     plan = surgeon.plan(Mixed(), "noise", input_size=SIZE)
-    assert [e.site for e in plan.edits] == ["body.0", "body.3"]
+    assert [e.site for e in plan.edits] == ["input", "body.0", "body.3"]
     (passed,) = [p for p in plan.passed_over if p.site == "noisy.conv"]
     assert "draws numbers by random" in passed.reason
     assert "test_what_a_trace_loses.py" in passed.reason
@@ -639,3 +639,26 @@ def test_the_plan_says_which_line_keeps_a_module_from_being_cut():
         SurgeonError, match="has no part that torch.fx can follow: .* draws numbers by random"
     ):
         surgeon.apply(Noisy(), "noise", input_size=(16, 8, 8))
+
+
+def test_what_stays_whole_in_training_does_in_evaluation():
+    found = trace(Mixed())
+    for graph in (found.train, found.eval):
+        assert [n.target for n in graph.nodes if n.op == "call_module"][-2:] == ["noisy", "fc"]
+
+
+class Two(Base):
+    """A constant for each mode, made on the way."""
+
+    def forward(self, x):
+        h = self.fc(self.features(x))
+        return h * (torch.tensor(2.0) if self.training else torch.tensor(3.0)) + torch.tensor(1.0)
+
+
+def test_each_mode_keeps_its_own_constants():
+    net = Two()
+    cut = surgeon.apply(net, "anl", input_size=SIZE)
+    for training in (False, True, False):
+        assert torch.equal(net.train(training)(images()), cut.train(training)(images()))
+    found = trace(net).constants
+    assert sorted(v.item() for v in found.values()) == [1.0, 2.0, 3.0]
