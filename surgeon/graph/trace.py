@@ -79,7 +79,7 @@ class LeafTracer(fx.Tracer):
         return graph
 
     def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
-        if kind.startswith("call"):
+        if kind in ("call_function", "call_method"):  # modules are looked at before they are called
             self.watch.held()
         return super().create_node(kind, *args, **kwargs)
 
