@@ -73,9 +73,10 @@ def hung(network: nn.Module, points: Iterable[Point]) -> tuple[Hung, ...]:
 
 
 def holders(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Holder, ...]:
-    """The children of every module on the way from the network to what its graphs call, as they are kept and as they are now."""
+    """The children of every module on the way from the network to what its graphs call or read, as they are kept and as they are now."""
     found: dict[int, Holder] = {}
-    for path in _targets(graphs):
+    graphs = tuple(graphs)
+    for path in (*_targets(graphs), *filter(None, owned(graphs))):
         module: nn.Module | None = network
         for name in path.split("."):
             if module is None:
@@ -224,6 +225,15 @@ def refuse(found: list[Lost], changes: Iterable[object] = ()) -> None:
 
 def _targets(graphs: Iterable[fx.Graph]) -> dict[str, None]:
     return {str(n.target): None for g in graphs for n in g.nodes if n.op == "call_module"}
+
+
+def owned(graphs: Iterable[fx.Graph]) -> dict[str, dict[str, None]]:
+    """The names of what the graphs read themselves, by the path of the module that has it."""
+    found: dict[str, dict[str, None]] = {}
+    for path in (str(n.target) for g in graphs for n in g.nodes if n.op == "get_attr"):
+        owner, _, name = path.rpartition(".")
+        found.setdefault(owner, {})[name] = None
+    return found
 
 
 def walk(network: nn.Module, path: str) -> nn.Module | None:

@@ -1,17 +1,20 @@
-"""Which containers that the graphs go through are no longer what they were: exchanged, or with other children.
+"""Which containers that the graphs go through are no longer what they were: exchanged, with other children, or with other tensors.
 
 The graphs call the modules in a container and not the container, so that what its code would make of other children shows in graphs that are
-made anew alone.
+made anew alone. The same holds for parameters and buffers that the graphs read themselves: the live ones, but as many as there
+were, and with what the code made of their shapes.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import fx, nn
 
-from surgeon.graph.anchors import child_of, inner_of, walk
+from surgeon.graph.anchors import child_of, inner_of, owned, walk
 from surgeon.graph.cuts import Point
 from surgeon.graph.leaves import CONTAINERS
 
@@ -57,6 +60,70 @@ def opened(network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Poin
                 break
             module, name = child, f"{name}.{part}" if name else part
     return dict(sorted(found.items(), key=lambda item: item[0].count(".") + bool(item[0])))
+
+
+@dataclass(frozen=True)
+class Read:
+    """Parameters and buffers of one module that the graphs read: their names, the tensors and shapes that they were.
+
+    complete: the code may go through all that the module has, as through a ParameterList's.
+    """
+
+    path: str
+    module: nn.Module
+    names: tuple[str, ...]
+    tensors: tuple[torch.Tensor | None, ...]
+    shapes: tuple[torch.Size | None, ...]
+    complete: bool
+
+    def stands(self) -> bool:
+        """Whether the module has what it had, or tensors of the same shapes. It is asked at every call."""
+        own = self.module._parameters
+        if self.complete and len(own) != len(self.names):
+            return False
+        if all(map(operator.is_, map(own.get, self.names), self.tensors)):
+            return True
+        return tuple(_shape(self.module, n) for n in self.names) == self.shapes
+
+    def change(self, network: nn.Module) -> Change | None:
+        """What became of them in the module that stands there now."""
+        module = walk(network, self.path) if self.path else network
+        if module is None:
+            return Change(self.path, "it is gone", True)
+        names = tuple(module._parameters) if self.complete else self.names
+        if len(names) != len(self.names):
+            return Change(self.path, f"{len(names)} parameters in place of {len(self.names)}", True)
+        for name, was in zip(self.names, self.shapes, strict=True):
+            now = _shape(module, name)
+            if now != was:
+                path = f"{self.path}.{name}" if self.path else name
+                return Change(path, f"{now and tuple(now)} in place of {was and tuple(was)}", True)
+        return None
+
+
+def read(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Read, ...]:
+    """The parameters that the graphs read themselves, by the modules that have them."""
+    found: list[Read] = []
+    for path, names in owned(graphs).items():
+        module = walk(network, path) if path else network
+        if module is None:
+            continue
+        complete = isinstance(module, (nn.ParameterList, nn.ParameterDict))
+        own = tuple(n for n in (module._parameters if complete else names) if n in module._parameters)
+        if own:
+            tensors = tuple(module._parameters[n] for n in own)
+            found.append(Read(path, module, own, tensors, tuple(_shape(module, n) for n in own), complete))
+    return tuple(found)
+
+
+def stand(found: Iterable[Read]) -> bool:
+    """Whether all of them are what the graphs were made for."""
+    return all(one.stands() for one in found)
+
+
+def _shape(module: nn.Module, name: str) -> torch.Size | None:
+    """Of a parameter, or of what a parametrization made of it."""
+    return getattr(getattr(module, name, None), "shape", None)
 
 
 def changes(network: nn.Module, before: Mapping[str, Opened], points: Iterable[Point]) -> list[Change]:

@@ -21,6 +21,7 @@ from surgeon.graph.functional import Watch
 from surgeon.graph.leaves import is_leaf
 from surgeon.graph.norm_shapes import NormsKeepShapes
 from surgeon.graph.trace import mode, needed_inputs
+from surgeon.graph.watch import draws_again
 
 Shape = tuple[int, ...]
 Pretence = Callable[[nn.Module, Shape], contextlib.AbstractContextManager[torch.Tensor]]
@@ -81,7 +82,7 @@ def _measured(
             for m in model.modules():
                 if isinstance(m, _NormBase):
                     m.training = False
-            with _silent(), torch.no_grad(), pretended(model, input_size) as images:
+            with _silent(), draws_again(), torch.no_grad(), pretended(model, input_size) as images:
                 counter = FlopCounterMode(display=False)
                 counter.mod_tracker = _Whole()
                 with counter, NormsKeepShapes(), Watch(model) as watch:

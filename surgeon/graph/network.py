@@ -60,6 +60,7 @@ _OWN = (
     "_hung",
     "_opened",
     "_aside",
+    "_read",
 )
 _FRESH = fx.GraphModule({}, fx.Graph())
 _GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ and k != "training")
@@ -140,6 +141,11 @@ class Rewritten(fx.GraphModule):
         rebind(self, {"": network})
         self.retrace(traced)
 
+    @property
+    def _itself(self) -> Rewritten:
+        """What the graphs call the network by where its code leaves something on it (`kept.py`)."""
+        return self
+
     # -- graphs -----------------------------------------------------------------------------------
 
     def retrace(self, traced: Traced | None = None) -> None:
@@ -162,14 +168,14 @@ class Rewritten(fx.GraphModule):
         make the graphs anew all the same where containers are not what they were, if that works.
         """
         found = self.__dict__.get("_holders")
-        if found is None or anchors.stand(found):
+        if found is None or (anchors.stand(found) and exchanged.stand(self._read)):
             return
         self._follow(demand, remake)
 
     @_alone
     def _follow(self, demand: bool, remake: bool) -> None:
         found = self.__dict__["_holders"]
-        if found is None or anchors.stand(found):
+        if found is None or (anchors.stand(found) and exchanged.stand(self._read)):
             return  # another thread was first
         # torch.compile walks over the modules and then reads the code, without a call in between
         demand = demand or (remake and torch.compiler.is_compiling())
@@ -177,6 +183,7 @@ class Rewritten(fx.GraphModule):
         norm = anchors.fused(self, self._programs.values(), self._points, found)
         lost = anchors.lost(self, self._programs.values())
         changes = exchanged.changes(self, self._opened, self._points)
+        changes += [c for c in (one.change(self) for one in self._read) if c]
         if not demand:
             if remake and changes and settled and not norm and anchors.reaches(self, self._points):
                 with contextlib.suppress(SurgeryError):  # the call that comes next says so
@@ -350,6 +357,7 @@ class Rewritten(fx.GraphModule):
         )
         self.__dict__["_hung"] = anchors.hung(self, self._points)
         self.__dict__["_opened"] = exchanged.opened(self, self._programs.values(), self._points)
+        self.__dict__["_read"] = exchanged.read(self, self._programs.values())
         self.__dict__["_holders"] = anchors.holders(self, self._programs.values())
         self.__dict__["_code"] = self.code
         # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
@@ -418,6 +426,20 @@ class Rewritten(fx.GraphModule):
         elif not torch.compiler.is_compiling():
             self._variants.use(call)
         return found.run[self.training](self, *call.tensors.values())
+
+    def _unlike(self, given: dict[str, Any]) -> Any:
+        """`forward` for a required input that is no tensor, which the graphs take where the code hands it on as it is."""
+        run = self._forward_train if self.training else self._forward_eval
+        if traced_elsewhere() or traced_by_fx(given):
+            return run(*given.values())
+        try:
+            return run(*given.values())
+        except (TypeError, AttributeError, LookupError) as error:
+            name, value = next((n, v) for n, v in given.items() if not isinstance(v, torch.Tensor))
+            raise SurgeryError(
+                f"{self._stock_class.__name__}.forward was given {name} of type {type(value).__name__}, and its graphs were made for what "
+                f"{name} was at the cut ({' '.join(str(error).split())[:120]}): call it with a tensor, part by part where there are more"
+            ) from error
 
     @_alone
     def _made(self, call: Call) -> Variant:
@@ -622,6 +644,7 @@ class Rewritten(fx.GraphModule):
                 "_holders",
                 "_hung",
                 "_opened",
+                "_read",
             ):
                 continue
             new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
@@ -798,8 +821,12 @@ def _dispatcher(
         if tests
         else ""
     )
+    needed = [n for n in inputs if n not in held and n not in also]
+    tensors = " and ".join(f"isinstance({n}, _Tensor)" for n in needed)
+    if needed:
+        check += f"    if not ({tensors}):\n        return self._unlike({{{', '.join(f'{n!r}: {n}' for n in inputs)}}})\n"
     scope: dict[str, Any] = {
-        "_held": held, "_same": same, "_also": more, "_absent": None, "_is_compiling": torch.compiler.is_compiling,
+        "_Tensor": torch.Tensor, "_held": held, "_same": same, "_also": more, "_absent": None, "_is_compiling": torch.compiler.is_compiling,
     }  # fmt: skip
     exec(  # the names come from a traced signature
         f"def forward(self, {', '.join(arguments)}):\n    if not _is_compiling():\n        self.anchor()\n{check}"

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
+from surgeon.graph.kept import keep, keep_in
 from surgeon.graph.network import Rewritten
+from surgeon.graph.watch import left_alone
 
 
 class Pair(NamedTuple):
@@ -57,6 +59,8 @@ class _SideBySide(fx.Interpreter):
             return Pair(new, new)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if target in (keep, keep_in):  # nothing is left on either network by this pass
+            return Pair(None, None)
         return Pair(*(super(_SideBySide, self).call_function(target, *s) for s in _split(args, kwargs)))
 
     def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -68,7 +72,9 @@ class _SideBySide(fx.Interpreter):
         if name in self.inserted or name.startswith(self.opened):
             old = old_args[0]
         else:
-            old = self.stock.get_submodule(name)(*old_args, **old_kwargs)
+            stock = self.stock.get_submodule(name)
+            with left_alone(stock):
+                old = stock(*old_args, **old_kwargs)
         inputs = Pair(old_args[0] if old_args else None, new_args[0] if new_args else None)
         if self.visit:
             self.visit(Call(name, inputs, old, self.node, self.env))

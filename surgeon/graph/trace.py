@@ -22,8 +22,10 @@ from torch.nn.utils.stateless import _reparametrize_module
 
 from surgeon.errors import SurgeonError, TraceError
 from surgeon.graph.checkpointing import switched_off
+from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_hooked, is_leaf
 from surgeon.graph.outputs import always, call_for, composed, made_of
+from surgeon.graph.watch import Watch
 
 _MOST_RETRIES = 64
 _SIMPLE = (fx.Proxy, int, str, float, bool, type(None), tuple, list, dict)
@@ -38,8 +40,12 @@ class LeafTracer(fx.Tracer):
 
     Arguments of the traced method that have a default are traced at that default, unless `constants`
     gives another value; the first argument is always an input, and so are those called `inputs`. What happens in other threads
-    meanwhile is not traced.
+    meanwhile is not traced. What a graph cannot hold is refused in the module whose code does it (`watch.py`), and what code
+    leaves on its module is left there by the graph (`kept.py`).
     """
+
+    watch: Watch
+    kept: Kept
 
     def __init__(
         self,
@@ -60,6 +66,23 @@ class LeafTracer(fx.Tracer):
         self.hooked: dict[str, str] = {}
         self._inside = 0
 
+    def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]  # of modules alone
+        for closely in (False, True):
+            self.watch, self.kept = Watch(root, closely), Kept(root)
+            try:
+                with self.watch.on():
+                    graph = super().trace(root, concrete_args)
+            finally:
+                self.kept.restore()
+            if not self.watch.drew:
+                break
+        return graph
+
+    def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
+        if kind in ("call_function", "call_method"):  # modules are looked at before they are called
+            self.watch.held()
+        return super().create_node(kind, *args, **kwargs)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self.leaves or isinstance(m, fx.GraphModule) or is_leaf(m):
             return True
@@ -72,12 +95,20 @@ class LeafTracer(fx.Tracer):
     ) -> Any:
         if threading.get_ident() != self.thread:
             return forward(*args, **kwargs)
+        self.watch.held()  # a fault of the code that calls, not of what it calls
         try:
-            return super().call_module(m, forward, args, kwargs)
+            return super().call_module(m, functools.partial(self._followed, m, forward), args, kwargs)
         except Exception as error:
             if self.failed is None and not _of_a_layer(error):
                 self.failed = (self.path_of_module(m), error)
             raise
+
+    def _followed(self, module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What a module's own code gives, and in the graph what it left on the module."""
+        with self.watch.forward():
+            result = forward(*args, **kwargs)
+        self.kept.after(module, self)
+        return result
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if threading.get_ident() != self.thread:
@@ -125,7 +156,10 @@ class LeafTracer(fx.Tracer):
         fixed |= {name: value for name, value in self.constants.items() if name not in inputs}
 
         def call(root: nn.Module, *values: Any) -> Any:
-            return root_fn(root, **dict(zip(inputs, values, strict=True)), **fixed)
+            given = {**dict(zip(inputs, values, strict=True)), **fixed}
+            result = self._followed(root, functools.partial(root_fn, root), **given)
+            self.kept.at_the_end(self)
+            return result
 
         return call, [self.root, *inputs.values()]
 
@@ -181,10 +215,14 @@ class ValueTracer(LeafTracer):
 
     def __init__(self, example: Example, behind: Behind, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.example = list(example)
+        self.example = tuple(example)
         self.behind = behind
         self.evaluating = self.fixed = False
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+        self._given = iter(self.example)
+        return super().create_args_for_root(*args, **kwargs)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Sized(node, self)
@@ -195,7 +233,7 @@ class ValueTracer(LeafTracer):
             return node
         self.evaluating = True
         try:
-            with self.fake, torch.no_grad():
+            with self.watch.off(), self.fake, torch.no_grad():
                 node.meta["value"] = self._evaluate(node)
         finally:
             self.evaluating = False
@@ -204,7 +242,7 @@ class ValueTracer(LeafTracer):
     def _evaluate(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
         if node.op == "placeholder":
-            given = self.example.pop(0) if self.example else None
+            given = next(self._given, None)
             return None if given is None else self._stand_in(given)
         if node.op == "get_attr":
             owner, _, leaf = str(node.target).rpartition(".")
@@ -392,13 +430,42 @@ def _trace_both(
     example: Example | None,
 ) -> Traced:
     opaque: dict[str, str] = {}
-    made: dict[str, torch.Tensor] = {}
+    made: dict[bool, dict[str, torch.Tensor]] = {}
     graphs: dict[bool, fx.Graph] = {}
+    known: dict[bool, set[str]] = {}
     with _ONE_AT_A_TIME:
-        for training in (False, True):
+        while any(known.get(training) != set(opaque) for training in (False, True)):
+            training = known.get(False) == set(opaque)  # what stays whole in one mode does in the other
             with mode(model, training), switched_off(model):
-                graphs[training] = _trace_once(model, tracer, leaves, opaque, made)
-    return Traced(graphs[True], graphs[False], opaque, made, sized=example is not None)
+                graphs[training], made[training] = _trace_once(model, tracer, leaves, opaque)
+            known[training] = set(opaque)
+    constants = _own_names(graphs, made)
+    return Traced(graphs[True], graphs[False], opaque, constants, sized=example is not None)
+
+
+def _own_names(
+    graphs: Mapping[bool, fx.Graph], made: Mapping[bool, Mapping[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    """The tensors that the code made on the way, each under one name: torch.fx counts them in each trace from 0."""
+    found: dict[str, torch.Tensor] = {}
+    for training, graph in graphs.items():
+        names: dict[str, str] = {}
+        for node in [n for n in graph.nodes if n.op == "get_attr" and n.target in made[training]]:
+            name, value = str(node.target), made[training][str(node.target)]
+            if name not in names:
+                names[name] = name
+                while names[name] in found and not _same(found[names[name]], value):
+                    names[name] += "_"
+                found[names[name]] = value
+            node.target = names[name]
+    return found
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one is other:
+        return True
+    alike = one.dtype == other.dtype and one.device == other.device and one.shape == other.shape
+    return alike and one.device.type != "meta" and torch.equal(one, other)
 
 
 def _trace_once(
@@ -406,13 +473,13 @@ def _trace_once(
     tracer: Callable[[Iterable[str]], LeafTracer],
     leaves: Iterable[str],
     opaque: dict[str, str],
-    made: dict[str, torch.Tensor],
-) -> fx.Graph:
+) -> tuple[fx.Graph, dict[str, torch.Tensor]]:
     global _tracing
     for _ in range(_MOST_RETRIES):
         tracing = tracer({*leaves, *opaque})
         method = tracing.traced_func_name
         before = set(model.__dict__)
+        made: dict[str, torch.Tensor] = {}
         _tracing += 1
         try:
             graph = tracing.trace(model)
@@ -421,7 +488,7 @@ def _trace_once(
             for node in graph.nodes:
                 node.meta.pop("value", None)
             opaque.update(tracing.hooked)
-            return graph
+            return graph, made
         except Exception as error:
             if _of_a_layer(error):
                 raise

@@ -8,6 +8,7 @@ from torch import fx, nn
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
 from surgeon.graph.survey import Region, find_regions
+from surgeon.graph.watch import left_alone
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.surgery.attempt import Attempt
@@ -68,7 +69,7 @@ def _check_fits(rewritten: nn.Module, record: Plan) -> None:
     was = rewritten.training
     rewritten.eval()
     try:
-        with torch.no_grad():
+        with left_alone(rewritten), torch.no_grad():
             fx.Interpreter(rewritten, graph=rewritten.graph).run(torch.zeros(1, *record.input_size))
     except Exception as error:
         text = " ".join(str(error).split())

@@ -14,6 +14,7 @@ from surgeon.graph.measure import images_of
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Pair, run_side_by_side
 from surgeon.graph.trace import mode
+from surgeon.graph.watch import left_alone
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of
 
@@ -42,7 +43,7 @@ def compare_logits(
 def logits_of(model: nn.Module, images: Tensor) -> Tensor | None:
     """What a network gives in evaluation mode for `images` (N, C, H, W), (N, …) float64; None where that is no tensor."""
     like = next((p for p in model.parameters() if p.is_floating_point()), images)
-    with mode(model, False), torch.no_grad():
+    with left_alone(model), mode(model, False), torch.no_grad():
         found = [first_tensor(model(*[part.to(like)] * images_of(model))) for part in images.split(16)]
     given = [f for f in found if f is not None]
     return torch.cat(given).double().flatten(1) if len(given) == len(found) else None

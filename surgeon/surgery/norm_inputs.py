@@ -17,6 +17,7 @@ from surgeon.edits import Note, Plan
 from surgeon.errors import DataError
 from surgeon.graph.measure import images_of
 from surgeon.graph.trace import mode
+from surgeon.graph.watch import left_alone
 from surgeon.images import check_taken, times
 from surgeon.models.facts import input_size_of, input_std_of, normalization_of
 from surgeon.surgery.drift import logits_of
@@ -50,7 +51,7 @@ def first_norm_inputs(model: nn.Module, images: Tensor) -> NormInputs | None:
     like = next((p for p in model.parameters() if p.is_floating_point()), images)
     try:
         if handles:
-            with mode(model, False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with left_alone(model), mode(model, False), torch.no_grad(), torch.random.fork_rng(devices=[]):
                 model(*[images[:_BATCH].to(like)] * images_of(model))
     finally:
         for handle in handles:

@@ -11,6 +11,7 @@ from torch import nn
 from surgeon.errors import SurgeonError, SurgeryError
 from surgeon.graph.measure import Shape, images_of, on_fakes, on_meta
 from surgeon.graph.trace import mode
+from surgeon.graph.watch import left_alone
 
 _CHEAP = 2e9
 """FLOPs of one image up to which computing it takes no longer than running the network on tensors without numbers."""
@@ -53,7 +54,9 @@ def _error(model: nn.Module, size: Shape, *, computed: bool) -> Exception | None
     error: Exception | None = None
     for how in (_with_numbers,) if computed else (on_meta, on_fakes):
         try:
-            with mode(model, False), torch.no_grad(), _streams_kept(model), how(model, size) as images:
+            with (
+                left_alone(model), mode(model, False), torch.no_grad(), _streams_kept(model), how(model, size) as images,
+            ):  # fmt: skip
                 model(*[images] * images_of(model))
             return None
         except Exception as found:
@@ -63,15 +66,9 @@ def _error(model: nn.Module, size: Shape, *, computed: bool) -> Exception | None
 
 @contextlib.contextmanager
 def _with_numbers(model: nn.Module, size: Shape) -> Iterator[torch.Tensor]:
-    """On images of zeros where the network is; its buffers have their values again afterwards."""
+    """On images of zeros where the network is."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    kept = [(b, b._version, b.clone()) for b in model.buffers()]
-    try:
-        yield torch.zeros((1, *size), device=like.device, dtype=like.dtype)
-    finally:
-        for buffer, version, value in kept:
-            if buffer._version != version:
-                buffer.copy_(value)
+    yield torch.zeros((1, *size), device=like.device, dtype=like.dtype)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from surgeon.errors import DataError, SurgeryError
 from surgeon.graph.trace import mode
+from surgeon.graph.watch import left_alone
 from surgeon.images import check_inputs
 
 BATCH = 128
@@ -98,7 +99,8 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
     batches = [b for b in images.split(batch_size) if 2 * len(b) >= min(batch_size, len(images))]
     like = next(p for p in model.parameters() if p.is_floating_point())
     before = [(n.momentum, {k: v.clone() for k, v in n._buffers.items() if v is not None}) for n in norms]
-    with mode(model, False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    others = left_alone(model, but=set(norms))
+    with others, mode(model, False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             for norm in norms:
                 norm.reset_running_stats()

@@ -1,0 +1,169 @@
+"""What a network's code leaves on its modules: a graph leaves it there too, at each call.
+
+Losses of blocks, attention maps and the like (`self.aux_loss = h.square().mean()`) are read from the modules after a call. While a network is
+traced such an attribute holds a proxy; the graph then gets a call that sets it. What was there before the trace is put back.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Collection
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from surgeon.errors import TraceError
+
+_OF_TORCH = frozenset(nn.Module().__dict__)
+_COUNT = len(_OF_TORCH)
+_MUTABLE = (list, dict, set, deque)
+_PLAIN = (str, int, float, bool, complex, bytes, type(None), type, FunctionType, torch.Tensor, nn.Module)
+_MISSING = object()
+_PROGRAMS = "_programs"
+"""What a rewritten network has its graphs under."""
+ITSELF = "_itself"
+"""The property of a rewritten network by which its graphs name it."""
+
+
+@fx.node.has_side_effect
+def keep(module: nn.Module, name: str, value: Any) -> None:
+    """Set an attribute of a module. Not in a program that is exported, which has no modules, nor where another tracer of torch.fx records."""
+    if not (torch.compiler.is_exporting() or _traced(value)):
+        setattr(module, name, value)
+
+
+@fx.node.has_side_effect
+def keep_in(module: nn.Module, name: str, key: str, value: Any) -> None:
+    """Set an item of a dict that is an attribute of a module; not where `keep` does nothing."""
+    if not (torch.compiler.is_exporting() or _traced(value)):
+        getattr(module, name)[key] = value
+
+
+class Kept:
+    """What the modules of one network, all `but` some, hold before it is traced or run."""
+
+    def __init__(self, network: nn.Module, but: Collection[nn.Module] = ()) -> None:
+        self._root = network
+        self._before = {
+            m: (m.__dict__.copy(), m._parameters.copy(), m._buffers.copy())
+            for m in network.modules()
+            if m not in but
+        }
+        self._contents: list[tuple[Any, Any]] = []
+        for held, _, _ in self._before.values():
+            for value in list(held.values())[_COUNT:]:
+                if type(value) in _MUTABLE:
+                    self._contents.append((value, value.copy()))
+        self._set: dict[tuple[nn.Module, str, Any], Any] = {}
+
+    def after(self, module: nn.Module, tracer: fx.Tracer) -> None:
+        """Have the graph set what the code has set on the module so far.
+
+        Raises TraceError for results that it added to a list or object from before the call, and for a parameter or buffer that it exchanged.
+        """
+        if module not in self._before:
+            return
+        before, *tensors = self._before[module]
+        for was, now in zip(tensors, (module._parameters, module._buffers), strict=True):
+            for name, tensor in was.items():
+                if now.get(name) is not tensor:
+                    raise TraceError(
+                        f"it puts another tensor in place of its {name}, which a graph would not"
+                    )
+        for name, value in list(module.__dict__.items()):
+            if name in _OF_TORCH or isinstance(value, _PLAIN) or not _traced(value):
+                continue
+            if value is not before.get(name, _MISSING):
+                self._leave(keep, module, (name,), value, tracer)
+            elif type(value) is dict:
+                for key, inner in value.items():
+                    if _traced(inner) and not _of_weights(
+                        inner
+                    ):  # else kept to compute it once for all calls
+                        self._leave(keep_in, module, (name, key), inner, tracer)
+            else:
+                raise TraceError(f"it adds results to its {name}, which a graph would do once")
+
+    def at_the_end(self, tracer: fx.Tracer) -> None:
+        """Have the graph set what code has set on modules after their calls, or without one."""
+        for module, (before, *_) in self._before.items():
+            if not _identical(module.__dict__, before):
+                self.after(module, tracer)
+
+    def restore(self, whole: bool = False) -> None:
+        """Put back what was there. What the network itself got, such as a tracer's constants, stays for whoever traces it, unless `whole`."""
+        for module, (before, *tensors) in self._before.items():
+            now = module.__dict__
+            if _PROGRAMS in before:  # graphs that were made for a call stay
+                names = [n for n in {**before, **now} if not n.startswith("_")]
+                _put_back(now, {n: before[n] for n in names if n in before}, names)
+                continue
+            if not _identical(now, before):
+                _put_back(now, before, list(now) if whole or module is not self._root else [])
+            for was, held in zip(tensors, (module._parameters, module._buffers), strict=True):
+                if not _identical(held, was):
+                    held.clear()
+                    held.update(was)
+        for value, content in self._contents:
+            if isinstance(value, dict):
+                if not _identical(value, content):
+                    value.clear()
+                    value.update(content)
+            elif len(value) != len(content) or not all(map(operator.is_, value, content)):
+                value.clear()
+                (value.update if isinstance(value, set) else value.extend)(content)
+
+    def _leave(
+        self, how: Any, module: nn.Module, where: tuple[Any, ...], value: Any, tracer: fx.Tracer
+    ) -> None:
+        key = (module, where[0], where[1:])
+        if value is self._set.get(key, _MISSING):
+            return
+        self._set[key] = value
+        path = ITSELF if module is self._root else tracer.path_of_module(module)
+        owner = tracer.graph.create_node("get_attr", path)
+        tracer.graph.create_node("call_function", how, (owner, *where, tracer.create_arg(value)), {})
+
+
+def _put_back(now: dict[str, Any], before: dict[str, Any], names: list[str]) -> None:
+    for name in names:
+        if name not in before:
+            now.pop(name, None)
+    now.update({k: v for k, v in before.items() if now.get(k, _MISSING) is not v})
+
+
+def _identical(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
+    return len(one) == len(other) and all(map(operator.is_, one.values(), other.values()))
+
+
+def _of_weights(value: Any) -> bool:
+    """Whether a traced value is made of no input."""
+    found: list[fx.Node] = []
+    fx.node.map_aggregate(value, lambda v: found.append(v.node) if isinstance(v, fx.Proxy) else None)
+    seen = set(found)
+    while found:
+        node = found.pop()
+        if node.op in ("placeholder", "call_module"):
+            return False
+        more = [n for n in node.all_input_nodes if n not in seen]
+        seen.update(more)
+        found += more
+    return True
+
+
+def _traced(value: Any, depth: int = 4) -> bool:
+    """Whether a value is, or holds, what a tracer of torch.fx gave."""
+    if isinstance(value, fx.Proxy):
+        return True
+    if isinstance(value, _PLAIN) or not depth:
+        return False
+    if isinstance(value, (list, tuple, set, deque)):
+        inner: Any = value
+    elif isinstance(value, dict):
+        inner = value.values()
+    else:
+        inner = getattr(value, "__dict__", {}).values()
+    return any(_traced(v, depth - 1) for v in list(inner))

@@ -1,0 +1,323 @@
+"""What a network's code does while it is traced that a graph would lose without a word.
+
+A graph holds calls. It does not hold what decides how they are computed (gradients switched off, autocast), what was drawn at random
+outside of them, what the code read of torch's state or of a buffer's values, or what it wrote into the network's tensors, which are
+live while it is traced. Each is refused here with a TraceError, before it is done where it would change a tensor, so that the module
+whose code does it stays as it is and runs as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from surgeon.errors import TraceError
+from surgeon.graph.kept import Kept
+
+_CONTEXTS: dict[type, str] = {
+    torch.no_grad: "torch.no_grad()",
+    torch.enable_grad: "torch.enable_grad()",
+    torch.set_grad_enabled: "torch.set_grad_enabled()",
+    torch.inference_mode: "torch.inference_mode()",
+    torch.autocast: "torch.autocast()",
+}
+_READ = (
+    "is_grad_enabled", "is_inference_mode_enabled", "is_autocast_enabled", "is_autocast_cpu_enabled", "is_autocast_xla_enabled",
+    "get_autocast_dtype", "get_autocast_gpu_dtype", "get_autocast_cpu_dtype",
+)  # fmt: skip
+_is_grad_enabled, _is_inference_mode_enabled = torch.is_grad_enabled, torch.is_inference_mode_enabled
+_LIBRARIES = ("torch", "surgeon")
+"""Whose code may ask for torch's state: what it makes of that, it does at each call too, or it is this package's own business."""
+
+
+class Watch:
+    """Watches one trace, in the thread that made it.
+
+    closely: look for the place where numbers are drawn by Python or numpy. That takes a multiple of the time, so that a trace is watched so
+    only where `drew` was seen at the end of one, in this thread or in another.
+    """
+
+    def __init__(self, network: nn.Module, closely: bool = False) -> None:
+        self._thread = threading.get_ident()
+        self._closely = closely
+        self.drew = False
+        self._inside: list[str] = []
+        self._gradients = _gradients()
+        self._tensors = _Tensors(network)
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Watch until the end of the block; what is patched for that is as before afterwards."""
+        drawn = _drawn()
+        with contextlib.ExitStack() as stack:
+            for kind, text in _CONTEXTS.items():
+                stack.enter_context(_patched(kind, "__enter__", functools.partial(self._entered, text)))
+                stack.enter_context(_patched(kind, "__exit__", self._left))
+            for name in (n for n in _READ if hasattr(torch, n)):
+                stack.enter_context(_patched(torch, name, functools.partial(self._read, name)))
+            stack.enter_context(self._tensors)
+            if self._closely:
+                stack.enter_context(_numpy_to_itself())
+                stack.callback(sys.setprofile, sys.getprofile())
+                sys.setprofile(_refuse_draws)
+            try:
+                yield
+            finally:
+                self.drew = _drawn() != drawn
+                if self.drew:
+                    _draw_again(drawn)
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """Look away: what is computed here is this package's own."""
+        self._tensors.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self._tensors.__enter__()
+
+    def held(self) -> None:
+        """Raise TraceError where what is called now would be computed otherwise by a graph."""
+        if self._inside:
+            raise TraceError(f"it computes inside of {self._inside[-1]}, which a graph does not hold")
+        if _gradients() != self._gradients:
+            raise TraceError(
+                "it computes with gradients switched on or off, as an autograd.Function does, which a graph does not hold"
+            )
+
+    @contextlib.contextmanager
+    def forward(self) -> Iterator[None]:
+        """A module's own code runs in this block. Raises TraceError at the end where it drew numbers that a graph would repeat."""
+        before = _of_numpy() if self._closely else None
+        yield
+        if before is not None and _of_numpy() != before:
+            raise TraceError("it draws numbers by numpy.random, which a graph would repeat at each call")
+
+    # -- what the patched functions do first ----------------------------------------------------------
+
+    def _entered(self, text: str) -> None:
+        if threading.get_ident() == self._thread:
+            self._inside.append(text)
+
+    def _left(self) -> None:
+        if threading.get_ident() == self._thread and self._inside:
+            self._inside.pop()
+
+    def _read(self, name: str) -> None:
+        if threading.get_ident() != self._thread or not self._tensors.watching:
+            return
+        home = str(sys._getframe(2).f_globals.get("__name__", ""))
+        if home.partition(".")[0] not in _LIBRARIES:
+            raise TraceError(
+                f"it asks for torch.{name}(), whose answer a graph would keep from when it was made"
+            )
+
+
+class _Owned:
+    """The tensors of a network, found by where their memory is."""
+
+    def __init__(self, network: nn.Module, but: Collection[nn.Module] = ()) -> None:
+        self._network, self._but = network, but
+
+    @functools.cached_property
+    def _names(self) -> dict[int, str]:
+        """The network's tensors by where their memory is; asked for by few networks, and then before anything is written."""
+        found: dict[int, str] = {}
+        self._alive: list[torch.UntypedStorage] = []  # whose addresses no others get meanwhile
+        for name, module in self._network.named_modules():
+            if module in self._but:
+                continue
+            own = (module._parameters, module._buffers, module.__dict__)
+            for key, value in ((k, v) for held in own for k, v in held.items()):
+                storage = _storage(value) if isinstance(value, torch.Tensor) else None
+                if storage is not None:
+                    found.setdefault(storage._cdata, f"{name}.{key}" if name else key)
+                    self._alive.append(storage)
+        return found
+
+    def name(self, value: Any) -> str:
+        """The tensor of the network that shares memory with this one, or ''."""
+        storage = _storage(value) if isinstance(value, torch.Tensor) else None
+        return "" if storage is None else self._names.get(storage._cdata, "")
+
+
+class _Tensors(TorchDispatchMode):
+    """Refuses operations on real tensors that draw numbers, write into the network's tensors, or read their values."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.watching = False
+        self._owned = _Owned(network)
+
+    def __enter__(self) -> Any:
+        self.watching = True
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.watching = False
+        super().__exit__(*error)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise TraceError(f"it draws numbers by {_plain(func)}, which a graph would repeat at each call")
+        if func._schema.is_mutable:
+            for value in _written(func, args, kwargs):
+                name = self._owned.name(value)
+                if name:
+                    raise TraceError(
+                        f"it writes into {name} in place ({_plain(func)}), which a graph would not repeat"
+                    )
+        if func is torch.ops.aten._local_scalar_dense.default and self._owned.name(args[0]):
+            raise TraceError(
+                f"it makes a number of the values in {self._owned.name(args[0])}, which a graph would keep"
+            )
+        return func(*args, **kwargs)
+
+
+class _PutBack(TorchDispatchMode):
+    """Keeps what is written over in the tensors of networks, and puts it back at the end."""
+
+    def __init__(self, networks: Iterable[nn.Module], but: Collection[nn.Module]) -> None:
+        super().__init__()
+        self._owned = [_Owned(n, but) for n in networks]
+        self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            for value in _written(func, args, kwargs):
+                storage = _storage(value) if any(o.name(value) for o in self._owned) else None
+                if (
+                    storage is not None
+                    and storage.device.type != "meta"
+                    and storage._cdata not in self._before
+                ):
+                    self._before[storage._cdata] = (storage, storage.clone())
+        return func(*args, **kwargs)
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for storage, value in self._before.values():
+            storage.copy_(value)
+
+
+@contextlib.contextmanager
+def left_alone(*networks: nn.Module, but: Collection[nn.Module] = ()) -> Iterator[None]:
+    """Networks may be run in this block, whatever their code does: parameters, buffers, attributes and the random numbers of Python
+    and numpy are as before afterwards. but: modules whose tensors and attributes stay as they become."""
+    kept = [Kept(n, but) for n in networks]
+    try:
+        with draws_again(), _PutBack(networks, but):
+            yield
+    finally:
+        for one in kept:
+            one.restore(whole=True)
+
+
+@contextlib.contextmanager
+def draws_again() -> Iterator[None]:
+    """The random numbers of Python and numpy go on after this block as if nothing had been drawn in it."""
+    before = _drawn()
+    try:
+        yield
+    finally:
+        if _drawn() != before:
+            _draw_again(before)
+
+
+def _storage(value: torch.Tensor) -> torch.UntypedStorage | None:
+    try:
+        return value.untyped_storage()
+    except (RuntimeError, NotImplementedError, ValueError):  # sparse, or not made yet
+        return None
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[torch.Tensor]:
+    """The arguments of an operation that it writes into."""
+    for place, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is None or not argument.alias_info.is_write:
+            continue
+        value = args[place] if place < len(args) else kwargs.get(argument.name)
+        yield from (value if isinstance(value, (list, tuple)) else [value])
+
+
+def _plain(func: Any) -> str:
+    return str(func._schema.name).partition("::")[2]
+
+
+def _gradients() -> tuple[bool, bool, int]:
+    """Gradient mode, inference mode, and how many autocasts have not ended."""
+    torch.autocast_increment_nesting()
+    depth = torch.autocast_decrement_nesting()
+    return _is_grad_enabled(), _is_inference_mode_enabled(), depth
+
+
+def _refuse_draws(frame: Any, event: str, called: Any) -> None:
+    """A profiler of this thread that lets no generator of Python's draw."""
+    if event != "c_call" or called.__name__ not in ("random", "getrandbits"):
+        return
+    if isinstance(called.__self__, random.Random):
+        raise TraceError("it draws numbers by random, which a graph would repeat at each call")
+
+
+def _numpy_to_itself() -> contextlib.AbstractContextManager[Any]:
+    """Numpy's generator for this thread alone, where numpy is in use."""
+    numpy = sys.modules.get("numpy.random")
+    return contextlib.nullcontext() if numpy is None else numpy.get_bit_generator().lock
+
+
+def _drawn() -> tuple[Any, Any]:
+    """The state of the generators of Python and of numpy, where that is in use."""
+    return random.getstate(), _of_numpy()
+
+
+def _of_numpy() -> Any:
+    numpy = sys.modules.get("numpy.random")
+    if numpy is None:
+        return None
+    kind, keys, *rest = numpy.get_state()
+    return (kind, keys.tobytes(), *rest)
+
+
+def _draw_again(state: tuple[Any, Any]) -> None:
+    random.setstate(state[0])
+    if state[1] is not None:
+        import numpy as np
+
+        kind, keys, *rest = state[1]
+        np.random.set_state((kind, np.frombuffer(keys, np.uint32), *rest))
+
+
+@contextlib.contextmanager
+def _patched(owner: Any, name: str, first: Callable[[], None]) -> Iterator[None]:
+    """Have a function of a class or module call `first` before it does what it does."""
+    function = getattr(owner, name)
+
+    @functools.wraps(function)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        first()
+        return function(*args, **kwargs)
+
+    own = name in vars(owner)
+    setattr(owner, name, watched)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(owner, name, function)
+        else:
+            delattr(owner, name)
