@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from surgeon.errors import DataError, SurgeonError, either
+from surgeon.errors import ArgumentError, DataError, either
 from surgeon.values import has_values
 
 _SLACK = 1e-6
@@ -27,7 +27,7 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
 
     model: whose convolutions say whether images have one dimension alone, (C, L).
 
-    Raises SurgeonError for anything that is not three or four whole numbers from 1 on.
+    Raises ArgumentError for anything that is not three or four whole numbers from 1 on.
     """
     if given is None:
         return None
@@ -45,7 +45,7 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
         why = f": {given} alone says neither channels nor both sides; write input_size=(3, {given}, {given})"
     elif len(found) == 2 and min(found) > 0:
         why = f": the channels are missing; write input_size=(3, {found[0]}, {found[1]})"
-    raise SurgeonError(f"input_size={shown(given)} is no size of an image{why}")
+    raise ArgumentError(f"input_size={shown(given)} is no size of an image{why}")
 
 
 def check_images(x: Any, channels: int | None = None) -> None:

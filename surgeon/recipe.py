@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from surgeon import strict_yaml
-from surgeon.errors import RecipeError, nearest
+from surgeon.errors import RecipeError, SurgeonError, as_value_errors, nearest
 from surgeon.markdown import plain
 from surgeon.merging import merge
 from surgeon.methods.base import Operation
@@ -220,7 +220,8 @@ class Recipe(Strict):
     def _operations(cls, value: Any) -> Any:
         if not isinstance(value, (list, tuple)):
             raise ValueError("surgery must be a list of operations")
-        return tuple(v if isinstance(v, Operation) else parse(v) for v in value)
+        with as_value_errors():
+            return tuple(v if isinstance(v, Operation) else parse(v) for v in value)
 
 
 def recipe_folder() -> Path:
@@ -380,8 +381,9 @@ def _validate(content: dict[str, Any], place: str) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"{place}: {describe(error, Recipe)}") from None
-    except RecipeError as error:
-        raise RecipeError(f"{place}: {error}") from None
+    except SurgeonError as error:
+        error.at(place)
+        raise
 
 
 def _operation(item: Any, number: int) -> Operation:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.disk.writing import written
-from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.errors import ArtifactError, MissingPackageError
 
 
 def absolute(name: str | None) -> str | None:
@@ -51,7 +51,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_parquet(path: Path, columns: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write a table of `columns` (name → pyarrow's name of a type). Raises SurgeonError without pyarrow."""
+    """Write a table of `columns` (name → pyarrow's name of a type). Raises MissingPackageError without pyarrow."""
     arrow, parquet = _arrow()
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in columns.items()])
     table = arrow.Table.from_pylist(list(rows), schema=schema)
@@ -73,5 +73,5 @@ def _arrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise SurgeonError("tables of verdicts need pyarrow: pip install 'surgeon[eval]'") from None
+        raise MissingPackageError("tables of verdicts need pyarrow: pip install 'surgeon[eval]'") from None
     return pyarrow, pyarrow.parquet

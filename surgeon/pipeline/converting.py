@@ -26,7 +26,7 @@ from surgeon.data import (
 from surgeon.disk.files import absolute, write_json
 from surgeon.disk.hashes import sha256_of
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, SurgeonError, either
+from surgeon.errors import ArgumentError, ArtifactError, SurgeonError, either
 from surgeon.graph.trace import mode
 from surgeon.host import in_own_state
 from surgeon.images import image_size
@@ -121,13 +121,13 @@ class Job:
     def pictures(self) -> Pictures:
         """The images, read once, where a checkpoint is to be converted.
 
-        Raises SurgeonError where the size of one is not known, DataError for sources that are none.
+        Raises ArgumentError where the size of one is not known, DataError for sources that are none.
         """
         if not self.data and not self.calibration:
             return Pictures(None, None, self.lineage)
         size = image_size(self.input_size) or input_size_of(self.build(None))
         if size is None or len(size) != 3:
-            raise SurgeonError(
+            raise ArgumentError(
                 f"images need the size of one, (C, H, W): give {either('input_size', '--input-size')}; the model tells {size}"
             )
         found, test, lineage, remarks = None, None, self.lineage, tuple[str, ...]()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from surgeon.edits import Edit
-from surgeon.errors import SurgeonError, SurgeryError
+from surgeon.errors import SurgeryError, located
 from surgeon.methods.base import Operation
 from surgeon.selection import INPUT
 from surgeon.surgery.tree import Displaced, hang, open_site, put, shared_in
@@ -36,9 +36,9 @@ def cut_tree(
             with torch.random.fork_rng(devices=[]):
                 torch.random.default_generator.manual_seed(edit.seed)
                 cut = (operation.rebuild if blank else operation.build)(edit, module, generator)
-        except SurgeonError as error:
+        except Exception as error:  # an operation of another package raises anything
             place = f"{recipe}: " if recipe and recipe != edit.operation else ""
-            error.at(f"{place}{edit.operation} at {edit.site}")
+            located(error, f"{place}{edit.operation} at {edit.site}")
             raise
         for made in (cut.replacement, cut.layer) if turned else ():
             if made is not None:

@@ -77,7 +77,7 @@ def fit(
     progress: a bar on a terminal, else a line an epoch, headed by `label`. Afterwards the model is on the
     device and in the mode that it came in, its noise layers are on, also after an error.
 
-    Raises SurgeonError for a loss that is not finite, naming epoch, step, learning rate and layer, and for a device
+    Raises TrainingError for a loss that is not finite, naming epoch, step, learning rate and layer, and ArgumentError for a device
     that is not there; DataError for no images, images of another kind (0–255 as floats, other channels than the model's, not
     finite; outside [0, 1] where they are normalised or attacked), images without their labels, or labels that are none of the
     model's classes; RecipeError for an unknown optimizer or schedule, and for keep='best' without `val`; ArtifactError

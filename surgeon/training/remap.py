@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def remap(optimizer: Any, before: nn.Module, after: nn.Module) -> Remapped:
     Works for `surgeon.apply`, `fold` and `revert`, and any two modules with names in common. A wrapper that keeps the real
     optimizer in `.optimizer` (accelerate's) may be given too.
 
-    Raises SurgeonError when the optimizer trains parameters that `before` does not have.
+    Raises TrainingError when the optimizer trains parameters that `before` does not have.
     """
     inner = optimizer
     while not isinstance(getattr(inner, "state", None), dict) and hasattr(inner, "optimizer"):
@@ -43,7 +43,7 @@ def remap(optimizer: Any, before: nn.Module, after: nn.Module) -> Remapped:
     old = {id(p): n for n, p in before.named_parameters(remove_duplicate=False)}
     unknown = sum(id(p) not in old for g in inner.param_groups for p in g["params"])
     if unknown:
-        raise SurgeonError(
+        raise TrainingError(
             f"{unknown} of the optimizer's parameters are none of the network before the surgery; give the network that "
             "it was built on"
         )

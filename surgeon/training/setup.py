@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from surgeon.data import Images, Records, contents_of
-from surgeon.errors import RecipeError, SurgeonError, nearest
+from surgeon.errors import ArgumentError, RecipeError, nearest
 from surgeon.processes import device_named
 from surgeon.recipe import Training
 from surgeon.training.batches import Source
@@ -22,14 +22,14 @@ def make_accelerator(
 ) -> Any:
     """accelerate's Accelerator for a device, by default the one that it would choose.
 
-    Raises SurgeonError for an unknown precision, and for a device that is not there.
+    Raises ArgumentError for an unknown precision, and for a device that is not there.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DistributedDataParallelKwargs
 
     if mixed_precision not in PRECISIONS:
-        raise SurgeonError(f"mixed_precision={mixed_precision!r} is not known; 'no', 'bf16' and 'fp16' are")
+        raise ArgumentError(f"mixed_precision={mixed_precision!r} is not known; 'no', 'bf16' and 'fp16' are")
     wanted = None if device is None else device_named(device)
     on_cpu = wanted is not None and wanted.type == "cpu"
     if AcceleratorState._shared_state and PartialState().num_processes == 1:
@@ -40,7 +40,9 @@ def make_accelerator(
     )
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[parallel])
     if wanted is not None and wanted.type != accelerator.device.type:
-        raise SurgeonError(f"device={str(device)!r} is not there; accelerate finds {accelerator.device.type}")
+        raise ArgumentError(
+            f"device={str(device)!r} is not there; accelerate finds {accelerator.device.type}"
+        )
     return accelerator
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.data import pixels
-from surgeon.errors import SurgeonError
+from surgeon.errors import TrainingError
 from surgeon.recipe import Training
 from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
@@ -26,7 +26,7 @@ from surgeon.training.validation import Normalization
 class Step:
     """A call is a step on a batch, and gives the mean loss over the whole batch, of all processes.
 
-    Raises SurgeonError for a loss that is not finite.
+    Raises TrainingError for a loss that is not finite.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Step:
 
         found = num_classes_of(self.model)
         if found is None:
-            raise SurgeonError("mixup needs to know the number of classes, and the model does not tell it")
+            raise TrainingError("mixup needs to know the number of classes, and the model does not tell it")
         return found
 
     def _stop(self, value: float, epoch: int, step: int, fed: Tensor | None) -> None:
@@ -132,7 +132,7 @@ class Step:
         if self.world > 1:
             self.model.eval()  # in which no layer asks the other processes, who may not be looking
         where = first_nonfinite(self.model, fed) if fed is not None else "it comes from another process"
-        raise SurgeonError(
+        raise TrainingError(
             f"the loss is {value} in epoch {epoch}, step {step}, at learning rate {lr:g}: {where}; "
             "try a smaller learning rate, clip_grad, or warmup_epochs"
         )

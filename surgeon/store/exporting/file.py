@@ -67,7 +67,7 @@ def export(
     The file carries names, sizes, normalisation, versions and the surgery in short (`surgeon.store.exporting.metadata` reads them).
 
     Raises ArtifactError for a path that is taken or has another format's ending, VerificationError for a file that
-    computes something else (then nothing is written), and SurgeonError for a network that torch cannot export,
+    computes something else (then nothing is written), and ExportError for a network that torch cannot export,
     for a missing package, and for sizes that nobody knows.
     """
     path = Path(path)
