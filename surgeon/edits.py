@@ -65,7 +65,7 @@ class Traits(_Frozen):
     def __or__(self, other: Traits) -> Traits:
         order = ("never", "train", "always")
         return Traits(
-            stochastic=order[max(order.index(self.stochastic), order.index(other.stochastic))],  # type: ignore[arg-type]  # one of `order`, whose entries mypy takes for any text
+            stochastic=order[max(order.index(self.stochastic), order.index(other.stochastic))],
             train_only=self.train_only and other.train_only,
             linear=self.linear and other.linear,
             masked=self.masked or other.masked,

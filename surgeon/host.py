@@ -122,7 +122,7 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
             with own_state(training=training):
                 given = [_usable(a, not training) for a in args]
                 named = {k: _usable(v, not training) for k, v in kwargs.items()}
-                return function(*given, **named)  # type: ignore[arg-type]  # of the same types
+                return function(*given, **named)
 
         return inside
 

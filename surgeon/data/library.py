@@ -35,8 +35,8 @@ def library(name: str, root: str | None, split: str) -> Any:
         raise Refused(f"{shown(name)} is a community's data set, made by code of its own, which is not run")
     if name.lower() == "torch/imagenet":
         _check_unpacked(root, split)
-    more = {} if kind == "torch" else {"input_img_mode": "RGB"}
-    training = {"is_training": split == "train"} if kind in ("wds", "tfds", "hfids") else {}
+    more: dict[str, Any] = {} if kind == "torch" else {"input_img_mode": "RGB"}
+    training: dict[str, Any] = {"is_training": split == "train"} if kind in ("wds", "tfds", "hfids") else {}
     with offline():
         return create_dataset(
             name, root=root, split=split, download=False, trust_remote_code=False, **more, **training

@@ -171,7 +171,7 @@ def _targeted(norm: Norm, eps: float, classes: int, steps: int, targets: int, mo
         own = {"loss": "margin", "restarts": classes - 1}
         return Attack(
             name="pgd-margin-restarts", kind="own-pgd", norm=norm, eps=eps, steps=steps, **own, **more
-        )  # type: ignore[arg-type]  # fields of an Attack, checked by pydantic
+        )
     return Attack(name="apgd-t", kind="apgdt", loss="dlr", norm=norm, eps=eps, steps=steps, targets=min(targets, classes - 1), **more)  # fmt: skip
 
 

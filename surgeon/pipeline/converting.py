@@ -25,7 +25,7 @@ from surgeon.data import (
 )
 from surgeon.disk.files import absolute, write_json
 from surgeon.disk.hashes import sha256_of
-from surgeon.edits import Plan
+from surgeon.edits import Execution, Plan
 from surgeon.errors import ArgumentError, ArtifactError, SurgeonError, either
 from surgeon.graph.trace import mode
 from surgeon.host import in_own_state
@@ -249,6 +249,7 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
     seconds = time.perf_counter() - began
     demand(verify(stock, rewritten))
     record = rewritten.surgery
+    carried_out = record.execution or Execution()
     measured = shown if test is None else normalized(test.x, stock)
     found = Conversion(
         checkpoint=str(absolute(str(checkpoint))),
@@ -257,11 +258,11 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         effect=record.effect,
         folds=record.folds,
         calibration=_used(record, shown),
-        refitted=() if shown is None else tuple(record.execution.residuals),
-        choice=record.execution.choice,
+        refitted=() if shown is None else tuple(carried_out.residuals),
+        choice=carried_out.choice,
         notes=(*(n.text for n in record.notes if n.code in ("start", "images")), *job.pictures.remarks),
         lineage=job.pictures.lineage,
-        drift=record.execution.drift if measured is None else compare_logits(
+        drift=carried_out.drift if measured is None else compare_logits(
             stock, rewritten, measured, "calibration" if test is None else "test"
         ),
         accuracy=None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y),

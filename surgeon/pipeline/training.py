@@ -192,7 +192,7 @@ def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:
 
     plain = {"mean": (0.0,) * size[0], "std": (1.0,) * size[0], "is_training": True}
     try:
-        sets.train.transform = create_transform(size[-2:], **{**plain, **training.transform})
+        sets.train.transform = create_transform((size[-2], size[-1]), **{**plain, **training.transform})
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(f"training.transform={training.transform}: {error}") from error
 
@@ -244,7 +244,7 @@ def _cut(
     images = normalized(drawn(sets.train, calibration_count, seed=seed), stock) if known else None
     rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
     demand(verify(stock, rewritten))
-    for note in rewritten.surgery.notes:  # type: ignore[union-attr]  # a record, by `apply`
+    for note in rewritten.surgery.notes:
         if note.code in _TOLD:
             print(note.text, flush=True)
     return rewritten

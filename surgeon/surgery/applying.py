@@ -33,6 +33,7 @@ from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.recording import recorded
 from surgeon.surgery.refit import needs_data
 from surgeon.surgery.rehearsal import rehearse, told_of
+from surgeon.surgery.rewritten import RewrittenModule
 from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.surgery.tree import bare
 
@@ -52,7 +53,7 @@ def apply(
     stack: bool = False,
     seen: Survey | None = None,
     warm_start: WarmStart | None = None,
-) -> nn.Module:
+) -> RewrittenModule:
     """The network after surgery: a GraphModule whose record is its attribute `surgery`. `model` is untouched.
 
     recipe: as for `surgeon.plan`, or a Plan that it made (input_size, seed and trained are then the plan's).

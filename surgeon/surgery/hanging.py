@@ -12,7 +12,7 @@ from surgeon.errors import SurgeryError, located
 from surgeon.methods.base import Operation
 from surgeon.selection import INPUT
 from surgeon.surgery.tree import Displaced, hang, open_site, put, shared_in
-from surgeon.tensors.memory_format import memory_format_of
+from surgeon.tensors.memory_format import lay, memory_format_of
 
 
 def cut_tree(
@@ -42,7 +42,7 @@ def cut_tree(
             raise
         for made in (cut.replacement, cut.layer) if turned else ():
             if made is not None:
-                made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub has no such overload
+                lay(made, torch.channels_last)
         if cut.replacement is not None and module is not None:
             if displaced is not None and edit.site not in displaced.modules:
                 displaced.modules[edit.site] = _without_children(module, edits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -20,7 +20,7 @@ class OptionalState(nn.Module):
     _emptied = False
     """Whether memory was given to it that nothing was written to."""
 
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> OptionalState:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         before = any(t.is_meta for t in (*self.parameters(recurse=False), *self.buffers(recurse=False)))
         super()._apply(fn, recurse)
         after = any(t.is_meta for t in (*self.parameters(recurse=False), *self.buffers(recurse=False)))

@@ -20,6 +20,7 @@ from surgeon.host import in_own_state
 from surgeon.methods.adversarial_noise.module import AdversarialNoise
 from surgeon.ownership import owned
 from surgeon.recipe import Training
+from surgeon.tensors.memory_format import lay
 from surgeon.training import batches as sources
 from surgeon.training.anneal import anneal, anneals
 from surgeon.training.batches import Batch, Batches, Source
@@ -104,7 +105,8 @@ def fit(
             vars(model).pop(name, None)
         vars(model).update(marks)
         set_noise(model, True)
-        model.to(home, memory_format=torch.contiguous_format).train(was)
+        lay(model.to(home), torch.contiguous_format)
+        model.train(was)
 
 
 class _Training:
@@ -126,7 +128,7 @@ class _Training:
         if self.batches.count == 0:
             raise DataError("train has no images")
         if settings.channels_last:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub has no such overload
+            lay(model, torch.channels_last)
         torch.manual_seed(seed)
         self.optimizer = make_optimizer(model, settings)
         self.set_rate = schedule(self.optimizer, settings)

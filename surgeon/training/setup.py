@@ -50,7 +50,7 @@ def make_optimizer(model: nn.Module, settings: Training) -> Any:
     """timm's optimizer by name. Raises RecipeError for an unknown one."""
     from timm.optim import create_optimizer_v2
 
-    momentum = {"momentum": settings.momentum} if "sgd" in settings.optimizer else {}
+    momentum: dict[str, Any] = {"momentum": settings.momentum} if "sgd" in settings.optimizer else {}
     try:
         return create_optimizer_v2(
             model, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay, **momentum
@@ -58,11 +58,11 @@ def make_optimizer(model: nn.Module, settings: Training) -> Any:
     except ValueError as error:
         from timm.optim import list_optimizers
 
-        if settings.optimizer in list_optimizers():
+        known = [str(n) for n in list_optimizers()]
+        if settings.optimizer in known:
             raise
         raise RecipeError(
-            f"optimizer={settings.optimizer!r} is not known ({error}); "
-            f"{nearest(settings.optimizer, list_optimizers())}"
+            f"optimizer={settings.optimizer!r} is not known ({error}); {nearest(settings.optimizer, known)}"
         ) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class Step:
             accelerator.num_processes,
             accelerator.device,
         )
-        self.call = torch.compile(network) if settings.compile else network
+        self.call = cast(nn.Module, torch.compile(network)) if settings.compile else network
         adversary = settings.adversary
         beta = adversary.beta if adversary is not None and adversary.method == "trades" else None
         self.objective = Objective(settings.smoothing, beta, highest)

@@ -74,8 +74,8 @@ def validate(
     network.train(was)
     if world > 1:
         sums = accelerator.reduce(sums, "sum")
-    loss, right, number = (float(v) for v in sums)
-    return (loss / number, right / number) if number else (math.nan, math.nan)
+    total, right, number = (float(v) for v in sums)
+    return (total / number, right / number) if number else (math.nan, math.nan)
 
 
 def robust_accuracy(

@@ -218,7 +218,7 @@ class _Work:
                 Verdict(
                     example=self.names[i], image=self.hashes[i], label=int(y[n]), clean=as_it_is.clean, margin=as_it_is.margin,
                     success=_fallen(p, int(y[n]), float(said.votes[n]), self.draws), prediction=p, votes=float(said.votes[n]), linf=float(linf[n]), l2=float(l2[n]),
-                    **shared,  # type: ignore[arg-type]  # fields of a Verdict, checked by pydantic
+                    **shared,
                 )
             )  # fmt: skip
         return rows, found
