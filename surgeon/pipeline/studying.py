@@ -66,7 +66,7 @@ class Arm(BaseModel):
     clean: tuple[float, ...]
     worst: tuple[float, ...]
     reliable: tuple[bool | None, ...]
-    clean_difference: Difference | None = Field(None, description="None for the control itself")
+    clean_difference: Difference | None = Field(default=None, description="None for the control itself")
     worst_difference: Difference | None = None
 
 

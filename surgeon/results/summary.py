@@ -45,13 +45,13 @@ class Summary(_Frozen):
     clean: Share
     rows: tuple[Row, ...] = ()
     worsts: tuple[Worst, ...] = ()
-    main: Threat | None = Field(None, description="part, norm, ε and seed that the worst case is of")
+    main: Threat | None = Field(default=None, description="part, norm, ε and seed that the worst case is of")
     worst: Share = Field(description="images that no attack of the main threat turned")
     lowest: Share = Field(
         description="images that no attack of the main threat's norm and ε turned, whatever its part, seed or source"
     )
     headline: Headline | None = None
-    refused: tuple[str, ...] = Field((), description="why there is no headline")
+    refused: tuple[str, ...] = Field(default=(), description="why there is no headline")
     complete: bool = True
     findings: tuple[Finding, ...] = ()
 

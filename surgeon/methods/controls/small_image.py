@@ -25,7 +25,7 @@ class SmallImageStem(Operation):
 
     reshapes = True
     op: Literal["small-image"] = "small-image"
-    kernel_size: int = Field(3, ge=1)
+    kernel_size: int = Field(default=3, ge=1)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         order = sorted(sites, key=lambda s: s.index)

@@ -30,7 +30,7 @@ class Exported(BaseModel):
 
     path: str
     format: Format
-    opset: int | None = Field(None, description="of ONNX's operators; None for an exported program")
+    opset: int | None = Field(default=None, description="of ONNX's operators; None for an exported program")
     input_size: tuple[int, ...] = Field(description="(C, H, W), or (C, T, H, W)")
     dynamic_batch: bool
     folded: bool = Field(description="whether nothing of a surgery is left in the file")
