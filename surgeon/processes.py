@@ -51,7 +51,7 @@ def gathered(rows: list[Any]) -> list[Any]:
     return gather_object(rows)
 
 
-def device_named(name: Any) -> torch.device:
+def device_named(name: str | int | torch.device) -> torch.device:
     """The device that a caller names; whether it is there is not asked. Raises ArgumentError for what is no name of one."""
     import torch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -256,7 +257,9 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in recipe_folder().glob("*.yaml")))
 
 
-def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe, settings: Iterable[str] = ()) -> Recipe:
+def load_recipe(
+    recipe: str | PathLike[str] | Mapping[str, Any] | Recipe, settings: Iterable[str] = ()
+) -> Recipe:
     """A recipe from a shipped name, a YAML file, or a mapping, with `key=value` settings on top.
 
     A file may `extends:` another, by a shipped name or a path relative to it: mappings are merged key by
@@ -288,7 +291,7 @@ def _name(content: Mapping[str, Any]) -> str:
     return "+".join(named) or "recipe"
 
 
-def _find(recipe: str | Path) -> Path:
+def _find(recipe: str | PathLike[str]) -> Path:
     text = str(recipe)
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or "/" in text:

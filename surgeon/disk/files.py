@@ -18,7 +18,7 @@ def absolute(name: str | None) -> str | None:
     return str(Path(name).resolve()) if name and Path(name).exists() else name
 
 
-def path_given(path: Any) -> Path:
+def path_given(path: object) -> Path:
     """A path that a caller names, as text or as a path. Raises ArtifactError for anything else."""
     if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
         raise ArtifactError(f"{path!r:.80} is no path; give one as text or as a pathlib.Path")
@@ -31,7 +31,7 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write JSON, indented."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -197,7 +197,10 @@ def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:
         raise RecipeError(f"training.transform={training.transform}: {error}") from error
 
 
-def part(recipes: Sequence[Recipe], name: str, default: Any) -> Any:
+T = TypeVar("T")
+
+
+def part(recipes: Sequence[Recipe], name: str, default: T) -> T:
     """A part of the last recipe that has it, such as its training; else the default."""
     return next((getattr(r, name) for r in reversed(recipes) if getattr(r, name)), default)
 

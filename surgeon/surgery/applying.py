@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
 from surgeon.surgery.asked import RecipeLike, operations_of
 from surgeon.surgery.attempt import Attempt
-from surgeon.surgery.calibration import gathered
+from surgeon.surgery.calibration import Calibration, gathered
 from surgeon.surgery.choice import Started, different, started
 from surgeon.surgery.cutting import cut, regions_of
 from surgeon.surgery.deciding import decide
@@ -48,7 +47,7 @@ def apply(
     input_size: tuple[int, ...] | None = None,
     seed: int = 0,
     trained: bool | None = None,
-    calibration: Tensor | Iterable[Any] | None = None,
+    calibration: Calibration | None = None,
     copy: bool = True,
     stack: bool = False,
     seen: Survey | None = None,

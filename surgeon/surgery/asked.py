@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.spelling import split
 
-RecipeLike = str | Recipe | Operation | Mapping[str, Any] | Sequence[Any]
+RecipeLike = str | Recipe | Operation | PathLike[str] | Mapping[str, Any] | Sequence["RecipeLike"]
 
 
-def operations_of(recipe: Any) -> tuple[str, list[Operation]]:
+def operations_of(recipe: RecipeLike) -> tuple[str, list[Operation]]:
     """The name of what is asked for, and its operations. Raises RecipeError, also for what is no recipe."""
     if isinstance(recipe, Operation):
         return recipe.name, [recipe]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,12 +14,20 @@ from surgeon.recipe import Training
 from surgeon.training.batches import Source
 from surgeon.training.schedule import schedule
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accelerate import Accelerator
+    from timm.utils import ModelEmaV3
+    from torch.optim import Optimizer
+
+
 PRECISIONS = ("no", "bf16", "fp16")
 
 
 def make_accelerator(
     device: str | torch.device | None, mixed_precision: str, settings: Training, annealed: bool = False
-) -> Any:
+) -> Accelerator:
     """accelerate's Accelerator for a device, by default the one that it would choose.
 
     Raises ArgumentError for an unknown precision, and for a device that is not there.
@@ -46,7 +54,7 @@ def make_accelerator(
     return accelerator
 
 
-def make_optimizer(model: nn.Module, settings: Training) -> Any:
+def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
     """timm's optimizer by name. Raises RecipeError for an unknown one."""
     from timm.optim import create_optimizer_v2
 
@@ -73,7 +81,7 @@ def check_settings(settings: Training, *, validated: bool) -> None:
         raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
 
 
-def average_of(model: nn.Module, settings: Training, device: torch.device) -> Any:
+def average_of(model: nn.Module, settings: Training, device: torch.device) -> ModelEmaV3 | None:
     """timm's moving average of the weights, or None."""
     if settings.ema is None:
         return None
@@ -83,7 +91,11 @@ def average_of(model: nn.Module, settings: Training, device: torch.device) -> An
 
 
 def identity_of(
-    settings: Training, seed: int, train: Source, normalize: Any, mixed_precision: str
+    settings: Training,
+    seed: int,
+    train: Source,
+    normalize: tuple[Sequence[float], Sequence[float]] | None,
+    mixed_precision: str,
 ) -> dict[str, Any]:
     """What tells one training from another: plain values, in one depth."""
     plain = settings.model_dump(mode="json")

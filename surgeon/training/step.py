@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,12 @@ from surgeon.training.randomness import NoiseStreams, seed_of
 from surgeon.training.steps import adversarial_noise
 from surgeon.training.validation import Normalization
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from timm.data import Mixup
+    from timm.utils import ModelEmaV3
+    from torch.optim import Optimizer
+
 
 class Step:
     """A call is a step on a batch, and gives the mean loss over the whole batch, of all processes.
@@ -30,7 +36,7 @@ class Step:
     """
 
     def __init__(
-        self, model: nn.Module, network: nn.Module, optimizer: Any, accelerator: Any, average: Any, settings: Training,
+        self, model: nn.Module, network: nn.Module, optimizer: Optimizer, accelerator: Accelerator, average: ModelEmaV3 | None, settings: Training,
         seed: int, inputs: Normalization, highest: int,
     ) -> None:  # fmt: skip
         self.model, self.network, self.optimizer, self.accelerator = model, network, optimizer, accelerator
@@ -45,7 +51,7 @@ class Step:
         beta = adversary.beta if adversary is not None and adversary.method == "trades" else None
         self.objective = Objective(settings.smoothing, beta, highest)
         self.streams = NoiseStreams(model, self.device)
-        self.mixup: Any = None
+        self.mixup: Mixup | None = None
 
     def end(self) -> None:
         """No more steps will come."""
@@ -95,6 +101,7 @@ class Step:
         x = augment(pixels(x), s, shard, *place)
         if s.mixup or s.cutmix:
             self.mixup = self.mixup or mixer(s, self._classes(x))
+        if self.mixup is not None:
             x, y = mix(self.mixup, x, y, *place, number, self.rank)
         target, labels = y, y
         if s.adversary is not None:

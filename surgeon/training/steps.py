@@ -40,7 +40,7 @@ def set_noise(model: nn.Module, on: bool) -> None:
 
 @contextlib.contextmanager
 def adversarial_noise(
-    model: nn.Module, inputs: Any, labels: Tensor, loss_fn: Loss, *, shard: Shard | Literal["auto"] | None = "auto"
+    model: nn.Module, inputs: object, labels: Tensor, loss_fn: Loss, *, shard: Shard | Literal["auto"] | None = "auto"
 ) -> Iterator[None]:  # fmt: skip
     """Within, the model's forward pass has the noise of its adversarial noise layers.
 

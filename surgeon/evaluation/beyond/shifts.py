@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from surgeon.results.statistics import Share, wilson
 
 
 def curve(
-    model: nn.Module, images: Tensor, labels: Tensor, kind: Any, levels: Sequence[float], *, seed: int = 0
+    model: nn.Module, images: Tensor, labels: Tensor, kind: str, levels: Sequence[float], *, seed: int = 0
 ) -> Curve:
     """Accuracy on one draw at each level; images (N, C, H, W) in [0, 1], labels (N,).
 

@@ -62,7 +62,7 @@ def first_scores(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int 
         raise DataError(f"the model does not take images of {tuple(images.shape[1:])}: {reason}") from error
 
 
-def on_cpu(name: str, value: Any) -> Tensor:
+def on_cpu(name: str, value: object) -> Tensor:
     """A tensor of a caller's, on the CPU. Raises DataError for anything else, and for one without values."""
     if not isinstance(value, Tensor):
         raise DataError(f"{name} are a {type(value).__name__}; give a tensor (torch.as_tensor, torch.stack)")
