@@ -47,6 +47,7 @@ _DATA = "data alone: no torch"
 _READS = "reads names, shapes and attributes"
 CALLERS = {
     "surgeon.recipe.load_recipe": _DATA,
+    "surgeon.surgery.door.surgery_of": _READS,
     "surgeon.models.creating.create_model": "makes a stock network as timm does: in the dtype, on the device and from the random stream of who asks",
     "surgeon.models.creating.is_known": _DATA, "surgeon.models.creating.list_models": _DATA, "surgeon.models.facts.name_of": _READS,
     "surgeon.models.facts.input_size_of": _READS, "surgeon.models.facts.in_channels_of": _READS, "surgeon.models.facts.input_std_of": _READS,
