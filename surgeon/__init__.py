@@ -20,6 +20,8 @@ _HOME = {
     "fold": "surgeon.surgery",
     "revert": "surgeon.surgery",
     "sites": "surgeon.surgery",
+    "surgery_of": "surgeon.surgery",
+    "RewrittenModule": "surgeon.surgery",
     "verify": "surgeon.verification",
     "save": "surgeon.store.artifact",
     "load": "surgeon.store.artifact",
@@ -48,11 +50,13 @@ if TYPE_CHECKING:  # what type checkers and editors see of the lazy names
     from surgeon.store.artifact import load as load
     from surgeon.store.artifact import save as save
     from surgeon.store.exporting import export as export
+    from surgeon.surgery import RewrittenModule as RewrittenModule
     from surgeon.surgery import apply as apply
     from surgeon.surgery import fold as fold
     from surgeon.surgery import plan as plan
     from surgeon.surgery import revert as revert
     from surgeon.surgery import sites as sites
+    from surgeon.surgery import surgery_of as surgery_of
     from surgeon.verification import verify as verify
 
 

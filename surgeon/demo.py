@@ -93,7 +93,9 @@ def run(folder: str | Path, *, seed: int = 0, quick: bool = False, overwrite: bo
         for method in ("stock, fine-tuned", *methods):
             began = time.perf_counter()
             if method in METHODS:
-                network = apply(base, method, input_size=SIZE, seed=seed, trained=True, calibration=train.x)
+                network: nn.Module = apply(
+                    base, method, input_size=SIZE, seed=seed, trained=True, calibration=train.x
+                )
             else:
                 network = load_copy(base)
             start = validate(network, test, "cpu")[1]

@@ -46,9 +46,9 @@ class Growth(_Frozen):
     """What something costs: counts for one image (batch size 1)."""
 
     parameters: Number = 0
-    buffers: Number = Field(0, description="numbers kept beside the parameters: masks, caches")
-    flops: Number = Field(0, description="of one forward pass; a multiply-add counts as two")
-    activations: Number = Field(0, description="numbers written by one forward pass")
+    buffers: Number = Field(default=0, description="numbers kept beside the parameters: masks, caches")
+    flops: Number = Field(default=0, description="of one forward pass; a multiply-add counts as two")
+    activations: Number = Field(default=0, description="numbers written by one forward pass")
 
     def __add__(self, other: Growth) -> Growth:
         return Growth(**{k: getattr(self, k) + getattr(other, k) for k in type(self).model_fields})
@@ -58,14 +58,14 @@ class Traits(_Frozen):
     """What an evaluation must know of an edit, without knowing its layers."""
 
     stochastic: Literal["never", "train", "always"] = "never"
-    train_only: bool = Field(False, description="absent in evaluation mode")
-    linear: bool = Field(True, description="linear in its input in evaluation mode")
-    masked: bool = Field(False, description="some units are cut off from the gradient")
+    train_only: bool = Field(default=False, description="absent in evaluation mode")
+    linear: bool = Field(default=True, description="linear in its input in evaluation mode")
+    masked: bool = Field(default=False, description="some units are cut off from the gradient")
 
     def __or__(self, other: Traits) -> Traits:
         order = ("never", "train", "always")
         return Traits(
-            stochastic=order[max(order.index(self.stochastic), order.index(other.stochastic))],  # type: ignore[arg-type]  # one of `order`, whose entries mypy takes for any text
+            stochastic=order[max(order.index(self.stochastic), order.index(other.stochastic))],
             train_only=self.train_only and other.train_only,
             linear=self.linear and other.linear,
             masked=self.masked or other.masked,
@@ -79,13 +79,13 @@ class Edit(_Frozen):
     operation: Operated = Field(
         description="key into the plan's operations: 'kap', or 'kap#2' for a second one"
     )
-    layer: Line | None = Field(None, description="dotted name of the layer that is added, if one is")
-    replaces: bool = Field(False, description="the module at the site gets a new one in its place")
+    layer: Line | None = Field(default=None, description="dotted name of the layer that is added, if one is")
+    replaces: bool = Field(default=False, description="the module at the site gets a new one in its place")
     settings: dict[str, Any] = Field(default_factory=dict, description="sizes resolved for this site")
     effect: Effect = "exact"
     traits: Traits = Traits()
     folds: bool = True
-    note: Prose = Field("", description="why it does not fold, or what is special here")
+    note: Prose = Field(default="", description="why it does not fold, or what is special here")
     growth: Growth = Growth()
     seed: Seed = 0
 
@@ -130,7 +130,7 @@ class Choice(_Frozen):
 
     fitted: int = Field(description="calibration images that starts were taken from")
     held_out: int = Field(description="other calibration images, that said what each start keeps")
-    trials: tuple[Trial, ...] = Field((), description="in the order of their cost")
+    trials: tuple[Trial, ...] = Field(default=(), description="in the order of their cost")
     why: Prose
 
 
@@ -139,7 +139,9 @@ class Execution(_Frozen):
 
     versions: dict[Line, Line] = Field(default_factory=dict)
     drift: Drift | None = None
-    statistics: int = Field(0, description="calibration images that batch-norm statistics were taken from")
+    statistics: int = Field(
+        default=0, description="calibration images that batch-norm statistics were taken from"
+    )
     residuals: dict[Line, float] = Field(
         default_factory=dict, description="site → relative error of a least-squares start on the weights"
     )
@@ -147,7 +149,9 @@ class Execution(_Frozen):
         default_factory=dict,
         description="site → why it keeps the start that it was built with, and was not fitted to images",
     )
-    choice: Choice | None = Field(None, description="of the start, where there were calibration images")
+    choice: Choice | None = Field(
+        default=None, description="of the start, where there were calibration images"
+    )
 
 
 class Plan(_Frozen):
@@ -155,14 +159,16 @@ class Plan(_Frozen):
 
     model: Line = Field(description="name the model was asked for by, or its class")
     fingerprint: Line = Field(description="hash of class, tensor names and shapes before the surgery")
-    input_size: tuple[Side, ...] | None = Field(None, description="(C, H, W) or (C, T, H, W)")
+    input_size: tuple[Side, ...] | None = Field(default=None, description="(C, H, W) or (C, T, H, W)")
     seed: Seed = 0
-    recipe: str = Field("", pattern=r"^[\w .,+#()\-]*$", description="names of recipes, joined by +")
+    recipe: str = Field(default="", pattern=r"^[\w .,+#()\-]*$", description="names of recipes, joined by +")
     operations: dict[Operated, dict[str, Any]] = Field(default_factory=dict, description="key → settings")
     edits: tuple[Edit, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     before: Growth = Growth()
-    measured: bool = Field(False, description="whether FLOPs and activations of the network were counted")
+    measured: bool = Field(
+        default=False, description="whether FLOPs and activations of the network were counted"
+    )
     notes: tuple[Note, ...] = ()
     execution: Execution | None = None
 

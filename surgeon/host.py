@@ -19,7 +19,7 @@ from torch.nn.modules import module
 from torch.nn.parameter import is_lazy
 from torch.utils import _python_dispatch
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import ModelError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,7 +113,7 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
     """Run a function in `own_state`. Not for generators, whose body runs where they are read.
 
     Tensors and networks among its arguments that were made in inference mode, which take part in no gradient, are replaced by copies;
-    what changes the network that it is given (training) raises SurgeonError for one.
+    what changes the network that it is given (training) raises ModelError for one.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -122,7 +122,7 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
             with own_state(training=training):
                 given = [_usable(a, not training) for a in args]
                 named = {k: _usable(v, not training) for k, v in kwargs.items()}
-                return function(*given, **named)  # type: ignore[arg-type]  # of the same types
+                return function(*given, **named)
 
         return inside
 
@@ -166,7 +166,7 @@ def _usable(value: Any, copied: bool) -> Any:
             return value
         if copied:
             return copy.deepcopy(value)
-        raise SurgeonError(
+        raise ModelError(
             f"this {type(value).__name__} was made in torch.inference_mode, so that its tensors cannot be changed; give "
             f"copy.deepcopy(model), copied outside of it"
         )

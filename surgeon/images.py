@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from surgeon.errors import DataError, SurgeonError, either
+from surgeon.errors import ArgumentError, DataError, either
 from surgeon.values import has_values
 
 _SLACK = 1e-6
@@ -27,7 +27,7 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
 
     model: whose convolutions say whether images have one dimension alone, (C, L).
 
-    Raises SurgeonError for anything that is not three or four whole numbers from 1 on.
+    Raises ArgumentError for anything that is not three or four whole numbers from 1 on.
     """
     if given is None:
         return None
@@ -45,12 +45,12 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
         why = f": {given} alone says neither channels nor both sides; write input_size=(3, {given}, {given})"
     elif len(found) == 2 and min(found) > 0:
         why = f": the channels are missing; write input_size=(3, {found[0]}, {found[1]})"
-    raise SurgeonError(f"input_size={shown(given)} is no size of an image{why}")
+    raise ArgumentError(f"input_size={shown(given)} is no size of an image{why}")
 
 
-def check_images(x: Any, channels: int | None = None) -> None:
+def check_images(x: object, channels: int | None = None) -> None:
     """Raise DataError unless `x` is a float32 batch (N, C, H, W) of pixels, finite values in [0, 1]."""
-    _check_batch(x, "images", (4,))
+    x = _batch(x, "images", (4,))
     if x.dtype == torch.uint8:
         raise DataError("images are uint8; convert them: images.float() / 255")
     if x.dtype != torch.float32:
@@ -62,13 +62,13 @@ def check_images(x: Any, channels: int | None = None) -> None:
         raise DataError(f"images range over [{low:.3g}, {high:.3g}], not [0, 1]; {_hint(low, high)}")
 
 
-def check_stored(x: Any, name: str, *, pixels: bool) -> None:
+def check_stored(x: object, name: str, *, pixels: bool) -> None:
     """Raise DataError unless `x` is a batch of images to train on: bytes (uint8), or floats that are finite.
 
     name: what they are called, for the message. pixels: floats must be in [0, 1], since attacks or a normalisation take them
     so; else only those are refused that look like 0–255.
     """
-    _check_batch(x, name, (3, 4, 5))
+    x = _batch(x, name, (3, 4, 5))
     if x.dtype == torch.uint8:
         return
     if not x.is_floating_point():
@@ -81,10 +81,10 @@ def check_stored(x: Any, name: str, *, pixels: bool) -> None:
         raise DataError(f"{name} has images over [{low:.3g}, {high:.3g}], not [0, 1]; {_hint(low, high)}")
 
 
-def check_inputs(x: Any, dims: int = 3) -> None:
+def check_inputs(x: object, dims: int = 3) -> None:
     """Raise DataError unless `x` is a batch (N, …) of images of `dims` dimensions as a network takes them: finite floats."""
     name = "calibration: images"
-    _check_batch(x, name, (dims + 1,))
+    x = _batch(x, name, (dims + 1,))
     if not x.is_floating_point():
         raise DataError(
             f"calibration images are {x.dtype}, and a network takes floats as it was trained on: images.float() / 255, then "
@@ -137,18 +137,20 @@ def times(shape: Iterable[int]) -> str:
     return "×".join(map(str, shape))
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as Python writes it, in one line of 60 characters at most."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _check_batch(x: Any, name: str, dims: tuple[int, ...]) -> None:
+def _batch(x: object, name: str, dims: tuple[int, ...]) -> Tensor:
+    """`x` as what it must be."""
     if not isinstance(x, Tensor):
         one = "torch.from_numpy(…)" if type(x).__module__ == "numpy" else "torch.stack(…)"
         raise DataError(f"{name} must be one tensor (N, C, H, W), not a {type(x).__name__}: {one} makes one")
     if x.dim() not in dims:
         raise DataError(f"{name} must be a batch (N, C, H, W), not {tuple(x.shape)}")
+    return x
 
 
 def _range(x: Tensor, name: str) -> tuple[float, float]:

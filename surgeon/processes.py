@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError
 
 if TYPE_CHECKING:
     import torch
@@ -51,14 +51,14 @@ def gathered(rows: list[Any]) -> list[Any]:
     return gather_object(rows)
 
 
-def device_named(name: Any) -> torch.device:
-    """The device that a caller names; whether it is there is not asked. Raises SurgeonError for what is no name of one."""
+def device_named(name: str | int | torch.device) -> torch.device:
+    """The device that a caller names; whether it is there is not asked. Raises ArgumentError for what is no name of one."""
     import torch
 
     try:
         return torch.device(name)
     except (RuntimeError, TypeError) as error:
-        raise SurgeonError(
+        raise ArgumentError(
             f"device {name!r} cannot be used: it is no name of one; cpu, cuda and cuda:1 are, for instance"
         ) from error
 

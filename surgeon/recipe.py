@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from pydantic import (
 )
 
 from surgeon import strict_yaml
-from surgeon.errors import RecipeError, nearest
+from surgeon.errors import RecipeError, SurgeonError, as_value_errors, nearest
 from surgeon.markdown import plain
 from surgeon.merging import merge
 from surgeon.methods.base import Operation
@@ -44,52 +45,61 @@ class Adversary(WithinPixels, Strict):
 
     method: Literal["fgsm", "fgsm-rs", "pgd", "trades"] = "pgd"
     norm: Literal["linf", "l2"] = "linf"
-    eps: Quantity = Field(8 / 255, ge=0)
-    steps: int = Field(10, ge=1, description="of pgd and trades")
+    eps: Quantity = Field(default=8 / 255, ge=0)
+    steps: int = Field(default=10, ge=1, description="of pgd and trades")
     step_size: Quantity | None = Field(
-        None, gt=0, description="by default 1.25 eps for fgsm-rs, eps for fgsm, else 2.5 eps / steps"
+        default=None, gt=0, description="by default 1.25 eps for fgsm-rs, eps for fgsm, else 2.5 eps / steps"
     )
-    beta: float = Field(6.0, ge=0, description="weight of TRADES' second term")
-    clean_share: float = Field(0.0, ge=0, lt=1, description="share of each batch that is left clean")
+    beta: float = Field(default=6.0, ge=0, description="weight of TRADES' second term")
+    clean_share: float = Field(default=0.0, ge=0, lt=1, description="share of each batch that is left clean")
 
 
 class Training(Strict):
     """How `surgeon train` and `surgeon run` train the rewritten network."""
 
-    epochs: int = Field(10, ge=0)
-    batch_size: int = Field(128, ge=1, description="images a step, of all processes and micro-batches")
-    accumulate: int = Field(1, ge=1, description="micro-batches that a process cuts its part of a batch into")
-    optimizer: str = Field("sgd", description="a name of timm.optim, such as sgd (Nesterov) or adamw")
-    lr: float = Field(0.05, gt=0)
-    min_lr: float = Field(1e-3, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
+    epochs: int = Field(default=10, ge=0)
+    batch_size: int = Field(
+        default=128, ge=1, description="images a step, of all processes and micro-batches"
+    )
+    accumulate: int = Field(
+        default=1, ge=1, description="micro-batches that a process cuts its part of a batch into"
+    )
+    optimizer: str = Field(default="sgd", description="a name of timm.optim, such as sgd (Nesterov) or adamw")
+    lr: float = Field(default=0.05, gt=0)
+    min_lr: float = Field(default=1e-3, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
     schedule: str = Field(
-        "cosine",
+        default="cosine",
         description="cosine, linear, step, multistep, plateau, constant, or another of timm.scheduler",
     )
-    warmup_epochs: float = Field(0, ge=0, description="of learning rates that rise from 0")
-    clip_grad: float | None = Field(None, gt=0)
+    warmup_epochs: float = Field(default=0, ge=0, description="of learning rates that rise from 0")
+    clip_grad: float | None = Field(default=None, gt=0)
     ema: float | None = Field(
-        None, gt=0, lt=1, description="decay of a moving average of the weights, kept instead"
+        default=None, gt=0, lt=1, description="decay of a moving average of the weights, kept instead"
     )
-    keep: Literal["last", "best"] = Field("last", description="the weights that the training ends with")
-    pad: int = Field(0, ge=0, description="pad by so many zeros and crop at random to the old size")
-    flip: bool = Field(False, description="mirror half of the images")
+    keep: Literal["last", "best"] = Field(
+        default="last", description="the weights that the training ends with"
+    )
+    pad: int = Field(default=0, ge=0, description="pad by so many zeros and crop at random to the old size")
+    flip: bool = Field(default=False, description="mirror half of the images")
     transform: dict[str, Any] | None = Field(
-        None, description="arguments of timm.data.create_transform, for images that are read one by one"
+        default=None,
+        description="arguments of timm.data.create_transform, for images that are read one by one",
     )
-    mixup: float = Field(0, ge=0, description="α of timm's mixup")
-    cutmix: float = Field(0, ge=0, description="α of timm's cutmix")
-    smoothing: float = Field(0, ge=0, lt=1, description="label smoothing")
+    mixup: float = Field(default=0, ge=0, description="α of timm's mixup")
+    cutmix: float = Field(default=0, ge=0, description="α of timm's cutmix")
+    smoothing: float = Field(default=0, ge=0, lt=1, description="label smoothing")
     adversary: Adversary | None = None
-    noise_share: float = Field(0.5, ge=0, le=1, description="share of the epochs with noise layers on")
-    anneal_share: float = Field(0.5, ge=0, le=1, description="share of the steps that anneals take")
+    noise_share: float = Field(
+        default=0.5, ge=0, le=1, description="share of the epochs with noise layers on"
+    )
+    anneal_share: float = Field(default=0.5, ge=0, le=1, description="share of the steps that anneals take")
     exact: bool = Field(
-        True, description="several processes give what one would: noise and batch norms are shared"
+        default=True, description="several processes give what one would: noise and batch norms are shared"
     )
     channels_last: bool = False
-    compile: bool = Field(False, description="torch.compile")
+    compile: bool = Field(default=False, description="torch.compile")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Training:
@@ -112,23 +122,23 @@ class Data(Strict):
     """Which images `surgeon train` and `surgeon run` use of a source, and how they are split."""
 
     val_share: float = Field(
-        0.1, gt=0, lt=1, description="of the training images, where the source has no such split"
+        default=0.1, gt=0, lt=1, description="of the training images, where the source has no such split"
     )
     test_share: float = Field(
-        0.1, gt=0, lt=1, description="of all images, where the source has no such split"
+        default=0.1, gt=0, lt=1, description="of all images, where the source has no such split"
     )
-    stratified: bool = Field(True, description="split class by class")
-    classes: tuple[str, ...] | None = Field(None, description="these classes, by name, in this order")
-    per_class: int | None = Field(None, ge=1, description="so many training images of each class")
+    stratified: bool = Field(default=True, description="split class by class")
+    classes: tuple[str, ...] | None = Field(default=None, description="these classes, by name, in this order")
+    per_class: int | None = Field(default=None, ge=1, description="so many training images of each class")
     faults: Literal["refuse", "skip"] = Field(
-        "refuse", description="what cannot be read, has no label or a wrong one"
+        default="refuse", description="what cannot be read, has no label or a wrong one"
     )
     grayscale: bool = False
     size: tuple[Side, Side] | None = Field(
-        None, description="(height, width); by default the model's, else the images'"
+        default=None, description="(height, width); by default the model's, else the images'"
     )
     in_memory: Literal["auto", "always", "never"] = Field(
-        "auto", description="auto: below 2 GiB of decoded bytes"
+        default="auto", description="auto: below 2 GiB of decoded bytes"
     )
 
     @model_validator(mode="after")
@@ -146,46 +156,49 @@ class Evaluation(WithinPixels, Strict):
     """How a network is attacked. ε and steps are in units of [0, 1] pixels. `surgeon.evaluation.suites` reads it."""
 
     suite: Literal["basic", "quick", "standard", "paper"] = Field(
-        "basic", description="basic: the attacks named below; quick, standard, paper: those of the suite"
+        default="basic",
+        description="basic: the attacks named below; quick, standard, paper: those of the suite",
     )
-    attacks: tuple[Literal["fgsm", "pgd", "own-pgd"], ...] = Field(("fgsm", "pgd"), min_length=1)
+    attacks: tuple[Literal["fgsm", "pgd", "own-pgd"], ...] = Field(default=("fgsm", "pgd"), min_length=1)
     norm: Literal["linf", "l2"] | None = Field(
-        None, description="by default linf; in the suite paper the paper's"
+        default=None, description="by default linf; in the suite paper the paper's"
     )
     eps: Quantity | None = Field(
-        None, ge=0, description="by default 8/255 in linf, 0.5 in l2; in the suite paper the paper's"
+        default=None, ge=0, description="by default 8/255 in linf, 0.5 in l2; in the suite paper the paper's"
     )
-    steps: int = Field(20, ge=1, description="of pgd, in the suite basic")
+    steps: int = Field(default=20, ge=1, description="of pgd, in the suite basic")
     samples: int | None = Field(
-        None, ge=1, description="images of the test set; by default as the suite says, or all"
+        default=None, ge=1, description="images of the test set; by default as the suite says, or all"
     )
     paper: str | None = Field(
-        None,
+        default=None,
         description="whose tables the suite paper follows; by default the one of the operations in the model",
     )
     mode: Literal["auto", "standard", "random"] = Field(
-        "auto", description="random: attacks on the expectation over a model's noise; auto asks the model"
+        default="auto",
+        description="random: attacks on the expectation over a model's noise; auto asks the model",
     )
     diagnostics: int | None = Field(
-        None, ge=0, description="images for diagnostics; by default 128, and 0 in the suite basic"
+        default=None, ge=0, description="images for diagnostics; by default 128, and 0 in the suite basic"
     )
     beyond: bool | None = Field(
-        None, description="noise, patch and corruption curves; by default in standard and paper"
+        default=None, description="noise, patch and corruption curves; by default in standard and paper"
     )
-    gaussian: tuple[Deviation, ...] = Field((0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
+    gaussian: tuple[Deviation, ...] = Field(default=(0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
     uniform: tuple[Annotated[Quantity, Field(ge=0)], ...] = Field(
-        (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), description="upper bounds of the curve"
+        default=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0), description="upper bounds of the curve"
     )
     patches: tuple[PositiveInt, ...] = Field(
-        (2, 4, 8), description="images are cut in n × n patches and shuffled"
+        default=(2, 4, 8), description="images are cut in n × n patches and shuffled"
     )
     keep: bool | None = Field(
-        None, description="store adversarial images, and test noise on them; by default in the suite paper"
+        default=None,
+        description="store adversarial images, and test noise on them; by default in the suite paper",
     )
-    certify: tuple[Smoothing, ...] = Field((), description="σ of randomized smoothing, each once")
-    certify_samples: int = Field(500, ge=1)
-    certify_draws: int = Field(100_000, ge=1)
-    pictures: bool | None = Field(None, description="by default in quick, standard and paper")
+    certify: tuple[Smoothing, ...] = Field(default=(), description="σ of randomized smoothing, each once")
+    certify_samples: int = Field(default=500, ge=1)
+    certify_draws: int = Field(default=100_000, ge=1)
+    pictures: bool | None = Field(default=None, description="by default in quick, standard and paper")
 
     @field_validator("paper")
     @classmethod
@@ -207,7 +220,9 @@ class Recipe(Strict):
     name: str = Field(max_length=400, pattern=NAME)
     title: Told = ""
     paper: Told = ""
-    source: Told = Field("", description="where the settings come from: table, section, or this project")
+    source: Told = Field(
+        default="", description="where the settings come from: table, section, or this project"
+    )
     surgery: tuple[SerializeAsAny[Operation], ...] = Field(
         description="an empty list trains the network as it is"
     )
@@ -220,7 +235,8 @@ class Recipe(Strict):
     def _operations(cls, value: Any) -> Any:
         if not isinstance(value, (list, tuple)):
             raise ValueError("surgery must be a list of operations")
-        return tuple(v if isinstance(v, Operation) else parse(v) for v in value)
+        with as_value_errors():
+            return tuple(v if isinstance(v, Operation) else parse(v) for v in value)
 
 
 def recipe_folder() -> Path:
@@ -241,7 +257,9 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in recipe_folder().glob("*.yaml")))
 
 
-def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe, settings: Iterable[str] = ()) -> Recipe:
+def load_recipe(
+    recipe: str | PathLike[str] | Mapping[str, Any] | Recipe, settings: Iterable[str] = ()
+) -> Recipe:
     """A recipe from a shipped name, a YAML file, or a mapping, with `key=value` settings on top.
 
     A file may `extends:` another, by a shipped name or a path relative to it: mappings are merged key by
@@ -273,7 +291,7 @@ def _name(content: Mapping[str, Any]) -> str:
     return "+".join(named) or "recipe"
 
 
-def _find(recipe: str | Path) -> Path:
+def _find(recipe: str | PathLike[str]) -> Path:
     text = str(recipe)
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or "/" in text:
@@ -380,8 +398,9 @@ def _validate(content: dict[str, Any], place: str) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"{place}: {describe(error, Recipe)}") from None
-    except RecipeError as error:
-        raise RecipeError(f"{place}: {error}") from None
+    except SurgeonError as error:
+        error.at(place)
+        raise
 
 
 def _operation(item: Any, number: int) -> Operation:

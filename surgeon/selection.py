@@ -28,38 +28,45 @@ class Site(BaseModel):
     kind: Kind
     cls: str = Field(description="class of the module")
     index: int = Field(description="order of first execution among all sites of the network")
-    stage: int | None = Field(None, description="0 is the stem, then the stages in order")
-    calls: int = Field(1, description="how often one forward pass calls the module")
+    stage: int | None = Field(default=None, description="0 is the stem, then the stages in order")
+    calls: int = Field(default=1, description="how often one forward pass calls the module")
     modes: tuple[Literal["train", "eval"], ...] = ("train", "eval")
     in_shape: tuple[int, ...] | None = None
     out_shape: tuple[int, ...] | None = None
-    dims: int | None = Field(None, description="spatial dimensions the module works on: 1, 2 or 3")
-    channels: int | None = Field(None, description="output channels")
+    dims: int | None = Field(default=None, description="spatial dimensions the module works on: 1, 2 or 3")
+    channels: int | None = Field(default=None, description="output channels")
     in_channels: int | None = None
     kernel: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
     groups: int | None = None
     bias: bool | None = None
-    family: str | None = Field(None, description="of a norm: batch, group, layer, instance, rms, other")
-    fused: bool = Field(False, description="norm and activation in one module")
-    opens: bool = Field(True, description="a fused module that surgeon can open between norm and activation")
+    family: str | None = Field(
+        default=None, description="of a norm: batch, group, layer, instance, rms, other"
+    )
+    fused: bool = Field(default=False, description="norm and activation in one module")
+    opens: bool = Field(
+        default=True, description="a fused module that surgeon can open between norm and activation"
+    )
     standardized: Literal["", "weights", "scaled"] = Field(
-        "", description="convolution that standardises its weights, without or with a learned gain"
+        default="", description="convolution that standardises its weights, without or with a learned gain"
     )
     altered: str = Field(
-        "", description="why it may not compute what its weights say, as torch's class does; '' where it does"
+        default="",
+        description="why it may not compute what its weights say, as torch's class does; '' where it does",
     )
     padding_mode: str = "zeros"
     transposed: bool = False
     folded: bool = Field(
-        False,
+        default=False,
         description="the first dimension of its output is not that of the images: tokens or windows lie in it",
     )
     logits: bool = Field(
-        False, description="a convolution whose channels are the classes: no weights follow it"
+        default=False, description="a convolution whose channels are the classes: no weights follow it"
     )
-    follows: str | None = Field(None, description="name of the convolution that feeds this norm")
-    next_norm: str | None = Field(None, description="name of the norm that alone consumes this convolution")
+    follows: str | None = Field(default=None, description="name of the convolution that feeds this norm")
+    next_norm: str | None = Field(
+        default=None, description="name of the norm that alone consumes this convolution"
+    )
 
     @property
     def spatial(self) -> tuple[int, ...] | None:
@@ -122,16 +129,16 @@ class Selector(Strict):
     exclude: tuple[str, ...] = ()
     stages: tuple[int, ...] | None = None
     channels: str | None = None
-    min_channels: int | None = Field(None, ge=1)
-    max_channels: int | None = Field(None, ge=1)
+    min_channels: int | None = Field(default=None, ge=1)
+    max_channels: int | None = Field(default=None, ge=1)
     kernel: str | None = None
     groups: str | None = None
-    skip_first: int = Field(0, ge=0)
-    skip_last: int = Field(0, ge=0)
-    first: int | None = Field(None, ge=1)
-    last: int | None = Field(None, ge=1)
-    every: int = Field(1, ge=1)
-    offset: int = Field(0, ge=0)
+    skip_first: int = Field(default=0, ge=0)
+    skip_last: int = Field(default=0, ge=0)
+    first: int | None = Field(default=None, ge=1)
+    last: int | None = Field(default=None, ge=1)
+    every: int = Field(default=1, ge=1)
+    offset: int = Field(default=0, ge=0)
 
     @field_validator("include", "exclude", mode="before")
     @classmethod

@@ -56,7 +56,7 @@ def _tuple(value: Any) -> Any:
     return tuple(_tuple(v) for v in value) if isinstance(value, list) else value
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value in an error message: as Python writes it, cut where it is long or deep."""
     short = reprlib.Repr()
     short.maxlevel, short.maxstring, short.maxother = 2, 80, 80

@@ -52,8 +52,6 @@ def load(text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         raise YamlError(str(error.problem or "no YAML"), mark.line + 1 if mark else 1) from None
     except (YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, YamlError):
-            raise
         raise YamlError(" ".join(str(error).split())[:200] or "no YAML", 1) from None
     return builder.found
 

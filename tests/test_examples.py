@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from surgeon.errors import LayerError
+
 pytest.importorskip("sklearn")
 FOLDER = Path(__file__).parents[1] / "examples"
 
@@ -86,7 +88,7 @@ def test_a_backward_pass_after_the_step_gives_the_same_gradients(source):
 
 
 def test_soft_labels_and_a_cache_by_class_do_not_go_together():
-    with pytest.raises(ValueError, match="soft labels"):
+    with pytest.raises(LayerError, match="soft labels"):
         load("timm_script").main(recipe="canl", epochs=1)
 
 

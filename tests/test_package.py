@@ -42,6 +42,7 @@ def test_the_wheel_has_its_recipes_and_one_top_level_package(tmp_path):
     assert done.returncode == 0, done.stderr
     top = {p.name for p in target.iterdir() if not p.name.endswith(".dist-info") and p.name != "bin"}
     assert top == {"surgeon"}
+    assert (target / "surgeon" / "py.typed").is_file()
     modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "surgeon").rglob("*.py")}
     assert modules <= {p.relative_to(target).as_posix() for p in target.rglob("*.py")}
     code = (

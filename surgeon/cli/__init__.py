@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import surgeon
-from surgeon.errors import CalibrationWarning, SurgeonError, at_the_command_line
+from surgeon.errors import CalibrationWarning, SurgeonError, at_the_command_line, line_of
 from surgeon.interrupts import Stopped, handled
 
 COMMANDS = {
@@ -115,7 +115,7 @@ class Commands(click.Group):
         except (SurgeonError, OSError, MemoryError) as error:
             if ctx.params.get("debug") or getattr(error, "errno", None) == errno.EPIPE:
                 raise
-            raise Refused(" ".join(str(error).split()) or type(error).__name__) from error
+            raise Refused(line_of(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

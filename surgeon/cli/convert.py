@@ -89,7 +89,7 @@ def command(
 
 def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: bool) -> None:
     from surgeon.cli.tables import console, conversions_table
-    from surgeon.errors import SurgeonError
+    from surgeon.errors import ArtifactError, SurgeonError
     from surgeon.pipeline.converting import CONVERSIONS, convert_all
     from surgeon.progress import progress
 
@@ -105,7 +105,7 @@ def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: b
         console().print(conversions_table(results))
     failed = [r.checkpoint.name for r in results if isinstance(r.found, SurgeonError)]
     if failed:
-        raise SurgeonError(
+        raise ArtifactError(
             f"{len(failed)} of {len(results)} checkpoints were not converted: {', '.join(failed[:5])} (see {folder / CONVERSIONS})"
         )
 

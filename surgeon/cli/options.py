@@ -14,7 +14,7 @@ import click
 
 from surgeon.arguments import SEEDS
 from surgeon.cli.swapped import swapped
-from surgeon.errors import ArtifactError, ModelError, RecipeError, SurgeonError, nearest
+from surgeon.errors import ArgumentError, ArtifactError, MissingPackageError, ModelError, RecipeError, nearest
 from surgeon.processes import device_named
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def processes() -> Iterator[bool]:
     try:
         from accelerate import PartialState
     except ImportError:
-        raise SurgeonError("this needs accelerate: pip install 'surgeon[train]'") from None
+        raise MissingPackageError("this needs accelerate: pip install 'surgeon[train]'") from None
     import torch
 
     cpu = not torch.cuda.is_available()
@@ -297,7 +297,7 @@ def told_apart(as_json: bool) -> contextlib.AbstractContextManager[object]:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device called `name`. Raises SurgeonError if there is none here."""
+    """The device called `name`. Raises ArgumentError if there is none here."""
     import torch
 
     found = device_named(name)
@@ -305,7 +305,7 @@ def usable_device(name: str) -> torch.device:
         torch.empty(1, device=found).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise SurgeonError(f"device {name!r} cannot be used: {reason}") from error
+        raise ArgumentError(f"device {name!r} cannot be used: {reason}") from error
     return found
 
 
@@ -387,5 +387,5 @@ def calibration_images(source: str | None, count: int, model: nn.Module, input_s
 
     size = input_size or input_size_of(model)
     if size is None:
-        raise SurgeonError("--calibration needs --input-size: the model does not tell its own")
+        raise ArgumentError("--calibration needs --input-size: the model does not tell its own")
     return normalized(images(source, count, size), model)

@@ -86,7 +86,7 @@ def _bytes(item: Any) -> bytes:
 def _tensor(values: Tensor) -> str:
     digest = xxhash.xxh3_128(f"{values.dtype} {tuple(values.shape)}".encode())
     for part in _parts(values):
-        digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,12 @@ from torch import Tensor
 from surgeon.data.names import shown
 from surgeon.errors import DataError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+Item = Path | tuple[str, "bytes | IO[bytes]"]
+"""A file, or a name and the bytes of one."""
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
 """Kinds of image that are read, by their bytes and whatever their name says. Pillow knows others, for some of which it
 starts programs."""
@@ -19,7 +26,7 @@ PIXELS = 89_478_485
 """The most that one image may have: Pillow's own limit, of which it warns, and raises an error only above twice as many."""
 
 
-def read(item: Any, input_size: tuple[int, ...] | None) -> Tensor:
+def read(item: Item, input_size: tuple[int, ...] | None) -> Tensor:
     """(C, H, W) float32 in [0, 1] of a file, or of a pair of a name and a file's bytes."""
     return (
         to_bytes(picture_of(item, None if input_size is None else input_size[0] == 1), input_size).float()
@@ -27,7 +34,7 @@ def read(item: Any, input_size: tuple[int, ...] | None) -> Tensor:
     )
 
 
-def picture_of(item: Any, gray: bool | None = None) -> Any:
+def picture_of(item: Item, gray: bool | None = None) -> Image:
     """The image as a PIL image, gray or RGB; by default as it is stored. item: a file's path, or (name, bytes or open file).
 
     Of several frames the first; transparency is dropped, 16 bits become 8, CMYK and palettes RGB; EXIF's orientation is
@@ -89,7 +96,7 @@ def start_no_programs() -> None:
     EpsImagePlugin.gs_binary = False
 
 
-def to_bytes(picture: Any, input_size: tuple[int, ...] | None = None) -> Tensor:
+def to_bytes(picture: Image, input_size: tuple[int, ...] | None = None) -> Tensor:
     """(C, H, W) uint8 of a PIL image, resized and made gray or RGB where input_size (C, H, W) asks for it."""
     import numpy
     from PIL import Image

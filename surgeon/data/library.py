@@ -10,7 +10,7 @@ from typing import Any
 from surgeon.data.decoding import start_no_programs
 from surgeon.data.images import SYNONYMS
 from surgeon.data.names import shown
-from surgeon.errors import DataError
+from surgeon.errors import ArtifactError, DataError
 from surgeon.reading import read_json
 
 _INFO = ("_info.json", "info.json")
@@ -35,8 +35,8 @@ def library(name: str, root: str | None, split: str) -> Any:
         raise Refused(f"{shown(name)} is a community's data set, made by code of its own, which is not run")
     if name.lower() == "torch/imagenet":
         _check_unpacked(root, split)
-    more = {} if kind == "torch" else {"input_img_mode": "RGB"}
-    training = {"is_training": split == "train"} if kind in ("wds", "tfds", "hfids") else {}
+    more: dict[str, Any] = {} if kind == "torch" else {"input_img_mode": "RGB"}
+    training: dict[str, Any] = {"is_training": split == "train"} if kind in ("wds", "tfds", "hfids") else {}
     with offline():
         return create_dataset(
             name, root=root, split=split, download=False, trust_remote_code=False, **more, **training
@@ -94,7 +94,7 @@ def _local_shards(name: str, root: str | None) -> str:
         try:
             splits = read_json(place)["splits"]
             named = [str(f) for s in splits.values() for f in s["filenames"]]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ArtifactError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Refused(
                 f"{shown(place)} lists no tars by split: {type(error).__name__}: {shown(error)}"
             ) from error

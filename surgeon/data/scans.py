@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from surgeon.data.images import SPLITS, Images
-from surgeon.errors import DataError
+from surgeon.errors import DataError, MissingPackageError
 from surgeon.host import in_own_state
 
 DIGITS_SIZE = 16
@@ -18,7 +18,7 @@ def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
     The splits are stratified by class and fixed by `seed`; the 8×8 scans, of values 0 to 16, are divided by 16
     and resized by bilinear interpolation.
 
-    Raises DataError without scikit-learn, or for a size below 1.
+    Raises MissingPackageError without scikit-learn, and DataError for a size below 1.
     """
     if size < 1:
         raise DataError(f"size={size} pixels are no image; the scans are 8 wide")
@@ -26,7 +26,7 @@ def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError:
-        raise DataError("the digits come with scikit-learn: pip install 'surgeon[train]'") from None
+        raise MissingPackageError("the digits come with scikit-learn: pip install 'surgeon[train]'") from None
     loaded = load_digits()
     x = torch.tensor(loaded.images, dtype=torch.float32).unsqueeze(1) / 16
     if size != 8:

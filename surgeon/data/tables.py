@@ -8,7 +8,7 @@ from typing import Any
 
 from surgeon.data.images import SYNONYMS
 from surgeon.data.names import shown
-from surgeon.errors import DataError
+from surgeon.errors import ArtifactError, DataError, MissingPackageError
 from surgeon.reading import parse_json
 
 ROWS = 64
@@ -51,7 +51,7 @@ def parquet_classes(path: Path) -> tuple[str, ...]:
         told: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
         names = told["info"]["features"]["label"]["names"]
         return tuple(n for n in map(str, names) if n.encode()) if isinstance(names, list) else ()
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ArtifactError, ValueError, KeyError, TypeError, RecursionError):
         return ()
 
 
@@ -70,7 +70,7 @@ def _opened(path: Path) -> Any:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise DataError("parquet files need pyarrow: pip install 'surgeon[train]'") from None
+        raise MissingPackageError("parquet files need pyarrow: pip install 'surgeon[train]'") from None
     try:
         file = parquet.ParquetFile(path)
     except Exception as error:  # pyarrow has many errors for a damaged file

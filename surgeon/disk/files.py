@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.disk.writing import written
-from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.errors import ArtifactError, MissingPackageError
 
 
 def absolute(name: str | None) -> str | None:
@@ -18,7 +18,7 @@ def absolute(name: str | None) -> str | None:
     return str(Path(name).resolve()) if name and Path(name).exists() else name
 
 
-def path_given(path: Any) -> Path:
+def path_given(path: object) -> Path:
     """A path that a caller names, as text or as a path. Raises ArtifactError for anything else."""
     if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
         raise ArtifactError(f"{path!r:.80} is no path; give one as text or as a pathlib.Path")
@@ -31,7 +31,7 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write JSON, indented."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
@@ -51,7 +51,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_parquet(path: Path, columns: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write a table of `columns` (name → pyarrow's name of a type). Raises SurgeonError without pyarrow."""
+    """Write a table of `columns` (name → pyarrow's name of a type). Raises MissingPackageError without pyarrow."""
     arrow, parquet = _arrow()
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in columns.items()])
     table = arrow.Table.from_pylist(list(rows), schema=schema)
@@ -73,5 +73,5 @@ def _arrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise SurgeonError("tables of verdicts need pyarrow: pip install 'surgeon[eval]'") from None
+        raise MissingPackageError("tables of verdicts need pyarrow: pip install 'surgeon[eval]'") from None
     return pyarrow, pyarrow.parquet

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from surgeon.arguments import checked_count, checked_seed
-from surgeon.errors import SurgeonError, either
+from surgeon.errors import ArgumentError, EvaluationError, either
 from surgeon.methods.registry import get, names, papers
 from surgeon.quantities import too_large
 from surgeon.recipe import Evaluation
@@ -40,11 +40,11 @@ def suite(
     classes: of the model. random: whether it is random at inference. operations: names of what was done to it, which
     choose the paper. sources: names of models to transfer from, added to every suite but basic.
 
-    Raises SurgeonError for a model of fewer than two classes, or when no paper belongs to the operations.
+    Raises EvaluationError for a model of fewer than two classes, or when no paper belongs to the operations.
     """
     classes, seed = checked_count("classes", classes, 0), checked_seed(seed)
     if classes < 2:
-        raise SurgeonError(f"the model gives {classes} class; robustness of a classifier needs 2 or more")
+        raise EvaluationError(f"the model gives {classes} class; robustness of a classifier needs 2 or more")
     norm, eps = size_of(settings, operations)
     sources = tuple(sources)
     more: dict[str, Any] = {"seed": seed, "group": settings.suite}
@@ -81,7 +81,7 @@ def samples_of(settings: Evaluation, classes: int | None) -> int | None:
 def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm, float]:
     """Norm and ε of an evaluation: as its settings say, else the paper's in the suite paper, else Linf 8/255 or L2 0.5.
 
-    Raises SurgeonError when a paper is needed and none belongs to the operations, and for an ε above 1 in Linf.
+    Raises EvaluationError when a paper is needed and none belongs to the operations, and ArgumentError for an ε above 1 in Linf.
     """
     if settings.norm is not None and settings.eps is not None:
         return settings.norm, settings.eps
@@ -94,16 +94,16 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
     if settings.eps is None:
         return norm, eps
     if norm == "linf" and settings.eps > 1:
-        raise SurgeonError(too_large("eps", settings.eps))
+        raise ArgumentError(too_large("eps", settings.eps))
     return norm, settings.eps
 
 
 def paper_of(operations: Iterable[str]) -> Paper:
-    """The paper that published the operations' evaluation; operations: their names. Raises SurgeonError for none or several."""
+    """The paper that published the operations' evaluation; operations: their names. Raises EvaluationError for none or several."""
     found = {p.name: p for p in (get(n).paper() for n in _names(operations)) if p is not None}
     if len(found) != 1:
         what = f"{len(found)} papers' methods" if found else "no paper's method"
-        raise SurgeonError(
+        raise EvaluationError(
             f"the model has {what} in it; say whose tables are wanted: {', '.join(papers())} "
             + either("(evaluation.paper)", "(--paper)")
         )
@@ -171,7 +171,7 @@ def _targeted(norm: Norm, eps: float, classes: int, steps: int, targets: int, mo
         own = {"loss": "margin", "restarts": classes - 1}
         return Attack(
             name="pgd-margin-restarts", kind="own-pgd", norm=norm, eps=eps, steps=steps, **own, **more
-        )  # type: ignore[arg-type]  # fields of an Attack, checked by pydantic
+        )
     return Attack(name="apgd-t", kind="apgdt", loss="dlr", norm=norm, eps=eps, steps=steps, targets=min(targets, classes - 1), **more)  # fmt: skip
 
 

@@ -198,7 +198,9 @@ def fused(
             continue
         path, _, name = str(node.target).rpartition(".")
         owner = walk(network, path) if path else network
-        was = were.get(id(owner._modules), {}).get(name) if owner is not None else None
+        if owner is None:
+            continue
+        was = were.get(id(owner._modules), {}).get(name)
         if was is not None and is_norm(was) and isinstance(child_of(owner, name), nn.Identity):
             return str(node.target)
     return ""

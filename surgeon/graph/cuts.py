@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def cut_graph(graph: fx.Graph, points: Iterable[Point], tree: nn.Module, *, with
             last = ends.get(anchor, anchor)
             with graph.inserting_after(_after_placeholders(graph, last)):
                 node = graph.call_module(point.layer, (last,))
-            last.replace_all_uses_with(node, delete_user_cb=lambda user, new=node: user is not new)
+            last.replace_all_uses_with(node, delete_user_cb=functools.partial(operator.is_not, node))
             ends[anchor] = node
             cleared += _protect(graph, node, tree)
             cleared += _protect(graph, last, tree)
@@ -92,7 +93,7 @@ def _append_tail(graph: fx.Graph, anchor: fx.Node, site: str, tails: dict[str, l
     for part in TAIL:
         with graph.inserting_after(last):
             node = graph.call_module(f"{site}.{part}", (last,))
-        last.replace_all_uses_with(node, delete_user_cb=lambda user, new=node: user is not new)
+        last.replace_all_uses_with(node, delete_user_cb=functools.partial(operator.is_not, node))
         last = node
     tails.setdefault(site, []).append(last)
 
@@ -110,7 +111,7 @@ def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) ->
         if user.op == "call_module":
             module = tree.get_submodule(str(user.target))
             if getattr(module, "inplace", False) is True:
-                module.inplace = False
+                setattr(module, "inplace", False)
                 cleared.append(str(user.target))
             elif isinstance(module, (nn.Identity, nn.Flatten)) or "Drop" in type(module).__name__:
                 cleared += _protect(graph, user, tree, depth + 1) if depth < 8 else []

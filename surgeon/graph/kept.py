@@ -47,7 +47,7 @@ class Kept:
 
     def __init__(self, network: nn.Module, but: Collection[nn.Module] = ()) -> None:
         self._root = network
-        self._before = {
+        self._before: dict[nn.Module, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
             m: (m.__dict__.copy(), m._parameters.copy(), m._buffers.copy())
             for m in network.modules()
             if m not in but
@@ -67,7 +67,8 @@ class Kept:
         if module not in self._before:
             return
         before, *tensors = self._before[module]
-        for was, now in zip(tensors, (module._parameters, module._buffers), strict=True):
+        own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for was, now in zip(tensors, own, strict=True):
             for name, tensor in was.items():
                 if now.get(name) is not tensor:
                     raise TraceError(
@@ -103,7 +104,8 @@ class Kept:
                 continue
             if not _identical(now, before):
                 _put_back(now, before, list(now) if whole or module is not self._root else [])
-            for was, held in zip(tensors, (module._parameters, module._buffers), strict=True):
+            own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+            for was, held in zip(tensors, own, strict=True):
                 if not _identical(held, was):
                     held.clear()
                     held.update(was)

@@ -12,7 +12,7 @@ import copyreg
 import functools
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from torch import fx, nn
 
@@ -32,7 +32,8 @@ _TORCHS = (nn.Module, object)
 _RUNS = ("forward", "compile", "_call_impl", "_wrapped_call_impl", "_slow_forward")
 
 How = Literal["run", "rebuild", "flag", "view", "weights", "refuse", "keep"]
-Bound = Callable[[nn.Module, str, How, tuple[Any, ...], dict[str, Any]], Any]
+N = TypeVar("N", bound=nn.Module)
+Bound = Callable[[N, str, How, tuple[Any, ...], dict[str, Any]], Any]
 """What a replaced method does: (network, method, how, args, kwargs)."""
 
 
@@ -65,12 +66,12 @@ def _is_method(found: Any) -> bool:
     )
 
 
-def class_for(base: type[nn.Module], stock: type[nn.Module], bound: Bound) -> type[nn.Module]:
+def class_for(base: type[N], stock: type[nn.Module], bound: Bound[N]) -> type[N]:
     """A class of its own for one object: derived from `base` first and from `stock` behind it, under the stock class's name.
 
     A class that cannot be derived from, and a GraphModule, which has a class for each object, are left out.
     """
-    parent = base
+    parent: type[N] = base
     if not issubclass(stock, fx.GraphModule):
         try:
             parent = _kin(base, stock, bound)
@@ -81,17 +82,18 @@ def class_for(base: type[nn.Module], stock: type[nn.Module], bound: Bound) -> ty
     return made
 
 
-def _kin(base: type[nn.Module], stock: type[nn.Module], bound: Bound) -> type[nn.Module]:
+def _kin(base: type[N], stock: type[nn.Module], bound: Bound[N]) -> type[N]:
     """The class between the two, one for each stock class as long as anything uses it."""
     for known in type.__subclasses__(stock):
         if known.__dict__.get("_kin_of") == (base, stock):
-            return known
-    return types.new_class(
+            return cast(type[N], known)
+    kin = types.new_class(
         stock.__name__, (base, stock), exec_body=lambda space: space.update(_members(base, stock, bound))
     )
+    return cast(type[N], kin)
 
 
-def _members(base: type, stock: type, bound: Bound) -> dict[str, Any]:
+def _members(base: type[N], stock: type, bound: Bound[N]) -> dict[str, Any]:
     members: dict[str, Any] = {"_kin_of": (base, stock), "__new__": _another, "__module__": base.__module__}
     ours = {n for c in base.__mro__ if c not in _TORCHS for n in vars(c)}
     names = dict.fromkeys(n for c in stock.__mro__ if c not in _TORCHS for n in vars(c))

@@ -84,7 +84,7 @@ def _measured(
                     m.training = False
             with _silent(), draws_again(), torch.no_grad(), pretended(model, input_size) as images:
                 counter = FlopCounterMode(display=False)
-                counter.mod_tracker = _Whole()
+                setattr(counter, "mod_tracker", _Whole())
                 with counter, NormsKeepShapes(), Watch(model) as watch:
                     model(*[images] * images_of(model))
             seen.functional = watch.found

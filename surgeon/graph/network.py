@@ -350,8 +350,8 @@ class Rewritten(fx.GraphModule):
             graph.owning_module = self
             self._code_of[key] = self._coded(graph, key[1])
         arguments = [n.target for n in self._programs["forward", True, ()].nodes if n.op == "placeholder"]
-        type(self)._forward_train = self._code_of["forward", True, ()][0]
-        type(self)._forward_eval = self._code_of["forward", False, ()][0]
+        setattr(type(self), "_forward_train", self._code_of["forward", True, ()][0])
+        setattr(type(self), "_forward_eval", self._code_of["forward", False, ()][0])
         type(self).forward = _dispatcher(
             self._stock_class.forward, [str(a) for a in arguments], self._held, self._sized is not None
         )
@@ -530,7 +530,7 @@ class Rewritten(fx.GraphModule):
         unguard(self)
         for name in self._cleared:
             if _has(self, name):
-                self.get_submodule(name).inplace = True
+                setattr(self.get_submodule(name), "inplace", True)
         view = self.stock_view()
         rebind(view, {"": self})
         return view
@@ -728,7 +728,7 @@ def _bound(
 
 def _empty(stock: type[nn.Module]) -> Rewritten:
     """A rewritten network without anything in it."""
-    return object.__new__(class_for(Rewritten, stock, _bound))  # type: ignore[return-value]  # derived from Rewritten
+    return object.__new__(class_for(Rewritten, stock, _bound))
 
 
 def _graph_state() -> dict[str, Any]:

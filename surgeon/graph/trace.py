@@ -176,7 +176,7 @@ class Sized(fx.Proxy):
     def __float__(self) -> float:
         return float(self._number())
 
-    def __len__(self) -> int:  # type: ignore[override]  # fx.Proxy says that it never returns
+    def __len__(self) -> int:
         return len(self._number())
 
     def _number(self) -> Any:
@@ -285,7 +285,7 @@ class ValueTracer(LeafTracer):
         value = obj.node.meta["value"]
         return super().to_bool(obj) if isinstance(value, torch.Tensor) else bool(value)
 
-    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+    def iter(self, obj: Any) -> Iterator[Any]:
         value = obj.node.meta["value"]
         return iter([obj[i] for i in range(len(value))])
 

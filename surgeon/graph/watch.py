@@ -251,7 +251,7 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterat
     for place, argument in enumerate(func._schema.arguments):
         if argument.alias_info is None or not argument.alias_info.is_write:
             continue
-        value = args[place] if place < len(args) else kwargs.get(argument.name)
+        value: Any = args[place] if place < len(args) else kwargs.get(argument.name)
         yield from (value if isinstance(value, (list, tuple)) else [value])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import DataError, SurgeonError
+from surgeon.errors import ArgumentError, DataError, SurgeonError
 from surgeon.host import in_own_state
 from surgeon.insight import adversarial as attack
 from surgeon.insight import changes, features, gradcam, kernels, masks
@@ -37,7 +37,7 @@ def pictures(
     pixels; the sum is clipped to [0, 1]. The models stay as they are, hooks, modes and random states
     included.
 
-    Raises DataError for images, labels and adversarial images that do not fit, SurgeonError for a negative
+    Raises DataError for images, labels and adversarial images that do not fit, ArgumentError for a negative
     sigma.
     """
     if (
@@ -52,7 +52,7 @@ def pictures(
             "least 1"
         )
     if sigma < 0:
-        raise SurgeonError(f"sigma={sigma} is negative; 0.1 is the papers' noise in [0, 1] pixels")
+        raise ArgumentError(f"sigma={sigma} is negative; 0.1 is the papers' noise in [0, 1] pixels")
     if importlib.util.find_spec("matplotlib") is None:
         return [], ["no pictures: they need matplotlib: pip install 'surgeon[report]'"]
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images)

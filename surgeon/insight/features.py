@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import PictureError
 from surgeon.graph.leaves import is_norm
 from surgeon.host import in_own_state
 from surgeon.insight.listening import is_spatial, network_of, outputs
@@ -29,7 +29,7 @@ def feature_maps(model: nn.Module, images: Tensor, *, seed: int = 0) -> tuple[st
     images: (N, C, H, W) in [0, 1]. With what a surgery inserted behind the layer. You et al., Fig. 3, show
     the convolution.
 
-    Raises SurgeonError for a model without a convolution or weight map over space.
+    Raises PictureError for a model without a convolution or weight map over space.
     """
     network = network_of(model)
     found = list(outputs(model, images, seed=seed).items())
@@ -43,7 +43,7 @@ def feature_maps(model: nn.Module, images: Tensor, *, seed: int = 0) -> tuple[st
         ):
             site, output = behind
         return site, torch.sigmoid(output.value)
-    raise SurgeonError(f"{type(network).__name__} has no convolution over space, so no feature maps to show")
+    raise PictureError(f"{type(network).__name__} has no convolution over space, so no feature maps to show")
 
 
 def draw_features(images: Tensor, models: Mapping[str, Tensor], count: int = MAPS) -> Figure:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import DataError, SurgeonError, nearest
+from surgeon.errors import ArgumentError, DataError, PictureError, nearest
 from surgeon.host import in_own_state
 from surgeon.insight.last_maps import last_spatial
 from surgeon.insight.listening import is_spatial, network_of
@@ -39,19 +39,19 @@ def gradcam(
     `layer`, a module of the network, by default `last_spatial`; w_k: the mean over space of the logit's
     gradient by A_k.
 
-    Raises SurgeonError for a layer that is not there, is not called or has no maps (N, K, h, w), and
+    Raises ArgumentError for a layer that is not there, PictureError for one that is not called or has no maps (N, K, h, w), and
     DataError for labels that the logits do not have.
     """
     network = network_of(model)
     name = last_spatial(model, images[:1]) if layer is None else layer
     if not has(network, name):
         known = nearest(name, [n for n, m in network.named_modules() if is_spatial(m)])
-        raise SurgeonError(f"there is no layer {name!r}; {known}")
+        raise ArgumentError(f"there is no layer {name!r}; {known}")
     taken: list[Tensor] = []
 
     def take(_module: nn.Module, _args: object, output: object) -> Tensor:
         if not isinstance(output, Tensor) or output.dim() != 4:
-            raise SurgeonError(f"{name} gives no maps (N, K, h, w); name a convolution")
+            raise PictureError(f"{name} gives no maps (N, K, h, w); name a convolution")
         taken[:] = [output.detach().clone().requires_grad_()]
         return taken[0].clone()  # the copy may be overwritten in place
 
@@ -62,7 +62,7 @@ def gradcam(
         finally:
             handle.remove()
         if not taken:
-            raise SurgeonError(f"{name} is not called in evaluation mode; name another layer")
+            raise PictureError(f"{name} is not called in evaluation mode; name another layer")
         if (
             not len(labels)
             or labels.shape != logits.shape[:1]

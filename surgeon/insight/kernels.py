@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from surgeon.errors import FoldError, SurgeonError
+from surgeon.errors import FoldError, PictureError
 from surgeon.graph.network import Rewritten
 from surgeon.insight.listening import is_spatial, network_of
 from surgeon.insight.picture import Picture, blank, png
@@ -43,7 +43,7 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
 
     Without pooling the sheet is the one that it would have; kernels lie where the layer's own order has them. The weights are detached copies on the CPU.
 
-    Raises SurgeonError where the first layer with weights is not a Conv2d.
+    Raises PictureError where the first layer with weights is not a Conv2d.
     """
     network = network_of(model)
     name, conv = _first(network)
@@ -77,10 +77,10 @@ def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:
         if isinstance(module, nn.Conv2d):
             return name, module
         if is_spatial(module) or isinstance(module, (nn.Linear, nn.Embedding)):
-            raise SurgeonError(
+            raise PictureError(
                 f"its first layer, {name}, is a {type(module).__name__}; kernels need a Conv2d"
             )
-    raise SurgeonError(f"{type(network).__name__} has no convolution, so no kernels to show")
+    raise PictureError(f"{type(network).__name__} has no convolution, so no kernels to show")
 
 
 def draw_kernels(found: KernelSheet) -> Figure:

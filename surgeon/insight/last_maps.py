@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import PictureError
 from surgeon.graph.leaves import is_activation, is_norm
 from surgeon.insight.listening import is_spatial, network_of, outputs
 
@@ -17,7 +17,7 @@ def last_spatial(model: nn.Module, images: Tensor) -> str:
     """The module that gives the last maps over space: the last convolution or weight map, or the norm or
     activation behind it whose output has the same shape.
 
-    Raises SurgeonError where there is none, or where it comes so early, as in a vision transformer, that its
+    Raises PictureError where there is none, or where it comes so early, as in a vision transformer, that its
     maps say little of the decision.
     """
     network = network_of(model)
@@ -32,9 +32,9 @@ def last_spatial(model: nn.Module, images: Tensor) -> str:
         elif found and value.shape == shape and (is_norm(module) or is_activation(module)):
             found = output.module
     if not found:
-        raise SurgeonError("no layer gives maps over space, which Grad-CAM needs")
+        raise PictureError("no layer gives maps over space, which Grad-CAM needs")
     if index < EARLY * count:
-        raise SurgeonError(
+        raise PictureError(
             f"its last maps over space, of {found}, are those of layer {index} of {count}: Grad-CAM would "
             f"say little of the decision; pass layer={found!r} to have it"
         )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import PictureError
 from surgeon.graph.fused import TAIL, is_opened
 from surgeon.graph.leaves import is_activation, is_convolution, is_norm
 from surgeon.methods.weight_map.blend import WeightMapBlend
@@ -100,7 +100,7 @@ def outputs(
 
     In evaluation mode. A module called several times gives its first call; one never called is absent.
 
-    Raises SurgeonError for a model that calls no such layer.
+    Raises PictureError for a model that calls no such layer.
     """
     network = network_of(model)
     names = layers(network, activations=activations)
@@ -112,5 +112,5 @@ def outputs(
     with held_still(model, seed), listening(network, names, keep):
         model(images)
     if not found:
-        raise SurgeonError(f"{type(network).__name__} calls no convolution, weight map, norm or linear layer")
+        raise PictureError(f"{type(network).__name__} calls no convolution, weight map, norm or linear layer")
     return found

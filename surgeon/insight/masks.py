@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import PictureError
 from surgeon.insight.listening import network_of
 from surgeon.insight.picture import Picture, png
 from surgeon.insight.raster import grid, show, side_text, spread_out
@@ -64,10 +64,10 @@ def draw_masks(found: Mapping[str, Tensor], count: int = CHANNELS) -> Figure:
 
 
 def pictured(model: nn.Module) -> Picture:
-    """The picture of `masks`. Raises SurgeonError for a model without any."""
+    """The picture of `masks`. Raises PictureError for a model without any."""
     found = masks(model)
     if not found:
-        raise SurgeonError("no layer of the model has a mask")
+        raise PictureError("no layer of the model has a mask")
     shares = kept(found)
     numbers = ", ".join(f"{site} {percent(share)}" for site, share in shares.items())
     total = sum(float(m.sum()) for m in found.values()) / sum(m.numel() for m in found.values())

@@ -11,13 +11,16 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from numpy import float32
+    from numpy.typing import NDArray
 
 
 MOST = 11
 """Characters of a class name that fit above an image."""
 
 
-def seen(image: Tensor) -> Any:
+def seen(image: Tensor) -> NDArray[float32]:
     """(C, H, W) in [0, 1] as an array (H, W, 3): one channel as gray, three as they are, others by their
     mean.
     """
@@ -27,7 +30,7 @@ def seen(image: Tensor) -> Any:
     return image.permute(1, 2, 0).contiguous().numpy()
 
 
-def show(axes: Axes, picture: Any, **how: Any) -> Any:
+def show(axes: Axes, picture: Tensor | NDArray[Any], **how: Any) -> AxesImage:
     """Draw an array or a tensor (H, W) without ticks; `how` as matplotlib's imshow has it."""
     if isinstance(picture, Tensor):
         picture = picture.detach().float().cpu().numpy()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from surgeon.insight.raster import seen
 from surgeon.methods.kap.sheet import Sheet
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
 
 LONG = 16
 """A sheet of one row is shown in rows of so many kernels."""
@@ -32,7 +37,7 @@ class Kernels:
         return float(torch.cat(pairs).mean())
 
 
-def tiled(kernels: Kernels) -> Any:
+def tiled(kernels: Kernels) -> NDArray[float32]:
     """An array (height, width, 3): the kernels with white gaps, each weight several pixels large."""
     weight, (rows, columns) = kernels.weight.float(), kernels.sheet
     if rows == 1 and columns > LONG:

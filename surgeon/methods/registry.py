@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from surgeon.errors import RecipeError, nearest
+from surgeon.errors import RecipeError, SurgeonError, nearest
 from surgeon.methods.base import Operation
 from surgeon.results.paper import Paper
 from surgeon.strict import shown, where
@@ -78,7 +78,8 @@ def papers() -> dict[str, Paper]:
 def parse(settings: Mapping[str, Any]) -> Operation:
     """The operation that a mapping with the key `op` describes.
 
-    Raises RecipeError naming the key at fault, with the nearest valid keys for an unknown one.
+    Raises RecipeError naming the key at fault, with the nearest valid keys for an unknown one, and any SurgeonError that
+    the operation's own validators raise.
     """
     if "op" not in settings:
         raise RecipeError(f"an operation needs the key 'op': one of {', '.join(names())}")
@@ -88,6 +89,9 @@ def parse(settings: Mapping[str, Any]) -> Operation:
         return cls.model_validate(dict(settings))
     except ValidationError as error:
         raise RecipeError(f"operation {name!r}: {describe(error, cls)}") from None
+    except SurgeonError as error:  # a validator of another package need not raise ValueError
+        error.at(f"operation {name!r}")
+        raise
 
 
 def describe(error: ValidationError, model: Any) -> str:

@@ -19,7 +19,7 @@ class Manifest(BaseModel):
 
     what: str = Field(description="such as network, run, evaluation")
     files: dict[str, str] | None = Field(
-        None,
+        default=None,
         description="name → hash of every file; None for a folder that grows while work goes on, such as a run's",
     )
     texts: dict[str, str] = Field(

@@ -42,16 +42,17 @@ class Conversion(BaseModel):
         description="images that starts and statistics were taken from, those held out not counted"
     )
     refitted: tuple[str, ...] = Field(description="layers whose weights were fitted to the images")
-    choice: Choice | None = Field(None, description="of the start, on images held out")
+    choice: Choice | None = Field(default=None, description="of the start, on images held out")
     notes: tuple[str, ...] = Field(
-        (), description="on the start, the calibration images, and what is not known of the test images"
+        default=(),
+        description="on the start, the calibration images, and what is not known of the test images",
     )
     drift: Drift | None = Field(
         description="of the logits, on test images where there are any, else on what there is"
     )
     accuracy: Accuracy | None = None
     lineage: Lineage = Field(
-        (), description="what the network was calibrated on, and trained on before, the latest first"
+        default=(), description="what the network was calibrated on, and trained on before, the latest first"
     )
     layers: dict[str, float] = Field(
         default_factory=dict,

@@ -25,8 +25,8 @@ from surgeon.data import (
 )
 from surgeon.disk.files import absolute, write_json
 from surgeon.disk.hashes import sha256_of
-from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, SurgeonError, either
+from surgeon.edits import Execution, Plan
+from surgeon.errors import ArgumentError, ArtifactError, SurgeonError, either
 from surgeon.graph.trace import mode
 from surgeon.host import in_own_state
 from surgeon.images import image_size
@@ -121,13 +121,13 @@ class Job:
     def pictures(self) -> Pictures:
         """The images, read once, where a checkpoint is to be converted.
 
-        Raises SurgeonError where the size of one is not known, DataError for sources that are none.
+        Raises ArgumentError where the size of one is not known, DataError for sources that are none.
         """
         if not self.data and not self.calibration:
             return Pictures(None, None, self.lineage)
         size = image_size(self.input_size) or input_size_of(self.build(None))
         if size is None or len(size) != 3:
-            raise SurgeonError(
+            raise ArgumentError(
                 f"images need the size of one, (C, H, W): give {either('input_size', '--input-size')}; the model tells {size}"
             )
         found, test, lineage, remarks = None, None, self.lineage, tuple[str, ...]()
@@ -249,6 +249,7 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
     seconds = time.perf_counter() - began
     demand(verify(stock, rewritten))
     record = rewritten.surgery
+    carried_out = record.execution or Execution()
     measured = shown if test is None else normalized(test.x, stock)
     found = Conversion(
         checkpoint=str(absolute(str(checkpoint))),
@@ -257,11 +258,11 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         effect=record.effect,
         folds=record.folds,
         calibration=_used(record, shown),
-        refitted=() if shown is None else tuple(record.execution.residuals),
-        choice=record.execution.choice,
+        refitted=() if shown is None else tuple(carried_out.residuals),
+        choice=carried_out.choice,
         notes=(*(n.text for n in record.notes if n.code in ("start", "images")), *job.pictures.remarks),
         lineage=job.pictures.lineage,
-        drift=record.execution.drift if measured is None else compare_logits(
+        drift=carried_out.drift if measured is None else compare_logits(
             stock, rewritten, measured, "calibration" if test is None else "test"
         ),
         accuracy=None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y),

@@ -42,12 +42,12 @@ class Origin(BaseModel):
     settings: Data = Data()
     split_seed: int = 0
     size: tuple[int, ...] | None = Field(
-        None, description="(C, H, W) of the images; None where it is not told"
+        default=None, description="(C, H, W) of the images; None where it is not told"
     )
     num_classes: int | None = Field(
-        None, description="outputs that were asked for, where they are more than classes"
+        default=None, description="outputs that were asked for, where they are more than classes"
     )
-    classes: tuple[str, ...] = Field((), description="by output; empty where they are not told")
+    classes: tuple[str, ...] = Field(default=(), description="by output; empty where they are not told")
     contents: dict[str, Any] = Field(default_factory=dict, description="of each set; empty where not told")
 
 

@@ -66,7 +66,7 @@ class Arm(BaseModel):
     clean: tuple[float, ...]
     worst: tuple[float, ...]
     reliable: tuple[bool | None, ...]
-    clean_difference: Difference | None = Field(None, description="None for the control itself")
+    clean_difference: Difference | None = Field(default=None, description="None for the control itself")
     worst_difference: Difference | None = None
 
 
@@ -205,7 +205,7 @@ def _split_seed(model: str, given: dict[str, Any], told: Data, first_seed: int) 
 def _absolute(given: dict[str, Any]) -> dict[str, Any]:
     """The arguments that name files, as every working directory knows them."""
     how = {"data": absolute_source, "root": absolute, "weights": absolute}
-    return {k: how[k](v) for k, v in given.items() if k in how and v}  # type: ignore[operator]  # strings to strings
+    return {k: how[k](v) for k, v in given.items() if k in how and v}
 
 
 def _with(recipes: Sequence[Recipe], training: Training) -> list[Recipe]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -192,12 +192,15 @@ def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:
 
     plain = {"mean": (0.0,) * size[0], "std": (1.0,) * size[0], "is_training": True}
     try:
-        sets.train.transform = create_transform(size[-2:], **{**plain, **training.transform})
+        sets.train.transform = create_transform((size[-2], size[-1]), **{**plain, **training.transform})
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(f"training.transform={training.transform}: {error}") from error
 
 
-def part(recipes: Sequence[Recipe], name: str, default: Any) -> Any:
+T = TypeVar("T")
+
+
+def part(recipes: Sequence[Recipe], name: str, default: T) -> T:
     """A part of the last recipe that has it, such as its training; else the default."""
     return next((getattr(r, name) for r in reversed(recipes) if getattr(r, name)), default)
 
@@ -244,7 +247,7 @@ def _cut(
     images = normalized(drawn(sets.train, calibration_count, seed=seed), stock) if known else None
     rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
     demand(verify(stock, rewritten))
-    for note in rewritten.surgery.notes:  # type: ignore[union-attr]  # a record, by `apply`
+    for note in rewritten.surgery.notes:
         if note.code in _TOLD:
             print(note.text, flush=True)
     return rewritten

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.edits import EFFECT_TEXT
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError, MissingPackageError
 from surgeon.numerals import percent
 from surgeon.ownership import new_file
 from surgeon.report import curves, overview, tables
@@ -32,16 +32,16 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
 
     overwrite: replace a page that surgeon wrote.
 
-    Raises ArtifactError for a folder without a finished evaluation and a path that is taken, SurgeonError for no
+    Raises ArtifactError for a folder without a finished evaluation and a path that is taken, ArgumentError for no
     folder, and without jinja2 or matplotlib.
     """
     if not folders:
-        raise SurgeonError("a report needs one folder of an evaluation or more")
+        raise ArgumentError("a report needs one folder of an evaluation or more")
     try:
         import matplotlib  # noqa: F401
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
-        raise SurgeonError(f"the report needs {error.name}: pip install 'surgeon[report]'") from None
+        raise MissingPackageError(f"the report needs {error.name}: pip install 'surgeon[report]'") from None
     runs = unique([run for folder in folders for run in read_runs(folder)])
     environment = Environment(
         loader=PackageLoader("surgeon.report"), autoescape=True, undefined=StrictUndefined,

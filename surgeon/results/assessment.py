@@ -22,14 +22,16 @@ class Check(_Frozen):
 
     code: str
     measured: dict[str, float]
-    plain: tuple[str, ...] = Field((), description="what of `measured` is no share of the images")
+    plain: tuple[str, ...] = Field(default=(), description="what of `measured` is no share of the images")
     rule: str = Field(description="when it fails")
     failed: bool
-    reason: str = Field("", description="what a failure means")
+    reason: str = Field(default="", description="what a failure means")
     p: float | None = Field(
-        None, description="of the test that a comparison of attacks is; None for another check"
+        default=None, description="of the test that a comparison of attacks is; None for another check"
     )
-    advice: str = Field("", description="what to do where nothing failed, but something should be done")
+    advice: str = Field(
+        default="", description="what to do where nothing failed, but something should be done"
+    )
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ class Diagnosis(_Frozen):
     checks: tuple[Check, ...]
 
     expectation: bool = Field(
-        False,
+        default=False,
         description="attacks were on the expectation over the noise, which answers that the model is random",
     )
 
@@ -130,15 +132,17 @@ class Subject(_Frozen):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     input_size: tuple[int, ...]
-    folded: bool = Field(False, description="the stock network that it folds into was attacked")
+    folded: bool = Field(default=False, description="the stock network that it folds into was attacked")
     fold_error: float | None = Field(
-        None, description="relative difference of the logits, rewritten against folded"
+        default=None, description="relative difference of the logits, rewritten against folded"
     )
-    random: bool = Field(False, description="at inference")
+    random: bool = Field(default=False, description="at inference")
     mode: Literal["standard", "random"] = "standard"
-    images_per_second: float | None = Field(None, description="inference on this machine, batches of 64")
+    images_per_second: float | None = Field(
+        default=None, description="inference on this machine, batches of 64"
+    )
     stock_images_per_second: float | None = Field(
-        None, description="of the network before the surgery, likewise"
+        default=None, description="of the network before the surgery, likewise"
     )
 
 

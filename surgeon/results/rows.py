@@ -31,9 +31,9 @@ class Row(BaseModel):
     of_right: float | None = Field(
         description="the mean as a share of the images that are right as they are, which alone are attacked"
     )
-    std: float | None = Field(None, description="over seeds, where there are two or more")
+    std: float | None = Field(default=None, description="over seeds, where there are two or more")
     draws: dict[str, float] | None = Field(
-        None,
+        default=None,
         description="of a random model: accuracy on the mean draw, by majority, and where every draw is right",
     )
 

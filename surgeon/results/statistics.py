@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.arguments import checked_count
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError
 
 
 class Share(BaseModel):
@@ -41,12 +41,12 @@ class Paired(BaseModel):
 
 
 def wilson(k: int, n: int) -> Share:
-    """k of n with its 95 % Wilson interval (Wilson 1927). Raises SurgeonError unless 0 ≤ k ≤ n."""
+    """k of n with its 95 % Wilson interval (Wilson 1927). Raises ArgumentError unless 0 ≤ k ≤ n."""
     from scipy.stats import binomtest
 
     k, n = checked_count("k", k, 0), checked_count("n", n, 0)
     if k > n:
-        raise SurgeonError(f"k={k} of n={n} is no share")
+        raise ArgumentError(f"k={k} of n={n} is no share")
     if n == 0:
         return Share(k=0, n=0, low=0.0, high=1.0)
     interval = binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")
@@ -56,12 +56,12 @@ def wilson(k: int, n: int) -> Share:
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
     """McNemar's exact test (McNemar 1947) of whether each image is right, with the interval of Agresti & Min 2005.
 
-    Raises SurgeonError for sequences of other lengths, or empty ones.
+    Raises ArgumentError for sequences of other lengths, or empty ones.
     """
     from scipy.stats import binomtest, norm
 
     if len(first) != len(second) or not first:
-        raise SurgeonError(
+        raise ArgumentError(
             f"{len(first)} and {len(second)} images cannot be compared: both models need the same, one or more"
         )
     n = len(first)

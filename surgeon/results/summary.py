@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.edits import Traits
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError
 from surgeon.numerals import percent
 from surgeon.results.counts import SAMPLES
 from surgeon.results.findings import Finding, findings
@@ -45,13 +45,13 @@ class Summary(_Frozen):
     clean: Share
     rows: tuple[Row, ...] = ()
     worsts: tuple[Worst, ...] = ()
-    main: Threat | None = Field(None, description="part, norm, ε and seed that the worst case is of")
+    main: Threat | None = Field(default=None, description="part, norm, ε and seed that the worst case is of")
     worst: Share = Field(description="images that no attack of the main threat turned")
     lowest: Share = Field(
         description="images that no attack of the main threat's norm and ε turned, whatever its part, seed or source"
     )
     headline: Headline | None = None
-    refused: tuple[str, ...] = Field((), description="why there is no headline")
+    refused: tuple[str, ...] = Field(default=(), description="why there is no headline")
     complete: bool = True
     findings: tuple[Finding, ...] = ()
 
@@ -77,10 +77,10 @@ def summarize(
     failed: reasons of diagnostics that failed, which leave no headline. random: whether the model is random at inference.
     classes: to guess among; where clean accuracy is not above that by its interval, there is no headline either.
 
-    Raises SurgeonError for no verdicts.
+    Raises ArgumentError for no verdicts.
     """
     if not len(outcome):
-        raise SurgeonError("there are no verdicts to sum up")
+        raise ArgumentError("there are no verdicts to sum up")
     clean = [v for v in outcome.verdicts if v.attack == "none"]
     n, wrong = len(clean), {v.example for v in clean if v.success}
     rows, worsts = rows_of(outcome, n, wrong), _worsts(outcome, n, wrong)

@@ -54,22 +54,28 @@ class Attack(WithinPixels):
     name: str = Field(description="what tables call it; attacks of one name differ in norm, eps or seed")
     kind: Kind
     norm: Norm = "linf"
-    eps: Quantity | None = Field(None, ge=0, description="None: unbounded, such as Carlini and Wagner's")
-    steps: int = Field(1, ge=1, description="iterations; queries of square")
-    step_size: Quantity | None = Field(None, gt=0, description="by default 2.5 eps / steps")
-    restarts: int = Field(1, ge=1)
-    targets: int | None = Field(None, ge=1, description="classes that are aimed at, of apgdt and fab")
+    eps: Quantity | None = Field(
+        default=None, ge=0, description="None: unbounded, such as Carlini and Wagner's"
+    )
+    steps: int = Field(default=1, ge=1, description="iterations; queries of square")
+    step_size: Quantity | None = Field(default=None, gt=0, description="by default 2.5 eps / steps")
+    restarts: int = Field(default=1, ge=1)
+    targets: int | None = Field(default=None, ge=1, description="classes that are aimed at, of apgdt and fab")
     loss: Literal["ce", "dlr", "margin"] = "ce"
-    eot: int = Field(1, ge=1, description="draws of a random model that a gradient is averaged over")
+    eot: int = Field(default=1, ge=1, description="draws of a random model that a gradient is averaged over")
     random_start: bool = True
-    early_stop: bool = Field(True, description="keep the first misclassified iterate, else the largest loss")
+    early_stop: bool = Field(
+        default=True, description="keep the first misclassified iterate, else the largest loss"
+    )
     seed: int = 0
     cascade: bool = Field(
-        True, description="only images that stood the attacks before it, of its norm, eps and seed"
+        default=True, description="only images that stood the attacks before it, of its norm, eps and seed"
     )
-    source: str | None = Field(None, description="the model that is attacked in place of this one: transfer")
+    source: str | None = Field(
+        default=None, description="the model that is attacked in place of this one: transfer"
+    )
     group: str = Field(
-        "", description="the part of a suite that it belongs to; worst cases are taken within one"
+        default="", description="the part of a suite that it belongs to; worst cases are taken within one"
     )
 
     @model_validator(mode="after")

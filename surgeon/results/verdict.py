@@ -22,8 +22,8 @@ class Verdict(BaseModel):
     clean: int = Field(description="prediction on the image as it is")
     margin: float = Field(description="true logit minus the largest other, on the image as it is")
     attack: str = Field(description="'none' for the image as it is: one such row for every image")
-    group: str = Field("", description="the part of the suite")
-    source: str | None = Field(None, description="the model that was attacked in place of this one")
+    group: str = Field(default="", description="the part of the suite")
+    source: str | None = Field(default=None, description="the model that was attacked in place of this one")
     norm: Norm = "linf"
     eps: float | None = None
     seed: int = 0
@@ -35,8 +35,8 @@ class Verdict(BaseModel):
     )
     linf: float = 0.0
     l2: float = 0.0
-    queries: float = Field(0.0, description="images sent through the model, the mean of the block")
-    seconds: float = Field(0.0, description="the mean of the block")
+    queries: float = Field(default=0.0, description="images sent through the model, the mean of the block")
+    seconds: float = Field(default=0.0, description="the mean of the block")
 
     @property
     def threat(self) -> Threat:

@@ -206,9 +206,10 @@ def _by_name(architecture: str, model: nn.Module | None) -> Iterator[None]:
             "pass it as it was: surgeon.load(folder, model=…)",
             "load it from Python, where it can be passed as model=…",
         )
-        raise type(error)(
-            f"{error}; if the network was changed after {architecture} made it (channels pruned, layers exchanged), {remedy}"
-        ) from error
+        error.advising(
+            f"if the network was changed after {architecture} made it (channels pruned, layers exchanged), {remedy}"
+        )
+        raise
 
 
 def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.Module | None) -> nn.Module:

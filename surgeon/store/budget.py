@@ -79,7 +79,7 @@ def within(most: Held, place: str) -> Iterator[None]:
             )
 
     def of_tensor(module: nn.Module, name: str, tensor: Tensor | None) -> None:
-        if tensor is not None and not isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if tensor is not None and not nn.parameter.is_lazy(tensor):
             spend("numbers", tensor.numel())
 
     def of_module(module: nn.Module, name: str, child: nn.Module | None) -> None:

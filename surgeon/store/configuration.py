@@ -94,13 +94,13 @@ class Configuration(Strict):
 
     architecture: str = Field(max_length=200, pattern=r"^\w[\w.:/@+\-]*$")
     num_classes: Count | None = None
-    num_features: int | None = Field(None, ge=0, le=2**31)
+    num_features: int | None = Field(default=None, ge=0, le=2**31)
     global_pool: Word | None = None
     pretrained_cfg: Description = Description()
     model_args: dict[str, Any] = Field(default_factory=dict)
     unwritten_args: tuple[Word, ...] = ()
     settings: dict[Word, Any] = Field(default_factory=dict, max_length=65_536)
-    exchanged: dict[Word, Word] | None = Field(None, max_length=65_536)
+    exchanged: dict[Word, Word] | None = Field(default=None, max_length=65_536)
     format: Literal[1] | None = None
     surgery: Surgery | None = None
 

@@ -11,5 +11,6 @@ from surgeon.surgery.door import surgery_of
 from surgeon.surgery.folding import fold, revert
 from surgeon.surgery.looking import look, sites
 from surgeon.surgery.planning import plan
+from surgeon.surgery.rewritten import RewrittenModule
 
-__all__ = ["apply", "fold", "look", "plan", "replay", "revert", "sites", "surgery_of"]
+__all__ = ["RewrittenModule", "apply", "fold", "look", "plan", "replay", "revert", "sites", "surgery_of"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
 from surgeon.surgery.asked import RecipeLike, operations_of
 from surgeon.surgery.attempt import Attempt
-from surgeon.surgery.calibration import gathered
+from surgeon.surgery.calibration import Calibration, gathered
 from surgeon.surgery.choice import Started, different, started
 from surgeon.surgery.cutting import cut, regions_of
 from surgeon.surgery.deciding import decide
@@ -33,6 +32,7 @@ from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.recording import recorded
 from surgeon.surgery.refit import needs_data
 from surgeon.surgery.rehearsal import rehearse, told_of
+from surgeon.surgery.rewritten import RewrittenModule
 from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.surgery.tree import bare
 
@@ -47,12 +47,12 @@ def apply(
     input_size: tuple[int, ...] | None = None,
     seed: int = 0,
     trained: bool | None = None,
-    calibration: Tensor | Iterable[Any] | None = None,
+    calibration: Calibration | None = None,
     copy: bool = True,
     stack: bool = False,
     seen: Survey | None = None,
     warm_start: WarmStart | None = None,
-) -> nn.Module:
+) -> RewrittenModule:
     """The network after surgery: a GraphModule whose record is its attribute `surgery`. `model` is untouched.
 
     recipe: as for `surgeon.plan`, or a Plan that it made (input_size, seed and trained are then the plan's).

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from surgeon.edits import Plan
-from surgeon.errors import RecipeError, SurgeonError
+from surgeon.errors import RecipeError
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.spelling import split
 
-RecipeLike = str | Recipe | Operation | Mapping[str, Any] | Sequence[Any]
+RecipeLike = str | Recipe | Operation | PathLike[str] | Mapping[str, Any] | Sequence["RecipeLike"]
 
 
-def operations_of(recipe: Any) -> tuple[str, list[Operation]]:
-    """The name of what is asked for, and its operations. Raises RecipeError, or SurgeonError for what is no recipe."""
+def operations_of(recipe: RecipeLike) -> tuple[str, list[Operation]]:
+    """The name of what is asked for, and its operations. Raises RecipeError, also for what is no recipe."""
     if isinstance(recipe, Operation):
         return recipe.name, [recipe]
     if isinstance(recipe, Mapping) and "op" in recipe:
@@ -31,7 +32,7 @@ def operations_of(recipe: Any) -> tuple[str, list[Operation]]:
     if isinstance(recipe, Iterable):
         parts = [operations_of(r) for r in recipe]
         return "+".join(t for t, _ in parts), [o for _, found in parts for o in found]
-    raise SurgeonError(
+    raise RecipeError(
         f"a recipe is a name, a file, a Recipe, an Operation, a mapping or a list of these, not {type(recipe).__name__}"
     )
 

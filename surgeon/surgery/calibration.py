@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from surgeon.errors import DataError
 from surgeon.images import check_inputs, shown, times
@@ -35,7 +36,11 @@ def halves(images: Tensor, seed: int) -> Halves | None:
     return Halves(images[order[number:].sort().values], images[order[:number].sort().values])
 
 
-def gathered(given: Any, dims: int = 3, most: int = MOST) -> Tensor:
+Calibration = Tensor | Iterable[Any] | Dataset[Any]
+"""Images (N, C, H, W), batches of them with or without labels as a DataLoader gives them, or a Dataset of single images."""
+
+
+def gathered(given: Calibration, dims: int = 3, most: int = MOST) -> Tensor:
     """Calibration images as one tensor (N, …), at most `most` of them, checked.
 
     given: a tensor (N, C, H, W), of which `most` spread evenly are taken where there are more; or an iterable, read once from

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from surgeon.surgery.door import surgery_of
 _IMAGES = 64
 
 
-def first_tensor(output: Any) -> Tensor | None:
+def first_tensor(output: object) -> Tensor | None:
     """The main output of a network: a tensor itself, or the first one in a tuple, list, dict or dataclass."""
     if isinstance(output, Tensor):
         return output

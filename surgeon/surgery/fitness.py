@@ -21,7 +21,7 @@ _WRAPPERS = {
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 
 
-def refuse_unfit(model: Any) -> None:
+def refuse_unfit(model: object) -> None:
     """Raise SurgeryError for a network in a state that cannot be copied, traced or put back as it was.
 
     Wrapped (DDP, compiled), scripted and quantised networks, lazy modules without shapes, weights under the old

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from surgeon.edits import Edit
-from surgeon.errors import SurgeonError, SurgeryError
+from surgeon.errors import SurgeryError, located
 from surgeon.graph.bound_hooks import bound_in, hand_over, rebind
 from surgeon.methods.base import Operation
 from surgeon.selection import INPUT
 from surgeon.surgery.tree import Displaced, hang, open_site, put, shared_in
-from surgeon.tensors.memory_format import memory_format_of
+from surgeon.tensors.memory_format import lay, memory_format_of
 
 
 def cut_tree(
@@ -38,13 +38,13 @@ def cut_tree(
             with torch.random.fork_rng(devices=[]):
                 torch.random.default_generator.manual_seed(edit.seed)
                 cut = (operation.rebuild if blank else operation.build)(edit, module, generator)
-        except SurgeonError as error:
+        except Exception as error:  # an operation of another package raises anything
             place = f"{recipe}: " if recipe and recipe != edit.operation else ""
-            error.at(f"{place}{edit.operation} at {edit.site}")
+            located(error, f"{place}{edit.operation} at {edit.site}")
             raise
         for made in (cut.replacement, cut.layer) if turned else ():
             if made is not None:
-                made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub has no such overload
+                lay(made, torch.channels_last)
         if cut.replacement is not None and module is not None:
             if displaced is not None and edit.site not in displaced.modules:
                 displaced.modules[edit.site] = _without_children(module, edits)

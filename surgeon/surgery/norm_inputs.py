@@ -7,7 +7,8 @@ not normalised mostly less than half of one.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,8 +60,8 @@ def first_norm_inputs(model: nn.Module, images: Tensor) -> NormInputs | None:
     return found[0] if found else None
 
 
-def _listener(name: str, found: list[NormInputs]):  # type: ignore[no-untyped-def]  # a hook, as torch has them
-    def listen(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _listener(name: str, found: list[NormInputs]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    def listen(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
         if not found:
             found.append(NormInputs(name, _deviations(norm, inputs[0])))
 
@@ -69,9 +70,9 @@ def _listener(name: str, found: list[NormInputs]):  # type: ignore[no-untyped-de
 
 def _deviations(norm: nn.Module, x: Tensor) -> float:
     shape = (1, -1, *[1] * (x.dim() - 2))
-    mean, variance = norm.running_mean.double(), norm.running_var.double()  # type: ignore[union-attr, operator]  # buffers of a norm with statistics
+    mean, variance = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
     squares = (x.double() - mean.view(shape)).square().mean([0, *range(2, x.dim())])
-    return float((squares / (variance + norm.eps)).sqrt().median())  # type: ignore[operator]  # a number
+    return float((squares / (variance + getattr(norm, "eps"))).sqrt().median())
 
 
 def check_calibration(model: nn.Module, images: Tensor, made: Plan, *, stated: bool) -> list[Note]:

@@ -6,18 +6,19 @@ import platform
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import cast
 
 import torch
-from torch import nn
 
 from surgeon import __version__
 from surgeon.edits import Execution, Note, Plan
 from surgeon.errors import CalibrationWarning
 from surgeon.surgery.choice import Started
+from surgeon.surgery.rewritten import RewrittenModule
 from surgeon.surgery.standing import standing
 
 
-def recorded(found: Started, notes: Sequence[Note]) -> nn.Module:
+def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
     """The network that was chosen, with its record; what is to be warned of is warned of."""
     attempt = found.attempt
     notes = [*notes, *found.notes, *_unfitted(attempt.unfitted)]
@@ -34,7 +35,7 @@ def recorded(found: Started, notes: Sequence[Note]) -> nn.Module:
     attempt.network.__dict__["surgery"] = attempt.record.model_copy(update=update)
     attempt.displaced.standing = standing(attempt.network, attempt.record.edits)
     attempt.network.__dict__["displaced"] = attempt.displaced
-    return attempt.network
+    return cast(RewrittenModule, attempt.network)
 
 
 def _unfitted(found: Mapping[str, str]) -> list[Note]:

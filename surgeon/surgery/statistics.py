@@ -68,7 +68,7 @@ Statistics = list[tuple[nn.Module, dict[str, Tensor]]]
 
 def separate_statistics(model: nn.Module) -> Statistics:
     """Give every batch norm tensors of its own for its statistics, with the same values; returns those it had, for `put_back`."""
-    before = []
+    before: Statistics = []
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             given = {k: v for k, v in module._buffers.items() if v is not None}
@@ -120,7 +120,7 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
     for norm, (_, old) in zip(norms, before, strict=True):
         if norm.num_batches_tracked is not None and int(norm.num_batches_tracked) == 0:
             norm._buffers.update(old)  # never called in this mode: an auxiliary head keeps what it had
-        elif not bool(torch.isfinite(norm.running_var).all()):
+        elif norm.running_var is not None and not bool(torch.isfinite(norm.running_var).all()):
             raise SurgeryError(
                 "the calibration images give statistics that are not finite: look at the network's weights"
             )

@@ -7,6 +7,8 @@ a learned gain (Brock et al. 2021, arXiv 2101.08692, eq. 3). Algebra on kernels 
 from __future__ import annotations
 
 import copy
+from types import TracebackType
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,14 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from surgeon.errors import LayerError
 from surgeon.tensors.memory_format import memory_format_of
+
+
+class _Scaled(_ConvNd):
+    """What timm's ScaledStdConv2d has beside a convolution's attributes; a type alone."""
+
+    gain: nn.Parameter
+    scale: float
+    eps: float
 
 
 def effective_weight(conv: _ConvNd) -> Tensor:
@@ -39,7 +49,7 @@ def effective_weight(conv: _ConvNd) -> Tensor:
     return (gain * centred / (flat.var(1, unbiased=False, keepdim=True) + conv.eps).sqrt()).view_as(weight)
 
 
-def is_scaled(conv: nn.Module) -> bool:
+def is_scaled(conv: nn.Module) -> TypeGuard[_Scaled]:
     """Whether the convolution standardises its kernels and scales each by a learned gain."""
     return all(hasattr(conv, name) for name in ("gain", "scale", "eps")) and isinstance(conv, _ConvNd)
 
@@ -60,7 +70,8 @@ def with_weight(conv: _ConvNd, weight: Tensor, bias: Tensor | None) -> _ConvNd:
         shape = (-1, *[1] * (weight.dim() - 1))
         stored = weight / deviation.view(shape)
         gain = deviation * (1 + conv.eps) ** 0.5 / conv.scale
-        new.gain = nn.Parameter(gain.view(shape).to(conv.gain), requires_grad=conv.gain.requires_grad)
+        taken_up = nn.Parameter(gain.view(shape).to(conv.gain), requires_grad=conv.gain.requires_grad)
+        new.register_parameter("gain", taken_up)
     else:
         stored = weight
     new.weight = nn.Parameter(
@@ -108,8 +119,10 @@ class seeded:  # noqa: N801 - used as a context manager
         self.fork.__enter__()
         torch.random.default_generator.manual_seed(self.seed)
 
-    def __exit__(self, *exc: object) -> None:
-        self.fork.__exit__(*exc)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.fork.__exit__(kind, error, trace)
 
 
 def _shell(conv: _ConvNd) -> _ConvNd:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
@@ -24,6 +26,11 @@ def memory_format_of(x: Tensor) -> torch.memory_format:
 def lying(x: Tensor, memory: torch.memory_format) -> Tensor:
     """`x` in that memory format; as it lies where torch.func or a batch of gradients goes through, which know no formats."""
     return x if not recording() and transformed(x) else x.contiguous(memory_format=memory)
+
+
+def lay(module: Any, memory: torch.memory_format) -> None:
+    """Lay a module's tensors of four and five axes in that memory format. torch takes it; the stubs of torch 2.9 know no such call."""
+    module.to(memory_format=memory)
 
 
 def transformed(x: Tensor) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -22,7 +22,7 @@ class OptionalState(nn.Module):
     _emptied = False
     """Whether memory was given to it that nothing was written to."""
 
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> OptionalState:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         before = self._on_meta()
         super()._apply(fn, recurse)
         if (before or empties(fn)) and not self._on_meta():

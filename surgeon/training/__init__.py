@@ -1,17 +1,15 @@
 """Training rewritten networks: steps for any loop, and a loop of our own on accelerate (extra `train`)."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from surgeon.lazy import lazily
 from surgeon.training.anneal import anneal
 from surgeon.training.remap import Remapped, remap
 from surgeon.training.steps import adversarial_noise, set_noise
 
 __all__ = ["Remapped", "adversarial_noise", "anneal", "fit", "remap", "set_noise"]
 
+if TYPE_CHECKING:
+    from surgeon.training.loop import fit as fit
 
-def __getattr__(name: str) -> Any:
-    if name == "fit":
-        from surgeon.training.loop import fit
-
-        return fit
-    raise AttributeError(f"module 'surgeon.training' has no attribute {name!r}")
+__getattr__, __dir__ = lazily(__name__, {"fit": "surgeon.training.loop"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,6 +10,9 @@ from torch import Tensor
 from surgeon.recipe import Training
 from surgeon.tensors.shard import Shard
 from surgeon.training.randomness import seed_of, stream
+
+if TYPE_CHECKING:
+    from timm.data import Mixup
 
 
 def augment(x: Tensor, settings: Training, shard: Shard, *place: object) -> Tensor:
@@ -41,7 +44,7 @@ def crop(x: Tensor, shifts: Tensor, pad: int) -> Tensor:
     return padded[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
-def mixer(settings: Training, classes: int) -> Any:
+def mixer(settings: Training, classes: int) -> Mixup | None:
     """timm's Mixup with the settings' α, or None where none is set."""
     if not settings.mixup and not settings.cutmix:
         return None
@@ -52,7 +55,7 @@ def mixer(settings: Training, classes: int) -> Any:
     )  # fmt: skip
 
 
-def mix(mixup: Any, x: Tensor, y: Tensor, *place: object) -> tuple[Tensor, Tensor]:
+def mix(mixup: Mixup, x: Tensor, y: Tensor, *place: object) -> tuple[Tensor, Tensor]:
     """Mixed images and soft labels (n, classes). An odd image is left as it is: timm mixes pairs."""
     import numpy
 
@@ -68,7 +71,7 @@ def mix(mixup: Any, x: Tensor, y: Tensor, *place: object) -> tuple[Tensor, Tenso
         numpy.random.set_state(was)
 
 
-def _soft(mixup: Any, y: Tensor) -> Tensor:
+def _soft(mixup: Mixup, y: Tensor) -> Tensor:
     """Smoothed one-hot labels."""
     off = mixup.label_smoothing / mixup.num_classes
     soft = torch.full((len(y), mixup.num_classes), off, device=y.device)

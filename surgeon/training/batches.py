@@ -85,7 +85,7 @@ class Batches:
         if hasattr(data, "set_epoch"):
             data.set_epoch(epoch)
         size = self.size // self.world
-        loader: Any = DataLoader(data, batch_size=size, num_workers=self.workers, drop_last=True)  # type: ignore[arg-type]  # an iterable of pairs, which is a dataset to a loader
+        loader: Any = DataLoader(data, batch_size=size, num_workers=self.workers, drop_last=True)
         for x, y in itertools.islice(loader, start, self.steps):
             yield Batch(x, torch.as_tensor(y, dtype=torch.int64), self.rank * size, self.size)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.disk.writing import patient, written
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.extra_state import demand_plain
 from surgeon.methods.adversarial_noise.module import AdversarialNoise
 
@@ -102,7 +102,7 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
         _load(run, state["model"], state["optimizer"])
         if run.average is not None:
             run.average.module.load_state_dict(state["average"])
-    except (RuntimeError, ValueError) as error:
+    except (SurgeonError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ArtifactError(
             f"{folder} holds the training of another model ({reason}); choose another folder"

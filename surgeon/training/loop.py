@@ -20,6 +20,7 @@ from surgeon.host import in_own_state
 from surgeon.methods.adversarial_noise.module import AdversarialNoise
 from surgeon.ownership import owned
 from surgeon.recipe import Training
+from surgeon.tensors.memory_format import lay
 from surgeon.training import batches as sources
 from surgeon.training.anneal import anneal, anneals
 from surgeon.training.batches import Batch, Batches, Source
@@ -77,7 +78,7 @@ def fit(
     progress: a bar on a terminal, else a line an epoch, headed by `label`. Afterwards the model is on the
     device and in the mode that it came in, its noise layers are on, also after an error.
 
-    Raises SurgeonError for a loss that is not finite, naming epoch, step, learning rate and layer, and for a device
+    Raises TrainingError for a loss that is not finite, naming epoch, step, learning rate and layer, and ArgumentError for a device
     that is not there; DataError for no images, images of another kind (0–255 as floats, other channels than the model's, not
     finite; outside [0, 1] where they are normalised or attacked), images without their labels, or labels that are none of the
     model's classes; RecipeError for an unknown optimizer or schedule, and for keep='best' without `val`; ArtifactError
@@ -104,7 +105,8 @@ def fit(
             vars(model).pop(name, None)
         vars(model).update(marks)
         set_noise(model, True)
-        model.to(home, memory_format=torch.contiguous_format).train(was)
+        lay(model.to(home), torch.contiguous_format)
+        model.train(was)
 
 
 class _Training:
@@ -126,7 +128,7 @@ class _Training:
         if self.batches.count == 0:
             raise DataError("train has no images")
         if settings.channels_last:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub has no such overload
+            lay(model, torch.channels_last)
         torch.manual_seed(seed)
         self.optimizer = make_optimizer(model, settings)
         self.set_rate = schedule(self.optimizer, settings)

@@ -6,10 +6,13 @@ import math
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from surgeon.numerals import duration, pace, percent
 from surgeon.progress import EVERY, bar
+
+if TYPE_CHECKING:
+    from surgeon.training.validation import Epoch
 
 
 class Lines:
@@ -35,7 +38,7 @@ class Lines:
             left = duration((self.total - self.done) * seconds / made)
             self._print(f"step {self.done} of {self.total}, {pace(made, seconds)}, {left} left", now)
 
-    def epoch(self, row: Any) -> None:
+    def epoch(self, row: Epoch) -> None:
         """An epoch is done; `row` has its figures."""
         if self.shown:
             self._print(_line(row), time.monotonic())
@@ -68,7 +71,7 @@ class Bar:
         """A step is done."""
         self.progress.advance(self.task)
 
-    def epoch(self, row: Any) -> None:
+    def epoch(self, row: Epoch) -> None:
         """An epoch is done; `row` has its figures."""
         self._print(_line(row))
 
@@ -76,7 +79,7 @@ class Bar:
         self.progress.console.print(text, markup=False, highlight=False)
 
 
-def _line(row: Any) -> str:
+def _line(row: Epoch) -> str:
     checked = "" if math.isnan(row.val_accuracy) else f"validation accuracy {percent(row.val_accuracy)}, "
     return (
         f"epoch {row.epoch}: loss {row.loss:.4f}, {checked}"

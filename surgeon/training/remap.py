@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import TrainingError
+
+
+class Wrapping(Protocol):
+    """A wrapper of an optimizer, such as accelerate's."""
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer, or another wrapper of it."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Remapped:
         return f"{len(self.kept)} parameters kept, {len(self.dropped)} dropped, {len(self.added)} added"
 
 
-def remap(optimizer: Any, before: nn.Module, after: nn.Module) -> Remapped:
+def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) -> Remapped:
     """Make `optimizer`, built on the parameters of `before`, train those of `after`; in place.
 
     Groups keep their settings and stay the same objects, so that a scheduler goes on. A parameter with the name and shape
@@ -35,15 +44,15 @@ def remap(optimizer: Any, before: nn.Module, after: nn.Module) -> Remapped:
     Works for `surgeon.apply`, `fold` and `revert`, and any two modules with names in common. A wrapper that keeps the real
     optimizer in `.optimizer` (accelerate's) may be given too.
 
-    Raises SurgeonError when the optimizer trains parameters that `before` does not have.
+    Raises TrainingError when the optimizer trains parameters that `before` does not have.
     """
-    inner = optimizer
+    inner: Any = optimizer
     while not isinstance(getattr(inner, "state", None), dict) and hasattr(inner, "optimizer"):
         inner = inner.optimizer
     old = {id(p): n for n, p in before.named_parameters(remove_duplicate=False)}
     unknown = sum(id(p) not in old for g in inner.param_groups for p in g["params"])
     if unknown:
-        raise SurgeonError(
+        raise TrainingError(
             f"{unknown} of the optimizer's parameters are none of the network before the surgery; give the network that "
             "it was built on"
         )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from surgeon.errors import RecipeError
 from surgeon.recipe import Training
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
 
 PATIENCE = 5
 SetRate = Callable[[float, Sequence[float]], None]
@@ -32,7 +36,7 @@ def plateau(losses: Sequence[float], lr: float, min_lr: float) -> float:
     return lr
 
 
-def schedule(optimizer: Any, settings: Training) -> SetRate:
+def schedule(optimizer: Optimizer, settings: Training) -> SetRate:
     """A function of (epochs done, with fractions; losses of the finished epochs) that sets the groups' rates.
 
     Names are timm's, and "linear" (to min_lr), "plateau" above, "constant". Rates are set at every step; those of
@@ -64,7 +68,7 @@ def schedule(optimizer: Any, settings: Training) -> SetRate:
     return set_rate
 
 
-def _timm(optimizer: Any, settings: Training, lowest: float) -> Any:
+def _timm(optimizer: Optimizer, settings: Training, lowest: float) -> Any:
     from timm.scheduler import create_scheduler_v2
 
     name, epochs = settings.schedule, max(settings.epochs, 1)

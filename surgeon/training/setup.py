@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from surgeon.data import Images, Records, contents_of
-from surgeon.errors import RecipeError, SurgeonError, nearest
+from surgeon.errors import ArgumentError, RecipeError, nearest
 from surgeon.extra_state import left_out
 from surgeon.processes import device_named
 from surgeon.recipe import Training
 from surgeon.training.batches import Source
 from surgeon.training.schedule import schedule
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accelerate import Accelerator
+    from timm.utils import ModelEmaV3
+    from torch.optim import Optimizer
+
+
 PRECISIONS = ("no", "bf16", "fp16")
 
 
 def make_accelerator(
     device: str | torch.device | None, mixed_precision: str, settings: Training, annealed: bool = False
-) -> Any:
+) -> Accelerator:
     """accelerate's Accelerator for a device, by default the one that it would choose.
 
-    Raises SurgeonError for an unknown precision, and for a device that is not there.
+    Raises ArgumentError for an unknown precision, and for a device that is not there.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DistributedDataParallelKwargs
 
     if mixed_precision not in PRECISIONS:
-        raise SurgeonError(f"mixed_precision={mixed_precision!r} is not known; 'no', 'bf16' and 'fp16' are")
+        raise ArgumentError(f"mixed_precision={mixed_precision!r} is not known; 'no', 'bf16' and 'fp16' are")
     wanted = None if device is None else device_named(device)
     on_cpu = wanted is not None and wanted.type == "cpu"
     if AcceleratorState._shared_state and PartialState().num_processes == 1:
@@ -41,15 +49,17 @@ def make_accelerator(
     )
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[parallel])
     if wanted is not None and wanted.type != accelerator.device.type:
-        raise SurgeonError(f"device={str(device)!r} is not there; accelerate finds {accelerator.device.type}")
+        raise ArgumentError(
+            f"device={str(device)!r} is not there; accelerate finds {accelerator.device.type}"
+        )
     return accelerator
 
 
-def make_optimizer(model: nn.Module, settings: Training) -> Any:
+def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
     """timm's optimizer by name. Raises RecipeError for an unknown one."""
     from timm.optim import create_optimizer_v2
 
-    momentum = {"momentum": settings.momentum} if "sgd" in settings.optimizer else {}
+    momentum: dict[str, Any] = {"momentum": settings.momentum} if "sgd" in settings.optimizer else {}
     try:
         return create_optimizer_v2(
             model, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay, **momentum
@@ -57,11 +67,11 @@ def make_optimizer(model: nn.Module, settings: Training) -> Any:
     except ValueError as error:
         from timm.optim import list_optimizers
 
-        if settings.optimizer in list_optimizers():
+        known = [str(n) for n in list_optimizers()]
+        if settings.optimizer in known:
             raise
         raise RecipeError(
-            f"optimizer={settings.optimizer!r} is not known ({error}); "
-            f"{nearest(settings.optimizer, list_optimizers())}"
+            f"optimizer={settings.optimizer!r} is not known ({error}); {nearest(settings.optimizer, known)}"
         ) from None
 
 
@@ -72,7 +82,7 @@ def check_settings(settings: Training, *, validated: bool) -> None:
         raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
 
 
-def average_of(model: nn.Module, settings: Training, device: torch.device) -> Any:
+def average_of(model: nn.Module, settings: Training, device: torch.device) -> ModelEmaV3 | None:
     """timm's moving average of the weights, or None."""
     if settings.ema is None:
         return None
@@ -84,7 +94,11 @@ def average_of(model: nn.Module, settings: Training, device: torch.device) -> An
 
 
 def identity_of(
-    settings: Training, seed: int, train: Source, normalize: Any, mixed_precision: str
+    settings: Training,
+    seed: int,
+    train: Source,
+    normalize: tuple[Sequence[float], Sequence[float]] | None,
+    mixed_precision: str,
 ) -> dict[str, Any]:
     """What tells one training from another: plain values, in one depth."""
     plain = settings.model_dump(mode="json")

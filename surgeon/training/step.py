@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from surgeon.data import pixels
-from surgeon.errors import SurgeonError
+from surgeon.errors import TrainingError
 from surgeon.recipe import Training
 from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
@@ -22,15 +22,21 @@ from surgeon.training.randomness import NoiseStreams, seed_of
 from surgeon.training.steps import adversarial_noise
 from surgeon.training.validation import Normalization
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from timm.data import Mixup
+    from timm.utils import ModelEmaV3
+    from torch.optim import Optimizer
+
 
 class Step:
     """A call is a step on a batch, and gives the mean loss over the whole batch, of all processes.
 
-    Raises SurgeonError for a loss that is not finite.
+    Raises TrainingError for a loss that is not finite.
     """
 
     def __init__(
-        self, model: nn.Module, network: nn.Module, optimizer: Any, accelerator: Any, average: Any, settings: Training,
+        self, model: nn.Module, network: nn.Module, optimizer: Optimizer, accelerator: Accelerator, average: ModelEmaV3 | None, settings: Training,
         seed: int, inputs: Normalization, highest: int,
     ) -> None:  # fmt: skip
         self.model, self.network, self.optimizer, self.accelerator = model, network, optimizer, accelerator
@@ -40,12 +46,12 @@ class Step:
             accelerator.num_processes,
             accelerator.device,
         )
-        self.call = torch.compile(network) if settings.compile else network
+        self.call = cast(nn.Module, torch.compile(network)) if settings.compile else network
         adversary = settings.adversary
         beta = adversary.beta if adversary is not None and adversary.method == "trades" else None
         self.objective = Objective(settings.smoothing, beta, highest)
         self.streams = NoiseStreams(model, self.device)
-        self.mixup: Any = None
+        self.mixup: Mixup | None = None
 
     def end(self) -> None:
         """No more steps will come."""
@@ -95,6 +101,7 @@ class Step:
         x = augment(pixels(x), s, shard, *place)
         if s.mixup or s.cutmix:
             self.mixup = self.mixup or mixer(s, self._classes(x))
+        if self.mixup is not None:
             x, y = mix(self.mixup, x, y, *place, number, self.rank)
         target, labels = y, y
         if s.adversary is not None:
@@ -124,7 +131,7 @@ class Step:
 
         found = num_classes_of(self.model)
         if found is None:
-            raise SurgeonError("mixup needs to know the number of classes, and the model does not tell it")
+            raise TrainingError("mixup needs to know the number of classes, and the model does not tell it")
         return found
 
     def _stop(self, value: float, epoch: int, step: int, fed: Tensor | None) -> None:
@@ -132,7 +139,7 @@ class Step:
         if self.world > 1:
             self.model.eval()  # in which no layer asks the other processes, who may not be looking
         where = first_nonfinite(self.model, fed) if fed is not None else "it comes from another process"
-        raise SurgeonError(
+        raise TrainingError(
             f"the loss is {value} in epoch {epoch}, step {step}, at learning rate {lr:g}: {where}; "
             "try a smaller learning rate, clip_grad, or warmup_epochs"
         )

@@ -40,7 +40,7 @@ def set_noise(model: nn.Module, on: bool) -> None:
 
 @contextlib.contextmanager
 def adversarial_noise(
-    model: nn.Module, inputs: Any, labels: Tensor, loss_fn: Loss, *, shard: Shard | Literal["auto"] | None = "auto"
+    model: nn.Module, inputs: object, labels: Tensor, loss_fn: Loss, *, shard: Shard | Literal["auto"] | None = "auto"
 ) -> Iterator[None]:  # fmt: skip
     """Within, the model's forward pass has the noise of its adversarial noise layers.
 
@@ -113,7 +113,7 @@ def _first_round(
     others = [m for m in noise_layers(model) if m not in layers]
     phases = [(m, m.phase) for m in others]
     # In DistributedDataParallel: this round has no parameter gradients to exchange.
-    alone = model.no_sync() if hasattr(model, "no_sync") else contextlib.nullcontext()
+    alone = getattr(model, "no_sync", contextlib.nullcontext)()
     with (
         torch.random.fork_rng(devices=_cuda(inputs, labels)), _frozen(model), _kept_statistics(model), alone, _eager()
     ):  # fmt: skip

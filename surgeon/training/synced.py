@@ -26,7 +26,7 @@ def synced_batch_norms(model: nn.Module, on: bool) -> Iterator[None]:
                 changed.append((module, type(module)))
                 if type(module) in PLAIN and next(iter(module.buffers()), torch.empty(0)).is_cuda:
                     module.__class__ = nn.SyncBatchNorm
-                    module.process_group = torch.distributed.group.WORLD
+                    module.__dict__["process_group"] = torch.distributed.group.WORLD
                 else:
                     module.__class__ = _synced(type(module))
         yield

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,10 @@ from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
 from surgeon.training.batches import Source, in_order
 from surgeon.training.objective import outputs_of
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 
 ROBUST_IMAGES = 1024
 """How many validation images are attacked after each epoch of adversarial training."""
@@ -56,7 +60,7 @@ class Normalization:
 
 @torch.no_grad()
 def validate(
-    network: nn.Module, data: Source | None, device: Any, inputs: Any = None, accelerator: Any = None, *,
+    network: nn.Module, data: Source | None, device: str | torch.device, inputs: Callable[[Tensor], Tensor] | None = None, accelerator: Accelerator | None = None, *,
     workers: int = 0,
 ) -> tuple[float, float]:  # fmt: skip
     """Mean cross-entropy and accuracy in evaluation mode; NaN without data. Processes share the images."""
@@ -72,18 +76,18 @@ def validate(
         loss = nn.functional.cross_entropy(output, y, reduction="sum")
         sums += torch.stack([loss.double(), (output.argmax(1) == y).sum().double(), sums.new_tensor(len(x))])
     network.train(was)
-    if world > 1:
+    if accelerator is not None and world > 1:
         sums = accelerator.reduce(sums, "sum")
-    loss, right, number = (float(v) for v in sums)
-    return (loss / number, right / number) if number else (math.nan, math.nan)
+    total, right, number = (float(v) for v in sums)
+    return (total / number, right / number) if number else (math.nan, math.nan)
 
 
 def robust_accuracy(
     network: nn.Module,
     data: Source | None,
     adversary: Adversary | None,
-    inputs: Any,
-    accelerator: Any,
+    inputs: Callable[[Tensor], Tensor],
+    accelerator: Accelerator,
     seed: int,
 ) -> float:
     """Accuracy of the first ROBUST_IMAGES under the training's own attack (PGD for TRADES); NaN without one."""

@@ -126,5 +126,5 @@ def test_settings_that_make_no_sense(trained):
     model, (x, y) = trained
     with pytest.raises(SurgeonError, match="sigma=0.0"):
         certify(model, x, y, sigma=0.0)
-    with pytest.raises(ValueError, match="they look normalised"):
+    with pytest.raises(DataError, match="they look normalised"):
         certify(Normalized(model.model), (x - 0.5) / 0.25, y, sigma=0.1)

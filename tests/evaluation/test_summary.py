@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from surgeon.edits import Traits
-from surgeon.errors import SurgeonError
+from surgeon.errors import DataError, SurgeonError
 from surgeon.evaluation import (
     Attack,
     Outcome,
@@ -314,11 +314,11 @@ def test_noise_curves_fall(trained):
 
 def test_noise_accuracy_refuses_what_the_engine_refuses(trained):
     model, (x, y) = trained
-    with pytest.raises(ValueError, match="they look like 0–255"):
+    with pytest.raises(DataError, match="they look like 0–255"):
         noise_accuracy(model.model, x * 255, y, [0.1])
-    with pytest.raises(ValueError, match="96 images have 95 labels"):
+    with pytest.raises(DataError, match="96 images have 95 labels"):
         noise_accuracy(model, x, y[:-1], [0.1])
-    with pytest.raises(ValueError, match="there are no images"):
+    with pytest.raises(DataError, match="there are no images"):
         noise_accuracy(model, x[:0], y[:0], [0.1])
     with pytest.raises(SurgeonError, match="draws=0 must be a whole number, 1 or more"):
         noise_accuracy(model, x, y, [0.1], draws=0)

@@ -47,6 +47,7 @@ _DATA = "data alone: no torch"
 _READS = "reads names, shapes and attributes"
 CALLERS = {
     "surgeon.recipe.load_recipe": _DATA,
+    "surgeon.surgery.door.surgery_of": _READS,
     "surgeon.models.creating.create_model": "makes a stock network as timm does: in the dtype, on the device and from the random stream of who asks",
     "surgeon.models.creating.is_known": _DATA, "surgeon.models.creating.list_models": _DATA, "surgeon.models.facts.name_of": _READS,
     "surgeon.models.facts.input_size_of": _READS, "surgeon.models.facts.in_channels_of": _READS, "surgeon.models.facts.input_std_of": _READS,
@@ -54,7 +55,7 @@ CALLERS = {
     "surgeon.training.steps.adversarial_noise": "one line in the caller's own loop, whose autocast its first round must share",
     "surgeon.training.steps.set_noise": "sets attributes", "surgeon.training.anneal.anneal": "sets attributes",
     "surgeon.training.remap.remap": "moves the entries of an optimizer; computes nothing",
-    "surgeon.surgery.door.surgery_of": _READS, "surgeon.verification.demand": _DATA, "surgeon.verification.relative": "a number of two tensors, in float64",
+    "surgeon.verification.demand": _DATA, "surgeon.verification.relative": "a number of two tensors, in float64",
     "surgeon.verification.tolerance_of": _READS, "surgeon.verification.names_kept": _READS,
     "surgeon.verification.layers_called": _READS,
     "surgeon.store.artifact.rebuilt": "called by load alone", "surgeon.store.artifact.folder_of": _DATA,

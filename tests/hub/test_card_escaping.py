@@ -5,7 +5,7 @@ import json
 import pytest
 
 from surgeon import markdown
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.publishing import card, pushing
 
 markdown_it = pytest.importorskip("markdown_it")
@@ -144,7 +144,7 @@ def test_a_folder_that_does_not_load_is_not_pushed(request, folder):
     ):  # fmt: skip
         path.write_text(json.dumps(keys))
         for send in (pushing.prepare, pushing.push):
-            with pytest.raises(ValueError, match=message) as error:
+            with pytest.raises(SurgeonError, match=message) as error:
                 send(folder, "someone/net")
             assert "\n" not in str(error.value)
         assert not (folder / "README.md").exists()

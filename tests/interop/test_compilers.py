@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 import surgeon
-from surgeon.errors import SurgeryError
+from surgeon.errors import LayerError, SurgeryError
 from tests.interop.conftest import RECIPES, SIZE
 
 
@@ -77,5 +77,5 @@ def test_torchscript_does_not_compile_what_was_not_folded(model):
 def test_a_graph_for_one_size_says_so(batch):
     """The maps of WM have a weight for each pixel."""
     model = surgeon.apply(surgeon.create_model("test_resnet", num_classes=4), "wm-unsharp", input_size=SIZE)
-    with pytest.raises(ValueError, match="this weight map is"):
+    with pytest.raises(LayerError, match="this weight map is"):
         torch.export.export(model.eval(), (torch.randn(2, 3, 64, 64),))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import surgeon
+from surgeon.errors import LayerError
 from surgeon.methods.adversarial_noise.module import AdversarialNoise
 from surgeon.training import adversarial_noise, set_noise
 
@@ -328,6 +329,6 @@ def test_soft_labels_are_refused_by_the_cached_layer(batch):
     x, y = batch
     model = Net("canl")
     soft = nn.functional.one_hot(y, 4).float()
-    with pytest.raises(ValueError, match="soft labels"), adversarial_noise(model, x, soft, loss_fn):
+    with pytest.raises(LayerError, match="soft labels"), adversarial_noise(model, x, soft, loss_fn):
         pass
     assert model.noise.phase == "idle"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.ball import STEP
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError, MissingPackageError
 from surgeon.evaluation.attacks.cw import cw
 from surgeon.evaluation.attacks.pgd import pgd
 from surgeon.evaluation.attacks.preconditions import check_needs
@@ -31,7 +31,7 @@ def torchattacks() -> ModuleType:
     try:
         import torchattacks as package
     except ImportError:
-        raise SurgeonError(
+        raise MissingPackageError(
             "attacks need torchattacks: pip install --no-deps torchattacks==3.5.1 (its own pins are harmful), or "
             "the extra 'surgeon[eval]'"
         ) from None
@@ -52,7 +52,7 @@ def run_attack(
     seed: of all that it draws. classes: of the model, which FAB and targeted APGD must be told; asked of the model if
     None. What comes back is not checked here. Where an attack fails torchattacks returns the image as it was.
 
-    Raises SurgeonError without torchattacks, where the attack is one of its own, and for a model or images that are not what it needs.
+    Raises MissingPackageError without torchattacks, where the attack is one of its own, and AttackError for a model or images that are not what it needs.
     """
     images = images.detach().contiguous()
     with held_still(model, seed):
@@ -120,7 +120,7 @@ def _library(
             resc_schedule=False, seed=seed, verbose=False,
         )  # fmt: skip
     else:
-        raise SurgeonError(f"no attack is of the kind {attack.kind!r}")
+        raise ArgumentError(f"no attack is of the kind {attack.kind!r}")
     made.set_device(images.device)
     if attack.kind == "apgd" and not attack.early_stop:
         torch.manual_seed(seed)

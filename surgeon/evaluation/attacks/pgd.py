@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.ball import STEP, direction, project, random_offset
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError, AttackError
 from surgeon.quantities import too_large
 
 
@@ -26,7 +26,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """(N,) difference of logits ratio (Croce & Hein 2020, eq. 6): the margin over the range of the three largest logits."""
     if logits.shape[1] < 3:
-        raise SurgeonError(
+        raise AttackError(
             f"the loss dlr needs 3 classes or more, the model gives {logits.shape[1]}; use margin"
         )
     top = logits.topk(3, dim=1).values
@@ -62,16 +62,16 @@ def pgd(
     then of the mean logits. early_stop: with False every sample has all steps, and the iterate with the largest loss is
     kept, not the largest margin: no lucky draw of a random model ends the search, and what comes out transfers better.
 
-    Raises SurgeonError for an unknown norm or loss, an eps above 1 in linf, or steps, restarts or eot below 1.
+    Raises ArgumentError for an unknown norm or loss, an eps above 1 in linf, or steps, restarts or eot below 1.
     """
     if norm not in ("linf", "l2") or loss not in LOSSES:
-        raise SurgeonError(
+        raise ArgumentError(
             f"norm {norm!r} with loss {loss!r} is not known; linf or l2, and {', '.join(LOSSES)}"
         )
     if norm == "linf" and eps > 1:
-        raise SurgeonError(too_large("eps", eps))
+        raise ArgumentError(too_large("eps", eps))
     if steps < 1 or restarts < 1 or eot < 1:
-        raise SurgeonError(f"steps={steps}, restarts={restarts} and eot={eot} must be at least 1")
+        raise ArgumentError(f"steps={steps}, restarts={restarts} and eot={eot} must be at least 1")
     size = STEP * eps / steps if step_size is None else step_size
     best, best_score = images.clone(), torch.full((len(images),), -torch.inf, device=images.device)
     for _ in range(restarts):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import ArtifactError, DataError, SurgeonError, either
+from surgeon.errors import ArgumentError, ArtifactError, AttackError, DataError, either
 from surgeon.evaluation.engine.admission import FEW, first_scores
 from surgeon.evaluation.engine.scoring import check_model, score
 from surgeon.images import times
@@ -63,26 +63,26 @@ def check_sources(sources: Mapping[str, nn.Module], images: Tensor, labels: Tens
 
 
 def check_reach(norm: str, eps: float | None, images: Tensor) -> None:
-    """Raise SurgeonError for a size in l2 beyond which no two images (N, C, H, W) of pixels in [0, 1] lie apart: √(C·H·W)."""
+    """Raise ArgumentError for a size in l2 beyond which no two images (N, C, H, W) of pixels in [0, 1] lie apart: √(C·H·W)."""
     farthest = math.sqrt(images[0].numel())
     if norm == "l2" and eps is not None and eps > farthest:
-        raise SurgeonError(
+        raise ArgumentError(
             f"eps={eps:g} in l2 is more than pixels can change: no two images of {times(images.shape[1:])} pixels in [0, 1] are "
             f"farther apart than {farthest:.4g}; where {eps:g} of 255 levels are meant, write {eps:g}/255"
         )
 
 
 def check_needs(attacks: Sequence[Attack], images: Tensor, classes: int) -> None:
-    """Raise SurgeonError unless a model of so many classes, and images (N, C, H, W), are what each attack needs."""
+    """Raise AttackError unless a model of so many classes, and images (N, C, H, W), are what each attack needs."""
     h, w = images.shape[-2:]
     for attack in attacks:
         needs, what = attack.needs, _told(attack)
         if classes < needs.classes:
-            raise SurgeonError(
+            raise AttackError(
                 f"{what} needs a model of {needs.classes} classes or more, this one has {classes}: use {needs.instead}"
             )
         if needs.side is not None and (h != w or h < needs.side):
-            raise SurgeonError(
+            raise AttackError(
                 f"{what} needs square images of {needs.side} pixels or more, not {h}x{w}: resize them "
                 f"({either('input_size', '--input-size')}), or use {needs.instead}"
             )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from surgeon.arguments import checked_count, checked_number, checked_seed
 from surgeon.disk.files import read_parquet, write_parquet
 from surgeon.disk.writing import make_folder
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError
 from surgeon.evaluation.engine.admission import admitted, checked_examples
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.engine.scoring import check_finite, check_logits, device_of
@@ -76,7 +76,7 @@ def certify(
     its pixels alone: not on its batch or process, and not on those of other images; those of several images share
     one pass. They are drawn where the model is: a GPU draws other numbers than a CPU, or than a GPU of another kind. folder: keeps what is finished, and the same call goes on from there. advance: called with (done, total).
 
-    Raises DataError for images, labels or a model that do not fit, SurgeonError for settings that make no sense,
+    Raises DataError for images, labels or a model that do not fit, ArgumentError for settings that make no sense,
     ArtifactError for a folder with others.
     """
     sigma, alpha = (
@@ -84,7 +84,7 @@ def certify(
         checked_number("alpha", alpha, positive=True, below=1),
     )
     if sigma > 1:
-        raise SurgeonError(too_large("sigma", sigma, "of noise on pixels"))
+        raise ArgumentError(too_large("sigma", sigma, "of noise on pixels"))
     n0, n, batch_size = (
         checked_count("n0", n0),
         checked_count("n", n),

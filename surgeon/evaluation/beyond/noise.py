@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from surgeon.arguments import checked_count, checked_number, checked_seed
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError
 from surgeon.evaluation.engine.admission import admitted
 from surgeon.evaluation.engine.scoring import score
 from surgeon.host import in_own_state
@@ -37,10 +37,10 @@ def noise_accuracy(
     gaussian: x + N(0, level²), clipped to [0, 1]. uniform: x + U(0, level), then divided by 1 + level, as
     the weight-map paper has it (renormalised to [0, 1]).
 
-    Raises SurgeonError for an unknown kind, levels, draws or a seed that are none, DataError for images or labels that do not fit.
+    Raises ArgumentError for an unknown kind, levels, draws or a seed that are none, DataError for images or labels that do not fit.
     """
     if kind not in ("gaussian", "uniform"):
-        raise SurgeonError(f"noise {kind!r} is not known; 'gaussian' and 'uniform' are")
+        raise ArgumentError(f"noise {kind!r} is not known; 'gaussian' and 'uniform' are")
     draws, seed = checked_count("draws", draws), checked_seed(seed)
     levels = [checked_number("a noise level", level) for level in levels]
     images, labels, _ = admitted(model, images, labels, seed=seed)
@@ -68,7 +68,7 @@ def noise_table(
 
     Activations get it where the paper's models have it: after each pooling layer, else after each convolution.
 
-    Raises SurgeonError for a sigma or a seed that is none, DataError for images or labels that do not fit.
+    Raises ArgumentError for a sigma or a seed that is none, DataError for images or labels that do not fit.
     """
     sigma, seed = checked_number("sigma", sigma), checked_seed(seed)
     images, labels, _ = admitted(model, images, labels, seed=seed)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_number, checked_seed
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError
 from surgeon.evaluation.engine.scoring import check_labels, score
 from surgeon.models.quiet import held_still
 from surgeon.results.assessment import Corruption, Curve, Point
@@ -17,14 +16,14 @@ from surgeon.results.statistics import Share, wilson
 
 
 def curve(
-    model: nn.Module, images: Tensor, labels: Tensor, kind: Any, levels: Sequence[float], *, seed: int = 0
+    model: nn.Module, images: Tensor, labels: Tensor, kind: str, levels: Sequence[float], *, seed: int = 0
 ) -> Curve:
     """Accuracy on one draw at each level; images (N, C, H, W) in [0, 1], labels (N,).
 
     gaussian: x + N(0, level²), clipped. uniform: (x + U(0, level)) / (1 + level), the weight-map paper's. patches: cut
     into level × level patches, shuffled, after the paper of defective convolutions.
 
-    Raises SurgeonError for an unknown kind.
+    Raises ArgumentError for an unknown kind.
     """
     check_labels(images, labels)
     points, seed = [], checked_seed(seed)
@@ -39,7 +38,7 @@ def curve(
 
             moved = patch_shuffle(images, int(level), seed=seed)
         else:
-            raise SurgeonError(f"curve {kind!r} is not known; 'gaussian', 'uniform' and 'patches' are")
+            raise ArgumentError(f"curve {kind!r} is not known; 'gaussian', 'uniform' and 'patches' are")
         points.append(Point(level=level, share=_share(model, moved, labels, seed)))
     return Curve(kind=kind, points=tuple(points))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_number, checked_seed
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError
 from surgeon.evaluation.attacks.attacked import Attacked
 from surgeon.evaluation.attacks.dispatch import run_attack
 from surgeon.evaluation.attacks.gradients import check_gradients
@@ -74,15 +74,15 @@ def diagnose(
     models, whose adversarial images must not be stronger than this model's own.
 
     Raises DataError for images, labels or a model that do not fit, one without gradients, or whose gradient is not finite;
-    SurgeonError for an eps, a norm, a seed or a batch_size that is none, for an eps above 1 in Linf, and in L2 for images that
+    ArgumentError for an eps, a norm, a seed or a batch_size that is none, for an eps above 1 in Linf, and in L2 for images that
     are not square, which the attack without gradients needs.
     """
     seed, eps = checked_seed(seed), checked_number("eps", eps)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
     if norm not in ("linf", "l2"):
-        raise SurgeonError(f"norm={norm!r} is not known; 'linf' and 'l2' are")
+        raise ArgumentError(f"norm={norm!r} is not known; 'linf' and 'l2' are")
     if norm == "linf" and eps > 1:
-        raise SurgeonError(too_large("eps", eps))
+        raise ArgumentError(too_large("eps", eps))
     images, labels, classes = admitted(model, images, labels, seed=seed)
     check_reach(norm, eps, images)
     check_needs([black_box(norm, eps)], images, classes)

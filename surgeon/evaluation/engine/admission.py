@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count
-from surgeon.errors import DataError, SurgeonError
+from surgeon.errors import ArgumentError, DataError
 from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, score
 from surgeon.images import check_images, check_taken
 from surgeon.models.quiet import held_still
@@ -62,7 +62,7 @@ def first_scores(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int 
         raise DataError(f"the model does not take images of {tuple(images.shape[1:])}: {reason}") from error
 
 
-def on_cpu(name: str, value: Any) -> Tensor:
+def on_cpu(name: str, value: object) -> Tensor:
     """A tensor of a caller's, on the CPU. Raises DataError for anything else, and for one without values."""
     if not isinstance(value, Tensor):
         raise DataError(f"{name} are a {type(value).__name__}; give a tensor (torch.as_tensor, torch.stack)")
@@ -74,20 +74,20 @@ def on_cpu(name: str, value: Any) -> Tensor:
 
 
 def checked_attacks(attacks: Any) -> tuple[Attack, ...]:
-    """Attacks of a caller's. Raises SurgeonError for anything but a list of them."""
+    """Attacks of a caller's. Raises ArgumentError for anything but a list of them."""
     found = (attacks,) if isinstance(attacks, Attack) else tuple(attacks)
     odd = next((a for a in found if not isinstance(a, Attack)), None)
     if odd is not None or isinstance(attacks, Attack):
         what = "one attack" if odd is None else f"a {type(odd).__name__} among them"
-        raise SurgeonError(f"attacks are {what}; give a list of surgeon.evaluation.Attack")
+        raise ArgumentError(f"attacks are {what}; give a list of surgeon.evaluation.Attack")
     return found
 
 
 def checked_examples(examples: Sequence[int] | None, count: int) -> list[int]:
-    """The images' names, by default 0…N−1. Raises SurgeonError unless there is one for each, and no two are the same."""
+    """The images' names, by default 0…N−1. Raises ArgumentError unless there is one for each, and no two are the same."""
     names = list(range(count)) if examples is None else [checked_count("an example", e, 0) for e in examples]
     if len(names) != count or len(set(names)) < count:
-        raise SurgeonError(
+        raise ArgumentError(
             f"{len(names)} examples, {len(set(names))} of them different, for {count} images; give each its own number"
         )
     return names

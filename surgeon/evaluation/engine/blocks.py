@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_seed
-from surgeon.errors import SurgeonError
+from surgeon.errors import ArgumentError
 from surgeon.evaluation.attacks.attacked import Attacked
 from surgeon.evaluation.attacks.dispatch import run_attack
 from surgeon.evaluation.attacks.gradients import check_gradients
@@ -64,7 +64,7 @@ def evaluate(
     Blocks of 64 images are dealt to the processes that accelerate started, if it did; every process gets all verdicts.
 
     Raises DataError for images, labels or a model that do not fit, one without gradients to follow or whose gradient is not
-    finite, SurgeonError for numbers that make no sense, ArtifactError for a store that belongs to another
+    finite, AttackError where an attack needs another model or larger images, ArgumentError for arguments that make no sense, ArtifactError for a store that belongs to another
     evaluation or another model, and VerificationError for an adversarial image that is not finite, leaves [0, 1] or lies
     outside the ball: it is never counted as a success.
     """
@@ -73,12 +73,12 @@ def evaluate(
     images, labels, classes = admitted(model, images, labels, seed=seed)
     names = checked_examples(examples, len(images))
     if store is not None and not isinstance(store, Store):
-        raise SurgeonError(f"store is a {type(store).__name__}; give surgeon.evaluation.Store(folder)")
+        raise ArgumentError(f"store is a {type(store).__name__}; give surgeon.evaluation.Store(folder)")
     victims: dict[str | None, nn.Module] = {None: model}
     victims.update({str(name): source for name, source in (sources or {}).items()})
     unknown = {a.source for a in attacks} - set(victims)
     if unknown:
-        raise SurgeonError(
+        raise ArgumentError(
             f"attacks come from {sorted(map(str, unknown))}, and sources has {sorted(map(str, victims))}"
         )
     check_needs(attacks, images, classes)
@@ -218,7 +218,7 @@ class _Work:
                 Verdict(
                     example=self.names[i], image=self.hashes[i], label=int(y[n]), clean=as_it_is.clean, margin=as_it_is.margin,
                     success=_fallen(p, int(y[n]), float(said.votes[n]), self.draws), prediction=p, votes=float(said.votes[n]), linf=float(linf[n]), l2=float(l2[n]),
-                    **shared,  # type: ignore[arg-type]  # fields of a Verdict, checked by pydantic
+                    **shared,
                 )
             )  # fmt: skip
         return rows, found

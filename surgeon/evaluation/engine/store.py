@@ -11,7 +11,7 @@ from torch import Tensor
 
 from surgeon.disk.files import read_parquet, write_bytes, write_parquet
 from surgeon.disk.writing import make_folder
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.ownership import claim, take
 from surgeon.reading import read_json
 from surgeon.results.threat import Attack
@@ -84,7 +84,7 @@ def read_outcome(folder: str | Path) -> Outcome:
         manifest = read_json(path)
         attacks = tuple(Attack.model_validate(a) for a in manifest["attacks"])
         size, draws = int(manifest["block"]), int(manifest["draws"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (SurgeonError, OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder} holds no evaluation: {path.name} cannot be read ({error})") from None
     clean = store.clean()
     if clean is None:

@@ -60,7 +60,7 @@ class _FeedCache(torch.autograd.Function):
         return h.view_as(h)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]  # of one output
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         leaf, speaking = ctx.saved_tensors
         return gradient, _renewed(leaf.detach(), gradient, speaking), None
 

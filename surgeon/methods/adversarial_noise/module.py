@@ -83,6 +83,9 @@ class AdversarialNoise(Drawing, nn.Module):
     recorded: Tensor | GradientEdge | None
     like: Tensor | None
     gradient: Tensor | None
+    _everyone: Tensor | None
+    _rank: Any
+    _magnitude: Any
     _speaking: Tensor | None
     _input: Tensor | None
 

@@ -35,9 +35,9 @@ class AdversarialNoiseLayers(Operation):
     after: Literal["norm", "conv"] = "norm"
     at_input: bool = False
     per_sample: bool = True
-    momentum: float | None = Field(None, gt=0, lt=1)
+    momentum: float | None = Field(default=None, gt=0, lt=1)
     cache_dtype: Literal["float16", "bfloat16", "float32"] | None = None
-    num_classes: int | None = Field(None, ge=1)
+    num_classes: int | None = Field(default=None, ge=1)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         classes = self.num_classes or context.num_classes

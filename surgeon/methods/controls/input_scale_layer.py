@@ -39,9 +39,9 @@ class InputScale(OptionalState):
 
     def resize(self, height: int, width: int) -> InputScale:
         """Interpolate the map to (C, height, width) in place (a new parameter); warns; returns self."""
-        old = tuple(self.weight.shape[1:])
+        _, *old = self.weight.shape
         self.weight = resized_parameter(self.weight, height, width)
-        warn_resized("input scale", old, (height, width))
+        warn_resized("input scale", (old[0], old[1]), (height, width))
         return self
 
     def extra_repr(self) -> str:

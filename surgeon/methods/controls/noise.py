@@ -25,8 +25,8 @@ class NoiseTraining(Operation):
     """
 
     op: Literal["noise"] = "noise"
-    sigma: Quantity = Field(0.1, ge=0)
-    input_sigma: Quantity | None = Field(None, ge=0)
+    sigma: Quantity = Field(default=0.1, ge=0)
+    input_sigma: Quantity | None = Field(default=None, ge=0)
     pixel_std: InputNoise = "auto"
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -24,7 +25,7 @@ class SmallImageStem(Operation):
 
     reshapes = True
     op: Literal["small-image"] = "small-image"
-    kernel_size: int = Field(3, ge=1)
+    kernel_size: int = Field(default=3, ge=1)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         order = sorted(sites, key=lambda s: s.index)
@@ -78,7 +79,7 @@ class SmallImageStem(Operation):
         side = self.kernel_size
         new = weight.new_zeros(*weight.shape[:2], side, side)
         old = tuple(weight.shape[2:])
-        new[(..., *_centre((side, side), old))] = weight[(..., *_centre(old, (side, side)))]
+        new[_centre((side, side), old)] = weight[_centre(old, (side, side))]
         stem = with_weight(conv, new, None if conv.bias is None else conv.bias.detach())
         stem.kernel_size, stem.stride, stem.padding = (side, side), (1, 1), (side // 2, side // 2)
         stem._reversed_padding_repeated_twice = [side // 2] * 4
@@ -88,7 +89,7 @@ class SmallImageStem(Operation):
         raise FoldError(edit.note)
 
 
-def _centre(shape: Sequence[int], other: Sequence[int]) -> tuple[slice, ...]:
-    """The middle of `shape` that it has in common with `other`."""
+def _centre(shape: Sequence[int], other: Sequence[int]) -> tuple[EllipsisType | slice, ...]:
+    """An index of the middle of `shape` that it has in common with `other`."""
     common = [min(n, m) for n, m in zip(shape, other, strict=True)]
-    return tuple(slice((n - c) // 2, (n - c) // 2 + c) for n, c in zip(shape, common, strict=True))
+    return (..., *(slice((n - c) // 2, (n - c) // 2 + c) for n, c in zip(shape, common, strict=True)))

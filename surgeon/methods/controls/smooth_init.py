@@ -25,7 +25,7 @@ class SmoothInit(Operation):
     """W ← A·W and b ← A·b in each selected convolution, A the pooling matrix of KAP with these settings."""
 
     op: Literal["smooth-init"] = "smooth-init"
-    kernel_size: int = Field(3, ge=1)
+    kernel_size: int = Field(default=3, ge=1)
     dims: Literal[1, 2] = 2
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:

@@ -35,7 +35,7 @@ class DefectiveNeurons(Operation):
 
     binds = True
     op: Literal["defective"] = "defective"
-    keep: float = Field(0.5, gt=0, le=1)
+    keep: float = Field(default=0.5, gt=0, le=1)
     mode: Literal["neuron", "same", "channel"] = "neuron"
     value: float = 0.0
     after: Literal["auto", "norm", "conv"] = "auto"

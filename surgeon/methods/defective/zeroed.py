@@ -40,9 +40,9 @@ class _Zeroed(torch.autograd.Function):
         ctx.save_for_forward(inputs[1])
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, mask: None) -> Tensor:  # type: ignore[override]  # of one input
+    def jvp(ctx: Any, tangent: Tensor, mask: None) -> Tensor:
         return zeroed(tangent, *ctx.saved_tensors)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # of one output
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return zeroed(gradient, *ctx.saved_tensors), None

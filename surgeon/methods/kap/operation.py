@@ -60,17 +60,17 @@ class KernelAveragePooling(Operation):
     """
 
     op: Literal["kap"] = "kap"
-    kernel_size: int = Field(3, ge=1)
-    stride: int = Field(1, ge=1)
+    kernel_size: int = Field(default=3, ge=1)
+    stride: int = Field(default=1, ge=1)
     dims: Literal[1, 2] = 2
     pool: Literal["mean", "max"] = "mean"
     widen: bool | None = None
-    sigma: Quantity = Field(0.0, ge=0)
-    input_sigma: Quantity | None = Field(None, ge=0)
+    sigma: Quantity = Field(default=0.0, ge=0)
+    input_sigma: Quantity | None = Field(default=None, ge=0)
     pixel_std: InputNoise = "auto"
     pre_norm: bool = False
     start: Literal["auto"] | Start = "auto"
-    ridge: float | None = Field(None, ge=0)
+    ridge: float | None = Field(default=None, ge=0)
     order: Literal["auto", "given", "fitted"] = "auto"
 
     @field_validator("kernel_size")

@@ -42,8 +42,9 @@ class PreNormKernelAveragePool(nn.Module):
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Scale and shift, each (C,), that the norm applies in evaluation mode."""
-        scale = (self.norm.running_var + self.norm.eps).rsqrt() * self.norm.weight
-        return scale.detach(), (self.norm.bias - self.norm.running_mean * scale).detach()
+        mean, variance = self.norm.get_buffer("running_mean"), self.norm.get_buffer("running_var")
+        scale = (variance + self.norm.eps).rsqrt() * self.norm.weight
+        return scale.detach(), (self.norm.bias - mean * scale).detach()
 
     def matrix(self) -> Tensor:
         """The pooling's matrix, (C_out, C)."""

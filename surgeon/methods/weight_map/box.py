@@ -76,9 +76,9 @@ class _Box(torch.autograd.Function):
         ctx.window = inputs[1]
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, window: None) -> Tensor:  # type: ignore[override]  # of one input
+    def jvp(ctx: Any, tangent: Tensor, window: None) -> Tensor:
         return _Box.apply(tangent, ctx.window)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # of one output
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return _Box.apply(gradient, ctx.window.adjoint), None

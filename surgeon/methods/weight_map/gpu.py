@@ -84,7 +84,7 @@ class _WeightMap(torch.autograd.Function):
         return filtered(product(x, maps), bias, filtering)[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # of one output
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, maps = ctx.saved_tensors
         needs_x, needs_maps, needs_bias, _ = ctx.needs_input_grad
         back: Filter = ctx.filtering.adjoint
@@ -117,7 +117,7 @@ def product(x: Tensor, maps: Tensor) -> Tensor:
 def _of_maps(x: Tensor, g: Tensor, dtype: torch.dtype) -> Tensor:
     left, right = _places(x).transpose(1, 2), _places(g)
     if dtype == torch.float32 and x.dtype in HALVES and x.is_cuda and not torch.is_grad_enabled():
-        return torch.bmm(left, right, out_dtype=dtype)  # type: ignore[call-overload]  # not in torch's stubs
+        return torch.bmm(left, right, out_dtype=dtype)
     return torch.bmm(left, right).to(dtype)
 
 

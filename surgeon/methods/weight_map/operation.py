@@ -37,13 +37,13 @@ class WeightMap(Operation):
     binds = True
     op: Literal["weight-map"] = "weight-map"
     mode: Literal["smoothing", "unsharp"] = "smoothing"
-    kernel_size: int | None = Field(None, ge=1)
+    kernel_size: int | None = Field(default=None, ge=1)
     normalize: bool = False
     start: Literal["auto", "random", "mean", "distill", "anneal"] = "auto"
-    iterations: int = Field(10, ge=1)
-    scale: float = Field(3.0, gt=0)
-    fan_in: float | None = Field(None, gt=0)
-    max_parameters: int = Field(500_000_000, ge=1)
+    iterations: int = Field(default=10, ge=1)
+    scale: float = Field(default=3.0, gt=0)
+    fan_in: float | None = Field(default=None, gt=0)
+    max_parameters: int = Field(default=500_000_000, ge=1)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         chosen = self.chosen(sites)

@@ -78,9 +78,9 @@ class _Copied(torch.autograd.Function):
         ctx.turn = inputs[1]
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, turn: None) -> Tensor:  # type: ignore[override]  # of one input
+    def jvp(ctx: Any, tangent: Tensor, turn: None) -> Tensor:
         return _Copied.apply(tangent, ctx.turn)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # of one output
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return _Copied.apply(gradient, ctx.turn.adjoint), None

@@ -30,7 +30,7 @@ class Exported(BaseModel):
 
     path: str
     format: Format
-    opset: int | None = Field(None, description="of ONNX's operators; None for an exported program")
+    opset: int | None = Field(default=None, description="of ONNX's operators; None for an exported program")
     input_size: tuple[int, ...] = Field(description="(C, H, W), or (C, T, H, W)")
     dynamic_batch: bool
     folded: bool = Field(description="whether nothing of a surgery is left in the file")
@@ -67,7 +67,7 @@ def export(
     The file carries names, sizes, normalisation, versions and the surgery in short (`surgeon.store.exporting.metadata` reads them).
 
     Raises ArtifactError for a path that is taken or has another format's ending, VerificationError for a file that
-    computes something else (then nothing is written), and SurgeonError for a network that torch cannot export,
+    computes something else (then nothing is written), and ExportError for a network that torch cannot export,
     for a missing package, and for sizes that nobody knows.
     """
     path = Path(path)

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from surgeon.errors import ArtifactError, SurgeonError, either, nearest
+from surgeon.errors import ArgumentError, ArtifactError, MissingPackageError, either, nearest
 from surgeon.images import image_size
 from surgeon.models.facts import input_size_of
 from surgeon.surgery.door import surgery_of
@@ -21,7 +21,7 @@ SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 def check_request(path: Path, format: str, *, opset: int | None) -> None:
     if format not in FORMATS:
-        raise SurgeonError(f"unknown format {format!r}; {nearest(str(format), FORMATS)}")
+        raise ArgumentError(f"unknown format {format!r}; {nearest(str(format), FORMATS)}")
     wanted = SUFFIXES[format]
     if path.suffix != wanted:
         other = [f for f, suffix in SUFFIXES.items() if suffix == path.suffix]
@@ -32,9 +32,9 @@ def check_request(path: Path, format: str, *, opset: int | None) -> None:
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder; an export is one file")
     if opset is not None and format != "onnx":
-        raise SurgeonError(f"opset={opset} is of ONNX's operators; {format} has none")
+        raise ArgumentError(f"opset={opset} is of ONNX's operators; {format} has none")
     if opset is not None and opset < 18:
-        raise SurgeonError(f"opset={opset} is older than what torch exports; 18 is the oldest")
+        raise ArgumentError(f"opset={opset} is older than what torch exports; 18 is the oldest")
 
 
 def need(packages: Sequence[str], format: str) -> None:
@@ -43,7 +43,7 @@ def need(packages: Sequence[str], format: str) -> None:
             importlib.import_module(package)
         except ImportError:
             less = either("; check=False does without", "") if package == "onnxruntime" else ""
-            raise SurgeonError(
+            raise MissingPackageError(
                 f"format {format} needs {package}: pip install 'surgeon[export]'{less}"
             ) from None
 
@@ -52,7 +52,7 @@ def size_of(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
     record = surgery_of(model) or model.__dict__.get("folded_from")
     size = image_size(given, model) or (record.input_size if record else None) or input_size_of(model)
     if size is None:
-        raise SurgeonError(
+        raise ArgumentError(
             f"the input size of {type(model).__name__} is not known; give "
             + either(
                 "input_size=(C, H, W), for instance (3, 224, 224)", "--input-size, for instance 3,224,224"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.disk.writing import patient
-from surgeon.errors import SurgeonError, either
+from surgeon.errors import ExportError, SurgeonError, either
 from surgeon.extra_state import without_extra
 from surgeon.store.exporting.description import METADATA, line
 
@@ -25,7 +25,7 @@ def write_onnx(
 ) -> int:  # fmt: skip
     weight = sum(t.numel() * t.element_size() for t in without_extra(network.state_dict()).values())
     if weight > _LARGEST_ONNX:
-        raise SurgeonError(
+        raise ExportError(
             f"{weight / 2**30:.1f} GiB of weights do not fit into one ONNX file, which ends at 2 GiB; use "
             + either("format='torch-export'", "--format torch-export")
         )
@@ -101,7 +101,7 @@ def _told(format: str, network: nn.Module, dynamic: bool) -> Iterator[None]:
             raise
         except Exception as error:  # whatever torch's exporters raise
             hint = f"; {either('dynamic_batch=False', '--fixed-batch')} may work" if dynamic else ""
-            raise SurgeonError(
+            raise ExportError(
                 f"{type(network).__name__} cannot be exported as {format}: {line(_cause(error))}{hint}"
             ) from error
 
