@@ -50,12 +50,13 @@ def command(
     CHECKPOINT is a file of weights of --model, a folder that surgeon or timm wrote, or a folder of such files: then each
     is converted into a folder of its own below the output, and those that are there already are not converted again.
     """
+    recipes = options.load_recipes(recipe, settings, checkpoint)  # before anything that imports torch
     from surgeon.cli.tables import console, conversion_table
     from surgeon.disk.folder_kinds import instead
     from surgeon.pipeline.converting import Job, checkpoints_in, convert
     from surgeon.pipeline.lineage import lineage_of
+    from surgeon.progress import progress, shown_by
 
-    recipes = options.load_recipes(recipe, settings, checkpoint)
     source, folder = Path(checkpoint), Path(output)
     many = source.is_dir() and not (source / "config.json").is_file() and not instead(source)
     files = checkpoints_in(source) if many else [source]
@@ -79,7 +80,8 @@ def command(
     if many:
         _many(job, files, folder, overwrite, as_json)
         return
-    found, before = convert(job, source, folder, overwrite=overwrite)
+    with progress(folder.name) as told, shown_by(told):
+        found, before = convert(job, source, folder, overwrite=overwrite)
     if as_json:
         click.echo(found.model_dump_json(indent=2))
         return
@@ -91,10 +93,10 @@ def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: b
     from surgeon.cli.tables import console, conversions_table
     from surgeon.errors import SurgeonError
     from surgeon.pipeline.converting import CONVERSIONS, convert_all
-    from surgeon.progress import progress
+    from surgeon.progress import progress, shown_by
 
     results = []
-    with progress() as told:
+    with progress(folder.name) as told, shown_by(told):
         told("checkpoints", 0, len(files))
         for done in convert_all(job, files, folder, overwrite=overwrite):
             results.append(done)

@@ -72,15 +72,15 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     evaluation that was killed goes on where it stopped when the same command is given again. On many GPUs:
     accelerate launch -m surgeon evaluate …
     """
-    from surgeon.cli.tables import assessment_table, console
-    from surgeon.pipeline import evaluate_target
-
     parts = ("suite", "norm", "eps", "samples", "paper", "certify", "beyond", "pictures")
     settings = evaluation_settings({p: given.pop(p) for p in parts}, given.pop("settings"))
     given["model_args"] = dict(given["model_args"])
+    refuse_recipe(target)  # before anything that imports torch
     if given["device"]:
         options.usable_device(given["device"])
-    refuse_recipe(target)
+    from surgeon.cli.tables import assessment_table, console
+    from surgeon.pipeline import evaluate_target
+
     options.code_lies_here(target, given["allow_code"])
     with options.processes() as first:
         found = evaluate_target(target, given.pop("output"), settings, **given)

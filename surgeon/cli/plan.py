@@ -23,10 +23,10 @@ def command(
 ) -> None:  # fmt: skip
     """Show what RECIPE would do to MODEL: edits, what is passed over and why, growth, and what happens to
     the function the model computes. Nothing is changed or written."""
+    recipes = options.load_recipes(recipe, settings, model)  # before anything that imports torch
     from surgeon import plan
     from surgeon.cli.tables import console, plan_table
 
-    recipes = options.load_recipes(recipe, settings, model)
     network = options.load_model(model, seed=seed, **model_options)
     trained = True if model_options["weights"] or model_options["pretrained"] else None
     made = plan(

@@ -24,9 +24,9 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
     A training that was killed goes on where it stopped when the same command is given again. On many GPUs or
     machines: accelerate launch -m surgeon train …
     """
+    recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)  # before anything that imports torch
     from surgeon.pipeline import train
 
-    recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)
     given["model_args"] = dict(given["model_args"])
     options.code_lies_here(model, given["allow_code"])
     with options.processes() as first:

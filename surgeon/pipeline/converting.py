@@ -38,6 +38,7 @@ from surgeon.pipeline.conversion import Accuracy, Conversion, read_conversion
 from surgeon.pipeline.demands import Source, check_names, in_order
 from surgeon.pipeline.lineage import CONVERSION, Lineage, chosen, origin_of
 from surgeon.pipeline.training import part
+from surgeon.progress import step
 from surgeon.recipe import Recipe
 from surgeon.store.artifact import save
 from surgeon.store.folder import WEIGHTS
@@ -238,18 +239,30 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
 
 
 def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
-    stock = job.build(checkpoint).eval()
-    calibration, test, *_ = job.pictures
-    shown = None if calibration is None else normalized(calibration, stock)
     began = time.perf_counter()
+    with step("making the network"):
+        stock = job.build(checkpoint).eval()
+    with step("reading images"):
+        calibration, test, *_ = job.pictures
+        shown = None if calibration is None else normalized(calibration, stock)
     rewritten = apply(
         stock, list(job.recipes), input_size=job.input_size, seed=job.seed, trained=True, calibration=shown,
         warm_start=job.warm_start,
     )  # fmt: skip
-    seconds = time.perf_counter() - began
-    demand(verify(stock, rewritten))
+    with step("checking the cut"):
+        demand(verify(stock, rewritten))
     record = rewritten.surgery
     measured = shown if test is None else normalized(test.x, stock)
+    with step("measuring: logits"):
+        drift = record.execution.drift if measured is None else compare_logits(
+            stock, rewritten, measured, "calibration" if test is None else "test"
+        )  # fmt: skip
+    with step("measuring: accuracy"):
+        accuracy = (
+            None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y)
+        )
+    with step("measuring: layers"):
+        layers = {} if measured is None else layer_drifts(stock, rewritten, measured[:_SHOWN_IMAGES])
     found = Conversion(
         checkpoint=str(absolute(str(checkpoint))),
         sha256=_hash(checkpoint),
@@ -261,12 +274,10 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         choice=record.execution.choice,
         notes=(*(n.text for n in record.notes if n.code in ("start", "images")), *job.pictures.remarks),
         lineage=job.pictures.lineage,
-        drift=record.execution.drift if measured is None else compare_logits(
-            stock, rewritten, measured, "calibration" if test is None else "test"
-        ),
-        accuracy=None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y),
-        layers={} if measured is None else layer_drifts(stock, rewritten, measured[:_SHOWN_IMAGES]),
-        seconds=seconds,
+        drift=drift,
+        accuracy=accuracy,
+        layers=layers,
+        seconds=time.perf_counter() - began,
     )  # fmt: skip
     return found, rewritten
 

@@ -20,6 +20,7 @@ from surgeon.host import in_own_state
 from surgeon.images import check_taken, times
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
+from surgeon.progress import step
 from surgeon.surgery.asked import RecipeLike, operations_of
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.calibration import gathered
@@ -82,7 +83,8 @@ def apply(
     if isinstance(recipe, Plan):
         wish, options = None, [recipe]
     else:
-        seen = seen or seen_of(bare(model, share=True)[0], subject.size)
+        with step("looking at the network"):
+            seen = seen or seen_of(bare(model, share=True)[0], subject.size)
         wish = _Wish(subject, *operations_of(recipe), checked_seed(seed), trained, seen)
         options = wish.plans(images is not None, warm_start)
     made = options[-1]
