@@ -20,7 +20,9 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
 
     A run that was killed goes on where it stopped when the same command is given again.
     """
-    recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)  # before anything that imports torch
+    recipes = options.load_recipes(
+        recipe, options.all_settings(settings, given), model
+    )  # before anything that imports torch
     from surgeon.cli.tables import assessment_table, console
     from surgeon.pipeline import run
 

@@ -24,7 +24,9 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
     A training that was killed goes on where it stopped when the same command is given again. On many GPUs or
     machines: accelerate launch -m surgeon train …
     """
-    recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)  # before anything that imports torch
+    recipes = options.load_recipes(
+        recipe, options.all_settings(settings, given), model
+    )  # before anything that imports torch
     from surgeon.pipeline import train
 
     given["model_args"] = dict(given["model_args"])

@@ -54,7 +54,9 @@ def create_model(
     else:
         channels = None if in_chans or "in_chans" in args or not input_size else input_size[0]
         model, built = for_channels(
-            functools.partial(_of_library, name, args, pretrained=pretrained, num_classes=num_classes), in_chans, channels
+            functools.partial(_of_library, name, args, pretrained=pretrained, num_classes=num_classes),
+            in_chans,
+            channels,
         )
         made |= {"in_chans": built} if built else {}
         if name.startswith(TORCHVISION):
@@ -70,9 +72,7 @@ def _of_library(
     name: str, args: dict[str, Any], *, pretrained: bool, num_classes: int | None, in_chans: int | None
 ) -> nn.Module:
     if name.startswith(TORCHVISION):
-        return from_torchvision(
-            name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans
-        )
+        return from_torchvision(name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans)
     return from_timm(
         name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, valid=_all_models
     )

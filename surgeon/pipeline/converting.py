@@ -258,9 +258,7 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
             stock, rewritten, measured, "calibration" if test is None else "test"
         )  # fmt: skip
     with step("measuring: accuracy"):
-        accuracy = (
-            None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y)
-        )
+        accuracy = None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y)
     with step("measuring: layers"):
         layers = {} if measured is None else layer_drifts(stock, rewritten, measured[:_SHOWN_IMAGES])
     found = Conversion(
