@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_model, complete_recipe, complete_setting
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @click.command("convert")
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipe)
 @click.argument("checkpoint")
-@click.option("--model", metavar="NAME", help="The network that the checkpoint is of: timm's name, torchvision/NAME, zoo/NAME, package.module:factory.")  # fmt: skip
+@click.option("--model", metavar="NAME", shell_complete=complete_model, help="The network that the checkpoint is of: timm's name, torchvision/NAME, zoo/NAME, package.module:factory.")  # fmt: skip
 @click.option("--num-classes", type=click.IntRange(1), help="Classes of the classifier.")
 @options.in_chans_option
 @click.option("--input-size", type=options.Size(), help="Size of one image, without the batch.")
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
 @options.calibration_options
 @click.option("--warm-start", metavar="START", help="What becomes of the weights: sequential, lstsq, replicate, anneal, naive; distill, mean; by default the recipe's.")  # fmt: skip
 @click.option(
-    "--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting of the recipe."
+    "--set",
+    "settings",
+    shell_complete=complete_setting,
+    multiple=True,
+    metavar="OP.KEY=VALUE",
+    help="Change a setting of the recipe.",
 )
 @options.seed_option
 @options.device_option

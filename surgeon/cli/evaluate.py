@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_model, complete_setting
 from surgeon.cli.swapped import refuse_recipe
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate")
-@click.argument("target")
+@click.argument("target", shell_complete=complete_model)
 @options.model_options
 @click.option(
     "--data", metavar="SOURCE",
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--certify", type=options.Fraction(), multiple=True, metavar="SIGMA", help="Certify by smoothing with this noise; repeatable.")  # fmt: skip
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE",
+    "--set", "settings", shell_complete=complete_setting, multiple=True, metavar="KEY=VALUE",
     help="Another setting of the evaluation, such as certify_draws=1000; `surgeon recipes schema` lists them.",
 )  # fmt: skip
 @click.option(

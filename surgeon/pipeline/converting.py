@@ -33,6 +33,7 @@ from surgeon.images import image_size
 from surgeon.models.checkpoints import PICKLED
 from surgeon.models.facts import input_size_of, normalized
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
+from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.conversion import Accuracy, Conversion, read_conversion
 from surgeon.pipeline.demands import Source, check_names, in_order
@@ -156,6 +157,9 @@ class Job:
             found = None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
         if self.calibration:
             found = images(self.calibration, self.calibration_count, size)
+        tested = 0 if test is None else len(test.y)
+        source = " and ".join(s for s in (self.data, self.calibration) if s)
+        shown_images.of_conversion(Path(self.name).name, source, 0 if found is None else len(found), tested)
         return Pictures(found, test, lineage, remarks)
 
     @property

@@ -21,6 +21,7 @@ from surgeon.models import own
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, normalization_of, normalized, num_classes_of
 from surgeon.ownership import check_apart, claim, owned, seal, taken
+from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
 from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on
 from surgeon.pipeline.lineage import chosen, dumped, lineage_of
@@ -105,6 +106,7 @@ def train(
     training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
     if not untrained:
         demand_epochs(training)
+    named = data is not None
     data, root = source = to_train_on(model, data, root, knows=bool(weights or pretrained))
     check_apart(folder, [data])
     size = image_size(input_size)
@@ -126,6 +128,7 @@ def train(
         allowed = own.allowed_with(model, allow_code)
         size = size or _own_size(model, told, allowed)
         sets = how.load(data, root, size)
+        shown_images.of_training(label or folder.name, data, sets, named=named)
         _transform(sets, training, size)
         check_settings(training, validated=sets.val is not None)
         make_accelerator(

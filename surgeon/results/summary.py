@@ -60,8 +60,7 @@ class Summary(_Frozen):
         """What a notebook shows: accuracies with their intervals, and the number that may be quoted."""
         shares = {"clean": self.clean, **self.robust, "worst case, image by image": self.worst}
         rows = [
-            (n, percent(s.value), f"{percent(s.low)} to {percent(s.high)}", s.total)
-            for n, s in shares.items()
+            (n, percent(s.value), f"{percent(s.low)} to {percent(s.high)}", s.n) for n, s in shares.items()
         ]
         said = self.headline.text if self.headline else f"no number to quote: {'; '.join(self.refused)}"
         head = ("accuracy", "of the images", "95 % interval", "images")
