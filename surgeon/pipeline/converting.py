@@ -244,8 +244,7 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
 
 def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
     began = time.perf_counter()
-    with step("making the network"):
-        stock = job.build(checkpoint).eval()
+    stock = job.build(checkpoint).eval()
     with step("reading images"):
         calibration, test, *_ = job.pictures
         shown = None if calibration is None else normalized(calibration, stock)

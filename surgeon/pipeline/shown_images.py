@@ -11,11 +11,11 @@ from surgeon.processes import first
 _CALLED = {"digits": "scikit-learn's scanned digits"}
 
 
-def of_training(label: str, source: str, sets: Sets, *, named: bool) -> None:
-    """The images of a training. named: whether the caller named the source."""
+def of_training(label: str, source: str, sets: Sets) -> None:
+    """The images of a training, and those that it leaves for testing."""
     parts = ((sets.train, "to train on"), (sets.val, "for validation"), (sets.test, "for testing"))
     counts = [f"{n} {what}" for part, what in parts if (n := _count(part))]
-    _say(label, f"{_source(source)}{'' if named else ' (no --data was given)'}: {', '.join(counts)}")
+    _say(label, f"{_source(source)}: {', '.join(counts)}")
 
 
 def of_testing(label: str, source: str, split: str, count: int) -> None:

@@ -106,7 +106,6 @@ def train(
     training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
     if not untrained:
         demand_epochs(training)
-    named = data is not None
     data, root = source = to_train_on(model, data, root, knows=bool(weights or pretrained))
     check_apart(folder, [data])
     size = image_size(input_size)
@@ -128,7 +127,7 @@ def train(
         allowed = own.allowed_with(model, allow_code)
         size = size or _own_size(model, told, allowed)
         sets = how.load(data, root, size)
-        shown_images.of_training(label or folder.name, data, sets, named=named)
+        shown_images.of_training(label or folder.name, data, sets)
         _transform(sets, training, size)
         check_settings(training, validated=sets.val is not None)
         make_accelerator(
