@@ -59,7 +59,7 @@ def test_groups_of_settings_are_given_as_selectors_or_key_by_key():
         ("kap", {"settings": ["kernel_size=3"]}, "must be a mapping"),
         ("kap", {"kernel_size": 3, "settings": {"kernel_size": 3}}, "as a keyword and in settings"),
         ("kap+noise", {"sigma": 0.1}, r"2 operations .* 'sigma': say whose, settings=\{'kap.sigma': …\} or 'noise.sigma'"),
-        ("kap+kap", {"kernel_size": 3}, r"settings=\{'kap.kernel_size': …\} or 'kap#2.kernel_size'"),
+        ("kap+kap", {"kernel_size": 3}, r"settings=\{'kap#1.kernel_size': …\} or 'kap#2.kernel_size'"),
     ],
 )  # fmt: skip
 def test_settings_that_are_none_say_which_would_be(recipe, given, text):

@@ -50,7 +50,8 @@ def complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str
     if "=" in incomplete:
         return []
     # an option that waits for its value ends click's parsing before it hands out the arguments
-    recipe = ctx.params.get("recipe") or next(iter(ctx.args), None)
+    first = ctx.args[:1] if any(p.name == "recipe" for p in ctx.command.params) else []
+    recipe = ctx.params.get("recipe") or next(iter(first), None)
     kind = str(getattr(param, "metavar", ""))
     operations: set[str] = set()
     if recipe:

@@ -14,20 +14,20 @@ _CALLED = {"digits": "scikit-learn's scanned digits"}
 def of_training(label: str, source: str, sets: Sets) -> None:
     """The images of a training, and those that it leaves for testing."""
     parts = ((sets.train, "to train on"), (sets.val, "for validation"), (sets.test, "for testing"))
-    counts = [f"{n} {what}" for part, what in parts if (n := _count(part))]
+    counts = [f"{n:,} {what}" for part, what in parts if (n := _count(part))]
     _say(label, f"{_source(source)}: {', '.join(counts)}")
 
 
 def of_testing(label: str, source: str, split: str, count: int) -> None:
     """The images of an evaluation."""
-    _say(label, f"{_source(source)}: {count} of the split {split!r}")
+    _say(label, f"{_source(source)}: {count:,} of the {split} split")
 
 
 def of_conversion(label: str, source: str, calibration: int, testing: int) -> None:
     """The images of a conversion: those that calibrate, and labelled ones that accuracy is measured on."""
     _say(
         label,
-        f"{_source(source)}: {calibration} to calibrate, {testing} test images to measure accuracy on",
+        f"{_source(source)}: {calibration:,} to calibrate, {testing:,} test images to measure accuracy on",
     )
 
 

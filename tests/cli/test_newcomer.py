@@ -170,3 +170,29 @@ def test_a_part_between_others_keeps_its_own_time(capsys, monkeypatch):
     assert capsys.readouterr().err.splitlines() == [
         "cut: start lstsq", "cut: layers, 2 in all", "cut: layers: 2 of 2, 8 s", "cut: start lstsq: done, 12 s",
     ]  # fmt: skip
+
+
+def test_a_training_and_an_evaluation_say_which_images_they_take(here):
+    pytest.importorskip("accelerate")
+    pytest.importorskip("sklearn")
+    code, _, err = invoke(
+        "train",
+        "plain",
+        "zoo/lenet5",
+        "--input-size",
+        "1,28,28",
+        "--epochs",
+        1,
+        "--batch-size",
+        256,
+        "-o",
+        "run",
+    )
+    assert code == 0, err
+    assert (
+        "run: images: scikit-learn's scanned digits: 1,077 to train on, 360 for validation, 360 for testing"
+        in err
+    )
+    given = ["--suite", "basic", "--samples", 10, "--set", "steps=1", "--set", "diagnostics=0"]
+    code, _, err = invoke("evaluate", "run", *given, "-o", "e")
+    assert code == 0 and "run: images: scikit-learn's scanned digits: 10 of the test split" in err, err
