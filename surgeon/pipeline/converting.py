@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import time
@@ -46,7 +47,7 @@ from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import apply
 from surgeon.surgery.calibration import MOST
 from surgeon.surgery.drift import compare_logits, first_tensor, layer_drifts
-from surgeon.surgery.starts import WarmStart
+from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.verification import demand, verify
 
 CONVERSIONS, SETTINGS = "conversions.json", "settings.json"
@@ -244,8 +245,9 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
 
 def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
     began = time.perf_counter()
+    with_starts([o for r in job.recipes for o in r.surgery], job.warm_start)  # a wrong one is told at once
     stock = job.build(checkpoint).eval()
-    with step("reading images"):
+    with step("reading images") if job.data or job.calibration else contextlib.nullcontext():
         calibration, test, *_ = job.pictures
         shown = None if calibration is None else normalized(calibration, stock)
     rewritten = apply(

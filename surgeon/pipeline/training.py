@@ -127,7 +127,6 @@ def train(
         allowed = own.allowed_with(model, allow_code)
         size = size or _own_size(model, told, allowed)
         sets = how.load(data, root, size)
-        shown_images.of_training(label or folder.name, data, sets)
         _transform(sets, training, size)
         check_settings(training, validated=sets.val is not None)
         make_accelerator(
@@ -154,6 +153,7 @@ def train(
                     write_json(folder / MADE, made_by())
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
                     save(rewritten, cut)
+            shown_images.of_training(label or folder.name, data, sets)
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)
             history = fit(
                 network, sets.train, sets.val, training, folder=folder / "training", seed=seed, device=device,

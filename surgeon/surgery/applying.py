@@ -92,6 +92,7 @@ def apply(
     else:
         title, operations = operations_of(recipe)
         operations = with_settings(operations, settings, words)
+        with_starts(operations, warm_start)  # a wrong one is told before the look
         with step("looking at the network"):
             seen = seen or seen_of(bare(model, share=True)[0], subject.size)
         wish = _Wish(subject, title, operations, checked_seed(seed), trained, seen)
