@@ -22,6 +22,9 @@ _HOME = {
     "sites": "surgeon.surgery",
     "surgery_of": "surgeon.surgery",
     "RewrittenModule": "surgeon.surgery",
+    "recipes": "surgeon.face",
+    "operations": "surgeon.face",
+    "select": "surgeon.face",
     "verify": "surgeon.verification",
     "save": "surgeon.store.artifact",
     "load": "surgeon.store.artifact",
@@ -36,11 +39,24 @@ _HOME = {
     "SurgeonError": "surgeon.errors",
 }
 
+_ROOMS = ("data", "evaluation", "insight", "methods", "models", "testing", "training")
+"""Modules that are reached as attributes, and are imported then."""
+
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:  # what type checkers and editors see of the lazy names
+    from surgeon import data as data
+    from surgeon import evaluation as evaluation
+    from surgeon import insight as insight
+    from surgeon import methods as methods
+    from surgeon import models as models
+    from surgeon import testing as testing
+    from surgeon import training as training
     from surgeon.edits import Plan as Plan
     from surgeon.errors import SurgeonError as SurgeonError
+    from surgeon.face import operations as operations
+    from surgeon.face import recipes as recipes
+    from surgeon.face import select as select
     from surgeon.methods.base import Operation as Operation
     from surgeon.models.checkpoints import load_weights as load_weights
     from surgeon.models.creating import create_model as create_model
@@ -60,4 +76,4 @@ if TYPE_CHECKING:  # what type checkers and editors see of the lazy names
     from surgeon.verification import verify as verify
 
 
-__getattr__, __dir__ = lazily(__name__, _HOME)
+__getattr__, __dir__ = lazily(__name__, _HOME, _ROOMS)

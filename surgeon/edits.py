@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from surgeon import html
 from surgeon.selection import PassedOver
 from surgeon.strict import LONGEST, Line, Prose
 
@@ -219,6 +220,16 @@ class Plan(_Frozen):
         if self.execution and self.execution.choice:
             lines.append(f"start: {self.execution.choice.why}")
         return "\n".join(lines + [f"{n.severity}: {n.text}" for n in self.notes])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the edits as a table, and the lines of `str(plan)` around them."""
+        first, *more = str(self).splitlines()
+        rows = [
+            (e.site, e.operation, e.layer or "replaced", EFFECT_TEXT[e.effect], "yes" if e.folds else f"no: {e.note}")
+            for e in self.edits
+        ]  # fmt: skip
+        head = ("site", "operation", "layer", "function", "folds")
+        return html.table(rows, head=head, caption=first) + html.paragraphs(more[len(rows) :])
 
     def of(self, operation: str) -> tuple[Edit, ...]:
         """The edits of one operation, by its name ('kap') or its key ('kap#2')."""

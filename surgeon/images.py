@@ -38,13 +38,15 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
     flat = len(found) == 2 and model is not None and any(_is_flat(m) for m in model.modules())
     if len(found) in (3, 4) and min(found) > 0 or flat:
         return found
+    taken = (channels_of(model) if model is not None else None) or 3
     why = "; write " + either(
-        "(channels, height, width), such as input_size=(3, 32, 32)", "--input-size C,H,W, such as 3,32,32"
+        f"(channels, height, width), such as input_size=({taken}, 32, 32)",
+        f"--input-size C,H,W, such as {taken},32,32",
     )
     if isinstance(given, int) and given > 0:
-        why = f": {given} alone says neither channels nor both sides; write input_size=(3, {given}, {given})"
+        why = f": {given} alone says neither channels nor both sides; write input_size=({taken}, {given}, {given})"
     elif len(found) == 2 and min(found) > 0:
-        why = f": the channels are missing; write input_size=(3, {found[0]}, {found[1]})"
+        why = f": the channels are missing; write input_size=({taken}, {found[0]}, {found[1]})"
     raise ArgumentError(f"input_size={shown(given)} is no size of an image{why}")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,6 +19,34 @@ if TYPE_CHECKING:
 
 EVERY = 15.0
 """Seconds between plain lines."""
+
+
+_SHOWN: ContextVar[Callable[[str, int, int], None] | None] = ContextVar("what shows progress", default=None)
+
+
+@contextlib.contextmanager
+def shown_by(show: Callable[[str, int, int], None]) -> Iterator[None]:
+    """Inside, `tell` and `step` go to `show`: for work that lies deep below who knows whether anybody looks on."""
+    token = _SHOWN.set(show)
+    try:
+        yield
+    finally:
+        _SHOWN.reset(token)
+
+
+def tell(part: str, done: int, total: int) -> None:
+    """So much of a part is done, where somebody looks on (`shown_by`)."""
+    show = _SHOWN.get()
+    if show is not None:
+        show(part, done, total)
+
+
+@contextlib.contextmanager
+def step(part: str) -> Iterator[None]:
+    """A part that is done when the block ends without an error."""
+    tell(part, 0, 1)
+    yield
+    tell(part, 1, 1)
 
 
 def progress(label: str = "") -> Silent:
@@ -44,13 +75,17 @@ class Silent:
 
 
 class Lines(Silent):
-    """Plain lines, each with the label in front: where a part begins and ends, and every few seconds in between."""
+    """Plain lines, each with the label in front: where a part begins and ends, and every few seconds in between.
+
+    A part may be told of between others; its time counts from where it began.
+    """
 
     def __init__(self, label: str = "", file: IO[str] | None = None) -> None:
         self.head, self.file = f"{label}: " if label else "", file
         self.part, self.done, self.total = "", 0, 0
         self.began = self.last = time.monotonic()
         self.before = 0
+        self.open: dict[str, tuple[float, int]] = {}
         self.lock, self.over = threading.Lock(), threading.Event()
 
     def __enter__(self) -> Lines:
@@ -64,13 +99,16 @@ class Lines(Silent):
         with self.lock:
             now = time.monotonic()
             if part != self.part:
-                self.part, self.before, self.began = part, done, now
-                if done < total:
+                new = part not in self.open
+                self.open.setdefault(part, (now, done))
+                self.part, (self.began, self.before) = part, self.open[part]
+                if done < total and new:
                     self._print(f"{part}{f', {total} in all' if total > 1 else ''}", now)
             self.done, self.total = done, total
             if done >= total:
                 count = f"{total} of {total}" if total > 1 else "done"
                 self._print(f"{part}: {count}, {duration(now - self.began)}", now)
+                self.open.pop(part, None)
             elif now - self.last >= EVERY:
                 self._print(self._state(now), now)
 
@@ -114,6 +152,8 @@ class Bars(Silent):
     def __call__(self, part: str, done: int, total: int) -> None:
         if part not in self.tasks:
             self.tasks[part] = self.bar.add_task(part, total=total, completed=done)
+        elif done == 0 and self.bar.tasks[self.tasks[part]].finished:
+            self.bar.reset(self.tasks[part], total=total)  # once more, for the next of several works
         self.bar.update(self.tasks[part], completed=done, total=total)
 
 

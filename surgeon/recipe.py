@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from surgeon import strict_yaml
+from surgeon import html, strict_yaml
 from surgeon.errors import RecipeError, SurgeonError, as_value_errors, nearest
 from surgeon.markdown import plain
 from surgeon.merging import merge
@@ -238,6 +238,23 @@ class Recipe(Strict):
         with as_value_errors():
             return tuple(v if isinstance(v, Operation) else parse(v) for v in value)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: every setting that is not the default's."""
+        told = {"title": self.title, "paper": self.paper, "source": self.source}
+        rows = [(k, v) for k, v in told.items() if v]
+        for number, operation in enumerate(self.surgery, 1):
+            own = operation.model_dump(mode="json", exclude_defaults=True)
+            rows.append((f"operation {number}", f"{operation.name} {_settings(own)}"))
+        for name in PARTS:
+            part = getattr(self, name)
+            if part is not None:
+                rows.append((name, _settings(part.model_dump(mode="json", exclude_defaults=True))))
+        return html.table(rows, caption=f"recipe {self.name}")
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in values.items() if k != "op")
+
 
 def recipe_folder() -> Path:
     """The folder of the shipped recipes: in an installed package, or beside it in a checkout."""
@@ -353,13 +370,22 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
             raise RecipeError(
                 f"setting {shown(setting)}: the value {shown(text)} cannot be read: {error.reason}"
             ) from None
-        for target in _targets(content, parts[0], setting):
-            for part in parts[1:-1]:
-                target = target.setdefault(part, {})
-                if not isinstance(target, dict):
-                    raise RecipeError(f"setting {setting!r}: {part!r} has no keys of its own")
-            target[parts[-1]] = value
+        put(content, key.strip(), value, setting)
     return content
+
+
+def put(content: dict[str, Any], key: str, value: Any, setting: str) -> None:
+    """Set `kap.kernel_size` of a recipe's plain content, in place. setting: as it was said, for an error.
+
+    Raises RecipeError where the recipe has no such operation, or a key inside has no keys of its own.
+    """
+    parts = key.split(".")
+    for target in _targets(content, parts[0], setting):
+        for part in parts[1:-1]:
+            target = target.setdefault(part, {})
+            if not isinstance(target, dict):
+                raise RecipeError(f"setting {setting!r}: {part!r} has no keys of its own")
+        target[parts[-1]] = value
 
 
 def owners(operations: Iterable[Any]) -> dict[str, Any]:

@@ -10,7 +10,17 @@ RANKS = (
     ("errors", "lazy"),
     # text and numbers from outside, and how they are written
     ("strict",),
-    ("strict_yaml", "reading", "markdown", "merging", "numerals", "quantities", "arguments", "spelling"),
+    (
+        "strict_yaml",
+        "reading",
+        "markdown",
+        "merging",
+        "numerals",
+        "quantities",
+        "arguments",
+        "spelling",
+        "html",
+    ),
     # what surgery is, as data
     ("selection",),
     ("edits",),
@@ -25,6 +35,7 @@ RANKS = (
     ("tensors", "graph", "ball"),
     ("methods",),
     ("recipe",),
+    ("face",),
     ("images",),
     ("models", "zoo"),
     ("surgery",),
@@ -46,7 +57,7 @@ TOGETHER = {("models", "zoo"), ("zoo", "models")}
 """Of one rank, but one work: networks by name. Still no circle between files."""
 NO_TORCH = (
     "errors", "lazy", "strict", "strict_yaml", "reading", "markdown", "merging", "numerals", "quantities", "arguments", "selection",
-    "edits", "spelling", "recipe", "results", "report", "methods.base", "methods.registry",
+    "edits", "spelling", "recipe", "face", "html", "results", "report", "methods.base", "methods.registry",
 )  # fmt: skip
 """Rooms that can be imported where there is no torch: they name it for types alone."""
 

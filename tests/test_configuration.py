@@ -182,7 +182,7 @@ def test_what_is_of_another_type_is_one_line(saved, keys):
     "name", ["hf-hub:owner/name", "hf_hub:owner/name", "local-dir:x", "timm:resnet18", "nonsense"]
 )
 def test_names_that_lead_elsewhere_are_refused(saved, name):
-    one_line(saved(architecture=name, surgery=None), "points to other files|cannot be rebuilt by name")
+    one_line(saved(architecture=name, surgery=None), "points to other files|which no name makes")
 
 
 @pytest.mark.parametrize(

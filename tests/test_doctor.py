@@ -39,7 +39,7 @@ def test_a_sound_network_passes_and_stays_as_it_is():
         "train",
     ]
     assert all(c.ok for c in found.values()), found
-    assert "edits stand as they were made" in found["sites"].detail
+    assert "every site is as the surgery left it (" in found["sites"].detail
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items()) and not model.training
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_model, complete_recipe
 
 
 @click.command("apply")
-@click.argument("recipe")
-@click.argument("model")
+@click.argument("recipe", shell_complete=complete_recipe)
+@click.argument("model", shell_complete=complete_model)
 @options.model_options
 @options.in_chans_option
 @options.recipe_options
@@ -28,6 +29,7 @@ def command(
     RECIPE is a shipped name (see `surgeon recipes list`), several joined by '+', or a YAML file. MODEL is
     a timm name, torchvision/NAME, zoo/NAME, or a folder written by surgeon.
     """
+    recipes = options.load_recipes(recipe, settings, model)  # before anything that imports torch
     from surgeon import apply, save, verify
     from surgeon.cli.tables import checks_table, console, plan_table
     from surgeon.ownership import check_apart, reserved
@@ -36,7 +38,6 @@ def command(
 
     check_apart(output, [calibration])
     with reserved(output, overwrite=overwrite, inputs=[model, model_options["weights"], calibration]):
-        recipes = options.load_recipes(recipe, settings, model)
         place = options.usable_device(device)
         network = options.load_model(model, seed=seed, **model_options).to(place)
         images = options.calibration_images(

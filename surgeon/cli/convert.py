@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_model, complete_recipe, complete_setting
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @click.command("convert")
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipe)
 @click.argument("checkpoint")
-@click.option("--model", metavar="NAME", help="The network that the checkpoint is of: timm's name, torchvision/NAME, zoo/NAME, package.module:factory.")  # fmt: skip
+@click.option("--model", metavar="NAME", shell_complete=complete_model, help="The network that the checkpoint is of: timm's name, torchvision/NAME, zoo/NAME, package.module:factory.")  # fmt: skip
 @click.option("--num-classes", type=click.IntRange(1), help="Classes of the classifier.")
 @options.in_chans_option
 @click.option("--input-size", type=options.Size(), help="Size of one image, without the batch.")
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
 @options.calibration_options
 @click.option("--warm-start", metavar="START", help="What becomes of the weights: sequential, lstsq, replicate, anneal, naive; distill, mean; by default the recipe's.")  # fmt: skip
 @click.option(
-    "--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting of the recipe."
+    "--set",
+    "settings",
+    shell_complete=complete_setting,
+    multiple=True,
+    metavar="OP.KEY=VALUE",
+    help="Change a setting of the recipe.",
 )
 @options.seed_option
 @options.device_option
@@ -50,12 +56,13 @@ def command(
     CHECKPOINT is a file of weights of --model, a folder that surgeon or timm wrote, or a folder of such files: then each
     is converted into a folder of its own below the output, and those that are there already are not converted again.
     """
+    recipes = options.load_recipes(recipe, settings, checkpoint)  # before anything that imports torch
     from surgeon.cli.tables import console, conversion_table
     from surgeon.disk.folder_kinds import instead
     from surgeon.pipeline.converting import Job, checkpoints_in, convert
     from surgeon.pipeline.lineage import lineage_of
+    from surgeon.progress import progress, shown_by
 
-    recipes = options.load_recipes(recipe, settings, checkpoint)
     source, folder = Path(checkpoint), Path(output)
     many = source.is_dir() and not (source / "config.json").is_file() and not instead(source)
     files = checkpoints_in(source) if many else [source]
@@ -79,7 +86,8 @@ def command(
     if many:
         _many(job, files, folder, overwrite, as_json)
         return
-    found, before = convert(job, source, folder, overwrite=overwrite)
+    with progress(folder.name) as told, shown_by(told):
+        found, before = convert(job, source, folder, overwrite=overwrite)
     if as_json:
         click.echo(found.model_dump_json(indent=2))
         return
@@ -91,10 +99,10 @@ def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: b
     from surgeon.cli.tables import console, conversions_table
     from surgeon.errors import ArtifactError, SurgeonError
     from surgeon.pipeline.converting import CONVERSIONS, convert_all
-    from surgeon.progress import progress
+    from surgeon.progress import progress, shown_by
 
     results = []
-    with progress() as told:
+    with progress(folder.name) as told, shown_by(told):
         told("checkpoints", 0, len(files))
         for done in convert_all(job, files, folder, overwrite=overwrite):
             results.append(done)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_model, complete_setting
 from surgeon.cli.swapped import refuse_recipe
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate")
-@click.argument("target")
+@click.argument("target", shell_complete=complete_model)
 @options.model_options
 @click.option(
     "--data", metavar="SOURCE",
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--certify", type=options.Fraction(), multiple=True, metavar="SIGMA", help="Certify by smoothing with this noise; repeatable.")  # fmt: skip
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE",
+    "--set", "settings", shell_complete=complete_setting, multiple=True, metavar="KEY=VALUE",
     help="Another setting of the evaluation, such as certify_draws=1000; `surgeon recipes schema` lists them.",
 )  # fmt: skip
 @click.option(
@@ -72,15 +73,15 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     evaluation that was killed goes on where it stopped when the same command is given again. On many GPUs:
     accelerate launch -m surgeon evaluate …
     """
-    from surgeon.cli.tables import assessment_table, console
-    from surgeon.pipeline import evaluate_target
-
     parts = ("suite", "norm", "eps", "samples", "paper", "certify", "beyond", "pictures")
     settings = evaluation_settings({p: given.pop(p) for p in parts}, given.pop("settings"))
     given["model_args"] = dict(given["model_args"])
+    refuse_recipe(target)  # before anything that imports torch
     if given["device"]:
         options.usable_device(given["device"])
-    refuse_recipe(target)
+    from surgeon.cli.tables import assessment_table, console
+    from surgeon.pipeline import evaluate_target
+
     options.code_lies_here(target, given["allow_code"])
     with options.processes() as first:
         found = evaluate_target(target, given.pop("output"), settings, **given)

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_model
 from surgeon.cli.swapped import refuse_recipe
 
 
 @click.command("inspect")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @options.model_options
 @options.in_chans_option
 @click.option(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from surgeon.arguments import SEEDS
+from surgeon.cli.completing import complete_setting
 from surgeon.cli.swapped import swapped
 from surgeon.errors import ArgumentError, ArtifactError, MissingPackageError, ModelError, RecipeError, nearest
 from surgeon.processes import device_named
@@ -117,7 +118,12 @@ model_options = stacked(
 in_chans_option = click.option("--in-chans", type=click.IntRange(1), help="Channels of the input.")
 recipe_options = stacked(
     click.option(
-        "--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting of the recipe."
+        "--set",
+        "settings",
+        shell_complete=complete_setting,
+        multiple=True,
+        metavar="OP.KEY=VALUE",
+        help="Change a setting of the recipe.",
     ),
     seed_option,
     click.option("--stack", is_flag=True, help="Allow a model that has had surgery, and add to it."),
@@ -140,7 +146,7 @@ training_options = stacked(
     click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Short for --set training.batch_size=N."),
     click.option(
         "--set",
-        "settings",
+        "settings", shell_complete=complete_setting,
         multiple=True,
         metavar="PART.KEY=VALUE",
         help="Change a setting of the recipe: of an operation, training, data or evaluation.",

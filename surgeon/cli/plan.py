@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_model, complete_recipe
 
 
 @click.command("plan")
-@click.argument("recipe")
-@click.argument("model")
+@click.argument("recipe", shell_complete=complete_recipe)
+@click.argument("model", shell_complete=complete_model)
 @options.model_options
 @options.in_chans_option
 @options.recipe_options
@@ -23,10 +24,10 @@ def command(
 ) -> None:  # fmt: skip
     """Show what RECIPE would do to MODEL: edits, what is passed over and why, growth, and what happens to
     the function the model computes. Nothing is changed or written."""
+    recipes = options.load_recipes(recipe, settings, model)  # before anything that imports torch
     from surgeon import plan
     from surgeon.cli.tables import console, plan_table
 
-    recipes = options.load_recipes(recipe, settings, model)
     network = options.load_model(model, seed=seed, **model_options)
     trained = True if model_options["weights"] or model_options["pretrained"] else None
     made = plan(

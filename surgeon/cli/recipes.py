@@ -7,6 +7,7 @@ import json
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_recipe, complete_setting
 
 
 @click.group("recipes")
@@ -35,8 +36,15 @@ def list_recipes(as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("recipe")
-@click.option("--set", "settings", multiple=True, metavar="OP.KEY=VALUE", help="Change a setting.")
+@click.argument("recipe", shell_complete=complete_recipe)
+@click.option(
+    "--set",
+    "settings",
+    shell_complete=complete_setting,
+    multiple=True,
+    metavar="OP.KEY=VALUE",
+    help="Change a setting.",
+)
 @options.json_option
 def show(recipe: str, settings: tuple[str, ...], as_json: bool) -> None:
     """A recipe in full, with what it extends, and as JSON with its defaults too.

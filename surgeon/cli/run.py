@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_model, complete_recipe
 
 
 @click.command("run")
-@click.argument("recipe")
-@click.argument("model")
+@click.argument("recipe", shell_complete=complete_recipe)
+@click.argument("model", shell_complete=complete_model)
 @options.model_options
 @options.training_options
 @options.json_option
@@ -20,10 +21,12 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
 
     A run that was killed goes on where it stopped when the same command is given again.
     """
+    recipes = options.load_recipes(
+        recipe, options.all_settings(settings, given), model
+    )  # before anything that imports torch
     from surgeon.cli.tables import assessment_table, console
     from surgeon.pipeline import run
 
-    recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)
     given["model_args"] = dict(given["model_args"])
     options.code_lies_here(model, given["allow_code"])
     with options.processes() as first:

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_model, complete_recipe
 
 
 @click.command("study")
-@click.argument("recipe")
-@click.argument("model")
+@click.argument("recipe", shell_complete=complete_recipe)
+@click.argument("model", shell_complete=complete_model)
 @options.model_options
 @options.training_options
 @click.option(

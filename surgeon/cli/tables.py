@@ -241,7 +241,7 @@ def conversion_table(found: Conversion) -> RenderableType:
             "accuracy", f"{percent(right.before / right.images)} before, {percent(right.after / right.images)} after "
             f"({right.images} test images, {right.both} right both times)",
         )  # fmt: skip
-    table.add("seconds", f"{found.seconds:.1f}")
+    table.add("seconds, with measuring", f"{found.seconds:.1f}")
     layers = Sheet("layer, in execution order", Column("its output moved by", right=True))
     for name, moved in found.layers.items():
         layers.add(name, f"{moved:.3f}")

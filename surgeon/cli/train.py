@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from surgeon.cli import options
+from surgeon.cli.completing import complete_model, complete_recipe
 
 
 @click.command("train")
-@click.argument("recipe")
-@click.argument("model")
+@click.argument("recipe", shell_complete=complete_recipe)
+@click.argument("model", shell_complete=complete_model)
 @options.model_options
 @options.training_options
 @options.json_option
@@ -24,9 +25,11 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
     A training that was killed goes on where it stopped when the same command is given again. On many GPUs or
     machines: accelerate launch -m surgeon train …
     """
+    recipes = options.load_recipes(
+        recipe, options.all_settings(settings, given), model
+    )  # before anything that imports torch
     from surgeon.pipeline import train
 
-    recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)
     given["model_args"] = dict(given["model_args"])
     options.code_lies_here(model, given["allow_code"])
     with options.processes() as first:

@@ -169,7 +169,10 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         if k in weights and _kind(weights[k]) != _kind(own[k])
     ]
     kinds += [f"{k} is without values, on the device meta" for k, v in weights.items() if not has_values(v)]
+    fitting = sum(k in weights and weights[k].shape == own[k].shape for k in own)
     problems = []
+    if strict and 2 * fitting < len(own):
+        problems.append(f"it is probably of another network, as {fitting} of {len(own)} tensors fit")
     if missing and strict:
         problems.append(f"{len(missing)} missing: {_some(missing)}")
     if unexpected and strict:

@@ -12,6 +12,7 @@ from surgeon import zoo
 from surgeon.errors import ModelError, either
 from surgeon.images import image_size
 from surgeon.models import naming, own
+from surgeon.models.channels import for_channels
 from surgeon.models.checkpoints import load_weights
 from surgeon.models.facts import ORIGIN
 from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision, implied, library_models
@@ -35,7 +36,8 @@ def create_model(
     Own code is imported; its factory, a function or a class, is called with model_args, and with num_classes and
     in_chans where it takes them.
 
-    input_size: (C, H, W) that it will be used at; passed on to models that are built for one size.
+    input_size: (C, H, W) that it will be used at; passed on to models that are built for one size, and where in_chans does not say
+    otherwise a library's network is made for its channels.
     weights: a checkpoint file that is read without executing anything in it.
 
     Raises ModelError for an unknown name (with the nearest ones) or arguments the model does not take.
@@ -47,22 +49,33 @@ def create_model(
     made = {**args, **asked}
     if own.is_own(name):
         model, made = own.build(name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans)
-    elif name.startswith(TORCHVISION):
-        model = from_torchvision(
-            name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans
-        )
-        made = {**(implied(model) if pretrained else {}), **made}
     elif name.startswith(ZOO):
         model = _zoo(name, pretrained, num_classes, in_chans, input_size, args)
     else:
-        model = from_timm(
-            name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, valid=_all_models
+        channels = None if in_chans or "in_chans" in args or not input_size else input_size[0]
+        model, built = for_channels(
+            functools.partial(_of_library, name, args, pretrained=pretrained, num_classes=num_classes),
+            in_chans,
+            channels,
         )
+        made |= {"in_chans": built} if built else {}
+        if name.startswith(TORCHVISION):
+            made = {**(implied(model) if pretrained else {}), **made}
     size = image_size(input_size, model)
     model.__dict__[ORIGIN] = {"name": name, "args": made, "input_size": list(size) if size else None}
     if weights:
         load_weights(model, weights)
     return model
+
+
+def _of_library(
+    name: str, args: dict[str, Any], *, pretrained: bool, num_classes: int | None, in_chans: int | None
+) -> nn.Module:
+    if name.startswith(TORCHVISION):
+        return from_torchvision(name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans)
+    return from_timm(
+        name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, valid=_all_models
+    )
 
 
 def _zoo(

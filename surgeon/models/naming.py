@@ -11,6 +11,8 @@ from surgeon.models.checkpoints import PICKLED
 
 _TIMM, _TORCHVISION = "timm/", "torchvision.models."
 _FILES = (".safetensors", *PICKLED)
+_LIBRARIES = (_TIMM, "zoo/", "torchvision/")
+_CLOSE = "did you mean"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 
 
@@ -41,12 +43,20 @@ def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
         there = "; the folder of this name is no model folder" if path.is_dir() else ""
         every = either("surgeon.models.list_models() lists all", "surgeon models lists all")
         return f"unknown model {name!r}{there}; {nearest(name, valid())} ({every})"
-    close = (
-        nearest(rest, valid()) if not name.startswith(("zoo/", "torchvision/")) else nearest(name, valid())
-    )
+    if path.parent.is_dir() and not name.startswith(_LIBRARIES):
+        return f"{name}: nothing is there, and it is no model's name{_beside(path)}"
     hub = (
         f"; a repository of the Hugging Face Hub is written 'hf-hub:{name}'"
-        if _REPOSITORY.fullmatch(name) and not name.startswith((".", _TIMM))
+        if _REPOSITORY.fullmatch(name) and not name.startswith((".", *_LIBRARIES))
         else ""
     )
-    return f"unknown model {name!r}, and nothing lies there{hub}; {close}"
+    close = nearest(name if name.startswith(("zoo/", "torchvision/")) else rest, valid())
+    meant = f"; {close}" if close.startswith(_CLOSE) or not hub else ""
+    return f"unknown model {name!r}, and nothing lies there{hub}{meant}"
+
+
+def _beside(path: Path) -> str:
+    """What lies where a path that leads to nothing says, and is called alike."""
+    there = [str(p) for p in path.parent.iterdir() if not p.name.startswith(".")]
+    close = nearest(str(path), there) if path.parent != Path() else ""
+    return f"; {close}" if close.startswith(_CLOSE) else ""

@@ -58,7 +58,9 @@ class Conversion(BaseModel):
         default_factory=dict,
         description="layer → ‖after − before‖ / ‖before‖ of its output, in execution order",
     )
-    seconds: float
+    seconds: float = Field(
+        description="making the network, reading images, cutting, checking and measuring; not the start of Python, nor writing the folder"
+    )
 
 
 def read_conversion(folder: Path) -> Conversion | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import time
@@ -33,18 +34,20 @@ from surgeon.images import image_size
 from surgeon.models.checkpoints import PICKLED
 from surgeon.models.facts import input_size_of, normalized
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
+from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.conversion import Accuracy, Conversion, read_conversion
 from surgeon.pipeline.demands import Source, check_names, in_order
 from surgeon.pipeline.lineage import CONVERSION, Lineage, chosen, origin_of
 from surgeon.pipeline.training import part
+from surgeon.progress import step
 from surgeon.recipe import Recipe
 from surgeon.store.artifact import save
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import apply
 from surgeon.surgery.calibration import MOST
 from surgeon.surgery.drift import compare_logits, first_tensor, layer_drifts
-from surgeon.surgery.starts import WarmStart
+from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.verification import demand, verify
 
 CONVERSIONS, SETTINGS = "conversions.json", "settings.json"
@@ -155,6 +158,9 @@ class Job:
             found = None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
         if self.calibration:
             found = images(self.calibration, self.calibration_count, size)
+        tested = 0 if test is None else len(test.y)
+        source = " and ".join(s for s in (self.data, self.calibration) if s)
+        shown_images.of_conversion(Path(self.name).name, source, 0 if found is None else len(found), tested)
         return Pictures(found, test, lineage, remarks)
 
     @property
@@ -238,19 +244,29 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
 
 
 def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
-    stock = job.build(checkpoint).eval()
-    calibration, test, *_ = job.pictures
-    shown = None if calibration is None else normalized(calibration, stock)
     began = time.perf_counter()
+    with_starts([o for r in job.recipes for o in r.surgery], job.warm_start)  # a wrong one is told at once
+    stock = job.build(checkpoint).eval()
+    with step("reading images") if job.data or job.calibration else contextlib.nullcontext():
+        calibration, test, *_ = job.pictures
+        shown = None if calibration is None else normalized(calibration, stock)
     rewritten = apply(
         stock, list(job.recipes), input_size=job.input_size, seed=job.seed, trained=True, calibration=shown,
         warm_start=job.warm_start,
     )  # fmt: skip
-    seconds = time.perf_counter() - began
-    demand(verify(stock, rewritten))
+    with step("checking the cut"):
+        demand(verify(stock, rewritten))
     record = rewritten.surgery
     carried_out = record.execution or Execution()
     measured = shown if test is None else normalized(test.x, stock)
+    with step("measuring: logits"):
+        drift = carried_out.drift if measured is None else compare_logits(
+            stock, rewritten, measured, "calibration" if test is None else "test"
+        )  # fmt: skip
+    with step("measuring: accuracy"):
+        accuracy = None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y)
+    with step("measuring: layers"):
+        layers = {} if measured is None else layer_drifts(stock, rewritten, measured[:_SHOWN_IMAGES])
     found = Conversion(
         checkpoint=str(absolute(str(checkpoint))),
         sha256=_hash(checkpoint),
@@ -262,12 +278,10 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         choice=carried_out.choice,
         notes=(*(n.text for n in record.notes if n.code in ("start", "images")), *job.pictures.remarks),
         lineage=job.pictures.lineage,
-        drift=carried_out.drift if measured is None else compare_logits(
-            stock, rewritten, measured, "calibration" if test is None else "test"
-        ),
-        accuracy=None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y),
-        layers={} if measured is None else layer_drifts(stock, rewritten, measured[:_SHOWN_IMAGES]),
-        seconds=seconds,
+        drift=drift,
+        accuracy=accuracy,
+        layers=layers,
+        seconds=time.perf_counter() - began,
     )  # fmt: skip
     return found, rewritten
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from surgeon.data import absolute_source
-from surgeon.errors import ArtifactError, DataError, RecipeError
+from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError
+from surgeon.models import naming
+from surgeon.models.creating import is_known, list_models
 from surgeon.pipeline.lineage import Lineage, class_order, lineage_of
 from surgeon.recipe import Training
 from surgeon.store.artifact import folder_of
@@ -30,6 +32,7 @@ def to_train_on(model: str, data: str | None, root: str | None, *, knows: bool =
 
     Raises DataError for a network that was trained already, on images that nothing tells.
     """
+    demand_network(model)
     if data is not None:
         return Source(data, root)
     place = folder_of(model)
@@ -121,10 +124,13 @@ def in_order(names: tuple[str, ...]) -> str:
 
 
 def demand_network(target: str) -> None:
-    """Raise ArtifactError for a folder that holds neither a network nor a run, saying what it holds instead."""
+    """Raise ArtifactError for a folder that holds neither a network nor a run, saying what it holds instead, and ModelError for what is
+    neither a folder nor a model's name."""
     path = Path(target)
     if path.is_dir() and not any((path / name / CONFIG).is_file() for name in ("", "trained")):
         raise ArtifactError(no_network(target))
+    if not path.is_dir() and ":" not in target and not is_known(target):
+        raise ModelError(naming.unknown(target, list_models))
 
 
 def demand_epochs(training: Training) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -12,6 +13,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from surgeon.errors import ArtifactWarning
 from surgeon.graph.measure import images_of
 from surgeon.host import in_own_state
 from surgeon.models.facts import input_size_of
@@ -89,7 +91,7 @@ def _sites(model: nn.Module) -> str:
     odd = findings(model)
     if odd:
         raise Misfit("; ".join(map(str, odd)))
-    return f"{len(record.edits)} edits stand as they were made"
+    return f"every site is as the surgery left it ({len(record.edits)} edits)"
 
 
 def _asked(images: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -118,7 +120,9 @@ def _fold(model: nn.Module) -> str:
 
 def _save(model: nn.Module) -> str:
     with tempfile.TemporaryDirectory() as place:
-        folder = save(copy.deepcopy(model), Path(place) / "network")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ArtifactWarning)  # loading says it below
+            folder = save(copy.deepcopy(model), Path(place) / "network")
         size = sum(p.stat().st_size for p in folder.iterdir())
         try:
             load(folder)

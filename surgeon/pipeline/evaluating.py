@@ -22,6 +22,7 @@ from surgeon.machine import made_by
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, num_classes_of
 from surgeon.ownership import check_apart
+from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import check_classes, check_names, to_evaluate_on
 from surgeon.pipeline.lineage import class_order, lineage_of, own_sets, unknown
 from surgeon.pipeline.training import TRAINED
@@ -131,6 +132,7 @@ def evaluate_target(
         "split": test.split,
         "classes": list(test.classes),
     }
+    shown_images.of_testing(Path(target).name, data, test.split, len(test.y))
     with progress(Path(target).name) as told:
         found = assess(
             network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,

@@ -15,6 +15,7 @@ from surgeon.machine import made_by
 from surgeon.models import own
 from surgeon.models.facts import num_classes_of
 from surgeon.ownership import check_apart, owned
+from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import to_train_on
 from surgeon.pipeline.evaluating import add_page
 from surgeon.pipeline.training import TRAINED, part, train
@@ -62,6 +63,7 @@ def evaluate_trained(
         "source": absolute_source(given["data"]), "root": absolute(given.get("root")), "split": "test",
         "classes": list(test.classes),
     }  # fmt: skip
+    shown_images.of_testing(given.get("label") or folder.name, given["data"], "test", len(test.y))
     with progress(given.get("label") or folder.name) as told:
         found = assess(
             network, test.x, test.y, settings, folder / EVALUATION, name=folder.name, data=data, examples=test.examples,

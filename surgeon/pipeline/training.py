@@ -21,6 +21,7 @@ from surgeon.models import own
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, normalization_of, normalized, num_classes_of
 from surgeon.ownership import check_apart, claim, owned, seal, taken
+from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
 from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on
 from surgeon.pipeline.lineage import chosen, dumped, lineage_of
@@ -152,6 +153,7 @@ def train(
                     write_json(folder / MADE, made_by())
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
                     save(rewritten, cut)
+            shown_images.of_training(label or folder.name, data, sets)
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)
             history = fit(
                 network, sets.train, sets.val, training, folder=folder / "training", seed=seed, device=device,

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from surgeon import html
 from surgeon.edits import Plan
 from surgeon.numerals import percent
 from surgeon.results.statistics import Share
@@ -162,6 +163,15 @@ class Assessment(_Frozen):
     pictures: tuple[Drawn, ...] = ()
     notes: tuple[str, ...] = ()
     plan: Plan | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the summary below the name of what was evaluated."""
+        recipe = f", {self.subject.recipe}" if self.subject.recipe else ""
+        return (
+            html.paragraphs([f"{self.subject.name}: {self.subject.model}{recipe}"])
+            + self.summary._repr_html_()
+            + html.paragraphs(self.notes)
+        )
 
     @property
     def reliable(self) -> bool | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from surgeon import html
 from surgeon.edits import Traits
 from surgeon.errors import ArgumentError
 from surgeon.numerals import percent
@@ -54,6 +55,16 @@ class Summary(_Frozen):
     refused: tuple[str, ...] = Field(default=(), description="why there is no headline")
     complete: bool = True
     findings: tuple[Finding, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: accuracies with their intervals, and the number that may be quoted."""
+        shares = {"clean": self.clean, **self.robust, "worst case, image by image": self.worst}
+        rows = [
+            (n, percent(s.value), f"{percent(s.low)} to {percent(s.high)}", s.n) for n, s in shares.items()
+        ]
+        said = self.headline.text if self.headline else f"no number to quote: {'; '.join(self.refused)}"
+        head = ("accuracy", "of the images", "95 % interval", "images")
+        return html.table(rows, head=head) + html.paragraphs([said, *(f.text for f in self.findings)])
 
     @property
     def robust(self) -> dict[str, Share]:

@@ -31,7 +31,7 @@ from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_
 from surgeon.models.creating import create_model
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
-from surgeon.store import hub
+from surgeon.store import hub, unnamed
 from surgeon.store.beyond_name import beyond_name, set_again
 from surgeon.store.blank import Blank
 from surgeon.store.budget import check_record, held, within
@@ -109,6 +109,7 @@ def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict
         made = _stock(Configuration.model_validate(config), folder)
         found = beyond_name(model, made)
     except (SurgeonError, ValidationError):
+        warnings.warn(unnamed.at_saving(config["architecture"], folder), ArtifactWarning, stacklevel=3)
         return {}
     if found.exchanged:
         warnings.warn(
@@ -306,6 +307,7 @@ def _stock(config: Configuration, folder: Path) -> nn.Module:
         raise ArtifactError(
             f"{folder / CONFIG} points to other files ({name}), which a folder must not; nothing was read"
         )
+    unnamed.check(name, folder)
     check_taken(name, config.model_args, str(folder / CONFIG))
     try:
         if config.unwritten_args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from surgeon.host import in_own_state
 from surgeon.images import check_taken, times
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
+from surgeon.progress import step
 from surgeon.surgery.asked import RecipeLike, operations_of
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.calibration import Calibration, gathered
@@ -35,6 +36,7 @@ from surgeon.surgery.rehearsal import rehearse, told_of
 from surgeon.surgery.rewritten import RewrittenModule
 from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.surgery.tree import bare
+from surgeon.surgery.worded import with_settings
 
 _NOISE_IMAGES = 2
 
@@ -52,6 +54,8 @@ def apply(
     stack: bool = False,
     seen: Survey | None = None,
     warm_start: WarmStart | None = None,
+    settings: Mapping[str, object] | None = None,
+    **words: object,
 ) -> RewrittenModule:
     """The network after surgery: a GraphModule whose record is its attribute `surgery`. `model` is untouched.
 
@@ -65,6 +69,7 @@ def apply(
     stack: allow a network that has had surgery, and add to it.
     seen: what `surgeon.surgery.look` saw of this same network at this size, so that several cuts share one look.
     warm_start: as for `surgeon.plan`; a start that is asked for is used, and a note tells where another would keep more.
+    words, settings: as for `surgeon.plan`: `surgeon.apply(model, "kap", kernel_size=5)`.
 
     A network that torch.fx cannot follow as a whole keeps its class; its sub-networks become GraphModules.
 
@@ -77,13 +82,20 @@ def apply(
     subject = admitted(model, input_size, stack=stack)
     if isinstance(recipe, Plan) and warm_start is not None:
         raise SurgeryError("a plan has its starts already: pass warm_start to surgeon.plan")
+    if isinstance(recipe, Plan) and (settings or words):
+        named = ", ".join({**(settings or {}), **words})
+        raise SurgeryError(f"a plan has its settings already: pass {named} to surgeon.plan")
     images = None if calibration is None else gathered(calibration, len(subject.size or "CHW"))
     subject, notes = _sized(subject, images, free=seen is None and not isinstance(recipe, Plan))
     if isinstance(recipe, Plan):
         wish, options = None, [recipe]
     else:
-        seen = seen or seen_of(bare(model, share=True)[0], subject.size)
-        wish = _Wish(subject, *operations_of(recipe), checked_seed(seed), trained, seen)
+        title, operations = operations_of(recipe)
+        operations = with_settings(operations, settings, words)
+        with_starts(operations, warm_start)  # a wrong one is told before the look
+        with step("looking at the network"):
+            seen = seen or seen_of(bare(model, share=True)[0], subject.size)
+        wish = _Wish(subject, title, operations, checked_seed(seed), trained, seen)
         options = wish.plans(images is not None, warm_start)
     made = options[-1]
     check_plan(subject, made)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from surgeon.edits import Choice, Drift, Note, Plan, Trial
+from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.calibration import FEWEST, halves
 from surgeon.surgery.drift import drift_of, logits_of
@@ -68,7 +69,7 @@ def started(
     if found.best is None:  # the network gives nothing that could be compared
         return Started(_fitted(cut(asked), stock, images), None, None)
     attempt, used = found.best
-    others = _Trials(stock, parts.held_out, cut, aim)
+    others = _Trials(stock, parts.held_out, cut, aim, "start that was not asked for:")
     for plan in unasked() if asked.effect != "folds" else ():
         others.add(plan, parts.fitted[:_UNASKED])
     choice = Choice(
@@ -87,13 +88,20 @@ def started(
 class _Trials:
     """Starts tried one after the other; only the best network so far is kept."""
 
-    def __init__(self, stock: nn.Module, held_out: Tensor, cut: Cut, aim: Reference) -> None:
+    def __init__(
+        self, stock: nn.Module, held_out: Tensor, cut: Cut, aim: Reference, tried: str = "start"
+    ) -> None:
+        self.tried = tried
         self.stock, self.held_out, self.cut, self.aim = stock, held_out, cut, aim
         self.trials: list[Trial] = []
         self.best: tuple[Attempt, Trial] | None = None
 
     def add(self, plan: Plan, images: Tensor) -> None:
         """Try a plan; one that fits nothing to images first with the stock network's batch-norm statistics, then with theirs."""
+        with step(f"{self.tried} {start_of(plan)}"):
+            self._add(plan, images)
+
+    def _add(self, plan: Plan, images: Tensor) -> None:
         attempt = self.cut(plan)
         fits = bool(needs_data(plan))
         trial = self._trial(self._fitted(attempt, images) if fits else attempt)

@@ -63,6 +63,7 @@ def check_runs(subject: Subject, scratch: nn.Module, seen: Survey) -> None:
     if taken not in (None, size[0]):
         raise SurgeryError(
             f"{name} takes images of {taken} channels, not of {size[0]}: write {_size_words((taken, *size[1:]))}"
+            + either("", f", or build it for them: --in-chans {size[0]}")
         )
     raise SurgeryError(f"{name} does not run on an image of {size}: {seen.measured.error}")
 

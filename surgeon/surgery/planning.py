@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from surgeon.arguments import checked_seed
@@ -12,6 +15,7 @@ from surgeon.surgery.asked import RecipeLike, operations_of
 from surgeon.surgery.deciding import decide
 from surgeon.surgery.door import admitted
 from surgeon.surgery.starts import WarmStart, with_starts
+from surgeon.surgery.worded import with_settings
 
 
 @in_own_state()
@@ -26,6 +30,8 @@ def plan(
     stack: bool = False,
     seen: Survey | None = None,
     warm_start: WarmStart | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **words: Any,
 ) -> Plan:
     """What `recipe` would do to `model`, which is left untouched.
 
@@ -38,6 +44,8 @@ def plan(
     seen: what `look` saw of this same network at this size, so that several plans share one look.
     warm_start: what becomes of trained weights, instead of what the operations' own `start` says: one start for all that
         know it ("lstsq", "sequential", "replicate", "anneal", "naive"; "distill", "mean"), or {operation: start}.
+    words: settings of the recipe's operations, `kernel_size=5`, on top of what it says. settings: the same as a mapping, which may also name
+        the operation: {"kap.kernel_size": 5}; for what several operations know, or what is called as an argument here.
 
     Raises RecipeError, SelectionError (no site), TraceError (nothing torch.fx can follow), SurgeryError
     (surgery has been done already).
@@ -45,5 +53,5 @@ def plan(
     seed = checked_seed(seed)
     subject = admitted(model, input_size, stack=stack)
     title, operations = operations_of(recipe)
-    operations = with_starts(operations, warm_start)
+    operations = with_starts(with_settings(operations, settings, words), warm_start)
     return decide(subject, title, operations, seed=seed, trained=trained, calibrated=calibrated, seen=seen)

@@ -24,6 +24,7 @@ from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, run_side_by_side
 from surgeon.methods.base import LeastSquares, Operation, Unfitted
 from surgeon.methods.registry import parse
+from surgeon.progress import tell
 from surgeon.selection import INPUT
 from surgeon.surgery.equations import equations
 from surgeon.surgery.targets import Target, target
@@ -78,6 +79,7 @@ def refit(
         )
         like = next(p for p in stock.parameters() if p.is_floating_point())
         visit = _Visit(network, stock, record, operations, found)
+        tell("fitting layer by layer", 0, visit.calls.total())
         run_side_by_side(network, stock, images[:number].to(like), visit)
         asked = [e for e in asked if e.site not in visit.reached]
     found.unfitted |= {e.site: "it lies where torch.fx cannot follow the network as a whole" for e in asked}
@@ -112,8 +114,14 @@ class _Visit:
         self.tied = {p for p, number in holders.items() if number > 1}
         self.reached: set[str] = set()
         self.drifted = False
+        self.done = 0
 
     def __call__(self, call: Call) -> None:
+        self._visit(call)
+        self.done += 1
+        tell("fitting layer by layer", self.done, self.calls.total())
+
+    def _visit(self, call: Call) -> None:
         module = self.network.get_submodule(call.name)
         edit = self.edits.get(call.name)
         changes = call.name in self.changing

@@ -58,6 +58,10 @@ def test_a_checkpoint_is_cut_measured_and_not_converted_twice(weights, tmp_path)
     args = ["kap", weights, *NETWORK, "--in-chans", "1", *DATA, "-o", tmp_path / "kap"]
     code, found, err = convert(*args, "--json")
     assert code == 0, err
+    steps = ["images: scikit-learn's scanned digits: 128 to calibrate, 100 test images", "looking at the network", "start sequential",
+             "fitting layer by layer", "checking the cut", "measuring: accuracy"]  # fmt: skip
+    places = [err.index(f": {step}") for step in steps]  # what takes long shows itself, in this order
+    assert sorted(places) == places
     right = found["accuracy"]
     assert right["images"] == 100 and right["before"] >= 50  # five times chance
     assert right["after"] >= 0.5 * right["before"] and right["both"] <= min(right["before"], right["after"])
@@ -149,5 +153,7 @@ def test_a_model_folder_is_converted_too_and_what_does_not_fit_is_said(weights, 
         ),
     ):
         code, _, err = convert(*args, "-o", tmp_path / "not")
-        assert code == 2 and message in err and err.count("\n") == 1, err
+        *before, last = err.splitlines()
+        assert code == 2 and last.startswith("Error: ") and message in last, err
+        assert all(line.startswith("not: ") for line in before)  # work that showed itself
         assert not (tmp_path / "not").exists()

@@ -37,7 +37,7 @@ PLAIN = {
     "results": "data alone, no torch", "report": "no torch", "cli": "a process of its own", "ownership": "files", "disk": "files",
     "store": "files; what reads or writes a network is walked",
     **dict.fromkeys(
-        ("arguments", "ball", "edits", "errors", "extra_state", "host", "images", "interrupts", "lazy", "machine", "markdown", "merging", "numerals",
+        ("arguments", "ball", "edits", "face", "html", "errors", "extra_state", "host", "images", "interrupts", "lazy", "machine", "markdown", "merging", "numerals",
          "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "strict", "strict_yaml", "values",
          "__main__"), "data, files and checks, used by what is walked",
     ),
@@ -47,7 +47,7 @@ _DATA = "data alone: no torch"
 _READS = "reads names, shapes and attributes"
 CALLERS = {
     "surgeon.recipe.load_recipe": _DATA,
-    "surgeon.surgery.door.surgery_of": _READS,
+    "surgeon.face.recipes": _DATA, "surgeon.face.operations": _DATA, "surgeon.face.select": _DATA, "surgeon.surgery.door.surgery_of": _READS,
     "surgeon.models.creating.create_model": "makes a stock network as timm does: in the dtype, on the device and from the random stream of who asks",
     "surgeon.models.creating.is_known": _DATA, "surgeon.models.creating.list_models": _DATA, "surgeon.models.facts.name_of": _READS,
     "surgeon.models.facts.input_size_of": _READS, "surgeon.models.facts.in_channels_of": _READS, "surgeon.models.facts.input_std_of": _READS,

@@ -1,0 +1,39 @@
+"""Networks of own code that were made without a name: what is said where one is saved, and where its folder is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from surgeon.errors import ArtifactError, either
+from surgeon.models import own
+from surgeon.models.creating import is_known
+
+_NAMED = "surgeon.create_model('package.module:factory') makes one that its folder names"
+
+
+def is_unnamed(architecture: str) -> bool:
+    """Whether what a folder calls its network is a class's name alone, which makes no network."""
+    return ":" not in architecture and not own.is_own(architecture) and not is_known(architecture)
+
+
+def at_saving(architecture: str, folder: Path) -> str:
+    """The warning for a network that nothing in its folder makes again."""
+    if not is_unnamed(architecture):
+        return f"{architecture} as it is cannot be made by name: {folder} loads as surgeon.load(folder, model=…) alone"
+    return (
+        f"{architecture} is of own code, and its class is no name that makes it: {folder} loads as surgeon.load(folder, model=…) alone, "
+        f"with a fresh {architecture} before any surgery; {_NAMED}"
+    )
+
+
+def check(architecture: str, folder: Path) -> None:
+    """Raise ArtifactError for a folder whose network no name makes."""
+    if not is_unnamed(architecture):
+        return
+    raise ArtifactError(
+        f"{folder} holds a {architecture} of own code, which no name makes: "
+        + either(
+            f"pass it as it was before any surgery, surgeon.load(folder, model={architecture}(…)); {_NAMED}",
+            f"load it from Python, surgeon.load(folder, model={architecture}(…)); {_NAMED}",
+        )
+    )

@@ -1,0 +1,92 @@
+"""Settings that are given beside a recipe, as keywords or as a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from surgeon.errors import RecipeError, nearest
+from surgeon.methods.base import Operation
+from surgeon.methods.registry import parse
+from surgeon.recipe import put
+from surgeon.spelling import places
+from surgeon.strict import shown
+
+OWN = (
+    "input_size",
+    "seed",
+    "trained",
+    "calibration",
+    "calibrated",
+    "copy",
+    "stack",
+    "seen",
+    "warm_start",
+    "settings",
+)
+"""Arguments of `plan` and `apply` themselves, which come before settings of the same name."""
+
+
+def with_settings(
+    operations: Sequence[Operation], settings: Mapping[str, Any] | None, words: Mapping[str, Any]
+) -> list[Operation]:
+    """The operations with other settings, checked as those of a recipe file are.
+
+    settings: `kernel_size`, or `kap.kernel_size` and `kap#2.select.stages`, → value; the way for a setting that is called as an argument of
+    `apply`, or that several operations know. words: the same as keywords, without dots.
+
+    Raises RecipeError for one that no operation knows, with the nearest that are known, for one that several know, and for a value that
+    is none.
+    """
+    if settings is not None and not isinstance(settings, Mapping):
+        raise RecipeError(f"settings={shown(settings)} must be a mapping, such as {{'kernel_size': 5}}")
+    given = {**(settings or {}), **words}
+    if not given:
+        return list(operations)
+    twice = sorted(set(settings or {}) & set(words))
+    if twice:
+        raise RecipeError(f"{twice[0]} is said as a keyword and in settings: leave one out")
+    told = [{"op": o.name} | o.model_dump(mode="json", exclude_unset=True) for o in operations]
+    content: dict[str, Any] = {"surgery": told}
+    for key, value in given.items():
+        place = _place(str(key), operations)
+        put(content, place, _plain(value), f"{key}={shown(value)}")
+    return [parse(one) for one in told]
+
+
+def _place(key: str, operations: Sequence[Operation]) -> str:
+    """The full name of a setting, `kap.kernel_size`."""
+    names = [o.name for o in operations]
+    head, dot, _ = key.partition(".")
+    if dot and head.partition("#")[0] in names:
+        return key
+    if dot:
+        raise RecipeError(
+            f"setting {shown(key)}: the recipe has no operation {head!r}; {nearest(head, names)}"
+        )
+    knowing = [n for n, o in enumerate(operations) if key != "op" and places(key, {o.name: type(o)})]
+    if not knowing:
+        raise RecipeError(f"no operation of the recipe has a setting {key!r}; {_nearest(key, operations)}")
+    if len(knowing) > 1:
+        said = [f"{_numbered(names, n)}.{key}" for n in knowing]
+        raise RecipeError(
+            f"{len(knowing)} operations of the recipe have a setting {key!r}: say whose, settings={{'{said[0]}': …}} or "
+            + " or ".join(f"'{s}'" for s in said[1:])
+        )
+    return places(key, {names[knowing[0]]: type(operations[knowing[0]])})[0]
+
+
+def _nearest(key: str, operations: Sequence[Operation]) -> str:
+    known: Collection[str] = {f for o in operations for f in type(o).model_fields} - {"op"}
+    return nearest(key, {*known, *OWN})
+
+
+def _numbered(names: Sequence[str], place: int) -> str:
+    """An operation as settings call it: `kap`, or `kap#2` for the second where there are several."""
+    name = names[place]
+    return name if names.count(name) == 1 else f"{name}#{names[: place + 1].count(name)}"
+
+
+def _plain(value: Any) -> Any:
+    """A Selector, or another group of settings, as the mapping that it is in a file."""
+    return value.model_dump(mode="json", exclude_unset=True) if hasattr(value, "model_dump") else value
