@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from surgeon.methods.adversarial_noise import class_cache
+from surgeon.methods.adversarial_noise import class_cache, make_layer
 from surgeon.methods.adversarial_noise import gpu as adversarial_gpu
-from surgeon.methods.adversarial_noise.module import AdversarialNoise
 from surgeon.methods.adversarial_noise.sending import send
 from tests.methods.kernels import DEVICE, DTYPES, TOLERANCE, needs_gpu, needs_kernels, off
 from tests.reference import adversarial_noise as reference
@@ -97,7 +96,7 @@ def test_the_reference_says_so_too():
 
 
 def a_layer(source, **more):
-    return AdversarialNoise(source, 0.3, num_classes=4 if source == "canl" else None, seed=7, **more).train()
+    return make_layer(source, 0.3, num_classes=4 if source == "canl" else None, seed=7, **more).train()
 
 
 @needs_gpu
@@ -145,7 +144,7 @@ def test_what_is_sent_at_once_is_what_each_would_send(source):
                 layer.phase = "perturb"
                 layer.labels = labels
             if together:
-                send(layers, labels)
+                send([layer.batch for layer in layers], labels)
             out = layers[1](layers[0](h * 1))
             out.backward(g.detach())
         outs.append(out)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from surgeon.methods.adversarial_noise.module import AdversarialNoise
+from surgeon.methods.adversarial_noise import ANL, CANL, GaussianControl
 from tests.methods.adversarial import Net, batch, gradient_at_zero_noise, round_one
 from tests.reference import adversarial_noise as reference
 
@@ -19,8 +19,8 @@ def test_anl_two_rounds(per_sample, epsilon, inplace, frozen):
     expected = gradient_at_zero_noise(net, x, y)
     round_one(net, x, y)
     assert torch.equal(net.before, net.after) and all(p.grad is None for p in net.parameters())
-    torch.testing.assert_close(net.noise.gradient, expected, rtol=0, atol=1e-12)
-    assert net.noise.recorded is None and not net.noise.gradient.requires_grad
+    torch.testing.assert_close(net.noise.batch.gradient, expected, rtol=0, atol=1e-12)
+    assert net.noise.batch.recorded is None and not net.noise.batch.gradient.requires_grad
 
     net.requires_grad_(True)
     loss = F.cross_entropy(net(x), y)
@@ -32,7 +32,7 @@ def test_anl_two_rounds(per_sample, epsilon, inplace, frozen):
     net.noise.phase = "idle"
     plain = F.cross_entropy(net(x), y)
     assert (loss > plain) == (epsilon > 0)
-    assert net.noise.gradient is None
+    assert net.noise.batch.gradient is None
 
 
 def test_anl_passes_the_gradient_through_and_holds_eta():
@@ -48,7 +48,7 @@ def test_anl_passes_the_gradient_through_and_holds_eta():
 
 
 def test_gradcheck_with_the_standard_deviation_held_by_a_running_mean():
-    layer = AdversarialNoise("anl", 0.5, momentum=1e-12, seed=0)
+    layer = ANL(0.5, momentum=1e-12, seed=0)
     layer.phase = "perturb"
     h = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     layer.set_gradient(torch.randn(3, 4))
@@ -65,7 +65,7 @@ def test_anl_does_not_touch_the_global_random_stream():
 
 
 def test_anl_gives_no_noise_where_the_gradient_is_zero():
-    layer = AdversarialNoise("anl", 1.0)
+    layer = ANL(1.0)
     h = torch.randn(3, 4, requires_grad=True)
     layer.phase = "record"
     layer(h)
@@ -78,13 +78,13 @@ def test_anl_gives_no_noise_where_the_gradient_is_zero():
 
 
 def test_running_standard_deviation():
-    layer = AdversarialNoise("anl", 1.0, momentum=0.25, per_sample=False, seed=0)
+    layer = ANL(1.0, momentum=0.25, per_sample=False, seed=0)
     layer.phase = "perturb"
     batches = [torch.randn(5, 3, dtype=torch.float64) * scale for scale in (1, 2, 5)]
     running = None
     for h in batches:
         layer.set_gradient(torch.ones_like(h))
-        layer._magnitude = torch.ones(1)
+        layer.batch.magnitude = torch.ones(1)
         out = layer(h)
         std = reference.standard_deviation(h)
         running = std if running is None else 0.75 * running + 0.25 * std
@@ -112,7 +112,7 @@ def test_canl_cache_equals_a_dictionary(dtype):
 
         probe = out.detach().requires_grad_()
         gradient = torch.autograd.grad(F.cross_entropy(net.head(probe.clamp(min=0).flatten(1)), y), probe)[0]
-        order = net.noise._rank.argsort().tolist()
+        order = net.noise.batch.rank.argsort().tolist()
         F.cross_entropy(net.head(net.relu(out).flatten(1)), y).backward()
         reference.update_cache(cache, gradient, y, order)
         for c in range(5):
@@ -124,7 +124,7 @@ def test_canl_cache_equals_a_dictionary(dtype):
 
 
 def test_canl_picks_every_sample_of_a_class_alike():
-    layer = AdversarialNoise("canl", num_classes=1, seed=0)
+    layer = CANL(num_classes=1, seed=0)
     layer.phase = "perturb"
     counts = torch.zeros(4)
     for _ in range(400):
@@ -136,7 +136,7 @@ def test_canl_picks_every_sample_of_a_class_alike():
 
 
 def test_canl_keeps_half_precision_gradients_that_would_underflow():
-    layer = AdversarialNoise("canl", num_classes=2, cache_dtype=torch.float16)
+    layer = CANL(num_classes=2, cache_dtype=torch.float16)
     layer.phase = "perturb"
     layer.labels = torch.tensor([0, 1])
     tiny = torch.tensor([[1e-12, -2e-12], [3e-12, 0.0]])
@@ -145,7 +145,7 @@ def test_canl_keeps_half_precision_gradients_that_would_underflow():
 
 
 def test_canl_starts_anew_for_another_activation_shape_and_reset_forgets():
-    layer = AdversarialNoise("canl", num_classes=2)
+    layer = CANL(num_classes=2)
     layer.phase = "perturb"
     for size in (3, 5):
         layer.labels = torch.tensor([0, 1])
@@ -193,7 +193,7 @@ def test_lat_adds_the_sign_of_the_previous_gradient():
 
 @pytest.mark.parametrize("epsilon", [0.4, -0.4])
 def test_gaussian_control(epsilon):
-    layer = AdversarialNoise("gaussian", epsilon)
+    layer = GaussianControl(epsilon)
     h = torch.zeros(100_000)
     assert layer.phase == "perturb"
     eta = layer(h)
@@ -205,9 +205,9 @@ def test_gaussian_control(epsilon):
 def test_seeds_part_the_layers_and_follow_the_global_seed():
     def draws(seed):
         torch.manual_seed(seed)
-        return [AdversarialNoise()._draw(4) for _ in range(2)]
+        return [ANL().draw(4) for _ in range(2)]
 
     first, second, other = draws(1), draws(1), draws(2)
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
     assert not torch.equal(first[0], first[1]) and not torch.equal(first[0], other[0])
-    assert torch.equal(AdversarialNoise(seed=5)._draw(4), AdversarialNoise(seed=5)._draw(4))
+    assert torch.equal(ANL(seed=5).draw(4), ANL(seed=5).draw(4))

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from surgeon.errors import LayerError
-from surgeon.methods.adversarial_noise.module import AdversarialNoise
+from surgeon.methods.adversarial_noise import ANL, CANL, make_layer
 
 
 def ready(source, phase="perturb", **kwargs):
-    layer = AdversarialNoise(source, **kwargs)
+    layer = make_layer(source, **kwargs)
     layer.phase = phase
     return layer
 
@@ -41,23 +41,23 @@ def wrong_labels(labels):
     ("call", "text"),
     [
         (
-            lambda: AdversarialNoise("fgsm"),
+            lambda: make_layer("fgsm"),
             "source='fgsm' is not known; 'anl', 'canl', 'lat', 'gaussian' are",
         ),
         (
-            lambda: AdversarialNoise("canl"),
+            lambda: CANL(),
             "num_classes=None cannot size the cache of source='canl'; give the class",
         ),
-        (lambda: AdversarialNoise(epsilon=float("nan")), "epsilon=nan must be finite"),
-        (lambda: AdversarialNoise(momentum=0), "momentum=0 is outside (0, 1]; None uses"),
+        (lambda: ANL(epsilon=float("nan")), "epsilon=nan must be finite"),
+        (lambda: ANL(momentum=0), "momentum=0 is outside (0, 1]; None uses"),
         (
-            lambda: AdversarialNoise("canl", num_classes=2, cache_dtype=torch.int8),
+            lambda: CANL(num_classes=2, cache_dtype=torch.int8),
             "cache_dtype=torch.int8 cannot hold",
         ),
         (lambda: ready("anl", "round2"), "phase='round2' is not known; 'idle', 'record', 'perturb' are"),
         (
             lambda: ready("anl")(torch.ones(2, 2)),
-            "(2, 2) (stored: none); it needs the two-round step of surgeon.training.steps, or source=",
+            "(2, 2) (stored: none); it needs the two-round step of surgeon.training.adversarial_noise, or source=",
         ),
         (
             stale_gradient,
@@ -99,7 +99,11 @@ def test_an_inplace_activation_directly_after_a_layer_on_a_plain_tensor(source):
     x = torch.tensor([[1.0, -1.0], [2.0, -2.0]])
     torch.relu_(layer(x)).sum().backward()
     expected = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # dJ/dh before the activation, not after it
-    found = {"anl": lambda: layer.recorded.grad, "canl": lambda: layer.cache, "lat": lambda: layer.previous}
+    found = {
+        "anl": lambda: layer.batch.recorded.grad,
+        "canl": lambda: layer.cache,
+        "lat": lambda: layer.previous,
+    }
     assert torch.equal(found[source]().float(), expected)
 
 
@@ -107,5 +111,5 @@ def test_the_gradient_of_a_view_that_an_inplace_activation_overwrites():
     layer = ready("anl", "record")
     x = torch.tensor([[1.0, -1.0], [2.0, -2.0]], requires_grad=True)
     loss = torch.relu_(layer((x * 1).view(2, 2, 1))).square().sum()
-    (gradient,) = torch.autograd.grad(loss, layer.recorded)
+    (gradient,) = torch.autograd.grad(loss, layer.batch.recorded)
     assert torch.equal(gradient.flatten(), torch.tensor([2.0, 0.0, 4.0, 0.0]))

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surgeon.methods.adversarial_noise.maths import adversarial_noise
+from surgeon.methods.adversarial_noise.maths import noise_along
 from surgeon.tensors.shard import Shard
 
 
 def write(cache: Tensor, gradient: Tensor, labels: Tensor, rank: Tensor) -> None:
-    """Into `cache` (classes, ...), from `gradient` (N, ...), `labels` and `rank` (N,). A class that the batch has not keeps what it has."""
+    """Into `cache` (classes, ...), from `gradient` (N, ...), `labels` and `rank` (N,). Classes absent from the batch keep
+    their cached gradient."""
     speaking = speakers(labels, rank.unsqueeze(0), len(cache))[0]
     if len(cache) <= len(labels):  # every class once
         cache.copy_(_renewed(cache, gradient, speaking))
@@ -106,4 +107,4 @@ def is_scaled(dtype: torch.dtype) -> bool:
 
 
 def _kept(gradient: Tensor, dtype: torch.dtype) -> Tensor:
-    return (adversarial_noise(gradient, 1.0, 1.0) if is_scaled(dtype) else gradient).to(dtype)
+    return (noise_along(gradient, 1.0, 1.0) if is_scaled(dtype) else gradient).to(dtype)
