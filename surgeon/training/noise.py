@@ -74,9 +74,9 @@ def adversarial_noise(
         if first:
             _first_round(model, first, inputs, labels, loss_fn)
         for layer in layers:
-            layer.phase = "perturb"
+            layer.enter("perturb")
             if layer.needs_labels:
-                layer.labels = labels
+                layer.set_labels(labels)
         send([layer.batch for layer in layers], labels)
         with _eager() if _before_caches(layers, inputs, labels) else contextlib.nullcontext():
             yield
@@ -116,9 +116,9 @@ def _first_round(
         torch.random.fork_rng(devices=_cuda(inputs, labels)), _frozen(model), _kept_statistics(model), alone, _eager()
     ):  # fmt: skip
         for module in others:
-            module.phase = "idle"
+            module.enter("idle")
         for layer in layers:
-            layer.phase = "record"
+            layer.enter("record")
         try:
             with torch.enable_grad():
                 loss = loss_fn(model(inputs), labels)
@@ -130,7 +130,7 @@ def _first_round(
                 layer.set_gradient(gradient)
         finally:
             for module, phase in phases:
-                module.phase = phase
+                module.enter(phase)
 
 
 def _gradients(loss: Tensor, recorded: list[Any]) -> tuple[Tensor | None, ...]:

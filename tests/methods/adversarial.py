@@ -41,7 +41,7 @@ def gradient_at_zero_noise(net, x, y):
 
 
 def round_one(net, x, y):
-    net.noise.phase = "record"
+    net.noise.enter("record")
     gradient = torch.autograd.grad(F.cross_entropy(net(x), y), net.noise.batch.recorded)[0]
     net.noise.set_gradient(gradient)
-    net.noise.phase = "perturb"
+    net.noise.enter("perturb")

@@ -9,7 +9,7 @@ from surgeon.methods.adversarial_noise import ANL, CANL, make_layer
 
 def ready(source, phase="perturb", **kwargs):
     layer = make_layer(source, **kwargs)
-    layer.phase = phase
+    layer.enter(phase)
     return layer
 
 
@@ -33,7 +33,7 @@ def stale_gradient():
 
 def wrong_labels(labels):
     layer = ready("canl", num_classes=3)
-    layer.labels = labels
+    layer.set_labels(labels)
     layer(torch.ones(2, 2))
 
 
@@ -74,8 +74,12 @@ def wrong_labels(labels):
             "set_gradient belongs to source='anl'; source='lat' finds",
         ),
         (
+            lambda: ready("anl").set_labels(torch.zeros(2, dtype=torch.long)),
+            "set_labels belongs to source='canl'; source='anl' asks for no classes",
+        ),
+        (
             lambda: ready("canl", num_classes=3)(torch.ones(2, 2)),
-            "canl needs the labels of this batch of 2, but none are set; set layer.labels before",
+            "canl needs the labels of this batch of 2, but none are set; call layer.set_labels before",
         ),
         (lambda: wrong_labels(torch.zeros(5, dtype=torch.long)), "labels of this batch of 2, but 5 are set"),
         (
@@ -95,7 +99,8 @@ def test_errors_say_what_is_wrong(call, text):
 @pytest.mark.parametrize("source", ["anl", "canl", "lat"])
 def test_an_inplace_activation_directly_after_a_layer_on_a_plain_tensor(source):
     layer = ready(source, "record" if source == "anl" else "perturb", num_classes=2)
-    layer.labels = torch.tensor([0, 1])
+    if layer.needs_labels:
+        layer.set_labels(torch.tensor([0, 1]))
     x = torch.tensor([[1.0, -1.0], [2.0, -2.0]])
     torch.relu_(layer(x)).sum().backward()
     expected = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # dJ/dh before the activation, not after it

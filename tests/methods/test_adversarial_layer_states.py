@@ -16,14 +16,14 @@ def test_identity_in_evaluation_when_disabled_and_when_idle(source, kwargs):
     layer = make_layer(source, 0.5, **kwargs)
     h = torch.randn(4, 3, requires_grad=True)
     for phase in ("record", "perturb"):
-        layer.phase = phase
+        layer.enter(phase)
         layer.eval()
         assert layer(h) is h
         layer.train()
         layer.enabled = False
         assert layer(h) is h
         layer.enabled = True
-    layer.phase = "idle"
+    layer.enter("idle")
     assert layer(h) is h
 
 
@@ -39,16 +39,17 @@ def used(source, kwargs):
     layer = make_layer(source, 0.5, momentum=0.1, seed=1, **kwargs)
     h = torch.randn(4, 3, requires_grad=True) * 2
     if source == "anl":
-        layer.phase = "record"
+        layer.enter("record")
         layer(h)
         layer.set_gradient(torch.randn(4, 3))
-        layer.phase = "perturb"
+        layer.enter("perturb")
         layer(h)
-        layer.phase = "record"
+        layer.enter("record")
         layer(h)
         return layer
-    layer.phase = "perturb"
-    layer.labels = torch.tensor([0, 1, 2, 0])
+    layer.enter("perturb")
+    if layer.needs_labels:
+        layer.set_labels(torch.tensor([0, 1, 2, 0]))
     layer(h).sum().backward()
     layer(torch.randn(4, 3, requires_grad=True) * 2)
     return layer
@@ -59,7 +60,7 @@ def used(source, kwargs):
 def test_copies_and_pickles_in_the_middle_of_a_step(source, kwargs, how):
     layer = used(source, kwargs)
     twin = how(layer)
-    assert (twin.batch.recorded, twin.batch.gradient, twin.labels) == (None, None, None)
+    assert (twin.batch.recorded, twin.batch.gradient, twin.batch.labels) == (None, None, None)
     assert twin.phase == layer.phase
     if source == "canl":
         assert layer.cache.any() and torch.equal(twin.cache, layer.cache)
@@ -82,11 +83,12 @@ def test_half_precision_and_channels_last(source, kwargs, dtype):
     for _ in range(2):
         h = leaf * 1
         if source == "anl":
-            layer.phase = "record"
+            layer.enter("record")
             out = layer(h)
             layer.set_gradient(torch.autograd.grad(out.float().square().sum(), layer.batch.recorded)[0])
-        layer.phase = "perturb"
-        layer.labels = torch.arange(3)
+        layer.enter("perturb")
+        if layer.needs_labels:
+            layer.set_labels(torch.arange(3))
         out = layer(h)
         assert out.dtype == dtype and out.is_contiguous(memory_format=torch.channels_last)
         out.float().square().sum().backward()
@@ -97,11 +99,12 @@ def test_half_precision_and_channels_last(source, kwargs, dtype):
 @pytest.mark.parametrize("phase", ["record", "perturb"])
 def test_empty_batch_and_no_grad(source, kwargs, phase):
     layer = make_layer(source, 0.5, **kwargs)
-    layer.phase = phase
+    layer.enter(phase)
     empty = torch.randn(0, 3)
     assert layer(empty) is empty
     if source != "anl" or phase == "record":
-        layer.labels = torch.arange(3)
+        if layer.needs_labels:
+            layer.set_labels(torch.arange(3))
         with torch.no_grad():
             out = layer(torch.randn(3, 2))
         assert out.shape == (3, 2)
@@ -116,14 +119,14 @@ def test_compiles_and_exports_where_it_is_the_identity(source, kwargs):
     torch.testing.assert_close(torch.compile(net, fullgraph=True, backend="aot_eager")(x), net(x))
     torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), net(x))
     net.train()
-    net[1].phase = "idle"
+    net[1].enter("idle")
     torch.testing.assert_close(torch.compile(net, fullgraph=True, backend="aot_eager")(x), net(x))
 
 
 def test_round_two_compiles():
     torch._dynamo.reset()
     layer = ANL(0.5)
-    layer.phase = "perturb"
+    layer.enter("perturb")
     layer.set_gradient(torch.randn(4, 3))
     h = torch.randn(4, 3)
     torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(h), layer(h))
@@ -131,8 +134,8 @@ def test_round_two_compiles():
 
 def test_an_abandoned_forward_does_not_disturb_the_next_shape():
     layer = CANL(num_classes=2)
-    layer.phase = "perturb"
-    layer.labels = torch.tensor([0, 1])
+    layer.enter("perturb")
+    layer.set_labels(torch.tensor([0, 1]))
     old = layer(torch.randn(2, 3, requires_grad=True))
     layer(torch.randn(2, 5, requires_grad=True)).sum().backward()
     old.sum().backward()

@@ -182,7 +182,7 @@ def test_the_step_that_makes_caches_or_moves_them_runs_uncompiled(tiny):
     )  # as after a checkpoint, which is read onto the CPU
     assert not noise._before_caches([], x, y)
     for layer in noise_layers(model):
-        layer.labels = y
+        layer.set_labels(y)
         assert layer.batch.cache_input is not None
         layer.set_memory(layer.get_memory())
         assert layer.batch.cache_input is None

@@ -240,7 +240,7 @@ def test_the_cached_layer_learns_the_gradients_of_its_classes_in_one_forward(bat
     model.step(x, y)
     assert len(calls) == 1
     assert [bool(c.abs().max() > 0) for c in model.noise.cache] == [True] * 4
-    assert model.noise.labels is None
+    assert model.noise.batch.labels is None
 
 
 def test_spectral_norms_first_round_leaves_its_vectors(batch):
@@ -317,7 +317,7 @@ def test_an_error_within_the_step_leaves_the_layers_as_they_were(batch, source):
         raise KeyboardInterrupt
     assert model.noise.phase == phase
     assert model.noise.batch.gradient is None
-    assert model.noise.labels is None
+    assert model.noise.batch.labels is None
     if source in ("anl", "canl"):
         assert model.noise(x) is x
 

@@ -45,7 +45,7 @@ class ANL(GradientNoise):
         if batch.recorded is not None:
             raise LayerError(
                 "this adversarial noise layer was called twice in one recording, so that its gradient is not "
-                "one place's; give each call its own layer, or set phase='record' again to start over"
+                "one place's; give each call its own layer, or enter phase 'record' again to start over"
             )
         batch.like = h.detach().new_empty(()).expand(h.shape)
         if h.requires_grad and not h._is_view():

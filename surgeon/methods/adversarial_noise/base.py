@@ -8,32 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
-from surgeon.methods.adversarial_noise.batch import Batch
+from surgeon.methods.adversarial_noise.batch import PHASES, Batch
 from surgeon.methods.adversarial_noise.maths import check_epsilon
 from surgeon.tensors.gaussian import Drawing
 from surgeon.tensors.shard import Shard
 from surgeon.tensors.traced import Proxy, called
 
-PHASES = ("idle", "record", "perturb")
-
 
 class NoiseLayer(Drawing, nn.Module):
     """Adds noise to its input in training; the identity in evaluation and where `enabled` is False.
 
-    Input and output (N, ...). No parameters and no buffers: the state dict is the stock one. A training step moves the layer
-    through its `phase`:
+    Input and output (N, ...). No parameters and no buffers: the state dict is the stock one. A training step has the layer
+    `enter` its phases:
 
     - "idle": the identity.
     - "record": the first of two rounds. A layer that `needs_gradient` notes the place where it is called in `batch.recorded`;
       give the gradient at that place to `set_gradient`. Others are the identity.
-    - "perturb": the noise is added. A layer that `needs_labels` must have `labels` by then.
+    - "perturb": the noise is added. A layer that `needs_labels` must have got them by `set_labels`.
 
-    A step calls `begin`, sets phases, and calls `end`, after which the layer is in its `resting` phase. What belongs to one
-    batch is in `batch`.
+    A step calls `begin`, has it enter phases, and calls `end`, after which the layer is in its `resting` phase. What belongs
+    to one batch is in `batch`.
 
     In phase "perturb" the output is a tensor of its own; in the identity, and in phase "record" where it can, it is the input
     itself, as without the layer. An in-place activation may overwrite it where it might overwrite the input. Copies and pickles
-    keep what the layer remembers of earlier batches, and drop `batch`.
+    keep what the layer remembers of earlier batches and its phase, and drop the rest of `batch`.
     """
 
     source: ClassVar[str]
@@ -51,37 +49,26 @@ class NoiseLayer(Drawing, nn.Module):
         super().__init__()
         self.epsilon = check_epsilon(epsilon)
         self.enabled = True
-        self._phase = self.resting
-        self.batch = Batch()
+        self.batch = Batch(self.resting)
         self.reset()
 
     @property
     def phase(self) -> str:
-        """One of PHASES. Entering "record" and leaving "perturb" drop the stored gradient."""
-        return self._phase
+        """One of PHASES."""
+        return self.batch.phase
 
-    @phase.setter
-    def phase(self, phase: str) -> None:
+    def enter(self, phase: str) -> None:
+        """Enter one of PHASES; others raise LayerError. Entering "record" and leaving "perturb" drop the stored gradient."""
         if phase not in PHASES:
             raise LayerError(f"phase={phase!r} is not known; {', '.join(map(repr, PHASES))} are")
-        if phase == "record" or (self._phase == "perturb" and phase != "perturb"):
-            self.batch.forget_gradient()
-        self._phase = phase
+        batch = self.batch
+        if phase == "record" or (batch.phase == "perturb" and phase != "perturb"):
+            batch.forget_gradient()
+        batch.phase = phase
 
-    @property
-    def labels(self) -> Tensor | None:
-        """The class of each sample of the next batch, (N,) integers on any device. Only a layer that `needs_labels` reads it."""
-        return self.batch.labels
-
-    @labels.setter
-    def labels(self, labels: Tensor | None) -> None:
-        self.batch.labels = None
-        if labels is not None:
-            self._prepare(labels)
-        self.batch.labels = labels
-
-    def _prepare(self, labels: Tensor) -> None:
-        """Check the labels of the next batch, and draw for it."""
+    def set_labels(self, labels: Tensor) -> None:
+        """Give a layer that `needs_labels` the class of each sample of the next batch, (N,) integers on any device."""
+        raise LayerError(f"set_labels belongs to source='canl'; source={self.source!r} asks for no classes")
 
     def set_gradient(self, gradient: Tensor | None) -> None:
         """Give a layer that `needs_gradient` dJ/dh (N, ...) of the first round; others raise LayerError."""
@@ -92,16 +79,17 @@ class NoiseLayer(Drawing, nn.Module):
     def begin(self, shard: Shard | None) -> None:
         """Begin a step in which this process's samples are `shard` of the batch. A collective call, as `share`."""
         self.share()
-        self.shard = shard
+        if self.shard is not shard:  # torch takes its time to set an attribute of a module
+            self.shard = shard
 
     def end(self) -> None:
         """End a step, after an error too."""
-        self.phase = self.resting
+        self.enter(self.resting)
         self.clear()
 
     def clear(self) -> None:
         """Drop what belongs to one batch: gradient, labels, and what was drawn for it."""
-        self.batch = Batch()
+        self.batch.clear()
 
     def reset(self) -> None:
         """Forget earlier batches."""
@@ -126,9 +114,10 @@ class NoiseLayer(Drawing, nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         if isinstance(h, Proxy):
             return called(self, h)
-        if not (self.training and self.enabled) or self._phase == "idle" or h.numel() == 0:
+        phase = self.batch.phase
+        if not (self.training and self.enabled) or phase == "idle" or h.numel() == 0:
             return h
-        return self.record(h) if self._phase == "record" else self.perturb(h)
+        return self.record(h) if phase == "record" else self.perturb(h)
 
     def record(self, h: Tensor) -> Tensor:
         """The output in phase "record"."""
@@ -142,9 +131,4 @@ class NoiseLayer(Drawing, nn.Module):
         return f"epsilon={self.epsilon:g}" + ("" if self.enabled else ", disabled")
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        del state["batch"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "batch": Batch()})
+        return {**super().__getstate__(), "batch": Batch(self.batch.phase)}

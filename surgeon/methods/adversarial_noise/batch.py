@@ -1,4 +1,4 @@
-"""What a noise layer holds for one batch: from being told of the batch until the training step ends."""
+"""Where a noise layer is in a training step, and what it holds for the step's batch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+PHASES = ("idle", "record", "perturb")
+
 
 @dataclass(eq=False)
 class Batch:
     """A plain object, whose attributes torch does not look up among parameters and modules. N: this process's samples.
 
+    phase: one of PHASES.
     recorded: where a first round found the activations, as torch.autograd.grad takes it. like: a tensor of their shape, dtype
     and device, without memory. gradient: dJ/dh (N, ...) by that round.
     magnitude: r of eq. 2, (N,), or (1,) for the whole batch.
@@ -21,6 +24,7 @@ class Batch:
     at once; else 0. cache_input: the cache as an input of a compiled graph, for one forward pass.
     """
 
+    phase: str = "idle"
     recorded: Tensor | GradientEdge | None = None
     like: Tensor | None = None
     gradient: Tensor | None = None
@@ -35,3 +39,9 @@ class Batch:
     def forget_gradient(self) -> None:
         """Drop what the first round found."""
         self.recorded = self.like = self.gradient = None
+
+    def clear(self) -> None:
+        """Drop everything but the phase."""
+        self.forget_gradient()
+        self.magnitude = self.labels = self.everyone = self.rank = self.speaking = self.cache_input = None
+        self.classes = 0

@@ -20,7 +20,7 @@ class CANL(GradientNoise):
     """h' = h + r s(h) g/||g||_inf, g cached: of each sample's class, the gradient of one random sample of the last batch that
     had the class, zeros before.
 
-    In phase "perturb", with `labels` (N,) set before forward. `num_classes` sizes the cache, `cache_dtype` stores it in, say,
+    In phase "perturb", with the labels given to `set_labels` before forward. `num_classes` sizes the cache, `cache_dtype` stores it in, say,
     float16.
 
     Here: a cache in float16 or narrower holds g/||g||_inf, which eq. 4 uses alone and which does not underflow.
@@ -82,9 +82,16 @@ class CANL(GradientNoise):
     def extra_repr(self) -> str:
         return f"num_classes={self.num_classes}, {super().extra_repr()}"
 
-    def _prepare(self, labels: Tensor) -> None:
-        self._check(labels)
+    def set_labels(self, labels: Tensor) -> None:
+        """Give the layer the class of each sample, (N,) integers on any device; r and ranks are drawn for them.
+
+        A collective call where several processes share the batch.
+        Raises LayerError for labels that are no indices of classes.
+        """
         batch = self.batch
+        batch.labels = None
+        self._check(labels)
+        batch.labels = labels
         batch.everyone = labels if self.shard is None else gather_labels(labels, self.shard)
         batch.cache_input = self._cache_input(labels)
         batch.magnitude = self.draw(len(labels))
@@ -121,7 +128,7 @@ class CANL(GradientNoise):
         if labels is None or rank is None or magnitude is None or len(labels) != len(h):
             got = "none are set" if labels is None else f"{len(labels)} are set"
             raise LayerError(
-                f"canl needs the labels of this batch of {len(h)}, but {got}; set layer.labels before the "
+                f"canl needs the labels of this batch of {len(h)}, but {got}; call layer.set_labels before the "
                 "forward pass, as surgeon.training.adversarial_noise does"
             )
         labels, rank = labels.to(h.device, torch.long).contiguous(), sent(rank, h.device)
