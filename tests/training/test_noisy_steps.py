@@ -322,6 +322,24 @@ def test_an_error_within_the_step_leaves_the_layers_as_they_were(batch, source):
         assert model.noise(x) is x
 
 
+@pytest.mark.parametrize(("source", "names"), [("anl", set()), ("canl", {"cache"})])
+def test_a_step_sets_no_attributes_of_its_layers(batch, source, names, monkeypatch):
+    """torch looks for each among parameters, buffers and modules, which takes microseconds: those of a batch are elsewhere."""
+    x, y = batch
+    model, seen = Net(source), set()
+    model.step(x, y)
+    plain = nn.Module.__setattr__
+
+    def watched(module, name, value):
+        if isinstance(module, NoiseLayer):
+            seen.add(name)
+        plain(module, name, value)
+
+    monkeypatch.setattr(nn.Module, "__setattr__", watched)
+    model.step(x, y)
+    assert seen == names
+
+
 def test_soft_labels_are_refused_by_the_cached_layer(batch):
     x, y = batch
     model = Net("canl")
