@@ -16,7 +16,7 @@ import surgeon
 from experiments.rows import arguments, collect, show
 from experiments.sets import mnist
 from surgeon.data import Images
-from surgeon.methods.adversarial_noise.maths import adversarial_noise
+from surgeon.methods.adversarial_noise.maths import noise_along
 from surgeon.recipe import Training
 from surgeon.training import fit
 
@@ -34,7 +34,7 @@ def gradients(model: nn.Module, layer: nn.Module, images: Images) -> Tensor:
     finally:
         hook.remove()
     (gradient,) = torch.autograd.grad(loss, kept)
-    return adversarial_noise(gradient, 1.0, 1.0).flatten(1)
+    return noise_along(gradient, 1.0, 1.0).flatten(1)
 
 
 def similarity(found: Tensor, labels: Tensor) -> list[float]:

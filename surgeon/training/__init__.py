@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from surgeon.lazy import lazily
 from surgeon.training.anneal import anneal
+from surgeon.training.noise import adversarial_noise, set_noise
 from surgeon.training.remap import Remapped, remap
-from surgeon.training.steps import adversarial_noise, set_noise
 
 __all__ = ["Remapped", "adversarial_noise", "anneal", "fit", "remap", "set_noise"]
 

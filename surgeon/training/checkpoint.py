@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from surgeon.disk.writing import patient, written
 from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.extra_state import demand_plain
-from surgeon.methods.adversarial_noise.module import AdversarialNoise
+from surgeon.methods.adversarial_noise.base import NoiseLayer
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -149,5 +149,5 @@ def _gathered(run: Run, memory: dict) -> list[dict]:
     return found
 
 
-def _noise(model: nn.Module) -> dict[str, AdversarialNoise]:
-    return {n: m for n, m in model.named_modules() if isinstance(m, AdversarialNoise)}
+def _noise(model: nn.Module) -> dict[str, NoiseLayer]:
+    return {n: m for n, m in model.named_modules() if isinstance(m, NoiseLayer)}

@@ -17,7 +17,7 @@ from surgeon.arguments import checked_seed
 from surgeon.disk.writing import make_folder
 from surgeon.errors import DataError, WritingError
 from surgeon.host import in_own_state
-from surgeon.methods.adversarial_noise.module import AdversarialNoise
+from surgeon.methods.adversarial_noise.base import NoiseLayer
 from surgeon.ownership import owned
 from surgeon.recipe import Training
 from surgeon.tensors.memory_format import lay
@@ -25,12 +25,12 @@ from surgeon.training import batches as sources
 from surgeon.training.anneal import anneal, anneals
 from surgeon.training.batches import Batch, Batches, Source
 from surgeon.training.checkpoint import Progress, Run, resume, store
+from surgeon.training.noise import set_noise
 from surgeon.training.progress import reporter
 from surgeon.training.records import BEST, LAST, Records, copied
 from surgeon.training.schedule import floor, schedule
 from surgeon.training.setup import average_of, check_settings, identity_of, make_accelerator, make_optimizer
 from surgeon.training.step import Step
-from surgeon.training.steps import set_noise
 from surgeon.training.synced import synced_batch_norms
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
 
@@ -139,7 +139,7 @@ class _Training:
             model, self.network, self.optimizer, self.accelerator, self.average, settings, seed, self.inputs,
             sources.highest(train),
         )  # fmt: skip
-        self.noisy = any(isinstance(m, AdversarialNoise) for m in model.modules())
+        self.noisy = any(isinstance(m, NoiseLayer) for m in model.modules())
         identity = identity_of(settings, seed, train, normalize, mixed_precision)
         self.training = Run(model, self.network, self.optimizer, self.accelerator, self.average, identity)
         self.at = Progress()

@@ -16,10 +16,10 @@ from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
 from surgeon.training.augment import augment, mix, mixer
 from surgeon.training.batches import Batch
+from surgeon.training.noise import adversarial_noise
 from surgeon.training.nonfinite import first_nonfinite
 from surgeon.training.objective import Objective
 from surgeon.training.randomness import NoiseStreams, seed_of
-from surgeon.training.steps import adversarial_noise
 from surgeon.training.validation import Normalization
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ def test_layers_in_a_graph_of_others_go_by_their_mode(cut, batch, recipe):
     ]
     assert torch.equal(traced(batch[0]), traced(batch[0]))
     for layer in layers or [
-        n for n, m in traced.named_modules() if type(m).__name__ in ("GaussianNoise", "AdversarialNoise")
+        n for n, m in traced.named_modules() if type(m).__name__ in ("GaussianNoise", "GaussianControl")
     ]:
         traced.get_submodule(layer).train()
     assert not torch.equal(traced(batch[0]), traced(batch[0]))

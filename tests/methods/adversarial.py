@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from surgeon.methods.adversarial_noise.module import AdversarialNoise
+from surgeon.methods.adversarial_noise import make_layer
 
 ALL = [("anl", {}), ("canl", {"num_classes": 3}), ("lat", {}), ("gaussian", {})]
 
@@ -15,7 +15,7 @@ class Net(nn.Module):
     def __init__(self, source="anl", *, inplace=True, on_input=False, **kwargs):
         super().__init__()
         self.conv = nn.Conv2d(1, 4, 3)
-        self.noise = AdversarialNoise(source, **kwargs)
+        self.noise = make_layer(source, **kwargs)
         self.relu = nn.ReLU(inplace=inplace)
         self.head = nn.Linear(4 * 9, 3)
         self.on_input = on_input
@@ -41,7 +41,7 @@ def gradient_at_zero_noise(net, x, y):
 
 
 def round_one(net, x, y):
-    net.noise.phase = "record"
-    gradient = torch.autograd.grad(F.cross_entropy(net(x), y), net.noise.recorded)[0]
+    net.noise.enter("record")
+    gradient = torch.autograd.grad(F.cross_entropy(net(x), y), net.noise.batch.recorded)[0]
     net.noise.set_gradient(gradient)
-    net.noise.phase = "perturb"
+    net.noise.enter("perturb")

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from surgeon.methods.adversarial_noise import class_cache
+from surgeon.methods.adversarial_noise import class_cache, make_layer
 from surgeon.methods.adversarial_noise import gpu as adversarial_gpu
-from surgeon.methods.adversarial_noise.module import AdversarialNoise
 from surgeon.methods.adversarial_noise.sending import send
 from tests.methods.kernels import DEVICE, DTYPES, TOLERANCE, needs_gpu, needs_kernels, off
 from tests.reference import adversarial_noise as reference
@@ -97,7 +96,7 @@ def test_the_reference_says_so_too():
 
 
 def a_layer(source, **more):
-    return AdversarialNoise(source, 0.3, num_classes=4 if source == "canl" else None, seed=7, **more).train()
+    return make_layer(source, 0.3, num_classes=4 if source == "canl" else None, seed=7, **more).train()
 
 
 @needs_gpu
@@ -113,11 +112,12 @@ def test_a_layer_on_a_gpu_is_the_layer_on_a_cpu(source, per_sample, memory):
         for layer, device in zip(layers, ("cpu", "cuda"), strict=True):
             x = h.to(device).contiguous(memory_format=memory).requires_grad_()
             if source == "anl":
-                layer.phase = "record"
+                layer.enter("record")
                 layer(x * 1)
                 layer.set_gradient(g.to(device))
-            layer.phase = "perturb"
-            layer.labels = labels.to(device)
+            layer.enter("perturb")
+            if layer.needs_labels:
+                layer.set_labels(labels.to(device))
             out = layer(x * 1)
             out.backward(g.to(device))
             outs.append(out.detach().cpu())
@@ -139,13 +139,14 @@ def test_what_is_sent_at_once_is_what_each_would_send(source):
         for _ in range(2):
             for layer in layers:
                 if source == "anl":
-                    layer.phase = "record"
+                    layer.enter("record")
                     layer(h * 1)
                     layer.set_gradient(g.detach())
-                layer.phase = "perturb"
-                layer.labels = labels
+                layer.enter("perturb")
+                if layer.needs_labels:
+                    layer.set_labels(labels)
             if together:
-                send(layers, labels)
+                send([layer.batch for layer in layers], labels)
             out = layers[1](layers[0](h * 1))
             out.backward(g.detach())
         outs.append(out)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from surgeon.methods.adversarial_noise.module import AdversarialNoise
+from surgeon.methods.adversarial_noise import ANL, CANL, GaussianControl
 from tests.methods.adversarial import Net, batch, gradient_at_zero_noise, round_one
 from tests.reference import adversarial_noise as reference
 
@@ -19,8 +19,8 @@ def test_anl_two_rounds(per_sample, epsilon, inplace, frozen):
     expected = gradient_at_zero_noise(net, x, y)
     round_one(net, x, y)
     assert torch.equal(net.before, net.after) and all(p.grad is None for p in net.parameters())
-    torch.testing.assert_close(net.noise.gradient, expected, rtol=0, atol=1e-12)
-    assert net.noise.recorded is None and not net.noise.gradient.requires_grad
+    torch.testing.assert_close(net.noise.batch.gradient, expected, rtol=0, atol=1e-12)
+    assert net.noise.batch.recorded is None and not net.noise.batch.gradient.requires_grad
 
     net.requires_grad_(True)
     loss = F.cross_entropy(net(x), y)
@@ -29,10 +29,10 @@ def test_anl_two_rounds(per_sample, epsilon, inplace, frozen):
     r = eta.flatten(1).abs().amax(1) / std * (1 if epsilon > 0 else -1)
     assert (r.std() > 1e-6) == per_sample and (r / epsilon).min() >= 0 and (r / epsilon).max() <= 1
     torch.testing.assert_close(eta, reference.eta(expected, std, r), rtol=0, atol=1e-12)
-    net.noise.phase = "idle"
+    net.noise.enter("idle")
     plain = F.cross_entropy(net(x), y)
     assert (loss > plain) == (epsilon > 0)
-    assert net.noise.gradient is None
+    assert net.noise.batch.gradient is None
 
 
 def test_anl_passes_the_gradient_through_and_holds_eta():
@@ -48,8 +48,8 @@ def test_anl_passes_the_gradient_through_and_holds_eta():
 
 
 def test_gradcheck_with_the_standard_deviation_held_by_a_running_mean():
-    layer = AdversarialNoise("anl", 0.5, momentum=1e-12, seed=0)
-    layer.phase = "perturb"
+    layer = ANL(0.5, momentum=1e-12, seed=0)
+    layer.enter("perturb")
     h = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     layer.set_gradient(torch.randn(3, 4))
     layer(h)
@@ -65,12 +65,12 @@ def test_anl_does_not_touch_the_global_random_stream():
 
 
 def test_anl_gives_no_noise_where_the_gradient_is_zero():
-    layer = AdversarialNoise("anl", 1.0)
+    layer = ANL(1.0)
     h = torch.randn(3, 4, requires_grad=True)
-    layer.phase = "record"
+    layer.enter("record")
     layer(h)
     layer.set_gradient(None)
-    layer.phase = "perturb"
+    layer.enter("perturb")
     assert torch.equal(layer(h), h)
     layer.set_gradient(torch.tensor([[0.0] * 4, [1.0, 0, 0, 0], [0.0] * 4]))
     moved = (layer(h) != h).any(1)
@@ -78,13 +78,13 @@ def test_anl_gives_no_noise_where_the_gradient_is_zero():
 
 
 def test_running_standard_deviation():
-    layer = AdversarialNoise("anl", 1.0, momentum=0.25, per_sample=False, seed=0)
-    layer.phase = "perturb"
+    layer = ANL(1.0, momentum=0.25, per_sample=False, seed=0)
+    layer.enter("perturb")
     batches = [torch.randn(5, 3, dtype=torch.float64) * scale for scale in (1, 2, 5)]
     running = None
     for h in batches:
         layer.set_gradient(torch.ones_like(h))
-        layer._magnitude = torch.ones(1)
+        layer.batch.magnitude = torch.ones(1)
         out = layer(h)
         std = reference.standard_deviation(h)
         running = std if running is None else 0.75 * running + 0.25 * std
@@ -94,12 +94,12 @@ def test_running_standard_deviation():
 @pytest.mark.parametrize("dtype", [None, torch.float32, torch.float16])
 def test_canl_cache_equals_a_dictionary(dtype):
     net = Net("canl", num_classes=5, cache_dtype=dtype, epsilon=0.4, seed=2)
-    net.noise.phase = "perturb"
+    net.noise.enter("perturb")
     cache = {}
     for n, classes in ((6, 3), (9, 3), (2, 1), (7, 5)):
         x, y = batch(n, min(classes, 3))
         y = y if classes <= 3 else (torch.arange(n) % 2) * 2  # the last batch has classes 0 and 2 only
-        net.noise.labels = y
+        net.noise.set_labels(y)
         h = net.conv(x)
         out = net.noise(h)
         eta = (out - h).detach()
@@ -112,7 +112,7 @@ def test_canl_cache_equals_a_dictionary(dtype):
 
         probe = out.detach().requires_grad_()
         gradient = torch.autograd.grad(F.cross_entropy(net.head(probe.clamp(min=0).flatten(1)), y), probe)[0]
-        order = net.noise._rank.argsort().tolist()
+        order = net.noise.batch.rank.argsort().tolist()
         F.cross_entropy(net.head(net.relu(out).flatten(1)), y).backward()
         reference.update_cache(cache, gradient, y, order)
         for c in range(5):
@@ -124,11 +124,11 @@ def test_canl_cache_equals_a_dictionary(dtype):
 
 
 def test_canl_picks_every_sample_of_a_class_alike():
-    layer = AdversarialNoise("canl", num_classes=1, seed=0)
-    layer.phase = "perturb"
+    layer = CANL(num_classes=1, seed=0)
+    layer.enter("perturb")
     counts = torch.zeros(4)
     for _ in range(400):
-        layer.labels = torch.zeros(4, dtype=torch.long)
+        layer.set_labels(torch.zeros(4, dtype=torch.long))
         out = layer(torch.zeros(4, 1, requires_grad=True))
         out.backward(torch.arange(4.0).unsqueeze(1))
         counts[int(layer.cache[0, 0])] += 1
@@ -136,19 +136,19 @@ def test_canl_picks_every_sample_of_a_class_alike():
 
 
 def test_canl_keeps_half_precision_gradients_that_would_underflow():
-    layer = AdversarialNoise("canl", num_classes=2, cache_dtype=torch.float16)
-    layer.phase = "perturb"
-    layer.labels = torch.tensor([0, 1])
+    layer = CANL(num_classes=2, cache_dtype=torch.float16)
+    layer.enter("perturb")
+    layer.set_labels(torch.tensor([0, 1]))
     tiny = torch.tensor([[1e-12, -2e-12], [3e-12, 0.0]])
     layer(torch.zeros(2, 2, requires_grad=True)).backward(tiny)
     assert torch.equal(layer.cache, torch.tensor([[0.5, -1.0], [1.0, 0.0]], dtype=torch.float16))
 
 
 def test_canl_starts_anew_for_another_activation_shape_and_reset_forgets():
-    layer = AdversarialNoise("canl", num_classes=2)
-    layer.phase = "perturb"
+    layer = CANL(num_classes=2)
+    layer.enter("perturb")
     for size in (3, 5):
-        layer.labels = torch.tensor([0, 1])
+        layer.set_labels(torch.tensor([0, 1]))
         h = torch.randn(2, size, requires_grad=True)
         out = layer(h)
         assert torch.equal(out, h) and layer.cache.shape == (2, size) and not layer.cache.any()
@@ -161,10 +161,11 @@ def test_canl_starts_anew_for_another_activation_shape_and_reset_forgets():
 @pytest.mark.parametrize("source", ["canl", "lat"])
 def test_one_round_sources_learn_on_the_input_of_a_network(source):
     net = Net(source, on_input=True, num_classes=3, epsilon=0.3)
-    net.noise.phase = "perturb"
+    net.noise.enter("perturb")
     x, y = batch()
     for turn in range(2):
-        net.noise.labels = y
+        if net.noise.needs_labels:
+            net.noise.set_labels(y)
         F.cross_entropy(net(x), y).backward()
         assert torch.equal(net.before, x) == (turn == 0)
     assert not x.requires_grad and x.grad is None
@@ -193,21 +194,21 @@ def test_lat_adds_the_sign_of_the_previous_gradient():
 
 @pytest.mark.parametrize("epsilon", [0.4, -0.4])
 def test_gaussian_control(epsilon):
-    layer = AdversarialNoise("gaussian", epsilon)
+    layer = GaussianControl(epsilon)
     h = torch.zeros(100_000)
     assert layer.phase == "perturb"
     eta = layer(h)
     assert abs(eta.mean()) < 0.002 and abs(eta.std() - 0.1) < 0.002
-    layer.phase = "record"
+    layer.enter("record")
     assert layer(h) is h
 
 
 def test_seeds_part_the_layers_and_follow_the_global_seed():
     def draws(seed):
         torch.manual_seed(seed)
-        return [AdversarialNoise()._draw(4) for _ in range(2)]
+        return [ANL().draw(4) for _ in range(2)]
 
     first, second, other = draws(1), draws(1), draws(2)
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
     assert not torch.equal(first[0], first[1]) and not torch.equal(first[0], other[0])
-    assert torch.equal(AdversarialNoise(seed=5)._draw(4), AdversarialNoise(seed=5)._draw(4))
+    assert torch.equal(ANL(seed=5).draw(4), ANL(seed=5).draw(4))

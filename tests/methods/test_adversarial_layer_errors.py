@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from surgeon.errors import LayerError
-from surgeon.methods.adversarial_noise.module import AdversarialNoise
+from surgeon.methods.adversarial_noise import ANL, CANL, make_layer
 
 
 def ready(source, phase="perturb", **kwargs):
-    layer = AdversarialNoise(source, **kwargs)
-    layer.phase = phase
+    layer = make_layer(source, **kwargs)
+    layer.enter(phase)
     return layer
 
 
@@ -33,7 +33,7 @@ def stale_gradient():
 
 def wrong_labels(labels):
     layer = ready("canl", num_classes=3)
-    layer.labels = labels
+    layer.set_labels(labels)
     layer(torch.ones(2, 2))
 
 
@@ -41,23 +41,23 @@ def wrong_labels(labels):
     ("call", "text"),
     [
         (
-            lambda: AdversarialNoise("fgsm"),
+            lambda: make_layer("fgsm"),
             "source='fgsm' is not known; 'anl', 'canl', 'lat', 'gaussian' are",
         ),
         (
-            lambda: AdversarialNoise("canl"),
+            lambda: CANL(),
             "num_classes=None cannot size the cache of source='canl'; give the class",
         ),
-        (lambda: AdversarialNoise(epsilon=float("nan")), "epsilon=nan must be finite"),
-        (lambda: AdversarialNoise(momentum=0), "momentum=0 is outside (0, 1]; None uses"),
+        (lambda: ANL(epsilon=float("nan")), "epsilon=nan must be finite"),
+        (lambda: ANL(momentum=0), "momentum=0 is outside (0, 1]; None uses"),
         (
-            lambda: AdversarialNoise("canl", num_classes=2, cache_dtype=torch.int8),
+            lambda: CANL(num_classes=2, cache_dtype=torch.int8),
             "cache_dtype=torch.int8 cannot hold",
         ),
         (lambda: ready("anl", "round2"), "phase='round2' is not known; 'idle', 'record', 'perturb' are"),
         (
             lambda: ready("anl")(torch.ones(2, 2)),
-            "(2, 2) (stored: none); it needs the two-round step of surgeon.training.steps, or source=",
+            "(2, 2) (stored: none); it needs the two-round step of surgeon.training.adversarial_noise, or source=",
         ),
         (
             stale_gradient,
@@ -74,8 +74,12 @@ def wrong_labels(labels):
             "set_gradient belongs to source='anl'; source='lat' finds",
         ),
         (
+            lambda: ready("anl").set_labels(torch.zeros(2, dtype=torch.long)),
+            "set_labels belongs to source='canl'; source='anl' asks for no classes",
+        ),
+        (
             lambda: ready("canl", num_classes=3)(torch.ones(2, 2)),
-            "canl needs the labels of this batch of 2, but none are set; set layer.labels before",
+            "canl needs the labels of this batch of 2, but none are set; call layer.set_labels before",
         ),
         (lambda: wrong_labels(torch.zeros(5, dtype=torch.long)), "labels of this batch of 2, but 5 are set"),
         (
@@ -95,11 +99,16 @@ def test_errors_say_what_is_wrong(call, text):
 @pytest.mark.parametrize("source", ["anl", "canl", "lat"])
 def test_an_inplace_activation_directly_after_a_layer_on_a_plain_tensor(source):
     layer = ready(source, "record" if source == "anl" else "perturb", num_classes=2)
-    layer.labels = torch.tensor([0, 1])
+    if layer.needs_labels:
+        layer.set_labels(torch.tensor([0, 1]))
     x = torch.tensor([[1.0, -1.0], [2.0, -2.0]])
     torch.relu_(layer(x)).sum().backward()
     expected = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # dJ/dh before the activation, not after it
-    found = {"anl": lambda: layer.recorded.grad, "canl": lambda: layer.cache, "lat": lambda: layer.previous}
+    found = {
+        "anl": lambda: layer.batch.recorded.grad,
+        "canl": lambda: layer.cache,
+        "lat": lambda: layer.previous,
+    }
     assert torch.equal(found[source]().float(), expected)
 
 
@@ -107,5 +116,5 @@ def test_the_gradient_of_a_view_that_an_inplace_activation_overwrites():
     layer = ready("anl", "record")
     x = torch.tensor([[1.0, -1.0], [2.0, -2.0]], requires_grad=True)
     loss = torch.relu_(layer((x * 1).view(2, 2, 1))).square().sum()
-    (gradient,) = torch.autograd.grad(loss, layer.recorded)
+    (gradient,) = torch.autograd.grad(loss, layer.batch.recorded)
     assert torch.equal(gradient.flatten(), torch.tensor([2.0, 0.0, 4.0, 0.0]))

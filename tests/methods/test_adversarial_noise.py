@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from surgeon.errors import LayerError
-from surgeon.methods.adversarial_noise.maths import adversarial_noise, deviation, draw_magnitude
+from surgeon.methods.adversarial_noise.maths import deviation, draw_magnitude, noise_along
 from tests.reference import adversarial_noise as reference
 
 
@@ -40,28 +40,28 @@ def test_eta_equals_the_loops(shape):
     if shape[0] > 1:
         gradient[1] = 0
     r = torch.rand(shape[0], dtype=torch.float64) - 0.5
-    eta = adversarial_noise(gradient, torch.tensor(1.7, dtype=torch.float64), r)
+    eta = noise_along(gradient, torch.tensor(1.7, dtype=torch.float64), r)
     torch.testing.assert_close(eta, reference.eta(gradient, 1.7, r), rtol=0, atol=1e-12)
 
 
 def test_eta_by_hand():
     gradient = torch.tensor([[1.0, -4.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
-    eta = adversarial_noise(gradient, 2.0, torch.tensor([0.1, 0.1, -0.3]))
+    eta = noise_along(gradient, 2.0, torch.tensor([0.1, 0.1, -0.3]))
     assert torch.allclose(eta, torch.tensor([[0.05, -0.2, 0.1], [0, 0, 0], [0, -0.6, 0]]))
-    assert torch.allclose(adversarial_noise(gradient, 2.0, 0.1)[0], eta[0])
-    assert torch.allclose(adversarial_noise(gradient, 2.0, torch.tensor([0.1]))[2], torch.tensor([0, 0.2, 0]))
+    assert torch.allclose(noise_along(gradient, 2.0, 0.1)[0], eta[0])
+    assert torch.allclose(noise_along(gradient, 2.0, torch.tensor([0.1]))[2], torch.tensor([0, 0.2, 0]))
 
 
 def test_eta_is_the_multiple_of_g_that_raises_the_loss_most_within_the_norm():
     gradient, r, std = torch.randn(4, 6, dtype=torch.float64), 0.2, 1.5
-    eta = adversarial_noise(gradient, std, r)
+    eta = noise_along(gradient, std, r)
     torch.testing.assert_close(eta.abs().amax(1), torch.full((4,), r * std, dtype=torch.float64))
     gain = (gradient * eta).sum(1)
     for scale in torch.linspace(-20, 20, 4001, dtype=torch.float64):
         rival = scale * gradient
         allowed = rival.abs().amax(1) <= r * std
         assert ((gradient * rival).sum(1)[allowed] <= gain[allowed] + 1e-12).all()
-    lowered = adversarial_noise(gradient, std, -r)
+    lowered = noise_along(gradient, std, -r)
     assert ((gradient * lowered).sum(1) < 0).all()
 
 
@@ -69,7 +69,7 @@ def test_eta_is_the_multiple_of_g_that_raises_the_loss_most_within_the_norm():
 def test_a_gradient_that_overflowed_gives_no_noise(bad):
     gradient = torch.randn(3, 4)
     gradient[1, 2] = bad
-    eta = adversarial_noise(gradient, 1.0, 0.1)
+    eta = noise_along(gradient, 1.0, 0.1)
     assert eta.isfinite().all() and not eta[1].any() and eta[0].any() and eta[2].any()
 
 
@@ -78,7 +78,7 @@ def test_a_gradient_that_overflowed_gives_no_noise(bad):
 )
 def test_half_precision_neither_underflows_nor_overflows(dtype, size):
     gradient = (torch.rand(2, 3, 4, 4) * size).to(dtype)
-    eta = adversarial_noise(gradient, torch.tensor(1.5), torch.tensor([0.5, 0.25]))
+    eta = noise_along(gradient, torch.tensor(1.5), torch.tensor([0.5, 0.25]))
     assert eta.dtype == dtype
     torch.testing.assert_close(eta.double(), reference.eta(gradient, 1.5, [0.5, 0.25]), rtol=1e-2, atol=1e-3)
 
@@ -86,7 +86,7 @@ def test_half_precision_neither_underflows_nor_overflows(dtype, size):
 def test_eta_passes_gradients_to_its_factors():
     gradient = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
     r = torch.rand(2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda g, r: adversarial_noise(g, 1.3, r), (gradient, r))
+    assert torch.autograd.gradcheck(lambda g, r: noise_along(g, 1.3, r), (gradient, r))
 
 
 @pytest.mark.parametrize("epsilon", [float("nan"), float("inf")])
@@ -105,7 +105,7 @@ def test_the_deviation_is_torchs_also_where_the_mean_dwarfs_it(offset):
 
 def test_a_gradient_too_small_to_divide_by_gives_no_noise():
     gradient = torch.tensor([[1e-42, -1e-43], [1e-30, -1e-30]])
-    eta = adversarial_noise(gradient, 1e6, 0.5)
+    eta = noise_along(gradient, 1e6, 0.5)
     assert eta.isfinite().all() and not eta[0].any()
     torch.testing.assert_close(eta[1], torch.tensor([5e5, -5e5]))
 
@@ -123,16 +123,14 @@ def test_compiled_sums_go_along_memory(memory):
         return graph.forward
 
     torch._dynamo.reset()
-    found = torch.compile(lambda h, g: adversarial_noise(g, deviation(h), 0.5), backend=look)(h, g)
-    assert torch.allclose(found, adversarial_noise(g, deviation(h), 0.5), atol=1e-12)
+    found = torch.compile(lambda h, g: noise_along(g, deviation(h), 0.5), backend=look)(h, g)
+    assert torch.allclose(found, noise_along(g, deviation(h), 0.5), atol=1e-12)
     assert len(read) == 2 and all(sorted(s, reverse=True) == list(s) for s in read)
 
 
 def test_compiles_under_vmap():
     h, g = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64), torch.randn(2, 3, 4, 5, 6, dtype=torch.float64)
     torch._dynamo.reset()
-    many = torch.compile(
-        torch.func.vmap(lambda h, g: adversarial_noise(g, deviation(h), 0.5)), backend="aot_eager"
-    )
-    each = torch.stack([adversarial_noise(b, a.std(correction=0), 0.5) for a, b in zip(h, g, strict=True)])
+    many = torch.compile(torch.func.vmap(lambda h, g: noise_along(g, deviation(h), 0.5)), backend="aot_eager")
+    each = torch.stack([noise_along(b, a.std(correction=0), 0.5) for a, b in zip(h, g, strict=True)])
     assert torch.allclose(many(h, g), each, atol=1e-12)

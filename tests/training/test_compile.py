@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 import surgeon
 from surgeon.data import Images
 from surgeon.recipe import Training
-from surgeon.training import adversarial_noise, fit, steps
-from surgeon.training.steps import noise_layers
+from surgeon.training import adversarial_noise, fit, noise
+from surgeon.training.noise import noise_layers
 from tests.sensitivity import doubled
 
 pytest.importorskip("accelerate")
@@ -110,7 +110,11 @@ def test_canl_in_one_graph_remembers_what_it_remembers_eagerly(tiny, memory, dty
             model.zero_grad()
             with adversarial_noise(model, x, y, cross_entropy):
                 loss = cross_entropy(model(x), y)
-                assert model is plain or before is None or all(m._input is None for m in noise_layers(model))
+                assert (
+                    model is plain
+                    or before is None
+                    or all(m.batch.cache_input is None for m in noise_layers(model))
+                )
             loss.backward()
             losses.append(float(loss))
         assert losses[0] == pytest.approx(losses[1], rel=0, abs=1e-9)
@@ -169,16 +173,16 @@ def test_canl_where_one_graph_does_not_do(tiny, case):
 def test_the_step_that_makes_caches_or_moves_them_runs_uncompiled(tiny):
     model = canl(tiny)
     x, y = torch.rand(12, *SIZE).double(), torch.arange(12) % 5
-    assert steps._before_caches(noise_layers(model), x, y)
+    assert noise._before_caches(noise_layers(model), x, y)
     with adversarial_noise(model, x, y, cross_entropy):
         cross_entropy(model(x), y).backward()
-    assert not steps._before_caches(noise_layers(model), x, y)
-    assert steps._before_caches(
+    assert not noise._before_caches(noise_layers(model), x, y)
+    assert noise._before_caches(
         noise_layers(model), x.to("meta"), y
     )  # as after a checkpoint, which is read onto the CPU
-    assert not steps._before_caches([], x, y)
+    assert not noise._before_caches([], x, y)
     for layer in noise_layers(model):
-        layer.labels = y
-        assert layer._input is not None
+        layer.set_labels(y)
+        assert layer.batch.cache_input is not None
         layer.set_memory(layer.get_memory())
-        assert layer._input is None
+        assert layer.batch.cache_input is None

@@ -16,11 +16,13 @@ g comes from is the `source`:
     lat       ε · sign of the previous batch's gradient
     gaussian  none: N(0, (ε/4)²)
 
-The layer has no parameters and no buffers, so a trained network is a stock checkpoint. It needs a training step that
-tells it the phase and the labels: `surgeon.training.steps`.
+The layers have no parameters and no buffers, so a trained network is a stock checkpoint. They need a training step that
+tells them the phase and the labels: `surgeon.training.adversarial_noise`.
 
-`operation.py` is what recipes name, `maths.py` the noise on tensors, `module.py` the layer, `class_cache.py` CANL's
-cache, `gpu.py`, `kernels.py` and `sending.py` the same on a GPU, `paper.py` the paper's tables.
+`operation.py` is what recipes name, `sources.py` the layers by source. `base.py` is what a training step asks of each,
+`batch.py` what a layer holds for one batch, `gradient_noise.py` eq. 4 for ANL and CANL, `anl.py`, `canl.py` and
+`controls.py` the layers. `maths.py` is the noise on tensors, `class_cache.py` CANL's cache, `hooks.py` sees gradients
+pass, `gpu.py`, `kernels.py` and `sending.py` do the same on a GPU, `paper.py` has the paper's tables.
 """
 
 from surgeon.lazy import lazily
@@ -28,8 +30,13 @@ from surgeon.methods.adversarial_noise.operation import AdversarialNoiseLayers
 
 _HERE = "surgeon.methods.adversarial_noise."
 _LAYERS = {
-    "AdversarialNoise": _HERE + "module",
-    "adversarial_noise": _HERE + "maths",
+    "ANL": _HERE + "anl",
+    "CANL": _HERE + "canl",
+    "LAT": _HERE + "controls",
+    "GaussianControl": _HERE + "controls",
+    "NoiseLayer": _HERE + "base",
+    "make_layer": _HERE + "sources",
+    "noise_along": _HERE + "maths",
     "draw_magnitude": _HERE + "maths",
 }
 __all__ = ["AdversarialNoiseLayers", *_LAYERS]  # noqa: PLE0604

@@ -1,10 +1,10 @@
-"""CANL's cache: of each class the gradient of one random sample of the last batch that had it (You et al., Algorithm 2).
+"""CANL's cache: for each class, the gradient of one random sample of the last batch that had the class (You et al., Algorithm 2).
 
-A sample's rank is random, and the highest of a class speaks for it.
+Each sample has a random rank, and the one of highest rank speaks for its class: its gradient is cached.
 
-Eagerly a hook on the activations writes it. A compiled graph loses what a hook inside it writes, but gives the gradients of its inputs: there
-the cache is an input, and its new values are what the graph gives as its gradient. So it is renewed by `backward()`, not by torch.autograd.grad, and an
-output that the loss leaves out counts as one with zero gradients.
+In an uncompiled network a hook on the activations writes the cache. A compiled graph loses what a hook inside it writes, but gives the
+gradients of its inputs: there the cache is an input, and the graph gives its new values as its gradient. So it is renewed by `backward()`,
+not by torch.autograd.grad, and there a layer that the loss does not depend on caches zeros.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surgeon.methods.adversarial_noise.maths import adversarial_noise
+from surgeon.methods.adversarial_noise.maths import noise_along
 from surgeon.tensors.shard import Shard
 
 
 def write(cache: Tensor, gradient: Tensor, labels: Tensor, rank: Tensor) -> None:
-    """Into `cache` (classes, ...), from `gradient` (N, ...), `labels` and `rank` (N,). A class that the batch has not keeps what it has."""
+    """Into `cache` (classes, ...), from `gradient` (N, ...), `labels` and `rank` (N,). Classes absent from the batch keep
+    their cached gradient."""
     speaking = speakers(labels, rank.unsqueeze(0), len(cache))[0]
     if len(cache) <= len(labels):  # every class once
         cache.copy_(_renewed(cache, gradient, speaking))
@@ -38,9 +39,9 @@ def speakers(labels: Tensor, ranks: Tensor, classes: int) -> Tensor:
 
 
 def input_of(cache: Tensor) -> Tensor:
-    """`cache` as an input of a compiled graph, for one forward pass: the same memory, into which goes what arrives as its gradient.
+    """`cache` as an input of a compiled graph: the same memory, overwritten by what arrives as its gradient.
 
-    For one, since gradients that meet at an input are added up.
+    For one forward pass alone, since the gradients of several would be added up.
     """
     leaf = cache.data.requires_grad_()
     leaf.register_post_accumulate_grad_hook(_write_back)
@@ -48,7 +49,8 @@ def input_of(cache: Tensor) -> Tensor:
 
 
 def feed_cache(h: Tensor, leaf: Tensor, speaking: Tensor) -> Tensor:
-    """`h` (N, ...), of whose gradient the rows that speak (classes,) become new values of the cache; `leaf` (classes, ...): its `input_of`."""
+    """`h` (N, ...) itself; on the way back its gradient's rows `speaking` (classes,) become the gradient of `leaf` (classes, ...), which
+    is the cache's `input_of`."""
     out: Tensor = _FeedCache.apply(h, leaf, speaking)
     return out
 
@@ -79,7 +81,8 @@ def _renewed(cache: Tensor, gradient: Tensor, speaking: Tensor) -> Tensor:
 
 
 def own_rows(cache: Tensor, gradient: Tensor, everyone: Tensor, rank: Tensor, shard: Shard) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(classes, rows) of which the sum over all processes belongs into the cache: this process's samples' rows, 0 for others'.
+    """The batch's classes, and a row for each: the gradient where a sample of this process speaks for the class, else 0. The sum of
+    the rows over all processes goes into the cache.
 
     everyone, rank: labels and ranks of all processes' samples.
     """
@@ -106,4 +109,4 @@ def is_scaled(dtype: torch.dtype) -> bool:
 
 
 def _kept(gradient: Tensor, dtype: torch.dtype) -> Tensor:
-    return (adversarial_noise(gradient, 1.0, 1.0) if is_scaled(dtype) else gradient).to(dtype)
+    return (noise_along(gradient, 1.0, 1.0) if is_scaled(dtype) else gradient).to(dtype)

@@ -1,7 +1,7 @@
 """The adversarial noise of eq. 4 on a GPU: few kernels over the activations, each pass made once.
 
-Drawing, phases and the cache are the layer's, `adversarial_layer.py`; what is computed here is its `_anl`, `_canl` and the writing of
-CANL's cache, for the standard deviation of one process's batch. Everything else goes the way of `adversarial_noise.py`.
+Phases, random numbers and the cache are the layers', `anl.py` and `canl.py`. Computed here are eq. 4 and what is written into CANL's
+cache, where s(h) is that of one process's batch alone. Everything else goes the way of `maths.py` and `class_cache.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The noise of the Adversarial Noise Layer, on tensors; `adversarial_layer.py` is the module.
+"""The noise of the Adversarial Noise Layer, on tensors.
 
 Paper: You et al., "Adversarial Noise Layer: Regularize Neural Network by Adding Noise", eq. 2-4.
 """
@@ -38,7 +38,7 @@ def draw_magnitude(
     return r.to(device) if device is not None else r
 
 
-def adversarial_noise(gradient: Tensor, std: Tensor | float, r: Tensor | float) -> Tensor:
+def noise_along(gradient: Tensor, std: Tensor | float, r: Tensor | float) -> Tensor:
     """eta = r std g / ||g||_inf, eq. 4: the shape and dtype of `gradient` (N, ...), unit of the layer.
 
     `std` is the layer's standard deviation (one number), `r` (N,), (1,) or a number. ||g||_inf is the largest

@@ -98,10 +98,10 @@ class AdversarialNoiseLayers(Operation):
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         import torch
 
-        from surgeon.methods.adversarial_noise.module import AdversarialNoise
+        from surgeon.methods.adversarial_noise.sources import make_layer
 
         dtype = getattr(torch, self.cache_dtype) if self.cache_dtype else None
-        layer = AdversarialNoise(
+        layer = make_layer(
             self.source, self.epsilon, per_sample=self.per_sample, momentum=self.momentum,
             num_classes=sizes(edit)["num_classes"], cache_dtype=dtype, seed=edit.seed,
         )  # fmt: skip

@@ -19,22 +19,22 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrizations import _SpectralNorm
 
-from surgeon.methods.adversarial_noise.module import AdversarialNoise
+from surgeon.methods.adversarial_noise.base import NoiseLayer
 from surgeon.methods.adversarial_noise.sending import send
 from surgeon.tensors.shard import Shard, gather_shard
 
 Loss = Callable[[Any, Tensor], Tensor]
 
 
-def noise_layers(model: nn.Module) -> list[AdversarialNoise]:
+def noise_layers(model: nn.Module) -> list[NoiseLayer]:
     """The adversarial noise layers of a model that are enabled."""
-    return [m for m in model.modules() if isinstance(m, AdversarialNoise) and m.enabled]
+    return [m for m in model.modules() if isinstance(m, NoiseLayer) and m.enabled]
 
 
 def set_noise(model: nn.Module, on: bool) -> None:
     """Switch all adversarial noise layers on or off, as the paper does after half of the training."""
     for module in model.modules():
-        if isinstance(module, AdversarialNoise):
+        if isinstance(module, NoiseLayer):
             module.enabled = on
 
 
@@ -69,24 +69,22 @@ def adversarial_noise(
     shared = _shard(model, labels, shard) if layers else None
     try:
         for layer in layers:
-            layer.share()
-            layer.shard = shared
-        first = [layer for layer in layers if layer.source == "anl"]
+            layer.begin(shared)
+        first = [layer for layer in layers if layer.needs_gradient]
         if first:
             _first_round(model, first, inputs, labels, loss_fn)
         for layer in layers:
-            layer.phase = "perturb"
-            if layer.source == "canl":
-                layer.labels = labels
-        send(layers, labels)
+            layer.enter("perturb")
+            if layer.needs_labels:
+                layer.set_labels(labels)
+        send([layer.batch for layer in layers], labels)
         with _eager() if _before_caches(layers, inputs, labels) else contextlib.nullcontext():
             yield
         for layer in layers:
             layer.share()
     finally:
         for layer in layers:
-            layer.phase = "perturb" if layer.source in ("lat", "gaussian") else "idle"
-            layer.clear()
+            layer.end()
 
 
 def _shard(model: nn.Module, labels: Tensor, given: Shard | Literal["auto"] | None) -> Shard | None:
@@ -107,7 +105,7 @@ def _shard(model: nn.Module, labels: Tensor, given: Shard | Literal["auto"] | No
 
 
 def _first_round(
-    model: nn.Module, layers: list[AdversarialNoise], inputs: Any, labels: Tensor, loss_fn: Loss
+    model: nn.Module, layers: list[NoiseLayer], inputs: Any, labels: Tensor, loss_fn: Loss
 ) -> None:
     """∂J/∂h of every layer at η = 0 (eq. 3), and nothing else."""
     others = [m for m in noise_layers(model) if m not in layers]
@@ -118,22 +116,21 @@ def _first_round(
         torch.random.fork_rng(devices=_cuda(inputs, labels)), _frozen(model), _kept_statistics(model), alone, _eager()
     ):  # fmt: skip
         for module in others:
-            module.phase = "idle"
+            module.enter("idle")
         for layer in layers:
-            layer.phase = "record"
+            layer.enter("record")
         try:
             with torch.enable_grad():
                 loss = loss_fn(model(inputs), labels)
-            reached = [layer for layer in layers if layer.recorded is not None]
-            recorded: list[Any] = [layer.recorded for layer in reached if layer.recorded is not None]
-            if any(layer.like is not None and layer.like.dtype == torch.float16 for layer in reached):
+            reached = [layer for layer in layers if layer.batch.recorded is not None]
+            if any(b.like is not None and b.like.dtype == torch.float16 for b in (m.batch for m in reached)):
                 loss = loss * len(labels)
-            gradients = _gradients(loss, recorded)
+            gradients = _gradients(loss, [layer.batch.recorded for layer in reached])
             for layer, gradient in zip(reached, gradients, strict=True):
                 layer.set_gradient(gradient)
         finally:
             for module, phase in phases:
-                module.phase = phase
+                module.enter(phase)
 
 
 def _gradients(loss: Tensor, recorded: list[Any]) -> tuple[Tensor | None, ...]:
@@ -151,13 +148,13 @@ def _eager() -> Any:
     )
 
 
-def _before_caches(layers: list[AdversarialNoise], inputs: Any, labels: Tensor) -> bool:
+def _before_caches(layers: list[NoiseLayer], inputs: Any, labels: Tensor) -> bool:
     """Whether this is the step that makes CANL's caches, or takes them to a device: later ones are inputs of a compiled graph."""
-    canl = [layer for layer in layers if layer.source == "canl"]
-    if not canl or torch.compiler.is_compiling():
+    cached = [layer for layer in layers if layer.needs_labels]
+    if not cached or torch.compiler.is_compiling():
         return False
     device = inputs.device if isinstance(inputs, Tensor) else labels.device
-    return all(not layer.has_cache(device) and (layer.num_classes or 0) <= len(labels) for layer in canl)
+    return all(layer.makes_cache(device, len(labels)) for layer in cached)
 
 
 def _cuda(*tensors: Any) -> list[torch.device]:

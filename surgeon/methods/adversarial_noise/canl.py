@@ -1,0 +1,202 @@
+"""CANL, the Class Adversarial Noise Layer, with gradients from a cache: one round a step (Algorithm 2)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from surgeon.errors import LayerError
+from surgeon.methods.adversarial_noise import class_cache, gpu
+from surgeon.methods.adversarial_noise.gradient_noise import GradientNoise, added
+from surgeon.methods.adversarial_noise.hooks import hooked
+from surgeon.methods.adversarial_noise.maths import noise_along
+from surgeon.tensors.gpu import sent
+from surgeon.tensors.shard import gather_labels
+
+
+class CANL(GradientNoise):
+    """h' = h + r s(h) g/||g||_inf, g cached: of each sample's class, the gradient of one random sample of the last batch that
+    had the class, zeros before.
+
+    In phase "perturb", with the labels given to `set_labels` before forward. `num_classes` sizes the cache, `cache_dtype` stores it in, say,
+    float16.
+
+    Here: a cache in float16 or narrower holds g/||g||_inf, which eq. 4 uses alone and which does not underflow.
+    Here: another activation shape than the cache's starts the cache anew.
+    Raises LayerError for wrong settings, for labels that are no classes, and in forward for a batch without its labels.
+    """
+
+    source: ClassVar[str] = "canl"
+    settings: ClassVar[tuple[str, ...]] = (*GradientNoise.settings, "num_classes", "cache_dtype")
+    needs_labels: ClassVar[bool] = True
+    cache: Tensor | None
+    _pending: tuple[Tensor, Tensor] | None
+    """Classes and rows that this process's last backward pass found, to be added up over all processes."""
+
+    def __init__(
+        self,
+        epsilon: float = 0.03,
+        *,
+        num_classes: int | None = None,
+        per_sample: bool = True,
+        momentum: float | None = None,
+        cache_dtype: torch.dtype | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if num_classes is None or num_classes < 1:
+            raise LayerError(
+                f"num_classes={num_classes} cannot size the cache of source='canl'; give the class count"
+            )
+        if cache_dtype is not None and not cache_dtype.is_floating_point:
+            raise LayerError(
+                f"cache_dtype={cache_dtype} cannot hold gradients; a floating dtype such as float16 can"
+            )
+        super().__init__(epsilon, per_sample=per_sample, momentum=momentum, seed=seed)
+        self.num_classes = num_classes
+        self.cache_dtype = cache_dtype
+
+    def reset(self) -> None:
+        super().reset()
+        self.cache = self._pending = self.batch.cache_input = None
+
+    def share(self) -> None:
+        if self._pending is None or self.cache is None or self.shard is None:
+            return
+        classes, rows = self._pending
+        self._pending = None
+        self.cache.index_copy_(0, classes, self.shard.sum(rows))
+
+    def get_memory(self) -> dict[str, Tensor]:
+        cache = {} if self.cache is None else {"cache": self.cache}
+        return {**cache, **super().get_memory()}
+
+    def set_memory(self, memory: dict[str, Tensor]) -> None:
+        super().set_memory(memory)
+        self.cache, self.batch.cache_input = memory.get("cache"), None
+
+    def makes_cache(self, device: torch.device, samples: int) -> bool:
+        return not self._has_cache(device) and self.num_classes <= samples
+
+    def extra_repr(self) -> str:
+        return f"num_classes={self.num_classes}, {super().extra_repr()}"
+
+    def set_labels(self, labels: Tensor) -> None:
+        """Give the layer the class of each sample, (N,) integers on any device; r and ranks are drawn for them.
+
+        A collective call where several processes share the batch.
+        Raises LayerError for labels that are no indices of classes.
+        """
+        batch = self.batch
+        batch.labels = None
+        self._check(labels)
+        batch.labels = labels
+        batch.everyone = labels if self.shard is None else gather_labels(labels, self.shard)
+        batch.cache_input = self._cache_input(labels)
+        batch.magnitude = self.draw(len(labels))
+        batch.rank = torch.randperm(len(batch.everyone), generator=self._generator, device="cpu")
+        batch.speaking, batch.classes = None, self.num_classes if self.measures_alone else 0
+
+    def _check(self, labels: Tensor) -> None:
+        if (
+            labels.dim() != 1
+            or labels.is_floating_point()
+            or labels.is_complex()
+            or labels.dtype == torch.bool
+        ):
+            raise LayerError(
+                f"canl needs class indices of shape (N,), got {labels.dtype} of shape {tuple(labels.shape)}; "
+                "soft labels (mixup, cutmix) have no class to look up"
+            )
+        if (
+            labels.device.type == "cpu"
+            and len(labels)
+            and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes
+        ):
+            raise LayerError(
+                f"labels from {int(labels.min())} to {int(labels.max())} do not fit "
+                f"num_classes={self.num_classes}"
+            )
+
+    def perturb(self, h: Tensor) -> Tensor:
+        return self._compiled(h) if torch.compiler.is_dynamo_compiling() else self._eager(h)
+
+    def _eager(self, h: Tensor) -> Tensor:
+        batch = self.batch
+        labels, rank, magnitude = batch.labels, batch.rank, batch.magnitude
+        if labels is None or rank is None or magnitude is None or len(labels) != len(h):
+            got = "none are set" if labels is None else f"{len(labels)} are set"
+            raise LayerError(
+                f"canl needs the labels of this batch of {len(h)}, but {got}; call layer.set_labels before the "
+                "forward pass, as surgeon.training.adversarial_noise does"
+            )
+        labels, rank = labels.to(h.device, torch.long).contiguous(), sent(rank, h.device)
+        everyone = labels if batch.everyone is None else batch.everyone.to(h.device, torch.long)
+        shape = (self.num_classes, *h.shape[1:])
+        if self.cache is None or self.cache.shape != shape:
+            self.cache = torch.zeros(shape, dtype=self.cache_dtype or h.dtype, device=h.device)
+        cache = self.cache = self.cache.to(h.device)
+        shard = self.shard
+        if self.measures_alone and gpu.takes(h, cache):
+            cache = self.cache = cache.contiguous(memory_format=gpu.format_of(h))
+            speaking = self._speakers(labels, rank, len(cache))
+            out = gpu.perturbed(h, cache, magnitude, labels)
+            return hooked(out, lambda gradient: gpu.remember(cache, gradient, labels, speaking))
+
+        def keep(gradient: Tensor) -> None:
+            if shard is None:
+                class_cache.write(cache, gradient, labels, rank)
+            else:
+                self._pending = class_cache.own_rows(cache, gradient, everyone, rank, shard)
+
+        return hooked(added(h, self._cached_eta(h, cache, labels, magnitude)), keep)
+
+    def _compiled(self, h: Tensor) -> Tensor:
+        """The same inside a compiled graph, which a hook would break, where the cache can be an input of it."""
+        batch = self.batch
+        leaf, labels, rank, magnitude = batch.cache_input, batch.labels, batch.rank, batch.magnitude
+        fits = leaf is not None and leaf.shape[1:] == h.shape[1:] and leaf.device == h.device
+        if (
+            leaf is None
+            or not fits
+            or labels is None
+            or len(labels) != len(h)
+            or rank is None
+            or magnitude is None
+        ):
+            return torch.compiler.disable(self._eager)(h)
+        batch.cache_input = None
+        labels = labels.to(h.device, torch.long)
+        h = class_cache.feed_cache(h, leaf, self._speakers(labels, sent(rank, h.device), len(leaf)))
+        return added(h, self._cached_eta(h, leaf.detach(), labels, magnitude))
+
+    def _speakers(self, labels: Tensor, rank: Tensor, classes: int) -> Tensor:
+        speaking = self.batch.speaking
+        if speaking is not None:  # found for all layers at once, by `sending.py`
+            return speaking.to(labels.device)
+        return class_cache.speakers(labels, rank.unsqueeze(0), classes)[0]
+
+    def _has_cache(self, device: torch.device) -> bool:
+        """Whether the cache is there and on that device."""
+        return self.cache is not None and len(self.cache) == self.num_classes and self.cache.device == device
+
+    def _cache_input(self, labels: Tensor) -> Tensor | None:
+        """The cache as an input of a compiled graph; None where there is none yet, where it has more rows than the batch, and
+        where s(h) is not this batch's alone."""
+        cache = self.cache
+        usable = cache is not None and self._has_cache(cache.device) and len(cache) <= len(labels)
+        return class_cache.input_of(cache) if cache is not None and usable and self.measures_alone else None
+
+    def _cached_eta(self, h: Tensor, cache: Tensor, labels: Tensor, magnitude: Tensor) -> Tensor:
+        """eq. 4 with each sample's gradient that of its class; where those are fewer, they are scaled before they are
+        handed out."""
+        if len(cache) > len(labels):
+            return self._eta(h, cache.index_select(0, labels), magnitude)
+        wide = torch.promote_types(h.dtype, torch.float32)
+        amplitude = sent(magnitude, h.device).to(wide) * self._std(h.detach().to(wide))
+        direction = noise_along(cache.to(h.dtype), 1.0, 1.0).index_select(0, labels)
+        return direction.mul_(amplitude.to(h.dtype).view(-1, *[1] * (h.dim() - 1)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_pending": None}

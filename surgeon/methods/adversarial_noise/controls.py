@@ -1,0 +1,58 @@
+"""What the paper compares with: layerwise adversarial training (LAT), and Gaussian noise along no gradient at all."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from surgeon.methods.adversarial_noise.base import NoiseLayer
+from surgeon.methods.adversarial_noise.hooks import hooked
+from surgeon.tensors.gaussian import add_noise
+
+
+class LAT(NoiseLayer):
+    """h' = h + epsilon sign(g), g the gradient of the previous batch, sample by sample; further samples get no noise.
+
+    `epsilon` is in units of the activations.
+    Here: another activation shape than the previous batch's starts the memory anew.
+    """
+
+    source: ClassVar[str] = "lat"
+    resting: ClassVar[str] = "perturb"
+    previous: Tensor | None
+
+    def reset(self) -> None:
+        super().reset()
+        self.previous = None
+
+    def get_memory(self) -> dict[str, Tensor]:
+        return super().get_memory() | ({} if self.previous is None else {"previous": self.previous})
+
+    def set_memory(self, memory: dict[str, Tensor]) -> None:
+        super().set_memory(memory)
+        self.previous = memory.get("previous")
+
+    def perturb(self, h: Tensor) -> Tensor:
+        out = h
+        if self.previous is not None and self.previous.shape[1:] == h.shape[1:]:
+            n = min(len(h), len(self.previous))
+            eta = torch.zeros_like(h, requires_grad=False)
+            eta[:n] = self.previous[:n].to(h.device, h.dtype) * self.epsilon
+            out = h + eta
+
+        def keep(gradient: Tensor) -> None:
+            self.previous = (gradient > 0).to(torch.int8) - (gradient < 0).to(torch.int8)
+
+        return hooked(h.clone() if out is h else out, keep)
+
+
+class GaussianControl(NoiseLayer):
+    """h' = h + N(0, (epsilon/4)^2), from torch's global random stream; `epsilon` is in units of the activations."""
+
+    source: ClassVar[str] = "gaussian"
+    resting: ClassVar[str] = "perturb"
+
+    def perturb(self, h: Tensor) -> Tensor:
+        return add_noise(h, abs(self.epsilon) / 4, self)

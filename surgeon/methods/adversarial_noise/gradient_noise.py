@@ -1,0 +1,98 @@
+"""Noise along a gradient, eq. 4, wherever the gradient comes from: what ANL and CANL share."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from surgeon.errors import LayerError
+from surgeon.methods.adversarial_noise.base import NoiseLayer
+from surgeon.methods.adversarial_noise.maths import deviation, draw_magnitude, noise_along
+from surgeon.tensors.gpu import sent
+from surgeon.tensors.stream_state import stream_at, stream_state
+
+
+class GradientNoise(NoiseLayer):
+    """h' = h + r s(h) g/||g||_inf in phase "perturb".
+
+    `epsilon` is in units of the standard deviation of the activations; below 0 it is the paper's loss-lowering control.
+    `per_sample`: one r for each sample, else one a batch. `seed` starts the layer's own random stream.
+
+    Here: s(h) is the population standard deviation of the whole batch tensor in the round that adds the
+    noise, detached; with `momentum` m in (0, 1] it is a running mean, m the weight of the current batch,
+    started by the first one.
+    Here: r and the choice of samples come from a private stream, drawn when the gradient or the labels
+    arrive: forward repeats exactly, and dropout sees the same global stream in both rounds.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ("per_sample", "momentum", "seed")
+    running_std: Tensor | None
+
+    def __init__(
+        self,
+        epsilon: float = 0.03,
+        *,
+        per_sample: bool = True,
+        momentum: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(epsilon)
+        if momentum is not None and not 0 < momentum <= 1:
+            raise LayerError(
+                f"momentum={momentum} is outside (0, 1]; None uses the standard deviation of each batch"
+            )
+        self.per_sample = per_sample
+        self.momentum = momentum
+        seed = int(torch.randint(2**31, (), device="cpu")) if seed is None else seed
+        self._generator = torch.Generator(device="cpu").manual_seed(seed)
+
+    @property
+    def measures_alone(self) -> bool:
+        """Whether s(h) is that of this process's batch alone."""
+        return self.shard is None and self.momentum is None
+
+    def draw(self, n: int) -> Tensor:
+        """The magnitudes r of this process's n samples, (n,) or (1,), from the layer's own stream."""
+        shard = self.shard if self.per_sample else None
+        if shard is None:
+            return draw_magnitude(n if self.per_sample else 1, self.epsilon, self._generator)
+        return shard.take(draw_magnitude(shard.total, self.epsilon, self._generator), n)
+
+    def reset(self) -> None:
+        super().reset()
+        self.running_std = None
+
+    def get_memory(self) -> dict[str, Tensor]:
+        running = {} if self.running_std is None else {"running_std": self.running_std}
+        return {**super().get_memory(), **running, "random": self._generator.get_state()}
+
+    def set_memory(self, memory: dict[str, Tensor]) -> None:
+        super().set_memory(memory)
+        self.running_std = memory.get("running_std")
+        self._generator.set_state(memory["random"])
+
+    def _eta(self, h: Tensor, gradient: Tensor, magnitude: Tensor) -> Tensor:
+        wide = torch.promote_types(h.dtype, torch.float32)
+        r = sent(magnitude, h.device).to(wide)
+        return noise_along(gradient.to(h.device, h.dtype), self._std(h.detach().to(wide)), r)
+
+    def _std(self, h: Tensor) -> Tensor:
+        std = deviation(h) if self.shard is None else self.shard.std(h)
+        if self.momentum is None:
+            return std
+        old = std if self.running_std is None else self.running_std.to(std)
+        self.running_std = torch.lerp(old, std, self.momentum)
+        return self.running_std
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_generator": stream_state(self._generator)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_generator": stream_at(state["_generator"])})
+
+
+def added(h: Tensor, eta: Tensor) -> Tensor:
+    """h + eta in the memory of `eta`, if it lies as `h` does."""
+    return eta.add_(h) if eta.stride() == h.stride() and eta.dtype == h.dtype else h + eta
