@@ -26,7 +26,7 @@ def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError:
-        raise DataError("the digits come with scikit-learn: pip install 'surgeon[train]'") from None
+        raise DataError("the digits come with scikit-learn: pip install 'fx-surgeon[train]'") from None
     loaded = load_digits()
     x = torch.tensor(loaded.images, dtype=torch.float32).unsqueeze(1) / 16
     if size != 8:

@@ -44,7 +44,7 @@ def need(packages: Sequence[str], format: str) -> None:
         except ImportError:
             less = either("; check=False does without", "") if package == "onnxruntime" else ""
             raise SurgeonError(
-                f"format {format} needs {package}: pip install 'surgeon[export]'{less}"
+                f"format {format} needs {package}: pip install 'fx-surgeon[export]'{less}"
             ) from None
 
 
