@@ -9,6 +9,7 @@ from surgeon.errors import DataError
 from surgeon.host import in_own_state
 
 DIGITS_SIZE = 16
+"""Pixels a side of the digits as `digits` gives them by default."""
 
 
 @in_own_state()
