@@ -15,7 +15,11 @@ try:
 except ImportError:  # of the extra `docs`
     collect_ignore_glob = ["*"]
 else:
-    pages = Sybil([PythonCodeBlockParser(), SkipParser()], patterns=["*.md", "**/*.md"], setup=lambda _: _in_a_new_folder())
+    pages = Sybil(
+        [PythonCodeBlockParser(), SkipParser()],
+        patterns=["*.md", "**/*.md"],
+        setup=lambda _: _in_a_new_folder(),
+    )
     pytest_collect_file = pages.pytest()
 
 

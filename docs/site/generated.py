@@ -18,7 +18,12 @@ import public  # noqa: E402  (a hook is a file, not a module of a package)
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages, and those of the reference to the navigation."""
-    pages = {"recipes.md": recipes(), "commands.md": commands(), "rooms.md": rooms(), "reference/index.md": index()}
+    pages = {
+        "recipes.md": recipes(),
+        "commands.md": commands(),
+        "rooms.md": rooms(),
+        "reference/index.md": index(),
+    }
     first = shown_at()
     for package in public.DOCUMENTED:
         pages[place(package)] = reference(package, first)
@@ -61,11 +66,20 @@ def reference(package: str, first: dict[str, tuple[str, str]]) -> str:
         found = public.home(package, name)
         at, called = first[found]
         if (at, called) != (package, name):
-            lines += [f"## {name} {{#{package}.{name}}}", "", f"Is [{at}.{called}]({at}.md#{at}.{called}).", ""]
+            lines += [
+                f"## {name} {{#{package}.{name}}}",
+                "",
+                f"Is [{at}.{called}]({at}.md#{at}.{called}).",
+                "",
+            ]
             continue
         if found != f"{package}.{name}":
             lines += [f'<a id="{package}.{name}"></a>', ""]
-        lines += [f"::: {found}", f"    options: {{heading: {name}, heading_level: 2, toc_label: {name}}}", ""]
+        lines += [
+            f"::: {found}",
+            f"    options: {{heading: {name}, heading_level: 2, toc_label: {name}}}",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -86,7 +100,17 @@ def recipes() -> str:
         lines.append(f"| [`{name}`](#{name}) | {recipe.title} | {operations} |")
     for name, recipe in loaded.items():
         text = (recipe_folder() / f"{name}.yaml").read_text(encoding="utf-8").rstrip()
-        lines += ["", f"## {name}", "", recipe.title, "", *([recipe.paper, ""] if recipe.paper else []), "```yaml", text, "```"]
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            recipe.title,
+            "",
+            *([recipe.paper, ""] if recipe.paper else []),
+            "```yaml",
+            text,
+            "```",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -19,7 +19,9 @@ def warn_of_a_namesake() -> None:
         other = distribution("surgeon")
     except PackageNotFoundError:
         return
-    if any(point.value == OURS for point in other.entry_points):  # installed from a checkout under its old name
+    if any(
+        point.value == OURS for point in other.entry_points
+    ):  # installed from a checkout under its old name
         return
     click.echo(
         f"warning: another program, the distribution surgeon {other.version}, is installed into the same folder as this one; "

@@ -56,7 +56,9 @@ def served(site):
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install 'fx-surgeon[docs]'")
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="needs selenium: pip install 'fx-surgeon[docs]'"
+    )
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     driver = shutil.which("chromedriver")
     if not browser or not driver:
@@ -92,7 +94,9 @@ def test_no_page_scrolls_sideways_or_complains(site, served, chromium, width):
         said = chromium.execute_script(SCROLLS)
         if said:
             wrong.append(f"{page} is too wide by {said}")
-        wrong += [f"{page}: {e['message'][:200]}" for e in chromium.get_log("browser") if e["level"] == "SEVERE"]
+        wrong += [
+            f"{page}: {e['message'][:200]}" for e in chromium.get_log("browser") if e["level"] == "SEVERE"
+        ]
     assert not wrong, "\n".join(wrong)
 
 

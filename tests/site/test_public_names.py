@@ -37,8 +37,14 @@ def after(text, constant):
     body = ast.parse(text).body
     for one, two in zip(body, body[1:], strict=False):
         names = one.targets if isinstance(one, ast.Assign) else [getattr(one, "target", None)]
-        if any(n.id == constant for t in names if t is not None for n in ast.walk(t) if isinstance(n, ast.Name)):
-            return isinstance(two, ast.Expr) and isinstance(two.value, ast.Constant) and isinstance(two.value.value, str)
+        if any(
+            n.id == constant for t in names if t is not None for n in ast.walk(t) if isinstance(n, ast.Name)
+        ):
+            return (
+                isinstance(two, ast.Expr)
+                and isinstance(two.value, ast.Constant)
+                and isinstance(two.value.value, str)
+            )
     return False
 
 
@@ -56,7 +62,9 @@ def test_the_files_that_the_guides_name_are_there():
     missing = []
     for page in sorted((ROOT / "docs").rglob("*.md")):
         for path in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)\b", page.read_text(encoding="utf-8")):
-            places = [ROOT / b / path for b in ("", "surgeon", "surgeon/evaluation", "tests", "tests/interop")]
+            places = [
+                ROOT / b / path for b in ("", "surgeon", "surgeon/evaluation", "tests", "tests/interop")
+            ]
             if not any(p.is_file() for p in places):
                 missing.append(f"{page.name}: {path}")
     assert not missing
@@ -73,5 +81,7 @@ def test_the_walk_in_the_architecture_names_files_that_are_there():
 def test_every_room_is_in_the_tree_of_the_architecture():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     tree = re.search(r"```\ncli\.py(.*?)```", text, re.S).group(1)
-    rooms = {p.name for p in (ROOT / "surgeon").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
+    rooms = {
+        p.name for p in (ROOT / "surgeon").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()
+    }
     assert not [r for r in sorted(rooms - {"__init__.py", "__main__.py"}) if r not in tree]
