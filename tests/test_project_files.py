@@ -57,3 +57,13 @@ def test_a_form_of_an_issue_has_what_github_asks_for(form):
     assert {"name", "description", "body"} <= content.keys()
     ids = [item["id"] for item in content["body"]]
     assert len(ids) == len(set(ids)) and all(item["attributes"]["label"] for item in content["body"])
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_outside_of_the_site_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#:]+)", text) if not link.startswith("#")]
+    assert not [link for link in links if not (ROOT / link).exists()]
+    named = re.findall(r"`((?:docs|tests|surgeon|\.github)/[\w./]+\.\w+)`", text)
+    assert not [path for path in named if not (ROOT / path).exists()]
+    assert links or named

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ def told(package, name):
     """Whether the object's own definition has a docstring: not one of its class's or its base's."""
     value = getattr(importlib.import_module(package), name)
     value = getattr(value, "__wrapped__", value)
-    if isinstance(value, type) or callable(value):
+    if isinstance(value, type) or inspect.isroutine(value):
         return bool(vars(value).get("__doc__") if isinstance(value, type) else value.__doc__)
     module, constant = public.home(package, name).rsplit(".", 1)
     text = Path(importlib.import_module(module).__file__).read_text(encoding="utf-8")
