@@ -5,10 +5,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test portability clients gpu lint bench growth performance matrix sweep coverage clean
+.PHONY: demo test portability clients gpu lint bench growth performance matrix sweep coverage docs docs-serve clean
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -50,6 +51,18 @@ sweep: $(READY)
 
 coverage: $(READY)
 	$(BIN)/python -m benchmarks.coverage
+
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(THREADS) $(BIN)/python -m mkdocs build --strict
+	$(THREADS) $(BIN)/python -m pytest -p no:cacheprovider docs
+	SURGEON_SITE=build/site $(BIN)/python -m pytest -p no:cacheprovider tests/site
+
+docs-serve: $(DOCS)
+	SURGEON_DOCS_EXECUTE=false NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
+$(DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "surgeon needs Python 3.11 or newer on the PATH (or make PYTHON=/path/to/python)"; exit 1; }

@@ -8,16 +8,17 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-PACKAGES = ("surgeon", "torch", "torchvision", "timm", "accelerate", "torchattacks", "numpy", "scipy")
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "torchattacks", "numpy", "scipy")
 
 
 def made_by() -> dict[str, Any]:
     """Versions, machine, processes and command of this process, for the record of a result."""
     import torch
 
+    from surgeon import __version__
     from surgeon.processes import world
 
-    versions = {}
+    versions = {"surgeon": __version__}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)

@@ -24,7 +24,7 @@ def test_the_wheel_has_its_recipes_and_one_top_level_package(tmp_path):
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (wheel,) = (tmp_path / "dist").glob("surgeon-*.whl")
+    (wheel,) = (tmp_path / "dist").glob("fx_surgeon-*.whl")
     target = tmp_path / "site"
     install = [
         sys.executable,

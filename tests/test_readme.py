@@ -13,6 +13,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONVERSION = (ROOT / "docs" / "conversion.md").read_text(encoding="utf-8")
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
 INTEROP = (ROOT / "docs" / "interop.md").read_text(encoding="utf-8")
+START = (
+    (ROOT / "docs" / "start.md").read_text(encoding="utf-8").replace("training.epochs=8", "training.epochs=1")
+)
+QUICK_START = START.replace("--suite quick", "--suite quick --samples 32 --set diagnostics=32")
+"""The page's commands at sizes that end at once: what they print there is of the page's own sizes."""
 TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 
 
@@ -34,7 +39,8 @@ def test_the_python_block_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "least"), [(README, 11), (CONVERSION, 4), (TRAINING, 2), (EVALUATION, 6), (INTEROP, 4)]
+    ("text", "least"),
+    [(README, 11), (CONVERSION, 4), (TRAINING, 2), (EVALUATION, 6), (INTEROP, 4), (QUICK_START, 7)],
 )
 def test_the_commands_run(tmp_path, monkeypatch, capsys, text, least):
     for package in ("accelerate", "sklearn", "torchattacks", "scipy", "onnxscript", "onnxruntime"):

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 import surgeon
+from surgeon.cli.namesake import warn_of_a_namesake
 from surgeon.errors import CalibrationWarning, SurgeonError, at_the_command_line, line_of
 from surgeon.interrupts import Stopped, handled
 
@@ -136,5 +137,6 @@ def main(args: list[str] | None = None) -> None:
         sys.stdout.reconfigure(
             errors="replace"
         )  # a sign that the terminal's encoding does not have is shown as ?
+    warn_of_a_namesake()
     with handled():
         group.main(args, prog_name="surgeon")

@@ -256,7 +256,7 @@ def processes() -> Iterator[bool]:
     try:
         from accelerate import PartialState
     except ImportError:
-        raise MissingPackageError("this needs accelerate: pip install 'surgeon[train]'") from None
+        raise MissingPackageError("this needs accelerate: pip install 'fx-surgeon[train]'") from None
     import torch
 
     cpu = not torch.cuda.is_available()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 SPLITS = ("train", "val", "test")
+"""The splits of a source, by the names that surgeon gives them."""
 SYNONYMS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test",)}
 """What folders and files of a split may be called."""
 

@@ -11,6 +11,7 @@ from surgeon.data.walking import files_below
 from surgeon.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+"""How the names of files end that are taken for images in a folder."""
 
 
 def split_folders(path: Path) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from surgeon.errors import DataError, MissingPackageError
 from surgeon.host import in_own_state
 
 DIGITS_SIZE = 16
+"""Pixels a side of the digits as `digits` gives them by default."""
 
 
 @in_own_state()
@@ -26,7 +27,9 @@ def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError:
-        raise MissingPackageError("the digits come with scikit-learn: pip install 'surgeon[train]'") from None
+        raise MissingPackageError(
+            "the digits come with scikit-learn: pip install 'fx-surgeon[train]'"
+        ) from None
     loaded = load_digits()
     x = torch.tensor(loaded.images, dtype=torch.float32).unsqueeze(1) / 16
     if size != 8:

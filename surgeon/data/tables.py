@@ -70,7 +70,7 @@ def _opened(path: Path) -> Any:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise MissingPackageError("parquet files need pyarrow: pip install 'surgeon[train]'") from None
+        raise MissingPackageError("parquet files need pyarrow: pip install 'fx-surgeon[train]'") from None
     try:
         file = parquet.ParquetFile(path)
     except Exception as error:  # pyarrow has many errors for a damaged file

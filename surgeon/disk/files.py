@@ -73,5 +73,5 @@ def _arrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingPackageError("tables of verdicts need pyarrow: pip install 'surgeon[eval]'") from None
+        raise MissingPackageError("tables of verdicts need pyarrow: pip install 'fx-surgeon[eval]'") from None
     return pyarrow, pyarrow.parquet

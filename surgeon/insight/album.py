@@ -54,7 +54,7 @@ def pictures(
     if sigma < 0:
         raise ArgumentError(f"sigma={sigma} is negative; 0.1 is the papers' noise in [0, 1] pixels")
     if importlib.util.find_spec("matplotlib") is None:
-        return [], ["no pictures: they need matplotlib: pip install 'surgeon[report]'"]
+        return [], ["no pictures: they need matplotlib: pip install 'fx-surgeon[report]'"]
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images)
     noisy = (images + sigma * noise).clamp(0, 1)
     models = {_name(subject, beside or {}): subject, **(beside or {})}

@@ -133,7 +133,7 @@ def _save(model: nn.Module) -> str:
 
 def _export(model: nn.Module, kind: str, size: tuple[int, ...] | None) -> str:
     if importlib.util.find_spec(_NEEDS[kind]) is None:
-        raise Unknown("pip install 'surgeon[export]'")
+        raise Unknown("pip install 'fx-surgeon[export]'")
     with tempfile.TemporaryDirectory() as place:
         done = export(
             copy.deepcopy(model),

@@ -41,7 +41,9 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
         import matplotlib  # noqa: F401
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
-        raise MissingPackageError(f"the report needs {error.name}: pip install 'surgeon[report]'") from None
+        raise MissingPackageError(
+            f"the report needs {error.name}: pip install 'fx-surgeon[report]'"
+        ) from None
     runs = unique([run for folder in folders for run in read_runs(folder)])
     environment = Environment(
         loader=PackageLoader("surgeon.report"), autoescape=True, undefined=StrictUndefined,

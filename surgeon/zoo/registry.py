@@ -21,6 +21,7 @@ from surgeon.zoo.wm_densenet import WeightMapDenseNet
 from surgeon.zoo.wm_resnet import WeightMapResNet
 
 PREFIX = "zoo/"
+"""What the names of the zoo's networks begin with."""
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 """How the public CIFAR weights' images were normalised too; left out for other than three channels."""

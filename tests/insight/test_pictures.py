@@ -106,7 +106,7 @@ def test_one_image_is_enough(tiny):
 def test_without_matplotlib_there_are_none(tiny, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     made, skipped = pictures(tiny, *data(size=8))
-    assert made == [] and "surgeon[report]" in skipped[0]
+    assert made == [] and "fx-surgeon[report]" in skipped[0]
 
 
 def test_what_does_not_fit_is_refused(tiny):

@@ -112,7 +112,7 @@ def test_what_is_refused(tiny_cut, tiny, tmp_path, monkeypatch):
         surgeon.export(tiny, tmp_path / "m.pt2", format="torch-export")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(SurgeonError, match=r"format onnx needs onnx: pip install 'surgeon\[export\]'"):
+    with pytest.raises(SurgeonError, match=r"format onnx needs onnx: pip install 'fx-surgeon\[export\]'"):
         surgeon.export(model, tmp_path / "m.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["there.onnx"]
 

@@ -18,7 +18,9 @@ LONG = "a_run_with_a_very_long_name_and_no_space_in_it_resnet50_kap_kernel_avera
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     """A driver of Chromium with logs of the console and of the network."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install 'surgeon[dev]'")
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="needs selenium: pip install 'fx-surgeon[dev]'"
+    )
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     driver = shutil.which("chromedriver")
     if not browser or not driver:

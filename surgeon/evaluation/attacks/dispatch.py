@@ -33,7 +33,7 @@ def torchattacks() -> ModuleType:
     except ImportError:
         raise MissingPackageError(
             "attacks need torchattacks: pip install --no-deps torchattacks==3.5.1 (its own pins are harmful), or "
-            "the extra 'surgeon[eval]'"
+            "the extra 'fx-surgeon[eval]'"
         ) from None
     return package
 

@@ -15,8 +15,11 @@ from surgeon.models.facts import input_size_of
 from surgeon.surgery.door import surgery_of
 
 Format = Literal["onnx", "torch-export"]
+"""A kind of exported file."""
 FORMATS: tuple[str, ...] = get_args(Format)
+"""All kinds of exported file."""
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
+"""How the name of an exported file ends, by its kind."""
 
 
 def check_request(path: Path, format: str, *, opset: int | None) -> None:
@@ -44,7 +47,7 @@ def need(packages: Sequence[str], format: str) -> None:
         except ImportError:
             less = either("; check=False does without", "") if package == "onnxruntime" else ""
             raise MissingPackageError(
-                f"format {format} needs {package}: pip install 'surgeon[export]'{less}"
+                f"format {format} needs {package}: pip install 'fx-surgeon[export]'{less}"
             ) from None
 
 

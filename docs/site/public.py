@@ -1,0 +1,61 @@
+"""What of surgeon is public, in one place: the packages whose `__all__` the reference shows, and those that are for surgeon alone."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+DOCUMENTED = (
+    "surgeon",
+    "surgeon.methods",
+    "surgeon.methods.base",
+    "surgeon.methods.kap",
+    "surgeon.methods.weight_map",
+    "surgeon.methods.adversarial_noise",
+    "surgeon.methods.defective",
+    "surgeon.methods.controls",
+    "surgeon.training",
+    "surgeon.evaluation",
+    "surgeon.insight",
+    "surgeon.testing",
+    "surgeon.models",
+    "surgeon.zoo",
+    "surgeon.data",
+    "surgeon.store.exporting",
+    "surgeon.report",
+    "surgeon.pipeline",
+    "surgeon.surgery",
+)
+INTERNAL = ("surgeon.graph", "surgeon.ownership", "surgeon.evaluation.beyond.corruptions")
+"""With an `__all__` of their own, for the rooms of surgeon that use them."""
+
+
+def names(package: str) -> list[str]:
+    """The public names of a package: its `__all__`, or where it has none the functions and classes that it defines."""
+    module = importlib.import_module(package)
+    if hasattr(module, "__all__"):
+        return [n for n in module.__all__ if not n.startswith("__")]
+    own = (n for n, v in vars(module).items() if getattr(v, "__module__", None) == package)
+    return [n for n in own if not n.startswith("_")]
+
+
+def home(package: str, name: str) -> str:
+    """The dotted path at which the object is written down: `surgeon.surgery.applying.apply` of `surgeon.apply`."""
+    value: Any = getattr(importlib.import_module(package), name)
+    value = getattr(value, "__wrapped__", value)
+    module, qualified = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if module and qualified and module.startswith("surgeon"):
+        return f"{module}.{qualified}"
+    return constant(package, name)
+
+
+def constant(package: str, name: str) -> str:
+    """The file that assigns a value which does not know where it is from: the one that the package imports it from."""
+    import ast
+    from pathlib import Path
+
+    file = importlib.import_module(package).__file__
+    for node in ast.walk(ast.parse(Path(str(file)).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and any(a.name == name for a in node.names):
+            return f"{node.module}.{name}"
+    return f"{package}.{name}"

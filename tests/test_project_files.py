@@ -1,0 +1,69 @@
+"""The files that a project is joined by agree with each other."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+import surgeon
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+
+
+def read(*parts):
+    return YAML(typ="safe").load((ROOT / Path(*parts)).read_text(encoding="utf-8"))
+
+
+def test_the_citation_is_of_this_version_and_licence():
+    citation = read("CITATION.cff")
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation["version"] == surgeon.__version__
+    assert citation["license"] == PROJECT["license"]
+    assert [a["name"] for a in citation["authors"]] == [a["name"] for a in PROJECT["authors"]]
+
+
+def test_the_author_is_the_notices():
+    assert PROJECT["authors"][0]["name"] in (ROOT / "NOTICE").read_text(encoding="utf-8")
+
+
+def test_what_is_told_to_be_installed_is_the_distribution_and_has_the_extra():
+    extras, told = PROJECT["optional-dependencies"], []
+    for path in [ROOT / "README.md", *(ROOT / "surgeon").rglob("*.py"), *(ROOT / "docs").rglob("*.md")]:
+        for name, extra in re.findall(r"['\"]([\w-]*surgeon)\[([\w,]+)\]", path.read_text(encoding="utf-8")):
+            told.append((path.name, name))
+            assert name == PROJECT["name"], path
+            assert set(extra.split(",")) <= extras.keys(), path
+    assert len(told) > 5
+
+
+def test_continuous_integration_is_one_script():
+    (job,) = read(".github", "workflows", "ci.yml")["jobs"].values()
+    assert [s["run"] for s in job["steps"] if "run" in s] == [".ci/run"]
+
+
+def test_publishing_needs_no_token():
+    jobs = read(".github", "workflows", "release.yml")["jobs"]
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert "secrets." not in (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("form", [p for p in FORMS if p.stem != "config"], ids=lambda p: p.stem)
+def test_a_form_of_an_issue_has_what_github_asks_for(form):
+    content = read(form)
+    assert {"name", "description", "body"} <= content.keys()
+    ids = [item["id"] for item in content["body"]]
+    assert len(ids) == len(set(ids)) and all(item["attributes"]["label"] for item in content["body"])
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_outside_of_the_site_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#:]+)", text) if not link.startswith("#")]
+    assert not [link for link in links if not (ROOT / link).exists()]
+    named = re.findall(r"`((?:docs|tests|surgeon|\.github)/[\w./]+\.\w+)`", text)
+    assert not [path for path in named if not (ROOT / path).exists()]
+    assert links or named
