@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.module import _EXTRA_STATE_KEY_SUFFIX
 
 from surgeon.errors import ArtifactError
+from surgeon.torch_private import EXTRA_STATE_KEY
 
 
 def is_extra(name: str) -> bool:
     """Whether a key of a state dict is a module's extra state."""
-    return name.rpartition(".")[2] == _EXTRA_STATE_KEY_SUFFIX
+    return name.rpartition(".")[2] == EXTRA_STATE_KEY
 
 
 def without_extra(state: Mapping[str, Any]) -> dict[str, Tensor]:

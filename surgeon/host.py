@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module
 from torch.nn.parameter import is_lazy
-from torch.utils import _python_dispatch
 
 from surgeon.errors import ModelError
+from surgeon.torch_private import current_dispatch_mode, private_backend_name, without_modes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,8 +53,8 @@ def own_state(*, training: bool = False) -> Iterator[None]:
             stack.enter_context(torch.inference_mode(False))
         if not torch.is_grad_enabled():
             stack.enter_context(torch.enable_grad())
-        if _python_dispatch._get_current_dispatch_mode() is not None:
-            stack.enter_context(_python_dispatch._disable_current_modes())
+        if current_dispatch_mode() is not None:
+            stack.enter_context(without_modes())
         if torch.get_default_dtype() != torch.float32:
             stack.callback(torch.set_default_dtype, torch.get_default_dtype())
             torch.set_default_dtype(torch.float32)
@@ -145,7 +145,7 @@ def _switches() -> tuple[Any, ...]:
 
 def _on_autocast() -> list[str]:
     """The kinds of device for which autocast is on."""
-    own = torch._C._get_privateuse1_backend_name()
+    own = private_backend_name()
     return [
         d for d in (*_DEVICES, own) if torch.amp.is_autocast_available(d) and torch.is_autocast_enabled(d)
     ]

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from surgeon.errors import ArgumentError, DataError, either
+from surgeon.torch_private import ConvNd
 from surgeon.values import has_values
 
 _SLACK = 1e-6
@@ -130,8 +130,8 @@ def channels_of(model: nn.Module) -> int | None:
     return first.in_channels if first else None
 
 
-def _first(model: nn.Module) -> _ConvNd | None:
-    return next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
+def _first(model: nn.Module) -> ConvNd | None:
+    return next((m for m in model.modules() if isinstance(m, ConvNd)), None)
 
 
 def times(shape: Iterable[int]) -> str:

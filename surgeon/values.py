@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
+
+from surgeon.torch_private import FakeTensor
 
 
 def has_values(tensor: Tensor) -> bool:

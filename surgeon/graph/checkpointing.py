@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
+
+from surgeon.torch_private import NormBase
 
 FLAG = "grad_checkpointing"
 """Attribute of timm's networks and stages by which checkpointing is switched on."""
@@ -171,7 +172,7 @@ def _contexts(network: nn.Module) -> tuple[AbstractContextManager[None], Abstrac
 
     @contextmanager
     def second() -> Iterator[None]:
-        norms = [m for m in network.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+        norms = [m for m in network.modules() if isinstance(m, NormBase) and m.track_running_stats]
         kept = [(m, m.momentum, m.num_batches_tracked) for m in norms]
         now = [s.get_state() for s in streams.values()]
         for norm in norms:

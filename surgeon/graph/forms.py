@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from surgeon.graph.trace import mode
+from surgeon.torch_private import FakeTensorMode
 
 
 def form_of(value: Any) -> Any:

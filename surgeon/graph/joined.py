@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn.modules import module as _hooks
+
+from surgeon.torch_private import module_hooks
 
 _GLOBAL = (
     "_global_forward_hooks",
@@ -67,4 +68,4 @@ def _heard(module: nn.Module) -> bool:
 
 
 def _all_heard() -> bool:
-    return any(getattr(_hooks, name) for name in _GLOBAL)
+    return any(getattr(module_hooks, name) for name in _GLOBAL)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import (
     _AdaptiveAvgPoolNd,
     _AdaptiveMaxPoolNd,
@@ -19,6 +17,7 @@ from torch.nn.modules.pooling import (
 )
 
 from surgeon.graph.made_weights import maker
+from surgeon.torch_private import ConvNd, NormBase
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 POOLS = (_AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
@@ -30,12 +29,12 @@ _ACTIVATION_MODULES = ("torch.nn.modules.activation", "timm.layers.activations",
 
 def is_convolution(module: nn.Module) -> bool:
     """Any subclass of torch's convolutions: weight-standardised and same-padded ones too."""
-    return isinstance(module, _ConvNd)
+    return isinstance(module, ConvNd)
 
 
 def is_norm(module: nn.Module) -> bool:
     """Any normalisation layer, with or without an activation fused into it."""
-    if isinstance(module, (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)):
+    if isinstance(module, (NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)):
         return True
     return bool(_NORM_NAME.search(type(module).__name__)) and not any(
         is_convolution(m) or isinstance(m, nn.Linear) for m in module.modules()

@@ -11,9 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils.flop_counter import FlopCounterMode
 
 from surgeon.graph.calls import Given, given_to
@@ -22,6 +19,7 @@ from surgeon.graph.leaves import is_leaf
 from surgeon.graph.norm_shapes import NormsKeepShapes
 from surgeon.graph.trace import mode, needed_inputs
 from surgeon.graph.watch import draws_again
+from surgeon.torch_private import FakeTensorMode, NormBase, reparametrized
 
 Shape = tuple[int, ...]
 Pretence = Callable[[nn.Module, Shape], contextlib.AbstractContextManager[torch.Tensor]]
@@ -80,7 +78,7 @@ def _measured(
     try:
         with mode(model, training):
             for m in model.modules():
-                if isinstance(m, _NormBase):
+                if isinstance(m, NormBase):
                     m.training = False
             with _silent(), draws_again(), torch.no_grad(), pretended(model, input_size) as images:
                 counter = FlopCounterMode(display=False)
@@ -109,7 +107,7 @@ def on_meta(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
             *model.named_buffers(remove_duplicate=False),
         )
     }
-    with _reparametrize_module(model, tensors):
+    with reparametrized(model, tensors):
         yield torch.empty((_BATCH, *input_size), device="meta", dtype=like)
 
 

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import fx, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
 from surgeon.errors import SurgeryError, TraceError, either
 from surgeon.graph import anchors, checkpointing, exchanged
@@ -44,6 +43,7 @@ from surgeon.graph.variants import (
     with_demand,
 )  # fmt: skip
 from surgeon.host import own_state
+from surgeon.torch_private import without_modes
 from surgeon.values import empties
 
 _OWN = (
@@ -76,7 +76,7 @@ def _alone(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def alone(*args: Any) -> Any:
-        with _making, _disable_current_modes():
+        with _making, without_modes():
             return method(*args)
 
     return alone

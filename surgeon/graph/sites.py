@@ -7,15 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvTransposeNd
-from torch.nn.modules.instancenorm import _InstanceNorm
 
 from surgeon.graph.fused import can_open, is_fused
 from surgeon.graph.leaves import altered, is_activation, is_convolution, is_norm, is_pool
 from surgeon.graph.measure import Measured, Shape
 from surgeon.graph.trace import Traced
 from surgeon.selection import INPUT, Kind, Site
+from surgeon.torch_private import BatchNorm, ConvTransposeNd, InstanceNorm
 
 _STAGE_NAME = re.compile(r"^((?:layer|stage|block|denseblock|layers|stages|blocks|res)\.?_?\d+)(\.|$)")
 
@@ -129,7 +127,7 @@ def _details(kind: Kind, module: Any) -> dict[str, Any]:
             groups=module.groups,
             bias=module.bias is not None,
             padding_mode=module.padding_mode,
-            transposed=isinstance(module, _ConvTransposeNd),
+            transposed=isinstance(module, ConvTransposeNd),
             standardized="scaled" if scaled else ("weights" if known and "StdConv" in name else ""),
         )
     if kind == "norm":
@@ -163,9 +161,9 @@ def _shared_weights(model: nn.Module) -> dict[str, str]:
 
 def _family(module: nn.Module) -> str:
     name = type(module).__name__
-    if isinstance(module, _BatchNorm) or "BatchNorm" in name:
+    if isinstance(module, BatchNorm) or "BatchNorm" in name:
         return "batch"
-    if isinstance(module, _InstanceNorm):
+    if isinstance(module, InstanceNorm):
         return "instance"
     if isinstance(module, nn.GroupNorm) or "GroupNorm" in name:
         return "group"

@@ -17,8 +17,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.utils.stateless import _reparametrize_module
 
 from surgeon.errors import SurgeonError, TraceError
 from surgeon.graph.checkpointing import switched_off
@@ -26,6 +24,7 @@ from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_hooked, is_leaf
 from surgeon.graph.outputs import always, call_for, composed, made_of
 from surgeon.graph.watch import Watch
+from surgeon.torch_private import FakeTensorMode, reparametrized
 
 _MOST_RETRIES = 64
 _SIMPLE = (fx.Proxy, int, str, float, bool, type(None), tuple, list, dict)
@@ -264,7 +263,7 @@ class ValueTracer(LeafTracer):
             *module.named_parameters(remove_duplicate=False),
             *module.named_buffers(remove_duplicate=False),
         )
-        with _reparametrize_module(module, {n: self.fake.from_tensor(t) for n, t in own}):
+        with reparametrized(module, {n: self.fake.from_tensor(t) for n, t in own}):
             return module.forward(*args, **kwargs)
 
     def _stand_in(self, given: tuple[int, ...] | torch.Tensor) -> torch.Tensor:

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from surgeon.errors import TraceError
 from surgeon.graph.kept import Kept
+from surgeon.torch_private import TorchDispatchMode
 
 _CONTEXTS: dict[type, str] = {
     torch.no_grad: "torch.no_grad()",

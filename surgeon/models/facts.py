@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+
+from surgeon.torch_private import ConvNd
 
 ORIGIN = "surgeon_origin"
 """Attribute of a created model that remembers how it was made: {"name", "args", "input_size"}."""
@@ -52,7 +53,7 @@ def _has_other_outputs(model: nn.Module) -> bool:
 
 def in_channels_of(model: nn.Module) -> int | None:
     """The channels that the first convolution takes; None where there is none."""
-    first = next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
+    first = next((m for m in model.modules() if isinstance(m, ConvNd)), None)
     return None if first is None else first.in_channels
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from surgeon.errors import ModelError, SurgeonError, nearest
 from surgeon.models import naming
+from surgeon.torch_private import ConvNd
 
 TORCHVISION = "torchvision/"
 
@@ -100,7 +100,7 @@ def _parameters(builder: Any) -> set[str]:
 
 
 def _set_in_channels(model: nn.Module, in_chans: int, name: str) -> None:
-    first_name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, _ConvNd))
+    first_name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, ConvNd))
     if first.in_channels == in_chans:
         return
     kind: Any = type(first)

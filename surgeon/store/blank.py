@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from surgeon.torch_private import TorchDispatchMode
 
 _DRAWS = {
     torch.ops.aten.normal_.default,

@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from surgeon.edits import Drift
 from surgeon.graph.measure import images_of
@@ -17,6 +16,7 @@ from surgeon.graph.trace import mode
 from surgeon.graph.watch import left_alone
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of
+from surgeon.torch_private import ConvNd
 
 _IMAGES = 64
 
@@ -80,9 +80,7 @@ def layer_drifts(before: nn.Module, after: nn.Module, images: Tensor) -> dict[st
     def seen(name: str, outputs: Pair) -> None:
         old, new = outputs
         layer = (
-            name in inserted
-            or name in replaced
-            or isinstance(after.get_submodule(name), (_ConvNd, nn.Linear))
+            name in inserted or name in replaced or isinstance(after.get_submodule(name), (ConvNd, nn.Linear))
         )
         same = isinstance(old, Tensor) and isinstance(new, Tensor) and old.shape == new.shape
         if layer and same and name not in behind:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from surgeon.edits import Note
 from surgeon.errors import SurgeryError, either
@@ -17,6 +16,7 @@ from surgeon.selection import Site
 from surgeon.surgery.door import Subject
 from surgeon.surgery.fitness import refuse_unfit
 from surgeon.surgery.tree import bare
+from surgeon.torch_private import NormBase
 from surgeon.values import has_values
 
 
@@ -75,7 +75,7 @@ def _size_words(size: tuple[int | None, ...]) -> str:
 def looks_trained(model: nn.Module) -> bool:
     """Whether any batch norm's running statistics have moved from where they start."""
     for module in model.modules():
-        if isinstance(module, _NormBase) and isinstance(module.running_mean, torch.Tensor):
+        if isinstance(module, NormBase) and isinstance(module.running_mean, torch.Tensor):
             if not has_values(module.running_mean):
                 return False
             if bool(module.running_mean.any()):

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from surgeon.edits import Note, Plan
 from surgeon.errors import DataError
@@ -22,6 +21,7 @@ from surgeon.graph.watch import left_alone
 from surgeon.images import check_taken, times
 from surgeon.models.facts import input_size_of, input_std_of, normalization_of
 from surgeon.surgery.drift import logits_of
+from surgeon.torch_private import BatchNorm
 
 _WRONG = 20.0
 """Deviations that no change of subject, camera or weather makes: another scale."""
@@ -47,7 +47,7 @@ def first_norm_inputs(model: nn.Module, images: Tensor) -> NormInputs | None:
     handles = [
         module.register_forward_pre_hook(_listener(name, found))
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
+        if isinstance(module, BatchNorm) and module.running_mean is not None
     ]
     like = next((p for p in model.parameters() if p.is_floating_point()), images)
     try:
@@ -118,7 +118,7 @@ def _size(model: nn.Module, images: Tensor, made: Plan, stated: bool) -> Note | 
 
 def _has_statistics(model: nn.Module) -> bool:
     """Whether any batch norm's running means have moved from where they start."""
-    means = (m.running_mean for m in model.modules() if isinstance(m, _BatchNorm))
+    means = (m.running_mean for m in model.modules() if isinstance(m, BatchNorm))
     return any(bool(m.any()) for m in means if m is not None)
 
 

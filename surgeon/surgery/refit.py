@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from surgeon.edits import Edit, Plan
 from surgeon.graph.network import Rewritten
@@ -29,6 +28,7 @@ from surgeon.selection import INPUT
 from surgeon.surgery.equations import equations
 from surgeon.surgery.targets import Target, target
 from surgeon.tensors.convolution import laid_like
+from surgeon.torch_private import BatchNorm
 
 _MOST_IMAGES = 2048
 _MOST_NUMBERS = 6e8
@@ -125,7 +125,7 @@ class _Visit:
         module = self.network.get_submodule(call.name)
         edit = self.edits.get(call.name)
         changes = call.name in self.changing
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, BatchNorm):
             if module.running_mean is not None and self.drifted:
                 _take_statistics(module, call.inputs.new)
         elif edit is not None:

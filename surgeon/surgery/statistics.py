@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from surgeon.errors import DataError, SurgeryError
 from surgeon.graph.trace import mode
 from surgeon.graph.watch import left_alone
 from surgeon.images import check_inputs
+from surgeon.torch_private import BatchNorm
 
 BATCH = 128
 
@@ -21,7 +21,7 @@ def running_statistics(model: nn.Module) -> dict[str, Tensor]:
     return {
         f"{name}.{key}": value.clone()
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm)
+        if isinstance(module, BatchNorm)
         for key, value in module._buffers.items()
         if value is not None
     }
@@ -70,7 +70,7 @@ def separate_statistics(model: nn.Module) -> Statistics:
     """Give every batch norm tensors of its own for its statistics, with the same values; returns those it had, for `put_back`."""
     before: Statistics = []
     for module in model.modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, BatchNorm):
             given = {k: v for k, v in module._buffers.items() if v is not None}
             before.append((module, given))
             module._buffers.update({k: v.clone() for k, v in given.items()})
@@ -92,7 +92,7 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
 
     Raises DataError for images that are none, and SurgeryError where they give statistics that are not finite.
     """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = [m for m in model.modules() if isinstance(m, BatchNorm) and m.track_running_stats]
     if not norms:
         return 0
     check_inputs(images, images.dim() - 1)

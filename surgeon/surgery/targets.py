@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, Pair
+from surgeon.torch_private import BatchNorm, DropoutNd
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
 _ADDING_METHODS = ("add", "add_")
@@ -62,7 +61,7 @@ def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Mapping[s
             if name in inserted:
                 mask = inserted[name]() if mask is None else mask
             elif (
-                isinstance(module, _BatchNorm)
+                isinstance(module, BatchNorm)
                 and module.running_mean is not None
                 and norm is None
                 and mask is None
@@ -94,7 +93,7 @@ def _bounded(scale: Tensor) -> Tensor:
 
 
 def _passes(module: nn.Module) -> bool:
-    return isinstance(module, (nn.Identity, _DropoutNd)) or type(module).__name__ in _PASSES_BY_NAME
+    return isinstance(module, (nn.Identity, DropoutNd)) or type(module).__name__ in _PASSES_BY_NAME
 
 
 def _other_summand(node: fx.Node, before: fx.Node) -> fx.Node | None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from surgeon.graph.kinship import slots_of
+from surgeon.torch_private import ConvNd
 
 _UNCHANGING = (type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size)
 _OWN_WAYS = ("__reduce_ex__", "__reduce__", "__getstate__")
@@ -47,7 +47,7 @@ def _is_plain(module: nn.Module) -> bool:
     return (
         getattr(module, "__deepcopy__", None) is None
         and kind.__setstate__
-        in (nn.Module.__setstate__, _ConvNd.__setstate__)  # which add what old pickles lack
+        in (nn.Module.__setstate__, ConvNd.__setstate__)  # which add what old pickles lack
         and not any(
             name in c.__dict__ for c in kind.__mro__ if c not in (object, nn.Module) for name in _OWN_WAYS
         )

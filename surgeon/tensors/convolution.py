@@ -12,13 +12,13 @@ from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from surgeon.errors import LayerError
 from surgeon.tensors.memory_format import memory_format_of
+from surgeon.torch_private import ConvNd, ConvTransposeNd
 
 
-class _Scaled(_ConvNd):
+class _Scaled(ConvNd):
     """What timm's ScaledStdConv2d has beside a convolution's attributes; a type alone."""
 
     gain: nn.Parameter
@@ -26,7 +26,7 @@ class _Scaled(_ConvNd):
     eps: float
 
 
-def effective_weight(conv: _ConvNd) -> Tensor:
+def effective_weight(conv: ConvNd) -> Tensor:
     """The kernels that `conv` convolves with, output channels first: (C_out, C_in / groups, *kernel).
 
     For a transposed convolution (C_out, C_in, *kernel), groups = 1 only. For timm's ScaledStdConv2d the
@@ -35,7 +35,7 @@ def effective_weight(conv: _ConvNd) -> Tensor:
     Raises LayerError for a transposed convolution with groups.
     """
     weight = conv.weight.detach()
-    if isinstance(conv, _ConvTransposeNd):
+    if isinstance(conv, ConvTransposeNd):
         if conv.groups != 1:
             raise LayerError(
                 f"a transposed convolution with groups={conv.groups}; only groups=1 is supported"
@@ -51,10 +51,10 @@ def effective_weight(conv: _ConvNd) -> Tensor:
 
 def is_scaled(conv: nn.Module) -> TypeGuard[_Scaled]:
     """Whether the convolution standardises its kernels and scales each by a learned gain."""
-    return all(hasattr(conv, name) for name in ("gain", "scale", "eps")) and isinstance(conv, _ConvNd)
+    return all(hasattr(conv, name) for name in ("gain", "scale", "eps")) and isinstance(conv, ConvNd)
 
 
-def with_weight(conv: _ConvNd, weight: Tensor, bias: Tensor | None) -> _ConvNd:
+def with_weight(conv: ConvNd, weight: Tensor, bias: Tensor | None) -> ConvNd:
     """A new convolution like `conv` whose effective kernels are `weight` and whose bias is `bias`.
 
     weight: (C_out', C_in / groups, *kernel), C_out' may differ from the present C_out. bias: (C_out',) or None.
@@ -63,7 +63,7 @@ def with_weight(conv: _ConvNd, weight: Tensor, bias: Tensor | None) -> _ConvNd:
     """
     new = _shell(conv)
     new.out_channels = weight.shape[0]
-    if isinstance(conv, _ConvTransposeNd):
+    if isinstance(conv, ConvTransposeNd):
         stored = weight.transpose(0, 1)
     elif is_scaled(conv):
         deviation = weight.flatten(1).std(1, unbiased=False).clamp_min(torch.finfo(weight.dtype).tiny)
@@ -90,14 +90,14 @@ def laid_like(tensor: Tensor, like: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=memory_format_of(like))
 
 
-def with_channels(conv: _ConvNd, channels: int, generator: torch.Generator) -> _ConvNd:
+def with_channels(conv: ConvNd, channels: int, generator: torch.Generator) -> ConvNd:
     """A new, freshly initialised convolution like `conv` with `channels` output channels.
 
     The initialisation is the class's own `reset_parameters`, drawn from `generator`.
     """
     if channels % conv.groups:
         raise LayerError(f"{channels} channels cannot be divided into the convolution's {conv.groups} groups")
-    shape = list(effective_weight(conv).shape) if not isinstance(conv, _ConvTransposeNd) else [
+    shape = list(effective_weight(conv).shape) if not isinstance(conv, ConvTransposeNd) else [
         conv.weight.shape[1], conv.weight.shape[0], *conv.weight.shape[2:]
     ]  # fmt: skip
     shape[0] = channels
@@ -125,7 +125,7 @@ class seeded:  # noqa: N801 - used as a context manager
         self.fork.__exit__(kind, error, trace)
 
 
-def _shell(conv: _ConvNd) -> _ConvNd:
+def _shell(conv: ConvNd) -> ConvNd:
     """A copy of the convolution without its own tensors being copied; children are shared."""
     new = copy.copy(conv)
     new._parameters = dict(conv._parameters)

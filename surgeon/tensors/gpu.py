@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from surgeon.tensors.recording import recording
+from surgeon.torch_private import dispatch_modes, transforms_are_active
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 _OWN_TENSORS = (Tensor, nn.Parameter)
@@ -29,8 +30,8 @@ def _real(*tensors: Tensor) -> bool:
     return (
         not recording()
         and all(type(t) in _OWN_TENSORS for t in tensors)
-        and not torch._C._are_functorch_transforms_active()
-        and not torch._C._len_torch_dispatch_stack()
+        and not transforms_are_active()
+        and not dispatch_modes()
         and forward_ad._current_level < 0  # kernels have no tangents
     )
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
 
 from surgeon.tensors.recording import recording
+from surgeon.torch_private import dispatch_modes, is_functorch_wrapped_tensor
 
 _PLAIN = (Tensor, nn.Parameter)
 
@@ -34,7 +33,7 @@ class KnownValue:
             return None
         if type(buffer) not in _PLAIN or buffer.is_meta:  # a fake one, of which nothing but shapes is asked
             return self.last
-        if torch._C._len_torch_dispatch_stack():
+        if dispatch_modes():
             return None
         if buffer.is_cpu:
             self.last = buffer.item()

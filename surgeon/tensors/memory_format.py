@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
 from surgeon.tensors.recording import recording
+from surgeon.torch_private import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
 _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 

@@ -16,12 +16,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.utils.parametrizations import _SpectralNorm
 
 from surgeon.methods.adversarial_noise.base import NoiseLayer
 from surgeon.methods.adversarial_noise.sending import send
 from surgeon.tensors.shard import Shard, gather_shard
+from surgeon.torch_private import NormBase, SpectralNorm
 
 Loss = Callable[[Any, Tensor], Tensor]
 
@@ -177,7 +176,7 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def _kept_statistics(model: nn.Module) -> Iterator[None]:
     """All in few copies: a network has hundreds of statistics, which a GPU would otherwise be told of one by one."""
-    norms = [m for m in model.modules() if isinstance(m, (_NormBase, _SpectralNorm)) and m.training]
+    norms = [m for m in model.modules() if isinstance(m, (NormBase, SpectralNorm)) and m.training]
     found = [(norm, key, b) for norm in norms for key, b in norm._buffers.items() if b is not None]
     alike: dict[Any, list[Tensor]] = {}
     for _, _, statistic in found:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from surgeon.torch_private import BatchNorm
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -22,7 +23,7 @@ def synced_batch_norms(model: nn.Module, on: bool) -> Iterator[None]:
     changed: list[tuple[Any, type]] = []
     try:
         for module in model.modules() if on else ():
-            if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
+            if isinstance(module, BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
                 changed.append((module, type(module)))
                 if type(module) in PLAIN and next(iter(module.buffers()), torch.empty(0)).is_cuda:
                     module.__class__ = nn.SyncBatchNorm
@@ -40,7 +41,7 @@ def _synced(cls: type) -> type:
     return type(f"Synced{cls.__name__}", (_Synced, cls), {"activates": cls not in PLAIN})
 
 
-class _Synced(_BatchNorm):
+class _Synced(BatchNorm):
     """Mixed into a batch norm's class. Differentiable: gradients flow through the statistics of all processes.
 
     activates: whether the class is norm and activation in one, as timm's; the same object opened by surgery is not.

@@ -38,7 +38,7 @@ PLAIN = {
     "store": "files; what reads or writes a network is walked",
     **dict.fromkeys(
         ("arguments", "ball", "edits", "face", "html", "errors", "extra_state", "host", "images", "interrupts", "lazy", "machine", "markdown", "merging", "numerals",
-         "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "strict", "strict_yaml", "values",
+         "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "strict", "strict_yaml", "torch_private", "values",
          "__main__"), "data, files and checks, used by what is walked",
     ),
 }  # fmt: skip

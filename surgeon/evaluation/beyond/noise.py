@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from surgeon.arguments import checked_count, checked_number, checked_seed
 from surgeon.errors import ArgumentError
@@ -19,6 +18,7 @@ from surgeon.models.quiet import held_still
 from surgeon.results.assessment import NoiseRow
 from surgeon.results.statistics import wilson
 from surgeon.surgery.door import surgery_of
+from surgeon.torch_private import ConvNd
 
 
 @in_own_state()
@@ -100,7 +100,7 @@ def _noisy_activations(model: nn.Module, sigma: float) -> Iterator[None]:
         record = surgery_of(inner)
         if record is None:
             continue
-        convolutions = {n: m for n, m in inner.named_modules() if isinstance(m, _ConvNd)}
+        convolutions = {n: m for n, m in inner.named_modules() if isinstance(m, ConvNd)}
         pooled = {
             e.site: e.layer
             for e in record.edits
@@ -108,7 +108,7 @@ def _noisy_activations(model: nn.Module, sigma: float) -> Iterator[None]:
         }
         places = [inner.get_submodule(pooled[n]) if n in pooled else m for n, m in convolutions.items()]
         break
-    places = places or [m for m in model.modules() if isinstance(m, _ConvNd)]
+    places = places or [m for m in model.modules() if isinstance(m, ConvNd)]
     handles = [
         m.register_forward_hook(lambda _m, _i, out: out + sigma * torch.randn_like(out)) for m in places
     ]

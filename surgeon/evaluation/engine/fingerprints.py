@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from surgeon.torch_private import is_traceable_wrapper_subclass
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
 
 from surgeon.errors import LayerError
 from surgeon.tensors.gaussian import Drawing, add_noise, check_sigma
 from surgeon.tensors.recording import recording
 from surgeon.tensors.traced import Proxy, called
+from surgeon.torch_private import is_functorch_wrapped_tensor
 
 
 class GaussianNoise(Drawing, nn.Module):

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
 
 from surgeon.errors import LayerError
 from surgeon.methods.kap.conv_pool import convolve, pools_weights
@@ -25,6 +24,7 @@ from surgeon.tensors.known_value import KnownValue
 from surgeon.tensors.optional_state import OptionalState
 from surgeon.tensors.recording import recording
 from surgeon.tensors.traced import Proxy, called
+from surgeon.torch_private import is_functorch_wrapped_tensor
 
 
 class KernelAveragePool(Drawing, OptionalState):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 
 from surgeon.errors import LayerError
 from surgeon.methods.weight_map.box import box
@@ -19,6 +18,7 @@ from surgeon.methods.weight_map.gpu import Filter, on_gpu, takes
 from surgeon.methods.weight_map.places import as_one, from_channels_last, from_places, places_of, to_places
 from surgeon.tensors.memory_format import lying, memory_format_of, transformed
 from surgeon.tensors.recording import recording
+from surgeon.torch_private import is_functorch_wrapped_tensor
 
 MODES = ("smoothing", "unsharp")
 Pair = tuple[int, int]

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from surgeon.store.exporting.writing import seeded_images
+from surgeon.torch_private import tree_leaves
 from surgeon.verification import Check, relative
 
 BATCHES = (1, 3)
@@ -40,7 +40,7 @@ def run_program(path: Path) -> Run:
 
 
 def _tensors(output: Any) -> list[Tensor]:
-    return [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
+    return [t for t in tree_leaves(output) if isinstance(t, Tensor)]
 
 
 def differences(

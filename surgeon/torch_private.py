@@ -1,0 +1,56 @@
+"""Every name of torch's that is private, in one place: what it is for, and what happens where a torch has it no more.
+
+Tried on torch 2.9.1 and 2.14.1. The base classes fall back to what torch documents. Without one of the others the import of this file
+fails, and its error names what is gone, before any network has been touched.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+# Whether a tensor stands for many, under vmap or another transform of torch.func: a cache must not keep such a one.
+from torch._C._functorch import is_functorch_wrapped_tensor as is_functorch_wrapped_tensor
+from torch._C._functorch import is_legacy_batchedtensor as is_legacy_batchedtensor
+
+# Tensors without values, for shapes and FLOPs without computing.
+from torch._subclasses.fake_tensor import FakeTensor as FakeTensor
+from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
+
+# Hooks on all modules, which a joined call must not pass by.
+# Spectral norm writes its vectors while the network runs in training: the first round of ANL puts them back.
+# Parameters exchanged for the time of a call, by name.
+# Dispatch modes of the caller's, which surgeon's own work must not run under.
+from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass as is_traceable_wrapper_subclass
+
+# Outputs of any shape as a list of their tensors.
+from torch.utils._pytree import tree_leaves as tree_leaves
+
+# "Any convolution", "any batch norm", "any norm with statistics", "any dropout". Without the names: the classes' own bases.
+try:
+    from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+    from torch.nn.modules.batchnorm import _NormBase as NormBase
+    from torch.nn.modules.conv import _ConvNd as ConvNd
+    from torch.nn.modules.conv import _ConvTransposeNd as ConvTransposeNd
+    from torch.nn.modules.dropout import _DropoutNd as DropoutNd
+    from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
+except ImportError:  # pragma: no cover
+    BatchNorm, NormBase = nn.BatchNorm2d.__mro__[1:3]  # type: ignore[assignment, misc]
+    ConvNd, ConvTransposeNd = nn.Conv2d.__mro__[1], nn.ConvTranspose2d.__mro__[1]  # type: ignore[assignment, misc]
+    DropoutNd, InstanceNorm = nn.Dropout.__mro__[1], nn.InstanceNorm2d.__mro__[1]  # type: ignore[assignment, misc]
+
+
+def private_backend_name() -> str:
+    """What the kind of device is called that another package has registered; `privateuseone` where none has."""
+    return str(torch._C._get_privateuse1_backend_name())
+
+
+def transforms_are_active() -> bool:
+    """Whether a transform of torch.func, such as vmap or grad, is under way."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def dispatch_modes() -> int:
+    """How many dispatch modes are on, such as that of fake tensors."""
+    return int(torch._C._len_torch_dispatch_stack())
