@@ -10,24 +10,30 @@ import torch
 from torch import nn
 
 # Whether a tensor stands for many, under vmap or another transform of torch.func: a cache must not keep such a one.
-from torch._C._functorch import is_functorch_wrapped_tensor as is_functorch_wrapped_tensor
-from torch._C._functorch import is_legacy_batchedtensor as is_legacy_batchedtensor
+from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
 # Tensors without values, for shapes and FLOPs without computing.
-from torch._subclasses.fake_tensor import FakeTensor as FakeTensor
-from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 # Hooks on all modules, which a joined call must not pass by.
+from torch.nn.modules import module as module_hooks
+from torch.nn.modules.module import _EXTRA_STATE_KEY_SUFFIX as EXTRA_STATE_KEY
+
 # Spectral norm writes its vectors while the network runs in training: the first round of ANL puts them back.
+from torch.nn.utils.parametrizations import _SpectralNorm as SpectralNorm
+
 # Parameters exchanged for the time of a call, by name.
+from torch.nn.utils.stateless import _reparametrize_module as reparametrized
+
 # Dispatch modes of the caller's, which surgeon's own work must not run under.
-from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass as is_traceable_wrapper_subclass
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+from torch.utils._python_dispatch import _disable_current_modes as without_modes
+from torch.utils._python_dispatch import _get_current_dispatch_mode as current_dispatch_mode
 
 # Outputs of any shape as a list of their tensors.
-from torch.utils._pytree import tree_leaves as tree_leaves
+from torch.utils._pytree import tree_leaves
 
-# "Any convolution", "any batch norm", "any norm with statistics", "any dropout". Without the names: the classes' own bases.
+# "Any convolution", "any batch norm", "any norm with statistics", "any dropout", "any pooling". Without the names: the classes' own bases.
 try:
     from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
     from torch.nn.modules.batchnorm import _NormBase as NormBase
@@ -35,9 +41,15 @@ try:
     from torch.nn.modules.conv import _ConvTransposeNd as ConvTransposeNd
     from torch.nn.modules.dropout import _DropoutNd as DropoutNd
     from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm
+    from torch.nn.modules.pooling import _AdaptiveAvgPoolNd as AdaptiveAvgPoolNd
+    from torch.nn.modules.pooling import _AdaptiveMaxPoolNd as AdaptiveMaxPoolNd
+    from torch.nn.modules.pooling import _AvgPoolNd as AvgPoolNd
+    from torch.nn.modules.pooling import _MaxPoolNd as MaxPoolNd
 except ImportError:  # pragma: no cover
     BatchNorm, NormBase = nn.BatchNorm2d.__mro__[1:3]  # type: ignore[assignment, misc]
     ConvNd, ConvTransposeNd = nn.Conv2d.__mro__[1], nn.ConvTranspose2d.__mro__[1]  # type: ignore[assignment, misc]
+    AdaptiveAvgPoolNd, AdaptiveMaxPoolNd = nn.AdaptiveAvgPool2d.__mro__[1], nn.AdaptiveMaxPool2d.__mro__[1]  # type: ignore[assignment, misc]
+    AvgPoolNd, MaxPoolNd = nn.AvgPool2d.__mro__[1], nn.MaxPool2d.__mro__[1]  # type: ignore[assignment, misc]
     DropoutNd, InstanceNorm = nn.Dropout.__mro__[1], nn.InstanceNorm2d.__mro__[1]  # type: ignore[assignment, misc]
 
 
@@ -54,3 +66,33 @@ def transforms_are_active() -> bool:
 def dispatch_modes() -> int:
     """How many dispatch modes are on, such as that of fake tensors."""
     return int(torch._C._len_torch_dispatch_stack())
+
+
+__all__ = [
+    "AdaptiveAvgPoolNd",
+    "AdaptiveMaxPoolNd",
+    "AvgPoolNd",
+    "BatchNorm",
+    "ConvNd",
+    "ConvTransposeNd",
+    "DropoutNd",
+    "EXTRA_STATE_KEY",
+    "FakeTensor",
+    "FakeTensorMode",
+    "InstanceNorm",
+    "MaxPoolNd",
+    "NormBase",
+    "SpectralNorm",
+    "TorchDispatchMode",
+    "current_dispatch_mode",
+    "dispatch_modes",
+    "is_functorch_wrapped_tensor",
+    "is_legacy_batchedtensor",
+    "is_traceable_wrapper_subclass",
+    "module_hooks",
+    "private_backend_name",
+    "reparametrized",
+    "transforms_are_active",
+    "tree_leaves",
+    "without_modes",
+]

@@ -26,7 +26,12 @@ DOCUMENTED = (
     "surgeon.pipeline",
     "surgeon.surgery",
 )
-INTERNAL = ("surgeon.graph", "surgeon.ownership", "surgeon.evaluation.beyond.corruptions")
+INTERNAL = (
+    "surgeon.graph",
+    "surgeon.ownership",
+    "surgeon.torch_private",
+    "surgeon.evaluation.beyond.corruptions",
+)
 """With an `__all__` of their own, for the rooms of surgeon that use them."""
 
 

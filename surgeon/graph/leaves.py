@@ -9,18 +9,19 @@ from __future__ import annotations
 import re
 
 from torch import nn
-from torch.nn.modules.pooling import (
-    _AdaptiveAvgPoolNd,
-    _AdaptiveMaxPoolNd,
-    _AvgPoolNd,
-    _MaxPoolNd,
-)
 
 from surgeon.graph.made_weights import maker
-from surgeon.torch_private import ConvNd, NormBase
+from surgeon.torch_private import (
+    AdaptiveAvgPoolNd,
+    AdaptiveMaxPoolNd,
+    AvgPoolNd,
+    ConvNd,
+    MaxPoolNd,
+    NormBase,
+)
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-POOLS = (_AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
+POOLS = (AvgPoolNd, MaxPoolNd, AdaptiveAvgPoolNd, AdaptiveMaxPoolNd)
 _NORM_NAME = re.compile(
     r"(Norm|NormAct)(1|1d|2d|3d)?(Act)?(2d)?(Fp32)?$|^(EvoNorm|FilterResponseNorm|InplaceAbn)"
 )
