@@ -9,7 +9,7 @@ DOCS := $(VENV)/.docs
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test portability clients gpu lint bench growth performance matrix sweep coverage docs docs-serve clean
+.PHONY: demo test portability clients oldest gpu lint bench growth performance matrix sweep coverage docs docs-serve clean
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -24,6 +24,12 @@ clients: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[clients]' || { echo "the libraries of the extra clients could not be installed; nothing was tried"; exit 0; }; \
 	mkdir -p build && $(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal tests/clients --junitxml=build/clients.xml && \
 	$(BIN)/python -m tests.clients.page build/clients.xml
+
+# The suite's core on the oldest torch that is supported, in an environment of its own.
+oldest:
+	test -x build/oldest/bin/python || $(PYTHON) -m venv build/oldest
+	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check torch==2.9.1 torchvision==0.24.1 -e '.[train]' scipy pytest pytest-xdist || { echo "torch 2.9.1 could not be installed; nothing was tried"; exit 0; }; \
+	$(THREADS) build/oldest/bin/python -m pytest -p no:cacheprovider -n 2 --dist worksteal tests/methods tests/graph tests/surgery tests/own_models tests/training/test_noisy_steps.py
 
 gpu: $(READY)
 	SURGEON_TEST_GPU=1 $(THREADS) $(BIN)/python -m pytest -n 4 --dist worksteal tests/gpu tests/methods
