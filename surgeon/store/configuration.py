@@ -1,4 +1,4 @@
-"""The schema of a folder's `config.json`: every key that surgeon reads, its type and its limits."""
+"""The schema of a folder's `config.json`: each key that surgeon reads, its type and its limits."""
 
 from __future__ import annotations
 
@@ -58,7 +58,11 @@ class Description(Strict):
 
 
 def described(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a network's `pretrained_cfg` that a folder keeps: those that can be read back."""
+    """Select the keys of a network's `pretrained_cfg` that a folder can store and read back.
+
+    Args:
+        cfg: timm's `pretrained_cfg`, as a mapping.
+    """
     kept = {}
     for key in Description.model_fields:
         value = cfg.get(key)
