@@ -203,7 +203,10 @@ class DataError(SurgeonError):
 
 
 class TrainingError(SurgeonError):
-    """A training cannot begin or continue: its loss is not finite, or its optimizer belongs to another network."""
+    """A training cannot begin or continue.
+
+    Raised for a non-finite loss, and for an optimizer that holds the parameters of another network.
+    """
 
 
 class EvaluationError(SurgeonError):
@@ -272,7 +275,7 @@ def line_of(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def as_value_errors() -> Iterator[None]:
-    """Inside a pydantic validator, turn a SurgeonError into a ValueError, which pydantic reports with its place."""
+    """Inside a pydantic validator, turn a SurgeonError into the ValueError that pydantic reports."""
     try:
         yield
     except SurgeonError as error:

@@ -26,7 +26,10 @@ class Source(NamedTuple):
 
 
 def to_train_on(model: str, data: str | None, root: str | None, *, knows: bool = False) -> Source:
-    """Decide which images to train on: those named, else the model folder's, else the digits for a fresh network.
+    """Decide which images to train on.
+
+    They are those that the caller names, else those of the model's folder, else the digits for a fresh
+    network.
 
     Args:
         model: a name or a folder.

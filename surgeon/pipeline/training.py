@@ -43,8 +43,15 @@ _TOLD = ("cache", "start", "images")
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network's folder, its epochs, the sets it was trained and is to be tested on, what all of it was made from,
-    and what is not known of them, as sentences."""
+    """A finished training.
+
+    Attributes:
+        folder: the run's folder.
+        history: losses and accuracies by epoch.
+        sets: the images that the network was trained on and is to be tested on.
+        contents: what the training was made from, by content.
+        remarks: sentences on what is unknown about the images.
+    """
 
     folder: Path
     history: History
@@ -78,26 +85,63 @@ def train(
     untrained: bool = False,
     label: str = "",
 ) -> Trained:
-    """Cut a model and train it; each finished stage stays, and the same call goes on after a kill, in the middle too.
+    """Cut a model and train it, in a folder that can be resumed.
 
-    recipes: their surgery in order; training and data are those of the last recipe that has them, else the
-    defaults. model: a name, or a folder (or hf-hub: repository) that surgeon wrote, whose network is trained on;
-    allow_code: modules that it may import, as for `surgeon.load`. data: as for
-    `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed; by default the
-    digits for a fresh network, and a folder's own. Images that a folder's network, or that of a file of weights inside a run, was trained
-    on are split as they were, and classes of the same names are numbered as by its outputs. untrained: allow no epochs, as a study's arms without fine-tuning. Images are pixels in [0, 1]; they are
-    normalised by the mean and std of the model's own configuration where it has them. label: heads the lines of its progress; by
-    default the folder's name.
+    Each finished stage stays in the folder. The same call continues after a kill, also in the middle of the
+    training.
 
-    In the folder: settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the data),
-    cut/ and trained/ (networks), training/ (checkpoint, metrics, weights). Nothing is written before the data are
-    read and the model is cut, so that a mistaken call leaves no folder behind. Under several processes the first
-    one writes. The folder belongs to these settings, and to what the data and the weights hold: a name whose content has
-    changed does not go on. contents: what they must hold from the start, as `Trained.contents` of another training says.
+    The folder holds settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the
+    data), cut/ and trained/ (networks), and training/ (checkpoint, metrics, weights). Nothing is written
+    before the data are read and the model is cut, so that a mistaken call leaves no folder behind. With
+    several processes, the first one writes. The folder belongs to these settings and to the contents of the
+    data and the weights: it is not continued if a file of the same name has other contents.
 
-    Raises ArtifactError for a folder that is in use, holds a run with other settings or of other contents, or something
-    else; RecipeError for no epochs, and an optimizer or schedule that is not known; DataError for data that cannot be split, have more classes than the model, or are not
-    named for trained weights.
+    Images are pixels in [0, 1], normalised by the mean and std of the model's configuration where it has
+    them. Images that the model of a folder, or a file of weights inside a run, was trained on keep their
+    split, and classes of the same names keep the order of the network's outputs.
+
+    Args:
+        recipes: their surgery, applied in order; training and data are those of the last recipe that has
+            them, else the defaults.
+        model: a name, or a folder or `hf-hub:` repository that surgeon wrote, whose network is trained
+            further.
+        folder: the folder to write or to continue.
+        data: a source as for `surgeon.data.load_sets`. By default the digits for a fresh network, and the
+            images recorded in a model's folder.
+        root: the folder that the source needs, if it needs one.
+        input_size: (C, H, W) of one image; by default the model's.
+        num_classes: number of outputs; by default the number of classes of the data.
+        weights: a checkpoint file to start from.
+        pretrained: start from the library's pretrained weights.
+        model_args: further arguments of the model's builder.
+        calibration_count: training images from which starts are computed, for a trained network.
+        seed: seed of weights, surgery and order of the images.
+        split_seed: seed of the data's split; by default `seed`, or that of the record.
+        allow_code: modules that a folder may import, as for `surgeon.load`.
+        device: by default the best there is.
+        mixed_precision: "no", "fp16" or "bf16".
+        workers: processes that read images.
+        save_every: seconds between checkpoints.
+        contents: contents that the data must have, as in `Trained.contents` of another training.
+        untrained: allow `epochs: 0`, as a study's arms without fine-tuning need.
+        label: heads the lines of progress; by default the folder's name.
+
+    Returns:
+        The folder, the history and the images.
+
+    Raises:
+        ArtifactError: the folder is in use, or holds something else or a run with other settings or contents.
+        RecipeError: the training has no epochs, or its optimizer or schedule is unknown.
+        DataError: the data cannot be split, have more classes than the model, or are not named although the
+            model is trained already.
+
+    Example:
+        >>> from surgeon.pipeline import train
+        >>> from surgeon.recipe import load_recipe
+        >>> recipe = load_recipe({"surgery": [{"op": "kap"}], "training": {"epochs": 5}})
+        >>> done = train([recipe], "zoo/lenet5", "runs/kap", data="digits")  # doctest: +SKIP
+        >>> sorted(p.name for p in done.folder.iterdir() if p.is_dir())  # doctest: +SKIP
+        ['cut', 'trained', 'training']
     """
     from accelerate import PartialState
 
@@ -169,7 +213,7 @@ def train(
 
 
 def _as_begun(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The settings, without what a run that is there already does not tell, since it was begun by an older version."""
+    """The settings, without keys that a run begun by an older version does not have."""
     if before is None:
         return settings
     missing = {k for k in _TOLD_LATER if k not in before}
@@ -182,7 +226,7 @@ def _as_begun(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dic
 
 
 def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:
-    """Give the training images timm's transforms, where the settings ask for them."""
+    """Set timm's transforms on the training images, where the settings ask for them."""
     if training.transform is None:
         return
     if not isinstance(sets.train, Records):
@@ -203,7 +247,13 @@ T = TypeVar("T")
 
 
 def part(recipes: Sequence[Recipe], name: str, default: T) -> T:
-    """A part of the last recipe that has it, such as its training; else the default."""
+    """Find a part of the last recipe that has it.
+
+    Args:
+        recipes: the recipes, in order.
+        name: the part, such as "training" or "data".
+        default: what to return if no recipe has it.
+    """
     return next((getattr(r, name) for r in reversed(recipes) if getattr(r, name)), default)
 
 

@@ -26,7 +26,12 @@ TABLE, TEXT = f"{VERDICTS}.parquet", f"{VERDICTS}.csv"
 
 
 def attack_checks(folder: Path, found: Assessment) -> list[Check]:
-    """The attacks that were made, their verdicts, and the numbers that these add up to."""
+    """The checks of an evaluation's attacks, their verdicts, and the numbers computed from them.
+
+    Args:
+        folder: the evaluation's folder.
+        found: its results.
+    """
     return [
         checked("attacks", lambda: _attacks(folder, found)),
         checked(TABLE, lambda: _verdicts(folder)),
@@ -36,7 +41,11 @@ def attack_checks(folder: Path, found: Assessment) -> list[Check]:
 
 
 def asked_for(found: Assessment) -> tuple[Attack, ...]:
-    """The attacks that an evaluation's settings ask for."""
+    """The attacks that an evaluation's settings ask for.
+
+    Args:
+        found: the evaluation's results.
+    """
     return suite(
         Evaluation.model_validate(found.settings["evaluation"]), classes=found.subject.classes,
         random=found.subject.mode == "random", operations=found.subject.operations,

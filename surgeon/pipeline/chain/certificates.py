@@ -15,7 +15,12 @@ from surgeon.verification import Check
 
 
 def certificate_checks(folder: Path, found: Assessment) -> list[Check]:
-    """Nothing where nothing was certified."""
+    """The checks of an evaluation's certificates; an empty list where nothing was certified.
+
+    Args:
+        folder: the evaluation's folder.
+        found: its results.
+    """
     if not found.certified and not (folder / CERTIFICATES).is_file():
         return []
     return [

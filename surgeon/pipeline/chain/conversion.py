@@ -23,7 +23,12 @@ from surgeon.verification import Check
 
 
 def conversion_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
-    """A network, and where it has a conversion.json what that says it was made from."""
+    """The checks of a network's folder and, where it has a conversion.json, of what it was made from.
+
+    Args:
+        folder: the folder.
+        allowed: modules that it may import.
+    """
     checks, network = network_checks(folder, allowed)
     if not (folder / CONVERSION).is_file():
         return checks
@@ -36,7 +41,12 @@ def conversion_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
 
 
 def conversions_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
-    """Many checkpoints: each conversion, and the table of all."""
+    """The checks of a folder of conversions: each one, and their table.
+
+    Args:
+        folder: the folder.
+        allowed: modules that it may import.
+    """
     checks = []
     for place in sorted(p.parent for p in folder.glob(f"*/{CONVERSION}")):
         checks += within(place.name, conversion_checks(place, allowed))

@@ -29,14 +29,22 @@ PARTS = {"diagnostics": "diagnosis", "curves": "curves", "corruptions": "corrupt
 
 @dataclass(frozen=True)
 class Tested:
-    """What an evaluation is of: the network, and so many of the test images. Both raise Unknown where they are not there."""
+    """The subject of an evaluation: functions that give the network, and a number of the test images.
+
+    Both raise Unknown where these are missing.
+    """
 
     network: Callable[[], nn.Module]
     images: Callable[[int | None], HeldOut]
 
 
 def evaluation_checks(folder: Path, tested: Tested) -> list[Check]:
-    """Every link from the network and its images to the page."""
+    """The checks of an evaluation, from the network and its images to the page.
+
+    Args:
+        folder: the evaluation's folder.
+        tested: what was evaluated.
+    """
     checks, read = in_use(folder), list[Assessment]()
     if not (folder / RESULT).is_file():
         return [*checks, unknown(RESULT, _unfinished(folder))]
@@ -99,7 +107,11 @@ def _pictures(folder: Path, drawn: Sequence[Any]) -> str:
 
 
 def reason(why: str) -> Callable[..., Any]:
-    """Stands for what is not there: raises Unknown when it is asked for."""
+    """A function that raises Unknown when called, in place of something that is missing.
+
+    Args:
+        why: the reason.
+    """
 
     def ask(*given: Any) -> Any:
         raise Unknown(why)

@@ -24,9 +24,16 @@ FOLDER = f"{ATTACKS}/{IMAGES}"
 
 
 def check_kept(folder: Path, subject: nn.Module, test: HeldOut, *, random: bool) -> str:
-    """Every stored image against the ball, and, of a model that is not random, against its verdict.
+    """Check every stored adversarial image against its ball and, unless the model is random, its verdict.
 
-    Raises Misfit naming attack and image.
+    Args:
+        folder: the evaluation's folder.
+        subject: the attacked network.
+        test: the test images.
+        random: whether the model is random.
+
+    Raises:
+        Misfit: an image does not match; the message names attack and image.
     """
     outcome = read_outcome(folder / ATTACKS)
     said = {(v.attack, v.source, v.norm, v.eps, v.seed, v.example): v for v in outcome.verdicts}

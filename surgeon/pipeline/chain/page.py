@@ -15,14 +15,27 @@ _BESIDE = (RESULT, f"*/{RESULT}", f"*/{EVALUATION}/{RESULT}", f"*/*/{EVALUATION}
 
 
 def of_evaluation(page: Path, result: Path) -> str:
-    """Raises Misfit for a page of another evaluation than the one beside it, ArtifactError for one that was changed."""
+    """Check that a page was made from the evaluation beside it.
+
+    Args:
+        page: the page.
+        result: the evaluation's result file.
+
+    Raises:
+        Misfit: the page was made from another evaluation.
+        ArtifactError: the page was changed.
+    """
     if own_hash(result) not in origin_of(page):
         raise Misfit(f"was made from another {RESULT} than the one that is there")
     return f"made from this {RESULT}"
 
 
 def page_checks(page: Path) -> list[Check]:
-    """A page by itself: as it was written, and which evaluations beside it it was made from."""
+    """The checks of a page: unchanged, and made from evaluations that lie beside it.
+
+    Args:
+        page: the page.
+    """
     told: list[str] = []
     checks = [checked("page", lambda: _as_written(page, told))]
     files = {own_hash(p): p.parent for pattern in _BESIDE for p in sorted(page.parent.glob(pattern))}

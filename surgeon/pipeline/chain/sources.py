@@ -22,7 +22,11 @@ from surgeon.verification import Check
 
 
 class Reader:
-    """Opens what folders name: images once, where several runs share them. allowed: modules that folders may import."""
+    """Opens what folders name. Images that several runs share are read once.
+
+    Args:
+        allowed: modules that folders may import.
+    """
 
     def __init__(self, allowed: tuple[str, ...] = ()) -> None:
         self.allowed = allowed
@@ -30,7 +34,16 @@ class Reader:
         self._contents: tuple[Any, dict[str, Any]] | None = None
 
     def sets(self, settings: dict[str, Any], network: nn.Module | None) -> Sets:
-        """The sets of a run's settings. Raises Unknown where their source is not there, DataError where it cannot be read."""
+        """The sets of a run's settings.
+
+        Args:
+            settings: the run's settings.
+            network: the run's network, for the size of the images; or None.
+
+        Raises:
+            Unknown: the source is missing.
+            DataError: the source cannot be read.
+        """
         size = size_of(settings, network)
         key = _key(settings, size)
         if self._opened is None or self._opened[0] != key:
@@ -47,7 +60,12 @@ class Reader:
         return self._opened[1]
 
     def contents(self, settings: dict[str, Any], network: nn.Module | None) -> dict[str, Any]:
-        """What these sets hold, by the names of a run's contents."""
+        """The contents of a run's sets, by name.
+
+        Args:
+            settings: the run's settings.
+            network: the run's network, for the size of the images; or None.
+        """
         sets = self.sets(settings, network)
         key = self._opened and self._opened[0]
         if self._contents is None or self._contents[0] != key:
@@ -56,7 +74,13 @@ class Reader:
 
 
 def source_checks(settings: dict[str, Any], network: nn.Module | None, reader: Reader) -> list[Check]:
-    """A run's images, weights and model against the contents in its settings."""
+    """The checks of a run's images, weights and model against the contents in its settings.
+
+    Args:
+        settings: the run's settings.
+        network: the run's network, or None.
+        reader: opens the images.
+    """
     opened = checked("data", lambda: str(len(reader.contents(settings, network))))
     checks = [opened] if not opened.ok else [
         checked(f"data/{name}", lambda name=name: _same_images(settings, name, reader.contents(settings, network)[name]))  # type: ignore[misc]  # the name of this turn
@@ -70,7 +94,15 @@ def source_checks(settings: dict[str, Any], network: nn.Module | None, reader: R
 
 
 def demand_source(source: str, root: str | None) -> None:
-    """Raise Unknown where images are not there any more, or what reads them is not installed."""
+    """Check that a source of images still exists.
+
+    Args:
+        source: the source.
+        root: the folder that it needs, or None.
+
+    Raises:
+        Unknown: it is missing, or a package that reads it is.
+    """
     if source == "digits":
         if not importlib.util.find_spec("sklearn"):
             raise Unknown("the digits need scikit-learn, which is not installed")
@@ -81,7 +113,15 @@ def demand_source(source: str, root: str | None) -> None:
 
 
 def size_of(settings: dict[str, Any], network: nn.Module | None) -> tuple[int, ...]:
-    """(C, H, W) of a run's images. Raises Unknown where only a network could tell, and there is none."""
+    """(C, H, W) of a run's images.
+
+    Args:
+        settings: the run's settings.
+        network: the run's network, or None.
+
+    Raises:
+        Unknown: only the network states the size, and there is none.
+    """
     if settings["input_size"]:
         return tuple(settings["input_size"])
     if network is None:
@@ -93,7 +133,11 @@ def size_of(settings: dict[str, Any], network: nn.Module | None) -> tuple[int, .
 
 
 def plain(value: Any) -> Any:
-    """As JSON gives it back."""
+    """A value after a round trip through JSON, for comparison with what was read.
+
+    Args:
+        value: plain data.
+    """
     return json.loads(json.dumps(value))
 
 

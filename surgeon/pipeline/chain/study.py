@@ -29,7 +29,12 @@ from surgeon.verification import Check
 
 
 def study_checks(folder: Path, reader: Reader) -> list[Check]:
-    """The runs one by one, and what they must share."""
+    """The checks of a study: each run, and what they must share.
+
+    Args:
+        folder: the study's folder.
+        reader: opens what the folder names.
+    """
     checks, read = in_use(folder), list[dict[str, Any]]()
     checks.append(checked("settings", lambda: _settings(folder, read)))
     if not read:

@@ -36,7 +36,14 @@ def subject_checks(
     network: Callable[[], nn.Module],
     images: Callable[[int | None], HeldOut],
 ) -> list[Check]:
-    """The network by the hash of its weights, the images by theirs, and what the one says of the others."""
+    """The checks of an evaluation's network and images by their hashes, and of the network's predictions.
+
+    Args:
+        folder: the evaluation's folder.
+        found: its results.
+        network: gives the network.
+        images: gives a number of the test images.
+    """
     models, shown = list[nn.Module](), list[HeldOut]()
     checks = [
         checked("network", lambda: _network(found, network, models)),

@@ -23,7 +23,12 @@ TRAINING, CUT, TRAINED = "training", "cut", "trained"
 
 
 def training_checks(run: Path, settings: dict[str, Any]) -> list[Check]:
-    """How far a training is, and whether what it left belongs together and to the run's settings."""
+    """The checks of a training: how far it is, and whether its files match each other and the settings.
+
+    Args:
+        run: the run's folder.
+        settings: the run's settings.
+    """
     epochs = int(settings["training"]["epochs"])
     finished = (run / TRAINED).is_dir()
     if epochs == 0:
@@ -49,7 +54,12 @@ def training_checks(run: Path, settings: dict[str, Any]) -> list[Check]:
 
 
 def result_check(run: Path, settings: dict[str, Any]) -> Check:
-    """The trained network has the weights that the training ended with, bit for bit."""
+    """Check that the trained network has, bit for bit, the weights that the training ended with.
+
+    Args:
+        run: the run's folder.
+        settings: the run's settings.
+    """
     if not settings["training"]["epochs"]:
         source = run / CUT / WEIGHTS
     else:
