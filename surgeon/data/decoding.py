@@ -1,4 +1,4 @@
-"""One image from a file, or from its bytes."""
+"""Decode one image from a file or from its bytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,18 @@ PIXELS = 89_478_485
 
 
 def read(item: Item, input_size: tuple[int, ...] | None) -> Tensor:
-    """(C, H, W) float32 in [0, 1] of a file, or of a pair of a name and a file's bytes."""
+    """Decode an image to a tensor.
+
+    Args:
+        item: a file, or a name with a file's bytes.
+        input_size: (C, H, W) to convert and resize to; None to keep the image's own.
+
+    Returns:
+        (C, H, W) float32 in [0, 1].
+
+    Raises:
+        DataError: as for `picture_of`.
+    """
     return (
         to_bytes(picture_of(item, None if input_size is None else input_size[0] == 1), input_size).float()
         / 255
@@ -35,13 +46,18 @@ def read(item: Item, input_size: tuple[int, ...] | None) -> Tensor:
 
 
 def picture_of(item: Item, gray: bool | None = None) -> Image:
-    """The image as a PIL image, gray or RGB; by default as it is stored. item: a file's path, or (name, bytes or open file).
+    """Decode an image to a PIL image.
 
-    Of several frames the first; transparency is dropped, 16 bits become 8, CMYK and palettes RGB; EXIF's orientation is
-    not applied.
+    Of several frames the first is taken. Transparency is dropped; 16 bits become 8; CMYK and palettes become
+    RGB. EXIF's orientation is not applied.
 
-    Raises DataError, by its name, for one that cannot be read, is of another kind than FORMATS, or has more than PIXELS
-    pixels, before they are decoded.
+    Args:
+        item: a file's path, or (name, bytes or open file).
+        gray: True for gray, False for RGB, None for whichever is stored.
+
+    Raises:
+        DataError: the image cannot be read, has a format that is not in FORMATS, or has more than PIXELS
+            pixels (checked before they are decoded). The message names it.
     """
     name, content = item if isinstance(item, tuple) else (str(item), None)
     try:
@@ -71,7 +87,7 @@ def _decoded(source: Any, gray: bool | None) -> Any:
 
 
 def _eight_bits(picture: Any) -> Any:
-    """A gray image of 16 bits in 8, which convert would cut off at 255."""
+    """Scale a gray image of 16 bits to 8; PIL's convert would clip it at 255."""
     import numpy
     from PIL import Image
 
@@ -97,7 +113,15 @@ def start_no_programs() -> None:
 
 
 def to_bytes(picture: Image, input_size: tuple[int, ...] | None = None) -> Tensor:
-    """(C, H, W) uint8 of a PIL image, resized and made gray or RGB where input_size (C, H, W) asks for it."""
+    """Convert a PIL image to a tensor.
+
+    Args:
+        picture: the image.
+        input_size: (C, H, W) to convert (gray or RGB) and resize to (bilinear); None to keep the image's own.
+
+    Returns:
+        (C, H, W) uint8.
+    """
     import numpy
     from PIL import Image
 

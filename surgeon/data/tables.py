@@ -1,4 +1,4 @@
-"""Parquet files in Hugging Face's image layout: an entry a row, with its class, nothing decoded yet."""
+"""Parquet files in Hugging Face's image layout: one entry per row, with its class, without decoding images."""
 
 from __future__ import annotations
 
@@ -21,9 +21,17 @@ _OVERHEAD = 256
 
 
 def parquet_entries(path: Path) -> Iterator[tuple[tuple[str, bytes], int]]:
-    """((name, encoded bytes), class) of each row; class −1 for a row without one.
+    """Read the rows of a parquet file.
 
-    Raises DataError for another layout than Hugging Face's, and for a file that would fill the memory.
+    Args:
+        path: the file.
+
+    Yields:
+        ((name, encoded bytes), class); class −1 for a row without a label.
+
+    Raises:
+        DataError: the file has another layout, or would fill the memory.
+        MissingPackageError: pyarrow is not installed.
     """
     file = _opened(path)
     columns = [c for c in ("image", "label") if c in file.schema_arrow.names]
@@ -45,7 +53,15 @@ def parquet_entries(path: Path) -> Iterator[tuple[tuple[str, bytes], int]]:
 
 
 def parquet_classes(path: Path) -> tuple[str, ...]:
-    """The class names in a file's schema, as Hugging Face writes them; none where it has none."""
+    """The class names in a file's schema, as Hugging Face writes them; empty if it has none.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: the file is damaged.
+        MissingPackageError: pyarrow is not installed.
+    """
     metadata = _opened(path).schema_arrow.metadata or {}
     try:
         told: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
@@ -56,7 +72,11 @@ def parquet_classes(path: Path) -> tuple[str, ...]:
 
 
 def parquet_splits(path: Path) -> dict[str, list[Path]]:
-    """A folder's parquet files by split, as Hugging Face names them: train-00000-of-00002.parquet."""
+    """A folder's parquet files by split, named as Hugging Face does: train-00000-of-00002.parquet.
+
+    Args:
+        path: the folder.
+    """
     files = sorted(path.glob("*.parquet"))
     found = {
         s: [f for f in files if f.name.split("-")[0].removesuffix(".parquet") in n]

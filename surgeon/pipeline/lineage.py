@@ -1,4 +1,4 @@
-"""What a network was trained on, read from its folder: which images, how they were split, its classes in order.
+"""What a network was trained on, read from its folder: images, their split, and its classes in order.
 
 All code that needs this asks here. The records are a run's settings.json, conversion.json, and the
 lineage.json beside a network that was cut, folded or reverted. A record includes earlier trainings, so that
@@ -143,7 +143,7 @@ def chosen(
     lineage: Lineage, target: str, data: str, root: str | None, *, told: Data | None = None, seed: int = 0,
     split_seed: int | None = None, compare: bool = True,
 ) -> Chosen:  # fmt: skip
-    """Decide how to read a source for a network: split as in its training, classes in the order of its outputs.
+    """Decide how to read a source for a network: its training's split, classes in the order of its outputs.
 
     Args:
         lineage: what the network was trained on.
@@ -320,7 +320,7 @@ def _same_name(origin: Origin, data: str, root: str | None) -> bool:
 
 
 def _may_be(origin: Origin, data: str, root: str | None) -> bool:
-    """Whether a source of another name may hold an origin's images, judged cheaply by classes and image counts."""
+    """Whether a source of another name may hold an origin's images, judged by classes and numbers of images."""
     held = [s for n in IMAGES if isinstance(s := origin.contents.get(n), dict) and s.get("read")]
     if not held:
         return False
@@ -354,7 +354,7 @@ def _size(origin: Origin, size: tuple[int, ...] | None) -> Any:
 def _ordered(
     lineage: Lineage, data: str, root: str | None, settings: Data, origin: Origin | None = None
 ) -> Data:
-    """Settings that put a source's classes in the order of the network's outputs, where their names are the same."""
+    """Settings that put a source's classes in the order of the network's outputs, where the names agree."""
     known = lineage[0].classes
     if settings.classes is not None or not known or data == "digits" or (origin and origin.classes == known):
         return settings

@@ -1,4 +1,4 @@
-"""`surgeon study`: compare a surgery with the same training without it, and with identity layers in its place."""
+"""`surgeon study`: compare a surgery with the same training without it, and with identity layers instead."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def _arms(
 
 
 def _split_seed(model: str, given: dict[str, Any], told: Data, first_seed: int) -> int:
-    """The split's seed: that of the run whose weights are given, if trained on these images; else the first seed."""
+    """The split's seed: that of the run whose weights are given, if trained on these images; else the first."""
     weights = given.get("weights")
     earlier = lineage_of(folder_of(model), weights)
     return chosen(

@@ -63,7 +63,7 @@ def run_checks(folder: Path, reader: Reader) -> list[Check]:
 def tested_of(
     settings: dict[str, Any], cut: nn.Module | None, trained: nn.Module | None, reader: Reader
 ) -> Tested:
-    """The subject of the evaluation inside a run: the trained network, and test images of the run's own split.
+    """The subject of the evaluation inside a run: the trained network, test images of the run's own split.
 
     Args:
         settings: the run's settings.
