@@ -1,4 +1,4 @@
-"""The base of everything that is read from a file as settings: types are meant as they are written. No torch here."""
+"""The base class of all settings that are read from files: types are not converted. No torch here."""
 
 from __future__ import annotations
 
@@ -57,19 +57,35 @@ def _tuple(value: Any) -> Any:
 
 
 def shown(value: object) -> str:
-    """A value in an error message: as Python writes it, cut where it is long or deep."""
+    """Write a value for an error message: as Python does, shortened where it is long or nested.
+
+    Args:
+        value: the value.
+    """
     short = reprlib.Repr()
     short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
     return " ".join(short.repr(value).split())
 
 
 def where(place: Iterable[object]) -> str:
-    """The way to a key, as `training.lr`: one line, whatever the keys hold."""
+    """Write the path to a key in one line, whatever the keys hold.
+
+    Args:
+        place: the keys, from the outside in.
+
+    Example:
+        >>> where(("training", "lr"))
+        'training.lr'
+    """
     return ".".join(str(p) if isinstance(p, int) or _PLAIN.fullmatch(str(p)) else shown(p) for p in place)
 
 
 def faults(error: ValidationError) -> str:
-    """What is wrong, in one line: of the first three keys at fault, the key, the reason and the value."""
+    """Describe a validation error in one line: key, reason and value of the first three faults.
+
+    Args:
+        error: pydantic's error.
+    """
     told = error.errors(include_url=False, include_context=False)
     parts = []
     for item in told[:3]:

@@ -99,7 +99,7 @@ def offline() -> Iterator[None]:
 
 
 def _local_shards(name: str, root: str | None) -> str:
-    """The folder of a web data set, whose tars must be files in it: the reader accepts commands and addresses."""
+    """The folder of a web data set, whose tars must be files in it: the reader takes commands and addresses."""
     folder = Path(root or "").absolute()
     if not root or not folder.is_dir():
         raise Refused(

@@ -118,7 +118,7 @@ def _check_shares(source: str, there: Collection[str], settings: Data) -> None:
 
 
 def _chosen(source: Source, settings: Data) -> tuple[dict[str, Entries], tuple[str, ...]]:
-    """The entries of the requested classes, numbered in that order; without empty classes if faults are skipped."""
+    """The entries of the requested classes, numbered in that order; no empty classes where faults are skipped."""
     splits, classes = {s: list(e) for s, e in source.splits.items()}, source.classes
     wanted = settings.classes
     if wanted is None and settings.faults == "skip" and classes:

@@ -1,4 +1,4 @@
-"""The lock of a path: one process writes there at a time. The system drops it when the process dies, however it dies."""
+"""The lock of a path: one process writes there at a time. The system releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -37,12 +37,21 @@ _guard = threading.Lock()
 
 @contextlib.contextmanager
 def locked(path: str | Path) -> Iterator[Path]:
-    """This thread alone writes at `path`, a file or a folder, there already or not; gives it with links resolved.
+    """Lock a path for this thread, a file or a folder that may or may not exist.
 
-    What a killed owner left beside the path is cleared, and what it was replacing put back. The same thread may lock a
-    path again. Folders above it are made, and are gone afterwards if nothing was written.
+    What a killed process left beside the path is removed, and what it was replacing is restored. The same
+    thread may lock a path again. Missing parent folders are made, and removed afterwards if nothing was
+    written.
 
-    Raises ArtifactError for a path that another process or thread writes at, naming it, and one that cannot be written.
+    Args:
+        path: the path.
+
+    Yields:
+        The path, with links resolved.
+
+    Raises:
+        ArtifactError: another process or thread writes there (the message names it), or the path cannot be
+            written.
     """
     shown, path = path, path_given(path).resolve()
     if not path.name:
@@ -81,7 +90,15 @@ def locked(path: str | Path) -> Iterator[Path]:
 
 
 def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
-    """Raise ArtifactError if writing at `path` would replace one of `inputs`, names of which some may be no paths."""
+    """Check that writing would not replace an input.
+
+    Args:
+        path: the path to write.
+        inputs: names of inputs; those that are not paths are ignored.
+
+    Raises:
+        ArtifactError: `path` is an input or contains one.
+    """
     target = path_given(path).resolve()
     for given in inputs:
         if given is None or not Path(given).exists():
@@ -94,9 +111,14 @@ def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
 
 
 def check_apart(path: str | Path, sources: Iterable[str | Path | None]) -> None:
-    """Raise ArtifactError where `path`, to be written, lies in a folder of images, or one of them lies there.
+    """Check that a path does not lie among images or contain them: what is written there would be read as images.
 
-    sources: names of images, of which some may be no paths. What is written among images would be read as images.
+    Args:
+        path: the path to write.
+        sources: names of images; those that are not paths are ignored.
+
+    Raises:
+        ArtifactError: the path and a source overlap.
     """
     target = Path(path).resolve()
     for given in sources:
@@ -111,7 +133,7 @@ def check_apart(path: str | Path, sources: Iterable[str | Path | None]) -> None:
 
 
 def _make_parents(path: Path, shown: str | Path) -> list[Path]:
-    """The folders above `path` that had to be made, the innermost first."""
+    """Make the folders above `path`; returns those that did not exist, the innermost first."""
     missing = [p for p in path.parents if not p.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +158,7 @@ def _acquire(path: Path, shown: str | Path) -> BaseFileLock:
 
 
 def _sign(file: Path) -> None:
-    """Write into the lock's file whose it is."""
+    """Write into the lock's file which process holds it."""
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     text = json.dumps(
         {"process": os.getpid(), "machine": platform.node(), "command": command[:200], "since": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -155,7 +177,7 @@ def _owner(file: Path) -> str:
 
 
 def _recover(path: Path) -> None:
-    """Put back what a killed owner was replacing, and clear what it had not finished."""
+    """Restore what a killed process was replacing, and remove what it had not finished."""
     unfinished, replaced = left_beside(path)
     if replaced and not os.path.lexists(path):
         os.rename(replaced.pop(), path)
@@ -170,7 +192,7 @@ def _recover(path: Path) -> None:
 
 
 def _left_inside(folder: Path) -> Iterator[Path]:
-    """What was left below a folder, but for parts of it that have an owner of their own."""
+    """What was left below a folder, except in parts that have a lock of their own."""
     for place, folders, files in os.walk(folder):
         here = Path(place)
         yield from (here / n for n in [*folders, *files] if is_temporary(n))
