@@ -9,7 +9,7 @@ from typing import TypeGuard
 from surgeon.errors import ArgumentError
 
 SEEDS = 2**32
-"""Seeds are below it: what every generator in use takes, and what leaves room for the seeds that are made of them."""
+"""Seeds are below this: every generator accepts them, and derived seeds still fit into 64 bits."""
 
 
 def checked_seed(seed: object, name: str = "seed") -> int:

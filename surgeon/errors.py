@@ -93,7 +93,7 @@ class SurgeonError(Exception):
         return "; ".join([": ".join([*self._places, super().__str__()]), *self._advice])
 
     def _told(self, text: str) -> Self:
-        if text not in str(self):  # a subclass has a __str__ of its own
+        if text not in str(self):  # a subclass may override __str__
             self.add_note(text)
         return self
 
@@ -229,11 +229,11 @@ class VerificationError(SurgeonError):
 
 
 class CalibrationWarning(UserWarning):
-    """Calibration images are few or unusual, or another start would preserve more of the network's function."""
+    """Calibration images are few or unusual, or another start would preserve more of the function."""
 
 
 class ArtifactWarning(UserWarning):
-    """A network was saved that cannot be made again by name alone; `surgeon.load` then needs it as `model=…`."""
+    """A saved network cannot be made again by name alone; `surgeon.load` then needs it as `model=…`."""
 
 
 @contextlib.contextmanager
@@ -269,8 +269,8 @@ def line_of(error: BaseException) -> str:
         >>> line_of(DataError("no images\nfound"))
         'no images found'
     """
-    told = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
-    return " ".join("; ".join(told).split())
+    texts = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
+    return " ".join("; ".join(texts).split())
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 MOST = 200
-"""Rows that are shown."""
+"""The most rows that are shown."""
 
 
 def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), caption: str = "") -> str:

@@ -42,7 +42,7 @@ class Stopped(KeyboardInterrupt):
 
 
 _SAME = 3.0
-"""Seconds within which further signals are the same wish: a terminal and a launcher both send theirs."""
+"""Signals within so many seconds count as one: a terminal and a launcher each send theirs."""
 
 
 class _State:
@@ -74,7 +74,10 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, a first signal waits for `check` or for the end of the block; one some seconds later does not wait."""
+    """Inside, a first signal waits for `check` or for the end of the block.
+
+    A second one that comes some seconds later takes effect at once.
+    """
     _state.depth += 1
     try:
         yield

@@ -9,7 +9,7 @@ _MARKS = re.compile(r"[\\`*_\[\]|~$]")
 _BEGINNING = re.compile(r"^(?:([#+\-=:])|(\d{1,9})([.)]))")
 _ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
 _BREAK = "\N{ZERO WIDTH SPACE}"
-"""Stands in addresses: programs make a link of one wherever they see it, and of an escaped one too."""
+"""Put into addresses: many programs turn any address into a link, even an escaped one."""
 
 
 def plain(text: object, longest: int = 1000) -> str:

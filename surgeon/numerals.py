@@ -1,4 +1,4 @@
-"""How numbers are written in the terminal, in messages, on the report's page and in the model card: `52.2 %`."""
+"""How numbers are written in the terminal, in messages, on the page and in the model card: `52.2 %`."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class Bars(Silent):
         if part not in self.tasks:
             self.tasks[part] = self.bar.add_task(part, total=total, completed=done)
         elif done == 0 and self.bar.tasks[self.tasks[part]].finished:
-            self.bar.reset(self.tasks[part], total=total)  # once more, for the next of several works
+            self.bar.reset(self.tasks[part], total=total)  # the same part of the next job
         self.bar.update(self.tasks[part], completed=done, total=total)
 
 

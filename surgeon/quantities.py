@@ -58,11 +58,11 @@ Quantity = Annotated[
 Deviation = Annotated[Quantity, AfterValidator(_deviation), Field(ge=0)]
 """A field for the standard deviation of noise on pixels, at most their whole range."""
 Smoothing = Annotated[Quantity, AfterValidator(_deviation), Field(gt=0)]
-"""Likewise of randomized smoothing, which noise of nothing would certify nothing by."""
+"""The same for randomized smoothing, which needs noise above 0."""
 
 
 class WithinPixels(BaseModel):
-    """A model with an eps and a norm; in linf, eps is at most 1, since every pixel could otherwise become anything."""
+    """A model with an eps and a norm. In linf, eps is at most 1: more would allow any image."""
 
     @model_validator(mode="after")
     def _within_pixels(self) -> Self:

@@ -12,7 +12,7 @@ from surgeon.errors import ArtifactError
 from surgeon.strict import faults
 
 LIMIT = 32 * 2**20
-"""Bytes of a file. Nesting ends at 200 levels, which is pydantic's own limit."""
+"""The most bytes of a file. Nesting is limited to 200 levels by pydantic."""
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -11,20 +11,21 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 LONGEST = 10_000
-"""Characters of a text."""
+"""The most characters of a text."""
 LARGEST = 2**53
-"""Of whole numbers: all up to it are floats too, and what they are multiplied by has room in 64 bits."""
+"""The largest whole number: floats represent all up to it, and small multiples fit into 64 bits."""
 Line = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
 """A name: one line without control characters, so that it can be printed."""
 Prose = Annotated[str, Field(max_length=LONGEST, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
-"""A text of several lines, else the same."""
+"""A text of several lines without other control characters."""
 _PLAIN = re.compile(r"[\w\-]{1,80}")
 
 
 class Strict(BaseModel):
-    """Frozen settings without unknown keys: no text is a number, no number is yes or no, and numbers are finite.
+    """Frozen settings without unknown keys or converted types; numbers are finite.
 
-    An integer will do for a number, and a list for a tuple, as YAML and JSON have no other.
+    A text is not accepted as a number, nor a number as a boolean. An integer is accepted as a float, and a
+    list as a tuple, since YAML and JSON have no other notation.
     """
 
     model_config = ConfigDict(
@@ -86,11 +87,11 @@ def faults(error: ValidationError) -> str:
     Args:
         error: pydantic's error.
     """
-    told = error.errors(include_url=False, include_context=False)
+    errors = error.errors(include_url=False, include_context=False)
     parts = []
-    for item in told[:3]:
+    for item in errors[:3]:
         place = where(item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         parts.append(f"{place}: {message} (got {shown(item['input'])})" if place else message)
-    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+    more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
     return "; ".join(parts) + more

@@ -15,7 +15,7 @@ from typing import Any
 from surgeon.errors import SurgeonError
 
 LONGEST, DEEPEST, MOST = 2**20, 32, 20_000
-"""Bytes of a text, levels of nesting, and values in it."""
+"""The most characters of a text, levels of nesting, and values."""
 _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),

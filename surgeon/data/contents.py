@@ -1,4 +1,4 @@
-"""Summarise the contents of a set of images as data that can be compared: a name does not identify contents."""
+"""Summarise the contents of a set of images as data that can be compared; a name is not enough."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from surgeon.data.images import Images
 from surgeon.data.records import Borrowed, Records
 
 WHOLE = 256 * 2**20
-"""Bytes of files up to which all of them are read; of more, a sample is."""
+"""Up to so many bytes all files are hashed; of a larger set, a sample."""
 SAMPLE = 256
-"""Files that are read of a larger set, spread evenly over it, and decoded images of a library's data set."""
+"""Files, evenly spaced, that are hashed of a larger set; also decoded images of a library's data set."""
 
 
 def contents_of(data: Any) -> dict[str, Any]:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 Item = Path | tuple[str, "bytes | IO[bytes]"]
-"""A file, or a name and the bytes of one."""
+"""A file, or a name with the bytes of a file."""
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
-"""Kinds of image that are read, by their bytes and whatever their name says. Pillow knows others, for some of which it
-starts programs."""
+"""Formats that are read, recognised by a file's bytes and not by its name. Pillow supports others, and starts
+programs for some of them."""
 PIXELS = 89_478_485
-"""The most that one image may have: Pillow's own limit, of which it warns, and raises an error only above twice as many."""
+"""The most pixels of one image: Pillow's own limit, at which it only warns (it raises at twice as many)."""
 
 
 def read(item: Item, input_size: tuple[int, ...] | None) -> Tensor:
@@ -62,7 +62,7 @@ def picture_of(item: Item, gray: bool | None = None) -> Image:
     name, content = item if isinstance(item, tuple) else (str(item), None)
     try:
         return _decoded(io.BytesIO(content) if isinstance(content, bytes) else content or name, gray)
-    except Exception as error:  # decoders raise nearly anything, and a bomb is none of OSError
+    except Exception as error:  # decoders raise almost anything; DecompressionBombError is not an OSError
         raise DataError(f"{shown(name)} cannot be read as an image: {shown(_reason(error))}") from error
 
 

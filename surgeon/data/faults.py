@@ -15,7 +15,7 @@ from surgeon.errors import DataError
 
 NAMED = 5
 CLASSES = 1_000_000
-"""The most that data without names of their classes may have: a stray label must not make as many of them."""
+"""The most classes of data without class names: one stray label must not create millions of them."""
 
 
 class Faults(BaseModel):

@@ -150,7 +150,7 @@ def stratified(labels: Tensor, count: int | None, *, seed: int = 0) -> list[int]
     classes = [g[torch.randperm(len(g), generator=generator)].tolist() for g in _by_class(labels)]
     order = torch.randperm(len(classes), generator=generator).tolist()
     taken: list[int] = []
-    while len(taken) < count:  # a round gives each class one
+    while len(taken) < count:  # each round takes one image of each class
         for c in order:
             if classes[c] and len(taken) < count:
                 taken.append(classes[c].pop())

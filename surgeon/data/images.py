@@ -9,7 +9,7 @@ from torch import Tensor
 
 SPLITS = ("train", "val", "test")
 SYNONYMS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test",)}
-"""What folders and files of a split may be called."""
+"""The names that folders and files of a split may have."""
 
 
 class Images(NamedTuple):

@@ -1,4 +1,4 @@
-"""The weight-map paper's iWildCam 2019 data (arXiv 1905.00568, section 4.3), from a folder with a sub-folder a class."""
+"""The weight-map paper's iWildCam 2019 data (arXiv 1905.00568, section 4.3), one sub-folder per class."""
 
 from __future__ import annotations
 

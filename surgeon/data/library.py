@@ -14,7 +14,7 @@ from surgeon.errors import ArtifactError, DataError
 from surgeon.reading import read_json
 
 _INFO = ("_info.json", "info.json")
-"""Where a web data set says which tars it has."""
+"""Files in which a web data set lists its tars."""
 
 
 class Refused(DataError):
@@ -88,18 +88,21 @@ def offline() -> Iterator[None]:
         import datasets.config
 
         places.append(datasets.config)
-    was = [p.HF_HUB_OFFLINE for p in places]
+    old_values = [p.HF_HUB_OFFLINE for p in places]
     try:
         for place in places:
             place.HF_HUB_OFFLINE = True
         yield
     finally:
-        for place, value in zip(places, was, strict=True):
+        for place, value in zip(places, old_values, strict=True):
             place.HF_HUB_OFFLINE = value
 
 
 def _local_shards(name: str, root: str | None) -> str:
-    """The folder of a web data set, whose tars must be files in it: the reader takes commands and addresses."""
+    """The folder of a web data set, whose tars must be files in it.
+
+    Otherwise the reader would accept commands and addresses in their place.
+    """
     folder = Path(root or "").absolute()
     if not root or not folder.is_dir():
         raise Refused(

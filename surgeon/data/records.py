@@ -89,7 +89,7 @@ class Borrowed:
         reader = getattr(self.dataset, "reader", None)
         try:
             found = self.dataset[self.index][0] if reader is None else reader[self.index][0]
-        except Exception as error:  # decoders raise nearly anything
+        except Exception as error:  # decoders raise almost anything
             raise DataError(f"{self} cannot be read as an image: {shown(error)}") from error
         return found if reader is None else picture_of((str(self), found), gray)
 
@@ -116,7 +116,7 @@ class Stream(IterableDataset):
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
-        start_no_programs()  # in each process that reads
+        start_no_programs()  # in each worker process
         for picture, label in self.dataset:
             yield to_bytes(picture, self.size), int(label)
 

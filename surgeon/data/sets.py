@@ -118,7 +118,7 @@ def _check_shares(source: str, there: Collection[str], settings: Data) -> None:
 
 
 def _chosen(source: Source, settings: Data) -> tuple[dict[str, Entries], tuple[str, ...]]:
-    """The entries of the requested classes, numbered in that order; no empty classes where faults are skipped."""
+    """The entries of the requested classes, numbered in that order; empty classes are dropped with `skip`."""
     splits, classes = {s: list(e) for s, e in source.splits.items()}, source.classes
     wanted = settings.classes
     if wanted is None and settings.faults == "skip" and classes:
@@ -162,7 +162,7 @@ def _split(chosen: dict[str, Entries], settings: Data, source: str, seed: int) -
     train = chosen["train"]
     labels = torch.tensor([label for _, label in train], dtype=torch.int64)
     parts = split(labels, list(missing.values()), stratified=settings.stratified, seed=seed)
-    if not all(map(len, parts)):  # too few of each class
+    if not all(map(len, parts)):  # classes too small to split one by one
         if len(train) < 2 + len(missing):
             needed = "training, validation and test" if len(missing) == 2 else f"training and {[*missing][0]}"
             raise DataError(

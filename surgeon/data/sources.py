@@ -20,9 +20,9 @@ from surgeon.disk.files import absolute
 from surgeon.errors import DataError, either
 
 LIBRARY = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
-"""Prefixes of names that timm's create_dataset knows."""
+"""Prefixes of names that timm's create_dataset accepts."""
 _BOTH_IN_ONE = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist", "imagenet", "places365")
-"""Data sets of torchvision whose evaluation images are their test set."""
+"""torchvision's data sets whose evaluation images serve as the test set, not as the validation set."""
 _OBJECTS = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy", ".npz")
 _ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
@@ -124,7 +124,7 @@ def _library(name: str, root: str | None) -> Source:
                 break
             except Refused:
                 raise
-            except Exception as error:  # whatever a library does for a data set that is not there
+            except Exception as error:  # libraries raise anything for a missing data set
                 failed[own] = error
     if "train" not in found:
         if prefix.lower() == "torch":

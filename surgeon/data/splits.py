@@ -83,6 +83,8 @@ def balanced(labels: Tensor, per_class: int, *, names: Sequence[str] = (), seed:
     groups = {int(c): (labels == c).nonzero().flatten() for c in labels.unique()}
     few = {c: len(g) for c, g in groups.items() if len(g) < per_class}
     if few:
-        told = ", ".join(f"{names[c] if c < len(names) else c} has {n}" for c, n in list(few.items())[:5])
-        raise DataError(f"per_class={per_class} is more than {len(few)} classes hold: {told}")
+        shortfalls = ", ".join(
+            f"{names[c] if c < len(names) else c} has {n}" for c, n in list(few.items())[:5]
+        )
+        raise DataError(f"per_class={per_class} is more than {len(few)} classes hold: {shortfalls}")
     return torch.cat([g[torch.randperm(len(g), generator=generator)[:per_class]] for g in groups.values()])

@@ -1,4 +1,4 @@
-"""Parquet files in Hugging Face's image layout: one entry per row, with its class, without decoding images."""
+"""Parquet files in Hugging Face's image layout: one entry per row, with its class, not yet decoded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from surgeon.errors import ArtifactError, DataError, MissingPackageError
 from surgeon.reading import parse_json
 
 ROWS = 64
-"""Read at once, so that a huge row group is not."""
+"""Rows read at a time: a row group may be huge."""
 INFLATED, FREE = 100, 2**30
-"""Images that come to more than INFLATED times their file's size, and to more than FREE bytes, are no images' bytes: those
-hardly shrink."""
+"""A file is refused if its images exceed both INFLATED times its size and FREE bytes: encoded images hardly
+compress, so such a file was made to fill the memory."""
 _OVERHEAD = 256
-"""Bytes that a row takes besides its image."""
+"""Bytes that a row needs in addition to its image."""
 
 
 def parquet_entries(path: Path) -> Iterator[tuple[tuple[str, bytes], int]]:
@@ -64,8 +64,8 @@ def parquet_classes(path: Path) -> tuple[str, ...]:
     """
     metadata = _opened(path).schema_arrow.metadata or {}
     try:
-        told: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
-        names = told["info"]["features"]["label"]["names"]
+        schema: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
+        names = schema["info"]["features"]["label"]["names"]
         return tuple(n for n in map(str, names) if n.encode()) if isinstance(names, list) else ()
     except (ArtifactError, ValueError, KeyError, TypeError, RecursionError):
         return ()
@@ -104,7 +104,7 @@ def _next(batches: Any, path: Path) -> list[dict[str, Any]] | None:
     try:
         batch = next(batches, None)
         return None if batch is None else batch.to_pylist()
-    except Exception as error:  # as above, of a damaged page
+    except Exception as error:  # as above, for a damaged page
         raise _damaged(path, error) from error
 
 

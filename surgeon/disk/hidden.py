@@ -35,7 +35,9 @@ def lock_inside(folder: Path) -> Path:
 
 
 def unfinished(path: Path) -> Path:
-    """A new name beside `path` for what will be renamed to it, with this process's number and the path's suffix.
+    """A new name beside `path` for what will be renamed to it.
+
+    It has this process's number, and the path's suffix.
 
     Args:
         path: the path.

@@ -167,7 +167,7 @@ def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
         if name in weights and whole and _lie_alike(parameter, weights[name]) and _loads_plainly(model, name):
             parameter.data = weights[name]
             holders[parameter.untyped_storage().data_ptr()] = 1  # the parameter may have other names
-            laid[name] = parameter.detach()  # loading copies a tensor to itself at no cost
+            laid[name] = parameter.detach()  # copy_ of a tensor onto its own memory does nothing
     return laid
 
 

@@ -57,12 +57,12 @@ def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
     if size:
         return (channels or size[0], *size[1:])
     stock = model.__dict__.get("_stock_class", type(model))
-    home = stock.__module__
-    if not home.startswith("torchvision.models"):
+    module_name = stock.__module__
+    if not module_name.startswith("torchvision.models"):
         return None
     if _has_other_outputs(model):
         return None
-    if ".video" in home:
+    if ".video" in module_name:
         return (channels or 3, 16, 112, 112)
     side = 299 if stock.__name__ == "Inception3" else 224
     return (channels or 3, side, side)
@@ -70,8 +70,8 @@ def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
 
 def _has_other_outputs(model: nn.Module) -> bool:
     """Whether a torchvision network predicts boxes or flow: its last layer then does not count classes."""
-    home = model.__dict__.get("_stock_class", type(model)).__module__
-    return home.startswith(("torchvision.models.detection", "torchvision.models.optical_flow"))
+    module_name = model.__dict__.get("_stock_class", type(model)).__module__
+    return module_name.startswith(("torchvision.models.detection", "torchvision.models.optical_flow"))
 
 
 def in_channels_of(model: nn.Module) -> int | None:

@@ -139,9 +139,9 @@ def _factory(name: str) -> Callable[..., Any]:
         raise ModelError(f"{module_name} has no {attribute!r}; {nearest(attribute, known)}")
     if not (inspect.isfunction(factory) or inspect.isclass(factory)):
         raise ModelError(f"{name} is a {type(factory).__name__}; a factory is a function or a class")
-    home = str(getattr(factory, "__module__", ""))
-    if home != module_name and not home.startswith(module_name + "."):
-        raise ModelError(f"{name} is defined in {home}; name it there: {home}:{factory.__name__}")
+    defined_in = str(getattr(factory, "__module__", ""))
+    if defined_in != module_name and not defined_in.startswith(module_name + "."):
+        raise ModelError(f"{name} is defined in {defined_in}; name it there: {defined_in}:{factory.__name__}")
     if inspect.isclass(factory) and not hasattr(factory, "named_modules"):
         raise ModelError(f"{name} is a class, but of no torch.nn.Module")
     return factory

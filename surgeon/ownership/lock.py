@@ -21,7 +21,7 @@ from surgeon.disk.hidden import MANIFEST, is_temporary, left_beside, lock_beside
 from surgeon.errors import ArtifactError
 
 _WAIT = 1.0
-"""Seconds to wait for a lock: as long as its file may take to go when another owner leaves."""
+"""Seconds to wait for a lock: the file of an owner that leaves may take a moment to disappear."""
 
 
 @dataclass
@@ -79,7 +79,9 @@ def locked(path: str | Path) -> Iterator[Path]:
             yield path
         finally:
             _held.pop(path, None)
-            # Under the lock: who waits for it sees that the file is gone, and makes another.
+            # Remove the file while holding the lock: a waiting process then sees that it is gone
+            # and makes another.
+            # Removed afterwards, it might already be the lock of the next owner.
             with contextlib.suppress(OSError):
                 os.unlink(lock.lock_file)
             lock.release()
@@ -111,14 +113,14 @@ def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
 
 
 def check_apart(path: str | Path, sources: Iterable[str | Path | None]) -> None:
-    """Check that a path does not lie among images or contain them: what is written there would be read as images.
+    """Check that a path does not overlap with images: what is written among them would be read as images.
 
     Args:
         path: the path to write.
         sources: names of images; those that are not paths are ignored.
 
     Raises:
-        ArtifactError: the path and a source overlap.
+        ArtifactError: the path lies in a source, is one, or contains one.
     """
     target = Path(path).resolve()
     for given in sources:
@@ -170,8 +172,8 @@ def _sign(file: Path) -> None:
 
 def _owner(file: Path) -> str:
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        return f" by process {told['process']} on {told['machine']} since {told['since']} ({told['command']})"
+        record = json.loads(file.read_text(encoding="utf-8"))
+        return f" by process {record['process']} on {record['machine']} since {record['since']} ({record['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return " by another process"
 

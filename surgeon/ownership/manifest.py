@@ -80,7 +80,9 @@ def unsealed(folder: Path) -> list[str]:
     """
     known = read_manifest(folder)
     texts = {} if known is None else known.texts
-    return [n for n, told in texts.items() if not (folder / n).is_file() or own_hash(folder / n) != told]
+    return [
+        n for n, recorded in texts.items() if not (folder / n).is_file() or own_hash(folder / n) != recorded
+    ]
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -99,11 +101,14 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def strangers(folder: Path, known: Manifest) -> list[str]:
-    """The names of files below a folder that surgeon did not write, or that were changed, and of empty sub-folders.
+    """The files below a folder that surgeon did not write or that were changed, and empty sub-folders.
 
     Args:
         folder: the folder.
         known: its manifest.
+
+    Returns:
+        Their names; a folder's ends in "/".
     """
     files = known.files or {}
     found = [n for n in _names(folder) if n not in files or own_hash(folder / n) != files[n]]

@@ -47,7 +47,9 @@ def reserved(
 def new_folder(
     folder: str | Path, what: str = "network", *, overwrite: bool = False, inputs: Inputs = ()
 ) -> Iterator[Path]:
-    """Give a folder to write in that appears under its name when everything is written. An error changes nothing.
+    """Give a folder to write in that appears under its name when everything is written.
+
+    An error inside changes nothing.
 
     Args:
         folder: the folder.

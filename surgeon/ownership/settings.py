@@ -136,7 +136,7 @@ def claim(
 
 
 def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
-    """Check as `claim` does, and write the settings into a free folder, before anything else is written there.
+    """Check as `claim` does, and write the settings into a free folder as its first file.
 
     Args:
         folder: the folder.
@@ -156,7 +156,7 @@ def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
 
 @contextlib.contextmanager
 def taken(folder: Path, name: str, settings: dict[str, Any], what: str) -> Iterator[None]:
-    """Take a folder in the first process. After an error inside, a folder with nothing but settings is removed.
+    """Take a folder in the first process; after an error inside, remove it if it holds only the settings.
 
     A mistaken call therefore does not block the next one.
 

@@ -1,4 +1,4 @@
-"""Record what a run was made from, by content: images, weights, a model's folder. Names alone are not enough."""
+"""Record what a run was made from by content, not by name: images, weights, a model's folder."""
 
 from __future__ import annotations
 

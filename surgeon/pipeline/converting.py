@@ -1,4 +1,4 @@
-"""`surgeon convert`: cut trained checkpoints by a recipe, one folder each, and measure the cost. Resumable."""
+"""`surgeon convert`: cut trained checkpoints by a recipe, one folder each, and measure the cost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from surgeon.verification import demand, verify
 CONVERSIONS, SETTINGS = "conversions.json", "settings.json"
 _SUFFIXES = (".safetensors", *PICKLED)
 _SHOWN_IMAGES = 256
-"""Images that layers are compared on."""
+"""The most images on which layers are compared."""
 
 
 class Pictures(NamedTuple):
@@ -73,7 +73,7 @@ class Pictures(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A checkpoint, its conversion or the error that prevented it, and whether the conversion existed before."""
+    """A checkpoint, its conversion or the error that prevented it, and whether the conversion existed."""
 
     checkpoint: Path
     found: Conversion | SurgeonError
@@ -187,8 +187,8 @@ class Job:
 
     def _check_names(self, sets: Sets) -> str:
         """Call `check_names`, where the data settings of the recipe may state the meaning of the classes."""
-        told, source = part(self.recipes, "data", None), Source(str(self.data), self.root)
-        said = told is not None and told.classes is not None
+        settings, source = part(self.recipes, "data", None), Source(str(self.data), self.root)
+        said = settings is not None and settings.classes is not None
         return check_names(
             self.name, source, sets.classes, self.lineage, meant=said, how=in_order(sets.classes)
         )
@@ -247,8 +247,8 @@ def convert_all(
                 found, before = convert(job, path, folder / path.stem, overwrite=overwrite)
             except SurgeonError as error:
                 found, before = error, False
-            told = {"error": str(found)} if isinstance(found, SurgeonError) else found.model_dump(mode="json")
-            rows.append({"checkpoint": path.name, **told})
+            row = {"error": str(found)} if isinstance(found, SurgeonError) else found.model_dump(mode="json")
+            rows.append({"checkpoint": path.name, **row})
             yield Outcome(path, found, before)
         write_json(folder / CONVERSIONS, rows)
 
@@ -285,7 +285,9 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
 
 def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
     began = time.perf_counter()
-    with_starts([o for r in job.recipes for o in r.surgery], job.warm_start)  # a wrong one is told at once
+    with_starts(
+        [o for r in job.recipes for o in r.surgery], job.warm_start
+    )  # an invalid start is an error before the network is made
     stock = job.build(checkpoint).eval()
     with step("reading images") if job.data or job.calibration else contextlib.nullcontext():
         calibration, test, *_ = job.pictures

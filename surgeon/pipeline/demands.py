@@ -1,4 +1,4 @@
-"""Requirements checked before a job begins: known images, classes that match the model, something to train."""
+"""Requirements checked before a job begins: known images, matching classes, something to train."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from surgeon.store.artifact import folder_of
 from surgeon.store.folder import CONFIG, no_network
 
 FRESH = "digits"
-"""What a fresh network is trained on where nothing is named: its head is made for them, so that nothing can misfit."""
+"""What a fresh network is trained on by default: its head is made for these classes, so they always fit."""
 
 
 class Source(NamedTuple):

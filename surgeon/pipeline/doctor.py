@@ -27,7 +27,7 @@ from surgeon.surgery.standing import findings
 from surgeon.verification import Check
 
 _NEEDS = {"onnx": "onnxscript", "torch-export": "torch"}
-"""Kind of exported file → what must be installed to write it."""
+"""Format of an export → the package that writes it."""
 
 
 def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> list[Check]:
@@ -86,7 +86,7 @@ def _images(model: nn.Module, size: tuple[int, ...] | None) -> list[torch.Tensor
 
 def _state() -> str:
     """The settings of torch that affect numbers."""
-    told = [
+    settings = [
         f"torch {torch.__version__}", f"{torch.get_num_threads()} threads", f"default dtype {torch.get_default_dtype()}".replace("torch.", ""),
         f"float32 products {torch.get_float32_matmul_precision()}",
     ]  # fmt: skip
@@ -96,7 +96,7 @@ def _state() -> str:
         "gradients off": not torch.is_grad_enabled(), "inference mode": torch.is_inference_mode_enabled(),
         "anomaly mode": torch.is_anomaly_enabled(), f"new tensors on {torch.empty(0).device}": torch.empty(0).device.type != "cpu",
     }  # fmt: skip
-    return ", ".join([*told, *(name for name, holds in here.items() if holds)])
+    return ", ".join([*settings, *(name for name, holds in here.items() if holds)])
 
 
 def _sites(model: nn.Module) -> str:
@@ -137,12 +137,12 @@ def _fold(model: nn.Module) -> str:
 def _save(model: nn.Module) -> str:
     with tempfile.TemporaryDirectory() as place:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ArtifactWarning)  # loading says it below
+            warnings.simplefilter("ignore", ArtifactWarning)  # loading reports it below
             folder = save(copy.deepcopy(model), Path(place) / "network")
         size = sum(p.stat().st_size for p in folder.iterdir())
         try:
             load(folder)
-        except Exception as error:  # whatever loading says is what is asked for
+        except Exception as error:  # whatever loading raises is the finding
             raise Misfit(f"can be saved, and loads only with model=: {error}".replace(place, "…")) from error
     return f"{size / 2**20:.1f} MiB"
 

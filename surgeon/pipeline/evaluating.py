@@ -81,7 +81,7 @@ def evaluate_target(
         input_size: (C, H, W) of one image; by default the network's own.
         model_args: further arguments of the builder, for a target by name.
         probabilities: the network ends in a softmax.
-        batch_size: images at a time; by default as many as fit.
+        batch_size: images that go through the network at once; by default the size of a block of results.
         seed: seed of attacks, and of a target's random weights.
         allow_code: modules that folders may import, as for `surgeon.load`.
         device: by default the best there is.
@@ -90,7 +90,7 @@ def evaluate_target(
         The results.
 
     Raises:
-        ModelError: the target's name is unknown, or its input size.
+        ModelError: the target's name or its input size is unknown.
         ArtifactError: a folder was not written by surgeon, or the output folder is in use.
         DataError: the images do not fit the network, or neither the caller nor the target names any.
 
@@ -158,11 +158,11 @@ def evaluate_target(
         "classes": list(test.classes),
     }
     shown_images.of_testing(Path(target).name, data, test.split, len(test.y))
-    with progress(Path(target).name) as told:
+    with progress(Path(target).name) as show:
         found = assess(
             network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
             examples=test.examples, class_names=test.classes, made={**made_by(), "target": absolute(target), "weights": absolute(weights), "sources": {n: absolute(s) for n, s in named.items()}},
-            probabilities=probabilities, batch_size=batch_size, seed=seed, progress=told, remarks=remarks,
+            probabilities=probabilities, batch_size=batch_size, seed=seed, progress=show, remarks=remarks,
         )  # fmt: skip
     add_page(folder)
     return found
@@ -202,8 +202,8 @@ def test_images(
 def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:
     """Raise DataError for networks to attack in the target's place whose outputs mean other classes."""
     for source in named.values():
-        told = lineage_of(source)
-        known = told[0].classes if told else ()
+        lineage = lineage_of(source)
+        known = lineage[0].classes if lineage else ()
         if known and classes and known != classes:
             raise DataError(
                 f"the source {source} says {', '.join(known[:8])} by its outputs, and the images are labelled "

@@ -26,7 +26,7 @@ from surgeon.store.artifact import folder_of
 LINEAGE, CONVERSION, SETTINGS = "lineage.json", "conversion.json", "settings.json"
 _IN_RUN = ("trained", "cut", "training")
 _CUTS = ("val_share", "test_share", "stratified", "per_class", "classes")
-"""Settings of data that decide which images are tested on, where a source has no test images of its own."""
+"""Settings that decide which images are tested on where a source has no test images of its own."""
 _HELD = (*IMAGES, "classes")
 
 
@@ -53,7 +53,7 @@ class Origin(BaseModel):
 
 
 Lineage = tuple[Origin, ...]
-"""The latest first, whose classes are the network's."""
+"""The latest training first; its classes are those of the network's outputs."""
 
 
 class Chosen(NamedTuple):
@@ -285,22 +285,22 @@ def _of(name: str | Path) -> Lineage:
 
 
 def _of_conversion(path: Path) -> Lineage:
-    told = read_mapping(path)
-    if "lineage" in told:
-        found = [as_model(o, Origin, str(path)) for o in told["lineage"] or ()]
+    record = read_mapping(path)
+    if "lineage" in record:
+        found = [as_model(o, Origin, str(path)) for o in record["lineage"] or ()]
         return tuple(o if o.place else o.model_copy(update={"place": str(path.parent)}) for o in found)
-    settings = told.get("settings")
+    settings = record.get("settings")
     if not isinstance(settings, dict) or not isinstance(settings.get("data"), str):
         return ()
     return (_origin(path, settings, {}),)
 
 
 def _of_run(path: Path) -> Lineage:
-    told = read_mapping(path)
-    if not isinstance(told.get("data"), str) or "recipes" not in told:
+    record = read_mapping(path)
+    if not isinstance(record.get("data"), str) or "recipes" not in record:
         return ()
-    earlier = tuple(as_model(o, Origin, str(path)) for o in told.get("earlier") or ())
-    return (_origin(path, told, told.get("contents") or {}), *earlier)
+    earlier = tuple(as_model(o, Origin, str(path)) for o in record.get("earlier") or ())
+    return (_origin(path, record, record.get("contents") or {}), *earlier)
 
 
 def _origin(path: Path, told: Mapping[str, Any], contents: Mapping[str, Any]) -> Origin:
@@ -320,7 +320,7 @@ def _same_name(origin: Origin, data: str, root: str | None) -> bool:
 
 
 def _may_be(origin: Origin, data: str, root: str | None) -> bool:
-    """Whether a source of another name may hold an origin's images, judged by classes and numbers of images."""
+    """Whether a source of another name may hold an origin's images, judged by classes and image counts."""
     held = [s for n in IMAGES if isinstance(s := origin.contents.get(n), dict) and s.get("read")]
     if not held:
         return False
@@ -336,13 +336,14 @@ def _sets(
     origin: Origin, data: str, root: str | None, size: tuple[int, ...] | None, *, compare: bool
 ) -> Sets:
     """The sets with images of `size`, after checking their contents in the size of the training."""
-    was = _size(origin, size)
-    sets = load_sets(data, origin.settings, input_size=was, root=root, seed=origin.split_seed)
+    # Contents were recorded in the size of the training; in another size the pixels would differ.
+    trained_size = _size(origin, size)
+    sets = load_sets(data, origin.settings, input_size=trained_size, root=root, seed=origin.split_seed)
     if origin.contents and compare:
         now = {k: v for k, v in made_from(sets, None, None).items() if k in _HELD}
         what = "put back what it was trained on, or name other images"
         check_contents(origin.contents, now, origin.place, {"": absolute_source(data)}, instead=what)
-    if size is None or was is None or tuple(size) == tuple(was):
+    if size is None or trained_size is None or tuple(size) == tuple(trained_size):
         return sets
     return load_sets(data, origin.settings, input_size=tuple(size), root=root, seed=origin.split_seed)  # type: ignore[arg-type]  # three numbers
 
@@ -365,6 +366,6 @@ def _ordered(
 
 
 def _apart(before: Sets, now: Sets) -> bool:
-    """Whether the test images are the same with both splits, as for a source that has test images of its own."""
+    """Whether the test images are the same with both splits, as for a source with test images of its own."""
     one, other = made_from(before, None, None), made_from(now, None, None)
     return one[IMAGES[2]] == other[IMAGES[2]]

@@ -88,10 +88,10 @@ def evaluate_trained(
         "classes": list(test.classes),
     }  # fmt: skip
     shown_images.of_testing(given.get("label") or folder.name, given["data"], "test", len(test.y))
-    with progress(given.get("label") or folder.name) as told:
+    with progress(given.get("label") or folder.name) as show:
         found = assess(
             network, test.x, test.y, settings, folder / EVALUATION, name=folder.name, data=data, examples=test.examples,
-            class_names=test.classes, made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=told,
+            class_names=test.classes, made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=show,
             remarks=remarks,
         )  # fmt: skip
     add_page(folder / EVALUATION)

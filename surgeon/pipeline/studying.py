@@ -38,7 +38,7 @@ CONTROL = "stock, fine-tuned"
 ROLES: dict[str, Role] = {
     "stock": "base", CONTROL: "control", "surgery": "cut", "surgery, fine-tuned": "surgery", "placebo, fine-tuned": "placebo",
 }  # fmt: skip
-"""Arm → what it is for: the network that all start from, the one that differences are from, the surgery before and after training."""
+"""Arm → its role: the common start, the control of all differences, the surgery before and after training."""
 ARMS = tuple(ROLES)
 
 
@@ -146,7 +146,7 @@ def study(
         "evaluation": settings.model_dump(mode="json"), "given": {k: v for k, v in given.items() if k != "allow_code" and v not in (None, False, {})},
     }  # fmt: skip
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
-    PartialState()  # whoever shares this work is known before the first look at the folder
+    PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder), taken(folder, SETTINGS, asked, "a study"):
         found, results = _arms(recipes, stock, model, folder, seeds, first_seed, split_seed, settings, given)
         table = compared(folder, recipes, model, found, results, first_seed)
@@ -200,7 +200,7 @@ def _arms(
         base = train(
             [stock], model, folder / BASE, seed=first_seed, split_seed=split_seed, label=head, **given
         )
-        # What the arms, which start from its weights, must have been trained on too.
+        # The arms start from its weights and must be trained on the same images.
         contents = {k: v for k, v in base.contents.items() if k in IMAGES}
         start["weights"] = str(folder / BASE / TRAINED / WEIGHTS)
     unmoved = training.model_copy(update={"epochs": 0})
@@ -226,14 +226,14 @@ def _arms(
                 untrained=name in ("stock", "surgery"), label=label, **start,
             )  # fmt: skip
             contents = done.contents
-            told = {**start, "seed": seed, "model": model, "label": label}
-            results[name].append(evaluate_trained(place, done.sets, settings, told, done.remarks))
+            arguments = {**start, "seed": seed, "model": model, "label": label}
+            results[name].append(evaluate_trained(place, done.sets, settings, arguments, done.remarks))
             found[name].append(place)
     return found, results
 
 
 def _split_seed(model: str, given: dict[str, Any], told: Data, first_seed: int) -> int:
-    """The split's seed: that of the run whose weights are given, if trained on these images; else the first."""
+    """The split's seed: that of the given weights' run, if trained on these images; else the first seed."""
     weights = given.get("weights")
     earlier = lineage_of(folder_of(model), weights)
     return chosen(
@@ -299,5 +299,7 @@ def _difference(pairs: Sequence[Paired]) -> Difference:
 
     mean, widest = fmean(values), max(p.high - p.low for p in pairs) / 2
     over_seeds = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
-    half = max(over_seeds, widest)  # the images are the same for all seeds: more seeds do not make them more
+    half = max(
+        over_seeds, widest
+    )  # all seeds share the images, so more seeds cannot narrow the interval of one
     return Difference(mean=mean, low=mean - half, high=mean + half, pairs=tuple(pairs))

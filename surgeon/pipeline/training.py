@@ -36,9 +36,9 @@ from surgeon.verification import demand, verify
 SETTINGS, RECIPE, MADE, FAULTS = "settings.json", "recipe.yaml", "made.json", "faults.json"
 TRAINED = "trained"
 _TOLD_LATER = ("size", "earlier")
-"""Keys of the settings that runs of older versions lack."""
+"""Keys of the settings that runs of older versions do not have."""
 _TOLD = ("cache", "start", "images")
-"""Notes that are printed: memory that the training will take, and what it begins from."""
+"""Notes that are printed: the memory that the training needs, and what it starts from."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def train(
 
     folder, seed, model = Path(folder), checked_seed(seed), absolute_model(model)
     weights = absolute(weights)
-    training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
+    training, data_settings = part(recipes, "training", Training()), part(recipes, "data", Data())
     if not untrained:
         demand_epochs(training)
     data, root = source = to_train_on(model, data, root, knows=bool(weights or pretrained))
@@ -156,36 +156,38 @@ def train(
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     earlier = lineage_of(folder_of(model), weights)
-    before_it, meant = model if folder_of(model) else str(weights), told.classes is not None
-    how = chosen(earlier, before_it, data, root, told=told, seed=seed, split_seed=split_seed)
-    told, split_seed = how.settings, split_seed if how.origin is None else how.split_seed
+    before_it, meant = model if folder_of(model) else str(weights), data_settings.classes is not None
+    how = chosen(earlier, before_it, data, root, told=data_settings, seed=seed, split_seed=split_seed)
+    data_settings, split_seed = how.settings, split_seed if how.origin is None else how.split_seed
     settings = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": absolute_source(data), "root": absolute(root),
         "input_size": list(size) if size else None, "num_classes": num_classes, "weights": weights,
         "pretrained": pretrained, "model_args": model_args or {}, "seed": seed, "calibration_count": calibration_count,
-        "mixed_precision": mixed_precision, "split_seed": split_seed, "earlier": dumped(earlier), "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
+        "mixed_precision": mixed_precision, "split_seed": split_seed, "earlier": dumped(earlier), "training": training.model_dump(mode="json"), "data_settings": data_settings.model_dump(mode="json"),
     }  # fmt: skip
-    PartialState()  # whoever shares this work is known before the first look at the folder
+    PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
         before = claim(folder, SETTINGS, settings, "a run", later=["contents", *_TOLD_LATER])
         allowed = own.allowed_with(model, allow_code)
-        size = size or _own_size(model, told, allowed)
+        size = size or _own_size(model, data_settings, allowed)
         sets = how.load(data, root, size)
         _transform(sets, training, size)
         check_settings(training, validated=sets.val is not None)
         make_accelerator(
             device, mixed_precision, training
-        )  # a device that is not there is told before anything is written
+        )  # a device that is not there is data_settings before anything is written
         settings["size"] = list(size)
         settings["contents"] = now = made_from(sets, weights, folder_of(model))
         places = {"weights": weights, "model": model, "": absolute_source(data)}
         check_contents((before or {}).get("contents", {}), now, str(folder), places)
         check_contents(contents or {}, now, "the training before this one", places)
         cut, trained = folder / "cut", folder / TRAINED
-        if folder_of(model) or (earlier and len(earlier[0].classes) == len(sets.classes)):  # else a new head
+        if folder_of(model) or (
+            earlier and len(earlier[0].classes) == len(sets.classes)
+        ):  # otherwise the network gets a new head
             check_names(before_it, source, sets.classes, earlier, meant=meant, how=in_order(sets.classes))
         with taken(folder, SETTINGS, _as_begun(settings, before), "a run"):
-            with PartialState().main_process_first():  # what it writes is there when the others look
+            with PartialState().main_process_first():  # the others wait, then find what it wrote
                 if not cut.is_dir():
                     rewritten = _cut(
                         recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed, allowed

@@ -27,7 +27,7 @@ _FILES = {
     "study.json": "study", "evaluation.json": "evaluation", "conversions.json": "conversions", "config.json": "network",
     "recipe.yaml": "run",
 }  # fmt: skip
-"""A file that tells what a folder is, where its manifest is gone."""
+"""File → the kind of folder it marks, used where the manifest is missing."""
 
 
 @in_own_state()

@@ -216,6 +216,7 @@ def load(
         own.check_allowed(architecture, allowed, shown)
     record, hashes = read_surgery(config)
     check_present(folder, hashes)
+    # Hashing reads whole files, so it runs beside the building of the network.
     with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(check_hashes, folder, hashes)
         with _by_name(architecture, model):
@@ -268,7 +269,7 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
     """
     ours = model is None and not own.is_own(
         config.architecture
-    )  # an own factory may return the same module twice
+    )  # an own factory may keep the module that it returns
     place = str(folder / CONFIG)
     weights = held(folder / WEIGHTS, folder / ORIGINAL)
     try:

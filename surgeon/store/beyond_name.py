@@ -57,16 +57,16 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
     for site, module in displaced.modules.items():
         new |= {f"{site}.{n}" if n else site: m for n, m in module.named_modules(remove_duplicate=False)}
     found = Beyond({}, {})
-    for name, was in old.items():
+    for name, stock in old.items():
         now = new.get(name)
         if any(_holds(other, name) for other in found.exchanged):
             continue
-        if not _alike(now, was):
-            found.exchanged[name or "the network"] = f"{_called(now)}, not {_called(was)}"
+        if not _alike(now, stock):
+            found.exchanged[name or "the network"] = f"{_called(now)}, not {_called(stock)}"
             continue
-        for key, shape, old_shape in _shapes(now, was):  # type: ignore[arg-type]  # a module, as `_alike` found
+        for key, shape, old_shape in _shapes(now, stock):  # type: ignore[arg-type]  # a module, as `_alike` found
             found.exchanged[f"{name}.{key}" if name else key] = f"{shape}, not {old_shape}"
-        there = dict(_settings(was))
+        there = dict(_settings(stock))
         for key, value in _settings(now):  # type: ignore[arg-type]  # a module, as above
             if key in there and not _same(value, there[key]):
                 place = f"{name}.{key}" if name else key
@@ -147,7 +147,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _can_be_set(value: Any, there: Any) -> bool:
-    """Whether a value is plain, finite and of the kind of the present one: number for number, equal lengths."""
+    """Whether a value is plain, finite and of the present one's kind: number for number, equal lengths."""
     if isinstance(there, (tuple, list)):
         return (
             isinstance(value, (tuple, list))

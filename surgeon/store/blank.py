@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _DRAWS = {
     torch.ops.aten.normal_.default,
     torch.ops.aten.uniform_.default,
-    torch.ops.aten.erfinv_.default,  # last step of trunc_normal_, on values that were not drawn
+    torch.ops.aten.erfinv_.default,  # a step of trunc_normal_, on values that were not drawn
 }
 
 

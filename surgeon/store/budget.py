@@ -22,7 +22,7 @@ from surgeon.edits import Edit, Plan
 from surgeon.errors import ArtifactError
 
 SPARE_NUMBERS, SPARE_MODULES = 2**28, 50_000
-"""Allowance beyond the file: heads built and replaced, buffers that are not saved, modules without weights."""
+"""Allowance beyond the file: heads built and replaced, unsaved buffers, modules without weights."""
 LARGEST, LONGEST = 2**31, 1000
 """Limits of a number in a record's settings, and of a text's length."""
 _BOUNDS = ("max_parameters",)
@@ -79,7 +79,7 @@ def within(most: Held, place: str) -> Iterator[None]:
         ArtifactError: the limit is exceeded, by this thread.
     """
     left = {"numbers": most.most_numbers, "modules": most.most_modules}
-    here = threading.get_ident()
+    here = threading.get_ident()  # the hooks are global: another thread may build a network of its own
 
     def spend(kind: str, count: int) -> None:
         if threading.get_ident() != here:

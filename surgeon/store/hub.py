@@ -93,7 +93,7 @@ def folder_of(name: str | Path) -> Path | None:
     folder = fetch(name, files=[CONFIG])
     if not _is_ours(folder):
         return None
-    return fetch(split(name)[0], folder.name)  # of the same commit
+    return fetch(split(name)[0], folder.name)  # the same commit, even if the branch moves meanwhile
 
 
 def _is_ours(folder: Path) -> bool:

@@ -29,8 +29,7 @@ REFUSED = re.compile(
 )
 """Arguments that state where weights come from, or how and where a network runs, not what it is."""
 LARGEST, LARGEST_OF_OWN = 2**16, 2**64
-"""Limits of numbers: for libraries' networks, where they are sizes and counts of blocks, and for own code, where
-they may be seeds."""
+"""Limits of numbers: in libraries' networks they are sizes and counts; in own code they may be seeds."""
 _NAME = re.compile(r"[A-Za-z]\w{0,63}")
 _WORD = re.compile(r"(?:[\w+\- ]|(?<=\d)\.(?=\d+\b)){0,64}")
 _DEEPEST, _MOST = 6, 256

@@ -65,7 +65,7 @@ def _attacks(folder: Path, found: Assessment) -> str:
 
 
 def _verdicts(folder: Path) -> str:
-    """The table has the rows of the blocks."""
+    """Check that the table has the rows of the blocks."""
     rows = read_parquet(folder / TABLE)
     if not (folder / ATTACKS).is_dir():
         raise Unknown(f"{len(rows)} verdicts, and {ATTACKS}/ is not there any more")
@@ -77,9 +77,9 @@ def _verdicts(folder: Path) -> str:
     if len(rows) != len(blocks):
         raise Misfit(f"has {len(rows)} verdicts, and the blocks in {ATTACKS}/ have {len(blocks)}")
     for row, block in zip(rows, blocks, strict=True):
-        if told := difference(row, block):
+        if change := difference(row, block):
             raise Misfit(
-                f"is not what the blocks in {ATTACKS}/ say of {row['attack']} on image {row['example']}: {told}"
+                f"is not what the blocks in {ATTACKS}/ say of {row['attack']} on image {row['example']}: {change}"
             )
     return f"{len(rows)} verdicts, those of the blocks"
 
@@ -89,7 +89,7 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _text(folder: Path) -> str:
-    """The table as text has the same rows."""
+    """Check that the table in text form has the same rows."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)

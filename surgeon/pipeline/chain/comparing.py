@@ -16,7 +16,7 @@ from surgeon.pipeline.chain.checking import Misfit, some
 from surgeon.reading import parse_json
 
 ROUNDING = 1e-9
-"""How far, relative to its size, a computed number may be from one that another machine computed."""
+"""Relative tolerance for a number that another machine computed."""
 
 
 def read_json(path: Path) -> Any:
@@ -61,8 +61,8 @@ def difference(written: Any, found: Any, where: str = "") -> str:
             place = f"{where}.{key}" if where else str(key)
             if key not in written or key not in found:
                 return f"{place} is there in one alone"
-            if told := difference(written[key], found[key], place):
-                return told
+            if reason := difference(written[key], found[key], place):
+                return reason
         return ""
     if isinstance(written, (list, tuple)) and isinstance(found, (list, tuple)):
         if len(written) != len(found):
@@ -85,8 +85,8 @@ def demand_equal(written: Any, found: Any, what: str) -> None:
     Raises:
         Misfit: they differ.
     """
-    if told := difference(written, found):
-        raise Misfit(f"{what}: {told}")
+    if reason := difference(written, found):
+        raise Misfit(f"{what}: {reason}")
 
 
 def demand_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor], what: str) -> None:

@@ -24,7 +24,7 @@ from surgeon.results.robustbench import model_info
 from surgeon.verification import Check
 
 PARTS = {"diagnostics": "diagnosis", "curves": "curves", "corruptions": "corruptions", "noise": "noise"}
-"""Files of an evaluation → the field of evaluation.json that has what is in them."""
+"""File of an evaluation → the field of evaluation.json with the same content."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _result(folder: Path, read: list[Assessment]) -> str:
 
 
 def _parts(folder: Path, found: Assessment) -> str:
-    """The figures in files of their own are those in evaluation.json."""
+    """Check that the figures in separate files are those in evaluation.json."""
     whole, seen = found.model_dump(mode="json"), []
     for name, field in PARTS.items():
         path = folder / f"{name}.json"

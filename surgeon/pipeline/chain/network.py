@@ -21,7 +21,7 @@ from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check, demand, verify
 
 READ = (".safetensors", ".json", ".yaml")
-"""Endings of files that surgeon reads: one that it did not write does not belong here."""
+"""Suffixes of files that surgeon reads; one that it did not write does not belong in its folder."""
 
 
 def network_checks(

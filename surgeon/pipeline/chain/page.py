@@ -11,7 +11,7 @@ from surgeon.report.reading import EVALUATION, RESULT
 from surgeon.verification import Check
 
 _BESIDE = (RESULT, f"*/{RESULT}", f"*/{EVALUATION}/{RESULT}", f"*/*/{EVALUATION}/{RESULT}", f"*/*/*/{EVALUATION}/{RESULT}")  # fmt: skip
-"""Where evaluations are looked for: beside a page and below it, those of runs and of studies too."""
+"""Where evaluations are searched: beside a page and below it, also those of runs and studies."""
 
 
 def of_evaluation(page: Path, result: Path) -> str:
@@ -36,10 +36,10 @@ def page_checks(page: Path) -> list[Check]:
     Args:
         page: the page.
     """
-    told: list[str] = []
-    checks = [checked("page", lambda: _as_written(page, told))]
+    hashes: list[str] = []
+    checks = [checked("page", lambda: _as_written(page, hashes))]
     files = {own_hash(p): p.parent for pattern in _BESIDE for p in sorted(page.parent.glob(pattern))}
-    for number, wanted in enumerate(told, 1):
+    for number, wanted in enumerate(hashes, 1):
         checks.append(checked(f"evaluation {number}", lambda wanted=wanted: _place(files, wanted)))  # type: ignore[misc]  # the hash of this turn
     return checks
 

@@ -1,4 +1,4 @@
-"""Records of a folder that nothing else is made from, such as remarks: they are as they were when its work ended."""
+"""Check records that nothing else is made from, such as remarks, by the hashes taken when the work ended."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ KEYS = (
     "recipes", "model", "data", "root", "input_size", "weights", "seed", "split_seed", "mixed_precision", "training",
     "data_settings", "contents",
 )  # fmt: skip
-"""What is read of a run's settings."""
+"""The keys that are read of a run's settings."""
 
 
 def run_checks(folder: Path, reader: Reader) -> list[Check]:

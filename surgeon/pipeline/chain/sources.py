@@ -49,13 +49,13 @@ class Reader:
         if self._opened is None or self._opened[0] != key:
             demand_source(settings["data"], settings["root"])
             split = settings["seed"] if settings["split_seed"] is None else settings["split_seed"]
-            told = Data.model_validate(settings["data_settings"])
+            how, root = Data.model_validate(settings["data_settings"]), settings["root"]
             try:
-                found = load_sets(settings["data"], told, input_size=size, root=settings["root"], seed=split)  # type: ignore[arg-type]  # three numbers, as they were written
+                found = load_sets(settings["data"], how, input_size=size, root=root, seed=split)  # type: ignore[arg-type]  # three numbers
             except DataError as error:
                 if settings["data"] == "digits" or Path(settings["data"]).exists():
                     raise
-                raise Unknown(str(error)) from None  # a library's, which tells not what is amiss
+                raise Unknown(str(error)) from None  # a library's error, which does not say what is wrong
             self._opened = (key, found)
         return self._opened[1]
 
@@ -126,9 +126,9 @@ def size_of(settings: dict[str, Any], network: nn.Module | None) -> tuple[int, .
         return tuple(settings["input_size"])
     if network is None:
         raise Unknown("the images' size is the network's, which was not loaded")
-    told, size = Data.model_validate(settings["data_settings"]), input_size_of(network)
-    if told.size is not None:
-        return (1 if told.grayscale else (size or (3,))[0], *told.size)
+    data_settings, size = Data.model_validate(settings["data_settings"]), input_size_of(network)
+    if data_settings.size is not None:
+        return (1 if data_settings.grayscale else (size or (3,))[0], *data_settings.size)
     return tuple(size or ())
 
 
@@ -149,9 +149,9 @@ def _key(settings: dict[str, Any], size: tuple[int, ...]) -> str:
 
 def _same_images(settings: dict[str, Any], name: str, now: dict[str, Any] | None) -> str:
     before, source = settings["contents"][name], settings["data"]
-    told = differing(before, now)
-    if told:
-        raise Misfit(f"{source} does not hold what it held: {told}")
+    change = differing(before, now)
+    if change:
+        raise Misfit(f"{source} does not hold what it held: {change}")
     if now is None:
         return "none"
     return f"{now.get('images', 'a stream of')} images, {now['read']} of them read"

@@ -1,4 +1,4 @@
-"""What an evaluation is of: the network with these weights, on these images, says still what its verdicts tell."""
+"""Check an evaluation's subject: its weights, its images, and predictions that match its verdicts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check
 
 _MEASURED = {"name", "fold_error", "images_per_second", "stock_images_per_second"}
-"""Of a subject, what differs from machine to machine, or is a name."""
+"""Fields of a subject that differ between machines, or are names."""
 
 
 def subject_checks(
@@ -109,8 +109,8 @@ def _prepared(found: Assessment, models: list[nn.Module], shown: list[HeldOut]) 
 
 def _said(folder: Path, found: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> str:
     subject, described = _prepared(found, models, shown)
-    told = [s.model_dump(mode="json", exclude=_MEASURED) for s in (found.subject, described)]
-    demand_equal(told[0], told[1], "the network is not what was evaluated: subject")
+    pair = [s.model_dump(mode="json", exclude=_MEASURED) for s in (found.subject, described)]
+    demand_equal(pair[0], pair[1], "the network is not what was evaluated: subject")
     rows = [Verdict(**r) for r in read_parquet(folder / f"{VERDICTS}.parquet") if r["attack"] == "none"]
     draws = DRAWS if described.mode == "random" else 1
     try:

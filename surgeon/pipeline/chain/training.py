@@ -87,7 +87,7 @@ def _whole(run: Path, finished: bool, said: str) -> Check:
 def _checkpoint(folder: Path, settings: dict[str, Any], states: list[dict[str, Any]]) -> str:
     try:
         state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever torch, zip and pickle raise for a damaged file
+    except Exception as error:  # torch, zip and pickle raise many errors for a damaged file
         raise ArtifactError(
             f"cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}"
         ) from None
@@ -134,7 +134,7 @@ def _last(folder: Path, state: dict[str, Any]) -> str:
 
 def _equal(path: Path, wanted: dict[str, Tensor]) -> str:
     found = read_weights(path)
-    if {*found} != {*wanted}:  # sharded trainings name them otherwise
+    if {*found} != {*wanted}:  # sharded trainings use other names
         raise Unknown("the checkpoint names its tensors otherwise")
     demand_tensors(found, wanted, "not the checkpoint's weights")
     return "the checkpoint's weights"

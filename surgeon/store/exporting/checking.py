@@ -85,5 +85,5 @@ def differences(
                 break
             pairs = zip(got, wanted, strict=True)
             worst = max([worst, *(relative(a, b) for a, b in pairs)])
-    told = " and ".join(map(str, batches))
-    return worst, f"largest relative difference {worst:.1e}, on {told} images"
+    counts = " and ".join(map(str, batches))
+    return worst, f"largest relative difference {worst:.1e}, on {counts} images"

@@ -122,7 +122,7 @@ def export(
 
 
 def _prepared(model: nn.Module, fold: bool) -> tuple[nn.Module, Plan | None]:
-    """A copy to export, on the CPU, in float32 and evaluation mode, and the record of the surgery left in it."""
+    """A copy to export (CPU, float32, evaluation mode), and the record of the surgery that is left in it."""
     network = copy.deepcopy(model).cpu().float()  # before folding: half precision would round its products
     if fold and surgery_of(network) is not None:
         network = fold_network(network, partial=True)
