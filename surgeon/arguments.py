@@ -1,4 +1,4 @@
-"""Numbers that a caller gives, checked at the door of a function, under the names that they have there. No torch."""
+"""Validate numbers that a caller passes, under the names of their arguments. No torch here."""
 
 from __future__ import annotations
 
@@ -9,25 +9,68 @@ from typing import TypeGuard
 from surgeon.errors import ArgumentError
 
 SEEDS = 2**32
-"""Seeds are below it: what every generator in use takes, and what leaves room for the seeds that are made of them."""
+"""Seeds are below this: every generator accepts them, and derived seeds still fit into 64 bits."""
 
 
 def checked_seed(seed: object, name: str = "seed") -> int:
-    """`seed` as an int. Raises ArgumentError unless it is a whole number from 0 to 2³² − 1."""
+    """Validate a seed.
+
+    Args:
+        seed: the value.
+        name: its name, for the message.
+
+    Returns:
+        The seed as an int.
+
+    Raises:
+        ArgumentError: it is not a whole number from 0 to 2³² − 1.
+
+    Example:
+        >>> checked_seed(7)
+        7
+        >>> checked_seed(-1)
+        Traceback (most recent call last):
+        surgeon.errors.ArgumentError: seed=-1 is no seed: give a whole number from 0 to 4,294,967,295
+    """
     if not _whole(seed) or not 0 <= seed < SEEDS:
         raise ArgumentError(f"{name}={seed!r} is no seed: give a whole number from 0 to {SEEDS - 1:,}")
     return int(seed)
 
 
 def checked_count(name: str, value: object, least: int = 1) -> int:
-    """`value` as an int. Raises ArgumentError unless it is a whole number, `least` or more."""
+    """Validate a count.
+
+    Args:
+        name: its name, for the message.
+        value: the value.
+        least: the smallest valid count.
+
+    Returns:
+        The count as an int.
+
+    Raises:
+        ArgumentError: it is not a whole number, or is below `least`.
+    """
     if not _whole(value) or value < least:
         raise ArgumentError(f"{name}={value!r} must be a whole number, {least} or more")
     return int(value)
 
 
 def checked_number(name: str, value: object, *, positive: bool = False, below: float = math.inf) -> float:
-    """`value` as a float. Raises ArgumentError unless it is finite, not negative, below `below`, and with `positive` not 0."""
+    """Validate a number.
+
+    Args:
+        name: its name, for the message.
+        value: the value.
+        positive: whether 0 is not valid.
+        below: the number must be below this.
+
+    Returns:
+        The number as a float.
+
+    Raises:
+        ArgumentError: it is not a number, not finite, negative, or out of range.
+    """
     if not _finite(value) or not 0 <= value < below or (positive and value == 0):
         least = "above 0" if positive else "of 0 or more"
         most = "" if math.isinf(below) else f" and below {below:g}"

@@ -1,30 +1,31 @@
 """The errors that surgeon raises.
 
     SurgeonError(Exception)
-    ├── ArgumentError        an argument or option: of the wrong type, out of range, or a name that is not known
-    ├── MissingPackageError  a package that an extra of surgeon installs is not there
+    ├── ArgumentError        an argument or option: wrong type, out of range, or an unknown name
+    ├── MissingPackageError  a package that one of surgeon's extras installs is missing
     ├── RecipeError          a recipe, an operation's settings or the registry
     ├── SelectionError       a selector that matches nothing, or nothing usable
     ├── LayerError           a layer's sizes or settings
-    ├── TraceError           a model, or a part of it, that torch.fx cannot follow
+    ├── TraceError           a model, or a part of it, that torch.fx cannot trace
     ├── SurgeryError         a cut that cannot be made (twice, on another model, too large)
     │   └── FoldError        edits that do not fold into stock modules
-    ├── ModelError           a model's name or arguments, or a model in a state that nothing can be done with
+    ├── ModelError           a model's name or arguments, or a model in an unusable state
     ├── ArtifactError        a file or folder: missing, truncated, malicious, mismatched
-    │   └── WritingError     a file that could not be written: a full disk, no permission
-    ├── ExportError          a network that torch cannot write as ONNX or torch.export
+    │   └── WritingError     a file that could not be written: disk full, permission denied
+    ├── ExportError          a network that torch cannot export
     ├── DataError            a data set, images or labels that cannot be used
-    ├── TrainingError        a training that cannot begin or go on: a loss that is not finite, a foreign optimizer
-    ├── EvaluationError      an evaluation that this model cannot have
+    ├── TrainingError        a training that cannot begin or continue: non-finite loss, foreign optimizer
+    ├── EvaluationError      an evaluation that does not apply to the model
     │   └── AttackError      an attack that needs another model or other images
     ├── PictureError         a picture that cannot be drawn of this network
     └── VerificationError    a rewritten model that does not do what its plan says
 
-Every message names the value, the place and what would work, in the words of the interface in use (`either`); the
-command line prints it in one line (`line_of`).
+Each message names the value, the place and what would work, in the words of the interface in use
+(`either`). The command line prints it in one line (`line_of`).
 
-None of them is a ValueError: code that expects one from a library does not hide them. A pydantic validator must raise
-ValueError, so one that calls code of surgeon turns its errors into that (`as_value_errors`).
+None of these classes is a ValueError, so that code which catches a library's ValueError does not hide
+them. A pydantic validator must raise ValueError; one that calls surgeon's code converts its errors
+(`as_value_errors`).
 """
 
 from __future__ import annotations
@@ -39,22 +40,52 @@ _COMMAND_LINE: ContextVar[bool] = ContextVar("command line", default=False)
 
 
 class SurgeonError(Exception):
-    """Base of all errors raised on purpose by surgeon.
+    """Base class of all errors that surgeon raises on purpose.
 
-    A subclass may take any arguments: an error is never made a second time. `at` and `advising` add to the one there
-    is, and a copy (pickle, copy.copy) has its attributes without a call of `__init__`.
+    A subclass's `__init__` may take any arguments. `at` and `advising` therefore extend the existing error
+    instead of making a new one, and copies (pickle, copy.copy) get its attributes without calling `__init__`.
+
+    Example:
+        >>> import surgeon
+        >>> try:
+        ...     surgeon.create_model("resnet1800")
+        ... except surgeon.SurgeonError as error:
+        ...     type(error).__name__
+        'ModelError'
     """
 
     _places: tuple[str, ...] = ()
     _advice: tuple[str, ...] = ()
 
     def at(self, place: str) -> Self:
-        """The same error, whose message says where it was raised: `place: message`."""
+        """Put a place in front of the message: `place: message`.
+
+        Args:
+            place: where the error occurred, such as a file or a setting.
+
+        Returns:
+            The same error.
+
+        Example:
+            >>> print(ArgumentError("eps=2 is too large").at("attack.yaml"))
+            attack.yaml: eps=2 is too large
+        """
         self._places = (place, *self._places)
         return self._told(place)
 
     def advising(self, advice: str) -> Self:
-        """The same error, whose message says at its end what may help: `message; advice`."""
+        """Add advice to the end of the message: `message; advice`.
+
+        Args:
+            advice: what may help.
+
+        Returns:
+            The same error.
+
+        Example:
+            >>> print(ArgumentError("eps=2 is too large").advising("write 2/255"))
+            eps=2 is too large; write 2/255
+        """
         self._advice = (*self._advice, advice)
         return self._told(advice)
 
@@ -62,7 +93,7 @@ class SurgeonError(Exception):
         return "; ".join([": ".join([*self._places, super().__str__()]), *self._advice])
 
     def _told(self, text: str) -> Self:
-        if text not in str(self):  # a subclass has a __str__ of its own
+        if text not in str(self):  # a subclass may override __str__
             self.add_note(text)
         return self
 
@@ -71,74 +102,119 @@ class SurgeonError(Exception):
 
 
 def _again(cls: type[SurgeonError], args: tuple[Any, ...]) -> SurgeonError:
-    """An error with these `args`, whatever its class's `__init__` takes."""
+    """Make an error with these `args` without calling its class's `__init__`."""
     made = cls.__new__(cls, *args)
     made.args = args
     return made
 
 
 class ArgumentError(SurgeonError):
-    """An argument or an option is of the wrong type, out of range, or a name that is not known."""
+    """An argument or option has the wrong type, is out of range, or is an unknown name.
+
+    Raised before any work begins, for instance: `seed=-1 is no seed: give a whole number from 0 to
+    4,294,967,295`.
+    """
 
 
 class MissingPackageError(SurgeonError):
-    """A package that one of surgeon's extras installs is not there; the message names the extra."""
+    """A package that one of surgeon's extras installs is missing; the message names the extra.
+
+    For instance: `the digits come with scikit-learn: pip install 'surgeon[train]'`.
+    """
 
 
 class RecipeError(SurgeonError):
-    """A recipe, an operation's settings or the registry of operations is at fault."""
+    """A recipe, an operation's settings or the registry of operations is at fault.
+
+    Raised when a recipe is read or a job is planned, for instance: `recipe file my.yaml does not exist; …`.
+    """
 
 
 class SelectionError(SurgeonError):
-    """A selector matches no site, or only sites the operation cannot use."""
+    """A selector matches no site, or only sites that the operation cannot use.
+
+    Raised when a recipe's `select` is resolved on a model; the message lists near or usable sites.
+    """
 
 
 class LayerError(SurgeonError):
-    """A layer was given sizes or settings it cannot work with."""
+    """A layer was given sizes or settings that it cannot work with.
+
+    Raised when a layer of `surgeon.methods` is created, or called on a tensor of the wrong shape.
+    """
 
 
 class TraceError(SurgeonError):
-    """torch.fx cannot follow the model, or the part of it that must be cut."""
+    """torch.fx cannot trace the model, or the part of it that must be cut.
+
+    Raised by `surgeon.sites`, `plan` and `apply`; the message names the module and the cause.
+    """
 
 
 class SurgeryError(SurgeonError):
-    """The cut cannot be made on this model."""
+    """The cut cannot be made on this model.
+
+    Raised by `surgeon.apply`, `fold`, `revert` and `save`: a second surgery, a record of another model, a
+    growth beyond the limit, or a site that was changed afterwards.
+    """
 
 
 class FoldError(SurgeryError):
-    """Some edits have no stock equivalent; the message lists them one by one."""
+    """Some edits have no stock equivalent; the message lists them one by one.
+
+    Raised by `surgeon.fold` without `partial=True`.
+    """
 
 
 class ModelError(SurgeonError):
-    """A model's name or arguments are wrong, or nothing can be done with a model in the state that it is in."""
+    """A model's name or arguments are wrong, or the model is in a state in which nothing can be done with it.
+
+    For instance: `unknown model 'resnet1800'; did you mean 'resnet18'? (surgeon.models.list_models() lists
+    all)`.
+    """
 
 
 class ArtifactError(SurgeonError):
-    """A checkpoint or folder is missing, damaged, unsafe or of another model."""
+    """A checkpoint or folder is missing, damaged, unsafe, in use, or belongs to another model.
+
+    For instance: `net is incomplete: model.safetensors is missing`.
+    """
 
 
 class WritingError(ArtifactError):
-    """A file could not be written whole; what the message says was kept is there."""
+    """A file could not be written completely; the message says what remains.
+
+    For instance: `net/model.safetensors could not be written: No space left on device; nothing was kept`.
+    """
 
 
 class ExportError(SurgeonError):
-    """torch cannot write the network in the format that was asked for."""
+    """torch cannot export the network in the requested format.
+
+    Raised by `surgeon.export`; the message gives torch's reason and what may work.
+    """
 
 
 class DataError(SurgeonError):
-    """A data set, images or labels are missing or malformed."""
+    """A data set, images or labels are missing or malformed.
+
+    For instance: `photos has no images (.png, .jpg, .jpeg, .bmp, …)`.
+    """
 
 
 class TrainingError(SurgeonError):
-    """A training cannot begin or go on: its loss is not finite, or its optimizer is of another network."""
+    """A training cannot begin or continue.
+
+    Raised for a non-finite loss, and for an optimizer that holds the parameters of another network.
+    """
 
 
 class EvaluationError(SurgeonError):
-    """This model cannot have the evaluation that was asked for."""
+    """The requested evaluation does not apply to this model."""
 
 
 class AttackError(EvaluationError):
-    """An attack needs a model of more classes, or other images."""
+    """An attack needs a model with more classes, or other images."""
 
 
 class PictureError(SurgeonError):
@@ -146,20 +222,23 @@ class PictureError(SurgeonError):
 
 
 class VerificationError(SurgeonError):
-    """A rewritten model does not do what its plan says."""
+    """A rewritten model does not do what its plan says, or a file does not compute what its network does.
+
+    Raised by `surgeon.verification.demand` and `surgeon.export`; the message gives the measured difference.
+    """
 
 
 class CalibrationWarning(UserWarning):
-    """Calibration images that are few or odd, or a start that keeps less than another would."""
+    """Calibration images are few or unusual, or another start would preserve more of the function."""
 
 
 class ArtifactWarning(UserWarning):
-    """A network that was written, and that no name makes again."""
+    """A saved network cannot be made again by name alone; `surgeon.load` then needs it as `model=…`."""
 
 
 @contextlib.contextmanager
 def at_the_command_line() -> Iterator[None]:
-    """Inside, messages speak of commands and options (`either`)."""
+    """Inside, messages mention commands and options instead of Python arguments (`either`)."""
     token = _COMMAND_LINE.set(True)
     try:
         yield
@@ -168,7 +247,12 @@ def at_the_command_line() -> Iterator[None]:
 
 
 def located(error: Exception, place: str) -> None:
-    """Say of any error where it was raised: in the message of a SurgeonError, in a note of another."""
+    """Add to any error where it occurred: in a SurgeonError's message, in a note of another error.
+
+    Args:
+        error: the error, changed in place.
+        place: where it occurred.
+    """
     if isinstance(error, SurgeonError):
         error.at(place)
     else:
@@ -176,14 +260,22 @@ def located(error: Exception, place: str) -> None:
 
 
 def line_of(error: BaseException) -> str:
-    """An error in one line, with its notes; its class where it says nothing."""
-    told = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
-    return " ".join("; ".join(told).split())
+    r"""An error in one line, with its notes; its class's name where it has no text.
+
+    Args:
+        error: the error.
+
+    Example:
+        >>> line_of(DataError("no images\nfound"))
+        'no images found'
+    """
+    texts = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
+    return " ".join("; ".join(texts).split())
 
 
 @contextlib.contextmanager
 def as_value_errors() -> Iterator[None]:
-    """Inside, in a pydantic validator, a SurgeonError becomes the ValueError that pydantic tells with its place."""
+    """Inside a pydantic validator, turn a SurgeonError into the ValueError that pydantic reports."""
     try:
         yield
     except SurgeonError as error:
@@ -191,14 +283,37 @@ def as_value_errors() -> Iterator[None]:
 
 
 def either(python: str, command: str) -> str:
-    """What to write in a message for the interface in use: `python`, or at the command line `command`."""
+    """Choose the wording of a message for the interface in use.
+
+    Args:
+        python: the wording for Python.
+        command: the wording for the command line.
+
+    Example:
+        >>> either("pass overwrite=True", "--overwrite")
+        'pass overwrite=True'
+        >>> with at_the_command_line():
+        ...     either("pass overwrite=True", "--overwrite")
+        '--overwrite'
+    """
     return command if _COMMAND_LINE.get() else python
 
 
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> str:
-    """A clause naming the valid names closest to `name`, for the end of an error message.
+    """A clause with the valid names closest to `name`, for the end of an error message.
 
-    Those that differ in case and punctuation alone come first.
+    Names that differ only in case and punctuation come first.
+
+    Args:
+        name: the unknown name.
+        valid: all valid names.
+        count: the most names to suggest.
+
+    Example:
+        >>> nearest("resnet", ["resnet18", "vgg11"])
+        "did you mean 'resnet18'?"
+        >>> nearest("zzz", ["kap", "kmp"])
+        "valid: 'kap', 'kmp'"
     """
     valid = sorted(set(valid))
     close = [v for v in valid if _letters(v) == _letters(name)][:count]

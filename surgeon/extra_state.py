@@ -1,4 +1,4 @@
-"""What modules put into a state dict beside their tensors (`get_extra_state`): any object, or a tensor of any shape."""
+"""Extra state that modules add to a state dict (`get_extra_state`): any object, or a tensor of any shape."""
 
 from __future__ import annotations
 
@@ -11,36 +11,64 @@ import torch
 from torch import Tensor
 
 from surgeon.errors import ArtifactError
-from surgeon.torch_private import EXTRA_STATE_KEY
 
 
 def is_extra(name: str) -> bool:
-    """Whether a key of a state dict is a module's extra state."""
+    """Whether a key of a state dict is a module's extra state.
+
+    Args:
+        name: the key.
+    """
     return name.rpartition(".")[2] == EXTRA_STATE_KEY
 
 
 def without_extra(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The parameters and buffers of a state dict: what has a name and a shape by the network's structure."""
+    """The parameters and buffers of a state dict, whose names and shapes follow from the network's structure.
+
+    Args:
+        state: a state dict.
+    """
     return {k: v for k, v in state.items() if not is_extra(k)}
 
 
 def in_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A state dict without extra state that is no tensor, which a file of tensors cannot hold."""
+    """A state dict without extra state that is not a tensor, which a file of tensors cannot hold.
+
+    Args:
+        state: a state dict.
+    """
     return {k: v for k, v in state.items() if isinstance(v, Tensor) or not is_extra(k)}
 
 
 def left_out(state: Mapping[str, Any]) -> list[str]:
-    """The keys that `in_tensors` leaves out."""
+    """The keys that `in_tensors` leaves out.
+
+    Args:
+        state: a state dict.
+    """
     return [k for k, v in state.items() if is_extra(k) and not isinstance(v, Tensor)]
 
 
 def with_extra(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict with the extra state of `own` where it lacks that."""
+    """A state dict with the extra state of `own` where it has none.
+
+    Args:
+        state: a state dict.
+        own: the network's own state dict.
+    """
     return {**{k: v for k, v in own.items() if is_extra(k)}, **state}
 
 
 def demand_plain(state: Mapping[str, Any], place: str) -> None:
-    """Raise ArtifactError for extra state that `torch.load(weights_only=True)` would not read back."""
+    """Check that `torch.load(weights_only=True)` would read a state dict's extra state back.
+
+    Args:
+        state: a state dict.
+        place: begins the message.
+
+    Raises:
+        ArtifactError: it would not.
+    """
     for key in left_out(state):
         beside = io.BytesIO()
         try:

@@ -1,4 +1,4 @@
-"""Tables for a notebook. Whatever stands in them is text. No torch here."""
+"""Tables for a notebook. All their contents are escaped. No torch here."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 MOST = 200
-"""Rows that are shown."""
+"""The most rows that are shown."""
 
 
 def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), caption: str = "") -> str:
-    """A table: rows of cells, a line above the columns, and a caption; where there are too many rows, how many more there are."""
+    """Make an HTML table of up to `MOST` rows; a last row states how many more there are.
+
+    Args:
+        rows: the rows' cells.
+        head: the columns' names.
+        caption: the table's caption.
+
+    Example:
+        >>> table([("a", "<b>")])
+        '<table><tbody><tr><td>a</td><td>&lt;b&gt;</td></tr></tbody></table>'
+    """
     every = list(rows)
     lines = [f"<caption>{escape(caption)}</caption>"] if caption else []
     if head:
@@ -22,7 +32,11 @@ def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), caption
 
 
 def paragraphs(lines: Iterable[str]) -> str:
-    """Each line as a paragraph."""
+    """Make an HTML paragraph of each line.
+
+    Args:
+        lines: the lines.
+    """
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 

@@ -1,7 +1,8 @@
-"""SIGINT (Ctrl-C) and SIGTERM (which batch systems send): what is under way ends, and says what is kept.
+"""Handle SIGINT (Ctrl-C) and SIGTERM (sent by batch systems): end the work and report what is kept.
 
-Python raises an error for the one and dies of the other. Within `handled` both raise `Stopped`: at once, or, within
-`deferred`, when the caller asks: a training ends its step and writes its checkpoint first.
+By default Python raises an error for the first and dies of the second. Inside `handled`, both raise
+`Stopped`: at once, or, inside `deferred`, at the next `check`. A training thus finishes its step and writes
+its checkpoint first.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked for an end. `kept`: the folder in which finished work stays; `at`: how far that is."""
+    """A signal asked the process to end.
+
+    Attributes:
+        number: the signal's number.
+        kept: the folder that keeps finished work; empty if there is none.
+        at: how far the work is.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -23,7 +30,7 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell knows a process by that a signal ended."""
+        """The exit code by which a shell recognises a process that a signal ended."""
         return 128 + self.number
 
     def __str__(self) -> str:
@@ -35,7 +42,7 @@ class Stopped(KeyboardInterrupt):
 
 
 _SAME = 3.0
-"""Seconds within which further signals are the same wish: a terminal and a launcher both send theirs."""
+"""Signals within so many seconds count as one: a terminal and a launcher each send theirs."""
 
 
 class _State:
@@ -49,7 +56,7 @@ _state = _State()
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Both signals raise `Stopped` in here, unless they are ignored in this process, or this is not its main thread."""
+    """Inside, both signals raise `Stopped`, in the main thread and unless this process ignores them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -67,7 +74,10 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """A first signal waits in here until `check` is called, or the end; one that comes seconds later does not wait."""
+    """Inside, a first signal waits for `check` or for the end of the block.
+
+    A second one that comes some seconds later takes effect at once.
+    """
     _state.depth += 1
     try:
         yield
@@ -78,12 +88,16 @@ def deferred() -> Iterator[None]:
 
 
 def asked() -> int | None:
-    """The number of a signal that is waiting."""
+    """The number of a waiting signal; None if there is none."""
     return _state.asked
 
 
 def check() -> None:
-    """Raise `Stopped` if a signal is waiting."""
+    """Raise `Stopped` if a signal is waiting.
+
+    Raises:
+        Stopped: a signal is waiting.
+    """
     if _state.asked is not None:
         number, _state.asked = _state.asked, None
         raise Stopped(number)

@@ -1,4 +1,4 @@
-"""Names of a package that load on first use, so that importing the package imports no torch."""
+"""Load a package's names on first use, so that importing the package does not import torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from typing import Any
 def lazily(
     package: str, homes: Mapping[str, str], rooms: Collection[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` for the package: `homes` gives the module that each public name lives in; `rooms` are modules of
-    the package that are reached as its attributes."""
+    """Make `__getattr__` and `__dir__` for a package.
+
+    Args:
+        package: the package's name.
+        homes: public name → the module that defines it.
+        rooms: modules of the package that are reached as its attributes.
+
+    Returns:
+        The two functions.
+    """
 
     def get(name: str) -> Any:
         if name in rooms:

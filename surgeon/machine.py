@@ -1,4 +1,4 @@
-"""What made a result: versions, machine, processes, command."""
+"""What produced a result: versions, machine, processes, command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("torch", "torchvision", "timm", "accelerate", "torchattacks", "numpy
 
 
 def made_by() -> dict[str, Any]:
-    """Versions, machine, processes and command of this process, for the record of a result."""
+    """Versions, machine, processes and command of this process, to record with a result."""
     import torch
 
     from surgeon import __version__

@@ -1,4 +1,4 @@
-"""One recipe over another, as plain data."""
+"""Merge recipes as plain data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from typing import Any
 
 
 def merge(base: Any, top: Any) -> Any:
-    """`top` over `base`: mappings key by key, and the n-th operation of one name over the n-th of that name; others at the end."""
+    """Merge `top` over `base`.
+
+    Mappings are merged key by key. Under the key `surgery`, the n-th operation of a name is merged over the
+    n-th of the same name, and other operations are appended.
+
+    Args:
+        base: plain data.
+        top: plain data, which takes precedence.
+
+    Example:
+        >>> merge({"seed": 1, "training": {"lr": 0.1}}, {"training": {"epochs": 5}})
+        {'seed': 1, 'training': {'lr': 0.1, 'epochs': 5}}
+    """
     if isinstance(base, dict) and isinstance(top, dict):
         merged = dict(base)
         for key, value in top.items():

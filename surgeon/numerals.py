@@ -1,4 +1,4 @@
-"""How numbers are written, on the terminal, in messages, on the report's page and in the model card: `52.2 %`."""
+"""How numbers are written in the terminal, in messages, on the page and in the model card: `52.2 %`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,51 @@ class _Interval(Protocol):
 
 
 def percent(share: float) -> str:
-    """A share of 1 as `52.2 %`."""
+    """Write a share of 1 as a percentage.
+
+    Args:
+        share: the share.
+
+    Example:
+        >>> percent(0.522)
+        '52.2 %'
+    """
     return f"{100 * share:.1f} %"
 
 
 def span(low: float, high: float) -> str:
-    """An interval of shares as `50.1 % to 54.3 %`."""
+    """Write an interval of shares.
+
+    Args:
+        low: its lower end.
+        high: its upper end.
+
+    Example:
+        >>> span(0.501, 0.543)
+        '50.1 % to 54.3 %'
+    """
     return f"{percent(low)} to {percent(high)}"
 
 
 def with_interval(share: _Interval) -> str:
-    """A share with its interval, as `52.2 % [50.1 %, 54.3 %]`."""
+    """Write a share with its interval, as `52.2 % [50.1 %, 54.3 %]`.
+
+    Args:
+        share: an object with `value`, `low` and `high`.
+    """
     return f"{percent(share.value)} [{percent(share.low)}, {percent(share.high)}]"
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Write a duration.
+
+    Args:
+        seconds: the duration.
+
+    Example:
+        >>> duration(45), duration(200), duration(7500)
+        ('45 s', '3 min 20 s', '2 h 5 min')
+    """
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -42,7 +71,19 @@ def duration(seconds: float) -> str:
 
 
 def pace(done: float, seconds: float) -> str:
-    """How fast work goes: `120 a second`, `3.4 a second`, or where one takes longer `12 s each`; '' before the first."""
+    """Write a rate of work.
+
+    Args:
+        done: how many items are done.
+        seconds: the time that they took.
+
+    Returns:
+        Items a second, or the time of each where one takes longer than a second; '' before the first.
+
+    Example:
+        >>> pace(1200, 10), pace(34, 10), pace(2, 24)
+        ('120 a second', '3.4 a second', '12 s each')
+    """
     if done <= 0 or seconds <= 0:
         return ""
     rate = done / seconds

@@ -1,4 +1,4 @@
-"""The processes that share a work: those that accelerate has started, or this one alone."""
+"""The processes that share a job: those that accelerate started, or this one alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _state() -> Any:
-    """accelerate's state, if something has set it up; else None."""
+    """accelerate's state if something has initialised it; else None."""
     try:
         from accelerate import PartialState
     except ImportError:
@@ -20,30 +20,34 @@ def _state() -> Any:
 
 
 def rank() -> int:
-    """The number of this process."""
+    """The number of this process, from 0."""
     state = _state()
     return 0 if state is None else int(state.process_index)
 
 
 def world() -> int:
-    """How many there are."""
+    """The number of processes."""
     state = _state()
     return 1 if state is None else int(state.num_processes)
 
 
 def first() -> bool:
-    """Whether this is the one that writes what all share."""
+    """Whether this process writes what all processes share."""
     return rank() == 0
 
 
 def everyone() -> None:
-    """Wait until all are here."""
+    """Wait until all processes have arrived here."""
     if world() > 1:
         _state().wait_for_everyone()
 
 
 def gathered(rows: list[Any]) -> list[Any]:
-    """The rows of all processes, in every one of them."""
+    """Collect the rows of all processes, in each of them.
+
+    Args:
+        rows: this process's rows.
+    """
     if world() == 1:
         return rows
     from accelerate.utils import gather_object
@@ -52,7 +56,18 @@ def gathered(rows: list[Any]) -> list[Any]:
 
 
 def device_named(name: str | int | torch.device) -> torch.device:
-    """The device that a caller names; whether it is there is not asked. Raises ArgumentError for what is no name of one."""
+    """Convert a caller's name of a device. Whether the device exists is not checked.
+
+    Args:
+        name: such as "cpu" or "cuda:1".
+
+    Raises:
+        ArgumentError: it is not a device's name.
+
+    Example:
+        >>> device_named("cpu")
+        device(type='cpu')
+    """
     import torch
 
     try:
@@ -64,7 +79,15 @@ def device_named(name: str | int | torch.device) -> torch.device:
 
 
 def own_device(wanted: str | torch.device | None = None) -> torch.device:
-    """The device of this process: `wanted`, its number where processes share a machine, or the best there is if None."""
+    """The device of this process.
+
+    Args:
+        wanted: a device. Without a number, processes on one machine each get their own. None for the best
+            one.
+
+    Raises:
+        ArgumentError: it is not a device's name.
+    """
     import torch
 
     state = _state()

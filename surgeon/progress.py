@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, plain lines at a steady pace elsewhere."""
+"""Show the progress of long work: a bar in a terminal, plain lines at a steady interval elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ _SHOWN: ContextVar[Callable[[str, int, int], None] | None] = ContextVar("what sh
 
 @contextlib.contextmanager
 def shown_by(show: Callable[[str, int, int], None]) -> Iterator[None]:
-    """Inside, `tell` and `step` go to `show`: for work that lies deep below who knows whether anybody looks on."""
+    """Inside, `tell` and `step` report to `show`. Deeply nested work need not know whether anybody watches.
+
+    Args:
+        show: called with part, done, total.
+    """
     token = _SHOWN.set(show)
     try:
         yield
@@ -35,7 +39,13 @@ def shown_by(show: Callable[[str, int, int], None]) -> Iterator[None]:
 
 
 def tell(part: str, done: int, total: int) -> None:
-    """So much of a part is done, where somebody looks on (`shown_by`)."""
+    """Report how much of a part is done, if somebody watches (`shown_by`).
+
+    Args:
+        part: the part's name.
+        done: how much of it is done.
+        total: how much there is.
+    """
     show = _SHOWN.get()
     if show is not None:
         show(part, done, total)
@@ -43,16 +53,24 @@ def tell(part: str, done: int, total: int) -> None:
 
 @contextlib.contextmanager
 def step(part: str) -> Iterator[None]:
-    """A part that is done when the block ends without an error."""
+    """Report a part that is done when the block ends without an error.
+
+    Args:
+        part: the part's name.
+    """
     tell(part, 0, 1)
     yield
     tell(part, 1, 1)
 
 
 def progress(label: str = "") -> Silent:
-    """What takes (part, done, total) of work called `label` and shows it on standard error, inside a `with`.
+    """Make what shows progress on standard error; use it in a `with` and call it with (part, done, total).
 
-    Silent in all but the first process.
+    Args:
+        label: heads the lines.
+
+    Returns:
+        A bar in a terminal, plain lines elsewhere, and nothing in all processes but the first.
     """
     if not first():
         return Silent()
@@ -68,16 +86,16 @@ class Silent:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the terminal to what comes next."""
+        """Release the terminal."""
 
     def __call__(self, part: str, done: int, total: int) -> None:
-        """So much of a part is done."""
+        """Accept a report and show nothing."""
 
 
 class Lines(Silent):
-    """Plain lines, each with the label in front: where a part begins and ends, and every few seconds in between.
+    """Plain lines with the label in front: at a part's beginning and end, and every few seconds in between.
 
-    A part may be told of between others; its time counts from where it began.
+    Reports of several parts may alternate; the time of each counts from its beginning.
     """
 
     def __init__(self, label: str = "", file: IO[str] | None = None) -> None:
@@ -113,7 +131,7 @@ class Lines(Silent):
                 self._print(self._state(now), now)
 
     def _beat(self) -> None:
-        """A line also where nothing is reported for long."""
+        """Print a line also where nothing is reported for a long time."""
         while not self.over.wait(max(0.1, min(EVERY, self.last + EVERY - time.monotonic()))):
             with self.lock:
                 now = time.monotonic()
@@ -153,20 +171,25 @@ class Bars(Silent):
         if part not in self.tasks:
             self.tasks[part] = self.bar.add_task(part, total=total, completed=done)
         elif done == 0 and self.bar.tasks[self.tasks[part]].finished:
-            self.bar.reset(self.tasks[part], total=total)  # once more, for the next of several works
+            self.bar.reset(self.tasks[part], total=total)  # the same part of the next job
         self.bar.update(self.tasks[part], completed=done, total=total)
 
 
 def bar(file: IO[str]) -> Progress:
-    """rich's progress with columns that fit beside one another in 80."""
+    """Make rich's progress bar, with columns that fit into 80 characters.
+
+    Args:
+        file: where it is shown.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.text import Text
 
     class Time(ProgressColumn):
-        """The pace and the time left; of what is done the time that it took."""
+        """The rate and the time left; of finished work, the time that it took."""
 
         def render(self, task: Task) -> Text:
+            """The column's text."""
             if task.finished:
                 return Text(duration(task.finished_time or 0))
             if not task.speed or task.time_remaining is None:

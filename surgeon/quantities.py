@@ -1,4 +1,4 @@
-"""Sizes as people write them: a number or a fraction such as 8/255, and how large one may be. No torch here."""
+"""Sizes as people write them, a number or a fraction such as 8/255, and their limits. No torch here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJson
 
 
 def number(value: Any) -> Any:
-    """A text such as `8/255` or `0.5` as a number; whatever is no text as it is.
+    """Convert a text such as `8/255` or `0.5` to a number; other values are returned unchanged.
 
-    Raises ValueError for a text that is no finite number.
+    Args:
+        value: a text or another value.
+
+    Raises:
+        ValueError: the text is not a finite number.
+
+    Example:
+        >>> number("51/255")
+        0.2
     """
     if not isinstance(value, str):
         return value
@@ -26,7 +34,13 @@ def number(value: Any) -> Any:
 
 
 def too_large(name: str, size: float, what: str = "in linf") -> str:
-    """Why a size above 1 is refused, and what is meant by it most often."""
+    """The message for a size above 1, with what was probably meant.
+
+    Args:
+        name: the size's name.
+        size: its value.
+        what: follows the value in the message.
+    """
     return f"{name}={size:g} {what} is more than pixels can change, which go from 0 to 1: write {size:g}/255 for {size:g} of 255 levels"
 
 
@@ -44,11 +58,11 @@ Quantity = Annotated[
 Deviation = Annotated[Quantity, AfterValidator(_deviation), Field(ge=0)]
 """A field for the standard deviation of noise on pixels, at most their whole range."""
 Smoothing = Annotated[Quantity, AfterValidator(_deviation), Field(gt=0)]
-"""Likewise of randomized smoothing, which noise of nothing would certify nothing by."""
+"""The same for randomized smoothing, which needs noise above 0."""
 
 
 class WithinPixels(BaseModel):
-    """A model with an eps and a norm: in linf eps is at most 1, as every pixel could then become anything."""
+    """A model with an eps and a norm. In linf, eps is at most 1: more would allow any image."""
 
     @model_validator(mode="after")
     def _within_pixels(self) -> Self:

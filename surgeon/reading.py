@@ -1,4 +1,4 @@
-"""JSON from a file that somebody else may have written: read within limits, or refused in one line. No torch here."""
+"""Read JSON from files that somebody else may have written, within limits. No torch here."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from surgeon.errors import ArtifactError
 from surgeon.strict import faults
 
 LIMIT = 32 * 2**20
-"""Bytes of a file. Nesting ends at 200 levels, which is pydantic's own limit."""
+"""The most bytes of a file. Nesting is limited to 200 levels by pydantic."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_json(path: str | Path) -> Any:
-    """What a file of JSON holds. Raises ArtifactError, naming the file, where it is missing, too large or damaged."""
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ArtifactError: the file is missing, too large or damaged; the message names it.
+    """
     path = Path(path)
     try:
         if not path.is_file():
@@ -31,7 +38,15 @@ def read_json(path: str | Path) -> Any:
 
 
 def parse_json(content: str | bytes, place: str) -> Any:
-    """What a text of JSON says. Raises ArtifactError, naming its `place`, where it is none, too long or nested too deep."""
+    """Parse JSON.
+
+    Args:
+        content: the text.
+        place: where it comes from, for the message.
+
+    Raises:
+        ArtifactError: it is not JSON, too long, or nested too deeply.
+    """
     if len(content) > LIMIT:
         raise ArtifactError(f"{place} cannot be read: it is larger than {LIMIT >> 20} MiB")
     try:
@@ -41,7 +56,14 @@ def parse_json(content: str | bytes, place: str) -> Any:
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
-    """As `read_json`, of a file that holds a mapping."""
+    """Read a JSON file that holds a mapping.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ArtifactError: as for `read_json`, or the file holds something else.
+    """
     content = read_json(path)
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} cannot be read: it holds {type(content).__name__}, not a mapping")
@@ -49,12 +71,29 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 
 
 def read_as(path: str | Path, model: type[Model]) -> Model:
-    """As `read_json`, of a file that holds a `model`."""
+    """Read a JSON file as a pydantic model.
+
+    Args:
+        path: the file.
+        model: the model's class.
+
+    Raises:
+        ArtifactError: as for `read_json`, or the content does not fit the model.
+    """
     return as_model(read_json(path), model, str(path))
 
 
 def as_model(content: Any, model: type[Model], place: str) -> Model:
-    """What was read, as a `model`. Raises ArtifactError, naming its `place`, where it is none."""
+    """Validate content that was read as a pydantic model.
+
+    Args:
+        content: plain data.
+        model: the model's class.
+        place: where the content comes from, for the message.
+
+    Raises:
+        ArtifactError: it does not fit.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""How recipes and their settings are written, and what one that is written otherwise may have meant. No torch here."""
+"""How recipes and their settings are written, and what a misspelt one may have meant. No torch here."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from surgeon.errors import RecipeError, nearest
 
 
 def split(recipe: str) -> list[str]:
-    """The names and files that a text joins by '+', without the spaces around them.
+    """Split a text of recipes joined by '+' into names and files.
 
-    Raises RecipeError for an empty one.
+    Args:
+        recipe: the text.
+
+    Raises:
+        RecipeError: a name is empty.
+
+    Example:
+        >>> split("small-image + kap")
+        ['small-image', 'kap']
     """
     if Path(recipe).is_file():
         return [recipe]
@@ -24,12 +32,26 @@ def split(recipe: str) -> list[str]:
 
 
 def known(recipe: str, shipped: Collection[str]) -> str | None:
-    """The shipped name that is meant, in any case and with either dash; None where there is none."""
+    """Find the shipped recipe that a name refers to, ignoring case and the kind of dash.
+
+    Args:
+        recipe: the name.
+        shipped: the names of all shipped recipes.
+
+    Returns:
+        The shipped name; None if there is none.
+    """
     return next((n for n in shipped if n == recipe.lower().replace("_", "-")), None)
 
 
 def unknown(recipe: str, shipped: Collection[str], using: Collection[str] = ()) -> str:
-    """The message for a recipe that is not shipped, or a file that is not there. using: recipes with an operation of its name."""
+    """The message for an unknown recipe or a missing file.
+
+    Args:
+        recipe: the name or file.
+        shipped: the names of all shipped recipes.
+        using: recipes with an operation of this name.
+    """
     parts = [known(p, shipped) for p in re.split(r"[\s,;&|/]+", recipe) if p]
     if len(parts) > 1 and all(parts):
         return f"unknown recipe {recipe!r}; recipes are joined by '+': {'+'.join(map(str, parts))}"
@@ -44,13 +66,23 @@ def unknown(recipe: str, shipped: Collection[str], using: Collection[str] = ()) 
 
 
 def places(key: str, owners: Mapping[str, Any]) -> list[str]:
-    """Where a setting called `key` is: `kap.kernel_size`. owners: names of operations and parts → their pydantic models."""
+    """Where a setting exists, as `kap.kernel_size`.
+
+    Args:
+        key: the setting's name.
+        owners: names of operations and parts → their pydantic models.
+    """
     key = key.strip().lstrip("-").replace("-", "_")
     return [f"{owner}.{key}" for owner, model in owners.items() if key in model.model_fields]
 
 
 def misplaced(setting: str, owners: Mapping[str, Any]) -> str:
-    """The message for a setting that does not say what it is of, or has no value. owners: as for `places`."""
+    """The message for a setting without the operation or part that it belongs to, or without a value.
+
+    Args:
+        setting: the text.
+        owners: as for `places`.
+    """
     key, equals, value = setting.partition("=")
     found = [f"{place}={value or 'VALUE'}" for place in places(key, owners)] if "." not in key else []
     if found:

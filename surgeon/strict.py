@@ -1,4 +1,4 @@
-"""The base of everything that is read from a file as settings: types are meant as they are written. No torch here."""
+"""The base class of all settings that are read from files: types are not converted. No torch here."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 LONGEST = 10_000
-"""Characters of a text."""
+"""The most characters of a text."""
 LARGEST = 2**53
-"""Of whole numbers: all up to it are floats too, and what they are multiplied by has room in 64 bits."""
+"""The largest whole number: floats represent all up to it, and small multiples fit into 64 bits."""
 Line = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
 """A name: one line without control characters, so that it can be printed."""
 Prose = Annotated[str, Field(max_length=LONGEST, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
-"""A text of several lines, else the same."""
+"""A text of several lines without other control characters."""
 _PLAIN = re.compile(r"[\w\-]{1,80}")
 
 
 class Strict(BaseModel):
-    """Frozen settings without unknown keys: no text is a number, no number is yes or no, and numbers are finite.
+    """Frozen settings without unknown keys or converted types; numbers are finite.
 
-    An integer will do for a number, and a list for a tuple, as YAML and JSON have no other.
+    A text is not accepted as a number, nor a number as a boolean. An integer is accepted as a float, and a
+    list as a tuple, since YAML and JSON have no other notation.
     """
 
     model_config = ConfigDict(
@@ -57,24 +58,40 @@ def _tuple(value: Any) -> Any:
 
 
 def shown(value: object) -> str:
-    """A value in an error message: as Python writes it, cut where it is long or deep."""
+    """Write a value for an error message: as Python does, shortened where it is long or nested.
+
+    Args:
+        value: the value.
+    """
     short = reprlib.Repr()
     short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
     return " ".join(short.repr(value).split())
 
 
 def where(place: Iterable[object]) -> str:
-    """The way to a key, as `training.lr`: one line, whatever the keys hold."""
+    """Write the path to a key in one line, whatever the keys hold.
+
+    Args:
+        place: the keys, from the outside in.
+
+    Example:
+        >>> where(("training", "lr"))
+        'training.lr'
+    """
     return ".".join(str(p) if isinstance(p, int) or _PLAIN.fullmatch(str(p)) else shown(p) for p in place)
 
 
 def faults(error: ValidationError) -> str:
-    """What is wrong, in one line: of the first three keys at fault, the key, the reason and the value."""
-    told = error.errors(include_url=False, include_context=False)
+    """Describe a validation error in one line: key, reason and value of the first three faults.
+
+    Args:
+        error: pydantic's error.
+    """
+    errors = error.errors(include_url=False, include_context=False)
     parts = []
-    for item in told[:3]:
+    for item in errors[:3]:
         place = where(item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         parts.append(f"{place}: {message} (got {shown(item['input'])})" if place else message)
-    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+    more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
     return "; ".join(parts) + more

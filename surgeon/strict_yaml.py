@@ -1,8 +1,9 @@
-"""YAML 1.2 as settings are written in it: read within limits, and only where a value means one thing. No torch here.
+"""Read YAML 1.2 within limits, and only where a value has one meaning. No torch here.
 
-ruamel.yaml finds the structure; what a plain word means is the core schema of YAML 1.2. Refused are duplicate keys, tags, anchors and
-aliases (a few hundred bytes of them unfold to gigabytes), several documents, keys that are no text, and plain words that YAML 1.1
-read as something else: `yes`, `010`, `1:30`, `1_000`. In quotes each of them is text.
+ruamel.yaml parses the structure; the meaning of a plain word follows the core schema of YAML 1.2. Refused
+are duplicate keys, tags, anchors and aliases (a few hundred bytes of which can expand to gigabytes),
+multiple documents, keys that are not text, and plain words that YAML 1.1 reads differently: `yes`, `010`,
+`1:30`, `1_000`. In quotes each of them is text.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from surgeon.errors import SurgeonError
 
 LONGEST, DEEPEST, MOST = 2**20, 32, 20_000
-"""Bytes of a text, levels of nesting, and values in it."""
+"""The most characters of a text, levels of nesting, and values."""
 _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -30,7 +31,7 @@ _OLD_NUMBER = re.compile(
 
 
 class YamlError(SurgeonError):
-    """A text is no YAML, is refused, or is too large; `line` counts from 1."""
+    """A text is not YAML, is refused, or is too large. `line` counts from 1."""
 
     def __init__(self, reason: str, line: int) -> None:
         super().__init__(f"line {line}: {reason}")
@@ -38,7 +39,21 @@ class YamlError(SurgeonError):
 
 
 def load(text: str) -> Any:
-    """What a text says: dicts with text as keys, lists, text, numbers, True, False, None. Raises YamlError."""
+    r"""Parse a text.
+
+    Args:
+        text: YAML.
+
+    Returns:
+        Dicts with text as keys, lists, text, numbers, True, False, None.
+
+    Raises:
+        YamlError: the text is not YAML, is refused, or is too large.
+
+    Example:
+        >>> load("lr: 1e-3\nsizes: [1, 2]")
+        {'lr': 0.001, 'sizes': [1, 2]}
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -57,7 +72,7 @@ def load(text: str) -> Any:
 
 
 class _Builder:
-    """Puts values together from the parser's events, without recursion."""
+    """Assembles values from the parser's events, without recursion."""
 
     def __init__(self) -> None:
         self.found: Any = None
@@ -68,6 +83,7 @@ class _Builder:
         self.documents = self.count = 0
 
     def take(self, event: Any) -> None:
+        """Process one event."""
         kind, line = type(event).__name__, event.start_mark.line + 1
         if kind == "DocumentStartEvent":
             self.documents += 1
@@ -115,7 +131,19 @@ _NEXT = object()
 
 
 def resolved(word: str, line: int = 1) -> Any:
-    """What a word without quotes means. Raises YamlError for one that YAML 1.1 and 1.2 read differently."""
+    """The meaning of a word without quotes.
+
+    Args:
+        word: the word.
+        line: its line, for the message.
+
+    Raises:
+        YamlError: YAML 1.1 and 1.2 read it differently.
+
+    Example:
+        >>> resolved("true"), resolved("1e-3"), resolved("kap")
+        (True, 0.001, 'kap')
+    """
     if word in _WORDS:
         return _WORDS[word]
     if _INTEGER.fullmatch(word):
@@ -135,7 +163,16 @@ def resolved(word: str, line: int = 1) -> Any:
 
 
 def dump(content: Any) -> str:
-    """Plain data as YAML that `load` reads back, keys in their order."""
+    """Write plain data as YAML that `load` reads back, keys in their order.
+
+    Args:
+        content: plain data.
+
+    Example:
+        >>> print(dump({"lr": 0.001, "name": "yes"}), end="")
+        lr: 0.001
+        name: "yes"
+    """
     from ruamel.yaml import YAML
 
     writer = YAML(typ="rt", pure=True)
@@ -146,7 +183,7 @@ def dump(content: Any) -> str:
 
 
 def _quoted(value: Any) -> Any:
-    """The same, with text in quotes where it would be read as something else without them."""
+    """The same data, with quotes around text that would be read as something else without them."""
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     if isinstance(value, dict):

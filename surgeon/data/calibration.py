@@ -1,4 +1,4 @@
-"""Images that a start is taken from: some of the training images, drawn over all of them."""
+"""Images for calibration, drawn from the whole training set."""
 
 from __future__ import annotations
 
@@ -14,9 +14,25 @@ from surgeon.host import in_own_state
 
 @in_own_state()
 def drawn(train: Any, count: int, *, seed: int = 0) -> Tensor:
-    """`count` of the training images, or all, (N, C, H, W) float32 in [0, 1].
+    """Draw calibration images from a training set.
 
-    train: Images or Records. Drawn by `seed`, not taken from the front, where a folder has its first classes alone.
+    They are drawn at random, since the first images of a folder all come from its first classes.
+
+    Args:
+        train: Images or Records.
+        count: number of images; all of them if there are fewer.
+        seed: seed of the draw.
+
+    Returns:
+        (N, C, H, W) float32 in [0, 1], in the set's order.
+
+    Raises:
+        ArgumentError: `count` or `seed` is not valid.
+
+    Example:
+        >>> from surgeon.data import digits, drawn
+        >>> drawn(digits()["train"], 32).shape
+        torch.Size([32, 1, 16, 16])
     """
     count, seed = checked_count("count", count), checked_seed(seed)
     whole = len(train.x) if isinstance(train, Images) else len(train)

@@ -1,4 +1,4 @@
-"""What a set of images holds, as data that can be compared: a name is not a content."""
+"""Summarise the contents of a set of images as data that can be compared; a name is not enough."""
 
 from __future__ import annotations
 
@@ -14,20 +14,33 @@ from surgeon.data.images import Images
 from surgeon.data.records import Borrowed, Records
 
 WHOLE = 256 * 2**20
-"""Bytes of files up to which all of them are read; of more, a sample is."""
+"""Up to so many bytes all files are hashed; of a larger set, a sample."""
 SAMPLE = 256
-"""Files that are read of a larger set, spread evenly over it, and decoded images of a library's data set."""
+"""Files, evenly spaced, that are hashed of a larger set; also decoded images of a library's data set."""
 
 
 def contents_of(data: Any) -> dict[str, Any]:
-    """The number of images, a hash over their names, sizes and labels, and one over their contents.
+    """Summarise the contents of a set of images.
 
-    data: Images in memory, whose pixels and labels are all hashed; Records, of which every file counts with its name, its
-    size and its label, and its bytes too where all files together have no more than 256 MiB, else those of 256 of them;
-    or another data set, of which the length alone is known. Names are those of a file and its folder, so that a data set
-    may move as a whole. `read`: how many were read.
+    Of Images in memory, all pixels and labels are hashed. Of Records, each file counts with its name, size
+    and label; its bytes too if all files have at most 256 MiB together, else those of about 256 of them. Of
+    another data set only the length is known. Names are those of a file and its folder, so that a data set
+    may be moved as a whole.
 
-    Raises OSError for a file that is gone.
+    Args:
+        data: Images, Records, or another data set.
+
+    Returns:
+        The number of images, hashes of names, sizes, labels and contents, and `read`: how many were read.
+
+    Raises:
+        OSError: a file has disappeared.
+
+    Example:
+        >>> from surgeon.data import contents_of, digits
+        >>> found = contents_of(digits()["test"])
+        >>> found["images"], found["read"]
+        (360, 360)
     """
     if isinstance(data, Images):
         return {
@@ -62,7 +75,7 @@ def _of_records(data: Records) -> dict[str, Any]:
 
 
 def _name(item: Any) -> str:
-    """A file and the folder that it lies in; the row of a parquet file; an image's number in a library's data set."""
+    """A file with its folder; the row of a parquet file; an image's number in a library's data set."""
     if isinstance(item, Path):
         return "/".join(item.parts[-2:])
     return Path(item[0]).name if isinstance(item, tuple) else str(item)
@@ -91,12 +104,26 @@ def _tensor(values: Tensor) -> str:
 
 
 def _parts(values: Tensor) -> Iterable[Tensor]:
-    """Some at a time: images that stand for several (an expanded channel) are not copied all at once."""
+    """Split into parts: an expanded channel would otherwise be copied for all images at once."""
     return values.split(1024) if values.dim() else [values]
 
 
 def differing(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
-    """In words, what two contents differ in; empty where they are equal."""
+    """Describe how two contents of `contents_of` differ.
+
+    Args:
+        before: the recorded contents; None if there were none.
+        now: the present contents; None if there are none.
+
+    Returns:
+        A phrase; empty where they are equal.
+
+    Example:
+        >>> from surgeon.data import contents_of, differing, digits
+        >>> sets = digits()
+        >>> differing(contents_of(sets["val"]), contents_of(sets["train"]))
+        '1077 images, not 360'
+    """
     if before == now:
         return ""
     if not before or not now:

@@ -1,4 +1,4 @@
-"""One image from a file, or from its bytes."""
+"""Decode one image from a file or from its bytes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,27 @@ if TYPE_CHECKING:
 
 
 Item = Path | tuple[str, "bytes | IO[bytes]"]
-"""A file, or a name and the bytes of one."""
+"""A file, or a name with the bytes of a file."""
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
-"""Kinds of image that are read, by their bytes and whatever their name says. Pillow knows others, for some of which it
-starts programs."""
+"""Formats that are read, recognised by a file's bytes and not by its name. Pillow supports others, and starts
+programs for some of them."""
 PIXELS = 89_478_485
-"""The most that one image may have: Pillow's own limit, of which it warns, and raises an error only above twice as many."""
+"""The most pixels of one image: Pillow's own limit, at which it only warns (it raises at twice as many)."""
 
 
 def read(item: Item, input_size: tuple[int, ...] | None) -> Tensor:
-    """(C, H, W) float32 in [0, 1] of a file, or of a pair of a name and a file's bytes."""
+    """Decode an image to a tensor.
+
+    Args:
+        item: a file, or a name with a file's bytes.
+        input_size: (C, H, W) to convert and resize to; None to keep the image's own.
+
+    Returns:
+        (C, H, W) float32 in [0, 1].
+
+    Raises:
+        DataError: as for `picture_of`.
+    """
     return (
         to_bytes(picture_of(item, None if input_size is None else input_size[0] == 1), input_size).float()
         / 255
@@ -35,18 +46,23 @@ def read(item: Item, input_size: tuple[int, ...] | None) -> Tensor:
 
 
 def picture_of(item: Item, gray: bool | None = None) -> Image:
-    """The image as a PIL image, gray or RGB; by default as it is stored. item: a file's path, or (name, bytes or open file).
+    """Decode an image to a PIL image.
 
-    Of several frames the first; transparency is dropped, 16 bits become 8, CMYK and palettes RGB; EXIF's orientation is
-    not applied.
+    Of several frames the first is taken. Transparency is dropped; 16 bits become 8; CMYK and palettes become
+    RGB. EXIF's orientation is not applied.
 
-    Raises DataError, by its name, for one that cannot be read, is of another kind than FORMATS, or has more than PIXELS
-    pixels, before they are decoded.
+    Args:
+        item: a file's path, or (name, bytes or open file).
+        gray: True for gray, False for RGB, None for whichever is stored.
+
+    Raises:
+        DataError: the image cannot be read, has a format that is not in FORMATS, or has more than PIXELS
+            pixels (checked before they are decoded). The message names it.
     """
     name, content = item if isinstance(item, tuple) else (str(item), None)
     try:
         return _decoded(io.BytesIO(content) if isinstance(content, bytes) else content or name, gray)
-    except Exception as error:  # decoders raise nearly anything, and a bomb is none of OSError
+    except Exception as error:  # decoders raise almost anything; DecompressionBombError is not an OSError
         raise DataError(f"{shown(name)} cannot be read as an image: {shown(_reason(error))}") from error
 
 
@@ -71,7 +87,7 @@ def _decoded(source: Any, gray: bool | None) -> Any:
 
 
 def _eight_bits(picture: Any) -> Any:
-    """A gray image of 16 bits in 8, which convert would cut off at 255."""
+    """Scale a gray image of 16 bits to 8; PIL's convert would clip it at 255."""
     import numpy
     from PIL import Image
 
@@ -97,7 +113,15 @@ def start_no_programs() -> None:
 
 
 def to_bytes(picture: Image, input_size: tuple[int, ...] | None = None) -> Tensor:
-    """(C, H, W) uint8 of a PIL image, resized and made gray or RGB where input_size (C, H, W) asks for it."""
+    """Convert a PIL image to a tensor.
+
+    Args:
+        picture: the image.
+        input_size: (C, H, W) to convert (gray or RGB) and resize to (bilinear); None to keep the image's own.
+
+    Returns:
+        (C, H, W) uint8.
+    """
     import numpy
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""What is wrong with data, counted and named; refused, or left out and said."""
+"""Find what is wrong with data: count and name it, then refuse it or leave it out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from surgeon.errors import DataError
 
 NAMED = 5
 CLASSES = 1_000_000
-"""The most that data without names of their classes may have: a stray label must not make as many of them."""
+"""The most classes of data without class names: one stray label must not create millions of them."""
 
 
 class Faults(BaseModel):
-    """images: usable ones. classes: how many of each. The rest: names of what is wrong, the first few of `counts`."""
+    """The faults of a data set.
+
+    images: number of usable ones. classes: number of each class. counts: kind of fault → how many. named:
+    kind → names of the first few.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,7 +33,7 @@ class Faults(BaseModel):
     named: dict[str, tuple[str, ...]] = {}
 
     def lines(self) -> list[str]:
-        """A sentence for each kind of fault; none for data without any."""
+        """A sentence for each kind of fault; an empty list for data without any."""
         return [f"{n} {kind}: {', '.join(self.named[kind])}{', …' if n > len(self.named[kind]) else ''}"
                 for kind, n in self.counts.items() if n]  # fmt: skip
 
@@ -39,11 +43,22 @@ def inspect(
     source: str = "", decode: bool = True,
     complete: bool = True,
 ) -> tuple[list[tuple[Any, int]], Faults]:  # fmt: skip
-    """The entries that are usable, and what was wrong with the others.
+    """Separate the usable entries of a data set from the faulty ones.
 
-    decode: also read every image, to find those that cannot be. complete: a class without an image is a fault.
+    Args:
+        entries: (item, label) of each image.
+        classes: the classes' names; empty if they have none.
+        policy: "refuse" raises an error for any fault; "skip" leaves faulty entries out.
+        source: the data's name, for the message.
+        decode: decode every image, to find those that cannot be read.
+        complete: count a class without images as a fault.
 
-    Raises DataError, with policy "refuse", that counts the faults of each kind and names the first ones.
+    Returns:
+        The usable entries, and the faults of the others.
+
+    Raises:
+        DataError: with policy "refuse", if there are faults; the message counts each kind and names the
+            first.
     """
     bad: dict[str, list[str]] = {
         "images without a label": [], "labels that are no class": [], "images that cannot be read": [], "empty classes": [],
@@ -73,7 +88,15 @@ def inspect(
 
 
 def check_labelled(source: object, entries: Sequence[tuple[Any, int]]) -> None:
-    """Raise DataError, naming the first, unless every entry has a label that is a class index."""
+    """Check that every entry has a class index as its label.
+
+    Args:
+        source: the data's name, for the message.
+        entries: (item, label) of each image.
+
+    Raises:
+        DataError: one has not; the message names the first.
+    """
     for item, label in entries:
         if not 0 <= label < CLASSES:
             what = "images without a label" if label == -1 else f"a label that is no class index, {label}"

@@ -1,4 +1,4 @@
-"""The images that a network is tested on: a source's test images, as many of each class as asked for, always the same."""
+"""The images that a network is tested on: a source's test images, balanced by class, always the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ _PREFERRED = ("test", "val", "train")
 
 
 class HeldOut(NamedTuple):
-    """x (N, C, H, W) float32 in [0, 1], y (N,), examples: their numbers in the split, classes: names, or numbers."""
+    """Images to test on.
+
+    Attributes:
+        x: (N, C, H, W) float32 in [0, 1].
+        y: (N,) int64.
+        examples: the images' numbers in the split.
+        split: the split that they come from.
+        classes: the classes' names, or their numbers as text.
+    """
 
     x: Tensor
     y: Tensor
@@ -39,12 +47,30 @@ def held_out(
     root: str | None = None,
     seed: int = 0,
 ) -> HeldOut:
-    """`count` test images of a source, or all: class by class in equal shares, fixed by `seed`, in the split's order.
+    """Read a source's test images.
 
-    source: as for `open_source`, or 'digits'. Of its splits the test images are taken, else the validation images; a
-    source with neither (a single file, a folder of classes) is taken whole. input_size: (C, H, W).
+    Of a source's splits the test images are taken, else the validation images. A source with neither (a
+    single file, a folder of classes) is used whole.
 
-    Raises DataError for a source that is none, is a stream, or has images without labels.
+    Args:
+        source: as for `open_source`, or 'digits'.
+        input_size: (C, H, W), C 1 (gray) or 3 (RGB).
+        count: number of images, with equal shares of each class; None for all.
+        root: the folder that the source needs, if it needs one.
+        seed: decides which images are taken.
+
+    Returns:
+        The images, in the split's order.
+
+    Raises:
+        DataError: nothing can be read under this name, the source is a stream, or images have no labels.
+        ArgumentError: `count` or `seed` is not valid.
+
+    Example:
+        >>> from surgeon.data import held_out
+        >>> test = held_out("digits", (1, 16, 16), count=50)
+        >>> test.split, tuple(test.x.shape), test.y.bincount().tolist()
+        ('test', (50, 1, 16, 16), [5, 5, 5, 5, 5, 5, 5, 5, 5, 5])
     """
     seed = checked_seed(seed)
     count = None if count is None else checked_count("count", count)
@@ -71,9 +97,19 @@ def held_out(
 
 @in_own_state()
 def held_out_of(sets: Sets, count: int | None = None) -> HeldOut:
-    """`count` test images of sets that were made for a training, or all: class by class in equal shares.
+    """Take the test images of sets that were made for a training.
 
-    Raises DataError for a stream, which cannot be chosen from.
+    Args:
+        sets: the sets.
+        count: number of images, with equal shares of each class; None for all.
+
+    Raises:
+        DataError: the test images are a stream, from which none can be chosen.
+
+    Example:
+        >>> from surgeon.data import held_out_of, load_sets
+        >>> held_out_of(load_sets("digits"), 20).y.bincount().tolist()
+        [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
     """
     test = sets.test
     if not isinstance(test, (Images, Records)):
@@ -91,14 +127,30 @@ def held_out_of(sets: Sets, count: int | None = None) -> HeldOut:
 
 @in_own_state()
 def stratified(labels: Tensor, count: int | None, *, seed: int = 0) -> list[int]:
-    """`count` indices of `labels` (N,), sorted, each class as often as any other up to one, as far as it has images."""
+    """Choose indices so that classes appear equally often, as far as they have enough images.
+
+    Args:
+        labels: (N,) int64.
+        count: number of indices; None for all.
+        seed: decides which are chosen.
+
+    Returns:
+        The indices, sorted. The counts of two classes differ by at most one unless a class runs out.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.data import stratified
+        >>> chosen = stratified(torch.tensor([0, 0, 0, 0, 1, 1]), 4)
+        >>> torch.tensor([0, 0, 0, 0, 1, 1])[chosen].tolist()
+        [0, 0, 1, 1]
+    """
     if count is None or count >= len(labels):
         return list(range(len(labels)))
     generator = torch.Generator().manual_seed(seed)
     classes = [g[torch.randperm(len(g), generator=generator)].tolist() for g in _by_class(labels)]
     order = torch.randperm(len(classes), generator=generator).tolist()
     taken: list[int] = []
-    while len(taken) < count:  # a round gives each class one
+    while len(taken) < count:  # each round takes one image of each class
         for c in order:
             if classes[c] and len(taken) < count:
                 taken.append(classes[c].pop())

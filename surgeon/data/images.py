@@ -10,16 +10,31 @@ from torch import Tensor
 SPLITS = ("train", "val", "test")
 """The splits of a source, by the names that surgeon gives them."""
 SYNONYMS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test",)}
-"""What folders and files of a split may be called."""
+"""The names that folders and files of a split may have."""
 
 
 class Images(NamedTuple):
-    """A labelled set: x (N, C, H, W), float32 in [0, 1] or bytes (uint8) from 0 to 255; y int64 (N,)."""
+    """A labelled set in memory.
+
+    Attributes:
+        x: (N, C, H, W), float32 in [0, 1] or uint8 from 0 to 255.
+        y: (N,) int64.
+    """
 
     x: Tensor
     y: Tensor
 
 
 def pixels(x: Tensor) -> Tensor:
-    """float32 in [0, 1] of images stored so, or as bytes."""
+    """Convert stored images to float32 in [0, 1].
+
+    Args:
+        x: floats in [0, 1], or uint8 from 0 to 255.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.data import pixels
+        >>> pixels(torch.tensor([0, 51, 255], dtype=torch.uint8))
+        tensor([0.0000, 0.2000, 1.0000])
+    """
     return x.float() / 255 if x.dtype == torch.uint8 else x.float()

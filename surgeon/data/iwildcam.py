@@ -1,4 +1,4 @@
-"""The weight-map paper's iWildCam 2019 data (arXiv 1905.00568, section 4.3), from a folder with a sub-folder a class."""
+"""The weight-map paper's iWildCam 2019 data (arXiv 1905.00568, section 4.3), one sub-folder per class."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ CLASSES = ("deer", "squirrel", "rodent", "fox", "coyote", "raccoon", "skunk", "c
 
 
 def iwildcam(per_class: int = 1000) -> Data:
-    """Ten classes of equal size, cut class by class into 70 % training, 20 % validation and 10 % test; gray, 23×32.
+    """Settings for the data of the paper: ten classes of equal size, 70/20/10 % by class, gray, 23×32.
 
     Here: 23 is the height and 32 the width, as camera traps' images are wider than high.
+
+    Args:
+        per_class: images of each class.
+
+    Returns:
+        Settings for `load_sets`, with the folder of the classes as its source.
+
+    Example:
+        >>> from surgeon.data import iwildcam
+        >>> iwildcam().size, iwildcam().classes[:2]
+        ((23, 32), ('deer', 'squirrel'))
     """
     return Data(
         classes=CLASSES, per_class=per_class, val_share=0.2, test_share=0.1, grayscale=True, size=(23, 32)

@@ -1,4 +1,4 @@
-"""Images with their labels from a source by name, decoded at once, in an order fixed by a seed."""
+"""Decode a source's images at once, in an order fixed by a seed, with or without labels."""
 
 from __future__ import annotations
 
@@ -23,13 +23,27 @@ from surgeon.host import in_own_state
 
 @in_own_state()
 def images(source: str | Path, count: int, input_size: tuple[int, ...], *, seed: int = 0) -> Tensor:
-    """`count` images (or all there are) from a source, (N, C, H, W) float32 in [0, 1], chosen by `seed`.
+    """Read images from a source, without labels.
 
-    source: 'digits', a folder with images anywhere below it, or a parquet file in the Hugging Face layout
-    (`image: {bytes, path}`, `label`).
+    Args:
+        source: 'digits', a folder with images anywhere below it, or a parquet file in the Hugging Face layout
+            (`image: {bytes, path}`, `label`).
+        count: number of images; all of them if there are fewer.
+        input_size: (C, H, W), C 1 (gray) or 3 (RGB), to which images are resized regardless of aspect.
+        seed: decides which images are taken, and their order.
 
-    Raises DataError for a missing or empty source, an image that cannot be read (named), or sizes that
-    are none of an image's.
+    Returns:
+        (N, C, H, W) float32 in [0, 1].
+
+    Raises:
+        DataError: the source is missing or empty, an image cannot be read (the message names it), or the size
+            is not that of an image.
+        ArgumentError: `count` or `seed` is not valid.
+
+    Example:
+        >>> from surgeon.data import images
+        >>> images("digits", 8, (3, 16, 16)).shape
+        torch.Size([8, 3, 16, 16])
     """
     return labelled(source, input_size, count=count, seed=seed, need_labels=False).x
 
@@ -44,17 +58,33 @@ def labelled(
     seed: int = 0,
     need_labels: bool = True,
 ) -> Images:
-    """Images with labels from a source, in an order fixed by `seed`; `split` chooses among its own splits.
+    """Read images with labels from a source, in an order fixed by `seed`.
 
-    input_size: (C, H, W), C 1 (gray) or 3 (RGB); images are resized to it with no regard to their aspect. By
-    default that of the first image. A folder's classes are the names of its sub-folders, in alphabetical
-    order; a folder that has sub-folders named like splits is read from the one asked for, and numbers the
-    classes of all its splits together, so that a class which one of them lacks shifts no other. A parquet
-    file is one split, whatever `split` says.
+    A folder's classes are the names of its sub-folders, in alphabetical order. In a folder whose sub-folders
+    are named like splits, the classes of all splits are numbered together, so that a class which is absent
+    from one split does not shift the others.
 
-    y is −1 where need_labels is False.
+    Args:
+        source: as for `images`.
+        input_size: (C, H, W), C 1 (gray) or 3 (RGB), to which images are resized regardless of aspect; by
+            default the size of the first image.
+        count: number of images; None for all.
+        split: the split to read. A parquet file is one split, whatever this says.
+        seed: decides which images are taken, and their order.
+        need_labels: require labels; False sets y to −1.
 
-    Raises DataError as `images`, for a split that the source lacks, and for images without a label.
+    Returns:
+        x (N, C, H, W) float32 in [0, 1], y (N,) int64.
+
+    Raises:
+        DataError: as for `images`; the source lacks the split, or an image has no label.
+        ArgumentError: `count` or `seed` is not valid.
+
+    Example:
+        >>> from surgeon.data import labelled
+        >>> found = labelled("digits", (1, 8, 8), count=100, split="test")
+        >>> tuple(found.x.shape), tuple(found.y.shape)
+        ((100, 1, 8, 8), (100,))
     """
     if input_size is not None and (
         len(input_size) != 3 or input_size[0] not in (1, 3) or min(input_size[1:]) < 1

@@ -1,4 +1,4 @@
-"""Data sets of timm's by name, with all that would download, unpack or execute switched off."""
+"""timm's data sets by name, with everything that would download, unpack or execute switched off."""
 
 from __future__ import annotations
 
@@ -14,16 +14,25 @@ from surgeon.errors import ArtifactError, DataError
 from surgeon.reading import read_json
 
 _INFO = ("_info.json", "info.json")
-"""Where a web data set says which tars it has."""
+"""Files in which a web data set lists its tars."""
 
 
 class Refused(DataError):
-    """What a data set asks for is not done."""
+    """A data set asks for more than reading files, and is refused."""
 
 
 def library(name: str, root: str | None, split: str) -> Any:
-    """A split of a data set of timm's `create_dataset`. Raises Refused for one that asks for more than reading its files,
-    and whatever the libraries raise for one that is not there."""
+    """Open a split of a data set of timm's `create_dataset`.
+
+    Args:
+        name: timm's name, such as `torch/cifar10`.
+        root: the folder that holds the files.
+        split: the library's name of the split.
+
+    Raises:
+        Refused: the data set asks for more than reading its files.
+        Exception: whatever the libraries raise for a data set that is missing.
+    """
     from timm.data import create_dataset
 
     prefix, _, rest = name.partition("/")
@@ -44,10 +53,16 @@ def library(name: str, root: str | None, split: str) -> Any:
 
 
 def tars_at(path: Path) -> Any:
-    """A tar, or all tars of a folder, as one data set, by timm's reader; nothing is unpacked, no index read or written.
+    """Open a tar, or all tars of a folder, as one data set, with timm's reader.
 
-    Each image opens its tar anew: processes that share an open one would move one another's place in it.
-    Raises DataError for what is no tar, and for tars without images.
+    Nothing is unpacked; no index is read or written. Each image opens its tar anew: processes that share an
+    open file would move each other's position in it.
+
+    Args:
+        path: a tar or a folder of tars.
+
+    Raises:
+        DataError: there is no readable tar with images.
     """
     from timm.data import ImageDataset
     from timm.data.readers.reader_image_in_tar import ReaderImageInTar
@@ -65,7 +80,7 @@ def tars_at(path: Path) -> Any:
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
-    """Hugging Face's libraries ask nothing of the network: what was fetched before, or lies here, is all there is."""
+    """Inside, Hugging Face's libraries use only local files: their cache, and what lies in the folder."""
     import huggingface_hub.constants as hub
 
     places: list[Any] = [hub]
@@ -73,18 +88,21 @@ def offline() -> Iterator[None]:
         import datasets.config
 
         places.append(datasets.config)
-    was = [p.HF_HUB_OFFLINE for p in places]
+    old_values = [p.HF_HUB_OFFLINE for p in places]
     try:
         for place in places:
             place.HF_HUB_OFFLINE = True
         yield
     finally:
-        for place, value in zip(places, was, strict=True):
+        for place, value in zip(places, old_values, strict=True):
             place.HF_HUB_OFFLINE = value
 
 
 def _local_shards(name: str, root: str | None) -> str:
-    """The folder of a web data set, whose tars are files in it: elsewhere its reader takes commands and addresses."""
+    """The folder of a web data set, whose tars must be files in it.
+
+    Otherwise the reader would accept commands and addresses in their place.
+    """
     folder = Path(root or "").absolute()
     if not root or not folder.is_dir():
         raise Refused(
@@ -108,7 +126,7 @@ def _local_shards(name: str, root: str | None) -> str:
 
 
 def _check_unpacked(root: str | None, split: str) -> None:
-    """torchvision unpacks ImageNet's archives where their folders are missing; here that is left to the user."""
+    """Refuse archives of ImageNet: torchvision would unpack them, which is left to the user."""
     folder = Path(root or ".")
     missing = [
         n for n in ("meta.bin", "train" if split in SYNONYMS["train"] else "val") if not (folder / n).exists()

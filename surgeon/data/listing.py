@@ -1,4 +1,4 @@
-"""What a folder holds: an entry an image, with its class, nothing decoded yet."""
+"""List a folder's images with their classes, without decoding them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,27 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".
 
 
 def split_folders(path: Path) -> dict[str, Path]:
-    """The sub-folders that are splits, by the split's name: train/, val/ (or validation/, valid/), test/."""
+    """Find the sub-folders that are splits: train/, val/ (or validation/, valid/), test/.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        Split → sub-folder.
+    """
     found = {s: next((path / n for n in names if (path / n).is_dir()), None) for s, names in SYNONYMS.items()}
     return {s: p for s, p in found.items() if p is not None}
 
 
 def class_names(folders: list[Path]) -> tuple[str, ...]:
-    """The classes of folders with a sub-folder each: of all of them together, in alphabetical order."""
+    """The classes of folders: the names of their sub-folders, of all together, in alphabetical order.
+
+    Args:
+        folders: the folders.
+
+    Raises:
+        DataError: a name is not UTF-8.
+    """
     return tuple(
         sorted(
             {
@@ -35,9 +49,17 @@ def class_names(folders: list[Path]) -> tuple[str, ...]:
 
 
 def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
-    """(file, class) of one split of a folder; class −1 for an image that lies in no sub-folder.
+    """List the images of one split of a folder.
 
-    Raises DataError for a split that the folder lacks, and as `files_below`.
+    Args:
+        path: the folder.
+        split: the split.
+
+    Yields:
+        (file, class); class −1 for an image that lies in no sub-folder.
+
+    Raises:
+        DataError: the folder lacks the split, or as for `files_below`.
     """
     there = split_folders(path)
     siblings = [path]

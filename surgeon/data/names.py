@@ -11,12 +11,23 @@ from surgeon.errors import DataError
 
 
 def shown(name: object) -> str:
-    """A name of any bytes in one line of text: what is no UTF-8, or moves a terminal, is escaped."""
+    """Escape a name for one line of text: bytes that are not UTF-8, and characters that control a terminal.
+
+    Args:
+        name: the name.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(name))
 
 
 def check_class(folder: Path) -> str:
-    """The name of a class's folder. Raises DataError where it is no UTF-8: tables, pages and pictures could not be written."""
+    """The name of a class's folder.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        DataError: it is not UTF-8, so that tables, pages and pictures could not be written.
+    """
     try:
         folder.name.encode()
     except UnicodeEncodeError:
@@ -26,7 +37,14 @@ def check_class(folder: Path) -> str:
 
 @contextlib.contextmanager
 def readable(source: object) -> Iterator[None]:
-    """Raise DataError where the system does not let a source be read: no permission, links in a circle, a disk at fault."""
+    """Inside, turn errors of the system on reading into DataError.
+
+    Args:
+        source: what is read, for the message.
+
+    Raises:
+        DataError: permission denied, links in a circle, a disk error.
+    """
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Images that are read one by one, when they are asked for."""
+"""Data sets whose images are decoded when they are asked for."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ from surgeon.errors import DataError
 
 
 class Records(Dataset):
-    """A Dataset of (image, label) over entries (item, label); item is a file, a name with bytes, or a library's own.
+    """A map-style Dataset of (image, label). Works in the workers of a DataLoader.
 
-    size: (C, H, W) that images are brought to, uint8. labels: (N,) int64. transform: a function of a PIL image that takes
-    the place of resizing, such as timm.data.create_transform gives. Works in the workers of a DataLoader.
+    Args:
+        entries: (item, label) of each image; an item is a file, a name with bytes, or a library's own.
+        size: (C, H, W) to which images are converted, as uint8.
+        transform: a function from a PIL image to a tensor that replaces the resizing, such as the one of
+            `timm.data.create_transform`.
 
-    Raises DataError, on reading, for an image that cannot be read, by its name.
+    Raises:
+        DataError: on reading, if an image cannot be read; the message names it.
+
+    Attributes:
+        labels: (N,) int64.
     """
 
     def __init__(
@@ -42,29 +49,47 @@ class Records(Dataset):
         return to_bytes(picture, self.size), label
 
     def subset(self, indices: Sequence[int] | Tensor) -> Records:
-        """These images alone, in this order."""
+        """A data set of these images alone, in this order.
+
+        Args:
+            indices: the images' numbers.
+        """
         return Records([self.entries[int(i)] for i in indices], self.size, transform=self.transform)
 
     def in_memory(self) -> Images:
-        """All images read, x uint8 (N, C, H, W)."""
+        """Read all images: x uint8 (N, C, H, W)."""
         if not self.entries:
             return Images(torch.zeros(0, *self.size, dtype=torch.uint8), self.labels)
         return Images(torch.stack([self[i][0] for i in range(len(self))]), self.labels)
 
 
 class Borrowed:
-    """An image of a library's dataset, by its number."""
+    """One image of a library's data set.
+
+    Args:
+        dataset: the data set.
+        index: the image's number.
+    """
 
     def __init__(self, dataset: Any, index: int) -> None:
         self.dataset, self.index = dataset, index
 
     def picture(self, gray: bool | None = None) -> Any:
-        """The PIL image. Where timm reads, its reader is asked: its data sets give the next image for one that cannot be read,
-        which would then have this one's label."""
+        """The PIL image.
+
+        Where timm reads, its reader is called directly: timm's data sets return the next image for one that
+        cannot be read, which would then have this image's label.
+
+        Args:
+            gray: True for gray, False for RGB, None for whichever is stored.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
         reader = getattr(self.dataset, "reader", None)
         try:
             found = self.dataset[self.index][0] if reader is None else reader[self.index][0]
-        except Exception as error:  # decoders raise nearly anything
+        except Exception as error:  # decoders raise almost anything
             raise DataError(f"{self} cannot be read as an image: {shown(error)}") from error
         return found if reader is None else picture_of((str(self), found), gray)
 
@@ -75,7 +100,14 @@ class Borrowed:
 
 
 class Stream(IterableDataset):
-    """A library's stream of (PIL image, label) as (uint8 (C, H, W), label); its length is the library's word."""
+    """An IterableDataset of (uint8 (C, H, W), label) over a library's stream of (PIL image, label).
+
+    Its length is the one that the library states.
+
+    Args:
+        dataset: the library's stream.
+        size: (C, H, W) to which images are converted.
+    """
 
     def __init__(self, dataset: Any, size: tuple[int, ...]) -> None:
         self.dataset, self.size = dataset, size
@@ -84,11 +116,15 @@ class Stream(IterableDataset):
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
-        start_no_programs()  # in each process that reads
+        start_no_programs()  # in each worker process
         for picture, label in self.dataset:
             yield to_bytes(picture, self.size), int(label)
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle as the library does for an epoch."""
+        """Set the epoch, which decides how the library shuffles.
+
+        Args:
+            epoch: its number.
+        """
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)

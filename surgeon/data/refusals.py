@@ -1,4 +1,4 @@
-"""What is said of a name behind which there are no images: what it may have meant."""
+"""Messages for names under which there are no images: what may have been meant."""
 
 from __future__ import annotations
 
@@ -32,9 +32,14 @@ _ARRAYS = (
 
 
 def meant(source: str, *, by_name: bool = True) -> str:
-    """A clause, '' where nothing comes to mind: what to give instead of a source that is none.
+    """A clause on what to give instead of something that is not a source of images.
 
-    by_name: whether data sets of timm's can be named here.
+    Args:
+        source: the name that was given.
+        by_name: whether timm's data sets can be named here.
+
+    Returns:
+        The clause; '' where nothing fits.
     """
     path, plain = (
         Path(source),
@@ -64,7 +69,11 @@ def meant(source: str, *, by_name: bool = True) -> str:
 
 
 def no_images(folder: Path) -> str:
-    """The message for a folder without images."""
+    """The message for a folder without images.
+
+    Args:
+        folder: the folder.
+    """
     found = instead(folder)
     if (folder / NETWORK).is_file():
         found = "is a network's folder"
@@ -73,7 +82,12 @@ def no_images(folder: Path) -> str:
 
 
 def unlocated(name: str, known: Iterable[str]) -> str:
-    """What to say of a data set of torchvision's, `torch/NAME`, for which no folder is given."""
+    """The message for a torchvision data set, `torch/NAME`, for which no folder is given.
+
+    Args:
+        name: the data set's name.
+        known: the names that timm opens.
+    """
     rest = name.partition("/")[2].lower()
     if rest not in known:
         return f"timm knows no data set {name!r}; {nearest(name, [f'torch/{n}' for n in known])}"

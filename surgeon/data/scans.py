@@ -14,12 +14,26 @@ DIGITS_SIZE = 16
 
 @in_own_state()
 def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
-    """scikit-learn's 1,797 scanned digits, (N, 1, size, size), in the splits train, val and test (60/20/20).
+    """scikit-learn's 1,797 scanned digits, in the splits train, val and test (60/20/20 %).
 
-    The splits are stratified by class and fixed by `seed`; the 8×8 scans, of values 0 to 16, are divided by 16
-    and resized by bilinear interpolation.
+    The splits are stratified by class and fixed by `seed`. The 8×8 scans, with values from 0 to 16, are
+    divided by 16 and resized by bilinear interpolation.
 
-    Raises MissingPackageError without scikit-learn, and DataError for a size below 1.
+    Args:
+        size: height and width.
+        seed: seed of the splits.
+
+    Returns:
+        Split → Images, x (N, 1, size, size) float32 in [0, 1].
+
+    Raises:
+        MissingPackageError: scikit-learn is not installed.
+        DataError: `size` is below 1.
+
+    Example:
+        >>> from surgeon.data import digits
+        >>> {split: tuple(found.x.shape) for split, found in digits().items()}
+        {'train': (1077, 1, 16, 16), 'val': (360, 1, 16, 16), 'test': (360, 1, 16, 16)}
     """
     if size < 1:
         raise DataError(f"size={size} pixels are no image; the scans are 8 wide")

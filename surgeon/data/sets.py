@@ -1,4 +1,4 @@
-"""The sets of a training: training, validation and test images of a source, chosen, split and checked."""
+"""Make the training, validation and test sets of a source: choose, split and check its images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ Entries = list[tuple[Any, int]]
 
 @dataclass(frozen=True)
 class Sets:
-    """train, val, test: Images in memory (bytes), Records that are read one by one, or streams. classes: their names."""
+    """The images of a training.
+
+    Attributes:
+        train, val, test: Images in memory, Records that are read one by one, or streams. val and test of a
+            stream may be None.
+        classes: the classes' names, by label.
+        faults: what is wrong with the data.
+    """
 
     train: Any
     val: Any
@@ -43,15 +50,31 @@ def load_sets(
     root: str | None = None,
     seed: int = 0,
 ) -> Sets:
-    """Training, validation and test images of `source`, as `settings` choose and split them.
+    """Read training, validation and test images of a source.
 
-    source: 'digits', a folder, parquet files, tars, or a name of timm's under `root`; see `open_source`. input_size:
-    (C, H, W) that images are brought to; by default settings' size, else that of the first image. Splits that the source
-    lacks are cut from its training images, class by class, by `seed`; settings.per_class is of the training images before
-    that. Images in memory are all decoded here, so that what cannot be read is found; otherwise it is looked for only
-    where it is to be skipped, and else found on reading.
+    A split that the source lacks is cut from its training images, class by class. Images in memory are all
+    decoded here, so that unreadable ones are found at once. Otherwise they are found on reading, or here if
+    they are to be skipped.
 
-    Raises DataError for sources and settings that do not fit (a share too of a split that the source has), and, unless they are to be skipped, for faults.
+    Args:
+        source: 'digits', a folder, parquet files, tars, or a name of timm's under `root`; see `open_source`.
+        settings: which images to use and how to split them; by default `Data()`. `per_class` counts training
+            images before the missing splits are cut from them.
+        input_size: (C, H, W) to which images are converted; by default the settings' size, else that of the
+            first image.
+        root: the folder that the source needs, if it needs one.
+        seed: seed of the splits.
+
+    Raises:
+        DataError: source and settings do not fit each other (also the share of a split that the source has),
+            or there are faults that are not to be skipped.
+        ArgumentError: `seed` is not valid.
+
+    Example:
+        >>> from surgeon.data import load_sets
+        >>> sets = load_sets("digits", input_size=(3, 32, 32))
+        >>> len(sets.train.x), len(sets.val.x), len(sets.test.x), sets.classes[:3]
+        (1077, 360, 360, ('0', '1', '2'))
     """
     settings, seed = settings or Data(), checked_seed(seed)
     if source == "digits":
@@ -87,7 +110,7 @@ def load_sets(
 
 
 def _check_shares(source: str, there: Collection[str], settings: Data) -> None:
-    """Raise DataError for the share of a split that a source has already: it would say nothing."""
+    """Raise DataError for the share of a split that the source has: it would have no effect."""
     for name, word in (("val", "validation"), ("test", "test")):
         share = getattr(settings, key := f"{name}_share")
         if name in there and share != Data.model_fields[key].default:
@@ -95,7 +118,7 @@ def _check_shares(source: str, there: Collection[str], settings: Data) -> None:
 
 
 def _chosen(source: Source, settings: Data) -> tuple[dict[str, Entries], tuple[str, ...]]:
-    """The entries of the classes that were asked for, numbered in that order; empty classes gone where faults are."""
+    """The entries of the requested classes, numbered in that order; empty classes are dropped with `skip`."""
     splits, classes = {s: list(e) for s, e in source.splits.items()}, source.classes
     wanted = settings.classes
     if wanted is None and settings.faults == "skip" and classes:
@@ -129,7 +152,7 @@ def _size(given: tuple[int, int, int] | None, settings: Data, first: tuple[Any, 
 
 
 def _split(chosen: dict[str, Entries], settings: Data, source: str, seed: int) -> dict[str, Entries]:
-    """Cut the splits that are missing from the training images."""
+    """Cut missing splits from the training images."""
     if "train" not in chosen:
         raise DataError(f"{source} has no training images, only {', '.join(chosen)}")
     shares = {"val": settings.val_share, "test": settings.test_share}
@@ -139,7 +162,7 @@ def _split(chosen: dict[str, Entries], settings: Data, source: str, seed: int) -
     train = chosen["train"]
     labels = torch.tensor([label for _, label in train], dtype=torch.int64)
     parts = split(labels, list(missing.values()), stratified=settings.stratified, seed=seed)
-    if not all(map(len, parts)):  # too few of each class
+    if not all(map(len, parts)):  # classes too small to split one by one
         if len(train) < 2 + len(missing):
             needed = "training, validation and test" if len(missing) == 2 else f"training and {[*missing][0]}"
             raise DataError(

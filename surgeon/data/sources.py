@@ -1,4 +1,4 @@
-"""A source of images by name: the entries of its own splits, and its classes."""
+"""Open a source of images by name: the entries of its splits, and its classes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,23 @@ from surgeon.disk.files import absolute
 from surgeon.errors import DataError, either
 
 LIBRARY = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
-"""Prefixes of names that timm's create_dataset knows."""
+"""Prefixes of names that timm's create_dataset accepts."""
 _BOTH_IN_ONE = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist", "imagenet", "places365")
-"""Data sets of torchvision whose evaluation images are their test set."""
+"""torchvision's data sets whose evaluation images serve as the test set, not as the validation set."""
 _OBJECTS = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy", ".npz")
 _ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
 class Source:
-    """splits: entries (item, label) of each split, or a library's stream. classes: their names, where they have any."""
+    """An opened source.
+
+    Attributes:
+        name: the source's name.
+        splits: split → entries (item, label), or a library's stream.
+        classes: the classes' names; empty if they have none.
+        streams: whether the splits are streams.
+    """
 
     name: str
     splits: Mapping[str, Any]
@@ -38,10 +45,15 @@ class Source:
 
 
 def open_source(source: str | Path, root: str | None = None) -> Source:
-    """What there is under a name: a folder, parquet files, tars, or a data set of timm's under `root`.
+    """Open a source of images. Nothing is downloaded, unpacked or executed.
 
-    Nothing is downloaded, unpacked or executed. Raises DataError for a name behind which nothing is, a source without images,
-    one that cannot be read, and one that asks for more than reading.
+    Args:
+        source: a folder, a parquet file or a folder of them, a tar or a folder of them, or a name of timm's.
+        root: the folder that holds a data set of timm's.
+
+    Raises:
+        DataError: nothing can be read under this name, there are no images, or reading would download, unpack
+            or execute something.
     """
     with readable(source):
         return _opened(source, root)
@@ -82,7 +94,16 @@ def _opened(source: str | Path, root: str | None) -> Source:
 
 
 def absolute_source(source: str) -> str:
-    """A source as every working directory knows it; 'digits' and names of timm's are given back as they are."""
+    """Make a source an absolute path, valid in every working directory.
+
+    Args:
+        source: a path, 'digits', or a name of timm's; the last two are unchanged.
+
+    Example:
+        >>> from surgeon.data import absolute_source
+        >>> absolute_source("digits"), absolute_source("torch/cifar10")
+        ('digits', 'torch/cifar10')
+    """
     return source if source == "digits" else str(absolute(source))
 
 
@@ -103,7 +124,7 @@ def _library(name: str, root: str | None) -> Source:
                 break
             except Refused:
                 raise
-            except Exception as error:  # whatever a library does for a data set that is not there
+            except Exception as error:  # libraries raise anything for a missing data set
                 failed[own] = error
     if "train" not in found:
         if prefix.lower() == "torch":
@@ -131,7 +152,7 @@ def _read(name: str, datasets: Mapping[str, Any]) -> Source:
 
 
 def _labels(dataset: Any) -> Sequence[int]:
-    """The labels of a library's data set, without decoding an image where it keeps them."""
+    """The labels of a library's data set, without decoding images where it stores them."""
     for of in (
         lambda: dataset.targets,
         lambda: [label for _, label in dataset.samples],

@@ -1,4 +1,4 @@
-"""Splitting by labels: shares of a set, and as many of each class."""
+"""Split by labels: into shares of a set, or with equal numbers of each class."""
 
 from __future__ import annotations
 
@@ -13,11 +13,25 @@ from surgeon.host import in_own_state
 
 @in_own_state()
 def split(labels: Tensor, shares: Sequence[float], *, stratified: bool = True, seed: int = 0) -> list[Tensor]:
-    """Indices (int64) of parts of `labels` (N,) with these shares; what they leave of 1 is the first part, in front.
+    """Split indices into parts with given shares.
 
-    Every index once. stratified: class by class, each class's part within one of its share. Fixed by `seed`.
+    Args:
+        labels: (N,) int64.
+        shares: the shares of all parts but the first, which gets the rest.
+        stratified: split class by class; each class's part differs from its share by less than one image.
+        seed: decides which image goes where.
 
-    Raises DataError for shares that are not positive or leave nothing.
+    Returns:
+        Indices (int64) of each part, the rest first. Each index is in exactly one part.
+
+    Raises:
+        DataError: a share is not positive, or nothing is left for the first part.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.data import split
+        >>> [len(part) for part in split(torch.arange(100) % 2, [0.2, 0.1])]
+        [70, 20, 10]
     """
     if any(s <= 0 for s in shares) or sum(shares) >= 1:
         raise DataError(
@@ -44,14 +58,33 @@ def split(labels: Tensor, shares: Sequence[float], *, stratified: bool = True, s
 
 @in_own_state()
 def balanced(labels: Tensor, per_class: int, *, names: Sequence[str] = (), seed: int = 0) -> Tensor:
-    """Indices of exactly `per_class` samples of each class, chosen by `seed`.
+    """Choose the same number of samples of each class.
 
-    Raises DataError naming the classes that have fewer.
+    Args:
+        labels: (N,) int64.
+        per_class: number of samples of each class.
+        names: the classes' names, for the message.
+        seed: decides which are chosen.
+
+    Returns:
+        The indices, class by class.
+
+    Raises:
+        DataError: classes have fewer samples; the message names them.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.data import balanced
+        >>> labels = torch.tensor([0, 0, 0, 1, 1])
+        >>> labels[balanced(labels, 2)].tolist()
+        [0, 0, 1, 1]
     """
     generator = torch.Generator().manual_seed(seed)
     groups = {int(c): (labels == c).nonzero().flatten() for c in labels.unique()}
     few = {c: len(g) for c, g in groups.items() if len(g) < per_class}
     if few:
-        told = ", ".join(f"{names[c] if c < len(names) else c} has {n}" for c, n in list(few.items())[:5])
-        raise DataError(f"per_class={per_class} is more than {len(few)} classes hold: {told}")
+        shortfalls = ", ".join(
+            f"{names[c] if c < len(names) else c} has {n}" for c, n in list(few.items())[:5]
+        )
+        raise DataError(f"per_class={per_class} is more than {len(few)} classes hold: {shortfalls}")
     return torch.cat([g[torch.randperm(len(g), generator=generator)[:per_class]] for g in groups.values()])

@@ -1,4 +1,4 @@
-"""Parquet files in Hugging Face's image layout: an entry a row, with its class, nothing decoded yet."""
+"""Parquet files in Hugging Face's image layout: one entry per row, with its class, not yet decoded."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ from surgeon.errors import ArtifactError, DataError, MissingPackageError
 from surgeon.reading import parse_json
 
 ROWS = 64
-"""Read at once, so that a huge row group is not."""
+"""Rows read at a time: a row group may be huge."""
 INFLATED, FREE = 100, 2**30
-"""Images that come to more than INFLATED times their file's size, and to more than FREE bytes, are no images' bytes: those
-hardly shrink."""
+"""A file is refused if its images exceed both INFLATED times its size and FREE bytes: encoded images hardly
+compress, so such a file was made to fill the memory."""
 _OVERHEAD = 256
-"""Bytes that a row takes besides its image."""
+"""Bytes that a row needs in addition to its image."""
 
 
 def parquet_entries(path: Path) -> Iterator[tuple[tuple[str, bytes], int]]:
-    """((name, encoded bytes), class) of each row; class −1 for a row without one.
+    """Read the rows of a parquet file.
 
-    Raises DataError for another layout than Hugging Face's, and for a file that would fill the memory.
+    Args:
+        path: the file.
+
+    Yields:
+        ((name, encoded bytes), class); class −1 for a row without a label.
+
+    Raises:
+        DataError: the file has another layout, or would fill the memory.
+        MissingPackageError: pyarrow is not installed.
     """
     file = _opened(path)
     columns = [c for c in ("image", "label") if c in file.schema_arrow.names]
@@ -45,18 +53,30 @@ def parquet_entries(path: Path) -> Iterator[tuple[tuple[str, bytes], int]]:
 
 
 def parquet_classes(path: Path) -> tuple[str, ...]:
-    """The class names in a file's schema, as Hugging Face writes them; none where it has none."""
+    """The class names in a file's schema, as Hugging Face writes them; empty if it has none.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: the file is damaged.
+        MissingPackageError: pyarrow is not installed.
+    """
     metadata = _opened(path).schema_arrow.metadata or {}
     try:
-        told: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
-        names = told["info"]["features"]["label"]["names"]
+        schema: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
+        names = schema["info"]["features"]["label"]["names"]
         return tuple(n for n in map(str, names) if n.encode()) if isinstance(names, list) else ()
     except (ArtifactError, ValueError, KeyError, TypeError, RecursionError):
         return ()
 
 
 def parquet_splits(path: Path) -> dict[str, list[Path]]:
-    """A folder's parquet files by split, as Hugging Face names them: train-00000-of-00002.parquet."""
+    """A folder's parquet files by split, named as Hugging Face does: train-00000-of-00002.parquet.
+
+    Args:
+        path: the folder.
+    """
     files = sorted(path.glob("*.parquet"))
     found = {
         s: [f for f in files if f.name.split("-")[0].removesuffix(".parquet") in n]
@@ -84,7 +104,7 @@ def _next(batches: Any, path: Path) -> list[dict[str, Any]] | None:
     try:
         batch = next(batches, None)
         return None if batch is None else batch.to_pylist()
-    except Exception as error:  # as above, of a damaged page
+    except Exception as error:  # as above, for a damaged page
         raise _damaged(path, error) from error
 
 

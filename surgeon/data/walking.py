@@ -1,4 +1,4 @@
-"""The files below a folder, links followed, each real folder once."""
+"""The files below a folder. Links are followed, and each real folder is visited once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from surgeon.errors import DataError
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
-    """The files with one of the endings, in the order of their paths; hidden ones, pipes and devices are passed over.
+    """List files with certain suffixes, in the order of their paths.
 
-    A link to a file or a folder stands for what it leads to, wherever that is; one that leads nowhere is given as it is, so
-    that reading it says so.
+    Hidden files, pipes and devices are ignored. A link stands for its target, wherever that is. A link
+    without a target is listed too, so that reading it raises an error that names it.
 
-    Raises DataError for a folder that is reached twice, such as by a link to one above it, and OSError for one that
-    cannot be read.
+    Args:
+        folder: the folder.
+        suffixes: suffixes in lower case, with the dot.
+
+    Raises:
+        DataError: a folder is reached twice, such as by a link to one above it.
+        OSError: a folder cannot be read.
     """
     yield from _below(folder, suffixes, {})
 

@@ -1,1 +1,1 @@
-"""What lies on a disk: files that appear whole or not at all, their hashes and hidden names, weights in files, kinds of folder."""
+"""Files on disk: atomic writes, hashes, hidden names, weights, and kinds of folder."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files atomically: each appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -14,30 +14,66 @@ from surgeon.errors import ArtifactError, MissingPackageError
 
 
 def absolute(name: str | None) -> str | None:
-    """A path as every working directory knows it; a name at which nothing lies is given back as it is."""
+    """Make a path absolute, valid in every working directory; a name at which nothing exists is unchanged.
+
+    Args:
+        name: a path, another name, or None.
+    """
     return str(Path(name).resolve()) if name and Path(name).exists() else name
 
 
 def path_given(path: object) -> Path:
-    """A path that a caller names, as text or as a path. Raises ArtifactError for anything else."""
+    """Convert a caller's path.
+
+    Args:
+        path: text or a path object.
+
+    Raises:
+        ArtifactError: it is neither.
+    """
     if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
         raise ArtifactError(f"{path!r:.80} is no path; give one as text or as a pathlib.Path")
     return Path(path)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file. Raises WritingError, as all that write here."""
+    """Write a text file in UTF-8.
+
+    Args:
+        path: the file.
+        text: its content.
+
+    Raises:
+        WritingError: it cannot be written.
+    """
     with written(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON, indented."""
+    """Write JSON, indented.
+
+    Args:
+        path: the file.
+        content: plain data.
+
+    Raises:
+        WritingError: it cannot be written.
+    """
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table."""
+    """Write a CSV table.
+
+    Args:
+        path: the file.
+        header: the columns' names.
+        rows: the rows.
+
+    Raises:
+        WritingError: it cannot be written.
+    """
     with written(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -45,13 +81,31 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a binary file."""
+    """Write a binary file.
+
+    Args:
+        path: the file.
+        content: its content.
+
+    Raises:
+        WritingError: it cannot be written.
+    """
     with written(path) as beside:
         beside.write_bytes(content)
 
 
 def write_parquet(path: Path, columns: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write a table of `columns` (name → pyarrow's name of a type). Raises MissingPackageError without pyarrow."""
+    """Write a parquet table.
+
+    Args:
+        path: the file.
+        columns: name → pyarrow's name of a type.
+        rows: the rows, name → value.
+
+    Raises:
+        WritingError: it cannot be written.
+        MissingPackageError: pyarrow is not installed.
+    """
     arrow, parquet = _arrow()
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in columns.items()])
     table = arrow.Table.from_pylist(list(rows), schema=schema)
@@ -60,7 +114,18 @@ def write_parquet(path: Path, columns: dict[str, str], rows: Sequence[dict[str, 
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
-    """The rows of a table. Raises ArtifactError for a file that is none."""
+    """Read a parquet table.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The rows, name → value.
+
+    Raises:
+        ArtifactError: the file cannot be read as parquet.
+        MissingPackageError: pyarrow is not installed.
+    """
     arrow, parquet = _arrow()
     try:
         return parquet.read_table(path).to_pylist()

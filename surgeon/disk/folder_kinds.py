@@ -1,4 +1,4 @@
-"""What surgeon wrote into a folder that is no network's, and what to do with it. No torch here."""
+"""What surgeon wrote into a folder that holds no network, and what to do with it. No torch here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ NETWORK = "config.json"
 
 
 def instead(folder: str | Path) -> str:
-    """A clause that tells what a folder without a network of its own holds, and what takes it; '' where nothing is known."""
+    """A clause on what a folder without a network holds, and which function or command takes it.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The clause; '' where nothing is recognised.
+    """
     path = Path(folder)
     for holds, words in _KINDS:
         if holds(path):
@@ -58,7 +65,7 @@ def _inside(path: Path) -> str:
 
 
 def _networks(path: Path, pattern: str) -> str:
-    """Where its networks are."""
+    """A clause on where a folder's networks are."""
     found = sorted(p.parent for below in ("", "/trained") for p in path.glob(f"{pattern}{below}/{NETWORK}"))
     if not found:
         return "no network is in it yet"

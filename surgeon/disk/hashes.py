@@ -1,7 +1,7 @@
-"""Hashes of files: sha256, by which others name a checkpoint, and XXH3, by which a folder knows its own files again.
+"""Hashes of files: sha256, by which others refer to a checkpoint, and XXH3 for surgeon's own folders.
 
-XXH3 keeps pace with reading, so that a gigabyte is checked whenever it is loaded. It is not made against forgery, and need
-not be: who can write a folder's weights can write the hash beside them.
+XXH3 is as fast as reading, so that a gigabyte can be checked on every load. It does not resist forgery, and
+need not: whoever can write a folder's weights can also write the hash beside them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,21 @@ XXH3 = "xxh3-128:"
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
+    """The sha256 of a file, in hexadecimal.
+
+    Args:
+        path: the file.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def own_hash(path: Path) -> str:
-    """`xxh3-128:` and 128 bits of a file, in hexadecimal, as `xxh128sum` prints them."""
+    """The 128-bit XXH3 of a file: `xxh3-128:` and hexadecimal digits as `xxh128sum` prints them.
+
+    Args:
+        path: the file.
+    """
     digest, block = xxhash.xxh3_128(), memoryview(bytearray(BLOCK))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(block):
@@ -31,5 +39,12 @@ def own_hash(path: Path) -> str:
 
 
 def same_kind(path: Path, wanted: str) -> str:
-    """The file's hash of the kind that `wanted` is of: folders of surgeon 0.1 before XXH3 have sha256, without a word before it."""
+    """The hash of a file, of the kind of a given one.
+
+    Folders of older versions have sha256, without a prefix.
+
+    Args:
+        path: the file.
+        wanted: the given hash.
+    """
     return own_hash(path) if wanted.startswith(XXH3) else sha256_of(path)

@@ -1,6 +1,7 @@
-"""What surgeon's hidden files are called: locks, what is not finished, what is being replaced, manifests.
+"""Names of surgeon's hidden files: locks, unfinished files, files being replaced, and manifests.
 
-All lie beside the path that they belong to and carry its name, so that the path's next owner finds what a kill left.
+All lie beside the path that they belong to and contain its name, so that the next process that writes there
+finds what a killed one left.
 """
 
 from __future__ import annotations
@@ -16,22 +17,40 @@ _TEMPORARY = re.compile(r"\.surgeon-(new|old)-\d+\.[0-9a-f]{8}-(.+)", re.DOTALL)
 
 
 def lock_beside(path: Path) -> Path:
-    """The lock of a path, beside it."""
+    """The lock of a path, beside it.
+
+    Args:
+        path: the path.
+    """
     return path.with_name(f".surgeon-lock-{path.name}")
 
 
 def lock_inside(folder: Path) -> Path:
-    """The lock of a folder in whose parent nothing can be written."""
+    """The lock of a folder whose parent is not writable.
+
+    Args:
+        folder: the folder.
+    """
     return folder / ".surgeon-lock"
 
 
 def unfinished(path: Path) -> Path:
-    """A new name beside `path` for what is to be renamed to it; it has the number of this process, and the path's ending."""
+    """A new name beside `path` for what will be renamed to it.
+
+    It has this process's number, and the path's suffix.
+
+    Args:
+        path: the path.
+    """
     return _temporary(path, _NEW)
 
 
 def replaced(path: Path) -> Path:
-    """A new name beside `path` for what is there while something else takes its place."""
+    """A new name beside `path` for its present content while something else takes its place.
+
+    Args:
+        path: the path.
+    """
     return _temporary(path, _OLD)
 
 
@@ -40,17 +59,32 @@ def _temporary(path: Path, kind: str) -> Path:
 
 
 def is_own(name: str) -> bool:
-    """Whether a file of this name is one of surgeon's hidden ones."""
+    """Whether a name is that of one of surgeon's hidden files.
+
+    Args:
+        name: the file's name.
+    """
     return name == MANIFEST or name.startswith(".surgeon-")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether this is the name of something that was not finished or was being replaced."""
+    """Whether a name is that of something unfinished or being replaced.
+
+    Args:
+        name: the file's name.
+    """
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def left_beside(path: Path) -> tuple[list[Path], list[Path]]:
-    """(unfinished, replaced): what was left beside `path` of writing it."""
+    """What was left beside `path` by interrupted writing.
+
+    Args:
+        path: the path.
+
+    Returns:
+        (unfinished, replaced).
+    """
     found: dict[str, list[Path]] = {_NEW: [], _OLD: []}
     for other in path.parent.glob(".surgeon-*"):
         match = _TEMPORARY.fullmatch(other.name)

@@ -1,4 +1,4 @@
-"""Tensors as a file holds them: plain ones, with values. What is none is named before anything is written."""
+"""Tensors that a file can hold: plain ones, with values. Others are refused before anything is written."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ _QUANTISED = "save the network before it is quantised, and quantise what surgeon
 
 
 def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A state dict as independent, contiguous tensors on the CPU: what is shared in memory is there twice.
+    """Convert a state dict to independent, contiguous tensors on the CPU; shared memory is duplicated.
 
-    Raises ArtifactError for what a file of tensors cannot hold: weights that a library keeps in a form of its own (quantised,
-    spread over devices), sparse ones, those of the meta device, and state that is no tensor.
+    Args:
+        state: name → tensor.
+
+    Raises:
+        ArtifactError: a file cannot hold an entry: quantised or distributed weights, sparse tensors, tensors
+            on the meta device, and entries that are not tensors.
     """
     seen: set[int] = set()
     found: dict[str, Tensor] = {}
@@ -35,7 +39,7 @@ def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _problem(value: Any) -> str:
-    """Why a file cannot hold it; '' where it can."""
+    """Why a file cannot hold a value; '' where it can."""
     if not isinstance(value, Tensor):
         return f"is a {type(value).__name__} and no tensor, so that it cannot be saved: {_QUANTISED}, or leave it out of the state dict"
     kind = type(value)

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all; a full disk, or whatever else stops the writing, is one error that says so."""
+"""Write a file atomically, and turn a full disk or any other failure into one error that says so."""
 
 from __future__ import annotations
 
@@ -17,10 +17,19 @@ from surgeon.errors import WritingError
 
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to, which is renamed to `path` at the end; on an error nothing of it is left.
+    """Give a place beside `path` to write to, and rename it to `path` at the end.
 
-    Raises WritingError, naming `path` and the reason, where the writing fails, and for a device or a pipe, which a renamed
-    file would replace.
+    Nothing of it is left after an error.
+
+    Args:
+        path: the file.
+
+    Yields:
+        The place to write to.
+
+    Raises:
+        WritingError: writing failed (the message gives the reason), or `path` is a device or pipe, which
+            renaming would replace.
     """
     if path.exists() and not path.is_file():
         raise WritingError(f"{path} is no ordinary file; choose another place")
@@ -36,7 +45,14 @@ def written(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def telling(path: Path) -> Iterator[None]:
-    """Raise WritingError where what is done within fails to write `path`: what the system, safetensors or pyarrow raise."""
+    """Inside, turn failures to write into WritingError: those of the system, of safetensors and of pyarrow.
+
+    Args:
+        path: the file, for the message.
+
+    Raises:
+        WritingError: writing failed.
+    """
     try:
         yield
     except _failures() as error:
@@ -45,16 +61,30 @@ def telling(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are not there yet. Raises WritingError."""
+    """Make a folder and its parents, where they do not exist.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        WritingError: it cannot be made.
+    """
     with telling(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def reason_of(error: BaseException) -> str:
-    """What the system says, such as "No space left on device"; without a number of the system's, the error's own text."""
+    """The system's reason for an error, such as "No space left on device".
+
+    Args:
+        error: the error.
+
+    Returns:
+        The reason; the error's own text if it has no error number.
+    """
     number = getattr(error, "errno", None)
     if number is None:
-        found = re.search(r"os error (\d+)", str(error))  # safetensors has it in its text alone
+        found = re.search(r"os error (\d+)", str(error))  # safetensors states it only in its text
         number = int(found[1]) if found else None
     return os.strerror(number) if number else " ".join(str(error).split())[:200] or type(error).__name__
 
@@ -65,23 +95,26 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 class _Patient(io.RawIOBase):
-    """A file that keeps its first error for later and takes what comes after it in silence."""
+    """A file that keeps its first error and silently accepts everything afterwards."""
 
     def __init__(self, file: Any) -> None:
         self.file = file
         self.error: OSError | None = None
 
     def writable(self) -> bool:
+        """True."""
         return True
 
     def seekable(self) -> bool:
+        """True: torch.export asks."""
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Nothing: torch.export goes back to the start when all is written."""
+        """Do nothing: torch.export returns to the start when everything is written."""
         return offset
 
     def write(self, content: Any) -> int:
+        """Write unless an error occurred before."""
         view = memoryview(content).cast("B")
         size = len(view)
         while len(view) and self.error is None:
@@ -94,9 +127,16 @@ class _Patient(io.RawIOBase):
 
 @contextlib.contextmanager
 def patient(path: Path) -> Iterator[Any]:
-    """A new file for writers in C++, such as torch's: one that hears of an error ends the process, or loses the reason.
+    """Open a new file for a writer in C++, such as torch's, which on an error aborts or loses the reason.
 
-    Raises OSError, at the end, where the writing failed.
+    Args:
+        path: the file.
+
+    Yields:
+        A file object that reports no error until the end.
+
+    Raises:
+        OSError: writing failed, raised at the end.
     """
     with path.open("wb", buffering=0) as file:
         to = _Patient(file)

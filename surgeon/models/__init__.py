@@ -1,4 +1,4 @@
-"""Networks by name, and what a network says of itself."""
+"""Networks by name, and facts about a network: name, input size, classes, normalisation."""
 
 from typing import TYPE_CHECKING
 

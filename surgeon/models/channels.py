@@ -1,4 +1,4 @@
-"""Libraries' networks for images of other channels than they have by default."""
+"""Create library networks for images with other than the default number of channels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from surgeon.models.facts import input_size_of
 
 
 class Making(Protocol):
-    """Makes a network; in_chans: for images of so many channels, None for the library's default."""
+    """Creates a network; in_chans is the number of image channels, None for the library's default."""
 
     def __call__(self, *, in_chans: int | None) -> nn.Module: ...
 
 
 def for_channels(make: Making, in_chans: int | None, channels: int | None) -> tuple[nn.Module, int | None]:
-    """A network by `make`, and the in_chans that it was made with; None where that is the library's default.
+    """Create a network for images with a given number of channels.
 
-    in_chans: as the caller says it. channels: of the images that it is for, where only their size says so; a network that takes
-    others by default is then made anew, with the same random numbers, and left as it is where its library knows no other.
+    A network whose default number of channels differs from `channels` is made again, from the same random
+    state. It is left as it is where its library supports no other number.
+
+    Args:
+        make: creates the network.
+        in_chans: the number of channels that the caller asked for; None for the default.
+        channels: the number implied by the size of the images; None where unknown.
+
+    Returns:
+        The network, and the in_chans that it was made with (None for the library's default).
     """
     state = torch.get_rng_state()
     model = make(in_chans=in_chans)

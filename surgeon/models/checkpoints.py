@@ -1,4 +1,4 @@
-"""Reading weights from files of any common form, without executing anything that is in them."""
+"""Read weights from checkpoint files of any common form, without executing anything in them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,21 @@ PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 
 
 def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
-    """The state dict in a `.safetensors`, `.pth`, `.pt`, `.th`, `.bin`, `.ckpt` or `.tar` file.
+    """Read the state dict in a checkpoint file.
 
-    Wrappers such as `state_dict` or `model` and prefixes such as `module.` are taken off. ema: take the
-    averaged weights where the file has both; they are taken anyway where it has no others.
+    Wrappers such as `state_dict` or `model` and prefixes such as `module.` are removed.
 
-    Raises ArtifactError for a missing, truncated or unknown file, and for one with pickled code in it,
-    which is never executed.
+    Args:
+        path: a .safetensors, .pth, .pt, .th, .bin, .ckpt or .tar file.
+        ema: take the averaged weights where the file has both kinds. They are taken anyway where the file has
+            no others.
+
+    Returns:
+        Name → tensor, on the CPU.
+
+    Raises:
+        ArtifactError: the file is missing, truncated or of an unknown kind, or holds pickled code, which is
+            never executed.
     """
     path = Path(path)
     if not path.is_file():
@@ -54,16 +62,32 @@ def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
 
 @in_own_state(training=True)
 def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, strict: bool = True) -> None:
-    """Read weights from a file into `model`.
+    """Load weights from a checkpoint file into a network.
 
-    Raises ArtifactError, before anything is loaded, naming the keys that are missing or unexpected and the
-    shapes and kinds of number that differ.
+    Args:
+        model: the network, changed in place.
+        path: a .safetensors, .pth, .pt, .th, .bin, .ckpt or .tar file. Nothing in it is executed.
+        ema: take the averaged weights where the file has both kinds.
+        strict: refuse missing and unexpected keys; False loads the keys that match.
+
+    Raises:
+        ArtifactError: the file cannot be read, or does not fit; the message names missing and unexpected keys
+            and differing shapes. Nothing has been loaded then.
+
+    Example:
+        >>> import tempfile, surgeon, torch
+        >>> network, other = (surgeon.create_model("zoo/lenet5") for _ in range(2))
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     torch.save(network.state_dict(), f"{place}/lenet5.pt")
+        ...     surgeon.load_weights(other, f"{place}/lenet5.pt")
+        >>> torch.equal(network.fc3.weight, other.fc3.weight)
+        True
     """
     weights = renamed_for(model, read_weights(path, ema=ema))
     check_fit(model, weights, str(path), strict=strict)
     try:
         model.load_state_dict(versioned(model, weights), strict=strict)
-    except RuntimeError as error:  # torch's, of what a module makes of its tensors
+    except RuntimeError as error:  # from a module that refuses a tensor
         raise ArtifactError(
             f"{path} does not fit {type(model).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
@@ -72,9 +96,18 @@ def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, stric
 def renamed_for(
     model: nn.Module, weights: Mapping[str, Tensor], *, certain: bool = False
 ) -> Mapping[str, Tensor]:
-    """The weights under the names that `model` has for them now: weight maps were saved as `weight` before they were `maps`.
+    """Rename weights to the names that a network uses now.
 
-    certain: they are known to be those of a network with weight maps; else one that cannot be another's says it of all.
+    The tensor of a weight map was saved as `weight` in older files; now it is `maps`.
+
+    Args:
+        model: the network.
+        weights: name → tensor.
+        certain: the weights are known to come from a network with weight maps. By default all of them are
+            treated so if at least one cannot be an ordinary convolution's.
+
+    Returns:
+        The weights under their present names.
     """
     from surgeon.methods.weight_map.module import laid_out, renamed, tells
 
@@ -86,32 +119,45 @@ def renamed_for(
 
 
 def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights as a state dict that says of which version each module's are: those of today, as files of tensors alone tell none.
+    """Turn weights into a state dict that states the version of each module.
 
-    Extra state that the weights lack is the model's own. A batch norm whose count of batches is missing has an older version, which lacks it.
+    Files of tensors do not store versions, so the modules' present ones are used. Extra state that the
+    weights lack is the model's own. A batch norm without `num_batches_tracked` gets no version: torch then
+    accepts that the count is missing.
+
+    Args:
+        model: the network to load into.
+        weights: name → tensor.
     """
     found: OrderedDict[str, Tensor] = OrderedDict(with_extra(weights, model.state_dict()))
-    told = getattr(model.state_dict(), "_metadata", {})
+    versions = getattr(model.state_dict(), "_metadata", {})
     lacking = {
         k.removesuffix("num_batches_tracked").rstrip(".") for k in model.state_dict() if k not in weights
     }
-    found._metadata = OrderedDict((k, v) for k, v in told.items() if k not in lacking)  # type: ignore[attr-defined]  # torch's own way
+    found._metadata = OrderedDict((k, v) for k, v in versions.items() if k not in lacking)  # type: ignore[attr-defined]  # where torch keeps versions
     return found
 
 
 def _weight_maps(model: nn.Module) -> list[tuple[str, WeightMap2d]]:
-    """The weight maps of a network, each with what the names of its tensors begin with."""
+    """The weight maps of a network, each with the prefix of its tensors' names."""
     from surgeon.methods.weight_map.module import WeightMap2d
 
     return [(f"{n}." if n else "", m) for n, m in model.named_modules() if isinstance(m, WeightMap2d)]
 
 
 def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give `model`'s parameters the memory of `weights` where both lie alike; the state dict that loads what remains.
+    """Let parameters use the memory of `weights` where both have the same layout, without a copy.
 
-    Parameters stay the objects they are, also where several modules have the same one. Copied as ever are buffers, parameters
-    of another type, layout or device or whose memory another tensor has too, and those of modules that load in a way of
-    their own.
+    Parameters remain the same objects, also where modules share one. Still copied are buffers, parameters of
+    another type, layout or device, those whose memory another tensor shares, and those of modules that load
+    in their own way.
+
+    Args:
+        model: the network, changed in place.
+        weights: name → tensor.
+
+    Returns:
+        The state dict to load afterwards, which copies the rest.
     """
     laid = dict(weights)
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}.values()
@@ -120,8 +166,8 @@ def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
         whole = parameter.is_meta or holders[parameter.untyped_storage().data_ptr()] == 1
         if name in weights and whole and _lie_alike(parameter, weights[name]) and _loads_plainly(model, name):
             parameter.data = weights[name]
-            holders[parameter.untyped_storage().data_ptr()] = 1  # for its other names
-            laid[name] = parameter.detach()  # which is not copied to itself
+            holders[parameter.untyped_storage().data_ptr()] = 1  # the parameter may have other names
+            laid[name] = parameter.detach()  # copy_ of a tensor onto its own memory does nothing
     return laid
 
 
@@ -136,7 +182,7 @@ def _lie_alike(parameter: Tensor, tensor: Tensor) -> bool:
 
 
 def _loads_plainly(model: nn.Module, name: str) -> bool:
-    """Whether a parameter is loaded as its file has it, by all modules that hold it: hooks and own ways may change or turn it."""
+    """Whether all modules above a parameter load it unchanged: hooks and own loading code may convert it."""
     module = model
     for part in name.split("."):
         own = type(module)._load_from_state_dict.__module__.partition(".")[0]
@@ -147,9 +193,19 @@ def _loads_plainly(model: nn.Module, name: str) -> bool:
 
 
 def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:
-    """Raise ArtifactError unless `weights` have the names, the shapes and the kind of numbers that `model` loads.
+    """Check that weights have the names, shapes and kinds of number that a network loads.
 
-    Floats of any size do for floats, integers for integers; others would be cast, and be other numbers.
+    Floats of any precision fit floats and integers of any size fit integers. Other conversions would change
+    the numbers.
+
+    Args:
+        model: the network.
+        weights: name → tensor.
+        source: where the weights come from, for the message.
+        strict: refuse missing and unexpected keys too.
+
+    Raises:
+        ArtifactError: the weights do not fit; the message lists up to three problems of each kind.
     """
     every = model.state_dict()
     own = without_extra(every)
@@ -195,7 +251,7 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
 
 
 def _kind(tensor: Tensor) -> str:
-    """What a tensor's numbers are, for people."""
+    """The kind of a tensor's numbers, for messages."""
     if tensor.layout != torch.strided:
         return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
     if tensor.is_quantized:
@@ -208,7 +264,12 @@ def _kind(tensor: Tensor) -> str:
 
 
 def optional_keys(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
-    """Names of tensors that a state dict may lack: those of inserted layers, and of what annealing has dropped."""
+    """The tensors that a state dict may lack: state of inserted layers, and tensors that annealing dropped.
+
+    Args:
+        model: the network.
+        weights: name → tensor.
+    """
     from surgeon.methods.weight_map.blend import WeightMapBlend
     from surgeon.tensors.optional_state import OptionalState
 
@@ -254,7 +315,7 @@ def _pickled(path: Path) -> Any:
                 f"dict alone, as tensors"
             ) from error
         raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
-    except Exception as error:  # a damaged file ends torch's reader in whatever its bytes happen to mean
+    except Exception as error:  # on damaged bytes torch's reader raises almost anything
         text = " ".join(str(error).split())
         raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
 

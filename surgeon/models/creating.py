@@ -1,4 +1,4 @@
-"""Networks by name: timm's, torchvision's, the zoo's, or of the caller's own code."""
+"""Create networks by name: from timm, torchvision, the zoo, or the caller's own code."""
 
 from __future__ import annotations
 
@@ -30,17 +30,34 @@ def create_model(
     weights: str | None = None,
     model_args: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A network by name: `resnet18` from timm (also `timm/resnet18`, `hf-hub:` and `local-dir:`), `torchvision/resnet18`, one of
-    the papers' that they do not have, such as `zoo/lenet5`, or `package.module:factory` from your own code.
+    """Create a network by name.
 
-    Own code is imported; its factory, a function or a class, is called with model_args, and with num_classes and
-    in_chans where it takes them.
+    Args:
+        name: `resnet18` from timm (also `timm/resnet18`, `hf-hub:…` and `local-dir:…`),
+            `torchvision/resnet18`, `zoo/lenet5` for a network of the papers that the libraries lack, or
+            `package.module:factory` from your own code. Own code is imported; its factory, a function or a
+            class, is called with model_args, and with num_classes and in_chans where its signature accepts
+            them.
+        pretrained: load the library's pretrained weights.
+        num_classes: number of outputs; by default the library's.
+        in_chans: channels of the images; by default those of input_size, else the library's.
+        input_size: (C, H, W) of the images. Passed on to networks that are built for one size.
+        weights: a checkpoint file to load. Nothing in it is executed.
+        model_args: further arguments of the library's builder or of the factory.
 
-    input_size: (C, H, W) that it will be used at; passed on to models that are built for one size, and where in_chans does not say
-    otherwise a library's network is made for its channels.
-    weights: a checkpoint file that is read without executing anything in it.
+    Returns:
+        The network. It remembers its name and arguments, so that `surgeon.save` can record them.
 
-    Raises ModelError for an unknown name (with the nearest ones) or arguments the model does not take.
+    Raises:
+        ModelError: the name is unknown (the message lists the nearest ones), or the model does not accept an
+            argument.
+        ArtifactError: the file of weights cannot be read or does not fit.
+
+    Example:
+        >>> import surgeon
+        >>> network = surgeon.create_model("zoo/lenet5", num_classes=7, input_size=(1, 32, 32))
+        >>> surgeon.models.num_classes_of(network), surgeon.models.input_size_of(network)
+        (7, (1, 32, 32))
     """
     args, name = dict(model_args or {}), naming.library_name(name)
     if not own.is_own(name):
@@ -95,12 +112,33 @@ def _all_models() -> tuple[str, ...]:
 
 
 def is_known(name: str) -> bool:
-    """Whether timm, torchvision or the zoo have a model of this name."""
+    """Whether timm, torchvision or the zoo has a model of this name.
+
+    Args:
+        name: a name as `create_model` takes it, without own code and repositories.
+
+    Example:
+        >>> from surgeon.models import is_known
+        >>> is_known("zoo/lenet5"), is_known("resnet18"), is_known("resnet1800")
+        (True, True, False)
+    """
     return name in _all_models() or naming.of_timm(naming.library_name(name))
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of all models that fit a glob: timm's as they are, others as `torchvision/NAME` and `zoo/NAME`."""
+    """List the names of all models that match a glob pattern.
+
+    Args:
+        pattern: shell-style, case-sensitive; by default all.
+
+    Returns:
+        timm's names as they are, others as `torchvision/NAME` and `zoo/NAME`.
+
+    Example:
+        >>> from surgeon.models import list_models
+        >>> list_models("zoo/resnet*")
+        ['zoo/resnet18', 'zoo/resnet18_wide4', 'zoo/resnet34']
+    """
     import fnmatch
 
     return [n for n in _all_models() if fnmatch.fnmatchcase(n, pattern)]

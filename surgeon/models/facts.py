@@ -1,4 +1,4 @@
-"""What a network says of itself: its name, its input, its classes, and how its images are normalised."""
+"""Facts about a network: its name, input size, number of classes, and the normalisation of its images."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.torch_private import ConvNd
-
 ORIGIN = "surgeon_origin"
-"""Attribute of a created model that remembers how it was made: {"name", "args", "input_size"}."""
+"""Attribute of a created model that stores how it was made: {"name", "args", "input_size"}."""
 
 
 def name_of(model: nn.Module) -> str:
-    """The name a model was created by, or timm's architecture, or its class."""
+    """The name of a network.
+
+    Args:
+        model: the network.
+
+    Returns:
+        The name that it was created by, else timm's architecture, else its class's name.
+
+    Example:
+        >>> import surgeon
+        >>> surgeon.models.name_of(surgeon.create_model("zoo/lenet5"))
+        'zoo/lenet5'
+    """
     origin = model.__dict__.get(ORIGIN)
     if origin:
         return str(origin["name"])
@@ -25,7 +35,19 @@ def name_of(model: nn.Module) -> str:
 
 
 def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
-    """The (C, H, W), or (C, T, H, W), that a model is made for, as far as it or its library says; else None."""
+    """The size of image that a network is made for.
+
+    Args:
+        model: the network.
+
+    Returns:
+        (C, H, W), or (C, T, H, W) for video; None where neither the network nor its library states it.
+
+    Example:
+        >>> import surgeon
+        >>> surgeon.models.input_size_of(surgeon.create_model("zoo/lenet5"))
+        (1, 28, 28)
+    """
     origin = model.__dict__.get(ORIGIN) or {}
     if origin.get("input_size"):
         return tuple(origin["input_size"])
@@ -34,38 +56,75 @@ def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
     if size:
         return (channels or size[0], *size[1:])
     stock = model.__dict__.get("_stock_class", type(model))
-    home = stock.__module__
-    if not home.startswith("torchvision.models"):
+    module_name = stock.__module__
+    if not module_name.startswith("torchvision.models"):
         return None
     if _has_other_outputs(model):
         return None
-    if ".video" in home:
+    if ".video" in module_name:
         return (channels or 3, 16, 112, 112)
     side = 299 if stock.__name__ == "Inception3" else 224
     return (channels or 3, side, side)
 
 
 def _has_other_outputs(model: nn.Module) -> bool:
-    """Whether a network of torchvision gives boxes or flow, so that its last layer does not count classes."""
-    home = model.__dict__.get("_stock_class", type(model)).__module__
-    return home.startswith(("torchvision.models.detection", "torchvision.models.optical_flow"))
+    """Whether a torchvision network predicts boxes or flow: its last layer then does not count classes."""
+    module_name = model.__dict__.get("_stock_class", type(model)).__module__
+    return module_name.startswith(("torchvision.models.detection", "torchvision.models.optical_flow"))
 
 
 def in_channels_of(model: nn.Module) -> int | None:
-    """The channels that the first convolution takes; None where there is none."""
+    """The input channels of a network's first convolution.
+
+    Args:
+        model: the network.
+
+    Returns:
+        The number of channels; None for a network without a convolution.
+
+    Example:
+        >>> import surgeon
+        >>> surgeon.models.in_channels_of(surgeon.create_model("zoo/lenet5"))
+        1
+    """
     first = next((m for m in model.modules() if isinstance(m, ConvNd)), None)
     return None if first is None else first.in_channels
 
 
 def input_std_of(model: nn.Module) -> tuple[float, ...] | None:
-    """The standard deviation by which a model's images are divided before it, as its configuration says."""
+    """The standard deviation that a network's images are divided by, from its configuration.
+
+    Args:
+        model: the network.
+
+    Returns:
+        One number per channel, in units of [0, 1] pixels; None where the configuration has none that fits.
+
+    Example:
+        >>> import surgeon
+        >>> surgeon.models.input_std_of(surgeon.create_model("zoo/lenet5")) is None
+        True
+    """
     std = _config(model).get("std")
     channels = in_channels_of(model)
     return tuple(float(s) for s in std) if std and (channels is None or len(std) == channels) else None
 
 
 def normalization_of(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """(mean, std) per channel that a model's images are normalised by before it, as its configuration says; or None."""
+    """The mean and standard deviation that a network's images are normalised by, from its configuration.
+
+    Args:
+        model: the network.
+
+    Returns:
+        (mean, std), one number per channel each, in units of [0, 1] pixels; None where the configuration
+        does not have both.
+
+    Example:
+        >>> import surgeon
+        >>> surgeon.models.normalization_of(surgeon.create_model("resnet10t"))
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    """
     std, mean = input_std_of(model), _config(model).get("mean")
     if std is None or not mean or len(mean) != len(std):
         return None
@@ -73,7 +132,22 @@ def normalization_of(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def normalized(images: Tensor, model: nn.Module) -> Tensor:
-    """Images in [0, 1], (N, C, H, W), as the model takes them: normalised where its configuration says so."""
+    """Normalise images as a network's configuration states.
+
+    Args:
+        images: (N, C, H, W), pixels in [0, 1].
+        model: the network.
+
+    Returns:
+        (images − mean) / std; the images themselves where the configuration states no normalisation.
+
+    Example:
+        >>> import surgeon, torch
+        >>> network = surgeon.create_model("resnet10t")
+        >>> found = surgeon.models.normalized(torch.full((1, 3, 1, 1), 0.5), network)
+        >>> [round(v, 3) for v in found.flatten().tolist()]
+        [0.066, 0.196, 0.418]
+    """
     given = normalization_of(model)
     if given is None:
         return images
@@ -82,9 +156,19 @@ def normalized(images: Tensor, model: nn.Module) -> Tensor:
 
 
 def num_classes_of(model: nn.Module) -> int | None:
-    """The number of classes: the model's own attribute, the outputs of its last linear layer, or what it was made with.
+    """The number of classes of a network.
 
-    None for a model that says that it has none, as timm's without a head do.
+    Args:
+        model: the network.
+
+    Returns:
+        Its attribute `num_classes`, else the outputs of its last linear layer, else the number that it was
+        created with; None where none is known, and for a network whose `num_classes` is 0 (no head).
+
+    Example:
+        >>> import surgeon
+        >>> surgeon.models.num_classes_of(surgeon.create_model("zoo/lenet5"))
+        10
     """
     number = getattr(model, "num_classes", None)
     if isinstance(number, int):

@@ -1,4 +1,4 @@
-"""Networks of timm and of torchvision by name, without weights or with those that the library has."""
+"""Create networks of timm and torchvision by name, with or without pretrained weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TORCHVISION = "torchvision/"
 
 @functools.cache
 def library_models() -> tuple[str, ...]:
-    """All names that the two have: timm's as they are, torchvision's as `torchvision/NAME`."""
+    """The names of all models of timm, as they are, and of torchvision, as `torchvision/NAME`."""
     import timm
     import torchvision.models
 
@@ -33,9 +33,18 @@ def from_timm(
     in_chans: int | None = None,
     valid: Callable[[], Iterable[str]] = library_models,
 ) -> nn.Module:
-    """timm's network of that name; args: further arguments. valid: the names among which the nearest to an unknown one are looked for.
+    """Create a timm network.
 
-    Raises ModelError for an unknown name, and for arguments that timm does not take.
+    Args:
+        name: timm's name, also `hf-hub:…` or `local-dir:…`.
+        args: further arguments of `timm.create_model`.
+        pretrained: load pretrained weights.
+        num_classes: number of outputs; by default the model's.
+        in_chans: channels of the images; by default the model's.
+        valid: gives the names among which to look for the nearest to an unknown one.
+
+    Raises:
+        ModelError: the name is unknown, or timm does not accept the arguments.
     """
     import timm
 
@@ -61,7 +70,18 @@ def from_torchvision(
     num_classes: int | None = None,
     in_chans: int | None = None,
 ) -> nn.Module:
-    """torchvision's network called `torchvision/NAME`; args: further arguments. Raises ModelError as `from_timm`."""
+    """Create a torchvision network.
+
+    Args:
+        name: `torchvision/NAME`.
+        args: further arguments of torchvision's builder.
+        pretrained: load the default pretrained weights.
+        num_classes: number of outputs; by default the model's.
+        in_chans: channels of the images; another number replaces the first convolution, with random weights.
+
+    Raises:
+        ModelError: the name is unknown, or torchvision does not accept the arguments.
+    """
     import torchvision.models as zoo
 
     short = name.removeprefix(TORCHVISION)
@@ -88,9 +108,19 @@ def from_torchvision(
 
 
 def implied(model: nn.Module) -> dict[str, Any]:
-    """Arguments that torchvision sets by itself where it loads weights: those that a network without them must be given."""
-    told = {k: v for k in ("aux_logits", "transform_input") if isinstance(v := getattr(model, k, None), bool)}
-    return told | ({"aux_loss": model.aux_classifier is not None} if hasattr(model, "aux_classifier") else {})
+    """The arguments that torchvision sets itself when it loads pretrained weights.
+
+    The same network without weights must be given them.
+
+    Args:
+        model: a torchvision network.
+    """
+    heads = {
+        k: v for k in ("aux_logits", "transform_input") if isinstance(v := getattr(model, k, None), bool)
+    }
+    return heads | (
+        {"aux_loss": model.aux_classifier is not None} if hasattr(model, "aux_classifier") else {}
+    )
 
 
 def _parameters(builder: Any) -> set[str]:

@@ -1,4 +1,4 @@
-"""What the name of a model may mean, and what is said of one that means nothing."""
+"""Names of models: what a name may mean, and the message for an unknown one."""
 
 from __future__ import annotations
 
@@ -17,20 +17,33 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 
 
 def library_name(name: str) -> str:
-    """timm's own name of what is called `timm/NAME`, as its repositories are; other names as they are."""
+    """timm's own name for `timm/NAME`, the form of timm's repositories; other names unchanged.
+
+    Args:
+        name: a model's name.
+    """
     rest = name.removeprefix(_TIMM)
     return rest if name != rest and of_timm(rest) else name
 
 
 def of_timm(name: str) -> bool:
-    """Whether timm has an architecture of this name, with or without a tag; a file's suffix is none."""
+    """Whether timm has an architecture of this name, with or without a tag.
+
+    Args:
+        name: a model's name. A file's suffix, such as .pth, does not count as a tag.
+    """
     import timm
 
     return Path(name).suffix not in _FILES and timm.is_model(name.split(".")[0])
 
 
 def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
-    """The message for a name that no library has. valid: all names, listed where they are needed."""
+    """The message for a name that no library has.
+
+    Args:
+        name: the name.
+        valid: gives all known names; called only when the message needs them.
+    """
     path = Path(name)
     rest = name.rpartition("/")[2]
     if path.suffix in _FILES:
@@ -56,7 +69,7 @@ def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
 
 
 def _beside(path: Path) -> str:
-    """What lies where a path that leads to nothing says, and is called alike."""
+    """A clause with files of a similar name in the folder of a path that does not exist."""
     there = [str(p) for p in path.parent.iterdir() if not p.name.startswith(".")]
     close = nearest(str(path), there) if path.parent != Path() else ""
     return f"; {close}" if close.startswith(_CLOSE) else ""

@@ -1,7 +1,7 @@
 """Networks of the caller's own code, named `package.module:factory`.
 
-A name that the caller writes is imported as it is asked. A name that stands in a folder is somebody else's word:
-`surgeon.load` imports it only where the caller has allowed its module by name (`check_allowed`).
+A name that the caller writes is imported when asked for. A name in a folder's configuration was written by
+somebody else: `surgeon.load` imports it only if the caller has allowed its module (`check_allowed`).
 """
 
 from __future__ import annotations
@@ -24,20 +24,34 @@ _SCHEMES = ("hf-hub", "hf_hub", "local-dir", "local_dir", "timm")
 
 
 def is_own(name: str) -> bool:
-    """Whether a model's name means code, `package.module:factory`; `hf-hub:` and `local-dir:` are timm's."""
+    """Whether a model's name refers to own code, `package.module:factory`.
+
+    Args:
+        name: a model's name. `hf-hub:…` and `local-dir:…` are timm's and not own code.
+    """
     found = _NAME.fullmatch(name)
     return found is not None and found.group(1) not in _SCHEMES
 
 
 def module_of(name: str) -> str:
-    """The module that a name of own code would import."""
+    """The module that a name of own code imports.
+
+    Args:
+        name: `package.module:factory`.
+    """
     return name.partition(":")[0]
 
 
 def check_allowed(name: str, allowed: Iterable[str], folder: str) -> None:
-    """Raise ArtifactError unless the module that `name` would import is among the `allowed` ones.
+    """Check that a folder may import the module it names. Nothing is imported.
 
-    Nothing is imported. `folder` is what named it, for the message.
+    Args:
+        name: `package.module:factory`, as the folder has it.
+        allowed: the modules that the caller allows.
+        folder: the folder, for the message.
+
+    Raises:
+        ArtifactError: the module is not among the allowed ones.
     """
     module = module_of(name)
     if module not in set(allowed):
@@ -51,7 +65,15 @@ def check_allowed(name: str, allowed: Iterable[str], folder: str) -> None:
 
 
 def allowed_with(model: str, allowed: Iterable[str]) -> tuple[str, ...]:
-    """The modules that are allowed where the caller names `model`: its own, if it is code, and the `allowed` ones."""
+    """The modules that are allowed once the caller has named a model.
+
+    Args:
+        model: the model's name.
+        allowed: modules that the caller allows.
+
+    Returns:
+        `allowed`, with the model's own module if its name refers to code.
+    """
     return (*allowed, *([module_of(model)] if is_own(model) else []))
 
 
@@ -59,12 +81,21 @@ def build(
     name: str, args: Mapping[str, Any], *, pretrained: bool = False, num_classes: int | None = None,
     in_chans: int | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:  # fmt: skip
-    """Import the module, call the factory; returns its network, and the arguments it was called with.
+    """Import a module and call its factory.
 
-    num_classes, in_chans and pretrained are passed where the factory's signature takes them.
+    Args:
+        name: `package.module:factory`.
+        args: arguments of the factory.
+        pretrained: passed on if True; the factory must then accept it.
+        num_classes: passed on where the factory's signature accepts it.
+        in_chans: passed on where the factory's signature accepts it.
 
-    Raises ModelError for a module that cannot be imported, a factory that is not there, is defined elsewhere, fails,
-    gives no nn.Module, or has no argument for what is asked.
+    Returns:
+        The network, and the arguments that the factory was called with.
+
+    Raises:
+        ModelError: the module cannot be imported; the factory is missing, is defined in another module,
+            fails, or does not return an nn.Module; or the network cannot be given what was asked for.
     """
     factory = _factory(name)
     asked = {"num_classes": num_classes, "in_chans": in_chans, "pretrained": pretrained or None}
@@ -108,9 +139,9 @@ def _factory(name: str) -> Callable[..., Any]:
         raise ModelError(f"{module_name} has no {attribute!r}; {nearest(attribute, known)}")
     if not (inspect.isfunction(factory) or inspect.isclass(factory)):
         raise ModelError(f"{name} is a {type(factory).__name__}; a factory is a function or a class")
-    home = str(getattr(factory, "__module__", ""))
-    if home != module_name and not home.startswith(module_name + "."):
-        raise ModelError(f"{name} is defined in {home}; name it there: {home}:{factory.__name__}")
+    defined_in = str(getattr(factory, "__module__", ""))
+    if defined_in != module_name and not defined_in.startswith(module_name + "."):
+        raise ModelError(f"{name} is defined in {defined_in}; name it there: {defined_in}:{factory.__name__}")
     if inspect.isclass(factory) and not hasattr(factory, "named_modules"):
         raise ModelError(f"{name} is a class, but of no torch.nn.Module")
     return factory
@@ -125,7 +156,7 @@ def _takes(factory: Callable[..., Any], argument: str) -> bool:
 
 
 def _check_made(name: str, model: nn.Module, refused: Mapping[str, Any]) -> None:
-    """What was asked for and could not be passed on must be what the network is anyway, as far as it tells."""
+    """Check that an argument the factory does not accept already has the value that was asked for."""
     from surgeon.models.facts import in_channels_of, num_classes_of
 
     known = {"num_classes": num_classes_of(model), "in_chans": in_channels_of(model)}

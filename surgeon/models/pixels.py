@@ -1,4 +1,4 @@
-"""The model that is attacked: it takes pixels in [0, 1], and normalisation is inside it."""
+"""Wrap a network so that it accepts [0, 1] pixels and normalises them itself, for attacks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,27 @@ from surgeon.images import check_images
 
 
 class Normalized(nn.Module):
-    """`model` behind (x − mean) / std, for x (N, C, H, W) float32 in [0, 1]; mean and std one number a channel.
+    """`model` applied to (x − mean) / std, for x (N, C, H, W) float32 in [0, 1].
 
-    Without mean and std the images go to the model as they are. Of a model that gives several outputs, the logits are
-    the first of a tuple or list, or what a mapping calls `logits` or `out`. probabilities: the model ends in a softmax,
-    which the logarithm takes off again: attacks need logits.
+    Without mean and std the images are passed on unchanged. Where the model returns several outputs, the
+    logits are the first of a tuple or list, or the entry `logits` or `out` of a mapping.
 
-    Raises DataError for images of another kind or range, saying which side is likely wrong, and for an output
-    without logits to be found in it.
+    Args:
+        model: the network.
+        mean: one number per channel, in units of [0, 1] pixels; given together with std.
+        std: one number per channel, positive.
+        probabilities: the model ends in a softmax; its logarithm is returned, since attacks need logits.
+
+    Raises:
+        DataError: mean and std are not valid; or, in the forward pass, images of another type or range (the
+            message says which side is likely wrong) or an output without logits.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.models.pixels import Normalized
+        >>> network = Normalized(torch.nn.Flatten(), mean=[0.5], std=[0.25])
+        >>> network(torch.full((1, 1, 1, 2), 0.75))
+        tensor([[1., 1.]])
     """
 
     def __init__(
@@ -51,7 +64,7 @@ class Normalized(nn.Module):
         self._given = {"mean": mean, "std": std}
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """What moves or empties the tensors leaves mean and std as they are: no state dict has them."""
+        """Convert tensors as usual, then set mean and std anew: no state dict can restore them."""
         super()._apply(fn, recurse)
         for name, values in self._given.items():
             there = self._buffers.get(name)
@@ -60,11 +73,23 @@ class Normalized(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, C, H, W), float32 in [0, 1].
+
+        Raises:
+            DataError: x has another type, shape or range.
+        """
         check_images(x, None if self.mean is None else self.mean.shape[1])
         return self.unchecked(x)
 
     def unchecked(self, x: Tensor) -> Tensor:
-        """The logits of pixels that noise took out of [0, 1]."""
+        """Compute the logits without checking the range of x, for noise that leaves [0, 1].
+
+        Args:
+            x: (N, C, H, W), float32.
+        """
         output = logits_of(self.model(self.normalize(x)))
         if not self.probabilities:
             return output
@@ -75,7 +100,11 @@ class Normalized(nn.Module):
         return output.clamp_min(1e-30).log()
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Pixels (N, C, H, W) as the model takes them."""
+        """Normalise pixels as the model takes them.
+
+        Args:
+            x: (N, C, H, W), pixels in [0, 1].
+        """
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
 
 
@@ -92,7 +121,14 @@ def _check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
 
 
 def logits_of(output: object) -> Tensor:
-    """The logits in what a model gives. Raises DataError where there are none to be found."""
+    """Find the logits in what a model returns.
+
+    Args:
+        output: a tensor; a tuple or list, whose first entry is taken; or a mapping with `logits` or `out`.
+
+    Raises:
+        DataError: there is no such tensor.
+    """
     first = output
     if isinstance(output, Mapping):
         first = next((output[key] for key in ("logits", "out") if key in output), output)

@@ -1,4 +1,4 @@
-"""A model held still while it is attacked, and put back afterwards."""
+"""Freeze a model while it is attacked, and restore it afterwards."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from surgeon.host import full_precision
 
 @contextlib.contextmanager
 def held_still(model: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Evaluation mode, frozen weights, products in full precision, and a random stream of its own that starts at `seed`.
+    """Inside: evaluation mode, frozen weights, full-precision products, and a separate random stream.
 
-    Every module's `.training`, every parameter's `requires_grad` and the random states come back as they
-    were, also on an error and whatever an attack does meanwhile.
+    Every module's `training`, every parameter's `requires_grad` and the random states are restored
+    afterwards, also on an error and whatever an attack does meanwhile.
+
+    Args:
+        model: the model.
+        seed: start of the random stream.
     """
     modes = [(m, m.training) for m in model.modules()]
     grads = [(p, p.requires_grad) for p in model.parameters()]

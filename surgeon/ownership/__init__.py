@@ -1,4 +1,4 @@
-"""A folder has one owner: who may write there, what surgeon wrote there, and what a kill left of it."""
+"""Ownership of folders: who may write there, what surgeon wrote there, and recovery after a kill."""
 
 from surgeon.ownership.lock import check_apart, check_input, locked
 from surgeon.ownership.manifest import Manifest, add_to_manifest, read_manifest, seal, strangers, unsealed

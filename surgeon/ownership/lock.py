@@ -1,4 +1,4 @@
-"""The lock of a path: one process writes there at a time. The system drops it when the process dies, however it dies."""
+"""The lock of a path: one process writes there at a time. The system releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from surgeon.disk.hidden import MANIFEST, is_temporary, left_beside, lock_beside
 from surgeon.errors import ArtifactError
 
 _WAIT = 1.0
-"""Seconds to wait for a lock: as long as its file may take to go when another owner leaves."""
+"""Seconds to wait for a lock: the file of an owner that leaves may take a moment to disappear."""
 
 
 @dataclass
@@ -37,12 +37,21 @@ _guard = threading.Lock()
 
 @contextlib.contextmanager
 def locked(path: str | Path) -> Iterator[Path]:
-    """This thread alone writes at `path`, a file or a folder, there already or not; gives it with links resolved.
+    """Lock a path for this thread, a file or a folder that may or may not exist.
 
-    What a killed owner left beside the path is cleared, and what it was replacing put back. The same thread may lock a
-    path again. Folders above it are made, and are gone afterwards if nothing was written.
+    What a killed process left beside the path is removed, and what it was replacing is restored. The same
+    thread may lock a path again. Missing parent folders are made, and removed afterwards if nothing was
+    written.
 
-    Raises ArtifactError for a path that another process or thread writes at, naming it, and one that cannot be written.
+    Args:
+        path: the path.
+
+    Yields:
+        The path, with links resolved.
+
+    Raises:
+        ArtifactError: another process or thread writes there (the message names it), or the path cannot be
+            written.
     """
     shown, path = path, path_given(path).resolve()
     if not path.name:
@@ -70,7 +79,9 @@ def locked(path: str | Path) -> Iterator[Path]:
             yield path
         finally:
             _held.pop(path, None)
-            # Under the lock: who waits for it sees that the file is gone, and makes another.
+            # Remove the file while holding the lock: a waiting process then sees that it is gone
+            # and makes another.
+            # Removed afterwards, it might already be the lock of the next owner.
             with contextlib.suppress(OSError):
                 os.unlink(lock.lock_file)
             lock.release()
@@ -81,7 +92,15 @@ def locked(path: str | Path) -> Iterator[Path]:
 
 
 def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
-    """Raise ArtifactError if writing at `path` would replace one of `inputs`, names of which some may be no paths."""
+    """Check that writing would not replace an input.
+
+    Args:
+        path: the path to write.
+        inputs: names of inputs; those that are not paths are ignored.
+
+    Raises:
+        ArtifactError: `path` is an input or contains one.
+    """
     target = path_given(path).resolve()
     for given in inputs:
         if given is None or not Path(given).exists():
@@ -94,9 +113,14 @@ def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
 
 
 def check_apart(path: str | Path, sources: Iterable[str | Path | None]) -> None:
-    """Raise ArtifactError where `path`, to be written, lies in a folder of images, or one of them lies there.
+    """Check that a path does not overlap with images: what is written among them would be read as images.
 
-    sources: names of images, of which some may be no paths. What is written among images would be read as images.
+    Args:
+        path: the path to write.
+        sources: names of images; those that are not paths are ignored.
+
+    Raises:
+        ArtifactError: the path lies in a source, is one, or contains one.
     """
     target = Path(path).resolve()
     for given in sources:
@@ -111,7 +135,7 @@ def check_apart(path: str | Path, sources: Iterable[str | Path | None]) -> None:
 
 
 def _make_parents(path: Path, shown: str | Path) -> list[Path]:
-    """The folders above `path` that had to be made, the innermost first."""
+    """Make the folders above `path`; returns those that did not exist, the innermost first."""
     missing = [p for p in path.parents if not p.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +160,7 @@ def _acquire(path: Path, shown: str | Path) -> BaseFileLock:
 
 
 def _sign(file: Path) -> None:
-    """Write into the lock's file whose it is."""
+    """Write into the lock's file which process holds it."""
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     text = json.dumps(
         {"process": os.getpid(), "machine": platform.node(), "command": command[:200], "since": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -148,14 +172,14 @@ def _sign(file: Path) -> None:
 
 def _owner(file: Path) -> str:
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        return f" by process {told['process']} on {told['machine']} since {told['since']} ({told['command']})"
+        record = json.loads(file.read_text(encoding="utf-8"))
+        return f" by process {record['process']} on {record['machine']} since {record['since']} ({record['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return " by another process"
 
 
 def _recover(path: Path) -> None:
-    """Put back what a killed owner was replacing, and clear what it had not finished."""
+    """Restore what a killed process was replacing, and remove what it had not finished."""
     unfinished, replaced = left_beside(path)
     if replaced and not os.path.lexists(path):
         os.rename(replaced.pop(), path)
@@ -170,7 +194,7 @@ def _recover(path: Path) -> None:
 
 
 def _left_inside(folder: Path) -> Iterator[Path]:
-    """What was left below a folder, but for parts of it that have an owner of their own."""
+    """What was left below a folder, except in parts that have a lock of their own."""
     for place, folders, files in os.walk(folder):
         here = Path(place)
         yield from (here / n for n in [*folders, *files] if is_temporary(n))

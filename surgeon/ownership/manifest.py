@@ -1,4 +1,4 @@
-"""The manifest of a folder, `.surgeon.json`: that surgeon wrote it, what it is, and which files with which content."""
+"""The manifest of a folder, `.surgeon.json`: what surgeon wrote there, with the hashes of the files."""
 
 from __future__ import annotations
 
@@ -29,13 +29,27 @@ class Manifest(BaseModel):
 
 
 def write_manifest(folder: Path, what: str, *, files: bool) -> None:
-    """Write down that a folder is surgeon's. files: and which ones are in it, all of them now."""
+    """Record that surgeon wrote a folder.
+
+    Args:
+        folder: the folder.
+        what: such as network, run, evaluation.
+        files: also record the hashes of all files in it now.
+
+    Raises:
+        WritingError: it cannot be written.
+    """
     found = {name: own_hash(folder / name) for name in _names(folder)} if files else None
     write_text(folder / MANIFEST, Manifest(what=what, files=found).model_dump_json(indent=2) + "\n")
 
 
 def add_to_manifest(folder: Path, name: str) -> None:
-    """Write down a file that was added to a folder of surgeon's, or written anew."""
+    """Record a file that was added to a folder or rewritten. Nothing is done if the manifest lists no files.
+
+    Args:
+        folder: the folder.
+        name: the file's name.
+    """
     known = read_manifest(folder)
     if known is not None and known.files is not None:
         files = {**known.files, name: own_hash(folder / name)}
@@ -43,7 +57,12 @@ def add_to_manifest(folder: Path, name: str) -> None:
 
 
 def seal(folder: Path, names: Iterable[str]) -> None:
-    """Write down the hashes of a folder's records, once its work has ended; those that are written down already stay."""
+    """Record the hashes of a folder's records once its work has ended. Hashes recorded before remain.
+
+    Args:
+        folder: the folder.
+        names: the records' names.
+    """
     known = read_manifest(folder)
     if known is None:
         return
@@ -54,14 +73,27 @@ def seal(folder: Path, names: Iterable[str]) -> None:
 
 
 def unsealed(folder: Path) -> list[str]:
-    """The records of a folder that are not as they were when its work ended, by name."""
+    """The names of a folder's records that have changed since its work ended.
+
+    Args:
+        folder: the folder.
+    """
     known = read_manifest(folder)
     texts = {} if known is None else known.texts
-    return [n for n, told in texts.items() if not (folder / n).is_file() or own_hash(folder / n) != told]
+    return [
+        n for n, recorded in texts.items() if not (folder / n).is_file() or own_hash(folder / n) != recorded
+    ]
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder; None for a folder that is none of surgeon's."""
+    """Read the manifest of a folder.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The manifest; None for a folder that surgeon did not write.
+    """
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
@@ -69,7 +101,15 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def strangers(folder: Path, known: Manifest) -> list[str]:
-    """The files below a folder that surgeon did not write, or not as they are, and empty sub-folders, by name."""
+    """The files below a folder that surgeon did not write or that were changed, and empty sub-folders.
+
+    Args:
+        folder: the folder.
+        known: its manifest.
+
+    Returns:
+        Their names; a folder's ends in "/".
+    """
     files = known.files or {}
     found = [n for n in _names(folder) if n not in files or own_hash(folder / n) != files[n]]
     empty = [p for p in folder.rglob("*") if p.is_dir() and not p.is_symlink() and not any(p.iterdir())]
@@ -77,7 +117,7 @@ def strangers(folder: Path, known: Manifest) -> list[str]:
 
 
 def _names(folder: Path) -> list[str]:
-    """All files below a folder, and links, but for surgeon's hidden ones."""
+    """All files and links below a folder, except surgeon's hidden ones."""
     return [
         p.relative_to(folder).as_posix()
         for p in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all, and replace only what surgeon wrote."""
+"""Write folders and files atomically, replacing only what surgeon wrote."""
 
 from __future__ import annotations
 
@@ -22,12 +22,20 @@ Inputs = Iterable[str | Path | None]
 def reserved(
     folder: str | Path, what: str = "network", *, overwrite: bool = False, inputs: Inputs = ()
 ) -> Iterator[Path]:
-    """`folder`, with links resolved, in which this process alone will write a new `what`; nothing is written yet.
+    """Lock a folder in which something new will be written. Nothing is written yet.
 
-    inputs: names, of which those that are paths must not lie there.
+    Args:
+        folder: the folder.
+        what: what will be written, such as "network".
+        overwrite: permit an existing folder with the same kind of content that surgeon wrote.
+        inputs: names of inputs; those that are paths must not lie in the folder.
 
-    Raises ArtifactError for a folder that is in use, that holds an input, that exists and is not to be overwritten, or
-    that holds anything that surgeon did not write.
+    Yields:
+        The folder, with links resolved.
+
+    Raises:
+        ArtifactError: the folder is in use, contains an input, exists and may not be overwritten, or contains
+            anything that surgeon did not write.
     """
     check_input(folder, inputs)
     with locked(folder) as target:
@@ -39,9 +47,21 @@ def reserved(
 def new_folder(
     folder: str | Path, what: str = "network", *, overwrite: bool = False, inputs: Inputs = ()
 ) -> Iterator[Path]:
-    """A folder to write in that appears under its name only when all is written; on an error nothing has changed.
+    """Give a folder to write in that appears under its name when everything is written.
 
-    Raises ArtifactError as `reserved`, and for a folder that cannot be written.
+    An error inside changes nothing.
+
+    Args:
+        folder: the folder.
+        what: what is written, such as "network".
+        overwrite: replace an existing folder of the same kind that surgeon wrote.
+        inputs: names of inputs; those that are paths must not lie in the folder.
+
+    Yields:
+        The folder to write in.
+
+    Raises:
+        ArtifactError: as for `reserved`, or the folder cannot be written.
     """
     with reserved(folder, what, overwrite=overwrite, inputs=inputs) as target:
         work = unfinished(target)
@@ -64,11 +84,19 @@ def new_file(
     ours: Callable[[Path], bool] = lambda path: True,
     inputs: Inputs = (),
 ) -> Iterator[Path]:
-    """A file to write that appears under its name only when all is written; on an error nothing has changed.
+    """Give a file to write that appears under its name when it is complete. An error changes nothing.
 
-    ours: whether the file that is there may be replaced, where it is to be overwritten.
+    Args:
+        path: the file.
+        overwrite: replace an existing file.
+        ours: whether an existing file may be replaced; by default any.
+        inputs: names of inputs; the file must not be one of them.
 
-    Raises ArtifactError for a path that is in use, is an input, is taken, or cannot be written.
+    Yields:
+        The file to write.
+
+    Raises:
+        ArtifactError: the path is in use, is an input, exists, or cannot be written.
     """
     check_input(path, inputs)
     with locked(path) as target:
@@ -112,7 +140,7 @@ def _check_free(target: Path, shown: str | Path, what: str, overwrite: bool) -> 
 
 
 def _put(work: Path, target: Path, shown: str | Path) -> None:
-    """Rename a finished folder into its place; where that fails, what was there is there again."""
+    """Rename a finished folder to its place. If that fails, the previous content is restored."""
     try:
         if not target.exists() or not any(target.iterdir()):
             os.rename(work, target)

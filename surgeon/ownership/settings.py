@@ -1,4 +1,4 @@
-"""Folders in which work can be resumed: each belongs to one set of settings, and to one owner at a time."""
+"""Folders whose work can be resumed: each belongs to one set of settings, and to one job at a time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,16 @@ R = TypeVar("R")
 
 @contextlib.contextmanager
 def owned(folder: str | Path) -> Iterator[Path]:
-    """`folder`, with links resolved, in which these processes alone work: all that share the work call it, the first one locks.
+    """Lock a folder for a job. All processes that share the job call this, and the first one holds the lock.
 
-    Raises ArtifactError, in every process, where another work is in the folder.
+    Args:
+        folder: the folder.
+
+    Yields:
+        The folder, with links resolved.
+
+    Raises:
+        ArtifactError: another job uses the folder. Raised in every process.
     """
     with contextlib.ExitStack() as stack:
         target, refused = Path(folder).resolve(), ""
@@ -48,7 +55,12 @@ def owned(folder: str | Path) -> Iterator[Path]:
 
 
 def owning(argument: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A function that is `owned` of the folder that one of its arguments names (or has as its `folder`), where it is not None."""
+    """Make a decorator that runs a function inside `owned`.
+
+    Args:
+        argument: name of the function's argument that is the folder, or has it as its attribute `folder`.
+            None as its value needs no lock.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
@@ -67,7 +79,18 @@ def owning(argument: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def settings_in(folder: Path, name: str) -> dict[str, Any] | None:
-    """The settings that a folder belongs to; None where it has none. Raises ArtifactError for damaged ones."""
+    """Read the settings that a folder belongs to.
+
+    Args:
+        folder: the folder.
+        name: the settings file's name.
+
+    Returns:
+        The settings; None if there are none.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
     path = folder / name
     if not path.is_file():
         return None
@@ -80,11 +103,20 @@ def settings_in(folder: Path, name: str) -> dict[str, Any] | None:
 def claim(
     folder: Path, name: str, settings: dict[str, Any], what: str, *, later: Collection[str] = ()
 ) -> dict[str, Any] | None:
-    """The settings that are there already, in the folder's file `name`; None for a folder that is free.
+    """Check that a folder is free or belongs to these settings. Nothing is written.
 
-    later: keys that are not known yet, and compared by the caller once they are.
+    Args:
+        folder: the folder.
+        name: the settings file's name.
+        settings: the settings.
+        what: what the folder holds, with its article, such as "a run".
+        later: keys that are not known yet; the caller compares them later.
 
-    Raises ArtifactError for a folder that holds a `what` with other settings, or something else.
+    Returns:
+        The settings that the folder has already; None for a free folder.
+
+    Raises:
+        ArtifactError: the folder has other settings, or holds something else.
     """
     before, known = settings_in(folder, name), read_manifest(folder)
     if known is not None and known.what != what.split()[-1]:
@@ -104,7 +136,17 @@ def claim(
 
 
 def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
-    """As `claim`, and write the settings where they are not there yet: the first thing that the folder holds."""
+    """Check as `claim` does, and write the settings into a free folder as its first file.
+
+    Args:
+        folder: the folder.
+        name: the settings file's name.
+        settings: the settings.
+        what: what the folder holds, with its article, such as "a run".
+
+    Raises:
+        ArtifactError: as for `claim`.
+    """
     claim(folder, name, settings, what)
     if not (folder / name).is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,9 +156,18 @@ def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
 
 @contextlib.contextmanager
 def taken(folder: Path, name: str, settings: dict[str, Any], what: str) -> Iterator[None]:
-    """As `take`, by the first process; an error within leaves no folder that holds nothing but the settings.
+    """Take a folder in the first process; after an error inside, remove it if it holds only the settings.
 
-    So a call with a mistake in it is not in the way of the next.
+    A mistaken call therefore does not block the next one.
+
+    Args:
+        folder: the folder.
+        name: the settings file's name.
+        settings: the settings.
+        what: what the folder holds, with its article, such as "a run".
+
+    Raises:
+        ArtifactError: as for `claim`.
     """
     claim(folder, name, settings, what)
     everyone()

@@ -1,4 +1,4 @@
-"""Whole jobs in folders that can be resumed: cut and train, run, evaluate, study; and whether they fit together still."""
+"""Complete jobs in folders that can be resumed: train, run, evaluate, study, convert, verify, examine."""
 
 from surgeon.pipeline.doctor import examine
 from surgeon.pipeline.evaluating import evaluate_target

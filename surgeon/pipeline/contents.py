@@ -1,4 +1,4 @@
-"""What a run was made from, by content: images, weights, a model's folder. A name alone says nothing of it."""
+"""Record what a run was made from by content, not by name: images, weights, a model's folder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,28 @@ IMAGES = ("training images", "validation images", "test images")
 
 
 def absolute_model(model: str) -> str:
-    """A model's folder as every working directory knows it; other names are given back as they are."""
+    """Make a model's folder an absolute path, valid in every working directory; other names are unchanged.
+
+    Args:
+        model: a folder or a name.
+    """
     return str(absolute(model)) if Path(model).is_dir() and not is_hub(model) else model
 
 
 def made_from(sets: Sets, weights: str | None, folder: Path | None) -> dict[str, Any]:
-    """The contents of each set, the classes, the contents of a weights file and of a model's folder; None for what there is not.
+    """Summarise what a training was made from.
 
-    Raises DataError for an image that is gone.
+    Args:
+        sets: the images.
+        weights: a file of weights, or None.
+        folder: a model's folder, or None.
+
+    Returns:
+        The contents of each set (see `surgeon.data.contents_of`), the classes, and hashes of the weights and
+        of the model's files; None for each one that does not exist.
+
+    Raises:
+        DataError: an image has disappeared.
     """
     try:
         found: dict[str, Any] = {
@@ -48,9 +62,17 @@ def check_contents(
     before: Mapping[str, Any], now: Mapping[str, Any], work: str, places: Mapping[str, str | None],
     *, instead: str = "give it what it was made from, or choose another folder",
 ) -> None:  # fmt: skip
-    """Raise ArtifactError, naming each, for contents that `work` was not made from. Nothing in `before` fits everything.
+    """Check that contents are those that some work was made from.
 
-    places: where a content lies, by its name, `""` for all others. instead: what would work.
+    Args:
+        before: contents by name, as recorded. An empty mapping matches everything.
+        now: contents by name, as found now.
+        work: the work, for the message.
+        places: name of a content → where it lies, for the message; `""` for all others.
+        instead: what would work, for the message.
+
+    Raises:
+        ArtifactError: a content differs; the message names each.
     """
     plain = json.loads(json.dumps(now))
     changed = [
@@ -65,7 +87,12 @@ def check_contents(
 
 
 def differing_of(before: Any, now: Any) -> str:
-    """In words, what two contents of one name differ in."""
+    """Describe how two contents of one name differ.
+
+    Args:
+        before: the recorded content.
+        now: the present content.
+    """
     if isinstance(before, list) and isinstance(now, list):
         return " not ".join(
             f"{', '.join(map(str, c[:8]))}{', …' if len(c) > 8 else ''}" for c in (now, before)

@@ -1,4 +1,4 @@
-"""What became of a converted checkpoint, as data."""
+"""The record of a converted checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from surgeon.reading import read_as
 
 
 class Accuracy(BaseModel):
-    """Images right out of `images`, before and after the cut, and how many of them are right both times."""
+    """Images classified correctly, of `images`, before and after the cut; `both`: correctly both times."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,7 +25,7 @@ class Accuracy(BaseModel):
 
 
 class Conversion(BaseModel):
-    """What became of one checkpoint."""
+    """The record of one converted checkpoint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,7 +64,17 @@ class Conversion(BaseModel):
 
 
 def read_conversion(folder: Path) -> Conversion | None:
-    """The conversion in a folder; None where there is none."""
+    """Read the conversion in a folder.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The conversion; None where there is none.
+
+    Raises:
+        ArtifactError: conversion.json is damaged.
+    """
     path = folder / CONVERSION
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""`surgeon convert`: trained checkpoints cut by a recipe, with what that cost them, one folder each; resumable."""
+"""`surgeon convert`: cut trained checkpoints by a recipe, one folder each, and measure the cost."""
 
 from __future__ import annotations
 
@@ -53,13 +53,17 @@ from surgeon.verification import demand, verify
 CONVERSIONS, SETTINGS = "conversions.json", "settings.json"
 _SUFFIXES = (".safetensors", *PICKLED)
 _SHOWN_IMAGES = 256
-"""Images that layers are compared on."""
+"""The most images on which layers are compared."""
 
 
 class Pictures(NamedTuple):
-    """Images in [0, 1]: unlabelled ones that starts are taken from, labelled ones that accuracy is measured on.
+    """The images of a conversion, in [0, 1].
 
-    lineage: of a network that is converted on them. remarks: what is not known of them, as sentences.
+    Attributes:
+        calibration: (N, C, H, W), unlabelled, from which starts are computed; None if there are none.
+        test: labelled images on which accuracy is measured; None if there are none.
+        lineage: what the converted network was calibrated and trained on.
+        remarks: sentences on what is unknown about the images.
     """
 
     calibration: Tensor | None
@@ -69,7 +73,7 @@ class Pictures(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A checkpoint, what became of it or why nothing did, and whether it was there before."""
+    """A checkpoint, its conversion or the error that prevented it, and whether the conversion existed."""
 
     checkpoint: Path
     found: Conversion | SurgeonError
@@ -78,14 +82,25 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for every checkpoint.
+    """What is the same for every checkpoint of a conversion.
 
-    build: a fresh network with the weights of a checkpoint (None: with random ones). recipes: their surgery in order.
-    data, root: labelled images, whose training images calibrate and of whose test images `samples` measure the accuracy.
-    lineage: what the checkpoints were trained on, by which the data are split and their classes numbered. compare: ask whether these
-    hold what they held; else who reads `asked` does. calibration: a source
-    without labels to calibrate on instead; of either, calibration_count images. settings: what a
-    second call must share to go on.
+    Attributes:
+        build: makes a network with a checkpoint's weights, or with random ones for None.
+        recipes: their surgery, applied in order.
+        settings: what a second call must share to continue.
+        input_size: (C, H, W) of one image; by default the network's own.
+        data: a source of labelled images. Its training images calibrate, and accuracy is measured on
+            `samples` of its test images.
+        root: the folder that the source needs, if it needs one.
+        samples: the most test images.
+        calibration: a source without labels to calibrate on instead of `data`.
+        calibration_count: the most calibration images.
+        warm_start: how starts are computed; None for the recipe's own way.
+        seed: seed of the surgery, of the split and of the calibration images.
+        lineage: what the checkpoints were trained on. It decides the split of `data` and the order of
+            classes.
+        compare: check here that the images have not changed since the training; False if whoever reads
+            `asked` does so.
     """
 
     build: Callable[[Path | None], nn.Module]
@@ -104,7 +119,7 @@ class Job:
 
     @functools.cached_property
     def asked(self) -> dict[str, Any]:
-        """The settings, with the paths that every working directory knows, and what the images hold."""
+        """The settings with absolute paths, and the contents of the images."""
         found, test, *_ = self.pictures
         contents = {
             "calibration images": None if found is None else contents_of(Images(found, torch.zeros(0))),
@@ -114,7 +129,7 @@ class Job:
 
     @property
     def named(self) -> dict[str, Any]:
-        """The settings, by name alone."""
+        """The settings with absolute paths, without any contents."""
         plain = json.loads(json.dumps(self.settings))
         sources = {k: absolute_source(plain[k]) for k in ("data", "calibration") if plain.get(k)}
         model = {"model": absolute_model(plain["model"])} if plain.get("model") else {}
@@ -122,9 +137,11 @@ class Job:
 
     @functools.cached_property
     def pictures(self) -> Pictures:
-        """The images, read once, where a checkpoint is to be converted.
+        """The images, read once, when a checkpoint is to be converted.
 
-        Raises ArgumentError where the size of one is not known, DataError for sources that are none.
+        Raises:
+            ArgumentError: the size of one image is not known.
+            DataError: a source has no images that can be read.
         """
         if not self.data and not self.calibration:
             return Pictures(None, None, self.lineage)
@@ -165,22 +182,26 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What is converted, for an error."""
+        """What is converted, for a message."""
         return str(self.settings.get("checkpoint") or self.settings.get("model") or "the checkpoint")
 
     def _check_names(self, sets: Sets) -> str:
-        """As `check_names`, where the classes of the recipe's data say what is meant."""
-        told, source = part(self.recipes, "data", None), Source(str(self.data), self.root)
-        said = told is not None and told.classes is not None
+        """Call `check_names`, where the data settings of the recipe may state the meaning of the classes."""
+        settings, source = part(self.recipes, "data", None), Source(str(self.data), self.root)
+        said = settings is not None and settings.classes is not None
         return check_names(
             self.name, source, sets.classes, self.lineage, meant=said, how=in_order(sets.classes)
         )
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoint files of a folder, by name.
+    """List the checkpoint files of a folder, by name.
 
-    Raises ArtifactError where there is none, or where two would share a result.
+    Args:
+        folder: the folder.
+
+    Raises:
+        ArtifactError: there is no checkpoint, or two would share a result's folder.
     """
     found = sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file())
     if not found:
@@ -197,11 +218,21 @@ def checkpoints_in(folder: Path) -> list[Path]:
 def convert_all(
     job: Job, checkpoints: Sequence[Path], folder: Path, *, overwrite: bool = False
 ) -> Iterator[Outcome]:
-    """Convert each checkpoint into `folder`/its name, and write conversions.json there when all are done.
+    """Convert each checkpoint into a folder of its name, and write conversions.json when all are done.
 
-    A checkpoint that cannot be converted does not keep the others from it.
+    A checkpoint that cannot be converted does not stop the others.
 
-    Raises ArtifactError for a folder that is in use, or holds something else, or conversions with other settings.
+    Args:
+        job: what is the same for every checkpoint.
+        checkpoints: the files.
+        folder: the folder that holds all results.
+        overwrite: replace conversions made with other settings.
+
+    Yields:
+        The outcome of each checkpoint.
+
+    Raises:
+        ArtifactError: the folder is in use, holds something else, or holds conversions with other settings.
     """
     rows = []
     check_apart(folder, [job.data, job.calibration])
@@ -216,19 +247,28 @@ def convert_all(
                 found, before = convert(job, path, folder / path.stem, overwrite=overwrite)
             except SurgeonError as error:
                 found, before = error, False
-            told = {"error": str(found)} if isinstance(found, SurgeonError) else found.model_dump(mode="json")
-            rows.append({"checkpoint": path.name, **told})
+            row = {"error": str(found)} if isinstance(found, SurgeonError) else found.model_dump(mode="json")
+            rows.append({"checkpoint": path.name, **row})
             yield Outcome(path, found, before)
         write_json(folder / CONVERSIONS, rows)
 
 
 @in_own_state()
 def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False) -> tuple[Conversion, bool]:
-    """Cut one trained network, measure what that did to it, and save it with conversion.json into `folder`.
+    """Cut one trained network, measure the effect, and save it with conversion.json.
 
-    Returns what was found, and whether it was there before: the same conversion is not made again.
+    Args:
+        job: recipe, images and settings.
+        checkpoint: the file of weights, or a network's folder.
+        folder: the folder to write.
+        overwrite: replace a conversion made with other settings.
 
-    Raises ArtifactError for a folder that holds something else, and what `surgeon.apply` raises.
+    Returns:
+        The conversion, and whether it existed before; the same conversion is not made twice.
+
+    Raises:
+        ArtifactError: the folder holds something else, or a conversion with other settings.
+        SurgeonError: whatever `surgeon.apply` raises.
     """
     check_apart(folder, [job.data, job.calibration])
     with locked(folder):
@@ -245,7 +285,9 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
 
 def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
     began = time.perf_counter()
-    with_starts([o for r in job.recipes for o in r.surgery], job.warm_start)  # a wrong one is told at once
+    with_starts(
+        [o for r in job.recipes for o in r.surgery], job.warm_start
+    )  # an invalid start is an error before the network is made
     stock = job.build(checkpoint).eval()
     with step("reading images") if job.data or job.calibration else contextlib.nullcontext():
         calibration, test, *_ = job.pictures
@@ -287,7 +329,7 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
 
 
 def _used(record: Plan, images: Tensor | None) -> int:
-    """How many images starts and statistics were taken from."""
+    """The number of images that starts and statistics were computed from."""
     choice = record.execution.choice if record.execution else None
     if choice is not None:
         return choice.fitted

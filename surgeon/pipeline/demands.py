@@ -1,4 +1,4 @@
-"""What a job demands before it begins: images that were named or recorded, classes that fit them, something to train."""
+"""Requirements checked before a job begins: known images, matching classes, something to train."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from surgeon.store.artifact import folder_of
 from surgeon.store.folder import CONFIG, no_network
 
 FRESH = "digits"
-"""What a fresh network is trained on where nothing is named: its head is made for them, so that nothing can misfit."""
+"""What a fresh network is trained on by default: its head is made for these classes, so they always fit."""
 
 
 class Source(NamedTuple):
@@ -26,11 +26,21 @@ class Source(NamedTuple):
 
 
 def to_train_on(model: str, data: str | None, root: str | None, *, knows: bool = False) -> Source:
-    """The images to train on: those named, else those of the model's folder, else the digits for a fresh network.
+    """Decide which images to train on.
 
-    knows: whether the model starts from weights that know something.
+    They are those that the caller names, else those of the model's folder, else the digits for a fresh
+    network.
 
-    Raises DataError for a network that was trained already, on images that nothing tells.
+    Args:
+        model: a name or a folder.
+        data: the source that the caller named, or None.
+        root: the folder that the source needs, or None.
+        knows: whether the model starts from trained weights.
+
+    Raises:
+        DataError: the network is trained already, and no images are named or recorded.
+        ArtifactError: the folder holds no network.
+        ModelError: the model's name is unknown.
     """
     demand_network(model)
     if data is not None:
@@ -47,9 +57,17 @@ def to_train_on(model: str, data: str | None, root: str | None, *, knows: bool =
 
 
 def to_evaluate_on(target: str, data: str | None, root: str | None) -> Source:
-    """The images to evaluate on: those named, else those that the target's folder recorded.
+    """Decide which images to evaluate on: those named, else those recorded in the target's folder.
 
-    Raises DataError where neither is there.
+    Args:
+        target: a name or a folder.
+        data: the source that the caller named, or None.
+        root: the folder that the source needs, or None.
+
+    Raises:
+        DataError: no images are named or recorded.
+        ArtifactError: the folder holds no network.
+        ModelError: the target's name is unknown.
     """
     demand_network(target)
     found = recorded(target)
@@ -61,9 +79,14 @@ def to_evaluate_on(target: str, data: str | None, root: str | None) -> Source:
 
 
 def recorded(target: str) -> Source | None:
-    """The images that a folder says its network was trained or converted on; None for what says nothing.
+    """The images that a folder's network was trained or converted on.
 
-    target: a run's folder, a network inside one, or the folder of a network that was cut, converted, folded or reverted from it.
+    Args:
+        target: a run's folder, a network inside one, or the folder of a network that was cut, converted,
+            folded or reverted from it.
+
+    Returns:
+        The source; None where nothing is recorded.
     """
     found = lineage_of(target)
     return Source(found[0].data, found[0].root) if found else None
@@ -72,10 +95,18 @@ def recorded(target: str) -> Source | None:
 def check_classes(
     target: str, outputs: int | None, source: Source, names: tuple[str, ...], said: int | None, lineage: Lineage = (),
 ) -> None:  # fmt: skip
-    """Raise DataError unless a network has an output for each class of the images, and no more.
+    """Check that a network has one output for each class of the images.
 
-    names: of the classes, empty where they are not known. said: num_classes, by which a caller says that more outputs than
-    classes are meant; a run says it for the classes that it was trained for.
+    Args:
+        target: the network, for the message.
+        outputs: its number of outputs; None if unknown, which passes.
+        source: the images, for the message.
+        names: the classes' names; empty if unknown.
+        said: num_classes as the caller gave it, which permits more outputs than classes.
+        lineage: what the network was trained on; its record permits the same for the same classes.
+
+    Raises:
+        DataError: the numbers do not match.
     """
     if outputs is None:
         return
@@ -96,11 +127,23 @@ def check_classes(
 def check_names(
     target: str, source: Source, names: tuple[str, ...], lineage: Lineage, *, meant: bool, how: str
 ) -> str:
-    """Raise DataError unless the classes of the images are called as those that a network was trained for, output by output.
+    """Check that the images' classes have the names of the network's outputs, in the same order.
 
-    names: of the images' classes, by output. Nothing is asked where they, or the network's, are not known. meant: whether the
-    caller says that output k is class k, whatever it is called; how: by which words it would be said. Returns a sentence on
-    what was said so, else an empty text.
+    Nothing is checked where either names are unknown.
+
+    Args:
+        target: the network, for the message.
+        source: the images, for the message.
+        names: names of the images' classes, by output.
+        lineage: what the network was trained on.
+        meant: whether the caller states that output k is class k, whatever it is called.
+        how: the words with which the caller would state that, for the message.
+
+    Returns:
+        A sentence if different names were accepted because of `meant`; else an empty text.
+
+    Raises:
+        DataError: the names or their order differ.
     """
     known = lineage[0].classes if lineage else ()
     if not known or not names or names == known[: len(names)]:
@@ -119,13 +162,24 @@ def check_names(
 
 
 def in_order(names: tuple[str, ...]) -> str:
-    """How a caller of a training or a conversion says that classes are meant by their number."""
+    """How a caller of a training or conversion states that classes are meant by number.
+
+    Args:
+        names: the classes' names.
+    """
     return f"say so by data.classes=[{_some(names)}]"
 
 
 def demand_network(target: str) -> None:
-    """Raise ArtifactError for a folder that holds neither a network nor a run, saying what it holds instead, and ModelError for what is
-    neither a folder nor a model's name."""
+    """Check that a name refers to a network.
+
+    Args:
+        target: a folder, or a model's name.
+
+    Raises:
+        ArtifactError: the folder holds no network and no run; the message says what it holds instead.
+        ModelError: there is neither a folder nor a model of this name.
+    """
     path = Path(target)
     if path.is_dir() and not any((path / name / CONFIG).is_file() for name in ("", "trained")):
         raise ArtifactError(no_network(target))
@@ -134,7 +188,14 @@ def demand_network(target: str) -> None:
 
 
 def demand_epochs(training: Training) -> None:
-    """Raise RecipeError for a training of no epochs."""
+    """Check that a training has epochs.
+
+    Args:
+        training: its settings.
+
+    Raises:
+        RecipeError: `epochs` is 0.
+    """
     if training.epochs == 0:
         raise RecipeError(
             "training.epochs=0 trains nothing: `surgeon apply` cuts a network without training it, `surgeon evaluate` "

@@ -1,4 +1,4 @@
-"""`surgeon doctor`: what state a network is in, and what fold, save, export and training would say to it."""
+"""`surgeon doctor`: the state of a network, and whether fold, save, export and training would work on it."""
 
 from __future__ import annotations
 
@@ -27,19 +27,35 @@ from surgeon.surgery.standing import findings
 from surgeon.verification import Check
 
 _NEEDS = {"onnx": "onnxscript", "torch-export": "torch"}
-"""Kind of exported file → what must be installed to write it."""
+"""Format of an export → the package that writes it."""
 
 
 def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> list[Check]:
-    """Each thing that may be the matter, as a check: `ok` None where it cannot be tried here.
+    """Try what can be done with a network, on copies and in a temporary folder.
 
-    model: any network; input_size: of one image, by default the record's or the model's own. Everything is tried on a copy, in
-    evaluation mode where it matters, and files are written to a temporary folder.
+    The checks, in order:
 
-    torch       the state of this process that a network's numbers depend on
-    sites       every site is still what the record says
-    forward     the outputs on two seeded images are finite
-    fold, save, export (each kind of file), train (one step): they work, or what they say
+        torch    the process's settings of torch that affect numbers
+        sites    each site is as the record says
+        forward  the outputs on two seeded images are finite
+        fold     folding works
+        save     saving works, and the folder loads
+        export   exporting works, one check per format
+        train    one training step gives finite gradients
+
+    Args:
+        model: any network. It is not changed.
+        input_size: (C, H, W) of one image; by default that of the surgery's record, else the model's own.
+
+    Returns:
+        One check each. `ok` is None where it cannot be tried here, for instance without a package.
+
+    Example:
+        >>> import surgeon
+        >>> from surgeon.pipeline import examine
+        >>> checks = examine(surgeon.create_model("zoo/lenet5"))
+        >>> [c.ok for c in checks if c.name in ("forward", "save", "train")]
+        [True, True, True]
     """
     return [checked("torch", _state), *_tried(model, input_size)]
 
@@ -69,8 +85,8 @@ def _images(model: nn.Module, size: tuple[int, ...] | None) -> list[torch.Tensor
 
 
 def _state() -> str:
-    """The settings of torch that numbers depend on."""
-    told = [
+    """The settings of torch that affect numbers."""
+    settings = [
         f"torch {torch.__version__}", f"{torch.get_num_threads()} threads", f"default dtype {torch.get_default_dtype()}".replace("torch.", ""),
         f"float32 products {torch.get_float32_matmul_precision()}",
     ]  # fmt: skip
@@ -80,11 +96,11 @@ def _state() -> str:
         "gradients off": not torch.is_grad_enabled(), "inference mode": torch.is_inference_mode_enabled(),
         "anomaly mode": torch.is_anomaly_enabled(), f"new tensors on {torch.empty(0).device}": torch.empty(0).device.type != "cpu",
     }  # fmt: skip
-    return ", ".join([*told, *(name for name, holds in here.items() if holds)])
+    return ", ".join([*settings, *(name for name, holds in here.items() if holds)])
 
 
 def _sites(model: nn.Module) -> str:
-    """Whether every site is what the record says."""
+    """Check that every site is as the record says."""
     record = surgery_of(model)
     if record is None:
         raise Unknown("there has been no surgery")
@@ -121,12 +137,12 @@ def _fold(model: nn.Module) -> str:
 def _save(model: nn.Module) -> str:
     with tempfile.TemporaryDirectory() as place:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ArtifactWarning)  # loading says it below
+            warnings.simplefilter("ignore", ArtifactWarning)  # loading reports it below
             folder = save(copy.deepcopy(model), Path(place) / "network")
         size = sum(p.stat().st_size for p in folder.iterdir())
         try:
             load(folder)
-        except Exception as error:  # whatever loading says is what is asked for
+        except Exception as error:  # whatever loading raises is the finding
             raise Misfit(f"can be saved, and loads only with model=: {error}".replace(place, "…")) from error
     return f"{size / 2**20:.1f} MiB"
 

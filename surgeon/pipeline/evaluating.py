@@ -1,4 +1,4 @@
-"""`surgeon evaluate`: a network by name or folder, images by source, to a whole evaluation."""
+"""`surgeon evaluate`: a network by name or folder and images by source, to a complete evaluation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PAGE = "report.html"
 
 
 class Tested(NamedTuple):
-    """Images that a network is tested on, and what is not known of them, as sentences."""
+    """Images that a network is tested on, and sentences on what is unknown about them."""
 
     images: HeldOut
     remarks: tuple[str, ...]
@@ -62,19 +62,44 @@ def evaluate_target(
     allow_code: Sequence[str] = (),
     device: str | None = None,
 ) -> Assessment:
-    """Evaluate a folder that surgeon wrote, or a model by name, on a source's test images, into `folder`.
+    """Evaluate a network on a source's test images, into a folder.
 
-    target: a network's folder, a run's folder (its trained network), a repository (hf-hub:owner/name), or a name with weights. sources: likewise, to attack
-    in its place (transfer). data: as for `surgeon.data.held_out`; by default what the target's folder was trained or
-    converted on. num_classes: of a network by name; for any target it says that more outputs than classes are meant.
-    device: by default the best there is.
+    The folder also gets a report.html, where jinja2 and matplotlib are installed.
 
-    allow_code: modules that folders may import, as for `surgeon.load`.
+    Args:
+        target: a network's folder, a run's folder (its trained network), a repository (`hf-hub:owner/name`),
+            or a model's name with weights.
+        folder: the folder to write or to continue.
+        settings: how to evaluate.
+        data: a source as for `surgeon.data.held_out`; by default what the target was trained or converted on.
+        root: the folder that the source needs, if it needs one.
+        sources: networks, named like targets, to attack in the target's place (transfer).
+        weights: a checkpoint file, for a target by name.
+        pretrained: use the library's pretrained weights, for a target by name.
+        num_classes: number of outputs of a target by name. For any target it permits more outputs than
+            classes.
+        input_size: (C, H, W) of one image; by default the network's own.
+        model_args: further arguments of the builder, for a target by name.
+        probabilities: the network ends in a softmax.
+        batch_size: images that go through the network at once; by default the size of a block of results.
+        seed: seed of attacks, and of a target's random weights.
+        allow_code: modules that folders may import, as for `surgeon.load`.
+        device: by default the best there is.
 
-    The folder gets a report.html too, where jinja2 and matplotlib are installed.
+    Returns:
+        The results.
 
-    Raises ModelError and ArtifactError for targets that are none, DataError for images that do not fit, or that neither
-    the caller nor the target names.
+    Raises:
+        ModelError: the target's name or its input size is unknown.
+        ArtifactError: a folder was not written by surgeon, or the output folder is in use.
+        DataError: the images do not fit the network, or neither the caller nor the target names any.
+
+    Example:
+        >>> from surgeon.pipeline import evaluate_target
+        >>> from surgeon.recipe import Evaluation
+        >>> found = evaluate_target("runs/kap", "results", Evaluation(suite="quick"))  # doctest: +SKIP
+        >>> found.summary.worst.value  # doctest: +SKIP
+        0.41
     """
     seed = checked_seed(seed)
     how: dict[str, Any] = {
@@ -133,11 +158,11 @@ def evaluate_target(
         "classes": list(test.classes),
     }
     shown_images.of_testing(Path(target).name, data, test.split, len(test.y))
-    with progress(Path(target).name) as told:
+    with progress(Path(target).name) as show:
         found = assess(
             network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
             examples=test.examples, class_names=test.classes, made={**made_by(), "target": absolute(target), "weights": absolute(weights), "sources": {n: absolute(s) for n, s in named.items()}},
-            probabilities=probabilities, batch_size=batch_size, seed=seed, progress=told, remarks=remarks,
+            probabilities=probabilities, batch_size=batch_size, seed=seed, progress=show, remarks=remarks,
         )  # fmt: skip
     add_page(folder)
     return found
@@ -146,11 +171,21 @@ def evaluate_target(
 def test_images(
     target: str, data: str, root: str | None, size: tuple[int, ...], count: int | None, *, weights: str | None,
 ) -> Tested:  # fmt: skip
-    """`count` images of a source that `target` is tested on, their labels by the order of its outputs where names tell it.
+    """The images of a source that a target is tested on, labelled in the order of its outputs.
 
-    Of images that its record, or that of the folder of its weights, says it was trained on, those of that split.
+    Images that the record says the network was trained on keep their split, so that only its test images are
+    taken.
 
-    Raises ArtifactError where these do not hold what they held.
+    Args:
+        target: the network's folder or name.
+        data: the source.
+        root: the folder that the source needs, or None.
+        size: (C, H, W) of one image.
+        count: number of images; None for all.
+        weights: the file of weights, whose folder may hold the record; or None.
+
+    Raises:
+        ArtifactError: the source's contents have changed since the training.
     """
     lineage = lineage_of(target, weights)
     own = own_sets(lineage, data, root, size)
@@ -165,10 +200,10 @@ def test_images(
 
 
 def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:
-    """Raise DataError for networks to attack in the target's place whose outputs are other classes."""
+    """Raise DataError for networks to attack in the target's place whose outputs mean other classes."""
     for source in named.values():
-        told = lineage_of(source)
-        known = told[0].classes if told else ()
+        lineage = lineage_of(source)
+        known = lineage[0].classes if lineage else ()
         if known and classes and known != classes:
             raise DataError(
                 f"the source {source} says {', '.join(known[:8])} by its outputs, and the images are labelled "
@@ -177,7 +212,11 @@ def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:
 
 
 def add_page(folder: str | Path) -> None:
-    """The evaluation's page beside it, by the first process, unless it is there or what draws it is not installed."""
+    """Write the evaluation's page, in the first process, unless it exists or its packages are not installed.
+
+    Args:
+        folder: the evaluation's folder.
+    """
     page = Path(folder) / PAGE
     if first() and not page.exists() and all(importlib.util.find_spec(m) for m in ("jinja2", "matplotlib")):
         report([folder], page)
@@ -188,9 +227,21 @@ def network_of(
     weights: str | None = None, num_classes: int | None = None, model_args: dict[str, Any] | None = None,
     allow_code: Sequence[str] = (),
 ) -> nn.Module:  # fmt: skip
-    """The network that a folder holds (a network's, or a run's), or that a name and its weights give.
+    """The network in a folder (a network's or a run's), or by name with its weights.
 
-    Raises ArtifactError for a folder that is none of surgeon's, ModelError for a name that is unknown.
+    Args:
+        target: a folder, `hf-hub:owner/name`, or a model's name.
+        input_size: (C, H, W), for a network by name.
+        seed: seed of random weights.
+        pretrained: use the library's pretrained weights unless `weights` are given.
+        weights: a checkpoint file.
+        num_classes: number of outputs.
+        model_args: further arguments of the builder.
+        allow_code: modules that a folder may import.
+
+    Raises:
+        ArtifactError: surgeon did not write the folder.
+        ModelError: the name is unknown.
     """
     path = folder_of(target)
     if path:

@@ -1,7 +1,8 @@
-"""What a network was trained on, as the record of its folder tells: which images, how they were split, its classes in order.
+"""What a network was trained on, read from its folder: images, their split, and its classes in order.
 
-The one place that is asked: a run's settings.json, conversion.json, and lineage.json beside a network that was cut, folded or
-reverted. A record tells of what came before too, so that a network knows its images however often it was rewritten.
+All code that needs this asks here. The records are a run's settings.json, conversion.json, and the
+lineage.json beside a network that was cut, folded or reverted. A record includes earlier trainings, so that
+a network's images remain known however often it is rewritten.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from surgeon.store.artifact import folder_of
 LINEAGE, CONVERSION, SETTINGS = "lineage.json", "conversion.json", "settings.json"
 _IN_RUN = ("trained", "cut", "training")
 _CUTS = ("val_share", "test_share", "stratified", "per_class", "classes")
-"""Settings of data that decide which images are tested on, where a source has no test images of its own."""
+"""Settings that decide which images are tested on where a source has no test images of its own."""
 _HELD = (*IMAGES, "classes")
 
 
@@ -52,14 +53,18 @@ class Origin(BaseModel):
 
 
 Lineage = tuple[Origin, ...]
-"""The latest first, whose classes are the network's."""
+"""The latest training first; its classes are those of the network's outputs."""
 
 
 class Chosen(NamedTuple):
     """How a source is to be read for a network.
 
-    settings, split_seed: as for `load_sets`. origin: what the network was trained on, if these are its images. remarks: what is
-    not known, as sentences. sets: what that gives, where it was read already, of images of the origin's size.
+    Attributes:
+        settings: which images, as for `load_sets`.
+        split_seed: seed of the split, as for `load_sets`.
+        origin: the training whose images these are; None for other images.
+        remarks: sentences on what is unknown.
+        sets: the images, if they were read already, in the origin's size.
     """
 
     settings: Data
@@ -69,16 +74,32 @@ class Chosen(NamedTuple):
     sets: Sets | None = None
 
     def load(self, data: str, root: str | None, size: tuple[int, ...]) -> Sets:
-        """The sets, of images of `size`. Raises DataError as `load_sets`."""
+        """Read the sets.
+
+        Args:
+            data: the source.
+            root: the folder that the source needs, or None.
+            size: (C, H, W) of the images.
+
+        Raises:
+            DataError: as for `load_sets`.
+        """
         if self.sets is not None and self.origin is not None and tuple(size) == self.origin.size:
             return self.sets
         return load_sets(data, self.settings, input_size=tuple(size), root=root, seed=self.split_seed)  # type: ignore[arg-type]  # three numbers
 
 
 def lineage_of(*names: str | Path | None) -> Lineage:
-    """The sources of a network's folder, a run's, or a file of weights inside one: of the first name that tells; else empty.
+    """Find what a network was trained on.
 
-    Raises ArtifactError for a record that is damaged.
+    Args:
+        names: a network's or run's folder, a file of weights inside one, or None.
+
+    Returns:
+        The lineage of the first name that has one; else an empty one.
+
+    Raises:
+        ArtifactError: a record is damaged.
     """
     return next((found for n in names if n and (found := _of(n))), ())
 
@@ -86,12 +107,23 @@ def lineage_of(*names: str | Path | None) -> Lineage:
 def own_sets(
     lineage: Lineage, data: str, root: str | None, size: tuple[int, ...] | None, *, compare: bool = True
 ) -> tuple[Origin, Sets] | None:
-    """The sets that a network was trained on, split as then, if `data` are these images; None for others.
+    """Read the sets that a network was trained on, with the same split, if a source holds these images.
 
-    By their name, or under another name by what they hold, so that a copy is known too. size: (C, H, W) to give them in.
-    compare: ask whether the source of that name holds what it held; else the caller does.
+    A source is recognised by its name, or by its contents under another name, so that a copy is recognised
+    too.
 
-    Raises ArtifactError where the source of that name does not hold what it held.
+    Args:
+        lineage: what the network was trained on.
+        data: the source.
+        root: the folder that the source needs, or None.
+        size: (C, H, W) to read the images in; None for the size of the training.
+        compare: check that a source of the same name has unchanged contents; False if the caller does so.
+
+    Returns:
+        The training and its sets; None if the source holds other images.
+
+    Raises:
+        ArtifactError: the contents of a source of the same name have changed.
     """
     for origin in lineage:
         if _same_name(origin, data, root):
@@ -111,13 +143,21 @@ def chosen(
     lineage: Lineage, target: str, data: str, root: str | None, *, told: Data | None = None, seed: int = 0,
     split_seed: int | None = None, compare: bool = True,
 ) -> Chosen:  # fmt: skip
-    """How to read a source for a network: as it was trained on it, its classes in the order of its outputs.
+    """Decide how to read a source for a network: its training's split, classes in the order of its outputs.
 
-    told: settings of the caller, which come first; split_seed: the caller's, by default that of the record, else `seed`.
-    compare: as for `own_sets`.
+    Args:
+        lineage: what the network was trained on.
+        target: the network, for messages.
+        data: the source.
+        root: the folder that the source needs, or None.
+        told: settings of the caller, which take precedence.
+        seed: seed of the split if neither the caller nor a record states one.
+        split_seed: the caller's seed of the split, or None.
+        compare: as for `own_sets`.
 
-    Raises ArtifactError where the source does not hold what it held; RecipeError for settings by which images that the network
-    was trained on would be tested on.
+    Raises:
+        ArtifactError: the contents of the source have changed.
+        RecipeError: with the caller's settings, the network would be tested on images that it was trained on.
     """
     told = told or Data()
     fresh = seed if split_seed is None else split_seed
@@ -145,7 +185,14 @@ def chosen(
 
 
 def unknown(lineage: Lineage, origin: Origin | None, target: str, data: str) -> tuple[str, ...]:
-    """What nobody knows of images on which a network is tested, as sentences. origin: what of its lineage they are."""
+    """Sentences on what is unknown about the images that a network is tested on.
+
+    Args:
+        lineage: what the network was trained on.
+        origin: the training whose images these are; None for other images.
+        target: the network, for the text.
+        data: the source, for the text.
+    """
     others = dict.fromkeys(o.data for o in lineage if origin is None or o.data != origin.data)
     if not others:
         return ()
@@ -155,7 +202,15 @@ def unknown(lineage: Lineage, origin: Origin | None, target: str, data: str) -> 
 
 
 def class_order(known: Sequence[str], names: Sequence[str]) -> list[int] | None:
-    """For each class of images the output that has its name; None where a name is not among the network's."""
+    """Match classes of images with a network's outputs by name.
+
+    Args:
+        known: the network's classes, by output.
+        names: the images' classes.
+
+    Returns:
+        The output for each class of the images; None if a name is not among the network's.
+    """
     place = {name: k for k, name in enumerate(known)}
     return [place[n] for n in names] if names and all(n in place for n in names) else None
 
@@ -164,7 +219,18 @@ def origin_of(
     data: str, root: str | None, settings: Data, split_seed: int, size: Sequence[int] | None,
     sets: Sets, *, classes: Sequence[str] | None = None, num_classes: int | None = None,
 ) -> Origin:  # fmt: skip
-    """What is to be told of a network that was trained, or calibrated, on sets, in the folder of its record. classes: its own, where they are not the sets'."""
+    """Make the record of the sets that a network was trained or calibrated on.
+
+    Args:
+        data: the source.
+        root: the folder that the source needs, or None.
+        settings: how the source was read.
+        split_seed: seed of the split.
+        size: (C, H, W) of the images, or None.
+        sets: the images.
+        classes: the network's classes, if they are not the sets'.
+        num_classes: outputs that were asked for, if more than classes.
+    """
     held = {k: v for k, v in made_from(sets, None, None).items() if k in _HELD}
     return Origin(
         place="", data=absolute_source(data), root=absolute(root), settings=settings,
@@ -174,7 +240,14 @@ def origin_of(
 
 
 def beside(*names: str | Path | None) -> dict[str, str]:
-    """lineage.json, name → text, to be saved beside a network that was made of one in these places; nothing where they tell nothing."""
+    """The file lineage.json, name → text, to save with a network that was made from one in these places.
+
+    Args:
+        names: as for `lineage_of`.
+
+    Returns:
+        An empty mapping where nothing is recorded.
+    """
     found = lineage_of(*names)
     if not found:
         return {}
@@ -182,7 +255,11 @@ def beside(*names: str | Path | None) -> dict[str, str]:
 
 
 def dumped(lineage: Lineage) -> list[dict[str, Any]]:
-    """As plain data."""
+    """A lineage as plain data.
+
+    Args:
+        lineage: the lineage.
+    """
     return [o.model_dump(mode="json") for o in lineage]
 
 
@@ -208,22 +285,22 @@ def _of(name: str | Path) -> Lineage:
 
 
 def _of_conversion(path: Path) -> Lineage:
-    told = read_mapping(path)
-    if "lineage" in told:
-        found = [as_model(o, Origin, str(path)) for o in told["lineage"] or ()]
+    record = read_mapping(path)
+    if "lineage" in record:
+        found = [as_model(o, Origin, str(path)) for o in record["lineage"] or ()]
         return tuple(o if o.place else o.model_copy(update={"place": str(path.parent)}) for o in found)
-    settings = told.get("settings")
+    settings = record.get("settings")
     if not isinstance(settings, dict) or not isinstance(settings.get("data"), str):
         return ()
     return (_origin(path, settings, {}),)
 
 
 def _of_run(path: Path) -> Lineage:
-    told = read_mapping(path)
-    if not isinstance(told.get("data"), str) or "recipes" not in told:
+    record = read_mapping(path)
+    if not isinstance(record.get("data"), str) or "recipes" not in record:
         return ()
-    earlier = tuple(as_model(o, Origin, str(path)) for o in told.get("earlier") or ())
-    return (_origin(path, told, told.get("contents") or {}), *earlier)
+    earlier = tuple(as_model(o, Origin, str(path)) for o in record.get("earlier") or ())
+    return (_origin(path, record, record.get("contents") or {}), *earlier)
 
 
 def _origin(path: Path, told: Mapping[str, Any], contents: Mapping[str, Any]) -> Origin:
@@ -243,7 +320,7 @@ def _same_name(origin: Origin, data: str, root: str | None) -> bool:
 
 
 def _may_be(origin: Origin, data: str, root: str | None) -> bool:
-    """Whether a source of another name may hold an origin's images, by what costs little to ask: its classes and its images' number."""
+    """Whether a source of another name may hold an origin's images, judged by classes and image counts."""
     held = [s for n in IMAGES if isinstance(s := origin.contents.get(n), dict) and s.get("read")]
     if not held:
         return False
@@ -258,14 +335,15 @@ def _may_be(origin: Origin, data: str, root: str | None) -> bool:
 def _sets(
     origin: Origin, data: str, root: str | None, size: tuple[int, ...] | None, *, compare: bool
 ) -> Sets:
-    """The sets, of images of `size`, once those of the size that they were trained in hold what they held."""
-    was = _size(origin, size)
-    sets = load_sets(data, origin.settings, input_size=was, root=root, seed=origin.split_seed)
+    """The sets with images of `size`, after checking their contents in the size of the training."""
+    # Contents were recorded in the size of the training; in another size the pixels would differ.
+    trained_size = _size(origin, size)
+    sets = load_sets(data, origin.settings, input_size=trained_size, root=root, seed=origin.split_seed)
     if origin.contents and compare:
         now = {k: v for k, v in made_from(sets, None, None).items() if k in _HELD}
         what = "put back what it was trained on, or name other images"
         check_contents(origin.contents, now, origin.place, {"": absolute_source(data)}, instead=what)
-    if size is None or was is None or tuple(size) == tuple(was):
+    if size is None or trained_size is None or tuple(size) == tuple(trained_size):
         return sets
     return load_sets(data, origin.settings, input_size=tuple(size), root=root, seed=origin.split_seed)  # type: ignore[arg-type]  # three numbers
 
@@ -277,7 +355,7 @@ def _size(origin: Origin, size: tuple[int, ...] | None) -> Any:
 def _ordered(
     lineage: Lineage, data: str, root: str | None, settings: Data, origin: Origin | None = None
 ) -> Data:
-    """The settings, by which a source's classes come in the order of the network's outputs, where their names are those."""
+    """Settings that put a source's classes in the order of the network's outputs, where the names agree."""
     known = lineage[0].classes
     if settings.classes is not None or not known or data == "digits" or (origin and origin.classes == known):
         return settings
@@ -288,6 +366,6 @@ def _ordered(
 
 
 def _apart(before: Sets, now: Sets) -> bool:
-    """Whether the images to be tested on are the same, as where a source has test images of its own."""
+    """Whether the test images are the same with both splits, as for a source with test images of its own."""
     one, other = made_from(before, None, None), made_from(now, None, None)
     return one[IMAGES[2]] == other[IMAGES[2]]

@@ -29,9 +29,28 @@ EVALUATION = "evaluation"
 
 @in_own_state(training=True)
 def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any) -> Assessment:
-    """As `train`, and then the evaluation of the last recipe that has one, in the folder's evaluation/.
+    """Train as `train` does, then evaluate the trained network into the folder's evaluation/.
 
-    Raises as `train` and `surgeon.evaluation.assess`.
+    Args:
+        recipes: their surgery, applied in order; training, data and evaluation are those of the last recipe
+            that has them, else the defaults.
+        model: a name, or a folder or `hf-hub:` repository that surgeon wrote.
+        folder: the run's folder, which can be resumed.
+        given: the further arguments of `surgeon.pipeline.train`.
+
+    Returns:
+        The results of the evaluation.
+
+    Raises:
+        SurgeonError: as for `train` and `surgeon.evaluation.assess`.
+
+    Example:
+        >>> from surgeon.pipeline import run
+        >>> from surgeon.recipe import load_recipe
+        >>> recipes = [load_recipe({"surgery": [{"op": "kap"}], "training": {"epochs": 5}})]
+        >>> found = run(recipes, "zoo/lenet5", "runs/kap")  # doctest: +SKIP
+        >>> found.summary.clean.value  # doctest: +SKIP
+        0.972
     """
     knows = bool(given.get("weights") or given.get("pretrained"))
     data, root = to_train_on(model, given.get("data"), given.get("root"), knows=knows)
@@ -51,9 +70,14 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
 def evaluate_trained(
     folder: Path, sets: Sets, settings: Evaluation, given: dict[str, Any], remarks: Sequence[str] = ()
 ) -> Assessment:
-    """The evaluation of what was trained in a folder, on its sets' test images; `given` are the arguments of `train`, its `model` too.
+    """Evaluate the network that was trained in a folder, on the test images of its sets.
 
-    remarks: sentences to be kept with the numbers.
+    Args:
+        folder: the run's folder.
+        sets: the images that it was trained on and is tested on.
+        settings: how to evaluate.
+        given: the arguments of `train`, with `model`.
+        remarks: sentences to keep with the results.
     """
     seed = given.get("seed", 0)
     allowed = own.allowed_with(given.get("model", ""), given.get("allow_code", ()))
@@ -64,10 +88,10 @@ def evaluate_trained(
         "classes": list(test.classes),
     }  # fmt: skip
     shown_images.of_testing(given.get("label") or folder.name, given["data"], "test", len(test.y))
-    with progress(given.get("label") or folder.name) as told:
+    with progress(given.get("label") or folder.name) as show:
         found = assess(
             network, test.x, test.y, settings, folder / EVALUATION, name=folder.name, data=data, examples=test.examples,
-            class_names=test.classes, made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=told,
+            class_names=test.classes, made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=show,
             remarks=remarks,
         )  # fmt: skip
     add_page(folder / EVALUATION)

@@ -1,4 +1,4 @@
-"""Which images a job takes, in one line on standard error, before it begins."""
+"""Report which images a job uses, in one line on standard error, before it begins."""
 
 from __future__ import annotations
 
@@ -12,19 +12,39 @@ _CALLED = {"digits": "scikit-learn's scanned digits"}
 
 
 def of_training(label: str, source: str, sets: Sets) -> None:
-    """The images of a training, and those that it leaves for testing."""
+    """Report the images of a training, and those that it leaves for testing.
+
+    Args:
+        label: heads the line.
+        source: the source's name.
+        sets: the images.
+    """
     parts = ((sets.train, "to train on"), (sets.val, "for validation"), (sets.test, "for testing"))
     counts = [f"{n:,} {what}" for part, what in parts if (n := _count(part))]
     _say(label, f"{_source(source)}: {', '.join(counts)}")
 
 
 def of_testing(label: str, source: str, split: str, count: int) -> None:
-    """The images of an evaluation."""
+    """Report the images of an evaluation.
+
+    Args:
+        label: heads the line.
+        source: the source's name.
+        split: the split that they come from.
+        count: their number.
+    """
     _say(label, f"{_source(source)}: {count:,} of the {split} split")
 
 
 def of_conversion(label: str, source: str, calibration: int, testing: int) -> None:
-    """The images of a conversion: those that calibrate, and labelled ones that accuracy is measured on."""
+    """Report the images of a conversion.
+
+    Args:
+        label: heads the line.
+        source: the sources' names.
+        calibration: number of calibration images.
+        testing: number of labelled images on which accuracy is measured.
+    """
     _say(
         label,
         f"{_source(source)}: {calibration:,} to calibrate, {testing:,} test images to measure accuracy on",
@@ -36,7 +56,7 @@ def _source(source: str) -> str:
 
 
 def _count(part: Any) -> int | None:
-    """How many images; None for a stream, which does not know, and where there are none."""
+    """The number of images; None for a stream, whose length is unknown, and for a missing set."""
     try:
         return len(part.x if hasattr(part, "x") else part)
     except TypeError:

@@ -1,4 +1,4 @@
-"""`surgeon study`: what a surgery itself brings, against the same training without it, and with layers that do nothing."""
+"""`surgeon study`: compare a surgery with the same training without it, and with identity layers instead."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ CONTROL = "stock, fine-tuned"
 ROLES: dict[str, Role] = {
     "stock": "base", CONTROL: "control", "surgery": "cut", "surgery, fine-tuned": "surgery", "placebo, fine-tuned": "placebo",
 }  # fmt: skip
-"""Arm → what it is for: the network that all start from, the one that differences are from, the surgery before and after training."""
+"""Arm → its role: the common start, the control of all differences, the surgery before and after training."""
 ARMS = tuple(ROLES)
 
 
 class Difference(BaseModel):
-    """An arm against the control on the same images: a mean over seeds, with its 95 % interval."""
+    """An arm against the control on the same images: the mean over seeds, with its 95 % interval."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +56,7 @@ class Difference(BaseModel):
 
 
 class Arm(BaseModel):
-    """One arm of a study. Accuracies are shares of the test images, by seed."""
+    """One arm of a study. Accuracies are shares of the test images, one per seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,7 +71,7 @@ class Arm(BaseModel):
 
 
 class Study(BaseModel):
-    """A causal control: all arms, and what they were compared by."""
+    """A causal control: all arms and their comparison."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -91,15 +91,39 @@ def study(
     evaluation: Evaluation | None = None,
     **given: Any,
 ) -> Study:
-    """Five arms with one budget and the same seeds: stock; stock fine-tuned; surgery without fine-tuning; surgery
-    fine-tuned; a placebo, identity layers at the surgery's sites, fine-tuned.
+    """Train and evaluate five arms with one budget and the same seeds, to isolate the effect of a surgery.
 
-    All start from one network: the weights given, or a stock network trained first by the recipe's training, into base/.
-    All seeds have one split of the data, so that no arm is tested on what the network was trained on.
-    given: the further arguments of `surgeon.pipeline.train`. Each arm is a run in a folder of its own: the study can be
-    resumed at any moment. Differences are paired, image by image, against the stock network fine-tuned equally.
+    The arms are: the stock network; stock, fine-tuned; surgery without fine-tuning; surgery, fine-tuned; and
+    a placebo, fine-tuned: identity layers at the surgery's sites.
 
-    Raises RecipeError for recipes without surgery, or a training of no epochs, and as `run`.
+    All start from one network: the given weights, or a stock network that is first trained by the recipe's
+    training, into base/. All seeds share one split of the data, so that no arm is tested on images that the
+    network was trained on. Differences are paired, image by image, against the stock network fine-tuned
+    equally. Each arm is a run in its own folder, so that a study can be resumed at any moment.
+
+    Args:
+        recipes: their surgery, applied in order; training, data and evaluation are those of the last recipe
+            that has them, else the defaults.
+        model: a name, or a folder or `hf-hub:` repository that surgeon wrote.
+        folder: the study's folder.
+        seeds: number of seeds, counted up from `seed` in `given`.
+        evaluation: how to evaluate; by default the recipes', else the suite "quick".
+        given: the further arguments of `surgeon.pipeline.train`.
+
+    Returns:
+        The table of all arms, which table.json holds too.
+
+    Raises:
+        RecipeError: no recipe has surgery, or the training has no epochs.
+        SurgeonError: as for `surgeon.pipeline.run`.
+
+    Example:
+        >>> from surgeon.pipeline import study
+        >>> from surgeon.recipe import load_recipe
+        >>> recipe = load_recipe({"surgery": [{"op": "kap"}], "training": {"epochs": 5}})
+        >>> found = study([recipe], "zoo/lenet5", "studies/kap", seeds=3)  # doctest: +SKIP
+        >>> [arm.name for arm in found.arms][:2]  # doctest: +SKIP
+        ['stock', 'stock, fine-tuned']
     """
     from accelerate import PartialState
 
@@ -122,7 +146,7 @@ def study(
         "evaluation": settings.model_dump(mode="json"), "given": {k: v for k, v in given.items() if k != "allow_code" and v not in (None, False, {})},
     }  # fmt: skip
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
-    PartialState()  # whoever shares this work is known before the first look at the folder
+    PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder), taken(folder, SETTINGS, asked, "a study"):
         found, results = _arms(recipes, stock, model, folder, seeds, first_seed, split_seed, settings, given)
         table = compared(folder, recipes, model, found, results, first_seed)
@@ -135,7 +159,16 @@ def compared(
     folder: Path, recipes: Sequence[Recipe], model: str, found: dict[str, list[Path]], results: dict[str, list[Assessment]],
     first_seed: int,
 ) -> Study:  # fmt: skip
-    """The table of all arms. found, results: folder and evaluation of each arm, by seed."""
+    """Make the table of all arms.
+
+    Args:
+        folder: the study's folder.
+        recipes: the study's recipes.
+        model: the study's model.
+        found: arm → folder of each seed's run.
+        results: arm → evaluation of each seed.
+        first_seed: the first seed.
+    """
     return Study(
         recipe="+".join(r.name for r in recipes), model=model,
         arms=tuple(_arm(name, results, found, first_seed) for name in ARMS),
@@ -144,7 +177,13 @@ def compared(
 
 
 def place_of(folder: Path, arm: str, seed: int) -> Path:
-    """The run of an arm and a seed in a study's folder."""
+    """The folder of an arm's run.
+
+    Args:
+        folder: the study's folder.
+        arm: one of `ARMS`.
+        seed: the seed.
+    """
     return folder / arm.replace(", ", "-") / str(seed)
 
 
@@ -152,7 +191,7 @@ def _arms(
     recipes: Sequence[Recipe], stock: Recipe, model: str, folder: Path, seeds: int, first_seed: int, split_seed: int,
     settings: Evaluation, given: dict[str, Any],
 ) -> tuple[dict[str, list[Path]], dict[str, list[Assessment]]]:  # fmt: skip
-    """Every arm trained and evaluated: its folders and its results, by seed."""
+    """Train and evaluate every arm: its folders and its results, by seed."""
     assert stock.training is not None
     training = stock.training
     start, contents = dict(given), dict[str, Any]()
@@ -161,7 +200,7 @@ def _arms(
         base = train(
             [stock], model, folder / BASE, seed=first_seed, split_seed=split_seed, label=head, **given
         )
-        # What the arms, which start from its weights, must have been trained on too.
+        # The arms start from its weights and must be trained on the same images.
         contents = {k: v for k, v in base.contents.items() if k in IMAGES}
         start["weights"] = str(folder / BASE / TRAINED / WEIGHTS)
     unmoved = training.model_copy(update={"epochs": 0})
@@ -187,14 +226,14 @@ def _arms(
                 untrained=name in ("stock", "surgery"), label=label, **start,
             )  # fmt: skip
             contents = done.contents
-            told = {**start, "seed": seed, "model": model, "label": label}
-            results[name].append(evaluate_trained(place, done.sets, settings, told, done.remarks))
+            arguments = {**start, "seed": seed, "model": model, "label": label}
+            results[name].append(evaluate_trained(place, done.sets, settings, arguments, done.remarks))
             found[name].append(place)
     return found, results
 
 
 def _split_seed(model: str, given: dict[str, Any], told: Data, first_seed: int) -> int:
-    """The split's seed: that of the run whose weights are given, where they were trained on these images; else the first."""
+    """The split's seed: that of the given weights' run, if trained on these images; else the first seed."""
     weights = given.get("weights")
     earlier = lineage_of(folder_of(model), weights)
     return chosen(
@@ -203,18 +242,18 @@ def _split_seed(model: str, given: dict[str, Any], told: Data, first_seed: int) 
 
 
 def _absolute(given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that name files, as every working directory knows them."""
+    """The arguments that name files, as absolute paths."""
     how = {"data": absolute_source, "root": absolute, "weights": absolute}
     return {k: how[k](v) for k, v in given.items() if k in how and v}
 
 
 def _with(recipes: Sequence[Recipe], training: Training) -> list[Recipe]:
-    """The recipes with one training for all."""
+    """The recipes, with one training for all."""
     return [r.model_copy(update={"training": training}) for r in recipes]
 
 
 def _placebo(cut: Any, stock: Recipe) -> Recipe:
-    """A recipe with an identity at every site where the surgery has an edit, but for the input."""
+    """A recipe with an identity at every site where the surgery has an edit, except the input."""
     record = surgery_of(cut)
     named = {e.site for e in record.edits} if record else set()
     kinds: dict[str, list[str]] = {}
@@ -246,7 +285,7 @@ def _arm(
 
 
 def _rights(place: Path) -> tuple[list[bool], list[bool]]:
-    """(right on the clean image, standing in the worst case), image by image in their order."""
+    """(correct on the clean image, correct in the worst case), image by image."""
     found = place / EVALUATION
     clean, worst = standing(read_parquet(found / "verdicts.parquet"), read_assessment(found).summary.main)
     return list(clean.values()), list(worst.values())
@@ -260,5 +299,7 @@ def _difference(pairs: Sequence[Paired]) -> Difference:
 
     mean, widest = fmean(values), max(p.high - p.low for p in pairs) / 2
     over_seeds = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
-    half = max(over_seeds, widest)  # the images are the same for all seeds: more seeds do not make them more
+    half = max(
+        over_seeds, widest
+    )  # all seeds share the images, so more seeds cannot narrow the interval of one
     return Difference(mean=mean, low=mean - half, high=mean + half, pairs=tuple(pairs))

@@ -36,15 +36,22 @@ from surgeon.verification import demand, verify
 SETTINGS, RECIPE, MADE, FAULTS = "settings.json", "recipe.yaml", "made.json", "faults.json"
 TRAINED = "trained"
 _TOLD_LATER = ("size", "earlier")
-"""Keys of the settings that runs of older versions lack."""
+"""Keys of the settings that runs of older versions do not have."""
 _TOLD = ("cache", "start", "images")
-"""Notes that are printed: memory that the training will take, and what it begins from."""
+"""Notes that are printed: the memory that the training needs, and what it starts from."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network's folder, its epochs, the sets it was trained and is to be tested on, what all of it was made from,
-    and what is not known of them, as sentences."""
+    """A finished training.
+
+    Attributes:
+        folder: the run's folder.
+        history: losses and accuracies by epoch.
+        sets: the images that the network was trained on and is to be tested on.
+        contents: what the training was made from, by content.
+        remarks: sentences on what is unknown about the images.
+    """
 
     folder: Path
     history: History
@@ -78,32 +85,69 @@ def train(
     untrained: bool = False,
     label: str = "",
 ) -> Trained:
-    """Cut a model and train it; each finished stage stays, and the same call goes on after a kill, in the middle too.
+    """Cut a model and train it, in a folder that can be resumed.
 
-    recipes: their surgery in order; training and data are those of the last recipe that has them, else the
-    defaults. model: a name, or a folder (or hf-hub: repository) that surgeon wrote, whose network is trained on;
-    allow_code: modules that it may import, as for `surgeon.load`. data: as for
-    `surgeon.data.load_sets`, with `root` where the source needs one, split by split_seed, by default seed; by default the
-    digits for a fresh network, and a folder's own. Images that a folder's network, or that of a file of weights inside a run, was trained
-    on are split as they were, and classes of the same names are numbered as by its outputs. untrained: allow no epochs, as a study's arms without fine-tuning. Images are pixels in [0, 1]; they are
-    normalised by the mean and std of the model's own configuration where it has them. label: heads the lines of its progress; by
-    default the folder's name.
+    Each finished stage stays in the folder. The same call continues after a kill, also in the middle of the
+    training.
 
-    In the folder: settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the data),
-    cut/ and trained/ (networks), training/ (checkpoint, metrics, weights). Nothing is written before the data are
-    read and the model is cut, so that a mistaken call leaves no folder behind. Under several processes the first
-    one writes. The folder belongs to these settings, and to what the data and the weights hold: a name whose content has
-    changed does not go on. contents: what they must hold from the start, as `Trained.contents` of another training says.
+    The folder holds settings.json, recipe.yaml, made.json (versions, machine, command), faults.json (of the
+    data), cut/ and trained/ (networks), and training/ (checkpoint, metrics, weights). Nothing is written
+    before the data are read and the model is cut, so that a mistaken call leaves no folder behind. With
+    several processes, the first one writes. The folder belongs to these settings and to the contents of the
+    data and the weights: it is not continued if a file of the same name has other contents.
 
-    Raises ArtifactError for a folder that is in use, holds a run with other settings or of other contents, or something
-    else; RecipeError for no epochs, and an optimizer or schedule that is not known; DataError for data that cannot be split, have more classes than the model, or are not
-    named for trained weights.
+    Images are pixels in [0, 1], normalised by the mean and std of the model's configuration where it has
+    them. Images that the model of a folder, or a file of weights inside a run, was trained on keep their
+    split, and classes of the same names keep the order of the network's outputs.
+
+    Args:
+        recipes: their surgery, applied in order; training and data are those of the last recipe that has
+            them, else the defaults.
+        model: a name, or a folder or `hf-hub:` repository that surgeon wrote, whose network is trained
+            further.
+        folder: the folder to write or to continue.
+        data: a source as for `surgeon.data.load_sets`. By default the digits for a fresh network, and the
+            images recorded in a model's folder.
+        root: the folder that the source needs, if it needs one.
+        input_size: (C, H, W) of one image; by default the model's.
+        num_classes: number of outputs; by default the number of classes of the data.
+        weights: a checkpoint file to start from.
+        pretrained: start from the library's pretrained weights.
+        model_args: further arguments of the model's builder.
+        calibration_count: training images from which starts are computed, for a trained network.
+        seed: seed of weights, surgery and order of the images.
+        split_seed: seed of the data's split; by default `seed`, or that of the record.
+        allow_code: modules that a folder may import, as for `surgeon.load`.
+        device: by default the best there is.
+        mixed_precision: "no", "fp16" or "bf16".
+        workers: processes that read images.
+        save_every: seconds between checkpoints.
+        contents: contents that the data must have, as in `Trained.contents` of another training.
+        untrained: allow `epochs: 0`, as a study's arms without fine-tuning need.
+        label: heads the lines of progress; by default the folder's name.
+
+    Returns:
+        The folder, the history and the images.
+
+    Raises:
+        ArtifactError: the folder is in use, or holds something else or a run with other settings or contents.
+        RecipeError: the training has no epochs, or its optimizer or schedule is unknown.
+        DataError: the data cannot be split, have more classes than the model, or are not named although the
+            model is trained already.
+
+    Example:
+        >>> from surgeon.pipeline import train
+        >>> from surgeon.recipe import load_recipe
+        >>> recipe = load_recipe({"surgery": [{"op": "kap"}], "training": {"epochs": 5}})
+        >>> done = train([recipe], "zoo/lenet5", "runs/kap", data="digits")  # doctest: +SKIP
+        >>> sorted(p.name for p in done.folder.iterdir() if p.is_dir())  # doctest: +SKIP
+        ['cut', 'trained', 'training']
     """
     from accelerate import PartialState
 
     folder, seed, model = Path(folder), checked_seed(seed), absolute_model(model)
     weights = absolute(weights)
-    training, told = part(recipes, "training", Training()), part(recipes, "data", Data())
+    training, data_settings = part(recipes, "training", Training()), part(recipes, "data", Data())
     if not untrained:
         demand_epochs(training)
     data, root = source = to_train_on(model, data, root, knows=bool(weights or pretrained))
@@ -112,36 +156,38 @@ def train(
     if size is None and data == "digits":
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     earlier = lineage_of(folder_of(model), weights)
-    before_it, meant = model if folder_of(model) else str(weights), told.classes is not None
-    how = chosen(earlier, before_it, data, root, told=told, seed=seed, split_seed=split_seed)
-    told, split_seed = how.settings, split_seed if how.origin is None else how.split_seed
+    before_it, meant = model if folder_of(model) else str(weights), data_settings.classes is not None
+    how = chosen(earlier, before_it, data, root, told=data_settings, seed=seed, split_seed=split_seed)
+    data_settings, split_seed = how.settings, split_seed if how.origin is None else how.split_seed
     settings = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": absolute_source(data), "root": absolute(root),
         "input_size": list(size) if size else None, "num_classes": num_classes, "weights": weights,
         "pretrained": pretrained, "model_args": model_args or {}, "seed": seed, "calibration_count": calibration_count,
-        "mixed_precision": mixed_precision, "split_seed": split_seed, "earlier": dumped(earlier), "training": training.model_dump(mode="json"), "data_settings": told.model_dump(mode="json"),
+        "mixed_precision": mixed_precision, "split_seed": split_seed, "earlier": dumped(earlier), "training": training.model_dump(mode="json"), "data_settings": data_settings.model_dump(mode="json"),
     }  # fmt: skip
-    PartialState()  # whoever shares this work is known before the first look at the folder
+    PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
         before = claim(folder, SETTINGS, settings, "a run", later=["contents", *_TOLD_LATER])
         allowed = own.allowed_with(model, allow_code)
-        size = size or _own_size(model, told, allowed)
+        size = size or _own_size(model, data_settings, allowed)
         sets = how.load(data, root, size)
         _transform(sets, training, size)
         check_settings(training, validated=sets.val is not None)
         make_accelerator(
             device, mixed_precision, training
-        )  # a device that is not there is told before anything is written
+        )  # a device that is not there is data_settings before anything is written
         settings["size"] = list(size)
         settings["contents"] = now = made_from(sets, weights, folder_of(model))
         places = {"weights": weights, "model": model, "": absolute_source(data)}
         check_contents((before or {}).get("contents", {}), now, str(folder), places)
         check_contents(contents or {}, now, "the training before this one", places)
         cut, trained = folder / "cut", folder / TRAINED
-        if folder_of(model) or (earlier and len(earlier[0].classes) == len(sets.classes)):  # else a new head
+        if folder_of(model) or (
+            earlier and len(earlier[0].classes) == len(sets.classes)
+        ):  # otherwise the network gets a new head
             check_names(before_it, source, sets.classes, earlier, meant=meant, how=in_order(sets.classes))
         with taken(folder, SETTINGS, _as_begun(settings, before), "a run"):
-            with PartialState().main_process_first():  # what it writes is there when the others look
+            with PartialState().main_process_first():  # the others wait, then find what it wrote
                 if not cut.is_dir():
                     rewritten = _cut(
                         recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed, allowed
@@ -169,7 +215,7 @@ def train(
 
 
 def _as_begun(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The settings, without what a run that is there already does not tell, since it was begun by an older version."""
+    """The settings, without keys that a run begun by an older version does not have."""
     if before is None:
         return settings
     missing = {k for k in _TOLD_LATER if k not in before}
@@ -182,7 +228,7 @@ def _as_begun(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dic
 
 
 def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:
-    """Give the training images timm's transforms, where the settings ask for them."""
+    """Set timm's transforms on the training images, where the settings ask for them."""
     if training.transform is None:
         return
     if not isinstance(sets.train, Records):
@@ -203,7 +249,13 @@ T = TypeVar("T")
 
 
 def part(recipes: Sequence[Recipe], name: str, default: T) -> T:
-    """A part of the last recipe that has it, such as its training; else the default."""
+    """Find a part of the last recipe that has it.
+
+    Args:
+        recipes: the recipes, in order.
+        name: the part, such as "training" or "data".
+        default: what to return if no recipe has it.
+    """
     return next((getattr(r, name) for r in reversed(recipes) if getattr(r, name)), default)
 
 

@@ -1,4 +1,4 @@
-"""`surgeon verify`: a folder and all that it was made from, read again, link by link; nothing is written."""
+"""`surgeon verify`: check a folder and all that it was made from, link by link. Nothing is written."""
 
 from __future__ import annotations
 
@@ -27,18 +27,32 @@ _FILES = {
     "study.json": "study", "evaluation.json": "evaluation", "conversions.json": "conversions", "config.json": "network",
     "recipe.yaml": "run",
 }  # fmt: skip
-"""A file that tells what a folder is, where its manifest is gone."""
+"""File → the kind of folder it marks, used where the manifest is missing."""
 
 
 @in_own_state()
 def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> list[Check]:
-    """Whether what surgeon wrote still fits together, and to what it was made from: a check for each link.
+    """Check that what surgeon wrote is consistent, in itself and with what it was made from.
 
-    folder: of a network, a conversion, a run, an evaluation or a study; or a page. A check whose `ok` is None could not be
-    made: what it needs is not there any more, or is not finished. allow_code: modules that folders of networks of your own
-    code may import, as for `surgeon.load`.
+    Nothing is written, downloaded or repaired.
 
-    Nothing is written, downloaded or repaired. Raises ArtifactError for a folder that is none of surgeon's.
+    Args:
+        folder: the folder of a network, a conversion, a run, an evaluation or a study; or a page.
+        allow_code: modules that folders of own code may import, as for `surgeon.load`.
+
+    Returns:
+        One check per link. `ok` is None where it could not be made: what it needs is missing or not finished.
+
+    Raises:
+        ArtifactError: surgeon did not write the folder.
+
+    Example:
+        >>> import tempfile, surgeon
+        >>> from surgeon.pipeline import verify_folder
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     folder = surgeon.save(surgeon.create_model("zoo/lenet5"), f"{place}/network")
+        ...     all(check.ok is not False for check in verify_folder(folder))
+        True
     """
     path = Path(folder)
     if path.is_file() and is_page(path):
@@ -60,9 +74,16 @@ def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> list
 
 
 def kind_of(folder: Path) -> str:
-    """What surgeon wrote into a folder: network, conversions, run, evaluation, study, or another word of its manifest.
+    """What surgeon wrote into a folder.
 
-    Raises ArtifactError for a folder that is none of surgeon's, naming the one that it is a part of if it is.
+    Args:
+        folder: the folder.
+
+    Returns:
+        "network", "conversions", "run", "evaluation", "study", or another word of its manifest.
+
+    Raises:
+        ArtifactError: surgeon did not write the folder, or it is a part of one (which the message names).
     """
     if not folder.exists():
         raise ArtifactError(f"{folder} is not there")
@@ -94,7 +115,7 @@ def _by_surgeon(folder: Path) -> bool:
 
 
 def _evaluation(folder: Path, reader: Reader) -> list[Check]:
-    """An evaluation by itself; of one inside a run, the run's links from the network on."""
+    """The checks of an evaluation; inside a run, also the run's links from the network on."""
     above = read_manifest(folder.parent)
     if folder.name == EVALUATION and above is not None and above.what == "run":
         prefix = f"{EVALUATION}/"
@@ -105,7 +126,7 @@ def _evaluation(folder: Path, reader: Reader) -> list[Check]:
 
 
 def _others(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
-    """Other folders, such as a demo's: their files, and the networks in them."""
+    """The checks of other folders, such as a demo's: their files, and the networks in them."""
     checks = [checked("files", lambda: written(folder))]
     for config in sorted(folder.rglob("config.json")):
         if read_manifest(config.parent) is not None:

@@ -1,1 +1,1 @@
-"""A network made public: its model card, and the way to the Hugging Face Hub."""
+"""Publish a network: its model card, and the upload to the Hugging Face Hub."""

@@ -1,7 +1,7 @@
-"""The model card of a network's folder: what was done to it, how to load it, and what an evaluation found.
+"""The model card of a network's folder: its surgery, how to load it, and the results of an evaluation.
 
-All of it is read from the record and the evaluation. What they do not say, such as a licence, is not in the card. What they say is
-somebody's text: it goes through `surgeon.markdown`, all of it.
+Everything in it comes from the record and the evaluation. What these do not state, such as a licence, is
+not in the card. Their texts may come from somebody else, so all of them are escaped by `surgeon.markdown`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,18 @@ _MARK = "<!-- written by surgeon, "
 
 
 def write_card(folder: str | Path, repository: str, evaluation: str | Path | None = None) -> bool:
-    """Write a folder's README.md; False, and nothing is written, where somebody else wrote or changed the one there.
+    """Write a folder's README.md, unless somebody else wrote or changed the one that is there.
 
-    Raises ArtifactError for a folder that holds no network, and an `evaluation` that is none.
+    Args:
+        folder: a network's folder.
+        repository: owner/name, under which the network will be loaded.
+        evaluation: a folder of `surgeon evaluate` or `surgeon run` whose results the card shows.
+
+    Returns:
+        Whether the card was written.
+
+    Raises:
+        ArtifactError: the folder holds no network, or the evaluation cannot be read or is of other weights.
     """
     path = Path(folder) / FILE
     written = card(folder, repository, evaluation)
@@ -47,7 +56,11 @@ def write_card(folder: str | Path, repository: str, evaluation: str | Path | Non
 
 
 def is_ours(page: str) -> bool:
-    """Whether a card is as `card` wrote it: its last line has the hash of the lines before."""
+    """Whether a card is unchanged since `card` wrote it: its last line holds the hash of the lines before.
+
+    Args:
+        page: the card's text.
+    """
     body, mark, rest = page.rpartition(_MARK)
     return bool(mark) and rest.split(";")[0] == _hash(body)
 
@@ -55,9 +68,13 @@ def is_ours(page: str) -> bool:
 def card(folder: str | Path, repository: str, evaluation: str | Path | None = None) -> str:
     """The text of a model card, with a YAML header.
 
-    repository: owner/name, under which it will be loaded. evaluation: a folder of `surgeon evaluate` or `surgeon run`.
+    Args:
+        folder: a network's folder.
+        repository: owner/name, under which the network will be loaded.
+        evaluation: a folder of `surgeon evaluate` or `surgeon run` whose results the card shows.
 
-    Raises ArtifactError as `write_card`.
+    Raises:
+        ArtifactError: as for `write_card`.
     """
     from huggingface_hub import ModelCardData
 
@@ -90,7 +107,7 @@ def card(folder: str | Path, repository: str, evaluation: str | Path | None = No
 
 
 def _read_run(evaluation: str | Path, folder: Path) -> Run:
-    """The evaluation, which must be of the very weights in the folder."""
+    """Read the evaluation, which must be of the very weights in the folder."""
     from safetensors.torch import load_file
 
     from surgeon.evaluation.engine.fingerprints import state_hash

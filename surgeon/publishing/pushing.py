@@ -1,4 +1,4 @@
-"""Pushing a network's folder to the Hugging Face Hub: it is tried first, and gets its model card."""
+"""Upload a network's folder to the Hugging Face Hub, after loading it once and writing its model card."""
 
 from __future__ import annotations
 
@@ -26,14 +26,30 @@ def push(
     allow_code: Iterable[str] = (),
     model: nn.Module | None = None,
 ) -> str:
-    """Upload a network's folder to a repository, which is made where there is none; returns its address.
+    """Upload a network's folder to a repository, which is created if it does not exist.
 
-    The folder gets a model card (README.md) first, unless it has one that somebody wrote or changed. evaluation: a
-    folder of `surgeon evaluate`, whose numbers the card then has. private: of a repository that is made; one that is
-    there and public is refused. revision: a branch, made where there is none. allow_code, model: as for `surgeon.load`, by
-    which the folder is tried before anything is written or sent.
+    The folder first gets a model card (README.md), unless it has one that somebody wrote or changed.
 
-    Raises what `surgeon.load` raises for a folder that does not load, and as `fetch`.
+    Args:
+        folder: the network's folder.
+        name: `owner/name`, with `@revision` at the end for a branch.
+        private: create the repository as private. An existing public one is refused.
+        evaluation: a folder of `surgeon evaluate`, whose results the card shows.
+        message: the commit's message.
+        revision: the branch to write to, created if it does not exist; by default the name's, else the main
+            one.
+        allow_code: modules that the folder may import, as for `surgeon.load`.
+        model: the stock network, as for `surgeon.load`. The folder is loaded once before anything is sent.
+
+    Returns:
+        The address of the commit, or of the repository.
+
+    Raises:
+        ArtifactError: the folder does not load (see `surgeon.load`), or the repository cannot be written.
+
+    Example:
+        >>> from surgeon.publishing.pushing import push
+        >>> push("lenet5-kap", "ann/lenet5-kap", evaluation="results")  # doctest: +SKIP
     """
     from huggingface_hub import HfApi
 
@@ -42,9 +58,7 @@ def push(
     revision = revision or own
     api = HfApi(library_name=LIBRARY)
     try:
-        visibility: dict[str, Any] = (
-            {"private": True} if private else {}
-        )  # else as the account's settings say
+        visibility: dict[str, Any] = {"private": True} if private else {}  # otherwise the account's default
         api.create_repo(repository, exist_ok=True, **visibility)
         if private and not api.repo_info(repository).private:
             raise ArtifactError(
@@ -71,7 +85,18 @@ def prepare(
     allow_code: Iterable[str] = (),
     model: nn.Module | None = None,
 ) -> None:
-    """What `push` does before anything is sent: checks of the name, loading the folder, and then the model card."""
+    """Do what `push` does before anything is sent: check the name, load the folder, write the model card.
+
+    Args:
+        folder: the network's folder.
+        name: `owner/name`, with `@revision` at the end for a branch.
+        evaluation: a folder of `surgeon evaluate`, whose results the card shows.
+        allow_code: modules that the folder may import, as for `surgeon.load`.
+        model: the stock network, as for `surgeon.load`.
+
+    Raises:
+        ArtifactError: the name is not valid, the folder does not load, or the evaluation is of other weights.
+    """
     repository, _ = split(name)
     check_name(repository)
     load(Path(folder), model=model, mapped=True, allow_code=allow_code)

@@ -1,7 +1,8 @@
-"""A network in a folder: `model.safetensors`, and a `config.json` that timm reads, with the surgery in it.
+"""Save a network to a folder and load it again.
 
-A folder of a rewritten network also has `original.safetensors`, the tensors that the surgery displaced, from
-which `surgeon.revert` restores them.
+A folder holds `model.safetensors` and a `config.json` that timm can read, with the record of the surgery
+in it. Where the surgery replaced tensors, the folder also has `original.safetensors` with the replaced
+ones, from which `surgeon.revert` restores the stock network.
 """
 
 from __future__ import annotations
@@ -63,19 +64,34 @@ def save(
 ) -> Path:
     """Write a network, rewritten or stock, to a folder.
 
-    model_args: the arguments of `timm.create_model` that made it, where the network does not remember them
-    (one from `surgeon.create_model` does). A network that no name can rebuild is written all the same; to
-    load it, pass the stock network to `surgeon.load`. So is one made with arguments that are no plain data.
-    beside: further files, name → text, that appear together with the network.
+    Args:
+        model: the network. It is not changed.
+        folder: the folder to write. It appears only when all of its files are complete.
+        overwrite: replace a network that surgeon wrote there before. Nothing else is ever replaced.
+        model_args: the arguments of `timm.create_model` that made the network. Needed only for a network that
+            does not remember them; one made by `surgeon.create_model` does.
+        beside: further text files, name → text, written in the same step.
 
-    overwrite: replace a network that surgeon wrote; nothing else is ever replaced.
+    Returns:
+        `folder` as a path.
 
-    Warns where the network is not the one that its name makes (channels pruned, layers exchanged): it then is to be passed to
-    `surgeon.load`; and of extra state that is no tensor (`get_extra_state`), which is left out.
+    Raises:
+        ArtifactError: the folder exists or is in use, the disk is full, or a weight cannot be stored as a
+            plain tensor (quantised, distributed, sparse, on the meta device). Nothing is left half-written.
+        SurgeryError: a site is no longer what the surgery left there, so that the folder would not load.
 
-    Raises ArtifactError for an existing folder, one in use, a full disk, and for weights that no file of plain tensors holds
-    (quantised, spread over devices, sparse, on the meta device); nothing is left half-written. SurgeryError where a site is no
-    longer what the surgery left there, so that the folder would not load.
+    Warns:
+        ArtifactWarning: the network differs from what its name and arguments make (channels pruned, modules
+            exchanged, own code without a name), so that `surgeon.load` needs it as `model=…`; or a module's
+            extra state (`get_extra_state`) is not a tensor and was left out.
+
+    Example:
+        >>> import tempfile, surgeon
+        >>> rewritten = surgeon.apply(surgeon.create_model("zoo/lenet5"), "kap")
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     folder = surgeon.save(rewritten, f"{place}/network")
+        ...     sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+        ['config.json', 'model.safetensors']
     """
     demand([f for f in findings(model) if not f.loads], "saved")
     with new_folder(folder, overwrite=overwrite) as work:
@@ -104,7 +120,7 @@ def save(
 
 
 def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What of a network its name does not tell, as keys of its configuration; nothing where no name makes it."""
+    """Compare a network with what its name makes: keys for its configuration, {} where no name makes it."""
     try:
         made = _stock(Configuration.model_validate(config), folder)
         found = beyond_name(model, made)
@@ -123,14 +139,17 @@ def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict
 
 
 def _some(exchanged: Mapping[str, str]) -> str:
-    told = [f"{k} is {v}" for k, v in exchanged.items()]
-    return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+    parts = [f"{k} is {v}" for k, v in exchanged.items()]
+    return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
 
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without Python's collector of cycles, which would look through all objects of the process again and again: what is made
-    here stays."""
+    """Switch off Python's garbage collector inside.
+
+    Building a network makes many objects, all of which are kept. The collector would traverse every object of
+    the process again and again without freeing any.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -150,20 +169,38 @@ def load(
     mapped: bool = False,
     allow_code: Iterable[str] = (),
 ) -> nn.Module:
-    """The network in a folder that `save` wrote, rewritten again where it was.
+    """Load the network in a folder that `save` wrote, with its surgery applied again.
 
-    folder: also `hf-hub:owner/name`, with `@revision` at the end for another than the main branch. A repository that
-        surgeon did not write is timm's to load.
-    model: the stock network to rebuild upon, for one that no name can rebuild; it is left untouched.
-    mapped: leave parameters on the pages of their file instead of copying them: processes that load the same folder share
-        its pages, and a page is copied when something writes to it. The file must then stay as it is while the network
-        lives (`save` replaces files, it never writes into one). Outputs are equal up to rounding: a file aligns its
-        tensors otherwise than memory does, and products depend on that. Without effect for another device than the CPU.
-    allow_code: modules, such as `package.module`, that a folder of a network of your own code may import; no other
-        is imported, whatever the folder says.
+    Args:
+        folder: the folder, or `hf-hub:owner/name` for a repository of the Hugging Face Hub, with `@revision`
+            appended for another revision than the main branch. timm loads a repository that surgeon did not
+            write.
+        model: the network as it was before any surgery, for one that cannot be made by name. It is not
+            changed.
+        device: the device to put the network on.
+        mapped: map the parameters from the file instead of copying them. Processes that load the same folder
+            then share memory, and a page is copied when it is written to. The file must not change while the
+            network is in use (`save` replaces files and never writes into one). Outputs are equal up to
+            rounding, since tensors in a file are aligned differently. No effect on devices other than the
+            CPU.
+        allow_code: modules, such as `package.module`, that a folder may import to build a network of your own
+            code. No other module is imported, whatever the folder says.
 
-    Raises ArtifactError when the folder is incomplete, changed since it was written (hashes), of a
-    network that cannot be rebuilt here, or names code that is not allowed.
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        ArtifactError: the folder is incomplete, was changed after it was written (hashes), holds a network
+            that cannot be rebuilt here, or names code that is not allowed.
+
+    Example:
+        >>> import tempfile, surgeon, torch
+        >>> rewritten = surgeon.apply(surgeon.create_model("zoo/lenet5"), "kap").eval()
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     network = surgeon.load(surgeon.save(rewritten, f"{place}/network"))
+        >>> images = torch.rand(2, 1, 28, 28)
+        >>> torch.equal(network(images), rewritten(images))
+        True
     """
     shown, device = str(folder), device_named(device)
     if hub.is_hub(folder):
@@ -179,11 +216,12 @@ def load(
         own.check_allowed(architecture, allowed, shown)
     record, hashes = read_surgery(config)
     check_present(folder, hashes)
+    # Hashing reads whole files, so it runs beside the building of the network.
     with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(check_hashes, folder, hashes)
         with _by_name(architecture, model):
             network = rebuilt(folder, config, record, model)
-        hashed.result()  # before anything is read of a file that has changed
+        hashed.result()  # a changed file must be refused before any of it is read
     weights = renamed_for(network, read_weights(folder / WEIGHTS), certain=True)
     with _by_name(architecture, model):
         check_fit(network, weights, str(folder / WEIGHTS))
@@ -197,7 +235,7 @@ def load(
 
 @contextlib.contextmanager
 def _by_name(architecture: str, model: nn.Module | None) -> Iterator[None]:
-    """Say of what does not fit to a network made by name that it may be another one, and how that is loaded."""
+    """Add a remedy to errors about a network made by name: it may have been changed after it was made."""
     try:
         yield
     except SurgeonError as error:
@@ -214,11 +252,24 @@ def _by_name(architecture: str, model: nn.Module | None) -> Iterator[None]:
 
 
 def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.Module | None) -> nn.Module:
-    """The network with any weights, none of them `model`'s own.
+    """Rebuild a folder's network, with its surgery, before its weights are loaded.
 
-    Raises ArtifactError where the configuration and the record make none, or one that is far larger than the weights beside.
+    Args:
+        folder: the folder, for messages and for the size of its files of weights.
+        config: its configuration.
+        record: the record of its surgery; None for a stock network.
+        model: the stock network to rebuild upon, which is not changed; None to make it by name.
+
+    Returns:
+        The network. Its weights are arbitrary; none is shared with `model`.
+
+    Raises:
+        ArtifactError: configuration and record do not give a network, or give one far larger than the files
+            of weights.
     """
-    ours = model is None and not own.is_own(config.architecture)  # a factory may keep what it gives
+    ours = model is None and not own.is_own(
+        config.architecture
+    )  # an own factory may keep the module that it returns
     place = str(folder / CONFIG)
     weights = held(folder / WEIGHTS, folder / ORIGINAL)
     try:
@@ -235,7 +286,7 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
             return stock if ours else bare(stock)[0]
     except SurgeonError:
         raise
-    except Exception as error:  # a library, or a layer, asked for what it cannot do
+    except Exception as error:  # libraries and layers raise anything on bad arguments
         text = " ".join(str(error).split())[:200] or "no reason is told"
         raise ArtifactError(
             f"{place}: {config.architecture} cannot be rebuilt as it says ({type(error).__name__}: {text})"
@@ -243,7 +294,7 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
 
 
 def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Path) -> None:
-    """Raise ArtifactError unless `model`, or what the name makes where it is None, is the network that was written."""
+    """Raise ArtifactError unless `model` (if None, the network made by name) is the one that was written."""
     wanted = config.exchanged or {}
     if model is None:
         if wanted:
@@ -256,8 +307,8 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
             )
         return
     found = beyond_name(model, _stock(config, folder))
-    was, now = {**wanted, **config.settings}, {**found.exchanged, **found.settings}
-    other = [k for k in {**was, **now} if was.get(k) != now.get(k)]
+    saved, now = {**wanted, **config.settings}, {**found.exchanged, **found.settings}
+    other = [k for k in {**saved, **now} if saved.get(k) != now.get(k)]
     if other:
         raise ArtifactError(
             f"{folder}: model is not the network that was written: {', '.join(other[:3])} "
@@ -266,12 +317,22 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
 
 
 def folder_of(name: str | Path) -> Path | None:
-    """The folder that a model's name means: one on disk, or a fetched repository of surgeon's; None for other names."""
+    """Find the folder that a model's name refers to.
+
+    Args:
+        name: a folder, `hf-hub:owner/name`, or any other name of a model.
+
+    Returns:
+        The folder on disk, or that of a downloaded repository that surgeon wrote; None for other names.
+
+    Raises:
+        ArtifactError: a repository cannot be read (see `surgeon.store.hub.fetch`).
+    """
     return Path(name) if Path(name).is_dir() else hub.folder_of(name)
 
 
 def _write(tensors: dict[str, Tensor], path: Path, place: Path) -> None:
-    """place: where the file will be, for an error."""
+    """Write tensors to `path`; `place` is the file's final path, for an error message."""
     from safetensors.torch import save_file
 
     with telling(place):
@@ -332,7 +393,7 @@ def _stock(config: Configuration, folder: Path) -> nn.Module:
             )
         ) from error
     known = made.__dict__.get("pretrained_cfg")
-    if isinstance(known, Mapping):  # of the tag that the name stands for by default, where another was saved
-        told = config.pretrained_cfg.model_dump(exclude_unset=True)
-        made.__dict__["pretrained_cfg"] = described(known) | told
+    if isinstance(known, Mapping):  # the saved tag may differ from the name's default
+        saved = config.pretrained_cfg.model_dump(exclude_unset=True)
+        made.__dict__["pretrained_cfg"] = described(known) | saved
     return made

@@ -1,8 +1,9 @@
-"""What of a network its name does not tell: settings and modules that were changed in code after it was made, channels pruned.
+"""How a network differs from what its name makes: changed settings, exchanged modules, pruned channels.
 
-Most such changes leave names and shapes of all weights as they were (another stride or epsilon, a pooling layer made an identity), so
-that the network that the name makes takes the weights, and computes something else. Settings that are plain data can be
-written down and set again; a module of another class cannot.
+Most such changes leave the names and shapes of all weights as they were (another stride or epsilon, a
+pooling layer replaced by an identity). The network made by name would then accept the weights and compute
+something else. Settings that are plain data can be written down and set again; a module of another class
+cannot.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from surgeon.errors import ArtifactError
 from surgeon.surgery.tree import bare, close_all
 
 _OF_A_RUN = frozenset({"training", "inplace", "grad_checkpointing", "fused_attn", "scriptable", "exportable"})
-"""Settings of how a network runs, not of what it computes."""
+"""Settings of how a network runs, which leave its outputs as they are."""
 _PLAIN = (bool, int, float, str, type(None))
 _FUNCTIONS = (FunctionType, BuiltinFunctionType)
 
 
 class Beyond(NamedTuple):
-    """What a network has and its name does not make.
+    """How a network differs from what its name makes.
 
-    settings: `module.name` → plain value, of a module that the name makes too. exchanged: module or setting → what it is and
-    what the name makes, for people.
+    Attributes:
+        settings: `module.name` → plain value, of modules that the name makes too. They can be set again.
+        exchanged: module or setting → a text with what it is and what the name makes. These cannot be set
+            again.
     """
 
     settings: dict[str, Any]
@@ -34,9 +37,16 @@ class Beyond(NamedTuple):
 
 
 def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
-    """The difference between a network, before or after surgery, and what its name and arguments make.
+    """Compare a network with the one that its name and arguments make.
 
-    Of a module that is another one, its settings and children are not told.
+    The settings and children of an exchanged module are not listed.
+
+    Args:
+        model: the network, before or after surgery.
+        made: the network made by name.
+
+    Returns:
+        The differences.
     """
     tree, displaced = bare(model, share=True)
     close_all(tree)
@@ -47,17 +57,17 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
     for site, module in displaced.modules.items():
         new |= {f"{site}.{n}" if n else site: m for n, m in module.named_modules(remove_duplicate=False)}
     found = Beyond({}, {})
-    for name, was in old.items():
+    for name, stock in old.items():
         now = new.get(name)
         if any(_holds(other, name) for other in found.exchanged):
             continue
-        if not _alike(now, was):
-            found.exchanged[name or "the network"] = f"{_called(now)}, not {_called(was)}"
+        if not _alike(now, stock):
+            found.exchanged[name or "the network"] = f"{_called(now)}, not {_called(stock)}"
             continue
-        for key, shape, old_shape in _shapes(now, was):  # type: ignore[arg-type]  # a module, since it is like one
+        for key, shape, old_shape in _shapes(now, stock):  # type: ignore[arg-type]  # a module, as `_alike` found
             found.exchanged[f"{name}.{key}" if name else key] = f"{shape}, not {old_shape}"
-        there = dict(_settings(was))
-        for key, value in _settings(now):  # type: ignore[arg-type]  # a module, since it is like one
+        there = dict(_settings(stock))
+        for key, value in _settings(now):  # type: ignore[arg-type]  # a module, as above
             if key in there and not _same(value, there[key]):
                 place = f"{name}.{key}" if name else key
                 if _can_be_set(value, there[key]):
@@ -68,9 +78,15 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
 
 
 def set_again(made: nn.Module, settings: Mapping[str, Any], place: str) -> None:
-    """Give a network that was made by name the settings that were written down. place: where, for an error.
+    """Set the stored settings on a network that was made by name.
 
-    Raises ArtifactError for a setting that the network does not have, or a value of another kind than it has.
+    Args:
+        made: the network, changed in place.
+        settings: `module.name` → plain value, as in `Beyond.settings`.
+        place: the file that holds the settings, for an error message.
+
+    Raises:
+        ArtifactError: the network lacks the setting, or holds a value of another kind there.
     """
     for path, value in settings.items():
         owner, _, key = path.rpartition(".")
@@ -91,13 +107,13 @@ def _holds(module: str, name: str) -> bool:
 
 
 def _alike(now: nn.Module | None, was: nn.Module) -> bool:
-    """Whether two modules are of one class; a batch norm that is shared by processes is one."""
+    """Whether two modules are of one class; SyncBatchNorm counts as the batch norm that it was made from."""
     both = nn.modules.batchnorm._BatchNorm
     return type(now) is type(was) or (isinstance(now, nn.SyncBatchNorm) and isinstance(was, both))
 
 
 def _shapes(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str, str]]:
-    """Tensors of two modules that differ in shape, or that one of them lacks: what was pruned."""
+    """Tensors that differ in shape between two modules or that one of them lacks, as pruning leaves them."""
     here, there = ({**m._parameters, **m._buffers} for m in (now, was))
     for key in there:
         shapes = [
@@ -116,7 +132,7 @@ def _shown(value: Any) -> str:
 
 
 def _settings(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """What a module keeps as plain values of its own, and as functions."""
+    """The plain values and functions among a module's own attributes."""
     for key, value in vars(module).items():
         if (
             not key.startswith("_")
@@ -131,7 +147,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _can_be_set(value: Any, there: Any) -> bool:
-    """Whether a value is plain and finite, and of the kind that stands there: a number for a number, as many for a tuple."""
+    """Whether a value is plain, finite and of the present one's kind: number for number, equal lengths."""
     if isinstance(there, (tuple, list)):
         return (
             isinstance(value, (tuple, list))

@@ -1,6 +1,6 @@
-"""Networks whose weights are about to be loaded: made without drawing random ones first.
+"""Create networks without drawing random weights, for weights that are loaded right afterwards.
 
-Drawing takes most of a large network's creation, and each weight is then overwritten.
+Drawing them takes most of the time of a large network's creation, and each one would be overwritten.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from surgeon.torch_private import TorchDispatchMode
 _DRAWS = {
     torch.ops.aten.normal_.default,
     torch.ops.aten.uniform_.default,
-    torch.ops.aten.erfinv_.default,  # the rest of a truncated normal distribution, for which nothing was drawn
+    torch.ops.aten.erfinv_.default,  # a step of trunc_normal_, on values that were not drawn
 }
 
 
 class Blank(TorchDispatchMode):
-    """Within, parameters that would be drawn stay as memory gave them. Everything else is computed, buffers too."""
+    """Mode in which random initialisation of parameters is skipped.
+
+    Parameters keep whatever memory they were given. Everything else, buffers too, is computed as usual.
+    """
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None

@@ -1,7 +1,8 @@
-"""How much a folder may make its network cost, before its weights are read: in proportion to the file of its weights.
+"""Limit what building a folder's network may cost, in proportion to the size of its file of weights.
 
-A configuration of a few bytes can ask for a network of terabytes, or of a million blocks. What is built for a folder is counted
-while it is built, and the building ends with an error where it is far more than the file could fill.
+A configuration of a few bytes can ask for a network of terabytes, or of a million blocks. Parameters,
+buffers and modules are therefore counted while the network is built, and building stops with an error once
+there are far more than the file could fill.
 """
 
 from __future__ import annotations
@@ -21,40 +22,44 @@ from surgeon.edits import Edit, Plan
 from surgeon.errors import ArtifactError
 
 SPARE_NUMBERS, SPARE_MODULES = 2**28, 50_000
-"""Allowed beside the file: heads that are exchanged again, buffers that are not saved, modules without weights."""
+"""Allowance beyond the file: heads built and replaced, unsaved buffers, modules without weights."""
 LARGEST, LONGEST = 2**31, 1000
-"""Of numbers in a record's settings, and of texts."""
+"""Limits of a number in a record's settings, and of a text's length."""
 _BOUNDS = ("max_parameters",)
-"""Settings that bound a size and are none: as large as somebody likes."""
+"""Settings that are upper bounds, not sizes: any value is harmless."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """What files of weights hold: numbers, and tensors."""
+    """The numbers and the tensors that files of weights hold."""
 
     numbers: int
     tensors: int
 
     @property
     def most_numbers(self) -> int:
-        """Numbers that a network for them may have in its parameters and buffers while it is built."""
+        """The most numbers that parameters and buffers may have in all while the network is built."""
         return 4 * self.numbers + SPARE_NUMBERS
 
     @property
     def most_modules(self) -> int:
-        """Modules that it may be built of."""
+        """The most modules that the network may be built of."""
         return 20 * self.tensors + SPARE_MODULES
 
 
 def held(*files: Path) -> Held:
-    """What is in safetensors files, by their headers; files that are missing, or are none, hold nothing."""
+    """Count the contents of safetensors files, from their headers alone.
+
+    Args:
+        files: the files. One that is missing or damaged counts as empty.
+    """
     from safetensors import SafetensorError, safe_open
 
     numbers = tensors = 0
     for path in files:
         try:
             with safe_open(path, framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118  # it is no mapping
+                for key in file.keys():  # noqa: SIM118  # safe_open is not a mapping
                     numbers += math.prod(file.get_slice(key).get_shape())
                     tensors += 1
         except (OSError, SafetensorError):
@@ -64,9 +69,17 @@ def held(*files: Path) -> Held:
 
 @contextlib.contextmanager
 def within(most: Held, place: str) -> Iterator[None]:
-    """Raise ArtifactError in the block that builds a network as soon as it is larger than its weights allow."""
+    """Inside, raise an error as soon as the network being built is larger than its weights allow.
+
+    Args:
+        most: what the files of weights hold.
+        place: the configuration, for the message.
+
+    Raises:
+        ArtifactError: the limit is exceeded, by this thread.
+    """
     left = {"numbers": most.most_numbers, "modules": most.most_modules}
-    here = threading.get_ident()
+    here = threading.get_ident()  # the hooks are global: another thread may build a network of its own
 
     def spend(kind: str, count: int) -> None:
         if threading.get_ident() != here:
@@ -98,7 +111,16 @@ def within(most: Held, place: str) -> Iterator[None]:
 
 
 def check_record(record: Plan, most: Held, place: str) -> None:
-    """Raise ArtifactError for a record whose sizes no network of these weights can have."""
+    """Check the sizes in a surgery's record before anything is built from it.
+
+    Args:
+        record: the record.
+        most: what the files of weights hold.
+        place: the configuration, for the message.
+
+    Raises:
+        ArtifactError: a text, a number or a size is too large for a network of these weights.
+    """
     for key, settings in record.operations.items():
         _check_values(settings, f"{place}: operation {key!r:.80}")
     for edit in record.edits:

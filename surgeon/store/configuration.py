@@ -1,4 +1,4 @@
-"""The schema of a folder's `config.json`: every key that surgeon reads, its type and its limits."""
+"""The schema of a folder's `config.json`: each key that surgeon reads, its type and its limits."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ Deviation = Annotated[float, Field(gt=0)]
 
 
 class Description(Strict):
-    """What timm's `pretrained_cfg` says of a network: its images, its classes, where they came from.
+    """The keys of timm's `pretrained_cfg` that a folder may have: its images, its classes, its origin.
 
-    Keys that say from where timm should load weights (`url`, `file`, `hf_hub_id`, `source`, `state_dict`, `custom_load`, …) are
-    not among them: the weights are the folder's. Such keys and unknown ones are left out, whatever they hold.
+    Keys that state from where timm should load weights (`url`, `file`, `hf_hub_id`, `source`, `state_dict`,
+    `custom_load`, …) are not among them, since the folder has the weights. Such keys and unknown ones are
+    ignored, whatever they hold.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -58,7 +59,11 @@ class Description(Strict):
 
 
 def described(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a network's `pretrained_cfg` that a folder keeps: those that can be read back."""
+    """Select the keys of a network's `pretrained_cfg` that a folder can store and read back.
+
+    Args:
+        cfg: timm's `pretrained_cfg`, as a mapping.
+    """
     kept = {}
     for key in Description.model_fields:
         value = cfg.get(key)
@@ -72,7 +77,7 @@ def described(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Surgery(Strict):
-    """What was cut, whether it was folded again, and the hashes of the files beside."""
+    """A network's surgery: its record, whether it was folded, and the hashes of the files of weights."""
 
     folded: bool
     plan: Plan
@@ -88,7 +93,7 @@ class Surgery(Strict):
 
 
 class Configuration(Strict):
-    """A `config.json`. Keys that surgeon does not know are left out: timm writes some."""
+    """A `config.json`. Keys that surgeon does not know are ignored, since timm writes some."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -1,4 +1,4 @@
-"""What a network's folder says of itself: `config.json`, which timm reads, with the surgery and the files' hashes in it."""
+"""Read and write a folder's `config.json`, with the surgery's record and the hashes of the files in it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,18 @@ _MADE = "surgeon apply, or surgeon.save from Python, writes a folder of it"
 SOURCES = (
     "pretrained", "weights", "weights_backbone", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay",
 )  # fmt: skip
-"""Arguments that said where weights came from. Of timm's networks nothing else depends on them, and the folder has the weights."""
+"""Arguments that state where weights came from. They do not change timm's networks otherwise, and the folder
+has the weights."""
 
 
 def read_config(folder: str | Path) -> Configuration:
-    """The configuration in a folder, whose every key is of its type and within its limits.
+    """Read the configuration in a folder; each key must have its type and be within its limits.
 
-    Raises ArtifactError where there is none that can be read.
+    Args:
+        folder: the folder.
+
+    Raises:
+        ArtifactError: there is no network, or its configuration cannot be read.
     """
     path = Path(folder) / CONFIG
     if not path.is_file():
@@ -53,7 +58,11 @@ def read_config(folder: str | Path) -> Configuration:
 
 
 def no_network(folder: str | Path) -> str:
-    """The message for a place where no network is: what is there instead, and what to do with it."""
+    """The message for a place without a network: what is there instead, and what to do with it.
+
+    Args:
+        folder: the place.
+    """
     place = Path(folder)
     if place.is_file():
         inside = (place.parent / CONFIG).is_file()
@@ -68,9 +77,16 @@ def no_network(folder: str | Path) -> str:
 
 
 def check_files(folder: str | Path) -> Plan | None:
-    """The record of a folder's surgery (None for a stock network), whose files are those that were written.
+    """Check that a folder's files are those that were written.
 
-    Raises ArtifactError for a folder that is incomplete, or changed since it was written (hashes).
+    Args:
+        folder: the folder.
+
+    Returns:
+        The record of its surgery; None for a stock network.
+
+    Raises:
+        ArtifactError: the folder is incomplete, or was changed after it was written (hashes).
     """
     folder = Path(folder)
     record, hashes = read_surgery(read_config(folder))
@@ -80,14 +96,30 @@ def check_files(folder: str | Path) -> Plan | None:
 
 
 def check_present(folder: Path, hashes: Mapping[str, str]) -> None:
-    """Raise ArtifactError unless the weights, and every file that has a hash, are there."""
+    """Check that the weights, and every file that has a hash, are there.
+
+    Args:
+        folder: the folder.
+        hashes: file name → hash.
+
+    Raises:
+        ArtifactError: a file is missing.
+    """
     for name in {WEIGHTS: "", **hashes}:
         if not (folder / name).is_file():
             raise ArtifactError(f"{folder} is incomplete: {name} is missing")
 
 
 def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
-    """Raise ArtifactError for a file that is not the one that was written."""
+    """Check that files have the stated hashes.
+
+    Args:
+        folder: the folder.
+        hashes: file name → hash.
+
+    Raises:
+        ArtifactError: a file has changed since it was written.
+    """
     for name, wanted in hashes.items():
         found = same_kind(folder / name, wanted)
         if found != wanted:
@@ -97,10 +129,18 @@ def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
 
 
 def config_of(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
-    """What timm reads of a network, and the arguments that made it; without the surgery."""
+    """Describe a network as timm reads it, with the arguments that made it, but without the surgery.
+
+    Args:
+        model: the network.
+        model_args: arguments of its builder that the network does not remember.
+
+    Returns:
+        The keys of `config.json`.
+    """
     origin = model.__dict__.get(ORIGIN) or {}
     args = {**origin.get("args", {}), **model_args}
-    headless = getattr(model, "num_classes", None) == 0  # timm's word for a network without a head
+    headless = getattr(model, "num_classes", None) == 0  # how timm marks a network without a head
     classes, size = 0 if headless else num_classes_of(model), input_size_of(model)
     cfg = described(model.__dict__.get("pretrained_cfg") or {})
     name = name_of(model)
@@ -138,7 +178,16 @@ def _is_timms(name: str) -> bool:
 
 
 def surgery_entry(model: nn.Module, work: Path, displaced: bool) -> dict[str, Any] | None:
-    """The key `surgery` for weights that lie in `work` already; None for a network that had none."""
+    """The key `surgery` of `config.json`.
+
+    Args:
+        model: the network.
+        work: the folder in which the files of weights lie already.
+        displaced: whether there is an `original.safetensors`.
+
+    Returns:
+        The entry; None for a network without surgery.
+    """
     record = surgery_of(model)
     folded = model.__dict__.get("folded_from")
     hashes = {WEIGHTS: own_hash(work / WEIGHTS)}
@@ -152,7 +201,14 @@ def surgery_entry(model: nn.Module, work: Path, displaced: bool) -> dict[str, An
 
 
 def read_surgery(config: Configuration) -> tuple[Plan | None, dict[str, str]]:
-    """The record in a configuration (None for a stock network) and the files' hashes."""
+    """The surgery in a configuration.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        The record (None for a stock or a folded network), and file name → hash.
+    """
     surgery = config.surgery
     if surgery is None:
         return None, {}

@@ -1,7 +1,7 @@
-"""Networks on the Hugging Face Hub, over huggingface_hub's own functions: fetched into its cache.
+"""Download networks from the Hugging Face Hub, with huggingface_hub's own functions and cache.
 
-Only the files that surgeon reads or writes travel: configuration, safetensors and the model card. Nothing that comes
-down is executed.
+Only the files that surgeon reads or writes are transferred: configuration, safetensors and the model card.
+Nothing that is downloaded is executed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,28 @@ LIBRARY = "surgeon"
 
 
 def is_hub(name: str | Path) -> bool:
-    """Whether a name means a repository: `hf-hub:owner/name`, or with a revision `hf-hub:owner/name@revision`."""
+    """Whether a name refers to a repository.
+
+    Args:
+        name: `hf-hub:owner/name` or `hf-hub:owner/name@revision` does.
+    """
     return str(name).startswith(PREFIX)
 
 
 def split(name: str | Path) -> tuple[str, str | None]:
-    """(owner/name, revision) of a name, with or without `hf-hub:` in front; the revision is None where none is given."""
+    """Split a repository's name and revision.
+
+    Args:
+        name: `owner/name`, with or without `hf-hub:` in front and `@revision` at the end.
+
+    Returns:
+        (owner/name, revision); the revision is None where the name has none.
+
+    Example:
+        >>> from surgeon.store.hub import split
+        >>> split("hf-hub:ann/lenet5@v2")
+        ('ann/lenet5', 'v2')
+    """
     repository, _, revision = str(name).removeprefix(PREFIX).partition("@")
     return repository, revision or None
 
@@ -33,13 +49,19 @@ def split(name: str | Path) -> tuple[str, str | None]:
 def fetch(
     name: str | Path, revision: str | None = None, *, files: Iterable[str] = (CONFIG, *WEIGHTS)
 ) -> Path:
-    """The folder in huggingface_hub's cache with a repository's files, downloaded where they are not there yet.
+    """Download a repository's files into huggingface_hub's cache, unless they are there already.
 
-    name: `owner/name`, also as `hf-hub:owner/name@revision`. revision: a branch, a tag or a commit; by default the
-    name's, or the main branch. files: which to take, where the repository has them.
+    Args:
+        name: `owner/name`, also as `hf-hub:owner/name@revision`.
+        revision: a branch, a tag or a commit; by default the name's, else the main branch.
+        files: names of the files to download, those that the repository has.
 
-    Raises ArtifactError, in one line that says what would work, for a repository or revision that is not there, needs
-    another login, or cannot be reached.
+    Returns:
+        The folder in the cache.
+
+    Raises:
+        ArtifactError: the repository or revision does not exist, needs another login, or cannot be reached.
+            The message says in one line what would work.
     """
     from huggingface_hub import snapshot_download
 
@@ -55,16 +77,23 @@ def fetch(
 
 
 def folder_of(name: str | Path) -> Path | None:
-    """The folder of a repository that `surgeon push` wrote; None for one that is timm's alone, and for other names.
+    """Download a network that `surgeon push` uploaded.
 
-    Raises ArtifactError as `fetch`.
+    Args:
+        name: a name of a model.
+
+    Returns:
+        The folder in the cache; None for a repository that only timm can read, and for other names.
+
+    Raises:
+        ArtifactError: as for `fetch`.
     """
     if not is_hub(name):
         return None
     folder = fetch(name, files=[CONFIG])
     if not _is_ours(folder):
         return None
-    return fetch(split(name)[0], folder.name)  # of the same commit
+    return fetch(split(name)[0], folder.name)  # the same commit, even if the branch moves meanwhile
 
 
 def _is_ours(folder: Path) -> bool:
@@ -75,14 +104,35 @@ def _is_ours(folder: Path) -> bool:
 
 
 def files_of(folder: str | Path) -> list[str]:
-    """The files in a folder that travel, by name."""
+    """The names of the files in a network's folder that are uploaded and downloaded.
+
+    Args:
+        folder: the folder.
+    """
     return [n for n in (CARD, CONFIG, *WEIGHTS) if (Path(folder) / n).is_file()]
 
 
 def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrite: bool = False) -> Path:
-    """Copy a network that `surgeon push` uploaded into a folder, whose files are checked against their hashes.
+    """Copy a network that `surgeon push` uploaded into a folder.
 
-    Raises ArtifactError as `fetch`, for a repository that is none of surgeon's, and for a folder that exists.
+    The files are checked against their hashes before anything is copied.
+
+    Args:
+        name: `owner/name`, also as `hf-hub:owner/name@revision`.
+        folder: the folder to write.
+        revision: a branch, a tag or a commit; by default the name's, else the main branch.
+        overwrite: replace a network that surgeon wrote there before.
+
+    Returns:
+        `folder` as a path.
+
+    Raises:
+        ArtifactError: as for `fetch`; the repository was not written by surgeon; or the folder exists.
+
+    Example:
+        >>> from surgeon.store.hub import pull
+        >>> pull("ann/lenet5-kap", "lenet5-kap", revision="main")  # doctest: +SKIP
+        PosixPath('lenet5-kap')
     """
     import shutil
 
@@ -105,7 +155,14 @@ def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrit
 
 
 def check_name(repository: str) -> None:
-    """Raise ArtifactError for what is no `owner/name`."""
+    """Check that a text is a repository's name.
+
+    Args:
+        repository: the text.
+
+    Raises:
+        ArtifactError: it does not have the form owner/name.
+    """
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     try:
@@ -119,7 +176,18 @@ def check_name(repository: str) -> None:
 
 
 def refuse(error: Exception, repository: str, revision: str | None, verb: str) -> NoReturn:
-    """Say in one line why a repository cannot be read or written, and what would work."""
+    """Raise an error that says in one line why a repository cannot be read or written, and what would work.
+
+    Args:
+        error: what huggingface_hub raised.
+        repository: owner/name.
+        revision: the revision that was asked for.
+        verb: what was attempted, "read" or "written to".
+
+    Raises:
+        ArtifactError: for errors of the hub, the network and the file system; any other error is raised
+            again.
+    """
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -162,7 +230,7 @@ def refuse(error: Exception, repository: str, revision: str | None, verb: str) -
 
 
 def _transport() -> tuple[type[Exception], ...]:
-    """What the HTTP client of this huggingface_hub raises: requests' errors before version 1, httpx's since."""
+    """The base error of huggingface_hub's HTTP client: requests before its version 1, httpx since."""
     from huggingface_hub import errors
 
     kind = next(c for c in errors.HfHubHTTPError.__mro__ if c.__name__ in ("HTTPError", "RequestException"))

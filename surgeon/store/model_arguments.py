@@ -1,7 +1,8 @@
-"""Which arguments a folder may hand to what makes its network.
+"""Which arguments a folder may pass to the code that makes its network.
 
-The arguments in a `config.json` are somebody else's word. Allowed is what the network's own code takes by name, as plain data:
-numbers, yes or no, short words, and lists of them. Nothing among it can name a file, weights, an address or a download.
+The arguments in a `config.json` were written by somebody else. Allowed are arguments that the network's
+code accepts by name, with plain data as values: numbers, booleans, short words, and lists of them. None of
+them can name a file, weights, an address or a download.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ REFUSED = re.compile(
     r"(pretrained|checkpoint|weights|state_dict|hf|hub|url|file|cache)(_\w*)?"
     r"|custom_load|kwargs_filter|model_name|model_cfg|feature_cfg|progress|pruned|device|dtype|scriptable|exportable|no_jit"
 )
-"""Arguments that say where weights come from, or how and where a network runs, and not what it is."""
+"""Arguments that state where weights come from, or how and where a network runs, not what it is."""
 LARGEST, LARGEST_OF_OWN = 2**16, 2**64
-"""Of numbers: for the libraries' networks, where they are sizes and counts of blocks, and for own code, where they may be seeds."""
+"""Limits of numbers: in libraries' networks they are sizes and counts; in own code they may be seeds."""
 _NAME = re.compile(r"[A-Za-z]\w{0,63}")
 _WORD = re.compile(r"(?:[\w+\- ]|(?<=\d)\.(?=\d+\b)){0,64}")
 _DEEPEST, _MOST = 6, 256
@@ -41,7 +42,15 @@ _EVERYWHERE = frozenset(
 
 
 def refusal(architecture: str, args: Mapping[str, Any]) -> dict[str, str]:
-    """Argument → why a folder may not hand it over, of those that it may not; found without importing anything."""
+    """Find the arguments that a folder may not set. Nothing is imported.
+
+    Args:
+        architecture: the network's name.
+        args: its arguments, as the folder has them.
+
+    Returns:
+        Argument → reason, for each argument that is refused.
+    """
     largest = LARGEST_OF_OWN if own.is_own(architecture) else LARGEST
     reasons = {str(k)[:80]: _unfit(k, v, largest) for k, v in args.items()}
     return {k: why for k, why in reasons.items() if why}
@@ -69,7 +78,7 @@ def _check(value: Any, largest: int, deepest: int, left: list[int]) -> None:
                 f"{shown(value)} is no plain word; a path, an address or a name of weights is none"
             )
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not abs(value) <= largest:  # which no NaN is
+        if not abs(value) <= largest:  # also refuses NaN
             raise ValueError(f"{shown(value)} is no number up to {largest}")
     elif isinstance(value, Mapping):
         for key, inner in value.items():
@@ -84,7 +93,16 @@ def _check(value: Any, largest: int, deepest: int, left: list[int]) -> None:
 
 
 def check_taken(architecture: str, args: Mapping[str, Any], place: str) -> None:
-    """Raise ArtifactError unless the code of a library's network takes each argument by name. Own code is not asked."""
+    """Check that the code of a library's network accepts each argument by name. Own code is not inspected.
+
+    Args:
+        architecture: the network's name.
+        args: its arguments, as the folder has them.
+        place: the configuration, for the message.
+
+    Raises:
+        ArtifactError: an argument is not accepted.
+    """
     if own.is_own(architecture) or not args:
         return
     known = taken_by(architecture)
@@ -98,7 +116,14 @@ def check_taken(architecture: str, args: Mapping[str, Any], place: str) -> None:
 
 @functools.lru_cache(maxsize=256)
 def taken_by(architecture: str) -> frozenset[str]:
-    """The names of arguments in the code that makes a library's network; empty for a name that no library has."""
+    """The names of the arguments that the code of a library's network accepts.
+
+    Args:
+        architecture: the network's name.
+
+    Returns:
+        The names; empty for a network that no library has.
+    """
     if architecture.startswith(ZOO):
         return _of_zoo(architecture)
     if architecture.startswith(TORCHVISION):
@@ -124,7 +149,7 @@ def _of_zoo(architecture: str) -> frozenset[str]:
         return frozenset()
     names = _parameters(entry.build)
     build = entry.build
-    if isinstance(build, partial) and "args" in names:  # what it fits is a library's network
+    if isinstance(build, partial) and "args" in names:  # the entry adapts a library's network
         fitted = str(build.args[0])
         names |= taken_by(TORCHVISION + fitted if build.func.__name__ == "torchvision" else fitted)
     return names - _NONE - {"name", "convolutions"}
@@ -132,7 +157,7 @@ def _of_zoo(architecture: str) -> frozenset[str]:
 
 @functools.cache
 def _of_code(module: ModuleType) -> frozenset[str]:
-    """What the networks of a module take by name, what its builders hand on, and what they take out of their keywords."""
+    """Arguments that a module's networks take by name, its builders pass on, or its code pops from kwargs."""
     from torch import nn
 
     names = set(_TAKEN_OUT.findall(inspect.getsource(module)))

@@ -1,4 +1,4 @@
-"""Networks of own code that were made without a name: what is said where one is saved, and where its folder is loaded."""
+"""Networks of own code that were made without a name: the warning on saving and the error on loading."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ _NAMED = "surgeon.create_model('package.module:factory') makes one that its fold
 
 
 def is_unnamed(architecture: str) -> bool:
-    """Whether what a folder calls its network is a class's name alone, which makes no network."""
+    """Whether a folder's architecture is only a class's name, from which no network can be made.
+
+    Args:
+        architecture: the key `architecture` of `config.json`.
+    """
     return ":" not in architecture and not own.is_own(architecture) and not is_known(architecture)
 
 
 def at_saving(architecture: str, folder: Path) -> str:
-    """The warning for a network that nothing in its folder makes again."""
+    """The warning for a network that cannot be made from what its folder says.
+
+    Args:
+        architecture: the network's name.
+        folder: the folder that was written.
+    """
     if not is_unnamed(architecture):
         return f"{architecture} as it is cannot be made by name: {folder} loads as surgeon.load(folder, model=…) alone"
     return (
@@ -27,7 +36,15 @@ def at_saving(architecture: str, folder: Path) -> str:
 
 
 def check(architecture: str, folder: Path) -> None:
-    """Raise ArtifactError for a folder whose network no name makes."""
+    """Raise an error for a folder whose network cannot be made by name.
+
+    Args:
+        architecture: the key `architecture` of `config.json`.
+        folder: the folder, for the message.
+
+    Raises:
+        ArtifactError: the architecture is only a class's name.
+    """
     if not is_unnamed(architecture):
         return
     raise ArtifactError(

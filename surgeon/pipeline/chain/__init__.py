@@ -1,1 +1,1 @@
-"""The links of a chain of folders: data, cut, training, evaluation, report; each is read again and compared with the next."""
+"""The checks of `surgeon verify`: data, cut, training, evaluation and report, each compared with the next."""

@@ -26,7 +26,12 @@ TABLE, TEXT = f"{VERDICTS}.parquet", f"{VERDICTS}.csv"
 
 
 def attack_checks(folder: Path, found: Assessment) -> list[Check]:
-    """The attacks that were made, their verdicts, and the numbers that these add up to."""
+    """The checks of an evaluation's attacks, their verdicts, and the numbers computed from them.
+
+    Args:
+        folder: the evaluation's folder.
+        found: its results.
+    """
     return [
         checked("attacks", lambda: _attacks(folder, found)),
         checked(TABLE, lambda: _verdicts(folder)),
@@ -36,7 +41,11 @@ def attack_checks(folder: Path, found: Assessment) -> list[Check]:
 
 
 def asked_for(found: Assessment) -> tuple[Attack, ...]:
-    """The attacks that an evaluation's settings ask for."""
+    """The attacks that an evaluation's settings ask for.
+
+    Args:
+        found: the evaluation's results.
+    """
     return suite(
         Evaluation.model_validate(found.settings["evaluation"]), classes=found.subject.classes,
         random=found.subject.mode == "random", operations=found.subject.operations,
@@ -56,7 +65,7 @@ def _attacks(folder: Path, found: Assessment) -> str:
 
 
 def _verdicts(folder: Path) -> str:
-    """The table has the rows of the blocks."""
+    """Check that the table has the rows of the blocks."""
     rows = read_parquet(folder / TABLE)
     if not (folder / ATTACKS).is_dir():
         raise Unknown(f"{len(rows)} verdicts, and {ATTACKS}/ is not there any more")
@@ -68,9 +77,9 @@ def _verdicts(folder: Path) -> str:
     if len(rows) != len(blocks):
         raise Misfit(f"has {len(rows)} verdicts, and the blocks in {ATTACKS}/ have {len(blocks)}")
     for row, block in zip(rows, blocks, strict=True):
-        if told := difference(row, block):
+        if change := difference(row, block):
             raise Misfit(
-                f"is not what the blocks in {ATTACKS}/ say of {row['attack']} on image {row['example']}: {told}"
+                f"is not what the blocks in {ATTACKS}/ say of {row['attack']} on image {row['example']}: {change}"
             )
     return f"{len(rows)} verdicts, those of the blocks"
 
@@ -80,7 +89,7 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _text(folder: Path) -> str:
-    """The table as text has the same rows."""
+    """Check that the table in text form has the same rows."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)

@@ -15,7 +15,12 @@ from surgeon.verification import Check
 
 
 def certificate_checks(folder: Path, found: Assessment) -> list[Check]:
-    """Nothing where nothing was certified."""
+    """The checks of an evaluation's certificates; an empty list where nothing was certified.
+
+    Args:
+        folder: the evaluation's folder.
+        found: its results.
+    """
     if not found.certified and not (folder / CERTIFICATES).is_file():
         return []
     return [
@@ -33,9 +38,9 @@ def _table(folder: Path) -> str:
     if len(rows) != len(made):
         raise Misfit(f"has {len(rows)} certificates, and {len(made)} were made")
     for row, one in zip(sorted(rows, key=_place), sorted(made, key=_place), strict=True):
-        if told := difference(row, one):
+        if change := difference(row, one):
             raise Misfit(
-                f"is not what was certified of image {row['example']} at σ = {row['sigma']:g}: {told}"
+                f"is not what was certified of image {row['example']} at σ = {row['sigma']:g}: {change}"
             )
     return f"{len(rows)} certificates, as they were made"
 

@@ -1,4 +1,4 @@
-"""A check: what it says where something fits, does not fit, or cannot be looked at. Nothing here writes."""
+"""Checks: fits, does not fit, or cannot be examined. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from surgeon.verification import Check
 
 
 class Misfit(SurgeonError):
-    """Two things that belong together do not fit."""
+    """Two things that belong together do not match."""
 
 
 class Unknown(Exception):
-    """Something cannot be checked: the reason."""
+    """Something cannot be checked; the text is the reason."""
 
 
 def checked(name: str, look: Callable[[], str]) -> Check:
-    """The check of a name: what `look` says, or the `Misfit` or the error that it ends with, or why it is `Unknown`."""
+    """Make a check.
+
+    Args:
+        name: the check's name.
+        look: returns the check's text; raises `Misfit` or another error where something does not match, and
+            `Unknown` where it cannot be checked.
+    """
     try:
         return Check(name=name, ok=True, detail=look())
     except Unknown as reason:
@@ -30,24 +36,43 @@ def checked(name: str, look: Callable[[], str]) -> Check:
 
 
 def unknown(name: str, why: str) -> Check:
-    """A check that could not be made."""
+    """A check that could not be made.
+
+    Args:
+        name: the check's name.
+        why: the reason.
+    """
     return Check(name=name, ok=None, detail=why)
 
 
 def within(place: str, checks: Iterable[Check]) -> list[Check]:
-    """The checks of a folder below: `cut/files` for `files`."""
+    """Put a folder's name in front of the names of its checks: `cut/files` for `files`.
+
+    Args:
+        place: the folder's name.
+        checks: its checks.
+    """
     return [c.model_copy(update={"name": f"{place}/{c.name}"}) for c in checks]
 
 
 def some(names: Iterable[str], most: int = 3) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and how many more there are.
+
+    Args:
+        names: all names.
+        most: how many to list.
+    """
     every = list(names)
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
 
 
 def in_use(folder: Path) -> list[Check]:
-    """A word on a folder that another process may be working in."""
+    """A check that notes that another process may be working in a folder; none otherwise.
+
+    Args:
+        folder: the folder.
+    """
     from surgeon.disk.hidden import lock_beside, lock_inside
 
     if lock_beside(folder).exists() or lock_inside(folder).exists():

@@ -16,16 +16,32 @@ from surgeon.pipeline.chain.checking import Misfit, some
 from surgeon.reading import parse_json
 
 ROUNDING = 1e-9
-"""How far, relative to its size, a computed number may be from one that another machine computed."""
+"""Relative tolerance for a number that another machine computed."""
 
 
 def read_json(path: Path) -> Any:
-    """What a file of JSON holds. Raises ArtifactError for one that is damaged, OSError for one that is not there."""
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ArtifactError: the file is damaged.
+        OSError: the file is missing.
+    """
     return parse_json(path.read_bytes(), path.name)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """A file of JSON that holds a mapping. Raises ArtifactError for another."""
+    """Read a JSON file that holds a mapping.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ArtifactError: the file is damaged, or holds something else.
+        OSError: the file is missing.
+    """
     found = read_json(path)
     if not isinstance(found, dict):
         raise ArtifactError(f"{path.name} holds {type(found).__name__}, not a mapping")
@@ -33,14 +49,20 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def difference(written: Any, found: Any, where: str = "") -> str:
-    """In words, the first place at which plain data differ from what they should be; empty where they are equal."""
+    """Describe the first place at which plain data differ; empty where they are equal.
+
+    Args:
+        written: the data as written.
+        found: the data as they should be.
+        where: the place of both, for the text.
+    """
     if isinstance(written, Mapping) and isinstance(found, Mapping):
         for key in {**written, **found}:
             place = f"{where}.{key}" if where else str(key)
             if key not in written or key not in found:
                 return f"{place} is there in one alone"
-            if told := difference(written[key], found[key], place):
-                return told
+            if reason := difference(written[key], found[key], place):
+                return reason
         return ""
     if isinstance(written, (list, tuple)) and isinstance(found, (list, tuple)):
         if len(written) != len(found):
@@ -53,13 +75,31 @@ def difference(written: Any, found: Any, where: str = "") -> str:
 
 
 def demand_equal(written: Any, found: Any, what: str) -> None:
-    """Raise Misfit where plain data are not what they should be; `what` begins the sentence."""
-    if told := difference(written, found):
-        raise Misfit(f"{what}: {told}")
+    """Check that plain data are equal.
+
+    Args:
+        written: the data as written.
+        found: the data as they should be.
+        what: begins the message.
+
+    Raises:
+        Misfit: they differ.
+    """
+    if reason := difference(written, found):
+        raise Misfit(f"{what}: {reason}")
 
 
 def demand_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor], what: str) -> None:
-    """Raise Misfit, naming tensors, unless two state dicts are equal bit for bit."""
+    """Check that two state dicts are equal bit for bit.
+
+    Args:
+        one: name → tensor.
+        other: name → tensor.
+        what: begins the message.
+
+    Raises:
+        Misfit: they differ; the message names tensors.
+    """
     alone = sorted({*one} ^ {*other})
     if alone:
         raise Misfit(f"{what}: {some(alone)} in one of them alone")

@@ -1,4 +1,4 @@
-"""A converted checkpoint: the file that it was, the images that it was calibrated and measured on, and the network."""
+"""Check a conversion: its checkpoint, the images that it was calibrated and measured on, and the network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ from surgeon.verification import Check
 
 
 def conversion_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
-    """A network, and where it has a conversion.json what that says it was made from."""
+    """The checks of a network's folder and, where it has a conversion.json, of what it was made from.
+
+    Args:
+        folder: the folder.
+        allowed: modules that it may import.
+    """
     checks, network = network_checks(folder, allowed)
     if not (folder / CONVERSION).is_file():
         return checks
@@ -36,7 +41,12 @@ def conversion_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
 
 
 def conversions_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
-    """Many checkpoints: each conversion, and the table of all."""
+    """The checks of a folder of conversions: each one, and their table.
+
+    Args:
+        folder: the folder.
+        allowed: modules that it may import.
+    """
     checks = []
     for place in sorted(p.parent for p in folder.glob(f"*/{CONVERSION}")):
         checks += within(place.name, conversion_checks(place, allowed))
@@ -73,8 +83,8 @@ def _images(found: Conversion, network: nn.Module | None) -> list[Check]:
     def look(name: str) -> str:
         if not now:
             now.append(plain(_job(found, network).asked["contents"]))
-        if told := differing(contents[name], now[0][name]):
-            raise Misfit(f"the source does not hold what it held: {told}")
+        if change := differing(contents[name], now[0][name]):
+            raise Misfit(f"the source does not hold what it held: {change}")
         return f"{contents[name]['images']} images"
 
     return [
@@ -85,7 +95,7 @@ def _images(found: Conversion, network: nn.Module | None) -> list[Check]:
 
 
 def _job(found: Conversion, network: nn.Module | None) -> Job:
-    """The conversion as it was asked for, as far as its images go."""
+    """The job of the conversion, as far as its images are concerned."""
     s = found.settings
     for source in (s["data"], s["calibration"]):
         if source:
@@ -105,7 +115,7 @@ def _no_network(path: Path | None) -> nn.Module:
 
 
 def _table(folder: Path) -> str:
-    """conversions.json has what the folders have."""
+    """Check that conversions.json matches the folders."""
     if not (folder / CONVERSIONS).is_file():
         raise Unknown("not finished: the same command goes on")
     read_mapping(folder / SETTINGS)

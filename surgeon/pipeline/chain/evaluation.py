@@ -24,19 +24,27 @@ from surgeon.results.robustbench import model_info
 from surgeon.verification import Check
 
 PARTS = {"diagnostics": "diagnosis", "curves": "curves", "corruptions": "corruptions", "noise": "noise"}
-"""Files of an evaluation → the field of evaluation.json that has what is in them."""
+"""File of an evaluation → the field of evaluation.json with the same content."""
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What an evaluation is of: the network, and so many of the test images. Both raise Unknown where they are not there."""
+    """The subject of an evaluation: functions that give the network, and a number of the test images.
+
+    Both raise Unknown where these are missing.
+    """
 
     network: Callable[[], nn.Module]
     images: Callable[[int | None], HeldOut]
 
 
 def evaluation_checks(folder: Path, tested: Tested) -> list[Check]:
-    """Every link from the network and its images to the page."""
+    """The checks of an evaluation, from the network and its images to the page.
+
+    Args:
+        folder: the evaluation's folder.
+        tested: what was evaluated.
+    """
     checks, read = in_use(folder), list[Assessment]()
     if not (folder / RESULT).is_file():
         return [*checks, unknown(RESULT, _unfinished(folder))]
@@ -77,7 +85,7 @@ def _result(folder: Path, read: list[Assessment]) -> str:
 
 
 def _parts(folder: Path, found: Assessment) -> str:
-    """The figures in files of their own are those in evaluation.json."""
+    """Check that the figures in separate files are those in evaluation.json."""
     whole, seen = found.model_dump(mode="json"), []
     for name, field in PARTS.items():
         path = folder / f"{name}.json"
@@ -99,7 +107,11 @@ def _pictures(folder: Path, drawn: Sequence[Any]) -> str:
 
 
 def reason(why: str) -> Callable[..., Any]:
-    """Stands for what is not there: raises Unknown when it is asked for."""
+    """A function that raises Unknown when called, in place of something that is missing.
+
+    Args:
+        why: the reason.
+    """
 
     def ask(*given: Any) -> Any:
         raise Unknown(why)

@@ -24,9 +24,16 @@ FOLDER = f"{ATTACKS}/{IMAGES}"
 
 
 def check_kept(folder: Path, subject: nn.Module, test: HeldOut, *, random: bool) -> str:
-    """Every stored image against the ball, and, of a model that is not random, against its verdict.
+    """Check every stored adversarial image against its ball and, unless the model is random, its verdict.
 
-    Raises Misfit naming attack and image.
+    Args:
+        folder: the evaluation's folder.
+        subject: the attacked network.
+        test: the test images.
+        random: whether the model is random.
+
+    Raises:
+        Misfit: an image does not match; the message names attack and image.
     """
     outcome = read_outcome(folder / ATTACKS)
     said = {(v.attack, v.source, v.norm, v.eps, v.seed, v.example): v for v in outcome.verdicts}
@@ -49,7 +56,7 @@ def _read(path: Path) -> tuple[Tensor, list[int]]:
     try:
         with safe_open(path, "pt") as file:
             return file.get_tensor("images"), [int(i) for i in file.metadata()["examples"].split(",") if i]
-    except Exception as error:  # safetensors has an error class of its own
+    except Exception as error:  # safetensors raises its own class
         raise ArtifactError(f"{path.name} cannot be read: {error}") from None
 
 
@@ -60,7 +67,7 @@ def _check_verdicts(
         margin = score(subject, found, labels).margin.tolist()
     for example, value in zip(names, margin, strict=True):
         verdict = said[attack.name, attack.source, attack.norm, attack.eps, attack.seed, example]
-        # At the border itself, another machine's rounding decides.
+        # At the border itself, rounding differs between machines.
         if (value < 0) != verdict.success and abs(value) > DRIFT:
             turned = "turned" if verdict.success else "not turned"
             raise Misfit(

@@ -21,16 +21,18 @@ from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check, demand, verify
 
 READ = (".safetensors", ".json", ".yaml")
-"""Endings of files that surgeon reads: one that it did not write does not belong here."""
+"""Suffixes of files that surgeon reads; one that it did not write does not belong in its folder."""
 
 
 def network_checks(
     folder: Path, allowed: tuple[str, ...], *, fresh: bool = False
 ) -> tuple[list[Check], nn.Module | None]:
-    """The checks of a network's folder, and the network where it can be loaded.
+    """The checks of a network's folder, and the network if it can be loaded.
 
-    allowed: modules that it may import. fresh: it was not trained since the cut, so that what its record says of the
-    function holds still.
+    Args:
+        folder: the folder.
+        allowed: modules that it may import.
+        fresh: it was not trained since the cut, so that what its record says of the function still holds.
     """
     found: list[nn.Module] = []
     checks = [checked("files", lambda: written(folder)), checked("hashes", lambda: _hashes(folder))]
@@ -44,7 +46,14 @@ def network_checks(
 
 
 def written(folder: Path) -> str:
-    """The files of a folder are those of its manifest, with their contents. Raises Misfit, naming those that are not."""
+    """Check that a folder's files are those of its manifest, with the same contents.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        Misfit: a file is missing, changed or added.
+    """
     known = read_manifest(folder)
     if known is None or known.files is None:
         raise Misfit("the manifest .surgeon.json, which says what surgeon wrote, is not there or damaged")

@@ -11,22 +11,35 @@ from surgeon.report.reading import EVALUATION, RESULT
 from surgeon.verification import Check
 
 _BESIDE = (RESULT, f"*/{RESULT}", f"*/{EVALUATION}/{RESULT}", f"*/*/{EVALUATION}/{RESULT}", f"*/*/*/{EVALUATION}/{RESULT}")  # fmt: skip
-"""Where evaluations are looked for: beside a page and below it, those of runs and of studies too."""
+"""Where evaluations are searched: beside a page and below it, also those of runs and studies."""
 
 
 def of_evaluation(page: Path, result: Path) -> str:
-    """Raises Misfit for a page of another evaluation than the one beside it, ArtifactError for one that was changed."""
+    """Check that a page was made from the evaluation beside it.
+
+    Args:
+        page: the page.
+        result: the evaluation's result file.
+
+    Raises:
+        Misfit: the page was made from another evaluation.
+        ArtifactError: the page was changed.
+    """
     if own_hash(result) not in origin_of(page):
         raise Misfit(f"was made from another {RESULT} than the one that is there")
     return f"made from this {RESULT}"
 
 
 def page_checks(page: Path) -> list[Check]:
-    """A page by itself: as it was written, and which evaluations beside it it was made from."""
-    told: list[str] = []
-    checks = [checked("page", lambda: _as_written(page, told))]
+    """The checks of a page: unchanged, and made from evaluations that lie beside it.
+
+    Args:
+        page: the page.
+    """
+    hashes: list[str] = []
+    checks = [checked("page", lambda: _as_written(page, hashes))]
     files = {own_hash(p): p.parent for pattern in _BESIDE for p in sorted(page.parent.glob(pattern))}
-    for number, wanted in enumerate(told, 1):
+    for number, wanted in enumerate(hashes, 1):
         checks.append(checked(f"evaluation {number}", lambda wanted=wanted: _place(files, wanted)))  # type: ignore[misc]  # the hash of this turn
     return checks
 

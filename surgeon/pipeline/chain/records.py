@@ -1,4 +1,4 @@
-"""Records of a folder that nothing else is made from, such as remarks: they are as they were when its work ended."""
+"""Check records that nothing else is made from, such as remarks, by the hashes taken when the work ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from surgeon.verification import Check
 
 
 def record_checks(folder: Path, before: Sequence[Check]) -> list[Check]:
-    """A check of the files by their hashes; nothing for a folder whose work has not ended, or where `before` names the fault."""
+    """The check of a finished folder's records by their hashes; none where the work has not ended.
+
+    Args:
+        folder: the folder.
+        before: earlier checks; if one of them failed, it names the fault, and nothing is added.
+    """
     known = read_manifest(folder)
     if known is None or not known.texts or any(c.ok is False for c in before):
         return []

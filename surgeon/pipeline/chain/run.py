@@ -27,11 +27,16 @@ KEYS = (
     "recipes", "model", "data", "root", "input_size", "weights", "seed", "split_seed", "mixed_precision", "training",
     "data_settings", "contents",
 )  # fmt: skip
-"""What is read of a run's settings."""
+"""The keys that are read of a run's settings."""
 
 
 def run_checks(folder: Path, reader: Reader) -> list[Check]:
-    """Every link of a run, in the order in which they were made."""
+    """The checks of a run's links, in the order in which they were made.
+
+    Args:
+        folder: the run's folder.
+        reader: opens what the folder names.
+    """
     checks, read = in_use(folder), list[dict[str, Any]]()
     checks.append(checked("settings", lambda: _settings(folder, read)))
     if not read:
@@ -58,7 +63,14 @@ def run_checks(folder: Path, reader: Reader) -> list[Check]:
 def tested_of(
     settings: dict[str, Any], cut: nn.Module | None, trained: nn.Module | None, reader: Reader
 ) -> Tested:
-    """What the evaluation inside a run is of: the trained network, and test images of the run's own split."""
+    """The subject of the evaluation inside a run: the trained network, test images of the run's own split.
+
+    Args:
+        settings: the run's settings.
+        cut: the network before training, or None.
+        trained: the network after training, or None.
+        reader: opens the images.
+    """
 
     def network() -> nn.Module:
         if trained is None:

@@ -22,7 +22,11 @@ from surgeon.verification import Check
 
 
 class Reader:
-    """Opens what folders name: images once, where several runs share them. allowed: modules that folders may import."""
+    """Opens what folders name. Images that several runs share are read once.
+
+    Args:
+        allowed: modules that folders may import.
+    """
 
     def __init__(self, allowed: tuple[str, ...] = ()) -> None:
         self.allowed = allowed
@@ -30,24 +34,38 @@ class Reader:
         self._contents: tuple[Any, dict[str, Any]] | None = None
 
     def sets(self, settings: dict[str, Any], network: nn.Module | None) -> Sets:
-        """The sets of a run's settings. Raises Unknown where their source is not there, DataError where it cannot be read."""
+        """The sets of a run's settings.
+
+        Args:
+            settings: the run's settings.
+            network: the run's network, for the size of the images; or None.
+
+        Raises:
+            Unknown: the source is missing.
+            DataError: the source cannot be read.
+        """
         size = size_of(settings, network)
         key = _key(settings, size)
         if self._opened is None or self._opened[0] != key:
             demand_source(settings["data"], settings["root"])
             split = settings["seed"] if settings["split_seed"] is None else settings["split_seed"]
-            told = Data.model_validate(settings["data_settings"])
+            how, root = Data.model_validate(settings["data_settings"]), settings["root"]
             try:
-                found = load_sets(settings["data"], told, input_size=size, root=settings["root"], seed=split)  # type: ignore[arg-type]  # three numbers, as they were written
+                found = load_sets(settings["data"], how, input_size=size, root=root, seed=split)  # type: ignore[arg-type]  # three numbers
             except DataError as error:
                 if settings["data"] == "digits" or Path(settings["data"]).exists():
                     raise
-                raise Unknown(str(error)) from None  # a library's, which tells not what is amiss
+                raise Unknown(str(error)) from None  # a library's error, which does not say what is wrong
             self._opened = (key, found)
         return self._opened[1]
 
     def contents(self, settings: dict[str, Any], network: nn.Module | None) -> dict[str, Any]:
-        """What these sets hold, by the names of a run's contents."""
+        """The contents of a run's sets, by name.
+
+        Args:
+            settings: the run's settings.
+            network: the run's network, for the size of the images; or None.
+        """
         sets = self.sets(settings, network)
         key = self._opened and self._opened[0]
         if self._contents is None or self._contents[0] != key:
@@ -56,7 +74,13 @@ class Reader:
 
 
 def source_checks(settings: dict[str, Any], network: nn.Module | None, reader: Reader) -> list[Check]:
-    """A run's images, weights and model against the contents in its settings."""
+    """The checks of a run's images, weights and model against the contents in its settings.
+
+    Args:
+        settings: the run's settings.
+        network: the run's network, or None.
+        reader: opens the images.
+    """
     opened = checked("data", lambda: str(len(reader.contents(settings, network))))
     checks = [opened] if not opened.ok else [
         checked(f"data/{name}", lambda name=name: _same_images(settings, name, reader.contents(settings, network)[name]))  # type: ignore[misc]  # the name of this turn
@@ -70,7 +94,15 @@ def source_checks(settings: dict[str, Any], network: nn.Module | None, reader: R
 
 
 def demand_source(source: str, root: str | None) -> None:
-    """Raise Unknown where images are not there any more, or what reads them is not installed."""
+    """Check that a source of images still exists.
+
+    Args:
+        source: the source.
+        root: the folder that it needs, or None.
+
+    Raises:
+        Unknown: it is missing, or a package that reads it is.
+    """
     if source == "digits":
         if not importlib.util.find_spec("sklearn"):
             raise Unknown("the digits need scikit-learn, which is not installed")
@@ -81,19 +113,31 @@ def demand_source(source: str, root: str | None) -> None:
 
 
 def size_of(settings: dict[str, Any], network: nn.Module | None) -> tuple[int, ...]:
-    """(C, H, W) of a run's images. Raises Unknown where only a network could tell, and there is none."""
+    """(C, H, W) of a run's images.
+
+    Args:
+        settings: the run's settings.
+        network: the run's network, or None.
+
+    Raises:
+        Unknown: only the network states the size, and there is none.
+    """
     if settings["input_size"]:
         return tuple(settings["input_size"])
     if network is None:
         raise Unknown("the images' size is the network's, which was not loaded")
-    told, size = Data.model_validate(settings["data_settings"]), input_size_of(network)
-    if told.size is not None:
-        return (1 if told.grayscale else (size or (3,))[0], *told.size)
+    data_settings, size = Data.model_validate(settings["data_settings"]), input_size_of(network)
+    if data_settings.size is not None:
+        return (1 if data_settings.grayscale else (size or (3,))[0], *data_settings.size)
     return tuple(size or ())
 
 
 def plain(value: Any) -> Any:
-    """As JSON gives it back."""
+    """A value after a round trip through JSON, for comparison with what was read.
+
+    Args:
+        value: plain data.
+    """
     return json.loads(json.dumps(value))
 
 
@@ -105,9 +149,9 @@ def _key(settings: dict[str, Any], size: tuple[int, ...]) -> str:
 
 def _same_images(settings: dict[str, Any], name: str, now: dict[str, Any] | None) -> str:
     before, source = settings["contents"][name], settings["data"]
-    told = differing(before, now)
-    if told:
-        raise Misfit(f"{source} does not hold what it held: {told}")
+    change = differing(before, now)
+    if change:
+        raise Misfit(f"{source} does not hold what it held: {change}")
     if now is None:
         return "none"
     return f"{now.get('images', 'a stream of')} images, {now['read']} of them read"

@@ -1,4 +1,4 @@
-"""A study: every arm is a run, all of one start and one set of images, and the table is what their verdicts give."""
+"""Check a study: one start and one set of images for all arms, and a table that matches their verdicts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ from surgeon.verification import Check
 
 
 def study_checks(folder: Path, reader: Reader) -> list[Check]:
-    """The runs one by one, and what they must share."""
+    """The checks of a study: each run, and what they must share.
+
+    Args:
+        folder: the study's folder.
+        reader: opens what the folder names.
+    """
     checks, read = in_use(folder), list[dict[str, Any]]()
     checks.append(checked("settings", lambda: _settings(folder, read)))
     if not read:
@@ -74,26 +79,26 @@ def _name(asked: dict[str, Any]) -> str:
 
 
 def _one_set(folder: Path, runs: list[Path]) -> str:
-    """All runs have the same images, and all arms the same weights file."""
-    told = {r.relative_to(folder).as_posix(): read_mapping(r / OF_RUN)["contents"] for r in runs}
-    if not told:
+    """Check that all runs have the same images, and all arms the same weights file."""
+    by_run = {r.relative_to(folder).as_posix(): read_mapping(r / OF_RUN)["contents"] for r in runs}
+    if not by_run:
         raise Unknown("no run has begun")
-    wanted = next(iter(told.values()))
-    for name, contents in told.items():
+    wanted = next(iter(by_run.values()))
+    for name, contents in by_run.items():
         for part in IMAGES:
             demand_equal(
-                contents[part], wanted[part], f"{name} has other {part} than {next(iter(told))}: hash"
+                contents[part], wanted[part], f"{name} has other {part} than {next(iter(by_run))}: hash"
             )
-    weights = {n: c["weights"] for n, c in told.items() if n != BASE}
+    weights = {n: c["weights"] for n, c in by_run.items() if n != BASE}
     if len(set(weights.values())) > 1:
         raise Misfit(
             f"the arms began with different weights files: {some(f'{n} {w}' for n, w in weights.items())}"
         )
-    return f"the same for {len(told)} runs"
+    return f"the same for {len(by_run)} runs"
 
 
 def _one_start(folder: Path, places: dict[str, Path], reader: Reader) -> str:
-    """Every arm of a seed begins with the same network, once its layers are taken off again."""
+    """Check that every arm of a seed begins with the same network once the inserted layers are removed."""
     cut = {arm: place / CUT for arm, place in places.items() if (place / CUT).is_dir()}
     if not cut:
         raise Unknown("no arm has begun")

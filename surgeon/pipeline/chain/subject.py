@@ -1,4 +1,4 @@
-"""What an evaluation is of: the network with these weights, on these images, says still what its verdicts tell."""
+"""Check an evaluation's subject: its weights, its images, and predictions that match its verdicts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check
 
 _MEASURED = {"name", "fold_error", "images_per_second", "stock_images_per_second"}
-"""Of a subject, what differs from machine to machine, or is a name."""
+"""Fields of a subject that differ between machines, or are names."""
 
 
 def subject_checks(
@@ -36,7 +36,14 @@ def subject_checks(
     network: Callable[[], nn.Module],
     images: Callable[[int | None], HeldOut],
 ) -> list[Check]:
-    """The network by the hash of its weights, the images by theirs, and what the one says of the others."""
+    """The checks of an evaluation's network and images by their hashes, and of the network's predictions.
+
+    Args:
+        folder: the evaluation's folder.
+        found: its results.
+        network: gives the network.
+        images: gives a number of the test images.
+    """
     models, shown = list[nn.Module](), list[HeldOut]()
     checks = [
         checked("network", lambda: _network(found, network, models)),
@@ -102,8 +109,8 @@ def _prepared(found: Assessment, models: list[nn.Module], shown: list[HeldOut]) 
 
 def _said(folder: Path, found: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> str:
     subject, described = _prepared(found, models, shown)
-    told = [s.model_dump(mode="json", exclude=_MEASURED) for s in (found.subject, described)]
-    demand_equal(told[0], told[1], "the network is not what was evaluated: subject")
+    pair = [s.model_dump(mode="json", exclude=_MEASURED) for s in (found.subject, described)]
+    demand_equal(pair[0], pair[1], "the network is not what was evaluated: subject")
     rows = [Verdict(**r) for r in read_parquet(folder / f"{VERDICTS}.parquet") if r["attack"] == "none"]
     draws = DRAWS if described.mode == "random" else 1
     try:

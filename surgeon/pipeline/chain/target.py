@@ -16,7 +16,12 @@ from surgeon.pipeline.evaluating import network_of, test_images
 
 
 def tested_by_name(folder: Path, reader: Reader) -> Tested:
-    """What evaluation.json says that it is of."""
+    """The subject of an evaluation, as evaluation.json names it.
+
+    Args:
+        folder: the evaluation's folder.
+        reader: opens what the folder names.
+    """
     try:
         found = read_assessment(folder)
     except ArtifactError as error:

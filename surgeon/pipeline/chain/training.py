@@ -23,7 +23,12 @@ TRAINING, CUT, TRAINED = "training", "cut", "trained"
 
 
 def training_checks(run: Path, settings: dict[str, Any]) -> list[Check]:
-    """How far a training is, and whether what it left belongs together and to the run's settings."""
+    """The checks of a training: how far it is, and whether its files match each other and the settings.
+
+    Args:
+        run: the run's folder.
+        settings: the run's settings.
+    """
     epochs = int(settings["training"]["epochs"])
     finished = (run / TRAINED).is_dir()
     if epochs == 0:
@@ -49,7 +54,12 @@ def training_checks(run: Path, settings: dict[str, Any]) -> list[Check]:
 
 
 def result_check(run: Path, settings: dict[str, Any]) -> Check:
-    """The trained network has the weights that the training ended with, bit for bit."""
+    """Check that the trained network has, bit for bit, the weights that the training ended with.
+
+    Args:
+        run: the run's folder.
+        settings: the run's settings.
+    """
     if not settings["training"]["epochs"]:
         source = run / CUT / WEIGHTS
     else:
@@ -77,7 +87,7 @@ def _whole(run: Path, finished: bool, said: str) -> Check:
 def _checkpoint(folder: Path, settings: dict[str, Any], states: list[dict[str, Any]]) -> str:
     try:
         state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever torch, zip and pickle raise for a damaged file
+    except Exception as error:  # torch, zip and pickle raise many errors for a damaged file
         raise ArtifactError(
             f"cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}"
         ) from None
@@ -124,7 +134,7 @@ def _last(folder: Path, state: dict[str, Any]) -> str:
 
 def _equal(path: Path, wanted: dict[str, Tensor]) -> str:
     found = read_weights(path)
-    if {*found} != {*wanted}:  # sharded trainings name them otherwise
+    if {*found} != {*wanted}:  # sharded trainings use other names
         raise Unknown("the checkpoint names its tensors otherwise")
     demand_tensors(found, wanted, "not the checkpoint's weights")
     return "the checkpoint's weights"

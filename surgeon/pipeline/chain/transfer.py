@@ -15,7 +15,12 @@ from surgeon.verification import Check
 
 
 def transfer_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
-    """A check for each source of transferred attacks."""
+    """One check for each network that transferred attacks come from.
+
+    Args:
+        folder: the evaluation's folder.
+        allowed: modules that folders may import.
+    """
     try:
         found = read_assessment(folder)
     except ArtifactError:

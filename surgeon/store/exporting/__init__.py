@@ -1,7 +1,7 @@
-"""A network as one file for other runtimes: ONNX, or an exported program of torch; checked before it appears.
+"""Export a network to one file for other runtimes: ONNX, or torch's exported program.
 
-What folds is folded first, so that the file has the stock network's operators where it can. Neither kind of file
-needs surgeon to be run.
+What folds is folded first, so that the file uses stock operators where it can. The file is checked before
+it appears. Neither format needs surgeon to run.
 """
 
 from surgeon.store.exporting.description import metadata

@@ -1,4 +1,4 @@
-"""Whether a file gives the network's outputs, by the runtime that will run it."""
+"""Compare an exported file with its network, in the runtime that will run it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,24 @@ from surgeon.torch_private import tree_leaves
 from surgeon.verification import Check, relative
 
 BATCHES = (1, 3)
-"""Numbers of images that a file is checked with; with a fixed batch, the first of them alone."""
+"""Batch sizes that a file is checked with; a fixed batch is checked with the first one."""
 Run = Callable[[Tensor], list[Tensor]]
 
 
 def not_checked() -> Check:
+    """The check of a file that was not compared."""
     return Check(name="equal", ok=None, detail="not compared: check=False")
 
 
 def run_onnx(path: Path) -> Run:
+    """Open an ONNX file in onnxruntime, on the CPU.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A function from images to the file's outputs.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -35,6 +44,14 @@ def run_onnx(path: Path) -> Run:
 
 
 def run_program(path: Path) -> Run:
+    """Open torch's exported program.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A function from images to the file's outputs.
+    """
     network = torch.export.load(path).module()
     return lambda images: _tensors(network(images))
 
@@ -46,7 +63,18 @@ def _tensors(output: Any) -> list[Tensor]:
 def differences(
     model: nn.Module, run: Run, size: tuple[int, ...], batches: Sequence[int]
 ) -> tuple[float, str]:
-    """The largest relative difference of any output, and a line about it."""
+    """Compare a file's outputs with the network's on seeded images.
+
+    Args:
+        model: the network, which is not changed.
+        run: a function from images to the file's outputs.
+        size: (C, H, W) of one image.
+        batches: numbers of images to compare with.
+
+    Returns:
+        The largest relative difference of any output in the 2-norm (inf where their numbers differ), and a
+        sentence about it.
+    """
     reference, worst = copy.deepcopy(model).cpu().float().eval(), 0.0
     with torch.no_grad():
         for count in batches:
@@ -57,5 +85,5 @@ def differences(
                 break
             pairs = zip(got, wanted, strict=True)
             worst = max([worst, *(relative(a, b) for a, b in pairs)])
-    told = " and ".join(map(str, batches))
-    return worst, f"largest relative difference {worst:.1e}, on {told} images"
+    counts = " and ".join(map(str, batches))
+    return worst, f"largest relative difference {worst:.1e}, on {counts} images"

@@ -1,4 +1,4 @@
-"""What an exported file says of itself, written and read."""
+"""Metadata of an exported file: written and read."""
 
 from __future__ import annotations
 
@@ -18,10 +18,20 @@ from surgeon.store.exporting.request import SUFFIXES, need
 from surgeon.surgery.door import surgery_of
 
 METADATA = "surgeon.json"
-"""Name of the extra file in an exported program that has the metadata; an ONNX file has it as `metadata_props`."""
+"""The extra file with the metadata in an exported program; an ONNX file has `metadata_props`."""
 
 
 def described(model: nn.Module, left: Plan | None, size: tuple[int, ...]) -> dict[str, Any]:
+    """Collect the metadata of a network to be exported.
+
+    Args:
+        model: the network before folding.
+        left: the record of the surgery that is left in the file; None if all of it folded.
+        size: (C, H, W) of one image.
+
+    Returns:
+        A mapping that JSON can hold, as `metadata` reads it back.
+    """
     import timm
 
     record = surgery_of(model) or model.__dict__.get("folded_from")
@@ -45,9 +55,21 @@ def described(model: nn.Module, left: Plan | None, size: tuple[int, ...]) -> dic
 
 
 def metadata(path: str | Path) -> dict[str, Any]:
-    """What an exported file says of itself: architecture, sizes, normalisation, versions and the surgery.
+    """Read the metadata of an exported file.
 
-    Raises ArtifactError for a file that is no export of surgeon's.
+    Args:
+        path: a file that `surgeon.export` wrote. It is not run.
+
+    Returns:
+        Architecture, sizes, normalisation, versions and a summary of the surgery.
+
+    Raises:
+        ArtifactError: surgeon did not export the file.
+
+    Example:
+        >>> import surgeon.store.exporting as exporting
+        >>> exporting.metadata("network.onnx")["architecture"]  # doctest: +SKIP
+        'resnet18'
     """
     path = Path(path)
     try:
@@ -58,7 +80,7 @@ def metadata(path: str | Path) -> dict[str, Any]:
             props = {p.key: p.value for p in onnx.load(path, load_external_data=False).metadata_props}
             text = props["surgeon"]
         else:
-            # The entry alone: loading the program would unpickle parts of it.
+            # Read this entry only: loading the program would unpickle parts of it.
             with zipfile.ZipFile(path) as archive:
                 name = next(n for n in archive.namelist() if n.endswith(f"/extra/{METADATA}"))
                 text = archive.read(name).decode()
@@ -70,7 +92,11 @@ def metadata(path: str | Path) -> dict[str, Any]:
 
 
 def is_export(path: Path) -> bool:
-    """Whether `export` wrote a file."""
+    """Whether `export` wrote a file.
+
+    Args:
+        path: the file.
+    """
     try:
         metadata(path)
     except SurgeonError:
@@ -79,4 +105,9 @@ def is_export(path: Path) -> bool:
 
 
 def line(error: BaseException) -> str:
+    """The text of an error in one line, at most 300 characters.
+
+    Args:
+        error: the error.
+    """
     return " ".join(str(error).split())[:300] or type(error).__name__

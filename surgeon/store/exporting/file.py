@@ -1,4 +1,4 @@
-"""Exporting: asked, prepared, written beside its place, checked, renamed."""
+"""Export a network: check the request, prepare a copy, write beside the target, compare outputs, rename."""
 
 from __future__ import annotations
 
@@ -55,20 +55,43 @@ def export(
     overwrite: bool = False,
     opset: int | None = None,
 ) -> Exported:
-    """Write a network, rewritten or stock, as it is in evaluation mode and in 32-bit floats; it is left untouched.
+    """Export a network, rewritten or stock, in evaluation mode and in 32-bit floats.
 
-    path: of the file, ending in .onnx or .pt2 as the format has it. input_size: (C, H, W) of one image; by default
-    what the network says of itself. dynamic_batch: any number of images at a time; else one. fold: fold what folds
-    and export the rest as it is; False exports the layers of the surgery. check: run the file, by onnxruntime or
-    by torch, and hold its outputs on seeded images against those of `model` as it was given. opset: version of
-    ONNX's operators; by default torch's choice.
+    The input is called `images`, (N, *input_size), normalised as the network takes it; a single output is
+    called `logits`. The file carries names, sizes, normalisation, versions and a summary of the surgery,
+    which `surgeon.store.exporting.metadata` reads.
 
-    The input is called `images`, (N, *input_size), normalised as the network takes them; a single output `logits`.
-    The file carries names, sizes, normalisation, versions and the surgery in short (`surgeon.store.exporting.metadata` reads them).
+    Args:
+        model: the network. It is not changed.
+        path: the file to write, ending in .onnx or .pt2 as the format requires.
+        format: "onnx", or "torch-export" for torch's exported program.
+        input_size: (C, H, W) of one image. By default that of the surgery's record, else the network's own.
+        dynamic_batch: accept any number of images; False fixes the batch to one.
+        fold: fold the edits that fold and export the others as they are; False exports every inserted layer.
+        check: run the file, with onnxruntime or torch, on seeded images and compare its outputs with the
+            network's.
+        overwrite: replace a file that surgeon exported there before.
+        opset: version of ONNX's operators; by default torch's choice.
 
-    Raises ArtifactError for a path that is taken or has another format's ending, VerificationError for a file that
-    computes something else (then nothing is written), and ExportError for a network that torch cannot export,
-    for a missing package, and for sizes that nobody knows.
+    Returns:
+        Path, format, sizes and the measured difference.
+
+    Raises:
+        ArgumentError: the format is unknown, the opset does not apply, or no input size is known.
+        ArtifactError: the path is taken, or has the ending of another format.
+        MissingPackageError: a package that the format needs is not installed.
+        ExportError: torch cannot export the network.
+        VerificationError: the file computes something else; it is then not written.
+
+    Example:
+        >>> import tempfile, surgeon
+        >>> rewritten = surgeon.apply(surgeon.create_model("zoo/lenet5"), "kap")
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     done = surgeon.export(rewritten, f"{place}/lenet5.pt2", format="torch-export")
+        >>> done.format, done.input_size, done.folded
+        ('torch-export', (1, 28, 28), True)
+        >>> done.difference < 1e-4
+        True
     """
     path = Path(path)
     check_request(path, format, opset=opset)
@@ -99,8 +122,8 @@ def export(
 
 
 def _prepared(model: nn.Module, fold: bool) -> tuple[nn.Module, Plan | None]:
-    """A copy to export, on the CPU, in float32 and evaluation mode; and the surgery that is left in it."""
-    network = copy.deepcopy(model).cpu().float()  # before folding, whose products a half would round
+    """A copy to export (CPU, float32, evaluation mode), and the record of the surgery that is left in it."""
+    network = copy.deepcopy(model).cpu().float()  # before folding: half precision would round its products
     if fold and surgery_of(network) is not None:
         network = fold_network(network, partial=True)
     return network.eval().requires_grad_(False), surgery_of(network)

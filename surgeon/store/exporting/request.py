@@ -1,4 +1,4 @@
-"""What is asked of an export: which kind of file, where, for which images, and whether it can be done here."""
+"""Check what an export is asked for: format, path, size of the images, installed packages."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 
 def check_request(path: Path, format: str, *, opset: int | None) -> None:
+    """Check format, path and opset of an export.
+
+    Args:
+        path: the file to write.
+        format: one of `FORMATS`.
+        opset: version of ONNX's operators, 18 or later; None for torch's choice.
+
+    Raises:
+        ArgumentError: the format is unknown, or the opset does not apply or is too old.
+        ArtifactError: the path has another format's ending, or is a folder.
+    """
     if format not in FORMATS:
         raise ArgumentError(f"unknown format {format!r}; {nearest(str(format), FORMATS)}")
     wanted = SUFFIXES[format]
@@ -41,6 +52,15 @@ def check_request(path: Path, format: str, *, opset: int | None) -> None:
 
 
 def need(packages: Sequence[str], format: str) -> None:
+    """Check that packages are installed.
+
+    Args:
+        packages: names to import.
+        format: the format that needs them, for the message.
+
+    Raises:
+        MissingPackageError: one cannot be imported.
+    """
     for package in packages:
         try:
             importlib.import_module(package)
@@ -52,6 +72,15 @@ def need(packages: Sequence[str], format: str) -> None:
 
 
 def size_of(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
+    """The size of image to export for: the given one, else the record's, else the network's own.
+
+    Args:
+        model: the network.
+        given: (C, H, W); None if the caller states none.
+
+    Raises:
+        ArgumentError: no size is known.
+    """
     record = surgery_of(model) or model.__dict__.get("folded_from")
     size = image_size(given, model) or (record.input_size if record else None) or input_size_of(model)
     if size is None:

@@ -1,4 +1,4 @@
-"""The two kinds of file, written by torch's exporters."""
+"""Write both kinds of file with torch's exporters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,28 @@ from surgeon.errors import ExportError, SurgeonError, either
 from surgeon.extra_state import without_extra
 from surgeon.store.exporting.description import METADATA, line
 
-_LARGEST_ONNX = 2**31 - 2**20  # bytes; protobuf's limit, less what is no weight
+_LARGEST_ONNX = 2**31 - 2**20  # bytes: protobuf's 2 GiB, less room for the graph
 
 
 def write_onnx(
     network: nn.Module, path: Path, size: tuple[int, ...], dynamic: bool, opset: int | None, known: dict[str, Any]
 ) -> int:  # fmt: skip
+    """Write an ONNX file.
+
+    Args:
+        network: the network, on the CPU, in float32 and evaluation mode.
+        path: the file.
+        size: (C, H, W) of one image.
+        dynamic: whether the batch size is free.
+        opset: version of ONNX's operators; None for torch's choice.
+        known: metadata, stored in the file.
+
+    Returns:
+        The opset that was used.
+
+    Raises:
+        ExportError: the weights exceed ONNX's 2 GiB, or torch cannot export the network.
+    """
     weight = sum(t.numel() * t.element_size() for t in without_extra(network.state_dict()).values())
     if weight > _LARGEST_ONNX:
         raise ExportError(
@@ -47,6 +63,19 @@ def write_onnx(
 def write_program(
     network: nn.Module, path: Path, size: tuple[int, ...], dynamic: bool, opset: int | None, known: dict[str, Any]
 ) -> None:  # fmt: skip
+    """Write torch's exported program.
+
+    Args:
+        network: the network, on the CPU, in float32 and evaluation mode.
+        path: the file.
+        size: (C, H, W) of one image.
+        dynamic: whether the batch size is free.
+        opset: not used; here for the signature of `write_onnx`.
+        known: metadata, stored in the file.
+
+    Raises:
+        ExportError: torch cannot export the network.
+    """
     with _told("torch-export", network, dynamic), torch.no_grad():
         exported, _ = _exported(network, size, dynamic)
         with patient(path) as file:
@@ -64,9 +93,9 @@ def _exported(
 
 
 def _without_divisors(module: torch.fx.GraphModule) -> None:
-    """Average pooling by a divisor of its own as ordinary average pooling and a factor, in place.
+    """Replace average pooling with a `divisor_override` by ordinary average pooling and a factor, in place.
 
-    torch's translation into ONNX passes over `divisor_override` in silence, and the file computes something else.
+    torch's ONNX exporter silently ignores `divisor_override`, so that the file would compute something else.
     """
     pool = torch.ops.aten.avg_pool2d.default
     for node in [n for n in module.graph.nodes if n.target is pool]:
@@ -87,12 +116,18 @@ def _without_divisors(module: torch.fx.GraphModule) -> None:
 
 
 def seeded_images(count: int, size: tuple[int, ...]) -> Tensor:
+    """Normal random images (count, *size), the same for the same arguments.
+
+    Args:
+        count: number of images, which is also the seed.
+        size: (C, H, W) of one image.
+    """
     return torch.randn(count, *size, generator=torch.Generator().manual_seed(count))
 
 
 @contextmanager
 def _told(format: str, network: nn.Module, dynamic: bool) -> Iterator[None]:
-    """Quiet, and an error in one line that says what may work."""
+    """Silence warnings, and turn any failure into an ExportError of one line that says what may work."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -107,7 +142,7 @@ def _told(format: str, network: nn.Module, dynamic: bool) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What torch's exporter for ONNX was raised from: its own text is a page of advice."""
+    """The innermost cause of an error: the message of torch's ONNX exporter itself is a page of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
