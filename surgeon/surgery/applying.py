@@ -97,7 +97,6 @@ def apply(
             are certainly not normalised as the network's training images were.
         RecipeError: As for `surgeon.plan`.
         SelectionError: As for `surgeon.plan`.
-        TraceError: As for `surgeon.plan`.
 
     Warns:
         CalibrationWarning: The calibration images are few or look unusual, or another start would keep more.

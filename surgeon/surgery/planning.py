@@ -61,9 +61,8 @@ def plan(
     Raises:
         RecipeError: The recipe, an operation or a setting is unknown or malformed.
         SelectionError: An operation finds no usable site.
-        TraceError: torch.fx can trace no part of the network.
-        SurgeryError: The network has already had surgery and `stack` is False, or is in a state that cannot
-            be copied or traced, or does not run at `input_size`.
+        SurgeryError: torch.fx can trace no part of the network; it has already had surgery and `stack` is
+            False; it cannot be copied; or it does not run at `input_size`.
 
     Example:
         >>> import surgeon
