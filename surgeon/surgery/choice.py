@@ -115,7 +115,7 @@ class _Trials:
         self.best: tuple[Attempt, Trial] | None = None
 
     def add(self, plan: Plan, images: Tensor) -> None:
-        """Try a plan; one that fits nothing to images is tried with stock and with re-estimated statistics."""
+        """Try a plan; without a fit to images, try both stock and re-estimated statistics."""
         with step(f"{self.tried} {start_of(plan)}"):
             self._add(plan, images)
 
@@ -223,7 +223,7 @@ def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor) -> Attempt:
     """Fit to images what the plan says, and re-estimate batch-norm statistics if the function has changed."""
     if not needs_data(attempt.made) and not attempt.approximates:
         return attempt
-    # The first displaced value is the stock one; a later one must not overwrite it, or revert would return it.
+    # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that.
     attempt.displaced.statistics = {**running_statistics(attempt.tree), **attempt.displaced.statistics}
     separate_statistics(attempt.network)
     found = refit(attempt.network, stock, attempt.made, attempt.operations, images)
