@@ -43,7 +43,9 @@ def fit_weight_map(
         mean = wanted.mean((0, 2, 3), keepdim=True)
         residual = [part - mean for part in residual]
     blocks = x.split(_IMAGES)
-    solution = [torch.zeros_like(layer.by_channels())] + ([torch.zeros_like(layer.bias)] if fit_bias else [])  # type: ignore[arg-type]
+    solution = [torch.zeros_like(layer.by_channels())]
+    if fit_bias:
+        solution.append(torch.zeros_like(layer.bias))  # type: ignore[arg-type]  # fit_bias: there is a bias
     total = _square(residual)
     gradient = _adjoint(layer, solution, blocks, residual)
     direction, size = [g.clone() for g in gradient], _square(gradient)
