@@ -1,7 +1,7 @@
-"""The plan: what a recipe will do to a network, or has done, as plain data. No torch here.
+"""The plan: what a recipe will do to a network, or has done, as plain data. Imports no torch.
 
-A plan is made by `surgeon.plan`, carried out by `surgeon.apply`, and from then on it is the record of
-the surgery that saving, loading, folding, reverting and evaluating read.
+A plan is made by `surgeon.plan` and carried out by `surgeon.apply`. From then on it is the record of the
+surgery, which saving, loading, folding, reverting and evaluating read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,18 @@ class _Frozen(BaseModel):
 
 
 class Growth(_Frozen):
-    """What something costs: counts for one image (batch size 1)."""
+    """What something costs, counted for one image (batch size 1).
+
+    Attributes:
+        parameters: Number of parameters.
+        buffers: Numbers stored besides the parameters, such as masks and caches.
+        flops: Of one forward pass; a multiply-add counts as two.
+        activations: Numbers written by one forward pass.
+
+    Example:
+        >>> Growth(flops=3) + Growth(flops=4, buffers=1)
+        Growth(parameters=0, buffers=1, flops=7, activations=0)
+    """
 
     parameters: Number = 0
     buffers: Number = Field(default=0, description="numbers kept beside the parameters: masks, caches")
@@ -56,7 +67,14 @@ class Growth(_Frozen):
 
 
 class Traits(_Frozen):
-    """What an evaluation must know of an edit, without knowing its layers."""
+    """What an evaluation must know of an edit, without knowing its layers.
+
+    Attributes:
+        stochastic: When outputs are random: never, in training mode, or always.
+        train_only: Whether the edit is absent in evaluation mode.
+        linear: Whether it is linear in its input in evaluation mode.
+        masked: Whether some units are cut off from the gradient.
+    """
 
     stochastic: Literal["never", "train", "always"] = "never"
     train_only: bool = Field(default=False, description="absent in evaluation mode")
@@ -74,7 +92,21 @@ class Traits(_Frozen):
 
 
 class Edit(_Frozen):
-    """One change at one site, by the name and settings of a registered operation: never by a class path."""
+    """One change at one site, by the name and settings of a registered operation, never by a class path.
+
+    Attributes:
+        site: Dotted name of the module, or "input".
+        operation: Key into the plan's operations.
+        layer: Dotted name of the inserted layer, or None.
+        replaces: Whether the module at the site is replaced.
+        settings: Sizes and choices resolved for this site.
+        effect: What happens to the network's function; see `Effect`.
+        traits: What an evaluation must know.
+        folds: Whether there is an equal stock module.
+        note: Why it does not fold, or what is special here.
+        growth: What the edit adds.
+        seed: Seed of its random numbers.
+    """
 
     site: Line
     operation: Operated = Field(
@@ -92,7 +124,13 @@ class Edit(_Frozen):
 
 
 class Note(_Frozen):
-    """A remark on a plan: a value first, a sentence second."""
+    """A remark on a plan: a code for programs, a sentence for readers.
+
+    Attributes:
+        code: What it is about, such as "size" or "start".
+        severity: "info" or "warning".
+        text: The sentence.
+    """
 
     code: Line
     severity: Literal["info", "warning"] = "warning"
@@ -100,7 +138,14 @@ class Note(_Frozen):
 
 
 class Drift(_Frozen):
-    """How far the logits moved, measured on `images` images: original against rewritten, evaluation mode."""
+    """How far the logits moved from the stock to the rewritten network, in evaluation mode.
+
+    Attributes:
+        relative: ‖after − before‖ / ‖before‖ over all logits.
+        agreement: Share of images whose largest logit is the same.
+        images: Number of images it was measured on.
+        source: What the images were: test images, calibration images, or seeded noise.
+    """
 
     relative: float = Field(description="‖after − before‖ / ‖before‖ over all logits")
     agreement: float = Field(description="share of images whose largest logit is the same")
@@ -109,7 +154,14 @@ class Drift(_Frozen):
 
 
 class Trial(_Frozen):
-    """A start that was tried on calibration images, and what it keeps on those that were held out of it."""
+    """A start that was tried on calibration images, and its drift on held-out ones.
+
+    Attributes:
+        start: Name of the start, or one per operation: 'kap lstsq, defective random'.
+        statistics: Images that batch-norm statistics were re-estimated on; 0 if they are the stock network's.
+        drift: The drift on the held-out images.
+        used: Whether this start was chosen.
+    """
 
     start: Line = Field(
         description="of each operation: 'sequential', or 'kap lstsq, defective random' for several"
@@ -122,12 +174,19 @@ class Trial(_Frozen):
 
     @property
     def label(self) -> str:
-        """The start, and whose batch-norm statistics it has, where it has the stock network's."""
+        """The start, with a note if it keeps the stock network's batch-norm statistics."""
         return self.start if self.statistics else f"{self.start} with stock statistics"
 
 
 class Choice(_Frozen):
-    """How a start was chosen. Without trials nothing could be measured; `why` says so."""
+    """How a start was chosen. Without trials nothing could be measured; `why` says so.
+
+    Attributes:
+        fitted: Calibration images that starts were fitted to.
+        held_out: Other calibration images, on which starts were compared.
+        trials: The trials, cheapest first.
+        why: The reason in words.
+    """
 
     fitted: int = Field(description="calibration images that starts were taken from")
     held_out: int = Field(description="other calibration images, that said what each start keeps")
@@ -136,7 +195,16 @@ class Choice(_Frozen):
 
 
 class Execution(_Frozen):
-    """What `apply` found out while cutting."""
+    """What `apply` found out while cutting.
+
+    Attributes:
+        versions: Versions of Python and of the libraries, by name.
+        drift: How far the logits moved, or None if that was not measured.
+        statistics: Calibration images that batch-norm statistics were re-estimated on.
+        residuals: Relative error of least-squares starts, by site.
+        unfitted: Why sites keep their initial start instead of being fitted to images, by site.
+        choice: How the start was chosen, if there were calibration images.
+    """
 
     versions: dict[Line, Line] = Field(default_factory=dict)
     drift: Drift | None = None
@@ -156,7 +224,30 @@ class Execution(_Frozen):
 
 
 class Plan(_Frozen):
-    """The edits of one surgery, in the order in which they are made."""
+    """The edits of one surgery, in the order in which they are made, with costs and notes.
+
+    Attributes:
+        model: Name that the model was created by, or its class.
+        fingerprint: Hash of class, tensor names and shapes before the surgery.
+        input_size: (C, H, W) or (C, T, H, W), or None if unknown.
+        seed: Seed of every random choice.
+        recipe: Names of the recipes, joined by '+'.
+        operations: Settings of the operations, by key.
+        edits: The edits.
+        passed_over: Sites left alone, with reasons.
+        before: Costs of the network before the surgery.
+        measured: Whether its FLOPs and activations were counted.
+        notes: Remarks.
+        execution: What `apply` found out; None before it ran.
+
+    Example:
+        >>> import surgeon
+        >>> plan = surgeon.plan(surgeon.create_model("zoo/shallow1"), "kap")
+        >>> len(plan.edits), plan.effect
+        (2, 'destroyed')
+        >>> plan == Plan.model_validate_json(plan.model_dump_json())
+        True
+    """
 
     model: Line = Field(description="name the model was asked for by, or its class")
     fingerprint: Line = Field(description="hash of class, tensor names and shapes before the surgery")
@@ -183,7 +274,7 @@ class Plan(_Frozen):
 
     @property
     def traits(self) -> Traits:
-        """The traits of all edits together: what an evaluation reads."""
+        """The traits of all edits together, which an evaluation reads."""
         if not self.edits:
             return Traits()
         total = self.edits[0].traits
@@ -193,7 +284,7 @@ class Plan(_Frozen):
 
     @property
     def effect(self) -> Effect:
-        """The worst of the edits' effects: what happens to the network's function."""
+        """The worst effect of any edit: what happens to the network's function."""
         return max((e.effect for e in self.edits), key=_WORST.index, default="exact")
 
     @property
@@ -202,7 +293,7 @@ class Plan(_Frozen):
         return all(e.folds for e in self.edits)
 
     def __str__(self) -> str:
-        """The plan in plain lines: what `surgeon plan` shows as a table, for a notebook or a log."""
+        """Show the plan as plain lines, for a notebook or a log; `surgeon plan` shows the same as a table."""
         size = "×".join(map(str, self.input_size)) if self.input_size else "unknown"
         lines = [f"{self.recipe} on {self.model}, input {size}, seed {self.seed}"]
         width = max((len(e.site) for e in self.edits), default=0)
@@ -222,7 +313,7 @@ class Plan(_Frozen):
         return "\n".join(lines + [f"{n.severity}: {n.text}" for n in self.notes])
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the edits as a table, and the lines of `str(plan)` around them."""
+        """Show the edits as a table in a notebook, with the other lines of `str(plan)` around it."""
         first, *more = str(self).splitlines()
         rows = [
             (e.site, e.operation, e.layer or "replaced", EFFECT_TEXT[e.effect], "yes" if e.folds else f"no: {e.note}")
@@ -232,5 +323,12 @@ class Plan(_Frozen):
         return html.table(rows, head=head, caption=first) + html.paragraphs(more[len(rows) :])
 
     def of(self, operation: str) -> tuple[Edit, ...]:
-        """The edits of one operation, by its name ('kap') or its key ('kap#2')."""
+        """Return the edits of one operation.
+
+        Args:
+            operation: Its name ('kap', every edit of that name) or its key ('kap#2').
+
+        Returns:
+            The edits, in order.
+        """
         return tuple(e for e in self.edits if operation in (e.operation, e.operation.split("#")[0]))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from surgeon.errors import ArtifactError
+from surgeon.torch_private import EXTRA_STATE_KEY
 
 
 def is_extra(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a newcomer asks for first: which recipes and operations there are, and how sites are chosen. No torch here."""
+"""List the recipes and operations, and select sites: what a new user asks for first. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from surgeon.selection import Selector
 
 
 class Listing(dict[str, str]):
-    """Names, each with one line of what it is; shown as a table."""
+    """A mapping from names to one-line descriptions, displayed as a table."""
 
     def __repr__(self) -> str:
         width = max(map(len, self), default=0)
@@ -26,31 +26,48 @@ class Listing(dict[str, str]):
 
 
 def recipes() -> Listing:
-    """The shipped recipes: name → what it does. `surgeon.load_recipe(name)` shows one in full.
+    """List the shipped recipes. `surgeon.load_recipe(name)` shows one in full.
 
-    surgeon.recipes()["kap"]
+    Returns:
+        A mapping from name to title, displayed as a table.
+
+    Raises:
+        RecipeError: The package's recipe folder is missing.
+
+    Example:
+        >>> import surgeon
+        >>> "kap" in surgeon.recipes()
+        True
     """
     return Listing({name: load_recipe(name).title for name in shipped()})
 
 
 def operations() -> Listing:
-    """The operations that recipes are made of, those of other packages too: name → what it does.
+    """List the operations that recipes are made of, including those of other packages.
 
-    `surgeon.methods.get(name)` is the class, whose fields are the settings.
+    `surgeon.methods.get(name)` is an operation's class, whose fields are its settings.
 
-        surgeon.operations()["kap"]
+    Returns:
+        A mapping from name to one-line description, displayed as a table. A plug-in that cannot be imported
+        is listed with its error.
+
+    Example:
+        >>> import surgeon
+        >>> sorted(surgeon.operations())[:3]
+        ['adversarial-noise', 'defective', 'identity']
     """
     return Listing({name: _line(name) for name in names()})
 
 
 def _line(name: str) -> str:
+    """Return the first line of an operation's docstring, or why it cannot be imported."""
     try:
-        found = get(name)
+        operation = get(name)
     except RecipeError as error:
         return str(error)
     except Exception as error:  # another package's code, which runs when it is imported
         return f"cannot be imported: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    return next(iter((found.__doc__ or "").strip().splitlines()), "")
+    return next(iter((operation.__doc__ or "").strip().splitlines()), "")
 
 
 def select(
@@ -70,15 +87,39 @@ def select(
     every: int = 1,
     offset: int = 0,
 ) -> Selector:
-    """Which sites an operation works on: the value of its setting `select`. The conditions apply in this order.
+    """Choose the sites that an operation works on; the value of every operation's setting `select`.
 
-        surgeon.apply(model, "kap", select=surgeon.select("layer1.**", kernel=">1"))
+    The conditions apply in the order of the arguments.
 
-    include, exclude: globs on dotted names; `*` stays inside one part, `**` spans any number. stages: by number, the stem is 0.
-    channels, kernel, groups: conditions such as ">=16" or "1" (the kernel's largest side counts). first, last: so many are kept;
-    skip_first, skip_last: so many are left out; every, offset: each `every`-th from `offset` on; all in the order of execution.
+    Args:
+        include: Globs on dotted names: `*` stays within one part, `**` spans any number of parts. Default:
+            all.
+        exclude: Globs of sites to leave out.
+        stages: Stage numbers to keep; the stem is stage 0.
+        channels: A condition on output channels, such as ">=16", "!=3" or "64".
+        min_channels: Least number of output channels.
+        max_channels: Largest number of output channels.
+        kernel: A condition on the kernel's largest side, such as ">1".
+        groups: A condition on the number of groups, such as "1".
+        skip_first: Drop this many sites at the start, in execution order.
+        skip_last: Drop this many sites at the end.
+        first: Keep only this many sites from the start.
+        last: Keep only this many sites from the end.
+        every: Keep each `every`-th of the remaining sites.
+        offset: Index of the first site that `every` keeps.
 
-    Raises SelectionError for values that are none.
+    Returns:
+        The selector.
+
+    Raises:
+        SelectionError: A value is invalid.
+
+    Example:
+        >>> import surgeon
+        >>> wide = surgeon.select("features.*", channels=">=64", first=1)
+        >>> plan = surgeon.plan(surgeon.create_model("zoo/shallow2"), "kap", select=wide)
+        >>> [edit.site for edit in plan.edits if edit.layer.endswith(".kap")]
+        ['features.conv1']
     """
     given: dict[str, Any] = {
         "include": include, "exclude": exclude, "stages": stages, "channels": channels, "min_channels": min_channels,

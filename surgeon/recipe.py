@@ -1,4 +1,4 @@
-"""Recipes: what to do to a network, as data in a YAML file. No torch here."""
+"""Recipes: what to do to a network, as data in a YAML file. Imports no torch."""
 
 from __future__ import annotations
 
@@ -37,10 +37,20 @@ _LONGEST_CHAIN = 20
 
 
 class Adversary(WithinPixels, Strict):
-    """Adversarial training: the attack that each batch is trained on. ε and steps are in [0, 1] pixels.
+    """Adversarial training: the attack that each batch is trained on. ε and step sizes are in [0, 1] pixels.
 
-    `pgd` is Madry et al. 2018, to be stopped early after Rice et al. 2020 by `keep: best`; `fgsm` Goodfellow et
-    al. 2015; `fgsm-rs` Wong et al. 2020 (one step from a random start); `trades` Zhang et al. 2019.
+    `pgd` is Madry et al. 2018, with early stopping as in Rice et al. 2020 by `keep: best`; `fgsm` is
+    Goodfellow et al. 2015; `fgsm-rs` Wong et al. 2020 (one step from a random start); `trades` Zhang et al.
+    2019.
+
+    Attributes:
+        method: The attack.
+        norm: The norm that bounds it.
+        eps: Its bound ε.
+        steps: Number of steps, of pgd and trades.
+        step_size: Size of a step. Default: 1.25 ε for fgsm-rs, ε for fgsm, otherwise 2.5 ε / steps.
+        beta: Weight of the second term of TRADES.
+        clean_share: Share of each batch that is left clean.
     """
 
     method: Literal["fgsm", "fgsm-rs", "pgd", "trades"] = "pgd"
@@ -119,7 +129,7 @@ class Training(Strict):
 
 
 class Data(Strict):
-    """Which images `surgeon train` and `surgeon run` use of a source, and how they are split."""
+    """Which images of a source `surgeon train` and `surgeon run` use, and how they are split."""
 
     val_share: float = Field(
         default=0.1, gt=0, lt=1, description="of the training images, where the source has no such split"
@@ -153,7 +163,7 @@ class Data(Strict):
 
 
 class Evaluation(WithinPixels, Strict):
-    """How a network is attacked. ε and steps are in units of [0, 1] pixels. `surgeon.evaluation.suites` reads it."""
+    """How a network is attacked (`surgeon.evaluation.suites` reads it). ε and steps are in [0, 1] pixels."""
 
     suite: Literal["basic", "quick", "standard", "paper"] = Field(
         default="basic",
@@ -215,7 +225,23 @@ class Evaluation(WithinPixels, Strict):
 
 
 class Recipe(Strict):
-    """A named list of operations, with its paper and where its settings come from."""
+    """A named list of operations, with its paper and the source of its settings.
+
+    Attributes:
+        name: The name that the record states.
+        title: One line of what it does.
+        paper: The paper that it follows.
+        source: Where the settings come from: table, section, or this project.
+        surgery: The operations, in order; an empty list trains the network as it is.
+        training: How to train, or None.
+        data: Which images to use, or None.
+        evaluation: How to attack the result, or None.
+
+    Example:
+        >>> import surgeon
+        >>> [operation.name for operation in surgeon.load_recipe("kap").surgery]
+        ['kap']
+    """
 
     name: str = Field(max_length=400, pattern=NAME)
     title: Told = ""
@@ -239,7 +265,7 @@ class Recipe(Strict):
             return tuple(v if isinstance(v, Operation) else parse(v) for v in value)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: every setting that is not the default's."""
+        """Show every setting that differs from its default, in a notebook."""
         told = {"title": self.title, "paper": self.paper, "source": self.source}
         rows = [(k, v) for k, v in told.items() if v]
         for number, operation in enumerate(self.surgery, 1):
@@ -253,11 +279,19 @@ class Recipe(Strict):
 
 
 def _settings(values: Mapping[str, Any]) -> str:
+    """Write settings as `key=value`, separated by commas."""
     return ", ".join(f"{k}={v}" for k, v in values.items() if k != "op")
 
 
 def recipe_folder() -> Path:
-    """The folder of the shipped recipes: in an installed package, or beside it in a checkout."""
+    """Return the folder of the shipped recipes, in an installed package or beside it in a checkout.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RecipeError: There is none.
+    """
     package = Path(__file__).parent
     inside = package / "recipes"
     if inside.is_dir():
@@ -270,21 +304,42 @@ def recipe_folder() -> Path:
 
 
 def shipped() -> tuple[str, ...]:
-    """The names of the shipped recipes, sorted."""
+    """List the names of the shipped recipes.
+
+    Returns:
+        The names, sorted.
+
+    Example:
+        >>> "kap" in shipped()
+        True
+    """
     return tuple(sorted(p.stem for p in recipe_folder().glob("*.yaml")))
 
 
 def load_recipe(
     recipe: str | PathLike[str] | Mapping[str, Any] | Recipe, settings: Iterable[str] = ()
 ) -> Recipe:
-    """A recipe from a shipped name, a YAML file, or a mapping, with `key=value` settings on top.
+    """Load a recipe from a shipped name, a YAML file or a mapping, and override settings.
 
-    A file may `extends:` another, by a shipped name or a path relative to it: mappings are merged key by
-    key, and the n-th operation of one name with the n-th of that name in the other; operations that the
-    extended recipe lacks are added at the end. What has no name of its own is named after its file, or after
-    the operations of a mapping. See `apply_settings` for `settings`.
+    A file may `extends:` another, by a shipped name or by a path relative to its own folder. Mappings are
+    merged key by key, and the n-th operation of a name with the n-th of that name; operations that the
+    extended recipe lacks are appended. A recipe without a name is named after its file, or after the
+    operations of a mapping.
 
-    Raises RecipeError for what is missing, unknown or malformed, with the nearest valid names.
+    Args:
+        recipe: The name, file or mapping, or a Recipe to override settings of.
+        settings: `key=value` strings, as for `apply_settings`.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        RecipeError: Something is missing, unknown or malformed; the message gives the nearest valid names.
+
+    Example:
+        >>> import surgeon
+        >>> surgeon.load_recipe("kap", ["kap.kernel_size=5"]).surgery[0].kernel_size
+        5
     """
     settings = tuple(settings)
     if isinstance(recipe, Recipe):
@@ -303,12 +358,14 @@ def load_recipe(
 
 
 def _name(content: Mapping[str, Any]) -> str:
+    """Name a recipe after its operations."""
     surgery = content.get("surgery")
     named = [str(o.get("op")) for o in surgery if isinstance(o, Mapping)] if isinstance(surgery, list) else []
     return "+".join(named) or "recipe"
 
 
 def _find(recipe: str | PathLike[str]) -> Path:
+    """Return the file of a recipe given by name or path."""
     text = str(recipe)
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or "/" in text:
@@ -323,6 +380,7 @@ def _find(recipe: str | PathLike[str]) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Read a recipe file as a mapping."""
     try:
         if path.stat().st_size > strict_yaml.LONGEST:
             raise RecipeError(f"{path} cannot be read: it is larger than {strict_yaml.LONGEST >> 20} MiB")
@@ -337,6 +395,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Merge a recipe into the one that it extends."""
     parent = content.pop("extends", None)
     if parent is None:
         return content
@@ -353,10 +412,23 @@ def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]
 
 
 def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """`content` with settings such as `kap.kernel_size=5`, `kap.select.stages=[0,1]` or `training.epochs=3`.
+    """Override settings in a recipe's plain content.
 
-    The first part is an operation of the recipe (all of that name are set; `kap#2` is the second), or
-    `training`, `data` or `evaluation`; the value is read as YAML.
+    Args:
+        content: A recipe as a mapping; it is not changed.
+        settings: Strings such as `kap.kernel_size=5`, `kap.select.stages=[0,1]` or `training.epochs=3`. The
+            first part is an operation of the recipe (all of that name; `kap#2` is the second), or `training`,
+            `data` or `evaluation`. The value is read as YAML.
+
+    Returns:
+        The new content.
+
+    Raises:
+        RecipeError: A setting is not of this form, or the recipe has no such operation.
+
+    Example:
+        >>> apply_settings({"surgery": [{"op": "kap"}]}, ["kap.kernel_size=5"])
+        {'surgery': [{'op': 'kap', 'kernel_size': 5}]}
     """
     content = copy.deepcopy(content)
     for setting in settings:
@@ -375,9 +447,16 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
 
 
 def put(content: dict[str, Any], key: str, value: Any, setting: str) -> None:
-    """Set `kap.kernel_size` of a recipe's plain content, in place. setting: as it was said, for an error.
+    """Set one setting, such as `kap.kernel_size`, in a recipe's plain content, in place.
 
-    Raises RecipeError where the recipe has no such operation, or a key inside has no keys of its own.
+    Args:
+        content: The recipe as a mapping.
+        key: The dotted key.
+        value: The value.
+        setting: The setting as the user wrote it, for error messages.
+
+    Raises:
+        RecipeError: The recipe has no such operation, or a part of the key has no keys of its own.
     """
     parts = key.split(".")
     for target in _targets(content, parts[0], setting):
@@ -389,12 +468,20 @@ def put(content: dict[str, Any], key: str, value: Any, setting: str) -> None:
 
 
 def owners(operations: Iterable[Any]) -> dict[str, Any]:
-    """What settings can be of: operations, by name, and a recipe's parts; each with its pydantic model."""
+    """Return what can have settings: operations by name, and the other parts of a recipe.
+
+    Args:
+        operations: Names of operations; unknown ones are left out.
+
+    Returns:
+        The pydantic model of each.
+    """
     found = {str(o): get(str(o)) for o in operations if o in names()}
     return {**found, **dict(zip(PARTS, (Training, Data, Evaluation), strict=True))}
 
 
 def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str, Any]]:
+    """Return the mappings that the first part of a dotted key names."""
     if head in PARTS:
         if not isinstance(content.get(head), dict):
             content[head] = {}
@@ -415,11 +502,12 @@ def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str,
 
 
 def _validate(content: dict[str, Any], place: str) -> Recipe:
+    """Make a Recipe of plain content; errors name the place it came from."""
     try:
         surgery = content.get("surgery")
         if isinstance(
             surgery, (list, tuple)
-        ):  # first, so that an error tells the operation and not the whole list
+        ):  # before the whole recipe, so that an error names the operation, not the list
             content = {**content, "surgery": tuple(_operation(item, n) for n, item in enumerate(surgery, 1))}
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -430,6 +518,7 @@ def _validate(content: dict[str, Any], place: str) -> Recipe:
 
 
 def _operation(item: Any, number: int) -> Operation:
+    """Make an operation of an item of `surgery`; errors name its number."""
     if isinstance(item, Operation):
         return item
     if not isinstance(item, Mapping):
@@ -440,23 +529,35 @@ def _operation(item: Any, number: int) -> Operation:
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
-    """What was said of the recipe: a default that was not said may follow a setting that is."""
+    """Return only what was set explicitly: an unset default may depend on a setting that is overridden."""
     return _with_names(recipe, recipe.model_dump(mode="json", exclude_unset=True))
 
 
 def _with_names(recipe: Recipe, content: dict[str, Any]) -> dict[str, Any]:
+    """Add the key `op` to each operation, which dumps without defaults leave out."""
     named = zip(content["surgery"], recipe.surgery, strict=True)
     content["surgery"] = [{"op": operation.name} | item for item, operation in named]
     return content
 
 
 def dump(recipe: Recipe) -> str:
-    """The recipe as YAML that `load_recipe` reads back."""
+    """Write a recipe as YAML, which `load_recipe` reads back.
+
+    Args:
+        recipe: The recipe.
+
+    Returns:
+        The YAML text, without settings that have their defaults.
+    """
     return strict_yaml.dump(_with_names(recipe, recipe.model_dump(mode="json", exclude_defaults=True)))
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of a recipe file, with every registered operation."""
+    """Return the JSON schema of recipe files, with every registered operation.
+
+    Returns:
+        The schema, draft 2020-12.
+    """
     root = Recipe.model_json_schema()
     definitions = root.setdefault("$defs", {})
     definitions.pop("Operation", None)

@@ -1,6 +1,6 @@
-"""Which places of a network an operation works on: sites, and the selectors that choose among them.
+"""Sites, the places of a network that operations work on, and the selectors that choose among them.
 
-No torch here: a site is plain data found by `surgeon.graph`, a selector is plain data from a recipe.
+Imports no torch: a site is plain data found by `surgeon.graph`, a selector is plain data from a recipe.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INPUT = "input"
 
 
 class Site(BaseModel):
-    """A place in a network. Shapes are without the batch dimension, None where they were not computed."""
+    """A place in a network. Shapes have no batch axis, and are None if they were not computed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,7 +70,7 @@ class Site(BaseModel):
 
     @property
     def spatial(self) -> tuple[int, ...] | None:
-        """Spatial size of the output."""
+        """Spatial size of the output, or None if unknown."""
         return None if self.out_shape is None else self.out_shape[1:]
 
 
@@ -96,19 +96,30 @@ _COMPARE = {
 
 
 def _holds(value: int, condition: str) -> bool:
+    """Say whether a value meets a condition such as '>=16'."""
     sign, number = _CONDITION.match(condition).groups()  # type: ignore[union-attr]  # the selector's own check has matched it
     return bool(_COMPARE[{None: "==", "=": "=="}.get(sign, sign)](value, int(number)))
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a dotted name fits a glob: `*`, `?`, `[ab]` stay inside one segment, `**` spans any number.
+    """Say whether a dotted name fits a glob.
 
-    `layer1.*.conv?` fits `layer1.0.conv1` and never `layer10.0.conv1`.
+    Args:
+        name: A dotted name, such as `layer1.0.conv1`.
+        pattern: `*`, `?` and `[ab]` match within one part; `**` matches any number of parts.
+
+    Returns:
+        Whether the whole name fits.
+
+    Example:
+        >>> matches("layer1.0.conv1", "layer1.*.conv?"), matches("layer10.0.conv1", "layer1.*.conv?")
+        (True, False)
     """
     return _match_parts(name.split("."), pattern.split("."))
 
 
 def _match_parts(parts: list[str], globs: list[str]) -> bool:
+    """Match the parts of a name against the parts of a glob."""
     if not globs:
         return not parts
     if globs[0] == "**":
@@ -117,12 +128,23 @@ def _match_parts(parts: list[str], globs: list[str]) -> bool:
 
 
 class Selector(Strict):
-    """Chooses sites. The conditions apply in the order of the fields below.
+    """Chooses sites. The conditions apply in the order of the fields.
 
-    `include` and `exclude` are globs on dotted names (see `matches`); `stages` numbers the stem 0;
-    `channels`, `kernel` and `groups` are conditions such as `">=16"`, `">1"` or `"1"` (the kernel's
-    largest side counts); `first`/`last` keep that many, `skip_first`/`skip_last` drop that many, and
-    `every`/`offset` take each `every`-th site from `offset` on, all three in *execution* order.
+    Attributes:
+        include: Globs on dotted names to keep (see `matches`); one, or several.
+        exclude: Globs to leave out.
+        stages: Stage numbers to keep; the stem is stage 0.
+        channels: A condition on output channels, such as ">=16", "!=3" or "64".
+        min_channels: Least number of output channels.
+        max_channels: Largest number of output channels.
+        kernel: A condition on the kernel's largest side.
+        groups: A condition on the number of groups.
+        skip_first: Drop this many sites at the start, in execution order, as for the following.
+        skip_last: Drop this many sites at the end.
+        first: Keep only this many sites from the start.
+        last: Keep only this many sites from the end.
+        every: Keep each `every`-th of the remaining sites.
+        offset: Index of the first site that `every` keeps.
     """
 
     include: tuple[str, ...] = ("**",)
@@ -163,7 +185,13 @@ class Selector(Strict):
 
 
 class Selection(BaseModel):
-    """What a selector found: the chosen sites in execution order, the others with their reason, and remarks."""
+    """The result of a selector.
+
+    Attributes:
+        sites: The chosen sites, in execution order.
+        passed_over: The other sites of the kind, with reasons.
+        remarks: Patterns that had no effect.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -173,11 +201,21 @@ class Selection(BaseModel):
 
 
 def select(sites: Iterable[Site], selector: Selector, kind: Kind, operation: str = "") -> Selection:
-    """The sites of `kind` that `selector` chooses, in execution order.
+    """Return the sites of one kind that a selector chooses.
 
-    Raises SelectionError, with four different texts, when no site of the kind exists, when no include
-    pattern fits any name (the nearest names are given), when everything that fits is excluded, and
-    when the exclusions and the other conditions together leave nothing.
+    Args:
+        sites: All sites of a network.
+        selector: The conditions.
+        kind: The kind of site.
+        operation: Name of the operation, for the record.
+
+    Returns:
+        The chosen sites in execution order, and the others with reasons.
+
+    Raises:
+        SelectionError: Nothing is left. The message says whether the network has no site of the kind, no
+            include pattern matches a name (the nearest names are given), everything that matches is excluded,
+            or the other conditions leave nothing.
     """
     everything = sorted(sites, key=lambda s: s.index)
     pool = [s for s in everything if s.kind == kind]
@@ -226,6 +264,7 @@ def select(sites: Iterable[Site], selector: Selector, kind: Kind, operation: str
 
 
 def _unfit(site: Site, selector: Selector) -> str:
+    """Return the first condition that a site does not meet, in words, or ""."""
     if selector.stages is not None and site.stage not in selector.stages:
         return f"stage {site.stage} is not in {list(selector.stages)}"
     checks = (
@@ -242,6 +281,7 @@ def _unfit(site: Site, selector: Selector) -> str:
 
 
 def _by_order(kept: list[Site], selector: Selector, drop: Callable[[Site, str], bool]) -> list[Site]:
+    """Apply the conditions on the execution order."""
     stop = len(kept) - selector.skip_last
     chosen = [
         s
@@ -270,6 +310,7 @@ def _by_order(kept: list[Site], selector: Selector, drop: Callable[[Site, str], 
 def _left_nothing(
     kind: str, included: Sequence[Site], excluded: int, passed: Sequence[PassedOver], selector: Selector
 ) -> str:
+    """Explain why conditions left no site, with the most frequent reasons."""
     reasons: dict[str, int] = {}
     names = {s.name for s in included}
     for p in passed:

@@ -1,4 +1,4 @@
-"""Checks of a rewritten network against the one before the surgery, as values."""
+"""Check a rewritten network against the one before the surgery."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ FOLD_TOLERANCE = 1e-5
 
 
 class Check(BaseModel):
-    """One thing that was checked: its name, whether it holds (None: it could not be checked), and the evidence."""
+    """The result of one check.
+
+    Attributes:
+        name: What was checked.
+        ok: Whether it holds; None if it could not be checked.
+        detail: The evidence.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,16 +42,32 @@ class Check(BaseModel):
 
 @in_own_state()
 def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None) -> tuple[Check, ...]:
-    """What a rewritten network does, against what its record says.
+    """Check what a rewritten network does against what its record says. Neither network is changed.
 
-    before: the network that was cut. after: the result. images: (N, C, H, W); by default two of seeded noise
-    at the size in the record. Neither network is changed.
+        names     every tensor of a layer that surgery did not replace keeps its name and shape
+        visible   every inserted layer is called in the training or the evaluation graph
+        finite    outputs are finite in evaluation mode
+        effect    a function that the record calls kept is kept
+        folds     a network that the record calls foldable folds, and then gives the same outputs
 
-    names     every tensor of a layer that surgery did not replace has its old name and shape
-    visible   every inserted layer is called in the training or the evaluation graph
-    finite    outputs are finite in evaluation mode
-    effect    a function that the record calls kept is kept
-    folds     a network that the record calls foldable folds, and gives the same outputs
+    Args:
+        before: The network that was cut.
+        after: The rewritten network.
+        images: (N, C, H, W), as the networks take them. Default: two images of seeded noise at the recorded
+            size.
+
+    Returns:
+        The five checks in this order; the last three are None if no image size is known.
+
+    Raises:
+        VerificationError: `after` has had no surgery, or a network returns no tensor.
+
+    Example:
+        >>> import surgeon
+        >>> model = surgeon.create_model("zoo/shallow2")
+        >>> checks = surgeon.verify(model, surgeon.apply(model, "kap"))
+        >>> [check.name for check in checks if check.ok]
+        ['names', 'visible', 'finite', 'folds']
     """
     record = surgery_of(after)
     if record is None:
@@ -73,14 +95,29 @@ def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None)
 
 
 def demand(checks: Iterable[Check]) -> None:
-    """Raise VerificationError naming every check that failed."""
+    """Raise an error for checks that failed.
+
+    Args:
+        checks: What `verify` returned.
+
+    Raises:
+        VerificationError: Some checks failed; the message names all of them.
+    """
     failed = [f"{c.name} ({c.detail})" for c in checks if c.ok is False]
     if failed:
         raise VerificationError(f"the rewritten network fails: {'; '.join(failed)}")
 
 
 def tolerance_of(model: nn.Module) -> float:
-    """`FOLD_TOLERANCE`, or in 16-bit precision what rounding the folded weights to it costs: four units of rounding."""
+    """Return the relative error up to which a folded network counts as equal.
+
+    Args:
+        model: The rewritten network.
+
+    Returns:
+        `FOLD_TOLERANCE`, or for 16-bit parameters four units of rounding, which rounding the folded weights
+        costs.
+    """
     kinds = [p.dtype for p in model.parameters() if p.is_floating_point()]
     return max(
         [FOLD_TOLERANCE, *(4 * torch.finfo(k).eps for k in kinds if k in (torch.float16, torch.bfloat16))]
@@ -88,7 +125,20 @@ def tolerance_of(model: nn.Module) -> float:
 
 
 def relative(value: Tensor, reference: Tensor) -> float:
-    """‖value − reference‖ / ‖reference‖; infinite for different shapes."""
+    """Return ‖value − reference‖ / ‖reference‖ over all entries, computed in float64.
+
+    Args:
+        value: A tensor.
+        reference: A tensor.
+
+    Returns:
+        The relative error; infinite if the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> relative(torch.tensor([3.0, 9.0]), torch.tensor([3.0, 4.0]))
+        1.0
+    """
     if value.shape != reference.shape:
         return float("inf")
     difference = (value.double() - reference.double()).norm()
@@ -97,9 +147,17 @@ def relative(value: Tensor, reference: Tensor) -> float:
 
 @in_own_state()
 def compare(before: nn.Module, after: nn.Module) -> Check:
-    """Whether two networks give the same logits in evaluation mode, up to `tolerance_of` it, on seeded noise.
+    """Check that two networks give the same logits in evaluation mode, up to `tolerance_of`, on seeded noise.
 
-    Raises VerificationError if they do not.
+    Args:
+        before: The reference.
+        after: The network to compare.
+
+    Returns:
+        The check; None in `ok` if the input size is unknown.
+
+    Raises:
+        VerificationError: The logits differ, or a network returns no tensor.
     """
     size = input_size_of(before)
     if size is None:
@@ -114,16 +172,26 @@ def compare(before: nn.Module, after: nn.Module) -> Check:
 
 
 def _outputs(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits in evaluation mode, without gradients."""
     like = next((p for p in model.parameters() if p.is_floating_point()), images)
     with mode(model, False), torch.no_grad():
-        found = first_tensor(model(*[images.to(like)] * images_of(model)))
-    if found is None:
+        logits = first_tensor(model(*[images.to(like)] * images_of(model)))
+    if logits is None:
         raise VerificationError(f"{type(model).__name__} gives no tensor")
-    return found
+    return logits
 
 
 def names_kept(before: nn.Module, after: nn.Module, record: Plan) -> Check:
-    """Whether every tensor of a layer that surgery did not replace has its old name and shape."""
+    """Check that every tensor of a layer that surgery did not replace keeps its name and shape.
+
+    Args:
+        before: The network that was cut.
+        after: The rewritten network.
+        record: Its record.
+
+    Returns:
+        The check "names".
+    """
     sites = [before.get_submodule(e.site) for e in record.edits if e.replaces]
     every = before.named_modules(remove_duplicate=False)
     replaced = tuple(f"{n}." for n, m in every if any(m is s for s in sites))
@@ -138,7 +206,15 @@ def names_kept(before: nn.Module, after: nn.Module, record: Plan) -> Check:
 
 
 def layers_called(after: nn.Module, record: Plan) -> Check:
-    """Whether every inserted layer is called in the training or the evaluation graph."""
+    """Check that every inserted layer is called in the training or the evaluation graph.
+
+    Args:
+        after: The rewritten network.
+        record: Its record.
+
+    Returns:
+        The check "visible".
+    """
     called: set[str] = set()
     for name, module in after.named_modules():
         if isinstance(module, Rewritten):
@@ -155,6 +231,7 @@ def layers_called(after: nn.Module, record: Plan) -> Check:
 
 
 def _folds(after: nn.Module, record: Plan, images: Tensor, outputs: Tensor) -> Check:
+    """Check that the network folds if its record says so, and then gives the same outputs."""
     try:
         folded = fold(after)
     except FoldError as error:

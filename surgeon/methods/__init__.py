@@ -1,8 +1,9 @@
-"""The methods, a room each, and the registry that knows their operations by name.
+"""The methods, one package each, and the registry of their operations by name.
 
-A room holds all that belongs to its method: the operation (what a recipe names), the mathematics on tensors, the
-module that is hung into a network, and the paper's tables. Importing this package, or a room, imports no torch: an
-operation's settings are plain data, and its layers are imported when the first one is built.
+A method's package holds all that belongs to it: the operation (what a recipe names), the mathematics on
+tensors, the module that is inserted into a network, and the paper's tables. Importing this package, or a
+method's, does not import torch: an operation's settings are plain data, and its layers are imported when the
+first one is built.
 """
 
 from surgeon.methods.base import Cut, FoldContext, Operation, Proposal

@@ -1,8 +1,9 @@
-"""What an operation is: settings, and answers to what surgery asks: where, what instead, how to undo, what it costs.
+"""The interface of operations: settings, and answers to the questions that surgery asks.
 
-Only `propose`, `build` and `fold` have to be answered. The other questions have answers that say no: whether a start is taken from
-images (`needs_images`, `fit`, `refits`), whether the effect grows in training (`anneals`, `anneal`), what a layer lets through
-(`passes`), and which paper's tables belong to it (`paper`).
+Only `propose`, `build` and `fold` must be implemented. The other questions default to no: whether a start is
+taken from calibration images (`needs_images`, `fit`, `refits`), whether the effect grows during training
+(`anneals`, `anneal`), which outputs a layer lets through (`passes`), and which paper's tables belong to it
+(`paper`).
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """What an operation may know of the network beside its sites.
+    """What an operation may know of the network besides its sites.
 
-    trained: whether the weights carry training (told by the caller, or seen in batch-norm statistics).
-    num_classes: of the classifier, where it is known.
-    calibrated: whether calibration images will be at hand when the cut is made.
-    input_std: standard deviation that images in [0, 1] are divided by before they reach the network, per
-    channel; None where they are not, or it is not known.
+    Attributes:
+        trained: Whether the weights are trained (stated by the caller, or seen in batch-norm statistics).
+        num_classes: Classes of the classifier, or None if unknown.
+        calibrated: Whether calibration images will be available when the cut is made.
+        input_std: Standard deviation, per channel, that images in [0, 1] are divided by before they reach the
+            network; None if they are not, or if it is unknown.
     """
 
     trained: bool = False
@@ -41,7 +43,13 @@ class Context:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The edits an operation proposes, what it passes over, and its remarks."""
+    """The edits that an operation proposes.
+
+    Attributes:
+        edits: The edits, in the order in which they are made.
+        passed_over: The sites left alone, with reasons.
+        notes: Remarks for the plan.
+    """
 
     edits: tuple[Edit, ...]
     passed_over: tuple[PassedOver, ...] = ()
@@ -50,11 +58,12 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Cut:
-    """What carrying out one edit puts in place.
+    """The modules that one edit puts in place.
 
-    replacement: takes the place of the site's module (None: the module stays).
-    layer: is called on the module's output (None: nothing is inserted).
-    residual: relative error of a least-squares start, if there was one.
+    Attributes:
+        replacement: Takes the place of the site's module; None leaves that module.
+        layer: Is called on the module's output; None inserts nothing.
+        residual: Relative error of a least-squares start, or None if there was none.
     """
 
     replacement: nn.Module | None = None
@@ -64,10 +73,13 @@ class Cut:
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """A site's convolution on calibration images: one problem.
+    """The least-squares problem of one convolution on calibration images.
 
-    equations: of the patches that the rewritten network gives (with a 1 at the end where `biased`), and of what layer and
-    convolution together should give. scale: (C_out,), what a norm behind multiplies each channel by.
+    Attributes:
+        equations: Normal equations in the patches that the rewritten network gives (with a 1 at the end if
+            `biased`) and in the outputs that layer and convolution together should give.
+        scale: (C_out,), the factor that a following norm multiplies each channel by.
+        biased: Whether a bias is fitted too.
     """
 
     equations: Equations
@@ -76,18 +88,18 @@ class LeastSquares:
 
 
 class Unfitted(Exception):
-    """Why a site keeps the start that it was built with. Raised in `Operation.fit`, also by `Observed.problem`; the record tells."""
+    """Raised if a site must keep its initial start: by `Operation.fit`, or by `Observed.problem`."""
 
 
 class Observed(Protocol):
-    """What calibration images are at one edit, while the networks before and after the surgery run side by side.
+    """Calibration images as seen at one edit, while the stock and the rewritten network run side by side.
 
-    What costs something is computed when it is first asked for.
+    Expensive values are computed when first read.
     """
 
     @property
     def module(self) -> nn.Module:
-        """The module at the site, in the rewritten network: its weights may be set."""
+        """The module at the site in the rewritten network; its weights may be set."""
 
     @property
     def layer(self) -> nn.Module | None:
@@ -95,32 +107,40 @@ class Observed(Protocol):
 
     @property
     def inputs(self) -> Tensor:
-        """(N, C_in, *spatial): what the rewritten network gives the module, or the layer where the edit replaces nothing."""
+        """(N, C_in, *spatial): inputs in the rewritten network, of the layer if the edit replaces nothing."""
 
     @property
     def stock(self) -> Tensor:
-        """(N, C_out, *spatial): what the network before the surgery gives at the site."""
+        """(N, C_out, *spatial): the output of the site in the network before the surgery."""
 
     @property
     def wanted(self) -> Tensor:
-        """(N, C_out, *spatial): the outputs to reach, so that the network behind them is as it was: `stock`, and where the
-        branch ends in an addition, what the other branch has drifted by."""
+        """(N, C_out, *spatial): the outputs to reach, so that the network behind computes what it did.
+
+        It is `stock`, plus, if the branch ends in an addition, what the other branch has drifted by.
+        """
 
     @property
     def centred(self) -> bool:
-        """Whether a norm behind takes each channel's mean away, so that it need not be reached."""
+        """Whether a following norm subtracts each channel's mean, so that the mean need not be reached."""
 
     @property
     def problem(self) -> LeastSquares:
-        """The normal equations of a 2-D convolution; raises Unfitted for others, and for one with too many weights a channel."""
+        """The normal equations of a 2-D convolution.
+
+        Raises:
+            Unfitted: The module is no 2-D convolution, or has too many weights per output channel.
+        """
 
 
 @dataclass(frozen=True)
 class FoldContext:
     """What folding one edit may use.
 
-    module: the module now at the site. layer: the inserted layer, or None.
-    norm_after: finds `next_norm`; called only where an operation asks for it, since the network is traced for it.
+    Attributes:
+        module: The module now at the site.
+        layer: The inserted layer, or None.
+        norm_after: Finds `next_norm`. Called only if an operation asks for it, since that traces the network.
     """
 
     module: nn.Module | None
@@ -134,10 +154,14 @@ class FoldContext:
 
 
 class Operation(Strict):
-    """Base of all operations: a frozen pydantic model of strict types (see `surgeon.strict`) whose field `op` is a Literal with the name.
+    """Base class of all operations: a frozen pydantic model with strict types (see `surgeon.strict`).
 
-    A subclass says which sites it can use (`propose`), what it puts there (`build`) and how to take it
-    out without changing the function (`fold`). It never sees the graph.
+    A subclass has a field `op`, a Literal with its name. It decides which sites it can use (`propose`), what
+    it puts there (`build`) and how to remove that without changing the function (`fold`). It never sees the
+    graph.
+
+    Attributes:
+        select: Which sites to work on. Default: all of the operation's kind.
     """
 
     kind: ClassVar[Kind] = "conv"
@@ -156,70 +180,164 @@ class Operation(Strict):
         return str(getattr(self, "op"))
 
     def chosen(self, sites: Sequence[Site], kind: Kind | None = None) -> Selection:
-        """The sites that the selector chooses; raises SelectionError where there are none."""
+        """Return the sites that the selector chooses.
+
+        Args:
+            sites: The sites of the network.
+            kind: The kind of site. Default: the class attribute `kind`.
+
+        Returns:
+            The chosen sites, and those passed over.
+
+        Raises:
+            SelectionError: The selector leaves no site.
+        """
         return select(sites, self.select, kind or self.kind, self.name)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         """Decide on the edits, from data alone.
 
-        Raises SelectionError when the selector, or the network, leaves no usable site.
+        Args:
+            sites: The sites of the network that earlier operations left.
+            context: What is known of the network besides.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: The selector, or the network, leaves no usable site.
         """
         raise NotImplementedError
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
-        """Make the modules of one edit; `module` is the one at the site (None at the input), left untouched.
+        """Make the modules of one edit.
 
-        Every random number comes from `generator`.
+        Args:
+            edit: An edit that `propose` returned.
+            module: The module at the site, which must be left untouched; None at the network's input.
+            generator: The source of every random number; drawing elsewhere makes cuts irreproducible.
+
+        Returns:
+            The modules to put in place.
         """
         raise NotImplementedError
 
     def rebuild(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
-        """As `build`, for a network whose weights are loaded afterwards: shapes matter, starts do not."""
+        """Make the modules of one edit for weights that are loaded afterwards: only shapes matter.
+
+        Args:
+            edit: The edit.
+            module: The module at the site; None at the network's input.
+            generator: The source of random numbers.
+
+        Returns:
+            The modules, as from `build`.
+        """
         return self.build(edit, module, generator)
 
     def needs_images(self, edit: Edit) -> str:
-        """What of the edit is taken from calibration images, in words; empty where nothing is. Such edits are fitted."""
+        """Say what of the edit is fitted to calibration images.
+
+        Args:
+            edit: The edit.
+
+        Returns:
+            A few words for messages, such as "start 'sequential'"; empty if nothing is fitted.
+        """
         return ""
 
     def refits(self, edit: Edit) -> bool:
-        """Whether layers that no edit touched are fitted anew behind this one, so that the network makes up for it."""
+        """Say whether layers behind the edit that no edit touched are re-fitted, to make up for it.
+
+        Args:
+            edit: The edit.
+
+        Returns:
+            Whether they are.
+        """
         return False
 
     def headroom(self, edit: Edit) -> float:
-        """What weights in front of a batch norm are multiplied by when layers are refitted; the norm takes it away again."""
+        """Return the factor for weights in front of a batch norm when layers are re-fitted.
+
+        The norm cancels it, but training steps become smaller relative to the weights.
+
+        Args:
+            edit: The edit.
+
+        Returns:
+            The factor; 1 leaves the size of the weights.
+        """
         return 1.0
 
     def fit(self, edit: Edit, seen: Observed) -> float | None:
-        """Set the module's weights, or the layer's, from calibration images; the relative error that is left, or None.
+        """Set the weights of the module or the layer from calibration images.
 
-        Asked of edits that need images, in execution order: before the module is called where the edit replaces it, else before the layer is.
+        Called for edits that need images, in execution order: before the module runs if the edit replaces it,
+        otherwise before the layer runs.
+
+        Args:
+            edit: The edit.
+            seen: The calibration images at this edit.
+
+        Returns:
+            The remaining relative error, or None if there is none to report.
+
+        Raises:
+            Unfitted: The site must keep its initial start.
         """
         raise NotImplementedError
 
     def passes(self, edit: Edit, layer: nn.Module) -> Tensor | None:
-        """Which of the site's outputs the inserted layer lets through in evaluation mode, (C, *spatial) bool; None: all."""
+        """Return which of the site's outputs the inserted layer lets through in evaluation mode.
+
+        Args:
+            edit: The edit.
+            layer: The inserted layer.
+
+        Returns:
+            (C, *spatial) bool, or None for all.
+        """
         return None
 
     def anneals(self, edit: Edit) -> bool:
-        """Whether the edit's effect grows while the network is trained."""
+        """Say whether the edit's effect grows during training.
+
+        Args:
+            edit: The edit.
+
+        Returns:
+            Whether it does.
+        """
         return edit.settings.get("start", getattr(self, "start", None)) == "anneal"
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
-        """Set the share of the effect at `progress`, from 0, the network as it was, to 1, the whole method.
+        """Set the share of the effect. Called during training for edits that anneal.
 
-        layer: the inserted layer, or the replacement where there is none. Asked of edits that anneal.
+        Args:
+            edit: The edit.
+            layer: The inserted layer, or the replacement if there is none.
+            progress: From 0, the network as it was, to 1, the whole method.
         """
         raise NotImplementedError
 
     @classmethod
     def paper(cls) -> Paper | None:
-        """The evaluation that the method was published with, or None."""
+        """Return the evaluation that the method was published with, or None."""
         return None
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
-        """The stock module equal to the site's module and layer in evaluation mode; None: the module as it is.
+        """Return the stock module that equals the site's module and layer in evaluation mode.
 
-        Raises FoldError where there is none.
+        Args:
+            edit: The edit.
+            context: The modules, and the norm that follows.
+
+        Returns:
+            A new module, or None if the module at the site stays as it is.
+
+        Raises:
+            FoldError: There is no such module.
         """
         raise NotImplementedError
 
@@ -227,7 +345,16 @@ class Operation(Strict):
 def pass_over(
     sites: Sequence[Site], operation: str, unfit: Callable[[Site], str]
 ) -> tuple[list[Site], list[PassedOver]]:
-    """Split sites into those an operation can use and those it cannot (`unfit` gives the reason, or '')."""
+    """Split sites into those that an operation can use and those that it cannot.
+
+    Args:
+        sites: The sites.
+        operation: Name of the operation, for the record.
+        unfit: Returns why a site cannot be used, or "" if it can.
+
+    Returns:
+        The usable sites, and the others with their reasons.
+    """
     kept, passed = [], []
     for site in sites:
         reason = unfit(site)
@@ -239,7 +366,14 @@ def pass_over(
 
 
 def sizes(edit: Edit) -> dict[str, Any]:
-    """The settings of an edit, with lists back as tuples (JSON has no tuples)."""
+    """Return the settings of an edit, with lists turned back into tuples (JSON has no tuples).
+
+    Args:
+        edit: The edit.
+
+    Returns:
+        The settings.
+    """
     return {k: tuple(v) if isinstance(v, list) else v for k, v in edit.settings.items()}
 
 

@@ -27,11 +27,12 @@ from surgeon.strict import shown, where
 
 GROUP = "surgeon.operations"
 _MOST = 8
-"""Faults that an error tells."""
+"""Faults that one error message lists."""
 
 
 @functools.cache
 def _shipped() -> dict[str, type[Operation]]:
+    """Import the rooms of this package, and collect their operations by name."""
     found: dict[str, type[Operation]] = {}
     for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if not info.ispkg:
@@ -45,18 +46,40 @@ def _shipped() -> dict[str, type[Operation]]:
 
 @functools.cache
 def _plugged() -> dict[str, Any]:
+    """Return the entry points of other packages by name, not yet imported."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def names() -> tuple[str, ...]:
-    """The names of all operations, shipped and plugged in, sorted."""
+    """List the names of all operations, shipped and plugged in.
+
+    Returns:
+        The names, sorted.
+
+    Example:
+        >>> from surgeon.methods import names
+        >>> "kap" in names()
+        True
+    """
     return tuple(sorted({*_shipped(), *_plugged()}))
 
 
 def get(name: str) -> type[Operation]:
-    """The class of the operation called `name`.
+    """Return the class of an operation.
 
-    Raises RecipeError, with the nearest names, for an unknown one, and for a plug-in that is no Operation.
+    Args:
+        name: Its registered name.
+
+    Returns:
+        The class; its fields are the operation's settings.
+
+    Raises:
+        RecipeError: The name is unknown (the nearest names are given), or the plug-in is no Operation.
+
+    Example:
+        >>> from surgeon.methods import get
+        >>> get("kap").model_fields["kernel_size"].default
+        3
     """
     if name in _shipped():
         return _shipped()[name]
@@ -70,16 +93,32 @@ def get(name: str) -> type[Operation]:
 
 
 def papers() -> dict[str, Paper]:
-    """The papers that the operations were published in, by name, sorted."""
+    """Return the papers that the operations were published in.
+
+    Returns:
+        The papers by name, sorted.
+    """
     found = {p.name: p for p in (get(name).paper() for name in names()) if p is not None}
     return dict(sorted(found.items()))
 
 
 def parse(settings: Mapping[str, Any]) -> Operation:
-    """The operation that a mapping with the key `op` describes.
+    """Make the operation that a mapping describes.
 
-    Raises RecipeError naming the key at fault, with the nearest valid keys for an unknown one, and any SurgeonError that
-    the operation's own validators raise.
+    Args:
+        settings: The key `op` is the operation's name; the others are its settings.
+
+    Returns:
+        The operation.
+
+    Raises:
+        RecipeError: A key is missing, unknown (the nearest keys are given) or has an invalid value.
+        SurgeonError: The operation's own validators raise it.
+
+    Example:
+        >>> from surgeon.methods import parse
+        >>> parse({"op": "kap", "kernel_size": 5}).kernel_size
+        5
     """
     if "op" not in settings:
         raise RecipeError(f"an operation needs the key 'op': one of {', '.join(names())}")
@@ -95,7 +134,15 @@ def parse(settings: Mapping[str, Any]) -> Operation:
 
 
 def describe(error: ValidationError, model: Any) -> str:
-    """A validation error in one line: each key at fault, and for unknown ones the nearest valid keys."""
+    """Describe a validation error in one line.
+
+    Args:
+        error: The error.
+        model: The pydantic model that was validated.
+
+    Returns:
+        Each key at fault, and for unknown keys the nearest valid ones.
+    """
     unknown, parts = [], []
     for item in error.errors():
         place = where(item["loc"])
@@ -106,13 +153,17 @@ def describe(error: ValidationError, model: Any) -> str:
             parts.append(f"the key {place!r} is missing")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            told = item["type"] == "value_error" and (not place or place.split(".")[-1] in message)
-            parts.append(message if told or not place else f"{place}: {message} (got {shown(item['input'])})")
+            # Validators of our own name the key and the value; pydantic's messages name neither.
+            complete = item["type"] == "value_error" and (not place or place.split(".")[-1] in message)
+            parts.append(
+                message if complete or not place else f"{place}: {message} (got {shown(item['input'])})"
+            )
     parts = unknown + parts
     return "; ".join(parts[:_MOST]) + (f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else "")
 
 
 def _fields_at(model: Any, path: tuple[Any, ...]) -> list[str]:
+    """Return the field names of the model at a path inside another model."""
     for step in path:
         field = getattr(model, "model_fields", {}).get(step)
         if field is None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgeon.torch_private import ConvNd
+
 ORIGIN = "surgeon_origin"
 """Attribute of a created model that stores how it was made: {"name", "args", "input_size"}."""
 

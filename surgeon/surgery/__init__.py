@@ -1,8 +1,9 @@
-"""Surgery: the one room where graphs and operations meet. Plan, apply, fold, revert.
+"""Plan, apply, fold and revert: where graphs and operations meet.
 
-A network walks through it once: it is admitted (`door.py`), looked at (`looking.py`), its edits are decided (`deciding.py`),
-carried out (`cutting.py`, with `hanging.py` and `tree.py`), started from images where there are some (`choice.py`, `refit.py`),
-measured (`drift.py`) and recorded (`recording.py`). `applying.py` reads like that sentence; `folding.py` is the way back.
+A network passes through these files in order: it is admitted (`door.py`) and looked at (`looking.py`), its
+edits are decided (`deciding.py`) and carried out (`cutting.py`, with `hanging.py` and `tree.py`), started
+from calibration images if there are any (`choice.py`, `refit.py`), measured (`drift.py`) and recorded
+(`recording.py`). `applying.py` follows that order; `folding.py` undoes it.
 """
 
 from surgeon.surgery.applying import apply

@@ -1,4 +1,4 @@
-"""Applying: a network is looked at, its surgery decided, cut, started, measured and recorded."""
+"""Apply a recipe: look at the network, decide, cut, choose a start, measure the drift, and record."""
 
 from __future__ import annotations
 
@@ -57,27 +57,59 @@ def apply(
     settings: Mapping[str, object] | None = None,
     **words: object,
 ) -> RewrittenModule:
-    """The network after surgery: a GraphModule whose record is its attribute `surgery`. `model` is untouched.
+    """Rewrite a network by a recipe, and return the rewritten network. `model` is left untouched.
 
-    recipe: as for `surgeon.plan`, or a Plan that it made (input_size, seed and trained are then the plan's).
-    input_size: as for `surgeon.plan`, but by default the calibration images', where there are some and the network runs on them.
-    calibration: images as the network takes them, (N, C, H, W) of floats, normalised as in training; or an iterable of such
-        batches, alone or with their labels, as a DataLoader gives them, which is read once. At most 2,048 are taken. Where a
-        cut changes the function, starts are tried on some of them, and the best by what it keeps on others, held out of it, is
-        used (`surgery/choice.py`); the record tells (`surgery.execution.choice`). Fewer than 8 are too few for that.
-    copy: False shares parameters and buffers with `model` instead of copying them.
-    stack: allow a network that has had surgery, and add to it.
-    seen: what `surgeon.surgery.look` saw of this same network at this size, so that several cuts share one look.
-    warm_start: as for `surgeon.plan`; a start that is asked for is used, and a note tells where another would keep more.
-    words, settings: as for `surgeon.plan`: `surgeon.apply(model, "kap", kernel_size=5)`.
+    The result is a GraphModule whose record, a `Plan`, is its attribute `surgery`. A network that torch.fx
+    cannot trace as a whole keeps its class; its traceable sub-networks become GraphModules.
 
-    A network that torch.fx cannot follow as a whole keeps its class; its sub-networks become GraphModules.
+    Args:
+        model: The network to rewrite.
+        recipe: As for `surgeon.plan`, or a Plan that it returned. A plan brings its own input_size, seed,
+            trained and starts.
+        input_size: (C, H, W), or (C, T, H, W) for video. Default: the size of the calibration images, if
+            there are any and the network runs on them; otherwise the size in the model's configuration.
+        seed: Seed of every random choice, from 0 to 2³² − 1.
+        trained: Whether the weights are trained. Default: read off the batch norms' running statistics; with
+            calibration images True.
+        calibration: Images as the network takes them, (N, C, H, W) floats, normalised as in training; or an
+            iterable of such batches, with or without labels, as a DataLoader yields them. It is read once,
+            and at most 2,048 images are used. If a cut changes the network's function, several starts are
+            fitted to some of the images and compared on the held-out rest; the best one is used
+            (`surgery/choice.py`) and the comparison is recorded in `surgery.execution.choice`. Fewer than 8
+            images are too few for that.
+        copy: False shares parameters and buffers with `model` instead of copying them.
+        stack: Allow a network that has already had surgery, and add to it.
+        seen: What `surgeon.surgery.look` returned for this network at this size, so that several calls share
+            it.
+        warm_start: As for `surgeon.plan`. A start that is asked for is used; a note says if another would
+            have kept more of the network's function.
+        settings: As for `surgeon.plan`.
+        **words: Settings of the recipe's operations, as in `surgeon.apply(model, "kap", kernel_size=5)`.
 
-    Warns (CalibrationWarning) where calibration images are few or odd, or another start would keep more; the record has the same notes.
+    Returns:
+        The rewritten network, in the training mode of `model`.
 
-    Raises what `plan` raises, SurgeryError when a plan is for another network, is too large, or when the
-    rewritten network does not fit together (naming the node), and DataError for calibration images that are not of the
-    network's channels, size or type, are not finite, or are surely not what it was trained on.
+    Raises:
+        SurgeryError: The plan was made for another network or is too large; the plan needs calibration images
+            and there are none; a plan is given together with settings or a warm start; or the rewritten
+            network does not run (the message names the node).
+        DataError: The calibration images have the wrong number of channels, size or type, are not finite, or
+            are certainly not normalised as the network's training images were.
+        RecipeError: As for `surgeon.plan`.
+        SelectionError: As for `surgeon.plan`.
+
+    Warns:
+        CalibrationWarning: The calibration images are few or look unusual, or another start would keep more.
+            The record has the same notes.
+
+    Example:
+        >>> import surgeon
+        >>> model = surgeon.create_model("zoo/shallow2")
+        >>> rewritten = surgeon.apply(model, "kap", kernel_size=5)
+        >>> [edit.site for edit in rewritten.surgery.of("kap")]
+        ['input', 'features.conv1', 'features.conv2']
+        >>> surgeon.surgery_of(model) is None
+        True
     """
     subject = admitted(model, input_size, stack=stack)
     if isinstance(recipe, Plan) and warm_start is not None:
@@ -87,12 +119,13 @@ def apply(
         raise SurgeryError(f"a plan has its settings already: pass {named} to surgeon.plan")
     images = None if calibration is None else gathered(calibration, len(subject.size or "CHW"))
     subject, notes = _sized(subject, images, free=seen is None and not isinstance(recipe, Plan))
+    # The images come before the plan: their size and number decide the input size and the starts to try.
     if isinstance(recipe, Plan):
         wish, options = None, [recipe]
     else:
         title, operations = operations_of(recipe)
         operations = with_settings(operations, settings, words)
-        with_starts(operations, warm_start)  # a wrong one is told before the look
+        with_starts(operations, warm_start)  # fail on a wrong start now, before the slow look
         with step("looking at the network"):
             seen = seen or seen_of(bare(model, share=True)[0], subject.size)
         wish = _Wish(subject, title, operations, checked_seed(seed), trained, seen)
@@ -116,7 +149,7 @@ def apply(
 
 @dataclass(frozen=True)
 class _Wish:
-    """A recipe for a network, of which plans with one start or another can be made."""
+    """A recipe for a network, from which plans with different starts can be made."""
 
     subject: Subject
     title: str
@@ -126,7 +159,7 @@ class _Wish:
     seen: Survey
 
     def plan(self, calibrated: bool, warm_start: WarmStart | None) -> Plan:
-        """The plan, where images are at hand (`calibrated`) or not."""
+        """Return the plan for a cut with calibration images (`calibrated`) or without."""
         operations = with_starts(self.operations, warm_start)
         trained = True if self.trained is None and calibrated else self.trained
         return decide(
@@ -134,7 +167,7 @@ class _Wish:
         )  # fmt: skip
 
     def plans(self, calibrated: bool, warm_start: WarmStart | None) -> list[Plan]:
-        """The plans to try, cheapest first; the last one is the one that is asked for."""
+        """Return the plans to try, cheapest first; the last one is the plan that was asked for."""
         if not calibrated:
             return [self.plan(False, warm_start)]
         known = dataclasses.replace(self, trained=True if self.trained is None else self.trained)
@@ -142,8 +175,10 @@ class _Wish:
 
 
 def _sized(subject: Subject, images: Tensor | None, *, free: bool) -> tuple[Subject, list[Note]]:
-    """The subject at the size of the calibration images, where that is `free` and another than the network is configured for, and
-    the network runs on them too; with a note that says so."""
+    """Return the subject at the size of the calibration images, if the network runs on them.
+
+    free: whether the size may still change. The note says that the size differs from the configured one.
+    """
     if images is None or subject.stated or not free:
         return subject, []
     check_taken(images, subject.model, "calibration images")
@@ -157,7 +192,7 @@ def _sized(subject: Subject, images: Tensor | None, *, free: bool) -> tuple[Subj
 
 
 def _check_images(images: Tensor | None, made: Plan) -> None:
-    """Raise SurgeryError for a plan that starts from images, where there are none."""
+    """Raise SurgeryError if the plan starts from calibration images and there are none."""
     if images is None and needs_data(made):
         raise SurgeryError(
             f"the plan starts from data ({needs_data(made)}): "
@@ -169,7 +204,7 @@ def _check_images(images: Tensor | None, made: Plan) -> None:
 
 
 def _started_alone(subject: Subject, attempt: Attempt) -> Started:
-    """The network as it is cut, without images: run once, and its drift measured on noise."""
+    """Start a cut network without calibration images: run it once, and measure its drift on noise."""
     made = attempt.made
     with told_of(attempt.network, made.input_size):
         drift = _noise_drift(subject.model, attempt)
@@ -179,7 +214,7 @@ def _started_alone(subject: Subject, attempt: Attempt) -> Started:
 
 
 def _rehearsed(subject: Subject, carried_out: Callable[[Plan], Attempt]) -> Callable[[Plan], Attempt]:
-    """Carrying a plan out and running the network once."""
+    """Return a function that carries a plan out and runs the network once."""
 
     def run(made: Plan) -> Attempt:
         attempt = carried_out(made)
@@ -192,7 +227,7 @@ def _rehearsed(subject: Subject, carried_out: Callable[[Plan], Attempt]) -> Call
 def _unasked(
     subject: Subject, wish: _Wish | None, made: Plan, options: Sequence[Plan], seen: Survey | None
 ) -> list[Plan]:
-    """Plans with the starts that a trained network gets by itself, where others were asked for."""
+    """Return plans with the starts that `auto` would choose, if other starts were asked for."""
     by_itself = all(o.get("start", "auto") == "auto" for o in made.operations.values())
     if wish is not None and (wish.trained is False or by_itself):
         return []
@@ -201,13 +236,14 @@ def _unasked(
     at_its_size = dataclasses.replace(subject, size=made.input_size, stated=made.input_size is not None)
     other = _Wish(at_its_size, made.recipe, operations, made.seed, True, seen)
     try:
-        found = [other.plan(given, "auto") for given in (False, True)]
-    except SurgeonError:  # a setting that goes with the start that was asked for alone
+        plans = [other.plan(calibrated, "auto") for calibrated in (False, True)]
+    except SurgeonError:  # a setting that is valid only with the start that was asked for
         return []
-    return [p for p in different(found) if all(p.edits != o.edits for o in options)]
+    return [p for p in different(plans) if all(p.edits != o.edits for o in options)]
 
 
 def _noise_drift(model: nn.Module, attempt: Attempt) -> Drift | None:
+    """Return the drift of the logits on seeded noise, or None if it cannot be measured or says nothing."""
     record = attempt.record
     if record.effect in ("exact", "destroyed") or not record.measured or record.input_size is None:
         return None

@@ -1,4 +1,4 @@
-"""What surgery is asked for: a recipe in any of its forms, as operations."""
+"""Turn a recipe, in any of its forms, into operations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,17 @@ RecipeLike = str | Recipe | Operation | PathLike[str] | Mapping[str, Any] | Sequ
 
 
 def operations_of(recipe: RecipeLike) -> tuple[str, list[Operation]]:
-    """The name of what is asked for, and its operations. Raises RecipeError, also for what is no recipe."""
+    """Return the name and the operations of a recipe.
+
+    Args:
+        recipe: A name, file, Recipe, Operation, mapping, or a list of these.
+
+    Returns:
+        The name (several joined by '+'), and the operations in order.
+
+    Raises:
+        RecipeError: The recipe is unknown or malformed, or of another type.
+    """
     if isinstance(recipe, Operation):
         return recipe.name, [recipe]
     if isinstance(recipe, Mapping) and "op" in recipe:
@@ -31,23 +41,34 @@ def operations_of(recipe: RecipeLike) -> tuple[str, list[Operation]]:
         return loaded.name, list(loaded.surgery)
     if isinstance(recipe, Iterable):
         parts = [operations_of(r) for r in recipe]
-        return "+".join(t for t, _ in parts), [o for _, found in parts for o in found]
+        return "+".join(t for t, _ in parts), [o for _, operations in parts for o in operations]
     raise RecipeError(
         f"a recipe is a name, a file, a Recipe, an Operation, a mapping or a list of these, not {type(recipe).__name__}"
     )
 
 
 def keyed(operations: Sequence[Operation], previous: Plan | None) -> dict[str, Operation]:
-    """The operations by the keys that they get in the record: their names, numbered where one stands twice."""
+    """Give operations the keys that the record uses: their names, numbered ('kap#2') if a name occurs twice.
+
+    Args:
+        operations: The operations, in order.
+        previous: The record of earlier surgery, whose keys are taken, or None.
+
+    Returns:
+        The operations by key.
+
+    Raises:
+        RecipeError: There are no operations.
+    """
     if not operations:
         raise RecipeError(
             "the recipe has no operation in its surgery part; `surgeon train` and `surgeon run` take it as it is"
         )
-    found: dict[str, Operation] = {}
+    by_key: dict[str, Operation] = {}
     used = dict.fromkeys(previous.operations if previous else ())
     for operation in operations:
         key, number = operation.name, 2
-        while key in found or key in used:
+        while key in by_key or key in used:
             key, number = f"{operation.name}#{number}", number + 1
-        found[key] = operation
-    return found
+        by_key[key] = operation
+    return by_key

@@ -1,4 +1,4 @@
-"""A network after a cut, before anybody has decided that it is the one to keep."""
+"""A network after a cut, before it is known whether it is the one to keep."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ from surgeon.surgery.tree import Displaced
 
 @dataclass
 class Attempt:
-    """A network after the cut: its plan alone (`made`) and with what was done before (`record`), and what came with it."""
+    """A network after the cut.
+
+    Attributes:
+        network: The rewritten network.
+        tree: The same modules as a plain tree, without graphs.
+        made: The plan that was carried out.
+        record: That plan together with earlier surgery.
+        operations: The operations by key.
+        displaced: What the cut took out of the network.
+        residuals: Relative error of least-squares starts, by site.
+        unfitted: Why sites were not fitted to images, by site.
+        statistics: Images that batch-norm statistics were re-estimated on.
+    """
 
     network: nn.Module
     tree: nn.Module
@@ -28,5 +40,5 @@ class Attempt:
 
     @property
     def approximates(self) -> bool:
-        """Whether batch norms see other inputs than they did."""
+        """Whether batch norms receive other inputs than before the cut."""
         return self.record.effect in ("approximated", "destroyed")

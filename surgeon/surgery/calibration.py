@@ -1,4 +1,4 @@
-"""Calibration images: from what a caller has to one tensor, and the share of them that is held out."""
+"""Calibration images: gather what the caller has into one tensor, and split off a held-out share."""
 
 from __future__ import annotations
 
@@ -13,22 +13,33 @@ from surgeon.errors import DataError
 from surgeon.images import check_inputs, shown, times
 
 MOST = 2048
-"""Images that are taken at most."""
+"""Largest number of images that are used."""
 FEWEST = 8
-"""Images below which none are held out, and no start is taken from them by itself."""
+"""With fewer images, none are held out, and `auto` fits no start to them."""
 _SHARE, _ENOUGH = 4, 64
-"""A quarter is held out, at least half of the fewest, at most 64: fewer tell starts apart by chance, more tell nothing new."""
+"""Hold out 1 image in 4, at most 64."""
 
 
 class Halves(NamedTuple):
-    """Images that a start is taken from, and others that say what it keeps; no image is in both."""
+    """Images that a start is fitted to, and other images on which starts are compared."""
 
     fitted: Tensor
     held_out: Tensor
 
 
 def halves(images: Tensor, seed: int) -> Halves | None:
-    """The images in two parts, drawn by `seed`; None for fewer than eight."""
+    """Split images at random into two parts.
+
+    A quarter is held out, but at least 4 and at most 64 images: with fewer, starts differ by chance; more add
+    nothing.
+
+    Args:
+        images: (N, ...).
+        seed: Seed of the split.
+
+    Returns:
+        The two parts, or None for fewer than 8 images.
+    """
     if len(images) < FEWEST:
         return None
     number = min(_ENOUGH, max(FEWEST // 2, len(images) // _SHARE))
@@ -37,17 +48,25 @@ def halves(images: Tensor, seed: int) -> Halves | None:
 
 
 Calibration = Tensor | Iterable[Any] | Dataset[Any]
-"""Images (N, C, H, W), batches of them with or without labels as a DataLoader gives them, or a Dataset of single images."""
+"""Images (N, C, H, W), batches of them with or without labels, or a Dataset of single images."""
 
 
 def gathered(given: Calibration, dims: int = 3, most: int = MOST) -> Tensor:
-    """Calibration images as one tensor (N, …), at most `most` of them, checked.
+    """Gather calibration images into one checked tensor.
 
-    given: a tensor (N, C, H, W), of which `most` spread evenly are taken where there are more; or an iterable, read once from
-    its start until there are enough: of batches (tensors, or tuples, lists and dicts with the images first or under a name
-    of their own, as a DataLoader gives them), or of single images, as a Dataset gives them. dims: dimensions of one image.
+    Args:
+        given: A tensor (N, C, H, W), from which at most `most` evenly spaced images are used; or an iterable,
+            read once from its start until there are enough: of batches, as a DataLoader yields them (tensors,
+            or tuples, lists and dicts in which the images come first), or of single images, as a Dataset
+            holds them.
+        dims: Axes of one image: 3, or 4 for video.
+        most: Largest number of images.
 
-    Raises DataError for anything else, and as `check_inputs`.
+    Returns:
+        (N, C, H, W) floats, N ≤ `most`.
+
+    Raises:
+        DataError: It is something else, is empty, has images of different sizes, or fails `check_inputs`.
     """
     if isinstance(given, Tensor):
         found = given
@@ -72,6 +91,7 @@ def gathered(given: Calibration, dims: int = 3, most: int = MOST) -> Tensor:
 
 
 def _read(items: Iterator[Any], dims: int, most: int) -> Tensor:
+    """Concatenate the batches of an iterable, until there are enough images."""
     parts: list[Tensor] = []
     number = 0
     for index, item in enumerate(items):
@@ -92,14 +112,14 @@ def _read(items: Iterator[Any], dims: int, most: int) -> Tensor:
 
 
 def _items(given: Any) -> Iterator[Any]:
-    """What is in an iterable; a Dataset that only knows its length and `[i]` is read by them."""
+    """Iterate; a Dataset that has only a length and `[i]` is read by index."""
     if hasattr(given, "__iter__"):
         return iter(given)
     return (given[i] for i in range(len(given)))
 
 
 def _images_in(item: Any, dims: int, index: int) -> Tensor:
-    """The images of one batch, or one image as a batch of its own."""
+    """Return the images of one batch, or a single image as a batch of one."""
     values = [item]
     if isinstance(item, Mapping):
         values = list(item.values())

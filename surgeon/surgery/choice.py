@@ -1,9 +1,10 @@
-"""Which start a trained network gets: what each keeps is measured on calibration images that were held out of it.
+"""Choose the start of a trained network: compare starts on calibration images that none was fitted to.
 
-Starts are tried from the cheapest on: the weights alone with the stock network's batch-norm statistics, the same with
-statistics taken again on images, and weights fitted to images. A dearer one is used where the logits drift clearly less with
-it, and predictions are not clearly fewer; so few images, which fit themselves alone, fall back to a start that needs none.
-The network that was measured is the one that is kept: it is not fitted again to the images held out.
+Starts are tried from the cheapest on: fitted to the weights alone, with the stock network's batch-norm
+statistics; the same with statistics re-estimated on images; and weights fitted to images. A more expensive
+start is used only if the logits drift clearly less with it and predictions do not clearly suffer. So with few
+images, to which a fit adapts too closely, a start without images wins. The network that was measured is kept:
+it is not fitted again to the held-out images, since nothing would then measure it.
 """
 
 from __future__ import annotations
@@ -31,13 +32,20 @@ from surgeon.surgery.statistics import (
 )
 
 _CLEARLY = 0.9
-"""A dearer start's drift as a share of the cheaper one's, below which it is used."""
+"""A more expensive start is used if its drift is below this share of the cheaper one's."""
 _UNASKED = 128
-"""Images that starts are fitted to which nobody asked for, and which can only be told of."""
+"""Images for starts that were not asked for; they are only reported, so they must not cost much."""
 
 
 class Started(NamedTuple):
-    """The network that is kept, how it was chosen, its drift on images that it has not seen, and remarks."""
+    """The network that is kept, and how it was chosen.
+
+    Attributes:
+        attempt: The network after the cut.
+        choice: The trials and the reason, or None if nothing had to be chosen.
+        drift: Its drift on images it was not fitted to, or None.
+        notes: Remarks.
+    """
 
     attempt: Attempt
     choice: Choice | None
@@ -51,10 +59,20 @@ Cut = Callable[[Plan], Attempt]
 def started(
     stock: nn.Module, images: Tensor, cut: Cut, options: Sequence[Plan], unasked: Callable[[], Iterable[Plan]], seed: int
 ) -> Started:  # fmt: skip
-    """Cut `stock` with the best of its starts.
+    """Cut a network with each of several starts, and keep the best.
 
-    images: (N, C, H, W), checked. cut: carries a plan out. options: plans that differ in their starts, cheapest first.
-    unasked: plans with starts that were not asked for, tried so as to say what they would have kept.
+    Args:
+        stock: The network before the cut.
+        images: (N, C, H, W) calibration images, already checked.
+        cut: Carries a plan out.
+        options: Plans that differ in their starts, cheapest first; the last one is the one that was asked
+            for.
+        unasked: Returns plans with starts that were not asked for; they are tried only to report what they
+            would keep.
+        seed: Seed of the split into fitted and held-out images.
+
+    Returns:
+        The chosen network.
     """
     asked = options[-1]
     if asked.effect == "exact":
@@ -66,7 +84,7 @@ def started(
     found = _Trials(stock, parts.held_out, cut, aim)
     for option in options:
         found.add(option, parts.fitted)
-    if found.best is None:  # the network gives nothing that could be compared
+    if found.best is None:  # the outputs cannot be compared
         return Started(_fitted(cut(asked), stock, images), None, None)
     attempt, used = found.best
     others = _Trials(stock, parts.held_out, cut, aim, "start that was not asked for:")
@@ -79,14 +97,16 @@ def started(
         why=_why(used, found.trials, len(parts.held_out)),
     )
     drift = used.drift
-    if aim.note is not None:  # the record's drift is from the stock network all the same
+    if (
+        aim.note is not None
+    ):  # starts were compared with another state; record the drift from the stock network itself
         drift = drift_of(aim.stock, logits_of(attempt.network, parts.held_out), "calibration") or drift
     notes = (aim.note, _note_of_less(used, found.trials), _note_of_more(used, others.trials))
     return Started(attempt, choice, drift, tuple(n for n in notes if n is not None))
 
 
 class _Trials:
-    """Starts tried one after the other; only the best network so far is kept."""
+    """Starts tried one after the other; only the best network so far is kept in memory."""
 
     def __init__(
         self, stock: nn.Module, held_out: Tensor, cut: Cut, aim: Reference, tried: str = "start"
@@ -97,17 +117,19 @@ class _Trials:
         self.best: tuple[Attempt, Trial] | None = None
 
     def add(self, plan: Plan, images: Tensor) -> None:
-        """Try a plan; one that fits nothing to images first with the stock network's batch-norm statistics, then with theirs."""
+        """Try a plan; without a fit to images, try both stock and re-estimated statistics."""
         with step(f"{self.tried} {start_of(plan)}"):
             self._add(plan, images)
 
     def _add(self, plan: Plan, images: Tensor) -> None:
+        """Try a plan, and keep its network if it is the best so far."""
         attempt = self.cut(plan)
         fits = bool(needs_data(plan))
         trial = self._trial(self._fitted(attempt, images) if fits else attempt)
         if trial is None:
             return
         if not fits and attempt.approximates:
+            # Re-estimating writes into the norms: keep the stock statistics, in case they were better.
             displaced = attempt.displaced.statistics
             theirs = separate_statistics(attempt.network)
             again = self._trial(self._fitted(attempt, images))
@@ -120,11 +142,13 @@ class _Trials:
             self.best = attempt, trial
 
     def _fitted(self, attempt: Attempt, images: Tensor) -> Attempt:
+        """Fit an attempt to images, with the stock network in the state that starts are compared with."""
         lags = self.aim.note is not None
         with statistics_of(self.stock, images) if lags else contextlib.nullcontext():
             return _fitted(attempt, self.stock, images)
 
     def _trial(self, attempt: Attempt) -> Trial | None:
+        """Measure an attempt on the held-out images."""
         drift = drift_of(self.aim.logits, logits_of(attempt.network, self.held_out), "calibration")
         if drift is None:
             return None
@@ -133,14 +157,14 @@ class _Trials:
 
 
 def _from_few(stock: nn.Module, images: Tensor, cut: Cut, options: Sequence[Plan]) -> Started:
-    """With images too few to hold some out: nothing is taken from them unless that was asked for."""
+    """Start with too few images to hold some out: nothing is fitted to them unless that was asked for."""
     number = len(images)
-    told = f"{number} calibration images are too few to hold some out"
+    reason = f"{number} calibration images are too few to hold some out"
     free = [o for o in options if not needs_data(o)]
     attempt = cut(free[-1]) if free else _fitted(cut(options[-1]), stock, images)
     drift = drift_of(logits_of(stock, images), logits_of(attempt.network, images), "calibration")
     start = start_of(attempt.made)
-    why = f"{told}, so that nothing is taken from them" if free else f"asked for; {told}"
+    why = f"{reason}, so that nothing is taken from them" if free else f"asked for; {reason}"
     choice = Choice(fitted=0 if free else number, held_out=number if free else 0, why=why)
     if drift is not None and free:
         trial = Trial(start=start, statistics=0, drift=drift, used=True)
@@ -150,7 +174,16 @@ def _from_few(stock: nn.Module, images: Tensor, cut: Cut, options: Sequence[Plan
 
 
 def keeps_more(new: Drift, old: Drift) -> bool:
-    """Whether `new` is clearly better: a tenth less drift, and not fewer equal predictions by more than chance gives."""
+    """Say whether a drift is clearly smaller than another.
+
+    Args:
+        new: Drift of the more expensive start.
+        old: Drift of the cheaper one.
+
+    Returns:
+        True if `new` is at most 0.9 times as large, and agrees on no fewer predictions than chance (1/√N)
+        explains.
+    """
     if not math.isfinite(new.relative):
         return False
     chance = 1 / math.sqrt(max(new.images, 1))
@@ -158,12 +191,26 @@ def keeps_more(new: Drift, old: Drift) -> bool:
 
 
 def different(plans: Sequence[Plan]) -> list[Plan]:
-    """The plans without those whose edits an earlier one has."""
+    """Drop plans that have the edits of an earlier one.
+
+    Args:
+        plans: The plans.
+
+    Returns:
+        The remaining plans, in order.
+    """
     return [p for i, p in enumerate(plans) if all(p.edits != q.edits for q in plans[:i])]
 
 
 def start_of(plan: Plan) -> str:
-    """The start that most sites of each operation have, in words."""
+    """Name the start that most sites of each operation have.
+
+    Args:
+        plan: The plan.
+
+    Returns:
+        One name, or 'kap lstsq, defective random' for several operations; 'as built' if there are no starts.
+    """
     found: dict[str, Counter[str]] = {}
     for edit in plan.edits:
         if "start" in edit.settings:
@@ -175,9 +222,10 @@ def start_of(plan: Plan) -> str:
 
 
 def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor) -> Attempt:
-    """With whatever of its plan starts from images taken from them, and batch-norm statistics where the function has changed."""
+    """Fit to images what the plan says, and re-estimate batch-norm statistics if the function has changed."""
     if not needs_data(attempt.made) and not attempt.approximates:
         return attempt
+    # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that.
     attempt.displaced.statistics = {**running_statistics(attempt.tree), **attempt.displaced.statistics}
     separate_statistics(attempt.network)
     found = refit(attempt.network, stock, attempt.made, attempt.operations, images)
@@ -190,6 +238,7 @@ def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor) -> Attempt:
 
 
 def _why(used: Trial, trials: Sequence[Trial], number: int) -> str:
+    """Say in words why a start was chosen."""
     least = min(trials, key=lambda t: t.drift.relative)
     if len(trials) == 1:
         return f"the only one that was asked for, measured on {number} images held out"
@@ -199,7 +248,7 @@ def _why(used: Trial, trials: Sequence[Trial], number: int) -> str:
 
 
 def _note_of_less(used: Trial, trials: Sequence[Trial]) -> Note | None:
-    """Where the dearest start was passed over: a warning where it keeps less, else a remark."""
+    """Note that the most expensive start was passed over: a warning if it keeps less, otherwise a remark."""
     last = trials[-1]
     if last is used:
         return None
@@ -210,7 +259,7 @@ def _note_of_less(used: Trial, trials: Sequence[Trial]) -> Note | None:
 
 
 def _note_of_more(used: Trial, others: Sequence[Trial]) -> Note | None:
-    """Where a start that was not asked for keeps clearly more."""
+    """Note that a start which was not asked for would keep clearly more."""
     better = [t for t in others if keeps_more(t.drift, used.drift)]
     if not better:
         return None
@@ -220,7 +269,8 @@ def _note_of_more(used: Trial, others: Sequence[Trial]) -> Note | None:
 
 
 def _kept(one: Trial, other: Trial) -> str:
-    told = [
+    """Compare two trials in words."""
+    results = [
         f"{100 * t.drift.agreement:.0f} % (drift of the logits {t.drift.relative:.2g})" for t in (one, other)
     ]
-    return f"{' against '.join(told)} of the predictions are kept on {one.drift.images} images held out"
+    return f"{' against '.join(results)} of the predictions are kept on {one.drift.images} images held out"

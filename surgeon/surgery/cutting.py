@@ -1,4 +1,4 @@
-"""Cutting: carrying a plan out."""
+"""Carry a plan out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,17 @@ from surgeon.surgery.tree import Displaced, bare, carve
 
 
 def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> Attempt:
-    """Carry a plan out, on a copy of the network. regions: of the network as it is. copy: False shares its tensors."""
+    """Carry a plan out on a copy of the network.
+
+    Args:
+        subject: The network.
+        made: The plan.
+        regions: The traceable regions of the network as it is.
+        copy: False shares parameters and buffers with the network.
+
+    Returns:
+        The network after the cut, not yet started from images.
+    """
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(subject.model, share=not copy)
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
@@ -33,7 +43,16 @@ def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> A
 def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     """Make the cuts of an executed plan on a stock network whose weights are loaded afterwards.
 
-    consume: the network is nobody else's, and is cut itself; a copy of it otherwise.
+    Args:
+        model: The stock network.
+        record: The plan.
+        consume: The network belongs to no one else and may be cut itself; False cuts a copy.
+
+    Returns:
+        The rewritten network, with values that are yet to be loaded.
+
+    Raises:
+        SurgeryError: The plan is for another network.
     """
     check_plan(admitted(model, record.input_size, stack=True), record)
     operations = {k: parse(o) for k, o in record.operations.items()}
@@ -48,15 +67,24 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
 
 
 def regions_of(tree: nn.Module, input_size: tuple[int, ...] | None) -> list[Region]:
-    """The regions of a tree that stays: found on a copy, into whose attributes the network may write while it runs."""
+    """Find the traceable regions of a network, on a copy: tracing lets a network write to its own attributes.
+
+    Args:
+        tree: The network, which is left untouched.
+        input_size: (C, H, W), or None.
+
+    Returns:
+        The regions.
+    """
     return find_regions(bare(tree, share=True)[0], input_size)
 
 
 def _carved(
     tree: nn.Module, record: Plan, made: Plan, regions: list[Region], displaced: Displaced
 ) -> nn.Module:
+    """Give the tree its graphs, and check that they fit together if channels have changed."""
     if any(r.example for r in regions) and any(parse(o).reshapes for o in made.operations.values()):
-        regions = regions_of(tree, record.input_size)  # the examples' shapes are others now
+        regions = regions_of(tree, record.input_size)  # the examples' shapes have changed
     rewritten = carve(tree, regions, record.edits, displaced)
     if any(e.settings.get("changes_channels") for e in made.edits):
         _check_fits(rewritten, record)
@@ -64,9 +92,10 @@ def _carved(
 
 
 def _check_fits(rewritten: nn.Module, record: Plan) -> None:
+    """Raise SurgeryError, naming the node, if the network does not run on a black image."""
     if record.input_size is None or not isinstance(rewritten, fx.GraphModule):
         return
-    was = rewritten.training
+    old_mode = rewritten.training
     rewritten.eval()
     try:
         with left_alone(rewritten), torch.no_grad():
@@ -78,4 +107,4 @@ def _check_fits(rewritten: nn.Module, record: Plan) -> None:
             f"after pooling with stride and widen=False the network does not fit together at node {node}: {text[:160]}"
         ) from error
     finally:
-        rewritten.train(was)
+        rewritten.train(old_mode)

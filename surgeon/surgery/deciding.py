@@ -1,4 +1,4 @@
-"""Deciding: which edits a recipe's operations make of a network's sites."""
+"""Decide which edits a recipe's operations make at a network's sites."""
 
 from __future__ import annotations
 
@@ -32,7 +32,24 @@ def decide(
     calibrated: bool,
     seen: Survey | None,
 ) -> Plan:
-    """The plan of `operations`, called `title`, on a network; the arguments are those of `surgeon.plan`."""
+    """Make the plan of a list of operations for a network.
+
+    Args:
+        subject: The network.
+        title: Name of the recipe.
+        operations: The operations, in order.
+        seed: As for `surgeon.plan`, as are the following.
+        trained: Whether the weights are trained; None looks at batch-norm statistics.
+        calibrated: Whether `apply` will get calibration images.
+        seen: A survey of the network, or None to make one.
+
+    Returns:
+        The plan.
+
+    Raises:
+        SelectionError: An operation finds no usable site, or leaves a network that does not run.
+        SurgeryError: The network cannot be traced, or does not run at the stated size.
+    """
     model, size = subject.model, subject.size
     untouched = seen is not None and subject.record is None and not any(o.reshapes for o in operations)
     scratch = model if untouched else bare(model, share=True)[0]
@@ -65,7 +82,11 @@ def decide(
 
 @dataclass
 class _SoFar:
-    """What the operations before have decided. `scratch`: the tree, on which operations that change sizes are tried."""
+    """What the operations so far have decided.
+
+    scratch: the tree on which operations that change sizes are carried out, so that later ones see the new
+    sizes.
+    """
 
     scratch: nn.Module
     seen: Survey
@@ -102,6 +123,7 @@ class _SoFar:
                 self.seen = seen_of(self.scratch, self.size)
 
     def _proposal(self, key: str, operation: Operation, context: Context) -> Proposal:
+        """Let an operation propose edits at sites that no earlier operation replaced."""
         usable = [s for s in self.seen.sites if s.name not in self.gone]
         try:
             return operation.propose(usable, context)
@@ -109,7 +131,7 @@ class _SoFar:
             raise SelectionError(_explain(error, self.title, key, self.gone, self.seen)) from error
 
     def _check_still_runs(self, key: str) -> None:
-        """Raise SelectionError for a network that ran before an operation that changes sizes, and does not after it."""
+        """Raise SelectionError if the network ran before an operation and does not run after it."""
         if self.size is None or self.seen.measured is None or self.seen.measured.error:
             return
         error = measure(self.scratch, self.size).error
@@ -120,6 +142,7 @@ class _SoFar:
 
 
 def _before(model: nn.Module, seen: Survey) -> Growth:
+    """Return the costs of the network before the surgery."""
     return Growth(
         parameters=sum(p.numel() for p in model.parameters()),
         buffers=sum(b.numel() for b in model.buffers()),
@@ -129,6 +152,7 @@ def _before(model: nn.Module, seen: Survey) -> Growth:
 
 
 def _unreached(seen: Survey, name: str) -> list[PassedOver]:
+    """List what torch.fx cannot trace, and functions that do a layer's work, as sites passed over."""
     hidden = [PassedOver(site=n, operation="", reason=r) for n, r in seen.hidden.items()]
     return hidden + [
         PassedOver(site=n or name, operation="", reason=f"it calls {r} as a function: only modules are cut")
@@ -137,6 +161,7 @@ def _unreached(seen: Survey, name: str) -> list[PassedOver]:
 
 
 def _twice(new: Sequence[Edit], earlier: Sequence[Edit], key: str) -> list[Note]:
+    """Note sites at which an operation already is."""
     name = key.split("#")[0]
     there = {e.site for e in earlier if e.operation.split("#")[0] == name}
     again = [e.site for e in new if e.site in there]
@@ -145,11 +170,13 @@ def _twice(new: Sequence[Edit], earlier: Sequence[Edit], key: str) -> list[Note]
 
 
 def _bound_note(key: str, new: Sequence[Edit], size: tuple[int, ...]) -> Note:
+    """Note that an operation's parameters bind the network to one size of image."""
     text = f"the parameters of {key} at {len(new)} sites belong to images of {size}: the rewritten network takes no other"
     return Note(code="bound", text=text)
 
 
 def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Edit]) -> Edit:
+    """Complete an edit by its key, a free name for its layer, and a seed that depends on the site alone."""
     layer = edit.layer
     if layer is not None:
         layer = free_name(tree, layer, [e.layer for e in earlier if e.layer])
@@ -159,6 +186,7 @@ def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Ed
 
 
 def _explain(error: SelectionError, recipe: str, key: str, gone: Mapping[str, str], seen: Survey) -> str:
+    """Add to a selection error what hides sites."""
     text = f"recipe {recipe}, operation {key}: {error}"
     if seen.hidden:
         text += f" ({len(seen.hidden)} more lie where torch.fx cannot follow)"

@@ -1,6 +1,6 @@
-"""The door of surgery: what network comes, what was done to it before, and what is refused.
+"""Admit networks to surgery: what arrives, what was done to it before, and what is refused.
 
-What is known of a network is one value, `Subject`, made here and then only passed down.
+What is known of a network is one value, `Subject`, made here and only passed on afterwards.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from surgeon.surgery.fitness import refuse_empty, refuse_unfit
 
 @dataclass(frozen=True)
 class Subject:
-    """A network that surgery is asked for.
+    """A network that surgery is requested for.
 
-    model: the caller's, which is left as it is. record: of the surgery that it has had, or None. size: (C, H, W), or
-    (C, T, H, W), of the images that it is looked at with, or None. stated: whether the caller said that size.
+    Attributes:
+        model: The caller's network, which is left as it is.
+        record: The record of earlier surgery, or None.
+        size: (C, H, W) or (C, T, H, W) of the images that it is looked at with, or None.
+        stated: Whether the caller stated that size.
     """
 
     model: nn.Module
@@ -38,10 +41,19 @@ class Subject:
 
 
 def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: bool) -> Subject:
-    """The network as a subject of surgery.
+    """Admit a network as a subject of surgery.
 
-    Raises SurgeryError for a network in a state that cannot be copied or traced (`fitness.py`), one that has had surgery where
-    `stack` does not allow more, and an input size that is none.
+    Args:
+        model: The network.
+        input_size: (C, H, W) or (C, T, H, W) as the caller stated it, or None.
+        stack: Whether a network that has had surgery is admitted.
+
+    Returns:
+        The subject, with the size in the model's configuration if none was stated.
+
+    Raises:
+        SurgeryError: The network cannot be copied or traced (`fitness.py`), has had surgery while `stack` is
+            False, or the input size is invalid.
     """
     refuse_unfit(model)
     record = surgery_of(model)
@@ -52,7 +64,15 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
 
 
 def check_plan(subject: Subject, made: Plan) -> None:
-    """Raise SurgeryError for a plan of another network, one that is too large, and a network without values."""
+    """Check that a plan can be carried out on a network.
+
+    Args:
+        subject: The network.
+        made: The plan.
+
+    Raises:
+        SurgeryError: The plan is for another network or too large, or the network's tensors have no values.
+    """
     refuse_empty(subject.model)
     if subject.fingerprint != made.fingerprint:
         raise SurgeryError(
@@ -65,7 +85,25 @@ def check_plan(subject: Subject, made: Plan) -> None:
 
 
 def surgery_of(model: nn.Module) -> Plan | None:
-    """The record of the surgery on a network, or None for a stock one. Raises SurgeryError for what is no module."""
+    """Return the record of the surgery on a network, or None for a stock network.
+
+    Args:
+        model: Any network.
+
+    Returns:
+        The Plan that was carried out, with what was measured in `execution`; None if there was no surgery.
+
+    Raises:
+        SurgeryError: `model` is not a torch.nn.Module.
+
+    Example:
+        >>> import surgeon
+        >>> model = surgeon.create_model("zoo/shallow1")
+        >>> surgeon.surgery_of(model) is None
+        True
+        >>> surgeon.surgery_of(surgeon.apply(model, "kap")).recipe
+        'kap'
+    """
     if not isinstance(model, nn.Module):
         raise SurgeryError(f"surgery is for a torch.nn.Module, not for a {type(model).__name__}")
     found = model.__dict__.get("surgery")
@@ -73,7 +111,18 @@ def surgery_of(model: nn.Module) -> Plan | None:
 
 
 def record_of(model: nn.Module, verb: str) -> Plan:
-    """The record of the surgery on a network that is to be folded or reverted (`verb`). Raises SurgeryError where there was none."""
+    """Return the record of a network that is to be folded or reverted.
+
+    Args:
+        model: The network.
+        verb: What is to be done ("fold", "revert"), for the message.
+
+    Returns:
+        The record.
+
+    Raises:
+        SurgeryError: The network has had no surgery; the message says where a rewritten network is inside it.
+    """
     record = surgery_of(model)
     if record is None:
         raise SurgeryError(
@@ -83,7 +132,7 @@ def record_of(model: nn.Module, verb: str) -> Plan:
 
 
 def _inside(model: nn.Module, verb: str) -> str:
-    """Where the network that had it is, if that is wrapped in this one, as by AveragedModel, DDP or torch.compile."""
+    """Say where the rewritten network is inside a wrapper such as AveragedModel, DDP or torch.compile."""
     name = next((n for n, m in model.named_modules() if n and surgery_of(m) is not None), "")
     if not name:
         return ""
@@ -92,6 +141,7 @@ def _inside(model: nn.Module, verb: str) -> str:
 
 
 def _refuse_second(model: nn.Module, record: Plan | None) -> None:
+    """Raise SurgeryError if the network, or a part of it, has already had surgery."""
     if record is None:
         if any(surgery_of(m) is not None for m in model.modules()):
             raise SurgeryError("a part of this model has had surgery by itself; revert that part first")
@@ -107,7 +157,14 @@ def _refuse_second(model: nn.Module, record: Plan | None) -> None:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Hash of a network's structure: its class, and the names and shapes of its tensors."""
+    """Hash a network's structure: its class name, and the names and shapes of its tensors.
+
+    Args:
+        model: The network.
+
+    Returns:
+        16 hexadecimal digits; values of tensors do not matter.
+    """
     digest = hashlib.sha256(type(model).__name__.encode())
     for name, tensor in sorted(without_extra(model.state_dict()).items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())

@@ -1,4 +1,4 @@
-"""How far a cut moved a network's logits, and the outputs of each of its layers."""
+"""Measure how far a cut moved a network's logits, and the outputs of each of its layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,19 @@ _IMAGES = 64
 
 
 def first_tensor(output: object) -> Tensor | None:
-    """The main output of a network: a tensor itself, or the first one in a tuple, list, dict or dataclass."""
+    """Return the main output of a network.
+
+    Args:
+        output: What the network returned.
+
+    Returns:
+        The tensor itself, or the first tensor in a tuple, list, dict or dataclass; None if there is none.
+
+    Example:
+        >>> import torch
+        >>> first_tensor({"loss": None, "logits": torch.ones(2)})
+        tensor([1., 1.])
+    """
     if isinstance(output, Tensor):
         return output
     if dataclasses.is_dataclass(output):
@@ -36,23 +48,50 @@ def first_tensor(output: object) -> Tensor | None:
 def compare_logits(
     before: nn.Module, after: nn.Module, images: Tensor, source: Literal["test", "calibration", "noise"]
 ) -> Drift | None:
-    """The drift between two networks in evaluation mode on `images` (N, C, H, W); None if they give no logits."""
+    """Measure the drift between two networks in evaluation mode.
+
+    Args:
+        before: The reference.
+        after: The other network.
+        images: (N, C, H, W).
+        source: What the images are, for the record.
+
+    Returns:
+        The drift, or None if the networks return nothing that can be compared.
+    """
     return drift_of(logits_of(before, images), logits_of(after, images), source)
 
 
 def logits_of(model: nn.Module, images: Tensor) -> Tensor | None:
-    """What a network gives in evaluation mode for `images` (N, C, H, W), (N, …) float64; None where that is no tensor."""
+    """Return a network's output in evaluation mode.
+
+    Args:
+        model: The network, which is left as it was.
+        images: (N, C, H, W).
+
+    Returns:
+        (N, ...) float64, flattened per image; None if the network returns no tensor.
+    """
     like = next((p for p in model.parameters() if p.is_floating_point()), images)
     with left_alone(model), mode(model, False), torch.no_grad():
-        found = [first_tensor(model(*[part.to(like)] * images_of(model))) for part in images.split(16)]
-    given = [f for f in found if f is not None]
-    return torch.cat(given).double().flatten(1) if len(given) == len(found) else None
+        outputs = [first_tensor(model(*[part.to(like)] * images_of(model))) for part in images.split(16)]
+    tensors = [t for t in outputs if t is not None]
+    return torch.cat(tensors).double().flatten(1) if len(tensors) == len(outputs) else None
 
 
 def drift_of(
     old: Tensor | None, new: Tensor | None, source: Literal["test", "calibration", "noise"]
 ) -> Drift | None:
-    """The drift of logits, (N, …) as `logits_of` gives them; None where they cannot be compared."""
+    """Compute the drift between logits.
+
+    Args:
+        old: (N, ...), as from `logits_of`, or None.
+        new: (N, ...), or None.
+        source: What the images are, for the record.
+
+    Returns:
+        The drift, or None if the logits cannot be compared.
+    """
     if old is None or new is None or old.shape != new.shape:
         return None
     return Drift(
@@ -64,10 +103,16 @@ def drift_of(
 
 
 def layer_drifts(before: nn.Module, after: nn.Module, images: Tensor) -> dict[str, float]:
-    """‖after − before‖ / ‖before‖ of what each convolution, linear layer and inserted layer gives, in execution order.
+    """Measure ‖after − before‖ / ‖before‖ of each convolution, linear layer and inserted layer.
 
-    images: (N, C, H, W), as the networks take them. A convolution with a pooling or mask behind it is told by that layer's
-    name. Empty where torch.fx could not follow the network as a whole.
+    Args:
+        before: The stock network.
+        after: The rewritten network.
+        images: (N, C, H, W), as the networks take them.
+
+    Returns:
+        The relative differences by layer, in execution order. A convolution with a pooling or mask behind it
+        appears under that layer's name. Empty if torch.fx could not trace the network as a whole.
     """
     record = surgery_of(after)
     if record is None or not isinstance(after, Rewritten):

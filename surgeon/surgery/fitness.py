@@ -1,4 +1,4 @@
-"""Networks that surgery would not do right, refused before anything is looked at, with what would work instead."""
+"""Refuse networks that surgery would get wrong, before anything else is done, and say what works instead."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ _QUANTIZED = ("torch.ao.nn.quantized", "torch.nn.quantized", "torch.ao.nn.intrin
 
 
 def refuse_unfit(model: object) -> None:
-    """Raise SurgeryError for a network in a state that cannot be copied, traced or put back as it was.
+    """Check that a network is in a state that can be copied, traced and restored.
 
-    Wrapped (DDP, compiled), scripted and quantised networks, lazy modules without shapes, weights under the old
-    weight_norm and spectral_norm, and objects whose `forward` was exchanged.
+    Args:
+        model: The network.
+
+    Raises:
+        SurgeryError: It is no module; it is wrapped (DDP, compiled), scripted or quantised; it has lazy
+            modules without shapes or weights under the old weight_norm and spectral_norm; or an object's
+            `forward` was replaced.
     """
     if not isinstance(model, nn.Module):
         raise SurgeryError(f"surgery is for a torch.nn.Module, not for a {type(model).__name__}")
@@ -36,7 +41,14 @@ def refuse_unfit(model: object) -> None:
 
 
 def refuse_empty(model: nn.Module) -> None:
-    """Raise SurgeryError for a network on the meta device, or of fake tensors, which has shapes but no weights."""
+    """Check that a network's parameters have values.
+
+    Args:
+        model: The network.
+
+    Raises:
+        SurgeryError: It is on the meta device, or has fake tensors.
+    """
     found = ((n, t) for n, t in model.named_parameters() if not is_lazy(t) and not has_values(t))
     empty, tensor = next(found, (None, None))
     if empty is not None and tensor is not None:
@@ -47,6 +59,7 @@ def refuse_empty(model: nn.Module) -> None:
 
 
 def _problem(module: nn.Module, root: bool) -> str:
+    """Return why a module is refused, or ""."""
     kind = type(module)
     inner = _WRAPPERS.get(kind.__name__) if kind.__module__.startswith("torch.") else None
     if inner:
@@ -79,11 +92,12 @@ def _problem(module: nn.Module, root: bool) -> str:
 
 
 def _is_legacy(hook: Any) -> bool:
+    """Say whether a hook is of the old weight_norm or spectral_norm."""
     return type(hook).__module__ in ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
 
 
 def _is_own_method(module: nn.Module) -> bool:
-    """Whether the object's `forward` is another method of its own class, which a copy takes along (as timm's FasterNet)."""
+    """Say whether an object's `forward` is another method of its class, as in timm's FasterNet."""
     found = module.__dict__["forward"]
     return (
         isinstance(found, types.MethodType)

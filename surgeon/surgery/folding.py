@@ -1,4 +1,4 @@
-"""The way back: folding a rewritten network into stock modules, and reverting it to what it was."""
+"""Undo a surgery: fold a rewritten network into stock modules, or revert it to what it was."""
 
 from __future__ import annotations
 
@@ -27,15 +27,29 @@ from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, tak
 
 @in_own_state()
 def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
-    """The rewritten network as one of its stock class, with stock names and shapes, equal in evaluation mode.
+    """Return a network of the stock class, names and shapes that equals the rewritten one in evaluation mode.
 
-    Mean-KAP goes into the convolutions before it, noise layers go away. `model` is untouched.
-    partial: fold what folds and keep the rest; the result then still is a rewritten network.
+    Mean-KAP is merged into the convolutions before it; noise layers are removed. `model` is left untouched. A
+    parameter that several modules share stays shared if all of them fold to the same values; otherwise a
+    warning names it and each module gets its own.
 
-    A parameter that several modules have in common stays one where all fold to the same; a warning tells where they do not.
+    Args:
+        model: A rewritten network.
+        partial: Fold the edits that fold and keep the others; the result is then still a rewritten network.
 
-    Raises FoldError, edit by edit, where something has no stock equivalent, and SurgeryError for a
-    network without surgery.
+    Returns:
+        The folded network; its attribute `folded_from` is the record of the surgery.
+
+    Raises:
+        FoldError: Some edits have no stock equivalent, listed one by one, and `partial` is False.
+        SurgeryError: The network has had no surgery.
+
+    Example:
+        >>> import surgeon
+        >>> rewritten = surgeon.apply(surgeon.create_model("zoo/shallow2"), "kap")
+        >>> folded = surgeon.fold(rewritten)
+        >>> type(folded).__name__, surgeon.surgery_of(folded), folded.folded_from.recipe
+        ('Shallow', None, 'kap')
     """
     record = record_of(model, "fold")
     tree, displaced = bare(model)
@@ -108,7 +122,7 @@ def _folded(
     norm_after: Callable[[], nn.Module | None],
     odd: Mapping[str, Finding],
 ) -> nn.Module | None:
-    """What the operation makes of the site; weights that hooks or parametrizations make are those that they make now."""
+    """Fold one site, with the weights that hooks or parametrizations make at present."""
     found = odd.get(edit.site)
     plain = None if module is None else settled(module)
     try:
@@ -126,14 +140,29 @@ def _folded(
 
 @in_own_state()
 def revert(model: nn.Module) -> nn.Module:
-    """The network as it was before the surgery: stock class, inserted layers gone. `model` is untouched.
+    """Return the network as it was before the surgery, of its stock class. `model` is left untouched.
 
-    Modules that the surgery replaced or re-fitted, and batch-norm statistics that it took again, come back
-    as they were at the cut, bit for bit, in the precision and on the device that the network has now, and
-    frozen where it is; everything else keeps its present values, so that a network that was trained after
-    the cut keeps that training where it had nothing to do with the cut.
+    Inserted layers are removed. Modules that the surgery replaced or re-fitted, and batch-norm statistics
+    that it re-estimated, come back bit for bit as they were at the cut, in the present precision, on the
+    present device, and frozen if they are frozen now. Everything else keeps its present values, so training
+    after the cut is kept where the cut did not touch the network.
 
-    Raises SurgeryError for a network without surgery, and where a norm has no running statistics any more that could come back.
+    Args:
+        model: A rewritten network.
+
+    Returns:
+        The stock network.
+
+    Raises:
+        SurgeryError: The network has had no surgery; a site is no longer what the surgery left there; or a
+            norm no longer has running statistics to restore.
+
+    Example:
+        >>> import surgeon, torch
+        >>> model = surgeon.create_model("zoo/shallow2")
+        >>> back = surgeon.revert(surgeon.apply(model, "kap"))
+        >>> torch.equal(back.features.conv1.weight, model.features.conv1.weight)
+        True
     """
     record = record_of(model, "revert")
     tree, displaced = bare(model)
@@ -153,12 +182,14 @@ def revert(model: nn.Module) -> nn.Module:
 
 
 def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
+    """Describe the edits that do not fold, in one line."""
     shown = "; ".join(f"{e.operation} at {e.site}: {why}" for e, why in stuck[:12])
     more = f"; and {len(stuck) - 12} more" if len(stuck) > 12 else ""
     return f"{len(stuck)} of {len(record.edits)} edits do not fold: {shown}{more} ({either('partial=True', '--partial')} folds the others)"
 
 
 def _close_unused(tree: nn.Module, remaining: list[Edit]) -> None:
+    """Close the opened norms behind which no inserted layer remains."""
     from surgeon.graph.fused import close_fused, is_opened
 
     used = {e.site for e in remaining if e.layer}

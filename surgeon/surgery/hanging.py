@@ -1,4 +1,4 @@
-"""Hanging: the modules of every edit, put into the tree."""
+"""Put the modules of every edit into the tree."""
 
 from __future__ import annotations
 
@@ -25,24 +25,40 @@ def cut_tree(
     *,
     blank: bool = False,
 ) -> dict[str, float]:
-    """Put every edit's modules into the tree; returns the residuals of least-squares starts by site."""
+    """Build every edit's modules and put them into the tree, in place.
+
+    Args:
+        tree: The network as a plain tree.
+        edits: The edits, in order.
+        operations: The operations by key.
+        displaced: Collects the modules that are taken out, or None.
+        recipe: Name of the recipe, for error messages.
+        blank: Weights are loaded afterwards, so that starts do not matter.
+
+    Returns:
+        The relative errors of least-squares starts, by site.
+
+    Raises:
+        SurgeryError: The network has no module that an edit names. Errors of operations name recipe and site.
+    """
     residuals: dict[str, float] = {}
     edits, shared = tuple(edits), shared_in(tree)
-    was = bound_in(tree)
-    turned = _in_channels_last(tree)
+    bound = bound_in(tree)
+    channels_last = _in_channels_last(tree)
     for edit in edits:
         operation = operations[edit.operation]
         module = None if edit.site == INPUT else _module(tree, edit)
         generator = torch.Generator().manual_seed(edit.seed)
         try:
+            # Constructors of modules draw from the global generator: without a seed no cut could be repeated.
             with torch.random.fork_rng(devices=[]):
                 torch.random.default_generator.manual_seed(edit.seed)
                 cut = (operation.rebuild if blank else operation.build)(edit, module, generator)
-        except Exception as error:  # an operation of another package raises anything
+        except Exception as error:  # an operation of another package may raise anything
             place = f"{recipe}: " if recipe and recipe != edit.operation else ""
             located(error, f"{place}{edit.operation} at {edit.site}")
             raise
-        for made in (cut.replacement, cut.layer) if turned else ():
+        for made in (cut.replacement, cut.layer) if channels_last else ():
             if made is not None:
                 lay(made, torch.channels_last)
         if cut.replacement is not None and module is not None:
@@ -56,11 +72,12 @@ def cut_tree(
             hang(tree, edit.layer, cut.layer)
         if cut.residual is not None:
             residuals[edit.site] = cut.residual
-    rebind(tree, was)
+    rebind(tree, bound)
     return residuals
 
 
 def _module(tree: nn.Module, edit: Edit) -> nn.Module:
+    """Return the module at an edit's site."""
     try:
         return tree.get_submodule(edit.site)
     except AttributeError:
@@ -68,12 +85,12 @@ def _module(tree: nn.Module, edit: Edit) -> nn.Module:
 
 
 def _in_channels_last(tree: nn.Module) -> bool:
-    """Whether the network's kernels lie in channels_last, as what is put into it then should."""
+    """Say whether the network's kernels are in channels_last, as new modules then should be."""
     return any(memory_format_of(p) == torch.channels_last for p in tree.parameters())
 
 
 def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:
-    """The module without the layers that surgery hung below it."""
+    """Return a module without the layers that surgery inserted below it."""
     import copy
 
     ours = {e.layer.rpartition(".")[2] for e in edits if e.layer}

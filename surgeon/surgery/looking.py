@@ -1,4 +1,4 @@
-"""Looking: what a network is made of, before anything is decided."""
+"""Look at a network: find its sites, before anything is decided."""
 
 from __future__ import annotations
 
@@ -22,25 +22,68 @@ from surgeon.values import has_values
 
 @in_own_state()
 def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tuple[Site, ...]:
-    """Every place of a network where an operation can cut, in execution order.
+    """List every place of a network where an operation can cut, in execution order.
 
-    input_size: (C, H, W), or (C, T, H, W) for video; by default what the model's own configuration says.
+    Args:
+        model: The network, which is left untouched.
+        input_size: (C, H, W), or (C, T, H, W) for video. Default: the size in the model's own configuration.
+            Without either, shapes are None.
+
+    Returns:
+        The sites; their `name`, `kind`, `stage`, `channels` and `kernel` are what selectors choose by.
+
+    Raises:
+        SurgeryError: The network cannot be copied, or torch.fx can trace no part of it.
+
+    Example:
+        >>> import surgeon
+        >>> [site.name for site in surgeon.sites(surgeon.create_model("zoo/shallow1"))]
+        ['input', 'features.conv1', 'features.bn1', 'features.relu1']
     """
     return look(model, input_size=input_size).sites
 
 
 @in_own_state()
 def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Survey:
-    """What `plan` and `apply` see of a network before they decide: pass it to both as `seen`, to look once.
+    """Return what `plan` and `apply` see of a network; pass it to both as `seen`, so that they look once.
 
-    It holds until a module of the network is exchanged or its code branches otherwise.
+    It is valid until a module of the network is replaced or its code takes another branch.
+
+    Args:
+        model: The network, which is left untouched.
+        input_size: As for `sites`.
+
+    Returns:
+        The survey: sites, traceable regions, costs, and what torch.fx cannot trace.
+
+    Raises:
+        SurgeryError: The network cannot be copied, or torch.fx can trace no part of it.
+
+    Example:
+        >>> import surgeon
+        >>> from surgeon.surgery import look
+        >>> model = surgeon.create_model("zoo/shallow1")
+        >>> seen = look(model)
+        >>> len(surgeon.plan(model, "kap", seen=seen).edits)
+        2
     """
     refuse_unfit(model)
     return seen_of(bare(model, share=True)[0], image_size(input_size, model) or input_size_of(model))
 
 
 def seen_of(model: nn.Module, size: tuple[int, ...] | None) -> Survey:
-    """The survey of a tree that may be traced as it is. Raises SurgeryError where torch.fx can follow no part of it."""
+    """Survey a network that may be traced in place.
+
+    Args:
+        model: The network, or a copy that tracing may write to.
+        size: (C, H, W) or (C, T, H, W) of one image, or None.
+
+    Returns:
+        The survey, with at least one traceable region.
+
+    Raises:
+        SurgeryError: torch.fx can trace no part of the network.
+    """
     found = survey(model, size)
     if not found.regions:
         reason = next(iter(found.hidden.values()), "it has no convolution and no norm")
@@ -49,7 +92,16 @@ def seen_of(model: nn.Module, size: tuple[int, ...] | None) -> Survey:
 
 
 def check_runs(subject: Subject, scratch: nn.Module, seen: Survey) -> None:
-    """Raise SurgeryError, saying what would work, where the network does not run on images of the size that the caller stated."""
+    """Check that the network runs on images of the size that the caller stated.
+
+    Args:
+        subject: The network as the caller gave it.
+        scratch: A copy of it that may be run.
+        seen: Its survey at that size.
+
+    Raises:
+        SurgeryError: It does not run; the message says which size would work, if that is known.
+    """
     if not subject.stated or seen.regions[0].name or not (seen.measured and seen.measured.error):
         return
     name, size = name_of(subject.model), subject.size or ()
@@ -69,11 +121,19 @@ def check_runs(subject: Subject, scratch: nn.Module, seen: Survey) -> None:
 
 
 def _size_words(size: tuple[int | None, ...]) -> str:
+    """Write a size as the caller would: as an argument, or as a command-line option."""
     return either(f"input_size={size}", "--input-size " + ",".join(map(str, size)))
 
 
 def looks_trained(model: nn.Module) -> bool:
-    """Whether any batch norm's running statistics have moved from where they start."""
+    """Say whether any batch norm's running mean has moved from its initial zeros.
+
+    Args:
+        model: The network.
+
+    Returns:
+        True if so; False too for networks without batch norms, or without values (meta device).
+    """
     for module in model.modules():
         if isinstance(module, NormBase) and isinstance(module.running_mean, torch.Tensor):
             if not has_values(module.running_mean):
@@ -84,7 +144,15 @@ def looks_trained(model: nn.Module) -> bool:
 
 
 def notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
-    """What is to be said of a survey: sizes that are not known, parts that torch.fx cannot follow, graphs bound to a size."""
+    """Collect notes on a survey: size unknown, parts not traceable, graphs valid for one size only.
+
+    Args:
+        seen: The survey.
+        size: (C, H, W) or (C, T, H, W) that it was made at, or None.
+
+    Returns:
+        The notes for the plan.
+    """
     notes = []
     if size is None:
         notes.append(

@@ -1,4 +1,4 @@
-"""Planning: what a recipe would do to a network, decided on data before anything is touched."""
+"""Plan a surgery: what a recipe would do to a network, decided as data before anything is changed."""
 
 from __future__ import annotations
 
@@ -33,22 +33,44 @@ def plan(
     settings: Mapping[str, Any] | None = None,
     **words: Any,
 ) -> Plan:
-    """What `recipe` would do to `model`, which is left untouched.
+    """Decide what `recipe` would do to `model`, without changing it.
 
-    recipe: a shipped name (several joined by '+'), a file, a Recipe, an Operation, a mapping, or a list of these.
-    input_size: (C, H, W) without the batch, by default what the model's own configuration says.
-    seed: of every random choice, from 0 to 2³² − 1; the same seed gives the same plan and the same cut.
-    trained: whether the weights carry training; by default seen in the batch norms' statistics.
-    calibrated: whether `apply` will be given calibration images, which allows better starts.
-    stack: allow a network that has had surgery; the plan then holds the new edits alone.
-    seen: what `look` saw of this same network at this size, so that several plans share one look.
-    warm_start: what becomes of trained weights, instead of what the operations' own `start` says: one start for all that
-        know it ("lstsq", "sequential", "replicate", "anneal", "naive"; "distill", "mean"), or {operation: start}.
-    words: settings of the recipe's operations, `kernel_size=5`, on top of what it says. settings: the same as a mapping, which may also name
-        the operation: {"kap.kernel_size": 5}; for what several operations know, or what is called as an argument here.
+    Args:
+        model: The network.
+        recipe: A shipped name (several joined by '+'), a YAML file, a Recipe, an Operation, a mapping, or a
+            list of these.
+        input_size: (C, H, W) without the batch axis, or (C, T, H, W) for video. Default: the size in the
+            model's own configuration.
+        seed: Seed of every random choice, from 0 to 2³² − 1. The same seed gives the same plan and the same
+            cut.
+        trained: Whether the weights are trained. Default: read off the batch norms' running statistics.
+        calibrated: Whether `apply` will get calibration images, which allow better starts.
+        stack: Allow a network that has already had surgery; the plan then holds only the new edits.
+        seen: What `look` returned for this network at this size, so that several plans share it.
+        warm_start: How trained weights are carried over, instead of the operations' own `start` setting: one
+            start for every operation that has it ("lstsq", "sequential", "replicate", "anneal", "naive";
+            "distill", "mean"), or {operation: start}.
+        settings: The same as `words`, as a mapping. A key may name the operation, {"kap.kernel_size": 5}:
+            needed if several operations have the setting, or if it has the name of an argument of this
+            function.
+        **words: Settings of the recipe's operations, such as `kernel_size=5`, which override the recipe.
 
-    Raises RecipeError, SelectionError (no site), TraceError (nothing torch.fx can follow), SurgeryError
-    (surgery has been done already).
+    Returns:
+        The plan: every edit, the sites passed over with reasons, costs and notes. `print(plan)` shows it.
+
+    Raises:
+        RecipeError: The recipe, an operation or a setting is unknown or malformed.
+        SelectionError: An operation finds no usable site.
+        SurgeryError: torch.fx can trace no part of the network; it has already had surgery and `stack` is
+            False; it cannot be copied; or it does not run at `input_size`.
+
+    Example:
+        >>> import surgeon
+        >>> plan = surgeon.plan(surgeon.create_model("zoo/shallow2"), "kap", kernel_size=5)
+        >>> plan.effect, plan.folds
+        ('destroyed', True)
+        >>> plan.edits[1].site, plan.edits[1].layer
+        ('features.conv1', 'features.conv1.kap')
     """
     seed = checked_seed(seed)
     subject = admitted(model, input_size, stack=stack)

@@ -1,4 +1,4 @@
-"""Recording: what was done to a network, written down in it."""
+"""Record on a network what was done to it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,24 @@ from surgeon.surgery.standing import standing
 
 
 def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
-    """The network that was chosen, with its record; what is to be warned of is warned of."""
+    """Attach the record to the chosen network, and issue its warnings.
+
+    Args:
+        found: The chosen network.
+        notes: Further notes for the record.
+
+    Returns:
+        The network, with the attribute `surgery`.
+
+    Warns:
+        CalibrationWarning: For every note of severity "warning".
+    """
     attempt = found.attempt
     notes = [*notes, *found.notes, *_unfitted(attempt.unfitted)]
     for note in notes:
         if note.severity == "warning":
-            warnings.warn(
-                note.text, CalibrationWarning, stacklevel=4
-            )  # of what called `apply`, which stands behind its guard
+            # Level 4 is the caller of `apply`: between are `apply` itself and its decorator.
+            warnings.warn(note.text, CalibrationWarning, stacklevel=4)
     execution = Execution(
         versions=_versions(), statistics=attempt.statistics, residuals=attempt.residuals, unfitted=attempt.unfitted,
         drift=found.drift, choice=found.choice,
@@ -39,7 +49,7 @@ def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
 
 
 def _unfitted(found: Mapping[str, str]) -> list[Note]:
-    """A note for each reason why sites were not fitted to images."""
+    """Make a note for each reason why sites were not fitted to images."""
     by_reason: dict[str, list[str]] = {}
     for site, reason in found.items():
         by_reason.setdefault(reason, []).append(site)
@@ -50,7 +60,15 @@ def _unfitted(found: Mapping[str, str]) -> list[Note]:
 
 
 def combined(previous: Plan, made: Plan) -> Plan:
-    """The record of two surgeries, one after the other."""
+    """Join the records of two surgeries, one after the other.
+
+    Args:
+        previous: The record of the first.
+        made: The plan of the second.
+
+    Returns:
+        The record of both.
+    """
     return made.model_copy(
         update=dict(
             recipe=f"{previous.recipe}+{made.recipe}",
@@ -64,6 +82,7 @@ def combined(previous: Plan, made: Plan) -> Plan:
 
 
 def _versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that build networks."""
     found = {
         "surgeon": __version__,
         "python": platform.python_version(),

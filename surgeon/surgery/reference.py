@@ -1,8 +1,9 @@
-"""What starts are compared with: the stock network, or, where its batch-norm statistics lag behind its weights, with those of the images.
+"""The reference that starts are compared with, even if the stock network's batch-norm statistics lag behind.
 
-A short or broken-off training leaves running means and variances that are not those of the weights. Such a network says
-something else with statistics of its images, whichever of them they are taken from. A start that takes statistics anew then
-moves towards that, and would be blamed for it. Starts are then fitted to it, too.
+A short or interrupted training leaves running means and variances that do not fit the weights. Such a network
+computes something else with statistics of its images, whichever images they are taken from. A start that
+re-estimates statistics moves towards that, and would be penalised for it. In this case starts are compared
+with, and fitted to, the stock network with re-estimated statistics.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ from surgeon.surgery.drift import drift_of, logits_of
 from surgeon.surgery.statistics import put_back, reestimate_statistics, separate_statistics
 
 _MOVED, _TIMES = 0.8, 3.0
-"""Drift between stored and new statistics from which they lag: in itself, and as a multiple of that between two halves."""
+"""Statistics lag if new ones move the logits by 0.8 and by 3 times the drift between two halves."""
 
 
 class Reference(NamedTuple):
-    """The stock network's logits on the images held out as it is, those to compare with, and a note where they differ."""
+    """What starts are compared with on the held-out images.
+
+    Attributes:
+        stock: The stock network's logits, (N, ...), or None.
+        logits: The logits to compare with: the same, or those with re-estimated statistics.
+        note: A note if the two differ.
+    """
 
     stock: Tensor | None
     logits: Tensor | None
@@ -30,7 +37,16 @@ class Reference(NamedTuple):
 
 
 def reference(stock: nn.Module, fitted: Tensor, held_out: Tensor) -> Reference:
-    """What starts are compared with on `held_out`; `fitted`: the other images. `stock` is left as it was."""
+    """Compute what starts are compared with.
+
+    Args:
+        stock: The network before the cut, which is left as it was.
+        fitted: (M, C, H, W), the images that starts are fitted to.
+        held_out: (N, C, H, W), the others.
+
+    Returns:
+        The reference.
+    """
     own = logits_of(stock, held_out)
     if own is None:
         return Reference(None, None, None)
@@ -47,7 +63,15 @@ def reference(stock: nn.Module, fitted: Tensor, held_out: Tensor) -> Reference:
 
 @contextlib.contextmanager
 def statistics_of(stock: nn.Module, images: Tensor) -> Iterator[None]:
-    """Meanwhile the network has batch-norm statistics of the images; its own come back afterwards, also on an error."""
+    """Context manager: the network has batch-norm statistics of the images; its own are restored at the end.
+
+    Args:
+        stock: The network.
+        images: (N, C, H, W).
+
+    Yields:
+        Nothing.
+    """
     before = separate_statistics(stock)
     try:
         reestimate_statistics(stock, images)
@@ -57,5 +81,6 @@ def statistics_of(stock: nn.Module, images: Tensor) -> Iterator[None]:
 
 
 def _anew(stock: nn.Module, images: Tensor, held_out: Tensor) -> Tensor | None:
+    """Return the logits with statistics re-estimated on images."""
     with statistics_of(stock, images):
         return logits_of(stock, held_out)

@@ -1,10 +1,10 @@
-"""A start from data: layer by layer in execution order, each learns to undo the drift before it.
+"""A start from data: layer by layer in execution order, each layer is fitted to undo the drift before it.
 
-Stock and rewritten network run side by side on calibration images. When the turn comes to a convolution or a weight map,
-its weights are set by least squares on the rewritten network's *own* inputs, so that the network
-behind it sees what it saw in the stock one (`targets.py`); a batch norm then takes its statistics anew before the next
-layer's turn. Layers that were edited come back as their operation has them (`Operation.fit`); the others behind the first
-edit are re-fitted too, held to the weights that they have.
+Stock and rewritten network run side by side on calibration images. When it is the turn of a convolution or a
+weight map, its weights are set by least squares on the rewritten network's *own* inputs, so that the network
+behind it receives what it received in the stock network (`targets.py`). A batch norm then re-estimates its
+statistics before the next layer's turn. Edited layers are fitted as their operation says (`Operation.fit`);
+the others behind the first edit are re-fitted too, with a ridge towards the weights that they have.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ from surgeon.torch_private import BatchNorm
 
 _MOST_IMAGES = 2048
 _MOST_NUMBERS = 6e8
-"""Activations held at once, counted as numbers: what one image writes in all, times the images."""
+"""Largest number of activations held at once: activations of one image, times images."""
 _MOST_WIDTH = 5000
-"""Weights of one output channel above which a layer keeps the weights that it has."""
+"""A layer with more weights per output channel keeps the weights that it has."""
 _RIDGE = 1e-4
 
 
 @dataclass
 class Refit:
-    """What a pass found.
+    """The result of a pass.
 
-    errors: relative errors of the fits, by name. unfitted: sites that keep the start they were built with, and why. displaced: the
-    stock weights of layers that no edit replaced.
+    Attributes:
+        errors: Relative errors of the fits, by name.
+        unfitted: Why sites keep their initial start, by site.
+        displaced: The stock weights of layers that no edit replaced, by tensor name.
     """
 
     errors: dict[str, float] = field(default_factory=dict)
@@ -52,7 +54,14 @@ class Refit:
 
 
 def needs_data(record: Plan) -> str:
-    """What of a plan starts from calibration images, in words; empty where nothing does."""
+    """Say what of a plan starts from calibration images.
+
+    Args:
+        record: The plan.
+
+    Returns:
+        A few words, such as "start 'sequential'"; empty if nothing does.
+    """
     operations = {key: parse(settings) for key, settings in record.operations.items()}
     needed = {
         words for e in record.edits for words in operations[e.operation].needs_images(e).split(", ") if words
@@ -63,11 +72,19 @@ def needs_data(record: Plan) -> str:
 def refit(
     network: nn.Module, stock: nn.Module, record: Plan, operations: Mapping[str, Operation], images: Tensor
 ) -> Refit:
-    """Re-fit a network after the cut, where any of its edits starts from data.
+    """Fit a network to images after the cut, if any of its edits starts from data.
 
-    network: after the cut; its weights and batch-norm statistics are set. stock: the network before it. images:
-    (N, C, H, W); as many as memory allows, at most 2048. Sites inside sub-networks that were rewritten by themselves
-    keep the start they have.
+    Sites inside sub-networks that were rewritten separately keep their start.
+
+    Args:
+        network: The network after the cut; its weights and batch-norm statistics are set.
+        stock: The network before the cut.
+        record: The plan.
+        operations: The operations by key.
+        images: (N, C, H, W); as many are used as memory allows, at most 2048.
+
+    Returns:
+        Errors, sites that were not fitted, and displaced weights.
     """
     found = Refit()
     asked = [e for e in record.edits if operations[e.operation].needs_images(e)]
@@ -122,6 +139,7 @@ class _Visit:
         tell("fitting layer by layer", self.done, self.calls.total())
 
     def _visit(self, call: Call) -> None:
+        """Fit the layer, re-estimate its statistics, or leave it, depending on what it is."""
         module = self.network.get_submodule(call.name)
         edit = self.edits.get(call.name)
         changes = call.name in self.changing
@@ -137,9 +155,11 @@ class _Visit:
         self.drifted = self.drifted or changes
 
     def _target(self, call: Call) -> Target:
+        """Return what the called layer should give."""
         return target(call, self.network, self.stock, self.inserted)
 
     def _edited(self, call: Call, edit: Edit) -> None:
+        """Let the operation fit an edited layer."""
         self.reached.add(edit.site)
         try:
             if not isinstance(call.old, Tensor) or (
@@ -154,6 +174,7 @@ class _Visit:
             self.found.errors[edit.site] = error
 
     def _can_fit(self, call: Call, module: nn.Module) -> bool:
+        """Say whether a layer that no edit touched can be re-fitted."""
         x = call.inputs.new
         plain = type(module) is nn.Conv2d and self.calls[call.name] == 1
         if not plain or not isinstance(call.old, Tensor) or not isinstance(x, Tensor):
@@ -165,7 +186,7 @@ class _Visit:
         return numbered and not _too_wide(own)
 
     def _companion(self, call: Call, module: Any) -> None:
-        """Re-fit a layer that no edit touched; it gets a weight of its own, for the stock network may share the old one."""
+        """Re-fit a layer that no edit touched, with a new weight: the stock network may share the old one."""
         aim = self._target(call)
         ones = module.bias is not None and not aim.centred
         found = equations(module, call.inputs.new, aim.wanted, mask=aim.mask, centred=aim.centred, ones=ones)
@@ -176,7 +197,7 @@ class _Visit:
         solved = found.solve(_RIDGE, start.view(problems, each, width))
         self.found.errors[call.name] = found.error(solved)
         if aim.centred:
-            # A norm behind makes the scale free: the old one, so that training steps are as large as they were, or as asked.
+            # A norm behind cancels any scale. Keep the old one, times `scale`: it sets the size of training steps.
             solved = solved * (self.scale * start.norm() / solved.norm().clamp_min(1e-30))
         solved = solved.reshape(-1, width)
         self._set(call.name, module, "weight", solved[:, : width - ones].reshape(module.weight.shape))
@@ -184,7 +205,7 @@ class _Visit:
             self._set(call.name, module, "bias", solved[:, -1])
 
     def _scaled(self, call: Call, module: Any) -> None:
-        """Multiply a layer in front of all drift and take that back in the norm behind it: the function stays."""
+        """Multiply a layer before all drift, and undo that in the norm behind: the function stays."""
         norm = self._target(call).norm
         if norm is None:
             return
@@ -195,6 +216,7 @@ class _Visit:
         behind.running_var.mul_(self.scale**2)
 
     def _set(self, name: str, module: nn.Module, leaf: str, value: Tensor) -> None:
+        """Set a parameter, and keep the old one so that `revert` can restore it."""
         old = module._parameters[leaf]
         assert old is not None
         self.found.displaced[f"{name}.{leaf}"] = old.detach().clone()
@@ -204,7 +226,7 @@ class _Visit:
 
 
 class _Seen:
-    """What an operation may see of the images at one of its edits (`surgeon.methods.base.Observed`)."""
+    """The images at one edit, for its operation (`surgeon.methods.base.Observed`)."""
 
     def __init__(self, visit: _Visit, call: Call, edit: Edit) -> None:
         self.visit, self.call, self.edit = visit, call, edit
@@ -245,15 +267,17 @@ class _Seen:
 
 
 def _same_places(call: Call, module: nn.Module) -> bool:
-    """Whether the module gives outputs of the stock one's size: another stem in front changes all behind it."""
+    """Say whether a module's output has the stock one's size, which a new stem changes."""
     return isinstance(call.old, Tensor) and call.old.shape[2:] == module(call.inputs.new[:1]).shape[2:]
 
 
 def _too_wide(conv: nn.Conv2d) -> bool:
+    """Say whether a convolution has too many weights per output channel to be fitted."""
     return conv.weight[0].numel() > _MOST_WIDTH
 
 
 def _take_statistics(norm: Any, x: Tensor) -> None:
+    """Set a norm's running statistics to those of its inputs."""
     axes = [0, *range(2, x.dim())]
     norm.running_mean.copy_(x.mean(axes))
     norm.running_var.copy_(x.var(axes, unbiased=x.numel() // x.shape[1] > 1))

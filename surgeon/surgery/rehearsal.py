@@ -1,4 +1,4 @@
-"""One run of a rewritten network before it is handed over: what cannot run is an error of `apply`, not of the first batch."""
+"""Run a rewritten network once, so that one that cannot run fails in `apply`, not at the first batch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from surgeon.graph.trace import mode
 from surgeon.graph.watch import left_alone
 
 _CHEAP = 2e9
-"""FLOPs of one image up to which computing it takes no longer than running the network on tensors without numbers."""
+"""Up to this many FLOPs per image, computing takes no longer than running on meta tensors."""
 
 
 def rehearse(stock: nn.Module, network: nn.Module, size: Shape | None, flops: int) -> None:
-    """Run `network` once, in evaluation mode, on one black image of `size` (C, H, W); both networks are left as they were.
+    """Run a network once, in evaluation mode, on one black image.
 
-    flops: of the stock network for one image. Dear ones are run without numbers (on meta tensors), and computed only where that fails.
+    Expensive networks are run on meta tensors, without values, and computed only if that fails. Both networks
+    are left as they were.
 
-    Raises SurgeryError where the network fails and `stock` does not; a stock network that does not run at that size says nothing.
+    Args:
+        stock: The network before the cut. If it does not run at this size either, nothing is concluded.
+        network: The network after it.
+        size: (C, H, W), or None to do nothing.
+        flops: FLOPs of the stock network for one image.
+
+    Raises:
+        SurgeryError: The rewritten network fails and the stock network does not.
     """
     if size is None:
         return
@@ -37,7 +45,18 @@ def rehearse(stock: nn.Module, network: nn.Module, size: Shape | None, flops: in
 
 @contextlib.contextmanager
 def told_of(network: nn.Module, size: Shape | None) -> Iterator[None]:
-    """An error inside is told as one of the rewritten network, which then is not handed over."""
+    """Context manager: an error inside is raised as a SurgeryError about the rewritten network.
+
+    Args:
+        network: The rewritten network.
+        size: (C, H, W) that it runs on.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SurgeryError: The code inside failed.
+    """
     try:
         yield
     except SurgeonError:
@@ -51,6 +70,7 @@ def told_of(network: nn.Module, size: Shape | None) -> Iterator[None]:
 
 
 def _error(model: nn.Module, size: Shape, *, computed: bool) -> Exception | None:
+    """Return the error that a run raises, or None."""
     error: Exception | None = None
     for how in (_with_numbers,) if computed else (on_meta, on_fakes):
         try:
@@ -66,14 +86,14 @@ def _error(model: nn.Module, size: Shape, *, computed: bool) -> Exception | None
 
 @contextlib.contextmanager
 def _with_numbers(model: nn.Module, size: Shape) -> Iterator[torch.Tensor]:
-    """On images of zeros where the network is."""
+    """Yield an image of zeros on the network's device."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     yield torch.zeros((1, *size), device=like.device, dtype=like.dtype)
 
 
 @contextlib.contextmanager
 def _streams_kept(model: nn.Module) -> Iterator[None]:
-    """torch's random numbers and those of the network's own generators go on as if nothing had been drawn."""
+    """Restore torch's random state and that of the network's own generators at the end."""
     own = [v for m in model.modules() for v in m.__dict__.values() if isinstance(v, torch.Generator)]
     states = [g.get_state() for g in own]
     devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}

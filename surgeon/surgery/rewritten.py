@@ -1,4 +1,4 @@
-"""What surgery gives, as a type: a module with its record. It is for type checkers, and for isinstance."""
+"""The type of rewritten networks, for type checkers and isinstance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from surgeon.surgery.door import surgery_of
 
 
 class _HadSurgery(type):
-    """Whether a network had surgery is written on the network, not in its class."""
+    """A metaclass for isinstance: surgery is recorded on the network object, not in its class."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, nn.Module) and surgery_of(instance) is not None
@@ -20,12 +20,19 @@ class _HadSurgery(type):
 class RewrittenModule(nn.Module, metaclass=_HadSurgery):
     """A network after surgery, whose record is its attribute `surgery`.
 
-    What `surgeon.apply` gives is a GraphModule whose class derives from the stock network's, or, where torch.fx cannot follow the
-    network as a whole, a module of the stock class with GraphModules in it. This is the type of both: `isinstance(m, RewrittenModule)`
-    holds for networks that had surgery and for no others, as `surgery_of(m) is not None` does. Never made itself.
+    `surgeon.apply` returns a GraphModule whose class derives from the stock network's, or, if torch.fx cannot
+    trace the network as a whole, a module of the stock class that contains GraphModules. This is the type of
+    both: `isinstance(m, RewrittenModule)` is true exactly if `surgery_of(m) is not None`. It cannot be
+    instantiated.
 
-        model: RewrittenModule = surgeon.apply(network, "kap")
-        print(model.surgery.effect)
+    Attributes:
+        surgery: The record.
+
+    Example:
+        >>> import surgeon
+        >>> model = surgeon.apply(surgeon.create_model("zoo/shallow1"), "kap")
+        >>> isinstance(model, surgeon.RewrittenModule), model.surgery.effect
+        (True, 'destroyed')
     """
 
     surgery: Plan

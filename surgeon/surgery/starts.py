@@ -1,4 +1,4 @@
-"""A start for all operations of a recipe at once: what `warm_start` says."""
+"""One start for all operations of a recipe: the argument `warm_start`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ WarmStart = str | Mapping[str, str]
 
 
 def with_starts(operations: Sequence[Operation], warm_start: WarmStart | None) -> list[Operation]:
-    """The operations with another `start`.
+    """Return the operations with another `start`.
 
-    warm_start: one for every operation that knows it, such as "lstsq"; or by the operation's name, {"kap": "lstsq"}. Operations
-    that keep a trained network's function exactly, such as noise layers, have no start and need none.
+    Args:
+        operations: The operations.
+        warm_start: One start for every operation that has it, such as "lstsq"; a start per operation, {"kap":
+            "lstsq"}; or None to change nothing. Operations that keep a trained network's function exactly,
+            such as noise layers, have no start.
 
-    Raises RecipeError where no operation of the recipe knows the start, or a name is none of theirs.
+    Returns:
+        The operations, in order.
+
+    Raises:
+        RecipeError: No operation of the recipe has the start, or the recipe has no operation of a name.
     """
     if warm_start is None:
         return list(operations)
@@ -41,12 +48,14 @@ def with_starts(operations: Sequence[Operation], warm_start: WarmStart | None) -
 
 
 def _starts(operation: Operation) -> tuple[str, ...]:
+    """List the values of an operation's field `start`."""
     schema = type(operation).model_json_schema()["properties"]["start"]
     choices = [schema, *schema.get("anyOf", [])]
     return tuple(v for c in choices for v in (*c.get("enum", ()), *([c["const"]] if "const" in c else [])))
 
 
 def _with(operation: Operation, start: str) -> Operation:
+    """Return the operation with another start."""
     try:
         return type(operation).model_validate({**operation.model_dump(), "start": start})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Batch-norm statistics taken again on real images, after a cut has changed what the norms see."""
+"""Re-estimate batch-norm statistics on real images, after a cut has changed what the norms receive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ BATCH = 128
 
 
 def running_statistics(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of all batch norms' running statistics, by tensor name."""
+    """Copy all batch norms' running statistics.
+
+    Args:
+        model: The network.
+
+    Returns:
+        Copies by tensor name.
+    """
     return {
         f"{name}.{key}": value.clone()
         for name, module in model.named_modules()
@@ -28,9 +35,16 @@ def running_statistics(model: nn.Module) -> dict[str, Tensor]:
 
 
 def demand_room(tree: nn.Module, before: Mapping[str, Tensor]) -> None:
-    """Raise SurgeryError where a norm has no place for the statistics `before`, as `running_statistics` gives them, naming it.
+    """Check that norms can take statistics back.
 
-    A norm without a count of batches, as frozen ones are, does without that.
+    A norm without a batch counter, as frozen ones are, needs none.
+
+    Args:
+        tree: The network.
+        before: The statistics, as from `running_statistics`.
+
+    Raises:
+        SurgeryError: A norm has no running statistics, or of another size; the message names it.
     """
     for owner, leaf, value in _owned(tree, before):
         there = getattr(owner[1], leaf, None)
@@ -46,7 +60,12 @@ def demand_room(tree: nn.Module, before: Mapping[str, Tensor]) -> None:
 
 @torch.no_grad()
 def give_back(tree: nn.Module, before: Mapping[str, Tensor]) -> None:
-    """Set norms' statistics, in place, to what they were before."""
+    """Set norms' statistics, in place.
+
+    Args:
+        tree: The network.
+        before: The statistics, as from `running_statistics`.
+    """
     for owner, leaf, value in _owned(tree, before):
         if isinstance(there := getattr(owner[1], leaf, None), Tensor):
             there.copy_(value)
@@ -55,6 +74,7 @@ def give_back(tree: nn.Module, before: Mapping[str, Tensor]) -> None:
 def _owned(
     tree: nn.Module, before: Mapping[str, Tensor]
 ) -> Iterator[tuple[tuple[str, nn.Module], str, Tensor]]:
+    """Yield, for each statistic, its norm, its name there and its value."""
     every = dict(tree.named_modules(remove_duplicate=False))
     for name, value in before.items():
         owner, _, leaf = name.rpartition(".")
@@ -67,7 +87,14 @@ Statistics = list[tuple[nn.Module, dict[str, Tensor]]]
 
 
 def separate_statistics(model: nn.Module) -> Statistics:
-    """Give every batch norm tensors of its own for its statistics, with the same values; returns those it had, for `put_back`."""
+    """Give every batch norm new tensors for its statistics, with the same values.
+
+    Args:
+        model: The network.
+
+    Returns:
+        The old tensors, for `put_back`.
+    """
     before: Statistics = []
     for module in model.modules():
         if isinstance(module, BatchNorm):
@@ -78,19 +105,32 @@ def separate_statistics(model: nn.Module) -> Statistics:
 
 
 def put_back(statistics: Statistics) -> None:
-    """Give batch norms the tensors again that `separate_statistics` took from them."""
+    """Undo `separate_statistics`, or restore statistics that were overwritten since.
+
+    Args:
+        statistics: What it returned.
+    """
     for module, given in statistics:
         module._buffers.update(given)
 
 
 def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int = BATCH) -> int:
-    """Replace every batch norm's running mean and variance by those over `images` (N, C, H, W).
+    """Replace every batch norm's running mean and variance by those over images.
 
-    Only batch norms are in training mode meanwhile, so that dropout and noise are off; batches are averaged
-    with equal weight, and a last batch of less than half the size is left out. Returns the number of images
-    used (0 without batch norms).
+    Only batch norms are in training mode meanwhile, so that dropout and noise are off. Batches are averaged
+    with equal weight, and a last batch of less than half the size is left out.
 
-    Raises DataError for images that are none, and SurgeryError where they give statistics that are not finite.
+    Args:
+        model: The network.
+        images: (N, C, H, W).
+        batch_size: Images per batch.
+
+    Returns:
+        The number of images used; 0 without batch norms.
+
+    Raises:
+        DataError: The images are invalid, or a single image gives no variance.
+        SurgeryError: The statistics are not finite.
     """
     norms = [m for m in model.modules() if isinstance(m, BatchNorm) and m.track_running_stats]
     if not norms:
@@ -104,11 +144,11 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
         try:
             for norm in norms:
                 norm.reset_running_stats()
-                norm.momentum = None
+                norm.momentum = None  # torch then takes the plain mean over batches
                 norm.training = True
             for batch in batches:
                 model(batch.to(like))
-        except ValueError as error:  # torch's, of a norm that sees one number a channel
+        except ValueError as error:  # torch's, if a norm receives one number per channel
             if len(images) > 1:
                 raise
             raise DataError(
@@ -119,7 +159,7 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
                 norm.momentum = momentum
     for norm, (_, old) in zip(norms, before, strict=True):
         if norm.num_batches_tracked is not None and int(norm.num_batches_tracked) == 0:
-            norm._buffers.update(old)  # never called in this mode: an auxiliary head keeps what it had
+            norm._buffers.update(old)  # not called in evaluation mode: an auxiliary head keeps its statistics
         elif norm.running_var is not None and not bool(torch.isfinite(norm.running_var).all()):
             raise SurgeryError(
                 "the calibration images give statistics that are not finite: look at the network's weights"

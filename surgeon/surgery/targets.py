@@ -1,8 +1,8 @@
-"""What a convolution in a rewritten network should give, so that the network behind it is as it was.
+"""What a convolution in a rewritten network should give, so that the network behind it computes what it did.
 
-Not only its own old output: where its branch ends in an addition, what the other branch has drifted by is added, so that
-the *sum* is the old one and errors do not pile up along a residual stream. A norm behind scales the drift's share; a mask
-behind says which places count.
+This is not only its own old output. If its branch ends in an addition, the other branch's drift is added, so
+that the *sum* is the old one and errors do not accumulate along a residual stream. A norm behind scales the
+drift's share; a mask behind says which positions count.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ _LEAST_SCALE = 1e-2
 
 
 class Target(NamedTuple):
-    """What to fit.
+    """What to fit a layer to.
 
-    wanted: the outputs to reach, (N, C, *spatial). scale: (C,), what the norm behind multiplies each channel by, 1 without
-    one. mask: (C, H, W) bool, the places that layers behind let through; None: all. centred: whether a norm behind takes
-    each channel's mean away, so that it need not be reached. norm: the name of that norm.
+    Attributes:
+        wanted: (N, C, *spatial), the outputs to reach.
+        scale: (C,), the factor of the norm behind, 1 without one.
+        mask: (C, H, W) bool, the positions that layers behind let through; None for all.
+        centred: Whether a norm behind subtracts each channel's mean, so that it need not be reached.
+        norm: Name of that norm, or None.
     """
 
     wanted: Tensor
@@ -44,10 +47,17 @@ Passing = Callable[[], Tensor | None]
 
 
 def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Mapping[str, Passing]) -> Target:
-    """The target of the convolution (or what replaced it) whose call this is.
+    """Find what a convolution, or what replaced it, should give.
 
-    inserted: the layers that surgery put in, by name. What they do to numbers belongs to the convolution before them; only
-    which places they let through is asked for (`Operation.passes`).
+    Args:
+        call: The call of the convolution.
+        network: The rewritten network.
+        stock: The network before the cut.
+        inserted: For each inserted layer, a function that returns which positions it lets through
+            (`Operation.passes`). What it does to numbers belongs to the convolution before it.
+
+    Returns:
+        The target.
     """
     old: Tensor = call.old
     scale = old.new_ones(old.shape[1])
@@ -81,22 +91,25 @@ def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Mapping[s
 
 
 def _scale(norm: Any) -> Tensor:
+    """Return the factor that a norm multiplies each channel by."""
     deviation = (norm.running_var + norm.eps).sqrt()
     return (1 / deviation if norm.weight is None else norm.weight / deviation).detach()
 
 
 def _bounded(scale: Tensor) -> Tensor:
-    """The scale, away from 0: a channel that the norm all but switches off cannot take up a drift."""
+    """Keep the scale away from 0: a channel that the norm almost switches off cannot make up for a drift."""
     least = _LEAST_SCALE * scale.abs().max().clamp_min(1e-12)
     sign = torch.where(scale < 0, -1.0, 1.0).to(scale)
     return sign * scale.abs().clamp_min(least)
 
 
 def _passes(module: nn.Module) -> bool:
+    """Say whether a module passes its input unchanged in evaluation mode."""
     return isinstance(module, (nn.Identity, DropoutNd)) or type(module).__name__ in _PASSES_BY_NAME
 
 
 def _other_summand(node: fx.Node, before: fx.Node) -> fx.Node | None:
+    """Return the other summand, if a node is an addition of two."""
     adds = (node.op == "call_function" and node.target in _ADDITIONS) or (
         node.op == "call_method" and node.target in _ADDING_METHODS
     )
@@ -107,7 +120,7 @@ def _other_summand(node: fx.Node, before: fx.Node) -> fx.Node | None:
 
 
 def _drift(values: Mapping[fx.Node, Any], node: fx.Node, like: Tensor) -> Tensor | None:
-    """Old minus new of a value that both networks have computed already, if it has the shape of `like`."""
+    """Return old minus new of a value that both networks have computed, if it fits `like`."""
     pair = values.get(node)
     if not isinstance(pair, Pair) or not isinstance(pair.old, Tensor) or pair.old.shape != like.shape:
         return None

@@ -1,4 +1,4 @@
-"""Settings that are given beside a recipe, as keywords or as a mapping."""
+"""Settings given beside a recipe, as keywords or as a mapping."""
 
 from __future__ import annotations
 
@@ -24,19 +24,27 @@ OWN = (
     "warm_start",
     "settings",
 )
-"""Arguments of `plan` and `apply` themselves, which come before settings of the same name."""
+"""Arguments of `plan` and `apply`, which take precedence over settings of the same name."""
 
 
 def with_settings(
     operations: Sequence[Operation], settings: Mapping[str, Any] | None, words: Mapping[str, Any]
 ) -> list[Operation]:
-    """The operations with other settings, checked as those of a recipe file are.
+    """Return the operations with other settings, validated as those of a recipe file are.
 
-    settings: `kernel_size`, or `kap.kernel_size` and `kap#2.select.stages`, → value; the way for a setting that is called as an argument of
-    `apply`, or that several operations know. words: the same as keywords, without dots.
+    Args:
+        operations: The operations.
+        settings: Setting → value. A key is a field (`kernel_size`), or names the operation
+            (`kap.kernel_size`, `kap#2.select.stages`), which is needed for a setting that several operations
+            have.
+        words: The same as keywords, without dots.
 
-    Raises RecipeError for one that no operation knows, with the nearest that are known, for one that several know, and for a value that
-    is none.
+    Returns:
+        The operations, in order.
+
+    Raises:
+        RecipeError: No operation has a setting (the nearest are given), several have it, it is given twice,
+            or its value is invalid.
     """
     if settings is not None and not isinstance(settings, Mapping):
         raise RecipeError(f"settings={shown(settings)} must be a mapping, such as {{'kernel_size': 5}}")
@@ -46,16 +54,17 @@ def with_settings(
     twice = sorted(set(settings or {}) & set(words))
     if twice:
         raise RecipeError(f"{twice[0]} is said as a keyword and in settings: leave one out")
-    told = [{"op": o.name} | o.model_dump(mode="json", exclude_unset=True) for o in operations]
-    content: dict[str, Any] = {"surgery": told}
+    # Only what was set explicitly: an unset default may depend on a setting that is overridden.
+    dumped = [{"op": o.name} | o.model_dump(mode="json", exclude_unset=True) for o in operations]
+    content: dict[str, Any] = {"surgery": dumped}
     for key, value in given.items():
         place = _place(str(key), operations)
         put(content, place, _plain(value), f"{key}={shown(value)}")
-    return [parse(one) for one in told]
+    return [parse(one) for one in dumped]
 
 
 def _place(key: str, operations: Sequence[Operation]) -> str:
-    """The full name of a setting, `kap.kernel_size`."""
+    """Return the full name of a setting, such as `kap.kernel_size`."""
     names = [o.name for o in operations]
     head, dot, _ = key.partition(".")
     if dot and head.partition("#")[0] in names:
@@ -77,16 +86,17 @@ def _place(key: str, operations: Sequence[Operation]) -> str:
 
 
 def _nearest(key: str, operations: Sequence[Operation]) -> str:
+    """Name the settings and arguments nearest to an unknown key."""
     known: Collection[str] = {f for o in operations for f in type(o).model_fields} - {"op"}
     return nearest(key, {*known, *OWN})
 
 
 def _numbered(names: Sequence[str], place: int) -> str:
-    """An operation as settings call it: `kap`, or `kap#2` for the second where there are several."""
+    """Name an operation as settings do: `kap`, or `kap#2` for the second of that name."""
     name = names[place]
     return name if names.count(name) == 1 else f"{name}#{names[: place + 1].count(name)}"
 
 
 def _plain(value: Any) -> Any:
-    """A Selector, or another group of settings, as the mapping that it is in a file."""
+    """Turn a Selector, or another group of settings, into the mapping that a file has."""
     return value.model_dump(mode="json", exclude_unset=True) if hasattr(value, "model_dump") else value

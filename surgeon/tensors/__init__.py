@@ -1,1 +1,1 @@
-"""What the methods' mathematics shares: ideas about tensors, none about a method. Depends on torch alone."""
+"""What the methods' mathematics shares about tensors, with nothing about a method. Needs only torch."""

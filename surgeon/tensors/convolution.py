@@ -1,7 +1,7 @@
-"""The weights a convolution really uses, and convolutions with other weights or more channels.
+"""The weights that a convolution effectively uses, and convolutions with other weights or more channels.
 
-Weight-standardised convolutions normalise each kernel before use; timm's scaled ones then multiply it by
-a learned gain (Brock et al. 2021, arXiv 2101.08692, eq. 3). Algebra on kernels needs the weights after that.
+Weight-standardised convolutions normalise each kernel before use; timm's scaled ones then multiply it by a
+learned gain (Brock et al. 2021, arXiv 2101.08692, eq. 3). Algebra on kernels needs the weights after that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from surgeon.torch_private import ConvNd, ConvTransposeNd
 
 
 class _Scaled(ConvNd):
-    """What timm's ScaledStdConv2d has beside a convolution's attributes; a type alone."""
+    """The attributes that timm's ScaledStdConv2d has besides a convolution's, for type checkers."""
 
     gain: nn.Parameter
     scale: float
@@ -27,12 +27,22 @@ class _Scaled(ConvNd):
 
 
 def effective_weight(conv: ConvNd) -> Tensor:
-    """The kernels that `conv` convolves with, output channels first: (C_out, C_in / groups, *kernel).
+    """Return the kernels that a convolution effectively convolves with, output channels first and detached.
 
-    For a transposed convolution (C_out, C_in, *kernel), groups = 1 only. For timm's ScaledStdConv2d the
-    standardised kernels times gain and scale. Detached.
+    Args:
+        conv: The convolution. For timm's ScaledStdConv2d, the result is the standardised kernels times gain
+            and scale.
 
-    Raises LayerError for a transposed convolution with groups.
+    Returns:
+        (C_out, C_in / groups, *kernel); for a transposed convolution (C_out, C_in, *kernel).
+
+    Raises:
+        LayerError: A transposed convolution has groups.
+
+    Example:
+        >>> from torch import nn
+        >>> effective_weight(nn.ConvTranspose2d(3, 8, 5)).shape
+        torch.Size([8, 3, 5, 5])
     """
     weight = conv.weight.detach()
     if isinstance(conv, ConvTransposeNd):
@@ -50,16 +60,28 @@ def effective_weight(conv: ConvNd) -> Tensor:
 
 
 def is_scaled(conv: nn.Module) -> TypeGuard[_Scaled]:
-    """Whether the convolution standardises its kernels and scales each by a learned gain."""
+    """Say whether a convolution standardises its kernels and scales each by a learned gain.
+
+    Args:
+        conv: Any module.
+
+    Returns:
+        Whether it does.
+    """
     return all(hasattr(conv, name) for name in ("gain", "scale", "eps")) and isinstance(conv, ConvNd)
 
 
 def with_weight(conv: ConvNd, weight: Tensor, bias: Tensor | None) -> ConvNd:
-    """A new convolution like `conv` whose effective kernels are `weight` and whose bias is `bias`.
+    """Return a new convolution like another, with given effective kernels and bias.
 
-    weight: (C_out', C_in / groups, *kernel), C_out' may differ from the present C_out. bias: (C_out',) or None.
-    For a scaled convolution the kernels' means must be zero, as any linear combination of its own has them;
-    the gain takes up their size.
+    Args:
+        conv: The convolution. If it is a scaled one, its gain takes up the size of the kernels.
+        weight: (C_out', C_in / groups, *kernel); C_out' may differ from C_out. For a scaled convolution the
+            kernels' means must be zero, as those of any linear combination of its own kernels are.
+        bias: (C_out',) or None.
+
+    Returns:
+        The convolution.
     """
     new = _shell(conv)
     new.out_channels = weight.shape[0]
@@ -86,14 +108,33 @@ def with_weight(conv: ConvNd, weight: Tensor, bias: Tensor | None) -> ConvNd:
 
 
 def laid_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """The tensor in channels_last where `like` lies so, else contiguous."""
+    """Return a tensor in channels_last if another is, otherwise contiguous.
+
+    Args:
+        tensor: The tensor.
+        like: The other.
+
+    Returns:
+        The tensor, copied if necessary.
+    """
     return tensor.contiguous(memory_format=memory_format_of(like))
 
 
 def with_channels(conv: ConvNd, channels: int, generator: torch.Generator) -> ConvNd:
-    """A new, freshly initialised convolution like `conv` with `channels` output channels.
+    """Return a new, freshly initialised convolution like another, with another number of output channels.
 
-    The initialisation is the class's own `reset_parameters`, drawn from `generator`.
+    The initialisation is the class's own `reset_parameters`.
+
+    Args:
+        conv: The convolution.
+        channels: Number of output channels.
+        generator: Source of the random numbers.
+
+    Returns:
+        The convolution.
+
+    Raises:
+        LayerError: The groups do not divide `channels`.
     """
     if channels % conv.groups:
         raise LayerError(f"{channels} channels cannot be divided into the convolution's {conv.groups} groups")
@@ -109,7 +150,13 @@ def with_channels(conv: ConvNd, channels: int, generator: torch.Generator) -> Co
 
 
 class seeded:  # noqa: N801 - used as a context manager
-    """Run code that draws from torch's global generator as if that were `generator`, and put it back after."""
+    """Context manager that seeds torch's global CPU generator from another generator.
+
+    The state of the global generator is restored at the end.
+
+    Args:
+        generator: Source of the seed.
+    """
 
     def __init__(self, generator: torch.Generator) -> None:
         self.seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
@@ -126,7 +173,7 @@ class seeded:  # noqa: N801 - used as a context manager
 
 
 def _shell(conv: ConvNd) -> ConvNd:
-    """A copy of the convolution without its own tensors being copied; children are shared."""
+    """Copy a convolution without copying its tensors; children are shared."""
     new = copy.copy(conv)
     new._parameters = dict(conv._parameters)
     new._buffers = dict(conv._buffers)

@@ -1,4 +1,4 @@
-"""Gaussian noise on a tensor: drawn from a stream of its own, and by several processes as by one."""
+"""Gaussian noise on a tensor, from a stream of its own, the same for several processes as for one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,30 @@ from surgeon.tensors.shard import Shard
 
 
 def check_sigma(sigma: float) -> float:
-    """`sigma` as a float, or LayerError if it is negative or not finite."""
+    """Return σ as a float.
+
+    Args:
+        sigma: A standard deviation.
+
+    Returns:
+        σ.
+
+    Raises:
+        LayerError: It is negative or not finite.
+    """
     if not 0 <= sigma < math.inf:
         raise LayerError(f"sigma={sigma} is not a standard deviation; it must be finite and at least 0 (off)")
     return float(sigma)
 
 
 class Drawing:
-    """Where a layer's noise comes from: `stream`, torch's global one by default, and of several processes `shard`.
+    """Base of layers that draw noise: where it comes from, and which part of it is this process's.
 
-    Both belong to a training step, not to the layer: copies and pickles leave them behind.
+    Both belong to a training step, not to the layer: copies and pickles do not keep them.
+
+    Attributes:
+        stream: The random stream; None is torch's global one.
+        shard: Which samples of the batch are this process's; None for a single process.
     """
 
     stream: torch.Generator | None = None
@@ -34,10 +48,17 @@ class Drawing:
 
 
 def add_noise(x: Tensor, sigma: float | Tensor, drawing: Drawing | None = None) -> Tensor:
-    """x + N(0, sigma^2), same shape, dtype and memory format as `x`; from torch's global stream, or `drawing`'s.
+    """Return x + N(0, σ²).
 
-    `sigma`, in the units of `x`, is a number or a tensor that broadcasts against `x`.
-    Compiled code draws where it adds, and from torch's global stream: it knows no other.
+    Compiled code draws where it adds, and from torch's global stream: it can use no other.
+
+    Args:
+        x: Any floating-point tensor.
+        sigma: σ in the units of `x`: a number, or a tensor that broadcasts against `x`.
+        drawing: The stream and the shard. Default: torch's global stream.
+
+    Returns:
+        A tensor of the shape, dtype and memory format of `x`.
     """
     if recording() and (drawing is None or drawing.shard is None):
         return x + (torch.randn_like(x) * sigma).to(x.dtype)
@@ -49,7 +70,7 @@ def add_noise(x: Tensor, sigma: float | Tensor, drawing: Drawing | None = None) 
 
 
 def _drawn(noise: Tensor, sigma: float | Tensor, stream: torch.Generator | None = None) -> Tensor:
-    """N(0, sigma^2) written into `noise`: the one extra tensor that a noisy layer needs."""
+    """Write N(0, σ²) into `noise`, the only extra tensor that a noisy layer needs."""
     if isinstance(sigma, Tensor):
         return noise.normal_(generator=stream).mul_(sigma)
     return noise.normal_(0, sigma, generator=stream)

@@ -1,6 +1,6 @@
-"""What the layers' ways on a GPU share: whether kernels can be compiled, and for which tensors.
+"""What the layers' GPU code shares: whether kernels can be compiled, and for which tensors.
 
-Kernels are written in Triton, which comes with torch where that is made for CUDA, and are imported on first use alone.
+Kernels are written in Triton, which comes with CUDA builds of torch, and are imported on first use.
 """
 
 from __future__ import annotations
@@ -21,12 +21,19 @@ _OWN_TENSORS = (Tensor, nn.Parameter)
 
 
 def takes(*tensors: Tensor) -> bool:
-    """Whether kernels may compute with these: numbers of at most 32 bits on a GPU, run and not recorded, under no transform."""
+    """Say whether kernels may compute with tensors.
+
+    Args:
+        *tensors: The tensors.
+
+    Returns:
+        True for floats of at most 32 bits on a GPU, eager, outside compile, export and functorch.
+    """
     return all(t.is_cuda and t.dtype in FLOATS for t in tensors) and _real(*tensors) and has_kernels()
 
 
 def _real(*tensors: Tensor) -> bool:
-    """Whether they have memory of their own, and what is done with them is done: not recorded, fake, sharded or transformed."""
+    """Say whether tensors are real and code runs eagerly: not traced, fake, sharded or transformed."""
     return (
         not recording()
         and all(type(t) in _OWN_TENSORS for t in tensors)
@@ -38,7 +45,11 @@ def _real(*tensors: Tensor) -> bool:
 
 @functools.cache
 def has_kernels() -> bool:
-    """Whether Triton is there and makes kernels for this GPU; where it is there and makes none, a warning says why."""
+    """Say whether Triton is installed and compiles for this GPU; a warning says why, if it does not compile.
+
+    Returns:
+        Whether it does.
+    """
     if torch.version.hip is not None or importlib.util.find_spec("triton") is None:
         return False
     try:
@@ -46,7 +57,7 @@ def has_kernels() -> bool:
 
         x = torch.zeros(16, device="cuda")
         copied[(1,)](x, x, 16, 16)
-    except Exception as error:  # no C compiler, an unknown GPU, …: torch's own operations do
+    except Exception as error:  # no C compiler, an unknown GPU, …: use torch's operations
         warnings.warn(
             f"layers run without kernels of their own, since Triton makes none here: {error}", stacklevel=2
         )
@@ -55,7 +66,15 @@ def has_kernels() -> bool:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on that device, from a CPU without waiting for what the device still has to do."""
+    """Return a tensor on a device; from the CPU without waiting for work that is queued on the device.
+
+    Args:
+        tensor: The tensor.
+        device: The device.
+
+    Returns:
+        The tensor on it.
+    """
     if tensor.device.type == "cpu" and device.type == "cuda" and not recording():
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

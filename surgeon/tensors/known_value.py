@@ -1,4 +1,4 @@
-"""What the value of a buffer of one number is, asked at each call without making a device wait at each call."""
+"""Read the value of a one-number buffer at each call, without a device synchronisation at each call."""
 
 from __future__ import annotations
 
@@ -13,25 +13,41 @@ _PLAIN = (Tensor, nn.Parameter)
 class KnownValue:
     """The value of a buffer that any code may write to, as far as it is known without waiting for its device.
 
-    On a CPU it is read. Elsewhere it is kept while the buffer is the same and was not written, and read when a second call finds it so:
-    a buffer that is written before each call, as DistributedDataParallel does, is never waited for.
+    On a CPU the buffer is read. On other devices the value is cached as long as the buffer is the same and
+    was not written; it is read only if a second call finds it unchanged. So a buffer that is written before
+    every call, as DistributedDataParallel does, never causes a wait.
+
+    Args:
+        value: The value that the buffer starts with.
     """
 
     def __init__(self, value: float) -> None:
         self.last = value
-        """What it was when it was last known."""
+        """The value when it was last known."""
         self._seen: tuple[Tensor, int] | None = None
         self._read = False
 
     def set(self, buffer: Tensor, value: float) -> None:
-        """Say what was just written to the buffer."""
+        """Record what was just written to the buffer.
+
+        Args:
+            buffer: The buffer.
+            value: What was written.
+        """
         self.last, self._seen, self._read = value, _state(buffer), True
 
     def of(self, buffer: Tensor) -> float | None:
-        """The value; None where it is not known: any value then has to come out right, and its gradient where it has one."""
+        """Return the value, if it is known without waiting.
+
+        Args:
+            buffer: The buffer, with one number.
+
+        Returns:
+            The value. None if it is not known; code must then be correct, with gradients, for any value.
+        """
         if recording() or buffer.requires_grad or is_functorch_wrapped_tensor(buffer):
             return None
-        if type(buffer) not in _PLAIN or buffer.is_meta:  # a fake one, of which nothing but shapes is asked
+        if type(buffer) not in _PLAIN or buffer.is_meta:  # fake tensors: only shapes matter
             return self.last
         if dispatch_modes():
             return None
@@ -55,4 +71,5 @@ class KnownValue:
 
 
 def _state(buffer: Tensor) -> tuple[Tensor, int] | None:
+    """Return the buffer and its version counter, or None for inference tensors, which have no counter."""
     return None if buffer.is_inference() else (buffer, buffer._version)

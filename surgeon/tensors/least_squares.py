@@ -1,4 +1,4 @@
-"""Least squares from normal equations that rounding has touched."""
+"""Least squares from normal equations that contain rounding errors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ _MOST = 1.0
 
 
 class Equations(NamedTuple):
-    """Means over images and places, float64, of `problems` problems that share nothing.
+    """Normal equations, as means over images and positions in float64, of several independent problems.
 
-    gram: (problems, d, d), u uᵀ of the inputs u. cross: (problems, outputs, d), y uᵀ, y what is to be reached. energy: mean
-    of ‖y‖² over all outputs.
+    Attributes:
+        gram: (problems, d, d), mean of u uᵀ of the inputs u.
+        cross: (problems, outputs, d), mean of y uᵀ, y the outputs to reach.
+        energy: Mean of ‖y‖² over all outputs.
     """
 
     gram: Tensor
@@ -23,22 +25,48 @@ class Equations(NamedTuple):
     energy: Tensor
 
     def solve(self, ridge: float, start: Tensor | None = None) -> Tensor:
-        """(problems, outputs, d): least squares, held to `start`, else to zero, by `ridge` times the Gram's mean diagonal."""
+        """Solve for the weights.
+
+        Args:
+            ridge: Regularisation, times the mean diagonal of `gram`.
+            start: (problems, outputs, d), what the ridge pulls towards. Default: zero.
+
+        Returns:
+            (problems, outputs, d), float64.
+        """
         if start is None:
             return ridge_solve(self.gram, self.cross, ridge)
         return start + ridge_solve(self.gram, self.cross - start @ self.gram, ridge)
 
     def error(self, weight: Tensor) -> float:
-        """Relative error, ‖W u − y‖ / ‖y‖, of weights (problems, outputs, d)."""
+        """Return the relative error ‖W u − y‖ / ‖y‖ of weights.
+
+        Args:
+            weight: W, (problems, outputs, d).
+
+        Returns:
+            The error.
+        """
         rest = self.energy - 2 * (weight * self.cross).sum() + ((weight @ self.gram) * weight).sum()
         return float((rest.clamp_min(0) / self.energy.clamp_min(1e-30)).sqrt())
 
 
 def ridge_solve(gram: Tensor, cross: Tensor, ridge: float) -> Tensor:
-    """cross · (gram + ridge · mean(diag gram) · I)⁻¹, float64, shape of `cross`, (..., outputs, d).
+    """Return cross · (gram + ridge · mean(diag gram) · I)⁻¹ in float64.
 
-    gram: (..., d, d), symmetric up to rounding. Products in single precision may leave it with slightly negative
-    eigenvalues; the ridge is then raised tenfold until the matrix is positive definite.
+    Args:
+        gram: (..., d, d), symmetric up to rounding. Products in single precision may leave slightly negative
+            eigenvalues; the ridge is then raised tenfold until the matrix is positive definite.
+        cross: (..., outputs, d).
+        ridge: The ridge, ≥ 0.
+
+    Returns:
+        (..., outputs, d).
+
+    Example:
+        >>> import torch
+        >>> ridge_solve(2 * torch.eye(2), torch.tensor([[4.0, 6.0]]), 0).round(decimals=6)
+        tensor([[2., 3.]], dtype=torch.float64)
     """
     gram, cross = gram.double(), cross.double()
     gram = (gram + gram.mT) / 2

@@ -1,4 +1,4 @@
-"""How the numbers of a tensor lie in memory."""
+"""The memory formats of tensors."""
 
 from __future__ import annotations
 
@@ -14,25 +14,53 @@ _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def memory_format_of(x: Tensor) -> torch.memory_format:
-    """channels_last, or channels_last_3d, where `x` (N, C, *spatial) lies so and not also contiguous; else contiguous."""
+    """Return the memory format of a tensor.
+
+    Args:
+        x: (N, C, *spatial).
+
+    Returns:
+        channels_last or channels_last_3d if `x` has that format and is not contiguous too; otherwise
+        contiguous.
+    """
     last = _LAST.get(x.dim())
     try:
         turned = last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=last)
-    except RuntimeError:  # under vmap torch does not tell
+    except RuntimeError:  # torch cannot say under vmap
         return torch.contiguous_format
     return last if last is not None and turned else torch.contiguous_format
 
 
 def lying(x: Tensor, memory: torch.memory_format) -> Tensor:
-    """`x` in that memory format; as it lies where torch.func or a batch of gradients goes through, which know no formats."""
+    """Return a tensor in a memory format; unchanged under functorch transforms, which know no formats.
+
+    Args:
+        x: The tensor.
+        memory: The format.
+
+    Returns:
+        The tensor, copied if necessary.
+    """
     return x if not recording() and transformed(x) else x.contiguous(memory_format=memory)
 
 
 def lay(module: Any, memory: torch.memory_format) -> None:
-    """Lay a module's tensors of four and five axes in that memory format. torch takes it; the stubs of torch 2.9 know no such call."""
+    """Bring a module's tensors of four and five axes into a memory format.
+
+    Args:
+        module: The module. Its type is Any, because the stubs of torch 2.9 lack this call of `to`.
+        memory: The format.
+    """
     module.to(memory_format=memory)
 
 
 def transformed(x: Tensor) -> bool:
-    """Whether torch.func or a batch of gradients goes through."""
+    """Say whether a tensor is inside a functorch transform or a batch of gradients.
+
+    Args:
+        x: The tensor.
+
+    Returns:
+        Whether it is.
+    """
     return is_functorch_wrapped_tensor(x) or is_legacy_batchedtensor(x)

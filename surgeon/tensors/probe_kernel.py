@@ -1,4 +1,4 @@
-"""The smallest kernel: it copies a tensor, and so tells whether Triton makes kernels here."""
+"""The smallest kernel: it copies a tensor, to find out whether Triton compiles here."""
 
 # mypy: disable-error-code="no-untyped-def"
 # Triton reads the source of what is compiled: constants are annotated by `tl.constexpr` itself.

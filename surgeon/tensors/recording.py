@@ -1,4 +1,4 @@
-"""Whether a layer's code is run, or recorded to be run by something else."""
+"""Whether a layer's code runs eagerly, or is recorded into a graph."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ import torch
 
 
 def recording() -> bool:
-    """True under torch.compile, torch.export and torch.jit.trace: then plain operations alone, that every format knows."""
+    """Say whether code is recorded by torch.compile, torch.export or torch.jit.trace.
+
+    Returns:
+        True if so: code must then use plain operations, which every format knows.
+    """
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def exporting() -> bool:
-    """True under torch.export alone. Inside torch.compile torch 2.11's own `is_exporting` says so too; its flag does not."""
+    """Say whether code is recorded by torch.export.
+
+    torch 2.11's own `is_exporting` is true inside torch.compile as well; its flag is not.
+
+    Returns:
+        Whether it is.
+    """
     return bool(torch.compiler._is_exporting_flag)

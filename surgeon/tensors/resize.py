@@ -1,4 +1,4 @@
-"""Changing the spatial size of weights that are maps, as vision transformers do with position embeddings."""
+"""Change the spatial size of weights that are maps, as vision transformers do with position embeddings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,23 @@ from surgeon.errors import LayerError
 
 
 def resize_maps(maps: Tensor, height: int, width: int) -> Tensor:
-    """Bicubic interpolation of the last two axes of `maps` (..., H, W) to (..., height, width), same dtype.
+    """Interpolate maps to another size: bicubic, corners not aligned, in at least float32.
 
-    Interpolated in at least float32, corners not aligned.
-    Raises LayerError for a size below 1.
+    Args:
+        maps: (..., H, W).
+        height: New height.
+        width: New width.
+
+    Returns:
+        (..., height, width), in the dtype of `maps`; a copy if the size is the same.
+
+    Raises:
+        LayerError: A side is below 1.
+
+    Example:
+        >>> import torch
+        >>> resize_maps(torch.ones(3, 4, 4), 2, 6).shape
+        torch.Size([3, 2, 6])
     """
     if height < 1 or width < 1:
         raise LayerError(f"cannot resize maps to {height}x{width}; both sides must be at least 1")
@@ -29,12 +42,27 @@ def resize_maps(maps: Tensor, height: int, width: int) -> Tensor:
 
 
 def resized_parameter(parameter: nn.Parameter, height: int, width: int) -> nn.Parameter:
-    """A new parameter holding `parameter` (..., H, W) resized to (..., height, width)."""
+    """Return a new parameter, resized as by `resize_maps`.
+
+    Args:
+        parameter: (..., H, W).
+        height: New height.
+        width: New width.
+
+    Returns:
+        (..., height, width), frozen if `parameter` is.
+    """
     return nn.Parameter(resize_maps(parameter.detach(), height, width), requires_grad=parameter.requires_grad)
 
 
 def warn_resized(what: str, old: tuple[int, int], new: tuple[int, int]) -> None:
-    """Say that learned maps were interpolated, which no method's paper covers."""
+    """Warn that learned maps were interpolated, which no method's paper covers.
+
+    Args:
+        what: Name of the layer.
+        old: (H, W) before.
+        new: (H, W) after.
+    """
     warnings.warn(
         f"{what}: maps learned at {old[0]}x{old[1]} were interpolated (bicubic) to {new[0]}x{new[1]}; "
         "fine-tune before use, with an optimizer made anew",

@@ -11,11 +11,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Shard:
-    """This process holds the samples from `offset` on of a batch of `total`; `group` is torch.distributed's.
+    """This process's part of a batch that several processes share.
 
-    Layers that have one draw their random numbers for the whole batch, from a stream that all processes share,
-    and take their own part; what they measure of the batch they measure of all of it. So several processes do
-    what one would.
+    Layers that have one draw random numbers for the whole batch, from a stream that all processes share, and
+    use their own part; statistics of the batch are taken over all of it. So several processes compute what
+    one would.
+
+    Attributes:
+        offset: Index of this process's first sample.
+        total: Number of samples of all processes.
+        group: A group of torch.distributed, or None for all processes.
     """
 
     offset: int
@@ -23,17 +28,39 @@ class Shard:
     group: Any = None
 
     def take(self, drawn: Tensor, n: int) -> Tensor:
-        """The part of `drawn` (total, ...) that belongs to this process's n samples."""
+        """Return this process's part of a tensor.
+
+        Args:
+            drawn: (total, ...).
+            n: Number of this process's samples.
+
+        Returns:
+            (n, ...).
+        """
         return drawn[self.offset : self.offset + n]
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum of `tensor` over all processes; a new tensor."""
+        """Return the sum of a tensor over all processes, a collective call.
+
+        Args:
+            tensor: The tensor, of the same shape on each process.
+
+        Returns:
+            A new tensor.
+        """
         out = tensor.clone()
         torch.distributed.all_reduce(out, group=self.group)
         return out
 
     def std(self, h: Tensor) -> Tensor:
-        """The population standard deviation of all processes' h, from sums in float64."""
+        """Return the population standard deviation over all processes, in float64; a collective call.
+
+        Args:
+            h: (n, ...), this process's part.
+
+        Returns:
+            A scalar in the dtype of `h`.
+        """
         wide = h.double()
         count, total = self.sum(torch.stack([wide.new_tensor(h.numel()), wide.sum()])).unbind()
         squares = self.sum((wide - total / count).square().sum())
@@ -41,7 +68,16 @@ class Shard:
 
 
 def gather_shard(n: int, device: torch.device, group: Any = None) -> Shard:
-    """The shard of a process with n samples, found out by asking the others (a collective call)."""
+    """Find this process's shard by asking the other processes, a collective call.
+
+    Args:
+        n: Number of this process's samples.
+        device: Device for the exchange.
+        group: A group of torch.distributed, or None for all processes.
+
+    Returns:
+        The shard.
+    """
     size, rank = torch.distributed.get_world_size(group), torch.distributed.get_rank(group)
     counts = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(size)]
     torch.distributed.all_gather(counts, torch.tensor([n], device=device), group=group)
@@ -50,7 +86,15 @@ def gather_shard(n: int, device: torch.device, group: Any = None) -> Shard:
 
 
 def gather_labels(labels: Tensor, shard: Shard) -> Tensor:
-    """The labels (total,) of all processes' samples (a collective call)."""
+    """Return the labels of all processes' samples, a collective call.
+
+    Args:
+        labels: (n,), this process's labels.
+        shard: Its part of the batch.
+
+    Returns:
+        (total,).
+    """
     whole = labels.new_zeros(shard.total)
     whole[shard.offset : shard.offset + len(labels)] = labels
     return shard.sum(whole)

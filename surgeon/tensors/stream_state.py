@@ -1,6 +1,7 @@
-"""Where a random stream stands, as bytes: a pickle that holds a tensor made for it alone cannot go to another process.
+"""The state of a random stream as bytes, so that it can be pickled to another process.
 
-torch hands tensors over by a handle to their memory, and one that only the pickle knows is gone before the other process asks for it.
+torch passes tensors between processes by a handle to shared memory. A tensor that was made for the pickle
+alone is freed before the other process opens the handle.
 """
 
 from __future__ import annotations
@@ -10,12 +11,26 @@ from torch import Tensor
 
 
 def stream_state(generator: torch.Generator) -> bytes:
-    """The state of a generator on the CPU."""
+    """Return the state of a generator.
+
+    Args:
+        generator: A generator on the CPU.
+
+    Returns:
+        The state.
+    """
     return generator.get_state().numpy().tobytes()
 
 
 def stream_at(state: bytes | Tensor) -> torch.Generator:
-    """A generator on the CPU in that state; a tensor is what pickles before version 0.2 hold."""
+    """Return a CPU generator in a given state.
+
+    Args:
+        state: The state; a tensor in pickles from before version 0.2.
+
+    Returns:
+        The generator.
+    """
     if not isinstance(state, Tensor):
         state = torch.frombuffer(bytearray(state), dtype=torch.uint8)
     generator = torch.Generator(device="cpu")

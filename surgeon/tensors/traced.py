@@ -1,7 +1,7 @@
-"""Layers under torch.fx, whoever traces: a layer is one call in the graph, as torch's own layers are.
+"""Layers under torch.fx: a layer is one call in the graph, whichever tracer is used.
 
-Tracers decide by a module's home what stays whole, and know torch.nn alone. A layer that is given a proxy puts the call of itself into
-the graph, so that sizes, modes and noise are looked at when the graph runs.
+Tracers decide by a module's package which modules stay whole, and know only torch.nn. A layer that receives a
+proxy puts a call of itself into the graph, so that sizes, modes and noise are decided when the graph runs.
 """
 
 from __future__ import annotations
@@ -14,5 +14,13 @@ Proxy = fx.Proxy
 
 
 def called(layer: nn.Module, x: Any) -> Any:
-    """The call of `layer` on the proxy `x`, in the graph that the proxy belongs to; a proxy."""
+    """Put a call of a layer into the graph of a proxy.
+
+    Args:
+        layer: The layer.
+        x: The proxy of its input.
+
+    Returns:
+        The proxy of its output.
+    """
     return x.tracer.create_proxy("call_module", x.tracer.path_of_module(layer), (x,), {})

@@ -13,21 +13,30 @@ from surgeon.methods.adversarial_noise.gradient_noise import GradientNoise, adde
 
 
 class ANL(GradientNoise):
-    """h' = h + r s(h) g/||g||_inf, g the gradient of this batch by a first round at eta = 0.
+    """h' = h + r s(h) g/‖g‖∞, g the gradient of this batch, from a first round at η = 0.
 
-    Round 1 in phase "record": forward keeps in `batch.recorded` what torch.autograd.grad takes as an input; give the gradient
-    to `set_gradient`. Round 2 in phase "perturb".
-    Raises LayerError for wrong settings, and in forward for a batch without its gradient, and a second call in one recording.
+    In round 1, phase "record", forward keeps in `batch.recorded` what torch.autograd.grad accepts as an
+    input; give the gradient to `set_gradient`. Round 2 is in phase "perturb". Arguments are those of
+    `GradientNoise`.
+
+    Raises:
+        LayerError: A setting is invalid; in forward, the batch has no gradient, or there was a second call in
+            one recording.
     """
 
     source: ClassVar[str] = "anl"
     needs_gradient: ClassVar[bool] = True
 
     def set_gradient(self, gradient: Tensor | None) -> None:
-        """Give the layer dJ/dh (N, ...) of round 1, eq. 3; stored detached, and r is drawn for it.
+        """Give the layer the gradient of round 1, eq. 3. It is detached, and r is drawn for it.
 
-        None, what autograd says of a layer that the loss does not depend on, means no noise.
-        Raises LayerError for a gradient of another shape than the recorded one, and for None where nothing was recorded.
+        Args:
+            gradient: dJ/dh, (N, ...). None, which autograd returns if the loss does not depend on the layer,
+                means no noise.
+
+        Raises:
+            LayerError: The gradient has another shape than the recorded activations, or is None and nothing
+                was recorded.
         """
         batch = self.batch
         like, batch.recorded, batch.like = batch.like, None, None
@@ -49,9 +58,10 @@ class ANL(GradientNoise):
             )
         batch.like = h.detach().new_empty(()).expand(h.shape)
         if h.requires_grad and not h._is_view():
-            # Not the tensor, which an in-place activation may overwrite, but the place in the graph where it was made.
+            # The edge in the autograd graph, not the tensor: an in-place activation may overwrite the tensor.
             batch.recorded = torch.autograd.graph.get_gradient_edge(h)
             return h
+        # Writing into a view in place changes its edge, and an image has none: record a new tensor.
         recorded = h.view_as(h) if h.requires_grad else h.detach().requires_grad_()
         batch.recorded = recorded
         return recorded.clone()

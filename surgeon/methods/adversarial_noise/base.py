@@ -1,4 +1,4 @@
-"""What all noise layers are: the phases of a training step, and what a step asks a layer for."""
+"""What all noise layers share: the phases of a training step, and what a step asks of a layer."""
 
 from __future__ import annotations
 
@@ -16,34 +16,41 @@ from surgeon.tensors.traced import Proxy, called
 
 
 class NoiseLayer(Drawing, nn.Module):
-    """Adds noise to its input in training; the identity in evaluation and where `enabled` is False.
+    """Adds noise to its input (N, ...) in training; the identity in evaluation and if `enabled` is False.
 
-    Input and output (N, ...). No parameters and no buffers: the state dict is the stock one. A training step has the layer
-    `enter` its phases:
+    There are no parameters and no buffers: the state dict is the stock one. A training step has the layer
+    `enter` phases:
 
     - "idle": the identity.
-    - "record": the first of two rounds. A layer that `needs_gradient` notes the place where it is called in `batch.recorded`;
-      give the gradient at that place to `set_gradient`. Others are the identity.
-    - "perturb": the noise is added. A layer that `needs_labels` must have got them by `set_labels`.
+    - "record": the first of two rounds. A layer that `needs_gradient` notes the place where it is called in
+      `batch.recorded`; give the gradient at that place to `set_gradient`. Other layers are the identity.
+    - "perturb": the noise is added. A layer that `needs_labels` must have received them by `set_labels`.
 
-    A step calls `begin`, has it enter phases, and calls `end`, after which the layer is in its `resting` phase. What belongs
-    to one batch is in `batch`.
+    A step calls `begin`, has the layer enter phases, and calls `end`, after which it is in its `resting`
+    phase. `batch` holds what belongs to one batch.
 
-    In phase "perturb" the output is a tensor of its own; in the identity, and in phase "record" where it can, it is the input
-    itself, as without the layer. An in-place activation may overwrite it where it might overwrite the input. Copies and pickles
-    keep what the layer remembers of earlier batches and its phase, and drop the rest of `batch`.
+    In phase "perturb" the output is a new tensor. As the identity, and in phase "record" if possible, the
+    output is the input itself, as without the layer; an in-place activation may overwrite it exactly if it
+    could overwrite the input. Copies and pickles keep the phase and what the layer remembers of earlier
+    batches, and drop the rest of `batch`.
+
+    Args:
+        epsilon: Size of the noise; finite.
+
+    Raises:
+        LayerError: `epsilon` is not finite.
     """
 
     source: ClassVar[str]
     """The name by which recipes ask for the layer."""
     settings: ClassVar[tuple[str, ...]] = ()
-    """What the constructor takes beside `epsilon`."""
+    """Arguments of the constructor besides `epsilon`."""
     resting: ClassVar[str] = "idle"
     """The phase outside of a step."""
     needs_gradient: ClassVar[bool] = False
     """Whether a first round must give it the gradient of the batch."""
     needs_labels: ClassVar[bool] = False
-    """Whether it must be told the class of each sample."""
+    """Whether it must be given the class of each sample."""
 
     def __init__(self, epsilon: float = 0.03) -> None:
         super().__init__()
@@ -54,11 +61,18 @@ class NoiseLayer(Drawing, nn.Module):
 
     @property
     def phase(self) -> str:
-        """One of PHASES."""
+        """The current phase, one of PHASES."""
         return self.batch.phase
 
     def enter(self, phase: str) -> None:
-        """Enter one of PHASES; others raise LayerError. Entering "record" and leaving "perturb" drop the stored gradient."""
+        """Enter a phase. Entering "record" and leaving "perturb" drop the stored gradient.
+
+        Args:
+            phase: One of PHASES.
+
+        Raises:
+            LayerError: The phase is unknown.
+        """
         if phase not in PHASES:
             raise LayerError(f"phase={phase!r} is not known; {', '.join(map(repr, PHASES))} are")
         batch = self.batch
@@ -67,51 +81,93 @@ class NoiseLayer(Drawing, nn.Module):
         batch.phase = phase
 
     def set_labels(self, labels: Tensor) -> None:
-        """Give a layer that `needs_labels` the class of each sample of the next batch, (N,) integers on any device."""
+        """Give the layer the class of each sample of the next batch, if it `needs_labels`.
+
+        Args:
+            labels: (N,) integers on any device.
+
+        Raises:
+            LayerError: The layer needs no labels, or they are invalid.
+        """
         raise LayerError(f"set_labels belongs to source='canl'; source={self.source!r} asks for no classes")
 
     def set_gradient(self, gradient: Tensor | None) -> None:
-        """Give a layer that `needs_gradient` dJ/dh (N, ...) of the first round; others raise LayerError."""
+        """Give the layer the gradient of the first round, if it `needs_gradient`.
+
+        Args:
+            gradient: dJ/dh, (N, ...).
+
+        Raises:
+            LayerError: The layer needs no gradient, or it has the wrong shape.
+        """
         raise LayerError(
             f"set_gradient belongs to source='anl'; source={self.source!r} finds its own gradients"
         )
 
     def begin(self, shard: Shard | None) -> None:
-        """Begin a step in which this process's samples are `shard` of the batch. A collective call, as `share`."""
+        """Begin a training step. A collective call, as `share` is.
+
+        Args:
+            shard: Which samples of the batch this process has; None for a single process.
+        """
         self.share()
-        if self.shard is not shard:  # torch takes its time to set an attribute of a module
+        if self.shard is not shard:  # setting an attribute of a module is slow
             self.shard = shard
 
     def end(self) -> None:
-        """End a step, after an error too."""
+        """End a step; call it after an error too."""
         self.enter(self.resting)
         self.clear()
 
     def clear(self) -> None:
-        """Drop what belongs to one batch: gradient, labels, and what was drawn for it."""
+        """Drop what belongs to one batch: gradient, labels, and random draws."""
         self.batch.clear()
 
     def reset(self) -> None:
         """Forget earlier batches."""
 
     def share(self) -> None:
-        """Remember what all processes' last backward pass found; of one process there is nothing to do.
+        """Exchange what the processes' last backward passes found; nothing to do for a single process.
 
-        A collective call: each process makes it, after its backward pass and before the next forward one.
+        A collective call: each process makes it, after its backward pass and before the next forward pass.
         """
 
     def makes_cache(self, device: torch.device, samples: int) -> bool:
-        """Whether a batch of so many samples on that device makes a cache, which later compiled graphs then take as an input."""
+        """Say whether a batch creates a cache, which later compiled graphs then take as an input.
+
+        Args:
+            device: Device of the batch.
+            samples: Its number of samples.
+
+        Returns:
+            Whether it does.
+        """
         return False
 
     def get_memory(self) -> dict[str, Tensor]:
-        """What the layer remembers of earlier batches, as tensors: for a checkpoint beside the state dict."""
+        """Return what the layer remembers of earlier batches, for a checkpoint besides the state dict.
+
+        Returns:
+            Tensors by name.
+        """
         return {}
 
     def set_memory(self, memory: dict[str, Tensor]) -> None:
-        """Take back what `get_memory` gave."""
+        """Restore what `get_memory` returned.
+
+        Args:
+            memory: Tensors by name.
+        """
 
     def forward(self, h: Tensor) -> Tensor:
+        """Return `h`, or `h` with noise, depending on mode and phase.
+
+        Args:
+            h: (N, ...).
+
+        Returns:
+            A tensor of the shape and dtype of `h`.
+        """
         if isinstance(h, Proxy):
             return called(self, h)
         phase = self.batch.phase
@@ -120,11 +176,25 @@ class NoiseLayer(Drawing, nn.Module):
         return self.record(h) if phase == "record" else self.perturb(h)
 
     def record(self, h: Tensor) -> Tensor:
-        """The output in phase "record"."""
+        """Return the output in phase "record".
+
+        Args:
+            h: (N, ...).
+
+        Returns:
+            A tensor equal to `h`.
+        """
         return h
 
     def perturb(self, h: Tensor) -> Tensor:
-        """The output in phase "perturb"."""
+        """Return the output in phase "perturb".
+
+        Args:
+            h: (N, ...).
+
+        Returns:
+            `h` with noise.
+        """
         raise NotImplementedError
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Where a noise layer is in a training step, and what it holds for the step's batch."""
+"""The phase of a noise layer in a training step, and what the layer holds for the step's batch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ PHASES = ("idle", "record", "perturb")
 
 @dataclass(eq=False)
 class Batch:
-    """A plain object, whose attributes torch does not look up among parameters and modules. N: this process's samples.
+    """What a noise layer holds for one batch: a plain object, since attributes of modules are slow to set.
 
-    phase: one of PHASES.
-    recorded: where a first round found the activations, as torch.autograd.grad takes it. like: a tensor of their shape, dtype
-    and device, without memory. gradient: dJ/dh (N, ...) by that round.
-    magnitude: r of eq. 2, (N,), or (1,) for the whole batch.
-    labels: the class of each sample, (N,). everyone: the labels of all processes' samples. rank: a permutation of all those
-    samples; of a class, the sample of highest rank gives the gradient that is cached. speaking: that sample's index for each
-    class, (classes,), -1 where there is none, once found. classes: their number, where `speaking` may be found for many layers
-    at once; else 0. cache_input: the cache as an input of a compiled graph, for one forward pass.
+    Attributes:
+        phase: One of PHASES.
+        recorded: The place of the activations in the first round, as torch.autograd.grad accepts it.
+        like: A tensor without memory that has the shape, dtype and device of the activations.
+        gradient: dJ/dh, (N, ...), from the first round; N counts this process's samples.
+        magnitude: r of eq. 2, (N,), or (1,) for the whole batch.
+        labels: The class of each sample, (N,).
+        everyone: The labels of all processes' samples.
+        rank: A random permutation of all samples; in each class, the gradient of the sample with the highest
+            rank is cached.
+        speaking: (classes,), the index of that sample for each class, -1 without one; None until it is
+            computed.
+        classes: Number of classes, if `speaking` may be computed for many layers at once; otherwise 0.
+        cache_input: The cache as an input of a compiled graph, for one forward pass.
     """
 
     phase: str = "idle"

@@ -17,15 +17,25 @@ from surgeon.tensors.shard import gather_labels
 
 
 class CANL(GradientNoise):
-    """h' = h + r s(h) g/||g||_inf, g cached: of each sample's class, the gradient of one random sample of the last batch that
-    had the class, zeros before.
+    """h' = h + r s(h) g/‖g‖∞, g the cached gradient of each sample's class.
 
-    In phase "perturb", with the labels given to `set_labels` before forward. `num_classes` sizes the cache, `cache_dtype` stores it in, say,
-    float16.
+    The cache holds, for each class, the gradient of one random sample of the last batch with that class, and
+    zeros before. Noise is added in phase "perturb", with the labels given to `set_labels` before the forward
+    pass.
 
-    Here: a cache in float16 or narrower holds g/||g||_inf, which eq. 4 uses alone and which does not underflow.
-    Here: another activation shape than the cache's starts the cache anew.
-    Raises LayerError for wrong settings, for labels that are no classes, and in forward for a batch without its labels.
+    Here: a cache in float16 or narrower holds g/‖g‖∞, which is all that eq. 4 uses and which does not
+    underflow. Here: activations of another shape than the cache's start a new cache.
+
+    Args:
+        epsilon: As for `GradientNoise`, as are per_sample, momentum and seed.
+        num_classes: Number of classes; required.
+        per_sample: One magnitude per sample instead of per batch.
+        momentum: Weight of the current batch in a running s(h).
+        cache_dtype: Data type of the cache. Default: that of the activations.
+        seed: Seed of the layer's own random stream.
+
+    Raises:
+        LayerError: A setting is invalid; labels are no class indices; in forward, the batch has no labels.
     """
 
     source: ClassVar[str] = "canl"
@@ -33,7 +43,7 @@ class CANL(GradientNoise):
     needs_labels: ClassVar[bool] = True
     cache: Tensor | None
     _pending: tuple[Tensor, Tensor] | None
-    """Classes and rows that this process's last backward pass found, to be added up over all processes."""
+    """Classes and rows of this process's last backward pass, to be summed over all processes."""
 
     def __init__(
         self,
@@ -83,10 +93,15 @@ class CANL(GradientNoise):
         return f"num_classes={self.num_classes}, {super().extra_repr()}"
 
     def set_labels(self, labels: Tensor) -> None:
-        """Give the layer the class of each sample, (N,) integers on any device; r and ranks are drawn for them.
+        """Give the layer the class of each sample; magnitudes and ranks are drawn for them.
 
-        A collective call where several processes share the batch.
-        Raises LayerError for labels that are no indices of classes.
+        A collective call if several processes share the batch.
+
+        Args:
+            labels: (N,) integers on any device.
+
+        Raises:
+            LayerError: They are no class indices.
         """
         batch = self.batch
         batch.labels = None
@@ -99,6 +114,7 @@ class CANL(GradientNoise):
         batch.speaking, batch.classes = None, self.num_classes if self.measures_alone else 0
 
     def _check(self, labels: Tensor) -> None:
+        """Raise LayerError for labels that are no class indices."""
         if (
             labels.dim() != 1
             or labels.is_floating_point()
@@ -123,6 +139,7 @@ class CANL(GradientNoise):
         return self._compiled(h) if torch.compiler.is_dynamo_compiling() else self._eager(h)
 
     def _eager(self, h: Tensor) -> Tensor:
+        """Add the noise outside compiled graphs, with a hook that renews the cache."""
         batch = self.batch
         labels, rank, magnitude = batch.labels, batch.rank, batch.magnitude
         if labels is None or rank is None or magnitude is None or len(labels) != len(h):
@@ -153,7 +170,7 @@ class CANL(GradientNoise):
         return hooked(added(h, self._cached_eta(h, cache, labels, magnitude)), keep)
 
     def _compiled(self, h: Tensor) -> Tensor:
-        """The same inside a compiled graph, which a hook would break, where the cache can be an input of it."""
+        """Add the noise inside a compiled graph, with the cache as its input: a hook would break the graph."""
         batch = self.batch
         leaf, labels, rank, magnitude = batch.cache_input, batch.labels, batch.rank, batch.magnitude
         fits = leaf is not None and leaf.shape[1:] == h.shape[1:] and leaf.device == h.device
@@ -172,25 +189,30 @@ class CANL(GradientNoise):
         return added(h, self._cached_eta(h, leaf.detach(), labels, magnitude))
 
     def _speakers(self, labels: Tensor, rank: Tensor, classes: int) -> Tensor:
+        """Return which sample's gradient is cached for each class."""
         speaking = self.batch.speaking
-        if speaking is not None:  # found for all layers at once, by `sending.py`
+        if speaking is not None:  # computed for all layers at once, by `sending.py`
             return speaking.to(labels.device)
         return class_cache.speakers(labels, rank.unsqueeze(0), classes)[0]
 
     def _has_cache(self, device: torch.device) -> bool:
-        """Whether the cache is there and on that device."""
+        """Say whether there is a cache on a device."""
         return self.cache is not None and len(self.cache) == self.num_classes and self.cache.device == device
 
     def _cache_input(self, labels: Tensor) -> Tensor | None:
-        """The cache as an input of a compiled graph; None where there is none yet, where it has more rows than the batch, and
-        where s(h) is not this batch's alone."""
+        """Return the cache as an input of a compiled graph, or None if it cannot be one.
+
+        It cannot without a cache, with more classes than samples, or if s(h) is not this batch's alone.
+        """
         cache = self.cache
         usable = cache is not None and self._has_cache(cache.device) and len(cache) <= len(labels)
         return class_cache.input_of(cache) if cache is not None and usable and self.measures_alone else None
 
     def _cached_eta(self, h: Tensor, cache: Tensor, labels: Tensor, magnitude: Tensor) -> Tensor:
-        """eq. 4 with each sample's gradient that of its class; where those are fewer, they are scaled before they are
-        handed out."""
+        """Return eq. 4 with each sample's gradient that of its class.
+
+        With fewer classes than samples, the classes' gradients are scaled before they are copied to samples.
+        """
         if len(cache) > len(labels):
             return self._eta(h, cache.index_select(0, labels), magnitude)
         wide = torch.promote_types(h.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""What the paper compares with: layerwise adversarial training (LAT), and Gaussian noise along no gradient at all."""
+"""The paper's controls: layerwise adversarial training (LAT), and Gaussian noise without a gradient."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from surgeon.tensors.gaussian import add_noise
 
 
 class LAT(NoiseLayer):
-    """h' = h + epsilon sign(g), g the gradient of the previous batch, sample by sample; further samples get no noise.
+    """h' = h + ε sign(g), g the gradient of the previous batch, sample by sample.
 
+    If the previous batch was smaller, the samples beyond it get no noise.
     `epsilon` is in units of the activations.
-    Here: another activation shape than the previous batch's starts the memory anew.
+    Here: activations of another shape than the previous batch's start anew, without noise.
     """
 
     source: ClassVar[str] = "lat"
@@ -49,7 +50,7 @@ class LAT(NoiseLayer):
 
 
 class GaussianControl(NoiseLayer):
-    """h' = h + N(0, (epsilon/4)^2), from torch's global random stream; `epsilon` is in units of the activations."""
+    """h' = h + N(0, (ε/4)²), from torch's global random stream; `epsilon` is in units of the activations."""
 
     source: ClassVar[str] = "gaussian"
     resting: ClassVar[str] = "perturb"

@@ -1,7 +1,8 @@
 """The adversarial noise of eq. 4 on a GPU: few kernels over the activations, each pass made once.
 
-Phases, random numbers and the cache are the layers', `anl.py` and `canl.py`. Computed here are eq. 4 and what is written into CANL's
-cache, where s(h) is that of one process's batch alone. Everything else goes the way of `maths.py` and `class_cache.py`.
+Phases, random numbers and the cache belong to the layers, `anl.py` and `canl.py`. This file computes eq. 4
+and what is written into CANL's cache, if s(h) is that of one process's batch alone. Other cases go the way of
+`maths.py` and `class_cache.py`.
 """
 
 from __future__ import annotations
@@ -15,26 +16,43 @@ from surgeon.methods.adversarial_noise.class_cache import is_scaled
 from surgeon.tensors import gpu
 
 BLOCK = 2048
-"""Numbers that a program takes at once."""
+"""Numbers that a program processes at once."""
 PARTS = 64
-"""Most parts of a row, each a program's."""
+"""Largest number of parts of a row; each program has one part."""
 
 
 def takes(h: Tensor, cache: Tensor | None = None) -> bool:
-    """Whether the noise on `h` (N, ...) is computed here: rows of numbers that lie side by side, in at most 32 bits."""
+    """Say whether the noise can be computed here: contiguous rows of at most 32-bit numbers on a GPU.
+
+    Args:
+        h: (N, ...).
+        cache: CANL's cache, or None.
+
+    Returns:
+        Whether it can.
+    """
     return h.numel() > 0 and gpu.takes(h) and _in_rows(h) and (cache is None or gpu.takes(cache))
 
 
 def perturbed(h: Tensor, gradient: Tensor, r: Tensor, labels: Tensor | None = None) -> Tensor:
-    """h + r s(h) g/||g||_inf, eq. 4: (N, ...).
+    """Return h + r s(h) g/‖g‖∞, eq. 4; rows of g that are zero or not finite give no noise.
 
-    gradient: of the shape of `h`, or (classes, ...) of which `labels` (N,), contiguous int64, says which is whose. r: (N,) or (1,), on any device. A row that is zero, or not finite, gives no noise. The gradient goes through unchanged.
+    Args:
+        h: (N, ...).
+        gradient: Of the shape of `h`; or (classes, ...), with `labels`.
+        r: (N,) or (1,), on any device.
+        labels: (N,), contiguous int64: the row of `gradient` of each sample.
+
+    Returns:
+        (N, ...).
     """
     out: Tensor = _Perturbed.apply(h, _like(gradient, h), gpu.sent(r, h.device), labels)
     return out
 
 
 class _Perturbed(torch.autograd.Function):
+    """Eq. 4 by kernels; its backward pass is the identity."""
+
     @staticmethod
     def forward(ctx: Any, h: Tensor, g: Tensor, r: Tensor, labels: Tensor | None) -> Tensor:
         from surgeon.methods.adversarial_noise import kernels
@@ -61,8 +79,14 @@ class _Perturbed(torch.autograd.Function):
 
 
 def remember(cache: Tensor, gradient: Tensor, labels: Tensor, speaking: Tensor) -> None:
-    """Write into `cache` (classes, ...) the rows of `gradient` (N, ...) that speak for their class, `speaking` (classes,), by the peak where the
-    cache is in float16. `cache` lies as the gradient's samples do, or they are laid so."""
+    """Write the rows of a gradient that are to be cached into the cache, divided by ‖g‖∞ if it is in float16.
+
+    Args:
+        cache: (classes, ...), written in place.
+        gradient: (N, ...), brought into the memory layout of the cache.
+        labels: (N,).
+        speaking: (classes,), from `speakers`.
+    """
     from surgeon.methods.adversarial_noise import kernels
 
     gradient = _like(gradient, cache)
@@ -82,17 +106,24 @@ def _in_rows(h: Tensor) -> bool:
 
 
 def format_of(h: Tensor) -> torch.memory_format:
-    """How it lies."""
+    """Return the memory format of a tensor whose rows are contiguous.
+
+    Args:
+        h: (N, ...).
+
+    Returns:
+        contiguous, or channels_last.
+    """
     return torch.contiguous_format if h.is_contiguous() else torch.channels_last
 
 
 def _like(gradient: Tensor, h: Tensor) -> Tensor:
-    """`gradient` with the order of numbers in memory of `h`, on its device."""
+    """Return `gradient` in the memory layout of `h`, on its device."""
     return gradient.detach().to(h.device).contiguous(memory_format=format_of(h))
 
 
 def _divided(h: Tensor) -> tuple[int, int, int, int]:
-    """Samples, numbers of each, numbers of a part, parts: a few thousand programs, none with less than a block."""
+    """Return samples, numbers per sample, numbers per part, and parts: a few thousand programs."""
     images, size = len(h), h.numel() // len(h)
     parts = max(1, min(PARTS, -(-4096 // images), -(-size // BLOCK)))
     part = -(-size // (parts * BLOCK)) * BLOCK
@@ -100,4 +131,5 @@ def _divided(h: Tensor) -> tuple[int, int, int, int]:
 
 
 def _power(n: int) -> int:
+    """Return the next power of two."""
     return 1 << (n - 1).bit_length()

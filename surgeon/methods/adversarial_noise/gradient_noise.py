@@ -15,16 +15,22 @@ from surgeon.tensors.stream_state import stream_at, stream_state
 
 
 class GradientNoise(NoiseLayer):
-    """h' = h + r s(h) g/||g||_inf in phase "perturb".
-
-    `epsilon` is in units of the standard deviation of the activations; below 0 it is the paper's loss-lowering control.
-    `per_sample`: one r for each sample, else one a batch. `seed` starts the layer's own random stream.
+    """h' = h + r s(h) g/‖g‖∞ in phase "perturb".
 
     Here: s(h) is the population standard deviation of the whole batch tensor in the round that adds the
-    noise, detached; with `momentum` m in (0, 1] it is a running mean, m the weight of the current batch,
-    started by the first one.
-    Here: r and the choice of samples come from a private stream, drawn when the gradient or the labels
-    arrive: forward repeats exactly, and dropout sees the same global stream in both rounds.
+    noise, detached; with `momentum` it is a running mean, started by the first batch. Here: r and the choice
+    of samples come from a private stream, drawn when the gradient or the labels arrive. So forward is
+    repeatable, and dropout sees the same global stream in both rounds.
+
+    Args:
+        epsilon: ε, in standard deviations of the activations; a negative one is the paper's loss-lowering
+            control.
+        per_sample: Draw one r per sample, instead of one per batch.
+        momentum: m in (0, 1], the weight of the current batch in a running s(h); None uses each batch's own.
+        seed: Seed of the layer's own random stream; None draws one from torch's global stream.
+
+    Raises:
+        LayerError: `epsilon` is not finite, or `momentum` is outside (0, 1].
     """
 
     settings: ClassVar[tuple[str, ...]] = ("per_sample", "momentum", "seed")
@@ -54,7 +60,14 @@ class GradientNoise(NoiseLayer):
         return self.shard is None and self.momentum is None
 
     def draw(self, n: int) -> Tensor:
-        """The magnitudes r of this process's n samples, (n,) or (1,), from the layer's own stream."""
+        """Draw the magnitudes r of this process's samples from the layer's own stream.
+
+        Args:
+            n: Number of samples.
+
+        Returns:
+            (n,), or (1,) unless `per_sample`.
+        """
         shard = self.shard if self.per_sample else None
         if shard is None:
             return draw_magnitude(n if self.per_sample else 1, self.epsilon, self._generator)
@@ -74,11 +87,13 @@ class GradientNoise(NoiseLayer):
         self._generator.set_state(memory["random"])
 
     def _eta(self, h: Tensor, gradient: Tensor, magnitude: Tensor) -> Tensor:
+        """Return the noise of eq. 4."""
         wide = torch.promote_types(h.dtype, torch.float32)
         r = sent(magnitude, h.device).to(wide)
         return noise_along(gradient.to(h.device, h.dtype), self._std(h.detach().to(wide)), r)
 
     def _std(self, h: Tensor) -> Tensor:
+        """Return s(h), and update the running one."""
         std = deviation(h) if self.shard is None else self.shard.std(h)
         if self.momentum is None:
             return std
@@ -94,5 +109,13 @@ class GradientNoise(NoiseLayer):
 
 
 def added(h: Tensor, eta: Tensor) -> Tensor:
-    """h + eta in the memory of `eta`, if it lies as `h` does."""
+    """Return h + eta, in the memory of `eta` if its layout and dtype are those of `h`.
+
+    Args:
+        h: (N, ...).
+        eta: (N, ...), which may be overwritten.
+
+    Returns:
+        (N, ...).
+    """
     return eta.add_(h) if eta.stride() == h.stride() and eta.dtype == h.dtype else h + eta

@@ -1,4 +1,4 @@
-"""Outputs whose gradient a layer wants to see."""
+"""Hooks on the gradients of outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from torch import Tensor
 
 
 def hooked(out: Tensor, keep: Callable[[Tensor], None]) -> Tensor:
-    """`out` with `keep` called on its gradient; one that needs none (an input image) is made to need it."""
+    """Return an output whose gradient is passed to a function.
+
+    Args:
+        out: The output. If it requires no gradient (an input image), it is made to require one.
+        keep: Called with the gradient in the backward pass.
+
+    Returns:
+        `out`, or a copy of it.
+    """
     if not torch.is_grad_enabled():
         return out
     leaf = not out.requires_grad

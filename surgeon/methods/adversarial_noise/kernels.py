@@ -1,7 +1,7 @@
-"""Kernels for a GPU: what the noise of eq. 4 needs to know of a gradient and of activations, and adding it. `adversarial_gpu.py`
-calls them.
+"""GPU kernels for the noise of eq. 4: statistics of a gradient and of activations, and adding the noise.
 
-A tensor is rows of `size` numbers, one row a sample, as they lie. Sums are in float32.
+`gpu.py` calls them. A tensor is rows of `size` numbers in memory order, one row per sample. Sums are in
+float32.
 """
 
 # mypy: disable-error-code="no-untyped-def"

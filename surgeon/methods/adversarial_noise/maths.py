@@ -14,7 +14,7 @@ from surgeon.errors import LayerError
 from surgeon.tensors.recording import recording
 
 _CANCELLED = 1e-2
-"""Variance, in squares of the mean, below which the difference of two sums has lost too many digits."""
+"""Variance, relative to the squared mean, below which the difference of two sums loses too many digits."""
 
 
 def draw_magnitude(
@@ -24,12 +24,27 @@ def draw_magnitude(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """`n` magnitudes r = clip(N(epsilon/2, (epsilon/4)^2), 0, epsilon), shape (n,), eq. 2.
+    """Draw magnitudes r = clip(N(ε/2, (ε/4)²), 0, ε), eq. 2, in units of the layer's standard deviation.
 
-    In units of the layer's standard deviation.
-    Here: a negative epsilon, the paper's control, mirrors the range to [epsilon, 0]. Drawn where the
-    generator lives, then moved to `device`.
-    Raises LayerError if epsilon is not finite.
+    Here: a negative ε, the paper's control, mirrors the range to [ε, 0].
+
+    Args:
+        n: Number of magnitudes.
+        epsilon: ε.
+        generator: Source of the random numbers, which are drawn on its device. Default: torch's global one.
+        device: Device of the result. Default: the generator's.
+        dtype: Data type.
+
+    Returns:
+        (n,).
+
+    Raises:
+        LayerError: `epsilon` is not finite.
+
+    Example:
+        >>> r = draw_magnitude(1000, 0.03)
+        >>> bool((0 <= r).all() and (r <= 0.03).all())
+        True
     """
     check_epsilon(epsilon)
     where = device if generator is None else generator.device
@@ -39,12 +54,23 @@ def draw_magnitude(
 
 
 def noise_along(gradient: Tensor, std: Tensor | float, r: Tensor | float) -> Tensor:
-    """eta = r std g / ||g||_inf, eq. 4: the shape and dtype of `gradient` (N, ...), unit of the layer.
+    """Return η = r · std · g / ‖g‖∞, eq. 4, so that max |η| = |r| · std in every sample.
 
-    `std` is the layer's standard deviation (one number), `r` (N,), (1,) or a number. ||g||_inf is the largest
-    |g| of each sample, so that max |eta| = |r| std in every sample.
-    Here: a sample whose gradient is all zero (or so near it that 1 / ||g||_inf overflows), or not finite (an overflow
+    Here: a sample whose gradient is zero (or so small that 1 / ‖g‖∞ overflows), or not finite (an overflow
     under mixed precision), gets no noise.
+
+    Args:
+        gradient: g, (N, ...).
+        std: The layer's standard deviation, one number.
+        r: (N,), (1,) or a number.
+
+    Returns:
+        (N, ...), in the dtype of `gradient` and the unit of `std`.
+
+    Example:
+        >>> import torch
+        >>> noise_along(torch.tensor([[1.0, -4.0]]), 2.0, 0.5)
+        tensor([[ 0.2500, -1.0000]])
     """
     amplitude = torch.as_tensor(r, device=gradient.device) * std
     if amplitude.dim():
@@ -60,13 +86,20 @@ def noise_along(gradient: Tensor, std: Tensor | float, r: Tensor | float) -> Ten
 
 
 def largest(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """||g||_inf of each sample, (N, 1, ...), and whether it is finite."""
+    """Return ‖g‖∞ of each sample, and whether it is finite.
+
+    Args:
+        gradient: (N, ...).
+
+    Returns:
+        Two tensors, (N, 1, ...).
+    """
     axes = tuple(range(1, gradient.dim()))
     if not axes:
         peak = gradient.abs()
     else:
         gradient = _as_it_lies(gradient)
-        if recording():  # one pass for a compiler, which makes no tensor of the absolute values
+        if recording():  # a compiler fuses this into one pass
             peak = gradient.abs().amax(axes, keepdim=True)
         else:
             peak = torch.maximum(gradient.amax(axes, keepdim=True), -gradient.amin(axes, keepdim=True))
@@ -74,9 +107,16 @@ def largest(gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def deviation(h: Tensor) -> Tensor:
-    """The population standard deviation of all numbers of `h`.
+    """Return the population standard deviation of all entries of a tensor.
 
-    On a CPU from a sum and a sum of squares, quicker passes than torch's own, where the mean does not dwarf the deviation.
+    On a CPU it is computed from a sum and a sum of squares, which is faster than torch's own, unless the mean
+    is so much larger than the deviation that digits would cancel.
+
+    Args:
+        h: Any tensor.
+
+    Returns:
+        A scalar tensor.
     """
     if h.device.type == "cpu" and h.numel() and not recording():
         mean = h.mean()
@@ -87,22 +127,39 @@ def deviation(h: Tensor) -> Tensor:
 
 
 def _as_it_lies(x: Tensor) -> Tensor:
-    """A view of channels_last numbers with the axes in their order in memory: compiled code sums along axes as they are written
-    down, and would jump through memory. torch's own operations see to it themselves."""
+    """View a channels_last tensor with its axes in the order of memory.
+
+    Compiled code reduces along axes in the order in which they are written, and would jump through memory;
+    torch's own operations reorder them by themselves.
+    """
     if not recording() or x.dim() != 4:
         return x
     channels, width = x.shape[1], x.shape[3]
-    last = channels > 1 and x.stride()[1:] == (1, width * channels, channels)  # which vmap can tell, too
+    last = channels > 1 and x.stride()[1:] == (
+        1,
+        width * channels,
+        channels,
+    )  # unlike is_contiguous, strides work under vmap
     return x.permute(0, 2, 3, 1) if last else x
 
 
 def _known(finite: Tensor) -> bool:
-    """Whether all are known to be true, where asking makes nobody wait."""
+    """Say whether all entries are known to be true, without waiting for a device."""
     return finite.device.type == "cpu" and not recording() and bool(finite.all())
 
 
 def check_epsilon(epsilon: float) -> float:
-    """`epsilon` as a float, or LayerError if it is not finite. Negative values are the paper's control."""
+    """Return `epsilon` as a float. Negative values are the paper's control.
+
+    Args:
+        epsilon: ε.
+
+    Returns:
+        ε.
+
+    Raises:
+        LayerError: It is not finite.
+    """
     if not math.isfinite(epsilon):
         raise LayerError(
             f"epsilon={epsilon} must be finite; the paper uses 0.01 to 0.05, and -0.03 as a control"

@@ -1,4 +1,4 @@
-"""Adversarial noise layers: ANL, CANL (You et al. 2019), and their relatives LAT and Gaussian noise."""
+"""The operation `adversarial-noise`: ANL and CANL (You et al. 2019), LAT and Gaussian noise."""
 
 from __future__ import annotations
 
@@ -22,11 +22,20 @@ if TYPE_CHECKING:
 
 
 class AdversarialNoiseLayers(Operation):
-    """Noise along the loss's gradient, added to activations in training; nothing in evaluation.
+    """Add noise along the loss's gradient to activations in training; nothing in evaluation.
 
-    `source`: `anl` takes the gradient of this batch (two rounds a step), `canl` a cached one of each
-    sample's class, `lat` the sign of the last batch's, `gaussian` is the control N(0, (ε/4)²).
-    `after`: batch norms, between norm and activation, or convolutions. `at_input` adds one at the input.
+    Attributes:
+        source: "anl" uses the gradient of this batch (two rounds a step), "canl" a cached gradient of each
+            sample's class, "lat" the sign of the last batch's gradient; "gaussian" is the control N(0,
+            (ε/4)²).
+        epsilon: ε, in standard deviations of the activations for anl and canl, otherwise in units of the
+            activations.
+        after: "norm": behind batch norms, before the activation. "conv": behind convolutions.
+        at_input: Also add a layer at the network's input.
+        per_sample: Draw one magnitude per sample, instead of one per batch.
+        momentum: Weight of the current batch in a running s(h). Default: each batch's own.
+        cache_dtype: Data type of canl's cache. Default: that of the activations.
+        num_classes: Classes of canl's cache. Default: those of the model.
     """
 
     op: Literal["adversarial-noise"] = "adversarial-noise"
@@ -73,6 +82,7 @@ class AdversarialNoiseLayers(Operation):
         return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
 
     def _unfit(self, site: Site) -> str:
+        """Return why a site cannot take a layer, or ""."""
         if site.fused and not site.opens:
             return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
         if site.calls > 1:
@@ -84,6 +94,7 @@ class AdversarialNoiseLayers(Operation):
         return ""
 
     def _edit(self, site: Site, classes: int | None) -> Edit:
+        """Make the edit of one site."""
         numbers = math.prod(site.out_shape) if site.out_shape else 0
         at_input = site.kind == INPUT
         return Edit(

@@ -13,7 +13,15 @@ DELTAS = (0, 2, 4, 6, 8)
 
 
 def tables(sources: Sequence[str], seed: int) -> list[Attack]:
-    """Table 4: FGSM at δ of 255."""
+    """Return the paper's attacks, Table 4: FGSM at δ of 255.
+
+    Args:
+        sources: Not used: the paper transfers no attacks.
+        seed: Seed of the attacks.
+
+    Returns:
+        The attacks.
+    """
     more: dict[str, Any] = {"seed": seed, "cascade": False, "group": "paper"}
     return [Attack(name="fgsm", kind="fgsm", eps=d / 255, **more) for d in DELTAS]
 

@@ -1,4 +1,4 @@
-"""What noise layers drew for a batch goes to a GPU at once, where each layer would send its own."""
+"""Send what noise layers drew for a batch to a GPU in one transfer, instead of one per layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from surgeon.tensors.gpu import sent
 
 
 def send(batches: Sequence[Batch], labels: Any) -> None:
-    """Send each layer's magnitudes and ranks to the labels' GPU, and find which samples speak for their classes; nothing on a CPU."""
+    """Send magnitudes and ranks to the labels' GPU, and find the samples to cache; nothing to do on a CPU.
+
+    Args:
+        batches: What each layer holds for the batch; updated in place.
+        labels: (N,), the classes, or whatever else the batch has.
+    """
     if not (batches and isinstance(labels, Tensor) and labels.is_cuda):
         return
     drawn = [(batch, batch.magnitude) for batch in batches if batch.magnitude is not None]

@@ -26,9 +26,26 @@ def make_layer(
     cache_dtype: dtype | None = None,
     seed: int | None = None,
 ) -> NoiseLayer:
-    """The layer of one of SOURCES, with those of the settings that it has.
+    """Make the layer of a source, with those of the settings that it has.
 
-    Raises LayerError for an unknown source, and as the layer does.
+    Args:
+        source: "anl", "canl", "lat" or "gaussian".
+        epsilon: Size of the noise.
+        per_sample: One magnitude per sample instead of per batch (anl, canl).
+        momentum: Weight of the current batch in a running s(h); None uses each batch's own (anl, canl).
+        num_classes: Classes of the cache (canl).
+        cache_dtype: Data type of the cache; None is that of the activations (canl).
+        seed: Seed of the layer's own random stream; None draws one (anl, canl).
+
+    Returns:
+        The layer.
+
+    Raises:
+        LayerError: The source is unknown, or a setting is invalid.
+
+    Example:
+        >>> make_layer("gaussian", 0.1)
+        GaussianControl(epsilon=0.1)
     """
     if source not in SOURCES:
         raise LayerError(f"source={source!r} is not known; {', '.join(map(repr, SOURCES))} are")

@@ -1,8 +1,8 @@
-"""Controls: what a method's gain has to be compared with, and small changes that go with the methods.
+"""Controls: what a method's gain must be compared with, and small changes that go with the methods.
 
     identity      a layer that does nothing: what the rewriting itself costs and changes
     noise         N(0, σ²) after each convolution and at the input, in training: NT(σ) of the KAP paper
-    smooth-init   a network that starts from KAP's averaged kernels and has no pooling: what the start alone gives
+    smooth-init   KAP's averaged kernels as a start, without pooling: what the start alone gives
     input-scale   one learned map that multiplies the image, from the weight-map paper
     small-image   a stem for images of 32 pixels in place of one for 224
 

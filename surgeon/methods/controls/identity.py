@@ -1,4 +1,4 @@
-"""Layers that do nothing: the placebo of a causal control, at the sites where a surgery would have put its own."""
+"""The operation `identity`: layers that do nothing, the placebo of a controlled experiment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class Identity(Operation):
-    """nn.Identity after each selected site of the kind `at`: what tracing and cutting do by themselves."""
+    """Insert nn.Identity after each selected site, to see what tracing and cutting do by themselves.
+
+    Attributes:
+        at: Kind of site.
+    """
 
     op: Literal["identity"] = "identity"
     at: Literal["conv", "norm", "activation"] = "conv"

@@ -1,4 +1,4 @@
-"""One learned map that multiplies the network's input: the weight-map paper's input-scale variant."""
+"""The operation `input-scale`: a learned map that multiplies the input, from the weight-map paper."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class InputScaleMap(Operation):
-    """A map of ones, (C, H, W), learned with the rest, multiplies the input."""
+    """Multiply the input by a learned map, (C, H, W), that starts with ones."""
 
     kind = "input"
     binds = True

@@ -1,4 +1,4 @@
-"""Gaussian noise after convolutions and at the input: KAP's control NT(σ), without the pooling."""
+"""The operation `noise`: Gaussian noise after convolutions and at the input, KAP's control NT(σ)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 
 class NoiseTraining(Operation):
-    """N(0, sigma²) added to the output of each selected convolution, and N(0, input_sigma²) to the input.
+    """Add Gaussian noise after each selected convolution and at the network's input, in training.
 
-    In training only; with `sigma` 0 to the input alone. `input_sigma` is in units of [0, 1] pixels and defaults to `sigma`.
+    Attributes:
+        sigma: σ after convolutions, in units of the activations; 0 adds noise to the input only.
+        input_sigma: σ at the input, in units of [0, 1] pixels. Default: `sigma`.
+        pixel_std: Standard deviation, per channel, that pixels are divided by before the network. "auto"
+            takes it from the network's configuration; None means not at all.
     """
 
     op: Literal["noise"] = "noise"

@@ -16,15 +16,27 @@ from surgeon.torch_private import is_functorch_wrapped_tensor
 
 
 class GaussianNoise(Drawing, nn.Module):
-    """Adds N(0, sigma^2) in training; the identity in evaluation. No parameters, nothing in the state dict.
+    """Adds N(0, σ²) in training; the identity in evaluation.
 
-    The noise of the KAP paper's input and of its control NT(sigma) (Bashivan et al., section 4). Input and
-    output (N, C, ...). `sigma` is in units of the input. With `pixel_std`, one value per channel, the input
-    is an image normalised by that standard deviation and `sigma` is in pixel units of [0, 1]: channel c gets
-    sigma / pixel_std[c]. With `spatial_dims`, how many spatial axes images have, an input of one axis less than a batch of them is one
-    image, (C, ...).
-    Raises LayerError for a negative sigma, a pixel_std that is not positive, or another number of channels
-    than it.
+    It has no parameters and nothing in the state dict. This is the noise of the KAP paper's input and of its
+    control NT(σ) (Bashivan et al., section 4).
+
+    Args:
+        sigma: σ, in units of the input; with `pixel_std`, in units of [0, 1] pixels.
+        pixel_std: One value per channel: the input is an image normalised by it, and channel c gets σ /
+            pixel_std[c].
+        spatial_dims: Number of spatial axes of an image. An input with one axis fewer than a batch of images
+            is then a single image, (C, ...).
+
+    Raises:
+        LayerError: `sigma` is negative, `pixel_std` is not positive; in forward, the input has another number
+            of channels.
+
+    Example:
+        >>> import torch
+        >>> layer = GaussianNoise(0.1).eval()
+        >>> layer(torch.ones(1, 1, 2))
+        tensor([[[1., 1.]]])
     """
 
     pixel_std: tuple[float, ...] | None
@@ -47,6 +59,17 @@ class GaussianNoise(Drawing, nn.Module):
         self._tensors: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
+        """Add the noise in training.
+
+        Args:
+            x: (N, C, ...).
+
+        Returns:
+            A tensor of the shape and dtype of `x`; in evaluation `x` itself.
+
+        Raises:
+            LayerError: The number of channels is not that of `pixel_std`.
+        """
         if isinstance(x, Proxy):
             return called(self, x)
         if not self.training or self.sigma == 0:
@@ -64,7 +87,10 @@ class GaussianNoise(Drawing, nn.Module):
         return add_noise(x, scale.view(-1, *[1] * (x.dim() - 1 - axis)), self)
 
     def _std(self, x: Tensor) -> Tensor:
-        """`pixel_std` where `x` is, kept for the next call. No buffer: what moves or empties those has no values for it."""
+        """Return `pixel_std` on the device of `x`, cached.
+
+        It is no buffer, since code that moves or empties buffers (`to_empty`) has no values to fill it with.
+        """
         place = x.device, torch.float64 if x.dtype == torch.float64 else torch.float32
         if (kept := self._tensors.get(place)) is not None:
             return kept
@@ -79,7 +105,7 @@ class GaussianNoise(Drawing, nn.Module):
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault("_tensors", {})
-        if "pixel_std" in self._buffers:  # where it was one
+        if "pixel_std" in self._buffers:  # older pickles have a buffer
             std = self._buffers.pop("pixel_std")
             self.pixel_std = None if std is None else tuple(std.tolist())
 

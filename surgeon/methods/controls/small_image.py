@@ -1,4 +1,4 @@
-"""The stem for small images: first convolution 3×3 with stride 1, first pooling removed, as CIFAR work has it."""
+"""The operation `small-image`: a 3×3 stem of stride 1 without pooling, as is usual for CIFAR."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 
 class SmallImageStem(Operation):
-    """The network keeps the resolution of its input up to the first stage.
+    """Replace the stem by one that keeps the resolution of the input up to the first stage.
 
-    The new kernel is the centre of the old one, or the old one amid zeros where that is smaller.
+    The new kernel is the centre of the old one, or the old one padded by zeros if that is smaller.
+
+    Attributes:
+        kernel_size: Side of the new kernel.
     """
 
     reshapes = True
@@ -90,6 +93,6 @@ class SmallImageStem(Operation):
 
 
 def _centre(shape: Sequence[int], other: Sequence[int]) -> tuple[EllipsisType | slice, ...]:
-    """An index of the middle of `shape` that it has in common with `other`."""
+    """Return an index of the middle of `shape` that fits into `other` too."""
     common = [min(n, m) for n, m in zip(shape, other, strict=True)]
     return (..., *(slice((n - c) // 2, (n - c) // 2 + c) for n, c in zip(shape, common, strict=True)))

@@ -1,4 +1,4 @@
-"""Convolutions started from averaged kernels, with no pooling afterwards: what KAP's layer adds beyond its start.
+"""The operation `smooth-init`: convolutions that start from averaged kernels, without pooling.
 
 A mean-KAP network trained by SGD is a stock network whose kernels start at A·W and whose gradients are
 multiplied by A·Aᵀ. This control has the first without the second.
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 class SmoothInit(Operation):
-    """W ← A·W and b ← A·b in each selected convolution, A the pooling matrix of KAP with these settings."""
+    """Replace W by A·W and b by A·b in each selected convolution, A the pooling matrix of KAP.
+
+    Attributes:
+        kernel_size: Side of the window on the sheet of channels; odd.
+        dims: 2 for a sheet, 1 for a line of channels.
+    """
 
     op: Literal["smooth-init"] = "smooth-init"
     kernel_size: int = Field(default=3, ge=1)
@@ -40,6 +45,7 @@ class SmoothInit(Operation):
         return Proposal(edits, (*chosen.passed_over, *passed))
 
     def _unfit(self, site: Site) -> str:
+        """Return why a convolution cannot be averaged, or ""."""
         if site.altered:
             return site.altered
         from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape

@@ -6,17 +6,20 @@ A binary mask M of shape (C, H, W) is drawn once and belongs to the network from
 
     out = M ⊙ z + (1 − M) · c,   c = 0 by default
 
-A share p of the neurons works, exactly round(p · C · H · W) of them; kept neurons are not rescaled. It stands behind
-convolution and norm, before the activation, in the bottom layers, where a network reads texture: the paper's finding is that
-such a network relies more on shape, and that attacks made on ordinary networks transfer to it less.
+A share p of the neurons works, exactly round(p · C · H · W) of them; kept neurons are not rescaled. The mask
+stands behind convolution and norm, before the activation, in the bottom layers, where a network detects
+texture. The paper finds that such a network relies more on shape, and that attacks made on ordinary networks
+transfer to it less.
 
-`mode` draws single neurons, positions shared by all channels (`same`), or whole channels (`channel`). Masks of one seed are
-nested: that of a smaller p is part of that of a larger one, so that p can be lowered while a network is trained.
+`mode` draws single neurons, positions shared by all channels (`same`), or whole channels (`channel`). Masks
+of one seed are nested: that of a smaller p is part of that of a larger one, so that p can be lowered during
+training.
 
-A mask over neurons has one size of images and no stock equivalent. One over channels folds into the batch norm before it.
+A mask over neurons holds for one size of images and has no stock equivalent. One over channels folds into the
+batch norm before it.
 
-`operation.py` is what recipes name, `maths.py` draws masks, `module.py` is the layer, `zeroed.py` the quick way to set
-numbers to zero, `paper.py` the paper's tables.
+Files: `operation.py` has what recipes name, `maths.py` draws masks, `module.py` is the layer, `zeroed.py` a
+fast way to set numbers to zero, `paper.py` the paper's tables.
 """
 
 from surgeon.lazy import lazily

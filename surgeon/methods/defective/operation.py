@@ -1,4 +1,4 @@
-"""Defective neurons: a fixed random mask over the activations of the bottom layers (arXiv 1911.08432)."""
+"""The operation `defective`: a fixed mask over activations of the bottom layers (arXiv 1911.08432)."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ _CHANNELS_FIRST = ("batch", "group", "instance")
 
 
 class DefectiveNeurons(Operation):
-    """A share 1 − keep of the neurons outputs the constant `value`, the same ones in training and evaluation.
+    """Set a fixed share 1 − keep of the neurons to the constant `value`, in training and evaluation.
 
-    `mode`: `neuron` masks each on its own, `same` one map for all channels, `channel` whole channels.
-    `after`: the norm (before its activation), the convolution, or `auto`: norms where the selected part of
-    the network has them, else convolutions. `start`: `random` masks at once; `sequential` does so too and re-fits the
-    layers behind the first mask, one by one, on calibration images; `anneal` begins without masks, and masks more and
-    more, nested, while it is trained; `auto` is `sequential` for a trained network with calibration images, else `random`, as
-    in the paper. `choice`: which neurons go first, at `random` as in the paper, or by `importance`, those first whose mean
-    square after a ReLU is least on the calibration images.
+    Attributes:
+        keep: Share p of the neurons that work.
+        mode: "neuron" masks each on its own, "same" one map for all channels, "channel" whole channels.
+        value: The constant c.
+        after: "norm" (before its activation), "conv", or "auto": norms if the selected part of the network
+            has them, otherwise convolutions.
+        start: "random" masks at once. "sequential" does so too, and re-fits the layers behind the first mask,
+            one by one, on calibration images. "anneal" begins without masks and masks more and more, nested,
+            during training. "auto" is "sequential" for a trained network with calibration images, otherwise
+            "random", as in the paper.
+        choice: Which neurons are masked: "random" as in the paper, or by "importance", first those whose mean
+            square after a ReLU is least on the calibration images.
     """
 
     binds = True
@@ -62,6 +67,7 @@ class DefectiveNeurons(Operation):
         return Proposal(tuple(self._edit(s, start) for s in usable), (*chosen.passed_over, *passed))
 
     def _edit(self, site: Site, start: str) -> Edit:
+        """Make the edit of one site."""
         number = math.prod(site.out_shape or ())
         folds = self.mode == "channel" and site.kind == "norm" and site.family == "batch" and not site.altered
         return Edit(
@@ -98,7 +104,15 @@ class DefectiveNeurons(Operation):
         return edit.settings.get("start") == "sequential"
 
     def fit(self, edit: Edit, seen: Observed) -> float | None:
-        """Which neurons stay, where that goes by importance: those of the largest mean square after a ReLU."""
+        """Choose the neurons that stay by importance: those with the largest mean square after a ReLU.
+
+        Args:
+            edit: The edit.
+            seen: The calibration images at this edit.
+
+        Returns:
+            None: there is no error to report.
+        """
         mask: Any = seen.layer
         if mask.chosen:
             mask.choose(seen.stock.relu().square().mean(0))
@@ -109,7 +123,13 @@ class DefectiveNeurons(Operation):
         return mask.mask
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
-        """Keep 1 − (1 − p) · progress of the neurons; the masks are nested."""
+        """Keep 1 − (1 − p) · progress of the neurons; the masks are nested.
+
+        Args:
+            edit: The edit.
+            layer: The mask.
+            progress: From 0 to 1.
+        """
         mask: Any = layer
         mask.set_keep(1 - (1 - self.keep) * progress)
 
@@ -120,7 +140,18 @@ class DefectiveNeurons(Operation):
         return PAPER
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
-        """Channel masks fold into the batch norm before them: scale 0 and shift `value` where masked."""
+        """Fold a channel mask into the batch norm before it: scale 0 and shift `value` if masked.
+
+        Args:
+            edit: The edit.
+            context: The norm and the mask.
+
+        Returns:
+            A new batch norm.
+
+        Raises:
+            FoldError: The mask is not over channels, or the norm has no scale and shift.
+        """
         import copy
 
         if not edit.folds:
@@ -138,6 +169,7 @@ class DefectiveNeurons(Operation):
 
 
 def _unfit(site: Site) -> str:
+    """Return why a site cannot be masked, or ""."""
     if site.out_shape is None:
         return "its size is not known"
     if len(site.out_shape) != 3:

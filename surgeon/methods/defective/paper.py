@@ -10,9 +10,17 @@ from surgeon.results.threat import Attack
 
 
 def tables(sources: Sequence[str], seed: int) -> list[Attack]:
-    """Linf 16/255 on images the model gets right, from each source and white-box: FGSM, PGD, MI-FGSM, CW.
+    """Return the paper's attacks: L∞ 16/255, from each source and white-box: FGSM, PGD, MI-FGSM, CW.
 
-    PGD on a source takes all its steps, as there: one that stops at the source's border transfers less.
+    They run on images that the model classifies correctly. PGD on a source takes all its steps, as in the
+    paper: one that stops at the source's decision boundary transfers less.
+
+    Args:
+        sources: Networks that attacks are transferred from.
+        seed: Seed of the attacks.
+
+    Returns:
+        The attacks.
     """
     own: dict[str, Any] = {"eps": 16 / 255, "seed": seed, "cascade": False, "group": "paper"}
     iterated: dict[str, Any] = {"steps": 20, "step_size": 1 / 255, **own}

@@ -1,6 +1,7 @@
-"""Zeros where a mask says so, whatever stood there.
+"""Set numbers to zero by a mask, whatever their values.
 
-On a CPU torch's own choice by a mask is slow, and a product with 0 keeps what is not finite. The bits of a floating-point zero are all 0: a bitwise and does it.
+On a CPU torch.where is slow, and a product with 0 keeps NaN and inf. The bits of a floating-point zero are
+all 0, so a bitwise and does it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,20 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def zeroed(x: Tensor, mask: Tensor) -> Tensor:
-    """`x` where the bool `mask`, which broadcasts against it, is True, and 0 elsewhere, as torch.where gives it."""
+    """Return `x` where a mask is True and 0 elsewhere, as torch.where does, also for NaN and inf.
+
+    Args:
+        x: Any tensor.
+        mask: A bool tensor that broadcasts against it.
+
+    Returns:
+        A tensor of the shape and dtype of `x`.
+
+    Example:
+        >>> import torch
+        >>> zeroed(torch.tensor([1.0, float("nan")]), torch.tensor([True, False]))
+        tensor([1., 0.])
+    """
     plain = x.device.type == "cpu" and x.dtype.is_floating_point and x.dtype.itemsize in _BITS
     if (
         not plain or recording() or transformed(x) or transformed(mask)
@@ -27,6 +41,8 @@ def zeroed(x: Tensor, mask: Tensor) -> Tensor:
 
 
 class _Zeroed(torch.autograd.Function):
+    """The bitwise and, with the same operation as its gradient."""
+
     generate_vmap_rule = True
 
     @staticmethod

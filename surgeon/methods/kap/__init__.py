@@ -1,26 +1,28 @@
-"""Kernel Average Pooling (KAP): a moving average over a convolution's output channels, in place of single kernels.
+"""Kernel Average Pooling (KAP): a moving average over a convolution's output channels.
 
 Bashivan, Ibrahim, Dehghani and Ren, "Learning Robust Kernel Ensembles with Kernel Average Pooling".
 
-The C channels at each position are laid out on a sheet of r rows and q columns, row by row, r ≤ q the closest factors of
-C, and averaged over a K × K window of the *sheet*, never over space (eq. 2; Algorithm 1 of the appendix):
+The C channels at each position are laid out row by row on a sheet of r rows and q columns, r ≤ q the closest
+factors of C, and averaged over a K × K window of the *sheet*, never over space (eq. 2; Algorithm 1 of the
+appendix):
 
     KAP(z)[i] = mean of z[j] over the channels j in the window around i
 
-Places outside the sheet have zero weight, so the divisor counts only real channels. Neighbouring kernels learn to do
-the same, and each output is the mean of a small ensemble. In training, N(0, σ²) is added after each pooling and to the
-image; in evaluation nothing is.
+Places outside the sheet have zero weight, so the divisor counts only real channels. Neighbouring kernels
+learn to do the same, and each output is the mean of a small ensemble. In training, N(0, σ²) is added after
+each pooling and to the image; in evaluation nothing is added.
 
 Pooling is linear, with a matrix A over channels (eq. 3):
 
     KAP(conv(x; W, b)) = conv(x; A W, A b)
 
-So a trained network folds into one of the stock architecture, and training may pool the weights instead of the
-activations. Kernel Max Pooling, the paper's control, is not linear and does not fold.
+So a trained network folds into one of the stock architecture, and training may pool the weights instead of
+the activations. Kernel Max Pooling, the paper's control, is not linear and does not fold.
 
-`operation.py` is what recipes name, `maths.py` the pooling, `module.py` the layer, `sheet.py` the geometry, `weights.py`
-the same on weights (folding and least-squares starts), `order.py` which channel lies where, `conv_pool.py` pooling a
-convolution's weights in place of its outputs, `prenorm.py` a norm in between, `paper.py` the paper's tables.
+Files: `operation.py` has what recipes name, `maths.py` the pooling, `module.py` the layer, `sheet.py` the
+geometry, `weights.py` the pooling of weights (folding and least-squares starts), `order.py` the placement of
+channels on the sheet, `conv_pool.py` the pooling of a convolution's weights instead of its outputs,
+`prenorm.py` a norm in between, `paper.py` the paper's tables.
 """
 
 from surgeon.lazy import lazily

@@ -1,7 +1,7 @@
-"""When a convolution followed by pooling along its output channels is less work on the weights than on the activations.
+"""Decide when it is cheaper to pool a convolution's weights than its outputs.
 
-Mean pooling along channels is linear, KAP(conv(x; W, b)) = conv(x; A W, A b) (Bashivan et al., eq. 3), so each pass may pool
-whichever has fewer numbers. `kap_weights.py` does the same once and for all.
+Mean pooling along channels is linear, KAP(conv(x; W, b)) = conv(x; A W, A b) (Bashivan et al., eq. 3), so
+each forward pass may pool whichever has fewer numbers. `weights.py` does the same once and for all.
 """
 
 from __future__ import annotations
@@ -17,14 +17,22 @@ _PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OWN_TENSORS = (Tensor, nn.Parameter)
 _METHODS = ("__call__", "_call_impl", "forward", "_conv_forward")
 _TORCHS = {kind: tuple(getattr(kind, name) for name in _METHODS) for kind in _PLAIN}
-"""What a call of a convolution runs, as torch has it."""
+"""The methods that a call of a convolution runs, as torch defines them."""
 
 
 def pools_weights(conv: Any, x: Tensor) -> bool:
-    """Whether the weights of `conv` are fewer numbers than its outputs for `x` (N, C, *spatial), and may be exchanged.
+    """Say whether to pool the weights of a convolution instead of its outputs.
 
-    They may where the convolution is torch's own class, whose methods nobody exchanged, with one group and whole weights, and nothing
-    is exported: an export must hold for every batch size.
+    That needs fewer weights than outputs, a convolution of torch's own class whose methods nobody replaced,
+    one group, and plain weights. It is never done during export, since an export must hold for every batch
+    size.
+
+    Args:
+        conv: The convolution.
+        x: Its input, (N, C, *spatial).
+
+    Returns:
+        Whether the weights should be pooled.
     """
     if not _is_torchs(conv) or conv.groups != 1 or type(conv.weight) not in _OWN_TENSORS:
         return False
@@ -34,12 +42,22 @@ def pools_weights(conv: Any, x: Tensor) -> bool:
 
 
 def convolve(conv: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`conv(x)` with another weight and bias of the same shapes."""
+    """Return `conv(x)` with another weight and bias.
+
+    Args:
+        conv: The convolution.
+        x: (N, C, *spatial).
+        weight: Of the shape of its weight.
+        bias: (C_out,) or None.
+
+    Returns:
+        (N, C_out, *spatial).
+    """
     return conv._conv_forward(x, weight, bias)
 
 
 def _is_torchs(conv: Any) -> bool:
-    """Whether a call of the convolution runs torch's own code, and that of no patch on the class or the object."""
+    """Say whether a call runs torch's own code, with no patch on the class or the object."""
     kind = type(conv)
     own = _TORCHS.get(kind)
     if own is None or "_conv_forward" in conv.__dict__ or "_call_impl" in conv.__dict__:
@@ -53,7 +71,7 @@ def _is_torchs(conv: Any) -> bool:
 
 
 def _places(conv: Any, x: Tensor) -> int:
-    """Positions of the output."""
+    """Return the number of positions of the output."""
     count = 1
     for axis, side in enumerate(x.shape[2:]):
         padding = 0 if isinstance(conv.padding, str) else conv.padding[axis]

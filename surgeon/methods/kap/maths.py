@@ -12,7 +12,7 @@ from surgeon.tensors.memory_format import lying, memory_format_of
 
 POOLS = ("mean", "max")
 _FEW = 8
-"""Positions of an image below which the pooling runs over the batch's at once: it goes through them as vectors."""
+"""With fewer positions than this, those of the whole batch are pooled together, to fill vector registers."""
 
 
 def kernel_average_pool(
@@ -26,18 +26,35 @@ def kernel_average_pool(
 ) -> Tensor:
     """Average the channels of `x` over a window of their sheet, at every position (eq. 2; Algorithm 1).
 
-    `x` is (N, C, *spatial) with any number of spatial axes, in the units of the layer; the result is (N, C',
-    *spatial) with C' the size of the pooled sheet, in the dtype of `x`; channels_last stays channels_last.
-    Padding has zero weight. `pool="max"` is Kernel Max Pooling, the paper's control.
-    Raises LayerError for settings that do not fit the channels, an unknown pool, or an `x` without a channel
-    axis.
+    Padding has zero weight.
+
+    Args:
+        x: (N, C, *spatial) with any number of spatial axes.
+        kernel_size: Side K of the window; odd.
+        stride: Stride on the sheet.
+        dims: 2 for a sheet, 1 for a line of channels.
+        pool: "mean" (KAP) or "max" (Kernel Max Pooling, the paper's control).
+        sheet: (rows, columns). Default: the closest factors of C.
+
+    Returns:
+        (N, C', *spatial), C' the size of the pooled sheet, in the dtype and unit of `x`. channels_last stays
+        so.
+
+    Raises:
+        LayerError: The settings do not fit the channels, the pool is unknown, or `x` has no channel axis.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([1.0, 2.0, 6.0]).view(1, 3, 1, 1)
+        >>> kernel_average_pool(x, 3, dims=1).flatten()
+        tensor([1.5000, 3.0000, 4.0000])
     """
     if pool not in POOLS:
         raise LayerError(f"pool={pool!r} is not known; 'mean' (KAP) and 'max' (KMP) are")
     if x.dim() < 2:
         raise LayerError(f"kernel average pooling needs (N, C, ...) activations, got shape {tuple(x.shape)}")
     channels, spatial = x.shape[1], x.shape[2:]
-    if torch.jit.is_tracing():  # where sizes are tensors; all but the batch's are constants of the trace
+    if torch.jit.is_tracing():  # sizes are tensors there; make all but the batch size constants
         channels, spatial = int(channels), torch.Size(int(side) for side in spatial)
     rows, cols = resolve_sheet(channels, dims, sheet)
     pooled = pooled_sheet((rows, cols), kernel_size, stride, dims)

@@ -1,4 +1,4 @@
-"""Kernel average pooling after convolutions, and its max control (Bashivan et al., KAP)."""
+"""The operation `kap`: kernel average pooling after convolutions, and its max control (Bashivan et al.)."""
 
 from __future__ import annotations
 
@@ -44,19 +44,35 @@ _FITTED = ("lstsq", "sequential", "replicate")
 class KernelAveragePooling(Operation):
     """Mean (or max) pooling along the channels, directly after each selected convolution.
 
-    With `stride` above 1 and `widen` (its default then) the convolution gets stride² (2-D) or stride (1-D)
-    times the kernels, so that the pooled output has the channels the network expects.
-    `sigma` is the standard deviation of the Gaussian noise after each pooling, `input_sigma` that at the
-    network's input in units of [0, 1] pixels (default: as `sigma`); both in training only.
-    `start` says what becomes of trained weights: `lstsq` re-fits each convolution so that its pooled
-    kernels approach the old ones (`ridge` regularises; by default 1e-4, and 1e-5 for `sequential`), `sequential` fits them, layer by layer, to the old
-    layers' outputs on calibration images (the best network at once; after fine-tuning `lstsq`, whose weights
-    are smaller, was the better beginning), `replicate` copies each kernel over its window
-    (stride = kernel_size), `anneal` begins with the pooling's share at 0, `naive` leaves the weights;
-    `auto` is `sequential` where calibration images are at hand, else `lstsq` for a trained network, and
-    `naive` for a fresh one, as in the paper. `order` is that of the channels on the sheet: `given`, row by row as in the
-    paper, or `fitted`, chosen for each layer so that pooling loses least of what the trained kernels say (with stride
-    1); `auto` is `fitted` where the start is a least-squares one.
+    Attributes:
+        kernel_size: Side K of the window on the sheet of channels; odd.
+        stride: Stride on the sheet.
+        dims: 2 for a sheet of rows and columns, 1 for a line of channels.
+        pool: "mean" (KAP), or "max" (Kernel Max Pooling, the paper's control).
+        widen: Give each convolution stride² (2-D) or stride (1-D) times as many kernels, so that the pooled
+            output has the number of channels that the network expects. Default: True if `stride` is above 1.
+        sigma: Standard deviation of the Gaussian noise after each pooling, in training only.
+        input_sigma: The same at the network's input, in units of [0, 1] pixels. Default: `sigma`.
+        pixel_std: Standard deviation, per channel, that pixels are divided by before the network. "auto"
+            takes it from the network's configuration; None means not at all.
+        pre_norm: Put a batch norm between convolution and pooling (not in the paper).
+        start: How trained weights are carried over. "lstsq" re-fits each convolution so that its pooled
+            kernels approach the old ones. "sequential" fits them, layer by layer, to the old layers' outputs
+            on calibration images; this gives the best network before fine-tuning, while "lstsq", whose
+            weights are smaller, was the better one after it. "replicate" copies each kernel over its window
+            (stride = kernel_size). "anneal" begins with the pooling's share at 0. "naive" leaves the weights.
+            "auto" is "sequential" with calibration images, otherwise "lstsq" for a trained network, and
+            "naive" for a fresh one, as in the paper.
+        ridge: Regularisation of the least squares. Default: 1e-4, and 1e-5 for "sequential".
+        order: Order of the channels on the sheet: "given", row by row as in the paper; "fitted", chosen per
+            layer so that pooling loses least of what the trained kernels compute (stride 1); "auto" is
+            "fitted" with least-squares starts.
+
+    Example:
+        >>> import surgeon
+        >>> operation = surgeon.methods.parse({"op": "kap", "kernel_size": 3, "stride": 3})
+        >>> operation.widens
+        True
     """
 
     op: Literal["kap"] = "kap"
@@ -113,6 +129,18 @@ class KernelAveragePooling(Operation):
         return self.stride > 1 if self.widen is None else self.widen and self.stride > 1
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose a pooling after each usable convolution, and noise at the input if it has any.
+
+        Args:
+            sites: The sites of the network.
+            context: What is known of the network besides.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: No selected convolution can be pooled.
+        """
         chosen = self.chosen(sites)
         usable, passed = pass_over(chosen.sites, self.op, self._unfit)
         if not usable:
@@ -141,6 +169,7 @@ class KernelAveragePooling(Operation):
         return Proposal((*first, *edits), (*chosen.passed_over, *passed), tuple(notes))
 
     def _unfit(self, site: Site) -> str:
+        """Return why a site cannot be pooled, or ""."""
         from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape
 
         if site.logits:
@@ -160,6 +189,7 @@ class KernelAveragePooling(Operation):
         return ""
 
     def _sheet(self, site: Site) -> tuple[int, int]:
+        """Return the sheet of a site's channels, widened if the operation widens."""
         from surgeon.methods.kap.sheet import sheet_shape, widened_sheet
 
         channels = site.channels or 0
@@ -170,6 +200,7 @@ class KernelAveragePooling(Operation):
         )
 
     def _edit(self, site: Site, context: Context) -> Edit:
+        """Make the edit of one site."""
         channels = site.channels or 0
         sheet = self._sheet(site)
         wide = math.prod(sheet)
@@ -202,6 +233,7 @@ class KernelAveragePooling(Operation):
         )  # fmt: skip
 
     def _start(self, site: Site, context: Context) -> tuple[str, str]:
+        """Return the start that a site can have, and why it is not the wanted one."""
         wanted = self.start
         if wanted == "auto":
             fits = self.pool == "mean" and not self.pre_norm and (self.stride == 1 or self.widens)
@@ -224,11 +256,13 @@ class KernelAveragePooling(Operation):
         return wanted, ""
 
     def _ordered(self, start: str) -> bool:
+        """Say whether the order of channels is fitted."""
         if self.order == "fitted":
             return True
         return self.order == "auto" and start in ("lstsq", "sequential") and self.stride == 1
 
     def _stuck(self, site: Site) -> str:
+        """Return why a site does not fold, or ""."""
         if self.pool == "max":
             return "kernel max pooling is not linear"
         if site.altered:
@@ -285,15 +319,14 @@ class KernelAveragePooling(Operation):
         if self.pre_norm:
             layer = PreNormKernelAveragePool(pool, wide, given["spatial_dims"])
         if given.get("ordered"):
-            pool.set_order(torch.arange(wide))  # a buffer for weights to be loaded into
+            pool.set_order(torch.arange(wide))  # a buffer, so that a fitted order can be loaded
         replacement, residual = None, None
         if blank and edit.replaces or self.widens and start == "naive":
             replacement = with_channels(conv, wide, generator)
         elif start in ("lstsq", "sequential"):
             weight, bias = effective_weight(conv), conv.bias
-            if given.get(
-                "ordered"
-            ):  # also where the data's turn does not come: in sub-networks, in wide layers
+            # Set the order here too: sites in sub-networks and wide layers are never fitted to images.
+            if given.get("ordered"):
                 pool.set_order(weight_order(weight, pool.factors(), self.damping))
             fitted = lstsq_ordered_weight(weight, pool.factors(), self.damping, pool.order)
             residual = _residual(pool.fold(fitted.double()), weight.double())
@@ -320,7 +353,18 @@ class KernelAveragePooling(Operation):
         return bool(self.needs_images(edit))
 
     def fit(self, edit: Edit, seen: Observed) -> float | None:
-        """A weight whose pooled kernels give what the stock convolution gave, of the least size (eq. 3 solved for W)."""
+        """Fit the convolution so that its pooled outputs approach the stock ones: eq. 3, solved for W.
+
+        Args:
+            edit: The edit.
+            seen: The calibration images at this edit.
+
+        Returns:
+            The relative error of the pooled outputs.
+
+        Raises:
+            Unfitted: The module is no 2-D convolution, or too wide.
+        """
         from surgeon.methods.kap.order import channel_order, pooling_loss
         from surgeon.methods.kap.weights import lstsq_data_weight
 
@@ -330,15 +374,16 @@ class KernelAveragePooling(Operation):
         ridge = _DATA_RIDGE if self.ridge is None else self.ridge
         regression = problem.equations.solve(ridge)[0]
         if pool.order is not None:
-            said = problem.scale.unsqueeze(1) * regression
-            covariance = said @ problem.equations.gram[0] @ said.mT
+            # The covariance of the outputs, as the norm behind scales them, says which channels are alike.
+            scaled = problem.scale.unsqueeze(1) * regression
+            covariance = scaled @ problem.equations.gram[0] @ scaled.mT
             pool.set_order(channel_order(pooling_loss(pool.factors(), ridge), covariance))
-        found = lstsq_data_weight(pool.matrix(), regression, problem.scale, ridge)
-        error = problem.equations.error((pool.matrix().to(found) @ found).unsqueeze(0))
-        weight = found[:, :-1] if problem.biased else found
+        solved = lstsq_data_weight(pool.matrix(), regression, problem.scale, ridge)
+        error = problem.equations.error((pool.matrix().to(solved) @ solved).unsqueeze(0))
+        weight = solved[:, :-1] if problem.biased else solved
         conv.weight.copy_(weight.view(-1, *conv.weight.shape[1:]).to(conv.weight))
         if problem.biased:
-            conv.bias.copy_(found[:, -1].to(conv.bias))
+            conv.bias.copy_(solved[:, -1].to(conv.bias))
         return error
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
@@ -386,9 +431,11 @@ class KernelAveragePooling(Operation):
 
 
 def _residual(reached: Tensor, wanted: Tensor) -> float:
+    """Return the relative error of weights."""
     return float((reached - wanted).norm() / wanted.norm().clamp_min(1e-30))
 
 
 def _reasons(passed: Sequence[Any]) -> str:
+    """List the first three reasons why sites were passed over."""
     shown = [f"{p.site}: {p.reason}" for p in passed[:3]]
     return "; ".join(shown) + (f"; and {len(passed) - 3} more" if len(passed) > 3 else "")

@@ -1,9 +1,9 @@
-"""The order of the channels on the sheet, chosen so that pooling loses least of what a trained layer says.
+"""Place the channels on the sheet so that pooling loses least of what a trained layer computes.
 
-Which channel lies where on the sheet of kernel average pooling is a matter of labels, and a trained network knows
-nothing of it: neighbours are unrelated, and what the pooling cannot express (A is singular for many sheets, 8x8 with K=3
-for one) hits at random. Placing the channels well is a quadratic assignment; this is a local search for it.
-Here: the paper trains from scratch, where every order is as good as any.
+Which channel lies where on the sheet of kernel average pooling is a matter of labels, and a trained network
+knows nothing of it: neighbours are unrelated, and what the pooling cannot express (A is singular for many
+sheets, 8×8 with K = 3 for one) is lost at random. Placing the channels well is a quadratic assignment
+problem; this is a local search. Here: the paper trains from scratch, where all orders are equally good.
 """
 
 from __future__ import annotations
@@ -18,10 +18,17 @@ _ENOUGH = 1e-5
 
 
 def pooling_loss(factors: Factors, ridge: float) -> Tensor:
-    """(C, C), float64: what a ridge regression through A must give up, by place on the sheet.
+    """Return what a ridge regression through A loses, by place on the sheet.
 
-    min over W' of ||A W' - W||^2 + ridge ||W'||^2 is the trace of W^T L W, with L this matrix: near 1 along what A
-    annihilates, near 0 along what it keeps. Square factors only (stride 1).
+    min over W' of ‖A W' − W‖² + ridge ‖W'‖² is the trace of Wᵀ L W, with L this matrix: near 1 along what A
+    annihilates, near 0 along what it keeps.
+
+    Args:
+        factors: A_rows and A_columns, square (stride 1).
+        ridge: The ridge.
+
+    Returns:
+        L, (C, C), float64.
     """
     (ur, sr, _), (uc, sc, _) = (torch.linalg.svd(f.double()) for f in factors)
     squares = torch.outer(sr, sc).flatten().square()
@@ -30,11 +37,18 @@ def pooling_loss(factors: Factors, ridge: float) -> Tensor:
 
 
 def channel_order(loss: Tensor, gram: Tensor) -> Tensor:
-    """(C,) int64: for each place of the sheet the channel that should lie there.
+    """Choose, for each place of the sheet, the channel that lies there.
 
-    `loss` (C, C) as of `pooling_loss`, by places; `gram` (C, C), by channels, what the layer says: W W^T, or the covariance
-    of its outputs. Minimises sum_ij loss_ij gram_p(i)p(j) by exchanging pairs, many at a time while that helps,
-    then the best one; from the present order, deterministically. It never ends with a larger loss than that order's.
+    Minimises Σ_ij loss_ij gram_p(i)p(j) by exchanging pairs: many at a time while that helps, then the best
+    one. It starts from the present order, is deterministic, and never ends with a larger loss than that
+    order's.
+
+    Args:
+        loss: (C, C), by places, as from `pooling_loss`.
+        gram: (C, C), by channels: W Wᵀ of the layer, or the covariance of its outputs.
+
+    Returns:
+        (C,) int64; the present order if `gram` is not finite.
     """
     loss = loss.double()
     gram = gram.to(loss)
@@ -63,13 +77,32 @@ def channel_order(loss: Tensor, gram: Tensor) -> Tensor:
 
 
 def weight_order(weight: Tensor, factors: Factors, ridge: float) -> Tensor:
-    """The order in which pooling loses least of a convolution's kernels, (C, ...), themselves."""
+    """Choose the order in which pooling loses least of a convolution's own kernels.
+
+    Args:
+        weight: (C, ...).
+        factors: A_rows and A_columns, square.
+        ridge: The ridge.
+
+    Returns:
+        (C,) int64, the channel at each place.
+    """
     flat = weight.detach().double().flatten(1)
     return channel_order(pooling_loss(factors, ridge).to(flat.device), flat @ flat.mT)
 
 
 def lstsq_ordered_weight(weight: Tensor, factors: Factors, ridge: float, order: Tensor | None) -> Tensor:
-    """`lstsq_sheet_weight` where place k of the sheet holds channel `order[k]`; None: row by row."""
+    """Solve `lstsq_sheet_weight` if place k of the sheet holds channel `order[k]`.
+
+    Args:
+        weight: (C, ...).
+        factors: A_rows and A_columns.
+        ridge: The ridge.
+        order: (C,) int64, or None for row by row.
+
+    Returns:
+        (C, ...), in the layer's own order of channels.
+    """
     if order is None:
         return lstsq_sheet_weight(weight, factors, ridge)
     order = order.to(weight.device)
@@ -77,21 +110,26 @@ def lstsq_ordered_weight(weight: Tensor, factors: Factors, ridge: float, order: 
 
 
 def _value(loss: Tensor, gram: Tensor, order: Tensor) -> float:
+    """Return the loss of an order."""
     return float((loss * gram[order][:, order]).sum())
 
 
 def _gains(loss: Tensor, gram: Tensor) -> Tensor:
-    """(C, C): what exchanging the channels at places i and j changes; `gram` in the present order."""
+    """Return (C, C): by how much exchanging the channels at places i and j changes the loss.
+
+    gram: in the present order.
+    """
     product = loss @ gram
-    own, said = loss.diagonal(), gram.diagonal()
+    loss_ii, gram_ii = loss.diagonal(), gram.diagonal()
+    # Terms with a third place, without the two that are exchanged: their products are counted apart.
     rest = product + product.mT - product.diagonal().unsqueeze(1) - product.diagonal()
-    rest = rest - (own.unsqueeze(1) - loss) * (gram - said.unsqueeze(1))
-    rest = rest - (loss - own) * (said - gram)
-    return 2 * rest + (own.unsqueeze(1) - own) * (said - said.unsqueeze(1))
+    rest = rest - (loss_ii.unsqueeze(1) - loss) * (gram - gram_ii.unsqueeze(1))
+    rest = rest - (loss - loss_ii) * (gram_ii - gram)
+    return 2 * rest + (loss_ii.unsqueeze(1) - loss_ii) * (gram_ii - gram_ii.unsqueeze(1))
 
 
 def _best_pairs(gains: Tensor, number: int) -> list[tuple[int, int]]:
-    """Up to `number` disjoint exchanges that each lower the loss, the best first."""
+    """Return up to `number` disjoint exchanges that each lower the loss, the best first."""
     best, partner = gains.min(1)
     taken: set[int] = set()
     pairs: list[tuple[int, int]] = []

@@ -13,9 +13,19 @@ EPS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 def tables(sources: Sequence[str], seed: int) -> list[Attack]:
-    """Table A1 (L2, ε 1: PGD 100 steps of 4/255, Square 5000), PGD at the ε of Fig. 5; Table A3 with sources.
+    """Return the paper's attacks: Table A1, and PGD at each ε of Fig. 5.
 
-    Fig. 5 itself is AutoAttack's: `PAPER.sizes` has the standard attacks run at each ε.
+    Table A1: L2, ε = 1, PGD with 100 steps of 4/255, and Square with 5000 queries.
+
+    Table A3 is added if there are sources. Fig. 5 itself uses AutoAttack: `PAPER.sizes` has the standard
+    attacks run at each ε.
+
+    Args:
+        sources: Networks that attacks are transferred from.
+        seed: Seed of the attacks.
+
+    Returns:
+        The attacks.
     """
     more: dict[str, Any] = {"norm": "l2", "seed": seed, "cascade": False, "group": "paper"}
     found = [

@@ -1,4 +1,4 @@
-"""Kernel average pooling behind a batch norm of its own, as the KAP authors' later code has it."""
+"""Kernel average pooling behind a batch norm of its own, as in the KAP authors' later code."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from surgeon.tensors.optional_state import OptionalState
 
 
 class _Norm1d(OptionalState, nn.BatchNorm1d):
-    """A batch norm that a state dict may lack."""
+    """A batch norm whose tensors a state dict may lack."""
 
 
 class _Norm2d(OptionalState, nn.BatchNorm2d):
-    """A batch norm that a state dict may lack."""
+    """A batch norm whose tensors a state dict may lack."""
 
 
 class _Norm3d(OptionalState, nn.BatchNorm3d):
-    """A batch norm that a state dict may lack."""
+    """A batch norm whose tensors a state dict may lack."""
 
 
 _NORMS = {1: _Norm1d, 2: _Norm2d, 3: _Norm3d}
 
 
 class PreNormKernelAveragePool(nn.Module):
-    """pool(norm(x)) for x of shape (N, C, *spatial) with `spatial_dims` spatial dimensions.
+    """A batch norm followed by kernel average pooling: pool(norm(x)).
 
     Here: the published method has no norm between convolution and pooling; this is an option.
+
+    Args:
+        pool: The pooling.
+        channels: Number of channels, C.
+        spatial_dims: Spatial axes of the input: 1, 2 or 3.
+
+    Raises:
+        LayerError: `spatial_dims` is another number.
     """
 
     def __init__(self, pool: KernelAveragePool, channels: int, spatial_dims: int = 2) -> None:
@@ -38,18 +46,30 @@ class PreNormKernelAveragePool(nn.Module):
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise and pool.
+
+        Args:
+            x: (N, C, *spatial).
+
+        Returns:
+            (N, C', *spatial).
+        """
         return self.pool(self.norm(x))
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift, each (C,), that the norm applies in evaluation mode."""
+        """Return scale and shift, each (C,), that the norm applies in evaluation mode."""
         mean, variance = self.norm.get_buffer("running_mean"), self.norm.get_buffer("running_var")
         scale = (variance + self.norm.eps).rsqrt() * self.norm.weight
         return scale.detach(), (self.norm.bias - mean * scale).detach()
 
     def matrix(self) -> Tensor:
-        """The pooling's matrix, (C_out, C)."""
+        """Return the pooling's matrix, (C', C)."""
         return self.pool.matrix()
 
     def set_alpha(self, value: float) -> None:
-        """Set the pooling's share, as KernelAveragePool.set_alpha."""
+        """Set the pooling's share, as KernelAveragePool.set_alpha does.
+
+        Args:
+            value: From 0 (no pooling) to 1.
+        """
         self.pool.set_alpha(value)

@@ -1,8 +1,9 @@
 """The sheet of channels: where each channel lies, which windows cover it, and the matrix that averages them.
 
-Kernel Average Pooling (Bashivan et al., "Learning Robust Kernel Ensembles with Kernel Average Pooling")
-lays the channels of a layer on a line (eq. 2) or on a two-dimensional sheet (appendix A.1, Algorithm 1) and
-mean-filters over that sheet, never over space. This file is the geometry; `kap.py` runs it on activations.
+Kernel Average Pooling (Bashivan et al., "Learning Robust Kernel Ensembles with Kernel Average Pooling") lays
+the channels of a layer on a line (eq. 2) or on a two-dimensional sheet (appendix A.1, Algorithm 1) and takes
+means over windows of that sheet, never over space. This file is the geometry; `maths.py` applies it to
+activations.
 """
 
 from __future__ import annotations
@@ -18,11 +19,22 @@ Sheet = tuple[int, int]
 
 
 def sheet_shape(channels: int, dims: int = 2) -> Sheet:
-    """The (rows, columns) on which `channels` channels lie, filled row by row.
+    """Return the (rows, columns) on which channels lie, filled row by row.
 
-    `dims=2`: the factor pair of `channels` closest to a square, rows <= columns (Algorithm 1; 64 -> 8x8, a
-    prime C -> 1xC). `dims=1`: (1, C), the line of eq. 2.
-    Raises LayerError for channels < 1 or other dims.
+    Args:
+        channels: Number of channels.
+        dims: 2: the factor pair of `channels` closest to a square, rows ≤ columns (Algorithm 1; 64 → 8×8, a
+            prime C → 1×C). 1: (1, C), the line of eq. 2.
+
+    Returns:
+        (rows, columns).
+
+    Raises:
+        LayerError: channels is below 1, or dims is neither 1 nor 2.
+
+    Example:
+        >>> sheet_shape(64), sheet_shape(12), sheet_shape(7), sheet_shape(12, dims=1)
+        ((8, 8), (3, 4), (1, 7), (1, 12))
     """
     if not _is_int(channels) or channels < 1:
         raise LayerError(f"channels={channels!r} has no sheet; it must be an integer of at least 1")
@@ -35,11 +47,25 @@ def sheet_shape(channels: int, dims: int = 2) -> Sheet:
 
 
 def widened_sheet(channels: int, stride: int, dims: int = 2) -> Sheet:
-    """The sheet of the widened convolution whose pooling with `stride` gives back `channels` channels.
+    """Return the sheet of a widened convolution whose pooling with `stride` gives back `channels` channels.
 
-    2-D: each side times `stride` (S^2 C channels); 1-D: (1, S C).
-    Here: the sides are scaled, where the closest factor pair of S^2 C may be another one (S=3: 8 channels 2x4
-    -> 6x12, not 8x9, which pools to 9).
+    Here: the sides are scaled, although the closest factor pair of S² C may be another one (S = 3: 8 channels
+    2×4 → 6×12, not 8×9, which would pool to 9).
+
+    Args:
+        channels: Number of channels after pooling, C.
+        stride: The stride S.
+        dims: 2: each side times S (S² C channels). 1: (1, S C).
+
+    Returns:
+        (rows, columns).
+
+    Raises:
+        LayerError: stride is not an integer of at least 1, or as for `sheet_shape`.
+
+    Example:
+        >>> widened_sheet(8, 3)
+        (6, 12)
     """
     rows, cols = sheet_shape(channels, dims)
     if not _is_int(stride) or stride < 1:
@@ -48,7 +74,19 @@ def widened_sheet(channels: int, stride: int, dims: int = 2) -> Sheet:
 
 
 def resolve_sheet(channels: int, dims: int = 2, sheet: Sheet | None = None) -> Sheet:
-    """`sheet` checked against `channels`, or the default one. LayerError if it does not hold them."""
+    """Check a sheet against the number of channels, or return the default one.
+
+    Args:
+        channels: Number of channels.
+        dims: 1 or 2.
+        sheet: (rows, columns), or None for the default.
+
+    Returns:
+        (rows, columns).
+
+    Raises:
+        LayerError: The sheet does not hold exactly these channels.
+    """
     default = sheet_shape(channels, dims)
     if sheet is None:
         return default
@@ -66,19 +104,45 @@ def resolve_sheet(channels: int, dims: int = 2, sheet: Sheet | None = None) -> S
 
 
 def largest_kernel(sheet: Sheet, dims: int = 2) -> int:
-    """The largest odd window that fits `sheet`: its short side, or its length if it is a single line.
+    """Return the largest odd window that fits a sheet: its short side, or its length if it is a single line.
 
-    Here: a side of one channel is not pooled along, so a 1xC sheet (1-D, or a prime C) is limited by C.
+    Here: a side of one channel is not pooled along, so a 1×C sheet (1-D, or a prime C) is limited by C.
+
+    Args:
+        sheet: (rows, columns).
+        dims: 1 or 2.
+
+    Returns:
+        The side of the window.
+
+    Example:
+        >>> largest_kernel((8, 8)), largest_kernel((1, 12))
+        (7, 11)
     """
     limit = max(sheet) if dims == 1 or min(sheet) == 1 else min(sheet)
     return limit if limit % 2 else limit - 1
 
 
 def pooled_sheet(sheet: Sheet, kernel_size: int, stride: int = 1, dims: int = 2) -> Sheet:
-    """The sheet after pooling: each side becomes ceil(side / stride), since the padding is (K-1)/2.
+    """Return the sheet after pooling: each side becomes ceil(side / stride), since the padding is (K − 1)/2.
 
-    Raises LayerError for an even or non-positive `kernel_size`, one that `sheet` cannot hold, or stride < 1.
-    Here: a single channel accepts every odd K, its window being cut to that channel (the identity).
+    Here: a single channel accepts every odd K, since its window is cut to that channel (the identity).
+
+    Args:
+        sheet: (rows, columns).
+        kernel_size: Side K of the window.
+        stride: Stride on the sheet.
+        dims: 1 or 2.
+
+    Returns:
+        (rows, columns).
+
+    Raises:
+        LayerError: `kernel_size` is even, not positive, or too large for the sheet; or stride is below 1.
+
+    Example:
+        >>> pooled_sheet((8, 8), 3, stride=2)
+        (4, 4)
     """
     channels = sheet[0] * sheet[1]
     if not _is_int(kernel_size) or kernel_size < 1 or kernel_size % 2 == 0:
@@ -102,7 +166,15 @@ def pooled_sheet(sheet: Sheet, kernel_size: int, stride: int = 1, dims: int = 2)
 
 
 def window(sheet: Sheet, kernel_size: int) -> Sheet:
-    """The (rows, columns) of the window: K along each side longer than one channel, 1 along the others."""
+    """Return the window's (rows, columns): K along each side longer than one channel, otherwise 1.
+
+    Args:
+        sheet: (rows, columns).
+        kernel_size: Side K of the window.
+
+    Returns:
+        (rows, columns).
+    """
     return (kernel_size if sheet[0] > 1 else 1), (kernel_size if sheet[1] > 1 else 1)
 
 
@@ -116,12 +188,32 @@ def pooling_matrix(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """The matrix A, (C_out, C_in), of mean pooling along the channels: KAP(z) = A z (eq. 2, 3; Algorithm 1).
+    """Return the matrix A of mean pooling along the channels: KAP(z) = A z (eq. 2, 3; Algorithm 1).
 
-    Each row is the average of one window: equal weights over the channels that it covers, zero elsewhere. The
-    window is padded by (K-1)/2 with zero *weight*: the divisor counts real channels only, so rows sum to one.
-    The mean over a rectangle is the mean of means, hence A = A_rows (x) A_columns, a Kronecker product.
-    Raises LayerError as `pooled_sheet` and `resolve_sheet` do.
+    Each row averages one window: equal weights over the channels that it covers, zero elsewhere. The window
+    is padded by (K − 1)/2 with zero *weight*: the divisor counts real channels only, so rows sum to one. The
+    mean over a rectangle is the mean of means, hence A = A_rows ⊗ A_columns, a Kronecker product.
+
+    Args:
+        channels: Number of input channels, C_in.
+        kernel_size: Side K of the window.
+        stride: Stride on the sheet.
+        dims: 1 or 2.
+        sheet: (rows, columns). Default: `sheet_shape(channels, dims)`.
+        dtype: Data type of the matrix.
+        device: Device of the matrix. Default: the CPU.
+
+    Returns:
+        (C_out, C_in).
+
+    Raises:
+        LayerError: As for `pooled_sheet` and `resolve_sheet`.
+
+    Example:
+        >>> pooling_matrix(3, 3, dims=1)
+        tensor([[0.5000, 0.5000, 0.0000],
+                [0.3333, 0.3333, 0.3333],
+                [0.0000, 0.5000, 0.5000]], dtype=torch.float64)
     """
     return torch.kron(*side_matrices(channels, kernel_size, stride, dims, sheet=sheet)).to(
         dtype=dtype, device=device
@@ -131,9 +223,22 @@ def pooling_matrix(
 def side_matrices(
     channels: int, kernel_size: int, stride: int = 1, dims: int = 2, *, sheet: Sheet | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The two factors of `pooling_matrix`, float64: A = A_rows (x) A_columns, each (pooled side, side).
+    """Return the two factors of `pooling_matrix`: A = A_rows ⊗ A_columns.
 
-    Acting with the factors one after the other costs C (rows + columns) a column instead of C^2.
+    Multiplying by one factor after the other costs C (rows + columns) per column, instead of C².
+
+    Args:
+        channels: Number of input channels.
+        kernel_size: Side K of the window.
+        stride: Stride on the sheet.
+        dims: 1 or 2.
+        sheet: (rows, columns). Default: `sheet_shape(channels, dims)`.
+
+    Returns:
+        A_rows and A_columns, each (pooled side, side), float64.
+
+    Raises:
+        LayerError: As for `pooled_sheet` and `resolve_sheet`.
     """
     sheet = resolve_sheet(channels, dims, sheet)
     pooled = pooled_sheet(sheet, kernel_size, stride, dims)
@@ -144,15 +249,17 @@ def side_matrices(
 
 
 def _side_matrix(length: int, pooled: int, size: int, stride: int) -> Tensor:
-    """(pooled, length): row i averages the channels within (size-1)/2 of channel i*stride."""
+    """Return (pooled, length): row i averages the channels within (size − 1)/2 of channel i · stride."""
     centre = torch.arange(pooled, device="cpu").unsqueeze(1) * stride
     covered = ((torch.arange(length, device="cpu") - centre).abs() <= size // 2).double()
     return covered / covered.sum(1, keepdim=True)
 
 
 def _show(sheet: Sheet) -> str:
+    """Write a sheet as rows x columns."""
     return f"{sheet[0]}x{sheet[1]}"
 
 
 def _is_int(value: object) -> bool:
+    """Say whether a value is an integer, and no bool."""
     return isinstance(value, int) and not isinstance(value, bool)

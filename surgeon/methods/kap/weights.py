@@ -1,7 +1,7 @@
-"""Kernel Average Pooling on weights: folding it into the convolution before it, and starting it from one.
+"""Kernel Average Pooling on weights: fold it into the convolution before it, or start it from one.
 
 Mean pooling along channels is linear, KAP(conv(x; W, b)) = conv(x; A W, A b) (eq. 3 of Bashivan et al.), so
-it can run on the C_out C_in k^2 weights instead of the activations. Kernel Max Pooling is not linear and has
+it can run on the C_out C_in k² weights instead of the activations. Kernel Max Pooling is not linear and has
 none of this.
 """
 
@@ -20,12 +20,27 @@ Factors = tuple[Tensor, Tensor]
 
 
 def fold_weight(weight: Tensor, bias: Tensor | None, matrix: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(A W, A b), eq. 3: the convolution that equals convolution then pooling. Differentiable.
+    """Return (A W, A b), eq. 3: the convolution that equals convolution then pooling. Differentiable.
 
-    `weight` is (C_in, ...) with its output channels first, `bias` (C_in,) or None, `matrix` A (C_out, C_in).
-    Computed in the wider dtype of the two and returned in that of the weight. The weight must reach every
-    input channel: a grouped one needs its zeros written out, for A mixes the groups.
-    Raises LayerError on unequal sizes.
+    The weight must reach every input channel: a grouped one needs its zeros written out, since A mixes the
+    groups.
+
+    Args:
+        weight: (C_in, ...), output channels first.
+        bias: (C_in,) or None.
+        matrix: A, (C_out, C_in).
+
+    Returns:
+        (C_out, ...) and (C_out,) or None, computed in the wider dtype of the two, in the dtype of the weight.
+
+    Raises:
+        LayerError: The sizes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.methods.kap import pooling_matrix
+        >>> fold_weight(torch.tensor([[1.0], [2.0], [6.0]]), None, pooling_matrix(3, 3, dims=1))[0].flatten()
+        tensor([1.5000, 3.0000, 4.0000])
     """
     _check_columns(weight, matrix)
     if bias is not None and bias.shape != weight.shape[:1]:
@@ -37,7 +52,15 @@ def fold_weight(weight: Tensor, bias: Tensor | None, matrix: Tensor) -> tuple[Te
 
 
 def pool_weight(weight: Tensor, factors: Factors) -> Tensor:
-    """A W for A = A_rows (x) A_columns: `weight` (C_in, ...) becomes (C_out, ...), in its own dtype."""
+    """Return A W for A = A_rows ⊗ A_columns.
+
+    Args:
+        weight: (C_in, ...).
+        factors: A_rows and A_columns, as from `side_matrices`.
+
+    Returns:
+        (C_out, ...), in the dtype of `weight`.
+    """
     rows, cols = (f.to(weight) for f in factors)
     sheet = weight.reshape(rows.shape[1], cols.shape[1], -1)
     pooled = torch.einsum("ar,bq,rqd->abd", rows, cols, sheet)
@@ -45,10 +68,21 @@ def pool_weight(weight: Tensor, factors: Factors) -> Tensor:
 
 
 def lstsq_sheet_weight(weight: Tensor, factors: Factors, ridge: float = 1e-4) -> Tensor:
-    """`lstsq_weight` for a matrix given by its factors: the same solution at a fraction of the cost.
+    """Solve `lstsq_weight` for a matrix given by its factors: the same solution at a fraction of the cost.
 
-    By the singular values of the factors, A = (U_r (x) U_c)(S_r (x) S_c)(V_r (x) V_c)^T, each coefficient of W
-    is multiplied by s / (s^2 + ridge).
+    With the singular values of the factors, A = (U_r ⊗ U_c)(S_r ⊗ S_c)(V_r ⊗ V_c)ᵀ, each coefficient of W is
+    multiplied by s / (s² + ridge).
+
+    Args:
+        weight: (C_out, ...).
+        factors: A_rows and A_columns.
+        ridge: Regularisation, ≥ 0; below 1e-12 the solution of least norm.
+
+    Returns:
+        (C_in, ...), in the dtype of `weight`.
+
+    Raises:
+        LayerError: `ridge` is negative.
     """
     if ridge < 0:
         raise LayerError(f"ridge={ridge} is negative; 0 (least norm) or more, for instance 1e-4")
@@ -68,13 +102,30 @@ def lstsq_sheet_weight(weight: Tensor, factors: Factors, ridge: float = 1e-4) ->
 
 
 def lstsq_weight(weight: Tensor, matrix: Tensor, ridge: float = 1e-4) -> Tensor:
-    """W' = argmin ||A W' - W||^2 + ridge ||W'||^2, so that the pooled new kernels approach the trained ones.
+    """Return W' = argmin ‖A W' − W‖² + ridge ‖W'‖², so that the pooled new kernels approach the trained ones.
 
-    `weight` is (C_out, ...), a weight or a bias; `matrix` A is (C_out, C_in); the result is (C_in, ...) in
-    the dtype of `weight`, solved in float64. `ridge` >= 0 has no unit (A is dimensionless). A is singular for
-    many sheets, 8x8 with K=3 for one, so that the fit is approximate.
-    Here: this start is ours, the paper trains from scratch; ridge = 0 (anything below 1e-12) takes the
-    solution of least norm.
+    A is singular for many sheets (8×8 with K = 3 is one), so the fit is approximate. Solved in float64.
+    Here: this start is ours; the paper trains from scratch.
+
+    Args:
+        weight: (C_out, ...), a weight or a bias.
+        matrix: A, (C_out, C_in).
+        ridge: Regularisation, ≥ 0, without unit since A is dimensionless; below 1e-12 the solution of least
+            norm.
+
+    Returns:
+        (C_in, ...), in the dtype of `weight`.
+
+    Raises:
+        LayerError: `ridge` is negative, or the sizes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.methods.kap import pooling_matrix
+        >>> weight, a = torch.tensor([1.0, 2.0, 3.0]), pooling_matrix(3, 3, dims=1)
+        >>> solved = lstsq_weight(weight, a, ridge=0)
+        >>> bool(((a.T @ (a @ solved.double() - weight)).abs() < 1e-5).all())  # orthogonal residual
+        True
     """
     if ridge < 0:
         raise LayerError(f"ridge={ridge} is negative; 0 (least norm) or more, for instance 1e-4")
@@ -95,12 +146,19 @@ def lstsq_weight(weight: Tensor, matrix: Tensor, ridge: float = 1e-4) -> Tensor:
 
 
 def replicate_index(channels: int, kernel_size: int, dims: int = 2) -> Tensor:
-    """For each channel of the widened convolution (stride = K), the one of `channels` kernels that it copies.
+    """Return, for each channel of the widened convolution (stride = K), which kernel it copies.
 
-    (K^2 C,) int64 in 2-D, (K C,) in 1-D, in the row-major order of `widened_sheet(channels, K, dims)`. Every
-    window holds copies of one kernel.
-    Here: with the paper's padding of (K-1)/2 the first window of each side has (K+1)/2 channels and the last
-    (K-1)/2 channels of a side lie in none; these copy the last kernel, unused.
+    Every window holds copies of one kernel. Here: with the paper's padding of (K − 1)/2 the first window of
+    each side has (K + 1)/2 channels, and the last (K − 1)/2 channels of a side lie in no window; these copy
+    the last kernel, unused.
+
+    Args:
+        channels: Number of kernels, C.
+        kernel_size: K, both window and stride.
+        dims: 1 or 2.
+
+    Returns:
+        (K² C,) int64 in 2-D, (K C,) in 1-D, in the row-major order of `widened_sheet(channels, K, dims)`.
     """
     rows, cols = sheet_shape(channels, dims)
     wide = widened_sheet(channels, kernel_size, dims)
@@ -154,7 +212,7 @@ def _nearest(length: int, pooled: int, size: int) -> Tensor:
 
 
 def _inside(channels: int, kernel_size: int, dims: int) -> Tensor:
-    """(widened channels,) bool: does any window cover the channel?"""
+    """Return (widened channels,) bool: whether any window covers the channel."""
     sides = widened_sheet(channels, kernel_size, dims)
     sizes = window(sides, kernel_size)
     covered = [
@@ -164,6 +222,7 @@ def _inside(channels: int, kernel_size: int, dims: int) -> Tensor:
 
 
 def _apply(matrix: Tensor, weight: Tensor) -> Tensor:
+    """Multiply a matrix onto the first axis of a weight, in the wider dtype of the two."""
     wide = torch.promote_types(matrix.dtype, weight.dtype)
     rows = weight.to(wide).reshape(weight.shape[0], -1)
     out = matrix.to(device=weight.device, dtype=wide) @ rows
@@ -171,6 +230,7 @@ def _apply(matrix: Tensor, weight: Tensor) -> Tensor:
 
 
 def _check_columns(weight: Tensor, matrix: Tensor) -> None:
+    """Raise LayerError unless the matrix can pool the weight."""
     if matrix.dim() != 2 or weight.dim() < 1 or matrix.shape[1] != weight.shape[0]:
         raise LayerError(
             f"a matrix of shape {tuple(matrix.shape)} cannot pool a weight of shape {tuple(weight.shape)}; "
@@ -179,12 +239,19 @@ def _check_columns(weight: Tensor, matrix: Tensor) -> None:
 
 
 def lstsq_data_weight(matrix: Tensor, regression: Tensor, scale: Tensor, ridge: float = 1e-4) -> Tensor:
-    """W' with A W' u close to y on data: the least-squares start on data instead of on weights.
+    """Return W' with A W' u close to y on data: the least-squares start on data instead of on weights.
 
-    `matrix` A is (C_out, C_in); `regression` M (C_out, d) is E[y u^T] E[u u^T]^-1, what the layer would be without
-    pooling; `scale` (C_out,) is what the errors of each channel weigh, with D = diag(scale). Minimises ||D (A W' - M)||^2 + ridge
-    mean(scale^2) ||W'||^2: with ridge = 0 that is the minimum of E||D (A W' u - y)||^2 too, for any u. The result is (C_in, d),
-    float64.
+    Minimises ‖D (A W' − M)‖² + ridge · mean(scale²) ‖W'‖², D = diag(scale). With ridge = 0 this also
+    minimises E‖D (A W' u − y)‖², for any u.
+
+    Args:
+        matrix: A, (C_out, C_in).
+        regression: M, (C_out, d): E[y uᵀ] E[u uᵀ]⁻¹, what the layer would be without pooling.
+        scale: (C_out,), the weight of each channel's errors.
+        ridge: Regularisation, ≥ 0.
+
+    Returns:
+        (C_in, d), float64.
     """
     spread = scale.double().unsqueeze(1)
     ridge = ridge * float(scale.double().square().mean())

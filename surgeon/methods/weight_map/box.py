@@ -1,4 +1,4 @@
-"""A fixed filter of ones on each channel, by torch's average pooling, which is the quicker way to it."""
+"""A fixed filter of ones on each channel, by average pooling, which is faster than a convolution."""
 
 from __future__ import annotations
 
@@ -17,12 +17,25 @@ Pair = tuple[int, int]
 def box(
     m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, divisor: int, negative: bool
 ) -> Tensor:  # fmt: skip
-    """The filter of 1/divisor on (N, C, H, W), with zeros around; of -1/divisor if `negative`. pads: (before, after) each side."""
-    if negative and recording():  # file formats have no such divisor,
+    """Apply the filter of 1/divisor to each channel, with zeros around.
+
+    Args:
+        m: (N, C, H, W).
+        kernel: (height, width) of the window.
+        stride: Stride along each side.
+        pads: Zeros (before, after) each side.
+        dilation: Dilation along each side.
+        divisor: The divisor; 1 sums.
+        negative: Apply −1/divisor instead.
+
+    Returns:
+        (N, C, H_out, W_out).
+    """
+    if negative and recording():  # export formats have no negative divisor
         return -box(m, kernel, stride, pads, dilation, divisor, negative=False)
     divisor = -divisor if negative else divisor
     even = all(before == after for before, after in pads)
-    if dilation == (1, 1) and even and not recording():  # nor one that pays no regard to padding
+    if dilation == (1, 1) and even and not recording():  # nor a divisor that ignores padding
         return _padded(m, kernel, stride, (pads[0][0], pads[1][0]), divisor)
     if pads != ((0, 0), (0, 0)):
         m = F.pad(m, (*pads[1], *pads[0]))
@@ -34,22 +47,24 @@ def box(
 
 
 def _padded(m: Tensor, kernel: Pair, stride: Pair, pads: Pair, divisor: int) -> Tensor:
+    """Apply the filter with equal padding on both sides."""
     if stride == (1, 1):
         return _Box.apply(m, _Window(kernel, pads, divisor))
     return _pooled(m, kernel, stride, pads, divisor)
 
 
 def _pooled(m: Tensor, kernel: Pair, stride: Pair, pads: Pair, divisor: int) -> Tensor:
+    """Apply the filter by average pooling."""
     if not all(
         0 <= p <= k // 2 for p, k in zip(pads, kernel, strict=True)
-    ):  # average pooling takes no others
+    ):  # average pooling accepts no larger padding
         m, pads = F.pad(m, (pads[1], pads[1], pads[0], pads[0])), (0, 0)
     return F.avg_pool2d(m, kernel, stride, pads, divisor_override=divisor).to(m.dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Of a filter with stride 1. One thing to torch.func, which counts the members of a tuple."""
+    """The window of a filter with stride 1, as one object: torch.func would count the entries of a tuple."""
 
     kernel: Pair
     pads: Pair
@@ -57,13 +72,13 @@ class _Window:
 
     @property
     def adjoint(self) -> _Window:
-        """What gradients go through."""
+        """The window that gradients go through."""
         high, wide = (k - 1 - p for k, p in zip(self.kernel, self.pads, strict=True))
         return _Window(self.kernel, (high, wide), self.divisor)
 
 
 class _Box(torch.autograd.Function):
-    """With stride 1 the gradient is the same filter again; torch's own backward pass of the pooling takes images one by one."""
+    """The filter with stride 1, whose gradient is the same filter; torch's own backward pass is slower."""
 
     generate_vmap_rule = True
 

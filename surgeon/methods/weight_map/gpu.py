@@ -1,8 +1,8 @@
-"""The weight map layer on a GPU: matrix products that read and write channels_last as it lies, and a filter behind.
+"""The weight map layer on a GPU: matrix products on channels_last memory, then one kernel for the filter.
 
-The paper's case (stride 1, an output as large as the input) in channels_last needs no copies into the layout of the product
-and back: cuBLAS takes a position's activations where they are, (N, C) with rows H·W·C apart. The filter and the bias are one
-kernel. What is not this case goes the way of `weight_map.py`.
+The paper's case (stride 1, an output as large as the input) in channels_last needs no copies into the layout
+of the product and back: cuBLAS reads a position's activations in place, (N, C) with rows H·W·C apart. The
+filter and the bias are one kernel. Other cases go the way of `maths.py`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,24 @@ from surgeon.tensors import gpu
 Pair = tuple[int, int]
 HALVES = (torch.float16, torch.bfloat16)
 BLOCK = 512
-"""Numbers of a row that a program takes."""
+"""Numbers of a row that one program processes."""
 LARGEST = 11
-"""Side of a window: the kernel is written out for each of its places."""
+"""Largest side of a window: the kernel's code is unrolled over it."""
 GRID = 65_535
 """The most that CUDA counts along a second axis."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """box · (ones of a window) + centre · (its middle), with pads[side] zeros before and after."""
+    """The filter box · (ones of a window) + centre · (its middle), with zeros around.
+
+    Attributes:
+        kernel: (height, width) of the window.
+        pads: Zeros (before, after) each side.
+        box: Factor of the ones.
+        centre: Factor of the middle.
+        later: Take the later of two middle places.
+    """
 
     kernel: Pair
     pads: tuple[Pair, Pair]
@@ -38,18 +46,30 @@ class Filter:
 
     @property
     def middle(self) -> Pair:
-        """The earlier of two, or the later."""
+        """The middle of the window: of two middle places the earlier, or the later if `later`."""
         return tuple((k if self.later else k - 1) // 2 for k in self.kernel)  # type: ignore[return-value]  # two sides
 
     @property
     def adjoint(self) -> Filter:
-        """What gradients go through."""
+        """The filter that gradients go through."""
         top, left = ((k - 1 - pads[0], pads[0]) for k, pads in zip(self.kernel, self.pads, strict=True))
         return Filter(self.kernel, (top, left), self.box, self.centre, not self.later)
 
 
 def takes(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, groups: int, filtering: Filter) -> bool:
-    """Whether `on_gpu` computes this weight map; weight: (C_out, C_in, H, W)."""
+    """Say whether `on_gpu` can compute a weight map.
+
+    Args:
+        x: (N, C_in, H, W).
+        weight: (C_out, C_in, H, W).
+        stride: Stride along each side.
+        dilation: Dilation along each side.
+        groups: Groups of channels.
+        filtering: The filter.
+
+    Returns:
+        Whether it can.
+    """
     return (
         stride == dilation == (1, 1)
         and groups == 1
@@ -62,9 +82,18 @@ def takes(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, groups: int, 
 
 
 def on_gpu(x: Tensor, weight: Tensor, bias: Tensor | None, filtering: Filter) -> Tensor:
-    """The weight map of `x` (N, C_in, H, W) with `weight` (C_out, C_in, H, W) and `bias` (C_out, H, W); in channels_last.
+    """Compute a weight map on a GPU; under autocast in its precision.
 
-    Under autocast in its precision. Gradients of gradients go through plain torch operations.
+    Gradients of gradients go through plain torch operations.
+
+    Args:
+        x: (N, C_in, H, W).
+        weight: (C_out, C_in, H, W).
+        bias: (C_out, H, W) or None.
+        filtering: The filter.
+
+    Returns:
+        (N, C_out, H, W) in channels_last.
     """
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
@@ -77,6 +106,8 @@ def on_gpu(x: Tensor, weight: Tensor, bias: Tensor | None, filtering: Filter) ->
 
 
 class _WeightMap(torch.autograd.Function):
+    """The layer with its own backward pass."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, maps: Tensor, bias: Tensor | None, filtering: Filter) -> Tensor:
         ctx.save_for_backward(x, maps)
@@ -103,7 +134,15 @@ class _WeightMap(torch.autograd.Function):
 
 
 def product(x: Tensor, maps: Tensor) -> Tensor:
-    """x[n, :, p] · maps[p] at each place: (N, C_in, H, W), (H·W, C_in, C_out) → (N, C_out, H, W), both in channels_last."""
+    """Multiply x[n, :, p] by maps[p] at each position p.
+
+    Args:
+        x: (N, C_in, H, W) in channels_last.
+        maps: (H·W, C_in, C_out).
+
+    Returns:
+        (N, C_out, H, W) in channels_last.
+    """
     n, _, height, width = x.shape
     maps = maps.to(x.dtype)
     if torch.is_grad_enabled():
@@ -115,6 +154,7 @@ def product(x: Tensor, maps: Tensor) -> Tensor:
 
 
 def _of_maps(x: Tensor, g: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the gradient of the maps."""
     left, right = _places(x).transpose(1, 2), _places(g)
     if dtype == torch.float32 and x.dtype in HALVES and x.is_cuda and not torch.is_grad_enabled():
         return torch.bmm(left, right, out_dtype=dtype)
@@ -122,12 +162,12 @@ def _of_maps(x: Tensor, g: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _places(x: Tensor) -> Tensor:
-    """(N, C, H, W) in channels_last → (H·W, N, C), a view."""
+    """View (N, C, H, W) in channels_last as (H·W, N, C)."""
     return x.permute(2, 3, 0, 1).flatten(0, 1)
 
 
 def _plainly(m: Tensor, filtering: Filter) -> Tensor:
-    """The filter by torch's operations, which have gradients themselves."""
+    """Apply the filter by torch's operations, which are differentiable themselves."""
     out = box(m, filtering.kernel, (1, 1), filtering.pads, (1, 1), 1, negative=False) * filtering.box
     if not filtering.centre:
         return out
@@ -138,9 +178,16 @@ def _plainly(m: Tensor, filtering: Filter) -> Tensor:
 def filtered(
     m: Tensor, bias: Tensor | None, filtering: Filter, *, sums: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """The filter of `m` (N, C, H, W), plus `bias` (C, H, W), and, if asked, the sum of `m` over the images (C, H, W) in float32.
+    """Apply the filter by one kernel. All tensors are in channels_last.
 
-    All in channels_last.
+    Args:
+        m: (N, C, H, W).
+        bias: (C, H, W), added to each image, or None.
+        filtering: The filter.
+        sums: Also sum `m` over the images.
+
+    Returns:
+        (N, C, H, W), and (C, H, W) float32 or None.
     """
     from surgeon.methods.weight_map import kernels
 

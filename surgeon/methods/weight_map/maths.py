@@ -2,8 +2,8 @@
 
 Paper: "Weight Map Layer for Noise and Adversarial Attack Robustness", eq. 1-4. The sum over input channels
 commutes with the filter, so the maps are summed first, a batched matrix product over the positions, and
-filtered once; the N x C_out x C_in x H x W tensor of the equations never exists. `places.py` lays the
-activations for the product, `weight_map_gpu.py` has a shorter way on a GPU, `weight_map_layer.py` is the module.
+filtered once; the N × C_out × C_in × H × W tensor of the equations is never formed. `places.py` lays the
+activations out for the product, `gpu.py` has a shorter way on a GPU, `module.py` is the layer.
 """
 
 from __future__ import annotations
@@ -37,16 +37,39 @@ def weight_map(
     mode: str = "smoothing",
     normalize: bool = False,
 ) -> Tensor:
-    """The weight map layer: a weight per position (eq. 1), then a filter of ones K (eq. 2, or 3 and 4).
+    """Apply a weight map: a weight per position (eq. 1), then a filter of ones K (eq. 2, or 3 and 4).
 
-    With m = W . x: smoothing is ones_K * sum_ci m + b, unsharp is sum_ci (2 m - ones_K * m) + b. `x` (N,
-    C_in, H, W), `weight` (C_out, C_in/groups, H, W), best laid as (H, W, C_in/groups, C_out), `bias` (C_out,
-    H_out, W_out) or None; the result is (N, C_out, H_out, W_out), the size that a convolution with these arguments would give. Zero padding only.
-    Here: stride, padding, dilation and groups are the convolution's, of which the paper only has stride 1 and
-    equal sizes; the 2 m term is taken at the window centres, 0 where a centre lies in the padding, the
-    earlier of the two middle places if K is even and dilation 1. `normalize` divides the ones by their number
-    (ours).
-    Raises LayerError for an unknown mode, sizes that do not fit each other, or an empty output.
+    With m = W ⊙ x, smoothing is ones_K * Σ_ci m + b, and unsharp is Σ_ci (2 m − ones_K * m) + b. Only zero
+    padding.
+
+    Here: stride, padding, dilation and groups are the convolution's; the paper has only stride 1 and equal
+    sizes. The term 2 m is taken at the centres of the windows, 0 if a centre lies in the padding; if K is
+    even and the dilation 1, the centre is the earlier of the two middle places. `normalize` is ours.
+
+    Args:
+        x: (N, C_in, H, W).
+        weight: (C_out, C_in/groups, H, W); fastest if it is a view of (H, W, C_in/groups, C_out) memory.
+        bias: (C_out, H_out, W_out) or None.
+        kernel_size: Side of the filter, or (height, width).
+        stride: As nn.Conv2d's, as are padding, dilation and groups.
+        padding: A number, a pair, "same" or "valid".
+        dilation: Distance of the filter's taps.
+        groups: Groups of channels.
+        mode: "smoothing" or "unsharp".
+        normalize: Divide the ones by their number.
+
+    Returns:
+        (N, C_out, H_out, W_out), the size that a convolution with these arguments gives.
+
+    Raises:
+        LayerError: The mode is unknown, sizes do not fit each other, or the output is empty.
+
+    Example:
+        >>> import torch
+        >>> x, weight = torch.ones(1, 1, 2, 2), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+        >>> weight_map(x, weight, kernel_size=3, padding=1)
+        tensor([[[[10., 10.],
+                  [10., 10.]]]])
     """
     if mode not in MODES:
         raise LayerError(f"mode={mode!r} is not known; 'smoothing' and 'unsharp' are")
@@ -61,7 +84,7 @@ def weight_map(
     out_size = tuple(output_size(*side) for side in zip(size, kernel, step, pads, holes, strict=True))
     if x.shape[0] == 0:
         reached = sum(t.sum() for t in (x, weight, bias) if t is not None)
-        return x.new_zeros(0, c_out, *out_size) + 0 * reached  # gradients of zeros, as of torch's layers
+        return x.new_zeros(0, c_out, *out_size) + 0 * reached  # gradients are zeros, as for torch's layers
     divisor = kernel[0] * kernel[1] if normalize else 1
     last = memory_format_of(x) == torch.channels_last
     unsharp = mode == "unsharp"
@@ -70,13 +93,15 @@ def weight_map(
         out = on_gpu(x, weight, bias, filtering)
         return out if last else out.contiguous()
     summed = _sum_of_maps(to_places(x), weight, groups)
-    together = not recording()  # the batch would become part of a recorded shape
+    together = not recording()  # a recorded graph would fix the batch size
     m = as_one(summed, *size) if together else from_places(summed, *size)
     del summed
     out = box(m, kernel, step, pads, holes, divisor, negative=unsharp)
     if unsharp:
         centres = _at_centres(m, kernel, step, pads, holes, out_size)  # type: ignore[arg-type]  # two sides
-        mapped = together and is_functorch_wrapped_tensor(out)  # vmap takes it for a view
+        mapped = together and is_functorch_wrapped_tensor(
+            out
+        )  # vmap treats it as a view, which cannot be written
         out = torch.add(out, centres, alpha=2) if mapped else out.add_(centres, alpha=2)
         del centres  # a view of m
     del m
@@ -89,7 +114,21 @@ def weight_map(
 
 
 def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int) -> int:
-    """Length of one output side, as nn.Conv2d's; `pads` are zeros before and after. LayerError if none."""
+    """Return the length of one side of the output, as nn.Conv2d computes it.
+
+    Args:
+        size: Length of the input's side.
+        kernel: Side of the window.
+        stride: Stride.
+        pads: Zeros before and after.
+        dilation: Dilation.
+
+    Returns:
+        The length, at least 1.
+
+    Raises:
+        LayerError: The window does not fit.
+    """
     span = dilation * (kernel - 1) + 1
     if size + sum(pads) < span:
         raise LayerError(f"a window of {span} does not fit a side of {size} padded by {pads[0]}+{pads[1]}")
@@ -97,9 +136,18 @@ def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int) 
 
 
 def pair(name: str, value: int | Pair, least: int = 1) -> Pair:
-    """`value` for (height, width).
+    """Return a setting for (height, width).
 
-    Raises LayerError naming the setting if it is not one or two integers >= least.
+    Args:
+        name: Name of the setting, for the message.
+        value: One number for both, or two.
+        least: Smallest valid number.
+
+    Returns:
+        (height, width).
+
+    Raises:
+        LayerError: It is not one or two integers of at least `least`.
     """
     both = (value, value) if isinstance(value, int) else tuple(value)
     if len(both) != 2 or not all(isinstance(v, int) and v >= least for v in both):
@@ -110,7 +158,20 @@ def pair(name: str, value: int | Pair, least: int = 1) -> Pair:
 def resolve_padding(
     padding: int | Pair | str, kernel: Pair, stride: Pair, dilation: Pair
 ) -> tuple[Pair, Pair]:
-    """Zeros (before, after) each side, for numbers and for nn.Conv2d's "same" and "valid"."""
+    """Return the zeros (before, after) each side.
+
+    Args:
+        padding: A number, a pair, or nn.Conv2d's "same" and "valid".
+        kernel: (height, width) of the window.
+        stride: Stride along each side.
+        dilation: Dilation along each side.
+
+    Returns:
+        ((top, bottom), (left, right)).
+
+    Raises:
+        LayerError: The padding is unknown, or is "same" with a stride.
+    """
     if padding == "valid":
         return (0, 0), (0, 0)
     if padding == "same":
@@ -127,10 +188,12 @@ def resolve_padding(
 
 
 def _sum_of_maps(x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """M[p,n,o] = sum_i W[p,i,o] x[p,n,i], (H·W, N, C_out), as one matrix product per position and group."""
+    """Return M[p,n,o] = Σ_i W[p,i,o] x[p,n,i], (H·W, N, C_out): a matrix product per position and group."""
     places, n, _ = x.shape
     c_out, per_group = weight.shape[:2]
-    maps = weight.permute(2, 3, 1, 0).reshape(places, per_group, c_out)  # a view, where weights lie so
+    maps = weight.permute(2, 3, 1, 0).reshape(
+        places, per_group, c_out
+    )  # a view for the layer's own memory layout
     if per_group == 1:
         return x.repeat_interleave(c_out // groups, dim=2) * maps
     if groups == 1:
@@ -144,7 +207,7 @@ def _sum_of_maps(x: Tensor, weight: Tensor, groups: int) -> Tensor:
 def _at_centres(
     m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, size: Pair
 ) -> Tensor:
-    """`m` at the centres of the filter's windows, 0 outside of it: (N, C_out, *size)."""
+    """Return `m` at the centres of the filter's windows, 0 outside of it: (N, C_out, *size)."""
     crop = []
     for side in (1, 0):  # F.pad counts from the last axis; a negative pad cuts
         first = dilation[side] * (kernel[side] - 1) // 2 - pads[side][0]

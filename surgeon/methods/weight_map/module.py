@@ -1,4 +1,4 @@
-"""The weight map layer as a module that takes the place of a convolution."""
+"""The weight map layer, a module that replaces a convolution."""
 
 from __future__ import annotations
 
@@ -20,14 +20,34 @@ STARTS = ("mean", "projection")
 class WeightMap2d(nn.Module):
     """A weight for every input position, then a fixed filter of ones ("Weight Map Layer ...", eq. 1-4).
 
-    Input (N, in_channels, H, W) with (H, W) = `input_size`, output (N, out_channels, H_out, W_out), the size
-    that nn.Conv2d with the same arguments gives. Parameters: `maps` (H W, C_in/groups, C_out), which the
-    products read as it lies, and `bias` (C_out, H_out, W_out) or None; `by_channels()` shows the maps in the
-    equations' order of axes. There is no `weight`, by which other code would take the layer for a convolution. `mode` is "smoothing" or "unsharp"; `normalize` divides the ones by their
-    number (the paper does not). Start: U(-s, s), s = 1/sqrt(fan_in).
-    Here: the paper's a_in is not defined; `fan_in` defaults to that of the convolution, C_in/groups * K^2.
-    Raises LayerError for settings that a convolution would refuse, another padding_mode than zeros, and in
-    forward for another input size, which it names.
+    Parameters are `maps` (H·W, C_in/groups, C_out), laid out as the matrix products read it, and `bias`
+    (C_out, H_out, W_out) or None; `by_channels()` shows the maps in the equations' order of axes. There is no
+    `weight`, since other code would take the layer for a convolution. Here: the paper does not define a_in;
+    `fan_in` defaults to that of the convolution, C_in/groups · K².
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        input_size: (H, W) of the input; no other size is accepted.
+        kernel_size: Side of the filter, or (height, width).
+        stride: As nn.Conv2d's, as are padding, dilation and groups.
+        padding: A number, a pair, "same" or "valid".
+        dilation: Distance of the filter's taps.
+        groups: Groups of channels.
+        mode: "smoothing" or "unsharp".
+        normalize: Divide the ones by their number (the paper does not).
+        bias: Whether to add a bias map.
+        fan_in: Weights start from U(−s, s), s = 1/√fan_in.
+        padding_mode: Only "zeros".
+
+    Raises:
+        LayerError: A setting is invalid for a convolution, or padding_mode is not "zeros".
+
+    Example:
+        >>> import torch
+        >>> layer = WeightMap2d(3, 8, (16, 16), 3, padding=1)
+        >>> layer(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 8, 16, 16])
     """
 
     bias: nn.Parameter | None
@@ -76,10 +96,14 @@ class WeightMap2d(nn.Module):
         self.reset_parameters()
 
     def by_channels(self) -> Tensor:
-        """The maps as the equations index them: (C_out, C_in/groups, H, W), a view. Writing into it changes the maps."""
+        """Return the maps as the equations index them, (C_out, C_in/groups, H, W).
+
+        It is a view: writing into it changes the maps.
+        """
         return self.maps.unflatten(0, self.input_size).permute(3, 2, 0, 1)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to set a `weight`, as code does that fuses norms into convolutions."""
         if name == "weight":
             raise LayerError(
                 f"a weight map has no weight that could be set: its parameter is maps {tuple(self.maps.shape)}, and by_channels() shows "
@@ -88,21 +112,49 @@ class WeightMap2d(nn.Module):
         super().__setattr__(name, value)
 
     def output_size(self, height: int, width: int) -> Pair:
-        """The (H_out, W_out) of an input of height x width; LayerError if the window does not fit."""
+        """Return the (H_out, W_out) of an input.
+
+        Args:
+            height: Height of the input.
+            width: Width of the input.
+
+        Returns:
+            (H_out, W_out).
+
+        Raises:
+            LayerError: The window does not fit.
+        """
         pads = resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)
         sides = zip((height, width), self.kernel_size, self.stride, pads, self.dilation, strict=True)
         return tuple(output_size(*side) for side in sides)  # type: ignore[return-value]  # two sides
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Weights and biases from U(-s, s), s = 1/sqrt(fan_in), the paper's start (section 4)."""
+        """Draw weights and biases from U(−s, s), s = 1/√fan_in, the paper's start (section 4).
+
+        Args:
+            generator: Source of the random numbers. Default: torch's global one.
+        """
         bound = 1 / math.sqrt(self.fan_in)
         with torch.no_grad():
             for own in (self.by_channels(), self.bias):
-                if own is not None:  # drawn in the order of the equations' axes, whatever lies how
+                if (
+                    own is not None
+                ):  # drawn in the equations' order: the memory layout must not change the numbers
                     drawn = torch.empty_like(own, memory_format=torch.contiguous_format)
                     own.copy_(drawn.uniform_(-bound, bound, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the weight map.
+
+        Args:
+            x: (N, in_channels, H, W) with (H, W) = `input_size`.
+
+        Returns:
+            (N, out_channels, H_out, W_out), the size that nn.Conv2d with the same arguments gives.
+
+        Raises:
+            LayerError: The input has another size; the message says which size fits.
+        """
         if isinstance(x, Proxy):
             return called(self, x)
         height, width = self.input_size
@@ -125,7 +177,18 @@ class WeightMap2d(nn.Module):
         )
 
     def resize(self, height: int, width: int) -> WeightMap2d:
-        """Interpolate weight and bias for height x width, in place (new parameters); warns; returns self."""
+        """Interpolate maps and bias to another input size, in place, as new parameters; a warning is issued.
+
+        Args:
+            height: New height of the input.
+            width: New width of the input.
+
+        Returns:
+            The layer itself.
+
+        Raises:
+            LayerError: The window does not fit, or a side is below 1.
+        """
         out_size = self.output_size(height, width)
         weight = resize_maps(self.by_channels().detach(), height, width)
         if self.bias is not None:
@@ -139,11 +202,11 @@ class WeightMap2d(nn.Module):
         self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing: list[str],
         unexpected: list[str], errors: list[str],
     ) -> None:  # fmt: skip
-        """Takes weights in the equations' order too, under the name `weight`: before `maps`, they were saved so."""
+        """Accept weights in the equations' order too, named `weight`, as in older checkpoints."""
         state = renamed(self, state_dict, prefix)
         super()._load_from_state_dict(state, prefix, local_metadata, strict, missing, unexpected, errors)
         if reason := unfit(self, state, prefix):
-            errors.append(reason)  # as of another size, so with strict=False too
+            errors.append(reason)  # an error even with strict=False, like a wrong size
 
     def extra_repr(self) -> str:
         names = ("input_size", "kernel_size", "stride", "padding", "dilation", "groups", "mode", "normalize")
@@ -154,10 +217,20 @@ class WeightMap2d(nn.Module):
 def renamed(
     layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str, *, certain: bool = False
 ) -> Mapping[str, Tensor]:
-    """A state dict whose weight map at `prefix` has `maps`, made of a `weight` in the equations' order where it has that alone.
+    """Convert a state dict that has the maps under `weight`, in the equations' order, to one with `maps`.
 
-    A convolution's `weight` has the same name and number of axes. It is told by its shape, by that of the bias, and where neither
-    tells, it is a convolution's. certain: the state is known to be that of weight maps.
+    A convolution's `weight` has the same name and number of axes. The two are told apart by the shape of the
+    weight and of the bias; if neither decides, the weight is a convolution's and the state is returned as it
+    is.
+
+    Args:
+        layer: The layer that the state is for.
+        state: The state dict.
+        prefix: Prefix of the layer's names in it.
+        certain: The state is known to be that of weight maps.
+
+    Returns:
+        The state dict for the layer.
     """
     if not (certain or tells(layer)) or not laid_out(layer, state, prefix):
         return state
@@ -166,12 +239,28 @@ def renamed(
 
 
 def tells(layer: WeightMap2d) -> bool:
-    """Whether shapes alone tell the map's weights in the equations' order from those of the convolution in its place."""
+    """Say whether shapes alone distinguish the map's weights from those of the convolution that it replaces.
+
+    Args:
+        layer: The layer.
+
+    Returns:
+        Whether they do.
+    """
     return layer.bias is not None or layer.input_size != layer.kernel_size
 
 
 def unfit(layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str) -> str:
-    """Why a `weight` in place of `maps` is not taken, and what would work; "" where there is none."""
+    """Say why a `weight` in place of `maps` is not accepted, and what would work.
+
+    Args:
+        layer: The layer.
+        state: The state dict.
+        prefix: Prefix of the layer's names in it.
+
+    Returns:
+        The reason, or "" if there is no such weight.
+    """
     old, height, width = f"{prefix}weight", *layer.input_size
     if old not in state or f"{prefix}maps" in state:
         return ""
@@ -182,7 +271,16 @@ def unfit(layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str) -> str:
 
 
 def laid_out(layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str) -> bool:
-    """Whether the state has, in place of `maps`, a `weight` of the map's shape in the equations' order, and its bias."""
+    """Say whether a state has a `weight` in the equations' order instead of `maps`, and its bias.
+
+    Args:
+        layer: The layer.
+        state: The state dict.
+        prefix: Prefix of the layer's names in it.
+
+    Returns:
+        Whether it does.
+    """
     weight, bias = state.get(f"{prefix}weight"), state.get(f"{prefix}bias")
     if weight is None or f"{prefix}maps" in state:
         return False
@@ -192,6 +290,7 @@ def laid_out(layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str) -> bo
 
 
 def _as_maps(weight: Tensor) -> Tensor:
+    """Turn a weight in the equations' order into the layout of `maps`."""
     return weight.permute(2, 3, 1, 0).flatten(0, 1).contiguous()
 
 
@@ -199,15 +298,24 @@ def _as_maps(weight: Tensor) -> Tensor:
 def init_from_conv(
     layer: WeightMap2d, conv_weight: Tensor, conv_bias: Tensor | None = None, *, start: str = "mean"
 ) -> WeightMap2d:
-    """Start `layer` from the convolution that it replaces, in place, and return it.
+    """Start a weight map from the convolution that it replaces, in place.
 
-    `conv_weight` (C_out, C_in/groups, kh, kw), `conv_bias` (C_out,) or None (zeros). `start="mean"`: every
-    position of W[co,ci] is the mean of that kernel. `start="projection"`: its coefficient on the layer's own
-    pattern of taps (ones, or twice the centre minus ones), the nearest constant map; for smoothing this is
-    the mean.
-    Here: both are ours, and with `normalize` the ones are 1/(kh kw), so that smoothing still keeps a constant
+    Here: both starts are ours. With `normalize` the ones are 1/(kh kw), so smoothing still keeps a constant
     kernel exactly.
-    Raises LayerError if the shapes do not belong to this layer, or the layer has no bias to take `conv_bias`.
+
+    Args:
+        layer: The layer.
+        conv_weight: (C_out, C_in/groups, kh, kw).
+        conv_bias: (C_out,), or None for zeros.
+        start: "mean": every position of W[co, ci] is the mean of that kernel. "projection": it is the
+            kernel's coefficient on the layer's own pattern of taps (ones, or twice the centre minus ones),
+            the nearest constant map; for smoothing this is the mean.
+
+    Returns:
+        The layer.
+
+    Raises:
+        LayerError: The shapes do not fit the layer, or it has no bias to take `conv_bias`.
     """
     if start not in STARTS:
         raise LayerError(f"start={start!r} is not known; 'mean' and 'projection' are")

@@ -1,4 +1,4 @@
-"""Weight-map layers in place of convolutions (smoothing and unsharp)."""
+"""The operation `weight-map`: weight-map layers in place of convolutions (smoothing and unsharp)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,24 @@ if TYPE_CHECKING:
 
 
 class WeightMap(Operation):
-    """Each selected convolution becomes a map of weights per pair of channels, then a fixed box filter.
+    """Replace each selected convolution by a map of weights per pair of channels and a fixed box filter.
 
-    `kernel_size` is that of the filter, by default the replaced convolution's. `normalize` divides the box
-    by its size (the paper does not). `start`: `random`, U(−s, s) with s = 1/√fan_in as in the paper;
-    `distill`, fitted by `iterations` of conjugate gradients to what the convolution gives on calibration images, the
-    layers behind it re-fitted too, and every convolution and map that a batch norm follows multiplied by `scale`: the norm takes
-    it away again, but a training's steps are 1/scale² as large, and leave more of the start; `mean`, each map set to the mean of the kernel that it replaces; or `anneal`, a map that starts so and whose
-    share of the output a training raises from 0 to 1, when the convolution is dropped; `auto` is `distill` for a trained network with
-    calibration images, else `random`. More than `max_parameters` added in
-    all are refused: a layer has C_out · C_in / groups · H · W of them.
+    Attributes:
+        mode: "smoothing" (eq. 2) or "unsharp" (eq. 3, 4).
+        kernel_size: Side of the filter. Default: that of the replaced convolution.
+        normalize: Divide the filter of ones by its size (the paper does not).
+        start: How trained weights are carried over. "random" is U(−s, s) with s = 1/√fan_in, as in the paper.
+            "distill" fits the maps to the convolution's outputs on calibration images and re-fits the layers
+            behind. "mean" sets each map to the mean of the kernel that it replaces. "anneal" begins like
+            "mean" next to the convolution; training raises the map's share of the output from 0 to 1, and the
+            convolution is then dropped. "auto" is "distill" for a trained network with calibration images,
+            otherwise "random".
+        iterations: Iterations of conjugate gradients of "distill".
+        scale: Factor that "distill" multiplies every convolution and map before a batch norm by. The norm
+            cancels it, but training steps then are 1/scale² as large, and keep more of the start.
+        fan_in: Number that "random" takes s from. Default: that of the convolution.
+        max_parameters: Largest number of parameters that may be added in all; a layer adds C_out · C_in /
+            groups · H · W.
     """
 
     consumes = True
@@ -68,6 +76,7 @@ class WeightMap(Operation):
         return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
 
     def _unfit(self, site: Site) -> str:
+        """Return why a convolution cannot be replaced, or ""."""
         if site.altered:
             return site.altered
         if site.dims != 2:
@@ -83,12 +92,14 @@ class WeightMap(Operation):
         return ""
 
     def _start(self, context: Context) -> str:
+        """Return the start, with "auto" resolved."""
         if self.start == "auto":
             return "distill" if context.trained and context.calibrated else "random"
         return self.start
 
     def _edit(self, site: Site, start: str) -> Edit:
-        assert site.in_shape and site.out_shape  # _unfit has seen to it
+        """Make the edit of one site."""
+        assert site.in_shape and site.out_shape  # checked by _unfit
         cin, height, width = site.in_shape
         cout, *out = site.out_shape
         weights = cout * (cin // (site.groups or 1)) * height * width
@@ -153,7 +164,7 @@ class WeightMap(Operation):
         return Cut(replacement=layer)
 
     def _padding(self, conv: Any, given: dict[str, Any]) -> Any:
-        """The convolution's padding; for one that pads by its input's size, what that comes to."""
+        """Return the convolution's padding; if it pads by its input's size, the equal fixed padding."""
         out = [
             (s + 2 * p - d * (k - 1) - 1) // st + 1
             for s, p, d, k, st in zip(
@@ -172,7 +183,7 @@ class WeightMap(Operation):
         )
         zeros = [max((o - 1) * st + d * (k - 1) + 1 - s, 0) for o, st, d, k, s in sides]
         if tuple(conv.stride) == (1, 1) and any(z % 2 for z in zeros):
-            return "same"  # an even window, whose zeros are one more behind than before
+            return "same"  # an even window, with one more zero behind than before
         return tuple((z + 1) // 2 for z in zeros)
 
     def needs_images(self, edit: Edit) -> str:
@@ -185,7 +196,15 @@ class WeightMap(Operation):
         return self.scale
 
     def fit(self, edit: Edit, seen: Observed) -> float | None:
-        """The maps that give what the stock convolution gave: least squares, by conjugate gradients."""
+        """Fit the maps to the stock convolution's outputs: least squares, by conjugate gradients.
+
+        Args:
+            edit: The edit.
+            seen: The calibration images at this edit.
+
+        Returns:
+            The relative error of the outputs.
+        """
         from surgeon.methods.weight_map.fit import fit_weight_map
 
         layer: Any = seen.module
@@ -211,4 +230,5 @@ class WeightMap(Operation):
 
 
 def _numbers(conv: Any) -> tuple[int, ...]:
+    """Return the convolution's padding as numbers, 0 for a padding in words."""
     return (0, 0) if isinstance(conv.padding, str) else tuple(conv.padding)

@@ -14,11 +14,19 @@ UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def tables(sources: Sequence[str], seed: int) -> list[Attack]:
-    """Figs of robustness: FGSM, and uniform noise U(0, u) after which images are brought back to [0, 1]."""
+    """Return the paper's attacks: FGSM, and uniform noise U(0, u) with images clipped to [0, 1].
+
+    Args:
+        sources: Not used: the paper transfers no attacks.
+        seed: Seed of the attacks.
+
+    Returns:
+        The attacks.
+    """
     more: dict[str, Any] = {"seed": seed, "cascade": False, "group": "paper"}
     found = [Attack(name="fgsm", kind="fgsm", eps=e, **more) for e in EPS]
     return found + [Attack(name="uniform-noise", kind="uniform", eps=u, **more) for u in UNIFORM]
 
 
 PAPER = Paper("weight-map", "linf", 8 / 255, tables)
-"""The paper has a sweep without a main size, so the usual one is taken."""
+"""The paper sweeps ε without a main value; 8/255 is the usual one."""
