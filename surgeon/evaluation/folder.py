@@ -1,4 +1,4 @@
-"""A whole evaluation of one network, in a folder: attacks, diagnostics, curves, certificates, pictures; resumable."""
+"""A complete, resumable evaluation: attacks, diagnostics, curves, certificates and pictures."""
 
 from __future__ import annotations
 
@@ -65,18 +65,55 @@ def assess(
     progress: Progress | None = None,
     remarks: Sequence[str] = (),
 ) -> Assessment:
-    """Evaluate a network as `settings` say, into `folder`; each finished part stays, and the same call goes on.
+    """Evaluate a network as `settings` describe and write everything to `folder`.
 
-    network: cut or not, on its device; it is normalised by its own configuration, and folded first where it folds
-    exactly. images: (N, C, H, W) float32 in [0, 1]. labels: (N,). sources: networks by name to transfer attacks from.
-    data: what the images are, for the record. examples: their numbers there. probabilities: the network ends in a softmax.
-    progress: called with (what, done, total). remarks: sentences to be kept with the numbers.
+    Each part is written as soon as it is finished. The same call after an interruption continues with the
+    first part that is missing; after completion it only reads the result.
 
-    The folder then has evaluation.json (all of it), verdicts.parquet and .csv, certificates.parquet, pictures/,
-    model_info.json (as RobustBench has it), and under attacks/ a file for each block.
+    The folder then contains evaluation.json (the returned assessment), verdicts.parquet and .csv,
+    certificates.parquet, pictures/, model_info.json (a RobustBench entry), and under attacks/ one file for
+    each attack on each block of images.
 
-    Raises ArtifactError for a folder that holds something else, or another evaluation; DataError and VerificationError as
-    `evaluate`; RecipeError for settings that are none.
+    Args:
+        network: The network, rewritten or stock, on the device to evaluate on. It is normalised by its own
+            configuration. If its surgery folds exactly, the folded network is attacked.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) class indices.
+        settings: What to evaluate: suite, norm, ε, diagnostics, certificates (`surgeon.recipe.Evaluation`).
+        folder: Where the results go. It must be new, empty, or hold the same evaluation.
+        sources: Networks by name from which attacks are transferred.
+        name: Name of the evaluated network in reports; by default the name of its architecture.
+        data: Description of the images (such as the data set and the split), kept with the results.
+        examples: Index of each image in its data set; by default 0 to N − 1.
+        class_names: Names of the classes, for captions and for the accuracy of guessing.
+        made: Description of how the network was made, kept with the results.
+        probabilities: Whether the network ends in a softmax.
+        batch_size: Images in one forward pass; by default one block, 64.
+        seed: Seed of all random choices.
+        progress: Called with (part, done, total).
+        remarks: Sentences to keep with the results as notes.
+
+    Returns:
+        The assessment, as `read_assessment` reads it from the folder.
+
+    Raises:
+        ArtifactError: `folder` holds something else, or a different evaluation.
+        RecipeError: `settings` are invalid.
+        DataError: Images, labels or the network do not fit, or gradients are missing or not finite.
+        VerificationError: The folded network differs, or an adversarial image violates its constraints.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import assess
+        >>> from surgeon.recipe import Evaluation
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
+        >>> images, labels = torch.rand(12, 3, 8, 8), torch.arange(12) % 3
+        >>> settings = Evaluation(suite="basic", attacks=["fgsm"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     assessment = assess(network, images, labels, settings, folder)
+        >>> assessment.summary.clean.n
+        12
     """
     if not isinstance(settings, Evaluation):
         raise RecipeError(f"settings are a {type(settings).__name__}; give a surgeon.recipe.Evaluation")
@@ -99,8 +136,8 @@ def assess(
     attacks = suite(
         settings, classes=described.classes, random=random, operations=described.operations, sources=victims, seed=seed,
     )  # fmt: skip
-    told = [black_box(norm, eps)] if diagnosed(settings) else []
-    check_needs([*attacks, *told], images, described.classes)
+    by_diagnostics = [black_box(norm, eps)] if diagnosed(settings) else []
+    check_needs([*attacks, *by_diagnostics], images, described.classes)
     of = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
         "count": len(images),
@@ -112,6 +149,8 @@ def assess(
         "surgery": joined([record.model_dump_json()]) if record else None, "probabilities": probabilities,
         "normalisation": [described.mean, described.std], "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
     }  # fmt: skip
+    # The first process takes the folder, the others wait and check it: two of them writing settings.json at
+    # once could each find the folder empty.
     if first():
         take(folder, SETTINGS, asked, "an evaluation")
     everyone()
@@ -120,6 +159,7 @@ def assess(
         folder / ATTACKS, keep=settings.keep if settings.keep is not None else settings.suite == "paper"
     )
     if (folder / RESULT).is_file():
+        # Hashes of weights do not see a changed forward pass: compare stored predictions before trusting them.
         check_said(
             subject,
             images,
@@ -154,7 +194,17 @@ def assess(
 
 
 def checked_settings(settings: Evaluation) -> Evaluation:
-    """The settings, checked again: a copy with changes is not. Raises RecipeError."""
+    """Validate settings again: pydantic does not validate copies made with changes.
+
+    Args:
+        settings: Settings of an evaluation.
+
+    Returns:
+        An equal copy that is known to be valid.
+
+    Raises:
+        RecipeError: A value is invalid.
+    """
     try:
         return Evaluation.model_validate(settings.model_dump())
     except ValidationError as error:
@@ -170,8 +220,19 @@ def summed_up(
     random: bool,
     classes: int,
 ) -> Summary:
-    """The summary of an evaluation's verdicts. record: of the network's surgery. random: the network is so at inference.
-    classes: of the images, whose number says what chance gets right."""
+    """Summarise an evaluation's verdicts together with its diagnostics.
+
+    Args:
+        outcome: The verdicts.
+        settings: Settings of the evaluation; suites other than basic need diagnostics for a headline.
+        record: Record of the network's surgery, None for a stock network.
+        diagnosis: The diagnostics, None if none were made.
+        random: Whether the network is random at inference.
+        classes: Number of classes among the images, which sets the accuracy of guessing.
+
+    Returns:
+        The summary.
+    """
     unsaid = () if settings.suite == "basic" else ("no diagnostics were made",)
     failed = unsaid if diagnosis is None else diagnosis.reasons
     return summarize(
@@ -180,9 +241,20 @@ def summed_up(
 
 
 def read_assessment(folder: str | Path) -> Assessment:
-    """What a folder's evaluation found.
+    """Read the result of a finished evaluation.
 
-    Raises ArtifactError for a folder without one, or with one that is not finished, saying how far it is.
+    Args:
+        folder: The folder that `assess` wrote.
+
+    Returns:
+        The assessment.
+
+    Raises:
+        ArtifactError: The folder has no evaluation, or an unfinished one; the message states its progress.
+
+    Example:
+        >>> from surgeon.evaluation import read_assessment
+        >>> read_assessment("runs/demo/evaluation").summary.headline  # doctest: +SKIP
     """
     path = Path(folder) / RESULT
     if not path.is_file():
