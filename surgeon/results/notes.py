@@ -1,4 +1,4 @@
-"""What is to be said of an evaluation besides its numbers. No torch here."""
+"""Notes that accompany an evaluation's numbers. No torch here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from surgeon.results.counts import DRAWS, EOT
 
 
 def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) -> tuple[str, ...]:
-    """Sentences on what was attacked and how. traits: of its surgery. sources: names of models that attacks came from."""
+    """Write notes on what was attacked and how.
+
+    Args:
+        subject: Description of the network.
+        traits: Traits of its surgery; None for a stock network.
+        sources: Names of the models that attacks were transferred from.
+
+    Returns:
+        One sentence for each note.
+    """
     found = []
     if subject.folded:
         found.append(
