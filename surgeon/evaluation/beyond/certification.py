@@ -37,7 +37,7 @@ COLUMNS = {
 
 
 class Certificate(BaseModel):
-    """The certificate of one image: its class, and the L2 radius in [0, 1] pixels within which the class holds."""
+    """The certificate of one image: a class, and the L2 radius in [0, 1] pixels within which it holds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -182,7 +182,8 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
 
     Example:
         >>> from surgeon.evaluation import Certificate, certified_accuracy
-        >>> one = Certificate(example=0, image="", label=1, sigma=0.25, prediction=1, radius=0.3, count=99, n=100)
+        >>> fields = dict(example=0, image="", label=1, sigma=0.25, count=99, n=100)
+        >>> one = Certificate(prediction=1, radius=0.3, **fields)
         >>> [share.value for share in certified_accuracy([one], [0.1, 0.5])]
         [1.0, 0.0]
     """
