@@ -1,4 +1,4 @@
-"""Balls around images in [0, 1], in Linf and L2: a random point, the steepest direction, and the projection."""
+"""Balls around images in [0, 1], Linf and L2: a random point, the steepest direction, the projection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ STEP = 2.5
 
 
 def random_offset(shape: tuple[int, ...], eps: float, norm: str, generator: torch.Generator | None) -> Tensor:
-    """Draw a random offset within each sample's ball: uniform in Linf; in L2 with uniform direction and length.
+    """Draw a random offset within each sample's ball.
+
+    It is uniform in Linf; in L2 its direction and its length are uniform.
 
     Args:
         shape: (N, C, H, W).
@@ -20,6 +22,12 @@ def random_offset(shape: tuple[int, ...], eps: float, norm: str, generator: torc
 
     Returns:
         (N, C, H, W) on the CPU.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.ball import random_offset
+        >>> bool(random_offset((2, 3, 4, 4), 0.1, "l2", None).flatten(1).norm(dim=1).max() <= 0.1)
+        True
     """
     if norm == "linf":
         return eps * (torch.rand(shape, generator=generator) * 2 - 1)

@@ -1,4 +1,4 @@
-"""A complete example in a few minutes: train, rewrite by each method, fine-tune, attack and compare, on real scans."""
+"""A complete example in a few minutes, on real scans: train, rewrite, fine-tune, attack and compare."""
 
 from __future__ import annotations
 

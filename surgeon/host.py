@@ -32,7 +32,9 @@ _REDUCED = ("tf32", "bf16")
 
 @contextlib.contextmanager
 def own_state(*, training: bool = False) -> Iterator[None]:
-    """Set torch's global state to the one in which surgeon computes; the caller's returns at exit, also after an error.
+    """Set torch's global state to the one in which surgeon computes.
+
+    The caller's state returns at exit, also after an error.
 
     autocast       off, on every device
     gradients      recorded; inference mode off
@@ -40,7 +42,7 @@ def own_state(*, training: bool = False) -> Iterator[None]:
     products       of float32 in full precision: no TF32, no bfloat16
     anomaly mode   off: surgeon's own checks report gradients that are not finite
     modes, hooks   dispatch modes off, fake tensors among them, and hooks on all modules of the process
-    random streams restored at exit: what is drawn inside has a seed of its own
+    random streams  restored at exit: what is drawn inside has a seed of its own
 
     Deterministic algorithms and the number of threads always stay the caller's. If the state is already this
     one, entering costs less than 0.1 ms.
@@ -121,7 +123,9 @@ def _allows_tf32() -> bool:
 
 
 def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a function to run in `own_state`. Not for generators, whose body runs later, in the reader's state.
+    """Decorate a function to run in `own_state`.
+
+    Not for generators, whose body runs later, in the state of the code that iterates over them.
 
     Tensors and networks among the arguments that were made in inference mode cannot take part in gradients;
     they are replaced by copies. For a function that changes its network (training) this is an error.

@@ -78,7 +78,7 @@ def attacked(model: nn.Module, images: Tensor, adversarial: Tensor, *, seed: int
 def draw_adversarial(
     images: Tensor, adversarial: Tensor, labels: Tensor, found: Attacked, names: Sequence[str] | None = None
 ) -> Figure:
-    """Draw three rows: clean images, adversarial images, and their difference, amplified by one factor for all.
+    """Draw three rows: clean images, adversarial images, and their difference, amplified by one factor.
 
     Gray means no difference. Above each image stands the prediction; a wrong one is red and marked with ✗.
 

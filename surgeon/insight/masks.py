@@ -54,7 +54,7 @@ def kept(found: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def draw_masks(found: Mapping[str, Tensor], count: int = CHANNELS) -> Figure:
-    """Draw one row for each of up to six evenly chosen layers: its first channels, white where the neuron works.
+    """Draw up to six evenly chosen layers, one row each: the first channels, white where the neuron works.
 
     Args:
         found: Site → mask (C, H, W).

@@ -29,7 +29,7 @@ class Kernels:
 
     @property
     def neighbours(self) -> float:
-        """Mean cosine similarity of kernels that are neighbours in a row or column; NaN without neighbours."""
+        """Mean cosine similarity of neighbouring kernels in a row or column; NaN without neighbours."""
         unit = nn.functional.normalize(self.weight.double().flatten(1), dim=1).view(*self.sheet, -1)
         pairs = [(unit[:, 1:] * unit[:, :-1]).sum(2).flatten(), (unit[1:] * unit[:-1]).sum(2).flatten()]
         return float(torch.cat(pairs).mean())
