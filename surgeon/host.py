@@ -72,8 +72,8 @@ def own_state(*, training: bool = False) -> Iterator[None]:
         for device in _on_autocast():
             stack.enter_context(torch.autocast(device, enabled=False))
         if _in_autocast() and torch.is_autocast_cache_enabled():
-            # autocast caches casts of weights until the outermost context ends. A cached cast would outlive an
-            # optimizer step in here, and later forward passes would use the old weights.
+            # autocast caches casts of weights until the outermost context ends. A cached cast would outlive
+            # an optimizer step in here, and later forward passes would use the old weights.
             stack.callback(torch.set_autocast_cache_enabled, True)
             torch.set_autocast_cache_enabled(False)
         if not training:
@@ -115,7 +115,7 @@ def full_precision() -> Iterator[None]:
 
 
 def _allows_tf32() -> bool:
-    """Whether cuDNN's older switch allows TF32; False if torch refuses to read it because newer ones were used."""
+    """Whether cuDNN's older switch allows TF32; False if torch refuses to read it beside newer ones."""
     try:
         return bool(torch.backends.cudnn.allow_tf32)
     except RuntimeError:
@@ -182,7 +182,7 @@ def _in_autocast() -> bool:
 
 
 def _usable(value: Any, copied: bool) -> Any:
-    """The value, or a copy of it where it was made in inference mode."""
+    """The value, or a copy of it if it was made in inference mode."""
     if isinstance(value, Tensor):
         return value.clone() if _is_inference(value) else value
     if isinstance(value, nn.Module):

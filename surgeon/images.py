@@ -219,7 +219,7 @@ def _batch(x: object, name: str, dims: tuple[int, ...]) -> Tensor:
 
 
 def _range(x: Tensor, name: str) -> tuple[float, float]:
-    """The least and the greatest value, (0, 0) for an empty tensor; DataError for non-finite or missing values."""
+    """The least and the greatest value, (0, 0) if empty; DataError for non-finite or missing values."""
     if not has_values(x):
         raise DataError(f"{name} are on the meta device, or fake, without values; give images that have some")
     if x.numel() == 0:

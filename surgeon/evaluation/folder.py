@@ -159,7 +159,7 @@ def assess(
         folder / ATTACKS, keep=settings.keep if settings.keep is not None else settings.suite == "paper"
     )
     if (folder / RESULT).is_file():
-        # Hashes of weights do not see a changed forward pass: compare stored predictions before trusting them.
+        # Equal weights do not mean an equal forward pass: compare stored predictions before returning them.
         check_said(
             subject,
             images,

@@ -121,7 +121,7 @@ def _line(figure: Any, axes: Any, one: Series, place: float) -> None:
 
 
 def _inline(svg: bytes, name: str, title: str, series: Sequence[Series]) -> str:
-    """Make a drawing part of the page: the page's colours, unique ids, and points labelled by their numbers."""
+    """Make a drawing part of the page: the page's colours, unique ids, points labelled by their numbers."""
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
     text = svg.decode()

@@ -177,7 +177,7 @@ def _by_size(
     found: Sequence[tuple[Run, dict[float, Share]]],
     clean: bool = True,
 ) -> Chart | None:
-    """A chart over ε, in 255ths if all sizes are such; None for fewer than two. clean: add clean images at 0."""
+    """A chart over ε, in 255ths if all sizes are; None for fewer than two. clean: add clean images at 0."""
     if all(len(points) < 2 for _, points in found):
         return None
     sizes = [eps for _, points in found for eps in points]

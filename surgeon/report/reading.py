@@ -87,9 +87,16 @@ class Run:
 
 
 def read_runs(folder: str | Path) -> list[Run]:
-    """The evaluation in a folder, or those of a study's arms: of each arm the first seed's. A run inside a study knows its arm.
+    """Read the evaluation in a folder, or those of a study: the first seed of each arm.
 
-    Raises ArtifactError for a folder without a finished evaluation or study.
+    Args:
+        folder: The folder of an evaluation, of a run, or of a study.
+
+    Returns:
+        The runs; a run inside a study includes its place there.
+
+    Raises:
+        ArtifactError: The folder has no finished evaluation or study.
     """
     path = Path(folder)
     if not (path / STUDY).is_file():

@@ -88,7 +88,8 @@ def _worst(runs: Sequence[Run], threat: tuple[str, str, float | None]) -> Line:
         own = [w for w in summary.worsts if (w.group, w.norm, w.eps) == threat]
         if summary.main and summary.main[:3] == threat:
             line.main = True
-            own.sort(key=lambda w: w.seed != run.found.summary.main.seed)  # type: ignore[union-attr]  # own: runs whose summary has a main line
+            # `main` is not None here, which mypy does not see inside the lambda.
+            own.sort(key=lambda w: w.seed != run.found.summary.main.seed)  # type: ignore[union-attr]
         if own:
             line.cells[k] = Cell(own[0].share, _over_seeds(own))
     return line

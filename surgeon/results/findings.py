@@ -62,7 +62,7 @@ def findings(
         )  # fmt: skip
     one = {(r.norm, r.eps): r.mean for r in rows if r.attack == "fgsm" and not r.source}
     for r in rows:
-        # Not for transferred attacks: one step often transfers better than many, which says nothing of gradients.
+        # Not for transferred attacks: one step often transfers better than many, whatever the gradients are.
         fgsm = None if r.source else one.get((r.norm, r.eps))
         if r.attack.startswith(("pgd", "own-pgd")) and fgsm is not None and fgsm + 0.01 < r.mean:
             found.append(

@@ -96,7 +96,7 @@ def rows_of(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
 
 
 def _draws(votes: Mapping[int, float]) -> dict[str, float]:
-    """Accuracy of a random model by draws; votes: each image's lowest share of right draws up to this attack."""
+    """Accuracy by draws; votes: each image's lowest share of right draws up to this attack."""
     n, values = len(votes), votes.values()
     return {
         "mean": sum(values) / n,

@@ -190,7 +190,7 @@ def _eager() -> Any:
 
 
 def _before_caches(layers: list[NoiseLayer], inputs: Any, labels: Tensor) -> bool:
-    """Whether this step creates CANL's caches or moves them: they must exist before a graph takes them as inputs."""
+    """Whether this step creates or moves CANL's caches, which later are inputs of a compiled graph."""
     cached = [layer for layer in layers if layer.needs_labels]
     if not cached or torch.compiler.is_compiling():
         return False
@@ -217,7 +217,7 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_statistics(model: nn.Module) -> Iterator[None]:
-    """Restore norm statistics at exit, copied in few calls: a network has hundreds, each a GPU launch by itself."""
+    """Restore norm statistics at exit; copied in few calls, since a network has hundreds of them."""
     norms = [m for m in model.modules() if isinstance(m, (_NormBase, _SpectralNorm)) and m.training]
     found = [(norm, key, b) for norm in norms for key, b in norm._buffers.items() if b is not None]
     alike: dict[Any, list[Tensor]] = {}

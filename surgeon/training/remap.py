@@ -119,7 +119,7 @@ def _names(model: nn.Module) -> dict[int, list[str]]:
 
 
 def _group(name: str, parameter: Tensor, place: dict[str, int], shapes: dict[str, Any]) -> int | None:
-    """The group of the nearest old parameters: at the site, or else in the modules above it; None if frozen."""
+    """The group of the nearest old parameters, at the site or in the modules above it; None if frozen."""
     vector = parameter.dim() <= 1 or name.endswith(".bias")
     above = name.rpartition(".")[0]
     while above:

@@ -54,8 +54,8 @@ def make_accelerator(
     if AcceleratorState._shared_state and PartialState().num_processes == 1:
         # accelerate keeps device and precision of the first Accelerator of the process for all later ones.
         AcceleratorState._reset_state(reset_partial_state=True)
-    # An annealed weight map stops using its convolution during training, and DistributedDataParallel would wait
-    # for its gradients. Shared batch norms have equal buffers on all processes, so none need to be sent.
+    # An annealed weight map stops using its convolution during training, and DistributedDataParallel would
+    # wait for its gradients. Shared batch norms have equal buffers on all processes: none need to be sent.
     parallel = DistributedDataParallelKwargs(
         find_unused_parameters=annealed, broadcast_buffers=not settings.exact
     )
@@ -156,7 +156,8 @@ def identity_of(
         Plain values by name.
     """
     plain = settings.model_dump(mode="json")
-    number = len(train.x) if isinstance(train, Images) else len(train)  # type: ignore[arg-type]  # sized: `batches` has refused others
+    # A Dataset has a length here: `Batches` has refused others.
+    number = len(train.x) if isinstance(train, Images) else len(train)  # type: ignore[arg-type]
     known = {**plain, "seed": seed, "images": number, "mixed_precision": mixed_precision}
     known["normalize"] = None if normalize is None else [[float(v) for v in part] for part in normalize]
     if isinstance(train, Images):

@@ -104,10 +104,10 @@ class Step:
     def _backward(
         self, x: Tensor, y: Tensor, shard: Shard, place: tuple, number: int
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Forward and backward for x (n, C, H, W); returns its part of the batch's mean loss, and the input."""
+        """Forward and backward for x (n, C, H, W); returns its part of the batch's mean loss, and its input."""
         s = self.settings
-        # Layers that share statistics need one contiguous piece of the batch: neither a micro-batch nor TRADES'
-        # clean and attacked halves are one.
+        # Layers that share statistics need one contiguous piece of the batch: neither a micro-batch nor
+        # TRADES' clean and attacked halves are one.
         whole = s.accumulate == 1 and self.objective.beta is None
         shared = shard if self.world > 1 and s.exact and whole else None
         self.streams.share(shared)
@@ -132,8 +132,9 @@ class Step:
             adversarial_noise(self.call, fed, labels, loss_fn, shard=shared),
         ):
             loss = loss_fn(self.call(fed), labels)
-            # Several processes must all run backward: one that skipped it would leave the others waiting. Their
-            # gradients are averaged, and the factor makes them a sum: each loss is divided by the whole batch.
+            # All processes must run backward: one that skipped it would leave the others waiting. Gradients
+            # are averaged over processes; the factor makes that a sum, since each loss is already divided by
+            # the size of the whole batch.
             if self.world > 1 or bool(torch.isfinite(loss)):
                 self.accelerator.backward(loss * self.world)
         return loss.detach().double(), fed

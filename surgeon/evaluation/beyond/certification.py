@@ -1,4 +1,4 @@
-"""Certified accuracy by randomized smoothing (Cohen, Rosenfeld & Kolter 2019), resumable, batched over images."""
+"""Certified accuracy by randomized smoothing (Cohen, Rosenfeld & Kolter 2019); resumable and batched."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def certified_curves(certificates: Sequence[Certificate]) -> tuple[Certified, ..
 
 
 class _Smoothing:
-    """Class counts under noise; draws of several images share a batch, so that no small batch is left over."""
+    """Class counts under noise; draws of several images share a batch, so that all batches are full."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ ERROR = 1e-3
 MARGIN = 0.02
 """Share of the images by which attacks of equal strength may differ."""
 HALF = 0.5
-"""Share that one loss may miss of what another turns; likewise of images with wrong slopes, and of what noise leaves."""
+"""Share that one loss may miss of what another turns; also of images with wrong slopes, and of what noise leaves."""
 STRAY = 0.01
 """Share of the images that may be exceptions: without a gradient, or out of reach."""
 ADVICE = 0.05
@@ -70,12 +70,12 @@ def beyond(k: int, n: int, share: float) -> float:
 
 
 def compared(this: Tensor, other: Tensor, margin: float = MARGIN) -> Compared:
-    """Test whether another attack turns more of what one leaves than the reverse, and more than `margin` of all.
+    """Test whether another attack turns more of what one leaves than the reverse.
 
     Args:
         this: (M,) bool, the images that withstand the first attack.
         other: (M,) bool, the images that withstand the second.
-        margin: Share of the images by which equal attacks may differ.
+        margin: Share of the images by which equal attacks may differ; the difference must be larger.
 
     Returns:
         The comparison.

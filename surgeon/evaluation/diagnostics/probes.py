@@ -46,7 +46,7 @@ IMAGES = 128
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 UNBOUNDED = 0.5
 EOT, DRAWS = 5, 9
-"""For a random model: passes that a gradient is averaged over, and draws that a prediction is the majority of."""
+"""For a random model: passes that a gradient averages, and draws that vote on a prediction."""
 RANDOM = 1e-4
 """Relative difference of the logits of two passes, above which a model is random."""
 _FINITE = 0.01
@@ -174,8 +174,8 @@ def two_passes(model: nn.Module, images: Tensor) -> float:
 class _Asked:
     """Attacks on the images that the model gets right; accuracies are shares of all images.
 
-    For a random model, gradients are means over EOT passes, no lucky draw ends a search, and predictions are by
-    majority.
+    For a random model, gradients are means over EOT passes, no lucky draw ends a search, and predictions are
+    by majority.
     """
 
     def __init__(
@@ -223,8 +223,8 @@ def _zero_gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
 def _finite_differences(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Check:
     """Compare the change of the margin along its gradient with the change that the gradient predicts.
 
-    A little noise is added to the images first: flat parts of an image, such as a black background, are ties for
-    max pooling and kinks for ReLU, where even a plain network has no slope.
+    A little noise is added to the images first: flat parts of an image, such as a black background, are
+    ties for max pooling and kinks for ReLU, where even a plain network has no slope.
     """
     draw = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
     x = x * (1 - 2 * _BESIDE) + 2 * _BESIDE * draw
@@ -305,7 +305,7 @@ def _budget(budgets: list[Tried], count: int) -> Check:
 
 
 def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
-    """Fails if noise is stronger than gradients, or both succeed but gradients on less than half of the rest."""
+    """Fails if noise is stronger than gradients, or turns images and gradients less than half of the rest."""
     n, left = len(noise.stands), int(noise.stands.sum())
     stronger = compared(white.stands, noise.stands)
     useless = max(beyond(n - left, n, _NOISE), beyond(int((noise.stands & white.stands).sum()), left, HALF))

@@ -33,7 +33,7 @@ from surgeon.results.threat import Attack
 from surgeon.results.verdict import Outcome, Verdict
 
 BLOCK = 64
-"""Images attacked together. Each block has its own seed, so that batch size and processes change no verdict."""
+"""Images attacked together. Each block has its own seed: batch size and processes change no verdict."""
 
 
 @in_own_state()
@@ -233,7 +233,7 @@ class _Work:
         seconds, queries = (time.perf_counter() - began) / len(alive), (victim.queries - asked) / len(alive)
         found = tightened(found, x, attack)
         linf, l2 = check_adversarial(found, x, attack)
-        # An attack's own count of successes is not used: a bug in it would show as a lack of robustness, or hide one.
+        # Scored again here, without the attack's own count of successes: an error there would go unnoticed.
         said = score(self.model, found, y, draws=self.draws, seed=stream + 1, batch_size=self.batch_size)
         shared = dict(
             attack=attack.name, group=attack.group, source=attack.source, norm=attack.norm, eps=attack.eps, seed=attack.seed,

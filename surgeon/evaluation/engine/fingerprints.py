@@ -41,7 +41,9 @@ def state_hash(state: Mapping[str, Any]) -> str:
 
 
 def said(model: nn.Module, images: Tensor, count: int = 64) -> str:
-    """Hash a model's predictions on the first images: models with equal weights may still compute differently.
+    """Hash a model's predictions on the first images.
+
+    Models with equal weights may still compute differently.
 
     Args:
         model: Takes [0, 1] pixels and gives logits.

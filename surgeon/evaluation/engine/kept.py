@@ -24,8 +24,7 @@ def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> 
         images: (N, C, H, W) clean images in [0, 1], in the order of the outcome's clean verdicts.
 
     Returns:
-        (N, C, H, W): for each image the result of the first successful attack, or the clean image if none
-            was.
+        (N, C, H, W): for each image the result of the first successful attack, or else the clean image.
 
     Raises:
         ArtifactError: The evaluation did not store its images.

@@ -19,7 +19,7 @@ ROUNDING = 1e-4
 
 
 class Scores(NamedTuple):
-    """Predictions (N,) by most draws, margins (N,) of the mean logits, and votes (N,), the share of right draws."""
+    """Predictions (N,) by most draws, margins (N,) of the mean logits, votes (N,): the share of right draws."""
 
     prediction: Tensor
     margin: Tensor
