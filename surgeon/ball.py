@@ -31,8 +31,8 @@ def random_offset(shape: tuple[int, ...], eps: float, norm: str, generator: torc
     """
     if norm == "linf":
         return eps * (torch.rand(shape, generator=generator) * 2 - 1)
-    away = direction(torch.randn(shape, generator=generator), "l2")
-    return eps * away * torch.rand(len(away), 1, 1, 1, generator=generator)
+    directions = direction(torch.randn(shape, generator=generator), "l2")
+    return eps * directions * torch.rand(len(directions), 1, 1, 1, generator=generator)
 
 
 def direction(gradient: Tensor, norm: str) -> Tensor:

@@ -144,9 +144,9 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
         @functools.wraps(function)
         def inside(*args: P.args, **kwargs: P.kwargs) -> R:
             with own_state(training=training):
-                given = [_usable(a, not training) for a in args]
+                usable_args = [_usable(a, not training) for a in args]
                 named = {k: _usable(v, not training) for k, v in kwargs.items()}
-                return function(*given, **named)
+                return function(*usable_args, **named)
 
         return inside
 

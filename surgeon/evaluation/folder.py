@@ -138,23 +138,23 @@ def assess(
     )  # fmt: skip
     by_diagnostics = [black_box(norm, eps)] if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
-    of = {
+    described_data = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
         "count": len(images),
         **({"classes": list(class_names)} if class_names else {}),
         **(data or {}),
     }
-    asked = {
-        "evaluation": settings.model_dump(mode="json"), "weights": described.weights, "data": of, "seed": seed,
+    identity = {
+        "evaluation": settings.model_dump(mode="json"), "weights": described.weights, "data": described_data, "seed": seed,
         "surgery": joined([record.model_dump_json()]) if record else None, "probabilities": probabilities,
         "normalisation": [described.mean, described.std], "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
     }  # fmt: skip
     # The first process takes the folder, the others wait and check it: two of them writing settings.json at
     # once could each find the folder empty.
     if first():
-        take(folder, SETTINGS, asked, "an evaluation")
+        take(folder, SETTINGS, identity, "an evaluation")
     everyone()
-    claim(folder, SETTINGS, asked, "an evaluation")
+    claim(folder, SETTINGS, identity, "an evaluation")
     store = Store(
         folder / ATTACKS, keep=settings.keep if settings.keep is not None else settings.suite == "paper"
     )
@@ -181,14 +181,14 @@ def assess(
         diagnosis = parts.diagnosis(victims, batch_size, expectation=random)
         pictures, skipped = parts.pictures(network, outcome, class_names)
         classes = min(described.classes, len(class_names) or described.classes)
-        found = Assessment(
-            subject=timed(described, network, subject, images), settings=asked, data=of, made=dict(made or {}),
+        assessment = Assessment(
+            subject=timed(described, network, subject, images), settings=identity, data=described_data, made=dict(made or {}),
             summary=summed_up(outcome, settings, record, diagnosis, random=described.random, classes=classes), diagnosis=diagnosis,
             curves=parts.curves(), corruptions=parts.corruptions(), noise=parts.noise(outcome, store.keep),
             certified=certified_curves(certificates), plan=record, pictures=pictures,
             notes=(*remarks, *notes_on(described, traits, victims), *skipped),
         )  # fmt: skip
-        _write(folder, found, outcome, certificates)
+        _write(folder, assessment, outcome, certificates)
     everyone()
     return read_assessment(folder)
 
@@ -273,15 +273,15 @@ def _certificates(
     subject: nn.Module, images: Tensor, labels: Tensor, settings: Evaluation, folder: Path, examples: Sequence[int] | None,
     seed: int, tell: Progress,
 ) -> list[Certificate]:  # fmt: skip
-    some = spread(settings.certify_samples, len(images))
-    names = some.tolist() if examples is None else [examples[i] for i in some.tolist()]
-    found: list[Certificate] = []
+    chosen = spread(settings.certify_samples, len(images))
+    names = chosen.tolist() if examples is None else [examples[i] for i in chosen.tolist()]
+    certificates: list[Certificate] = []
     for sigma in settings.certify:
-        found += certify(
-            subject, images[some], labels[some], sigma=sigma, n=settings.certify_draws, seed=seed, examples=names,
+        certificates += certify(
+            subject, images[chosen], labels[chosen], sigma=sigma, n=settings.certify_draws, seed=seed, examples=names,
             folder=folder / f"certification-{sigma!r}", advance=lambda done, total: tell("certificates", done, total),
         )  # fmt: skip
-    return found
+    return certificates
 
 
 def _write(folder: Path, found: Assessment, outcome: Outcome, certificates: Sequence[Certificate]) -> None:

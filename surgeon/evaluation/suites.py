@@ -69,16 +69,16 @@ def suite(
         return tuple(_basic(a, norm, eps, settings.steps, seed) for a in settings.attacks)
     if settings.suite == "paper":
         paper = _paper(settings, operations)
-        found = [
+        attacks = [
             a for n in range(SEEDS) for a in paper.tables(sources, seed + n) if random or a.draws or not n
         ]
         more["group"] = "standard"
         for n in range(SEEDS):
-            found += _strong(norm, eps, classes, random, more | {"seed": seed + n})
+            attacks += _strong(norm, eps, classes, random, more | {"seed": seed + n})
         for size in paper.sizes:
             if size != (norm, eps):
-                found += _strong(*size, classes, random, more)
-        return tuple(found)
+                attacks += _strong(*size, classes, random, more)
+        return tuple(attacks)
     if settings.suite == "quick" and random:
         chosen = _strong(norm, eps, classes, random, more, steps=20)
     else:
@@ -174,12 +174,12 @@ def _basic(name: str, norm: Norm, eps: float, steps: int, seed: int) -> Attack:
 
 
 def _quick(norm: Norm, eps: float, classes: int, random: bool, more: dict[str, Any]) -> list[Attack]:
-    found = [
+    attacks = [
         Attack(name="apgd-ce", kind="apgd", norm=norm, eps=eps, steps=20, **more),
         _dlr(norm, eps, classes, 20, more),
     ]
-    found.append(_targeted(norm, eps, classes, 20, 3, more))
-    return [*found, _square(norm, eps, 200, more)]
+    attacks.append(_targeted(norm, eps, classes, 20, 3, more))
+    return [*attacks, _square(norm, eps, 200, more)]
 
 
 def _strong(

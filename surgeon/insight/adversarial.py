@@ -67,12 +67,12 @@ def attacked(model: nn.Module, images: Tensor, adversarial: Tensor, *, seed: int
             f"images {tuple(images.shape)} and adversarial images {tuple(adversarial.shape)} must have one "
             "shape"
         )
-    found = []
+    predictions = []
     for batch in (images, adversarial):
         with held_still(model, seed):
-            found.append(logits_of(model(batch)).argmax(1).cpu())
+            predictions.append(logits_of(model(batch)).argmax(1).cpu())
     moved = (adversarial - images).flatten(1).double().cpu()
-    return Attacked(found[0], found[1], moved.abs().amax(1), moved.norm(dim=1))
+    return Attacked(predictions[0], predictions[1], moved.abs().amax(1), moved.norm(dim=1))
 
 
 def draw_adversarial(

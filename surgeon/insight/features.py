@@ -49,8 +49,8 @@ def feature_maps(model: nn.Module, images: Tensor, *, seed: int = 0) -> tuple[st
         ('1', (2, 4, 2, 2))
     """
     network = network_of(model)
-    found = list(outputs(model, images, seed=seed).items())
-    for (site, output), behind in zip(found, [*found[1:], None], strict=True):
+    layers = list(outputs(model, images, seed=seed).items())
+    for (site, output), behind in zip(layers, [*layers[1:], None], strict=True):
         if not is_spatial(network.get_submodule(site)) or output.value.dim() != 4:
             continue
         if (

@@ -59,8 +59,8 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
     pool = next((m for e in behind if e.layer for m in network.get_submodule(e.layer).modules()
                  if isinstance(m, KernelAveragePool)), None)  # fmt: skip
     channels = conv.out_channels
-    lying = slice(None) if pool is None or pool.order is None else pool.order.cpu()
-    stored = Kernels(conv.weight.detach().cpu()[lying].clone(), pool.sheet if pool else sheet_shape(channels))
+    order = slice(None) if pool is None or pool.order is None else pool.order.cpu()
+    stored = Kernels(conv.weight.detach().cpu()[order].clone(), pool.sheet if pool else sheet_shape(channels))
     if pool is None:
         return KernelSheet(name, stored, Kernels(effective_weight(conv).cpu().clone(), stored.sheet))
     try:
@@ -73,7 +73,7 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
         return KernelSheet(name, stored, None, kept.note or f"{kept.operation} does not fold")
     sheet = pooled_sheet(pool.sheet, pool.kernel_size, pool.stride, pool.dims)
     weight = effective_weight(folded.get_submodule(name))  # type: ignore[arg-type]  # the place of `conv`
-    return KernelSheet(name, stored, Kernels(weight.cpu()[lying].clone(), sheet))
+    return KernelSheet(name, stored, Kernels(weight.cpu()[order].clone(), sheet))
 
 
 def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:

@@ -64,21 +64,21 @@ def layers(network: nn.Module, *, activations: bool = False) -> dict[str, str]:
     Returns:
         Name of a module → the layer that it belongs to.
     """
-    found: dict[str, str] = {}
+    layer_of: dict[str, str] = {}
     for name, module in network.named_modules():
-        if any(name.startswith(outer + ".") for outer in found):
+        if any(name.startswith(outer + ".") for outer in layer_of):
             continue
         layer = is_spatial(module) or is_norm(module) or isinstance(module, nn.Linear)
         if layer or (activations and is_activation(module)):
-            found[name] = name
-    for name in list(found):
+            layer_of[name] = name
+    for name in list(layer_of):
         if is_opened(network.get_submodule(name)):
-            found |= {f"{name}.{part}": name for part in TAIL}
+            layer_of |= {f"{name}.{part}": name for part in TAIL}
     record = surgery_of(network)
     for edit in record.edits if record else ():
-        if edit.layer and edit.site in found and has(network, edit.layer):
-            found[edit.layer] = edit.site
-    return found
+        if edit.layer and edit.site in layer_of and has(network, edit.layer):
+            layer_of[edit.layer] = edit.site
+    return layer_of
 
 
 @contextlib.contextmanager
@@ -139,13 +139,13 @@ def outputs(
     """
     network = network_of(model)
     names = layers(network, activations=activations)
-    found: dict[str, Output] = {}
+    by_layer: dict[str, Output] = {}
 
     def keep(name: str, value: Tensor) -> None:
-        found[names[name]] = Output(name, value.detach().clone())
+        by_layer[names[name]] = Output(name, value.detach().clone())
 
     with held_still(model, seed), listening(network, names, keep):
         model(images)
-    if not found:
+    if not by_layer:
         raise PictureError(f"{type(network).__name__} calls no convolution, weight map, norm or linear layer")
-    return found
+    return by_layer

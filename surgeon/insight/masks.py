@@ -32,13 +32,13 @@ def masks(model: nn.Module) -> dict[str, Tensor]:
     """
     network = network_of(model)
     record = surgery_of(network)
-    found: dict[str, Tensor] = {}
+    masks_by_site: dict[str, Tensor] = {}
     for edit in record.edits if record else ():
         if edit.traits.masked and edit.layer and has(network, edit.layer):
             mask = getattr(network.get_submodule(edit.layer), "mask", None)
             if isinstance(mask, Tensor) and mask.dim() == 3:
-                found[edit.site] = mask.detach().bool().cpu().clone()
-    return found
+                masks_by_site[edit.site] = mask.detach().bool().cpu().clone()
+    return masks_by_site
 
 
 def kept(found: Mapping[str, Tensor]) -> dict[str, float]:

@@ -107,16 +107,16 @@ def _line(figure: Any, axes: Any, one: Series, place: float) -> None:
     x = [level for level, _ in one.points]
     y, low, high = ([100 * getattr(s, a) for _, s in one.points] for a in ("value", "low", "high"))
     colour, dense = LINES[one.line % len(LINES)], len(x) > DENSE
-    aside = ScaledTranslation(0.0 if dense else 3.5 * place / 72, 0, figure.dpi_scale_trans)
-    given = {"color": colour, "transform": axes.transData + aside}
-    axes.plot(x, y, linewidth=1.5, linestyle="-" if one.line < len(LINES) else "--", zorder=2, **given)
+    offset = ScaledTranslation(0.0 if dense else 3.5 * place / 72, 0, figure.dpi_scale_trans)
+    style = {"color": colour, "transform": axes.transData + offset}
+    axes.plot(x, y, linewidth=1.5, linestyle="-" if one.line < len(LINES) else "--", zorder=2, **style)
     if dense:
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
     for bar in () if dense else zip(x, low, high, strict=True):
-        axes.plot((bar[0], bar[0]), bar[1:], linewidth=1.0, zorder=2, **given)
+        axes.plot((bar[0], bar[0]), bar[1:], linewidth=1.0, zorder=2, **style)
     axes.plot(
         x, y, marker=list(MARKERS)[one.line % len(MARKERS)], markersize=3.5 if dense else 6, linewidth=0,
-        gid=f"points-{one.line}", zorder=3, clip_on=False, **given,
+        gid=f"points-{one.line}", zorder=3, clip_on=False, **style,
     )  # fmt: skip
 
 

@@ -68,10 +68,10 @@ def origin_of(path: Path) -> list[str]:
     if not is_page(path):
         raise ArtifactError(f"{path} is no page that surgeon wrote")
     text = path.read_bytes().decode("utf-8")
-    evaluations, own = _EVALUATIONS.search(text), _OWN.search(text)
-    if not evaluations or not own:
+    evaluations, page_hash = _EVALUATIONS.search(text), _OWN.search(text)
+    if not evaluations or not page_hash:
         raise ArtifactError(f"{path} does not say what it was made from")
-    if own[1] != _hash(text.replace(own[0], _PAGE.format(""), 1)):
+    if page_hash[1] != _hash(text.replace(page_hash[0], _PAGE.format(""), 1)):
         raise ArtifactError(f"{path} has changed since it was written")
     return evaluations[1].split()
 

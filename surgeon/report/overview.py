@@ -94,16 +94,16 @@ def factors(run: Run) -> dict[str, float | None]:
         Factors of parameters, flops and speed; None for unknown ones.
     """
     plan, subject = run.found.plan, run.found.subject
-    found: dict[str, float | None] = {}
+    known: dict[str, float | None] = {}
     for name in ("parameters", "flops"):
         before = getattr(plan.before, name) if plan else 0
         grown = 0 if plan is None or subject.folded else getattr(plan.growth, name)
-        found[name] = (
+        known[name] = (
             (before + grown) / before if before else (1.0 if plan is None or subject.folded else None)
         )
     speed, stock = subject.images_per_second, subject.stock_images_per_second
-    found["speed"] = speed / stock if speed and stock else (1.0 if plan is None else None)
-    return found
+    known["speed"] = speed / stock if speed and stock else (1.0 if plan is None else None)
+    return known
 
 
 def _cost(run: Run) -> str:

@@ -156,10 +156,10 @@ def read_run(folder: str | Path) -> Run:
     place = inside if (inside / RESULT).is_file() else path
     if not (place / RESULT).is_file():
         raise ArtifactError(f"{folder} {_why_none(path)}")
-    found = read_as(place / RESULT, Assessment)
+    assessment = read_as(place / RESULT, Assessment)
     whole = path.resolve()
     name = whole.parent.name if whole.name == EVALUATION else whole.name
-    return Run(name, place, found, _standing(place / VERDICTS, found))
+    return Run(name, place, assessment, _standing(place / VERDICTS, assessment))
 
 
 def _why_none(path: Path) -> str:

@@ -60,10 +60,10 @@ def findings(
             Finding(code="stronger-elsewhere", severity="warning", text=f"other attacks of the same size turn "
                     f"{worst.k - lowest.k} more images: with them {percent(lowest.value)} stand, not {percent(worst.value)}")
         )  # fmt: skip
-    one = {(r.norm, r.eps): r.mean for r in rows if r.attack == "fgsm" and not r.source}
+    one_step = {(r.norm, r.eps): r.mean for r in rows if r.attack == "fgsm" and not r.source}
     for r in rows:
         # Not for transferred attacks: one step often transfers better than many, whatever the gradients are.
-        fgsm = None if r.source else one.get((r.norm, r.eps))
+        fgsm = None if r.source else one_step.get((r.norm, r.eps))
         if r.attack.startswith(("pgd", "own-pgd")) and fgsm is not None and fgsm + 0.01 < r.mean:
             found.append(
                 Finding(code="one-step-stronger", severity="warning", text=f"one step (FGSM, {percent(fgsm)}) beats many "

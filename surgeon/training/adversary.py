@@ -48,27 +48,29 @@ def attacked(
     generator = stream(*place, "attack")
     whole = (shard.total, *x.shape[1:])
     with _held_still(model):
-        found = x.clone()
+        adversarial = x.clone()
         if s.method in ("pgd", "fgsm-rs"):
-            found = x + shard.take(random_offset(whole, s.eps, s.norm, generator), len(x)).to(x)
+            adversarial = x + shard.take(random_offset(whole, s.eps, s.norm, generator), len(x)).to(x)
         elif s.method == "trades":
-            found = x + _TRADES_START * shard.take(torch.randn(whole, generator=generator), len(x)).to(x)
-        found = found.clamp(0, 1)
+            adversarial = x + _TRADES_START * shard.take(torch.randn(whole, generator=generator), len(x)).to(
+                x
+            )
+        adversarial = adversarial.clamp(0, 1)
         with torch.no_grad():
             clean = outputs_of(forward(x))[0] if s.method == "trades" else None
         for _ in range(s.steps if s.method in ("pgd", "trades") else 1):
-            found.requires_grad_(True)
+            adversarial.requires_grad_(True)
             with torch.enable_grad():
-                logits = outputs_of(forward(found))[0]
+                logits = outputs_of(forward(adversarial))[0]
                 value = (
                     nn.functional.cross_entropy(logits, y, reduction="sum")
                     if clean is None
                     else divergence(logits, clean).sum()
                 )
-            (gradient,) = torch.autograd.grad(value, found)
-            found = project(found.detach() + size * direction(gradient, s.norm), x, s.eps, s.norm)
+            (gradient,) = torch.autograd.grad(value, adversarial)
+            adversarial = project(adversarial.detach() + size * direction(gradient, s.norm), x, s.eps, s.norm)
     untouched = int(s.clean_share * len(x))
-    return torch.cat([x[:untouched], found[untouched:]]) if untouched else found
+    return torch.cat([x[:untouched], adversarial[untouched:]]) if untouched else adversarial
 
 
 @contextlib.contextmanager

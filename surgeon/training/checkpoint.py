@@ -163,9 +163,9 @@ def _gathered(run: Run, memory: dict) -> list[dict]:
     """The noise layers' memories of all processes, by rank."""
     if run.accelerator.num_processes == 1:
         return [memory]
-    found: list[Any] = [None] * run.accelerator.num_processes
-    torch.distributed.all_gather_object(found, memory)
-    return found
+    memories: list[Any] = [None] * run.accelerator.num_processes
+    torch.distributed.all_gather_object(memories, memory)
+    return memories
 
 
 def _noise(model: nn.Module) -> dict[str, NoiseLayer]:

@@ -111,9 +111,9 @@ def adversarial_noise(
     try:
         for layer in layers:
             layer.begin(shared)
-        first = [layer for layer in layers if layer.needs_gradient]
-        if first:
-            _first_round(model, first, inputs, labels, loss_fn)
+        needing_gradients = [layer for layer in layers if layer.needs_gradient]
+        if needing_gradients:
+            _first_round(model, needing_gradients, inputs, labels, loss_fn)
         for layer in layers:
             layer.enter("perturb")
             if layer.needs_labels:
@@ -199,8 +199,8 @@ def _before_caches(layers: list[NoiseLayer], inputs: Any, labels: Tensor) -> boo
 
 
 def _cuda(*tensors: Any) -> list[torch.device]:
-    found = [t.device for t in tensors if isinstance(t, Tensor) and t.device.type == "cuda"]
-    return list(dict.fromkeys(found))
+    devices = [t.device for t in tensors if isinstance(t, Tensor) and t.device.type == "cuda"]
+    return list(dict.fromkeys(devices))
 
 
 @contextlib.contextmanager
@@ -219,19 +219,19 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 def _kept_statistics(model: nn.Module) -> Iterator[None]:
     """Restore norm statistics at exit; copied in few calls, since a network has hundreds of them."""
     norms = [m for m in model.modules() if isinstance(m, (_NormBase, _SpectralNorm)) and m.training]
-    found = [(norm, key, b) for norm in norms for key, b in norm._buffers.items() if b is not None]
-    alike: dict[Any, list[Tensor]] = {}
-    for _, _, statistic in found:
-        alike.setdefault((statistic.device, statistic.dtype), []).append(statistic)
+    statistics = [(norm, key, b) for norm in norms for key, b in norm._buffers.items() if b is not None]
+    by_kind: dict[Any, list[Tensor]] = {}
+    for _, _, statistic in statistics:
+        by_kind.setdefault((statistic.device, statistic.dtype), []).append(statistic)
     with torch.no_grad():
-        kept = [[torch.empty_like(b) for b in buffers] for buffers in alike.values()]
-        for copies, buffers in zip(kept, alike.values(), strict=True):
+        kept = [[torch.empty_like(b) for b in buffers] for buffers in by_kind.values()]
+        for copies, buffers in zip(kept, by_kind.values(), strict=True):
             torch._foreach_copy_(copies, buffers)
     try:
         yield
     finally:
-        for norm, key, statistic in found:
+        for norm, key, statistic in statistics:
             norm._buffers[key] = statistic
         with torch.no_grad():
-            for copies, buffers in zip(kept, alike.values(), strict=True):
+            for copies, buffers in zip(kept, by_kind.values(), strict=True):
                 torch._foreach_copy_(buffers, copies)

@@ -80,9 +80,9 @@ def outputs_of(output: Any) -> list[Tensor]:
     if isinstance(output, Tensor):
         return [output]
     several = list(output.values()) if hasattr(output, "values") else list(output)
-    found = [o for o in several if isinstance(o, Tensor)]
-    if not found:
+    tensors = [o for o in several if isinstance(o, Tensor)]
+    if not tensors:
         raise DataError(
             f"the model gives a {type(output).__name__} without a tensor; it must give its logits"
         )
-    return found
+    return tensors

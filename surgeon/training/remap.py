@@ -112,10 +112,10 @@ def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) 
 
 def _names(model: nn.Module) -> dict[int, list[str]]:
     """All names of each parameter: a tied one has several."""
-    found: dict[int, list[str]] = {}
+    names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        found.setdefault(id(parameter), []).append(name)
-    return found
+        names.setdefault(id(parameter), []).append(name)
+    return names
 
 
 def _group(name: str, parameter: Tensor, place: dict[str, int], shapes: dict[str, Any]) -> int | None:

@@ -158,10 +158,10 @@ def identity_of(
     plain = settings.model_dump(mode="json")
     # A Dataset has a length here: `Batches` has refused others.
     number = len(train.x) if isinstance(train, Images) else len(train)  # type: ignore[arg-type]
-    known = {**plain, "seed": seed, "images": number, "mixed_precision": mixed_precision}
-    known["normalize"] = None if normalize is None else [[float(v) for v in part] for part in normalize]
+    identity = {**plain, "seed": seed, "images": number, "mixed_precision": mixed_precision}
+    identity["normalize"] = None if normalize is None else [[float(v) for v in part] for part in normalize]
     if isinstance(train, Images):
-        known["shape"] = list(train.x.shape[1:])
+        identity["shape"] = list(train.x.shape[1:])
     if isinstance(train, (Images, Records)):
-        known |= {k: v for k, v in contents_of(train).items() if k not in ("images", "read")}
-    return known
+        identity |= {k: v for k, v in contents_of(train).items() if k not in ("images", "read")}
+    return identity

@@ -50,10 +50,10 @@ def check_said(
         ArtifactError: The predictions differ.
     """
     with held_still(model, seed):
-        said = score(model, images[:SAID], labels[:SAID], draws=draws, seed=seed, batch_size=SAID)
+        scores = score(model, images[:SAID], labels[:SAID], draws=draws, seed=seed, batch_size=SAID)
     before = torch.tensor([v.margin for v in known[:SAID]])
     allowed = (DRIFT if draws == 1 else RANDOM_DRIFT) * (1 + before.abs())
-    far = int(((said.margin[: len(before)] - before).abs() > allowed).sum())
+    far = int(((scores.margin[: len(before)] - before).abs() > allowed).sum())
     if far:
         raise ArtifactError(
             f"{where} holds an evaluation of a model with these weights, and this one says something else of {far} of "

@@ -70,16 +70,16 @@ def transfer_matrix(
         check_needs([attack], images, classes)
         if attack.needs.gradients:
             check_gradients(Attacked(model), images, labels, what=f"model {name}", seed=seed)
-    found = []
+    rows = []
     for source, attacked in models.items():
         right = dict.fromkeys(models, 0)
         for k, (x, y) in enumerate(zip(images.split(BLOCK), labels.split(BLOCK), strict=True)):
             x, y = x.to(device_of(attacked)), y.to(device_of(attacked))
             stream = zlib.crc32(f"{seed}/{attack.label}/{source}/{k}".encode())
-            moved = tightened(run_attack(attack, Attacked(attacked), x, y, seed=stream), x, attack)
-            check_adversarial(moved, x, attack)
+            adversarial = tightened(run_attack(attack, Attacked(attacked), x, y, seed=stream), x, attack)
+            check_adversarial(adversarial, x, attack)
             for target, model in models.items():
                 with held_still(model, stream):
-                    right[target] += int((score(model, moved, y).prediction == y.cpu()).sum())
-        found += [Transferred(source, target, wilson(right[target], len(labels))) for target in models]
-    return tuple(found)
+                    right[target] += int((score(model, adversarial, y).prediction == y.cpu()).sum())
+        rows += [Transferred(source, target, wilson(right[target], len(labels))) for target in models]
+    return tuple(rows)

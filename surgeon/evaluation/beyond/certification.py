@@ -238,7 +238,7 @@ class _Smoothing:
         left = dict.fromkeys(todo, self.n0 + self.n)
         # Kept on the device and read once per image: reading it per batch would make a GPU wait each time.
         finite: Tensor | None = None
-        said: dict[int, list[Tensor]] = {i: [] for i in todo}
+        labels_of: dict[int, list[Tensor]] = {i: [] for i in todo}
         queue = list(todo)
         for pieces in self._batches(todo):
             logits = self._logits(torch.cat([x for _, x in pieces]))
@@ -248,14 +248,14 @@ class _Smoothing:
             finite &= logits.isfinite().all()
             labels = logits.argmax(1)
             for (i, x), part in zip(pieces, labels.split([len(x) for _, x in pieces]), strict=True):
-                said[i].append(part)
+                labels_of[i].append(part)
                 left[i] -= len(x)
             while queue and left[queue[0]] == 0:
                 i = queue.pop(0)
-                found = torch.cat(said.pop(i)).cpu()
+                votes = torch.cat(labels_of.pop(i)).cpu()
                 check_finite(finite)
-                chosen = int(found[: self.n0].bincount().argmax())
-                yield i, chosen, int((found[self.n0 :] == chosen).sum())
+                chosen = int(votes[: self.n0].bincount().argmax())
+                yield i, chosen, int((votes[self.n0 :] == chosen).sum())
 
     def _batches(self, todo: Sequence[int]) -> Iterator[list[tuple[int, Tensor]]]:
         """Yield full batches of (index, noisy copies); a batch may hold the end of one image and the next."""

@@ -53,10 +53,10 @@ def draw(
 
     device = device_of(subject)
     with held_still(subject, seed):
-        some = spread(256, len(images))
-        said = score(subject, images[some], labels[some]).prediction
-        found = some[said == labels[some]]
-        right = found[spread(COUNT, len(found))] if len(found) else found
+        candidates = spread(256, len(images))
+        said = score(subject, images[candidates], labels[candidates]).prediction
+        correct = candidates[said == labels[candidates]]
+        right = correct[spread(COUNT, len(correct))] if len(correct) else correct
         if len(right) == 0:
             tell(1)
             return (), ("no pictures: the model gets none of the first images right",)

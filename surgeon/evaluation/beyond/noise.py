@@ -66,7 +66,7 @@ def noise_accuracy(
     levels = [checked_number("a noise level", level) for level in levels]
     images, labels, _ = admitted(model, images, labels, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    found = []
+    accuracies = []
     with held_still(model, seed):
         for level in levels:
             right = 0
@@ -76,8 +76,8 @@ def noise_accuracy(
                 else:
                     noisy = (images + level * torch.rand(images.shape, generator=generator)) / (1 + level)
                 right += int((score(model, noisy, labels).prediction == labels).sum())
-            found.append(right / (draws * len(labels)))
-    return found
+            accuracies.append(right / (draws * len(labels)))
+    return accuracies
 
 
 @in_own_state()

@@ -47,13 +47,13 @@ def patch_shuffle(images: Tensor, grid: int, *, seed: int = 0) -> Tensor:
         raise DataError(f"grid={grid} must be from 1 to the shorter side of the images, {height}x{width}")
     h, w = height // grid, width // grid
     top, left = (height - h * grid) // 2, (width - w * grid) // 2
-    found = images.clone()
-    region = found[..., top : top + h * grid, left : left + w * grid]
+    shuffled = images.clone()
+    region = shuffled[..., top : top + h * grid, left : left + w * grid]
     for i, part in enumerate(region):
         patches = part.reshape(-1, grid, h, grid, w).permute(1, 3, 0, 2, 4).flatten(0, 1)
         moved = patches[_order(grid * grid, seed, i).to(images.device)].unflatten(0, (grid, grid))
         part.copy_(moved.permute(2, 0, 3, 1, 4).reshape(part.shape))
-    return found
+    return shuffled
 
 
 def _order(count: int, seed: int, index: int) -> Tensor:

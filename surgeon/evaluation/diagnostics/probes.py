@@ -116,8 +116,8 @@ def diagnose(
     device = device_of(model)
     subject = Attacked(model, batch_size)
     with held_still(subject, seed):
-        said = score(subject, images, labels)
-        right = said.prediction == labels
+        scores = score(subject, images, labels)
+        right = scores.prediction == labels
         if not bool(right.any()):
             nothing = Check(
                 code="nothing-right", measured={"clean accuracy": 0.0}, rule="no image is right as it is", failed=True,
@@ -127,7 +127,7 @@ def diagnose(
         check_gradients(subject, images[right], labels[right], seed=seed)
         x, y = images[right].to(device), labels[right].to(device)
         random = two_passes(subject, x)
-        asked = _Asked(subject, x, y, len(images), norm, eps, seed, said.classes, random > RANDOM)
+        asked = _Asked(subject, x, y, len(images), norm, eps, seed, scores.classes, random > RANDOM)
         checks = [
             Check(
                 code="two-passes", measured={"relative difference": random}, plain=("relative difference",), rule=f"> {RANDOM:g}", failed=random > RANDOM,
@@ -197,9 +197,11 @@ class _Asked:
 
     def by(self, name: str, attack: Attack, on: nn.Module | None = None) -> Tried:
         """This attack on the model, or on another one in its place."""
-        found = run_attack(attack, on or self.model, self.x, self.y, seed=self.seed, classes=self.classes)
-        said = score(self.model, found, self.y, draws=self.draws, seed=self.seed + 1)
-        return Tried(name, said.prediction == self.y.cpu())
+        adversarial = run_attack(
+            attack, on or self.model, self.x, self.y, seed=self.seed, classes=self.classes
+        )
+        scores = score(self.model, adversarial, self.y, draws=self.draws, seed=self.seed + 1)
+        return Tried(name, scores.prediction == self.y.cpu())
 
 
 def _enough(count: int) -> Check:
@@ -272,7 +274,7 @@ def _attacked(asked: _Asked) -> list[Check]:
     )
     white = _worst("white-box", [*budgets, entropy, sharp])
     square = asked.by("Square", black_box(asked.norm, eps))
-    found = [
+    checks = [
         not_growing("eps-curve", curve, count=count, means="larger perturbations raise accuracy"),
         rare(
             "unbounded", {"PGD": unbounded}, n, share=STRAY, what="stand where they may become anything",
@@ -285,8 +287,8 @@ def _attacked(asked: _Asked) -> list[Check]:
         equally_useful("losses", entropy, sharp, count=count),
     ]  # fmt: skip
     if asked.norm == "linf" and eps > 0:
-        found.append(_random_sign(asked.tried("random signs", "random-sign"), white, count))
-    return found
+        checks.append(_random_sign(asked.tried("random signs", "random-sign"), white, count))
+    return checks
 
 
 def _worst(name: str, tried: list[Tried]) -> Tried:
@@ -321,15 +323,15 @@ def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
 
 
 def _transferred(asked: _Asked, sources: Mapping[str, nn.Module]) -> list[Check]:
-    found = []
+    checks = []
     for name, source in sources.items():
         with held_still(source):
             there = asked.tried("transfer", steps=50, on=source, early_stop=False)
         white = _worst("white-box", [asked.tried("PGD", steps=50), asked.tried("APGD-CE", "apgd", steps=20)])
-        found.append(
+        checks.append(
             at_least_as_strong(
                 f"transfer from {name}", white, there, count=asked.count,
                 means="images made for another model are stronger than those made for this one",
             )
         )  # fmt: skip
-    return found
+    return checks

@@ -25,7 +25,7 @@ def images_per_second(models: Sequence[nn.Module], images: Tensor, *, repeats: i
     Returns:
         Images per second of each model.
     """
-    found = [0.0] * len(models)
+    fastest = [0.0] * len(models)
     for _ in range(repeats + 1):
         for k, model in enumerate(models):
             x = images[:BATCH].to(device_of(model))
@@ -34,8 +34,8 @@ def images_per_second(models: Sequence[nn.Module], images: Tensor, *, repeats: i
                 began = time.perf_counter()
                 model(x)
                 _wait(x)
-                found[k] = max(found[k], len(x) / (time.perf_counter() - began))
-    return found
+                fastest[k] = max(fastest[k], len(x) / (time.perf_counter() - began))
+    return fastest
 
 
 def _wait(x: Tensor) -> None:

@@ -122,12 +122,12 @@ def checked_attacks(attacks: Any) -> tuple[Attack, ...]:
     Raises:
         ArgumentError: It is anything else.
     """
-    found = (attacks,) if isinstance(attacks, Attack) else tuple(attacks)
-    odd = next((a for a in found if not isinstance(a, Attack)), None)
+    listed = (attacks,) if isinstance(attacks, Attack) else tuple(attacks)
+    odd = next((a for a in listed if not isinstance(a, Attack)), None)
     if odd is not None or isinstance(attacks, Attack):
         what = "one attack" if odd is None else f"a {type(odd).__name__} among them"
         raise ArgumentError(f"attacks are {what}; give a list of surgeon.evaluation.Attack")
-    return found
+    return listed
 
 
 def checked_examples(examples: Sequence[int] | None, count: int) -> list[int]:

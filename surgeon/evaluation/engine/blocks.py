@@ -192,7 +192,7 @@ class _Work:
         return self.verdicts
 
     def _clean(self) -> list[Verdict]:
-        said = score(
+        scores = score(
             self.model, self.images, self.labels, draws=self.draws, seed=self.seed, batch_size=self.batch_size
         )
         return [
@@ -201,8 +201,8 @@ class _Work:
                 prediction=p, votes=v,
             )
             for name, h, y, p, m, v in zip(
-                self.names, self.hashes, self.labels.tolist(), said.prediction.tolist(), said.margin.tolist(),
-                said.votes.tolist(), strict=True,
+                self.names, self.hashes, self.labels.tolist(), scores.prediction.tolist(), scores.margin.tolist(),
+                scores.votes.tolist(), strict=True,
             )
         ]  # fmt: skip
 
@@ -228,28 +228,33 @@ class _Work:
         stream = zlib.crc32(
             f"{attack.seed}/{attack.name}/{attack.source}/{attack.norm}/{attack.eps}/{k}".encode()
         )
-        began, asked = time.perf_counter(), victim.queries
-        found = run_attack(attack, victim, x, y, seed=stream, classes=self.classes)
-        seconds, queries = (time.perf_counter() - began) / len(alive), (victim.queries - asked) / len(alive)
-        found = tightened(found, x, attack)
-        linf, l2 = check_adversarial(found, x, attack)
+        began, queries_before = time.perf_counter(), victim.queries
+        adversarial = run_attack(attack, victim, x, y, seed=stream, classes=self.classes)
+        seconds, queries = (
+            (time.perf_counter() - began) / len(alive),
+            (victim.queries - queries_before) / len(alive),
+        )
+        adversarial = tightened(adversarial, x, attack)
+        linf, l2 = check_adversarial(adversarial, x, attack)
         # Scored again here, without the attack's own count of successes: an error there would go unnoticed.
-        said = score(self.model, found, y, draws=self.draws, seed=stream + 1, batch_size=self.batch_size)
+        scores = score(
+            self.model, adversarial, y, draws=self.draws, seed=stream + 1, batch_size=self.batch_size
+        )
         shared = dict(
             attack=attack.name, group=attack.group, source=attack.source, norm=attack.norm, eps=attack.eps, seed=attack.seed,
             block=k, queries=queries, seconds=seconds,
         )  # fmt: skip
         rows = []
         for n, i in enumerate(alive):
-            as_it_is, p = self.verdicts[i], int(said.prediction[n])
+            clean, p = self.verdicts[i], int(scores.prediction[n])
             rows.append(
                 Verdict(
-                    example=self.names[i], image=self.hashes[i], label=int(y[n]), clean=as_it_is.clean, margin=as_it_is.margin,
-                    success=_fallen(p, int(y[n]), float(said.votes[n]), self.draws), prediction=p, votes=float(said.votes[n]), linf=float(linf[n]), l2=float(l2[n]),
+                    example=self.names[i], image=self.hashes[i], label=int(y[n]), clean=clean.clean, margin=clean.margin,
+                    success=_fallen(p, int(y[n]), float(scores.votes[n]), self.draws), prediction=p, votes=float(scores.votes[n]), linf=float(linf[n]), l2=float(l2[n]),
                     **shared,
                 )
             )  # fmt: skip
-        return rows, found
+        return rows, adversarial
 
 
 def _fallen(prediction: int, label: int, votes: float, draws: int) -> bool:

@@ -57,8 +57,8 @@ def said(model: nn.Module, images: Tensor, count: int = 64) -> str:
     from surgeon.models.quiet import held_still
 
     with held_still(model, 0), torch.no_grad():
-        found = model(images[:count].to(device_of(model))).argmax(1)
-    return joined([str(int(k)) for k in found])
+        predicted = model(images[:count].to(device_of(model))).argmax(1)
+    return joined([str(int(k)) for k in predicted])
 
 
 def image_hashes(images: Tensor) -> list[str]:

@@ -56,16 +56,16 @@ def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> 
         raise ArtifactError(
             f"{folder} keeps no adversarial images: evaluate with keep=true into another folder"
         )
-    found = images.clone()
+    result = images.clone()
     for number in reversed(range(len(outcome.attacks))):  # the first attack has the last word
         attack = outcome.attacks[number]
         if attack.threat != main:
             continue
         for path in sorted(kept.glob(f"{number:03d}-*.safetensors")):
             with safe_open(path, "pt") as file:
-                some = file.get_tensor("images")
+                stored = file.get_tensor("images")
                 ids = [int(i) for i in file.metadata()["examples"].split(",") if i]
-            for i, image in zip(ids, some, strict=True):
+            for i, image in zip(ids, stored, strict=True):
                 if (attack.name, attack.source, i) in turned:
-                    found[place[i]] = image
-    return found
+                    result[place[i]] = image
+    return result

@@ -53,7 +53,7 @@ def score(
     Raises:
         DataError: The outputs are not logits, or a label is not among the classes.
     """
-    device, found, classes = device_of(model), [], 0
+    device, parts, classes = device_of(model), [], 0
     for n, (x, y) in enumerate(zip(images.split(batch_size), labels.split(batch_size), strict=True)):
         x, y = x.to(device), y.to(device)
         if draws > 1:
@@ -64,15 +64,15 @@ def score(
             raise DataError(
                 f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {classes} classes"
             )
-        said = torch.stack([each.argmax(1) for each in logits])
-        counts = torch.nn.functional.one_hot(said, classes).sum(0)
+        predicted = torch.stack([each.argmax(1) for each in logits])
+        counts = torch.nn.functional.one_hot(predicted, classes).sum(0)
         mean = torch.stack(logits).mean(0)
         true = mean.gather(1, y[:, None]).squeeze(1)
         others = mean.scatter(1, y[:, None], -torch.inf).amax(1)
-        found.append((counts.argmax(1), true - others, (said == y).float().mean(0)))
-    if not found:
+        parts.append((counts.argmax(1), true - others, (predicted == y).float().mean(0)))
+    if not parts:
         return Scores(torch.empty(0, dtype=torch.long), torch.empty(0), torch.empty(0), classes)
-    prediction, margin, votes = (torch.cat(part).cpu() for part in zip(*found, strict=True))
+    prediction, margin, votes = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     return Scores(prediction, margin, votes, classes)
 
 

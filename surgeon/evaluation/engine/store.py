@@ -147,11 +147,11 @@ def read_outcome(folder: str | Path) -> Outcome:
     rows, missing = list(clean), []
     for number, attack in enumerate(attacks):
         for block in range(count):
-            found = store.block(number, attack, block)
-            if found is None:
+            block_rows = store.block(number, attack, block)
+            if block_rows is None:
                 missing.append(f"{attack.label}, block {block}")
             else:
-                rows += found
+                rows += block_rows
     return Outcome(tuple(rows), attacks, draws, tuple(missing))
 
 

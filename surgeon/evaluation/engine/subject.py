@@ -46,14 +46,14 @@ def folded(model: nn.Module, images: Tensor) -> Evaluated:
     record = surgery_of(model)
     if record is None or not record.folds:
         return Evaluated(model, None)
-    found = fold(model)
-    with held_still(model), held_still(found), torch.no_grad():
-        error = relative(found(images), model(images))
+    stock = fold(model)
+    with held_still(model), held_still(stock), torch.no_grad():
+        error = relative(stock(images), model(images))
     if error > 10 * tolerance_of(model):
         raise VerificationError(
             f"the folded network differs from the rewritten one by {error:.1e}; neither can be trusted"
         )
-    return Evaluated(found, error)
+    return Evaluated(stock, error)
 
 
 @in_own_state()
@@ -123,8 +123,8 @@ def prepare(
     images, labels, classes = admitted(given, images, labels, seed=seed)
     some, record = spread(16, len(images)), surgery_of(network)
     few = images[some].to(device_of(network))
-    found = folded(network, given.normalize(few))
-    subject = of_pixels(found.model, probabilities=probabilities)
+    attacked = folded(network, given.normalize(few))
+    subject = of_pixels(attacked.model, probabilities=probabilities)
     with held_still(subject, seed):
         random = two_passes(subject, few) > RANDOM
     random = random or (record is not None and record.traits.stochastic == "always")
@@ -133,7 +133,7 @@ def prepare(
     described = Subject(
         name=name or name_of(network), model=name_of(network), recipe=record.recipe if record else "", operations=operations,
         weights=weights_hash(network), parameters=sum(p.numel() for p in network.parameters()), classes=classes, mean=mean,
-        std=std, input_size=tuple(images.shape[1:]), folded=found.error is not None, fold_error=found.error, random=random,
+        std=std, input_size=tuple(images.shape[1:]), folded=attacked.error is not None, fold_error=attacked.error, random=random,
         mode="random" if mode == "random" or (mode == "auto" and random) else "standard",
     )  # fmt: skip
     return subject, described

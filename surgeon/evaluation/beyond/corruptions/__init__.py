@@ -94,8 +94,8 @@ def corrupt(
     severity = int(severity)
     given = settings(kind, severity, min(images.shape[-2:]))
     pixels = images.detach().permute(0, 2, 3, 1).cpu().numpy()
-    found = np.empty(pixels.shape, np.float32)
+    corrupted = np.empty(pixels.shape, np.float32)
     for i, place in enumerate(places):
         rng = np.random.default_rng([seed, KINDS.index(kind), severity, place])
-        found[i] = np.clip(_APPLY[kind](np.clip(pixels[i].astype(np.float64), 0, 1), given, rng), 0, 1)
-    return torch.from_numpy(found).permute(0, 3, 1, 2).contiguous().to(images.device)
+        corrupted[i] = np.clip(_APPLY[kind](np.clip(pixels[i].astype(np.float64), 0, 1), given, rng), 0, 1)
+    return torch.from_numpy(corrupted).permute(0, 3, 1, 2).contiguous().to(images.device)
