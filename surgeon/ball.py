@@ -1,4 +1,4 @@
-"""Balls around images in [0, 1], Linf and L2: a random way in, the steepest direction, the way back inside."""
+"""Balls around images in [0, 1], Linf and L2: a random point, the steepest direction, the projection."""
 
 from __future__ import annotations
 
@@ -6,30 +6,66 @@ import torch
 from torch import Tensor
 
 STEP = 2.5
-"""A PGD step is STEP · ε / steps, as is usual since Madry et al. 2018."""
+"""The size of a PGD step is STEP · ε / steps, after Madry et al. 2018."""
 
 
 def random_offset(shape: tuple[int, ...], eps: float, norm: str, generator: torch.Generator | None) -> Tensor:
-    """A way into each sample's ball, (N, C, H, W): uniform in Linf; in L2 a uniform direction and length."""
+    """Draw a random offset within each sample's ball.
+
+    It is uniform in Linf; in L2 its direction and its length are uniform.
+
+    Args:
+        shape: (N, C, H, W).
+        eps: Radius of the ball, in [0, 1] pixels.
+        norm: "linf" or "l2".
+        generator: Source of the draws; None for torch's global stream.
+
+    Returns:
+        (N, C, H, W) on the CPU.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.ball import random_offset
+        >>> bool(random_offset((2, 3, 4, 4), 0.1, "l2", None).flatten(1).norm(dim=1).max() <= 0.1)
+        True
+    """
     if norm == "linf":
         return eps * (torch.rand(shape, generator=generator) * 2 - 1)
-    away = direction(torch.randn(shape, generator=generator), "l2")
-    return eps * away * torch.rand(len(away), 1, 1, 1, generator=generator)
+    directions = direction(torch.randn(shape, generator=generator), "l2")
+    return eps * directions * torch.rand(len(directions), 1, 1, 1, generator=generator)
 
 
 def direction(gradient: Tensor, norm: str) -> Tensor:
-    """The steepest ascent of each sample: the sign for Linf, the gradient at unit length for L2."""
+    """Return each sample's direction of steepest ascent: the sign in Linf, the gradient at unit length in L2.
+
+    Args:
+        gradient: (N, C, H, W).
+        norm: "linf" or "l2".
+
+    Returns:
+        (N, C, H, W).
+    """
     if norm == "linf":
         return gradient.sign()
     flat = gradient.flatten(1)
     largest = flat.abs().amax(1, keepdim=True)
-    # so that tiny gradients have a length too
+    # Scaled by their largest value first: the squares of tiny gradients would underflow to a length of 0.
     scaled = flat / largest.clamp_min(torch.finfo(flat.dtype).tiny)
     return (scaled / scaled.norm(dim=1, keepdim=True).clamp_min(1e-12)).view_as(gradient)
 
 
 def project(x: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
-    """The nearest point of each image's ball, then of [0, 1]; detached."""
+    """Project points onto each image's ball, then onto [0, 1].
+
+    Args:
+        x: (N, C, H, W), the points.
+        images: (N, C, H, W) in [0, 1], the centres.
+        eps: Radius of the ball, in [0, 1] pixels.
+        norm: "linf" or "l2".
+
+    Returns:
+        (N, C, H, W), detached.
+    """
     delta = x - images
     if norm == "linf":
         delta = delta.clamp(-eps, eps)

@@ -1,4 +1,4 @@
-"""The whole job in a few minutes: train, rewrite by each method, fine-tune, attack, compare, on real scans."""
+"""A complete example in a few minutes, on real scans: train, rewrite, fine-tune, attack and compare."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SIGMA, EPS, STEPS = 0.2, 0.1, 20
 
 
 class Row(BaseModel):
-    """One line of the demo's table. Accuracies are on test images; `start` is before fine-tuning."""
+    """One row of the demo's table. Accuracies are on test images; `start` is before fine-tuning."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,13 +66,28 @@ class Row(BaseModel):
 
 @in_own_state(training=True)
 def run(folder: str | Path, *, seed: int = 0, quick: bool = False, overwrite: bool = False) -> list[Row]:
-    """Run the demo into a folder: table.json, table.csv, adversarial.png, and a loadable network a method.
+    """Run the demo into a folder: table.json, table.csv, adversarial.png, and a loadable network per method.
 
-    A narrow ResNet-18 (timm) is trained on scikit-learn's digits at 32×32, then rewritten by each method
-    with the shipped recipes, fine-tuned as long as a stock copy beside it, and attacked: Gaussian noise
-    σ = 0.2, FGSM and PGD-20 within Linf ε = 0.1 through torchattacks. quick: less training, fewer images.
+    A narrow ResNet-18 (timm) is trained on scikit-learn's digits at 32×32 and rewritten by each method with
+    the recipes of this package. Each network is fine-tuned for as long as a stock copy, and tested with
+    Gaussian noise σ = 0.2, FGSM and PGD-20 within Linf ε = 0.1 by torchattacks.
 
-    Raises ArtifactError for an existing folder, VerificationError when a saved network does not load equal.
+    Args:
+        folder: Where the results go.
+        seed: Seed of all random choices.
+        quick: Train less, on fewer methods and test images.
+        overwrite: Replace an existing folder of the demo.
+
+    Returns:
+        The rows of the table.
+
+    Raises:
+        ArtifactError: `folder` exists already.
+        VerificationError: A saved network does not load as it was saved.
+
+    Example:
+        >>> from surgeon.demo import run
+        >>> rows = run("runs/demo", quick=True)  # doctest: +SKIP
     """
     seed, sets = checked_seed(seed), digits(SIZE[1], seed=0)
     train, val = sets["train"], sets["val"]
@@ -111,7 +126,14 @@ def run(folder: str | Path, *, seed: int = 0, quick: bool = False, overwrite: bo
 
 
 def load_copy(model: nn.Module) -> nn.Module:
-    """An independent copy of a stock network."""
+    """Return an independent copy of a stock network.
+
+    Args:
+        model: The network.
+
+    Returns:
+        The copy.
+    """
     import copy
 
     return copy.deepcopy(model)
@@ -149,7 +171,7 @@ def _save_and_check(network: nn.Module, folder: Path, images: Tensor) -> None:
 
 
 def _adversarial(network: nn.Module, test: Images, seed: int) -> tuple[Tensor, Tensor]:
-    """The first eight test images under PGD, (8, 1, 32, 32), and what the network makes of them, (8,)."""
+    """The first eight test images under PGD, (8, 1, 32, 32), and the network's predictions, (8,)."""
     x, y = test.x[:8], test.y[:8]
     with held_still(network, seed):
         found = pgd(network, x, y, eps=EPS, steps=STEPS, generator=torch.Generator().manual_seed(seed))

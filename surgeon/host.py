@@ -1,8 +1,9 @@
-"""The state of torch that a caller is in, and the one that surgeon computes in whatever the caller's is.
+"""torch's global state: the caller's, and the one in which surgeon computes.
 
-Autocast, grad mode, inference mode, default dtype and device, reduced precision of products, anomaly mode and dispatch modes belong
-to the caller's code; what surgeon measures must not depend on them. `own_state` is entered at every public function that
-measures, fits, attacks, folds, saves, loads or exports; the forward pass of a rewritten network is the caller's, and stays in the caller's state.
+Autocast, grad mode, inference mode, default dtype and device, reduced precision of matrix products, anomaly
+mode and dispatch modes belong to the caller's code; surgeon's measurements must not depend on them. Every
+public function that measures, fits, attacks, folds, saves, loads or exports enters `own_state`. The forward
+pass of a rewritten network is the caller's and keeps the caller's state.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.nn.modules import module
 from torch.nn.parameter import is_lazy
 
 from surgeon.errors import ModelError
-from surgeon.torch_private import current_dispatch_mode, private_backend_name, without_modes
+from surgeon.torch_private import current_dispatch_mode, without_modes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,19 +32,27 @@ _REDUCED = ("tf32", "bf16")
 
 @contextlib.contextmanager
 def own_state(*, training: bool = False) -> Iterator[None]:
-    """torch as surgeon computes in it; the caller's state comes back at exit, also after an error.
+    """Set torch's global state to the one in which surgeon computes.
+
+    The caller's state returns at exit, also after an error.
 
     autocast       off, on every device
     gradients      recorded; inference mode off
-    new tensors    float32 on the CPU, where neither is said: networks keep their own dtype and device
+    new tensors    float32 on the CPU by default: networks keep their own dtype and device
     products       of float32 in full precision: no TF32, no bfloat16
-    anomaly mode   off: a gradient that is not finite is told by surgeon's own checks
+    anomaly mode   off: surgeon's own checks report gradients that are not finite
     modes, hooks   dispatch modes off, fake tensors among them, and hooks on all modules of the process
-    random streams come back as they were: what is drawn here has a seed of its own
+    random streams  restored at exit: what is drawn inside has a seed of its own
 
-    training: leave the precision of products, anomaly mode and hooks as the caller has them: how fast a training is, and how it
-    is watched, is the caller's choice. Deterministic algorithms and threads are the caller's in either.
-    Where the state is this one already, entering costs less than 0.1 ms.
+    Deterministic algorithms and the number of threads always stay the caller's. If the state is already this
+    one, entering costs less than 0.1 ms.
+
+    Args:
+        training: Keep the caller's precision of products, anomaly mode and hooks: the speed of a training,
+            and how it is watched, are the caller's choice.
+
+    Yields:
+        None.
     """
     with contextlib.ExitStack() as stack:
         stack.callback(torch.random.default_generator.set_state, torch.random.default_generator.get_state())
@@ -63,7 +72,8 @@ def own_state(*, training: bool = False) -> Iterator[None]:
         for device in _on_autocast():
             stack.enter_context(torch.autocast(device, enabled=False))
         if _in_autocast() and torch.is_autocast_cache_enabled():
-            # casts of weights are kept until the outermost autocast ends, across steps that change them: none are kept in here
+            # autocast caches casts of weights until the outermost context ends. A cached cast would outlive
+            # an optimizer step in here, and later forward passes would use the old weights.
             stack.callback(torch.set_autocast_cache_enabled, True)
             torch.set_autocast_cache_enabled(False)
         if not training:
@@ -79,10 +89,13 @@ def own_state(*, training: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """Products of float32 in float32: TF32 and bfloat16 off on every kind of device.
+    """Compute float32 products in float32: TF32 and bfloat16 off on every kind of device.
 
-    torch has two sets of switches for it, and refuses to read the older ones where the two disagree: what was said by the older
-    ones is taken back by them.
+    torch has two sets of switches for this, and refuses to read the older ones if both disagree. So each
+    setting is restored by the set of switches that it was made with.
+
+    Yields:
+        None.
     """
     backends: Any = torch.backends
     with contextlib.ExitStack() as stack:
@@ -102,7 +115,7 @@ def full_precision() -> Iterator[None]:
 
 
 def _allows_tf32() -> bool:
-    """What cuDNN's older switch says; no where the newer ones were used beside it, so that torch does not tell."""
+    """Whether cuDNN's older switch allows TF32; False if torch refuses to read it beside newer ones."""
     try:
         return bool(torch.backends.cudnn.allow_tf32)
     except RuntimeError:
@@ -110,19 +123,30 @@ def _allows_tf32() -> bool:
 
 
 def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Run a function in `own_state`. Not for generators, whose body runs where they are read.
+    """Decorate a function to run in `own_state`.
 
-    Tensors and networks among its arguments that were made in inference mode, which take part in no gradient, are replaced by copies;
-    what changes the network that it is given (training) raises ModelError for one.
+    Not for generators, whose body runs later, in the state of the code that iterates over them.
+
+    Tensors and networks among the arguments that were made in inference mode cannot take part in gradients;
+    they are replaced by copies. For a function that changes its network (training) this is an error.
+
+    Args:
+        training: As for `own_state`.
+
+    Returns:
+        The decorator.
+
+    Raises:
+        ModelError: When the function is called: a network to train was made in inference mode.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def inside(*args: P.args, **kwargs: P.kwargs) -> R:
             with own_state(training=training):
-                given = [_usable(a, not training) for a in args]
+                usable_args = [_usable(a, not training) for a in args]
                 named = {k: _usable(v, not training) for k, v in kwargs.items()}
-                return function(*given, **named)
+                return function(*usable_args, **named)
 
         return inside
 
@@ -130,7 +154,7 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
 
 
 def _hooks() -> list[dict[int, Any]]:
-    """Where torch keeps the hooks that are called with every module."""
+    """torch's dictionaries of the hooks that run for every module."""
     kinds = ("forward", "forward_pre", "backward", "backward_pre")
     return [getattr(module, f"_global_{kind}_hooks", {}) for kind in kinds]
 
@@ -144,21 +168,21 @@ def _switches() -> tuple[Any, ...]:
 
 
 def _on_autocast() -> list[str]:
-    """The kinds of device for which autocast is on."""
-    own = private_backend_name()
+    """The device types for which autocast is on."""
+    own = torch._C._get_privateuse1_backend_name()
     return [
         d for d in (*_DEVICES, own) if torch.amp.is_autocast_available(d) and torch.is_autocast_enabled(d)
     ]
 
 
 def _in_autocast() -> bool:
-    """Whether an autocast of the caller's has not ended, be it switched off."""
+    """Whether the caller is inside an autocast context, even a disabled one."""
     torch.autocast_increment_nesting()
     return torch.autocast_decrement_nesting() > 0
 
 
 def _usable(value: Any, copied: bool) -> Any:
-    """The value, or a copy of it where it was made in inference mode."""
+    """The value, or a copy of it if it was made in inference mode."""
     if isinstance(value, Tensor):
         return value.clone() if _is_inference(value) else value
     if isinstance(value, nn.Module):

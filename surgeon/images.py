@@ -1,7 +1,8 @@
-"""The one checker of images: what a network is planned for, cut with, trained and attacked on.
+"""Checks of images that networks are planned for, rewritten with, trained and attacked on.
 
-Images come in two kinds. *Pixels* are in [0, 1], as evaluation and training take them. *Inputs* are pixels as the network
-takes them, mostly normalised, so that no range is right or wrong by itself: those of calibration.
+There are two kinds of images. *Pixels* are in [0, 1], as evaluation and training take them. *Inputs* are in
+the form that the network takes, mostly normalised, so that no range is wrong by itself; calibration takes
+those.
 """
 
 from __future__ import annotations
@@ -19,15 +20,26 @@ from surgeon.values import has_values
 
 _SLACK = 1e-6
 _BYTES = 2.0
-"""Above it, pixels that are not negative are taken for 0–255."""
+"""Non-negative images with a maximum above this are assumed to be 0–255."""
 
 
 def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | None:
-    """The size of one image, (C, H, W) or (C, T, H, W), of what was given as `input_size`; None for None.
+    """Return the size of one image, from a value given as `input_size`.
 
-    model: whose convolutions say whether images have one dimension alone, (C, L).
+    Args:
+        given: (C, H, W), (C, T, H, W), or (C, L) for a network with one-dimensional convolutions; None.
+        model: The network; its convolutions decide whether (C, L) is accepted. None to refuse it.
 
-    Raises ArgumentError for anything that is not three or four whole numbers from 1 on.
+    Returns:
+        The size as a tuple; None for None.
+
+    Raises:
+        ArgumentError: The value is not a size.
+
+    Example:
+        >>> from surgeon.images import image_size
+        >>> image_size([3, 32, 32])
+        (3, 32, 32)
     """
     if given is None:
         return None
@@ -51,7 +63,15 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
 
 
 def check_images(x: object, channels: int | None = None) -> None:
-    """Raise DataError unless `x` is a float32 batch (N, C, H, W) of pixels, finite values in [0, 1]."""
+    """Check that a value is a batch of pixels: (N, C, H, W) float32, finite, in [0, 1].
+
+    Args:
+        x: The value.
+        channels: Required number of channels; None for any.
+
+    Raises:
+        DataError: It is not.
+    """
     x = _batch(x, "images", (4,))
     if x.dtype == torch.uint8:
         raise DataError("images are uint8; convert them: images.float() / 255")
@@ -65,10 +85,16 @@ def check_images(x: object, channels: int | None = None) -> None:
 
 
 def check_stored(x: object, name: str, *, pixels: bool) -> None:
-    """Raise DataError unless `x` is a batch of images to train on: bytes (uint8), or floats that are finite.
+    """Check that a value is a batch of images to train on: uint8, or finite floats.
 
-    name: what they are called, for the message. pixels: floats must be in [0, 1], since attacks or a normalisation take them
-    so; else only those are refused that look like 0–255.
+    Args:
+        x: The value.
+        name: Name of the images in error messages.
+        pixels: Whether floats must be in [0, 1], because attacks or a normalisation need that; if not, only
+            values that look like 0–255 are refused.
+
+    Raises:
+        DataError: It is not.
     """
     x = _batch(x, name, (3, 4, 5))
     if x.dtype == torch.uint8:
@@ -84,7 +110,15 @@ def check_stored(x: object, name: str, *, pixels: bool) -> None:
 
 
 def check_inputs(x: object, dims: int = 3) -> None:
-    """Raise DataError unless `x` is a batch (N, …) of images of `dims` dimensions as a network takes them: finite floats."""
+    """Check that a value is a batch of images in the form that a network takes: finite floats, not empty.
+
+    Args:
+        x: The value.
+        dims: Number of dimensions of one image.
+
+    Raises:
+        DataError: It is not.
+    """
     name = "calibration: images"
     x = _batch(x, name, (dims + 1,))
     if not x.is_floating_point():
@@ -101,15 +135,23 @@ def check_inputs(x: object, dims: int = 3) -> None:
 
 
 def check_taken(x: Tensor, model: nn.Module, name: str = "images") -> None:
-    """Raise DataError where a network fails on images because of their channels.
+    """Check that a network accepts the channels of images.
 
-    x: (N, C, …). Nothing is run where they are those of the network's first convolution.
+    Nothing is run if they match the network's first convolution; otherwise the network is tried on one image.
+
+    Args:
+        x: (N, C, …).
+        model: The network; its modes are restored afterwards.
+        name: Name of the images in error messages.
+
+    Raises:
+        DataError: The network fails.
     """
     first = _first(model)
     if first is None or len(x) == 0 or x.dim() < 3 or x.shape[1] == first.in_channels:
         return
     like = next(p for p in first.parameters())
-    was = [(m, m.training) for m in model.modules()]
+    old_modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -120,12 +162,19 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images") -> None:
             f"{_remedy(x.shape[1], first.in_channels)}"
         ) from error
     finally:
-        for module, training in was:
+        for module, training in old_modes:
             module.training = training
 
 
 def channels_of(model: nn.Module) -> int | None:
-    """The channels that a network's first convolution takes; None where it has none."""
+    """Return the number of channels that a network's first convolution takes.
+
+    Args:
+        model: The network.
+
+    Returns:
+        The number; None without convolutions.
+    """
     first = _first(model)
     return first.in_channels if first else None
 
@@ -135,18 +184,32 @@ def _first(model: nn.Module) -> ConvNd | None:
 
 
 def times(shape: Iterable[int]) -> str:
-    """A shape in words: 3×32×32."""
+    """Format a shape as 3×32×32.
+
+    Args:
+        shape: The sizes.
+
+    Returns:
+        The text.
+    """
     return "×".join(map(str, shape))
 
 
 def shown(value: object) -> str:
-    """A value as Python writes it, in one line of 60 characters at most."""
+    """Format a value as Python writes it, in one line of at most 60 characters.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        The text.
+    """
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _batch(x: object, name: str, dims: tuple[int, ...]) -> Tensor:
-    """`x` as what it must be."""
+    """`x`, checked to be a tensor with one of these numbers of dimensions."""
     if not isinstance(x, Tensor):
         one = "torch.from_numpy(…)" if type(x).__module__ == "numpy" else "torch.stack(…)"
         raise DataError(f"{name} must be one tensor (N, C, H, W), not a {type(x).__name__}: {one} makes one")
@@ -156,7 +219,7 @@ def _batch(x: object, name: str, dims: tuple[int, ...]) -> Tensor:
 
 
 def _range(x: Tensor, name: str) -> tuple[float, float]:
-    """The least and the greatest value; raises DataError where one is not finite, and where there are none."""
+    """The least and the greatest value, (0, 0) if empty; DataError for non-finite or missing values."""
     if not has_values(x):
         raise DataError(f"{name} are on the meta device, or fake, without values; give images that have some")
     if x.numel() == 0:

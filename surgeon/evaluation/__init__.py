@@ -1,6 +1,12 @@
-"""Evaluating robustness: attacks, an engine that scores them independently, and what their numbers are worth.
+"""Evaluating robustness: attacks, an engine that scores them independently, and diagnostics of the result.
 
-The names load on first use: what is data alone (attacks, verdicts, summaries, assessments) imports no torch.
+Start with `assess`, which runs a whole evaluation into a folder, or with `evaluate`, which runs a list of
+attacks. `suite` chooses the attacks, `summarize` adds verdicts up, and `diagnose` says whether the numbers
+can be trusted. `Normalized` wraps a network so that it accepts [0, 1] pixels, which all functions here
+expect.
+
+The names load on first use: those that hold only data (attacks, verdicts, summaries, assessments) import no
+torch.
 """
 
 from __future__ import annotations

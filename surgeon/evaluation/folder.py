@@ -1,4 +1,4 @@
-"""A whole evaluation of one network, in a folder: attacks, diagnostics, curves, certificates, pictures; resumable."""
+"""A complete, resumable evaluation: attacks, diagnostics, curves, certificates and pictures."""
 
 from __future__ import annotations
 
@@ -65,18 +65,55 @@ def assess(
     progress: Progress | None = None,
     remarks: Sequence[str] = (),
 ) -> Assessment:
-    """Evaluate a network as `settings` say, into `folder`; each finished part stays, and the same call goes on.
+    """Evaluate a network as `settings` describe and write everything to `folder`.
 
-    network: cut or not, on its device; it is normalised by its own configuration, and folded first where it folds
-    exactly. images: (N, C, H, W) float32 in [0, 1]. labels: (N,). sources: networks by name to transfer attacks from.
-    data: what the images are, for the record. examples: their numbers there. probabilities: the network ends in a softmax.
-    progress: called with (what, done, total). remarks: sentences to be kept with the numbers.
+    Each part is written as soon as it is finished. The same call after an interruption continues with the
+    first part that is missing; after completion it only reads the result.
 
-    The folder then has evaluation.json (all of it), verdicts.parquet and .csv, certificates.parquet, pictures/,
-    model_info.json (as RobustBench has it), and under attacks/ a file for each block.
+    The folder then contains evaluation.json (the returned assessment), verdicts.parquet and .csv,
+    certificates.parquet, pictures/, model_info.json (a RobustBench entry), and under attacks/ one file for
+    each attack on each block of images.
 
-    Raises ArtifactError for a folder that holds something else, or another evaluation; DataError and VerificationError as
-    `evaluate`; RecipeError for settings that are none.
+    Args:
+        network: The network, rewritten or stock, on the device to evaluate on. It is normalised by its own
+            configuration. If its surgery folds exactly, the folded network is attacked.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) class indices.
+        settings: What to evaluate: suite, norm, ε, diagnostics, certificates (`surgeon.recipe.Evaluation`).
+        folder: Where the results go. It must be new, empty, or hold the same evaluation.
+        sources: Networks by name from which attacks are transferred.
+        name: Name of the evaluated network in reports; by default the name of its architecture.
+        data: Description of the images (such as the data set and the split), kept with the results.
+        examples: Index of each image in its data set; by default 0 to N − 1.
+        class_names: Names of the classes, for captions and for the accuracy of guessing.
+        made: Description of how the network was made, kept with the results.
+        probabilities: Whether the network ends in a softmax.
+        batch_size: Images in one forward pass; by default one block, 64.
+        seed: Seed of all random choices.
+        progress: Called with (part, done, total).
+        remarks: Sentences to keep with the results as notes.
+
+    Returns:
+        The assessment, as `read_assessment` reads it from the folder.
+
+    Raises:
+        ArtifactError: `folder` holds something else, or a different evaluation.
+        RecipeError: `settings` are invalid.
+        DataError: Images, labels or the network do not fit, or gradients are missing or not finite.
+        VerificationError: The folded network differs, or an adversarial image violates its constraints.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import assess
+        >>> from surgeon.recipe import Evaluation
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
+        >>> images, labels = torch.rand(12, 3, 8, 8), torch.arange(12) % 3
+        >>> settings = Evaluation(suite="basic", attacks=["fgsm"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     assessment = assess(network, images, labels, settings, folder)
+        >>> assessment.summary.clean.n
+        12
     """
     if not isinstance(settings, Evaluation):
         raise RecipeError(f"settings are a {type(settings).__name__}; give a surgeon.recipe.Evaluation")
@@ -99,27 +136,30 @@ def assess(
     attacks = suite(
         settings, classes=described.classes, random=random, operations=described.operations, sources=victims, seed=seed,
     )  # fmt: skip
-    told = [black_box(norm, eps)] if diagnosed(settings) else []
-    check_needs([*attacks, *told], images, described.classes)
-    of = {
+    by_diagnostics = [black_box(norm, eps)] if diagnosed(settings) else []
+    check_needs([*attacks, *by_diagnostics], images, described.classes)
+    described_data = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
         "count": len(images),
         **({"classes": list(class_names)} if class_names else {}),
         **(data or {}),
     }
-    asked = {
-        "evaluation": settings.model_dump(mode="json"), "weights": described.weights, "data": of, "seed": seed,
+    identity = {
+        "evaluation": settings.model_dump(mode="json"), "weights": described.weights, "data": described_data, "seed": seed,
         "surgery": joined([record.model_dump_json()]) if record else None, "probabilities": probabilities,
         "normalisation": [described.mean, described.std], "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
     }  # fmt: skip
+    # The first process takes the folder, the others wait and check it: two of them writing settings.json at
+    # once could each find the folder empty.
     if first():
-        take(folder, SETTINGS, asked, "an evaluation")
+        take(folder, SETTINGS, identity, "an evaluation")
     everyone()
-    claim(folder, SETTINGS, asked, "an evaluation")
+    claim(folder, SETTINGS, identity, "an evaluation")
     store = Store(
         folder / ATTACKS, keep=settings.keep if settings.keep is not None else settings.suite == "paper"
     )
     if (folder / RESULT).is_file():
+        # Equal weights do not mean an equal forward pass: compare stored predictions before returning them.
         check_said(
             subject,
             images,
@@ -141,20 +181,30 @@ def assess(
         diagnosis = parts.diagnosis(victims, batch_size, expectation=random)
         pictures, skipped = parts.pictures(network, outcome, class_names)
         classes = min(described.classes, len(class_names) or described.classes)
-        found = Assessment(
-            subject=timed(described, network, subject, images), settings=asked, data=of, made=dict(made or {}),
+        assessment = Assessment(
+            subject=timed(described, network, subject, images), settings=identity, data=described_data, made=dict(made or {}),
             summary=summed_up(outcome, settings, record, diagnosis, random=described.random, classes=classes), diagnosis=diagnosis,
             curves=parts.curves(), corruptions=parts.corruptions(), noise=parts.noise(outcome, store.keep),
             certified=certified_curves(certificates), plan=record, pictures=pictures,
             notes=(*remarks, *notes_on(described, traits, victims), *skipped),
         )  # fmt: skip
-        _write(folder, found, outcome, certificates)
+        _write(folder, assessment, outcome, certificates)
     everyone()
     return read_assessment(folder)
 
 
 def checked_settings(settings: Evaluation) -> Evaluation:
-    """The settings, checked again: a copy with changes is not. Raises RecipeError."""
+    """Validate settings again: pydantic does not validate copies made with changes.
+
+    Args:
+        settings: Settings of an evaluation.
+
+    Returns:
+        An equal copy that is known to be valid.
+
+    Raises:
+        RecipeError: A value is invalid.
+    """
     try:
         return Evaluation.model_validate(settings.model_dump())
     except ValidationError as error:
@@ -170,8 +220,19 @@ def summed_up(
     random: bool,
     classes: int,
 ) -> Summary:
-    """The summary of an evaluation's verdicts. record: of the network's surgery. random: the network is so at inference.
-    classes: of the images, whose number says what chance gets right."""
+    """Summarise an evaluation's verdicts together with its diagnostics.
+
+    Args:
+        outcome: The verdicts.
+        settings: Settings of the evaluation; suites other than basic need diagnostics for a headline.
+        record: Record of the network's surgery, None for a stock network.
+        diagnosis: The diagnostics, None if none were made.
+        random: Whether the network is random at inference.
+        classes: Number of classes among the images, which sets the accuracy of guessing.
+
+    Returns:
+        The summary.
+    """
     unsaid = () if settings.suite == "basic" else ("no diagnostics were made",)
     failed = unsaid if diagnosis is None else diagnosis.reasons
     return summarize(
@@ -180,9 +241,20 @@ def summed_up(
 
 
 def read_assessment(folder: str | Path) -> Assessment:
-    """What a folder's evaluation found.
+    """Read the result of a finished evaluation.
 
-    Raises ArtifactError for a folder without one, or with one that is not finished, saying how far it is.
+    Args:
+        folder: The folder that `assess` wrote.
+
+    Returns:
+        The assessment.
+
+    Raises:
+        ArtifactError: The folder has no evaluation, or an unfinished one; the message states its progress.
+
+    Example:
+        >>> from surgeon.evaluation import read_assessment
+        >>> read_assessment("runs/demo/evaluation").summary.headline  # doctest: +SKIP
     """
     path = Path(folder) / RESULT
     if not path.is_file():
@@ -201,15 +273,15 @@ def _certificates(
     subject: nn.Module, images: Tensor, labels: Tensor, settings: Evaluation, folder: Path, examples: Sequence[int] | None,
     seed: int, tell: Progress,
 ) -> list[Certificate]:  # fmt: skip
-    some = spread(settings.certify_samples, len(images))
-    names = some.tolist() if examples is None else [examples[i] for i in some.tolist()]
-    found: list[Certificate] = []
+    chosen = spread(settings.certify_samples, len(images))
+    names = chosen.tolist() if examples is None else [examples[i] for i in chosen.tolist()]
+    certificates: list[Certificate] = []
     for sigma in settings.certify:
-        found += certify(
-            subject, images[some], labels[some], sigma=sigma, n=settings.certify_draws, seed=seed, examples=names,
+        certificates += certify(
+            subject, images[chosen], labels[chosen], sigma=sigma, n=settings.certify_draws, seed=seed, examples=names,
             folder=folder / f"certification-{sigma!r}", advance=lambda done, total: tell("certificates", done, total),
         )  # fmt: skip
-    return found
+    return certificates
 
 
 def _write(folder: Path, found: Assessment, outcome: Outcome, certificates: Sequence[Certificate]) -> None:

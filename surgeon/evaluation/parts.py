@@ -1,4 +1,4 @@
-"""What an evaluation has besides its attacks, part by part: diagnostics, curves, corruptions, noise, pictures."""
+"""The parts of an evaluation besides its attacks: diagnostics, curves, corruptions, noise and pictures."""
 
 from __future__ import annotations
 
@@ -25,14 +25,34 @@ Progress = Callable[[str, int, int], None]
 
 
 def diagnosed(settings: Evaluation) -> int:
-    """How many images are to be diagnosed."""
+    """Return how many images the diagnostics use; 0 means no diagnostics.
+
+    Args:
+        settings: Settings of the evaluation. By default suites other than basic diagnose 128 images.
+
+    Returns:
+        The number of images.
+    """
     if settings.diagnostics is not None:
         return settings.diagnostics
     return 0 if settings.suite == "basic" else IMAGES
 
 
 class Parts:
-    """What the first process adds to the attacks; each part is written when it is there, and then read."""
+    """Everything that the first process adds to the attacks.
+
+    Each part is written to a JSON file when it is finished, and read from there by a later run.
+
+    Args:
+        folder: The evaluation's folder.
+        subject: The attacked model, of [0, 1] pixels.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) class indices.
+        settings: Settings of the evaluation.
+        size: Norm and ε of the evaluation.
+        seed: Seed of all random choices.
+        tell: Called with (part, done, total).
+    """
 
     def __init__(
         self,
@@ -51,7 +71,7 @@ class Parts:
         self.beyond = strong if settings.beyond is None else settings.beyond
 
     def _once(self, name: str, make: Callable[[], Any], of: Any) -> Any:
-        """What make() gives, from the file where it was made before; `of` reads it back from JSON."""
+        """Return make()'s result, read from the part's file if it exists; `of` is the class to read it as."""
         path = self.folder / f"{name}.json"
         if not path.is_file():
             self.tell(name, 0, 1)
@@ -73,7 +93,16 @@ class Parts:
     def diagnosis(
         self, sources: Mapping[str, nn.Module], batch_size: int | None, *, expectation: bool
     ) -> Diagnosis | None:
-        """On images from all of the set; None where they are not asked for."""
+        """Diagnose the model on images spread over the whole set.
+
+        Args:
+            sources: Other models by name, whose attacks are transferred.
+            batch_size: Images in one forward pass; None for all.
+            expectation: Whether the evaluation's attacks averaged over the model's randomness.
+
+        Returns:
+            The diagnosis, or None if the settings ask for none.
+        """
         count = diagnosed(self.settings)
         if count == 0:
             return None
@@ -89,7 +118,7 @@ class Parts:
         )  # fmt: skip
 
     def curves(self) -> tuple[Curve, ...]:
-        """Accuracy against noise and against patches."""
+        """Measure accuracy against levels of noise and against patch shuffling; () if not asked for."""
         if not self.beyond:
             return ()
         levels = {
@@ -109,7 +138,7 @@ class Parts:
         return self._once("curves", make, Curve)
 
     def corruptions(self) -> tuple[Corruption, ...]:
-        """Fifteen kinds, five severities."""
+        """Measure accuracy under fifteen common corruptions at five severities; () if not asked for."""
         if not self.beyond or self.images.shape[1] not in (1, 3):
             return ()
         return self._once(
@@ -119,7 +148,15 @@ class Parts:
         )
 
     def noise(self, outcome: Outcome, kept: bool) -> tuple[NoiseRow, ...]:
-        """Noise at inference on the adversarial images that were stored."""
+        """Measure accuracy on the stored adversarial images with noise added at inference.
+
+        Args:
+            outcome: The evaluation's verdicts.
+            kept: Whether adversarial images were stored.
+
+        Returns:
+            The rows of the table; () if the images were not stored.
+        """
         if not kept:
             return ()
         return self._once(
@@ -136,7 +173,16 @@ class Parts:
     def pictures(
         self, network: nn.Module, outcome: Outcome, class_names: Sequence[str]
     ) -> tuple[tuple[Drawn, ...], tuple[str, ...]]:
-        """Pictures of what the surgery did, and why some could not be made."""
+        """Draw the pictures that explain what the surgery did.
+
+        Args:
+            network: The network as it was given, before folding.
+            outcome: The evaluation's verdicts.
+            class_names: Names of the classes; empty for numbers.
+
+        Returns:
+            (pictures, one sentence for each picture that could not be made).
+        """
         wanted = self.settings.suite != "basic" if self.settings.pictures is None else self.settings.pictures
         if not wanted:
             return (), ()

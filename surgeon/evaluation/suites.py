@@ -1,11 +1,11 @@
-"""Suites: which attacks answer which question, as data chosen from the settings and what the surgery did. No torch here.
+"""Suites: an evaluation's attacks, chosen from its settings and the model's surgery. No torch here.
 
 quick     an upper bound in minutes
 standard  AutoAttack's standard version (Croce & Hein 2020): APGD-CE, targeted APGD, targeted FAB, Square
-paper     the attacks of the table that a method was published with, beside standard, on three seeds where an attack draws
+paper     the attacks of the paper's own table plus standard; attacks that draw run with three seeds
 basic     the attacks that the settings name
 
-A model that is random at inference gets attacks on the expectation over its noise in place of quick and standard.
+For a model that is random at inference, quick and standard use attacks on the expectation over its noise.
 """
 
 from __future__ import annotations
@@ -35,12 +35,29 @@ def suite(
     sources: Iterable[str] = (),
     seed: int = 0,
 ) -> tuple[Attack, ...]:
-    """The attacks of `settings.suite`, in the order of their cascade.
+    """Choose the attacks of `settings.suite`.
 
-    classes: of the model. random: whether it is random at inference. operations: names of what was done to it, which
-    choose the paper. sources: names of models to transfer from, added to every suite but basic.
+    Args:
+        settings: Settings of the evaluation.
+        classes: Number of the model's classes, at least 2.
+        random: Whether the model is random at inference.
+        operations: Names of the operations of the model's surgery; they determine the paper.
+        sources: Names of models to transfer attacks from; every suite but basic adds one attack for each.
+        seed: Seed of the attacks.
 
-    Raises EvaluationError for a model of fewer than two classes, or when no paper belongs to the operations.
+    Returns:
+        The attacks in the order in which they run.
+
+    Raises:
+        EvaluationError: The model has fewer than two classes, or the suite is paper and no single paper
+            belongs to the operations.
+        ArgumentError: `classes` or `seed` is invalid, or ε is above 1 in Linf.
+
+    Example:
+        >>> from surgeon.evaluation import suite
+        >>> from surgeon.recipe import Evaluation
+        >>> [attack.name for attack in suite(Evaluation(suite="standard"), classes=10)]
+        ['apgd-ce', 'apgd-t', 'fab-t', 'square']
     """
     classes, seed = checked_count("classes", classes, 0), checked_seed(seed)
     if classes < 2:
@@ -52,16 +69,16 @@ def suite(
         return tuple(_basic(a, norm, eps, settings.steps, seed) for a in settings.attacks)
     if settings.suite == "paper":
         paper = _paper(settings, operations)
-        found = [
+        attacks = [
             a for n in range(SEEDS) for a in paper.tables(sources, seed + n) if random or a.draws or not n
         ]
         more["group"] = "standard"
         for n in range(SEEDS):
-            found += _strong(norm, eps, classes, random, more | {"seed": seed + n})
+            attacks += _strong(norm, eps, classes, random, more | {"seed": seed + n})
         for size in paper.sizes:
             if size != (norm, eps):
-                found += _strong(*size, classes, random, more)
-        return tuple(found)
+                attacks += _strong(*size, classes, random, more)
+        return tuple(attacks)
     if settings.suite == "quick" and random:
         chosen = _strong(norm, eps, classes, random, more, steps=20)
     else:
@@ -70,7 +87,15 @@ def suite(
 
 
 def samples_of(settings: Evaluation, classes: int | None) -> int | None:
-    """How many test images: as the settings say, else the suite's, of 1,000 classes 5,000; None for all."""
+    """Return how many test images an evaluation uses.
+
+    Args:
+        settings: Settings of the evaluation; `settings.samples` takes precedence.
+        classes: Number of classes, None if unknown. standard and paper use 5,000 images for 1,000 classes.
+
+    Returns:
+        The number of images; None for all.
+    """
     if settings.samples is not None:
         return settings.samples
     if settings.suite in ("standard", "paper") and (classes or 0) >= MANY_CLASSES:
@@ -79,9 +104,19 @@ def samples_of(settings: Evaluation, classes: int | None) -> int | None:
 
 
 def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm, float]:
-    """Norm and ε of an evaluation: as its settings say, else the paper's in the suite paper, else Linf 8/255 or L2 0.5.
+    """Return norm and ε of an evaluation.
 
-    Raises EvaluationError when a paper is needed and none belongs to the operations, and ArgumentError for an ε above 1 in Linf.
+    Args:
+        settings: Settings of the evaluation; they take precedence. Otherwise the suite paper uses the paper's
+            values, the others Linf 8/255 or L2 0.5.
+        operations: Names of the operations of the model's surgery; they determine the paper.
+
+    Returns:
+        (norm, ε in units of [0, 1] pixels).
+
+    Raises:
+        EvaluationError: A paper is needed and no single paper belongs to the operations.
+        ArgumentError: ε is above 1 in Linf.
     """
     if settings.norm is not None and settings.eps is not None:
         return settings.norm, settings.eps
@@ -99,7 +134,17 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
 
 
 def paper_of(operations: Iterable[str]) -> Paper:
-    """The paper that published the operations' evaluation; operations: their names. Raises EvaluationError for none or several."""
+    """Return the paper whose evaluation belongs to the operations.
+
+    Args:
+        operations: Names of operations; unknown ones are ignored.
+
+    Returns:
+        The paper.
+
+    Raises:
+        EvaluationError: The operations belong to no paper, or to several.
+    """
     found = {p.name: p for p in (get(n).paper() for n in _names(operations)) if p is not None}
     if len(found) != 1:
         what = f"{len(found)} papers' methods" if found else "no paper's method"
@@ -111,7 +156,7 @@ def paper_of(operations: Iterable[str]) -> Paper:
 
 
 def _names(operations: Iterable[str]) -> list[str]:
-    """Those that are known here: a record may have been made where a plug-in was, and it may say `kap#2`."""
+    """The known names: a record may name a plug-in's operation, and number repeated ones, as in `kap#2`."""
     return [name for o in operations if (name := o.split("#")[0]) in names()]
 
 
@@ -129,12 +174,12 @@ def _basic(name: str, norm: Norm, eps: float, steps: int, seed: int) -> Attack:
 
 
 def _quick(norm: Norm, eps: float, classes: int, random: bool, more: dict[str, Any]) -> list[Attack]:
-    found = [
+    attacks = [
         Attack(name="apgd-ce", kind="apgd", norm=norm, eps=eps, steps=20, **more),
         _dlr(norm, eps, classes, 20, more),
     ]
-    found.append(_targeted(norm, eps, classes, 20, 3, more))
-    return [*found, _square(norm, eps, 200, more)]
+    attacks.append(_targeted(norm, eps, classes, 20, 3, more))
+    return [*attacks, _square(norm, eps, 200, more)]
 
 
 def _strong(
@@ -142,7 +187,8 @@ def _strong(
 ) -> list[Attack]:
     """AutoAttack's standard version, or its random one with an EOT-PGD that does not stop early."""
     if random:
-        lucky = {"eot": EOT, "early_stop": False}  # an iterate may be misclassified by luck
+        # A single draw may misclassify an iterate by luck: stopping there would end the search too early.
+        lucky = {"eot": EOT, "early_stop": False}
         return [
             Attack(name="apgd-ce-eot", kind="apgd", norm=norm, eps=eps, steps=steps, **lucky, **more),
             _dlr(norm, eps, classes, steps, more | lucky, "-eot"),

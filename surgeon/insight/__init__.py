@@ -1,7 +1,6 @@
-"""Pictures that explain what a surgery did: one idea a file, each with a function that measures and one that
-draws.
+"""Pictures that explain what a surgery did: each file measures one quantity and draws it.
 
-`pictures` makes all that apply to a model. Needs matplotlib, of the extra `report`.
+`pictures` makes all pictures that apply to a model. Needs matplotlib (extra `report`).
 """
 
 from surgeon.insight.album import pictures

@@ -1,4 +1,4 @@
-"""Clean images, adversarial ones, and what was added to them."""
+"""Clean images, adversarial images, and the difference between them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Attacked:
-    """A model's predictions (N,) on clean and adversarial images, and the lengths (N,) of what was added,
-    in [0, 1] pixels.
+    """A model's predictions (N,) on clean and adversarial images, and the distances (N,) between the images.
+
+    Distances are in [0, 1] pixels.
     """
 
     before: Tensor
@@ -38,29 +39,58 @@ class Attacked:
 @in_own_state()
 @torch.no_grad()
 def attacked(model: nn.Module, images: Tensor, adversarial: Tensor, *, seed: int = 0) -> Attacked:
-    """The predictions and distances of two batches (N, C, H, W) in [0, 1], on the CPU. DataError for
-    different shapes.
+    """Compute the predictions on clean and adversarial images, and the distances between the images.
+
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1] on the model's device.
+        adversarial: (N, C, H, W), the same images attacked.
+        seed: Seed for a model that is random.
+
+    Returns:
+        Predictions and distances, on the CPU.
+
+    Raises:
+        DataError: The batches differ in shape.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.insight.adversarial import attacked
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3))
+        >>> images = torch.zeros(2, 3, 4, 4)
+        >>> attacked(model, images, images + 0.5).linf.tolist()
+        [0.5, 0.5]
     """
     if images.shape != adversarial.shape:
         raise DataError(
             f"images {tuple(images.shape)} and adversarial images {tuple(adversarial.shape)} must have one "
             "shape"
         )
-    found = []
+    predictions = []
     for batch in (images, adversarial):
         with held_still(model, seed):
-            found.append(logits_of(model(batch)).argmax(1).cpu())
+            predictions.append(logits_of(model(batch)).argmax(1).cpu())
     moved = (adversarial - images).flatten(1).double().cpu()
-    return Attacked(found[0], found[1], moved.abs().amax(1), moved.norm(dim=1))
+    return Attacked(predictions[0], predictions[1], moved.abs().amax(1), moved.norm(dim=1))
 
 
 def draw_adversarial(
     images: Tensor, adversarial: Tensor, labels: Tensor, found: Attacked, names: Sequence[str] | None = None
 ) -> Figure:
-    """Three rows: clean, adversarial, and their difference amplified, one scale for all, gray where nothing
-    changed.
+    """Draw three rows: clean images, adversarial images, and their difference, amplified by one factor.
 
-    Above the images what the model says; a wrong answer is red and has a ✗.
+    Gray means no difference. Above each image stands the prediction; a wrong one is red and marked with ✗.
+
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        adversarial: (N, C, H, W) in [0, 1].
+        labels: (N,) true classes.
+        found: Predictions and distances from `attacked`.
+        names: Names of the classes; None for numbers.
+
+    Returns:
+        The figure.
     """
     figure, axes = grid(3, len(images), extra=0.75)
     difference = (adversarial - images).cpu()
@@ -93,7 +123,19 @@ def pictured(
     model: nn.Module, images: Tensor, labels: Tensor, adversarial: Tensor, names: Sequence[str] | None = None,
     *, seed: int = 0,
 ) -> Picture:  # fmt: skip
-    """The picture of a few attacked images."""
+    """Make the picture of a few attacked images.
+
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1]; the first five are shown.
+        labels: (N,) true classes.
+        adversarial: (N, C, H, W) in [0, 1].
+        names: Names of the classes; None for numbers.
+        seed: Seed for a model that is random.
+
+    Returns:
+        The picture.
+    """
     images, labels, adversarial = images[:SHOWN], labels[:SHOWN].cpu(), adversarial[:SHOWN]
     found = attacked(model, images, adversarial, seed=seed)
     right = [int((said == labels).sum()) for said in (found.before, found.after)]

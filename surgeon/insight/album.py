@@ -29,16 +29,40 @@ def pictures(
     class_names: Sequence[str] | None = None,
     sigma: float = 0.1,
 ) -> tuple[list[Picture], list[str]]:
-    """(the pictures of `subject`, why others could not be made).
+    """Make all pictures that apply to a model.
 
-    subject: takes pixels (N, C, H, W) in [0, 1] and gives logits. images, adversarial: such pixels, a few
-    suffice, on the subject's device. labels: (N,) true classes. beside: other models, by their names in the
-    charts. sigma: standard deviation of the Gaussian noise that the attack is compared with, in [0, 1]
-    pixels; the sum is clipped to [0, 1]. The models stay as they are, hooks, modes and random states
-    included.
+    The models stay unchanged, including hooks, modes and random states.
 
-    Raises DataError for images, labels and adversarial images that do not fit, ArgumentError for a negative
-    sigma.
+    Args:
+        subject: Takes pixels (N, C, H, W) in [0, 1] and gives logits.
+        images: (N, C, H, W) in [0, 1] on the subject's device; a few suffice.
+        labels: (N,) true classes.
+        adversarial: (N, C, H, W), the same images attacked.
+        beside: Other models to compare with, by their names in the charts.
+        seed: Seed of the noise, and for models that are random.
+        class_names: Names of the classes; None for numbers.
+        sigma: Standard deviation of the Gaussian noise that the attack is compared with, in [0, 1] pixels;
+            noisy images are clipped to [0, 1].
+
+    Returns:
+        (the pictures, one sentence for each picture that could not be made).
+
+    Raises:
+        DataError: Images, labels and adversarial images do not fit together.
+        ArgumentError: `sigma` is negative.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.insight import pictures
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
+        >>> images, labels = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+        >>> adversarial = (images + 0.03).clamp(0, 1)
+        >>> made, skipped = pictures(model, images, labels, adversarial)
+        >>> [picture.name for picture in made]
+        ['adversarial', 'changes', 'spread']
+        >>> [reason.partition(":")[0] for reason in skipped]
+        ['gradcam', 'features', 'kernels']
     """
     if (
         images.dim() != 4

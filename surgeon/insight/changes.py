@@ -1,4 +1,4 @@
-"""How far a perturbation of the input moves each layer, and how wide each layer's activations spread."""
+"""How much a perturbation of the input changes each layer, and how wide each layer's activations spread."""
 
 from __future__ import annotations
 
@@ -24,14 +24,34 @@ BATCH = 8
 @in_own_state()
 @torch.no_grad()
 def layer_changes(model: nn.Module, images: Tensor, changed: Tensor, *, seed: int = 0) -> dict[str, float]:
-    """Layer → mean over the images of ‖h(x') − h(x)‖₂ / ‖h(x)‖₂, without unit, in execution order.
+    """Measure the relative change of each layer's output under a perturbation of the images.
 
-    images, changed: (N, C, H, W) in [0, 1], x and x'. h is the output of a convolution, weight map, norm or
-    linear layer in evaluation mode, with what a surgery inserted behind it. A model that is random there
-    draws the same for both. A layer that is zero for x and is not for x' changes infinitely. After Bashivan
-    et al., Fig. A4.
+    This is the mean over the images of ‖h(x′) − h(x)‖₂ / ‖h(x)‖₂, after Bashivan et al., Fig. A4. h is the
+    output of a convolution, weight map, norm or linear layer in evaluation mode, including what a surgery
+    inserted behind it. A random model draws the same for both. The change of a layer that is zero for x but
+    not for x′ is infinite.
 
-    Raises DataError for batches of different shapes, and for no images.
+    Args:
+        model: Takes [0, 1] pixels.
+        images: (N, C, H, W) in [0, 1], x.
+        changed: (N, C, H, W) in [0, 1], x′.
+        seed: Seed for a model that is random.
+
+    Returns:
+        Layer → relative change, without unit, in execution order.
+
+    Raises:
+        DataError: The batches differ in shape, or there are no images.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.insight.changes import layer_changes
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.Flatten(), nn.Linear(16, 3))
+        >>> images = torch.rand(2, 3, 4, 4)
+        >>> changes = layer_changes(model, images, images / 2)
+        >>> round(changes["0"], 4)
+        0.5
     """
     if images.shape != changed.shape or len(images) == 0:
         raise DataError(
@@ -59,10 +79,25 @@ def layer_changes(model: nn.Module, images: Tensor, changed: Tensor, *, seed: in
 
 @in_own_state()
 def spread_by_layer(model: nn.Module, images: Tensor, *, seed: int = 0) -> dict[str, float]:
-    """Layer → standard deviation of its activations over images, channels and space, in their own unit.
+    """Measure the standard deviation of each layer's activations over images, channels and space.
 
-    images: (N, C, H, W) in [0, 1]. Divided by N, as the s(h) of the adversarial noise layer (You et al., Fig.
-    2).
+    It is divided by N, not N − 1, as s(h) of the adversarial noise layer (You et al., Fig. 2).
+
+    Args:
+        model: Takes [0, 1] pixels.
+        images: (N, C, H, W) in [0, 1].
+        seed: Seed for a model that is random.
+
+    Returns:
+        Layer → standard deviation in the unit of its activations, in execution order.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.insight.changes import spread_by_layer
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+        >>> list(spread_by_layer(model, torch.rand(2, 3, 4, 4)))
+        ['0', '2']
     """
     return {
         site: float(output.value.double().std(correction=0))
@@ -71,14 +106,26 @@ def spread_by_layer(model: nn.Module, images: Tensor, *, seed: int = 0) -> dict[
 
 
 def draw_changes(panels: Mapping[str, Mapping[str, ByLayer]]) -> Figure:
-    """One panel a perturbation, one line a model: perturbation → model → `layer_changes`; one scale for
-    all.
+    """Draw one panel per perturbation and one line per model, all on one scale.
+
+    Args:
+        panels: Perturbation → model → result of `layer_changes`.
+
+    Returns:
+        The figure.
     """
     return draw_lines(panels, "relative change of activations\n(mean ‖h(x′) − h(x)‖ / ‖h(x)‖)")
 
 
 def draw_spread(models: Mapping[str, ByLayer]) -> Figure:
-    """One line a model: model → `spread_by_layer`."""
+    """Draw one line per model.
+
+    Args:
+        models: Model → result of `spread_by_layer`.
+
+    Returns:
+        The figure.
+    """
     return draw_lines({"": models}, "standard deviation\n(unit of the activations)", height=3.0)
 
 
@@ -91,7 +138,19 @@ def pictured_changes(
     sigma: float,
     seed: int = 0,
 ) -> Picture:
-    """The picture of how far noise and attack move the layers of models; images as in `layer_changes`."""
+    """Make the picture of how much noise and attack change the layers of models.
+
+    Args:
+        models: Models of [0, 1] pixels, by name; the attack was made on the first.
+        images: (N, C, H, W) in [0, 1].
+        noisy: (N, C, H, W), the images with noise.
+        adversarial: (N, C, H, W), the images attacked.
+        sigma: Standard deviation of the noise, in [0, 1] pixels.
+        seed: Seed for models that are random.
+
+    Returns:
+        The picture.
+    """
     pairs = {f"Gaussian noise, σ = {sigma:g}": noisy, "attack": adversarial}
     panels = {
         t: {n: layer_changes(m, images, x, seed=seed) for n, m in models.items()} for t, x in pairs.items()
@@ -113,7 +172,16 @@ def pictured_changes(
 
 
 def pictured_spread(models: Mapping[str, nn.Module], images: Tensor, *, seed: int = 0) -> Picture:
-    """The picture of the activations' standard deviation by layer."""
+    """Make the picture of the activations' standard deviation by layer.
+
+    Args:
+        models: Models of [0, 1] pixels, by name.
+        images: (N, C, H, W) in [0, 1].
+        seed: Seed for models that are random.
+
+    Returns:
+        The picture.
+    """
     found = {name: spread_by_layer(model, images, seed=seed) for name, model in models.items()}
     return Picture(
         "spread",

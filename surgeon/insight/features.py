@@ -1,4 +1,4 @@
-"""Feature maps of the first layer, through a sigmoid."""
+"""Feature maps of the first layer, passed through a sigmoid."""
 
 from __future__ import annotations
 
@@ -23,17 +23,34 @@ MAPS, ROWS = 6, 4
 
 @in_own_state()
 def feature_maps(model: nn.Module, images: Tensor, *, seed: int = 0) -> tuple[str, Tensor]:
-    """(the layer, its maps (N, C, h, w) in (0, 1)): the first convolution's norm, else that convolution,
-    through a sigmoid.
+    """Compute the feature maps of the first layer, passed through a sigmoid.
 
-    images: (N, C, H, W) in [0, 1]. With what a surgery inserted behind the layer. You et al., Fig. 3, show
-    the convolution.
+    The layer is the norm behind the first convolution, or that convolution if no norm follows, including what
+    a surgery inserted behind it. You et al., Fig. 3, show the convolution.
 
-    Raises PictureError for a model without a convolution or weight map over space.
+    Args:
+        model: Takes [0, 1] pixels.
+        images: (N, C, H, W) in [0, 1].
+        seed: Seed for a model that is random.
+
+    Returns:
+        (name of the layer, its maps (N, C′, h, w) in (0, 1)).
+
+    Raises:
+        PictureError: The model has no convolution or weight map over space.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.insight.features import feature_maps
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
+        >>> layer, maps = feature_maps(model, torch.rand(2, 3, 4, 4))
+        >>> layer, tuple(maps.shape)
+        ('1', (2, 4, 2, 2))
     """
     network = network_of(model)
-    found = list(outputs(model, images, seed=seed).items())
-    for (site, output), behind in zip(found, [*found[1:], None], strict=True):
+    layers = list(outputs(model, images, seed=seed).items())
+    for (site, output), behind in zip(layers, [*layers[1:], None], strict=True):
         if not is_spatial(network.get_submodule(site)) or output.value.dim() != 4:
             continue
         if (
@@ -47,10 +64,15 @@ def feature_maps(model: nn.Module, images: Tensor, *, seed: int = 0) -> tuple[st
 
 
 def draw_features(images: Tensor, models: Mapping[str, Tensor], count: int = MAPS) -> Figure:
-    """A row for each image and model: the image (C, H, W), then the first `count` maps of `feature_maps`,
-    from 0 to 1.
+    """Draw one row per image and model: the image, then the first maps of `feature_maps`, from 0 to 1.
 
-    models: name → maps (N, C', h, w) of the same images.
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        models: Name of the model → maps (N, C′, h, w) of these images.
+        count: The largest number of maps in a row.
+
+    Returns:
+        The figure.
     """
     columns = min(count, max(maps.shape[1] for maps in models.values()))
     rows = [(i, name) for i in range(len(images)) for name in models]
@@ -74,8 +96,18 @@ def draw_features(images: Tensor, models: Mapping[str, Tensor], count: int = MAP
 
 
 def pictured(models: Mapping[str, nn.Module], images: Tensor, *, seed: int = 0) -> Picture:
-    """The picture of the first maps of a few images; the first model is the subject, and its errors are
-    raised.
+    """Make the picture of the first feature maps of a few images.
+
+    Args:
+        models: Models of [0, 1] pixels, by name; errors of the first are raised.
+        images: (N, C, H, W) in [0, 1]; at most three are shown.
+        seed: Seed for models that are random.
+
+    Returns:
+        The picture.
+
+    Raises:
+        PictureError: A model has no convolution or weight map over space.
     """
     shown = images[: max(1, min(3, ROWS // len(models)))]
     found = {name: feature_maps(model, shown, seed=seed) for name, model in models.items()}

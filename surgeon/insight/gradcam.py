@@ -1,6 +1,6 @@
 """Grad-CAM: where in the image the evidence for a class lies (Selvaraju et al. 2017, arXiv 1610.02391).
 
-Own code: the package pytorch-grad-cam pulls in OpenCV.
+It is implemented here because the package pytorch-grad-cam depends on OpenCV.
 """
 
 from __future__ import annotations
@@ -32,15 +32,33 @@ SHOWN = 5
 def gradcam(
     model: nn.Module, images: Tensor, labels: Tensor, layer: str | None = None, *, seed: int = 0
 ) -> Tensor:
-    """(N, H, W) in [0, 1]: relu(Σ_k w_k A_k), upsampled to the image, each divided by its maximum (all 0
-    stays 0).
+    """Compute Grad-CAM heat maps: relu(Σ_k w_k A_k), upsampled to the image and divided by their maximum.
 
-    images: (N, C, H, W) in [0, 1]. labels: (N,) the classes whose logits are explained. A: the maps of
-    `layer`, a module of the network, by default `last_spatial`; w_k: the mean over space of the logit's
-    gradient by A_k.
+    A are the maps of `layer`; w_k is the mean over space of the gradient of the class's logit with respect to
+    A_k. A map that is 0 everywhere stays 0.
 
-    Raises ArgumentError for a layer that is not there, PictureError for one that is not called or has no maps (N, K, h, w), and
-    DataError for labels that the logits do not have.
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) classes whose logits are explained.
+        layer: Name of a module of the network; by default `last_spatial`.
+        seed: Seed for a model that is random.
+
+    Returns:
+        (N, H, W) in [0, 1].
+
+    Raises:
+        ArgumentError: There is no such layer.
+        PictureError: The layer is not called or its output is not (N, K, h, w).
+        DataError: Labels do not fit the images or the logits.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.insight.gradcam import gradcam
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+        >>> gradcam(model, torch.rand(2, 3, 8, 8), torch.tensor([0, 1])).shape
+        torch.Size([2, 8, 8])
     """
     network = network_of(model)
     name = last_spatial(model, images[:1]) if layer is None else layer
@@ -53,7 +71,7 @@ def gradcam(
         if not isinstance(output, Tensor) or output.dim() != 4:
             raise PictureError(f"{name} gives no maps (N, K, h, w); name a convolution")
         taken[:] = [output.detach().clone().requires_grad_()]
-        return taken[0].clone()  # the copy may be overwritten in place
+        return taken[0].clone()  # a later in-place operation may change the copy, but not the maps kept here
 
     with held_still(model, seed), torch.enable_grad():
         handle = network.get_submodule(name).register_forward_hook(take)
@@ -89,8 +107,18 @@ def draw_gradcam(
     labels: Tensor,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Images (N, C, H, W) in [0, 1], and their `gradcam` (N, H, W) for `labels` before and after an
-    attack.
+    """Draw images and their Grad-CAM maps before and after an attack.
+
+    Args:
+        clean: (N, C, H, W) in [0, 1].
+        adversarial: (N, C, H, W) in [0, 1].
+        before: (N, H, W), `gradcam` of the clean images for `labels`.
+        after: (N, H, W), `gradcam` of the adversarial images for `labels`.
+        labels: (N,) explained classes.
+        names: Names of the classes; None for numbers.
+
+    Returns:
+        The figure.
     """
     rows = [("image", clean, None), ("clean", clean, before), ("adversarial", adversarial, after)]
     figure, axes = grid(3, len(clean), extra=0.5)
@@ -117,7 +145,22 @@ def pictured(
     model: nn.Module, images: Tensor, labels: Tensor, adversarial: Tensor, names: Sequence[str] | None = None,
     *, seed: int = 0,
 ) -> Picture:  # fmt: skip
-    """The picture of `gradcam` for the true classes, before and after an attack."""
+    """Make the picture of Grad-CAM for the true classes, before and after an attack.
+
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1]; the first five are shown.
+        labels: (N,) true classes.
+        adversarial: (N, C, H, W) in [0, 1].
+        names: Names of the classes; None for numbers.
+        seed: Seed for a model that is random.
+
+    Returns:
+        The picture.
+
+    Raises:
+        PictureError: The model has no suitable layer.
+    """
     images, labels, adversarial = images[:SHOWN], labels[:SHOWN], adversarial[:SHOWN]
     layer = last_spatial(model, images[:1])
     before, after = (gradcam(model, x, labels, layer, seed=seed) for x in (images, adversarial))

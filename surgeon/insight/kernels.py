@@ -1,4 +1,4 @@
-"""The first convolution's kernels at their places on the sheet, as stored and as they act."""
+"""The first convolution's kernels on the sheet of kernel average pooling, as stored and in effect."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KernelSheet:
-    """A convolution's kernels as stored and as they act once what follows is folded in.
+    """A convolution's kernels as stored, and as they act when the pooling behind it is folded in.
 
-    acting: the same as `stored` where nothing is folded in; None, with the reason in `why`, where it does not
-    fold.
+    acting: Equal to `stored` if nothing is folded in; None if it does not fold, with the reason in `why`.
     """
 
     layer: str
@@ -39,11 +38,19 @@ class KernelSheet:
 
 
 def kernel_sheet(model: nn.Module) -> KernelSheet:
-    """The first layer's kernels on the sheet of kernel average pooling (Bashivan et al., Fig. 7).
+    """Return the first layer's kernels on the sheet of kernel average pooling (Bashivan et al., Fig. 7).
 
-    Without pooling the sheet is the one that it would have; kernels lie where the layer's own order has them. The weights are detached copies on the CPU.
+    Without pooling, the sheet that pooling would have is used. Kernels are in the layer's own order on the
+    sheet.
 
-    Raises PictureError where the first layer with weights is not a Conv2d.
+    Args:
+        model: A network, rewritten or stock.
+
+    Returns:
+        The kernels, detached copies on the CPU.
+
+    Raises:
+        PictureError: The first layer with weights is not a Conv2d.
     """
     network = network_of(model)
     name, conv = _first(network)
@@ -52,8 +59,8 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
     pool = next((m for e in behind if e.layer for m in network.get_submodule(e.layer).modules()
                  if isinstance(m, KernelAveragePool)), None)  # fmt: skip
     channels = conv.out_channels
-    lying = slice(None) if pool is None or pool.order is None else pool.order.cpu()
-    stored = Kernels(conv.weight.detach().cpu()[lying].clone(), pool.sheet if pool else sheet_shape(channels))
+    order = slice(None) if pool is None or pool.order is None else pool.order.cpu()
+    stored = Kernels(conv.weight.detach().cpu()[order].clone(), pool.sheet if pool else sheet_shape(channels))
     if pool is None:
         return KernelSheet(name, stored, Kernels(effective_weight(conv).cpu().clone(), stored.sheet))
     try:
@@ -66,7 +73,7 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
         return KernelSheet(name, stored, None, kept.note or f"{kept.operation} does not fold")
     sheet = pooled_sheet(pool.sheet, pool.kernel_size, pool.stride, pool.dims)
     weight = effective_weight(folded.get_submodule(name))  # type: ignore[arg-type]  # the place of `conv`
-    return KernelSheet(name, stored, Kernels(weight.cpu()[lying].clone(), sheet))
+    return KernelSheet(name, stored, Kernels(weight.cpu()[order].clone(), sheet))
 
 
 def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:
@@ -84,9 +91,15 @@ def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:
 
 
 def draw_kernels(found: KernelSheet) -> Figure:
-    """One tile a kernel at its place: RGB, or gray for other than three inputs.
+    """Draw one tile per kernel at its place on the sheet: in colour for three inputs, otherwise in gray.
 
-    Gray is 0, and a sheet's largest |w| is white or black.
+    Gray is 0, and the largest |w| of a sheet is white or black.
+
+    Args:
+        found: The kernels.
+
+    Returns:
+        The figure.
     """
     panels = [("as stored", found.stored)]
     if found.acting is not None and not _same(found):
@@ -114,7 +127,17 @@ def _same(found: KernelSheet) -> bool:
 
 
 def pictured(model: nn.Module) -> Picture:
-    """The picture of `kernel_sheet`, and its errors."""
+    """Make the picture of `kernel_sheet`.
+
+    Args:
+        model: A network, rewritten or stock.
+
+    Returns:
+        The picture.
+
+    Raises:
+        PictureError: The first layer with weights is not a Conv2d.
+    """
     found = kernel_sheet(model)
     inputs = found.stored.weight.shape[1]
     how = (

@@ -1,4 +1,4 @@
-"""Which layer gives the last maps over space: the one that Grad-CAM looks at."""
+"""Find the layer that gives the last maps over space, which Grad-CAM uses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from surgeon.graph.leaves import is_activation, is_norm
 from surgeon.insight.listening import is_spatial, network_of, outputs
 
 EARLY = 0.2
-"""A last map before this share of the layers says little of the decision."""
+"""If the last maps come before this share of the layers, they say little about the decision."""
 
 
 def last_spatial(model: nn.Module, images: Tensor) -> str:
-    """The module that gives the last maps over space: the last convolution or weight map, or the norm or
-    activation behind it whose output has the same shape.
+    """Find the module that gives the last maps over space.
 
-    Raises PictureError where there is none, or where it comes so early, as in a vision transformer, that its
-    maps say little of the decision.
+    It is the last convolution or weight map, or the norm or activation behind it whose output has the same
+    shape.
+
+    Args:
+        model: Takes [0, 1] pixels.
+        images: (N, C, H, W) in [0, 1]; one suffices.
+
+    Returns:
+        Name of the module.
+
+    Raises:
+        PictureError: There is none, or it comes so early, as in a vision transformer, that its maps say
+            little about the decision.
     """
     network = network_of(model)
     found, index, shape, count = "", 0, torch.Size(), 0

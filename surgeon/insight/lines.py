@@ -1,4 +1,4 @@
-"""Charts of a number for each layer: one line a model."""
+"""Charts of a number for each layer, one line per model."""
 
 from __future__ import annotations
 
@@ -16,16 +16,24 @@ ByLayer = Mapping[str, float]
 
 
 def draw_lines(panels: Mapping[str, Mapping[str, ByLayer]], y_label: str, height: float = 3.3) -> Figure:
-    """Panels side by side on one scale: title → model → layer → number. height in inches.
+    """Draw panels side by side on one scale.
 
-    Models with the same layers are drawn over the layer's number, others over their depth in percent.
+    Models with the same layers are drawn over the layer's index, others over their depth in percent.
+
+    Args:
+        panels: Title → model → layer → number.
+        y_label: Label of the vertical axis.
+        height: Height of the figure in inches.
+
+    Returns:
+        The figure.
     """
     figure = blank(height)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (title, models) in zip(axes, panels.items(), strict=True):
         _lines(axis, models)
         axis.set_title(title)
-    axes[0].set_ylim(bottom=0)  # last, for it fixes the scale that all panels share
+    axes[0].set_ylim(bottom=0)  # after all lines: it ends autoscaling of the axis that all panels share
     axes[0].set_ylabel(y_label)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(
@@ -49,7 +57,14 @@ def _lines(axis: Axes, models: Mapping[str, ByLayer]) -> None:
 
 
 def told(models: Mapping[str, ByLayer]) -> str:
-    """The numbers of a panel in words: of each model the first, the largest and the last layer's."""
+    """Describe a panel in words: each model's value at the first layer, its largest value and its last.
+
+    Args:
+        models: Model → layer → number.
+
+    Returns:
+        The text.
+    """
     parts = []
     for name, found in models.items():
         top = max(found, key=lambda layer: found[layer])

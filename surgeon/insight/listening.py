@@ -1,4 +1,4 @@
-"""What the layers of a network give, heard by hooks that are gone afterwards."""
+"""Record the outputs of a network's layers by temporary hooks."""
 
 from __future__ import annotations
 
@@ -21,56 +21,81 @@ from surgeon.surgery.tree import has
 
 
 class Output(NamedTuple):
-    """What a layer gave: the module that gave it last, and its value (N, ...)."""
+    """A layer's output: the module that gave it last, and its value (N, …)."""
 
     module: str
     value: Tensor
 
 
 def network_of(model: nn.Module) -> nn.Module:
-    """The network inside its normalisation, or the model itself."""
+    """Return the network inside a `Normalized` wrapper, or the model itself.
+
+    Args:
+        model: A network or wrapper.
+
+    Returns:
+        The network.
+    """
     while isinstance(model, Normalized):
         model = model.model
     return model
 
 
 def is_spatial(module: nn.Module) -> bool:
-    """Whether the module is a convolution, or a weight map in the place of one."""
+    """Return whether a module is a convolution, or a weight map that replaces one.
+
+    Args:
+        module: A module.
+    """
     return is_convolution(module) or isinstance(module, (WeightMap2d, WeightMapBlend))
 
 
 def layers(network: nn.Module, *, activations: bool = False) -> dict[str, str]:
-    """Module name → the layer that it is part of: every convolution, weight map, norm and linear layer.
+    """Find the layers of a network: every convolution, weight map, norm and linear layer.
 
-    What a surgery inserted behind a layer belongs to it, so that a convolution with its pooling compares with
-    the stock convolution in its place. So does the activation that a fused norm was parted from. activations:
-    those too.
+    What a surgery inserted behind a layer belongs to the layer, so that a convolution with its pooling is
+    compared with the stock convolution at the same place. The same holds for the activation that was split
+    from a fused norm.
+
+    Args:
+        network: A network, rewritten or stock.
+        activations: Whether activations count as layers too.
+
+    Returns:
+        Name of a module → the layer that it belongs to.
     """
-    found: dict[str, str] = {}
+    layer_of: dict[str, str] = {}
     for name, module in network.named_modules():
-        if any(name.startswith(outer + ".") for outer in found):
+        if any(name.startswith(outer + ".") for outer in layer_of):
             continue
         layer = is_spatial(module) or is_norm(module) or isinstance(module, nn.Linear)
         if layer or (activations and is_activation(module)):
-            found[name] = name
-    for name in list(found):
+            layer_of[name] = name
+    for name in list(layer_of):
         if is_opened(network.get_submodule(name)):
-            found |= {f"{name}.{part}": name for part in TAIL}
+            layer_of |= {f"{name}.{part}": name for part in TAIL}
     record = surgery_of(network)
     for edit in record.edits if record else ():
-        if edit.layer and edit.site in found and has(network, edit.layer):
-            found[edit.layer] = edit.site
-    return found
+        if edit.layer and edit.site in layer_of and has(network, edit.layer):
+            layer_of[edit.layer] = edit.site
+    return layer_of
 
 
 @contextlib.contextmanager
 def listening(
     network: nn.Module, names: Mapping[str, str], hear: Callable[[str, Tensor], None]
 ) -> Iterator[None]:
-    """Call `hear(module name, output)` at the first call of each module in `names`, as long as the context
-    lasts.
+    """Call `hear(module name, output)` at the first call of each named module, within the context.
 
-    The output is the tensor itself, which a later in-place operation may overwrite.
+    The output is the tensor itself, which a later in-place operation may overwrite: copy it to keep it.
+
+    Args:
+        network: The network.
+        names: Names of modules, the keys of the mapping.
+        hear: The function to call.
+
+    Yields:
+        None.
     """
     heard: set[str] = set()
 
@@ -96,21 +121,31 @@ def listening(
 def outputs(
     model: nn.Module, images: Tensor, *, activations: bool = False, seed: int = 0
 ) -> dict[str, Output]:
-    """What each layer gives for images (N, C, H, W), in execution order, copied: `layers`' name → output.
+    """Compute the output of each layer in evaluation mode.
 
-    In evaluation mode. A module called several times gives its first call; one never called is absent.
+    A module that is called several times contributes its first call; one that is never called is absent.
 
-    Raises PictureError for a model that calls no such layer.
+    Args:
+        model: Takes [0, 1] pixels.
+        images: (N, C, H, W) in [0, 1].
+        activations: Whether activations count as layers too.
+        seed: Seed for a model that is random.
+
+    Returns:
+        Layer → copy of its output, in execution order.
+
+    Raises:
+        PictureError: The model calls no such layer.
     """
     network = network_of(model)
     names = layers(network, activations=activations)
-    found: dict[str, Output] = {}
+    by_layer: dict[str, Output] = {}
 
     def keep(name: str, value: Tensor) -> None:
-        found[names[name]] = Output(name, value.detach().clone())
+        by_layer[names[name]] = Output(name, value.detach().clone())
 
     with held_still(model, seed), listening(network, names, keep):
         model(images)
-    if not found:
+    if not by_layer:
         raise PictureError(f"{type(network).__name__} calls no convolution, weight map, norm or linear layer")
-    return found
+    return by_layer

@@ -1,4 +1,4 @@
-"""The masks of defective layers: which neurons work."""
+"""The masks of defective layers, which show the neurons that work."""
 
 from __future__ import annotations
 
@@ -22,26 +22,46 @@ LAYERS, CHANNELS = 6, 6
 
 
 def masks(model: nn.Module) -> dict[str, Tensor]:
-    """Site → bool mask (C, H, W) on the CPU, True where the neuron works; empty without masked edits."""
+    """Return the masks of a network's defective layers.
+
+    Args:
+        model: A network, rewritten or stock.
+
+    Returns:
+        Site → bool mask (C, H, W) on the CPU, True where the neuron works; empty without masked edits.
+    """
     network = network_of(model)
     record = surgery_of(network)
-    found: dict[str, Tensor] = {}
+    masks_by_site: dict[str, Tensor] = {}
     for edit in record.edits if record else ():
         if edit.traits.masked and edit.layer and has(network, edit.layer):
             mask = getattr(network.get_submodule(edit.layer), "mask", None)
             if isinstance(mask, Tensor) and mask.dim() == 3:
-                found[edit.site] = mask.detach().bool().cpu().clone()
-    return found
+                masks_by_site[edit.site] = mask.detach().bool().cpu().clone()
+    return masks_by_site
 
 
 def kept(found: Mapping[str, Tensor]) -> dict[str, float]:
-    """Site → share of its neurons that work, in [0, 1]."""
+    """Compute the share of neurons that work.
+
+    Args:
+        found: Site → mask.
+
+    Returns:
+        Site → share in [0, 1].
+    """
     return {site: float(mask.double().mean()) for site, mask in found.items()}
 
 
 def draw_masks(found: Mapping[str, Tensor], count: int = CHANNELS) -> Figure:
-    """A row for each of up to six layers, evenly chosen: the first `count` channels, white where the
-    neuron works.
+    """Draw up to six evenly chosen layers, one row each: the first channels, white where the neuron works.
+
+    Args:
+        found: Site → mask (C, H, W).
+        count: The largest number of channels in a row.
+
+    Returns:
+        The figure.
     """
     sites = [list(found)[i] for i in spread_out(len(found), LAYERS)]
     columns = min(count, max(len(found[site]) for site in sites))
@@ -64,7 +84,17 @@ def draw_masks(found: Mapping[str, Tensor], count: int = CHANNELS) -> Figure:
 
 
 def pictured(model: nn.Module) -> Picture:
-    """The picture of `masks`. Raises PictureError for a model without any."""
+    """Make the picture of the masks.
+
+    Args:
+        model: A network, rewritten or stock.
+
+    Returns:
+        The picture.
+
+    Raises:
+        PictureError: The model has no masks.
+    """
     found = masks(model)
     if not found:
         raise PictureError("no layer of the model has a mask")

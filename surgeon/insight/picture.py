@@ -1,4 +1,4 @@
-"""What a picture is, and how a figure becomes one."""
+"""A picture with its caption, and the conversion of a figure into one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DPI = 110
 WIDTH = 640 / DPI
 """Inches: a figure of this width has 640 pixels."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Colours of Okabe and Ito (2008), which people of any colour vision tell apart; never the only sign."""
+"""Colours of Okabe and Ito (2008), distinct for any colour vision; lines differ in style and marker too."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", "-", "--", "-.")
 WRONG = "#c00000"
-"""Of text: dark enough to be read on white."""
+"""Colour of text on wrong predictions, dark enough to be read on white."""
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
     "figure.titlesize": 10, "text.usetex": False, "text.parse_math": False, "figure.facecolor": "white",
@@ -28,10 +28,11 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG of 640 pixels' width and what is said of it.
+    """A PNG, 640 pixels wide, with its description.
 
-    name: the file's stem. caption: what is seen, how it was measured, and the paper's figure that it follows.
-    alt: the same for those who do not see it, with the numbers.
+    name: Stem of its file name. caption: What it shows, how it was measured, and the paper's figure that it
+    follows. alt:
+    The same for those who cannot see it, with the numbers.
     """
 
     name: str
@@ -42,7 +43,14 @@ class Picture:
 
 
 def png(draw: Callable[[], Figure]) -> bytes:
-    """The figure that `draw` makes, as a PNG on white, whatever the user's matplotlib settings."""
+    """Render a figure as PNG on white, independent of the user's matplotlib settings.
+
+    Args:
+        draw: Makes the figure.
+
+    Returns:
+        The PNG's bytes.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -55,7 +63,14 @@ def png(draw: Callable[[], Figure]) -> bytes:
 
 
 def blank(height: float) -> Figure:
-    """An empty figure of 640 pixels' width; `height` in inches, 110 pixels each."""
+    """Make an empty figure, 640 pixels wide.
+
+    Args:
+        height: Height in inches, 110 pixels each.
+
+    Returns:
+        The figure.
+    """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 

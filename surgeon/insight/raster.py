@@ -1,4 +1,4 @@
-"""Tensors as axes of a figure: images, maps, and rows of them."""
+"""Drawing tensors on a figure's axes: images, maps, and rows of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,13 @@ MOST = 11
 
 
 def seen(image: Tensor) -> NDArray[float32]:
-    """(C, H, W) in [0, 1] as an array (H, W, 3): one channel as gray, three as they are, others by their
-    mean.
+    """Convert an image into an array that matplotlib shows.
+
+    Args:
+        image: (C, H, W) in [0, 1]; one channel is shown in gray, three in colour, others by their mean.
+
+    Returns:
+        (H, W, 3) in [0, 1].
     """
     image = image.detach().float().cpu().clamp(0, 1)
     if image.shape[0] != 3:
@@ -31,7 +36,16 @@ def seen(image: Tensor) -> NDArray[float32]:
 
 
 def show(axes: Axes, picture: Tensor | NDArray[Any], **how: Any) -> AxesImage:
-    """Draw an array or a tensor (H, W) without ticks; `how` as matplotlib's imshow has it."""
+    """Draw an array or a tensor (H, W) without ticks.
+
+    Args:
+        axes: Where to draw.
+        picture: (H, W), or (H, W, 3) for colour.
+        how: Further arguments of matplotlib's imshow.
+
+    Returns:
+        matplotlib's image.
+    """
     if isinstance(picture, Tensor):
         picture = picture.detach().float().cpu().numpy()
     axes.set_xticks([])
@@ -42,9 +56,16 @@ def show(axes: Axes, picture: Tensor | NDArray[Any], **how: Any) -> AxesImage:
 
 
 def grid(rows: int, columns: int, *, tile: float | None = None, extra: float = 0.3) -> tuple[Figure, Any]:
-    """A figure of rows × columns square tiles and their axes, an array (rows, columns).
+    """Make a figure of square tiles.
 
-    tile: inches a side, by default as many as fit. extra: inches for titles.
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        tile: Side of a tile in inches; by default as large as fits.
+        extra: Height for titles in inches.
+
+    Returns:
+        (the figure, its axes as an array (rows, columns)).
     """
     from surgeon.insight.picture import WIDTH, blank
 
@@ -54,18 +75,40 @@ def grid(rows: int, columns: int, *, tile: float | None = None, extra: float = 0
 
 
 def side_text(axes: Axes, text: str) -> None:
-    """Name a row at its left."""
+    """Write the name of a row at its left.
+
+    Args:
+        axes: The row's first axes.
+        text: The name.
+    """
     axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=8, labelpad=4)
 
 
 def named(label: int, names: Sequence[str] | None, most: int | None = MOST) -> str:
-    """A class by its name, shortened to `most` characters, or by its number."""
+    """Return the name of a class, shortened, or its index.
+
+    Args:
+        label: Index of the class.
+        names: Names of the classes; None for indices.
+        most: The largest number of characters; None for the full name.
+
+    Returns:
+        The name.
+    """
     text = str(names[label]) if names is not None and 0 <= label < len(names) else str(label)
     return text if most is None or len(text) <= most else text[: most - 1] + "…"
 
 
 def spread_out(count: int, most: int) -> list[int]:
-    """At most `most` of `count` indices, evenly from the first to the last."""
+    """Choose indices evenly from the first to the last.
+
+    Args:
+        count: Number of indices to choose from.
+        most: The largest number of indices to choose.
+
+    Returns:
+        The indices.
+    """
     if count <= most:
         return list(range(count))
     return torch.linspace(0, count - 1, most).round().long().tolist()

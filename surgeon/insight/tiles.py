@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 LONG = 16
-"""A sheet of one row is shown in rows of so many kernels."""
+"""Number of kernels in a row when a sheet that has only one row is shown."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,21 @@ class Kernels:
 
     @property
     def neighbours(self) -> float:
-        """Mean cosine similarity of kernels that are neighbours in a row or a column; nan without
-        neighbours.
-        """
+        """Mean cosine similarity of neighbouring kernels in a row or column; NaN without neighbours."""
         unit = nn.functional.normalize(self.weight.double().flatten(1), dim=1).view(*self.sheet, -1)
         pairs = [(unit[:, 1:] * unit[:, :-1]).sum(2).flatten(), (unit[1:] * unit[:-1]).sum(2).flatten()]
         return float(torch.cat(pairs).mean())
 
 
 def tiled(kernels: Kernels) -> NDArray[float32]:
-    """An array (height, width, 3): the kernels with white gaps, each weight several pixels large."""
+    """Arrange kernels as tiles with white gaps, each weight several pixels large.
+
+    Args:
+        kernels: The kernels and their sheet.
+
+    Returns:
+        An image (height, width, 3) in [0, 1].
+    """
     weight, (rows, columns) = kernels.weight.float(), kernels.sheet
     if rows == 1 and columns > LONG:
         rows, columns = -(-columns // LONG), LONG

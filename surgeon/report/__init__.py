@@ -1,4 +1,4 @@
-"""The report: one page from the folders of evaluations. No torch here."""
+"""The report: one HTML page from the folders of evaluations. No torch here."""
 
 from surgeon.report.page import report
 from surgeon.report.reading import Run, read_run

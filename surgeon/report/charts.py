@@ -1,4 +1,4 @@
-"""A chart as SVG inside the page: drawn by matplotlib, in the page's colours, each point with its numbers."""
+"""Charts as inline SVG: drawn by matplotlib, in the page's colours, with the numbers at each point."""
 
 from __future__ import annotations
 
@@ -12,26 +12,34 @@ from surgeon.numerals import percent
 from surgeon.results.statistics import Share
 
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
-"""matplotlib's name of a marker → the same in a legend."""
+"""matplotlib's name of a marker → its character in a legend."""
 INK, FAINT = "#010203", "#040506"
 LINES = tuple(f"#0a0b0{k}" for k in range(len(MARKERS)))
-"""Colours that those of the page's style take the place of: --ink, --faint, --line-0 and so on."""
+"""Placeholder colours, replaced by those of the page's style: --ink, --faint, --line-0 and so on."""
 DENSE = 12
-"""A line with more points has a band in place of bars."""
+"""A line with more points shows its intervals as a band instead of bars."""
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: (level, share) with intervals, levels in the axis' unit."""
+    """One line of a chart: points (level, share), levels in the axis' unit."""
 
     name: str
     points: tuple[tuple[float, Share], ...]
     line: int = 0
-    """Its number, which chooses colour and marker: a run has one on the whole page."""
+    """Number of the line, which determines colour and marker; a run keeps its number on the whole page."""
 
     def told(self, level: float, share: Share) -> str:
-        """A point in words, with its interval."""
+        """Describe a point in words, with its interval.
+
+        Args:
+            level: The point's level.
+            share: Its accuracy.
+
+        Returns:
+            The text.
+        """
         return (
             f"{self.name}, at {level:g}: {percent(share.value)} "
             f"[{100 * share.low:.1f}–{100 * share.high:.1f}], {share.k} of {share.n} images"
@@ -39,16 +47,31 @@ class Series:
 
 
 def mark(k: int) -> str:
-    """The mark of the k-th line in a legend; after six lines a line is dashed."""
+    """Return the mark of a line in a legend; after six lines, lines are dashed.
+
+    Args:
+        k: Number of the line.
+
+    Returns:
+        The characters.
+    """
     return list(MARKERS.values())[k % len(MARKERS)] + ("┄" if k >= len(MARKERS) else "")
 
 
 def line_chart(
     name: str, series: Sequence[Series], *, title: str, x_label: str, ticks: Sequence[float] | None = None
 ) -> str:
-    """An <svg> of lines with 95 % intervals, accuracy in percent; '' where there is nothing to draw.
+    """Draw lines with 95 % intervals as SVG, accuracy in percent.
 
-    name: put before its ids, to make them its own on the page. ticks: of the axis, by default matplotlib's.
+    Args:
+        name: Prefix of the ids, which makes them unique on the page.
+        series: The lines.
+        title: Title for screen readers.
+        x_label: Label of the horizontal axis.
+        ticks: Ticks of the horizontal axis; by default matplotlib's.
+
+    Returns:
+        An <svg> element; '' if there are no points.
     """
     if not any(s.points for s in series):
         return ""
@@ -78,27 +101,27 @@ def line_chart(
 
 
 def _line(figure: Any, axes: Any, one: Series, place: float) -> None:
-    """One line, its markers in a group of their own. place: how far beside the others it stands."""
+    """Draw one line, its markers in a separate group. place: horizontal offset from the other lines."""
     from matplotlib.transforms import ScaledTranslation
 
     x = [level for level, _ in one.points]
     y, low, high = ([100 * getattr(s, a) for _, s in one.points] for a in ("value", "low", "high"))
     colour, dense = LINES[one.line % len(LINES)], len(x) > DENSE
-    aside = ScaledTranslation(0.0 if dense else 3.5 * place / 72, 0, figure.dpi_scale_trans)
-    given = {"color": colour, "transform": axes.transData + aside}
-    axes.plot(x, y, linewidth=1.5, linestyle="-" if one.line < len(LINES) else "--", zorder=2, **given)
+    offset = ScaledTranslation(0.0 if dense else 3.5 * place / 72, 0, figure.dpi_scale_trans)
+    style = {"color": colour, "transform": axes.transData + offset}
+    axes.plot(x, y, linewidth=1.5, linestyle="-" if one.line < len(LINES) else "--", zorder=2, **style)
     if dense:
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
     for bar in () if dense else zip(x, low, high, strict=True):
-        axes.plot((bar[0], bar[0]), bar[1:], linewidth=1.0, zorder=2, **given)
+        axes.plot((bar[0], bar[0]), bar[1:], linewidth=1.0, zorder=2, **style)
     axes.plot(
         x, y, marker=list(MARKERS)[one.line % len(MARKERS)], markersize=3.5 if dense else 6, linewidth=0,
-        gid=f"points-{one.line}", zorder=3, clip_on=False, **given,
+        gid=f"points-{one.line}", zorder=3, clip_on=False, **style,
     )  # fmt: skip
 
 
 def _inline(svg: bytes, name: str, title: str, series: Sequence[Series]) -> str:
-    """The drawing as a part of the page: its colours, ids of its own, points that tell their numbers."""
+    """Make a drawing part of the page: the page's colours, unique ids, points labelled by their numbers."""
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
     text = svg.decode()
@@ -106,7 +129,7 @@ def _inline(svg: bytes, name: str, title: str, series: Sequence[Series]) -> str:
     for colour, variable in colours.items():
         text = text.replace(colour, f"var({variable})")
     root = ElementTree.fromstring(text)
-    unwanted = {f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"}  # its style would rule the whole page
+    unwanted = {f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"}  # an inline <style> applies to the whole page
     for parent in list(root.iter()):
         for child in [c for c in parent if c.tag in unwanted]:
             parent.remove(child)
@@ -122,9 +145,9 @@ def _inline(svg: bytes, name: str, title: str, series: Sequence[Series]) -> str:
         group = root.find(f".//*[@id='{name}-points-{one.line}']")
         marks = [] if group is None else list(group.iter(f"{{{_SVG}}}use"))
         for i, (drawn, point) in enumerate(zip(marks, one.points, strict=True)):
-            told = one.told(*point)
+            label = one.told(*point)
             drawn.attrib |= {
-                "class": "point", "role": "img", "tabindex": "-1", "aria-label": told, "data-told": told,
+                "class": "point", "role": "img", "tabindex": "-1", "aria-label": label, "data-told": label,
                 "data-line": str(k), "data-at": str(i),
             }  # fmt: skip
     for size in ("width", "height", "version"):

@@ -1,4 +1,4 @@
-"""Which run each run is compared with, why, and by how much they differ."""
+"""The reference that each run is compared with, the reason for it, and the differences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ OTHER = "what others here are compared with: no run here is known to be its own 
 
 @dataclass(frozen=True)
 class Difference:
-    """A run against another in the worst case, image by image, in shares of the images; of a study over all its seeds."""
+    """A run's difference from another in the worst case, image by image, as shares of the images.
+
+    For a run of a study, over all seeds of the study.
+    """
 
     place: int
     """Number of the run on the page."""
@@ -23,7 +26,7 @@ class Difference:
     low: float
     high: float
     p: float | None
-    """McNemar's; None over several seeds."""
+    """p-value of McNemar's test; None over several seeds."""
     only_this: int
     only_other: int
     n: int
@@ -32,17 +35,27 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs that one run is the reference of."""
+    """A reference run and the runs that are compared with it."""
 
     reference: int
     whys: tuple[tuple[str, tuple[int, ...]], ...]
-    """(why it is, of which runs)."""
+    """(reason, numbers of the runs that it holds for)."""
     rows: tuple[tuple[int, Difference | None], ...]
-    """(number of the run, how it differs; None where they cannot be compared)."""
+    """(number of the run, its difference; None if they cannot be compared)."""
 
 
 def comparisons(runs: Sequence[Run]) -> list[Comparison]:
-    """Every run against its reference: a study's control, else the network before its surgery, else one for all."""
+    """Compare every run with its reference.
+
+    The reference is the control of the run's study, or the network before its surgery, or else one run for
+    all.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        One comparison for each reference.
+    """
     chosen = {k: found for k in range(len(runs)) if (found := _own(k, runs)) is not None}
     used = [reference for reference, _ in chosen.values()]
     main, rest = (used[0], OTHER) if used else (0, FIRST)
@@ -60,7 +73,7 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
 
 
 def _own(k: int, runs: Sequence[Run]) -> tuple[int, str] | None:
-    """The run that a run's role, or its surgery, says it is to be compared with, and why; None where nothing does."""
+    """The reference that a run's role or surgery determines, and the reason; None if they determine none."""
     run, arm = runs[k], runs[k].arm
     if arm is not None:
         if arm.role == "control":
@@ -76,7 +89,7 @@ def _own(k: int, runs: Sequence[Run]) -> tuple[int, str] | None:
 
 
 def _is_base(one: Run, run: Run) -> bool:
-    """Whether `one` is an uncut network of the kind that `run` was cut from."""
+    """Whether `one` is a stock network of the kind that `run` was made from."""
     plan, uncut, cut = run.found.plan, one.found.subject, run.found.subject
     return (
         plan is not None and bool(plan.edits) and one.arm is None and one.found.plan is None
@@ -88,10 +101,11 @@ def _is_base(one: Run, run: Run) -> bool:
 def _difference(k: int, reference: int, runs: Sequence[Run]) -> Difference | None:
     arm, control = runs[k].arm, runs[reference].arm
     if arm is not None and control is not None and arm.study == control.study and arm.worst is not None:
-        told = arm.worst
+        worst = arm.worst
         return Difference(
-            k, told.mean, told.low, told.high, told.pairs[0].p if len(told.pairs) == 1 else None,
-            sum(p.only_second for p in told.pairs), sum(p.only_first for p in told.pairs), told.pairs[0].n, len(told.pairs),
+            k, worst.mean, worst.low, worst.high, worst.pairs[0].p if len(worst.pairs) == 1 else None,
+            sum(p.only_second for p in worst.pairs), sum(p.only_first for p in worst.pairs), worst.pairs[0].n,
+            len(worst.pairs),
         )  # fmt: skip
     found = compared(runs[reference], runs[k])
     if found is None:

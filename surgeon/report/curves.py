@@ -1,4 +1,4 @@
-"""Which charts runs have: accuracy against the size of attacks, against noise, and against radii."""
+"""The charts of runs: accuracy against the size of attacks, against noise, and against radii."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _NOISE = {
         "patches a side", 1.0,
     ),
 }  # fmt: skip
-"""kind → (title, what it is, axis, level of the clean images)."""
+"""Kind → (title, description, label of the axis, level of the clean images)."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing, what it shows, and the same numbers for a table."""
+    """A drawing, its description, and the same numbers for a table."""
 
     title: str
     text: str
@@ -41,18 +41,32 @@ class Chart:
 
     @property
     def rows(self) -> list[tuple[float, list[Share | None]]]:
-        """(level, what each line has there) for every level."""
+        """(level, each line's share there or None) for every level."""
         by = [dict(s.points) for s in self.series]
         return [(level, [b.get(level) for b in by]) for level in sorted({level for b in by for level in b})]
 
 
 def attack_charts(runs: Sequence[Run]) -> list[Chart]:
-    """Accuracy against the size of attacks: worst cases, single attacks, and the diagnostics' PGD."""
+    """Draw accuracy against the size of attacks: worst cases, single attacks, and the diagnostics' PGD.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        The charts; only those with at least two sizes.
+    """
     return [c for c in (*_worsts(runs), *_singles(runs), *_diagnosed(runs)) if c]
 
 
 def noise_charts(runs: Sequence[Run]) -> list[Chart]:
-    """Accuracy against noise and against shuffled patches."""
+    """Draw accuracy against noise and against shuffled patches.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        The charts that have points.
+    """
     found = []
     for kind, (title, text, x_label, clean) in _NOISE.items():
         series = []
@@ -66,7 +80,14 @@ def noise_charts(runs: Sequence[Run]) -> list[Chart]:
 
 
 def certified_charts(runs: Sequence[Run]) -> list[Chart]:
-    """Certified accuracy against the L2 radius, a line for each run and σ."""
+    """Draw certified accuracy against the L2 radius, one line per run and σ.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        The chart in a list; empty without certificates.
+    """
     several = any(len(r.found.certified) > 1 for r in runs)
     found = [(n, r, c) for n, r in enumerate(runs) for c in r.found.certified]
     series = [
@@ -95,7 +116,7 @@ def _chart(
 
 
 def _with(level: float, run: Run, points: Iterable[tuple[float, Share]]) -> _Points:
-    """Points by level, with the clean images' among them; () for no points."""
+    """Points by level, with that of the clean images added; () if there are no points."""
     found = {point[0]: point[1] for point in points}
     if found:
         found.setdefault(level, run.found.summary.clean)
@@ -103,7 +124,7 @@ def _with(level: float, run: Run, points: Iterable[tuple[float, Share]]) -> _Poi
 
 
 def _worsts(runs: Sequence[Run]) -> list[Chart | None]:
-    """Of the main part of the suite, where it was made at several sizes."""
+    """Charts of the worst case of the suite's main part, where it ran at several sizes."""
     norms = dict.fromkeys(r.found.summary.main.norm for r in runs if r.found.summary.main)
     return [
         _by_size(
@@ -125,7 +146,7 @@ def _worst(run: Run, norm: str) -> dict[float, Share]:
 
 
 def _singles(runs: Sequence[Run]) -> list[Chart | None]:
-    """Of attacks that count alone."""
+    """Charts of the attacks that are counted alone, not cumulatively."""
     rows = [r for run in runs for r in run.found.summary.rows]
     names = dict.fromkeys(
         (r.attack, r.norm) for r in rows if r.eps is not None and not r.source and not r.cascade
@@ -156,7 +177,7 @@ def _by_size(
     found: Sequence[tuple[Run, dict[float, Share]]],
     clean: bool = True,
 ) -> Chart | None:
-    """In 255ths where all sizes are such. clean: with the clean images at 0. None without two sizes."""
+    """A chart over ε, in 255ths if all sizes are; None for fewer than two. clean: add clean images at 0."""
     if all(len(points) < 2 for _, points in found):
         return None
     sizes = [eps for _, points in found for eps in points]

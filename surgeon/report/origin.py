@@ -1,4 +1,4 @@
-"""What a page says of its origin: which evaluations it was made from, and its own hash, by which a change is seen."""
+"""A page's origin: the evaluations that it was made from, and its own hash, which reveals changes."""
 
 from __future__ import annotations
 
@@ -14,41 +14,66 @@ from surgeon.report.reading import RESULT, Run
 
 GENERATOR = b'<meta name="generator" content="surgeon">'
 _HEAD = 1000
-"""Bytes of a page among which its generator is told."""
+"""Number of bytes at the start of a page that contain the name of its generator."""
 _PAGE = '<meta name="surgeon-page" content="{}">'
 _EVALUATIONS = re.compile(r'<meta name="surgeon-evaluations" content="([^"]*)">')
 _OWN = re.compile(_PAGE.format('([^"]*)'))
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is a page of surgeon's."""
+    """Return whether a file is a page that surgeon wrote.
+
+    Args:
+        path: The file.
+    """
     return path.is_file() and GENERATOR in path.read_bytes()[:_HEAD]
 
 
 def hashes_of(runs: Sequence[Run]) -> str:
-    """The hashes of the runs' evaluation.json, in order."""
+    """Return the hashes of the runs' evaluation.json.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        The hashes in order, separated by spaces.
+    """
     return " ".join(own_hash(run.folder / RESULT) for run in runs)
 
 
 def signed(page: str) -> str:
-    """A page with its own hash in it, which is of the page without."""
+    """Insert a page's own hash, which is computed of the page without it.
+
+    Args:
+        page: The page's HTML.
+
+    Returns:
+        The page with its hash.
+    """
     return page.replace(_PAGE.format(""), _PAGE.format(_hash(page)), 1)
 
 
 def origin_of(path: Path) -> list[str]:
-    """The hashes of the evaluations that a page was made from, in order.
+    """Return the hashes of the evaluations that a page was made from.
 
-    Raises ArtifactError for a file that is no page of surgeon's, and one that has changed since it was written.
+    Args:
+        path: The page.
+
+    Returns:
+        The hashes in order.
+
+    Raises:
+        ArtifactError: Surgeon did not write the file, or it has changed since.
     """
     if not is_page(path):
         raise ArtifactError(f"{path} is no page that surgeon wrote")
     text = path.read_bytes().decode("utf-8")
-    told, own = _EVALUATIONS.search(text), _OWN.search(text)
-    if not told or not own:
+    evaluations, page_hash = _EVALUATIONS.search(text), _OWN.search(text)
+    if not evaluations or not page_hash:
         raise ArtifactError(f"{path} does not say what it was made from")
-    if own[1] != _hash(text.replace(own[0], _PAGE.format(""), 1)):
+    if page_hash[1] != _hash(text.replace(page_hash[0], _PAGE.format(""), 1)):
         raise ArtifactError(f"{path} has changed since it was written")
-    return told[1].split()
+    return evaluations[1].split()
 
 
 def _hash(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The page's beginning: each run's number, whether it can be believed, what it cost, and how runs differ."""
+"""The top of the page: each run's number, whether it can be trusted, its cost, and how runs differ."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Card:
     name: str
     subject: str
     status: str
-    """good: a number to quote. warn: an upper bound. bad: none."""
+    """good: a number to quote. warn: an upper bound. bad: no number to quote."""
     label: str
     share: Share | None
-    """The number, and None where there is none to quote."""
+    """The number to quote; None if there is none."""
     reasons: tuple[str, ...]
     worst: Share
     size: str
@@ -36,7 +36,14 @@ class Card:
 
 
 def card(run: Run) -> Card:
-    """The verdict of a run."""
+    """Return the verdict of a run.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The card.
+    """
     found, summary = run.found, run.found.summary
     main, head = summary.main, summary.headline
     status = "bad" if head is None else ("warn" if main and main.group == "quick" else "good")
@@ -57,7 +64,14 @@ def card(run: Run) -> Card:
 
 
 def checks_text(run: Run) -> str:
-    """`9 of 9 passed`, or which failed."""
+    """Summarise a run's diagnostics: `9 of 9 passed`, or which failed.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The text; `not made` without diagnostics.
+    """
     if run.found.diagnosis is None:
         return "not made"
     checks = run.found.diagnosis.checks
@@ -71,18 +85,25 @@ def checks_text(run: Run) -> str:
 
 
 def factors(run: Run) -> dict[str, float | None]:
-    """Factors of what is shipped on the stock network: parameters, flops, speed; None for unknown ones."""
+    """Compute the cost of the attacked network relative to the stock network.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Factors of parameters, flops and speed; None for unknown ones.
+    """
     plan, subject = run.found.plan, run.found.subject
-    found: dict[str, float | None] = {}
+    known: dict[str, float | None] = {}
     for name in ("parameters", "flops"):
         before = getattr(plan.before, name) if plan else 0
         grown = 0 if plan is None or subject.folded else getattr(plan.growth, name)
-        found[name] = (
+        known[name] = (
             (before + grown) / before if before else (1.0 if plan is None or subject.folded else None)
         )
     speed, stock = subject.images_per_second, subject.stock_images_per_second
-    found["speed"] = speed / stock if speed and stock else (1.0 if plan is None else None)
-    return found
+    known["speed"] = speed / stock if speed and stock else (1.0 if plan is None else None)
+    return known
 
 
 def _cost(run: Run) -> str:
@@ -95,7 +116,14 @@ def _cost(run: Run) -> str:
 
 
 def growth(run: Run) -> list[tuple[str, str, float, float]]:
-    """(what, what it counts, before, after the surgery) for one image, and likewise the speed."""
+    """List what a surgery adds, for one image, and the change in speed.
+
+    Args:
+        run: The run.
+
+    Returns:
+        (quantity, what it counts, before the surgery, after it); empty for a stock network.
+    """
     plan, subject = run.found.plan, run.found.subject
     if plan is None:
         return []
@@ -111,7 +139,14 @@ def growth(run: Run) -> list[tuple[str, str, float, float]]:
 
 
 def edits(run: Run) -> str:
-    """`3 edits (3 × kap), 1 site passed over`."""
+    """Describe a surgery: `3 edits (3 × kap), 1 site passed over`.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The text; '' for a stock network.
+    """
     plan = run.found.plan
     if plan is None:
         return ""
@@ -124,7 +159,14 @@ def edits(run: Run) -> str:
 
 
 def passed_over(run: Run) -> list[tuple[str, str, int]]:
-    """(operation, reason, how many sites) that the surgery left alone."""
+    """List the sites that a surgery left unchanged.
+
+    Args:
+        run: The run.
+
+    Returns:
+        (operation, reason, number of sites).
+    """
     sites = run.found.plan.passed_over if run.found.plan else ()
     return [(*key, n) for key, n in Counter((s.operation, s.reason) for s in sites).items()]
 
@@ -134,7 +176,14 @@ def _count(n: int, what: str) -> str:
 
 
 def remarks(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
-    """(names of the runs or '' for all, severity, text): warnings first, what holds for several runs once."""
+    """Collect the remarks on all runs, warnings first; a remark on several runs appears once.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        (names of the runs, or '' for all; severity; text).
+    """
     found: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         said = [(f.severity, f.text) for f in run.found.summary.findings] + [
@@ -147,7 +196,14 @@ def remarks(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
 
 
 def pictures(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
-    """(title, (name of the run, data address, alt, caption) of runs that have it) for every kind."""
+    """Collect the pictures of all runs by kind.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        (title, (name of the run, data URL, alternative text, caption) for each run that has it).
+    """
     found: dict[str, list[tuple[str, str, str, str]]] = {}
     titles: dict[str, str] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""The page: one or several runs, in one file that needs nothing else."""
+"""The page: one or several runs in a single HTML file without external resources."""
 
 from __future__ import annotations
 
@@ -22,18 +22,28 @@ from surgeon.report.words import attack_words, check_words, size_words
 from surgeon.results.statistics import Share
 
 _FEW = 3
-"""Names of so many runs are the page's title; of more, their count."""
+"""Up to this many runs are named in the page's title; for more, it states their number."""
 
 
 def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write one HTML page about the evaluations in `folders`, side by side, to `path`.
+    """Write one HTML page that shows evaluations side by side.
 
-    folders: of evaluations, of runs, or of studies, whose arms are runs of their own.
+    Args:
+        folders: Folders of evaluations, of runs, or of studies; each arm of a study is a run of its own.
+        path: The file to write.
+        overwrite: Replace an existing page, if surgeon wrote it.
 
-    overwrite: replace a page that surgeon wrote.
+    Returns:
+        The path of the page.
 
-    Raises ArtifactError for a folder without a finished evaluation and a path that is taken, ArgumentError for no
-    folder, and without jinja2 or matplotlib.
+    Raises:
+        ArtifactError: A folder has no finished evaluation, or `path` exists.
+        ArgumentError: No folder is given.
+        MissingPackageError: jinja2 or matplotlib is not installed.
+
+    Example:
+        >>> from surgeon.report import report
+        >>> report(["runs/stock/evaluation", "runs/kap/evaluation"], "report.html")  # doctest: +SKIP
     """
     if not folders:
         raise ArgumentError("a report needs one folder of an evaluation or more")
@@ -60,7 +70,7 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
 
 
 def _content(runs: Sequence[Run]) -> dict[str, Any]:
-    """What the templates show."""
+    """The variables of the templates."""
     here = files("surgeon.report")
     names = [r.name for r in runs]
     radii, certified = tables.certified_lines(runs)
@@ -93,7 +103,7 @@ def _points(difference: float) -> str:
 
 
 def _shown(value: float) -> str:
-    """A count with its thousands apart, another number to three digits."""
+    """A count with separated thousands, other numbers with three digits."""
     return f"{value:,}" if isinstance(value, int) else (f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
 
 

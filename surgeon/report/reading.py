@@ -1,4 +1,4 @@
-"""A run as the report sees it: what its evaluation found, its verdicts image by image, its pictures."""
+"""A run as the report sees it: its evaluation, its verdicts image by image, its pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STUDY, ARMS = "study.json", "table.json"
 
 
 class Told(BaseModel):
-    """What a study says of an arm's difference from its control in the worst case, over its seeds."""
+    """An arm's reported difference from its control in the worst case, over the study's seeds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +44,7 @@ class _Table(BaseModel):
 
 @dataclass(frozen=True)
 class Arm:
-    """What a run is for: its role in the study in `study`, of the seed whose folder it is."""
+    """A run's place in a study: the study's folder, the run's role, and its seed."""
 
     study: Path
     role: str
@@ -55,18 +55,31 @@ class Arm:
 
 @dataclass(frozen=True)
 class Run:
-    """One evaluation: its name on the page, its folder, and what is in it."""
+    """One evaluation on the page: its name, its folder, and its content.
+
+    Example:
+        >>> from surgeon.report import read_run
+        >>> run = read_run("runs/kap/evaluation")  # doctest: +SKIP
+        >>> run.found.summary.headline  # doctest: +SKIP
+    """
 
     name: str
     folder: Path
     found: Assessment
     standing: dict[str, bool]
-    """Image hash → whether it is right as it is, and under every attack of the main threat."""
+    """Image hash → whether it is right without an attack and under every attack of the main threat."""
     arm: Arm | None = None
-    """None for a run that is of no study."""
+    """None for a run outside studies."""
 
     def picture(self, drawn: Drawn) -> str:
-        """A picture as a data address; '' where the file is gone."""
+        """Return a picture as a data URL.
+
+        Args:
+            drawn: The picture.
+
+        Returns:
+            The URL; '' if the file is missing.
+        """
         path = self.folder / PICTURES / Path(drawn.file).name
         return (
             "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
@@ -74,9 +87,16 @@ class Run:
 
 
 def read_runs(folder: str | Path) -> list[Run]:
-    """The evaluation in a folder, or those of a study's arms: of each arm the first seed's. A run inside a study knows its arm.
+    """Read the evaluation in a folder, or those of a study: the first seed of each arm.
 
-    Raises ArtifactError for a folder without a finished evaluation or study.
+    Args:
+        folder: The folder of an evaluation, of a run, or of a study.
+
+    Returns:
+        The runs; a run inside a study includes its place there.
+
+    Raises:
+        ArtifactError: The folder has no finished evaluation or study.
     """
     path = Path(folder)
     if not (path / STUDY).is_file():
@@ -115,23 +135,35 @@ def _in_study(run: Run, whole: Path) -> Run:
 
 
 def read_run(folder: str | Path) -> Run:
-    """The evaluation in a folder: what `surgeon evaluate` wrote, or the one inside a run of `surgeon run`.
+    """Read the evaluation in a folder.
 
-    Raises ArtifactError for a folder without a finished evaluation.
+    Args:
+        folder: The folder of `surgeon evaluate`, or of `surgeon run`, which contains one.
+
+    Returns:
+        The run.
+
+    Raises:
+        ArtifactError: The folder has no finished evaluation.
+
+    Example:
+        >>> from surgeon.report import read_run
+        >>> read_run("runs/kap").name  # doctest: +SKIP
+        'kap'
     """
     path = Path(folder)
     inside = path / EVALUATION
     place = inside if (inside / RESULT).is_file() else path
     if not (place / RESULT).is_file():
         raise ArtifactError(f"{folder} {_why_none(path)}")
-    found = read_as(place / RESULT, Assessment)
+    assessment = read_as(place / RESULT, Assessment)
     whole = path.resolve()
     name = whole.parent.name if whole.name == EVALUATION else whole.name
-    return Run(name, place, found, _standing(place / VERDICTS, found))
+    return Run(name, place, assessment, _standing(place / VERDICTS, assessment))
 
 
 def _why_none(path: Path) -> str:
-    """What a folder without a finished evaluation has instead."""
+    """A clause that says what a folder without a finished evaluation contains instead."""
     if (path / "attacks").is_dir() or (path / EVALUATION / "attacks").is_dir():
         return "holds an evaluation that is not finished: run the same command again"
     if not path.exists():
@@ -149,7 +181,15 @@ def _standing(path: Path, found: Assessment) -> dict[str, bool]:
 
 
 def compared(one: Run, other: Run) -> Paired | None:
-    """Two runs in the worst case on the images that both saw; None without such, or under other attacks."""
+    """Compare two runs in the worst case, on the images that both have.
+
+    Args:
+        one: The first run.
+        other: The second run.
+
+    Returns:
+        McNemar's test; None if they have no images in common or other attacks.
+    """
     if _threat(one) != _threat(other):
         return None
     shared = [image for image in one.standing if image in other.standing]
@@ -159,7 +199,7 @@ def compared(one: Run, other: Run) -> Paired | None:
 
 
 def _threat(run: Run) -> tuple[object, frozenset[str]]:
-    """What the worst case of a run is over: part, norm and ε, and the attacks."""
+    """The threat and the attacks of a run's worst case: part, norm and ε, and names."""
     main = run.found.summary.main
     rows = run.found.summary.rows
     own = {r.attack for r in rows if main and (r.group, r.norm, r.eps) == main[:3] and main.seed in r.seeds}
@@ -167,7 +207,16 @@ def _threat(run: Run) -> tuple[object, frozenset[str]]:
 
 
 def unique(runs: list[Run]) -> list[Run]:
-    """The runs under names that differ: those that share one get the folder above in front, or a number."""
+    """Give runs distinct names.
+
+    Runs that share a name get the name of the folder above in front, or else a number.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        Copies with distinct names, in order.
+    """
     names = [r.name for r in runs]
     longer = [_above(r) if names.count(r.name) > 1 else r.name for r in runs]
     return [

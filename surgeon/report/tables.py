@@ -1,4 +1,4 @@
-"""The page's tables of accuracies: a line for each attack, noise or corruption, a column for each run."""
+"""The page's tables of accuracies: one line per attack, noise or corruption, one column per run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from surgeon.results.summary import Worst
 
 @dataclass(frozen=True)
 class Cell:
-    """An accuracy, and what is to be said below it."""
+    """An accuracy and the note below it."""
 
     share: Share
     note: str = ""
@@ -32,18 +32,28 @@ class Line:
     """clean, attack, or worst: the worst case of the lines above it."""
     size: str = ""
     order: str | float = ""
-    """What sizes are sorted by: norm, then ε; '' for none."""
+    """Key that sizes are sorted by: norm, then ε; '' for a line without size."""
     access: str = ""
     counted: str = ""
     part: str = ""
     main: bool = False
-    """Whether a headline is of this line."""
+    """Whether a run's headline belongs to this line."""
     cells: dict[int, Cell] = field(default_factory=dict)
     """Number of the run → its accuracy."""
 
 
 def attack_lines(runs: Sequence[Run]) -> list[Line]:
-    """Clean, every attack in the order of the suites, and after the attacks of a threat their worst case."""
+    """Build the table of attacks.
+
+    The first line is for clean images; attacks follow in the order of the suites, and after the attacks of a
+    threat their worst case.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        The lines.
+    """
     clean = Line("none (clean)", "clean", counted="alone")
     clean.cells = {k: Cell(r.found.summary.clean) for k, r in enumerate(runs)}
     found: dict[Any, Line] = {}
@@ -68,7 +78,7 @@ def _line(row: Row) -> Line:
 
 
 def _worst(runs: Sequence[Run], threat: tuple[str, str, float | None]) -> Line:
-    """The worst case, image by image, of the attacks of one part, norm and ε."""
+    """The line of the worst case, image by image, over the attacks of one part, norm and ε."""
     group, norm, eps = threat
     line = Line(
         "worst case", "worst", size_words(norm, eps), _order(norm, eps), counted="image by image", part=group
@@ -78,7 +88,8 @@ def _worst(runs: Sequence[Run], threat: tuple[str, str, float | None]) -> Line:
         own = [w for w in summary.worsts if (w.group, w.norm, w.eps) == threat]
         if summary.main and summary.main[:3] == threat:
             line.main = True
-            own.sort(key=lambda w: w.seed != run.found.summary.main.seed)  # type: ignore[union-attr]  # own: runs whose summary has a main line
+            # `main` is not None here, which mypy does not see inside the lambda.
+            own.sort(key=lambda w: w.seed != run.found.summary.main.seed)  # type: ignore[union-attr]
         if own:
             line.cells[k] = Cell(own[0].share, _over_seeds(own))
     return line
@@ -110,7 +121,14 @@ def _over_seeds(worsts: Sequence[Worst]) -> str:
 
 
 def noise_lines(runs: Sequence[Run]) -> list[tuple[str, str, dict[int, Cell]]]:
-    """(noise on the input, on activations, number of the run → accuracy) on its own adversarial images."""
+    """Build the table of noise at inference, on each run's own adversarial images.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        (noise on the input, noise on activations, number of the run → accuracy).
+    """
     found: dict[tuple[str, str], dict[int, Cell]] = {}
     for k, run in enumerate(runs):
         for n in run.found.noise:
@@ -123,7 +141,14 @@ def noise_lines(runs: Sequence[Run]) -> list[tuple[str, str, dict[int, Cell]]]:
 
 
 def corruption_lines(runs: Sequence[Run]) -> list[tuple[str, dict[int, tuple[float, str]]]]:
-    """(kind, number of the run → (mean over severities, each of them)); last the mean over kinds."""
+    """Build the table of corruptions; its last line is the mean over kinds.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        (kind, number of the run → (mean accuracy over severities, the accuracy at each severity as text)).
+    """
     kinds = dict.fromkeys(c.kind for r in runs for c in r.found.corruptions)
     lines: list[tuple[str, dict[int, tuple[float, str]]]] = []
     for kind in kinds:
@@ -146,7 +171,14 @@ def _mean(values: Iterable[float]) -> float | None:
 
 
 def check_lines(runs: Sequence[Run]) -> list[tuple[str, str, dict[int, Any]]]:
-    """(code of a diagnostic, when it fails, number of the run → the check)."""
+    """Build the table of diagnostics.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        (code of the diagnostic, rule by which it fails, number of the run → its check).
+    """
     found: dict[str, tuple[str, dict[int, Any]]] = {}
     for k, run in enumerate(runs):
         for check in run.found.diagnosis.checks if run.found.diagnosis else ():
@@ -157,7 +189,15 @@ def check_lines(runs: Sequence[Run]) -> list[tuple[str, str, dict[int, Any]]]:
 def certified_lines(
     runs: Sequence[Run], count: int = 5
 ) -> tuple[list[float], list[tuple[str, Any, dict[float, Share]]]]:
-    """(some radii, (name of the run, its certificates of one σ, radius → certified accuracy))."""
+    """Build the table of certified accuracy.
+
+    Args:
+        runs: The runs.
+        count: The approximate number of radii.
+
+    Returns:
+        (radii, (name of the run, its certificates of one σ, radius → certified accuracy)).
+    """
     lines = [(r.name, c, {p.level: p.share for p in c.points}) for r in runs for c in r.found.certified]
     radii = sorted({level for _, _, shares in lines for level in shares})
     every = -(-len(radii) // count) or 1

@@ -1,4 +1,4 @@
-"""What the page says in words: names of sizes, and what attacks, checks and counts are."""
+"""Wording of the page: names of sizes, and descriptions of attacks, checks and counts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,15 @@ GROWTH = {
 
 
 def size_words(norm: str, eps: float | None) -> str:
-    """`L∞ ε = 8/255`, `L2 ε = 0.5`; `unbounded` for None."""
+    """Format norm and ε: `L∞ ε = 8/255`, `L2 ε = 0.5`.
+
+    Args:
+        norm: "linf" or "l2".
+        eps: Size in [0, 1] pixels; None for an unbounded attack.
+
+    Returns:
+        The text; `unbounded` for None.
+    """
     if eps is None:
         return "unbounded"
     name, size = size_text(norm, eps).split(maxsplit=1)
@@ -52,12 +60,26 @@ def size_words(norm: str, eps: float | None) -> str:
 
 
 def norm_words(norm: str) -> str:
-    """`L∞`, `L2`."""
+    """Format a norm: `L∞`, `L2`.
+
+    Args:
+        norm: "linf" or "l2".
+
+    Returns:
+        The text.
+    """
     return {"linf": "L∞", "l2": "L2"}.get(norm, norm)
 
 
 def attack_words(name: str) -> str:
-    """What an attack does, by its name in a suite; '' for one that is unknown."""
+    """Describe an attack.
+
+    Args:
+        name: Its name in a suite.
+
+    Returns:
+        The description; '' for an unknown attack.
+    """
     fits = [n for n in _ATTACKS if name == n or name.startswith(f"{n}-")]
     text = _ATTACKS[max(fits, key=len)] if fits else ""
     return (
@@ -66,7 +88,14 @@ def attack_words(name: str) -> str:
 
 
 def access_words(row: Row) -> str:
-    """What an attack sees of the model."""
+    """Describe an attack's access to the model.
+
+    Args:
+        row: Accuracy under the attack.
+
+    Returns:
+        `white-box`, `black-box`, `random` or `transfer from …`.
+    """
     if row.source:
         return f"transfer from {row.source}"
     if row.attack == "square":
@@ -75,5 +104,12 @@ def access_words(row: Row) -> str:
 
 
 def check_words(code: str) -> str:
-    """The question that a diagnostic answers with yes when it passes; '' for one that is unknown."""
+    """Return the question that a diagnostic answers with yes if it passes.
+
+    Args:
+        code: The diagnostic's code.
+
+    Returns:
+        The question; '' for an unknown diagnostic.
+    """
     return _CHECKS.get("transfer" if code.startswith("transfer from ") else code, "")

@@ -1,1 +1,4 @@
-"""What an evaluation found, as data: attacks by name, verdicts, rows, summaries, findings. No torch here; the report and the model card read it."""
+"""The results of an evaluation as data: attacks, verdicts, rows, summaries and findings.
+
+No torch here: reports and model cards read these without it.
+"""

@@ -1,4 +1,4 @@
-"""What a whole evaluation found, as data: the file evaluation.json, which the report reads. No torch here."""
+"""The result of a whole evaluation as data: evaluation.json, which the report reads. No torch here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ class _Frozen(BaseModel):
 
 
 class Check(_Frozen):
-    """One diagnostic: what was measured, the rule, and whether it failed. Accuracies are shares of the images."""
+    """One diagnostic: the measured values, the rule, and whether it failed.
+
+    Accuracies are shares of the images.
+    """
 
     code: str
     measured: dict[str, float]
@@ -36,16 +39,25 @@ class Check(_Frozen):
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """What was measured, as it is written: `APGD-CE 31.2 %`, `images 128`."""
+        """The measured values as text: `APGD-CE 31.2 %`, `images 128`."""
         return tuple(f"{k} {f'{v:.3g}' if k in self.plain else percent(v)}" for k, v in self.measured.items())
 
 
 _ANSWERED = ("two-passes", "finite-differences")
-"""Checks that fail on every random model, and that attacks on the expectation over its noise answer."""
+"""Checks that fail on every random model; attacks on the expectation over its noise make up for them."""
 
 
 class Diagnosis(_Frozen):
-    """All diagnostics of one model at one size of attack."""
+    """All diagnostics of one model for one norm and ε.
+
+    Example:
+        >>> from surgeon.evaluation import Check, Diagnosis
+        >>> measured = {"code": "zero-gradients", "measured": {"ce": 0.4}, "rule": "> 1 %"}
+        >>> check = Check(**measured, failed=True, reason="no gradient")
+        >>> diagnosis = Diagnosis(norm="linf", eps=8 / 255, images=64, random=False, checks=(check,))
+        >>> diagnosis.reliable, diagnosis.reasons
+        (False, ('no gradient (zero-gradients)',))
+    """
 
     norm: Norm
     eps: float
@@ -60,18 +72,18 @@ class Diagnosis(_Frozen):
 
     @property
     def reliable(self) -> bool:
-        """Whether no check failed, but for those that attacks on the expectation answer."""
+        """Whether no check failed, except those that attacks on the expectation make up for."""
         return not self.reasons
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What the failed checks mean."""
+        """The reasons of the failed checks, except those that attacks on the expectation make up for."""
         answered = _ANSWERED if self.random and self.expectation else ()
         return tuple(f"{c.reason} ({c.code})" for c in self.checks if c.failed and c.code not in answered)
 
 
 class NoiseRow(_Frozen):
-    """One line of the KAP paper's Table 2: accuracy on adversarial images with noise added at inference."""
+    """One row of the KAP paper's Table 2: accuracy on adversarial images with noise added at inference."""
 
     input_noise: bool
     activation_noise: bool
@@ -87,7 +99,7 @@ class Point(_Frozen):
 
 
 class Curve(_Frozen):
-    """Accuracy against a level: σ of Gaussian noise, the bound of uniform noise, patches a side."""
+    """Accuracy against a level: σ of Gaussian noise, the bound of uniform noise, or patches per side."""
 
     kind: Literal["gaussian", "uniform", "patches"]
     points: tuple[Point, ...]
@@ -112,7 +124,7 @@ class Certified(_Frozen):
 
 
 class Drawn(_Frozen):
-    """A picture in the folder."""
+    """A picture in the evaluation's folder."""
 
     file: str
     title: str
@@ -121,7 +133,7 @@ class Drawn(_Frozen):
 
 
 class Subject(_Frozen):
-    """What was evaluated."""
+    """Description of the network that was evaluated."""
 
     name: str
     model: str
@@ -148,7 +160,7 @@ class Subject(_Frozen):
 
 
 class Assessment(_Frozen):
-    """A whole evaluation."""
+    """The result of a whole evaluation, as `assess` writes and `read_assessment` reads it."""
 
     subject: Subject
     settings: dict[str, Any]
@@ -165,7 +177,7 @@ class Assessment(_Frozen):
     plan: Plan | None = None
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the summary below the name of what was evaluated."""
+        """The HTML shown in notebooks: the name of the network, the summary and the notes."""
         recipe = f", {self.subject.recipe}" if self.subject.recipe else ""
         return (
             html.paragraphs([f"{self.subject.name}: {self.subject.model}{recipe}"])
@@ -175,5 +187,5 @@ class Assessment(_Frozen):
 
     @property
     def reliable(self) -> bool | None:
-        """Whether diagnostics found nothing; None if they were not made."""
+        """Whether no diagnostic failed; None if none were made."""
         return None if self.diagnosis is None else self.diagnosis.reliable

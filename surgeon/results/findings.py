@@ -1,4 +1,4 @@
-"""What is to be known of an evaluation's numbers, read off the numbers and the record of the surgery. No torch here."""
+"""Remarks on an evaluation's numbers, derived from the numbers and the surgery's record. No torch here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from surgeon.results.threat import Threat
 
 
 class Finding(BaseModel):
-    """Something to know about the numbers: a value first, a sentence second."""
+    """One remark on an evaluation's numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,21 @@ def findings(
     traits: Traits | None,
     random: bool,
 ) -> list[Finding]:
-    """worst, lowest: as in `Summary`. main: the threat of the worst case. n: images. random: at inference."""
+    """Derive remarks from the numbers of an evaluation.
+
+    Args:
+        rows: Accuracy under each attack.
+        clean: Accuracy on clean images.
+        worst: As `Summary.worst`.
+        lowest: As `Summary.lowest`.
+        main: The threat of the worst case; None without attacks.
+        n: Number of images.
+        traits: Traits of the surgery; None for a stock network.
+        random: Whether the model is random at inference.
+
+    Returns:
+        The remarks, the most general first.
+    """
     group = main.group if main else ""
     found = [
         Finding(code="upper-bound", severity="info", text="robust accuracy under attacks is an upper bound; "
@@ -46,9 +60,10 @@ def findings(
             Finding(code="stronger-elsewhere", severity="warning", text=f"other attacks of the same size turn "
                     f"{worst.k - lowest.k} more images: with them {percent(lowest.value)} stand, not {percent(worst.value)}")
         )  # fmt: skip
-    one = {(r.norm, r.eps): r.mean for r in rows if r.attack == "fgsm" and not r.source}
+    one_step = {(r.norm, r.eps): r.mean for r in rows if r.attack == "fgsm" and not r.source}
     for r in rows:
-        fgsm = None if r.source else one.get((r.norm, r.eps))  # from a source one step often transfers better
+        # Not for transferred attacks: one step often transfers better than many, whatever the gradients are.
+        fgsm = None if r.source else one_step.get((r.norm, r.eps))
         if r.attack.startswith(("pgd", "own-pgd")) and fgsm is not None and fgsm + 0.01 < r.mean:
             found.append(
                 Finding(code="one-step-stronger", severity="warning", text=f"one step (FGSM, {percent(fgsm)}) beats many "
@@ -74,7 +89,7 @@ def findings(
 
 
 def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat | None) -> list[Finding]:
-    """What Table 1 of the KAP paper shows: PGD far above AutoAttack, and black-box Square as strong as all of it."""
+    """Signs as in Table 1 of the KAP paper: PGD far above AutoAttack, and Square as strong as all of it."""
     found: list[Finding] = []
     if main is None or main.group != "standard":
         return found

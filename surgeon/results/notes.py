@@ -1,4 +1,4 @@
-"""What is to be said of an evaluation besides its numbers. No torch here."""
+"""Notes that accompany an evaluation's numbers. No torch here."""
 
 from __future__ import annotations
 
@@ -10,27 +10,36 @@ from surgeon.results.counts import DRAWS, EOT
 
 
 def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) -> tuple[str, ...]:
-    """Sentences on what was attacked and how. traits: of its surgery. sources: names of models that attacks came from."""
-    found = []
+    """Write notes on what was attacked and how.
+
+    Args:
+        subject: Description of the network.
+        traits: Traits of its surgery; None for a stock network.
+        sources: Names of the models that attacks were transferred from.
+
+    Returns:
+        One sentence for each note.
+    """
+    notes = []
     if subject.folded:
-        found.append(
+        notes.append(
             "the network folds exactly: the stock network it folds into was attacked "
             f"(logits differ by {subject.fold_error:.1e})"
         )
     if traits is not None and traits.stochastic == "train":
-        found.append(
+        notes.append(
             "its noise is a matter of training: nothing of it is left in evaluation, so one draw is all there is"
         )
     if subject.mode == "random":
-        found.append(
+        notes.append(
             f"the network is random at inference: attacks average {EOT} draws, verdicts are by majority of {DRAWS}"
         )
     if traits is not None and traits.masked and not sources:
-        found.append(
+        notes.append(
             "masked units cut off gradients: give other networks as sources (--source) for transfer attacks"
         )
     if subject.classes < 4:
-        found.append(
+        notes.append(
             f"with {subject.classes} classes the targeted DLR does not exist: PGD on the margin takes the place of targeted APGD"
         )
-    return tuple(found)
+    return tuple(notes)

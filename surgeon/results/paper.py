@@ -9,15 +9,19 @@ from typing import Any
 from surgeon.results.threat import Attack, Norm
 
 Tables = Callable[[Sequence[str], int], list[Attack]]
-"""Names of models to transfer from, and a seed → the attacks of a paper's tables."""
+"""Maps names of models to transfer from and a seed to the attacks of a paper's tables."""
 
 
 @dataclass(frozen=True)
 class Paper:
-    """What the suite `paper` runs for a method.
+    """The attacks that the suite `paper` runs for a method.
 
-    name: by which settings name it. norm, eps: its main threat, ε in units of [0, 1] pixels. tables: its attacks. sizes:
-    further threats at which the standard attacks run too.
+    Args:
+        name: Name in the settings.
+        norm: Norm of the main threat.
+        eps: ε of the main threat, in [0, 1] pixels.
+        tables: Makes the attacks of the paper's tables.
+        sizes: Further (norm, ε) at which the standard attacks run too.
     """
 
     name: str
@@ -28,7 +32,20 @@ class Paper:
 
 
 def transfers(sources: Sequence[str], norm: Norm, eps: float, **more: Any) -> list[Attack]:
-    """APGD-CE on each source, of the largest loss: an attack that stops at the source's border transfers less."""
+    """Return APGD-CE on each source.
+
+    The iterate with the largest loss is kept: one that stops at the source's decision boundary transfers
+    less.
+
+    Args:
+        sources: Names of the models to transfer from.
+        norm: "linf" or "l2".
+        eps: Size in [0, 1] pixels.
+        more: Further fields of `Attack`.
+
+    Returns:
+        One attack for each source.
+    """
     own = more | {"cascade": False, "early_stop": False, "group": "transfer"}
     return [
         Attack(name="transfer-apgd-ce", kind="apgd", norm=norm, eps=eps, steps=100, source=s, **own)

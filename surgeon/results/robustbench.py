@@ -1,4 +1,4 @@
-"""What RobustBench keeps of a model."""
+"""An evaluation as an entry of RobustBench."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ _NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 def model_info(found: Assessment) -> dict[str, Any]:
-    """A `model_info` entry as RobustBench has it, accuracies in percent as text; null where the authors must say it.
+    """Return a `model_info` entry of RobustBench, with accuracies in percent as text.
 
-    autoattack_acc is there only for the standard attacks with a headline; `unreliable` is true unless diagnostics passed.
+    Args:
+        found: The evaluation.
+
+    Returns:
+        The entry; None for fields that the authors must fill in. `autoattack_acc` is filled in only for the
+        standard attacks with a headline; `unreliable` is true unless the diagnostics passed.
     """
     s = found.summary
     main, worst = s.main, s.headline

@@ -15,7 +15,7 @@ from surgeon.results.verdict import Outcome, Verdict
 
 
 class Row(BaseModel):
-    """Accuracy under one attack at one size: a share for each seed, in their order."""
+    """Accuracy under one attack at one norm and ε: one share for each seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,14 +39,23 @@ class Row(BaseModel):
 
     @property
     def label(self) -> str:
-        """As `Attack.label`."""
+        """Attack, norm, ε and source as text; as `Attack.label`."""
         return f"{self.attack} {size_text(self.norm, self.eps)}" + (
             f" from {self.source}" if self.source else ""
         )
 
 
 def rows_of(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
-    """A row for each attack and size of an outcome. n: images; wrong: examples that are misclassified as they are."""
+    """Compute one row for each attack and size of an outcome.
+
+    Args:
+        outcome: The verdicts.
+        n: Number of images.
+        wrong: Examples that are misclassified without an attack.
+
+    Returns:
+        The rows in the order of the attacks.
+    """
     fallen: dict[Any, set[int]] = defaultdict(lambda: set(wrong))
     clean = {v.example: v.votes for v in outcome.verdicts if v.attack == "none"}
     lowest: dict[Any, dict[int, float]] = defaultdict(lambda: dict(clean))
@@ -87,7 +96,7 @@ def rows_of(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
 
 
 def _draws(votes: Mapping[int, float]) -> dict[str, float]:
-    """votes: each image's share of draws that are right, the lowest up to this attack."""
+    """Accuracy by draws; votes: each image's lowest share of right draws up to this attack."""
     n, values = len(votes), votes.values()
     return {
         "mean": sum(values) / n,

@@ -1,4 +1,4 @@
-"""Shares with their intervals, and two models on the same images; by scipy."""
+"""Proportions with confidence intervals, and paired comparison of two models; computed by scipy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from surgeon.errors import ArgumentError
 
 
 class Share(BaseModel):
-    """k of n, with its 95 % Wilson interval."""
+    """A proportion, k of n, with its 95 % Wilson interval from `low` to `high`.
+
+    Example:
+        >>> from surgeon.evaluation import wilson
+        >>> share = wilson(45, 50)
+        >>> share.value, round(share.low, 3), round(share.high, 3)
+        (0.9, 0.786, 0.957)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,12 +29,12 @@ class Share(BaseModel):
 
     @property
     def value(self) -> float:
-        """k / n."""
+        """The proportion k / n; NaN for n = 0."""
         return self.k / self.n if self.n else float("nan")
 
 
 class Paired(BaseModel):
-    """Two models on the same images: how much more often the second is right, and whether that could be chance."""
+    """Comparison of two models on the same images: difference in accuracy, its interval and a p-value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +48,23 @@ class Paired(BaseModel):
 
 
 def wilson(k: int, n: int) -> Share:
-    """k of n with its 95 % Wilson interval (Wilson 1927). Raises ArgumentError unless 0 ≤ k ≤ n."""
+    """Compute a proportion with its 95 % Wilson interval (Wilson 1927).
+
+    Args:
+        k: Number of successes.
+        n: Number of trials.
+
+    Returns:
+        The proportion; for n = 0 the interval is 0 to 1.
+
+    Raises:
+        ArgumentError: Unless 0 ≤ k ≤ n.
+
+    Example:
+        >>> from surgeon.evaluation import wilson
+        >>> wilson(45, 50).value
+        0.9
+    """
     from scipy.stats import binomtest
 
     k, n = checked_count("k", k, 0), checked_count("n", n, 0)
@@ -54,9 +77,23 @@ def wilson(k: int, n: int) -> Share:
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
-    """McNemar's exact test (McNemar 1947) of whether each image is right, with the interval of Agresti & Min 2005.
+    """Compare two models by McNemar's exact test (McNemar 1947), with the interval of Agresti & Min 2005.
 
-    Raises ArgumentError for sequences of other lengths, or empty ones.
+    Args:
+        first: Whether the first model is right, for each image.
+        second: Whether the second model is right, for the same images.
+
+    Returns:
+        The comparison; positive differences favour the second model.
+
+    Raises:
+        ArgumentError: The sequences differ in length or are empty.
+
+    Example:
+        >>> from surgeon.evaluation import mcnemar
+        >>> paired = mcnemar([True, False, False, False], [True, True, True, False])
+        >>> paired.difference, paired.p
+        (0.5, 0.5)
     """
     from scipy.stats import binomtest, norm
 
@@ -68,7 +105,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
     b = sum(1 for f, s in zip(first, second, strict=True) if f and not s)
     c = sum(1 for f, s in zip(first, second, strict=True) if s and not f)
     p = float(binomtest(c, b + c).pvalue) if b + c else 1.0
-    # half an image more in each of the four cells
+    # Half an image is added to each of the four cells: the plain interval is too narrow for few images.
     total, difference = n + 2, (c - b) / (n + 2)
     spread = float(norm.ppf(0.975)) * (((b + 0.5) + (c + 0.5) - (c - b) ** 2 / total) ** 0.5) / total
     return Paired(
@@ -78,7 +115,16 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
 
 
 def clopper_pearson_low(k: int, n: int, alpha: float) -> float:
-    """The exact one-sided lower bound, at confidence 1 − alpha, of a probability seen k times in n (Clopper & Pearson 1934)."""
+    """Compute the exact one-sided lower bound of a probability (Clopper & Pearson 1934).
+
+    Args:
+        k: Number of successes.
+        n: Number of trials.
+        alpha: Probability that the bound is too high.
+
+    Returns:
+        The bound at confidence 1 − alpha.
+    """
     from scipy.stats import beta
 
     return 0.0 if k == 0 else float(beta.ppf(alpha, k, n - k + 1))

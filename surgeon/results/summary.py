@@ -1,4 +1,4 @@
-"""What verdicts add up to, with intervals, and what they are worth."""
+"""Summaries of verdicts: accuracies with intervals, the worst case, and whether a number may be quoted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Frozen(BaseModel):
 
 
 class Worst(_Frozen):
-    """Images that no attack of one threat turned: never an average over attacks."""
+    """Accuracy in the worst case: images that no attack of one threat turned, not an average over attacks."""
 
     group: str
     norm: Norm
@@ -34,14 +34,14 @@ class Worst(_Frozen):
 
 
 class Headline(_Frozen):
-    """The one number that may be quoted, and what it is."""
+    """The one number that may be quoted, and a sentence that says what it is."""
 
     share: Share
     text: str
 
 
 class Summary(_Frozen):
-    """Accuracy on clean images, under each attack, and under the worst of them image by image."""
+    """Accuracy on clean images, under each attack, and in the worst case over attacks, image by image."""
 
     clean: Share
     rows: tuple[Row, ...] = ()
@@ -57,7 +57,7 @@ class Summary(_Frozen):
     findings: tuple[Finding, ...] = ()
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: accuracies with their intervals, and the number that may be quoted."""
+        """The HTML shown in notebooks: accuracies with their intervals, and the number that may be quoted."""
         shares = {"clean": self.clean, **self.robust, "worst case, image by image": self.worst}
         rows = [
             (n, percent(s.value), f"{percent(s.low)} to {percent(s.high)}", s.n) for n, s in shares.items()
@@ -68,8 +68,11 @@ class Summary(_Frozen):
 
     @property
     def robust(self) -> dict[str, Share]:
-        """Accuracy by attack, of the first seed; attacks of one name are told apart by norm and size, and where that is not
-        enough by the part of the suite and the exact ε."""
+        """Accuracy by attack, of the first seed.
+
+        Attacks with the same name are distinguished by norm and size, and if needed by the part of the suite
+        and the exact ε.
+        """
         names = [r.attack for r in self.rows]
         for longer in (
             [r.label for r in self.rows],
@@ -83,12 +86,34 @@ def summarize(
     outcome: Outcome, traits: Traits | None = None, *, failed: Sequence[str] = (), random: bool = False,
     classes: int | None = None,
 ) -> Summary:  # fmt: skip
-    """Sum up an evaluation. traits: of the model's surgery (`model.surgery.traits`), which add to the findings.
+    """Summarise the verdicts of an evaluation.
 
-    failed: reasons of diagnostics that failed, which leave no headline. random: whether the model is random at inference.
-    classes: to guess among; where clean accuracy is not above that by its interval, there is no headline either.
+    There is no headline if blocks are missing, clean accuracy is not above guessing, a diagnostic failed, or
+    the attacks are not a protocol; `refused` states the reasons.
 
-    Raises ArgumentError for no verdicts.
+    Args:
+        outcome: The verdicts.
+        traits: Traits of the model's surgery (`model.surgery.traits`), which add findings.
+        failed: Reasons of failed diagnostics.
+        random: Whether the model is random at inference.
+        classes: Number of classes among the images; None to accept any clean accuracy.
+
+    Returns:
+        The summary.
+
+    Raises:
+        ArgumentError: There are no verdicts.
+
+    Example:
+        >>> from surgeon.evaluation import Attack, Outcome, Verdict, summarize
+        >>> shared = dict(image="", label=0, clean=0, margin=1.0)
+        >>> right = Verdict(example=0, attack="none", success=False, prediction=0, votes=1, **shared)
+        >>> pgd = Attack(name="pgd", kind="own-pgd", eps=8 / 255, steps=5)
+        >>> fallen = dict(success=True, prediction=1, votes=0)
+        >>> turned = Verdict(example=0, attack="pgd", eps=8 / 255, **fallen, **shared)
+        >>> summary = summarize(Outcome((right, turned), (pgd,)))
+        >>> summary.clean.value, summary.worst.value
+        (1.0, 0.0)
     """
     if not len(outcome):
         raise ArgumentError("there are no verdicts to sum up")
@@ -131,7 +156,7 @@ def _hardly_trained(clean: Share, classes: int) -> str:
 
 
 def _turned(outcome: Outcome, of: Callable[[Threat], bool]) -> set[int]:
-    """The examples that attacks of some threats turned."""
+    """The examples that some attack of the chosen threats turned."""
     return {v.example for v in outcome.verdicts if v.success and v.attack != "none" and of(v.threat)}
 
 

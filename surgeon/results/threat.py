@@ -1,4 +1,4 @@
-"""An attack as data: every setting is said, none is left to a library's default. No torch here."""
+"""An attack as data: every setting is explicit, none is left to a library's default. No torch here."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OF: dict[str, tuple[Kind, ...]] = {
     "targets": ("apgdt", "fab"), "eot": ("own-pgd", "apgd", "apgdt"), "random_start": ("pgd", "own-pgd", "mi-fgsm"),
     "early_stop": ("own-pgd", "apgd"),
 }  # fmt: skip
-"""Settings that only some attacks have."""
+"""Settings that only some kinds of attacks have."""
 
 
 class Threat(NamedTuple):
-    """What attacks must share so that the worst of them, image by image, is a worst case."""
+    """What attacks have in common for the worst case over them, image by image, to be meaningful."""
 
     group: str
     norm: Norm
@@ -33,8 +33,12 @@ class Threat(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """What an attack asks for. classes: of the model, at least. side: of images as high as wide, in pixels, at least; None where any
-    shape will do. gradients: of the model, with respect to the images. instead: an attack that asks for less."""
+    """Requirements of an attack.
+
+    classes: The least number of the model's classes. side: The least side in pixels of square images; None if
+    any shape will do. gradients: Whether the model needs gradients with respect to the images. instead: An
+    attack that requires less.
+    """
 
     classes: int = 2
     side: int | None = None
@@ -47,7 +51,16 @@ _MARGIN = "own-pgd with the loss margin"
 
 
 class Attack(WithinPixels):
-    """One attack on every image that stands. eps and step_size are in [0, 1] pixels, in `norm`."""
+    """One attack on every image that has not been turned yet.
+
+    eps and step_size are in [0, 1] pixels, in `norm`.
+
+    Example:
+        >>> from surgeon.evaluation import Attack
+        >>> attack = Attack(name="pgd-10", kind="own-pgd", norm="linf", eps=8 / 255, steps=10)
+        >>> attack.label
+        'pgd-10 linf 8/255'
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -95,12 +108,12 @@ class Attack(WithinPixels):
 
     @property
     def threat(self) -> Threat:
-        """The threat that it belongs to."""
+        """The threat that the attack belongs to."""
         return Threat(self.group, self.norm, self.eps, self.seed)
 
     @property
     def needs(self) -> Needs:
-        """What the model and the images must be for it."""
+        """The attack's requirements of the model and the images."""
         gradients = self.kind not in _WITHOUT_GRADIENTS
         if self.kind == "apgdt":  # the targeted DLR divides by the distance to the fourth logit
             return Needs(4, None, gradients, _MARGIN)
@@ -112,25 +125,40 @@ class Attack(WithinPixels):
 
     @property
     def draws(self) -> bool:
-        """Whether its result depends on the seed, on a model that is not random."""
+        """Whether the result depends on the seed for a deterministic model."""
         if self.kind in ("none", "fgsm", "mi-fgsm", "cw"):
             return False
         return self.kind not in ("pgd", "own-pgd") or self.random_start
 
     @property
     def label(self) -> str:
-        """name, norm and size in one short text: `apgd-ce linf 8/255`."""
+        """Name, norm, ε and source as a short text: `apgd-ce linf 8/255`."""
         source = f" from {self.source}" if self.source else ""
         return f"{self.name} {size_text(self.norm, self.eps)}{source}"
 
 
 def main_threat(attacks: Sequence[Attack]) -> Threat | None:
-    """The threat whose worst case is the headline: the first of the part `standard`, else the first; None without attacks."""
+    """Return the threat of the headline: the first of the part `standard`, or else the first.
+
+    Args:
+        attacks: The attacks of an evaluation in their order.
+
+    Returns:
+        The threat; None without attacks.
+    """
     return next((a.threat for a in attacks if a.group == "standard"), attacks[0].threat if attacks else None)
 
 
 def size_text(norm: str, eps: float | None) -> str:
-    """`linf 8/255` where eps is a count of 255ths, else `l2 0.5`; `unbounded` for None."""
+    """Format norm and ε: `linf 8/255` if eps is a multiple of 1/255 in Linf, else `l2 0.5`.
+
+    Args:
+        norm: "linf" or "l2".
+        eps: Size in [0, 1] pixels; None for an unbounded attack.
+
+    Returns:
+        The text; `unbounded` for None.
+    """
     if eps is None:
         return "unbounded"
     levels = eps * 255

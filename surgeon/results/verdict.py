@@ -1,4 +1,4 @@
-"""The verdict: one attack on one image, as a row of a table."""
+"""The verdict: the result of one attack on one image, as a row of a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from surgeon.results.threat import Attack, Norm, Threat
 
 
 class Verdict(BaseModel):
-    """One attack on one image. eps and distances are in units of [0, 1] pixels."""
+    """The result of one attack on one image. eps and distances are in [0, 1] pixels."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,16 +40,23 @@ class Verdict(BaseModel):
 
     @property
     def threat(self) -> Threat:
-        """As `Attack.threat`."""
+        """The threat that the attack belongs to; as `Attack.threat`."""
         return Threat(self.group, self.norm, self.eps, self.seed)
 
 
 def standing(
     rows: Iterable[Mapping[str, Any]], main: Threat | None, key: str = "example"
 ) -> tuple[dict[Any, bool], dict[Any, bool]]:
-    """(whether each image is right as it is, whether it also stands every attack of the main threat), in their order.
+    """Find the images that are right without an attack, and those that also withstand the main threat.
 
-    rows: of a table of verdicts. key: the column that tells images apart, `example` or `image`, the hash of its pixels.
+    Args:
+        rows: Rows of a table of verdicts.
+        main: The main threat; None without attacks.
+        key: The column that identifies images: `example`, or `image` for the hash of the pixels.
+
+    Returns:
+        (whether each image is right without an attack, whether it also withstands every attack of the main
+        threat), by key.
     """
     clean: dict[Any, bool] = {}
     worst: dict[Any, bool] = {}
@@ -73,7 +80,16 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """All verdicts of an evaluation, the attacks in their order, and what is still missing."""
+    """All verdicts of an evaluation, its attacks in their order, and the blocks that are still missing.
+
+    Iterating over it gives the verdicts.
+
+    Args:
+        verdicts: The verdicts, those of the clean images first.
+        attacks: The attacks in their order.
+        draws: Predictions per image; more than 1 for a random model.
+        missing: Descriptions of the blocks that are not written yet.
+    """
 
     verdicts: tuple[Verdict, ...]
     attacks: tuple[Attack, ...]
@@ -87,5 +103,5 @@ class Outcome:
         return len(self.verdicts)
 
     def rows(self) -> Sequence[dict[str, Any]]:
-        """The verdicts as plain rows."""
+        """Return the verdicts as plain dictionaries."""
         return [v.model_dump() for v in self.verdicts]

@@ -1,4 +1,8 @@
-"""Training rewritten networks: steps for any loop, and a loop of our own on accelerate (extra `train`)."""
+"""Training rewritten networks: building blocks for any training loop, and a complete loop on accelerate.
+
+For your own loop: `adversarial_noise` around each step, `set_noise` and `anneal` between epochs, and `remap`
+for an optimizer that was built before the surgery. `fit` is the complete loop (extra `train`).
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The images that adversarial training trains on."""
+"""The images of adversarial training."""
 
 from __future__ import annotations
 
@@ -21,15 +21,26 @@ def attacked(
     model: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, settings: Adversary, shard: Shard,
     *place: object,
 ) -> Tensor:  # fmt: skip
-    """Adversarial images for x (n, C, H, W) in [0, 1] with labels y (n,) or (n, classes), within settings' ball.
+    """Make adversarial images for a batch.
 
-    forward: images → logits, through `model`. `place` names the random stream.
+    fgsm: one step from the image. fgsm-rs: one step of 1.25 ε from a random point (Wong et al. 2020). pgd:
+    from a random point. trades: from the image plus N(0, 10⁻⁶), raising the divergence from the clean output
+    instead of the loss (Zhang et al. 2019).
 
-    fgsm: one step from the image. fgsm-rs: one step of 1.25 ε from a random point (Wong et al. 2020). pgd: from
-    a random point. trades: the divergence from the clean output is raised, not the loss, from the image plus
-    N(0, 10⁻⁶) (Zhang et al. 2019).
-    Here: the images are made in evaluation mode, so that noise layers, dropout and batch-norm statistics are left
-    out of it and untouched; the papers' codes differ among themselves.
+    Here: the images are made in evaluation mode, so that noise layers, dropout and batch-norm statistics have
+    no part in it and stay unchanged; the papers' implementations differ among themselves.
+
+    Args:
+        model: The network, whose mode is changed meanwhile.
+        forward: Maps images to the model's output, including normalisation.
+        x: (n, C, H, W) in [0, 1].
+        y: (n,) class indices, or (n, classes) soft labels.
+        settings: Method, norm, ε and steps of the attack.
+        shard: This process's part of the batch.
+        place: Names the random stream, such as (seed, epoch, step).
+
+    Returns:
+        (n, C, H, W) in [0, 1] within the ball; the first `settings.clean_share` of them are left clean.
     """
     s = settings
     size = {"fgsm": s.eps, "fgsm-rs": 1.25 * s.eps}.get(s.method, STEP * s.eps / s.steps)
@@ -37,27 +48,29 @@ def attacked(
     generator = stream(*place, "attack")
     whole = (shard.total, *x.shape[1:])
     with _held_still(model):
-        found = x.clone()
+        adversarial = x.clone()
         if s.method in ("pgd", "fgsm-rs"):
-            found = x + shard.take(random_offset(whole, s.eps, s.norm, generator), len(x)).to(x)
+            adversarial = x + shard.take(random_offset(whole, s.eps, s.norm, generator), len(x)).to(x)
         elif s.method == "trades":
-            found = x + _TRADES_START * shard.take(torch.randn(whole, generator=generator), len(x)).to(x)
-        found = found.clamp(0, 1)
+            adversarial = x + _TRADES_START * shard.take(torch.randn(whole, generator=generator), len(x)).to(
+                x
+            )
+        adversarial = adversarial.clamp(0, 1)
         with torch.no_grad():
             clean = outputs_of(forward(x))[0] if s.method == "trades" else None
         for _ in range(s.steps if s.method in ("pgd", "trades") else 1):
-            found.requires_grad_(True)
+            adversarial.requires_grad_(True)
             with torch.enable_grad():
-                logits = outputs_of(forward(found))[0]
+                logits = outputs_of(forward(adversarial))[0]
                 value = (
                     nn.functional.cross_entropy(logits, y, reduction="sum")
                     if clean is None
                     else divergence(logits, clean).sum()
                 )
-            (gradient,) = torch.autograd.grad(value, found)
-            found = project(found.detach() + size * direction(gradient, s.norm), x, s.eps, s.norm)
+            (gradient,) = torch.autograd.grad(value, adversarial)
+            adversarial = project(adversarial.detach() + size * direction(gradient, s.norm), x, s.eps, s.norm)
     untouched = int(s.clean_share * len(x))
-    return torch.cat([x[:untouched], found[untouched:]]) if untouched else found
+    return torch.cat([x[:untouched], adversarial[untouched:]]) if untouched else adversarial
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Annealing: layers whose effect grows from nothing to all of it while the network is trained."""
+"""Annealing: layers whose effect grows from none to full while the network is trained."""
 
 from __future__ import annotations
 
@@ -12,14 +12,31 @@ from surgeon.methods.registry import parse
 
 
 def anneals(model: nn.Module) -> bool:
-    """Whether any layer of the model is to be annealed."""
+    """Return whether any layer of the model is annealed.
+
+    Args:
+        model: A network, rewritten or stock.
+
+    Returns:
+        Whether `anneal` changes it.
+    """
     return any(True for _ in _annealed(model))
 
 
 def anneal(model: nn.Module, progress: float) -> None:
-    """Set every annealed layer to its share at `progress`, 0 (the network as it was) to 1 (the whole method).
+    """Set every annealed layer to its share of the effect.
 
-    Which layers anneal, and how, their operations say (`Operation.anneals`, `Operation.anneal`), by the model's record.
+    The operations in the model's record decide which layers are annealed and how (`Operation.anneals`,
+    `Operation.anneal`). A stock network is left unchanged.
+
+    Args:
+        model: The network.
+        progress: From 0 (the network as before the surgery) to 1 (the full method); clipped to this range.
+
+    Example:
+        >>> from torch import nn
+        >>> from surgeon.training import anneal
+        >>> anneal(nn.Linear(2, 2), 0.5)
     """
     progress = min(max(progress, 0.0), 1.0)
     for operation, edit, layer in _annealed(model):

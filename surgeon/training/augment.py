@@ -1,4 +1,4 @@
-"""Augmentation of a batch: pad and crop, flip (the papers'), and timm's mixup and cutmix."""
+"""Augmentation of a batch: padding and cropping, flipping (as in the papers), and timm's mixup and cutmix."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
 
 def augment(x: Tensor, settings: Training, shard: Shard, *place: object) -> Tensor:
-    """Images (n, C, H, W) padded by zeros and cropped at random, then mirrored with probability ½.
+    """Pad images with zeros and crop them at random, then mirror each with probability ½.
 
-    Each image's choice is a function of `place` (seed, epoch, step) and its number in the whole batch.
+    Args:
+        x: (n, C, H, W).
+        settings: Padding in pixels and whether to mirror.
+        shard: This process's part of the batch; an image's choice depends on its index in the whole batch.
+        place: Names the random stream, such as (seed, epoch, step).
+
+    Returns:
+        (n, C, H, W).
     """
     if not settings.pad and not settings.flip:
         return x
@@ -34,18 +41,35 @@ def augment(x: Tensor, settings: Training, shard: Shard, *place: object) -> Tens
 
 
 def crop(x: Tensor, shifts: Tensor, pad: int) -> Tensor:
-    """(n, C, H, W) of each image padded by `pad` zeros, cut at its row and column in `shifts` (n, 2)."""
+    """Pad each image with zeros and cut out the original size at a given shift.
+
+    Args:
+        x: (n, C, H, W).
+        shifts: (n, 2) row and column of the upper left corner in the padded image, 0 to 2 · pad.
+        pad: Zeros on each side.
+
+    Returns:
+        (n, C, H, W).
+    """
     n, _, height, width = x.shape
     padded = torch.nn.functional.pad(x, (pad, pad, pad, pad))
     rows = shifts[:, 0, None] + torch.arange(height, device=x.device)
     columns = shifts[:, 1, None] + torch.arange(width, device=x.device)
     sample = torch.arange(n, device=x.device)[:, None, None]
-    # advanced indices around a slice: the result is (n, H, W, C)
+    # Advanced indices on both sides of a slice put its axis last: the result is (n, H, W, C).
     return padded[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
 def mixer(settings: Training, classes: int) -> Mixup | None:
-    """timm's Mixup with the settings' α, or None where none is set."""
+    """Make timm's Mixup with the settings' α.
+
+    Args:
+        settings: α of mixup and of cutmix, and label smoothing.
+        classes: Number of the model's classes.
+
+    Returns:
+        The Mixup; None if both α are 0.
+    """
     if not settings.mixup and not settings.cutmix:
         return None
     from timm.data import Mixup
@@ -56,10 +80,21 @@ def mixer(settings: Training, classes: int) -> Mixup | None:
 
 
 def mix(mixup: Mixup, x: Tensor, y: Tensor, *place: object) -> tuple[Tensor, Tensor]:
-    """Mixed images and soft labels (n, classes). An odd image is left as it is: timm mixes pairs."""
+    """Mix images and labels. The last image of an odd batch is left as it is, since timm mixes pairs.
+
+    Args:
+        mixup: timm's Mixup.
+        x: (n, C, H, W).
+        y: (n,) class indices.
+        place: Names the random stream, such as (seed, epoch, step).
+
+    Returns:
+        (mixed images (n, C, H, W), soft labels (n, classes)).
+    """
     import numpy
 
-    was = numpy.random.get_state()
+    # timm draws from numpy's global stream: seed it for this call, so that a resumed training draws the same.
+    old_state = numpy.random.get_state()
     numpy.random.seed(seed_of(*place, "mix") % 2**32)
     try:
         even = len(x) - len(x) % 2
@@ -68,7 +103,7 @@ def mix(mixup: Mixup, x: Tensor, y: Tensor, *place: object) -> tuple[Tensor, Ten
         mixed, soft = mixup(x[:even].clone(), y[:even])
         return torch.cat([mixed, x[even:]]), torch.cat([soft, _soft(mixup, y[even:])])
     finally:
-        numpy.random.set_state(was)
+        numpy.random.set_state(old_state)
 
 
 def _soft(mixup: Mixup, y: Tensor) -> Tensor:

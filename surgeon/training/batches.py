@@ -1,4 +1,4 @@
-"""Batches: the same images in the same steps whatever the number of processes, from any epoch and step on."""
+"""Batches: the same images in the same steps for any number of processes, starting at any epoch and step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ Source: TypeAlias = "Images | Dataset"
 
 
 class Batch(NamedTuple):
-    """A process's part of a step's batch: samples `offset` to offset + n of `total`. x as stored, y (n,) int64."""
+    """A process's part of a step's batch: samples `offset` to offset + n of `total`.
+
+    x: (n, C, H, W) as stored. y: (n,) int64.
+    """
 
     x: Tensor
     y: Tensor
@@ -29,15 +32,23 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The steps of a training on `data`, as the process of `rank` among `world` sees them.
+    """The steps of a training, as one of several processes sees them.
 
-    data: Images, a Dataset of (image (C, H, W), label), or an IterableDataset of them that knows its length.
-    Each epoch draws the images in an order of its own, fixed by `seed`; a last batch too small for batch norm
-    on every process joins the one before. A stream keeps its own order, drops what fills no batch, and is
-    read again from its start to go on in an epoch's middle.
+    Each epoch draws the images in a new order, fixed by `seed`. A last batch that is too small for batch norm
+    on every process joins the batch before it. A stream keeps its own order, drops images that fill no batch,
+    and is read from its start again to continue in the middle of an epoch.
 
-    Raises DataError for no images, images without their labels, labels below 0, and a stream of unknown length
-    or shorter than a batch.
+    Args:
+        data: Images, a Dataset of (image (C, H, W), label), or an IterableDataset of them that knows its
+            length.
+        batch_size: Images in a step, of all processes together.
+        seed: Seed of the orders.
+        rank: Index of this process.
+        world: Number of processes.
+        workers: Processes that read a Dataset; 0 reads in this process.
+
+    Raises:
+        DataError: A stream's length is unknown, shorter than a batch, or its batches cannot be shared evenly.
     """
 
     def __init__(
@@ -57,7 +68,14 @@ class Batches:
         self.steps = self.count // batch_size if self.streams else len(self.order(0))
 
     def order(self, epoch: int) -> list[Tensor]:
-        """The indices of each step's whole batch, (n,) int64."""
+        """Return the indices of each step's whole batch in an epoch.
+
+        Args:
+            epoch: Index of the epoch.
+
+        Returns:
+            One (n,) int64 tensor for each step.
+        """
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         parts = list(torch.randperm(self.count, generator=generator).split(self.size))
         if self.size > 1 and len(parts) > 1 and len(parts[-1]) < 2 * self.world:
@@ -65,7 +83,15 @@ class Batches:
         return parts
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from step `start` on."""
+        """Yield this process's batches of an epoch.
+
+        Args:
+            epoch: Index of the epoch.
+            start: Index of the first step.
+
+        Yields:
+            One batch for each step.
+        """
         if self.streams:
             yield from self._streamed(epoch, start)
             return
@@ -91,7 +117,7 @@ class Batches:
 
 
 class _Seeded(Dataset):
-    """A dataset whose random transforms are functions of (seed, epoch, image), whichever worker runs them."""
+    """A dataset whose random transforms are functions of (seed, epoch, image), independent of the worker."""
 
     def __init__(self, data: Any, seed: int, epoch: int) -> None:
         self.data, self.seed, self.epoch = data, seed, epoch
@@ -99,7 +125,7 @@ class _Seeded(Dataset):
     def __getitem__(self, index: int) -> Any:
         import numpy
 
-        was = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+        old_states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
         seed = seed_of(self.seed, self.epoch, index)
         random.seed(seed)
         numpy.random.seed(seed % 2**32)
@@ -107,15 +133,26 @@ class _Seeded(Dataset):
         try:
             return self.data[index]
         finally:
-            random.setstate(was[0])
-            numpy.random.set_state(was[1])
-            torch.set_rng_state(was[2])
+            random.setstate(old_states[0])
+            numpy.random.set_state(old_states[1])
+            torch.set_rng_state(old_states[2])
 
 
 def in_order(
     data: Source, size: int, *, rank: int = 0, world: int = 1, workers: int = 0
 ) -> Iterator[Sequence[Tensor]]:
-    """Every image once, (x, y) in batches of `size` at the most, process by process: for evaluation."""
+    """Yield every image once, in order, for evaluation.
+
+    Args:
+        data: Images, a Dataset or an IterableDataset.
+        size: The largest number of images in a batch.
+        rank: Index of this process, which gets its share of the images.
+        world: Number of processes.
+        workers: Processes that read a Dataset; 0 reads in this process.
+
+    Yields:
+        (x, y): images (n, C, H, W) as stored, and labels (n,).
+    """
     if isinstance(data, IterableDataset):
         loader: Any = DataLoader(data, batch_size=size, num_workers=workers)
         yield from (b for n, b in enumerate(loader) if n % world == rank)
@@ -128,10 +165,18 @@ def in_order(
 
 
 def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
-    """Raise DataError for images that are none or that the model does not take, images without their labels, and labels that
-    are no class indices.
+    """Check the images and labels of a training.
 
-    pixels: floats must be in [0, 1]. Of a Dataset the first image is looked at, of a stream none.
+    Of a Dataset only the first image is checked, of a stream none: reading it could not be undone.
+
+    Args:
+        name: Name of the data in error messages.
+        data: Images, a Dataset or an IterableDataset.
+        model: The network that takes the images.
+        pixels: Whether floats must be in [0, 1].
+
+    Raises:
+        DataError: Images are invalid or do not fit the model, or labels are missing or not class indices.
     """
     if not isinstance(data, Images):
         first = None if isinstance(data, IterableDataset) or not _length(data) else _Seeded(data, 0, 0)[0][0]
@@ -148,7 +193,14 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
 
 
 def highest(data: Source) -> int:
-    """The highest label, -1 where it is not known beforehand."""
+    """Return the highest label.
+
+    Args:
+        data: Images, a Dataset or an IterableDataset.
+
+    Returns:
+        The highest label; -1 if it is not known without reading the data.
+    """
     labels = data.y if isinstance(data, Images) else getattr(data, "labels", None)
     return int(labels.max()) if isinstance(labels, Tensor) and len(labels) else -1
 

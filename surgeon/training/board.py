@@ -1,4 +1,7 @@
-"""TensorBoard's scalars, written as they come: tensorboard's own writer has a thread, which prints its errors as tracebacks."""
+"""TensorBoard scalars, written immediately.
+
+tensorboard's own writer uses a thread, which prints its errors as tracebacks instead of raising them.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,14 @@ from surgeon.disk.writing import make_folder, telling
 
 
 class Board:
-    """A new file of events in `folder`; what other files there hold from `step` on is void. Needs tensorboard.
+    """A new file of TensorBoard events in a folder. Needs tensorboard.
 
-    Raises WritingError, here and later, where the file cannot be written.
+    Args:
+        folder: The folder.
+        step: TensorBoard ignores what older files in the folder hold from this step on.
+
+    Raises:
+        WritingError: Here and in `add`: the file cannot be written.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -34,7 +42,12 @@ class Board:
             self.file.flush()
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """The scalars of a step."""
+        """Write the scalars of a step.
+
+        Args:
+            step: Index of the step.
+            values: Scalars by name.
+        """
         from torch.utils.tensorboard.summary import scalar
 
         with telling(self.folder):
@@ -43,7 +56,7 @@ class Board:
             self.file.flush()
 
     def close(self) -> None:
-        """No more will come. What could not be written was told before."""
+        """Close the file. Errors of writing have been raised before."""
         with contextlib.suppress(OSError):
             self.file.close()
 

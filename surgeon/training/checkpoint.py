@@ -1,4 +1,4 @@
-"""What a training keeps, so that it can go on, at any step, as if it had never been stopped."""
+"""The checkpoint of a training, from which it continues at any step as if it had never been interrupted."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass
 class Progress:
-    """Where a training is: `step` steps into `epoch`. rows: of the finished epochs. total: loss summed over the epoch's
-    images so far, `seen` of them. best: the best validation figure so far and its epoch."""
+    """The position of a training: `step` steps into `epoch`.
+
+    rows: Of the finished epochs. total: Loss summed over the `seen` images of this epoch so far. seconds:
+    Time spent on them. best: The best validation figure so far and its epoch.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -33,7 +36,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Run:
-    """The parts of a training that change, and `identity`: the plain values that tell it from another."""
+    """The parts of a training that change, and `identity`: plain values that distinguish it from others."""
 
     model: nn.Module
     network: nn.Module
@@ -44,11 +47,18 @@ class Run:
 
 
 def store(folder: Path, run: Run, progress: Progress, best: dict[str, Tensor] | None) -> None:
-    """Write the checkpoint beside its place and rename it there. All processes call it; the first one writes.
+    """Write the checkpoint; all processes must call it, the first one writes.
 
-    It holds tensors and plain values alone, readable by torch.load with weights_only: weights, optimizer, loss
-    scaler, moving average, best weights, the noise layers' memory (of each process) and the progress. Random
-    streams and learning rates are functions of the progress, so that they have no state.
+    It is written to a temporary file and renamed, so that a crash leaves the old one. It contains only
+    tensors and plain values, readable by torch.load with weights_only: weights, optimizer, loss scaler,
+    moving average, best weights, each process's memory of the noise layers, and the progress. Random streams
+    and learning rates are functions of the progress and need no state.
+
+    Args:
+        folder: The training's folder.
+        run: The training.
+        progress: Its position.
+        best: The best weights so far; None if there are none.
     """
     weights, optimizer = _states(run)
     noise = _gathered(run, {n: m.get_memory() for n, m in _noise(run.model).items()})
@@ -71,9 +81,18 @@ def store(folder: Path, run: Run, progress: Progress, best: dict[str, Tensor] | 
 
 
 def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
-    """Take back the checkpoint of a folder: the progress and the best weights; a new start where there is none.
+    """Load the checkpoint of a folder into a training.
 
-    Raises ArtifactError for a file that cannot be read, or one of another training, naming what differs.
+    Args:
+        folder: The training's folder.
+        run: The training, whose parts are changed in place.
+
+    Returns:
+        (the position, the best weights or None); the start if there is no checkpoint.
+
+    Raises:
+        ArtifactError: The file cannot be read, or belongs to another training; the message names the
+            difference.
     """
     path = folder / CHECKPOINT
     if not path.is_file():
@@ -141,12 +160,12 @@ def _load(run: Run, weights: dict, optimizer: dict) -> None:
 
 
 def _gathered(run: Run, memory: dict) -> list[dict]:
-    """The memories of all processes, in the order of their ranks."""
+    """The noise layers' memories of all processes, by rank."""
     if run.accelerator.num_processes == 1:
         return [memory]
-    found: list[Any] = [None] * run.accelerator.num_processes
-    torch.distributed.all_gather_object(found, memory)
-    return found
+    memories: list[Any] = [None] * run.accelerator.num_processes
+    torch.distributed.all_gather_object(memories, memory)
+    return memories
 
 
 def _noise(model: nn.Module) -> dict[str, NoiseLayer]:

@@ -38,7 +38,7 @@ History = list[Epoch]
 
 
 _MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
-"""What accelerate leaves on a model that it prepared: for one training, or one accelerator of the caller's, alone."""
+"""Attributes that accelerate leaves on a model that it prepared; they are valid for one accelerator only."""
 
 
 @in_own_state(training=True)
@@ -58,40 +58,76 @@ def fit(
     progress: bool = True,
     label: str = "",
 ) -> History:
-    """Train `model` in place; returns a row for each epoch.
+    """Train `model` in place.
 
-    train, val: images (N, C, H, W) in [0, 1] or as bytes, with labels (N,); or a Dataset of (image, label), read
-    by `workers` processes. normalize: mean and std that images are normalised by on their way to the model; attacks
-    and noise are in pixels before it. folder: where metrics, TensorBoard's events, the last and the best weights and
-    a checkpoint go, the checkpoint after each epoch and every `save_every` seconds; the same call with a folder that
-    has a checkpoint goes on from there, in an epoch's middle too, and on a CPU ends with the weights of an
-    uninterrupted run. Noise layers are on for `settings.noise_share` of the epochs, then off with the learning rate
-    at its minimum; annealed layers reach their end after `settings.anneal_share` of the steps. All random choices are
-    functions of (seed, epoch, step); a last batch of a single image, on which batch norm cannot train, joins the one
-    before. The best weights are those of the highest validation accuracy, of adversarial training the highest
-    accuracy under its own attack.
+    Noise layers are on for `settings.noise_share` of the epochs, then off with the learning rate at its
+    minimum. Annealed layers reach their end after `settings.anneal_share` of the steps. All random choices
+    are functions of (seed, epoch, step). A last batch of a single image, on which batch norm cannot train,
+    joins the batch before it.
 
-    Under `accelerate launch` or torchrun each process trains on its part of each batch; with `settings.exact` they
-    compute what a single process would (dropout draws its own numbers on each).
+    With `folder`, metrics, TensorBoard events, the last and the best weights and a checkpoint are written
+    there. The same call continues from the checkpoint, also in the middle of an epoch; on a CPU the resumed
+    training ends with the weights of an uninterrupted one. The best weights are those of the highest
+    validation accuracy; in adversarial training, of the highest accuracy under its own attack.
 
-    device: where to train, by default where accelerate would. mixed_precision: "no", "bf16" or "fp16".
-    progress: a bar on a terminal, else a line an epoch, headed by `label`. Afterwards the model is on the
-    device and in the mode that it came in, its noise layers are on, also after an error.
+    Under `accelerate launch` or torchrun each process trains on its part of each batch. With `settings.exact`
+    they compute the same as a single process (except dropout, which draws separately on each).
 
-    Raises TrainingError for a loss that is not finite, naming epoch, step, learning rate and layer, and ArgumentError for a device
-    that is not there; DataError for no images, images of another kind (0–255 as floats, other channels than the model's, not
-    finite; outside [0, 1] where they are normalised or attacked), images without their labels, or labels that are none of the
-    model's classes; RecipeError for an unknown optimizer or schedule, and for keep='best' without `val`; ArtifactError
-    for a folder that holds another training, or a damaged one; WritingError for a full disk, saying which checkpoint stays.
+    Afterwards, also after an error, the model is on its original device and in its original mode, with noise
+    layers switched on.
+
+    Args:
+        model: The network, rewritten or stock.
+        train: Images (N, C, H, W) in [0, 1] or as bytes with labels (N,), as `surgeon.data.Images`; or a
+            Dataset of (image, label).
+        val: Validation images of the same form; None for no validation.
+        settings: Epochs, batch size, optimizer, adversary and so on (`surgeon.recipe.Training`); None for
+            defaults.
+        folder: Where results and checkpoint go; None to write nothing.
+        seed: Seed of all random choices.
+        normalize: (mean, std) per channel that images are normalised by on their way to the model; None for
+            no normalisation. Attacks and noise apply to pixels before it.
+        device: Where to train; by default where accelerate would.
+        mixed_precision: "no", "bf16" or "fp16".
+        workers: Processes that read a Dataset; 0 reads in this process.
+        save_every: Seconds between checkpoints within an epoch; each epoch ends with one in any case.
+        progress: Whether to show progress: a bar on a terminal, otherwise a line per epoch.
+        label: Text in front of the progress.
+
+    Returns:
+        One `Epoch` for each epoch: loss, learning rate, validation figures, speed.
+
+    Raises:
+        TrainingError: The loss is not finite; the message names epoch, step, learning rate and layer.
+        ArgumentError: The device does not exist, or the precision is unknown.
+        DataError: There are no images; they do not fit the model, are not finite, or leave [0, 1] where they
+            are normalised or attacked; or labels are missing or not among the model's classes.
+        RecipeError: The optimizer or schedule is unknown, or keep='best' is set without `val`.
+        ArtifactError: `folder` holds another training, or a damaged checkpoint.
+        WritingError: The disk is full; the message says which checkpoint remains.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.data import Images
+        >>> from surgeon.recipe import Training
+        >>> from surgeon.training import fit
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
+        >>> train = Images(torch.rand(32, 3, 8, 8), torch.arange(32) % 3)
+        >>> settings = Training(epochs=2, batch_size=16)
+        >>> history = fit(model, train, settings=settings, device="cpu", progress=False)
+        >>> [row.epoch for row in history]
+        [0, 1]
     """
     settings, seed = settings or Training(), checked_seed(seed)
     for name, data in (("train", train), ("val", val)):
         if data is not None:
             sources.check(name, data, model, pixels=bool(normalize or settings.adversary))
     check_settings(settings, validated=val is not None)
-    was, home = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
+    old_mode, old_device = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
     marks = {name: vars(model)[name] for name in _MARKS if name in vars(model)}
-    vars(model).pop("_is_accelerate_prepared", None)  # else it stays where it is
+    # accelerate skips a model that it prepared before, and would leave it on another accelerator's device.
+    vars(model).pop("_is_accelerate_prepared", None)
     if vars(model).pop("_original_forward", None) is not None:
         del model.forward
     try:
@@ -105,8 +141,8 @@ def fit(
             vars(model).pop(name, None)
         vars(model).update(marks)
         set_noise(model, True)
-        lay(model.to(home), torch.contiguous_format)
-        model.train(was)
+        lay(model.to(old_device), torch.contiguous_format)
+        model.train(old_mode)
 
 
 class _Training:
@@ -148,7 +184,7 @@ class _Training:
         self.level = -1.0
 
     def run(self) -> History:
-        """Train to the end; in a folder, as its only owner."""
+        """Train to the end; a folder is locked meanwhile, so that no other process writes to it."""
         with contextlib.ExitStack() as stack:
             if self.folder is not None:
                 stack.enter_context(owned(self.folder))
@@ -213,19 +249,21 @@ class _Training:
                 if stopped:
                     self._stop(stopped)
         at.seconds += time.perf_counter() - began
-        shown = self.average.module if self.average is not None else self.model
+        validated = self.average.module if self.average is not None else self.model
         val_loss, val_accuracy = validate(
-            shown, self.val, self.device, self.inputs, self.accelerator, workers=self.workers
+            validated, self.val, self.device, self.inputs, self.accelerator, workers=self.workers
         )
-        robust = robust_accuracy(shown, self.val, s.adversary, self.inputs, self.accelerator, self.seed)
+        robust = robust_accuracy(validated, self.val, s.adversary, self.inputs, self.accelerator, self.seed)
         rate = at.seen / max(at.seconds, 1e-9)
         lr = self.optimizer.param_groups[0]["lr"]
         at.rows.append(Epoch(epoch, at.total / at.seen, lr, val_loss, val_accuracy, rate, robust))
         at.epoch, at.step, at.total, at.seen, at.seconds = epoch + 1, 0, 0.0, 0, 0.0
 
     def _due(self, seconds: float) -> tuple[bool, int]:
-        """Whether to store a checkpoint now, and the signal that asks any process to stop, or 0: the same in all of them,
-        since storing is collective."""
+        """Whether to store a checkpoint now, and the signal that asked any process to stop, or 0.
+
+        All processes get the same answer: storing is collective, and would hang if one of them took no part.
+        """
         due, asked = self.folder is not None and seconds >= self.save_every, interrupts.asked() or 0
         if self.world == 1 or self.folder is None:
             return due, asked
@@ -240,20 +278,20 @@ class _Training:
             self.kept = (self.at.epoch, self.at.step)
 
     def _stop(self, number: int) -> None:
-        """End because of a signal, with all that there is in the folder."""
+        """End because of a signal; everything so far is in the folder."""
         stopped = interrupts.Stopped(number)
         stopped.at = f"up to epoch {self.at.epoch}, step {self.at.step} of {self.batches.steps}"
         raise stopped
 
     def _left(self) -> str:
-        """What a training that could not write leaves."""
+        """A clause that says what remains of a training that could not write."""
         if self.kept is None:
             return "there is no checkpoint yet: the same call begins again"
         epoch, step = self.kept
         return f"the last complete checkpoint stays (epoch {epoch}, step {step}): with more room, the same call goes on from there"
 
     def _keep(self, records: Records) -> None:
-        """After an epoch: the best weights so far, the last ones, and the checkpoint."""
+        """Write the best weights so far, the last ones, and the checkpoint; after each epoch."""
         row = self.at.rows[-1]
         figure = row.val_accuracy if math.isnan(row.val_robust) else row.val_robust
         kept = self.average.module if self.average is not None else self.model
@@ -277,7 +315,7 @@ class _Training:
             self.model.load_state_dict(self.average.module.state_dict())
 
     def _anneal(self, step: int, steps: int) -> None:
-        """Set annealed layers to their share, in 256ths: masks take time to redraw."""
+        """Set annealed layers to their progress, in steps of 1/256: redrawing masks takes time."""
         if not self.annealed or self.level >= 1:
             return
         share = self.settings.anneal_share * steps

@@ -26,12 +26,32 @@ Loss = Callable[[Any, Tensor], Tensor]
 
 
 def noise_layers(model: nn.Module) -> list[NoiseLayer]:
-    """The adversarial noise layers of a model that are enabled."""
+    """Return the enabled adversarial noise layers of a model.
+
+    Args:
+        model: A network.
+
+    Returns:
+        The layers, in the order of its modules.
+    """
     return [m for m in model.modules() if isinstance(m, NoiseLayer) and m.enabled]
 
 
 def set_noise(model: nn.Module, on: bool) -> None:
-    """Switch all adversarial noise layers on or off, as the paper does after half of the training."""
+    """Switch all adversarial noise layers on or off, as the paper does after half of the training.
+
+    Args:
+        model: A network; without such layers nothing happens.
+        on: Whether the layers add noise in training.
+
+    Example:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> from surgeon.training import set_noise
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
+        >>> model = surgeon.apply(network, "anl", input_size=(3, 4, 4))
+        >>> set_noise(model, False)
+    """
     for module in model.modules():
         if isinstance(module, NoiseLayer):
             module.enabled = on
@@ -41,37 +61,58 @@ def set_noise(model: nn.Module, on: bool) -> None:
 def adversarial_noise(
     model: nn.Module, inputs: object, labels: Tensor, loss_fn: Loss, *, shard: Shard | Literal["auto"] | None = "auto"
 ) -> Iterator[None]:  # fmt: skip
-    """Within, the model's forward pass has the noise of its adversarial noise layers.
+    """Enable a model's adversarial noise layers for one training step.
 
-    inputs: what the model is called with, (N, C, H, W). labels: (N,) class indices. loss_fn(model(inputs),
-    labels) must be the loss of the step.
+    Within the context, the forward pass adds their noise. ANL layers (Algorithm 1) need the gradients of a
+    first forward and backward pass, which runs on entering. It computes no parameter gradients and leaves
+    `.grad`, batch-norm statistics and the random state unchanged, so that dropout in the second pass draws
+    what it would have drawn without the first. CANL layers (Algorithm 2) get the labels. In evaluation mode,
+    or without such layers, the model is unchanged.
 
-    ANL layers (Algorithm 1) get the gradients of a first round here: it computes no parameter gradients and
-    leaves `.grad`, batch-norm statistics and the random state as they were, so that dropout in the second
-    round draws what it would have drawn. CANL layers (Algorithm 2) get the labels. A model in evaluation
-    mode, or without such layers, passes through unchanged. On leaving, by an error too, the layers are as they
-    were found but for CANL's cache, LAT's memory and the layers' own random streams. The backward pass may come
-    after leaving, as in Lightning.
+    On leaving, also by an error, the layers are as before, except for CANL's cache, LAT's memory and the
+    layers' own random streams. The backward pass may come after leaving, as in Lightning.
 
-    shard: this process's part of the batch, where several processes share one. By default it is found out for
-    a model in DistributedDataParallel or FSDP. The standard deviation s(h) is then that of the whole batch, the
-    magnitudes are one process's, and CANL's cache is the same on all of them.
+    Under torch.compile the first pass, and the step that creates CANL's caches, run uncompiled. In compiled
+    steps only `backward()` updates CANL's cache, torch.autograd.grad does not.
 
-    Under torch.compile the first round, and the step that makes CANL's caches, run uncompiled, whatever is called within. Compiled, CANL's cache is
-    renewed by `backward()`, not by torch.autograd.grad.
+    Here: where activations are float16, the first pass's loss is summed over the samples, not averaged, so
+    that small gradients do not underflow; eq. 4 does not depend on their scale.
 
-    Here: where activations are float16, the first round's loss is summed, not averaged, over the samples,
-    lest small gradients underflow; eq. 4 does not see their scale.
-    Raises LayerError for a layer that the network calls twice, and for labels that CANL cannot look up.
+    Args:
+        model: The network, also wrapped in DistributedDataParallel, FSDP or torch.compile.
+        inputs: The model's input in this step, (N, C, H, W).
+        labels: (N,) class indices.
+        loss_fn: Called as loss_fn(model(inputs), labels); must compute the step's loss.
+        shard: This process's part of a batch that several processes share. "auto" detects it for a model in
+            DistributedDataParallel or FSDP; None for a batch that is not shared. With a shard, the standard
+            deviation s(h) is that of the whole batch, magnitudes are each process's own, and CANL's cache is
+            the same on all processes.
+
+    Yields:
+        None.
+
+    Raises:
+        LayerError: The network calls a noise layer twice, or CANL cannot look up the labels.
+
+    Example:
+        >>> import surgeon, torch
+        >>> from torch import nn
+        >>> from surgeon.training import adversarial_noise
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
+        >>> model = surgeon.apply(network, "anl", input_size=(3, 4, 4)).train()
+        >>> x, y, loss_fn = torch.rand(6, 3, 4, 4), torch.arange(6) % 3, nn.CrossEntropyLoss()
+        >>> with adversarial_noise(model, x, y, loss_fn):
+        ...     loss = loss_fn(model(x), y)
+        ...     loss.backward()
     """
     layers = noise_layers(model) if model.training else []
     shared = _shard(model, labels, shard) if layers else None
     try:
         for layer in layers:
             layer.begin(shared)
-        first = [layer for layer in layers if layer.needs_gradient]
-        if first:
-            _first_round(model, first, inputs, labels, loss_fn)
+        needing_gradients = [layer for layer in layers if layer.needs_gradient]
+        if needing_gradients:
+            _first_round(model, needing_gradients, inputs, labels, loss_fn)
         for layer in layers:
             layer.enter("perturb")
             if layer.needs_labels:
@@ -106,10 +147,10 @@ def _shard(model: nn.Module, labels: Tensor, given: Shard | Literal["auto"] | No
 def _first_round(
     model: nn.Module, layers: list[NoiseLayer], inputs: Any, labels: Tensor, loss_fn: Loss
 ) -> None:
-    """∂J/∂h of every layer at η = 0 (eq. 3), and nothing else."""
+    """Compute ∂J/∂h of every layer at η = 0 (eq. 3); nothing else changes."""
     others = [m for m in noise_layers(model) if m not in layers]
     phases = [(m, m.phase) for m in others]
-    # In DistributedDataParallel: this round has no parameter gradients to exchange.
+    # DistributedDataParallel would wait for parameter gradients, of which this pass has none.
     alone = getattr(model, "no_sync", contextlib.nullcontext)()
     with (
         torch.random.fork_rng(devices=_cuda(inputs, labels)), _frozen(model), _kept_statistics(model), alone, _eager()
@@ -139,7 +180,7 @@ def _gradients(loss: Tensor, recorded: list[Any]) -> tuple[Tensor | None, ...]:
 
 
 def _eager() -> Any:
-    """Compiled networks run uncompiled: torch.compile gives no gradients of what stands inside its graphs."""
+    """Run compiled networks uncompiled: torch.compile gives no gradients of values inside its graphs."""
     return (
         torch.compiler.set_stance("force_eager")
         if "torch._dynamo" in sys.modules
@@ -148,7 +189,7 @@ def _eager() -> Any:
 
 
 def _before_caches(layers: list[NoiseLayer], inputs: Any, labels: Tensor) -> bool:
-    """Whether this is the step that makes CANL's caches, or takes them to a device: later ones are inputs of a compiled graph."""
+    """Whether this step creates or moves CANL's caches, which later are inputs of a compiled graph."""
     cached = [layer for layer in layers if layer.needs_labels]
     if not cached or torch.compiler.is_compiling():
         return False
@@ -157,8 +198,8 @@ def _before_caches(layers: list[NoiseLayer], inputs: Any, labels: Tensor) -> boo
 
 
 def _cuda(*tensors: Any) -> list[torch.device]:
-    found = [t.device for t in tensors if isinstance(t, Tensor) and t.device.type == "cuda"]
-    return list(dict.fromkeys(found))
+    devices = [t.device for t in tensors if isinstance(t, Tensor) and t.device.type == "cuda"]
+    return list(dict.fromkeys(devices))
 
 
 @contextlib.contextmanager
@@ -175,21 +216,21 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_statistics(model: nn.Module) -> Iterator[None]:
-    """All in few copies: a network has hundreds of statistics, which a GPU would otherwise be told of one by one."""
+    """Restore norm statistics at exit; copied in few calls, since a network has hundreds of them."""
     norms = [m for m in model.modules() if isinstance(m, (NormBase, SpectralNorm)) and m.training]
-    found = [(norm, key, b) for norm in norms for key, b in norm._buffers.items() if b is not None]
-    alike: dict[Any, list[Tensor]] = {}
-    for _, _, statistic in found:
-        alike.setdefault((statistic.device, statistic.dtype), []).append(statistic)
+    statistics = [(norm, key, b) for norm in norms for key, b in norm._buffers.items() if b is not None]
+    by_kind: dict[Any, list[Tensor]] = {}
+    for _, _, statistic in statistics:
+        by_kind.setdefault((statistic.device, statistic.dtype), []).append(statistic)
     with torch.no_grad():
-        kept = [[torch.empty_like(b) for b in buffers] for buffers in alike.values()]
-        for copies, buffers in zip(kept, alike.values(), strict=True):
+        kept = [[torch.empty_like(b) for b in buffers] for buffers in by_kind.values()]
+        for copies, buffers in zip(kept, by_kind.values(), strict=True):
             torch._foreach_copy_(copies, buffers)
     try:
         yield
     finally:
-        for norm, key, statistic in found:
+        for norm, key, statistic in statistics:
             norm._buffers[key] = statistic
         with torch.no_grad():
-            for copies, buffers in zip(kept, alike.values(), strict=True):
+            for copies, buffers in zip(kept, by_kind.values(), strict=True):
                 torch._foreach_copy_(buffers, copies)

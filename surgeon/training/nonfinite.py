@@ -1,4 +1,4 @@
-"""Where a number that is none first came from."""
+"""Find the first layer that produced NaN or inf."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def first_nonfinite(model: nn.Module, x: Tensor) -> str:
-    """A clause that names the first place, in execution order, with a value that is NaN or infinite.
+    """Find the first value in execution order that is NaN or infinite.
 
-    The images, a layer's own weights, a layer's output, or the loss, where the outputs of all layers are finite.
+    Args:
+        model: The network.
+        x: (N, C, H, W), the input that led to a non-finite loss.
+
+    Returns:
+        A clause that names the place (the images, a layer's weights or a layer's output), or says that the
+            output of
+        every layer is finite, so that the loss itself is at fault.
     """
     if not bool(torch.isfinite(x).all()):
         return "it is in the images already"
-    found: list[str] = []
+    places: list[str] = []
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not found and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
-                own = [n for n, p in module.named_parameters() if not bool(torch.isfinite(p).all())]
-                found.append(
-                    f"the weights {name}.{own[0]} are not finite"
-                    if own
+            if not places and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
+                weights = [n for n, p in module.named_parameters() if not bool(torch.isfinite(p).all())]
+                places.append(
+                    f"the weights {name}.{weights[0]} are not finite"
+                    if weights
                     else f"it first shows in the output of layer {name} ({type(module).__name__})"
                 )
 
@@ -37,4 +44,4 @@ def first_nonfinite(model: nn.Module, x: Tensor) -> str:
     finally:
         for hook in hooks:
             hook.remove()
-    return found[0] if found else "every layer's output is finite"
+    return places[0] if places else "every layer's output is finite"

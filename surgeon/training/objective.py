@@ -1,4 +1,4 @@
-"""What a step minimises, sample by sample."""
+"""The loss of a training step, sample by sample."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ AUXILIARY = 0.3
 
 @dataclass(frozen=True)
 class Objective:
-    """Cross-entropy of each sample; of the main output plus AUXILIARY of each further one.
+    """Cross-entropy of each sample, of the main output plus AUXILIARY times that of each further output.
 
-    beta: TRADES (Zhang et al. 2019, eq. 5): the first half of the outputs are of clean images, the second of
-    the same ones attacked; β · KL(clean ‖ attacked) is added.
-    highest: the highest label of all data, known beforehand so that a GPU need not be asked at each step.
+    Args:
+        smoothing: Label smoothing for class indices.
+        beta: For TRADES (Zhang et al. 2019, eq. 5): the first half of the outputs is of clean images, the
+            second of the same images attacked, and β · KL(clean ‖ attacked) is added. None for no such term.
+        highest: The highest label of all data, known beforehand so that no step has to read it from a GPU.
     """
 
     smoothing: float = 0.0
@@ -28,7 +30,7 @@ class Objective:
     highest: int = -1
 
     def __call__(self, output: Any, target: Tensor) -> Tensor:
-        """(n,) losses for target (n,) class indices or (n, classes) shares; with beta for 2n outputs."""
+        """Losses (n,) for target (n,) class indices or (n, classes) soft labels; with beta for 2n outputs."""
         outputs = outputs_of(output)
         classes = outputs[0].shape[1]
         if self.highest >= classes:
@@ -50,19 +52,37 @@ class Objective:
 
 
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:
-    """(n,) KL(softmax(reference) ‖ softmax(logits))."""
+    """Compute KL(softmax(reference) ‖ softmax(logits)) of each sample.
+
+    Args:
+        logits: (n, classes).
+        reference: (n, classes).
+
+    Returns:
+        (n,).
+    """
     log_p, log_q = reference.log_softmax(1), logits.log_softmax(1)
     return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
 def outputs_of(output: Any) -> list[Tensor]:
-    """The logits (n, classes) of a network that gives one tensor, or several in a tuple, list or mapping."""
+    """Return all logits of a network's output.
+
+    Args:
+        output: One tensor, or several in a tuple, list or mapping.
+
+    Returns:
+        Logits (n, classes), the main output first.
+
+    Raises:
+        DataError: There is no tensor in the output.
+    """
     if isinstance(output, Tensor):
         return [output]
     several = list(output.values()) if hasattr(output, "values") else list(output)
-    found = [o for o in several if isinstance(o, Tensor)]
-    if not found:
+    tensors = [o for o in several if isinstance(o, Tensor)]
+    if not tensors:
         raise DataError(
             f"the model gives a {type(output).__name__} without a tensor; it must give its logits"
         )
-    return found
+    return tensors

@@ -1,4 +1,4 @@
-"""Progress of a training: a bar over all steps on a terminal, plain lines otherwise; a line an epoch in both."""
+"""Progress of a training: a bar on a terminal, plain lines otherwise, and one line per epoch in both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 class Lines:
-    """One plain line an epoch, and one now and then within a long epoch; or none."""
+    """Progress as plain lines: one per epoch, and one now and then within a long epoch.
+
+    Args:
+        label: Text in front of each line.
+        shown: Whether to print at all.
+        total: Number of steps.
+        done: Number of steps done before.
+    """
 
     def __init__(self, label: str, shown: bool = True, total: int = 0, done: int = 0) -> None:
         self.label, self.shown = label, shown
@@ -30,7 +37,7 @@ class Lines:
         return None
 
     def advance(self) -> None:
-        """A step is done."""
+        """Count one step as done."""
         self.done += 1
         now = time.monotonic()
         if self.shown and now - self.last >= EVERY and self.done < self.total:
@@ -39,7 +46,11 @@ class Lines:
             self._print(f"step {self.done} of {self.total}, {pace(made, seconds)}, {left} left", now)
 
     def epoch(self, row: Epoch) -> None:
-        """An epoch is done; `row` has its figures."""
+        """Print the figures of a finished epoch.
+
+        Args:
+            row: Its figures.
+        """
         if self.shown:
             self._print(_line(row), time.monotonic())
 
@@ -49,7 +60,13 @@ class Lines:
 
 
 class Bar:
-    """A rich progress bar over all steps, with the epochs above it."""
+    """A rich progress bar over all steps, with the epochs above it.
+
+    Args:
+        total: Number of steps.
+        done: Number of steps done before.
+        label: Text above the bar.
+    """
 
     def __init__(self, total: int, done: int, label: str) -> None:
         self.label = label
@@ -68,11 +85,15 @@ class Bar:
         self.progress.__exit__(kind, error, trace)
 
     def advance(self) -> None:
-        """A step is done."""
+        """Count one step as done."""
         self.progress.advance(self.task)
 
     def epoch(self, row: Epoch) -> None:
-        """An epoch is done; `row` has its figures."""
+        """Print the figures of a finished epoch.
+
+        Args:
+            row: Its figures.
+        """
         self._print(_line(row))
 
     def _print(self, text: str) -> None:
@@ -88,5 +109,15 @@ def _line(row: Epoch) -> str:
 
 
 def reporter(total: int, done: int = 0, label: str = "", shown: bool = True) -> Lines | Bar:
-    """What fits where the output goes."""
+    """Return a bar on a terminal, and plain lines otherwise.
+
+    Args:
+        total: Number of steps.
+        done: Number of steps done before.
+        label: Text in front of the progress.
+        shown: Whether to print at all.
+
+    Returns:
+        The reporter, a context manager.
+    """
     return Bar(total, done, label) if shown and sys.stdout.isatty() else Lines(label, shown, total, done)

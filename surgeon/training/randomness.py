@@ -1,4 +1,4 @@
-"""Random streams that are functions of where the training is, so that a resumed one draws the same numbers."""
+"""Random streams that depend only on the position in the training, so that a resumed one draws the same."""
 
 from __future__ import annotations
 
@@ -12,18 +12,39 @@ from surgeon.tensors.shard import Shard
 
 
 def seed_of(*parts: object) -> int:
-    """A seed for these parts, such as (seed, epoch, step, name): the same everywhere, others for others."""
+    """Derive a seed from parts such as (seed, epoch, step, name).
+
+    Args:
+        parts: Values with a stable text form.
+
+    Returns:
+        56 bits; the same on every machine, and different for different parts.
+    """
     text = "/".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest())
 
 
 def stream(*parts: object) -> torch.Generator:
-    """A stream on the CPU that starts at the seed of these parts."""
+    """Return a CPU generator seeded by `seed_of`.
+
+    Args:
+        parts: As for `seed_of`.
+
+    Returns:
+        The generator.
+    """
     return torch.Generator().manual_seed(seed_of(*parts))
 
 
 class NoiseStreams:
-    """Streams of the layers that add Gaussian noise: one each, the same on all processes, begun anew each step."""
+    """One random stream for each layer that adds Gaussian noise.
+
+    Streams are the same on all processes and restarted at each step.
+
+    Args:
+        model: The network.
+        device: Where its layers draw.
+    """
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.layers = [(n, m) for n, m in model.named_modules() if isinstance(m, Drawing)]
@@ -31,17 +52,25 @@ class NoiseStreams:
             layer.stream = torch.Generator(device)
 
     def begin(self, *parts: object) -> None:
-        """Begin the step called `parts`."""
+        """Restart the streams for a step.
+
+        Args:
+            parts: Names the step, such as (seed, epoch, step).
+        """
         for name, layer in self.layers:
             if layer.stream is not None:
                 layer.stream.manual_seed(seed_of(*parts, name))
 
     def share(self, shard: Shard | None) -> None:
-        """Say which samples of the batch are this process's."""
+        """Set which samples of the batch belong to this process.
+
+        Args:
+            shard: This process's part; None for a batch that is not shared.
+        """
         for _, layer in self.layers:
             layer.shard = shard
 
     def end(self) -> None:
-        """Give the layers back to torch's global stream."""
+        """Return the layers to torch's global stream."""
         for _, layer in self.layers:
             layer.stream = layer.shard = None

@@ -1,4 +1,4 @@
-"""An optimizer that was built before the surgery goes on with the network after it."""
+"""Continue with an optimizer that was built before the surgery."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Wrapping(Protocol):
 
 @dataclass(frozen=True)
 class Remapped:
-    """Names of parameters whose state was kept, those that were dropped with theirs, and new ones."""
+    """The names of parameters that were kept with their state, dropped with it, and added."""
 
     kept: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -33,18 +33,36 @@ class Remapped:
 
 
 def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) -> Remapped:
-    """Make `optimizer`, built on the parameters of `before`, train those of `after`; in place.
+    """Make an optimizer that was built on `before` train the parameters of `after`; in place.
 
-    Groups keep their settings and stay the same objects, so that a scheduler goes on. A parameter with the name and shape
-    of an old one takes its place and its state (momentum, Adam's moments); one of another shape starts without. New
-    parameters join the group of a parameter that stood at their site, or of the nearest module above it, and of the same
-    kind there: weights with weights, biases and other vectors with theirs. Where the old ones at a site were not in the
-    optimizer (frozen), the new ones are not either.
+    Groups keep their settings and remain the same objects, so that schedulers continue to work. A parameter
+    with the name and shape of an old one takes its place and its state (momentum, Adam's moments); one of
+    another shape starts without state. A new parameter joins the group of an old one at the same site, or in
+    the nearest module above it, and of the same kind: weights with weights, biases and other vectors with
+    theirs. If the old ones at the site were not in the optimizer (frozen), the new ones are not added either.
 
-    Works for `surgeon.apply`, `fold` and `revert`, and any two modules with names in common. A wrapper that keeps the real
-    optimizer in `.optimizer` (accelerate's) may be given too.
+    It works after `surgeon.apply`, `fold` and `revert`, and for any two modules that share names.
 
-    Raises TrainingError when the optimizer trains parameters that `before` does not have.
+    Args:
+        optimizer: The optimizer, or a wrapper that keeps it in `.optimizer` (accelerate's).
+        before: The network that the optimizer was built on.
+        after: The network to train.
+
+    Returns:
+        The names of kept, dropped and added parameters.
+
+    Raises:
+        TrainingError: The optimizer trains parameters that `before` does not have.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.training import remap
+        >>> before = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+        >>> after = nn.Sequential(before[0], nn.Linear(4, 3))
+        >>> optimizer = torch.optim.SGD(before.parameters(), lr=0.1)
+        >>> remap(optimizer, before, after).kept
+        ('0.weight', '0.bias')
     """
     inner: Any = optimizer
     while not isinstance(getattr(inner, "state", None), dict) and hasattr(inner, "optimizer"):
@@ -94,14 +112,14 @@ def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) 
 
 def _names(model: nn.Module) -> dict[int, list[str]]:
     """All names of each parameter: a tied one has several."""
-    found: dict[int, list[str]] = {}
+    names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        found.setdefault(id(parameter), []).append(name)
-    return found
+        names.setdefault(id(parameter), []).append(name)
+    return names
 
 
 def _group(name: str, parameter: Tensor, place: dict[str, int], shapes: dict[str, Any]) -> int | None:
-    """The group of the nearest old parameters: at the site, or else in the modules above it."""
+    """The group of the nearest old parameters, at the site or in the modules above it; None if frozen."""
     vector = parameter.dim() <= 1 or name.endswith(".bias")
     above = name.rpartition(".")[0]
     while above:

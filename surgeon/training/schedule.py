@@ -17,15 +17,30 @@ SetRate = Callable[[float, Sequence[float]], None]
 
 
 def floor(settings: Training) -> float:
-    """The smallest learning rate: `min_lr`, or `lr` where that is smaller still."""
+    """Return the lowest learning rate: the smaller of `min_lr` and `lr`.
+
+    Args:
+        settings: Settings of the training.
+
+    Returns:
+        The rate.
+    """
     return min(settings.min_lr, settings.lr)
 
 
 def plateau(losses: Sequence[float], lr: float, min_lr: float) -> float:
-    """The learning rate after epochs with these validation losses (You et al. 2019).
+    """Compute the learning rate after epochs with given validation losses (You et al. 2019).
 
-    Halved, at most once in five epochs and not below `min_lr`, when none of the last five losses is below
-    all earlier ones. A function of the losses alone, so that a resumed training has the same rates.
+    The rate is halved, at most once in five epochs and not below `min_lr`, if none of the last five losses is
+    below all earlier ones. It depends on the losses only, so that a resumed training has the same rates.
+
+    Args:
+        losses: Validation loss of each finished epoch.
+        lr: The initial rate.
+        min_lr: The lowest rate.
+
+    Returns:
+        The rate of the next epoch.
     """
     held = 0
     for end in range(1, len(losses) + 1):
@@ -37,16 +52,26 @@ def plateau(losses: Sequence[float], lr: float, min_lr: float) -> float:
 
 
 def schedule(optimizer: Optimizer, settings: Training) -> SetRate:
-    """A function of (epochs done, with fractions; losses of the finished epochs) that sets the groups' rates.
+    """Make the function that sets the optimizer's learning rates.
 
-    Names are timm's, and "linear" (to min_lr), "plateau" above, "constant". Rates are set at every step; those of
-    cosine, linear and their like fall with it, others by the epoch. Here: timm's step and multistep decay, at
-    fixed epochs by default, is placed by the length of the training: every third of it, or at its half and three
-    quarters. `warmup_epochs` before it the rate rises from 0, whatever its name.
+    Schedules are timm's, and "linear" (to min_lr), "plateau" (see `plateau`) and "constant". Rates are set at
+    every step; cosine, linear and similar ones change with the step, others with the epoch. During the first
+    `warmup_epochs` the rate rises linearly from 0, for any schedule. After that no rate falls below
+    `floor(settings)`.
 
-    No rate falls below `floor(settings)` after the warm-up.
+    Here: timm's step and multistep decay, which have fixed epochs by default, depend on the length of the
+    training:
+    they decay at every third of it, and at its half and three quarters.
 
-    Raises RecipeError for an unknown name.
+    Args:
+        optimizer: The optimizer, whose groups keep the ratios of their rates.
+        settings: Settings of the training.
+
+    Returns:
+        A function of (epochs done, with fractions; validation losses of the finished epochs).
+
+    Raises:
+        RecipeError: The schedule is unknown.
     """
     lowest, epochs = floor(settings), max(settings.epochs, 1)
     base = [group["lr"] / settings.lr for group in optimizer.param_groups]

@@ -1,4 +1,4 @@
-"""What a training is made of before its first step: accelerator, optimizer, moving average, identity."""
+"""The parts of a training before its first step: accelerator, optimizer, moving average, identity."""
 
 from __future__ import annotations
 
@@ -29,9 +29,19 @@ PRECISIONS = ("no", "bf16", "fp16")
 def make_accelerator(
     device: str | torch.device | None, mixed_precision: str, settings: Training, annealed: bool = False
 ) -> Accelerator:
-    """accelerate's Accelerator for a device, by default the one that it would choose.
+    """Make accelerate's Accelerator.
 
-    Raises ArgumentError for an unknown precision, and for a device that is not there.
+    Args:
+        device: Where to train; None for accelerate's choice.
+        mixed_precision: "no", "bf16" or "fp16".
+        settings: Settings of the training.
+        annealed: Whether layers are annealed.
+
+    Returns:
+        The accelerator.
+
+    Raises:
+        ArgumentError: The precision is unknown, or the device does not exist.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
@@ -42,8 +52,10 @@ def make_accelerator(
     wanted = None if device is None else device_named(device)
     on_cpu = wanted is not None and wanted.type == "cpu"
     if AcceleratorState._shared_state and PartialState().num_processes == 1:
-        AcceleratorState._reset_state(reset_partial_state=True)  # else the first call decides for all
-    # An annealed weight map drops its convolution on the way; shared batch norms have equal buffers everywhere.
+        # accelerate keeps device and precision of the first Accelerator of the process for all later ones.
+        AcceleratorState._reset_state(reset_partial_state=True)
+    # An annealed weight map stops using its convolution during training, and DistributedDataParallel would
+    # wait for its gradients. Shared batch norms have equal buffers on all processes: none need to be sent.
     parallel = DistributedDataParallelKwargs(
         find_unused_parameters=annealed, broadcast_buffers=not settings.exact
     )
@@ -56,7 +68,18 @@ def make_accelerator(
 
 
 def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
-    """timm's optimizer by name. Raises RecipeError for an unknown one."""
+    """Make timm's optimizer by name.
+
+    Args:
+        model: The network to train.
+        settings: Name, learning rate, weight decay and momentum.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        RecipeError: The optimizer is unknown.
+    """
     from timm.optim import create_optimizer_v2
 
     momentum: dict[str, Any] = {"momentum": settings.momentum} if "sgd" in settings.optimizer else {}
@@ -76,14 +99,34 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
 
 
 def check_settings(settings: Training, *, validated: bool) -> None:
-    """Raise RecipeError for an optimizer or a schedule that is not known, and for keep='best' without validation images."""
+    """Check the settings of a training before anything is computed.
+
+    Args:
+        settings: The settings.
+        validated: Whether there are validation images.
+
+    Raises:
+        RecipeError: The optimizer or schedule is unknown, or keep='best' is set without validation images.
+    """
     schedule(make_optimizer(nn.Linear(1, 1), settings), settings)
     if settings.keep == "best" and not validated and settings.epochs:
         raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
 
 
 def average_of(model: nn.Module, settings: Training, device: torch.device) -> ModelEmaV3 | None:
-    """timm's moving average of the weights, or None."""
+    """Make timm's moving average of the weights.
+
+    Args:
+        model: The network.
+        settings: `ema` is the decay.
+        device: Where the average is kept.
+
+    Returns:
+        The average; None if the settings ask for none.
+
+    Raises:
+        RecipeError: The model has extra state that cannot be averaged.
+    """
     if settings.ema is None:
         return None
     from timm.utils import ModelEmaV3
@@ -100,13 +143,25 @@ def identity_of(
     normalize: tuple[Sequence[float], Sequence[float]] | None,
     mixed_precision: str,
 ) -> dict[str, Any]:
-    """What tells one training from another: plain values, in one depth."""
+    """Return the values that distinguish one training from another.
+
+    Args:
+        settings: Settings of the training.
+        seed: Its seed.
+        train: Its images.
+        normalize: (mean, std) per channel, or None.
+        mixed_precision: Its precision.
+
+    Returns:
+        Plain values by name.
+    """
     plain = settings.model_dump(mode="json")
-    number = len(train.x) if isinstance(train, Images) else len(train)  # type: ignore[arg-type]  # sized: `batches` has refused others
-    known = {**plain, "seed": seed, "images": number, "mixed_precision": mixed_precision}
-    known["normalize"] = None if normalize is None else [[float(v) for v in part] for part in normalize]
+    # A Dataset has a length here: `Batches` has refused others.
+    number = len(train.x) if isinstance(train, Images) else len(train)  # type: ignore[arg-type]
+    identity = {**plain, "seed": seed, "images": number, "mixed_precision": mixed_precision}
+    identity["normalize"] = None if normalize is None else [[float(v) for v in part] for part in normalize]
     if isinstance(train, Images):
-        known["shape"] = list(train.x.shape[1:])
+        identity["shape"] = list(train.x.shape[1:])
     if isinstance(train, (Images, Records)):
-        known |= {k: v for k, v in contents_of(train).items() if k not in ("images", "read")}
-    return known
+        identity |= {k: v for k, v in contents_of(train).items() if k not in ("images", "read")}
+    return identity

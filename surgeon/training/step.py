@@ -1,4 +1,4 @@
-"""One optimizer step, whatever it trains on: micro-batches, augmentation, attack, noise, losses that are none."""
+"""One optimizer step: micro-batches, augmentation, attack, adversarial noise, and a check of the loss."""
 
 from __future__ import annotations
 
@@ -30,9 +30,21 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """A call is a step on a batch, and gives the mean loss over the whole batch, of all processes.
+    """One optimizer step per call; returns the mean loss over the whole batch, of all processes.
 
-    Raises TrainingError for a loss that is not finite.
+    Args:
+        model: The network.
+        network: The network as accelerate prepared it.
+        optimizer: The optimizer as accelerate prepared it.
+        accelerator: The accelerator.
+        average: The moving average of the weights, or None.
+        settings: Settings of the training.
+        seed: Its seed.
+        inputs: Normalises pixels on their way to the model.
+        highest: The highest label of the data, -1 if unknown.
+
+    Raises:
+        TrainingError: The loss is not finite.
     """
 
     def __init__(
@@ -54,7 +66,7 @@ class Step:
         self.mixup: Mixup | None = None
 
     def end(self) -> None:
-        """No more steps will come."""
+        """Release the layers' random streams after the last step."""
         self.streams.end()
 
     def __call__(self, batch: Batch, epoch: int, step: int) -> float:
@@ -92,9 +104,10 @@ class Step:
     def _backward(
         self, x: Tensor, y: Tensor, shard: Shard, place: tuple, number: int
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Forward and backward for x (n, C, H, W); returns their part of the whole batch's mean loss, and what was fed."""
+        """Forward and backward for x (n, C, H, W); returns its part of the batch's mean loss, and its input."""
         s = self.settings
-        # neither a micro-batch nor TRADES' clean and attacked halves are one piece of the whole batch
+        # Layers that share statistics need one contiguous piece of the batch: neither a micro-batch nor
+        # TRADES' clean and attacked halves are one.
         whole = s.accumulate == 1 and self.objective.beta is None
         shared = shard if self.world > 1 and s.exact and whole else None
         self.streams.share(shared)
@@ -106,8 +119,8 @@ class Step:
         target, labels = y, y
         if s.adversary is not None:
             plain = self.model if self.world == 1 else self.accelerator.unwrap_model(self.network)
-            found = attacked(plain, lambda z: plain(self.inputs(z)), x, y, s.adversary, shard, *place)
-            x = torch.cat([x, found]) if self.objective.beta is not None else found
+            adversarial = attacked(plain, lambda z: plain(self.inputs(z)), x, y, s.adversary, shard, *place)
+            x = torch.cat([x, adversarial]) if self.objective.beta is not None else adversarial
             labels = torch.cat([y, y]) if self.objective.beta is not None else y
         fed = self.inputs(x)
 
@@ -119,25 +132,26 @@ class Step:
             adversarial_noise(self.call, fed, labels, loss_fn, shard=shared),
         ):
             loss = loss_fn(self.call(fed), labels)
-            if self.world > 1 or bool(
-                torch.isfinite(loss)
-            ):  # several processes wait for one another's gradients,
-                self.accelerator.backward(loss * self.world)  # and average them
+            # All processes must run backward: one that skipped it would leave the others waiting. Gradients
+            # are averaged over processes; the factor makes that a sum, since each loss is already divided by
+            # the size of the whole batch.
+            if self.world > 1 or bool(torch.isfinite(loss)):
+                self.accelerator.backward(loss * self.world)
         return loss.detach().double(), fed
 
     @torch.no_grad()
     def _classes(self, x: Tensor) -> int:
         from surgeon.models.facts import num_classes_of
 
-        found = num_classes_of(self.model)
-        if found is None:
+        classes = num_classes_of(self.model)
+        if classes is None:
             raise TrainingError("mixup needs to know the number of classes, and the model does not tell it")
-        return found
+        return classes
 
     def _stop(self, value: float, epoch: int, step: int, fed: Tensor | None) -> None:
         lr = self.optimizer.param_groups[0]["lr"]
         if self.world > 1:
-            self.model.eval()  # in which no layer asks the other processes, who may not be looking
+            self.model.eval()  # in training mode, layers would wait for processes that do not run this pass
         where = first_nonfinite(self.model, fed) if fed is not None else "it comes from another process"
         raise TrainingError(
             f"the loss is {value} in epoch {epoch}, step {step}, at learning rate {lr:g}: {where}; "

@@ -1,4 +1,4 @@
-"""Batch norms whose statistics are those of all processes' samples, for the time of a training."""
+"""Batch norms that compute their statistics over the samples of all processes during a training."""
 
 from __future__ import annotations
 
@@ -16,15 +16,24 @@ PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 @contextlib.contextmanager
 def synced_batch_norms(model: nn.Module, on: bool) -> Iterator[None]:
-    """Within, each batch norm of `model` sees the samples of all processes; the modules stay the same objects.
+    """Make each batch norm of `model` use the samples of all processes.
 
-    On a GPU torch's SyncBatchNorm does it; on a CPU, for which torch has none, the class below.
+    On a GPU this is torch's SyncBatchNorm. torch has none for the CPU, where a class of this module does it.
+    The modules remain the same objects.
+
+    Args:
+        model: The network, changed in place and restored at exit.
+        on: Whether to change anything.
+
+    Yields:
+        None.
     """
     changed: list[tuple[Any, type]] = []
     try:
         for module in model.modules() if on else ():
             if isinstance(module, BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
                 changed.append((module, type(module)))
+                # The class is changed, not the module: the optimizer and the record refer to these objects.
                 if type(module) in PLAIN and next(iter(module.buffers()), torch.empty(0)).is_cuda:
                     module.__class__ = nn.SyncBatchNorm
                     module.__dict__["process_group"] = torch.distributed.group.WORLD
@@ -42,9 +51,9 @@ def _synced(cls: type) -> type:
 
 
 class _Synced(BatchNorm):
-    """Mixed into a batch norm's class. Differentiable: gradients flow through the statistics of all processes.
+    """Mixed into a batch norm's class; gradients flow through the statistics of all processes.
 
-    activates: whether the class is norm and activation in one, as timm's; the same object opened by surgery is not.
+    activates: Whether the class includes an activation, as timm's do; one that surgery has split does not.
     """
 
     activates = False

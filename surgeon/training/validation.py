@@ -1,4 +1,4 @@
-"""Figures on validation images, and how images are normalised on their way to the model."""
+"""Validation figures, and the normalisation of images on their way to the model."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ ROBUST_IMAGES = 1024
 
 
 class Epoch(NamedTuple):
-    """One row of the metrics. loss: mean over the training images. lr: at the last step. images_per_second: of
-    training, all processes together. val_robust: accuracy under the attack that is trained on, NaN without one."""
+    """One row of a training's metrics.
+
+    loss: Mean over the training images. lr: At the last step. images_per_second: Of training, all processes
+    together. val_robust: Accuracy under the attack that is trained on; NaN without one.
+    """
 
     epoch: int
     loss: float
@@ -38,7 +41,13 @@ class Epoch(NamedTuple):
 
 
 class Normalization:
-    """(x − mean) / std per channel, and the memory format that the model wants."""
+    """Normalise images by (x − mean) / std per channel, and convert them to the model's memory format.
+
+    Args:
+        given: (mean, std) per channel; None for no normalisation.
+        device: Where the images are.
+        channels_last: Whether the model is in channels_last.
+    """
 
     def __init__(
         self,
@@ -63,10 +72,22 @@ def validate(
     network: nn.Module, data: Source | None, device: str | torch.device, inputs: Callable[[Tensor], Tensor] | None = None, accelerator: Accelerator | None = None, *,
     workers: int = 0,
 ) -> tuple[float, float]:  # fmt: skip
-    """Mean cross-entropy and accuracy in evaluation mode; NaN without data. Processes share the images."""
+    """Compute mean cross-entropy and accuracy in evaluation mode. Processes share the images.
+
+    Args:
+        network: The network; its mode is restored afterwards.
+        data: Images, a Dataset or an IterableDataset; None for no validation.
+        device: Where the network is.
+        inputs: Normalises pixels; None to pass them on unchanged.
+        accelerator: Adds up the figures of several processes; None for one process.
+        workers: Processes that read a Dataset; 0 reads in this process.
+
+    Returns:
+        (mean cross-entropy, accuracy in [0, 1]); NaN without data.
+    """
     if data is None:
         return math.nan, math.nan
-    was = network.training
+    old_mode = network.training
     network.eval()
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     sums = torch.zeros(3, dtype=torch.float64, device=device)
@@ -75,7 +96,7 @@ def validate(
         output = outputs_of(network(inputs(x) if inputs else x))[0]
         loss = nn.functional.cross_entropy(output, y, reduction="sum")
         sums += torch.stack([loss.double(), (output.argmax(1) == y).sum().double(), sums.new_tensor(len(x))])
-    network.train(was)
+    network.train(old_mode)
     if accelerator is not None and world > 1:
         sums = accelerator.reduce(sums, "sum")
     total, right, number = (float(v) for v in sums)
@@ -90,13 +111,25 @@ def robust_accuracy(
     accelerator: Accelerator,
     seed: int,
 ) -> float:
-    """Accuracy of the first ROBUST_IMAGES under the training's own attack (PGD for TRADES); NaN without one."""
+    """Compute accuracy on the first ROBUST_IMAGES under the training's own attack (PGD for TRADES).
+
+    Args:
+        network: The network; its mode is restored afterwards.
+        data: Validation images; None for no validation.
+        adversary: The attack; None for training without one.
+        inputs: Normalises pixels.
+        accelerator: Adds up the figures of several processes.
+        seed: Seed of the attack.
+
+    Returns:
+        The accuracy in [0, 1]; NaN without data or attack.
+    """
     if data is None or adversary is None:
         return math.nan
     method = "pgd" if adversary.method == "trades" else adversary.method
     attack = adversary.model_copy(update={"method": method, "clean_share": 0.0})
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-    was = network.training
+    old_mode = network.training
     network.eval()
     for number, (x, y) in enumerate(
         in_order(data, 128, rank=accelerator.process_index, world=accelerator.num_processes)
@@ -105,13 +138,13 @@ def robust_accuracy(
             break
         x, y = pixels(x.to(accelerator.device)), y.to(accelerator.device)
         shard = Shard(0, len(x))
-        found = attacked(
+        adversarial = attacked(
             network, lambda z: network(inputs(z)), x, y, attack, shard, seed, "validation", number
         )
         with torch.no_grad():
-            right = (outputs_of(network(inputs(found)))[0].argmax(1) == y).sum()
+            right = (outputs_of(network(inputs(adversarial)))[0].argmax(1) == y).sum()
         sums += torch.stack([right.double(), sums.new_tensor(len(x))])
-    network.train(was)
+    network.train(old_mode)
     if accelerator.num_processes > 1:
         sums = accelerator.reduce(sums, "sum")
     return float(sums[0] / sums[1]) if float(sums[1]) else math.nan

@@ -1,1 +1,1 @@
-"""Attacks: ours and those of a library behind one door, what they need of a model, and whether they can follow its gradients."""
+"""Attacks: this package's and those of torchattacks, their requirements, and checks of gradients."""

@@ -1,4 +1,4 @@
-"""The model as attacks see it: counted, in pieces that fit into memory, with gradients laid out as they expect."""
+"""The model as attacks see it: with a counter, in pieces that fit into memory, with contiguous gradients."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from surgeon.evaluation.attacks.gradients import checked
 
 
 class Attacked(nn.Module):
-    """`model` behind a counter; x (N, C, H, W) goes through in pieces of `batch_size`, as one if None.
+    """Wrap `model` with a counter of images and a limit on the size of a forward pass.
 
-    With pieces, the activations of one piece at a time are kept for the gradient and the others computed again, so
-    that memory is bounded and neither draws nor blocks change. Gradients come back contiguous, also from a model in
-    channels_last, with which some attacks cannot work.
+    In pieces, only the activations of one piece are kept for the gradient and the others are computed again,
+    so that memory is bounded while draws and blocks stay the same. Gradients are contiguous, also for a model
+    in channels_last, whose gradients some attacks cannot handle.
 
-    Raises DataError for a gradient that is not finite, which attacks would carry into the images.
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        batch_size: Images in one forward pass; None for all.
+
+    Raises:
+        DataError: In the backward pass: a gradient is not finite. Attacks would carry it into the images.
     """
 
     def __init__(self, model: nn.Module, batch_size: int | None = None) -> None:

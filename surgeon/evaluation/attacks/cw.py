@@ -1,4 +1,4 @@
-"""Carlini and Wagner's L2 attack of our own: per sample, for any logits, and for black and white pixels."""
+"""Carlini and Wagner's L2 attack: computed per sample, for any logits, and for black and white pixels."""
 
 from __future__ import annotations
 
@@ -18,14 +18,26 @@ def cw(
     c: float = 1.0,
     lr: float = 0.01,
 ) -> Tensor:
-    """The closest misclassified image found, for `images` (N, C, H, W) in [0, 1]; where none is found, the image itself.
+    """Search for the closest misclassified images (Carlini & Wagner 2017, section V, with the loss f₆).
 
-    Minimises ‖x' − x‖₂² + c · max(−margin, 0) by Adam, `steps` steps a round; what still stands after a round is tried
-    again with ten times its c (Carlini & Wagner 2017, section V, with the loss f₆).
+    Minimises ‖x′ − x‖₂² + c · max(−margin, 0) by Adam, `steps` steps per round. Images that are not
+    misclassified after a round are tried again with ten times their c.
 
-    Here: Adam moves the pixels themselves, which are brought back to [0, 1] after each step. Under the paper's tanh a pixel
-    that is black or white has no slope. Not torchattacks' CW, which also takes 0 for the true logit where that is
-    negative, and stops a whole batch by the sum of its costs.
+    Here: Adam moves the pixels themselves, which are clipped to [0, 1] after each step; under the paper's
+    tanh a black or white pixel has no slope. torchattacks' CW is not used: it takes 0 for a negative true
+    logit, and stops a whole batch by the sum of its costs.
+
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) class indices.
+        steps: Steps per round.
+        rounds: The largest number of rounds.
+        c: Weight of the loss in the first round.
+        lr: Learning rate of Adam, in [0, 1] pixels.
+
+    Returns:
+        (N, C, H, W): the closest misclassified image found, or the image itself.
     """
     best = images.clone()
     distance = torch.full((len(images),), torch.inf, device=images.device)

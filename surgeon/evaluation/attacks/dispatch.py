@@ -1,8 +1,9 @@
-"""The one door to torchattacks: its single attacks, every argument given.
+"""Runs attacks by their description; the only place that uses torchattacks.
 
-Its defaults are not used: PGD's step does not scale with ε, and L2 attacks take Linf's ε. See
-docs/architecture.md on what else is avoided. Its attacks put the whole model in evaluation mode, then all of
-it in training mode, and seed the global random stream: here the model is held still around each of them.
+torchattacks' single attacks are used with every argument given. Its defaults are not: PGD's step does not
+scale with ε, and L2 attacks take Linf's ε. docs/architecture.md says what else is avoided. Its attacks put
+the whole model in evaluation mode, then all of it in training mode, and seed the global random stream; here
+the model is held still around each of them.
 """
 
 from __future__ import annotations
@@ -22,12 +23,19 @@ from surgeon.models.quiet import held_still
 from surgeon.results.threat import Attack
 
 TINY = 1e-30
-"""Divisor of PGD's L2 steps: torchattacks' own, 1e-10, leaves images with large logits where they are."""
+"""Least divisor of PGD's L2 steps: with torchattacks' own, 1e-10, images with large logits do not move."""
 _NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 def torchattacks() -> ModuleType:
-    """The package, imported when it is needed. Raises SurgeonError where it is not installed."""
+    """Import torchattacks.
+
+    Returns:
+        The package.
+
+    Raises:
+        MissingPackageError: It is not installed.
+    """
     try:
         import torchattacks as package
     except ImportError:
@@ -47,12 +55,24 @@ def run_attack(
     seed: int = 0,
     classes: int | None = None,
 ) -> Tensor:
-    """Adversarial images (N, C, H, W), detached, as `attack` makes them of images in [0, 1] and labels (N,).
+    """Run one attack.
 
-    seed: of all that it draws. classes: of the model, which FAB and targeted APGD must be told; asked of the model if
-    None. What comes back is not checked here. Where an attack fails torchattacks returns the image as it was.
+    The result is not checked here. Where an attack fails, torchattacks returns the image unchanged.
 
-    Raises MissingPackageError without torchattacks, where the attack is one of its own, and AttackError for a model or images that are not what it needs.
+    Args:
+        attack: The attack.
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) class indices.
+        seed: Seed of everything that the attack draws.
+        classes: Number of the model's classes, which FAB and targeted APGD need; None to ask the model.
+
+    Returns:
+        (N, C, H, W) adversarial images, detached.
+
+    Raises:
+        MissingPackageError: The attack is torchattacks', which is not installed.
+        AttackError: The attack needs another model or other images.
     """
     images = images.detach().contiguous()
     with held_still(model, seed):
@@ -76,7 +96,7 @@ def run_attack(
 
 
 def _noise(attack: Attack, images: Tensor) -> Tensor:
-    """One draw: ± ε by chance; or U(0, ε) added, then back to [0, 1] by 1 + ε (the weight-map paper's)."""
+    """One draw of noise: random signs ± ε; or U(0, ε) added and divided by 1 + ε (the weight-map paper's)."""
     draw = torch.rand(images.shape).to(images)
     if attack.kind == "uniform":
         return (images + _eps(attack) * draw) / (1 + _eps(attack))

@@ -1,4 +1,4 @@
-"""Whether a model has gradients that attacks can follow: there at all, and finite."""
+"""Checks that a model has gradients that attacks can follow: they exist and are finite."""
 
 from __future__ import annotations
 
@@ -15,9 +15,19 @@ BLOCK = 64
 def check_gradients(
     model: nn.Module, images: Tensor, labels: Tensor, *, what: str = "the model", seed: int = 0
 ) -> None:
-    """Raise DataError unless the loss at all images (N, C, H, W), labels (N,), has a gradient, and a finite one.
+    """Check that the loss has a finite gradient at all images.
 
-    A gradient that is zero passes: the diagnostics count those. what: what an error calls the model.
+    A gradient that is zero passes: the diagnostics count those.
+
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) class indices.
+        what: Name of the model in the message.
+        seed: Seed for a model that is random.
+
+    Raises:
+        DataError: The gradient is missing or not finite.
     """
     wrong, device = 0, device_of(model)
     with held_still(model, seed):
@@ -28,7 +38,17 @@ def check_gradients(
 
 
 def checked(gradient: Tensor) -> Tensor:
-    """`gradient` (N, …), on the way of an attack. Raises DataError where it is not finite, saying at how many images."""
+    """Return a gradient unchanged if it is finite.
+
+    Args:
+        gradient: (N, …).
+
+    Returns:
+        The gradient.
+
+    Raises:
+        DataError: It is not finite; the message says at how many images.
+    """
     if not bool(gradient.isfinite().all()):
         raise DataError(_words("the model", int(_not_finite(gradient).sum()), len(gradient)))
     return gradient
@@ -37,7 +57,7 @@ def checked(gradient: Tensor) -> Tensor:
 def _gradient(model: nn.Module, x: Tensor, y: Tensor, what: str) -> Tensor:
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
-        logits = model(x.view_as(x))  # some models work on their input in place
+        logits = model(x.view_as(x))  # a view: some models change their input in place, which a leaf forbids
         if logits.requires_grad:
             loss = nn.functional.cross_entropy(logits, y, reduction="sum")
             (found,) = torch.autograd.grad(loss, x, allow_unused=True)

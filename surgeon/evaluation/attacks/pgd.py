@@ -1,4 +1,4 @@
-"""Projected gradient descent of our own: per-sample losses, restarts, and the best iterate kept."""
+"""Projected gradient descent with per-sample losses and restarts, which keeps the best iterate."""
 
 from __future__ import annotations
 
@@ -13,18 +13,47 @@ from surgeon.quantities import too_large
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """(N,) cross-entropy of each sample."""
+    """Compute the cross-entropy of each sample.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,) class indices.
+
+    Returns:
+        (N,).
+    """
     return nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """(N,) largest other logit minus the true one: above 0 where the sample is misclassified."""
+    """Compute the largest other logit minus the true one: above 0 where a sample is misclassified.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,) class indices.
+
+    Returns:
+        (N,).
+    """
     others = logits.scatter(1, labels.unsqueeze(1), -torch.inf)
     return others.max(1).values - logits.gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """(N,) difference of logits ratio (Croce & Hein 2020, eq. 6): the margin over the range of the three largest logits."""
+    """Compute the difference of logits ratio (Croce & Hein 2020, eq. 6).
+
+    It is the margin divided by the range of the three largest logits.
+
+    Args:
+        logits: (N, classes), 3 classes or more.
+        labels: (N,) class indices.
+
+    Returns:
+        (N,).
+
+    Raises:
+        AttackError: There are fewer than 3 classes.
+    """
     if logits.shape[1] < 3:
         raise AttackError(
             f"the loss dlr needs 3 classes or more, the model gives {logits.shape[1]}; use margin"
@@ -52,17 +81,46 @@ def pgd(
     early_stop: bool = True,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Adversarial images for `images` (N, C, H, W) in [0, 1] within eps, after Madry et al. 2018.
+    """Search for adversarial images within a ball by projected gradient descent, after Madry et al. 2018.
 
     The gradient is that of the sum of per-sample losses, so that a sample's result does not depend on its
-    batch; each step is normalised per sample (sign for linf, unit length for l2). Of all iterates and restarts the
-    one with the largest margin is kept, the first that is misclassified at the latest: the search for a sample ends there.
+    batch; each step is normalised per sample (sign for linf, unit length for l2). Of all iterates and
+    restarts, the one with the largest margin is kept; the search for a sample ends at the first iterate that
+    is misclassified.
 
-    eot: forward passes that each gradient is averaged over (Athalye et al. 2018), for a model that is random; margins are
-    then of the mean logits. early_stop: with False every sample has all steps, and the iterate with the largest loss is
-    kept, not the largest margin: no lucky draw of a random model ends the search, and what comes out transfers better.
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) class indices.
+        eps: Radius of the ball, in [0, 1] pixels.
+        steps: Steps per restart.
+        norm: "linf" or "l2".
+        step_size: Size of a step; by default 2.5 · eps / steps.
+        restarts: Number of searches.
+        loss: "ce", "margin" or "dlr".
+        random_start: Whether a search starts at a random point of the ball, otherwise at the image.
+        eot: Forward passes that each gradient is averaged over (Athalye et al. 2018), for a model that is
+            random; margins are then those of the mean logits.
+        early_stop: Whether to end at the first misclassified iterate. If not, every sample takes all steps
+            and the iterate with the largest loss is kept: no lucky draw of a random model ends the search,
+            and the result transfers better.
+        generator: Source of the random starts; None for torch's global stream.
 
-    Raises ArgumentError for an unknown norm or loss, an eps above 1 in linf, or steps, restarts or eot below 1.
+    Returns:
+        (N, C, H, W) in [0, 1], within the ball.
+
+    Raises:
+        ArgumentError: An unknown norm or loss, an eps above 1 in linf, or steps, restarts or eot below 1.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation.attacks.pgd import pgd
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3))
+        >>> images, labels = torch.rand(4, 3, 4, 4), torch.arange(4) % 3
+        >>> adversarial = pgd(model, images, labels, eps=8 / 255, steps=5)
+        >>> bool((adversarial - images).abs().max() <= 8 / 255 + 1e-6)
+        True
     """
     if norm not in ("linf", "l2") or loss not in LOSSES:
         raise ArgumentError(
@@ -98,7 +156,7 @@ def pgd(
 def _gradient(
     model: nn.Module, x: Tensor, labels: Tensor, loss: str, eot: int, *, needed: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss's gradient (N, C, H, W), zeros if not needed, the loss (N,) and the logits (N, K): means over `eot` passes."""
+    """Means over `eot` passes: gradient (N, C, H, W), zeros if not needed; loss (N,); logits (N, K)."""
     x = x.detach().requires_grad_(needed)
     gradient = torch.zeros_like(x)
     value, logits = torch.zeros(len(x), device=x.device), torch.zeros((), device=x.device)

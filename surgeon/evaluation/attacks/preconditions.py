@@ -1,4 +1,4 @@
-"""What must hold before attacks begin: sources that fit, images that an attack can work on, a model that is the same."""
+"""Conditions that must hold before attacks begin: sources that fit, suitable images, an unchanged model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from surgeon.results.threat import Attack
 from surgeon.results.verdict import Verdict
 
 SAID = 64
-"""Images that a model is known by."""
+"""Number of images whose predictions identify a model."""
 DRIFT = 1e-2
-"""How far, relative to 1 + its size, a margin may be from what another machine, or another batch size, gave."""
+"""Largest difference of a margin, relative to 1 + its size, that another machine or batch size may cause."""
 RANDOM_DRIFT = 0.5
-"""Likewise of the mean logits of a random model, whose draws follow the batch size."""
+"""The same for the mean logits of a random model, whose draws depend on the batch size."""
 
 
 def check_said(
@@ -35,12 +35,25 @@ def check_said(
     seed: int,
     where: Path,
 ) -> None:
-    """Raise ArtifactError if a model says of the first block something else than its verdicts `known`, kept in `where`."""
+    """Check that a model still gives the stored predictions on the first images.
+
+    Args:
+        model: The attacked model, of [0, 1] pixels.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) class indices.
+        known: Stored verdicts on the clean images.
+        draws: Predictions per image.
+        seed: Seed of the draws.
+        where: Folder of the stored verdicts, for the message.
+
+    Raises:
+        ArtifactError: The predictions differ.
+    """
     with held_still(model, seed):
-        said = score(model, images[:SAID], labels[:SAID], draws=draws, seed=seed, batch_size=SAID)
+        scores = score(model, images[:SAID], labels[:SAID], draws=draws, seed=seed, batch_size=SAID)
     before = torch.tensor([v.margin for v in known[:SAID]])
     allowed = (DRIFT if draws == 1 else RANDOM_DRIFT) * (1 + before.abs())
-    far = int(((said.margin[: len(before)] - before).abs() > allowed).sum())
+    far = int(((scores.margin[: len(before)] - before).abs() > allowed).sum())
     if far:
         raise ArtifactError(
             f"{where} holds an evaluation of a model with these weights, and this one says something else of {far} of "
@@ -49,7 +62,17 @@ def check_said(
 
 
 def check_sources(sources: Mapping[str, nn.Module], images: Tensor, labels: Tensor, classes: int) -> None:
-    """Raise DataError unless every source takes the images and has the model's classes."""
+    """Check that every source accepts the images and has the model's classes.
+
+    Args:
+        sources: Models by name.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) class indices.
+        classes: Number of the attacked model's classes.
+
+    Raises:
+        DataError: A source does not.
+    """
     for name, source in sources.items():
         try:
             check_model(source)
@@ -63,7 +86,16 @@ def check_sources(sources: Mapping[str, nn.Module], images: Tensor, labels: Tens
 
 
 def check_reach(norm: str, eps: float | None, images: Tensor) -> None:
-    """Raise ArgumentError for a size in l2 beyond which no two images (N, C, H, W) of pixels in [0, 1] lie apart: √(C·H·W)."""
+    """Check that an L2 size is at most √(C·H·W), the largest distance of two images of [0, 1] pixels.
+
+    Args:
+        norm: "linf" or "l2"; only L2 is checked.
+        eps: Size in [0, 1] pixels; None for an unbounded attack.
+        images: (N, C, H, W).
+
+    Raises:
+        ArgumentError: The size is larger.
+    """
     farthest = math.sqrt(images[0].numel())
     if norm == "l2" and eps is not None and eps > farthest:
         raise ArgumentError(
@@ -73,7 +105,16 @@ def check_reach(norm: str, eps: float | None, images: Tensor) -> None:
 
 
 def check_needs(attacks: Sequence[Attack], images: Tensor, classes: int) -> None:
-    """Raise AttackError unless a model of so many classes, and images (N, C, H, W), are what each attack needs."""
+    """Check that the model and the images meet the requirements of each attack.
+
+    Args:
+        attacks: The attacks.
+        images: (N, C, H, W).
+        classes: Number of the model's classes.
+
+    Raises:
+        AttackError: An attack needs more classes, or other images.
+    """
     h, w = images.shape[-2:]
     for attack in attacks:
         needs, what = attack.needs, _told(attack)
@@ -89,8 +130,8 @@ def check_needs(attacks: Sequence[Attack], images: Tensor, classes: int) -> None
 
 
 def _told(attack: Attack) -> str:
-    """An attack by what decides on its needs, and its name where that is another."""
-    told = {"apgdt": "apgdt", "square": f"square in {attack.norm}"}.get(
+    """An attack by its kind and loss, which determine its needs, and by its name if that is different."""
+    text = {"apgdt": "apgdt", "square": f"square in {attack.norm}"}.get(
         attack.kind, f"{attack.kind} with the loss {attack.loss}"
     )
-    return told if attack.name in told else f"{attack.name} ({told})"
+    return text if attack.name in text else f"{attack.name} ({text})"

@@ -1,4 +1,4 @@
-"""Transfer: adversarial images made for one model, tried on others (Table A3 of the KAP paper)."""
+"""Transfer: adversarial images made for one model and tested on others (Table A3 of the KAP paper)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from surgeon.results.threat import Attack
 
 
 class Transferred(NamedTuple):
-    """Accuracy of `target` on images made for `source`: white-box where both are one."""
+    """Accuracy of `target` on images made for `source`; white-box accuracy if they are the same model."""
 
     source: str
     target: str
@@ -34,12 +34,35 @@ class Transferred(NamedTuple):
 def transfer_matrix(
     models: Mapping[str, nn.Module], images: Tensor, labels: Tensor, attack: Attack, *, seed: int = 0
 ) -> tuple[Transferred, ...]:
-    """Every model on the adversarial images of every other, and its own.
+    """Test every model on the adversarial images made for every model, itself included.
 
-    models: by name, each of pixels in [0, 1]. images: (N, C, H, W) in [0, 1]. labels: (N,). attack: made against each
-    source in turn, on all images; what a source gets wrong anyway stays as it is found.
+    The attack runs on all images, also on those that the source misclassifies already.
 
-    Raises as `evaluate`.
+    Args:
+        models: Models by name, each of [0, 1] pixels.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) class indices.
+        attack: The attack, made for each source in turn.
+        seed: Seed of the attack.
+
+    Returns:
+        One accuracy for each pair of source and target.
+
+    Raises:
+        DataError: Images, labels or a model do not fit, or gradients are missing or not finite.
+        AttackError: The attack needs another model or larger images.
+        ArgumentError: `attack` or `seed` is invalid.
+        VerificationError: An adversarial image is not finite, leaves [0, 1] or lies outside the ball.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import Attack, transfer_matrix
+        >>> models = {name: nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3)) for name in "ab"}
+        >>> images, labels = torch.rand(6, 3, 4, 4), torch.arange(6) % 3
+        >>> pgd = Attack(name="pgd", kind="own-pgd", eps=8 / 255, steps=5)
+        >>> [(row.source, row.target) for row in transfer_matrix(models, images, labels, pgd)]
+        [('a', 'a'), ('a', 'b'), ('b', 'a'), ('b', 'b')]
     """
     seed, (attack,) = checked_seed(seed), checked_attacks([attack])
     for name, model in models.items():
@@ -47,16 +70,16 @@ def transfer_matrix(
         check_needs([attack], images, classes)
         if attack.needs.gradients:
             check_gradients(Attacked(model), images, labels, what=f"model {name}", seed=seed)
-    found = []
+    rows = []
     for source, attacked in models.items():
         right = dict.fromkeys(models, 0)
         for k, (x, y) in enumerate(zip(images.split(BLOCK), labels.split(BLOCK), strict=True)):
             x, y = x.to(device_of(attacked)), y.to(device_of(attacked))
             stream = zlib.crc32(f"{seed}/{attack.label}/{source}/{k}".encode())
-            moved = tightened(run_attack(attack, Attacked(attacked), x, y, seed=stream), x, attack)
-            check_adversarial(moved, x, attack)
+            adversarial = tightened(run_attack(attack, Attacked(attacked), x, y, seed=stream), x, attack)
+            check_adversarial(adversarial, x, attack)
             for target, model in models.items():
                 with held_still(model, stream):
-                    right[target] += int((score(model, moved, y).prediction == y.cpu()).sum())
-        found += [Transferred(source, target, wilson(right[target], len(labels))) for target in models]
-    return tuple(found)
+                    right[target] += int((score(model, adversarial, y).prediction == y.cpu()).sum())
+        rows += [Transferred(source, target, wilson(right[target], len(labels))) for target in models]
+    return tuple(rows)

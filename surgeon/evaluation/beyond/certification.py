@@ -1,4 +1,4 @@
-"""Certified accuracy by randomized smoothing (Cohen, Rosenfeld & Kolter 2019), resumable, batched over images."""
+"""Certified accuracy by randomized smoothing (Cohen, Rosenfeld & Kolter 2019); resumable and batched."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COLUMNS = {
 
 
 class Certificate(BaseModel):
-    """What smoothing says of one image: class and the L2 radius, in [0, 1] pixels, within which it holds."""
+    """The certificate of one image: a class, and the L2 radius in [0, 1] pixels within which it holds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,16 +68,48 @@ def certify(
     examples: Sequence[int] | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> tuple[Certificate, ...]:
-    """A certificate for each image, by the algorithm CERTIFY of Cohen et al. 2019 (section 3.2.2).
+    """Certify each image by randomized smoothing, the algorithm CERTIFY of Cohen et al. 2019 (section 3.2.2).
 
-    model: the base classifier, of pixels in [0, 1]; the noise N(0, sigma²) goes on the pixels, which are not clipped. images:
-    (N, C, H, W) float32 in [0, 1]. n0 draws choose the class, n others count it; the bound on its probability is
-    Clopper and Pearson's at confidence 1 − alpha, the radius sigma · Φ⁻¹(bound). An image's draws depend on seed, sigma and
-    its pixels alone: not on its batch or process, and not on those of other images; those of several images share
-    one pass. They are drawn where the model is: a GPU draws other numbers than a CPU, or than a GPU of another kind. folder: keeps what is finished, and the same call goes on from there. advance: called with (done, total).
+    `n0` draws choose the class and `n` further draws count it. A lower bound on the probability of the class
+    follows from Clopper and Pearson at confidence 1 − alpha; the radius is sigma · Φ⁻¹(bound). Noise is added
+    to the pixels, which are not clipped afterwards.
 
-    Raises DataError for images, labels or a model that do not fit, ArgumentError for settings that make no sense,
-    ArtifactError for a folder with others.
+    An image's draws depend only on seed, sigma and its pixels, not on its batch or process; draws of several
+    images share one forward pass. The noise is drawn on the model's device: a GPU draws other numbers than a
+    CPU, or than another kind of GPU.
+
+    Args:
+        model: The base classifier, of [0, 1] pixels, which gives logits.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) class indices.
+        sigma: Standard deviation of the noise, in [0, 1] pixels, above 0.
+        n0: Draws that choose the class.
+        n: Draws that count it; they limit the largest radius.
+        alpha: Probability that a certificate is wrong, between 0 and 1.
+        batch_size: Noisy images in one forward pass.
+        seed: Seed of the draws.
+        folder: Folder that keeps finished certificates, so that the same call continues after an
+            interruption.
+        examples: Index of each image in its data set; by default 0 to N − 1.
+        advance: Called with (done, total), counted in images.
+
+    Returns:
+        One certificate for each image, in order.
+
+    Raises:
+        DataError: Images, labels or the model do not fit.
+        ArgumentError: Another argument is invalid.
+        ArtifactError: `folder` belongs to another certification.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import certified_accuracy, certify
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3))
+        >>> images, labels = torch.rand(4, 3, 4, 4), torch.arange(4) % 3
+        >>> certificates = certify(model, images, labels, sigma=0.25, n0=10, n=100)
+        >>> certificates[0].n, len(certified_accuracy(certificates, [0.0, 0.25]))
+        (100, 2)
     """
     sigma, alpha = (
         checked_number("sigma", sigma, positive=True),
@@ -136,7 +168,25 @@ def certify(
 
 
 def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[float]) -> list[Share]:
-    """The share of images that are right and certified at each L2 radius: the certified-accuracy curve."""
+    """Compute certified accuracy: the share of images that are right and certified at each L2 radius.
+
+    Args:
+        certificates: Certificates of `certify`.
+        radii: L2 radii in [0, 1] pixels.
+
+    Returns:
+        One share for each radius, with its interval.
+
+    Raises:
+        ArgumentError: A radius is negative or not finite.
+
+    Example:
+        >>> from surgeon.evaluation import Certificate, certified_accuracy
+        >>> fields = dict(example=0, image="", label=1, sigma=0.25, count=99, n=100)
+        >>> one = Certificate(prediction=1, radius=0.3, **fields)
+        >>> [share.value for share in certified_accuracy([one], [0.1, 0.5])]
+        [1.0, 0.0]
+    """
     radii = [checked_number("a radius", r) for r in radii]
     return [
         wilson(sum(c.prediction == c.label and c.radius >= r for c in certificates), len(certificates))
@@ -145,7 +195,14 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
 
 
 def certified_curves(certificates: Sequence[Certificate]) -> tuple[Certified, ...]:
-    """The certified-accuracy curve of each σ, up to where no image is certified any more."""
+    """Compute the certified-accuracy curve of each σ, up to the radius beyond which no image is certified.
+
+    Args:
+        certificates: Certificates of `certify`, of one or several σ.
+
+    Returns:
+        One curve for each σ.
+    """
     rows = []
     for sigma in dict.fromkeys(c.sigma for c in certificates):
         own = [c for c in certificates if c.sigma == sigma]
@@ -159,7 +216,7 @@ def certified_curves(certificates: Sequence[Certificate]) -> tuple[Certified, ..
 
 
 class _Smoothing:
-    """Class counts under noise, with the draws of several images in one batch, so that small ends do not run alone."""
+    """Class counts under noise; draws of several images share a batch, so that all batches are full."""
 
     def __init__(
         self,
@@ -177,10 +234,11 @@ class _Smoothing:
 
     @torch.no_grad()
     def counts(self, todo: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-        """(index, class that n0 draws choose, how many of n further draws say it), image by image, in order."""
+        """Yield (index, class chosen by n0 draws, how many of n further draws agree), image by image."""
         left = dict.fromkeys(todo, self.n0 + self.n)
-        finite: Tensor | None = None  # read where an image ends, lest a GPU waits after each batch
-        said: dict[int, list[Tensor]] = {i: [] for i in todo}
+        # Kept on the device and read once per image: reading it per batch would make a GPU wait each time.
+        finite: Tensor | None = None
+        labels_of: dict[int, list[Tensor]] = {i: [] for i in todo}
         queue = list(todo)
         for pieces in self._batches(todo):
             logits = self._logits(torch.cat([x for _, x in pieces]))
@@ -190,17 +248,17 @@ class _Smoothing:
             finite &= logits.isfinite().all()
             labels = logits.argmax(1)
             for (i, x), part in zip(pieces, labels.split([len(x) for _, x in pieces]), strict=True):
-                said[i].append(part)
+                labels_of[i].append(part)
                 left[i] -= len(x)
             while queue and left[queue[0]] == 0:
                 i = queue.pop(0)
-                found = torch.cat(said.pop(i)).cpu()
+                votes = torch.cat(labels_of.pop(i)).cpu()
                 check_finite(finite)
-                chosen = int(found[: self.n0].bincount().argmax())
-                yield i, chosen, int((found[self.n0 :] == chosen).sum())
+                chosen = int(votes[: self.n0].bincount().argmax())
+                yield i, chosen, int((votes[self.n0 :] == chosen).sum())
 
     def _batches(self, todo: Sequence[int]) -> Iterator[list[tuple[int, Tensor]]]:
-        """Full batches of (index, noisy copies): where an image ends, the next one begins."""
+        """Yield full batches of (index, noisy copies); a batch may hold the end of one image and the next."""
         pieces: list[tuple[int, Tensor]] = []
         room, device = self.batch_size, device_of(self.model)
         for i in todo:
@@ -209,15 +267,15 @@ class _Smoothing:
             image = self.images[i].to(device)
             left, drawn = self.n0 + self.n, torch.empty(0)
             while left:
-                if (
-                    len(drawn) == 0
-                ):  # by chunks, as what a generator gives depends on how much is asked of it at once
+                if len(drawn) == 0:
+                    # In chunks of fixed size: a generator's numbers depend on the size of each request, and
+                    # must not depend on the batch size.
                     drawn = torch.randn((min(CHUNK, left), *image.shape), generator=generator, device=device)
                 count = min(len(drawn), room)
                 pieces.append((i, image + self.sigma * drawn[:count]))
                 drawn, left, room = drawn[count:], left - count, room - count
                 if not len(drawn):
-                    drawn = torch.empty(0)  # whose memory the next ones may take
+                    drawn = torch.empty(0)  # frees the memory before the next chunk is drawn
                 if room == 0:
                     yield pieces
                     pieces, room = [], self.batch_size
@@ -225,7 +283,7 @@ class _Smoothing:
             yield pieces
 
     def _logits(self, x: Tensor) -> Tensor:
-        """The model on noisy pixels, which leave [0, 1]: past a check of the range."""
+        """Logits of noisy pixels, without the check of their range: noise takes them out of [0, 1]."""
         unchecked = getattr(self.model, "unchecked", None)
         return unchecked(x) if unchecked is not None else self.model(x)
 

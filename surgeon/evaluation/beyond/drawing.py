@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, drawn by surgeon.insight into its folder."""
+"""The pictures of an evaluation, drawn by surgeon.insight into the evaluation's folder."""
 
 from __future__ import annotations
 
@@ -28,10 +28,21 @@ def draw(
     folder: Path, subject: nn.Module, network: nn.Module, images: Tensor, labels: Tensor, size: tuple[Norm, float],
     class_names: Sequence[str], seed: int, tell: Callable[[int], None],
 ) -> tuple[tuple[Drawn, ...], tuple[str, ...]]:  # fmt: skip
-    """(the pictures, why others could not be made): of the first images that the subject gets right, under PGD-20.
+    """Draw the pictures of an evaluation, for images that the model gets right, under PGD with 20 steps.
 
-    subject: what is attacked, of pixels. network: the rewritten network itself, whose layers are shown. size: norm and ε.
-    tell: called with 0 before and 1 after.
+    Args:
+        folder: Where the pictures go; a finished index in it is read instead.
+        subject: The attacked model, of [0, 1] pixels.
+        network: The rewritten network, whose layers are shown.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) class indices.
+        size: Norm and ε of the attack.
+        class_names: Names of the classes; empty for numbers.
+        seed: Seed of the attack.
+        tell: Called with 0 before and 1 after.
+
+    Returns:
+        (pictures, one sentence for each picture that could not be made).
     """
     index = folder / INDEX
     if index.is_file():
@@ -42,10 +53,10 @@ def draw(
 
     device = device_of(subject)
     with held_still(subject, seed):
-        some = spread(256, len(images))
-        said = score(subject, images[some], labels[some]).prediction
-        found = some[said == labels[some]]
-        right = found[spread(COUNT, len(found))] if len(found) else found
+        candidates = spread(256, len(images))
+        said = score(subject, images[candidates], labels[candidates]).prediction
+        correct = candidates[said == labels[candidates]]
+        right = correct[spread(COUNT, len(correct))] if len(correct) else correct
         if len(right) == 0:
             tell(1)
             return (), ("no pictures: the model gets none of the first images right",)
@@ -70,7 +81,7 @@ def draw(
 
 
 def _as(subject: nn.Module, network: nn.Module) -> nn.Module:
-    """Another network behind the subject's normalisation."""
+    """Wrap another network with the subject's normalisation."""
     if not isinstance(subject, Normalized):
         return network
     mean = None if subject.mean is None else subject.mean.flatten().tolist()

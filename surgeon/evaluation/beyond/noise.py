@@ -32,12 +32,33 @@ def noise_accuracy(
     draws: int = 3,
     seed: int = 0,
 ) -> list[float]:
-    """Accuracy at each noise level, the mean over `draws` draws; images (N, C, H, W) in [0, 1].
+    """Measure accuracy at each level of random noise on the pixels.
 
-    gaussian: x + N(0, level²), clipped to [0, 1]. uniform: x + U(0, level), then divided by 1 + level, as
-    the weight-map paper has it (renormalised to [0, 1]).
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) class indices.
+        levels: Noise levels in [0, 1] pixels.
+        kind: "gaussian": x + N(0, level²), clipped to [0, 1]. "uniform": (x + U(0, level)) / (1 + level), as
+            in the weight-map paper.
+        draws: Draws that the accuracy is averaged over.
+        seed: Seed of the noise.
 
-    Raises ArgumentError for an unknown kind, levels, draws or a seed that are none, DataError for images or labels that do not fit.
+    Returns:
+        The mean accuracy at each level, in [0, 1].
+
+    Raises:
+        ArgumentError: An unknown kind, or an invalid level, number of draws or seed.
+        DataError: Images or labels do not fit.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import noise_accuracy
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3))
+        >>> images, labels = torch.rand(6, 3, 4, 4), torch.arange(6) % 3
+        >>> len(noise_accuracy(model, images, labels, [0.0, 0.1], draws=1))
+        2
     """
     if kind not in ("gaussian", "uniform"):
         raise ArgumentError(f"noise {kind!r} is not known; 'gaussian' and 'uniform' are")
@@ -45,7 +66,7 @@ def noise_accuracy(
     levels = [checked_number("a noise level", level) for level in levels]
     images, labels, _ = admitted(model, images, labels, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    found = []
+    accuracies = []
     with held_still(model, seed):
         for level in levels:
             right = 0
@@ -55,20 +76,42 @@ def noise_accuracy(
                 else:
                     noisy = (images + level * torch.rand(images.shape, generator=generator)) / (1 + level)
                 right += int((score(model, noisy, labels).prediction == labels).sum())
-            found.append(right / (draws * len(labels)))
-    return found
+            accuracies.append(right / (draws * len(labels)))
+    return accuracies
 
 
 @in_own_state()
 def noise_table(
     model: nn.Module, images: Tensor, labels: Tensor, *, sigma: float = 0.1, seed: int = 0
 ) -> tuple[NoiseRow, ...]:
-    """Table 2 of the KAP paper: accuracy on `images`, adversarial ones with their true labels, with Gaussian noise of
-    standard deviation `sigma` added at inference to the input, to the activations, to both, to neither.
+    """Measure accuracy with Gaussian noise at inference on the input, the activations, both and neither.
 
-    Activations get it where the paper's models have it: after each pooling layer, else after each convolution.
+    This is Table 2 of the KAP paper. Activation noise is added where the paper's models have it: after each
+    pooling layer, or after each convolution without one.
 
-    Raises ArgumentError for a sigma or a seed that is none, DataError for images or labels that do not fit.
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) float32 in [0, 1], usually adversarial images.
+        labels: (N,) true classes.
+        sigma: Standard deviation of the noise, in [0, 1] pixels at the input and in the unit of the
+            activations inside.
+        seed: Seed of the noise.
+
+    Returns:
+        Four rows: activations without and with noise, and for each the input without and with noise.
+
+    Raises:
+        ArgumentError: An invalid sigma or seed.
+        DataError: Images or labels do not fit.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import noise_table
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+        >>> images, labels = torch.rand(6, 3, 4, 4), torch.arange(6) % 3
+        >>> [(row.activation_noise, row.input_noise) for row in noise_table(model, images, labels)]
+        [(False, False), (False, True), (True, False), (True, True)]
     """
     sigma, seed = checked_number("sigma", sigma), checked_seed(seed)
     images, labels, _ = admitted(model, images, labels, seed=seed)
@@ -91,7 +134,7 @@ def noise_table(
 
 @contextlib.contextmanager
 def _noisy_activations(model: nn.Module, sigma: float) -> Iterator[None]:
-    """Gaussian noise after each pooling layer of a surgery, and after each convolution that has none."""
+    """Add Gaussian noise after each pooling layer of a surgery, and after each convolution without one."""
     if sigma == 0:
         yield
         return

@@ -1,4 +1,4 @@
-"""Shuffled patches: what a model still recognises when shape is gone and texture is left."""
+"""Shuffled patches: what a model still recognises when shape is removed and texture remains."""
 
 from __future__ import annotations
 
@@ -13,16 +13,32 @@ from surgeon.images import check_images
 
 
 def patch_shuffle(images: Tensor, grid: int, *, seed: int = 0) -> Tensor:
-    """Each image cut into grid × grid patches, which change places; images (N, C, H, W) float32 in [0, 1].
+    """Cut each image into grid × grid patches and shuffle them.
 
-    The order of sample i is drawn from (seed, i) alone: whatever is beside it in the batch does not change it. For
-    grid ≥ 2 it is never the order of the image itself; grid = 1 gives the images as they are. Gives new memory of the
-    same shape, on the same device.
+    The order of sample i depends on (seed, i) only, not on the other samples of the batch. For grid ≥ 2 it is
+    never the original order; grid = 1 returns the images unchanged.
 
-    Source: Luo et al. 2020, "Defective Convolutional Networks". Here: where grid does not divide a side, the largest
-    central region that it divides is shuffled, and the border stays.
+    Source: Luo et al. 2020, "Defective Convolutional Networks". Here: where grid does not divide a side, the
+    largest central region that it divides is shuffled, and the border stays.
 
-    Raises DataError for images of another kind, grid below 1 or above a side.
+    Args:
+        images: (N, C, H, W) float32 in [0, 1].
+        grid: Patches per side, at least 1 and at most the shorter side.
+        seed: Seed of the orders.
+
+    Returns:
+        (N, C, H, W): new images on the same device.
+
+    Raises:
+        DataError: `images` are of another kind, or `grid` is out of range.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.evaluation.beyond.patch_shuffle import patch_shuffle
+        >>> images = torch.rand(2, 3, 8, 8)
+        >>> shuffled = patch_shuffle(images, 4)
+        >>> torch.equal(shuffled.flatten().sort().values, images.flatten().sort().values)
+        True
     """
     seed = checked_seed(seed)
     check_images(images)
@@ -31,17 +47,17 @@ def patch_shuffle(images: Tensor, grid: int, *, seed: int = 0) -> Tensor:
         raise DataError(f"grid={grid} must be from 1 to the shorter side of the images, {height}x{width}")
     h, w = height // grid, width // grid
     top, left = (height - h * grid) // 2, (width - w * grid) // 2
-    found = images.clone()
-    region = found[..., top : top + h * grid, left : left + w * grid]
+    shuffled = images.clone()
+    region = shuffled[..., top : top + h * grid, left : left + w * grid]
     for i, part in enumerate(region):
         patches = part.reshape(-1, grid, h, grid, w).permute(1, 3, 0, 2, 4).flatten(0, 1)
         moved = patches[_order(grid * grid, seed, i).to(images.device)].unflatten(0, (grid, grid))
         part.copy_(moved.permute(2, 0, 3, 1, 4).reshape(part.shape))
-    return found
+    return shuffled
 
 
 def _order(count: int, seed: int, index: int) -> Tensor:
-    """A permutation of `count` things, int64 (count,), not the identity where there is another."""
+    """A permutation of `count` items, int64 (count,), other than the identity if count > 1."""
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{index}".encode()))
     still = torch.arange(count)
     order = torch.randperm(count, generator=generator)

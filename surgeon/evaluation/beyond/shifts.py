@@ -1,4 +1,4 @@
-"""Accuracy off the clean images: noise curves, shuffled patches (shape against texture), common corruptions."""
+"""Accuracy away from clean images: noise curves, shuffled patches and common corruptions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,24 @@ from surgeon.results.statistics import Share, wilson
 def curve(
     model: nn.Module, images: Tensor, labels: Tensor, kind: str, levels: Sequence[float], *, seed: int = 0
 ) -> Curve:
-    """Accuracy on one draw at each level; images (N, C, H, W) in [0, 1], labels (N,).
+    """Measure accuracy at each level of a shift, on one draw.
 
-    gaussian: x + N(0, level²), clipped. uniform: (x + U(0, level)) / (1 + level), the weight-map paper's. patches: cut
-    into level × level patches, shuffled, after the paper of defective convolutions.
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) class indices.
+        kind: "gaussian": x + N(0, level²), clipped. "uniform": (x + U(0, level)) / (1 + level), the
+            weight-map paper's. "patches": cut into level × level patches and shuffled, after the paper of
+            defective convolutions.
+        levels: Levels, in [0, 1] pixels or patches per side.
+        seed: Seed of the draws.
 
-    Raises ArgumentError for an unknown kind.
+    Returns:
+        The curve, one point for each level.
+
+    Raises:
+        ArgumentError: An unknown kind, or an invalid level or seed.
+        DataError: Labels do not fit the images.
     """
     check_labels(images, labels)
     points, seed = [], checked_seed(seed)
@@ -46,7 +58,18 @@ def curve(
 def corruption_table(
     model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0, kinds: Sequence[str] | None = None
 ) -> tuple[Corruption, ...]:
-    """Accuracy under each common corruption (Hendrycks & Dietterich 2019) at each severity."""
+    """Measure accuracy under each common corruption (Hendrycks & Dietterich 2019) at each severity.
+
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1], C 1 or 3.
+        labels: (N,) class indices.
+        seed: Seed of the corruptions.
+        kinds: Names of corruptions; by default all fifteen.
+
+    Returns:
+        One row for each corruption and severity, 1 to 5.
+    """
     from surgeon.evaluation.beyond.corruptions import KINDS, SEVERITIES, corrupt
 
     return tuple(

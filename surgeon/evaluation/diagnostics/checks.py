@@ -1,12 +1,14 @@
-"""Diagnostics as tests on images: a check fails only where chance explains it at most once in a thousand sets of images.
+"""Diagnostics as statistical tests: chance alone fails a check at most once in a thousand sets of images.
 
-Attacks are compared image by image, on the same images. One that should be the stronger fails against another where
-two exact tests both say so, each at the error rate ERROR: of the images that only one of the two turned, the other turned
-more (McNemar's, one-sided), and it turned more than MARGIN of all images while the one left them (binomial). Either alone
-would fail honest networks: the first for a trifle on many images, the second for two attacks that turn different images.
+Attacks are compared on the same images, image by image. An attack that should be the stronger one fails
+against another if two exact tests both say so, each at the error rate ERROR. McNemar's test (one-sided): of
+the images that only one of the two turned, the other turned more. Binomial test: the other turned more than
+MARGIN of all images that the first left. Either test alone would fail honest networks: the first for a tiny
+difference on many images, the second for two attacks that turn different images.
 
-Two losses of one attack need not be equally strong: on a network that is trained for an epoch, the cross-entropy misses a
-third of what a loss on the largest logits turns. So one of them fails only where it misses more than HALF.
+Two losses of one attack need not be equally strong: on a network that was trained for one epoch,
+cross-entropy misses a third of what a loss on the largest logits turns. So a loss fails only if it misses
+more than HALF.
 """
 
 from __future__ import annotations
@@ -19,28 +21,31 @@ from surgeon.numerals import percent
 from surgeon.results.assessment import Check
 
 ERROR = 1e-3
-"""Of one comparison: the most that chance alone may fail it with."""
+"""The largest probability that chance alone fails one comparison."""
 MARGIN = 0.02
-"""Share of the images that attacks of equal worth may differ by."""
+"""Share of the images by which attacks of equal strength may differ."""
 HALF = 0.5
-"""Share of what one loss turns that another may miss, of the images whose slopes may be off, of what noise leaves."""
+"""Share that one loss may miss of what another turns; also of images with wrong slopes, and of what noise leaves."""
 STRAY = 0.01
-"""Share of the images that may be odd by themselves: without a gradient, or out of reach."""
+"""Share of the images that may be exceptions: without a gradient, or out of reach."""
 ADVICE = 0.05
-"""Error rate of an advice, which fails nothing."""
+"""Error rate of an advice, which does not fail a check."""
 LEAST = 10
-"""Images below which no comparison can fail: 0.5 to this power is ERROR."""
+"""With fewer images no comparison can fail: 0.5 to this power is ERROR."""
 
 
 class Tried(NamedTuple):
-    """An attack's name, and which of the images (M,) stand it."""
+    """An attack's name, and which of the images (M,) withstand it."""
 
     name: str
     stands: Tensor
 
 
 class Compared(NamedTuple):
-    """Two attacks on the same images: what only the second turned, what only the first did, of how many; p: of both tests."""
+    """Comparison of two attacks on n images: how many only the second turned, how many only the first.
+
+    p: The larger p-value of both tests.
+    """
 
     only_other: int
     only_this: int
@@ -49,21 +54,50 @@ class Compared(NamedTuple):
 
 
 def beyond(k: int, n: int, share: float) -> float:
-    """How likely k of n or more are, where a share of at most `share` is expected (exact binomial)."""
+    """Compute the probability of k or more of n if each has probability `share` (exact binomial).
+
+    Args:
+        k: Number of cases.
+        n: Number of trials; for 0 the result is 1.
+        share: Probability of a case.
+
+    Returns:
+        The probability.
+    """
     from scipy.stats import binomtest
 
     return float(binomtest(k, n, share, alternative="greater").pvalue) if n else 1.0
 
 
 def compared(this: Tensor, other: Tensor, margin: float = MARGIN) -> Compared:
-    """Whether the images (M,) that stand one attack fall to another more often than the other way round, and than `margin`."""
+    """Test whether another attack turns more of what one leaves than the reverse.
+
+    Args:
+        this: (M,) bool, the images that withstand the first attack.
+        other: (M,) bool, the images that withstand the second.
+        margin: Share of the images by which equal attacks may differ; the difference must be larger.
+
+    Returns:
+        The comparison.
+    """
     only_other, only_this = int((this & ~other).sum()), int((other & ~this).sum())
     chance = beyond(only_other, only_other + only_this, 0.5)
     return Compared(only_other, only_this, len(this), max(chance, beyond(only_other, len(this), margin)))
 
 
 def at_least_as_strong(code: str, this: Tried, other: Tried, *, count: int, means: str) -> Check:
-    """Fails where `other` is stronger than `this`, which should be at least as strong. count: images that accuracies are shares of."""
+    """Make the check that fails if `other` is stronger than `this`, which should be at least as strong.
+
+    Args:
+        code: Code of the check.
+        this: The attack that should be stronger.
+        other: The attack that should be weaker.
+        count: Number of images that accuracies are shares of.
+        means: What a failure means.
+
+    Returns:
+        The check.
+    """
     found = compared(this.stands, other.stands)
     return Check(
         code=code,
@@ -76,7 +110,15 @@ def at_least_as_strong(code: str, this: Tried, other: Tried, *, count: int, mean
 
 
 def missed(weak: Tensor, strong: Tensor) -> Compared:
-    """Whether an attack misses more than HALF of the images (M,) that another turns, and more than the other way round."""
+    """Test whether an attack misses more than HALF of what another turns, and more than the reverse.
+
+    Args:
+        weak: (M,) bool, the images that withstand the weaker attack.
+        strong: (M,) bool, the images that withstand the stronger one.
+
+    Returns:
+        The comparison.
+    """
     only_strong, only_weak = int((weak & ~strong).sum()), int((strong & ~weak).sum())
     turned = int((~strong).sum())
     chance = beyond(only_strong, only_strong + only_weak, 0.5)
@@ -84,7 +126,17 @@ def missed(weak: Tensor, strong: Tensor) -> Compared:
 
 
 def equally_useful(code: str, one: Tried, two: Tried, *, count: int) -> Check:
-    """Fails where either of two losses misses more than HALF of what the other turns."""
+    """Make the check that fails if either of two losses misses more than HALF of what the other turns.
+
+    Args:
+        code: Code of the check.
+        one: An attack with one loss.
+        two: The attack with the other.
+        count: Number of images that accuracies are shares of.
+
+    Returns:
+        The check.
+    """
     weak, strong = min((one, two), (two, one), key=lambda pair: missed(pair[0].stands, pair[1].stands).p)
     found = missed(weak.stands, strong.stands)
     turned = int((~strong.stands).sum())
@@ -101,7 +153,17 @@ def equally_useful(code: str, one: Tried, two: Tried, *, count: int) -> Check:
 
 
 def not_growing(code: str, curve: list[Tried], *, count: int, means: str) -> Check:
-    """Fails where of two neighbours on a curve of growing attacks the smaller one is stronger."""
+    """Make the check that fails if, of two neighbouring sizes of an attack, the smaller one is stronger.
+
+    Args:
+        code: Code of the check.
+        curve: The attack at growing sizes.
+        count: Number of images that accuracies are shares of.
+        means: What a failure means.
+
+    Returns:
+        The check.
+    """
     pairs = list(zip(curve[1:], curve, strict=False))
     worst = min(pairs, key=lambda pair: compared(pair[0].stands, pair[1].stands).p)
     found = compared(worst[0].stands, worst[1].stands)
@@ -113,7 +175,19 @@ def not_growing(code: str, curve: list[Tried], *, count: int, means: str) -> Che
 
 
 def rare(code: str, counts: dict[str, int], n: int, *, share: float, what: str, means: str) -> Check:
-    """Fails where more than `share` of n images are odd, for any of the counts."""
+    """Make the check that fails if more than `share` of n images are exceptions, by any of the counts.
+
+    Args:
+        code: Code of the check.
+        counts: Number of exceptions by name.
+        n: Number of images.
+        share: Share that is accepted.
+        what: What the exceptions do.
+        means: What a failure means.
+
+    Returns:
+        The check.
+    """
     name = max(counts, key=lambda k: counts[k])
     return Check(
         code=code, measured={k: v / n for k, v in counts.items()}, rule=f"more than {percent(share)} of the images {what}",
@@ -122,12 +196,32 @@ def rare(code: str, counts: dict[str, int], n: int, *, share: float, what: str, 
 
 
 def accuracies(tried: list[Tried] | tuple[Tried, ...], count: int) -> dict[str, float]:
-    """By attack, as shares of `count` images."""
+    """Compute accuracy under each attack.
+
+    Args:
+        tried: The attacks.
+        count: Number of images that accuracies are shares of.
+
+    Returns:
+        Name of the attack → accuracy.
+    """
     return {t.name: int(t.stands.sum()) / count for t in tried}
 
 
 def told(weak: Tried, strong: Tried, found: Compared) -> str:
-    """`APGD-CE is weaker than APGD-DLR: 40 of 60 images stand the first and fall to the second, 0 the other way round`."""
+    """Describe a comparison in words.
+
+    For example: `APGD-CE is weaker than APGD-DLR: 40 of 60 images stand the first and fall to the second, 0
+    the other way round`.
+
+    Args:
+        weak: The weaker attack.
+        strong: The stronger attack.
+        found: The comparison.
+
+    Returns:
+        The text.
+    """
     return (
         f"{weak.name} is weaker than {strong.name}: {found.only_other} of {found.n} images stand the first and fall to "
         f"the second, {found.only_this} the other way round"

@@ -1,6 +1,7 @@
-"""Diagnostics: cheap checks that say when attacks' numbers cannot be believed (Carlini et al. 2019; Athalye et al. 2018).
+"""Diagnostics: cheap checks that show when attacks cannot be trusted.
 
-What their verdicts rest on, and how often chance alone may fail one, is in `checks`.
+After Carlini et al. 2019 and Athalye et al. 2018. The statistics behind the verdicts, and how often chance
+alone may fail a check, are in `checks`.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ IMAGES = 128
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 UNBOUNDED = 0.5
 EOT, DRAWS = 5, 9
-"""Of a random model: passes that a gradient is the mean of, and draws that a prediction is the majority of."""
+"""For a random model: passes that a gradient averages, and draws that vote on a prediction."""
 RANDOM = 1e-4
 """Relative difference of the logits of two passes, above which a model is random."""
 _FINITE = 0.01
 """Length of the step of finite differences, L2 in pixels."""
 _BESIDE = 2 / 255
-"""How far, in Linf, finite differences are taken beside the images."""
+"""Linf size of the noise that is added before finite differences are taken."""
 _NOISE = 0.05
 """Share of the images that random signs may turn."""
 
@@ -68,14 +69,39 @@ def diagnose(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Diagnosis:
-    """Whether attacks on a model can be believed, on a few images: 40 to 128, of which the right ones are attacked.
+    """Check on a few images whether attacks on a model can be trusted.
 
-    model: takes pixels in [0, 1] (see Normalized). images: (N, C, H, W) float32 in [0, 1]. labels: (N,). sources: other
-    models, whose adversarial images must not be stronger than this model's own.
+    The checks look for randomness, vanishing or misleading gradients, and attacks that lose against weaker
+    ones. They attack the images that the model gets right.
 
-    Raises DataError for images, labels or a model that do not fit, one without gradients, or whose gradient is not finite;
-    ArgumentError for an eps, a norm, a seed or a batch_size that is none, for an eps above 1 in Linf, and in L2 for images that
-    are not square, which the attack without gradients needs.
+    Args:
+        model: Takes [0, 1] pixels (see `Normalized`), float32, and gives logits.
+        images: (N, C, H, W) float32 in [0, 1]; 40 to 128 images are enough.
+        labels: (N,) class indices.
+        eps: Size of the attacks, in [0, 1] pixels.
+        norm: "linf" or "l2".
+        sources: Other models by name, whose adversarial images must not be stronger than this model's own.
+        seed: Seed of the attacks.
+        batch_size: Images in one forward pass; None for all.
+
+    Returns:
+        The diagnosis; `reliable` says whether no check failed, `reasons` what failed.
+
+    Raises:
+        DataError: Images, labels or the model do not fit, or gradients are missing or not finite.
+        ArgumentError: An invalid eps, norm, seed or batch_size; an eps above 1 in Linf, or beyond the
+            farthest distance of two images in L2.
+        AttackError: In L2, images that are not square, which the attack without gradients needs.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import diagnose
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
+        >>> images, labels = torch.rand(40, 3, 8, 8), torch.arange(40) % 3
+        >>> diagnosis = diagnose(model, images, labels, eps=8 / 255)  # doctest: +SKIP
+        >>> diagnosis.reliable, diagnosis.reasons  # doctest: +SKIP
+        (True, ())
     """
     seed, eps = checked_seed(seed), checked_number("eps", eps)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
@@ -90,8 +116,8 @@ def diagnose(
     device = device_of(model)
     subject = Attacked(model, batch_size)
     with held_still(subject, seed):
-        said = score(subject, images, labels)
-        right = said.prediction == labels
+        scores = score(subject, images, labels)
+        right = scores.prediction == labels
         if not bool(right.any()):
             nothing = Check(
                 code="nothing-right", measured={"clean accuracy": 0.0}, rule="no image is right as it is", failed=True,
@@ -101,7 +127,7 @@ def diagnose(
         check_gradients(subject, images[right], labels[right], seed=seed)
         x, y = images[right].to(device), labels[right].to(device)
         random = two_passes(subject, x)
-        asked = _Asked(subject, x, y, len(images), norm, eps, seed, said.classes, random > RANDOM)
+        asked = _Asked(subject, x, y, len(images), norm, eps, seed, scores.classes, random > RANDOM)
         checks = [
             Check(
                 code="two-passes", measured={"relative difference": random}, plain=("relative difference",), rule=f"> {RANDOM:g}", failed=random > RANDOM,
@@ -118,12 +144,28 @@ def diagnose(
 
 
 def black_box(norm: Norm, eps: float) -> Attack:
-    """The attack without gradients that those with them are held against."""
+    """Return the attack without gradients (Square) that attacks with gradients are compared with.
+
+    Args:
+        norm: "linf" or "l2".
+        eps: Size in [0, 1] pixels.
+
+    Returns:
+        The attack.
+    """
     return Attack(name="square", kind="square", norm=norm, eps=eps, steps=200, loss="margin")
 
 
 def two_passes(model: nn.Module, images: Tensor) -> float:
-    """How far the logits of two forward passes over the same images differ, relative to their size."""
+    """Measure how far the logits of two forward passes over the same images differ, relative to their norm.
+
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) on the model's device.
+
+    Returns:
+        The relative difference; 0 for a deterministic model.
+    """
     with torch.no_grad():
         one, two = model(images), model(images)
     return float((one - two).norm() / one.norm().clamp_min(1e-12))
@@ -132,7 +174,8 @@ def two_passes(model: nn.Module, images: Tensor) -> float:
 class _Asked:
     """Attacks on the images that the model gets right; accuracies are shares of all images.
 
-    Of a random model gradients are means over EOT passes, no lucky draw ends a search, and an image stands by majority.
+    For a random model, gradients are means over EOT passes, no lucky draw ends a search, and predictions are
+    by majority.
     """
 
     def __init__(
@@ -154,9 +197,11 @@ class _Asked:
 
     def by(self, name: str, attack: Attack, on: nn.Module | None = None) -> Tried:
         """This attack on the model, or on another one in its place."""
-        found = run_attack(attack, on or self.model, self.x, self.y, seed=self.seed, classes=self.classes)
-        said = score(self.model, found, self.y, draws=self.draws, seed=self.seed + 1)
-        return Tried(name, said.prediction == self.y.cpu())
+        adversarial = run_attack(
+            attack, on or self.model, self.x, self.y, seed=self.seed, classes=self.classes
+        )
+        scores = score(self.model, adversarial, self.y, draws=self.draws, seed=self.seed + 1)
+        return Tried(name, scores.prediction == self.y.cpu())
 
 
 def _enough(count: int) -> Check:
@@ -178,23 +223,23 @@ def _zero_gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
 
 
 def _finite_differences(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Check:
-    """The margin along its gradient: what it really changes by, against what the gradient promises.
+    """Compare the change of the margin along its gradient with the change that the gradient predicts.
 
-    Beside the images, at a little noise: flat parts of an image, such as a black background, are ties to max pooling and
-    kinks to ReLU, where a plain network has no slope.
+    A little noise is added to the images first: flat parts of an image, such as a black background, are
+    ties for max pooling and kinks for ReLU, where even a plain network has no slope.
     """
     draw = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
     x = x * (1 - 2 * _BESIDE) + 2 * _BESIDE * draw
     gradient = _gradient(model, x, y, margin)
     length = gradient.flatten(1).norm(dim=1)
-    way = gradient / length.clamp_min(1e-30).view(-1, 1, 1, 1)
+    unit = gradient / length.clamp_min(1e-30).view(-1, 1, 1, 1)
     with torch.no_grad():
-        ahead, behind = (margin(model((x + s * _FINITE * way).clamp(0, 1)), y) for s in (1, -1))
-        # clamping at 0 and 1 shortens the step; compare with the gradient along what is left of it
-        left = ((x + _FINITE * way).clamp(0, 1) - (x - _FINITE * way).clamp(0, 1)).flatten(1)
-        promised = (gradient.flatten(1) * left).sum(1)
+        ahead, behind = (margin(model((x + s * _FINITE * unit).clamp(0, 1)), y) for s in (1, -1))
+        # Clamping at 0 and 1 shortens the step: compare with the gradient along the step that remains.
+        step = ((x + _FINITE * unit).clamp(0, 1) - (x - _FINITE * unit).clamp(0, 1)).flatten(1)
+        expected = (gradient.flatten(1) * step).sum(1)
     ratio = torch.where(
-        promised > 0, (ahead - behind) / promised.clamp_min(1e-30), torch.zeros_like(promised)
+        expected > 0, (ahead - behind) / expected.clamp_min(1e-30), torch.zeros_like(expected)
     )
     wrong = int(((ratio < 0.5) | (ratio > 1.5)).sum())
     return Check(
@@ -229,7 +274,7 @@ def _attacked(asked: _Asked) -> list[Check]:
     )
     white = _worst("white-box", [*budgets, entropy, sharp])
     square = asked.by("Square", black_box(asked.norm, eps))
-    found = [
+    checks = [
         not_growing("eps-curve", curve, count=count, means="larger perturbations raise accuracy"),
         rare(
             "unbounded", {"PGD": unbounded}, n, share=STRAY, what="stand where they may become anything",
@@ -242,12 +287,12 @@ def _attacked(asked: _Asked) -> list[Check]:
         equally_useful("losses", entropy, sharp, count=count),
     ]  # fmt: skip
     if asked.norm == "linf" and eps > 0:
-        found.append(_random_sign(asked.tried("random signs", "random-sign"), white, count))
-    return found
+        checks.append(_random_sign(asked.tried("random signs", "random-sign"), white, count))
+    return checks
 
 
 def _worst(name: str, tried: list[Tried]) -> Tried:
-    """What stands every one of some attacks."""
+    """The images that withstand all of these attacks."""
     return Tried(name, torch.stack([t.stands for t in tried]).all(0))
 
 
@@ -262,7 +307,7 @@ def _budget(budgets: list[Tried], count: int) -> Check:
 
 
 def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
-    """Fails where noise is stronger than gradients, or turns images while gradients turn less than half of those it leaves."""
+    """Fails if noise is stronger than gradients, or turns images and gradients less than half of the rest."""
     n, left = len(noise.stands), int(noise.stands.sum())
     stronger = compared(white.stands, noise.stands)
     useless = max(beyond(n - left, n, _NOISE), beyond(int((noise.stands & white.stands).sum()), left, HALF))
@@ -278,15 +323,15 @@ def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
 
 
 def _transferred(asked: _Asked, sources: Mapping[str, nn.Module]) -> list[Check]:
-    found = []
+    checks = []
     for name, source in sources.items():
         with held_still(source):
             there = asked.tried("transfer", steps=50, on=source, early_stop=False)
         white = _worst("white-box", [asked.tried("PGD", steps=50), asked.tried("APGD-CE", "apgd", steps=20)])
-        found.append(
+        checks.append(
             at_least_as_strong(
                 f"transfer from {name}", white, there, count=asked.count,
                 means="images made for another model are stronger than those made for this one",
             )
         )  # fmt: skip
-    return found
+    return checks

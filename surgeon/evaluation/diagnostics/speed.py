@@ -1,4 +1,4 @@
-"""Inference speed on this machine, to be compared within one run only."""
+"""Inference speed on this machine; compare only numbers of the same run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ BATCH = 64
 
 
 def images_per_second(models: Sequence[nn.Module], images: Tensor, *, repeats: int = 5) -> list[float]:
-    """Images a second of each model, taken in turns: of `repeats` rounds the fastest. images: (N, C, H, W) as they take them."""
-    found = [0.0] * len(models)
+    """Measure inference speed, with the models taking turns.
+
+    Args:
+        models: Networks.
+        images: (N, C, H, W) normalised as the networks expect them; the first 64 are one batch.
+        repeats: Rounds, of which the fastest counts; one more round before them warms up.
+
+    Returns:
+        Images per second of each model.
+    """
+    fastest = [0.0] * len(models)
     for _ in range(repeats + 1):
         for k, model in enumerate(models):
             x = images[:BATCH].to(device_of(model))
@@ -25,8 +34,8 @@ def images_per_second(models: Sequence[nn.Module], images: Tensor, *, repeats: i
                 began = time.perf_counter()
                 model(x)
                 _wait(x)
-                found[k] = max(found[k], len(x) / (time.perf_counter() - began))
-    return found
+                fastest[k] = max(fastest[k], len(x) / (time.perf_counter() - began))
+    return fastest
 
 
 def _wait(x: Tensor) -> None:

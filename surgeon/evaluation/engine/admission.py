@@ -1,4 +1,4 @@
-"""The door of this package: a model, images and labels are checked here before anything is computed with them."""
+"""Checks of the model, images and labels, before anything is computed with them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from surgeon.results.threat import Attack
 from surgeon.values import has_values
 
 FEW = 8
-"""Images that a model is tried on."""
+"""Number of images that a model is tried on."""
 _REFUSALS = (RuntimeError, AssertionError, IndexError, TypeError, NotImplementedError)
-"""What a network raises for images of another size or number of channels."""
+"""Errors that networks raise for images of another size or number of channels."""
 
 
 class Admitted(NamedTuple):
-    """images (N, C, H, W) float32 in [0, 1] and labels (N,) int64, on the CPU, N at least 1; classes: of the model."""
+    """Checked images (N, C, H, W) float32 in [0, 1] and labels (N,) int64, on the CPU, N at least 1.
+
+    classes: Number of the model's classes.
+    """
 
     images: Tensor
     labels: Tensor
@@ -31,9 +34,19 @@ class Admitted(NamedTuple):
 
 
 def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0) -> Admitted:
-    """The images and labels, if the model can be evaluated on them: it is run on a few of them.
+    """Check that a model can be evaluated on images; it is run on a few of them.
 
-    Raises DataError for what is no model, no images of pixels, no labels of its classes, or empty, saying what would work.
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) class indices.
+        seed: Seed for a model that is random.
+
+    Returns:
+        Images and labels on the CPU, and the number of classes.
+
+    Raises:
+        DataError: The model, images or labels are invalid or empty; the message says what would work.
     """
     check_model(model)
     images, labels = on_cpu("images", images), on_cpu("labels", labels)
@@ -51,7 +64,20 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
 
 
 def first_scores(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0) -> Scores:
-    """What the model says of a few images. Raises DataError where it cannot take them."""
+    """Score a model on a few images.
+
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) class indices.
+        seed: Seed for a model that is random.
+
+    Returns:
+        The scores.
+
+    Raises:
+        DataError: The model fails on the images.
+    """
     try:
         with held_still(model, seed):
             return score(model, images, labels)
@@ -63,7 +89,18 @@ def first_scores(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int 
 
 
 def on_cpu(name: str, value: object) -> Tensor:
-    """A tensor of a caller's, on the CPU. Raises DataError for anything else, and for one without values."""
+    """Move a tensor to the CPU, detached.
+
+    Args:
+        name: Its name in messages.
+        value: The tensor.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        DataError: The value is not a tensor, or a tensor without values (meta or fake).
+    """
     if not isinstance(value, Tensor):
         raise DataError(f"{name} are a {type(value).__name__}; give a tensor (torch.as_tensor, torch.stack)")
     if not has_values(value):
@@ -74,17 +111,38 @@ def on_cpu(name: str, value: object) -> Tensor:
 
 
 def checked_attacks(attacks: Any) -> tuple[Attack, ...]:
-    """Attacks of a caller's. Raises ArgumentError for anything but a list of them."""
-    found = (attacks,) if isinstance(attacks, Attack) else tuple(attacks)
-    odd = next((a for a in found if not isinstance(a, Attack)), None)
+    """Check a list of attacks.
+
+    Args:
+        attacks: The list.
+
+    Returns:
+        The attacks as a tuple.
+
+    Raises:
+        ArgumentError: It is anything else.
+    """
+    listed = (attacks,) if isinstance(attacks, Attack) else tuple(attacks)
+    odd = next((a for a in listed if not isinstance(a, Attack)), None)
     if odd is not None or isinstance(attacks, Attack):
         what = "one attack" if odd is None else f"a {type(odd).__name__} among them"
         raise ArgumentError(f"attacks are {what}; give a list of surgeon.evaluation.Attack")
-    return found
+    return listed
 
 
 def checked_examples(examples: Sequence[int] | None, count: int) -> list[int]:
-    """The images' names, by default 0…N−1. Raises ArgumentError unless there is one for each, and no two are the same."""
+    """Check the indices that identify images.
+
+    Args:
+        examples: One index for each image; None for 0 to N − 1.
+        count: Number of images.
+
+    Returns:
+        The indices.
+
+    Raises:
+        ArgumentError: Their number differs, or two are equal.
+    """
     names = list(range(count)) if examples is None else [checked_count("an example", e, 0) for e in examples]
     if len(names) != count or len(set(names)) < count:
         raise ArgumentError(

@@ -1,4 +1,4 @@
-"""The engine: attacks in fixed blocks, each result scored again by a forward pass of its own."""
+"""The engine: attacks run in fixed blocks, and each result is scored again by a forward pass of its own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from surgeon.results.threat import Attack
 from surgeon.results.verdict import Outcome, Verdict
 
 BLOCK = 64
-"""Images attacked together. Seeds go by block, so that nothing else about batches changes a verdict."""
+"""Images attacked together. Each block has its own seed: batch size and processes change no verdict."""
 
 
 @in_own_state()
@@ -52,21 +52,47 @@ def evaluate(
     examples: Sequence[int] | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> Outcome:
-    """A verdict for every image as it is, and for every attack on every image that it is tried on.
+    """Attack a model and score every attacked image with a separate forward pass.
 
-    model: takes pixels in [0, 1] (see Normalized), in float32. images: (N, C, H, W) float32 in [0, 1]. labels: (N,).
-    attacks: in order; those that cascade see only images that stood the earlier ones of their threat. Images that are
-    misclassified as they are are not attacked. sources: models that `attack.source` names. draws: of a random model,
-    that each image is scored on. batch_size: images that go through the model at once, by default a block's. store: a
-    folder that keeps each finished block; the same call then goes on after a kill. examples: names of the images, by
-    default 0…N−1. advance: called with (done, total) image-attacks.
+    Images that the model misclassifies without an attack are not attacked. Attacks with `cascade` see only
+    images that withstood the earlier attacks of the same threat. Blocks of 64 images are distributed over the
+    processes that accelerate started, if any; every process returns all verdicts.
 
-    Blocks of 64 images are dealt to the processes that accelerate started, if it did; every process gets all verdicts.
+    Args:
+        model: Takes [0, 1] pixels (see `Normalized`), float32, and gives logits.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) class indices.
+        attacks: Attacks in the order in which they run.
+        sources: Models by the names that `attack.source` refers to.
+        draws: Predictions per image; more than 1 for a model that is random, which then needs a majority.
+        seed: Seed of all random choices.
+        batch_size: Images in one forward pass; by default one block.
+        store: Folder that keeps every finished block, so that the same call continues after an interruption.
+        examples: Index of each image in its data set; by default 0 to N − 1.
+        advance: Called with (done, total), counted in attacks on blocks.
 
-    Raises DataError for images, labels or a model that do not fit, one without gradients to follow or whose gradient is not
-    finite, AttackError where an attack needs another model or larger images, ArgumentError for arguments that make no sense, ArtifactError for a store that belongs to another
-    evaluation or another model, and VerificationError for an adversarial image that is not finite, leaves [0, 1] or lies
-    outside the ball: it is never counted as a success.
+    Returns:
+        One verdict for each clean image, and one for each attack on each image that it was tried on.
+
+    Raises:
+        DataError: Images, labels or the model do not fit, or gradients are missing or not finite.
+        AttackError: An attack needs another model or larger images.
+        ArgumentError: Another argument is invalid, or a source is missing.
+        ArtifactError: `store` belongs to another evaluation or another model.
+        VerificationError: An adversarial image is not finite, leaves [0, 1] or lies outside the ball. Such
+            images are never counted as successes.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import Attack, evaluate, summarize
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3))
+        >>> images, labels = torch.rand(12, 3, 4, 4), torch.arange(12) % 3
+        >>> pgd = Attack(name="pgd", kind="own-pgd", eps=8 / 255, steps=5)
+        >>> outcome = evaluate(model, images, labels, [pgd])
+        >>> summary = summarize(outcome)
+        >>> summary.worst.k <= summary.clean.k
+        True
     """
     seed, draws, attacks = checked_seed(seed), checked_count("draws", draws), checked_attacks(attacks)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
@@ -119,7 +145,7 @@ def evaluate(
 
 
 class _Work:
-    """What all blocks of one evaluation share."""
+    """State shared by all blocks of one evaluation."""
 
     def __init__(
         self, victims: Mapping[str | None, nn.Module], images: Tensor, labels: Tensor, attacks: tuple[Attack, ...],
@@ -140,7 +166,7 @@ class _Work:
         self.classes = 0
 
     def clean(self) -> list[Verdict]:
-        """A verdict for each image as it is: the first process's, where there is a store."""
+        """A verdict for each clean image; with a store, the first process's."""
         known = self.store.clean() if self.store else None
         everyone()  # all looked before the first writes
         if known is not None and self.store:
@@ -166,7 +192,7 @@ class _Work:
         return self.verdicts
 
     def _clean(self) -> list[Verdict]:
-        said = score(
+        scores = score(
             self.model, self.images, self.labels, draws=self.draws, seed=self.seed, batch_size=self.batch_size
         )
         return [
@@ -175,13 +201,13 @@ class _Work:
                 prediction=p, votes=v,
             )
             for name, h, y, p, m, v in zip(
-                self.names, self.hashes, self.labels.tolist(), said.prediction.tolist(), said.margin.tolist(),
-                said.votes.tolist(), strict=True,
+                self.names, self.hashes, self.labels.tolist(), scores.prediction.tolist(), scores.margin.tolist(),
+                scores.votes.tolist(), strict=True,
             )
         ]  # fmt: skip
 
     def block(self, k: int, chosen: list[int]) -> Any:
-        """(number of the attack, its verdicts) on a block, in order."""
+        """Yield (number of the attack, its verdicts) on block `k`, in order."""
         fallen: dict[tuple[Any, ...], set[int]] = {}
         for number, attack in enumerate(self.attacks):
             before = fallen.setdefault(attack.threat, set())
@@ -198,32 +224,39 @@ class _Work:
         device = device_of(self.model)
         x, y = self.images[alive].to(device), self.labels[alive].to(device)
         victim = self.victims[attack.source]
+        # The seed names attack, size and block, not the place in the list: adding an attack changes no other.
         stream = zlib.crc32(
             f"{attack.seed}/{attack.name}/{attack.source}/{attack.norm}/{attack.eps}/{k}".encode()
         )
-        began, asked = time.perf_counter(), victim.queries
-        found = run_attack(attack, victim, x, y, seed=stream, classes=self.classes)
-        seconds, queries = (time.perf_counter() - began) / len(alive), (victim.queries - asked) / len(alive)
-        found = tightened(found, x, attack)
-        linf, l2 = check_adversarial(found, x, attack)
-        said = score(self.model, found, y, draws=self.draws, seed=stream + 1, batch_size=self.batch_size)
+        began, queries_before = time.perf_counter(), victim.queries
+        adversarial = run_attack(attack, victim, x, y, seed=stream, classes=self.classes)
+        seconds, queries = (
+            (time.perf_counter() - began) / len(alive),
+            (victim.queries - queries_before) / len(alive),
+        )
+        adversarial = tightened(adversarial, x, attack)
+        linf, l2 = check_adversarial(adversarial, x, attack)
+        # Scored again here, without the attack's own count of successes: an error there would go unnoticed.
+        scores = score(
+            self.model, adversarial, y, draws=self.draws, seed=stream + 1, batch_size=self.batch_size
+        )
         shared = dict(
             attack=attack.name, group=attack.group, source=attack.source, norm=attack.norm, eps=attack.eps, seed=attack.seed,
             block=k, queries=queries, seconds=seconds,
         )  # fmt: skip
         rows = []
         for n, i in enumerate(alive):
-            as_it_is, p = self.verdicts[i], int(said.prediction[n])
+            clean, p = self.verdicts[i], int(scores.prediction[n])
             rows.append(
                 Verdict(
-                    example=self.names[i], image=self.hashes[i], label=int(y[n]), clean=as_it_is.clean, margin=as_it_is.margin,
-                    success=_fallen(p, int(y[n]), float(said.votes[n]), self.draws), prediction=p, votes=float(said.votes[n]), linf=float(linf[n]), l2=float(l2[n]),
+                    example=self.names[i], image=self.hashes[i], label=int(y[n]), clean=clean.clean, margin=clean.margin,
+                    success=_fallen(p, int(y[n]), float(scores.votes[n]), self.draws), prediction=p, votes=float(scores.votes[n]), linf=float(linf[n]), l2=float(l2[n]),
                     **shared,
                 )
             )  # fmt: skip
-        return rows, found
+        return rows, adversarial
 
 
 def _fallen(prediction: int, label: int, votes: float, draws: int) -> bool:
-    """Whether an image counts as misclassified: of a random model, unless most of its draws are right."""
+    """Whether an image counts as misclassified; for a random model, unless most draws are right."""
     return votes <= 0.5 if draws > 1 else prediction != label

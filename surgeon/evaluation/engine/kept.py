@@ -16,11 +16,32 @@ from surgeon.results.verdict import Outcome
 
 @in_own_state()
 def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> Tensor:
-    """(N, C, H, W): for each image what turned it first, of the main threat, else the image as it is.
+    """Return the stored adversarial images of an evaluation's main threat.
 
-    folder: of the attacks' blocks. images: (N, C, H, W), in the order of the outcome's clean verdicts.
+    Args:
+        folder: The folder of the attacks' blocks (a `Store`, or attacks/ of an assessment).
+        outcome: The evaluation's verdicts.
+        images: (N, C, H, W) clean images in [0, 1], in the order of the outcome's clean verdicts.
 
-    Raises ArtifactError where the images were not stored, DataError for another number of images.
+    Returns:
+        (N, C, H, W): for each image the result of the first successful attack, or else the clean image.
+
+    Raises:
+        ArtifactError: The evaluation did not store its images.
+        DataError: `images` has another length than the outcome.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import Attack, Store, adversarial_images, evaluate
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3))
+        >>> images, labels = torch.rand(8, 3, 4, 4), torch.arange(8) % 3
+        >>> pgd = Attack(name="pgd", kind="own-pgd", eps=8 / 255, steps=5)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     outcome = evaluate(model, images, labels, [pgd], store=Store(folder, keep=True))
+        ...     adversarial = adversarial_images(folder, outcome, images)
+        >>> bool((adversarial - images).abs().max() <= 8 / 255 + 1e-6)
+        True
     """
     main, kept = main_threat(outcome.attacks), Path(folder) / IMAGES
     place = {v.example: i for i, v in enumerate(v for v in outcome.verdicts if v.attack == "none")}
@@ -35,16 +56,16 @@ def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> 
         raise ArtifactError(
             f"{folder} keeps no adversarial images: evaluate with keep=true into another folder"
         )
-    found = images.clone()
+    result = images.clone()
     for number in reversed(range(len(outcome.attacks))):  # the first attack has the last word
         attack = outcome.attacks[number]
         if attack.threat != main:
             continue
         for path in sorted(kept.glob(f"{number:03d}-*.safetensors")):
             with safe_open(path, "pt") as file:
-                some = file.get_tensor("images")
+                stored = file.get_tensor("images")
                 ids = [int(i) for i in file.metadata()["examples"].split(",") if i]
-            for i, image in zip(ids, some, strict=True):
+            for i, image in zip(ids, stored, strict=True):
                 if (attack.name, attack.source, i) in turned:
-                    found[place[i]] = image
-    return found
+                    result[place[i]] = image
+    return result

@@ -1,4 +1,4 @@
-"""Predictions of images, once or over the draws of a random model, and what counts as a valid image."""
+"""Predictions on images, single or by majority over the draws of a random model, and checks of images."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from surgeon.values import has_values
 BATCH = 256
 SLACK = 1e-6
 ROUNDING = 1e-4
-"""Relative to ε: attacks in L2 end up to 1.5e-5 outside of it."""
+"""Relative to ε, how far rounding may take an attack outside the ball: in L2 up to 1.5e-5 was observed."""
 
 
 class Scores(NamedTuple):
-    """prediction (N,) by most draws, margin (N,) of the mean logits, votes (N,) the share of draws that are right."""
+    """Predictions (N,) by most draws, margins (N,) of the mean logits, votes (N,): the share of right draws."""
 
     prediction: Tensor
     margin: Tensor
@@ -37,11 +37,23 @@ def score(
     seed: int = 0,
     batch_size: int = BATCH,
 ) -> Scores:
-    """What a model says of images (N, C, H, W) with labels (N,), by batches, each on `draws` fresh draws of its noise.
+    """Score a model on images, in batches, each on `draws` fresh draws of its randomness.
 
-    Raises DataError for outputs that are no logits, and labels that the model has no class for.
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) class indices.
+        draws: Predictions per image.
+        seed: Seed of the draws, if there are several.
+        batch_size: Images in one forward pass.
+
+    Returns:
+        The scores, on the CPU.
+
+    Raises:
+        DataError: The outputs are not logits, or a label is not among the classes.
     """
-    device, found, classes = device_of(model), [], 0
+    device, parts, classes = device_of(model), [], 0
     for n, (x, y) in enumerate(zip(images.split(batch_size), labels.split(batch_size), strict=True)):
         x, y = x.to(device), y.to(device)
         if draws > 1:
@@ -52,25 +64,40 @@ def score(
             raise DataError(
                 f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {classes} classes"
             )
-        said = torch.stack([each.argmax(1) for each in logits])
-        counts = torch.nn.functional.one_hot(said, classes).sum(0)
+        predicted = torch.stack([each.argmax(1) for each in logits])
+        counts = torch.nn.functional.one_hot(predicted, classes).sum(0)
         mean = torch.stack(logits).mean(0)
         true = mean.gather(1, y[:, None]).squeeze(1)
         others = mean.scatter(1, y[:, None], -torch.inf).amax(1)
-        found.append((counts.argmax(1), true - others, (said == y).float().mean(0)))
-    if not found:
+        parts.append((counts.argmax(1), true - others, (predicted == y).float().mean(0)))
+    if not parts:
         return Scores(torch.empty(0, dtype=torch.long), torch.empty(0), torch.empty(0), classes)
-    prediction, margin, votes = (torch.cat(part).cpu() for part in zip(*found, strict=True))
+    prediction, margin, votes = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     return Scores(prediction, margin, votes, classes)
 
 
 def spread(count: int, total: int) -> Tensor:
-    """`count` of `total` indices, evenly: the first ones of a set that is sorted by class would be of few classes."""
+    """Choose indices evenly over a set: the first images of one that is sorted by class have few classes.
+
+    Args:
+        count: Number of indices to choose.
+        total: Number of indices to choose from.
+
+    Returns:
+        (min(count, total),) int64.
+    """
     return torch.linspace(0, total - 1, min(count, total)).round().long()
 
 
 def check_finite(finite: Tensor) -> None:
-    """DataError unless `finite`, which says whether all logits so far were."""
+    """Check the flag that says whether all logits so far were finite.
+
+    Args:
+        finite: A bool tensor.
+
+    Raises:
+        DataError: It is False.
+    """
     if not bool(finite):
         raise DataError(
             "the model gives values that are no finite logits: look at its weights and normalisation"
@@ -78,7 +105,18 @@ def check_finite(finite: Tensor) -> None:
 
 
 def check_logits(logits: Tensor, count: int) -> Tensor:
-    """`logits`, if they are finite logits (N, K) of `count` images; DataError otherwise, saying what would work."""
+    """Check that a model's output is logits.
+
+    Args:
+        logits: The output.
+        count: Number of images.
+
+    Returns:
+        The logits (N, K).
+
+    Raises:
+        DataError: It is anything else; the message says what would work.
+    """
     if not isinstance(logits, Tensor):
         raise DataError(
             f"the model gives a {type(logits).__name__}; wrap it so that it gives its logits (N, classes): "
@@ -107,14 +145,26 @@ def check_logits(logits: Tensor, count: int) -> Tensor:
 
 
 def looks_like_probabilities(logits: Tensor) -> bool:
-    """Whether every row is not negative and sums to 1."""
+    """Return whether every row is non-negative and sums to 1.
+
+    Args:
+        logits: (N, K).
+    """
     if len(logits) == 0 or bool((logits < 0).any()):
         return False
     return bool(((logits.double().sum(1) - 1).abs() < 1e-3).all())
 
 
 def check_labels(images: Tensor, labels: Tensor) -> None:
-    """Raise DataError unless `labels` are class indices (N,), one for each image."""
+    """Check that labels are class indices, one for each image.
+
+    Args:
+        images: (N, C, H, W).
+        labels: (N,) int64.
+
+    Raises:
+        DataError: They are not.
+    """
     if labels.dim() != 1 or labels.dtype != torch.int64:
         raise DataError(f"labels are {labels.dtype} {tuple(labels.shape)}; give class indices (N,), int64")
     if len(images) != len(labels):
@@ -122,7 +172,14 @@ def check_labels(images: Tensor, labels: Tensor) -> None:
 
 
 def check_model(model: nn.Module) -> None:
-    """Raise DataError unless it is a module whose weights are float32 and there: lower precision weakens attacks."""
+    """Check that a model is a module with float32 weights that have values; lower precision weakens attacks.
+
+    Args:
+        model: The model.
+
+    Raises:
+        DataError: It is not.
+    """
     if not isinstance(model, nn.Module):
         raise DataError(f"the model is a {type(model).__name__}; give a torch.nn.Module")
     if not all(is_lazy(t) or has_values(t) for t in (*model.parameters(), *model.buffers())):
@@ -137,13 +194,32 @@ def check_model(model: nn.Module) -> None:
 
 
 def distances(found: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) Linf and (N,) L2 distances, computed in float64."""
+    """Compute Linf and L2 distances in float64.
+
+    Args:
+        found: (N, C, H, W).
+        images: (N, C, H, W).
+
+    Returns:
+        ((N,) Linf, (N,) L2).
+    """
     delta = (found.double() - images.double()).flatten(1)
     return delta.abs().amax(1), delta.norm(dim=1)
 
 
 def tightened(found: Tensor, images: Tensor, attack: Attack) -> Tensor:
-    """`found` with what rounding left outside the ball (up to ROUNDING · ε) brought back; anything further is left as it is."""
+    """Move images that rounding left just outside the ball (by up to ROUNDING · ε) back inside.
+
+    Images further outside are left for `check_adversarial` to refuse.
+
+    Args:
+        found: (N, C, H, W), the adversarial images.
+        images: (N, C, H, W), the clean images.
+        attack: Its norm and ε.
+
+    Returns:
+        (N, C, H, W).
+    """
     if attack.eps is None or found.shape != images.shape:
         return found
     linf, l2 = distances(found, images)
@@ -158,7 +234,19 @@ def tightened(found: Tensor, images: Tensor, attack: Attack) -> Tensor:
 
 
 def check_adversarial(found: Tensor, images: Tensor, attack: Attack) -> tuple[Tensor, Tensor]:
-    """(N,) distances in Linf and L2; raises VerificationError where an adversarial image is not what it may be."""
+    """Check that adversarial images are finite, in [0, 1] and within the ball.
+
+    Args:
+        found: (N, C, H, W), the adversarial images.
+        images: (N, C, H, W), the clean images.
+        attack: Its norm and ε.
+
+    Returns:
+        ((N,) Linf distances, (N,) L2 distances).
+
+    Raises:
+        VerificationError: An image is not.
+    """
     name = attack.label
     if found.shape != images.shape or not bool(torch.isfinite(found).all()):
         raise VerificationError(f"{name} gave images that are not finite or of another shape")
@@ -174,6 +262,10 @@ def check_adversarial(found: Tensor, images: Tensor, attack: Attack) -> tuple[Te
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model's weights lie; the CPU for one without any."""
+    """Return the device of a model's weights; the CPU for a model without any.
+
+    Args:
+        model: The model.
+    """
     first = next(iter([*model.parameters(), *model.buffers()]), None)
     return torch.device("cpu") if first is None else first.device

@@ -1,4 +1,4 @@
-"""The folder of an evaluation under way: a file for each attack on each block, so that a killed one goes on."""
+"""The folder of an unfinished evaluation: one file per attack and block, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -22,39 +22,81 @@ BLOCKS, IMAGES = "blocks", "adversarial"
 
 
 class Store:
-    """Verdicts below `folder`, which belongs to one manifest: attacks, weights and images by their hashes.
+    """A folder of verdicts that belongs to one evaluation: its attacks, and its inputs by their hashes.
 
-    keep: the adversarial images are stored too, as float32 safetensors beside each block.
+    Args:
+        folder: The folder; made when the first file is written.
+        keep: Whether to store adversarial images too, as float32 safetensors for each block.
 
-    Raises ArtifactError for a folder that holds something else.
+    Raises:
+        ArtifactError: When used: the folder holds something else.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import Attack, Store, evaluate, read_outcome
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3))
+        >>> images, labels = torch.rand(8, 3, 4, 4), torch.arange(8) % 3
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     attacks = [Attack(name="fgsm", kind="own-pgd", eps=8 / 255)]
+        ...     outcome = evaluate(model, images, labels, attacks, store=Store(folder))
+        ...     len(read_outcome(folder)) == len(outcome)
+        True
     """
 
     def __init__(self, folder: str | Path, *, keep: bool = False) -> None:
         self.folder, self.keep = Path(folder), keep
 
     def claim(self, manifest: dict[str, Any], *, write: bool = True) -> None:
-        """Take the folder for this manifest; one that holds it already is gone on with. write: by this process."""
+        """Claim the folder for an evaluation; a folder that it already owns is continued.
+
+        Args:
+            manifest: What identifies the evaluation.
+            write: Whether this process writes the manifest; the others only check it.
+
+        Raises:
+            ArtifactError: The folder holds something else, or another evaluation.
+        """
         (take if write else claim)(self.folder, MANIFEST, manifest, "an evaluation")
 
     def clean(self) -> list[Verdict] | None:
-        """The verdicts on the images as they are, if they were written."""
+        """Return the verdicts on the clean images, or None if they are not written yet."""
         return _read(self.folder / CLEAN)
 
     def write_clean(self, rows: Sequence[Verdict]) -> None:
-        """Write them."""
+        """Write the verdicts on the clean images.
+
+        Args:
+            rows: One verdict for each image.
+        """
         make_folder(self.folder)
         write_parquet(self.folder / CLEAN, COLUMNS, [r.model_dump() for r in rows])
 
     def block(self, number: int, attack: Attack, block: int) -> list[Verdict] | None:
-        """The verdicts of the `number`-th attack on a block, if they were written."""
+        """Return the verdicts of one attack on one block, or None if they are not written yet.
+
+        Args:
+            number: Index of the attack in the evaluation.
+            attack: The attack.
+            block: Index of the block.
+        """
         return _read(self._path(number, attack, block))
 
     def write(
         self, number: int, attack: Attack, block: int, rows: Sequence[Verdict], found: Tensor | None
     ) -> None:
-        """Write a block's verdicts, and before them its adversarial images if they are kept."""
+        """Write the verdicts of one attack on one block, and its adversarial images if they are kept.
+
+        Args:
+            number: Index of the attack in the evaluation.
+            attack: The attack.
+            block: Index of the block.
+            rows: The verdicts.
+            found: (n, C, H, W) adversarial images, None if the block had nothing to attack.
+        """
         path = self._path(number, attack, block)
         make_folder(path.parent)
+        # Images first: a block counts as finished when its verdicts exist, and would then lack its images.
         if self.keep and found is not None:
             from safetensors.torch import save
 
@@ -74,9 +116,21 @@ class Store:
 
 
 def read_outcome(folder: str | Path) -> Outcome:
-    """What an evaluation folder holds by now; blocks that are missing are named.
+    """Read the verdicts that an evaluation has written so far.
 
-    Raises ArtifactError for a folder without an evaluation, or whose clean predictions are not there yet.
+    Args:
+        folder: The folder of a `Store`, or attacks/ of an assessment.
+
+    Returns:
+        The verdicts; `missing` names the blocks that are not written yet.
+
+    Raises:
+        ArtifactError: The folder has no evaluation, or its clean predictions are not written yet.
+
+    Example:
+        >>> from surgeon.evaluation import read_outcome
+        >>> read_outcome("runs/demo/evaluation/attacks").missing  # doctest: +SKIP
+        ()
     """
     store = Store(folder)
     path = store.folder / MANIFEST
@@ -93,11 +147,11 @@ def read_outcome(folder: str | Path) -> Outcome:
     rows, missing = list(clean), []
     for number, attack in enumerate(attacks):
         for block in range(count):
-            found = store.block(number, attack, block)
-            if found is None:
+            block_rows = store.block(number, attack, block)
+            if block_rows is None:
                 missing.append(f"{attack.label}, block {block}")
             else:
-                rows += found
+                rows += block_rows
     return Outcome(tuple(rows), attacks, draws, tuple(missing))
 
 

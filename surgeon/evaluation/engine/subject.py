@@ -1,4 +1,4 @@
-"""What is really evaluated: a model that folds exactly is folded first, and one that is random is known to be."""
+"""The network that is really attacked: folded where that is exact, and checked for randomness."""
 
 from __future__ import annotations
 
@@ -24,40 +24,73 @@ from surgeon.verification import relative, tolerance_of
 
 
 class Evaluated(NamedTuple):
-    """The network to attack, and by how much it differs from the one that was given; None where it is the same."""
+    """The network to attack, and by how much its logits differ from the given one's; None if not folded."""
 
     model: nn.Module
     error: float | None
 
 
 def folded(model: nn.Module, images: Tensor) -> Evaluated:
-    """The stock network that a rewritten one folds into, after checking on `images` that both agree; else the model.
+    """Fold a rewritten network into a stock one where its surgery allows it, and check that both agree.
 
-    images: (N, C, H, W) as the model takes them, a few suffice.
+    Args:
+        model: A network.
+        images: (N, C, H, W) normalised as the network expects them; a few suffice.
 
-    Raises VerificationError when the record says that the model folds, and the folded one differs.
+    Returns:
+        The folded network and its error, or the network itself and None.
+
+    Raises:
+        VerificationError: The surgery's record says that the network folds, and the folded one differs.
     """
     record = surgery_of(model)
     if record is None or not record.folds:
         return Evaluated(model, None)
-    found = fold(model)
-    with held_still(model), held_still(found), torch.no_grad():
-        error = relative(found(images), model(images))
+    stock = fold(model)
+    with held_still(model), held_still(stock), torch.no_grad():
+        error = relative(stock(images), model(images))
     if error > 10 * tolerance_of(model):
         raise VerificationError(
             f"the folded network differs from the rewritten one by {error:.1e}; neither can be trusted"
         )
-    return Evaluated(found, error)
+    return Evaluated(stock, error)
 
 
 @in_own_state()
 def evaluated(model: nn.Module, images: Tensor) -> nn.Module:
-    """The network of `folded` alone."""
+    """Return the network to attack: folded if its surgery folds exactly, else the network itself.
+
+    Args:
+        model: A network, rewritten or stock.
+        images: (N, C, H, W) normalised as the network expects them; a few suffice for the check.
+
+    Returns:
+        The network to attack.
+
+    Raises:
+        VerificationError: The surgery's record says that the network folds, and the folded one differs.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.evaluation import evaluated
+        >>> stock = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3))
+        >>> evaluated(stock, torch.rand(2, 3, 4, 4)) is stock
+        True
+    """
     return folded(model, images).model
 
 
 def of_pixels(network: nn.Module, *, probabilities: bool = False) -> Normalized:
-    """A network as it takes pixels in [0, 1]: behind the normalisation of its own configuration."""
+    """Wrap the network so that it accepts [0, 1] pixels and normalises them itself, by its own configuration.
+
+    Args:
+        network: A network.
+        probabilities: Whether it ends in a softmax.
+
+    Returns:
+        The wrapped network; it does not normalise if the network's configuration names no mean and std.
+    """
     mean, std = normalization_of(network) or (None, None)
     return Normalized(network, mean, std, probabilities=probabilities)
 
@@ -66,16 +99,32 @@ def prepare(
     network: nn.Module, images: Tensor, labels: Tensor, mode: Literal["auto", "standard", "random"], *, name: str,
     probabilities: bool, seed: int,
 ) -> tuple[Normalized, Subject]:  # fmt: skip
-    """(what is attacked, as it takes pixels; what it is). Folding and randomness are looked at on a few of the images.
+    """Prepare the network to attack and describe it.
 
-    Raises DataError for images, labels or a network that do not fit, VerificationError as `folded`.
+    Folding and randomness are checked on a few of the images.
+
+    Args:
+        network: The network as given.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) class indices.
+        mode: "auto" detects randomness; "standard" and "random" choose the attacks regardless.
+        name: Name in reports; "" for the name of the architecture.
+        probabilities: Whether the network ends in a softmax.
+        seed: Seed of the checks.
+
+    Returns:
+        (the network to attack, of [0, 1] pixels; its description).
+
+    Raises:
+        DataError: Images, labels or the network do not fit.
+        VerificationError: As `folded`.
     """
     given = of_pixels(network, probabilities=probabilities)
     images, labels, classes = admitted(given, images, labels, seed=seed)
     some, record = spread(16, len(images)), surgery_of(network)
     few = images[some].to(device_of(network))
-    found = folded(network, given.normalize(few))
-    subject = of_pixels(found.model, probabilities=probabilities)
+    attacked = folded(network, given.normalize(few))
+    subject = of_pixels(attacked.model, probabilities=probabilities)
     with held_still(subject, seed):
         random = two_passes(subject, few) > RANDOM
     random = random or (record is not None and record.traits.stochastic == "always")
@@ -84,14 +133,24 @@ def prepare(
     described = Subject(
         name=name or name_of(network), model=name_of(network), recipe=record.recipe if record else "", operations=operations,
         weights=weights_hash(network), parameters=sum(p.numel() for p in network.parameters()), classes=classes, mean=mean,
-        std=std, input_size=tuple(images.shape[1:]), folded=found.error is not None, fold_error=found.error, random=random,
+        std=std, input_size=tuple(images.shape[1:]), folded=attacked.error is not None, fold_error=attacked.error, random=random,
         mode="random" if mode == "random" or (mode == "auto" and random) else "standard",
     )  # fmt: skip
     return subject, described
 
 
 def timed(described: Subject, network: nn.Module, subject: Normalized, images: Tensor) -> Subject:
-    """With the speed of what would be shipped, and of the network before the surgery where it can be had."""
+    """Add inference speeds to a description: of the attacked network, and of the stock one if available.
+
+    Args:
+        described: The description.
+        network: The network as given.
+        subject: The attacked network, of [0, 1] pixels.
+        images: (N, C, H, W) in [0, 1]; the first 64 are used.
+
+    Returns:
+        A copy of `described` with the speeds in images per second.
+    """
     x = subject.normalize(images[:64].to(device_of(network)))
     models = [subject.model] if surgery_of(network) is None else [subject.model, revert(network)]
     speeds = [*images_per_second(models, x), None]

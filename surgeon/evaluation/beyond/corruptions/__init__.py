@@ -1,12 +1,13 @@
-"""The 15 common corruptions of Hendrycks & Dietterich 2019, computed on images of any size.
+"""The 15 common corruptions of Hendrycks & Dietterich 2019, for images of any size.
 
-"Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019. The parameters are those
-the authors made CIFAR-10-C and ImageNet-C with (github.com/hendrycks/robustness); the code is ours, on
-numpy, scipy and pillow. Accuracies are comparable among models measured here, and near, not equal to, those on the
+"Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019. The parameters
+are those of CIFAR-10-C and ImageNet-C (github.com/hendrycks/robustness); the code is new, on numpy, scipy and
+pillow. Accuracies are comparable among models measured here, and close but not equal to those on the
 published files.
 
-Here: frost's pictures of ice are not in this package; an ice texture is synthesised by seeded procedural noise.
-Values are not rounded to 8 bits, except by pixelate and jpeg_compression, which work on 8-bit pictures.
+Here: frost's pictures of ice are not in this package; an ice texture is synthesised by seeded procedural
+noise. Values are not rounded to 8 bits, except by pixelate and jpeg_compression, which work on 8-bit
+pictures.
 """
 
 from __future__ import annotations
@@ -48,15 +49,32 @@ _APPLY: dict[str, Callable[[Array, Settings, Generator], Array]] = {
 def corrupt(
     images: Tensor, kind: str, severity: int, *, seed: int = 0, indices: Sequence[int] | None = None
 ) -> Tensor:
-    """The images under one corruption; (N, C, H, W) float32 in [0, 1], C 1 or 3, and the same is returned.
+    """Apply one corruption to images.
 
-    kind: one of KINDS. severity: 1 (weak) to 5. indices: the samples' places in their data set, 0 to N−1 by default;
-    what happens to a sample depends on (seed, kind, severity, its index) and on no other sample.
+    The result for an image depends only on (seed, kind, severity, its index), not on other images.
 
-    Source: Hendrycks & Dietterich 2019, with CIFAR-10-C's parameters for a shorter side up to 64 pixels, ImageNet-C's
-    above. Here: above, lengths in pixels are scaled by side/224; the frost is synthetic.
+    Source: Hendrycks & Dietterich 2019, with CIFAR-10-C's parameters for a shorter side up to 64 pixels,
+    ImageNet-C's above. Here: above, lengths in pixels are scaled by side/224; the frost is synthetic.
 
-    Raises DataError for an unknown kind, a severity outside 1–5, images of another kind and indices that do not fit.
+    Args:
+        images: (N, C, H, W) float32 in [0, 1], C 1 or 3.
+        kind: One of KINDS.
+        severity: 1 (weak) to 5.
+        seed: Seed of the draws.
+        indices: Index of each image in its data set; by default 0 to N − 1.
+
+    Returns:
+        (N, C, H, W) float32 in [0, 1] on the device of `images`.
+
+    Raises:
+        DataError: An unknown kind, a severity outside 1–5, images of another kind, or indices that do not
+            fit.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.evaluation.beyond.corruptions import corrupt
+        >>> corrupt(torch.rand(2, 3, 8, 8), "gaussian_noise", 3).shape
+        torch.Size([2, 3, 8, 8])
     """
     if kind not in KINDS:
         raise DataError(f"corruption {kind!r} is not known; {nearest(str(kind), KINDS)}")
@@ -76,8 +94,8 @@ def corrupt(
     severity = int(severity)
     given = settings(kind, severity, min(images.shape[-2:]))
     pixels = images.detach().permute(0, 2, 3, 1).cpu().numpy()
-    found = np.empty(pixels.shape, np.float32)
+    corrupted = np.empty(pixels.shape, np.float32)
     for i, place in enumerate(places):
         rng = np.random.default_rng([seed, KINDS.index(kind), severity, place])
-        found[i] = np.clip(_APPLY[kind](np.clip(pixels[i].astype(np.float64), 0, 1), given, rng), 0, 1)
-    return torch.from_numpy(found).permute(0, 3, 1, 2).contiguous().to(images.device)
+        corrupted[i] = np.clip(_APPLY[kind](np.clip(pixels[i].astype(np.float64), 0, 1), given, rng), 0, 1)
+    return torch.from_numpy(corrupted).permute(0, 3, 1, 2).contiguous().to(images.device)

@@ -1,4 +1,4 @@
-"""Blurs: out of focus, through glass, by motion and by zoom. Each takes one image (H, W, C) and gives one."""
+"""Blurs: out of focus, through glass, by motion and by zoom. Each maps one image (H, W, C) to another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from surgeon.evaluation.beyond.corruptions.parameters import Array, Settings
 
 
 def defocus_blur(x: Array, c: Settings, rng: Generator) -> Array:
-    """A point becomes a disk with the radius c[0], its rim softened by c[1], in pixels."""
+    """Blur as by a lens out of focus: each point becomes a disk with a soft rim.
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (radius of the disk, softness of its rim), in pixels.
+        rng: Source of the draws, unused.
+
+    Returns:
+        (H, W, C); values may leave [0, 1].
+    """
     from scipy.signal import fftconvolve
 
     kernel = disk(*c)
@@ -21,7 +30,15 @@ def defocus_blur(x: Array, c: Settings, rng: Generator) -> Array:
 
 
 def disk(radius: float, soft: float) -> Array:
-    """A disk of `radius` pixels with its rim softened by a Gaussian of `soft` pixels; (K, K), K odd, sum 1."""
+    """Make a disk with a rim softened by a Gaussian.
+
+    Args:
+        radius: Radius in pixels.
+        soft: Standard deviation of the Gaussian in pixels.
+
+    Returns:
+        (K, K) weights with sum 1, K odd.
+    """
     from scipy.ndimage import gaussian_filter
 
     rim = 1 if radius <= 8 else 2
@@ -32,10 +49,18 @@ def disk(radius: float, soft: float) -> Array:
 
 
 def glass_blur(x: Array, c: Settings, rng: Generator) -> Array:
-    """Blurred by c[0] pixels, every pixel replaced by one up to c[1] away, c[2] times, and blurred again.
+    """Blur as through frosted glass: blur, replace each pixel by a nearby one, and blur again.
 
-    The published code means to swap two pixels, but assigns numpy views of one array, which copies the second over
-    the first. Here: copied, as the published images were made.
+    The published code means to swap two pixels, but assigns numpy views of one array, which copies the second
+    over the first. Here: copied, as the published images were made.
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (standard deviation of the blur in pixels, largest shift in pixels, number of rounds of shifts).
+        rng: Source of the draws.
+
+    Returns:
+        (H, W, C); values may leave [0, 1].
     """
     sigma, reach = c[0], max(1, round(c[1]))
     height, width, channels = x.shape
@@ -56,12 +81,31 @@ def _blur(x: Array, sigma: float) -> Array:
 
 
 def motion_blur(x: Array, c: Settings, rng: Generator) -> Array:
-    """Smeared over a radius of c[0] pixels with a deviation of c[1], within 45° of level."""
+    """Blur along a line within 45° of horizontal.
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (radius, standard deviation of the weights), in pixels.
+        rng: Source of the draws.
+
+    Returns:
+        (H, W, C); values may leave [0, 1].
+    """
     return smear(x, c[0], c[1], rng.uniform(-45, 45))
 
 
 def smear(x: Array, radius: float, sigma: float, degrees: float) -> Array:
-    """Pixels along a ray averaged by half a Gaussian, over 2⌈radius⌉ + 1 whole steps, as ImageMagick's motion blur."""
+    """Average pixels along a ray with half a Gaussian as weights, as ImageMagick's motion blur does.
+
+    Args:
+        x: (H, W, C).
+        radius: Sets the length of the ray: 2⌈radius⌉ + 1 whole steps.
+        sigma: Standard deviation of the Gaussian in pixels.
+        degrees: Direction of the ray.
+
+    Returns:
+        (H, W, C).
+    """
     steps = np.arange(2 * math.ceil(radius) + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
     weights /= weights.sum()
@@ -78,13 +122,30 @@ def smear(x: Array, radius: float, sigma: float, degrees: float) -> Array:
 
 
 def zoom_blur(x: Array, c: Settings, rng: Generator) -> Array:
-    """The mean of the image and of it enlarged by 1, 1 + c[1], … up to c[0]."""
+    """Average the image and enlarged copies of it, by factors 1, 1 + c[1], … up to c[0].
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (largest factor, step of the factors).
+        rng: Source of the draws, unused.
+
+    Returns:
+        (H, W, C); values may leave [0, 1].
+    """
     factors = np.arange(1, c[0], c[1])
     return (x + sum(enlarge(x, float(factor)) for factor in factors)) / (len(factors) + 1)
 
 
 def enlarge(x: Array, factor: float) -> Array:
-    """The middle of x (H, W, C) enlarged to (H, W, C), bilinear; factor ≥ 1."""
+    """Enlarge the centre of an image to the size of the image, by bilinear interpolation.
+
+    Args:
+        x: (H, W, C).
+        factor: Factor, at least 1.
+
+    Returns:
+        (H, W, C).
+    """
     from scipy.ndimage import zoom
 
     if factor == 1:

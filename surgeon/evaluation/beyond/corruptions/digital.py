@@ -1,4 +1,4 @@
-"""Contrast, stretching, coarse pixels and JPEG. Each takes one image (H, W, C) in [0, 1] and gives one."""
+"""Contrast, stretching, coarse pixels and JPEG. Each maps one image (H, W, C) in [0, 1] to another."""
 
 from __future__ import annotations
 
@@ -15,16 +15,34 @@ if TYPE_CHECKING:
 
 
 def contrast(x: Array, c: Settings, rng: Generator) -> Array:
-    """The distance of each value to the mean of its channel times c[0]."""
+    """Scale the distance of each value to the mean of its channel.
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (scale,).
+        rng: Source of the draws, unused.
+
+    Returns:
+        (H, W, C); values may leave [0, 1].
+    """
     mean = x.mean((0, 1), keepdims=True)
     return mean + c[0] * (x - mean)
 
 
 def elastic_transform(x: Array, c: Settings, rng: Generator) -> Array:
-    """A random affine map, then random shifts that vary smoothly.
+    """Apply a random affine map, then random shifts that vary smoothly.
 
-    All settings are shares of the shorter side. Three points move by up to c[2] on each axis and carry the image
-    along; then the pixels are shifted by uniform noise up to c[0], smoothed by a Gaussian with the deviation c[1].
+    Three points move by up to c[2] on each axis and carry the image along; then the pixels are shifted by
+    uniform noise up to c[0], smoothed by a Gaussian with the standard deviation c[1].
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (largest shift, standard deviation of its smoothing, largest move of a point), as shares of the
+            shorter side.
+        rng: Source of the draws.
+
+    Returns:
+        (H, W, C).
     """
     from scipy.ndimage import gaussian_filter
 
@@ -42,14 +60,23 @@ def elastic_transform(x: Array, c: Settings, rng: Generator) -> Array:
 
 
 def _taken(x: Array, places: Array, mode: str) -> Array:
-    """x (H, W, C) read at places (2, H, W) in pixels, row and column, bilinear; `mode` says what is outside."""
+    """Read x (H, W, C) at `places` (2, H, W), row and column in pixels, bilinear; `mode` extends x outside."""
     from scipy.ndimage import map_coordinates
 
     return np.stack([map_coordinates(x[..., k], places, order=1, mode=mode) for k in range(x.shape[2])], -1)
 
 
 def pixelate(x: Array, c: Settings, rng: Generator) -> Array:
-    """Shrunk to c[0] of each side and enlarged again, by box filters."""
+    """Shrink the image and enlarge it again, by box filters.
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (share of each side,).
+        rng: Source of the draws, unused.
+
+    Returns:
+        (H, W, C).
+    """
     from PIL.Image import Resampling
 
     height, width, _ = x.shape
@@ -58,7 +85,16 @@ def pixelate(x: Array, c: Settings, rng: Generator) -> Array:
 
 
 def jpeg_compression(x: Array, c: Settings, rng: Generator) -> Array:
-    """Saved as JPEG with the quality c[0], as pillow does it, and read back."""
+    """Save the image as JPEG with pillow, and read it back.
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (quality,).
+        rng: Source of the draws, unused.
+
+    Returns:
+        (H, W, C).
+    """
     from PIL import Image
 
     stored = io.BytesIO()
@@ -67,7 +103,7 @@ def jpeg_compression(x: Array, c: Settings, rng: Generator) -> Array:
 
 
 def _picture(x: Array) -> Image:
-    """8-bit, gray or RGB."""
+    """Convert to an 8-bit picture, gray or RGB."""
     from PIL import Image
 
     levels = np.rint(255 * x).astype(np.uint8)

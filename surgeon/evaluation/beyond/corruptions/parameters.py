@@ -1,7 +1,7 @@
-"""The parameters that CIFAR-10-C and ImageNet-C were made with, by kind and severity.
+"""The parameters of CIFAR-10-C and ImageNet-C, by kind and severity.
 
-Source: github.com/hendrycks/robustness, make_cifar_c.py and imagenet_c/corruptions.py. What each number is stands with
-the function that takes it.
+Source: github.com/hendrycks/robustness, make_cifar_c.py and imagenet_c/corruptions.py. The function that
+takes the numbers documents them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 Settings = tuple[float, ...]
 
 SMALL_UP_TO = 64
-"""Images with a shorter side up to this many pixels take the parameters of CIFAR-10-C, others those of ImageNet-C."""
+"""Images with a shorter side up to this many pixels use CIFAR-10-C's parameters, others ImageNet-C's."""
 
 LARGE_SIDE = 224
 """The side, in pixels, that ImageNet-C's parameters are for."""
@@ -82,7 +82,7 @@ IMAGENET: dict[str, tuple[Settings, ...]] = {
 }
 
 IN_PIXELS = {"defocus_blur": (0,), "glass_blur": (0, 1), "motion_blur": (0, 1), "snow": (2, 4, 5)}
-"""Which settings of ImageNet-C are lengths in pixels; they grow and shrink with the shorter side."""
+"""Indices of ImageNet-C's parameters that are lengths in pixels, which scale with the shorter side."""
 
 KINDS: tuple[str, ...] = tuple(CIFAR)
 """The corruptions, in the paper's order."""
@@ -91,7 +91,16 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def settings(kind: str, severity: int, side: int) -> Settings:
-    """The parameters of `kind` at `severity` for images whose shorter side has `side` pixels."""
+    """Return the parameters of a corruption.
+
+    Args:
+        kind: One of KINDS.
+        severity: 1 to 5.
+        side: Shorter side of the images in pixels.
+
+    Returns:
+        The parameters.
+    """
     if side <= SMALL_UP_TO:
         return CIFAR[kind][severity - 1]
     scale, lengths = side / LARGE_SIDE, IN_PIXELS.get(kind, ())

@@ -1,4 +1,4 @@
-"""Snow, frost, fog and bright light. Each takes one image (H, W, C) in [0, 1] and gives one."""
+"""Snow, frost, fog and bright light. Each maps one image (H, W, C) in [0, 1] to another."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ _ICE = np.array((0.9, 0.97, 1.0))  # a bluish white
 
 
 def snow(x: Array, c: Settings, rng: Generator) -> Array:
-    """Flakes that fall, on an image whitened by 1 − c[6].
+    """Add falling flakes to an image that is whitened by 1 − c[6].
 
-    Flakes are normal noise (mean c[0], deviation c[1]) enlarged by c[2], where it is above c[3], smeared over a
-    radius of c[4] pixels with a deviation of c[5].
+    Flakes are normal noise (mean c[0], deviation c[1]) enlarged by c[2], where it is above c[3], smeared over
+    a radius of c[4] pixels with a deviation of c[5].
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (mean and standard deviation of the noise, size of a flake, threshold, radius in pixels and
+            standard deviation of the smear, share of the image that is kept).
+        rng: Source of the draws.
+
+    Returns:
+        (H, W, C); values may leave [0, 1].
     """
     mean, deviation, size, threshold, radius, sigma, kept = c
     flakes = enlarge(rng.normal(mean, deviation, (*x.shape[:2], 1)), max(1.0, size))
@@ -28,16 +37,33 @@ def snow(x: Array, c: Settings, rng: Generator) -> Array:
 
 
 def frost(x: Array, c: Settings, rng: Generator) -> Array:
-    """c[0] of the image and c[1] of a picture of ice.
+    """Mix the image with a picture of ice.
 
-    Here: the ice is synthetic, where the paper takes crops of six photographs.
+    Here: the ice is synthetic; the paper takes crops of six photographs.
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (share of the image, share of the ice).
+        rng: Source of the draws.
+
+    Returns:
+        (H, W, C); values may leave [0, 1].
     """
     tint = _ICE if x.shape[2] == 3 else _ICE.mean(keepdims=True)
     return c[0] * x + c[1] * ice(x.shape[0], x.shape[1], rng)[..., None] * tint
 
 
 def ice(height: int, width: int, rng: Generator) -> Array:
-    """Bright needles over cloudy glass; (H, W) in [0, 1]. Needles are where a rough height map crosses its middle."""
+    """Draw ice: bright needles over cloudy glass. Needles are where a rough height map crosses its median.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+        rng: Source of the draws.
+
+    Returns:
+        (H, W) in [0, 1].
+    """
     side = max(height, width)
     needles = np.zeros((height, width))
     for _ in range(3):
@@ -48,7 +74,16 @@ def ice(height: int, width: int, rng: Generator) -> Array:
 
 
 def fog(x: Array, c: Settings, rng: Generator) -> Array:
-    """A plasma fractal c[0] thick, whose detail falls with c[1], laid over the image; the brightest value stays."""
+    """Lay fog, a plasma fractal, over the image; the brightest value is preserved.
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (thickness of the fog, decay of its detail).
+        rng: Source of the draws.
+
+    Returns:
+        (H, W, C); values may leave [0, 1].
+    """
     height, width, _ = x.shape
     top = x.max()
     thick = plasma(max(height, width), c[1], rng)[:height, :width, None]
@@ -56,10 +91,18 @@ def fog(x: Array, c: Settings, rng: Generator) -> Array:
 
 
 def plasma(side: int, decay: float, rng: Generator) -> Array:
-    """A height map by diamonds and squares, on a torus; (S, S) with S the power of two from `side` on, 0 to 1.
+    """Draw a random height map by the diamond-square algorithm, on a torus.
 
-    Each halving of the mesh sets its new points to the mean of the four around them and uniform noise, whose range
-    falls by decay² a halving.
+    Each halving of the mesh sets its new points to the mean of the four around them plus uniform noise, whose
+    range falls by decay² with each halving.
+
+    Args:
+        side: The smallest side of the map in pixels.
+        decay: Its larger values make a smoother map.
+        rng: Source of the draws.
+
+    Returns:
+        (S, S) from 0 to 1, S the next power of two.
     """
     level, reach = np.zeros((1, 1)), 1.0
     while len(level) < max(side, 2):
@@ -80,7 +123,16 @@ def _shaken(around: tuple[Array, Array, Array, Array], reach: float, rng: Genera
 
 
 def brightness(x: Array, c: Settings, rng: Generator) -> Array:
-    """The value of HSV raised by c[0], hue and saturation kept: a pixel is scaled by its new value over its old."""
+    """Raise the value of HSV, keeping hue and saturation: each pixel is scaled by new over old value.
+
+    Args:
+        x: The image (H, W, C) in [0, 1].
+        c: (amount,).
+        rng: Source of the draws, unused.
+
+    Returns:
+        (H, W, C).
+    """
     value = x.max(2, keepdims=True)
     raised = np.minimum(value + c[0], 1)
     return np.where(value > 0, x * raised / np.where(value > 0, value, 1), raised)
