@@ -18,7 +18,7 @@ from torch import fx, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from surgeon.errors import SurgeryError, TraceError, either
-from surgeon.graph import anchors, checkpointing, exchanged
+from surgeon.graph import anchors, checkpointing, exchanged, ties
 from surgeon.graph.bound_hooks import is_called_back, rebind
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.forms import same_form
@@ -61,6 +61,7 @@ _OWN = (
     "_opened",
     "_aside",
     "_read",
+    "_ties",
 )
 _FRESH = fx.GraphModule({}, fx.Graph())
 _GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ and k != "training")
@@ -184,6 +185,7 @@ class Rewritten(fx.GraphModule):
         lost = anchors.lost(self, self._programs.values())
         changes = exchanged.changes(self, self._opened, self._points)
         changes += [c for c in (one.change(self) for one in self._read) if c]
+        changes += ties.changes(self._ties)
         if not demand:
             if remake and changes and settled and not norm and anchors.reaches(self, self._points):
                 with contextlib.suppress(SurgeryError):  # the call that comes next says so
@@ -358,7 +360,8 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_hung"] = anchors.hung(self, self._points)
         self.__dict__["_opened"] = exchanged.opened(self, self._programs.values(), self._points)
         self.__dict__["_read"] = exchanged.read(self, self._programs.values())
-        self.__dict__["_holders"] = anchors.holders(self, self._programs.values())
+        self.__dict__["_ties"] = ties.ties(self, self._programs.values())
+        self.__dict__["_holders"] = (*anchors.holders(self, self._programs.values()), *ties.held(self._ties))
         self.__dict__["_code"] = self.code
         # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
         self.__dict__["_lineno_map"] = self.__dict__["_prologue_start"] = None
@@ -645,6 +648,7 @@ class Rewritten(fx.GraphModule):
                 "_hung",
                 "_opened",
                 "_read",
+                "_ties",
             ):
                 continue
             new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
