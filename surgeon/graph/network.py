@@ -11,6 +11,7 @@ import linecache
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from types import MethodType
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -146,6 +147,13 @@ class Rewritten(fx.GraphModule):
     def _itself(self) -> Rewritten:
         """What the graphs call the network by where its code leaves something on it (`kept.py`)."""
         return self
+
+    @property
+    def _rebound(self) -> tuple[str, ...]:
+        """The name of an attribute `forward` that is the class's, bound to the network itself, as unwrapping leaves one: it adds nothing."""
+        own = self.__dict__.get("forward")
+        plain = isinstance(own, MethodType) and own.__self__ is self and own.__func__ in _dispatchers
+        return ("forward",) if plain else ()
 
     # -- graphs -----------------------------------------------------------------------------------
 
@@ -346,6 +354,8 @@ class Rewritten(fx.GraphModule):
 
     def _generate(self) -> None:
         self._leave_class()
+        for name in self._rebound:  # of graphs that are no longer
+            del self.__dict__[name]
         self.__dict__["_holders"] = None
         self.__dict__["_variants"] = self._variants.copied(lambda graph, mode: self._coded(graph, mode)[0])
         for key, graph in self._programs.items():
@@ -518,7 +528,7 @@ class Rewritten(fx.GraphModule):
         """The network as an object of its stock class, on the same modules; for tracing and for reading."""
         self.anchor()
         view = object.__new__(self._stock_class)
-        hidden = {*_GRAPH_STATE, *_OWN, *_RECORD}
+        hidden = {*_GRAPH_STATE, *_OWN, *_RECORD, *self._rebound}
         view.__dict__.update({k: v for k, v in self.__dict__.items() if k not in hidden})
         for key, value in slots_of(self):
             object.__setattr__(view, key, value)
@@ -649,6 +659,7 @@ class Rewritten(fx.GraphModule):
                 "_opened",
                 "_read",
                 "_ties",
+                *self._rebound,
             ):
                 continue
             new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
@@ -689,7 +700,8 @@ class Rewritten(fx.GraphModule):
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.anchor()
-        state = {k: v for k, v in self.__dict__.items() if k not in (*_OWN, *_GRAPH_STATE)}
+        left_out = {*_OWN, *_GRAPH_STATE, *self._rebound}
+        state = {k: v for k, v in self.__dict__.items() if k not in left_out}
         # the network is there before its state, in which hooks may be bound to it
         made = (type(self).__name__, self._stock_class)
         return (_unfilled, made, (state, dict(slots_of(self))), None, None, _revive)
@@ -782,6 +794,8 @@ def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:
 
 
 _count = itertools.count()
+_dispatchers: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
+"""The `forward` of every class of a rewritten network."""
 
 
 def _dispatcher(
@@ -838,6 +852,7 @@ def _dispatcher(
         f"    return self._forward_eval({given})\n",
         scope,
     )
+    _dispatchers.add(scope["forward"])
     return scope["forward"]
 
 
@@ -854,9 +869,18 @@ def _apart(view: nn.Module, network: nn.Module) -> nn.Module:
         return view
 
 
+def _later(self: Rewritten, *args: Any, **kwargs: Any) -> Any:
+    """The `forward` of a network that is being read: whatever is bound to it then runs what the class has when it is called."""
+    return type(self).forward(self, *args, **kwargs)
+
+
+_dispatchers.add(_later)
+
+
 def _unfilled(name: str, stock: type[nn.Module]) -> Rewritten:
     network = _empty(stock)
     type(network).__name__ = name
+    type(network).forward = _later  # type: ignore[method-assign]  # until there are graphs
     network.__dict__.update(_graph_state())
     network.__dict__["_stock_class"] = stock
     return network

@@ -93,3 +93,72 @@ def test_hooks_on_a_shared_module_are_called_once_for_each_call():
     cut.b[2] = cut.a[2]
     cut(images())
     assert len(calls) == 5
+
+
+class Net(nn.Module):
+    """A network that every recipe cuts."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.conv2, self.bn2 = nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.relu, self.fc = nn.ReLU(inplace=True), nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.fc(self.relu(self.bn2(self.conv2(x))).mean((2, 3)))
+
+
+def bound_to_itself(model):
+    model.forward = model.forward
+
+
+def unwrapped(model):
+    """What accelerate's `prepare` and `unwrap_model` leave."""
+    accelerate = pytest.importorskip("accelerate")
+    accelerator = accelerate.Accelerator(cpu=True, mixed_precision="bf16")
+    kept = accelerator.unwrap_model(accelerator.prepare(model), keep_fp32_wrapper=False)
+    assert kept is model and "forward" in model.__dict__
+
+
+def kept_elsewhere(model):
+    """A forward that is kept and put back by other code."""
+    model.forward_before = model.forward
+    model.forward = types.MethodType(lambda self, x: self.forward_before(x), model)
+    model.forward = model.__dict__.pop("forward_before")
+
+
+def read(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("bind", [bound_to_itself, unwrapped, kept_elsewhere])
+@pytest.mark.parametrize("recipe", ["kap", "defective"])
+def test_a_forward_bound_to_the_network_itself_adds_nothing(recipe, bind):
+    stock = Net().double().eval()
+    cut = surgeon.apply(stock, recipe, input_size=SIZE).eval()
+    x = images()
+    wanted = cut(x)
+    assert not torch.allclose(wanted, stock(x))
+    bind(cut)
+    for way in (lambda m: m, copy.copy, copy.deepcopy, read, lambda m: read(read(m))):
+        assert torch.allclose(way(cut)(x), wanted)
+    assert torch.allclose(surgeon.revert(cut)(x), stock(x))
+    if recipe == "kap":
+        assert torch.allclose(surgeon.fold(cut)(x), wanted)
+
+
+def test_a_method_that_is_kept_on_the_network_is_read_back_as_that_of_the_network_that_is_read():
+    cut = surgeon.apply(Net().double().eval(), "defective", input_size=SIZE).eval()
+    x = images()
+    wanted = cut(x)
+    cut.kept = cut.forward
+    assert torch.allclose(read(cut).kept(x), wanted)
+
+
+def test_a_forward_bound_to_the_network_goes_when_graphs_are_made_anew():
+    cut = surgeon.apply(Net().double().eval(), "noise", input_size=SIZE).eval()
+    cut.forward = cut.forward
+    cut.retrace()
+    assert "forward" not in cut.__dict__
