@@ -618,9 +618,17 @@ class Rewritten(fx.GraphModule):
         self.anchor(demand=False)
         return super().state_dict(*args, **kwargs)
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+        """As of any module; assigned tensors bring the constants of the graphs back from the meta device with them."""
         self.anchor(demand=False)
-        super()._load_from_state_dict(*args, **kwargs)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        at = next((t.device for t in state_dict.values() if isinstance(t, torch.Tensor)), None)
+        if at is None or not local_metadata.get("assign_to_params_buffers"):
+            return
+        for name, value in self.__dict__.get("_aside", {}).items():
+            there = self._buffers.get(name)
+            if there is not None and there.is_meta:
+                self._buffers[name] = value.to(at, there.dtype)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Rewritten:
         """As of any module; what its graphs hold as constants, which no state dict has, keeps its values through empty memory."""
@@ -880,7 +888,7 @@ _dispatchers.add(_later)
 def _unfilled(name: str, stock: type[nn.Module]) -> Rewritten:
     network = _empty(stock)
     type(network).__name__ = name
-    type(network).forward = _later  # type: ignore[method-assign]  # until there are graphs
+    type(network).forward = _later  # until there are graphs
     network.__dict__.update(_graph_state())
     network.__dict__["_stock_class"] = stock
     return network

@@ -64,7 +64,9 @@ def changes(found: Iterable[Tie]) -> list[Change]:
         for place in others:
             module = place.module()
             if module is not now:
-                text = f"{type(module).__name__}, and {first.path} is {type(now).__name__}; both were one module"
+                text = (
+                    f"{type(module).__name__}, and {first.path} is {type(now).__name__}; both were one module"
+                )
                 made.append(Change(place.path, text, True))
                 break
     return made

@@ -62,7 +62,10 @@ def test_a_shared_module_may_be_exchanged_under_one_of_its_names(kind, place):
     assert torch.allclose(cut(x), stock(x))
     for m in (stock, cut):
         getattr(m, place)[2] = nn.Identity()
-    if (kind, place) == ("convolution", "a"):  # the layer hangs to the convolution, which stands elsewhere now
+    if (kind, place) == (
+        "convolution",
+        "a",
+    ):  # the layer hangs to the convolution, which stands elsewhere now
         with pytest.raises(SurgeryError, match="stands at b.2 now"):
             cut(x)
         return
