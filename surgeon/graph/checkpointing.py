@@ -20,6 +20,8 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
+from surgeon.graph.tree import modules
+
 FLAG = "grad_checkpointing"
 """Attribute of timm's networks and stages by which checkpointing is switched on."""
 
@@ -41,7 +43,7 @@ class _Segment:
 
 def wanted(network: nn.Module) -> bool:
     """Whether checkpointing was switched on, for the network or a part of it."""
-    return any(m.__dict__.get(FLAG) for m in network.modules())
+    return any(m.__dict__.get(FLAG) for _, m in modules(network))
 
 
 @contextmanager

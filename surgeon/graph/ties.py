@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
+from surgeon.graph import tree
 from surgeon.graph.anchors import Holder, inner_of, owned
 from surgeon.graph.exchanged import Change
 
@@ -37,13 +38,12 @@ def ties(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Tie, ...]:
     """The modules on the way to what the graphs call or read that stand in several places, each with its places."""
     places: dict[int, list[Place]] = {}
     several = False
-    for path, module in nn.Module.named_modules(network):
+    for path, module in tree.modules(network):
         prefix = f"{path}." if path else ""
-        for name, child in module._modules.items():
-            if child is not None:
-                found = places.setdefault(id(child), [])
-                found.append(Place(prefix + name, module._modules, name))
-                several = several or len(found) > 1
+        for name, child in tree.children(module):
+            found = places.setdefault(id(child), [])
+            found.append(Place(prefix + name, module._modules, name))
+            several = several or len(found) > 1
     if not several:
         return ()
     passed = _passed(network, graphs)

@@ -165,3 +165,42 @@ def test_a_forward_bound_to_the_network_goes_when_graphs_are_made_anew():
     cut.forward = cut.forward
     cut.retrace()
     assert "forward" not in cut.__dict__
+
+
+@pytest.mark.parametrize("recipe", ["kap", "anl", "defective"])
+def test_a_function_among_the_modules_is_called_as_the_stock_network_calls_it(recipe):
+    """As pytorch-grad-cam puts the function of GuidedBackpropReLU there."""
+    stock = Net().double().eval()
+    cut = surgeon.apply(stock, recipe, input_size=SIZE).eval()
+    wanted = surgeon.apply(exchanged(stock, Sigmoid()), recipe, input_size=SIZE).eval()(images())
+    cut._modules["relu"] = torch.sigmoid
+    for _ in range(2):
+        assert torch.allclose(cut(images()), wanted)
+    assert torch.allclose(copy.deepcopy(cut)(images()), wanted)
+
+
+class Sigmoid(nn.Module):
+    def forward(self, x):
+        return torch.sigmoid(x)
+
+
+def exchanged(model, relu):
+    model = copy.deepcopy(model)
+    model.relu = relu
+    return model
+
+
+def test_a_function_behind_a_site_is_no_layer_to_be_joined():
+    cut = surgeon.apply(Net().double().eval(), "kap", input_size=SIZE).eval()
+    before = cut(images())
+    cut._modules["bn1"] = torch.tanh
+    assert not torch.allclose(cut(images()), before)
+
+
+@pytest.mark.parametrize("place", ["b", "b.0"])
+def test_a_function_in_place_of_a_container_or_a_site_is_refused(place):
+    cut = surgeon.apply(Shares(nn.ReLU()).double().eval(), "noise", input_size=SIZE).eval()
+    owner, _, name = place.rpartition(".")
+    cut.get_submodule(owner)._modules[name] = torch.tanh
+    with pytest.raises(SurgeryError, match=f"at {place} stands builtin_function_or_method"):
+        cut(images())
