@@ -19,7 +19,7 @@ from torch import fx, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from surgeon.errors import SurgeryError, TraceError, either
-from surgeon.graph import anchors, checkpointing, exchanged, ties
+from surgeon.graph import anchors, checkpointing, exchanged, ties, tree
 from surgeon.graph.bound_hooks import is_called_back, rebind
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.forms import same_form
@@ -708,6 +708,10 @@ class Rewritten(fx.GraphModule):
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.anchor()
+        for name in tree.functions(self):
+            raise SurgeryError(
+                f"{name} is no nn.Module, so that no graphs could be made when the network is read: put a module around it that calls it"
+            )
         left_out = {*_OWN, *_GRAPH_STATE, *self._rebound}
         state = {k: v for k, v in self.__dict__.items() if k not in left_out}
         # the network is there before its state, in which hooks may be bound to it

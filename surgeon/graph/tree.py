@@ -24,3 +24,10 @@ def modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield path, module
         prefix = f"{path}." if path else ""
         waiting += reversed([(prefix + n, c) for n, c in children(module)])
+
+
+def functions(network: nn.Module) -> Iterator[str]:
+    """The names of what stands among the modules and is none."""
+    for path, module in modules(network):
+        prefix = f"{path}." if path else ""
+        yield from (prefix + n for n, c in module._modules.items() if not isinstance(c, nn.Module | None))

@@ -177,6 +177,8 @@ def test_a_function_among_the_modules_is_called_as_the_stock_network_calls_it(re
     for _ in range(2):
         assert torch.allclose(cut(images()), wanted)
     assert torch.allclose(copy.deepcopy(cut)(images()), wanted)
+    with pytest.raises(SurgeryError, match="relu is no nn.Module"):
+        pickle.dumps(cut)
 
 
 class Sigmoid(nn.Module):
