@@ -20,7 +20,7 @@ from torch.nn.modules import module
 from torch.nn.parameter import is_lazy
 
 from surgeon.errors import ModelError
-from surgeon.torch_private import current_dispatch_mode, without_modes
+from surgeon.torch_private import current_dispatch_mode, private_backend_name, without_modes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -169,7 +169,7 @@ def _switches() -> tuple[Any, ...]:
 
 def _on_autocast() -> list[str]:
     """The device types for which autocast is on."""
-    own = torch._C._get_privateuse1_backend_name()
+    own = private_backend_name()
     return [
         d for d in (*_DEVICES, own) if torch.amp.is_autocast_available(d) and torch.is_autocast_enabled(d)
     ]

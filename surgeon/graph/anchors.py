@@ -242,7 +242,7 @@ def walk(network: nn.Module, path: str) -> nn.Module | None:
     module: nn.Module | None = network
     for name in path.split("."):
         module = None if module is None else child_of(module, name)
-    return module
+    return module if isinstance(module, nn.Module) else None
 
 
 def inner_of(module: nn.Module) -> nn.Module:
@@ -252,5 +252,7 @@ def inner_of(module: nn.Module) -> nn.Module:
 
 
 def child_of(module: nn.Module, name: str) -> nn.Module | None:
+    if not isinstance(module, nn.Module):  # a function that other code put there
+        return None
     child = module._modules.get(name)
     return inner_of(module)._modules.get(name) if child is None else child

@@ -19,6 +19,7 @@ import torch
 from torch import fx, nn
 from torch.utils.checkpoint import checkpoint
 
+from surgeon.graph.tree import modules
 from surgeon.torch_private import NormBase
 
 FLAG = "grad_checkpointing"
@@ -42,7 +43,7 @@ class _Segment:
 
 def wanted(network: nn.Module) -> bool:
     """Whether checkpointing was switched on, for the network or a part of it."""
-    return any(m.__dict__.get(FLAG) for m in network.modules())
+    return any(m.__dict__.get(FLAG) for _, m in modules(network))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from surgeon.graph.anchors import walk
 from surgeon.torch_private import module_hooks
 
 _GLOBAL = (
@@ -59,7 +60,9 @@ def _pair(node: fx.Node, network: nn.Module) -> fx.Node | None:
         return None
     if len(before.args) != 1 or before.kwargs:
         return None
-    return before if hasattr(network.get_submodule(str(node.target)), "after") else None
+    layer, module = (walk(network, str(n.target)) for n in (node, before))
+    # a function that other code put in a module's place has none of a module's hooks to be asked
+    return before if hasattr(layer, "after") and isinstance(module, nn.Module) else None
 
 
 def _heard(module: nn.Module) -> bool:

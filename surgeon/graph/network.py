@@ -11,13 +11,14 @@ import linecache
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from types import MethodType
 from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import fx, nn
 
 from surgeon.errors import SurgeryError, TraceError, either
-from surgeon.graph import anchors, checkpointing, exchanged
+from surgeon.graph import anchors, checkpointing, exchanged, ties, tree
 from surgeon.graph.bound_hooks import is_called_back, rebind
 from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.forms import same_form
@@ -61,6 +62,7 @@ _OWN = (
     "_opened",
     "_aside",
     "_read",
+    "_ties",
 )
 _FRESH = fx.GraphModule({}, fx.Graph())
 _GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ and k != "training")
@@ -146,6 +148,13 @@ class Rewritten(fx.GraphModule):
         """What the graphs call the network by where its code leaves something on it (`kept.py`)."""
         return self
 
+    @property
+    def _rebound(self) -> tuple[str, ...]:
+        """The name of an attribute `forward` that is the class's, bound to the network itself, as unwrapping leaves one: it adds nothing."""
+        own = self.__dict__.get("forward")
+        plain = isinstance(own, MethodType) and own.__self__ is self and own.__func__ in _dispatchers
+        return ("forward",) if plain else ()
+
     # -- graphs -----------------------------------------------------------------------------------
 
     def retrace(self, traced: Traced | None = None) -> None:
@@ -184,6 +193,7 @@ class Rewritten(fx.GraphModule):
         lost = anchors.lost(self, self._programs.values())
         changes = exchanged.changes(self, self._opened, self._points)
         changes += [c for c in (one.change(self) for one in self._read) if c]
+        changes += ties.changes(self._ties)
         if not demand:
             if remake and changes and settled and not norm and anchors.reaches(self, self._points):
                 with contextlib.suppress(SurgeryError):  # the call that comes next says so
@@ -344,6 +354,8 @@ class Rewritten(fx.GraphModule):
 
     def _generate(self) -> None:
         self._leave_class()
+        for name in self._rebound:  # of graphs that are no longer
+            del self.__dict__[name]
         self.__dict__["_holders"] = None
         self.__dict__["_variants"] = self._variants.copied(lambda graph, mode: self._coded(graph, mode)[0])
         for key, graph in self._programs.items():
@@ -358,7 +370,8 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_hung"] = anchors.hung(self, self._points)
         self.__dict__["_opened"] = exchanged.opened(self, self._programs.values(), self._points)
         self.__dict__["_read"] = exchanged.read(self, self._programs.values())
-        self.__dict__["_holders"] = anchors.holders(self, self._programs.values())
+        self.__dict__["_ties"] = ties.ties(self, self._programs.values())
+        self.__dict__["_holders"] = (*anchors.holders(self, self._programs.values()), *ties.held(self._ties))
         self.__dict__["_code"] = self.code
         # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
         self.__dict__["_lineno_map"] = self.__dict__["_prologue_start"] = None
@@ -515,7 +528,7 @@ class Rewritten(fx.GraphModule):
         """The network as an object of its stock class, on the same modules; for tracing and for reading."""
         self.anchor()
         view = object.__new__(self._stock_class)
-        hidden = {*_GRAPH_STATE, *_OWN, *_RECORD}
+        hidden = {*_GRAPH_STATE, *_OWN, *_RECORD, *self._rebound}
         view.__dict__.update({k: v for k, v in self.__dict__.items() if k not in hidden})
         for key, value in slots_of(self):
             object.__setattr__(view, key, value)
@@ -605,9 +618,17 @@ class Rewritten(fx.GraphModule):
         self.anchor(demand=False)
         return super().state_dict(*args, **kwargs)
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+        """As of any module; assigned tensors bring the constants of the graphs back from the meta device with them."""
         self.anchor(demand=False)
-        super()._load_from_state_dict(*args, **kwargs)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        at = next((t.device for t in state_dict.values() if isinstance(t, torch.Tensor)), None)
+        if at is None or not local_metadata.get("assign_to_params_buffers"):
+            return
+        for name, value in self.__dict__.get("_aside", {}).items():
+            there = self._buffers.get(name)
+            if there is not None and there.is_meta:
+                self._buffers[name] = value.to(at, there.dtype)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Rewritten:
         """As of any module; what its graphs hold as constants, which no state dict has, keeps its values through empty memory."""
@@ -645,6 +666,8 @@ class Rewritten(fx.GraphModule):
                 "_hung",
                 "_opened",
                 "_read",
+                "_ties",
+                *self._rebound,
             ):
                 continue
             new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
@@ -685,7 +708,12 @@ class Rewritten(fx.GraphModule):
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.anchor()
-        state = {k: v for k, v in self.__dict__.items() if k not in (*_OWN, *_GRAPH_STATE)}
+        for name in tree.functions(self):
+            raise SurgeryError(
+                f"{name} is no nn.Module, so that no graphs could be made when the network is read: put a module around it that calls it"
+            )
+        left_out = {*_OWN, *_GRAPH_STATE, *self._rebound}
+        state = {k: v for k, v in self.__dict__.items() if k not in left_out}
         # the network is there before its state, in which hooks may be bound to it
         made = (type(self).__name__, self._stock_class)
         return (_unfilled, made, (state, dict(slots_of(self))), None, None, _revive)
@@ -778,6 +806,8 @@ def _compile(graph: fx.Graph) -> tuple[Callable[..., Any], str]:
 
 
 _count = itertools.count()
+_dispatchers: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
+"""The `forward` of every class of a rewritten network."""
 
 
 def _dispatcher(
@@ -834,6 +864,7 @@ def _dispatcher(
         f"    return self._forward_eval({given})\n",
         scope,
     )
+    _dispatchers.add(scope["forward"])
     return scope["forward"]
 
 
@@ -850,9 +881,18 @@ def _apart(view: nn.Module, network: nn.Module) -> nn.Module:
         return view
 
 
+def _later(self: Rewritten, *args: Any, **kwargs: Any) -> Any:
+    """The `forward` of a network that is being read: whatever is bound to it then runs what the class has when it is called."""
+    return type(self).forward(self, *args, **kwargs)
+
+
+_dispatchers.add(_later)
+
+
 def _unfilled(name: str, stock: type[nn.Module]) -> Rewritten:
     network = _empty(stock)
     type(network).__name__ = name
+    type(network).forward = _later  # until there are graphs
     network.__dict__.update(_graph_state())
     network.__dict__["_stock_class"] = stock
     return network

@@ -16,6 +16,7 @@ from torch import nn
 
 from surgeon.errors import ArtifactError
 from surgeon.surgery.tree import bare, close_all
+from surgeon.torch_private import BatchNorm
 
 _OF_A_RUN = frozenset({"training", "inplace", "grad_checkpointing", "fused_attn", "scriptable", "exportable"})
 """Settings of how a network runs, which leave its outputs as they are."""
@@ -108,7 +109,7 @@ def _holds(module: str, name: str) -> bool:
 
 def _alike(now: nn.Module | None, was: nn.Module) -> bool:
     """Whether two modules are of one class; SyncBatchNorm counts as the batch norm that it was made from."""
-    both = nn.modules.batchnorm._BatchNorm
+    both = BatchNorm
     return type(now) is type(was) or (isinstance(now, nn.SyncBatchNorm) and isinstance(was, both))
 
 

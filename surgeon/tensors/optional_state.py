@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Mapping
 
-from torch import nn
-
-from surgeon.values import empties
+from surgeon.tensors.emptied import Emptied
 
 
-class OptionalState(nn.Module):
+class OptionalState(Emptied):
     """Base of inserted layers whose parameters and buffers have a meaning without the checkpoint.
 
     `load_state_dict(strict=True)` with none of the layer's own keys present keeps the values that it has and
     reports nothing missing, so the weights of the uncut network load into the cut one. A layer with some keys
-    present and some missing is still an error, and so are keys that do not belong there. So it is after `to("meta")` and
-    `to_empty`: the values that it had are gone then, and its keys are missing like any other.
+    present and some missing is still an error, and so are keys that do not belong there. Values that it does not have, on the meta
+    device or after `to_empty`, are missing like any other's.
     """
-
-    _emptied = False
-    """Whether memory was given to it that nothing was written to."""
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        before = self._on_meta()
-        super()._apply(fn, recurse)
-        if (before or empties(fn)) and not self._on_meta():
-            self._emptied = True
-        return self
-
-    def _on_meta(self) -> bool:
-        return any(t.is_meta for t in (*self.parameters(recurse=False), *self.buffers(recurse=False)))
 
     def _load_from_state_dict(
         self,
@@ -48,7 +32,6 @@ class OptionalState(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-        if not absent:
-            self._emptied = False
-        elif not self._emptied:
+        if absent:
+            own -= {prefix + name for name in self.lacking()}
             missing_keys[:] = [key for key in missing_keys if key not in own]

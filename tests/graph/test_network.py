@@ -54,7 +54,7 @@ def test_graph_follows_the_mode_and_may_be_edited(cut, x):
     assert torch.equal(copy.deepcopy(cut)(x), 2 * before)
 
 
-def test_the_source_of_a_copy_goes_with_it(cut, x):
+def test_a_copy_runs_the_same_source_and_that_of_another_network_goes_with_it(cut, x):
     def kept():
         gc.collect()
         return sum(name.startswith("<graph ") for name in linecache.cache)
@@ -62,8 +62,11 @@ def test_the_source_of_a_copy_goes_with_it(cut, x):
     before = kept()
     twin = copy.deepcopy(cut)
     twin(x)
+    assert kept() == before
+    read = pickle.loads(pickle.dumps(cut))
+    read(x)
     assert kept() == before + 2  # tracebacks show it
-    del twin
+    del twin, read
     assert kept() == before
 
 
@@ -72,8 +75,11 @@ def test_copies_are_equal_and_keep_the_record(cut, x, way):
     twin = way(cut)
     assert torch.equal(twin(x), cut(x))
     assert twin.surgery == cut.surgery
+    before = cut(x)
     twin.conv1.kap.set_alpha(0.5)
-    assert not torch.equal(twin(x), cut(x))
+    assert not torch.equal(twin(x), before)
+    shared = way is copy.copy  # a shallow copy has the same tensors, and so the same share
+    assert torch.equal(twin(x), cut(x)) == shared
     twin.train()
     assert not cut.training
 

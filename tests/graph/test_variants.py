@@ -294,18 +294,20 @@ class Looks(Plain):
 
 
 @pytest.mark.parametrize(
-    "ask", [lambda m: m.forward_features(images()), lambda m: m.set_grad_checkpointing()], ids=["features", "checkpointing"]
+    "ask", [lambda m: m.forward_features(images().double()), lambda m: m.set_grad_checkpointing()], ids=["features", "checkpointing"]
 )  # fmt: skip
 def test_a_further_method_leaves_what_another_thread_computes_in_alone(ask, monkeypatch):
-    model = Looks().eval()
+    model = Looks().double().eval()
     cut = surgeon.apply(model, "kap", input_size=SIZE).eval()
     before = {k: v.clone() for k, v in cut.state_dict().items()}
-    wanted, seen = cut(images()), []
+    x = images().double()
+    wanted, seen = cut(x), []
 
     def look():
         seen.append([n for n, m in cut.named_modules() if m.training])
+        # a trace patches the call of all modules, so that pooling leaves the weights alone: equal up to rounding
         other = threading.Thread(
-            target=lambda: seen.append([] if torch.equal(cut(images()), wanted) else ["wrong"])
+            target=lambda: seen.append([] if torch.allclose(cut(x), wanted, atol=1e-12) else ["wrong"])
         )
         other.start()
         other.join()

@@ -27,6 +27,11 @@ class InputScale(OptionalState):
             )
         self.weight = nn.Parameter(torch.ones(channels, height, width))
 
+    def reset_parameters(self) -> None:
+        """Ones: the identity."""
+        nn.init.ones_(self.weight)
+        self.filled("weight")
+
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, Proxy):
             return called(self, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Self
 
 import torch
@@ -30,6 +30,9 @@ class DefectiveMask(OptionalState):
 
     mask: Tensor
     rank: Tensor | None
+    _drawn_at: float | None = None
+    """The share that the layer was made with; None in a layer from an older file."""
+    _ranked_by_seed: bool = False
 
     def __init__(
         self,
@@ -51,11 +54,34 @@ class DefectiveMask(OptionalState):
         self._keep = keep
         self.register_buffer("rank", None)
         if chosen:
-            number = math.prod(self._drawn)
-            generator = torch.Generator(device="cpu").manual_seed(seed)
-            order = torch.randperm(number, generator=generator, device="cpu")
-            self.rank = torch.argsort(order).view(self._drawn).to(torch.int32)
+            self.rank = self._random_rank()
+        self._drawn_at, self._ranked_by_seed = keep, chosen
         self.register_buffer("mask", self._draw(keep))
+
+    def reset_parameters(self) -> None:
+        """Draw the mask again from the seed, at the share that the layer was made with.
+
+        Neurons that were chosen by importance, or loaded, stay chosen while their rank has values; after `to_empty` it has none,
+        and a call says so.
+        """
+        keep = self._keep if self._drawn_at is None else self._drawn_at
+        if self.rank is not None and "rank" in self.lacking():
+            if not self._ranked_by_seed:
+                return
+            self.rank.copy_(self._random_rank())
+            self.filled("rank")
+        self.mask.copy_(self._draw(keep))
+        self._keep = keep
+        self.filled("mask")
+
+    def loaded(self, names: Iterable[str]) -> None:
+        if "rank" in names:
+            self._ranked_by_seed = False
+
+    def _random_rank(self) -> Tensor:
+        generator = torch.Generator(device="cpu").manual_seed(self.seed)
+        order = torch.randperm(math.prod(self._drawn), generator=generator, device="cpu")
+        return torch.argsort(order).view(self._drawn).to(torch.int32)
 
     @property
     def chosen(self) -> bool:
@@ -88,7 +114,9 @@ class DefectiveMask(OptionalState):
         order = torch.argsort(flat, descending=True, stable=True)
         keep = self.keep
         self.rank.copy_(torch.argsort(order).view(self._drawn))
+        self._ranked_by_seed = False
         self.mask.copy_(self._draw(keep))
+        self.filled("rank", "mask")
 
     @property
     def _drawn(self) -> Shape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import torch
@@ -49,6 +49,8 @@ class KernelAveragePool(Drawing, OptionalState):
     alpha: Tensor
     order: Tensor | None
     spatial_dims: int | None = None
+    _made_with: tuple[float, Tensor | None] = (1.0, None)
+    """Alpha and order as they were given; of a layer from an older file, what most have."""
     _turned: tuple[Tensor, int, Tensor] | None = None
     """An order, how often it had been written, and its inverse."""
 
@@ -85,6 +87,22 @@ class KernelAveragePool(Drawing, OptionalState):
         self.register_buffer("order", None)
         if order is not None:
             self.set_order(order)
+        self._made_with = (float(alpha), None if order is None else order.detach().cpu().clone())
+
+    def reset_parameters(self) -> None:
+        """Give alpha back the value that the layer was made with, and an order without values the one that it was made with.
+
+        An order that was set or loaded later stays while it has values; after `to_empty` it has none, and a call says so.
+        """
+        alpha, order = self._made_with
+        self.set_alpha(alpha)
+        if order is not None and "order" in self.lacking():
+            self.set_order(order)
+            self._made_with = (alpha, order)
+
+    def loaded(self, names: Iterable[str]) -> None:
+        if "order" in names:
+            self._made_with = (self._made_with[0], None)
 
     def set_order(self, order: Tensor) -> None:
         """Lay the channels on the sheet so that place k holds channel `order[k]`; a permutation, (channels,) int64.
@@ -102,6 +120,8 @@ class KernelAveragePool(Drawing, OptionalState):
                 f"the order of {self.channels} channels is no permutation of them: {order.tolist()[:8]}"
             )
         self.order = order
+        self._made_with = (self._made_with[0], None)
+        self.filled("order")
         self._turn()
 
     @property
@@ -138,6 +158,7 @@ class KernelAveragePool(Drawing, OptionalState):
         self._check_alpha(value)
         self.alpha.fill_(value)
         self._share.set(self.alpha, value)
+        self.filled("alpha")
 
     @property
     def _blends(self) -> bool:
@@ -264,13 +285,16 @@ class KernelAveragePool(Drawing, OptionalState):
         errors: list[str],
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
-        if self.alpha.is_meta:
-            return
-        if self.order is not None:
+        lacking = self.lacking()
+        if self.order is not None and "order" not in lacking:
+            made_with = self._made_with
             try:
                 self.set_order(self.order)
             except LayerError as fault:
                 errors.append(f"{prefix}order: {fault}")
+            self._made_with = made_with
+        if "alpha" in lacking:
+            return
         value = float(self.alpha)
         try:
             self._check_alpha(value)

@@ -7,21 +7,30 @@ from torch import Tensor, nn
 from surgeon.errors import LayerError
 from surgeon.methods.kap.module import KernelAveragePool
 from surgeon.tensors.optional_state import OptionalState
+from surgeon.torch_private import BatchNorm
 
 
-class _Norm1d(OptionalState, nn.BatchNorm1d):
-    """A batch norm whose tensors a state dict may lack."""
+class _Norm(OptionalState):
+    """A batch norm that a state dict may lack."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()  # type: ignore[misc]  # the batch norm's
+        self.filled()
 
 
-class _Norm2d(OptionalState, nn.BatchNorm2d):
-    """A batch norm whose tensors a state dict may lack."""
+class _Norm1d(_Norm, nn.BatchNorm1d):
+    """Over one spatial axis."""
 
 
-class _Norm3d(OptionalState, nn.BatchNorm3d):
-    """A batch norm whose tensors a state dict may lack."""
+class _Norm2d(_Norm, nn.BatchNorm2d):
+    """Over two spatial axes."""
 
 
-_NORMS = {1: _Norm1d, 2: _Norm2d, 3: _Norm3d}
+class _Norm3d(_Norm, nn.BatchNorm3d):
+    """Over three spatial axes."""
+
+
+_NORMS: dict[int, type[BatchNorm]] = {1: _Norm1d, 2: _Norm2d, 3: _Norm3d}
 
 
 class PreNormKernelAveragePool(nn.Module):

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from surgeon.errors import LayerError
 from surgeon.methods.weight_map.module import WeightMap2d
+from surgeon.tensors.emptied import Emptied
 from surgeon.tensors.known_value import KnownValue
 from surgeon.tensors.traced import Proxy, called
 
 
-class WeightMapBlend(nn.Module):
+class WeightMapBlend(Emptied):
     """(1 − alpha) conv(x) + alpha map(x), until `alpha` is 1 and the convolution is dropped.
 
     Input (N, C_in, H, W), output (N, C_out, H_out, W_out), the same of both. At alpha = 0 it is the convolution, whose
@@ -28,6 +29,8 @@ class WeightMapBlend(nn.Module):
     """For torch.fx: alpha changes, so that its branches must not be frozen."""
     alpha: Tensor
     conv: nn.Module | None
+    _made_with: float = 0.0
+    """The share that the layer was made with; of a layer from an older file, what most have."""
 
     def __init__(self, conv: nn.Module, weight_map: WeightMap2d, alpha: float = 0.0) -> None:
         super().__init__()
@@ -36,6 +39,11 @@ class WeightMapBlend(nn.Module):
         self.register_buffer("alpha", torch.zeros((), dtype=torch.float32))
         self._share = KnownValue(0.0)
         self.set_alpha(alpha)
+        self._made_with = float(alpha)
+
+    def reset_parameters(self) -> None:
+        """Give alpha back the value that the layer was made with; 1 where the convolution was dropped."""
+        self.set_alpha(1.0 if self.conv is None else self._made_with)
 
     def set_alpha(self, value: float) -> None:
         """Set the map's share; at 1 the convolution is dropped for good."""
@@ -45,6 +53,7 @@ class WeightMapBlend(nn.Module):
             raise LayerError(f"alpha={value} needs the convolution, which was dropped when alpha reached 1")
         self.alpha.fill_(value)
         self._share.set(self.alpha, float(value))
+        self.filled("alpha")
         if value == 1:
             self.conv = None
 
