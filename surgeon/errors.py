@@ -119,7 +119,7 @@ class ArgumentError(SurgeonError):
 class MissingPackageError(SurgeonError):
     """A package that one of surgeon's extras installs is missing; the message names the extra.
 
-    For instance: `the digits come with scikit-learn: pip install 'surgeon[train]'`.
+    For instance: `the digits come with scikit-learn: pip install 'fx-surgeon[train]'`.
     """
 
 
