@@ -28,6 +28,10 @@ class Unwritten:
             if n in tensors and (was is None or (tensors[n] is was and _version(was) == version))
         ]
 
+    def written(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether all were written in place; what `functional_call` exchanged for one call was not."""
+        return not self.among(tensors) and all(tensors.get(n) is t for n, (t, _) in self._seen.items())
+
     def drop(self, names: Iterable[str]) -> None:
         """Those have values now."""
         for name in names:
@@ -97,16 +101,18 @@ class Emptied(nn.Module):
 
 
 def refuse_empty(layer: Any, args: Any) -> None:
-    """A hook before a call. Raises LayerError for a layer that lacks values; one that lacks none is as any other from then on."""
+    """A hook before a call. Raises LayerError for a layer that lacks values; one whose values were written is as any other from then on."""
     lacking = layer.lacking()
     if any(t.is_meta for t in layer._own().values()):
         return  # shapes alone are asked for
     if lacking:
         raise LayerError(
             f"{type(layer).__name__}: {' and '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no values since to_empty: load a "
-            f"state dict of the cut network, or call reset_parameters on it, which gives back what it was made with but nothing fitted or loaded"
+            f"state dict of the cut network, or call reset_parameters on it, which gives back what it was made with but nothing fitted or loaded; "
+            f"after values came by a broadcast, call filled() on it"
         )
-    layer.filled()
+    if layer._unwritten is not None and layer._unwritten.written(layer._own()):
+        layer.filled()
 
 
 refuse_empty.of_surgeon = True  # type: ignore[attr-defined]  # no hook of the user's

@@ -175,3 +175,13 @@ def test_a_stock_checkpoint_does_not_load_strictly_onto_the_meta_device(recipe):
     assert report.missing_keys == [k for k in state if k not in stock.state_dict()]
     cut.load_state_dict(state, assign=True)
     cut(torch.randn(2, *SIZE))
+
+
+def test_values_that_are_lent_for_one_call_do_not_count():
+    cut = surgeon.apply(Net(), "defective", input_size=SIZE).eval()
+    x, state = torch.randn(2, *SIZE), cut.state_dict()
+    wanted = cut(x)
+    emptied = at_once(copy.deepcopy(cut))
+    assert torch.equal(torch.func.functional_call(emptied, state, (x,)), wanted)
+    with pytest.raises(LayerError, match="mask has no values"):
+        emptied(x)
