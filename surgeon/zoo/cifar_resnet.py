@@ -40,7 +40,16 @@ class Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A residual network of `depth` = 6n+2 layers. Raises ModelError for another depth."""
+    """A residual network of 6n + 2 layers.
+
+    Args:
+        depth: Number of layers.
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+
+    Raises:
+        ModelError: `depth` is not 6n + 2.
+    """
 
     def __init__(self, depth: int = 20, num_classes: int = 10, in_chans: int = 3) -> None:
         super().__init__()
@@ -67,6 +76,7 @@ class CifarResNet(nn.Module):
 
 
 def _stage(inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential:
+    """Return a stage of blocks."""
     return nn.Sequential(
         Block(inputs, outputs, stride), *(Block(outputs, outputs, 1) for _ in range(blocks - 1))
     )

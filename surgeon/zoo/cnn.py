@@ -27,14 +27,20 @@ from surgeon.zoo import parts
 
 
 class PlainCNN(nn.Module):
-    """Convolutions of one kernel size, each followed by a ReLU; a fully connected layer, a ReLU, the classifier.
+    """Convolutions with ReLUs, a fully connected layer with a ReLU, and the classifier.
 
-    widths: channels of the convolutions.
-    kernel_size: odd, at least 3, the same for all; the paper compares 3 and 9.
-    same: the convolutions keep the size of the image; otherwise each takes one pixel off every side.
-    batch_norm: between each convolution and its ReLU.
+    Args:
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        img_size: Side of the images, or (H, W).
+        widths: Channels of the convolutions.
+        kernel_size: Side of all kernels; odd, at least 3. The paper compares 3 and 9.
+        batch_norm: Put a batch norm between each convolution and its ReLU.
+        same: The convolutions keep the size of the image; otherwise each removes one pixel on every side.
+        hidden: Nodes of the hidden fully connected layer.
 
-    Raises ModelError for an even or smaller kernel, and for images that nothing would be left of.
+    Raises:
+        ModelError: The kernel is even or too small, or nothing would be left of the images.
     """
 
     def __init__(

@@ -28,9 +28,17 @@ from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision
 
 
 def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
-    """torchvision's VGG of configuration A (11 layers) or D (16) on 32×32 images.
+    """Build torchvision's VGG for 32×32 images, with one fully connected layer.
 
-    The stock head, 120 million parameters, is only sketched on the meta device before it is replaced.
+    The stock head, with 120 million parameters, is only built on the meta device before it is replaced.
+
+    Args:
+        layers: Configuration "A" (11 layers) or "D" (16).
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+
+    Returns:
+        The network.
     """
     from torchvision.models.vgg import VGG, cfgs, make_layers
 
@@ -49,9 +57,21 @@ def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3) -> nn.Modul
 def resnet(
     name: str, num_classes: int = 10, in_chans: int = 3, *, small: bool = True, width: float = 1, **args: Any
 ) -> nn.Module:
-    """timm's ResNet of basic blocks, with the stem for small images and `width` times the kernels.
+    """Build timm's ResNet of basic blocks with other widths and stem.
 
-    timm widens its stages by an argument; its stem has 64 kernels always, so stem and first block are exchanged.
+    timm scales its stages by an argument, but its stem always has 64 kernels, so stem and first block are
+    replaced.
+
+    Args:
+        name: timm's name.
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        small: Use the stem for small images: 3×3, stride 1, no pooling.
+        width: Factor of the number of kernels.
+        **args: Further arguments of timm's network.
+
+    Returns:
+        The network.
     """
     channels = [max(1, round(width * n)) for n in (64, 128, 256, 512)]
     first = channels[0]
@@ -74,7 +94,18 @@ def resnet(
 def with_strides_of_one(
     name: str, convolutions: tuple[str, ...], num_classes: int = 10, in_chans: int = 3, **args: Any
 ) -> nn.Module:
-    """A timm network in which the named convolutions have stride 1."""
+    """Build a timm network in which some convolutions have stride 1.
+
+    Args:
+        name: timm's name.
+        convolutions: Dotted names of the convolutions.
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        **args: Further arguments of timm's network.
+
+    Returns:
+        The network.
+    """
     model = _timm(name, num_classes=num_classes, in_chans=in_chans, **args)
     for place in convolutions:
         conv: Any = model.get_submodule(place)
@@ -84,16 +115,27 @@ def with_strides_of_one(
 
 
 def torchvision(name: str, num_classes: int = 1000, in_chans: int = 3, **args: Any) -> nn.Module:
-    """A torchvision network as it is."""
+    """Build a torchvision network as it is.
+
+    Args:
+        name: torchvision's name.
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        **args: Further arguments of the network.
+
+    Returns:
+        The network.
+    """
     return from_torchvision(TORCHVISION + name, args, num_classes=num_classes, in_chans=in_chans)
 
 
 def _timm(name: str, **args: Any) -> nn.Module:
+    """Build a timm network."""
     return from_timm(name, args)
 
 
 def _tell_features(model: Any, places: tuple[str, ...]) -> None:
-    """Halve what timm's feature_info says of the reduction behind each place that no longer halves the image."""
+    """Halve the reduction in timm's feature_info behind each place that no longer halves the image."""
     order = [name for name, _ in model.named_modules()]
     for info in model.feature_info:
         inside = info["module"] + "."
@@ -102,7 +144,7 @@ def _tell_features(model: Any, places: tuple[str, ...]) -> None:
 
 
 def _fresh(conv: nn.Conv2d) -> nn.Conv2d:
-    """A convolution with initial weights as timm's ResNets have them."""
+    """Initialise a convolution as timm's ResNets do."""
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
 
@@ -117,4 +159,4 @@ FITS: dict[str, tuple[Callable[..., nn.Module], tuple[Any, ...], dict[str, Any],
     "mobilenet_v2": (with_strides_of_one, ("mobilenetv2_100", ("conv_stem", "blocks.1.0.conv_dw")), {}, 32),
     "alexnet": (torchvision, ("alexnet",), {}, 224),
 }
-"""Name → function, what it is called with, and the side of its images."""
+"""Name → function, its positional and keyword arguments, and the side of its images."""

@@ -17,9 +17,16 @@ from surgeon.zoo import parts
 
 
 class LeNet5(nn.Module):
-    """61 706 parameters for ten classes and grey images of 28×28.
+    """LeNet-5: 61 706 parameters for ten classes and grey images of 28×28.
 
-    Raises ModelError for images too small for two convolutions and two poolings.
+    Args:
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        img_size: Side of the images, or (H, W).
+        padding: Zeros around the image.
+
+    Raises:
+        ModelError: The images are too small for two convolutions and two poolings.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from surgeon.errors import ModelError
 
 
 class Dense(nn.Module):
-    """A convolution and a ReLU, whose channels are put beside those that came in."""
+    """A convolution and a ReLU, whose channels are concatenated to the input's."""
 
     def __init__(self, inputs: int, growth: int, batch_norm: bool) -> None:
         super().__init__()
@@ -32,10 +32,18 @@ class Dense(nn.Module):
 
 
 class WeightMapDenseNet(nn.Module):
-    """31 convolutions; any image of at least 8×8, as the three poolings leave something then.
+    """31 convolutions, for any image of at least 8×8 (three poolings).
 
-    layers: dense layers of each group. growth: channels that each of them adds. width: channels of the first
-    convolution.
+    Args:
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        layers: Number of dense layers in each group.
+        growth: Channels that each dense layer adds.
+        width: Channels of the first convolution.
+        batch_norm: Put a batch norm between each convolution and its ReLU.
+
+    Raises:
+        ModelError: A number is below 1.
     """
 
     def __init__(

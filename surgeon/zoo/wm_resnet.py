@@ -17,7 +17,7 @@ from surgeon.errors import ModelError
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions, and a shortcut that is projected where the shapes differ."""
+    """Two 3×3 convolutions, and a shortcut that is projected if the shapes differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, batch_norm: bool) -> None:
         super().__init__()
@@ -43,9 +43,17 @@ class Block(nn.Module):
 
 
 class WeightMapResNet(nn.Module):
-    """34 3×3 convolutions in 17 blocks. Any size of image; the weight maps of a surgery fix it.
+    """34 3×3 convolutions in 17 blocks, for any size of image; weight maps inserted later fix the size.
 
-    widths, blocks: channels of each stage, and how many blocks it has.
+    Args:
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        widths: Channels of each stage.
+        blocks: Number of blocks of each stage.
+        batch_norm: Put a batch norm after each convolution.
+
+    Raises:
+        ModelError: `widths` and `blocks` have different lengths, or a number is below 1.
     """
 
     def __init__(
@@ -79,4 +87,5 @@ class WeightMapResNet(nn.Module):
 
 
 def _norm(channels: int, batch_norm: bool) -> nn.Module | None:
+    """Return a batch norm, or None."""
     return nn.BatchNorm2d(channels) if batch_norm else None
