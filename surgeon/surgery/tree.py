@@ -63,9 +63,9 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     displaced = tree.__dict__.get("displaced") or Displaced()
     for key in ("surgery", "displaced"):
         tree.__dict__.pop(key, None)
-    was = bound_in(tree, displaced.modules.values())
+    bound = bound_in(tree, displaced.modules.values())
     flat = _flatten(tree, {})
-    rebind(flat, was, displaced.modules.values())
+    rebind(flat, bound, displaced.modules.values())
     return flat, displaced
 
 
@@ -291,7 +291,7 @@ def carve(
     _lead(tree, [e.layer for e in edits if e.site == INPUT and e.layer])
     names = [r.name for r in regions]
     owner_of = {e.site: _owner(e.site, names) for e in edits}
-    was = bound_in(tree, displaced.modules.values())
+    bound = bound_in(tree, displaced.modules.values())
     root = tree
     for region in regions:
         inside = any(_within(owner, region.name) for owner in owner_of.values())
@@ -311,7 +311,7 @@ def carve(
             exchange(tree, region.name, rewritten)
         else:
             root = rewritten
-    rebind(root, was, displaced.modules.values())
+    rebind(root, bound, displaced.modules.values())
     return root
 
 

@@ -170,7 +170,7 @@ class CANL(GradientNoise):
         return hooked(added(h, self._cached_eta(h, cache, labels, magnitude)), keep)
 
     def _compiled(self, h: Tensor) -> Tensor:
-        """Add the noise inside a compiled graph, with the cache as its input: a hook would break the graph."""
+        """Add the noise inside a compiled graph, which a hook would break: the cache is an input."""
         batch = self.batch
         leaf, labels, rank, magnitude = batch.cache_input, batch.labels, batch.rank, batch.magnitude
         fits = leaf is not None and leaf.shape[1:] == h.shape[1:] and leaf.device == h.device
