@@ -53,6 +53,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     """
     record = record_of(model, "fold")
     tree, displaced = bare(model)
+    # Replacing modules would lose hooks that are bound to the network, and the sharing of parameters.
     bound, tied = bound_in(tree), ties(tree)
     operations = {k: parse(o) for k, o in record.operations.items()}
     links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree).sites})
@@ -63,6 +64,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
 
     changed = {f.site: f for f in findings(model)}
     stuck: list[tuple[Edit, str]] = []
+    # Last edit first: a layer can be merged into a convolution only if nothing stands between the two.
     for edit in reversed(record.edits):
         module = None if edit.site == INPUT else tree.get_submodule(edit.site)
         layer = tree.get_submodule(edit.layer) if edit.layer else None
@@ -166,6 +168,7 @@ def revert(model: nn.Module) -> nn.Module:
     """
     record = record_of(model, "revert")
     tree, displaced = bare(model)
+    # Check first: from here on the copy is neither the rewritten network nor the stock one.
     demand_room(tree, displaced.statistics)
     demand([f for f in findings(model) if f.site in displaced.modules and not f.same], "reverted")
     for edit in reversed(record.edits):

@@ -53,6 +53,7 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
         SurgeryError: The network cannot be copied.
     """
     memo = {id(t): t for t in (*model.parameters(), *model.buffers())} if share else {}
+    # Tensors with an autograd history cannot be deep-copied; the memo provides their copies.
     memo |= {id(t): t.detach().clone() for m in model.modules() for t in _kept(_own_values(m))}
     try:
         tree = twin(model, memo)
@@ -286,6 +287,7 @@ def carve(
     Raises:
         SurgeryError: An edit is in no region.
     """
+    # Innermost first: the graph of an outer region calls the rewritten inner one.
     regions = sorted(regions, key=lambda r: r.name.count(".") if r.name else -1, reverse=True)
     edits = tuple(edits)
     _lead(tree, [e.layer for e in edits if e.site == INPUT and e.layer])

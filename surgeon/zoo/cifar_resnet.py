@@ -1,9 +1,10 @@
-"""The CIFAR-10 residual networks of He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), section 4.2.
+"""The CIFAR-10 residual networks of He et al. (CVPR 2016), section 4.2.
 
-6n+2 layers: a 3×3 convolution of 16 channels, three stages of n blocks with 16, 32 and 64 channels, global average pooling,
-one fully connected layer. Shortcuts are of option A, without parameters: where the channels grow, every other pixel, and
-zeros for the new channels (half before, half after the old ones, as the common public weights expect).
-"Adversarial Noise Layer" (arXiv 1805.08000), Table 2, trains those of 20 and 56 layers.
+"Deep Residual Learning for Image Recognition". 6n + 2 layers: a 3×3 convolution of 16 channels, three stages
+of n blocks with 16, 32 and 64 channels, global average pooling, one fully connected layer. Shortcuts are of
+option A, without parameters: where the channels grow, every other pixel, and zeros for the new channels (half
+before, half after the old ones, as the common public weights expect). "Adversarial Noise Layer" (arXiv
+1805.08000), Table 2, trains those of 20 and 56 layers.
 """
 
 from __future__ import annotations

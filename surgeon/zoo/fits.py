@@ -1,19 +1,20 @@
 """The papers' networks that timm or torchvision has, fitted to the images that the papers use.
 
-| name           | library model                      | what is changed                                                |
-|----------------|------------------------------------|----------------------------------------------------------------|
-| vgg11, vgg16   | torchvision's VGG with batch norm  | pooled to 1×1, one fully connected layer in place of three     |
-| resnet18, 34   | timm's                             | 3×3 stem of stride 1, no first pooling                         |
-| resnet18_wide4 | timm's                             | four times the kernels in every layer; stem and pooling stay   |
-| mobilenet_v1   | timm's mobilenetv1_100             | stem of stride 1: 2×2 maps at the end of 32×32 images          |
-| mobilenet_v2   | timm's mobilenetv2_100             | stem and second stage of stride 1: 4×4 maps at the end         |
-| alexnet        | torchvision's                      | nothing, 224×224                                               |
+| name           | library model                 | what is changed                                       |
+|----------------|-------------------------------|-------------------------------------------------------|
+| vgg11, vgg16   | torchvision's VGG, batch norm | pooled to 1×1, one fully connected layer instead of 3 |
+| resnet18, 34   | timm's                        | 3×3 stem of stride 1, no first pooling                |
+| resnet18_wide4 | timm's                        | 4× the kernels in every layer; stem and pooling stay  |
+| mobilenet_v1   | timm's mobilenetv1_100        | stem of stride 1: 2×2 maps at the end of 32×32 images |
+| mobilenet_v2   | timm's mobilenetv2_100        | stem and second stage of stride 1: 4×4 maps at the end|
+| alexnet        | torchvision's                 | nothing, 224×224                                      |
 
-Sources: "Adversarial Noise Layer" (arXiv 1805.08000), Table 3 (CIFAR-10 and 100) and its ImageNet experiment; "Kernel
-Average Pooling" (arXiv 2210.00062), section 4.3, for resnet18 and RN18WideX4 (ImageNet). The small-image changes are
-those of the common CIFAR versions; no paper spells them out. Parameters: VGG-16 has the 14.7 million and ResNet-18 the
-11.2 million of the ANL paper. MobileNet-V2 has 2.24 million where it says 2.3: the well-known CIFAR version with a
-projection on shortcuts that change the channels has 2.30, timm's (as Sandler et al. describe it) has no such shortcuts.
+Sources: "Adversarial Noise Layer" (arXiv 1805.08000), Table 3 (CIFAR-10 and 100) and its ImageNet experiment;
+"Kernel Average Pooling" (arXiv 2210.00062), section 4.3, for resnet18 and RN18WideX4 (ImageNet). The
+small-image changes are those of the common CIFAR versions; no paper states them. Parameters: VGG-16 has the
+14.7 million and ResNet-18 the 11.2 million of the ANL paper. MobileNet-V2 has 2.24 million where the paper
+states 2.3: the well-known CIFAR version with a projection on shortcuts that change the channels has 2.30;
+timm's (as Sandler et al. describe it) has no such shortcuts.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""LeNet-5 as "Adversarial Noise Layer" (arXiv 1805.08000) writes it in footnote 1.
+"""LeNet-5 as "Adversarial Noise Layer" (arXiv 1805.08000) describes it in footnote 1.
 
-CONV-RELU-POOL-CONV-RELU-POOL-FC-RELU-FC-RELU-FC, with the sizes of LeCun et al. 1998: 6 and 16 channels, kernels of
-5×5, 120 and 84 nodes. The footnote names no sizes and no kind of pooling: here images of 28×28 are padded by 2 to
-LeCun's 32×32, and the pooling takes the maximum of 2×2. The paper's noise layers stand between CONV and RELU: the
-operation `adversarial-noise` with `after: conv`.
+CONV-RELU-POOL-CONV-RELU-POOL-FC-RELU-FC-RELU-FC, with the sizes of LeCun et al. 1998: 6 and 16 channels,
+kernels of 5×5, 120 and 84 nodes. The footnote states no sizes and no kind of pooling: here images of 28×28
+are padded by 2 to LeCun's 32×32, and the pooling is a maximum over 2×2. The paper's noise layers stand
+between CONV and RELU: the operation `adversarial-noise` with `after: conv`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The densely connected network of "Weight Map Layer for Noise and Adversarial Attack Robustness", Table 3.
 
-A convolution of 16 channels, then 2, 4, 8 and 16 dense layers of 8 new channels each, with a 2×2 maximum pooling between
-these groups; global average pooling of 16 + 8·30 = 256 channels, one fully connected layer. Each dense layer is followed
-by a ReLU. The table names no kernel size, no norm and no parameter counts: the convolutions are 3×3 here, without norms
-(`batch_norm=True` puts one between each convolution and its ReLU).
+A convolution of 16 channels, then 2, 4, 8 and 16 dense layers of 8 new channels each, with a 2×2 maximum
+pooling between these groups; global average pooling of 16 + 8·30 = 256 channels, one fully connected layer.
+Each dense layer is followed by a ReLU. The table states no kernel size, no norm and no parameter counts: the
+convolutions are 3×3 here, without norms (`batch_norm=True` puts one between each convolution and its ReLU).
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""The residual network of "Weight Map Layer for Noise and Adversarial Attack Robustness" (arXiv 1905.00568), Table 2.
+"""The residual network of the weight-map paper (arXiv 1905.00568), Table 2.
 
-3, 4, 6 and 4 blocks of 8, 16, 32 and 64 channels, global average pooling, one fully connected layer. A block is two 3×3
-convolutions with ReLUs; where the channels double, its first convolution halves the size, and a 1×1 convolution projects
-the shortcut. The table begins with a block, so there is no stem: the first block projects the image's channels to 8. The
-paper names no norm for this network, and none is here by default (`batch_norm=True` puts one after each convolution,
-where He et al. have it). It gives no parameter counts for it.
+"Weight Map Layer for Noise and Adversarial Attack Robustness". 3, 4, 6 and 4 blocks of 8, 16, 32 and 64
+channels, global average pooling, one fully connected layer. A block is two 3×3 convolutions with ReLUs; where
+the channels double, its first convolution halves the size, and a 1×1 convolution projects the shortcut. The
+table begins with a block, so there is no stem: the first block projects the image's channels to 8. The paper
+states no norm and no parameter counts for this network, and there is no norm by default (`batch_norm=True`
+puts one after each convolution, as He et al. do).
 """
 
 from __future__ import annotations

@@ -31,6 +31,19 @@ class SmallImageStem(Operation):
     kernel_size: int = Field(default=3, ge=1)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose to replace the first convolution, and to remove the pooling before the second.
+
+        Args:
+            sites: The sites of the network.
+            context: Not used.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: The first convolution is not 2-D or is altered, or the stem already is one for
+                small images.
+        """
         order = sorted(sites, key=lambda s: s.index)
         convs = [s for s in order if s.kind == "conv"]
         if not convs or convs[0].dims != 2:

@@ -34,6 +34,18 @@ class SmoothInit(Operation):
     dims: Literal[1, 2] = 2
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose averaged kernels for each usable convolution.
+
+        Args:
+            sites: The sites of the network.
+            context: Not used.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: No usable site.
+        """
         chosen = self.chosen(sites)
         usable, passed = pass_over(chosen.sites, self.op, self._unfit)
         if not usable:

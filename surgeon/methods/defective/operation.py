@@ -48,6 +48,19 @@ class DefectiveNeurons(Operation):
     choice: Literal["random", "importance"] = "random"
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose a mask behind each usable norm or convolution.
+
+        Args:
+            sites: The sites of the network.
+            context: What is known of the network besides.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: No usable site, or the input size is unknown: a mask has the size of the
+                activations.
+        """
         norms = [s for s in sites if s.kind == "norm" and s.family in _CHANNELS_FIRST]
         kind: Literal["norm", "conv"] = (
             "conv" if self.after == "conv" or (self.after == "auto" and not norms) else "norm"

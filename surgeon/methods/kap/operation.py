@@ -278,6 +278,16 @@ class KernelAveragePooling(Operation):
         return ""
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the pooling, and a convolution with the start's weights.
+
+        Args:
+            edit: The edit.
+            module: The convolution; None at the network's input.
+            generator: Source of the random numbers.
+
+        Returns:
+            The modules.
+        """
         return self._build(edit, module, generator, str(edit.settings.get("start")))
 
     def rebuild(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
@@ -397,6 +407,21 @@ class KernelAveragePooling(Operation):
         return PAPER
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        """Merge the pooling into the convolution before it (eq. 3).
+
+        With `pre_norm`, the norm's shift goes into the convolution's bias, or into the running mean of the
+        norm that follows.
+
+        Args:
+            edit: The edit.
+            context: The convolution, the pooling, and the norm that follows.
+
+        Returns:
+            A new convolution; None at the network's input.
+
+        Raises:
+            FoldError: The site does not fold, or nothing can take up the shift.
+        """
         from surgeon.methods.kap.prenorm import PreNormKernelAveragePool
         from surgeon.tensors.convolution import effective_weight, with_weight
 

@@ -54,6 +54,18 @@ class WeightMap(Operation):
     max_parameters: int = Field(default=500_000_000, ge=1)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose a weight map in place of each usable convolution.
+
+        Args:
+            sites: The sites of the network.
+            context: What is known of the network besides.
+
+        Returns:
+            The proposed edits; a note of code "too-large" makes `apply` refuse the plan.
+
+        Raises:
+            SelectionError: No usable site, or the input size is unknown: a map has a weight per position.
+        """
         chosen = self.chosen(sites)
         if all(s.in_shape is None for s in chosen.sites):
             raise SelectionError(
