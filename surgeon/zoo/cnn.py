@@ -88,5 +88,16 @@ class PlainCNN(nn.Module):
         self.fc2 = nn.Linear(hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+
+        Raises:
+            ModelError: The images have another size than `img_size`.
+        """
         x = parts.flat(self.features(x), self.maps, self.img_size)
         return self.fc2(self.relu(self.fc1(x)))

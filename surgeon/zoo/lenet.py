@@ -55,6 +55,17 @@ class LeNet5(nn.Module):
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+
+        Raises:
+            ModelError: The images have another size than `img_size`.
+        """
         x = self.pool1(self.relu1(self.conv1(x)))
         x = self.pool2(self.relu2(self.conv2(x)))
         x = parts.flat(x, self.maps, self.img_size)

@@ -56,4 +56,12 @@ class Shallow(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+        """
         return self.fc(self.features(x).mean((2, 3)))

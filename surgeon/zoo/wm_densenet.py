@@ -26,6 +26,14 @@ class Dense(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block.
+
+        Args:
+            x: (N, C, H, W).
+
+        Returns:
+            (N, C', H', W').
+        """
         y = self.conv(x)
         y = self.relu(y if self.bn is None else self.bn(y))
         return torch.cat([x, y], 1)
@@ -76,6 +84,14 @@ class WeightMapDenseNet(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+        """
         x = self.conv(x)
         x = self.relu(x if self.bn is None else self.bn(x))
         return self.fc(self.groups(x).mean((2, 3)))

@@ -36,6 +36,14 @@ class Block(nn.Module):
                 self.shortcut.add_module("bn", nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block.
+
+        Args:
+            x: (N, C, H, W).
+
+        Returns:
+            (N, C', H', W').
+        """
         y = self.conv1(x)
         y = self.relu1(y if self.bn1 is None else self.bn1(y))
         y = self.conv2(y)
@@ -84,6 +92,14 @@ class WeightMapResNet(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+        """
         return self.fc(self.stages(x).mean((2, 3)))
 
 

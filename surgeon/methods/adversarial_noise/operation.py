@@ -119,6 +119,16 @@ class AdversarialNoiseLayers(Operation):
         )
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the noise layer of the source.
+
+        Args:
+            edit: The edit.
+            module: The module before it; None at the network's input.
+            generator: Not used: the layer's own stream starts from the edit's seed.
+
+        Returns:
+            The inserted layer.
+        """
         import torch
 
         from surgeon.methods.adversarial_noise.sources import make_layer

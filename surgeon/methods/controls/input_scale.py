@@ -66,4 +66,13 @@ class InputScaleMap(Operation):
         return Cut(layer=InputScale(*sizes(edit)["size"]))
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        """Refuse: a convolution has no factor per pixel.
+
+        Args:
+            edit: The edit.
+            context: Not used.
+
+        Raises:
+            FoldError: Always.
+        """
         raise FoldError(edit.note)

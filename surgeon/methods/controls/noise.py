@@ -73,6 +73,16 @@ class NoiseTraining(Operation):
         return Proposal((*first, *edits), (*chosen.passed_over, *passed))
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the noise layer.
+
+        Args:
+            edit: The edit.
+            module: The module before it; None at the network's input.
+            generator: Not used.
+
+        Returns:
+            The inserted layer.
+        """
         from surgeon.methods.controls.noise_layer import GaussianNoise
 
         given = sizes(edit)

@@ -84,6 +84,16 @@ class SmallImageStem(Operation):
         return Proposal(tuple(edits))
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the new first convolution, or the identity in place of the pooling.
+
+        Args:
+            edit: The edit.
+            module: The module at the site.
+            generator: Not used.
+
+        Returns:
+            The replacement.
+        """
         import torch
 
         if edit.settings["part"] == "pool":
@@ -102,6 +112,15 @@ class SmallImageStem(Operation):
         return Cut(replacement=stem)
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        """Refuse: the old stem computes something else.
+
+        Args:
+            edit: The edit.
+            context: Not used.
+
+        Raises:
+            FoldError: Always.
+        """
         raise FoldError(edit.note)
 
 

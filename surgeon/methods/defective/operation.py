@@ -98,6 +98,16 @@ class DefectiveNeurons(Operation):
         )
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the mask, from the edit's own seed.
+
+        Args:
+            edit: The edit.
+            module: The norm or convolution before it.
+            generator: Not used: masks of one seed must be nested, whatever was drawn before.
+
+        Returns:
+            The mask as an inserted layer.
+        """
         from surgeon.methods.defective.module import DefectiveMask
 
         channels, height, width = sizes(edit)["size"]

@@ -291,6 +291,16 @@ class KernelAveragePooling(Operation):
         return self._build(edit, module, generator, str(edit.settings.get("start")))
 
     def rebuild(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the modules for weights that are loaded afterwards.
+
+        Args:
+            edit: The edit.
+            module: The convolution; None at the network's input.
+            generator: Source of the random numbers.
+
+        Returns:
+            The modules.
+        """
         return self._build(edit, module, generator, str(edit.settings.get("start")), blank=True)
 
     def _build(
@@ -397,6 +407,13 @@ class KernelAveragePooling(Operation):
         return error
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
+        """Set the pooling's share.
+
+        Args:
+            edit: The edit.
+            layer: The pooling.
+            progress: From 0, no pooling, to 1.
+        """
         pool: Any = layer
         pool.set_alpha(progress)
 

@@ -140,6 +140,16 @@ class WeightMap(Operation):
         )
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the weight map, started as the edit says; with "anneal" a blend of convolution and map.
+
+        Args:
+            edit: The edit.
+            module: The convolution.
+            generator: Source of the random numbers.
+
+        Returns:
+            The replacement.
+        """
         from surgeon.methods.weight_map.blend import WeightMapBlend
         from surgeon.methods.weight_map.module import WeightMap2d, init_from_conv
         from surgeon.tensors.convolution import effective_weight
@@ -228,6 +238,13 @@ class WeightMap(Operation):
         return error
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
+        """Set the map's share of the output.
+
+        Args:
+            edit: The edit.
+            layer: The blend.
+            progress: From 0, the convolution, to 1, the map.
+        """
         blend: Any = layer
         blend.set_alpha(progress)
 
@@ -238,6 +255,15 @@ class WeightMap(Operation):
         return PAPER
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        """Refuse: no convolution equals a weight map.
+
+        Args:
+            edit: The edit.
+            context: Not used.
+
+        Raises:
+            FoldError: Always.
+        """
         raise FoldError(edit.note)
 
 
