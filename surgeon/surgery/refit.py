@@ -152,6 +152,7 @@ class _Visit:
             self._companion(call, module)
         elif not self.drifted and not changes and self.scale != 1 and self._can_fit(call, module):
             self._scaled(call, module)
+        # Only now: layers up to the first change receive what they always did, and keep their weights.
         self.drifted = self.drifted or changes
 
     def _target(self, call: Call) -> Target:

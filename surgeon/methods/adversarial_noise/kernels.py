@@ -62,9 +62,10 @@ def measured(h, g, rows, found, means, squares, size, part, has_rows: tl.constex
 def factors(
     found, means, squares, r, factor, images, size, part, parts, single: tl.constexpr, block: tl.constexpr, per_row: tl.constexpr
 ):  # fmt: skip
-    """factor[n] = r[n] · std(h) / ||g||_inf, 0 where that row of g is zero or not finite. single: r has one number.
+    """Write factor[n] = r[n] · std(h) / ‖g‖∞, 0 where that row of g is zero or not finite.
 
-    One program, of what `measured` found. per_row ≥ parts, a power of two.
+    A single program, which combines what `measured` found. single: r has one number. per_row: a power of two,
+    at least `parts`.
     """
     last = size - (parts - 1) * part
     total = 0.0
@@ -100,7 +101,7 @@ def factors(
 
 @triton.jit
 def perturbed(h, g, rows, factor, out, size, has_rows: tl.constexpr, block: tl.constexpr):
-    """out[n] = h[n] + factor[n] · g[rows[n]]."""
+    """Write out[n] = h[n] + factor[n] · g[rows[n]]."""
     blocks = tl.cdiv(size, block)
     n = tl.program_id(0) // blocks
     place = tl.program_id(0) % blocks * block + tl.arange(0, block)
