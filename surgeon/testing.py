@@ -1,7 +1,7 @@
 """The conformance suite for operations, including those of other packages.
 
-    from surgeon.testing import check_operation
-    check_operation({"op": "my-op"}, model, input_size=(3, 32, 32))
+from surgeon.testing import check_operation
+check_operation({"op": "my-op"}, model, input_size=(3, 32, 32))
 """
 
 from __future__ import annotations

@@ -73,7 +73,12 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
             if behind and edit.replaces:
                 raise FoldError(f"{behind[0].operation} behind it does not fold")
             folded = _folded(
-                operations[edit.operation], edit, module, layer, functools.partial(norm_after, edit.site), changed
+                operations[edit.operation],
+                edit,
+                module,
+                layer,
+                functools.partial(norm_after, edit.site),
+                changed,
             )
             if folded is not None and layer is not None and module is not None and module._forward_hooks:
                 raise FoldError(

@@ -73,6 +73,7 @@ def first_norm_inputs(model: nn.Module, images: Tensor) -> NormInputs | None:
 
 def _listener(name: str, found: list[NormInputs]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     """Return a hook that measures the first call of any norm."""
+
     def listen(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
         if not found:
             found.append(NormInputs(name, _deviations(norm, inputs[0])))

@@ -190,7 +190,9 @@ class _Visit:
         """Re-fit a layer that no edit touched, with a new weight: the stock network may share the old one."""
         aim = self._target(call)
         fit_bias = module.bias is not None and not aim.centred
-        problem = equations(module, call.inputs.new, aim.wanted, mask=aim.mask, centred=aim.centred, ones=fit_bias)
+        problem = equations(
+            module, call.inputs.new, aim.wanted, mask=aim.mask, centred=aim.centred, ones=fit_bias
+        )
         problems, each, width = problem.cross.shape
         start = module.weight.flatten(1).double()
         if fit_bias:

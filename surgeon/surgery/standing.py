@@ -108,7 +108,9 @@ def findings(model: nn.Module) -> tuple[Finding, ...]:
         return ()
     recorded: dict[str, Standing] = getattr(model.__dict__.get("displaced"), "standing", None) or {}
     layers = {e.site: [n.layer for n in record.edits if n.site == e.site and n.layer] for e in record.edits}
-    return tuple(f for site in layers if site != INPUT for f in at(model, site, recorded.get(site), layers[site]))
+    return tuple(
+        f for site in layers if site != INPUT for f in at(model, site, recorded.get(site), layers[site])
+    )
 
 
 def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] = ()) -> list[Finding]:

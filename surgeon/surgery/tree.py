@@ -348,6 +348,7 @@ def _opened(tree: nn.Module, site: str) -> bool:
 
 def _point(tree: nn.Module, edit: Edit, region: str) -> Point:
     """Return where a region's graph is cut for an edit, by names inside the region."""
+
     def inner(name: str) -> str:
         return name[len(region) + 1 :] if region else name
 
