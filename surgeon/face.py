@@ -126,8 +126,8 @@ def select(
         "max_channels": max_channels, "kernel": kernel, "groups": groups, "skip_first": skip_first, "skip_last": skip_last,
         "first": first, "last": last, "every": every, "offset": offset,
     }  # fmt: skip
-    said = {k: v for k, v in given.items() if v != Selector.model_fields[k].default}
+    conditions = {k: v for k, v in given.items() if v != Selector.model_fields[k].default}
     try:
-        return Selector.model_validate(said)
+        return Selector.model_validate(conditions)
     except ValidationError as error:
         raise SelectionError(f"select: {describe(error, Selector)}") from None

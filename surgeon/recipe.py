@@ -266,8 +266,8 @@ class Recipe(Strict):
 
     def _repr_html_(self) -> str:
         """Show every setting that differs from its default, in a notebook."""
-        told = {"title": self.title, "paper": self.paper, "source": self.source}
-        rows = [(k, v) for k, v in told.items() if v]
+        sources = {"title": self.title, "paper": self.paper, "source": self.source}
+        rows = [(k, v) for k, v in sources.items() if v]
         for number, operation in enumerate(self.surgery, 1):
             own = operation.model_dump(mode="json", exclude_defaults=True)
             rows.append((f"operation {number}", f"{operation.name} {_settings(own)}"))

@@ -21,7 +21,7 @@ from surgeon.surgery.door import surgery_of
 from surgeon.surgery.drift import first_tensor
 
 FOLD_TOLERANCE = 1e-5
-"""Relative error, in the 2-norm over all logits, up to which a folded network counts as equal (`tolerance_of`)."""
+"""Relative error (2-norm over all logits) up to which a folded network counts as equal (`tolerance_of`)."""
 
 
 class Check(BaseModel):

@@ -168,9 +168,9 @@ class Operation(Strict):
     reshapes: ClassVar[bool] = False
     """Whether the edits change the sizes that later operations of the same recipe see."""
     consumes: ClassVar[bool] = False
-    """Whether a replaced module is no longer what it was, so that later operations must leave it alone."""
+    """Whether a replaced module is of another kind afterwards, so that later operations must skip it."""
     binds: ClassVar[bool] = False
-    """Whether what is put in has parameters for each position, so that the network takes images of one size alone."""
+    """Whether the inserted modules have parameters per position, so that only one image size fits."""
 
     select: Selector = Selector()
 

@@ -97,9 +97,7 @@ def started(
         why=_why(used, found.trials, len(parts.held_out)),
     )
     drift = used.drift
-    if (
-        aim.note is not None
-    ):  # starts were compared with another state; record the drift from the stock network itself
+    if aim.note is not None:  # record the drift from the stock network itself
         drift = drift_of(aim.stock, logits_of(attempt.network, parts.held_out), "calibration") or drift
     notes = (aim.note, _note_of_less(used, found.trials), _note_of_more(used, others.trials))
     return Started(attempt, choice, drift, tuple(n for n in notes if n is not None))

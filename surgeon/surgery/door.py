@@ -106,8 +106,8 @@ def surgery_of(model: nn.Module) -> Plan | None:
     """
     if not isinstance(model, nn.Module):
         raise SurgeryError(f"surgery is for a torch.nn.Module, not for a {type(model).__name__}")
-    found = model.__dict__.get("surgery")
-    return found if isinstance(found, Plan) else None
+    record = model.__dict__.get("surgery")
+    return record if isinstance(record, Plan) else None
 
 
 def record_of(model: nn.Module, verb: str) -> Plan:

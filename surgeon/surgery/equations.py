@@ -1,7 +1,7 @@
 """The normal equations of a convolution over calibration images.
 
-A layer falls into problems that share nothing: one for all output channels of an ordinary convolution, one for each group,
-or, where a mask lets other places through for each channel, one for each output channel.
+A layer splits into independent problems: one for all output channels of an ordinary convolution, one for each
+group, or, if a mask lets different positions through for each channel, one for each output channel.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from surgeon.tensors.least_squares import Equations
 
 _MOST_IMAGES = 64
 _MOST_PATCHES = 50_000_000
-"""Numbers in the patches of the images that are taken at once."""
+"""Largest number of entries in the patches of images that are processed at once."""
 _PLACES = 64
 _MOST_MASKED = 60_000_000
-"""Numbers in the Gram matrices of a masked layer, one for each output channel; above it the mask is not looked at."""
+"""Largest number of entries in a masked layer's Gram matrices; above it the mask is ignored."""
 
 
 def equations(
@@ -31,11 +31,20 @@ def equations(
     centred: bool = False,
     ones: bool = False,
 ) -> Equations:
-    """The normal equations of a Conv2d with zero padding, for its weights alone.
+    """Compute the normal equations of a Conv2d with zero padding, for its weights.
 
-    x: inputs, (N, C_in, H, W). wanted: outputs to reach, (N, C_out, H_out, W_out). mask: (C_out, H_out, W_out), the places
-    that count. centred: of deviations from the means. ones: fit a bias too, as a last weight. Memory is that of a few
-    images' patches and of the matrices.
+    Memory: a few images' patches, and the matrices.
+
+    Args:
+        layer: The convolution.
+        x: Its inputs, (N, C_in, H, W).
+        wanted: The outputs to reach, (N, C_out, H_out, W_out).
+        mask: (C_out, H_out, W_out), the positions that count; None for all.
+        centred: Use deviations from the means.
+        ones: Fit a bias too, as a last weight.
+
+    Returns:
+        The equations.
     """
     groups = layer.groups
     width = layer.weight[0].numel() + ones
@@ -67,7 +76,7 @@ class _Sums:
         self.energy, self.count = zeros(each, 1), zeros(1, 1)
 
     def add(self, u: Tensor, y: Tensor) -> None:
-        """u: (groups, d, places of all images), y: (groups, outputs, the same)."""
+        """Add images. u: (groups, d, positions of all images), y: (groups, outputs, the same)."""
         self.gram += (u @ u.mT).double()
         self.cross += (y @ u.mT).double()
         self.u += u.sum(2).double().unsqueeze(1)
@@ -76,8 +85,10 @@ class _Sums:
         self.count += u.shape[2]
 
     def add_masked(self, u: Tensor, y: Tensor, mask: Tensor) -> None:
-        """u: (d, images, places), y: (images, C, places), mask: (C, places). Products of each place first: all channels
-        share them."""
+        """Add images with a mask. u: (d, images, positions), y: (images, C, positions), mask: (C, positions).
+
+        The products at each position come first, since all channels share them.
+        """
         for some in torch.arange(u.shape[2], device=u.device).split(_PLACES):
             a, kept = u[:, :, some].permute(2, 0, 1), mask[:, some]
             here = y[:, :, some].permute(2, 1, 0) * kept.mT.unsqueeze(2)
@@ -89,7 +100,7 @@ class _Sums:
         self.count += mask.sum(1).view_as(self.count).double() * y.shape[0]
 
     def means(self, centred: bool) -> Equations:
-        """The equations of what was added."""
+        """Return the equations of what was added."""
         count = self.count.clamp_min(1)
         gram, cross, u, y, energy = (t / count for t in (self.gram, self.cross, self.u, self.y, self.energy))
         if centred:
@@ -98,7 +109,7 @@ class _Sums:
 
 
 def _patches(layer: Any, x: Tensor, groups: int, ones: bool) -> Tensor:
-    """(groups, d, images, places): what each output number is a weighted sum of."""
+    """Return (groups, d, images, positions): the inputs that each output is a weighted sum of."""
     u = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).transpose(0, 1)
     u = u.reshape(groups, u.shape[0] // groups, *u.shape[1:])
     return torch.cat([u, u.new_ones(groups, 1, *u.shape[2:])], 1) if ones else u

@@ -53,7 +53,8 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     """
     record = record_of(model, "fold")
     tree, displaced = bare(model)
-    was, tied = bound_in(tree), ties(tree)
+    # Replacing modules would lose hooks that are bound to the network, and the sharing of parameters.
+    bound, tied = bound_in(tree), ties(tree)
     operations = {k: parse(o) for k, o in record.operations.items()}
     links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree).sites})
 
@@ -61,8 +62,9 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         norm = links().get(site)
         return tree.get_submodule(norm) if norm else None
 
-    odd = {f.site: f for f in findings(model)}
+    changed = {f.site: f for f in findings(model)}
     stuck: list[tuple[Edit, str]] = []
+    # Last edit first: a layer can be merged into a convolution only if nothing stands between the two.
     for edit in reversed(record.edits):
         module = None if edit.site == INPUT else tree.get_submodule(edit.site)
         layer = tree.get_submodule(edit.layer) if edit.layer else None
@@ -71,7 +73,12 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
             if behind and edit.replaces:
                 raise FoldError(f"{behind[0].operation} behind it does not fold")
             folded = _folded(
-                operations[edit.operation], edit, module, layer, functools.partial(norm_after, edit.site), odd
+                operations[edit.operation],
+                edit,
+                module,
+                layer,
+                functools.partial(norm_after, edit.site),
+                changed,
             )
             if folded is not None and layer is not None and module is not None and module._forward_hooks:
                 raise FoldError(
@@ -95,11 +102,11 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     remaining = [e for e in record.edits if any(e is kept for kept, _ in stuck)]
     if not remaining:
         close_all(tree)
-        rebind(tree, was)
+        rebind(tree, bound)
         tree.__dict__["folded_from"] = record
         return tree
     _close_unused(tree, remaining)
-    rebind(tree, was)
+    rebind(tree, bound)
     rewritten = carve(tree, find_regions(tree, record.input_size), remaining, displaced)
     keys = {e.operation for e in remaining}
     rewritten.__dict__["surgery"] = record.model_copy(
@@ -166,17 +173,18 @@ def revert(model: nn.Module) -> nn.Module:
     """
     record = record_of(model, "revert")
     tree, displaced = bare(model)
+    # Check first: from here on the copy is neither the rewritten network nor the stock one.
     demand_room(tree, displaced.statistics)
     demand([f for f in findings(model) if f.site in displaced.modules and not f.same], "reverted")
     for edit in reversed(record.edits):
         if edit.layer and has(tree, edit.layer):
             take(tree, edit.layer)
-    was = bound_in(tree, displaced.modules.values())
+    bound = bound_in(tree, displaced.modules.values())
     for name, module in displaced.modules.items():
         old = tree.get_submodule(name)
         exchange(tree, name, restate(module, old, tree.parameters()))
     close_all(tree)
-    rebind(tree, was)
+    rebind(tree, bound)
     give_back(tree, displaced.statistics)
     return tree
 

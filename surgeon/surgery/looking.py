@@ -84,11 +84,11 @@ def seen_of(model: nn.Module, size: tuple[int, ...] | None) -> Survey:
     Raises:
         SurgeryError: torch.fx can trace no part of the network.
     """
-    found = survey(model, size)
-    if not found.regions:
-        reason = next(iter(found.hidden.values()), "it has no convolution and no norm")
+    seen = survey(model, size)
+    if not seen.regions:
+        reason = next(iter(seen.hidden.values()), "it has no convolution and no norm")
         raise SurgeryError(f"{type(model).__name__} has no part that torch.fx can follow: {reason}")
-    return found
+    return seen
 
 
 def check_runs(subject: Subject, scratch: nn.Module, seen: Survey) -> None:

@@ -1,8 +1,8 @@
-"""Whether images are of the kind that a network was trained on: its first batch norm has seen those, and says.
+"""Check images against those a network was trained on, by the statistics of its first batch norm.
 
-What a batch norm is given on the images it was trained on lies, channel by channel, about one of its stored standard
-deviations from its stored mean (root mean square). Images 255 times too large put it 50 deviations and more away, images that were
-not normalised mostly less than half of one.
+On its training images, a batch norm's input is, channel by channel, about one stored standard deviation from
+the stored mean (root mean square). Images that are 255 times too large put it 50 deviations and more away;
+images that were not normalised mostly less than half of one.
 """
 
 from __future__ import annotations
@@ -24,24 +24,35 @@ from surgeon.surgery.drift import logits_of
 from surgeon.torch_private import BatchNorm
 
 _WRONG = 20.0
-"""Deviations that no change of subject, camera or weather makes: another scale."""
+"""So many deviations come only from a wrong scale, never from other subjects, cameras or weather."""
 _ODD = (0.4, 3.0)
 _FARTHEST_PIXEL = 20.0
-"""Normalised pixels end at 3 or so; only those of 0–255 go farther."""
+"""Normalised pixels end at about 3; only pixels in 0–255 reach farther."""
 _BATCH = 16
 
 
 class NormInputs(NamedTuple):
-    """A batch norm, and its inputs' root mean square in stored deviations from the stored means, the median over channels."""
+    """What a batch norm receives.
+
+    Attributes:
+        name: Dotted name of the norm.
+        deviations: Root mean square of its inputs in stored deviations from the stored means, median over
+            channels.
+    """
 
     name: str
     deviations: float
 
 
 def first_norm_inputs(model: nn.Module, images: Tensor) -> NormInputs | None:
-    """What the images are to the batch norm that is called first in evaluation mode; None without one that has statistics.
+    """Measure what the first batch norm receives in evaluation mode.
 
-    images: (N, C, H, W) as the network takes them; the first 16 are looked at.
+    Args:
+        model: The network, which is left as it was.
+        images: (N, C, H, W) as the network takes them; the first 16 are used.
+
+    Returns:
+        The measurement, or None if no batch norm has statistics.
     """
     found: list[NormInputs] = []
     handles = [
@@ -61,6 +72,8 @@ def first_norm_inputs(model: nn.Module, images: Tensor) -> NormInputs | None:
 
 
 def _listener(name: str, found: list[NormInputs]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    """Return a hook that measures the first call of any norm."""
+
     def listen(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
         if not found:
             found.append(NormInputs(name, _deviations(norm, inputs[0])))
@@ -69,6 +82,7 @@ def _listener(name: str, found: list[NormInputs]) -> Callable[[nn.Module, tuple[
 
 
 def _deviations(norm: nn.Module, x: Tensor) -> float:
+    """Return the root mean square distance from the stored means, median over channels."""
     shape = (1, -1, *[1] * (x.dim() - 2))
     mean, variance = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
     squares = (x.double() - mean.view(shape)).square().mean([0, *range(2, x.dim())])
@@ -76,12 +90,20 @@ def _deviations(norm: nn.Module, x: Tensor) -> float:
 
 
 def check_calibration(model: nn.Module, images: Tensor, made: Plan, *, stated: bool) -> list[Note]:
-    """Notes on calibration images (N, C, H, W) that are odd to a network and the plan for it.
+    """Check calibration images against a network and the plan for it.
 
-    stated: whether the plan's size was given, and not the configuration's.
+    Args:
+        model: The network.
+        images: (N, C, H, W).
+        made: The plan.
+        stated: Whether the plan's size was stated, instead of read from the configuration.
 
-    Raises DataError for images of other channels or of another size than was stated, for those that the network does not run
-    on, and for those that are surely not what it was trained on.
+    Returns:
+        Notes on what looks unusual.
+
+    Raises:
+        DataError: The images have the wrong channels, or another size than was stated; the network does not
+            run on them; or they are certainly not normalised as its training images were.
     """
     check_taken(images, model, "calibration images")
     notes = [n for n in (_size(model, images, made, stated),) if n]
@@ -100,6 +122,7 @@ def check_calibration(model: nn.Module, images: Tensor, made: Plan, *, stated: b
 
 
 def _size(model: nn.Module, images: Tensor, made: Plan, stated: bool) -> Note | None:
+    """Return a note if images have another size than configured; raise DataError if one was stated."""
     if made.input_size is None or tuple(images.shape[1:]) == tuple(made.input_size):
         return None
     here, there = times(images.shape[1:]), times(made.input_size)
@@ -117,17 +140,25 @@ def _size(model: nn.Module, images: Tensor, made: Plan, stated: bool) -> Note | 
 
 
 def _has_statistics(model: nn.Module) -> bool:
-    """Whether any batch norm's running means have moved from where they start."""
+    """Say whether any batch norm's running mean has moved from its initial zeros."""
     means = (m.running_mean for m in model.modules() if isinstance(m, BatchNorm))
     return any(bool(m.any()) for m in means if m is not None)
 
 
 def judged(seen: NormInputs, images: Tensor) -> list[Note]:
-    """A note where images are odd to a batch norm that has been trained.
+    """Judge images by what a trained batch norm receives.
 
-    Raises DataError where they are at a scale that is none of its.
+    Args:
+        seen: The measurement.
+        images: The images, for the message.
+
+    Returns:
+        A note if the images look unusual.
+
+    Raises:
+        DataError: Their scale is certainly wrong.
     """
-    told = (
+    finding = (
         f"batch-norm inputs of layer {seen.name} lie {seen.deviations:.2g} stored deviations from its stored mean, where "
         "about 1 is usual"
     )
@@ -135,16 +166,17 @@ def judged(seen: NormInputs, images: Tensor) -> list[Note]:
     if not seen.deviations <= _WRONG:
         remedy = "divide them by 255, then " if low >= 0 and high > 2 else ""
         raise DataError(
-            f"calibration images are not what this network was trained on: they range over [{low:.3g}, {high:.3g}], and {told}; "
+            f"calibration images are not what this network was trained on: they range over [{low:.3g}, {high:.3g}], and {finding}; "
             f"{remedy}normalise them as in training (surgeon.models.normalized(pixels, model) does as its configuration says)"
         )
     if _ODD[0] <= seen.deviations <= _ODD[1]:
         return []
-    text = f"calibration images may not be what this network was trained on: {told}; are they normalised as in training?"
+    text = f"calibration images may not be what this network was trained on: {finding}; are they normalised as in training?"
     return [Note(code="images", text=text)]
 
 
 def _refuse_bytes(model: nn.Module, images: Tensor) -> None:
+    """Raise DataError for pixels in 0–255, if there is no batch norm to judge by."""
     low, high = (float(v) for v in images.aminmax())
     if low >= 0 and high > _FARTHEST_PIXEL and normalization_of(model) is not None:
         raise DataError(

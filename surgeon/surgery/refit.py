@@ -152,6 +152,7 @@ class _Visit:
             self._companion(call, module)
         elif not self.drifted and not changes and self.scale != 1 and self._can_fit(call, module):
             self._scaled(call, module)
+        # Only now: layers up to the first change receive what they always did, and keep their weights.
         self.drifted = self.drifted or changes
 
     def _target(self, call: Call) -> Target:
@@ -188,20 +189,22 @@ class _Visit:
     def _companion(self, call: Call, module: Any) -> None:
         """Re-fit a layer that no edit touched, with a new weight: the stock network may share the old one."""
         aim = self._target(call)
-        ones = module.bias is not None and not aim.centred
-        found = equations(module, call.inputs.new, aim.wanted, mask=aim.mask, centred=aim.centred, ones=ones)
-        problems, each, width = found.cross.shape
+        fit_bias = module.bias is not None and not aim.centred
+        problem = equations(
+            module, call.inputs.new, aim.wanted, mask=aim.mask, centred=aim.centred, ones=fit_bias
+        )
+        problems, each, width = problem.cross.shape
         start = module.weight.flatten(1).double()
-        if ones:
+        if fit_bias:
             start = torch.cat([start, module.bias.double().unsqueeze(1)], 1)
-        solved = found.solve(_RIDGE, start.view(problems, each, width))
-        self.found.errors[call.name] = found.error(solved)
+        solved = problem.solve(_RIDGE, start.view(problems, each, width))
+        self.found.errors[call.name] = problem.error(solved)
         if aim.centred:
-            # A norm behind cancels any scale. Keep the old one, times `scale`: it sets the size of training steps.
+            # A norm behind cancels any scale. Keep the old one, times `scale`: training steps depend on it.
             solved = solved * (self.scale * start.norm() / solved.norm().clamp_min(1e-30))
         solved = solved.reshape(-1, width)
-        self._set(call.name, module, "weight", solved[:, : width - ones].reshape(module.weight.shape))
-        if ones:
+        self._set(call.name, module, "weight", solved[:, : width - fit_bias].reshape(module.weight.shape))
+        if fit_bias:
             self._set(call.name, module, "bias", solved[:, -1])
 
     def _scaled(self, call: Call, module: Any) -> None:
@@ -257,9 +260,9 @@ class _Seen:
             width = conv.weight[0].numel()
             raise Unfitted(f"{width:,} weights a channel are too many to fit (at most {_MOST_WIDTH:,})")
         aim = self._target
-        ones = conv.bias is not None and not aim.centred
-        found = equations(conv, self.inputs, aim.wanted, centred=aim.centred, ones=ones)
-        return LeastSquares(found, aim.scale.double(), ones)
+        fit_bias = conv.bias is not None and not aim.centred
+        found = equations(conv, self.inputs, aim.wanted, centred=aim.centred, ones=fit_bias)
+        return LeastSquares(found, aim.scale.double(), fit_bias)
 
     @cached_property
     def _target(self) -> Target:

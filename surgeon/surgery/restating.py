@@ -1,4 +1,4 @@
-"""What a module that comes back takes over from the one that stood in for it."""
+"""Bring a restored module into the state of the module that replaced it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,26 @@ from torch import Tensor, nn
 
 
 def restate(module: nn.Module, stood_in: nn.Module, around: Iterable[Tensor]) -> nn.Module:
-    """`module` with the mode, device, precision and frozenness of `stood_in`, in place; its values are its own.
+    """Give a module the mode, device, precision and frozenness of another, in place; its values are its own.
 
-    A tensor takes after that of the same name, or else after the first of floats of `stood_in` or of `around`. A parameter
-    without a namesake, as a kernel is that a weight map replaced, stays frozen if it was, and is frozen where all are that stand in.
+    Each tensor follows the tensor of the same name, or the first floating-point tensor of `stood_in` or of
+    `around`. A parameter without a namesake (the kernel that a weight map replaced) stays frozen if it was,
+    and is frozen if all parameters of `stood_in` are.
+
+    Args:
+        module: The module that is restored.
+        stood_in: The module that replaced it.
+        around: Other tensors of the network.
+
+    Returns:
+        `module`.
     """
     module.train(stood_in.training)
     own = dict(itertools.chain(stood_in.named_parameters(), stood_in.named_buffers()))
     like = next((t for t in itertools.chain(own.values(), around) if t.is_floating_point()), None)
     if like is not None:
         module.to(like.device)
-    trained = [p.requires_grad for p in stood_in.parameters()]
+    trainable = [p.requires_grad for p in stood_in.parameters()]
     for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
         model = own.get(name, like)
         if model is None:
@@ -28,6 +37,6 @@ def restate(module: nn.Module, stood_in: nn.Module, around: Iterable[Tensor]) ->
             tensor.data = tensor.data.to(model.dtype)
         if isinstance(tensor, nn.Parameter):
             named = own.get(name)
-            frozen = not named.requires_grad if named is not None else trained and not any(trained)
+            frozen = not named.requires_grad if named is not None else trainable and not any(trainable)
             tensor.requires_grad_(not frozen and (named is not None or tensor.requires_grad))
     return module

@@ -1,7 +1,7 @@
-"""Whether each site still is what the surgery left there: its class, its shapes and groups, what makes its weights, its layer.
+"""Check whether each site still is what the surgery left: class, shapes, weights and layer.
 
-Other code may exchange, wrap, prune or parametrise modules after the cut. What depends on a site asks here first, and says which is
-not what it was; `findings` gives the same as values.
+Other code may replace, wrap, prune or parametrise modules after the cut. What depends on a site asks here
+first, and reports what differs; `findings` returns the same as values.
 """
 
 from __future__ import annotations
@@ -27,7 +27,16 @@ _COUNTERS = ("num_batches_tracked",)
 
 @dataclass(frozen=True)
 class Standing:
-    """What stood at a site when the surgery was done."""
+    """What was at a site when the surgery was done.
+
+    Attributes:
+        kind: Class of the module.
+        shape: Shape of its weight, or None.
+        tensors: Names and shapes of its tensors.
+        groups: Number of groups of a convolution, or None.
+        made: How hooks or parametrizations compute its weights, in words; "" for plain parameters.
+        opened: Whether it is an opened norm.
+    """
 
     kind: str
     shape: tuple[int, ...] | None
@@ -38,10 +47,17 @@ class Standing:
 
 
 class Finding(BaseModel):
-    """One site that is not what the record says: where, what the record says, what stands there, and what to do.
+    """One site that is not what the record says.
 
-    loads: whether a folder that is saved now would load; a frozen batch norm has the tensors of the one that it replaced.
-    same: whether it still is a module of that class and shape, whose weights are made by something (a hook, a parametrization).
+    Attributes:
+        site: Dotted name.
+        recorded: What the record says.
+        found: What is there.
+        remedy: What to do.
+        loads: Whether a folder that is saved now would load: a frozen batch norm has the tensors of the one
+            it replaced.
+        same: Whether it still is a module of that class and shape, with weights that a hook or
+            parametrization computes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +74,15 @@ class Finding(BaseModel):
 
 
 def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
-    """What stands at the sites of `edits` now."""
+    """Describe what is at the sites of edits now.
+
+    Args:
+        tree: The network.
+        edits: The edits.
+
+    Returns:
+        The description of each site that exists.
+    """
     edits = tuple(edits)
     layers = {e.layer for e in edits if e.layer}
     found = {}
@@ -71,17 +95,36 @@ def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
 
 
 def findings(model: nn.Module) -> tuple[Finding, ...]:
-    """The sites of a rewritten network that are not what its record says; () where all are, and for a stock network."""
+    """List the sites of a rewritten network that are not what its record says.
+
+    Args:
+        model: The network.
+
+    Returns:
+        The findings; none if all sites are as recorded, and for a stock network.
+    """
     record = surgery_of(model)
     if record is None:
         return ()
-    was: dict[str, Standing] = getattr(model.__dict__.get("displaced"), "standing", None) or {}
+    recorded: dict[str, Standing] = getattr(model.__dict__.get("displaced"), "standing", None) or {}
     layers = {e.site: [n.layer for n in record.edits if n.site == e.site and n.layer] for e in record.edits}
-    return tuple(f for site in layers if site != INPUT for f in at(model, site, was.get(site), layers[site]))
+    return tuple(
+        f for site in layers if site != INPUT for f in at(model, site, recorded.get(site), layers[site])
+    )
 
 
 def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] = ()) -> list[Finding]:
-    """What is not as it was at one site."""
+    """List what differs at one site.
+
+    Args:
+        tree: The network.
+        site: Dotted name.
+        was: What was there after the surgery, or None if that is unknown.
+        layers: Dotted names of the layers that were inserted there.
+
+    Returns:
+        At most one finding.
+    """
     if not has(tree, site):
         return [_finding(site, was, "nothing", _ORDER)]
     now = _of(tree.get_submodule(site), {n.rpartition(".")[2] for n in layers})
@@ -109,7 +152,15 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
 
 
 def demand(found: Iterable[Finding], verb: str) -> None:
-    """Raise SurgeryError for the first finding. verb: what cannot be done."""
+    """Raise an error if sites are not what the record says.
+
+    Args:
+        found: The findings.
+        verb: What cannot be done, such as "reverted".
+
+    Raises:
+        SurgeryError: There is a finding; the message has the first.
+    """
     found = tuple(found)
     if found:
         more = f" (and {len(found) - 1} more sites)" if len(found) > 1 else ""
@@ -125,7 +176,7 @@ _PLAIN = "what computes its weights, as a hook or a parametrization does, is to 
 
 
 def _other_tensors(now: Standing, was: Standing) -> str:
-    """How the tensors of two modules of one shape differ, in words."""
+    """Describe how the tensors of two modules of one shape differ."""
     new, old = ([f"{k} {'×'.join(map(str, v))}".strip() for k, v in s.tensors] for s in (now, was))
     only, gone = [t for t in new if t not in old], [t for t in old if t not in new]
     parts = [f"with {', '.join(only)}"] if only else []
@@ -133,13 +184,14 @@ def _other_tensors(now: Standing, was: Standing) -> str:
 
 
 def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bool = False) -> Finding:
+    """Make the finding for a site."""
     return Finding(
         site=site, recorded=_shapes(was) if was else "a module", found=found, remedy=remedy, loads=loads
     )
 
 
 def _kind(module: nn.Module) -> str:
-    """The module's class, with its home where that is not torch.nn: PEFT's wrapper of a Conv2d is a Conv2d too."""
+    """Name a module's class, with its package unless torch.nn: PEFT has a Conv2d of its own."""
     kind = type(module).__bases__[0] if hasattr(module, "parametrizations") else type(module)
     return (
         kind.__name__ if kind.__module__.startswith("torch.nn.") else f"{kind.__module__}.{kind.__qualname__}"
@@ -147,6 +199,7 @@ def _kind(module: nn.Module) -> str:
 
 
 def _of(module: Any, layers: set[str]) -> Standing:
+    """Describe a module, without layers that surgery inserted below it."""
     own = without_extra(module.state_dict())
     tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers))
     groups = getattr(module, "groups", None)
@@ -161,9 +214,11 @@ def _of(module: Any, layers: set[str]) -> Standing:
 
 
 def _named(standing: Standing) -> list[tuple[str, tuple[int, ...]]]:
+    """List names and shapes of tensors, without batch counters, which frozen batch norms lack."""
     return sorted(t for t in standing.tensors if t[0] not in _COUNTERS)
 
 
 def _shapes(standing: Standing) -> str:
+    """Describe class, weight shape and groups in words."""
     shape = f" with a weight of {'×'.join(map(str, standing.shape))}" if standing.shape else ""
     return f"{standing.kind}{shape}" + (f" in {standing.groups} groups" if (standing.groups or 1) > 1 else "")

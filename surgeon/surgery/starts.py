@@ -40,9 +40,9 @@ def with_starts(operations: Sequence[Operation], warm_start: WarmStart | None) -
         return [_with(o, warm_start[o.name]) if o.name in warm_start else o for o in operations]
     starts = {o.name: _starts(o) for o in operations if "start" in type(o).model_fields}
     if not any(warm_start in known for known in starts.values()):
-        told = "; ".join(f"{name} has {', '.join(known)}" for name, known in starts.items())
+        choices = "; ".join(f"{name} has {', '.join(known)}" for name, known in starts.items())
         raise RecipeError(
-            f"{either(f'warm_start={warm_start!r}', f'--warm-start {warm_start}')}: {told or 'no operation of the recipe has a start, and none is needed'}"
+            f"{either(f'warm_start={warm_start!r}', f'--warm-start {warm_start}')}: {choices or 'no operation of the recipe has a start, and none is needed'}"
         )
     return [_with(o, warm_start) if warm_start in starts.get(o.name, ()) else o for o in operations]
 

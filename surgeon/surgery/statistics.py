@@ -165,5 +165,6 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
                 "the calibration images give statistics that are not finite: look at the network's weights"
             )
         elif norm.num_batches_tracked is not None:
+            # Restore the counter of training batches: with momentum=None torch averages by it.
             norm.num_batches_tracked.copy_(old["num_batches_tracked"])
     return sum(len(b) for b in batches)

@@ -85,6 +85,7 @@ def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Mapping[s
         if drift is not None:
             old = old + drift / _bounded(scale).view(-1, *[1] * (old.dim() - 2))
         break
+    # A pooling between convolution and mask changes the size: the mask then says nothing about these outputs.
     if mask is not None and mask.shape != old.shape[1:]:
         mask = None
     return Target(old, scale, mask, norm is not None, norm)

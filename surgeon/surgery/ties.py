@@ -1,4 +1,4 @@
-"""Parameters that several modules have in common, where modules are made anew."""
+"""Keep parameters shared that several modules have in common, when modules are made anew."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ Ties = tuple[tuple[str, ...], ...]
 
 
 def ties(tree: nn.Module) -> Ties:
-    """The names of each parameter that more than one module has; a module with several names counts once."""
+    """Find parameters that more than one module has; a module with several names counts once.
+
+    Args:
+        tree: The network.
+
+    Returns:
+        The names of each such parameter.
+    """
     found: dict[int, list[str]] = {}
     for name, module in tree.named_modules():
         for leaf, parameter in module._parameters.items():
@@ -21,7 +28,15 @@ def ties(tree: nn.Module) -> Ties:
 
 
 def tie(tree: nn.Module, before: Ties) -> Sequence[str]:
-    """Tie what was tied `before` and still is of the same values; returns the first name of each tie that is no more."""
+    """Share parameters again whose values are still equal.
+
+    Args:
+        tree: The network, changed in place.
+        before: The names, as from `ties`.
+
+    Returns:
+        The first name of each parameter that is no longer shared.
+    """
     broken = []
     for names in before:
         holders = [(_module(tree, name), name.rpartition(".")[2]) for name in names]
@@ -37,6 +52,7 @@ def tie(tree: nn.Module, before: Ties) -> Sequence[str]:
 
 
 def _module(tree: nn.Module, name: str) -> nn.Module | None:
+    """Return the module that has a parameter of a dotted name, or None."""
     try:
         return tree.get_submodule(name.rpartition(".")[0])
     except AttributeError:
@@ -44,4 +60,5 @@ def _module(tree: nn.Module, name: str) -> nn.Module | None:
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Say whether tensors have equal shape, dtype and values."""
     return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)

@@ -1,4 +1,4 @@
-"""The module tree of a network between two states: stock with layers hung in, and rewritten with graphs."""
+"""The module tree of a network in its two states: stock with inserted layers, and rewritten with graphs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,38 @@ from surgeon.surgery.twin import twin
 
 @dataclass
 class Displaced:
-    """What a surgery took out of a network: modules by site, and what it set anew in others, by tensor name."""
+    """What a surgery took out of a network.
+
+    Attributes:
+        modules: Replaced modules, by site.
+        statistics: Old values of what was set in other modules, by tensor name.
+        standing: What surgery left at each site (`standing.py`).
+    """
 
     modules: dict[str, nn.Module] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
     standing: dict[str, Any] = field(default_factory=dict)
-    """What it left at each site (`standing.py`); made anew when a folder is loaded."""
+    """What it left at each site (`standing.py`); computed again when a folder is loaded."""
 
 
 def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced]:
-    """A copy of the network as a plain tree of stock classes, inserted layers still in it.
+    """Copy a network as a plain tree of stock classes, with inserted layers still in it.
 
-    share: parameters and buffers are the same tensors as the model's; only the modules are new.
-    Activations that the model keeps from its last pass, as RAFT does, are copied without their history.
+    Activations that the network keeps from its last pass, as RAFT does, are copied without their autograd
+    history, which could not be copied.
+
+    Args:
+        model: The network.
+        share: Parameters and buffers are the network's own tensors; only the modules are new.
+
+    Returns:
+        The copy, and what earlier surgery took out of it.
+
+    Raises:
+        SurgeryError: The network cannot be copied.
     """
     memo = {id(t): t for t in (*model.parameters(), *model.buffers())} if share else {}
+    # Tensors with an autograd history cannot be deep-copied; the memo provides their copies.
     memo |= {id(t): t.detach().clone() for m in model.modules() for t in _kept(_own_values(m))}
     try:
         tree = twin(model, memo)
@@ -47,14 +64,14 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     displaced = tree.__dict__.get("displaced") or Displaced()
     for key in ("surgery", "displaced"):
         tree.__dict__.pop(key, None)
-    was = bound_in(tree, displaced.modules.values())
+    bound = bound_in(tree, displaced.modules.values())
     flat = _flatten(tree, {})
-    rebind(flat, was, displaced.modules.values())
+    rebind(flat, bound, displaced.modules.values())
     return flat, displaced
 
 
 def _own_values(module: nn.Module) -> list[Any]:
-    """What its attributes hold, without what torch keeps of every module: parameters are leaves, children have their turn."""
+    """List what a module's own attributes hold, without parameters and children."""
     return [v for k, v in module.__dict__.items() if k not in _TORCH_KEEPS]
 
 
@@ -62,7 +79,7 @@ _TORCH_KEEPS = {k for k in nn.Module().__dict__ if k != "_buffers"}
 
 
 def _kept(values: Iterable[Any], depth: int = 4) -> Iterator[Tensor]:
-    """Tensors with a history, in plain attributes and in the lists, dicts and objects that they hold."""
+    """Yield tensors with an autograd history, in values and in the lists, dicts and objects they hold."""
     for value in values:
         if isinstance(value, Tensor):
             if value.grad_fn is not None:
@@ -80,6 +97,7 @@ def _kept(values: Iterable[Any], depth: int = 4) -> Iterator[Tensor]:
 
 
 def _flatten(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
+    """Replace rewritten networks by their stock modules, each once, even if it has several names."""
     if id(module) in done:
         return done[id(module)]
     stock = module.to_stock() if isinstance(module, Rewritten) else module
@@ -91,15 +109,27 @@ def _flatten(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
 
 
 def shared_in(tree: nn.Module) -> set[int]:
-    """The ids of modules that hang in several places of the tree, for `exchange`."""
+    """Find modules that are in several places of a tree.
+
+    Args:
+        tree: The network.
+
+    Returns:
+        Their ids, for `exchange`.
+    """
     count = Counter(id(child) for holder in tree.modules() for child in holder._modules.values())
     return {i for i, places in count.items() if places > 1}
 
 
 def exchange(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | None = None) -> None:
-    """Set the module called `name`, and under every other name that the old one has in the tree.
+    """Replace a module, under every name that the old one has in the tree.
 
-    shared: what `shared_in` found, kept up to date here; without it the whole tree is searched for other names.
+    Args:
+        tree: The network, changed in place.
+        name: Dotted name.
+        module: The new module.
+        shared: What `shared_in` found; it is kept up to date. Without it the whole tree is searched for other
+            names.
     """
     owner, _, leaf = name.rpartition(".")
     parent = tree.get_submodule(owner)
@@ -115,7 +145,14 @@ def exchange(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | N
 
 
 def put(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | None = None) -> None:
-    """Set the module called `name`, keeping what hangs below the old one and its mode. shared: as for `exchange`."""
+    """Replace a module, keeping the old one's children and training mode.
+
+    Args:
+        tree: The network, changed in place.
+        name: Dotted name.
+        module: The new module.
+        shared: As for `exchange`.
+    """
     old = tree.get_submodule(name) if has(tree, name) else None
     if old is not None:
         module.training = old.training
@@ -125,7 +162,13 @@ def put(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | None =
 
 
 def hang(tree: nn.Module, name: str, layer: nn.Module) -> None:
-    """Add an inserted layer under `name`, on the device and in the precision of its surroundings."""
+    """Insert a layer, on the device and in the precision of its surroundings.
+
+    Args:
+        tree: The network, changed in place.
+        name: Dotted name of the layer.
+        layer: The layer.
+    """
     owner_name, _, leaf = name.rpartition(".")
     owner = tree.get_submodule(owner_name)
     like = next((t for t in owner.parameters() if t.is_floating_point()), None)
@@ -140,13 +183,29 @@ def hang(tree: nn.Module, name: str, layer: nn.Module) -> None:
 
 
 def take(tree: nn.Module, name: str) -> nn.Module:
-    """Remove an inserted layer and return it."""
+    """Remove an inserted layer.
+
+    Args:
+        tree: The network, changed in place.
+        name: Dotted name.
+
+    Returns:
+        The layer.
+    """
     owner, _, leaf = name.rpartition(".")
     return tree.get_submodule(owner)._modules.pop(leaf)  # type: ignore[return-value]  # a layer was hung there
 
 
 def has(tree: nn.Module, name: str) -> bool:
-    """Whether a module is called so."""
+    """Say whether there is a module of a name.
+
+    Args:
+        tree: The network.
+        name: Dotted name.
+
+    Returns:
+        Whether there is.
+    """
     try:
         tree.get_submodule(name)
     except AttributeError:
@@ -155,7 +214,16 @@ def has(tree: nn.Module, name: str) -> bool:
 
 
 def free_name(tree: nn.Module, name: str, taken: Iterable[str]) -> str:
-    """`name`, or with a number if something is called so already."""
+    """Return a name, with a number if it is in use.
+
+    Args:
+        tree: The network.
+        name: The wanted dotted name.
+        taken: Names that are reserved.
+
+    Returns:
+        `name`, or `name_2`, `name_3`, ...
+    """
     if name.rpartition(".")[0] and not has(tree, name.rpartition(".")[0]):
         return name
     used, number, free = set(taken), 2, name
@@ -165,12 +233,22 @@ def free_name(tree: nn.Module, name: str, taken: Iterable[str]) -> str:
 
 
 def _is_attribute(tree: nn.Module, name: str) -> bool:
+    """Say whether a dotted name is an attribute of any kind."""
     owner, _, leaf = name.rpartition(".")
     return has(tree, owner) and hasattr(tree.get_submodule(owner), leaf)
 
 
 def open_site(tree: nn.Module, name: str, shared: set[int] | None = None) -> None:
-    """Open a fused norm and activation, so that a layer can stand between the two. shared: as for `exchange`."""
+    """Open a fused norm and activation, so that a layer can be inserted between the two.
+
+    Args:
+        tree: The network, changed in place.
+        name: Dotted name of the module; nothing is done unless it is a fused one.
+        shared: As for `exchange`.
+
+    Raises:
+        SurgeryError: The module cannot be opened.
+    """
     module = tree.get_submodule(name)
     if is_fused(module):
         if not can_open(module):
@@ -181,7 +259,11 @@ def open_site(tree: nn.Module, name: str, shared: set[int] | None = None) -> Non
 
 
 def close_all(tree: nn.Module) -> None:
-    """Close every opened norm again."""
+    """Close every opened norm again.
+
+    Args:
+        tree: The network, changed in place.
+    """
     for name, module in list(tree.named_modules()):
         if is_opened(module):
             exchange(tree, name, close_fused(module))
@@ -190,17 +272,28 @@ def close_all(tree: nn.Module) -> None:
 def carve(
     tree: nn.Module, regions: Iterable[Region], edits: Iterable[Edit], displaced: Displaced
 ) -> nn.Module:
-    """Give the tree its graphs back: each region with an edit inside becomes a rewritten network.
+    """Give a tree its graphs: each region with an edit inside becomes a rewritten network.
 
-    displaced: what the surgery took out; hooks in it that are bound to the network go along.
-    Returns the root: a rewritten network, or the plain module where it cannot be traced as a whole.
+    Args:
+        tree: The network as a plain tree, changed in place.
+        regions: The traceable regions.
+        edits: The edits.
+        displaced: What the surgery took out; hooks in it that are bound to the network are bound to the new
+            one.
+
+    Returns:
+        The root: a rewritten network, or the plain module if it cannot be traced as a whole.
+
+    Raises:
+        SurgeryError: An edit is in no region.
     """
+    # Innermost first: the graph of an outer region calls the rewritten inner one.
     regions = sorted(regions, key=lambda r: r.name.count(".") if r.name else -1, reverse=True)
     edits = tuple(edits)
     _lead(tree, [e.layer for e in edits if e.site == INPUT and e.layer])
     names = [r.name for r in regions]
     owner_of = {e.site: _owner(e.site, names) for e in edits}
-    was = bound_in(tree, displaced.modules.values())
+    bound = bound_in(tree, displaced.modules.values())
     root = tree
     for region in regions:
         inside = any(_within(owner, region.name) for owner in owner_of.values())
@@ -220,17 +313,21 @@ def carve(
             exchange(tree, region.name, rewritten)
         else:
             root = rewritten
-    rebind(root, was, displaced.modules.values())
+    rebind(root, bound, displaced.modules.values())
     return root
 
 
 def _lead(tree: nn.Module, layers: Iterable[str]) -> None:
-    """Make the layers at the input the first children, in the order in which they run: the last child stays the network's own."""
+    """Make layers at the input the first children, in the order in which they run.
+
+    Code that asks for the last child (the classifier) must still find the network's own.
+    """
     for name, child in [(n, tree._modules.pop(n)) for n in [*layers, *tree._modules] if n in tree._modules]:
         tree._modules[name] = child
 
 
 def _owner(site: str, regions: list[str]) -> str:
+    """Return the innermost region that contains a site."""
     if site == INPUT:
         return ""
     fitting = [r for r in regions if not r or site.startswith(r + ".")]
@@ -240,14 +337,18 @@ def _owner(site: str, regions: list[str]) -> str:
 
 
 def _within(owner: str, region: str) -> bool:
+    """Say whether a region is, or is inside, another."""
     return not region or owner == region or owner.startswith(region + ".")
 
 
 def _opened(tree: nn.Module, site: str) -> bool:
+    """Say whether the module at a site is an opened norm."""
     return site != INPUT and is_opened(tree.get_submodule(site))
 
 
 def _point(tree: nn.Module, edit: Edit, region: str) -> Point:
+    """Return where a region's graph is cut for an edit, by names inside the region."""
+
     def inner(name: str) -> str:
         return name[len(region) + 1 :] if region else name
 

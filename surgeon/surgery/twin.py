@@ -1,7 +1,7 @@
-"""A copy of a tree of modules: what `copy.deepcopy` gives, sooner.
+"""Copy a tree of modules as `copy.deepcopy` does, but faster.
 
-Most of what a module holds is empty, or cannot change: those entries are copied here, and all others by `copy.deepcopy`. So are
-modules whose class says how they are copied.
+Most of what a module holds is empty or immutable. These entries are copied here; all others, and modules
+whose class defines how it is copied, go through `copy.deepcopy`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,18 @@ _CONTAINERS = (dict, list, set, OrderedDict)
 
 
 def twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """The copy; memo: id of an object → what stands for it in the copy, as `copy.deepcopy` takes it. Raises what that raises."""
+    """Copy a module tree.
+
+    Args:
+        module: The module.
+        memo: id of an object → what represents it in the copy, as for `copy.deepcopy`.
+
+    Returns:
+        The copy.
+
+    Raises:
+        TypeError: As `copy.deepcopy`, for what cannot be copied; other errors likewise.
+    """
     done = memo.get(id(module))
     if done is not None:
         return done
@@ -34,7 +45,7 @@ def twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         if key == "_modules":
             inner = {n: None if m is None else twin(m, memo) for n, m in value.items()}
             new.__dict__[key] = type(value)(inner)
-        elif key != "_compiled_call_impl":  # torch leaves it out of copies
+        elif key != "_compiled_call_impl":  # torch's own copies leave it out
             new.__dict__[key] = _copied(value, memo)
     for key, value in slots_of(module):  # which nn.Module leaves out of a copy
         object.__setattr__(new, key, _copied(value, memo))
@@ -42,7 +53,7 @@ def twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether its class leaves to Python how it is copied."""
+    """Say whether a module's class uses Python's default way of copying."""
     kind = type(module)
     return (
         getattr(module, "__deepcopy__", None) is None
@@ -56,6 +67,7 @@ def _is_plain(module: nn.Module) -> bool:
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """Copy one entry."""
     kind = type(value)
     if kind in _UNCHANGING:
         return value

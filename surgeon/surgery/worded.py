@@ -77,10 +77,10 @@ def _place(key: str, operations: Sequence[Operation]) -> str:
     if not knowing:
         raise RecipeError(f"no operation of the recipe has a setting {key!r}; {_nearest(key, operations)}")
     if len(knowing) > 1:
-        said = [f"{_numbered(names, n)}.{key}" for n in knowing]
+        full_names = [f"{_numbered(names, n)}.{key}" for n in knowing]
         raise RecipeError(
-            f"{len(knowing)} operations of the recipe have a setting {key!r}: say whose, settings={{'{said[0]}': …}} or "
-            + " or ".join(f"'{s}'" for s in said[1:])
+            f"{len(knowing)} operations of the recipe have a setting {key!r}: say whose, settings={{'{full_names[0]}': …}} or "
+            + " or ".join(f"'{s}'" for s in full_names[1:])
         )
     return places(key, {names[knowing[0]]: type(operations[knowing[0]])})[0]
 

@@ -1,7 +1,7 @@
 """The papers' networks that neither timm nor torchvision has, under names such as `zoo/lenet5`.
 
-`surgeon.create_model` and `surgeon.list_models` know them; the classes can be used directly too. Each file says
-which table of which paper its network is from, and what of that paper's numbers it does not give.
+`surgeon.create_model` and `surgeon.list_models` know them; the classes can also be used directly. Each file
+says which table of which paper its network is from, and which of that paper's numbers it does not reproduce.
 """
 
 from __future__ import annotations

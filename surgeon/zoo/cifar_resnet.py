@@ -1,9 +1,10 @@
-"""The CIFAR-10 residual networks of He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), section 4.2.
+"""The CIFAR-10 residual networks of He et al. (CVPR 2016), section 4.2.
 
-6n+2 layers: a 3×3 convolution of 16 channels, three stages of n blocks with 16, 32 and 64 channels, global average pooling,
-one fully connected layer. Shortcuts are of option A, without parameters: where the channels grow, every other pixel, and
-zeros for the new channels (half before, half after the old ones, as the common public weights expect).
-"Adversarial Noise Layer" (arXiv 1805.08000), Table 2, trains those of 20 and 56 layers.
+"Deep Residual Learning for Image Recognition". 6n + 2 layers: a 3×3 convolution of 16 channels, three stages
+of n blocks with 16, 32 and 64 channels, global average pooling, one fully connected layer. Shortcuts are of
+option A, without parameters: where the channels grow, every other pixel, and zeros for the new channels (half
+before, half after the old ones, as the common public weights expect). "Adversarial Noise Layer" (arXiv
+1805.08000), Table 2, trains those of 20 and 56 layers.
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ class Block(nn.Module):
         self.stride, self.added = stride, outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block.
+
+        Args:
+            x: (N, C, H, W).
+
+        Returns:
+            (N, C', H', W').
+        """
         y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
         if self.stride > 1:
             x = x[:, :, :: self.stride, :: self.stride]
@@ -40,7 +49,16 @@ class Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A residual network of `depth` = 6n+2 layers. Raises ModelError for another depth."""
+    """A residual network of 6n + 2 layers.
+
+    Args:
+        depth: Number of layers.
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+
+    Raises:
+        ModelError: `depth` is not 6n + 2.
+    """
 
     def __init__(self, depth: int = 20, num_classes: int = 10, in_chans: int = 3) -> None:
         super().__init__()
@@ -61,12 +79,21 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+        """
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(x.mean((2, 3)))
 
 
 def _stage(inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential:
+    """Return a stage of blocks."""
     return nn.Sequential(
         Block(inputs, outputs, stride), *(Block(outputs, outputs, 1) for _ in range(blocks - 1))
     )

@@ -1,19 +1,20 @@
-"""The plain networks of "Weight Map Layer for Noise and Adversarial Attack Robustness" (arXiv 1905.00568), Table 1.
+"""The plain networks of the weight-map paper (arXiv 1905.00568), Table 1.
 
-Three convolutions with ReLUs, then fully connected layers of 64 and 10 nodes, no pooling: `cnn` has 33, 33 and 8
-channels, `cnn_wide` 200, 500 and 8, and `wm_cnn` the 32, 32 and 8 of the weight-map variants, as plain convolutions for
-the recipes wm-smoothing-all and wm-unsharp-all to replace.
+"Weight Map Layer for Noise and Adversarial Attack Robustness". Three convolutions with ReLUs, then fully
+connected layers of 64 and 10 nodes, no pooling: `cnn` has 33, 33 and 8 channels, `cnn_wide` 200, 500 and 8,
+and `wm_cnn` the 32, 32 and 8 of the weight-map variants, as plain convolutions for the recipes
+wm-smoothing-all and wm-unsharp-all to replace.
 
-The paper does not state the padding. Its parameter counts (Table 4, MNIST) fix it:
+The paper does not state the padding. Its parameter counts (Table 4, MNIST) determine it:
 
-- Each convolution takes one pixel off every side, whatever its kernel: 28, 26, 24, 22, a padding of (K−3)/2. Only
-  then do CNN 261K, kernel 9 361K, wide 1.19M, smoothing 1.16M (kernels 3 and 9) all follow, for the first fully
-  connected layer then takes 8·22·22 = 3872 numbers.
+- Each convolution removes one pixel on every side, whatever its kernel: 28, 26, 24, 22, a padding of
+  (K−3)/2. Only then do CNN 261K, kernel 9 361K, wide 1.19M, smoothing 1.16M (kernels 3 and 9) all follow,
+  since the first fully connected layer then has 8·22·22 = 3872 inputs.
 - The unsharp network keeps its size ("a suitable padding element to ensure similar spatial dimensions", below
   the equation of the unsharp layer), and with `same=True` its 1.49M follow, flattening 8·28·28.
 
-One count cannot be matched: Table 4 gives "33 channels - input-scale" the 261K of the plain CNN; a map of 28·28 more is
-261 854, which rounds to 262K.
+One count cannot be matched: Table 4 gives "33 channels - input-scale" the 261K of the plain CNN; a map of
+28·28 more is 261 854, which rounds to 262K.
 """
 
 from __future__ import annotations
@@ -27,14 +28,20 @@ from surgeon.zoo import parts
 
 
 class PlainCNN(nn.Module):
-    """Convolutions of one kernel size, each followed by a ReLU; a fully connected layer, a ReLU, the classifier.
+    """Convolutions with ReLUs, a fully connected layer with a ReLU, and the classifier.
 
-    widths: channels of the convolutions.
-    kernel_size: odd, at least 3, the same for all; the paper compares 3 and 9.
-    same: the convolutions keep the size of the image; otherwise each takes one pixel off every side.
-    batch_norm: between each convolution and its ReLU.
+    Args:
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        img_size: Side of the images, or (H, W).
+        widths: Channels of the convolutions.
+        kernel_size: Side of all kernels; odd, at least 3. The paper compares 3 and 9.
+        batch_norm: Put a batch norm between each convolution and its ReLU.
+        same: The convolutions keep the size of the image; otherwise each removes one pixel on every side.
+        hidden: Nodes of the hidden fully connected layer.
 
-    Raises ModelError for an even or smaller kernel, and for images that nothing would be left of.
+    Raises:
+        ModelError: The kernel is even or too small, or nothing would be left of the images.
     """
 
     def __init__(
@@ -81,5 +88,16 @@ class PlainCNN(nn.Module):
         self.fc2 = nn.Linear(hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+
+        Raises:
+            ModelError: The images have another size than `img_size`.
+        """
         x = parts.flat(self.features(x), self.maps, self.img_size)
         return self.fc2(self.relu(self.fc1(x)))

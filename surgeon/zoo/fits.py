@@ -1,19 +1,20 @@
 """The papers' networks that timm or torchvision has, fitted to the images that the papers use.
 
-| name           | library model                      | what is changed                                                |
-|----------------|------------------------------------|----------------------------------------------------------------|
-| vgg11, vgg16   | torchvision's VGG with batch norm  | pooled to 1×1, one fully connected layer in place of three     |
-| resnet18, 34   | timm's                             | 3×3 stem of stride 1, no first pooling                         |
-| resnet18_wide4 | timm's                             | four times the kernels in every layer; stem and pooling stay   |
-| mobilenet_v1   | timm's mobilenetv1_100             | stem of stride 1: 2×2 maps at the end of 32×32 images          |
-| mobilenet_v2   | timm's mobilenetv2_100             | stem and second stage of stride 1: 4×4 maps at the end         |
-| alexnet        | torchvision's                      | nothing, 224×224                                               |
+| name           | library model                 | what is changed                                       |
+|----------------|-------------------------------|-------------------------------------------------------|
+| vgg11, vgg16   | torchvision's VGG, batch norm | pooled to 1×1, one fully connected layer instead of 3 |
+| resnet18, 34   | timm's                        | 3×3 stem of stride 1, no first pooling                |
+| resnet18_wide4 | timm's                        | 4× the kernels in every layer; stem and pooling stay  |
+| mobilenet_v1   | timm's mobilenetv1_100        | stem of stride 1: 2×2 maps at the end of 32×32 images |
+| mobilenet_v2   | timm's mobilenetv2_100        | stem and second stage of stride 1: 4×4 maps at the end|
+| alexnet        | torchvision's                 | nothing, 224×224                                      |
 
-Sources: "Adversarial Noise Layer" (arXiv 1805.08000), Table 3 (CIFAR-10 and 100) and its ImageNet experiment; "Kernel
-Average Pooling" (arXiv 2210.00062), section 4.3, for resnet18 and RN18WideX4 (ImageNet). The small-image changes are
-those of the common CIFAR versions; no paper spells them out. Parameters: VGG-16 has the 14.7 million and ResNet-18 the
-11.2 million of the ANL paper. MobileNet-V2 has 2.24 million where it says 2.3: the well-known CIFAR version with a
-projection on shortcuts that change the channels has 2.30, timm's (as Sandler et al. describe it) has no such shortcuts.
+Sources: "Adversarial Noise Layer" (arXiv 1805.08000), Table 3 (CIFAR-10 and 100) and its ImageNet experiment;
+"Kernel Average Pooling" (arXiv 2210.00062), section 4.3, for resnet18 and RN18WideX4 (ImageNet). The
+small-image changes are those of the common CIFAR versions; no paper states them. Parameters: VGG-16 has the
+14.7 million and ResNet-18 the 11.2 million of the ANL paper. MobileNet-V2 has 2.24 million where the paper
+states 2.3: the well-known CIFAR version with a projection on shortcuts that change the channels has 2.30;
+timm's (as Sandler et al. describe it) has no such shortcuts.
 """
 
 from __future__ import annotations
@@ -28,9 +29,17 @@ from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision
 
 
 def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
-    """torchvision's VGG of configuration A (11 layers) or D (16) on 32×32 images.
+    """Build torchvision's VGG for 32×32 images, with one fully connected layer.
 
-    The stock head, 120 million parameters, is only sketched on the meta device before it is replaced.
+    The stock head, with 120 million parameters, is only built on the meta device before it is replaced.
+
+    Args:
+        layers: Configuration "A" (11 layers) or "D" (16).
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+
+    Returns:
+        The network.
     """
     from torchvision.models.vgg import VGG, cfgs, make_layers
 
@@ -49,9 +58,21 @@ def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3) -> nn.Modul
 def resnet(
     name: str, num_classes: int = 10, in_chans: int = 3, *, small: bool = True, width: float = 1, **args: Any
 ) -> nn.Module:
-    """timm's ResNet of basic blocks, with the stem for small images and `width` times the kernels.
+    """Build timm's ResNet of basic blocks with other widths and stem.
 
-    timm widens its stages by an argument; its stem has 64 kernels always, so stem and first block are exchanged.
+    timm scales its stages by an argument, but its stem always has 64 kernels, so stem and first block are
+    replaced.
+
+    Args:
+        name: timm's name.
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        small: Use the stem for small images: 3×3, stride 1, no pooling.
+        width: Factor of the number of kernels.
+        **args: Further arguments of timm's network.
+
+    Returns:
+        The network.
     """
     channels = [max(1, round(width * n)) for n in (64, 128, 256, 512)]
     first = channels[0]
@@ -74,7 +95,18 @@ def resnet(
 def with_strides_of_one(
     name: str, convolutions: tuple[str, ...], num_classes: int = 10, in_chans: int = 3, **args: Any
 ) -> nn.Module:
-    """A timm network in which the named convolutions have stride 1."""
+    """Build a timm network in which some convolutions have stride 1.
+
+    Args:
+        name: timm's name.
+        convolutions: Dotted names of the convolutions.
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        **args: Further arguments of timm's network.
+
+    Returns:
+        The network.
+    """
     model = _timm(name, num_classes=num_classes, in_chans=in_chans, **args)
     for place in convolutions:
         conv: Any = model.get_submodule(place)
@@ -84,16 +116,27 @@ def with_strides_of_one(
 
 
 def torchvision(name: str, num_classes: int = 1000, in_chans: int = 3, **args: Any) -> nn.Module:
-    """A torchvision network as it is."""
+    """Build a torchvision network as it is.
+
+    Args:
+        name: torchvision's name.
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        **args: Further arguments of the network.
+
+    Returns:
+        The network.
+    """
     return from_torchvision(TORCHVISION + name, args, num_classes=num_classes, in_chans=in_chans)
 
 
 def _timm(name: str, **args: Any) -> nn.Module:
+    """Build a timm network."""
     return from_timm(name, args)
 
 
 def _tell_features(model: Any, places: tuple[str, ...]) -> None:
-    """Halve what timm's feature_info says of the reduction behind each place that no longer halves the image."""
+    """Halve the reduction in timm's feature_info behind each place that no longer halves the image."""
     order = [name for name, _ in model.named_modules()]
     for info in model.feature_info:
         inside = info["module"] + "."
@@ -102,7 +145,7 @@ def _tell_features(model: Any, places: tuple[str, ...]) -> None:
 
 
 def _fresh(conv: nn.Conv2d) -> nn.Conv2d:
-    """A convolution with initial weights as timm's ResNets have them."""
+    """Initialise a convolution as timm's ResNets do."""
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
 
@@ -117,4 +160,4 @@ FITS: dict[str, tuple[Callable[..., nn.Module], tuple[Any, ...], dict[str, Any],
     "mobilenet_v2": (with_strides_of_one, ("mobilenetv2_100", ("conv_stem", "blocks.1.0.conv_dw")), {}, 32),
     "alexnet": (torchvision, ("alexnet",), {}, 224),
 }
-"""Name → function, what it is called with, and the side of its images."""
+"""Name → function, its positional and keyword arguments, and the side of its images."""

@@ -1,9 +1,9 @@
-"""LeNet-5 as "Adversarial Noise Layer" (arXiv 1805.08000) writes it in footnote 1.
+"""LeNet-5 as "Adversarial Noise Layer" (arXiv 1805.08000) describes it in footnote 1.
 
-CONV-RELU-POOL-CONV-RELU-POOL-FC-RELU-FC-RELU-FC, with the sizes of LeCun et al. 1998: 6 and 16 channels, kernels of
-5×5, 120 and 84 nodes. The footnote names no sizes and no kind of pooling: here images of 28×28 are padded by 2 to
-LeCun's 32×32, and the pooling takes the maximum of 2×2. The paper's noise layers stand between CONV and RELU: the
-operation `adversarial-noise` with `after: conv`.
+CONV-RELU-POOL-CONV-RELU-POOL-FC-RELU-FC-RELU-FC, with the sizes of LeCun et al. 1998: 6 and 16 channels,
+kernels of 5×5, 120 and 84 nodes. The footnote states no sizes and no kind of pooling: here images of 28×28
+are padded by 2 to LeCun's 32×32, and the pooling is a maximum over 2×2. The paper's noise layers stand
+between CONV and RELU: the operation `adversarial-noise` with `after: conv`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,16 @@ from surgeon.zoo import parts
 
 
 class LeNet5(nn.Module):
-    """61 706 parameters for ten classes and grey images of 28×28.
+    """LeNet-5: 61 706 parameters for ten classes and grey images of 28×28.
 
-    Raises ModelError for images too small for two convolutions and two poolings.
+    Args:
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        img_size: Side of the images, or (H, W).
+        padding: Zeros around the image.
+
+    Raises:
+        ModelError: The images are too small for two convolutions and two poolings.
     """
 
     def __init__(
@@ -48,6 +55,17 @@ class LeNet5(nn.Module):
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+
+        Raises:
+            ModelError: The images have another size than `img_size`.
+        """
         x = self.pool1(self.relu1(self.conv1(x)))
         x = self.pool2(self.relu2(self.conv2(x)))
         x = parts.flat(x, self.maps, self.img_size)

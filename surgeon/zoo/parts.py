@@ -12,7 +12,17 @@ from surgeon.errors import ModelError
 
 
 def sides(img_size: int | Sequence[int]) -> tuple[int, int]:
-    """(H, W) of an image size given as one number or two. Raises ModelError for anything else."""
+    """Return (H, W) of an image size.
+
+    Args:
+        img_size: One number for both sides, or two.
+
+    Returns:
+        (H, W).
+
+    Raises:
+        ModelError: It is something else.
+    """
     given = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
     if len(given) != 2 or not all(isinstance(n, int) and n > 0 for n in given):
         raise ModelError(f"img_size is {img_size!r}; write one side or two, for instance 28 or [28, 28]")
@@ -20,9 +30,18 @@ def sides(img_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def flat(x: Tensor, shape: Sequence[int], img_size: Sequence[int]) -> Tensor:
-    """(N, C, H, W) as (N, C·H·W), for a fully connected layer that is built for one size.
+    """Flatten maps for a fully connected layer that is built for one size.
 
-    Raises ModelError, naming the size of image that fits, unless (C, H, W) is `shape`.
+    Args:
+        x: (N, C, H, W).
+        shape: The (C, H, W) that fits.
+        img_size: (H, W) of the images that give it, for the message.
+
+    Returns:
+        (N, C·H·W).
+
+    Raises:
+        ModelError: (C, H, W) is not `shape`.
     """
     if tuple(x.shape[1:]) != tuple(shape):
         raise ModelError(
@@ -33,6 +52,7 @@ def flat(x: Tensor, shape: Sequence[int], img_size: Sequence[int]) -> Tensor:
 
 
 def _size(shape: Sequence[int]) -> str:
+    """Write a size with × between its numbers."""
     return "×".join(str(int(n)) for n in shape)
 
 

@@ -1,4 +1,4 @@
-"""The names of the zoo, and what each is built by."""
+"""The names of the zoo's networks, and how each is built."""
 
 from __future__ import annotations
 
@@ -24,12 +24,18 @@ PREFIX = "zoo/"
 """What the names of the zoo's networks begin with."""
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-"""How the public CIFAR weights' images were normalised too; left out for other than three channels."""
+"""Also the normalisation of the public CIFAR weights; omitted unless there are three channels."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """How a network is built, the images that it is for, and how they are normalised."""
+    """How a network is built, and for which images.
+
+    Attributes:
+        build: Returns the network.
+        input_size: (C, H, W) of its images.
+        normalised: "mean" and "std" per channel that its images are normalised by; empty for [0, 1] pixels.
+    """
 
     build: Callable[..., nn.Module]
     input_size: tuple[int, int, int]
@@ -53,7 +59,15 @@ ENTRIES: dict[str, Entry] = {
 
 
 def names() -> list[str]:
-    """All names, with the prefix `zoo/`."""
+    """List the names, with the prefix `zoo/`.
+
+    Returns:
+        The names, sorted.
+
+    Example:
+        >>> "zoo/lenet5" in names()
+        True
+    """
     return [PREFIX + name for name in sorted(ENTRIES)]
 
 
@@ -65,12 +79,25 @@ def create(
     input_size: tuple[int, ...] | None = None,
     args: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """The network called `name`, with fresh weights.
+    """Build a network with fresh weights.
 
-    input_size: (C, H, W); its channels are the network's, and a network built for one size is built for it.
+    Args:
+        name: Its name, with or without `zoo/`.
+        num_classes: Number of classes. Default: the network's own.
+        in_chans: Channels of the images. Default: the network's own.
+        input_size: (C, H, W). Its channels are the network's, and a network for one size is built for it.
+        args: Further arguments of the network's class.
 
-    Raises ModelError for an unknown name (with the nearest ones), arguments that the network does not take
-    (with those that it does), and an input size that contradicts them.
+    Returns:
+        The network, with its configuration in `pretrained_cfg`.
+
+    Raises:
+        ModelError: The name is unknown (the nearest are given), the network lacks an argument (its own are
+            given), or the input size contradicts the arguments.
+
+    Example:
+        >>> create("zoo/lenet5", num_classes=3).fc3.out_features
+        3
     """
     entry = ENTRIES.get(name.removeprefix(PREFIX))
     if entry is None:
@@ -103,7 +130,7 @@ def create(
 def _sized(
     name: str, entry: Entry, input_size: tuple[int, ...] | None, given: dict[str, Any], *, fixed: bool
 ) -> tuple[int, ...]:
-    """The size of image that the network is for; what `input_size` says of it is written into `given`."""
+    """Return the size of image that the network is for, and write what `input_size` implies into `given`."""
     own = entry.input_size
     if fixed and "img_size" in given:
         own = (own[0], *parts.sides(given["img_size"]))

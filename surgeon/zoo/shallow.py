@@ -1,10 +1,10 @@
-"""The networks of one to three convolutions in "Learning Robust Kernel Ensembles with Kernel Average Pooling".
+"""The shallow networks of "Learning Robust Kernel Ensembles with Kernel Average Pooling".
 
-arXiv 2210.00062, sections 4.1 and 4.2 (Fig. 4): "simple convolutional networks with 1-3 convolutions", each followed by a
-batch norm and a ReLU, on CIFAR-10; KAP comes directly after each convolution. The paper says nothing of widths, kernels,
-strides or what comes after the last ReLU. Ours: 64 channels (a sheet of 8×8), kernels of 3×3, stride 2 from the second
-convolution on, global average pooling and one fully connected layer. Fig. 4b keeps the number of ensembles and widens
-the layers for windows of stride K: that is the recipe kap-ensemble.
+arXiv 2210.00062, sections 4.1 and 4.2 (Fig. 4): "simple convolutional networks with 1-3 convolutions", each
+followed by a batch norm and a ReLU, on CIFAR-10; KAP comes directly after each convolution. The paper does
+not state widths, kernels, strides or what follows the last ReLU. Ours: 64 channels (a sheet of 8×8), kernels
+of 3×3, stride 2 from the second convolution on, global average pooling and one fully connected layer. Fig. 4b
+keeps the number of ensembles and widens the layers for windows of stride K: that is the recipe kap-ensemble.
 """
 
 from __future__ import annotations
@@ -15,11 +15,18 @@ from surgeon.errors import ModelError
 
 
 class Shallow(nn.Module):
-    """`depth` times convolution, batch norm and ReLU, then the classifier.
+    """Convolution, batch norm and ReLU, `depth` times, then the classifier.
 
-    stride: of every convolution but the first.
+    Args:
+        depth: Number of convolutions.
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        width: Channels of each convolution.
+        kernel_size: Side of the kernels; odd.
+        stride: Stride of every convolution but the first.
 
-    Raises ModelError for a depth below 1 and an even kernel.
+    Raises:
+        ModelError: `depth` is below 1, or the kernel is even.
     """
 
     def __init__(
@@ -49,4 +56,12 @@ class Shallow(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+        """
         return self.fc(self.features(x).mean((2, 3)))

@@ -1,9 +1,9 @@
 """The densely connected network of "Weight Map Layer for Noise and Adversarial Attack Robustness", Table 3.
 
-A convolution of 16 channels, then 2, 4, 8 and 16 dense layers of 8 new channels each, with a 2×2 maximum pooling between
-these groups; global average pooling of 16 + 8·30 = 256 channels, one fully connected layer. Each dense layer is followed
-by a ReLU. The table names no kernel size, no norm and no parameter counts: the convolutions are 3×3 here, without norms
-(`batch_norm=True` puts one between each convolution and its ReLU).
+A convolution of 16 channels, then 2, 4, 8 and 16 dense layers of 8 new channels each, with a 2×2 maximum
+pooling between these groups; global average pooling of 16 + 8·30 = 256 channels, one fully connected layer.
+Each dense layer is followed by a ReLU. The table states no kernel size, no norm and no parameter counts: the
+convolutions are 3×3 here, without norms (`batch_norm=True` puts one between each convolution and its ReLU).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from surgeon.errors import ModelError
 
 
 class Dense(nn.Module):
-    """A convolution and a ReLU, whose channels are put beside those that came in."""
+    """A convolution and a ReLU, whose channels are concatenated to the input's."""
 
     def __init__(self, inputs: int, growth: int, batch_norm: bool) -> None:
         super().__init__()
@@ -26,16 +26,32 @@ class Dense(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block.
+
+        Args:
+            x: (N, C, H, W).
+
+        Returns:
+            (N, C', H', W').
+        """
         y = self.conv(x)
         y = self.relu(y if self.bn is None else self.bn(y))
         return torch.cat([x, y], 1)
 
 
 class WeightMapDenseNet(nn.Module):
-    """31 convolutions; any image of at least 8×8, as the three poolings leave something then.
+    """31 convolutions, for any image of at least 8×8 (three poolings).
 
-    layers: dense layers of each group. growth: channels that each of them adds. width: channels of the first
-    convolution.
+    Args:
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        layers: Number of dense layers in each group.
+        growth: Channels that each dense layer adds.
+        width: Channels of the first convolution.
+        batch_norm: Put a batch norm between each convolution and its ReLU.
+
+    Raises:
+        ModelError: A number is below 1.
     """
 
     def __init__(
@@ -68,6 +84,14 @@ class WeightMapDenseNet(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+        """
         x = self.conv(x)
         x = self.relu(x if self.bn is None else self.bn(x))
         return self.fc(self.groups(x).mean((2, 3)))

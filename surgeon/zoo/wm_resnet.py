@@ -1,10 +1,11 @@
-"""The residual network of "Weight Map Layer for Noise and Adversarial Attack Robustness" (arXiv 1905.00568), Table 2.
+"""The residual network of the weight-map paper (arXiv 1905.00568), Table 2.
 
-3, 4, 6 and 4 blocks of 8, 16, 32 and 64 channels, global average pooling, one fully connected layer. A block is two 3×3
-convolutions with ReLUs; where the channels double, its first convolution halves the size, and a 1×1 convolution projects
-the shortcut. The table begins with a block, so there is no stem: the first block projects the image's channels to 8. The
-paper names no norm for this network, and none is here by default (`batch_norm=True` puts one after each convolution,
-where He et al. have it). It gives no parameter counts for it.
+"Weight Map Layer for Noise and Adversarial Attack Robustness". 3, 4, 6 and 4 blocks of 8, 16, 32 and 64
+channels, global average pooling, one fully connected layer. A block is two 3×3 convolutions with ReLUs; where
+the channels double, its first convolution halves the size, and a 1×1 convolution projects the shortcut. The
+table begins with a block, so there is no stem: the first block projects the image's channels to 8. The paper
+states no norm and no parameter counts for this network, and there is no norm by default (`batch_norm=True`
+puts one after each convolution, as He et al. do).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from surgeon.errors import ModelError
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions, and a shortcut that is projected where the shapes differ."""
+    """Two 3×3 convolutions, and a shortcut that is projected if the shapes differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, batch_norm: bool) -> None:
         super().__init__()
@@ -35,6 +36,14 @@ class Block(nn.Module):
                 self.shortcut.add_module("bn", nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block.
+
+        Args:
+            x: (N, C, H, W).
+
+        Returns:
+            (N, C', H', W').
+        """
         y = self.conv1(x)
         y = self.relu1(y if self.bn1 is None else self.bn1(y))
         y = self.conv2(y)
@@ -43,9 +52,17 @@ class Block(nn.Module):
 
 
 class WeightMapResNet(nn.Module):
-    """34 3×3 convolutions in 17 blocks. Any size of image; the weight maps of a surgery fix it.
+    """34 3×3 convolutions in 17 blocks, for any size of image; weight maps inserted later fix the size.
 
-    widths, blocks: channels of each stage, and how many blocks it has.
+    Args:
+        num_classes: Number of classes.
+        in_chans: Channels of the images.
+        widths: Channels of each stage.
+        blocks: Number of blocks of each stage.
+        batch_norm: Put a batch norm after each convolution.
+
+    Raises:
+        ModelError: `widths` and `blocks` have different lengths, or a number is below 1.
     """
 
     def __init__(
@@ -75,8 +92,17 @@ class WeightMapResNet(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, in_chans, H, W).
+
+        Returns:
+            (N, num_classes).
+        """
         return self.fc(self.stages(x).mean((2, 3)))
 
 
 def _norm(channels: int, batch_norm: bool) -> nn.Module | None:
+    """Return a batch norm, or None."""
     return nn.BatchNorm2d(channels) if batch_norm else None

@@ -50,6 +50,17 @@ class ANL(GradientNoise):
         batch.magnitude = self.draw(gradient.shape[0])
 
     def record(self, h: Tensor) -> Tensor:
+        """Note the place of the activations in the autograd graph, for the gradient of round 1.
+
+        Args:
+            h: (N, ...).
+
+        Returns:
+            A tensor equal to `h`.
+
+        Raises:
+            LayerError: The layer was called before in this recording.
+        """
         batch = self.batch
         if batch.recorded is not None:
             raise LayerError(
@@ -67,6 +78,17 @@ class ANL(GradientNoise):
         return recorded.clone()
 
     def perturb(self, h: Tensor) -> Tensor:
+        """Add the noise of eq. 4 along the gradient of round 1.
+
+        Args:
+            h: (N, ...).
+
+        Returns:
+            `h` with noise.
+
+        Raises:
+            LayerError: There is no gradient for this batch.
+        """
         gradient, magnitude = self.batch.gradient, self.batch.magnitude
         if gradient is None or magnitude is None or gradient.shape != h.shape:
             stored = "none" if gradient is None else f"one of shape {tuple(gradient.shape)}"

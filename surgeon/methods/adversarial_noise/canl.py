@@ -83,10 +83,24 @@ class CANL(GradientNoise):
         return {**cache, **super().get_memory()}
 
     def set_memory(self, memory: dict[str, Tensor]) -> None:
+        """Restore the cache, the running s(h) and the random stream.
+
+        Args:
+            memory: What `get_memory` returned.
+        """
         super().set_memory(memory)
         self.cache, self.batch.cache_input = memory.get("cache"), None
 
     def makes_cache(self, device: torch.device, samples: int) -> bool:
+        """Say whether a batch creates the cache as later compiled graphs need it.
+
+        Args:
+            device: Device of the batch.
+            samples: Its number of samples.
+
+        Returns:
+            True if there is no cache on the device yet, and no more classes than samples.
+        """
         return not self._has_cache(device) and self.num_classes <= samples
 
     def extra_repr(self) -> str:
@@ -136,6 +150,17 @@ class CANL(GradientNoise):
             )
 
     def perturb(self, h: Tensor) -> Tensor:
+        """Add the noise of eq. 4 along the cached gradients, and renew the cache in the backward pass.
+
+        Args:
+            h: (N, ...).
+
+        Returns:
+            `h` with noise.
+
+        Raises:
+            LayerError: The labels of this batch are not set.
+        """
         return self._compiled(h) if torch.compiler.is_dynamo_compiling() else self._eager(h)
 
     def _eager(self, h: Tensor) -> Tensor:
@@ -170,7 +195,7 @@ class CANL(GradientNoise):
         return hooked(added(h, self._cached_eta(h, cache, labels, magnitude)), keep)
 
     def _compiled(self, h: Tensor) -> Tensor:
-        """Add the noise inside a compiled graph, with the cache as its input: a hook would break the graph."""
+        """Add the noise inside a compiled graph, which a hook would break: the cache is an input."""
         batch = self.batch
         leaf, labels, rank, magnitude = batch.cache_input, batch.labels, batch.rank, batch.magnitude
         fits = leaf is not None and leaf.shape[1:] == h.shape[1:] and leaf.device == h.device

@@ -32,10 +32,23 @@ class LAT(NoiseLayer):
         return super().get_memory() | ({} if self.previous is None else {"previous": self.previous})
 
     def set_memory(self, memory: dict[str, Tensor]) -> None:
+        """Restore the signs of the previous batch's gradient.
+
+        Args:
+            memory: What `get_memory` returned.
+        """
         super().set_memory(memory)
         self.previous = memory.get("previous")
 
     def perturb(self, h: Tensor) -> Tensor:
+        """Add ε sign(g) of the previous batch, and remember the signs of this batch's gradient.
+
+        Args:
+            h: (N, ...).
+
+        Returns:
+            `h` with noise, a new tensor.
+        """
         out = h
         if self.previous is not None and self.previous.shape[1:] == h.shape[1:]:
             n = min(len(h), len(self.previous))
@@ -56,4 +69,12 @@ class GaussianControl(NoiseLayer):
     resting: ClassVar[str] = "perturb"
 
     def perturb(self, h: Tensor) -> Tensor:
+        """Add N(0, (ε/4)²).
+
+        Args:
+            h: (N, ...).
+
+        Returns:
+            `h` with noise.
+        """
         return add_noise(h, abs(self.epsilon) / 4, self)

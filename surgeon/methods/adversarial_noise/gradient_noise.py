@@ -82,6 +82,11 @@ class GradientNoise(NoiseLayer):
         return {**super().get_memory(), **running, "random": self._generator.get_state()}
 
     def set_memory(self, memory: dict[str, Tensor]) -> None:
+        """Restore the running s(h) and the random stream.
+
+        Args:
+            memory: What `get_memory` returned.
+        """
         super().set_memory(memory)
         self.running_std = memory.get("running_std")
         self._generator.set_state(memory["random"])

@@ -12,7 +12,10 @@ import triton.language as tl
 
 @triton.jit
 def peaks(g, labels, speaking, found, size, part, block: tl.constexpr):
-    """found[n, p]: the largest |g| of part p of row n, inf where one is not finite; of rows that speak for their class."""
+    """Write found[n, p]: the largest |g| of part p of row n, inf if one is not finite.
+
+    Only rows that are cached for their class.
+    """
     n, p = tl.program_id(0), tl.program_id(1)
     most = tl.zeros([block], tl.float32)
     speaks = tl.load(speaking + tl.load(labels + n)) == n
@@ -26,8 +29,9 @@ def peaks(g, labels, speaking, found, size, part, block: tl.constexpr):
 
 @triton.jit
 def measured(h, g, rows, found, means, squares, size, part, has_rows: tl.constexpr, block: tl.constexpr):
-    """Of part p of row n: the largest |g| of row rows[n], inf where one is not finite; the mean of h, and its summed squared
-    differences from that."""
+    """Measure part p of row n: the largest |g| of row rows[n], inf if one is not finite; and of h, the mean
+    and the summed squared differences from it.
+    """
     n, p = tl.program_id(0), tl.program_id(1)
     row = n.to(tl.int64)
     if has_rows:
@@ -58,9 +62,10 @@ def measured(h, g, rows, found, means, squares, size, part, has_rows: tl.constex
 def factors(
     found, means, squares, r, factor, images, size, part, parts, single: tl.constexpr, block: tl.constexpr, per_row: tl.constexpr
 ):  # fmt: skip
-    """factor[n] = r[n] · std(h) / ||g||_inf, 0 where that row of g is zero or not finite. single: r has one number.
+    """Write factor[n] = r[n] · std(h) / ‖g‖∞, 0 where that row of g is zero or not finite.
 
-    One program, of what `measured` found. per_row ≥ parts, a power of two.
+    A single program, which combines what `measured` found. single: r has one number. per_row: a power of two,
+    at least `parts`.
     """
     last = size - (parts - 1) * part
     total = 0.0
@@ -96,7 +101,7 @@ def factors(
 
 @triton.jit
 def perturbed(h, g, rows, factor, out, size, has_rows: tl.constexpr, block: tl.constexpr):
-    """out[n] = h[n] + factor[n] · g[rows[n]]."""
+    """Write out[n] = h[n] + factor[n] · g[rows[n]]."""
     blocks = tl.cdiv(size, block)
     n = tl.program_id(0) // blocks
     place = tl.program_id(0) % blocks * block + tl.arange(0, block)
@@ -124,8 +129,10 @@ def remembered(
     per_row: tl.constexpr,
     block: tl.constexpr,
 ):
-    """cache[labels[n]] = g[n], by its peak if `scaled`, 0 where that is 0 or not finite; of rows that speak for
-    their class."""
+    """Write cache[labels[n]] = g[n], for rows that are cached for their class.
+
+    scaled: divide by the peak, and write 0 if that is 0 or not finite.
+    """
     blocks = tl.cdiv(size, block)
     n = tl.program_id(0) // blocks
     place = tl.program_id(0) % blocks * block + tl.arange(0, block)

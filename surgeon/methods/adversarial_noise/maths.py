@@ -135,11 +135,7 @@ def _as_it_lies(x: Tensor) -> Tensor:
     if not recording() or x.dim() != 4:
         return x
     channels, width = x.shape[1], x.shape[3]
-    last = channels > 1 and x.stride()[1:] == (
-        1,
-        width * channels,
-        channels,
-    )  # unlike is_contiguous, strides work under vmap
+    last = channels > 1 and x.stride()[1:] == (1, width * channels, channels)  # strides work under vmap
     return x.permute(0, 2, 3, 1) if last else x
 
 

@@ -49,6 +49,18 @@ class AdversarialNoiseLayers(Operation):
     num_classes: int | None = Field(default=None, ge=1)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose a noise layer behind each usable norm or convolution.
+
+        Args:
+            sites: The sites of the network.
+            context: What is known of the network besides.
+
+        Returns:
+            The proposed edits; for canl, a note says how large the cache is.
+
+        Raises:
+            SelectionError: No usable site, or the number of classes is unknown (canl).
+        """
         classes = self.num_classes or context.num_classes
         if self.source == "canl" and classes is None:
             raise SelectionError(
@@ -107,6 +119,16 @@ class AdversarialNoiseLayers(Operation):
         )
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the noise layer of the source.
+
+        Args:
+            edit: The edit.
+            module: The module before it; None at the network's input.
+            generator: Not used: the layer's own stream starts from the edit's seed.
+
+        Returns:
+            The inserted layer.
+        """
         import torch
 
         from surgeon.methods.adversarial_noise.sources import make_layer

@@ -24,6 +24,18 @@ class Identity(Operation):
     at: Literal["conv", "norm", "activation"] = "conv"
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose nn.Identity behind each selected site.
+
+        Args:
+            sites: The sites of the network.
+            context: Not used.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: No usable site.
+        """
         chosen = self.chosen(sites, self.at)
         edits = tuple(
             Edit(site=s.name, operation=self.op, layer=f"{s.name}.identity", traits=Traits(train_only=False))

@@ -22,6 +22,18 @@ class InputScaleMap(Operation):
     op: Literal["input-scale"] = "input-scale"
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose the map at the network's input.
+
+        Args:
+            sites: The sites of the network.
+            context: Not used.
+
+        Returns:
+            The proposed edit.
+
+        Raises:
+            SelectionError: The input size is unknown, or images are not C×H×W.
+        """
         (site,) = self.chosen(sites).sites
         if site.out_shape is None:
             raise SelectionError(
@@ -54,4 +66,13 @@ class InputScaleMap(Operation):
         return Cut(layer=InputScale(*sizes(edit)["size"]))
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        """Refuse: a convolution has no factor per pixel.
+
+        Args:
+            edit: The edit.
+            context: Not used.
+
+        Raises:
+            FoldError: Always.
+        """
         raise FoldError(edit.note)

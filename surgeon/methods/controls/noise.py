@@ -34,6 +34,18 @@ class NoiseTraining(Operation):
     pixel_std: InputNoise = "auto"
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose noise at the input and behind each selected convolution.
+
+        Args:
+            sites: The sites of the network.
+            context: What is known of the network besides.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: No usable site, or no noise at all.
+        """
         sigma = self.sigma if self.input_sigma is None else self.input_sigma
         first = noise_at_input(sites, sigma, self.pixel_std, context, self.op)
         if self.sigma == 0:
@@ -61,6 +73,16 @@ class NoiseTraining(Operation):
         return Proposal((*first, *edits), (*chosen.passed_over, *passed))
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the noise layer.
+
+        Args:
+            edit: The edit.
+            module: The module before it; None at the network's input.
+            generator: Not used.
+
+        Returns:
+            The inserted layer.
+        """
         from surgeon.methods.controls.noise_layer import GaussianNoise
 
         given = sizes(edit)

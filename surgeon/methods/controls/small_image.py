@@ -31,6 +31,19 @@ class SmallImageStem(Operation):
     kernel_size: int = Field(default=3, ge=1)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose to replace the first convolution, and to remove the pooling before the second.
+
+        Args:
+            sites: The sites of the network.
+            context: Not used.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: The first convolution is not 2-D or is altered, or the stem already is one for
+                small images.
+        """
         order = sorted(sites, key=lambda s: s.index)
         convs = [s for s in order if s.kind == "conv"]
         if not convs or convs[0].dims != 2:
@@ -71,6 +84,16 @@ class SmallImageStem(Operation):
         return Proposal(tuple(edits))
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the new first convolution, or the identity in place of the pooling.
+
+        Args:
+            edit: The edit.
+            module: The module at the site.
+            generator: Not used.
+
+        Returns:
+            The replacement.
+        """
         import torch
 
         if edit.settings["part"] == "pool":
@@ -89,6 +112,15 @@ class SmallImageStem(Operation):
         return Cut(replacement=stem)
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        """Refuse: the old stem computes something else.
+
+        Args:
+            edit: The edit.
+            context: Not used.
+
+        Raises:
+            FoldError: Always.
+        """
         raise FoldError(edit.note)
 
 

@@ -34,6 +34,18 @@ class SmoothInit(Operation):
     dims: Literal[1, 2] = 2
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose averaged kernels for each usable convolution.
+
+        Args:
+            sites: The sites of the network.
+            context: Not used.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: No usable site.
+        """
         chosen = self.chosen(sites)
         usable, passed = pass_over(chosen.sites, self.op, self._unfit)
         if not usable:
@@ -63,6 +75,16 @@ class SmoothInit(Operation):
         return "" if math.prod(pooled) == site.channels else "the sheet does not keep its channels"
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the convolution with averaged kernels.
+
+        Args:
+            edit: The edit.
+            module: The convolution.
+            generator: Not used.
+
+        Returns:
+            The replacement.
+        """
         from surgeon.methods.kap.sheet import side_matrices
         from surgeon.methods.kap.weights import pool_weight
         from surgeon.tensors.convolution import effective_weight, with_weight

@@ -48,6 +48,19 @@ class DefectiveNeurons(Operation):
     choice: Literal["random", "importance"] = "random"
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose a mask behind each usable norm or convolution.
+
+        Args:
+            sites: The sites of the network.
+            context: What is known of the network besides.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: No usable site, or the input size is unknown: a mask has the size of the
+                activations.
+        """
         norms = [s for s in sites if s.kind == "norm" and s.family in _CHANNELS_FIRST]
         kind: Literal["norm", "conv"] = (
             "conv" if self.after == "conv" or (self.after == "auto" and not norms) else "norm"
@@ -85,6 +98,16 @@ class DefectiveNeurons(Operation):
         )
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the mask, from the edit's own seed.
+
+        Args:
+            edit: The edit.
+            module: The norm or convolution before it.
+            generator: Not used: masks of one seed must be nested, whatever was drawn before.
+
+        Returns:
+            The mask as an inserted layer.
+        """
         from surgeon.methods.defective.module import DefectiveMask
 
         channels, height, width = sizes(edit)["size"]

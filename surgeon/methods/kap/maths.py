@@ -1,4 +1,4 @@
-"""Kernel Average Pooling on activations, as a function on tensors (Bashivan et al., eq. 2 and Algorithm 1)."""
+"""Kernel Average Pooling on activations (Bashivan et al., eq. 2 and Algorithm 1)."""
 
 from __future__ import annotations
 

@@ -278,9 +278,29 @@ class KernelAveragePooling(Operation):
         return ""
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the pooling, and a convolution with the start's weights.
+
+        Args:
+            edit: The edit.
+            module: The convolution; None at the network's input.
+            generator: Source of the random numbers.
+
+        Returns:
+            The modules.
+        """
         return self._build(edit, module, generator, str(edit.settings.get("start")))
 
     def rebuild(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the modules for weights that are loaded afterwards.
+
+        Args:
+            edit: The edit.
+            module: The convolution; None at the network's input.
+            generator: Source of the random numbers.
+
+        Returns:
+            The modules.
+        """
         return self._build(edit, module, generator, str(edit.settings.get("start")), blank=True)
 
     def _build(
@@ -387,6 +407,13 @@ class KernelAveragePooling(Operation):
         return error
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
+        """Set the pooling's share.
+
+        Args:
+            edit: The edit.
+            layer: The pooling.
+            progress: From 0, no pooling, to 1.
+        """
         pool: Any = layer
         pool.set_alpha(progress)
 
@@ -397,6 +424,21 @@ class KernelAveragePooling(Operation):
         return PAPER
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        """Merge the pooling into the convolution before it (eq. 3).
+
+        With `pre_norm`, the norm's shift goes into the convolution's bias, or into the running mean of the
+        norm that follows.
+
+        Args:
+            edit: The edit.
+            context: The convolution, the pooling, and the norm that follows.
+
+        Returns:
+            A new convolution; None at the network's input.
+
+        Raises:
+            FoldError: The site does not fold, or nothing can take up the shift.
+        """
         from surgeon.methods.kap.prenorm import PreNormKernelAveragePool
         from surgeon.tensors.convolution import effective_weight, with_weight
 

@@ -177,13 +177,25 @@ def replicate_weight(
     noise: float = 0.01,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Each kernel as its copies for a widened KAP with stride = K: exact at step 0, A W' = W and A b' = b.
+    """Copy each kernel over its window, for a widened KAP with stride = K.
 
-    `weight` (C, ...) becomes (K^2 C, ...) in 2-D or (K C, ...) in 1-D, `bias` likewise without noise. `noise`
-    is the standard deviation of the difference between copies in units of the kernel's own root mean square,
-    and has mean zero within each window. It is drawn on the generator's device.
+    The start is exact: A W' = W and A b' = b.
     Here: the paper has no such start.
-    Raises LayerError if `noise` is negative or K is even.
+
+    Args:
+        weight: (C, ...).
+        bias: (C,) or None.
+        kernel_size: K, both window and stride; odd.
+        dims: 1 or 2.
+        noise: Standard deviation of the difference between copies, in units of the kernel's root mean square;
+            its mean within each window is zero.
+        generator: Source of the random numbers, which are drawn on its device. Default: torch's global one.
+
+    Returns:
+        (K² C, ...) in 2-D or (K C, ...) in 1-D, and the bias likewise, without noise.
+
+    Raises:
+        LayerError: `noise` is negative, or K is even.
     """
     if noise < 0:
         raise LayerError(f"noise={noise} is negative; 0 makes exact copies, 0.01 sets them 1 % apart")

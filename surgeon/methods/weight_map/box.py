@@ -41,8 +41,8 @@ def box(
         m = F.pad(m, (*pads[1], *pads[0]))
     if dilation == (1, 1):
         return F.avg_pool2d(m, kernel, stride, divisor_override=divisor).to(m.dtype)
-    ones = m.new_full((1, 1, *kernel), 1 / divisor)
-    out = F.conv2d(m.reshape(-1, 1, *m.shape[2:]), ones, stride=stride, dilation=dilation)
+    weight = m.new_full((1, 1, *kernel), 1 / divisor)
+    out = F.conv2d(m.reshape(-1, 1, *m.shape[2:]), weight, stride=stride, dilation=dilation)
     return out.view(*m.shape[:2], *out.shape[2:])
 
 

@@ -1,4 +1,4 @@
-"""The filter of a weight map as one kernel for a GPU, with the layer's bias; `weight_map_gpu.py` calls it."""
+"""The filter of a weight map as one GPU kernel, with the layer's bias; `gpu.py` calls it."""
 
 # mypy: disable-error-code="no-untyped-def"
 # Triton reads the source of what is compiled: constants are annotated by `tl.constexpr` itself.
@@ -44,11 +44,14 @@ def filtered(
     centre_row: tl.constexpr, centre_column: tl.constexpr, has_centre: tl.constexpr, has_bias: tl.constexpr,
     has_sums: tl.constexpr, chunk: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """out[p] = box · (the sum of m over a window of rows_k × columns_k from p - (row_0, column_0)) + centre · m[its middle] + bias.
+    """Write out[p] = box · (sum of m over a window) + centre · m[its middle] + bias.
 
-    Activations are (N, H, W, C) in memory, channels_last. A program has a part of four rows, (column, channel) as they lie, of
-    `chunk` images, and adds a row of m up once for all of its windows. centre_row, centre_column: the middle from p. bias: (C, H, W).
-    sums: (chunks, H, W, C), m added up over the images. Sums are in float32.
+    The window has rows_k × columns_k places, from p - (row_0, column_0) on.
+
+    Activations are (N, H, W, C) in memory, channels_last. A program processes part of four rows, (column,
+    channel) in memory order, of `chunk` images, and sums a row of m once for all of its windows. centre_row,
+    centre_column: the middle relative to p. bias: (C, H, W). sums: (chunks, H, W, C), m summed over the
+    images. Sums are in float32.
     """
     line = width * channels
     parts = tl.cdiv(line, block)

@@ -99,9 +99,7 @@ def weight_map(
     out = box(m, kernel, step, pads, holes, divisor, negative=unsharp)
     if unsharp:
         centres = _at_centres(m, kernel, step, pads, holes, out_size)  # type: ignore[arg-type]  # two sides
-        mapped = together and is_functorch_wrapped_tensor(
-            out
-        )  # vmap treats it as a view, which cannot be written
+        mapped = together and is_functorch_wrapped_tensor(out)  # a view under vmap
         out = torch.add(out, centres, alpha=2) if mapped else out.add_(centres, alpha=2)
         del centres  # a view of m
     del m
@@ -191,9 +189,7 @@ def _sum_of_maps(x: Tensor, weight: Tensor, groups: int) -> Tensor:
     """Return M[p,n,o] = Σ_i W[p,i,o] x[p,n,i], (H·W, N, C_out): a matrix product per position and group."""
     places, n, _ = x.shape
     c_out, per_group = weight.shape[:2]
-    maps = weight.permute(2, 3, 1, 0).reshape(
-        places, per_group, c_out
-    )  # a view for the layer's own memory layout
+    maps = weight.permute(2, 3, 1, 0).reshape(places, per_group, c_out)  # a view of the layer's own layout
     if per_group == 1:
         return x.repeat_interleave(c_out // groups, dim=2) * maps
     if groups == 1:

@@ -137,9 +137,7 @@ class WeightMap2d(nn.Module):
         bound = 1 / math.sqrt(self.fan_in)
         with torch.no_grad():
             for own in (self.by_channels(), self.bias):
-                if (
-                    own is not None
-                ):  # drawn in the equations' order: the memory layout must not change the numbers
+                if own is not None:  # in the equations' order: the layout must not change the numbers
                     drawn = torch.empty_like(own, memory_format=torch.contiguous_format)
                     own.copy_(drawn.uniform_(-bound, bound, generator=generator))
 

@@ -54,6 +54,18 @@ class WeightMap(Operation):
     max_parameters: int = Field(default=500_000_000, ge=1)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose a weight map in place of each usable convolution.
+
+        Args:
+            sites: The sites of the network.
+            context: What is known of the network besides.
+
+        Returns:
+            The proposed edits; a note of code "too-large" makes `apply` refuse the plan.
+
+        Raises:
+            SelectionError: No usable site, or the input size is unknown: a map has a weight per position.
+        """
         chosen = self.chosen(sites)
         if all(s.in_shape is None for s in chosen.sites):
             raise SelectionError(
@@ -128,6 +140,16 @@ class WeightMap(Operation):
         )
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        """Make the weight map, started as the edit says; with "anneal" a blend of convolution and map.
+
+        Args:
+            edit: The edit.
+            module: The convolution.
+            generator: Source of the random numbers.
+
+        Returns:
+            The replacement.
+        """
         from surgeon.methods.weight_map.blend import WeightMapBlend
         from surgeon.methods.weight_map.module import WeightMap2d, init_from_conv
         from surgeon.tensors.convolution import effective_weight
@@ -216,6 +238,13 @@ class WeightMap(Operation):
         return error
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
+        """Set the map's share of the output.
+
+        Args:
+            edit: The edit.
+            layer: The blend.
+            progress: From 0, the convolution, to 1, the map.
+        """
         blend: Any = layer
         blend.set_alpha(progress)
 
@@ -226,6 +255,15 @@ class WeightMap(Operation):
         return PAPER
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        """Refuse: no convolution equals a weight map.
+
+        Args:
+            edit: The edit.
+            context: Not used.
+
+        Raises:
+            FoldError: Always.
+        """
         raise FoldError(edit.note)
 
 

@@ -1,4 +1,4 @@
-"""The evaluation of the weight-map paper: test error under FGSM and under uniform noise, each over its size."""
+"""The evaluation of the weight-map paper: test error under FGSM and uniform noise, each over its size."""
 
 from __future__ import annotations
 
