@@ -72,8 +72,8 @@ class Step:
     def __call__(self, batch: Batch, epoch: int, step: int) -> float:
         """One optimizer step; returns the mean loss over the whole batch."""
         place = (self.seed, epoch, step)
-        # Seeded at every step, so that a resumed training draws the same as an uninterrupted one, and by rank,
-        # so that dropout masks of several processes differ.
+        # Seeded at every step, so that a resumed training draws the same as an uninterrupted one; and by
+        # rank, so that dropout masks of several processes differ.
         torch.manual_seed(seed_of(*place, "process", self.rank))
         self.streams.begin(*place)
         self.optimizer.zero_grad()
@@ -107,7 +107,7 @@ class Step:
     def _backward(
         self, x: Tensor, y: Tensor, shard: Shard, place: tuple, number: int
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Forward and backward for x (n, C, H, W); returns its part of the batch's mean loss, and its input."""
+        """Forward and backward for x (n, C, H, W); returns its part of the mean loss, and the model's input."""
         s = self.settings
         # Layers that share statistics need one contiguous piece of the batch: neither a micro-batch nor
         # TRADES' clean and attacked halves are one.
