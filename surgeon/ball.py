@@ -44,6 +44,12 @@ def direction(gradient: Tensor, norm: str) -> Tensor:
 
     Returns:
         (N, C, H, W).
+
+    Example:
+        >>> import torch
+        >>> from surgeon.ball import direction
+        >>> direction(torch.tensor([[[[-2.0, 0.0, 3.0]]]]), "linf").flatten().tolist()
+        [-1.0, 0.0, 1.0]
     """
     if norm == "linf":
         return gradient.sign()
@@ -65,6 +71,13 @@ def project(x: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
 
     Returns:
         (N, C, H, W), detached.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.ball import project
+        >>> images = torch.full((1, 1, 1, 2), 0.5)
+        >>> project(images + torch.tensor([0.75, -0.75]), images, 0.25, "linf").flatten().tolist()
+        [0.75, 0.25]
     """
     delta = x - images
     if norm == "linf":

@@ -36,13 +36,13 @@ def own_state(*, training: bool = False) -> Iterator[None]:
 
     The caller's state returns at exit, also after an error.
 
-    autocast       off, on every device
-    gradients      recorded; inference mode off
-    new tensors    float32 on the CPU by default: networks keep their own dtype and device
-    products       of float32 in full precision: no TF32, no bfloat16
-    anomaly mode   off: surgeon's own checks report gradients that are not finite
-    modes, hooks   dispatch modes off, fake tensors among them, and hooks on all modules of the process
-    random streams  restored at exit: what is drawn inside has a seed of its own
+    autocast        off, on every device
+    gradients       recorded; inference mode off
+    new tensors     float32 on the CPU by default: networks keep their own dtype and device
+    products        of float32 in full precision: no TF32, no bfloat16
+    anomaly mode    off: surgeon's own checks report gradients that are not finite
+    modes, hooks    dispatch modes off, fake tensors among them, and hooks on all modules of the process
+    random streams  restored at exit: what is drawn inside has its own seed
 
     Deterministic algorithms and the number of threads always stay the caller's. If the state is already this
     one, entering costs less than 0.1 ms.
@@ -53,6 +53,13 @@ def own_state(*, training: bool = False) -> Iterator[None]:
 
     Yields:
         None.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.host import own_state
+        >>> with torch.no_grad(), own_state():
+        ...     torch.is_grad_enabled()
+        True
     """
     with contextlib.ExitStack() as stack:
         stack.callback(torch.random.default_generator.set_state, torch.random.default_generator.get_state())
@@ -138,6 +145,16 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
 
     Raises:
         ModelError: When the function is called: a network to train was made in inference mode.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.host import in_own_state
+        >>> @in_own_state()
+        ... def gradients_recorded():
+        ...     return torch.is_grad_enabled()
+        >>> with torch.no_grad():
+        ...     gradients_recorded()
+        True
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

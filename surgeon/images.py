@@ -71,6 +71,11 @@ def check_images(x: object, channels: int | None = None) -> None:
 
     Raises:
         DataError: It is not.
+
+    Example:
+        >>> import torch
+        >>> from surgeon.images import check_images
+        >>> check_images(torch.rand(1, 3, 2, 2))
     """
     x = _batch(x, "images", (4,))
     if x.dtype == torch.uint8:

@@ -291,5 +291,7 @@ def _write(folder: Path, found: Assessment, outcome: Outcome, certificates: Sequ
     if certificates:
         write_parquet(folder / CERTIFICATES, OF_CERTIFICATES, [c.model_dump() for c in certificates])
     write_json(folder / ROBUSTBENCH, model_info(found))
-    write_json(folder / RESULT, found.model_dump(mode="json"))  # last: it says that all is there
+    write_json(
+        folder / RESULT, found.model_dump(mode="json")
+    )  # last: its presence marks a finished evaluation
     seal(folder, (SETTINGS, ROBUSTBENCH, RESULT))

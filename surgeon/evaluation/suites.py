@@ -166,7 +166,9 @@ def _paper(settings: Evaluation, operations: Iterable[str]) -> Paper:
 
 def _basic(name: str, norm: Norm, eps: float, steps: int, seed: int) -> Attack:
     own: dict[str, Any] = {"norm": norm, "eps": eps, "seed": seed, "cascade": False, "group": "basic"}
-    if name == "fgsm" and norm == "l2":  # one step along the gradient itself: its sign belongs to linf
+    if (
+        name == "fgsm" and norm == "l2"
+    ):  # in L2 the step is along the gradient; its sign is steepest in Linf only
         return Attack(name="fgm", kind="own-pgd", step_size=eps or None, random_start=False, **own)
     if name == "fgsm":
         return Attack(name=name, kind="fgsm", **own)

@@ -56,7 +56,7 @@ def pictures(
         >>> from torch import nn
         >>> from surgeon.insight import pictures
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
-        >>> images, labels = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+        >>> images, labels = torch.rand(1, 3, 8, 8), torch.tensor([0])
         >>> adversarial = (images + 0.03).clamp(0, 1)
         >>> made, skipped = pictures(model, images, labels, adversarial)
         >>> [picture.name for picture in made]
@@ -98,7 +98,7 @@ def pictures(
     for name, make in makers.items():
         try:
             made.append(make())
-        except Exception as error:  # a picture is no reason to lose an evaluation
+        except Exception as error:  # an evaluation of hours must not be lost to a picture that fails
             kind = "" if isinstance(error, SurgeonError) else f"{type(error).__name__}: "
             skipped.append(f"{name}: {kind}{' '.join(str(error).split())[:300]}")
     return made, skipped

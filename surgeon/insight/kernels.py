@@ -51,6 +51,13 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
 
     Raises:
         PictureError: The first layer with weights is not a Conv2d.
+
+    Example:
+        >>> from torch import nn
+        >>> from surgeon.insight.kernels import kernel_sheet
+        >>> kernels = kernel_sheet(nn.Sequential(nn.Conv2d(3, 4, 3)))
+        >>> kernels.layer, kernels.stored.sheet
+        ('0', (2, 2))
     """
     network = network_of(model)
     name, conv = _first(network)

@@ -29,6 +29,14 @@ def last_spatial(model: nn.Module, images: Tensor) -> str:
     Raises:
         PictureError: There is none, or it comes so early, as in a vision transformer, that its maps say
             little about the decision.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.insight.last_maps import last_spatial
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+        >>> last_spatial(model, torch.rand(1, 3, 8, 8))
+        '1'
     """
     network = network_of(model)
     found, index, shape, count = "", 0, torch.Size(), 0

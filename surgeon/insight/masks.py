@@ -29,6 +29,12 @@ def masks(model: nn.Module) -> dict[str, Tensor]:
 
     Returns:
         Site → bool mask (C, H, W) on the CPU, True where the neuron works; empty without masked edits.
+
+    Example:
+        >>> from torch import nn
+        >>> from surgeon.insight.masks import masks
+        >>> masks(nn.Conv2d(3, 4, 3))
+        {}
     """
     network = network_of(model)
     record = surgery_of(network)

@@ -22,6 +22,12 @@ class Check(_Frozen):
     """One diagnostic: the measured values, the rule, and whether it failed.
 
     Accuracies are shares of the images.
+
+    Example:
+        >>> from surgeon.evaluation import Check
+        >>> check = Check(code="losses", measured={"APGD-CE": 0.312}, rule="more than half", failed=False)
+        >>> check.figures
+        ('APGD-CE 31.2 %',)
     """
 
     code: str
@@ -160,7 +166,13 @@ class Subject(_Frozen):
 
 
 class Assessment(_Frozen):
-    """The result of a whole evaluation, as `assess` writes and `read_assessment` reads it."""
+    """The result of a whole evaluation, as `assess` writes and `read_assessment` reads it.
+
+    Example:
+        >>> from surgeon.evaluation import read_assessment
+        >>> assessment = read_assessment("runs/kap/evaluation")  # doctest: +SKIP
+        >>> assessment.reliable, assessment.summary.worst.value  # doctest: +SKIP
+    """
 
     subject: Subject
     settings: dict[str, Any]

@@ -16,7 +16,15 @@ from surgeon.results.threat import Threat
 
 
 class Finding(BaseModel):
-    """One remark on an evaluation's numbers."""
+    """One remark on an evaluation's numbers.
+
+    code: Short name. severity: "info", "warning" or "error". text: The remark as a sentence.
+
+    Example:
+        >>> from surgeon.evaluation import Finding
+        >>> Finding(code="few-images", severity="info", text="100 images; the protocol is 1000").code
+        'few-images'
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -34,7 +34,14 @@ class Share(BaseModel):
 
 
 class Paired(BaseModel):
-    """Comparison of two models on the same images: difference in accuracy, its interval and a p-value."""
+    """Comparison of two models on the same images: difference in accuracy, its interval and a p-value.
+
+    Example:
+        >>> from surgeon.evaluation import mcnemar
+        >>> paired = mcnemar([True, True, False, False], [True, False, True, True])
+        >>> paired.only_first, paired.only_second
+        (1, 2)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -41,7 +41,13 @@ class Headline(_Frozen):
 
 
 class Summary(_Frozen):
-    """Accuracy on clean images, under each attack, and in the worst case over attacks, image by image."""
+    """Accuracy on clean images, under each attack, and in the worst case over attacks, image by image.
+
+    Example:
+        >>> from surgeon.evaluation import summarize
+        >>> summary = summarize(outcome)  # doctest: +SKIP
+        >>> summary.clean.value, summary.worst.value, summary.headline  # doctest: +SKIP
+    """
 
     clean: Share
     rows: tuple[Row, ...] = ()

@@ -117,9 +117,12 @@ class Attack(WithinPixels):
         gradients = self.kind not in _WITHOUT_GRADIENTS
         if self.kind == "apgdt":  # the targeted DLR divides by the distance to the fourth logit
             return Needs(4, None, gradients, _MARGIN)
-        if self.loss == "dlr" and self.kind in ("apgd", "own-pgd"):  # DLR by that to the third
+        if self.loss == "dlr" and self.kind in (
+            "apgd",
+            "own-pgd",
+        ):  # DLR divides by the distance to the third
             return Needs(3, None, gradients, _MARGIN)
-        if self.kind == "square" and self.norm == "l2":  # whose windows are squares
+        if self.kind == "square" and self.norm == "l2":  # its windows are square
             return Needs(2, 8, gradients, "square in linf")
         return Needs(gradients=gradients)
 

@@ -12,7 +12,15 @@ from surgeon.results.threat import Attack, Norm, Threat
 
 
 class Verdict(BaseModel):
-    """The result of one attack on one image. eps and distances are in [0, 1] pixels."""
+    """The result of one attack on one image. eps and distances are in [0, 1] pixels.
+
+    Example:
+        >>> from surgeon.evaluation import Verdict
+        >>> shared = dict(example=0, image="", label=0, clean=0, margin=1.0)
+        >>> turned = Verdict(attack="pgd", eps=8 / 255, success=True, prediction=1, votes=0, **shared)
+        >>> turned.norm, turned.success
+        ('linf', True)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,6 +97,12 @@ class Outcome:
         attacks: The attacks in their order.
         draws: Predictions per image; more than 1 for a random model.
         missing: Descriptions of the blocks that are not written yet.
+
+    Example:
+        >>> from surgeon.evaluation import Attack, Outcome
+        >>> outcome = Outcome((), (Attack(name="fgsm", kind="own-pgd", eps=8 / 255),))
+        >>> len(outcome), outcome.attacks[0].label
+        (0, 'fgsm linf 8/255')
     """
 
     verdicts: tuple[Verdict, ...]

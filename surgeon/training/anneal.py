@@ -34,9 +34,13 @@ def anneal(model: nn.Module, progress: float) -> None:
         progress: From 0 (the network as before the surgery) to 1 (the full method); clipped to this range.
 
     Example:
+        >>> import surgeon
         >>> from torch import nn
         >>> from surgeon.training import anneal
-        >>> anneal(nn.Linear(2, 2), 0.5)
+        >>> stock = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+        >>> settings = {"weight-map.start": "anneal"}
+        >>> model = surgeon.apply(stock, "wm-smoothing", input_size=(3, 6, 6), settings=settings)
+        >>> anneal(model, 0.5)  # in the middle of the training
     """
     progress = min(max(progress, 0.0), 1.0)
     for operation, edit, layer in _annealed(model):

@@ -20,6 +20,15 @@ def first_nonfinite(model: nn.Module, x: Tensor) -> str:
         A clause that names the place (the images, a layer's weights or a layer's output), or says that the
             output of
         every layer is finite, so that the loss itself is at fault.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from surgeon.training.nonfinite import first_nonfinite
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> _ = nn.init.constant_(model[1].bias, torch.nan)
+        >>> first_nonfinite(model, torch.zeros(1, 1, 2, 2))
+        'the weights 1.bias are not finite'
     """
     if not bool(torch.isfinite(x).all()):
         return "it is in the images already"

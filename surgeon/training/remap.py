@@ -22,7 +22,13 @@ class Wrapping(Protocol):
 
 @dataclass(frozen=True)
 class Remapped:
-    """The names of parameters that were kept with their state, dropped with it, and added."""
+    """The names of parameters that were kept with their state, dropped with it, and added.
+
+    Example:
+        >>> from surgeon.training import Remapped
+        >>> str(Remapped(kept=("0.weight",), dropped=(), added=("1.weight", "1.bias")))
+        '1 parameters kept, 0 dropped, 2 added'
+    """
 
     kept: tuple[str, ...]
     dropped: tuple[str, ...]

@@ -72,6 +72,8 @@ class Step:
     def __call__(self, batch: Batch, epoch: int, step: int) -> float:
         """One optimizer step; returns the mean loss over the whole batch."""
         place = (self.seed, epoch, step)
+        # Seeded at every step, so that a resumed training draws the same as an uninterrupted one; and by
+        # rank, so that dropout masks of several processes differ.
         torch.manual_seed(seed_of(*place, "process", self.rank))
         self.streams.begin(*place)
         self.optimizer.zero_grad()
@@ -84,6 +86,7 @@ class Step:
             last = number == parts - 1
             shard = Shard(offset, batch.total)
             offset += len(x)
+            # Gradients are exchanged once, with the last micro-batch, not with each.
             alone = contextlib.nullcontext() if last else self.accelerator.no_sync(self.network)
             with alone:
                 loss, fed = self._backward(x.to(self.device), y.to(self.device), shard, place, number)
@@ -104,7 +107,7 @@ class Step:
     def _backward(
         self, x: Tensor, y: Tensor, shard: Shard, place: tuple, number: int
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Forward and backward for x (n, C, H, W); returns its part of the batch's mean loss, and its input."""
+        """Forward and backward for x (n, C, H, W); returns its part of the mean loss, and the model's input."""
         s = self.settings
         # Layers that share statistics need one contiguous piece of the batch: neither a micro-batch nor
         # TRADES' clean and attacked halves are one.

@@ -145,7 +145,9 @@ def _library(
     if attack.kind == "apgd" and not attack.early_stop:
         torch.manual_seed(seed)
         with torch.enable_grad():
-            return made.attack_single_run(images, labels)[0]  # the largest loss, not the first lucky draw
+            # Its result with the largest loss: calling `made` would return the first misclassified iterate,
+            # which may be a lucky draw of a random model.
+            return made.attack_single_run(images, labels)[0]
     return made(images, labels)
 
 

@@ -25,7 +25,7 @@ ERROR = 1e-3
 MARGIN = 0.02
 """Share of the images by which attacks of equal strength may differ."""
 HALF = 0.5
-"""Share that one loss may miss of what another turns; also of images with wrong slopes, and of what noise leaves."""
+"""Share that a loss may miss of what another turns; also of images with wrong slopes, or left by noise."""
 STRAY = 0.01
 """Share of the images that may be exceptions: without a gradient, or out of reach."""
 ADVICE = 0.05

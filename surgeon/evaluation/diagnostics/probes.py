@@ -98,7 +98,8 @@ def diagnose(
         >>> from torch import nn
         >>> from surgeon.evaluation import diagnose
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
-        >>> images, labels = torch.rand(40, 3, 8, 8), torch.arange(40) % 3
+        >>> images = torch.rand(40, 3, 8, 8)
+        >>> labels = model(images).argmax(1)
         >>> diagnosis = diagnose(model, images, labels, eps=8 / 255)  # doctest: +SKIP
         >>> diagnosis.reliable, diagnosis.reasons  # doctest: +SKIP
         (True, ())

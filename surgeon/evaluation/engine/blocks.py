@@ -168,7 +168,8 @@ class _Work:
     def clean(self) -> list[Verdict]:
         """A verdict for each clean image; with a store, the first process's."""
         known = self.store.clean() if self.store else None
-        everyone()  # all looked before the first writes
+        # The first process must not write before all have looked: a slower one would take the other branch.
+        everyone()
         if known is not None and self.store:
             check_said(
                 self.model,

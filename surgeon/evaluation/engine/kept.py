@@ -57,7 +57,8 @@ def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> 
             f"{folder} keeps no adversarial images: evaluate with keep=true into another folder"
         )
     result = images.clone()
-    for number in reversed(range(len(outcome.attacks))):  # the first attack has the last word
+    # In reverse, so that the first attack that turned an image overwrites later ones.
+    for number in reversed(range(len(outcome.attacks))):
         attack = outcome.attacks[number]
         if attack.threat != main:
             continue

@@ -19,7 +19,10 @@ ROUNDING = 1e-4
 
 
 class Scores(NamedTuple):
-    """Predictions (N,) by most draws, margins (N,) of the mean logits, votes (N,): the share of right draws."""
+    """Predictions (N,) by most draws, margins (N,) of the mean logits, votes (N,), and the number of classes.
+
+    votes: The share of draws that are right.
+    """
 
     prediction: Tensor
     margin: Tensor

@@ -60,7 +60,7 @@ def elastic_transform(x: Array, c: Settings, rng: Generator) -> Array:
 
 
 def _taken(x: Array, places: Array, mode: str) -> Array:
-    """Read x (H, W, C) at `places` (2, H, W), row and column in pixels, bilinear; `mode` extends x outside."""
+    """Read x (H, W, C) at `places` (2, H, W), rows and columns, bilinear; `mode` extends x outside."""
     from scipy.ndimage import map_coordinates
 
     return np.stack([map_coordinates(x[..., k], places, order=1, mode=mode) for k in range(x.shape[2])], -1)
