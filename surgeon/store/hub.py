@@ -206,6 +206,7 @@ def refuse(error: Exception, repository: str, revision: str | None, verb: str) -
         f"a folder of `surgeon pull` needs no network"
     )
     text = " ".join(str(error).split())[:200]
+    # Special classes come first: a GatedRepoError, for instance, is a RepositoryNotFoundError too.
     if isinstance(error, HFValidationError):
         why = f"write owner/name, or {PREFIX}owner/name@revision"
     elif isinstance(error, GatedRepoError):
