@@ -41,6 +41,14 @@ def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
     Raises:
         ArtifactError: the file is missing, truncated or of an unknown kind, or holds pickled code, which is
             never executed.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from surgeon.models.checkpoints import read_weights
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     torch.save({"state_dict": {"module.weight": torch.ones(2)}}, f"{place}/w.pth")
+        ...     read_weights(f"{place}/w.pth")
+        {'weight': tensor([1., 1.])}
     """
     path = Path(path)
     if not path.is_file():

@@ -20,10 +20,14 @@ LIBRARY = "surgeon"
 
 
 def is_hub(name: str | Path) -> bool:
-    """Whether a name refers to a repository.
+    """Whether a name refers to a repository of the Hugging Face Hub.
 
     Args:
         name: `hf-hub:owner/name` or `hf-hub:owner/name@revision` does.
+
+    Example:
+        >>> is_hub("hf-hub:ann/lenet5"), is_hub("lenet5")
+        (True, False)
     """
     return str(name).startswith(PREFIX)
 
