@@ -1,4 +1,4 @@
-"""Check an evaluation's folder: its subject, its verdicts, the numbers computed from them, and its other files."""
+"""Check an evaluation's folder: its subject, its verdicts, the numbers that follow, and its other files."""
 
 from __future__ import annotations
 
