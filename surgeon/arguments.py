@@ -50,6 +50,11 @@ def checked_count(name: str, value: object, least: int = 1) -> int:
 
     Raises:
         ArgumentError: it is not a whole number, or is below `least`.
+
+    Example:
+        >>> checked_count("samples", 0)
+        Traceback (most recent call last):
+        surgeon.errors.ArgumentError: samples=0 must be a whole number, 1 or more
     """
     if not _whole(value) or value < least:
         raise ArgumentError(f"{name}={value!r} must be a whole number, {least} or more")
@@ -70,6 +75,11 @@ def checked_number(name: str, value: object, *, positive: bool = False, below: f
 
     Raises:
         ArgumentError: it is not a number, not finite, negative, or out of range.
+
+    Example:
+        >>> checked_number("eps", float("nan"))
+        Traceback (most recent call last):
+        surgeon.errors.ArgumentError: eps=nan must be a finite number of 0 or more
     """
     if not _finite(value) or not 0 <= value < below or (positive and value == 0):
         least = "above 0" if positive else "of 0 or more"

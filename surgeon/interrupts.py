@@ -107,6 +107,7 @@ def _receive(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     if _state.depth and _state.asked is None:
         _state.asked, _state.since = number, now
+    # Nothing to wait for, or the user insists: end at once.
     elif not _state.depth or now - _state.since > _SAME:
         _state.asked = None
         raise Stopped(number)

@@ -16,6 +16,7 @@ def _state() -> Any:
         from accelerate import PartialState
     except ImportError:
         return None
+    # Creating a PartialState initialises it and would wait for other processes: use only an existing one.
     return PartialState() if PartialState._shared_state else None
 
 

@@ -78,7 +78,7 @@ def progress(label: str = "") -> Silent:
 
 
 class Silent:
-    """Shows nothing."""
+    """Shows no progress."""
 
     def __enter__(self) -> Silent:
         return self

@@ -46,6 +46,10 @@ def parse_json(content: str | bytes, place: str) -> Any:
 
     Raises:
         ArtifactError: it is not JSON, too long, or nested too deeply.
+
+    Example:
+        >>> parse_json('{"lr": 0.1}', "settings.json")
+        {'lr': 0.1}
     """
     if len(content) > LIMIT:
         raise ArtifactError(f"{place} cannot be read: it is larger than {LIMIT >> 20} MiB")

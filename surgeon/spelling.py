@@ -71,6 +71,11 @@ def places(key: str, owners: Mapping[str, Any]) -> list[str]:
     Args:
         key: the setting's name.
         owners: names of operations and parts → their pydantic models.
+
+    Example:
+        >>> from surgeon.recipe import Training
+        >>> places("batch-size", {"training": Training})
+        ['training.batch_size']
     """
     key = key.strip().lstrip("-").replace("-", "_")
     return [f"{owner}.{key}" for owner, model in owners.items() if key in model.model_fields]

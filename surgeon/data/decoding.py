@@ -71,6 +71,7 @@ def _decoded(source: Any, gray: bool | None) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # Opening reads the header alone, so that a decompression bomb is refused before it is decoded.
         opened: Image.Image = Image.open(source, formats=FORMATS)
     with opened:
         width, height = opened.size

@@ -29,6 +29,16 @@ class Records(Dataset):
 
     Attributes:
         labels: (N,) int64.
+
+    Example:
+        >>> import io
+        >>> from PIL import Image
+        >>> from surgeon.data import Records
+        >>> file = io.BytesIO()
+        >>> Image.new("RGB", (8, 4)).save(file, format="PNG")
+        >>> image, label = Records([(("black.png", file.getvalue()), 3)], (3, 16, 16))[0]
+        >>> image.shape, label
+        (torch.Size([3, 16, 16]), 3)
     """
 
     def __init__(

@@ -41,6 +41,14 @@ def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
     Raises:
         ArtifactError: the file is missing, truncated or of an unknown kind, or holds pickled code, which is
             never executed.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from surgeon.models.checkpoints import read_weights
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     torch.save({"state_dict": {"module.weight": torch.ones(2)}}, f"{place}/w.pth")
+        ...     read_weights(f"{place}/w.pth")
+        {'weight': tensor([1., 1.])}
     """
     path = Path(path)
     if not path.is_file():
@@ -163,6 +171,8 @@ def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}.values()
     holders = Counter(t.untyped_storage().data_ptr() for t in tensors if not t.is_meta)
     for name, parameter in model.named_parameters(remove_duplicate=False):
+        # A parameter that shares its storage is copied as usual: with new memory, its other views would
+        # keep the old values.
         whole = parameter.is_meta or holders[parameter.untyped_storage().data_ptr()] == 1
         if name in weights and whole and _lie_alike(parameter, weights[name]) and _loads_plainly(model, name):
             parameter.data = weights[name]

@@ -28,6 +28,10 @@ def is_own(name: str) -> bool:
 
     Args:
         name: a model's name. `hf-hub:…` and `local-dir:…` are timm's and not own code.
+
+    Example:
+        >>> is_own("mine.networks:small"), is_own("resnet18"), is_own("hf-hub:ann/lenet5")
+        (True, False, False)
     """
     found = _NAME.fullmatch(name)
     return found is not None and found.group(1) not in _SCHEMES

@@ -70,6 +70,7 @@ def new_folder(
                 work.mkdir()
                 yield work
                 write_manifest(work, what, files=True)
+            # A signal between its two renames would leave nothing under the name.
             with interrupts.deferred():
                 _put(work, target, folder)
         finally:

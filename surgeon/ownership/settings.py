@@ -170,6 +170,7 @@ def taken(folder: Path, name: str, settings: dict[str, Any], what: str) -> Itera
         ArtifactError: as for `claim`.
     """
     claim(folder, name, settings, what)
+    # All processes look before the first one writes: none may see a folder that is half taken.
     everyone()
     if first():
         take(folder, name, settings, what)

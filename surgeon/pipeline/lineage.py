@@ -168,6 +168,7 @@ def chosen(
         return Chosen(_ordered(lineage, data, root, told), fresh, None, unknown(lineage, None, target, data))
     origin, sets = found
     remarks = unknown(lineage, origin, target, data)
+    # Only what the caller set overrides the record: a default must not change the split.
     said = {k: getattr(told, k) for k in told.model_fields_set}
     settings = _ordered(lineage, data, root, origin.settings.model_copy(update=said), origin)
     split = origin.split_seed if split_seed is None else split_seed
@@ -175,6 +176,7 @@ def chosen(
     other += ["split_seed"] if split != origin.split_seed else []
     if other:
         now = load_sets(data, settings, input_size=_size(origin, None), root=root, seed=split)
+        # A source with test images of its own: another split of the rest tests on no training image.
         if _apart(sets, now):
             return Chosen(settings, split, origin, remarks)
         raise RecipeError(

@@ -167,15 +167,15 @@ def train(
     }  # fmt: skip
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
+        # Size and contents are known only once the data are read; they are compared below.
         before = claim(folder, SETTINGS, settings, "a run", later=["contents", *_TOLD_LATER])
         allowed = own.allowed_with(model, allow_code)
         size = size or _own_size(model, data_settings, allowed)
         sets = how.load(data, root, size)
         _transform(sets, training, size)
         check_settings(training, validated=sets.val is not None)
-        make_accelerator(
-            device, mixed_precision, training
-        )  # a device that is not there is data_settings before anything is written
+        # Nothing is written yet: a missing device must leave no folder behind.
+        make_accelerator(device, mixed_precision, training)
         settings["size"] = list(size)
         settings["contents"] = now = made_from(sets, weights, folder_of(model))
         places = {"weights": weights, "model": model, "": absolute_source(data)}
@@ -200,6 +200,8 @@ def train(
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
                     save(rewritten, cut)
             shown_images.of_training(label or folder.name, data, sets)
+            # Always from the folder, never the network in memory: a resumed run and an uninterrupted one
+            # then start from the same weights.
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)
             history = fit(
                 network, sets.train, sets.val, training, folder=folder / "training", seed=seed, device=device,

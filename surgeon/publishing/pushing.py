@@ -66,6 +66,7 @@ def push(
             )
         if revision:
             api.create_branch(repository, branch=revision, exist_ok=True)
+        # A network pushed before may have left an original.safetensors that this one does not have.
         done = api.upload_folder(
             repo_id=repository, folder_path=folder, allow_patterns=files_of(folder), commit_message=message,
             revision=revision, delete_patterns=list(WEIGHTS),

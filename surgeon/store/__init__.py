@@ -1,1 +1,1 @@
-"""A network as a folder: written, read, checked, described by its card, pushed and pulled, exported."""
+"""Store networks in folders: save, load, check, download from the Hugging Face Hub, and export."""

@@ -60,6 +60,7 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
     found = Beyond({}, {})
     for name, stock in old.items():
         now = new.get(name)
+        # Everything below an exchanged module differs; naming it too would bury the cause.
         if any(_holds(other, name) for other in found.exchanged):
             continue
         if not _alike(now, stock):

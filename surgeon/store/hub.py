@@ -20,10 +20,14 @@ LIBRARY = "surgeon"
 
 
 def is_hub(name: str | Path) -> bool:
-    """Whether a name refers to a repository.
+    """Whether a name refers to a repository of the Hugging Face Hub.
 
     Args:
         name: `hf-hub:owner/name` or `hf-hub:owner/name@revision` does.
+
+    Example:
+        >>> is_hub("hf-hub:ann/lenet5"), is_hub("lenet5")
+        (True, False)
     """
     return str(name).startswith(PREFIX)
 
@@ -206,6 +210,7 @@ def refuse(error: Exception, repository: str, revision: str | None, verb: str) -
         f"a folder of `surgeon pull` needs no network"
     )
     text = " ".join(str(error).split())[:200]
+    # Special classes come first: a GatedRepoError, for instance, is a RepositoryNotFoundError too.
     if isinstance(error, HFValidationError):
         why = f"write owner/name, or {PREFIX}owner/name@revision"
     elif isinstance(error, GatedRepoError):

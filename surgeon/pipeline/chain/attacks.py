@@ -1,4 +1,4 @@
-"""Attacks: the verdicts of an evaluation are those of its blocks, and add up to its summary."""
+"""Check an evaluation's attacks: its verdicts are those of its blocks, and give its summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates: the table is that of the images' own files, and gives the curves."""
+"""Check certificates: the table matches the images' own files, and the curves follow from it."""
 
 from __future__ import annotations
 

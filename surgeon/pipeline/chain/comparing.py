@@ -1,4 +1,4 @@
-"""Two values that should be equal: where they differ first."""
+"""Compare values that should be equal, and describe where they first differ."""
 
 from __future__ import annotations
 

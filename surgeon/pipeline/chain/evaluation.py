@@ -1,4 +1,4 @@
-"""An evaluation's folder: what it is of, its verdicts, what they add up to, and what is made from them."""
+"""Check an evaluation's folder: its subject, its verdicts, the numbers that follow, and its other files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adversarial images that were stored: still in their ball, and still what their verdicts say."""
+"""Check stored adversarial images: inside their ball, and still matching their verdicts."""
 
 from __future__ import annotations
 

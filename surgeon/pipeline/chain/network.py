@@ -1,4 +1,4 @@
-"""A network's folder: its files are those that were written, it loads, and does what its record says."""
+"""Check a network's folder: the files are unchanged, the network loads, and does what its record says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page: it is as it was written, and of the evaluation that is there."""
+"""Check a page: unchanged since it was written, and made from the evaluation beside it."""
 
 from __future__ import annotations
 

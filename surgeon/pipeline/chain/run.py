@@ -1,4 +1,4 @@
-"""A run's folder: data, cut, training, trained network and evaluation, link by link."""
+"""Check a run's folder link by link: data, cut, training, trained network and evaluation."""
 
 from __future__ import annotations
 

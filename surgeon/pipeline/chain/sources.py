@@ -1,4 +1,4 @@
-"""What a run was made from: images, weights and a model's folder, opened again and compared by content."""
+"""Reopen what a run was made from (images, weights, a model's folder) and compare it by content."""
 
 from __future__ import annotations
 

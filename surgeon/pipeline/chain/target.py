@@ -1,4 +1,4 @@
-"""An evaluation that stands alone: the network and the images that it names."""
+"""Find the network and the images that an evaluation outside a run names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's training/: its checkpoint is of this run, and metrics and weights are the checkpoint's."""
+"""Check a run's training/: the checkpoint belongs to the run, and metrics and weights to the checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks that were attacked in a target's place: they are those whose weights the evaluation tells."""
+"""Check the networks that transferred attacks come from: they have the weights that the evaluation recorded."""
 
 from __future__ import annotations
 

@@ -86,6 +86,7 @@ def _exported(
     network: nn.Module, size: tuple[int, ...], dynamic: bool
 ) -> tuple[torch.export.ExportedProgram, bool]:
     """The network as torch's exported program, and whether its output is a single tensor."""
+    # Two images: torch.export treats a dimension of size 1 as a constant, even if it is said to be free.
     images = seeded_images(2 if dynamic else 1, size)
     shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic else None
     single = isinstance(network(images), Tensor)
