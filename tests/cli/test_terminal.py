@@ -51,7 +51,8 @@ def test_a_training_shows_its_epochs_above_a_bar_that_has_ended(screens):
     (bar,) = [line for line in lines if line.startswith("training ")]
     assert re.fullmatch(r"training ━+ (\d+)/\1 \d+ s", bar)
     assert lines.index(bar) > lines.index(epochs[1])
-    assert lines[0] == "run" and "run: trained/ holds the network" in " ".join(lines[lines.index(bar) + 1 :])
+    assert lines[0].startswith("run: images: ")
+    assert "run" in lines and "run: trained/ holds the network" in " ".join(lines[lines.index(bar) + 1 :])
 
 
 def test_every_bar_of_an_evaluation_is_full_before_its_verdict_begins(screens):
