@@ -233,5 +233,5 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, packag
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingPackageError, match=rf"{text}.*pip install 'surgeon\[train\]'"):
+    with pytest.raises(MissingPackageError, match=rf"{text}.*pip install 'fx-surgeon\[train\]'"):
         labelled("digits" if package == "sklearn" else path, (1, 8, 8))
