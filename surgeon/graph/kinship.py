@@ -87,14 +87,31 @@ def _kin(base: type[N], stock: type[nn.Module], bound: Bound[N]) -> type[N]:
     for known in type.__subclasses__(stock):
         if known.__dict__.get("_kin_of") == (base, stock):
             return cast(type[N], known)
+    kind: Any = type(stock)
     kin = types.new_class(
-        stock.__name__, (base, stock), exec_body=lambda space: space.update(_members(base, stock, bound))
+        stock.__name__,
+        (base, stock),
+        {"metaclass": _kind_of(kind)},
+        lambda space: space.update(_members(base, stock, bound)),
     )
     return cast(type[N], kin)
 
 
+class _MakesStock(type):
+    """The kind of a rewritten network's class: calling the class gives a stock network, as code that makes another one expects."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls._kin_of[1](*args, **kwargs)  # type: ignore[attr-defined]  # set by `_members`
+
+
+@functools.cache
+def _kind_of(meta: Any) -> Any:
+    """The kind of a class between, where the stock class is of the kind `meta`."""
+    return _MakesStock if meta is type else types.new_class(meta.__name__, (_MakesStock, meta))
+
+
 def _members(base: type[N], stock: type, bound: Bound[N]) -> dict[str, Any]:
-    members: dict[str, Any] = {"_kin_of": (base, stock), "__new__": _another, "__module__": base.__module__}
+    members: dict[str, Any] = {"_kin_of": (base, stock), "__new__": _empty, "__module__": base.__module__}
     ours = {n for c in base.__mro__ if c not in _TORCHS for n in vars(c)}
     names = dict.fromkeys(n for c in stock.__mro__ if c not in _TORCHS for n in vars(c))
     for name in names:
@@ -108,9 +125,9 @@ def _members(base: type[N], stock: type, bound: Bound[N]) -> dict[str, Any]:
     return members
 
 
-def _another(cls: type, *args: Any, **kwargs: Any) -> Any:
-    """What calling the class of a rewritten network gives: a stock network, as code that makes another of its kind expects."""
-    return cls._kin_of[1](*args, **kwargs)  # type: ignore[attr-defined]  # set above
+def _empty(cls: type, *args: Any, **kwargs: Any) -> Any:
+    """What `cls.__new__(cls)` gives: an object with nothing in it, as code that copies a module by its `__dict__` expects."""
+    return object.__new__(cls)
 
 
 def _method(name: str, how: How, found: Any, bound: Bound) -> Any:

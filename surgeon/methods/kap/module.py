@@ -234,6 +234,8 @@ class KernelAveragePool(Drawing, OptionalState):
 
     def _pooled(self, x: Tensor) -> Tensor:
         """(1-alpha) x + alpha KAP(x), (N, channels, *spatial)."""
+        if self.order is not None and self.order.dtype != torch.int64:
+            self._whole_order()
         laid = x if self.order is None else x.index_select(1, self.order)
         out = kernel_average_pool(
             laid, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet
@@ -243,6 +245,17 @@ class KernelAveragePool(Drawing, OptionalState):
         if self._blends:
             out = torch.lerp(x, out, self.alpha.to(x.dtype))
         return out
+
+    def _whole_order(self) -> None:
+        """Take the order as integers again, where an average over all buffers has made other numbers of it."""
+        assert self.order is not None
+        whole = self.order.round()
+        if not bool((whole - self.order).abs().max() < 1e-3):
+            raise LayerError(
+                f"the order of {self.channels} channels holds {self.order.dtype} that are no whole numbers: leave buffers of integers "
+                "out of averages, as batch norms' num_batches_tracked"
+            )
+        self.set_order(whole.to(torch.int64))
 
     def _noisy(self, x: Tensor) -> Tensor:
         return add_noise(x, self.sigma, self) if self.training and self.sigma else x

@@ -103,12 +103,14 @@ class WeightMap2d(nn.Module):
         return self.maps.unflatten(0, self.input_size).permute(3, 2, 0, 1)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse to set a `weight`, as code does that fuses norms into convolutions."""
+        """Refuse to set a `weight`, as code does that fuses norms into convolutions, and padding other than zeros."""
         if name == "weight":
             raise LayerError(
                 f"a weight map has no weight that could be set: its parameter is maps {tuple(self.maps.shape)}, and by_channels() shows "
                 f"that as {tuple(self.by_channels().shape)}; fuse norms before surgeon.apply or after surgeon.revert"
             )
+        if name == "padding_mode" and value != "zeros":
+            raise LayerError(f"padding_mode={value!r} is not known to a weight map, which pads with zeros")
         super().__setattr__(name, value)
 
     def output_size(self, height: int, width: int) -> Pair:
