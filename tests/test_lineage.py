@@ -290,9 +290,67 @@ def test_images_that_changed_since_the_training_are_refused_by_every_command(tmp
 
 def test_a_damaged_record_is_told_and_not_passed_over(run, tmp_path):
     shutil.copytree(run.folder, tmp_path / "run")
+    inner = tmp_path / "run" / "trained"
     (tmp_path / "run" / "settings.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"settings.json cannot be read"):
-        evaluated(tmp_path / "run" / "trained", tmp_path / "e", data="digits")
+        evaluated(tmp_path / "run", tmp_path / "e", data="digits")
+    (inner / "lineage.json").write_text("[")
+    with pytest.raises(ArtifactError, match=r"lineage.json cannot be read"):
+        evaluated(inner, tmp_path / "e", data="digits")
+    (inner / "lineage.json").unlink()  # as older versions wrote it
+    with pytest.raises(ArtifactError, match=r"settings.json cannot be read"):
+        evaluated(inner, tmp_path / "e", data="digits")
+
+
+@pytest.mark.parametrize("part", ["trained", "cut"])
+def test_a_copied_network_knows_its_images_at_any_place(run, data, tmp_path, part):
+    copy = shutil.copytree(run.folder / part, tmp_path / "mynet2")
+    one = evaluated(run.folder / part, tmp_path / "a", data=str(data))
+    other = evaluated(copy, tmp_path / "b")  # finds its images by itself
+    assert one.data["images"] == other.data["images"] and other.data["classes"] == list(ORDER)
+    assert one.summary.clean == other.summary.clean and one.notes == other.notes
+    on = trained(tmp_path / "on", data, copy, seed=8)
+    assert contents_of(on.sets.test) == contents_of(run.sets.test) and on.sets.classes == ORDER
+    file = evaluated(
+        NET, tmp_path / "c", data=str(data), weights=str(copy / "model.safetensors"), num_classes=3
+    )
+    assert file.data["images"] == one.data["images"]
+
+
+def test_a_network_moved_out_of_its_run_fits_and_is_converted_on_the_same_images(run, data, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "run")
+    moved = shutil.move(tmp_path / "run" / "trained", tmp_path / "mine")
+    shutil.rmtree(tmp_path / "run")
+    assert lineage_of(moved)[0].place == str(moved) and not failures(verified(moved))
+    given = ["convert", "noise", moved, "--data", data, "--seed", "11", "-o", tmp_path / "c", "--json"]
+    code, out, err = invoke(*given)
+    assert code == 0, err
+    test = json.loads(out)["settings"]["contents"]["test images"]
+    assert test["images"] == 12 and not any("is recorded" in n for n in json.loads(out)["notes"])
+    # A conversion is known by its own folder too, also where only the files that are uploaded are left of it.
+    (tmp_path / "c" / "conversion.json").unlink()
+    assert evaluated(tmp_path / "c", tmp_path / "e", data=str(data)).summary.clean.n == 12
+    (moved / "lineage.json").write_text((moved / "lineage.json").read_text().replace("cat", "dog"))
+    assert failures(verified(moved)) == {"files"}
+
+
+def test_a_network_without_any_record_is_remarked_on_by_every_command(run, data, tmp_path):
+    old = shutil.copytree(run.folder / "trained", tmp_path / "old")
+    (old / "lineage.json").unlink()
+    said = f"nothing is recorded of what {old} was trained on: whether it has seen images of {data}"
+    assert any(n.startswith(said) for n in evaluated(old, tmp_path / "e", data=str(data)).notes)
+    assert any(r.startswith(said) for r in trained(tmp_path / "on", data, old).remarks)
+    code, out, err = invoke("convert", "noise", old, "--data", data, "-o", tmp_path / "c", "--json")
+    assert code == 0 and any(n.startswith(said) for n in json.loads(out)["notes"]), err
+    (tmp_path / "in").mkdir()
+    inside = shutil.copytree(run.folder, tmp_path / "in" / "run")  # inside its run, the run tells it
+    (inside / "trained" / "lineage.json").unlink()
+    found = evaluated(inside / "trained", tmp_path / "f", data=str(data))
+    assert found.data["classes"] == list(ORDER) and not any("is recorded" in n for n in found.notes)
+    fresh = evaluated(NET, tmp_path / "g", data=str(data), num_classes=3)
+    assert any("random weights" in n for n in fresh.notes) and not any(
+        "is recorded" in n for n in fresh.notes
+    )
 
 
 @pytest.mark.parametrize("command", ["train", "run", "study", "evaluate", "convert", "apply"])

@@ -38,7 +38,7 @@ from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.conversion import Accuracy, Conversion, read_conversion
 from surgeon.pipeline.demands import Source, check_names, in_order
-from surgeon.pipeline.lineage import CONVERSION, Lineage, chosen, origin_of
+from surgeon.pipeline.lineage import CONVERSION, Lineage, chosen, origin_of, written
 from surgeon.pipeline.training import part
 from surgeon.progress import step
 from surgeon.recipe import Recipe
@@ -278,7 +278,7 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
             return before, True
         with reserved(folder, overwrite=overwrite, inputs=[checkpoint, job.data, job.root, job.calibration]):
             found, rewritten = _converted(job, checkpoint)
-            beside = {CONVERSION: found.model_dump_json(indent=2)}
+            beside = {CONVERSION: found.model_dump_json(indent=2), **written(found.lineage)}
             save(rewritten, folder, overwrite=overwrite, beside=beside)
     return found, False
 

@@ -24,7 +24,7 @@ from surgeon.models.facts import input_size_of, num_classes_of
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import check_classes, check_names, to_evaluate_on
-from surgeon.pipeline.lineage import class_order, lineage_of, own_sets, unknown
+from surgeon.pipeline.lineage import class_order, lineage_of, own_sets, unknown, unrecorded
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
 from surgeon.progress import progress
@@ -147,7 +147,9 @@ def evaluate_target(
         f"{data} has no test images of its own: if the model was trained on it, these accuracies are not those of new images",
     )  # fmt: skip
     remarks += (taken,) if taken else ()
-    if not folder_of(target) and not (weights or pretrained):
+    if inside or weights or pretrained:
+        remarks += () if lineage else unrecorded(target, data)
+    else:
         remarks += (
             f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",
         )

@@ -1,14 +1,14 @@
 """What a network was trained on, read from its folder: images, their split, and its classes in order.
 
-All code that needs this asks here. The records are a run's settings.json, conversion.json, and the
-lineage.json beside a network that was cut, folded or reverted. A record includes earlier trainings, so that
-a network's images remain known however often it is rewritten.
+All code that needs this asks here. The record is the lineage.json in the network's own folder, which is copied,
+moved and uploaded with it; folders without one have a run's settings.json or a conversion.json. A record
+includes earlier trainings, so that a network's images remain known however often it is rewritten.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +22,9 @@ from surgeon.pipeline.contents import IMAGES, check_contents, made_from
 from surgeon.reading import as_model, read_json, read_mapping
 from surgeon.recipe import Data
 from surgeon.store.artifact import folder_of
+from surgeon.store.configuration import LINEAGE as LINEAGE
 
-LINEAGE, CONVERSION, SETTINGS = "lineage.json", "conversion.json", "settings.json"
+CONVERSION, SETTINGS = "conversion.json", "settings.json"
 _IN_RUN = ("trained", "cut", "training")
 _CUTS = ("val_share", "test_share", "stratified", "per_class", "classes")
 """Settings that decide which images are tested on where a source has no test images of its own."""
@@ -141,7 +142,7 @@ def own_sets(
 
 def chosen(
     lineage: Lineage, target: str, data: str, root: str | None, *, told: Data | None = None, seed: int = 0,
-    split_seed: int | None = None, compare: bool = True,
+    split_seed: int | None = None, compare: bool = True, trained: bool = True,
 ) -> Chosen:  # fmt: skip
     """Decide how to read a source for a network: its training's split, classes in the order of its outputs.
 
@@ -154,6 +155,7 @@ def chosen(
         seed: seed of the split if neither the caller nor a record states one.
         split_seed: the caller's seed of the split, or None.
         compare: as for `own_sets`.
+        trained: whether the network has weights from elsewhere, so that it may have seen images already.
 
     Raises:
         ArtifactError: the contents of the source have changed.
@@ -162,7 +164,7 @@ def chosen(
     told = told or Data()
     fresh = seed if split_seed is None else split_seed
     if not lineage:
-        return Chosen(told, fresh, None)
+        return Chosen(told, fresh, None, unrecorded(target, data) if trained else ())
     found = own_sets(lineage, data, root, None, compare=compare)
     if found is None:
         return Chosen(_ordered(lineage, data, root, told), fresh, None, unknown(lineage, None, target, data))
@@ -200,6 +202,19 @@ def unknown(lineage: Lineage, origin: Origin | None, target: str, data: str) -> 
         return ()
     return (
         f"{target} was trained on {' and '.join(others)}: whether it has seen images of {data} there is not known",
+    )
+
+
+def unrecorded(target: str, data: str) -> tuple[str, ...]:
+    """Sentences on a network whose lineage is empty, although it may have been trained.
+
+    Args:
+        target: the network, for the text.
+        data: the source, for the text.
+    """
+    return (
+        f"nothing is recorded of what {target} was trained on: whether it has seen images of {data} is not known, and output k "
+        "is taken to be their class k",
     )
 
 
@@ -251,9 +266,28 @@ def beside(*names: str | Path | None) -> dict[str, str]:
         An empty mapping where nothing is recorded.
     """
     found = lineage_of(*names)
-    if not found:
-        return {}
-    return {LINEAGE: json.dumps([o.model_dump(mode="json") for o in found], indent=2)}
+    return written(found)
+
+
+def of_run(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The file lineage.json, name → text, to save with the networks that a run makes.
+
+    Args:
+        folder: the run's folder.
+        settings: what its settings.json will say.
+    """
+    first, *earlier = _of_settings(folder / SETTINGS, settings)
+    # Without a place: the run may be moved, and the network may be copied out of it.
+    return written((first.model_copy(update={"place": ""}), *earlier))
+
+
+def written(lineage: Lineage) -> dict[str, str]:
+    """The file lineage.json, name → text, of a lineage.
+
+    Args:
+        lineage: the lineage; no file is made for an empty one.
+    """
+    return {LINEAGE: json.dumps(dumped(lineage), indent=2)} if lineage else {}
 
 
 def dumped(lineage: Lineage) -> list[dict[str, Any]]:
@@ -279,18 +313,27 @@ def _of(name: str | Path) -> Lineage:
             raise ArtifactError(
                 f"{place / LINEAGE} cannot be read: it holds {type(found).__name__}, not a list"
             )
-        return tuple(as_model(o, Origin, str(place / LINEAGE)) for o in found)
+        return _placed((as_model(o, Origin, str(place / LINEAGE)) for o in found), _run_of(place))
     if (place / CONVERSION).is_file():
         return _of_conversion(place / CONVERSION)
-    run = place.parent if place.name in _IN_RUN else place
+    run = _run_of(place)
     return _of_run(run / SETTINGS) if (run / SETTINGS).is_file() else ()
+
+
+def _run_of(place: Path) -> Path:
+    """The run's folder around a network's, if there is one; else the network's own."""
+    inside = place.name in _IN_RUN and (place.parent / SETTINGS).is_file()
+    return place.parent if inside else place
+
+
+def _placed(lineage: Iterable[Origin], place: Path) -> Lineage:
+    return tuple(o if o.place else o.model_copy(update={"place": str(place)}) for o in lineage)
 
 
 def _of_conversion(path: Path) -> Lineage:
     record = read_mapping(path)
     if "lineage" in record:
-        found = [as_model(o, Origin, str(path)) for o in record["lineage"] or ()]
-        return tuple(o if o.place else o.model_copy(update={"place": str(path.parent)}) for o in found)
+        return _placed((as_model(o, Origin, str(path)) for o in record["lineage"] or ()), path.parent)
     settings = record.get("settings")
     if not isinstance(settings, dict) or not isinstance(settings.get("data"), str):
         return ()
@@ -301,6 +344,10 @@ def _of_run(path: Path) -> Lineage:
     record = read_mapping(path)
     if not isinstance(record.get("data"), str) or "recipes" not in record:
         return ()
+    return _of_settings(path, record)
+
+
+def _of_settings(path: Path, record: Mapping[str, Any]) -> Lineage:
     earlier = tuple(as_model(o, Origin, str(path)) for o in record.get("earlier") or ())
     return (_origin(path, record, record.get("contents") or {}), *earlier)
 

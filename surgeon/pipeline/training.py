@@ -24,7 +24,7 @@ from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
 from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on
-from surgeon.pipeline.lineage import chosen, dumped, lineage_of
+from surgeon.pipeline.lineage import chosen, dumped, lineage_of, of_run
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.surgery import apply
@@ -157,7 +157,16 @@ def train(
         size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
     earlier = lineage_of(folder_of(model), weights)
     before_it, meant = model if folder_of(model) else str(weights), data_settings.classes is not None
-    how = chosen(earlier, before_it, data, root, told=data_settings, seed=seed, split_seed=split_seed)
+    how = chosen(
+        earlier,
+        before_it,
+        data,
+        root,
+        told=data_settings,
+        seed=seed,
+        split_seed=split_seed,
+        trained=bool(folder_of(model) or weights),
+    )
     data_settings, split_seed = how.settings, split_seed if how.origin is None else how.split_seed
     settings = {
         "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": absolute_source(data), "root": absolute(root),
@@ -186,7 +195,9 @@ def train(
             earlier and len(earlier[0].classes) == len(sets.classes)
         ):  # otherwise the network gets a new head
             check_names(before_it, source, sets.classes, earlier, meant=meant, how=in_order(sets.classes))
-        with taken(folder, SETTINGS, _as_begun(settings, before), "a run"):
+        begun = _as_begun(settings, before)
+        lineage = of_run(folder, begun)
+        with taken(folder, SETTINGS, begun, "a run"):
             with PartialState().main_process_first():  # the others wait, then find what it wrote
                 if not cut.is_dir():
                     rewritten = _cut(
@@ -198,7 +209,7 @@ def train(
                     write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
                     write_json(folder / MADE, made_by())
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
-                    save(rewritten, cut)
+                    save(rewritten, cut, beside=lineage)
             shown_images.of_training(label or folder.name, data, sets)
             # Always from the folder, never the network in memory: a resumed run and an uninterrupted one
             # then start from the same weights.
@@ -210,7 +221,7 @@ def train(
             )  # fmt: skip
             with PartialState().main_process_first():
                 if not trained.is_dir():
-                    save(network.eval(), trained)
+                    save(network.eval(), trained, beside=lineage)
                 if PartialState().is_main_process:
                     seal(folder, (SETTINGS, RECIPE, MADE, FAULTS))
     return Trained(folder, history, sets, now, how.remarks)

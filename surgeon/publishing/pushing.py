@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from surgeon.errors import ArtifactError
 from surgeon.publishing.card import write_card
+from surgeon.publishing.lineage import as_published
 from surgeon.store.artifact import load
+from surgeon.store.configuration import LINEAGE
 from surgeon.store.hub import LIBRARY, WEIGHTS, check_name, files_of, refuse, split
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ def push(
 ) -> str:
     """Upload a network's folder to a repository, which is created if it does not exist.
 
-    The folder first gets a model card (README.md), unless it has one that somebody wrote or changed.
+    The folder first gets a model card (README.md), unless it has one that somebody wrote or changed. What the
+    network was trained on (lineage.json) goes with it, without paths of this machine.
 
     Args:
         folder: the network's folder.
@@ -66,11 +69,12 @@ def push(
             )
         if revision:
             api.create_branch(repository, branch=revision, exist_ok=True)
-        # A network pushed before may have left an original.safetensors that this one does not have.
-        done = api.upload_folder(
-            repo_id=repository, folder_path=folder, allow_patterns=files_of(folder), commit_message=message,
-            revision=revision, delete_patterns=list(WEIGHTS),
-        )  # fmt: skip
+        # A network pushed before may have left an original.safetensors or lineage.json that this one does not have.
+        with as_published(Path(folder)) as place:
+            done = api.upload_folder(
+                repo_id=repository, folder_path=place, allow_patterns=files_of(place), commit_message=message,
+                revision=revision, delete_patterns=[*WEIGHTS, LINEAGE],
+            )  # fmt: skip
     except ArtifactError:
         raise
     except Exception as error:

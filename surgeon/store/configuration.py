@@ -12,6 +12,8 @@ from surgeon.store.model_arguments import refusal
 from surgeon.strict import Strict
 
 WEIGHTS, ORIGINAL, CONFIG = "model.safetensors", "original.safetensors", "config.json"
+LINEAGE = "lineage.json"
+"""What the network was trained on; it lies in the network's folder, so that it goes wherever that goes."""
 FORMAT = 1
 Side = Annotated[int, Field(ge=1, le=65_536)]
 Count = Annotated[int, Field(ge=0, le=2**20)]

@@ -1,6 +1,7 @@
 """Download networks from the Hugging Face Hub, with huggingface_hub's own functions and cache.
 
-Only the files that surgeon reads or writes are transferred: configuration, safetensors and the model card.
+Only the files that surgeon reads or writes are transferred: configuration, safetensors, the record of what
+the network was trained on, and the model card.
 Nothing that is downloaded is executed.
 """
 
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 from surgeon.errors import ArtifactError
 from surgeon.reading import read_json
+from surgeon.store.configuration import LINEAGE
 
 PREFIX = "hf-hub:"
 CONFIG, CARD = "config.json", "README.md"
@@ -51,7 +53,7 @@ def split(name: str | Path) -> tuple[str, str | None]:
 
 
 def fetch(
-    name: str | Path, revision: str | None = None, *, files: Iterable[str] = (CONFIG, *WEIGHTS)
+    name: str | Path, revision: str | None = None, *, files: Iterable[str] = (CONFIG, *WEIGHTS, LINEAGE)
 ) -> Path:
     """Download a repository's files into huggingface_hub's cache, unless they are there already.
 
@@ -113,7 +115,7 @@ def files_of(folder: str | Path) -> list[str]:
     Args:
         folder: the folder.
     """
-    return [n for n in (CARD, CONFIG, *WEIGHTS) if (Path(folder) / n).is_file()]
+    return [n for n in (CARD, CONFIG, *WEIGHTS, LINEAGE) if (Path(folder) / n).is_file()]
 
 
 def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrite: bool = False) -> Path:
@@ -146,7 +148,7 @@ def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrit
     repository, own = split(name)
     check_name(repository)
     with reserved(folder, overwrite=overwrite):
-        place = fetch(repository, revision or own, files=(CARD, CONFIG, *WEIGHTS))
+        place = fetch(repository, revision or own, files=(CARD, CONFIG, *WEIGHTS, LINEAGE))
         if not _is_ours(place):
             raise ArtifactError(
                 f"{repository} holds no network that surgeon wrote; if it is timm's, name it as a model: {PREFIX}{repository}"
