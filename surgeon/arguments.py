@@ -25,7 +25,7 @@ def checked_seed(seed: object, name: str = "seed") -> int:
     Raises:
         ArgumentError: it is not a whole number from 0 to 2³² − 1.
 
-    Example:
+    Examples:
         >>> checked_seed(7)
         7
         >>> checked_seed(-1)
@@ -51,7 +51,7 @@ def checked_count(name: str, value: object, least: int = 1) -> int:
     Raises:
         ArgumentError: it is not a whole number, or is below `least`.
 
-    Example:
+    Examples:
         >>> checked_count("samples", 0)
         Traceback (most recent call last):
         surgeon.errors.ArgumentError: samples=0 must be a whole number, 1 or more
@@ -76,7 +76,7 @@ def checked_number(name: str, value: object, *, positive: bool = False, below: f
     Raises:
         ArgumentError: it is not a number, not finite, negative, or out of range.
 
-    Example:
+    Examples:
         >>> checked_number("eps", float("nan"))
         Traceback (most recent call last):
         surgeon.errors.ArgumentError: eps=nan must be a finite number of 0 or more

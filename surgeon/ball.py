@@ -23,7 +23,7 @@ def random_offset(shape: tuple[int, ...], eps: float, norm: str, generator: torc
     Returns:
         (N, C, H, W) on the CPU.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.ball import random_offset
         >>> bool(random_offset((2, 3, 4, 4), 0.1, "l2", None).flatten(1).norm(dim=1).max() <= 0.1)
@@ -45,7 +45,7 @@ def direction(gradient: Tensor, norm: str) -> Tensor:
     Returns:
         (N, C, H, W).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.ball import direction
         >>> direction(torch.tensor([[[[-2.0, 0.0, 3.0]]]]), "linf").flatten().tolist()
@@ -72,7 +72,7 @@ def project(x: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
     Returns:
         (N, C, H, W), detached.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.ball import project
         >>> images = torch.full((1, 1, 1, 2), 0.5)

@@ -85,7 +85,7 @@ def run(folder: str | Path, *, seed: int = 0, quick: bool = False, overwrite: bo
         ArtifactError: `folder` exists already.
         VerificationError: A saved network does not load as it was saved.
 
-    Example:
+    Examples:
         >>> from surgeon.demo import run
         >>> rows = run("runs/demo", quick=True)  # doctest: +SKIP
     """

@@ -52,7 +52,7 @@ class Growth(_Frozen):
         flops: Of one forward pass; a multiply-add counts as two.
         activations: Numbers written by one forward pass.
 
-    Example:
+    Examples:
         >>> Growth(flops=3) + Growth(flops=4, buffers=1)
         Growth(parameters=0, buffers=1, flops=7, activations=0)
     """
@@ -240,7 +240,7 @@ class Plan(_Frozen):
         notes: Remarks.
         execution: What `apply` found out; None before it ran.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> plan = surgeon.plan(surgeon.create_model("zoo/shallow1"), "kap")
         >>> len(plan.edits), plan.effect

@@ -45,7 +45,7 @@ class SurgeonError(Exception):
     A subclass's `__init__` may take any arguments. `at` and `advising` therefore extend the existing error
     instead of making a new one, and copies (pickle, copy.copy) get its attributes without calling `__init__`.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> try:
         ...     surgeon.create_model("resnet1800")
@@ -66,7 +66,7 @@ class SurgeonError(Exception):
         Returns:
             The same error.
 
-        Example:
+        Examples:
             >>> print(ArgumentError("eps=2 is too large").at("attack.yaml"))
             attack.yaml: eps=2 is too large
         """
@@ -82,7 +82,7 @@ class SurgeonError(Exception):
         Returns:
             The same error.
 
-        Example:
+        Examples:
             >>> print(ArgumentError("eps=2 is too large").advising("write 2/255"))
             eps=2 is too large; write 2/255
         """
@@ -265,7 +265,7 @@ def line_of(error: BaseException) -> str:
     Args:
         error: the error.
 
-    Example:
+    Examples:
         >>> line_of(DataError("no images\nfound"))
         'no images found'
     """
@@ -289,7 +289,7 @@ def either(python: str, command: str) -> str:
         python: the wording for Python.
         command: the wording for the command line.
 
-    Example:
+    Examples:
         >>> either("pass overwrite=True", "--overwrite")
         'pass overwrite=True'
         >>> with at_the_command_line():
@@ -309,7 +309,7 @@ def nearest(name: str, valid: Iterable[str], count: int = 3) -> str:
         valid: all valid names.
         count: the most names to suggest.
 
-    Example:
+    Examples:
         >>> nearest("resnet", ["resnet18", "vgg11"])
         "did you mean 'resnet18'?"
         >>> nearest("zzz", ["kap", "kmp"])

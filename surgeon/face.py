@@ -34,7 +34,7 @@ def recipes() -> Listing:
     Raises:
         RecipeError: The package's recipe folder is missing.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> "kap" in surgeon.recipes()
         True
@@ -51,7 +51,7 @@ def operations() -> Listing:
         A mapping from name to one-line description, displayed as a table. A plug-in that cannot be imported
         is listed with its error.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> sorted(surgeon.operations())[:3]
         ['adversarial-noise', 'defective', 'identity']
@@ -114,7 +114,7 @@ def select(
     Raises:
         SelectionError: A value is invalid.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> wide = surgeon.select("features.*", channels=">=64", first=1)
         >>> plan = surgeon.plan(surgeon.create_model("zoo/shallow2"), "kap", select=wide)

@@ -54,7 +54,7 @@ def own_state(*, training: bool = False) -> Iterator[None]:
     Yields:
         None.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.host import own_state
         >>> with torch.no_grad(), own_state():
@@ -146,7 +146,7 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
     Raises:
         ModelError: When the function is called: a network to train was made in inference mode.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.host import in_own_state
         >>> @in_own_state()

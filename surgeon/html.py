@@ -17,7 +17,7 @@ def table(rows: Iterable[Sequence[object]], *, head: Sequence[str] = (), caption
         head: the columns' names.
         caption: the table's caption.
 
-    Example:
+    Examples:
         >>> table([("a", "<b>")])
         '<table><tbody><tr><td>a</td><td>&lt;b&gt;</td></tr></tbody></table>'
     """

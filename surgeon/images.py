@@ -36,7 +36,7 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
     Raises:
         ArgumentError: The value is not a size.
 
-    Example:
+    Examples:
         >>> from surgeon.images import image_size
         >>> image_size([3, 32, 32])
         (3, 32, 32)
@@ -72,7 +72,7 @@ def check_images(x: object, channels: int | None = None) -> None:
     Raises:
         DataError: It is not.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.images import check_images
         >>> check_images(torch.rand(1, 3, 2, 2))

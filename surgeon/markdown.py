@@ -29,7 +29,7 @@ def text(value: object) -> str:
     Args:
         value: the value.
 
-    Example:
+    Examples:
         >>> print(text("*bold* <b>"))
         \*bold\* &lt;b&gt;
     """
@@ -47,7 +47,7 @@ def code(value: object) -> str:
     Args:
         value: the value.
 
-    Example:
+    Examples:
         >>> code("resnet18")
         '`resnet18`'
     """

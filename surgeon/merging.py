@@ -16,7 +16,7 @@ def merge(base: Any, top: Any) -> Any:
         base: plain data.
         top: plain data, which takes precedence.
 
-    Example:
+    Examples:
         >>> merge({"seed": 1, "training": {"lr": 0.1}}, {"training": {"epochs": 5}})
         {'seed': 1, 'training': {'lr': 0.1, 'epochs': 5}}
     """

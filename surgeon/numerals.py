@@ -20,7 +20,7 @@ def percent(share: float) -> str:
     Args:
         share: the share.
 
-    Example:
+    Examples:
         >>> percent(0.522)
         '52.2 %'
     """
@@ -34,7 +34,7 @@ def span(low: float, high: float) -> str:
         low: its lower end.
         high: its upper end.
 
-    Example:
+    Examples:
         >>> span(0.501, 0.543)
         '50.1 % to 54.3 %'
     """
@@ -56,7 +56,7 @@ def duration(seconds: float) -> str:
     Args:
         seconds: the duration.
 
-    Example:
+    Examples:
         >>> duration(45), duration(200), duration(7500)
         ('45 s', '3 min 20 s', '2 h 5 min')
     """
@@ -80,7 +80,7 @@ def pace(done: float, seconds: float) -> str:
     Returns:
         Items a second, or the time of each where one takes longer than a second; '' before the first.
 
-    Example:
+    Examples:
         >>> pace(1200, 10), pace(34, 10), pace(2, 24)
         ('120 a second', '3.4 a second', '12 s each')
     """

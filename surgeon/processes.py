@@ -65,7 +65,7 @@ def device_named(name: str | int | torch.device) -> torch.device:
     Raises:
         ArgumentError: it is not a device's name.
 
-    Example:
+    Examples:
         >>> device_named("cpu")
         device(type='cpu')
     """

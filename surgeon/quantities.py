@@ -17,7 +17,7 @@ def number(value: Any) -> Any:
     Raises:
         ValueError: the text is not a finite number.
 
-    Example:
+    Examples:
         >>> number("51/255")
         0.2
     """

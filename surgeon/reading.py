@@ -47,7 +47,7 @@ def parse_json(content: str | bytes, place: str) -> Any:
     Raises:
         ArtifactError: it is not JSON, too long, or nested too deeply.
 
-    Example:
+    Examples:
         >>> parse_json('{"lr": 0.1}', "settings.json")
         {'lr': 0.1}
     """

@@ -237,7 +237,7 @@ class Recipe(Strict):
         data: Which images to use, or None.
         evaluation: How to attack the result, or None.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> [operation.name for operation in surgeon.load_recipe("kap").surgery]
         ['kap']
@@ -309,7 +309,7 @@ def shipped() -> tuple[str, ...]:
     Returns:
         The names, sorted.
 
-    Example:
+    Examples:
         >>> "kap" in shipped()
         True
     """
@@ -336,7 +336,7 @@ def load_recipe(
     Raises:
         RecipeError: Something is missing, unknown or malformed; the message gives the nearest valid names.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> surgeon.load_recipe("kap", ["kap.kernel_size=5"]).surgery[0].kernel_size
         5
@@ -426,7 +426,7 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
     Raises:
         RecipeError: A setting is not of this form, or the recipe has no such operation.
 
-    Example:
+    Examples:
         >>> apply_settings({"surgery": [{"op": "kap"}]}, ["kap.kernel_size=5"])
         {'surgery': [{'op': 'kap', 'kernel_size': 5}]}
     """

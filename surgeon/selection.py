@@ -111,7 +111,7 @@ def matches(name: str, pattern: str) -> bool:
     Returns:
         Whether the whole name fits.
 
-    Example:
+    Examples:
         >>> matches("layer1.0.conv1", "layer1.*.conv?"), matches("layer10.0.conv1", "layer1.*.conv?")
         (True, False)
     """

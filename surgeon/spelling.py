@@ -19,7 +19,7 @@ def split(recipe: str) -> list[str]:
     Raises:
         RecipeError: a name is empty.
 
-    Example:
+    Examples:
         >>> split("small-image + kap")
         ['small-image', 'kap']
     """
@@ -72,7 +72,7 @@ def places(key: str, owners: Mapping[str, Any]) -> list[str]:
         key: the setting's name.
         owners: names of operations and parts → their pydantic models.
 
-    Example:
+    Examples:
         >>> from surgeon.recipe import Training
         >>> places("batch-size", {"training": Training})
         ['training.batch_size']

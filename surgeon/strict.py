@@ -74,7 +74,7 @@ def where(place: Iterable[object]) -> str:
     Args:
         place: the keys, from the outside in.
 
-    Example:
+    Examples:
         >>> where(("training", "lr"))
         'training.lr'
     """

@@ -50,7 +50,7 @@ def load(text: str) -> Any:
     Raises:
         YamlError: the text is not YAML, is refused, or is too large.
 
-    Example:
+    Examples:
         >>> load("lr: 1e-3\nsizes: [1, 2]")
         {'lr': 0.001, 'sizes': [1, 2]}
     """
@@ -140,7 +140,7 @@ def resolved(word: str, line: int = 1) -> Any:
     Raises:
         YamlError: YAML 1.1 and 1.2 read it differently.
 
-    Example:
+    Examples:
         >>> resolved("true"), resolved("1e-3"), resolved("kap")
         (True, 0.001, 'kap')
     """
@@ -168,7 +168,7 @@ def dump(content: Any) -> str:
     Args:
         content: plain data.
 
-    Example:
+    Examples:
         >>> print(dump({"lr": 0.001, "name": "yes"}), end="")
         lr: 0.001
         name: "yes"

@@ -50,7 +50,7 @@ def check_operation(
     Raises:
         VerificationError: A requirement is not met; the message names the first.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> from surgeon.testing import check_operation
         >>> model = surgeon.create_model("zoo/shallow1")

@@ -16,7 +16,7 @@ def has_values(tensor: Tensor) -> bool:
     Args:
         tensor: the tensor.
 
-    Example:
+    Examples:
         >>> import torch
         >>> has_values(torch.zeros(1)), has_values(torch.zeros(1, device="meta"))
         (True, False)

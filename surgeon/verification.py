@@ -62,7 +62,7 @@ def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None)
     Raises:
         VerificationError: `after` has had no surgery, or a network returns no tensor.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> model = surgeon.create_model("zoo/shallow2")
         >>> checks = surgeon.verify(model, surgeon.apply(model, "kap"))
@@ -134,7 +134,7 @@ def relative(value: Tensor, reference: Tensor) -> float:
     Returns:
         The relative error; infinite if the shapes differ.
 
-    Example:
+    Examples:
         >>> import torch
         >>> relative(torch.tensor([3.0, 9.0]), torch.tensor([3.0, 4.0]))
         1.0

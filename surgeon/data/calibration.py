@@ -29,7 +29,7 @@ def drawn(train: Any, count: int, *, seed: int = 0) -> Tensor:
     Raises:
         ArgumentError: `count` or `seed` is not valid.
 
-    Example:
+    Examples:
         >>> from surgeon.data import digits, drawn
         >>> drawn(digits()["train"], 32).shape
         torch.Size([32, 1, 16, 16])

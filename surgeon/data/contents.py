@@ -36,7 +36,7 @@ def contents_of(data: Any) -> dict[str, Any]:
     Raises:
         OSError: a file has disappeared.
 
-    Example:
+    Examples:
         >>> from surgeon.data import contents_of, digits
         >>> found = contents_of(digits()["test"])
         >>> found["images"], found["read"]
@@ -118,7 +118,7 @@ def differing(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
     Returns:
         A phrase; empty where they are equal.
 
-    Example:
+    Examples:
         >>> from surgeon.data import contents_of, differing, digits
         >>> sets = digits()
         >>> differing(contents_of(sets["val"]), contents_of(sets["train"]))

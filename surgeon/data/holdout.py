@@ -66,7 +66,7 @@ def held_out(
         DataError: nothing can be read under this name, the source is a stream, or images have no labels.
         ArgumentError: `count` or `seed` is not valid.
 
-    Example:
+    Examples:
         >>> from surgeon.data import held_out
         >>> test = held_out("digits", (1, 16, 16), count=50)
         >>> test.split, tuple(test.x.shape), test.y.bincount().tolist()
@@ -106,7 +106,7 @@ def held_out_of(sets: Sets, count: int | None = None) -> HeldOut:
     Raises:
         DataError: the test images are a stream, from which none can be chosen.
 
-    Example:
+    Examples:
         >>> from surgeon.data import held_out_of, load_sets
         >>> held_out_of(load_sets("digits"), 20).y.bincount().tolist()
         [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
@@ -137,7 +137,7 @@ def stratified(labels: Tensor, count: int | None, *, seed: int = 0) -> list[int]
     Returns:
         The indices, sorted. The counts of two classes differ by at most one unless a class runs out.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.data import stratified
         >>> chosen = stratified(torch.tensor([0, 0, 0, 0, 1, 1]), 4)

@@ -31,7 +31,7 @@ def pixels(x: Tensor) -> Tensor:
     Args:
         x: floats in [0, 1], or uint8 from 0 to 255.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.data import pixels
         >>> pixels(torch.tensor([0, 51, 255], dtype=torch.uint8))

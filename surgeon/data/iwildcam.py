@@ -18,7 +18,7 @@ def iwildcam(per_class: int = 1000) -> Data:
     Returns:
         Settings for `load_sets`, with the folder of the classes as its source.
 
-    Example:
+    Examples:
         >>> from surgeon.data import iwildcam
         >>> iwildcam().size, iwildcam().classes[:2]
         ((23, 32), ('deer', 'squirrel'))

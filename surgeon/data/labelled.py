@@ -40,7 +40,7 @@ def images(source: str | Path, count: int, input_size: tuple[int, ...], *, seed:
             is not that of an image.
         ArgumentError: `count` or `seed` is not valid.
 
-    Example:
+    Examples:
         >>> from surgeon.data import images
         >>> images("digits", 8, (3, 16, 16)).shape
         torch.Size([8, 3, 16, 16])
@@ -80,7 +80,7 @@ def labelled(
         DataError: as for `images`; the source lacks the split, or an image has no label.
         ArgumentError: `count` or `seed` is not valid.
 
-    Example:
+    Examples:
         >>> from surgeon.data import labelled
         >>> found = labelled("digits", (1, 8, 8), count=100, split="test")
         >>> tuple(found.x.shape), tuple(found.y.shape)

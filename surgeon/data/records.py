@@ -30,7 +30,7 @@ class Records(Dataset):
     Attributes:
         labels: (N,) int64.
 
-    Example:
+    Examples:
         >>> import io
         >>> from PIL import Image
         >>> from surgeon.data import Records

@@ -30,7 +30,7 @@ def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
         MissingPackageError: scikit-learn is not installed.
         DataError: `size` is below 1.
 
-    Example:
+    Examples:
         >>> from surgeon.data import digits
         >>> {split: tuple(found.x.shape) for split, found in digits().items()}
         {'train': (1077, 1, 16, 16), 'val': (360, 1, 16, 16), 'test': (360, 1, 16, 16)}

@@ -70,7 +70,7 @@ def load_sets(
             or there are faults that are not to be skipped.
         ArgumentError: `seed` is not valid.
 
-    Example:
+    Examples:
         >>> from surgeon.data import load_sets
         >>> sets = load_sets("digits", input_size=(3, 32, 32))
         >>> len(sets.train.x), len(sets.val.x), len(sets.test.x), sets.classes[:3]

@@ -99,7 +99,7 @@ def absolute_source(source: str) -> str:
     Args:
         source: a path, 'digits', or a name of timm's; the last two are unchanged.
 
-    Example:
+    Examples:
         >>> from surgeon.data import absolute_source
         >>> absolute_source("digits"), absolute_source("torch/cifar10")
         ('digits', 'torch/cifar10')

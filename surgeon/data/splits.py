@@ -27,7 +27,7 @@ def split(labels: Tensor, shares: Sequence[float], *, stratified: bool = True, s
     Raises:
         DataError: a share is not positive, or nothing is left for the first part.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.data import split
         >>> [len(part) for part in split(torch.arange(100) % 2, [0.2, 0.1])]
@@ -72,7 +72,7 @@ def balanced(labels: Tensor, per_class: int, *, names: Sequence[str] = (), seed:
     Raises:
         DataError: classes have fewer samples; the message names them.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.data import balanced
         >>> labels = torch.tensor([0, 0, 0, 1, 1])

@@ -102,7 +102,7 @@ def assess(
         DataError: Images, labels or the network do not fit, or gradients are missing or not finite.
         VerificationError: The folded network differs, or an adversarial image violates its constraints.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> from torch import nn
         >>> from surgeon.evaluation import assess
@@ -252,7 +252,7 @@ def read_assessment(folder: str | Path) -> Assessment:
     Raises:
         ArtifactError: The folder has no evaluation, or an unfinished one; the message states its progress.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import read_assessment
         >>> read_assessment("runs/demo/evaluation").summary.headline  # doctest: +SKIP
     """

@@ -53,7 +53,7 @@ def suite(
             belongs to the operations.
         ArgumentError: `classes` or `seed` is invalid, or ε is above 1 in Linf.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import suite
         >>> from surgeon.recipe import Evaluation
         >>> [attack.name for attack in suite(Evaluation(suite="standard"), classes=10)]

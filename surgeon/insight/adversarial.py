@@ -53,7 +53,7 @@ def attacked(model: nn.Module, images: Tensor, adversarial: Tensor, *, seed: int
     Raises:
         DataError: The batches differ in shape.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.insight.adversarial import attacked

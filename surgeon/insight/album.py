@@ -51,7 +51,7 @@ def pictures(
         DataError: Images, labels and adversarial images do not fit together.
         ArgumentError: `sigma` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.insight import pictures

@@ -43,7 +43,7 @@ def layer_changes(model: nn.Module, images: Tensor, changed: Tensor, *, seed: in
     Raises:
         DataError: The batches differ in shape, or there are no images.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.insight.changes import layer_changes
@@ -91,7 +91,7 @@ def spread_by_layer(model: nn.Module, images: Tensor, *, seed: int = 0) -> dict[
     Returns:
         Layer → standard deviation in the unit of its activations, in execution order.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.insight.changes import spread_by_layer

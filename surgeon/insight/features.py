@@ -39,7 +39,7 @@ def feature_maps(model: nn.Module, images: Tensor, *, seed: int = 0) -> tuple[st
     Raises:
         PictureError: The model has no convolution or weight map over space.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.insight.features import feature_maps

@@ -52,7 +52,7 @@ def gradcam(
         PictureError: The layer is not called or its output is not (N, K, h, w).
         DataError: Labels do not fit the images or the logits.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.insight.gradcam import gradcam

@@ -52,7 +52,7 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
     Raises:
         PictureError: The first layer with weights is not a Conv2d.
 
-    Example:
+    Examples:
         >>> from torch import nn
         >>> from surgeon.insight.kernels import kernel_sheet
         >>> kernels = kernel_sheet(nn.Sequential(nn.Conv2d(3, 4, 3)))

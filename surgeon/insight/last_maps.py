@@ -30,7 +30,7 @@ def last_spatial(model: nn.Module, images: Tensor) -> str:
         PictureError: There is none, or it comes so early, as in a vision transformer, that its maps say
             little about the decision.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.insight.last_maps import last_spatial

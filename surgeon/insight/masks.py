@@ -30,7 +30,7 @@ def masks(model: nn.Module) -> dict[str, Tensor]:
     Returns:
         Site → bool mask (C, H, W) on the CPU, True where the neuron works; empty without masked edits.
 
-    Example:
+    Examples:
         >>> from torch import nn
         >>> from surgeon.insight.masks import masks
         >>> masks(nn.Conv2d(3, 4, 3))

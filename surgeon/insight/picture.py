@@ -33,7 +33,7 @@ class Picture:
     name: Stem of its file name. caption: What it shows, how it was measured, and the paper's figure that it
     follows. alt: The same for those who cannot see it, with the numbers.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> for picture in made:  # doctest: +SKIP
         ...     Path(f"{picture.name}.png").write_bytes(picture.png)

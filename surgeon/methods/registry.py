@@ -56,7 +56,7 @@ def names() -> tuple[str, ...]:
     Returns:
         The names, sorted.
 
-    Example:
+    Examples:
         >>> from surgeon.methods import names
         >>> "kap" in names()
         True
@@ -76,7 +76,7 @@ def get(name: str) -> type[Operation]:
     Raises:
         RecipeError: The name is unknown (the nearest names are given), or the plug-in is no Operation.
 
-    Example:
+    Examples:
         >>> from surgeon.methods import get
         >>> get("kap").model_fields["kernel_size"].default
         3
@@ -115,7 +115,7 @@ def parse(settings: Mapping[str, Any]) -> Operation:
         RecipeError: A key is missing, unknown (the nearest keys are given) or has an invalid value.
         SurgeonError: The operation's own validators raise it.
 
-    Example:
+    Examples:
         >>> from surgeon.methods import parse
         >>> parse({"op": "kap", "kernel_size": 5}).kernel_size
         5

@@ -42,7 +42,7 @@ def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
         ArtifactError: the file is missing, truncated or of an unknown kind, or holds pickled code, which is
             never executed.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> from surgeon.models.checkpoints import read_weights
         >>> with tempfile.TemporaryDirectory() as place:
@@ -82,7 +82,7 @@ def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, stric
         ArtifactError: the file cannot be read, or does not fit; the message names missing and unexpected keys
             and differing shapes. Nothing has been loaded then.
 
-    Example:
+    Examples:
         >>> import tempfile, surgeon, torch
         >>> network, other = (surgeon.create_model("zoo/lenet5") for _ in range(2))
         >>> with tempfile.TemporaryDirectory() as place:

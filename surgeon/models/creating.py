@@ -53,7 +53,7 @@ def create_model(
             argument.
         ArtifactError: the file of weights cannot be read or does not fit.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> network = surgeon.create_model("zoo/lenet5", num_classes=7, input_size=(1, 32, 32))
         >>> surgeon.models.num_classes_of(network), surgeon.models.input_size_of(network)
@@ -117,7 +117,7 @@ def is_known(name: str) -> bool:
     Args:
         name: a name as `create_model` takes it, without own code and repositories.
 
-    Example:
+    Examples:
         >>> from surgeon.models import is_known
         >>> is_known("zoo/lenet5"), is_known("resnet18"), is_known("resnet1800")
         (True, True, False)
@@ -134,7 +134,7 @@ def list_models(pattern: str = "*") -> list[str]:
     Returns:
         timm's names as they are, others as `torchvision/NAME` and `zoo/NAME`.
 
-    Example:
+    Examples:
         >>> from surgeon.models import list_models
         >>> list_models("zoo/resnet*")
         ['zoo/resnet18', 'zoo/resnet18_wide4', 'zoo/resnet34']

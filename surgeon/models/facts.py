@@ -23,7 +23,7 @@ def name_of(model: nn.Module) -> str:
     Returns:
         The name that it was created by, else timm's architecture, else its class's name.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> surgeon.models.name_of(surgeon.create_model("zoo/lenet5"))
         'zoo/lenet5'
@@ -45,7 +45,7 @@ def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
     Returns:
         (C, H, W), or (C, T, H, W) for video; None where neither the network nor its library states it.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> surgeon.models.input_size_of(surgeon.create_model("zoo/lenet5"))
         (1, 28, 28)
@@ -84,7 +84,7 @@ def in_channels_of(model: nn.Module) -> int | None:
     Returns:
         The number of channels; None for a network without a convolution.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> surgeon.models.in_channels_of(surgeon.create_model("zoo/lenet5"))
         1
@@ -102,7 +102,7 @@ def input_std_of(model: nn.Module) -> tuple[float, ...] | None:
     Returns:
         One number per channel, in units of [0, 1] pixels; None where the configuration has none that fits.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> surgeon.models.input_std_of(surgeon.create_model("zoo/lenet5")) is None
         True
@@ -122,7 +122,7 @@ def normalization_of(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, 
         (mean, std), one number per channel each, in units of [0, 1] pixels; None where the configuration
         does not have both.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> surgeon.models.normalization_of(surgeon.create_model("resnet10t"))
         ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -143,7 +143,7 @@ def normalized(images: Tensor, model: nn.Module) -> Tensor:
     Returns:
         (images − mean) / std; the images themselves where the configuration states no normalisation.
 
-    Example:
+    Examples:
         >>> import surgeon, torch
         >>> network = surgeon.create_model("resnet10t")
         >>> found = surgeon.models.normalized(torch.full((1, 3, 1, 1), 0.5), network)
@@ -167,7 +167,7 @@ def num_classes_of(model: nn.Module) -> int | None:
         Its attribute `num_classes`, else the outputs of its last linear layer, else the number that it was
         created with; None where none is known, and for a network whose `num_classes` is 0 (no head).
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> surgeon.models.num_classes_of(surgeon.create_model("zoo/lenet5"))
         10

@@ -29,7 +29,7 @@ def is_own(name: str) -> bool:
     Args:
         name: a model's name. `hf-hub:…` and `local-dir:…` are timm's and not own code.
 
-    Example:
+    Examples:
         >>> is_own("mine.networks:small"), is_own("resnet18"), is_own("hf-hub:ann/lenet5")
         (True, False, False)
     """

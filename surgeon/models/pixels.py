@@ -29,7 +29,7 @@ class Normalized(nn.Module):
         DataError: mean and std are not valid; or, in the forward pass, images of another type or range (the
             message says which side is likely wrong) or an output without logits.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.models.pixels import Normalized
         >>> network = Normalized(torch.nn.Flatten(), mean=[0.5], std=[0.25])

@@ -50,7 +50,7 @@ def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> l
     Returns:
         One check each. `ok` is None where it cannot be tried here, for instance without a package.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> from surgeon.pipeline import examine
         >>> checks = examine(surgeon.create_model("zoo/lenet5"))  # doctest: +SKIP

@@ -94,7 +94,7 @@ def evaluate_target(
         ArtifactError: a folder was not written by surgeon, or the output folder is in use.
         DataError: the images do not fit the network, or neither the caller nor the target names any.
 
-    Example:
+    Examples:
         >>> from surgeon.pipeline import evaluate_target
         >>> from surgeon.recipe import Evaluation
         >>> found = evaluate_target("runs/kap", "results", Evaluation(suite="quick"))  # doctest: +SKIP

@@ -44,7 +44,7 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
     Raises:
         SurgeonError: as for `train` and `surgeon.evaluation.assess`.
 
-    Example:
+    Examples:
         >>> from surgeon.pipeline import run
         >>> from surgeon.recipe import load_recipe
         >>> recipes = [load_recipe({"surgery": [{"op": "kap"}], "training": {"epochs": 5}})]

@@ -117,7 +117,7 @@ def study(
         RecipeError: no recipe has surgery, or the training has no epochs.
         SurgeonError: as for `surgeon.pipeline.run`.
 
-    Example:
+    Examples:
         >>> from surgeon.pipeline import study
         >>> from surgeon.recipe import load_recipe
         >>> recipe = load_recipe({"surgery": [{"op": "kap"}], "training": {"epochs": 5}})

@@ -135,7 +135,7 @@ def train(
         DataError: the data cannot be split, have more classes than the model, or are not named although the
             model is trained already.
 
-    Example:
+    Examples:
         >>> from surgeon.pipeline import train
         >>> from surgeon.recipe import load_recipe
         >>> recipe = load_recipe({"surgery": [{"op": "kap"}], "training": {"epochs": 5}})

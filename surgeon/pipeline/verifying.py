@@ -46,7 +46,7 @@ def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> list
     Raises:
         ArtifactError: surgeon did not write the folder.
 
-    Example:
+    Examples:
         >>> import tempfile, surgeon
         >>> from surgeon.pipeline import verify_folder
         >>> with tempfile.TemporaryDirectory() as place:

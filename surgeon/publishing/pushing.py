@@ -50,7 +50,7 @@ def push(
     Raises:
         ArtifactError: the folder does not load (see `surgeon.load`), or the repository cannot be written.
 
-    Example:
+    Examples:
         >>> from surgeon.publishing.pushing import push
         >>> push("lenet5-kap", "ann/lenet5-kap", evaluation="results")  # doctest: +SKIP
     """

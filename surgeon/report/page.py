@@ -41,7 +41,7 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
         ArgumentError: No folder is given.
         MissingPackageError: jinja2 or matplotlib is not installed.
 
-    Example:
+    Examples:
         >>> from surgeon.report import report
         >>> report(["runs/stock/evaluation", "runs/kap/evaluation"], "report.html")  # doctest: +SKIP
     """

@@ -57,7 +57,7 @@ class Arm:
 class Run:
     """One evaluation on the page: its name, its folder, and its content.
 
-    Example:
+    Examples:
         >>> from surgeon.report import read_run
         >>> run = read_run("runs/kap/evaluation")  # doctest: +SKIP
         >>> run.found.summary.headline  # doctest: +SKIP
@@ -146,7 +146,7 @@ def read_run(folder: str | Path) -> Run:
     Raises:
         ArtifactError: The folder has no finished evaluation.
 
-    Example:
+    Examples:
         >>> from surgeon.report import read_run
         >>> read_run("runs/kap").name  # doctest: +SKIP
         'kap'

@@ -23,7 +23,7 @@ class Check(_Frozen):
 
     Accuracies are shares of the images.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import Check
         >>> check = Check(code="losses", measured={"APGD-CE": 0.312}, rule="more than half", failed=False)
         >>> check.figures
@@ -56,7 +56,7 @@ _ANSWERED = ("two-passes", "finite-differences")
 class Diagnosis(_Frozen):
     """All diagnostics of one model for one norm and ε.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import Check, Diagnosis
         >>> measured = {"code": "zero-gradients", "measured": {"ce": 0.4}, "rule": "> 1 %"}
         >>> check = Check(**measured, failed=True, reason="no gradient")
@@ -168,7 +168,7 @@ class Subject(_Frozen):
 class Assessment(_Frozen):
     """The result of a whole evaluation, as `assess` writes and `read_assessment` reads it.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import read_assessment
         >>> assessment = read_assessment("runs/kap/evaluation")  # doctest: +SKIP
         >>> assessment.reliable, assessment.summary.worst.value  # doctest: +SKIP

@@ -20,7 +20,7 @@ class Finding(BaseModel):
 
     code: Short name. severity: "info", "warning" or "error". text: The remark as a sentence.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import Finding
         >>> Finding(code="few-images", severity="info", text="100 images; the protocol is 1000").code
         'few-images'

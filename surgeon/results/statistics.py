@@ -13,7 +13,7 @@ from surgeon.errors import ArgumentError
 class Share(BaseModel):
     """A proportion, k of n, with its 95 % Wilson interval from `low` to `high`.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import wilson
         >>> share = wilson(45, 50)
         >>> share.value, round(share.low, 3), round(share.high, 3)
@@ -36,7 +36,7 @@ class Share(BaseModel):
 class Paired(BaseModel):
     """Comparison of two models on the same images: difference in accuracy, its interval and a p-value.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import mcnemar
         >>> paired = mcnemar([True, True, False, False], [True, False, True, True])
         >>> paired.only_first, paired.only_second
@@ -67,7 +67,7 @@ def wilson(k: int, n: int) -> Share:
     Raises:
         ArgumentError: Unless 0 ≤ k ≤ n.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import wilson
         >>> wilson(45, 50).value
         0.9
@@ -96,7 +96,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
     Raises:
         ArgumentError: The sequences differ in length or are empty.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import mcnemar
         >>> paired = mcnemar([True, False, False, False], [True, True, True, False])
         >>> paired.difference, paired.p

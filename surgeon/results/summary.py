@@ -43,7 +43,7 @@ class Headline(_Frozen):
 class Summary(_Frozen):
     """Accuracy on clean images, under each attack, and in the worst case over attacks, image by image.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import summarize
         >>> summary = summarize(outcome)  # doctest: +SKIP
         >>> summary.clean.value, summary.worst.value, summary.headline  # doctest: +SKIP
@@ -110,7 +110,7 @@ def summarize(
     Raises:
         ArgumentError: There are no verdicts.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import Attack, Outcome, Verdict, summarize
         >>> shared = dict(image="", label=0, clean=0, margin=1.0)
         >>> right = Verdict(example=0, attack="none", success=False, prediction=0, votes=1, **shared)

@@ -55,7 +55,7 @@ class Attack(WithinPixels):
 
     eps and step_size are in [0, 1] pixels, in `norm`.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import Attack
         >>> attack = Attack(name="pgd-10", kind="own-pgd", norm="linf", eps=8 / 255, steps=10)
         >>> attack.label

@@ -14,7 +14,7 @@ from surgeon.results.threat import Attack, Norm, Threat
 class Verdict(BaseModel):
     """The result of one attack on one image. eps and distances are in [0, 1] pixels.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import Verdict
         >>> shared = dict(example=0, image="", label=0, clean=0, margin=1.0)
         >>> turned = Verdict(attack="pgd", eps=8 / 255, success=True, prediction=1, votes=0, **shared)
@@ -98,7 +98,7 @@ class Outcome:
         draws: Predictions per image; more than 1 for a random model.
         missing: Descriptions of the blocks that are not written yet.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import Attack, Outcome
         >>> outcome = Outcome((), (Attack(name="fgsm", kind="own-pgd", eps=8 / 255),))
         >>> len(outcome), outcome.attacks[0].label

@@ -85,7 +85,7 @@ def save(
             exchanged, own code without a name), so that `surgeon.load` needs it as `model=…`; or a module's
             extra state (`get_extra_state`) is not a tensor and was left out.
 
-    Example:
+    Examples:
         >>> import tempfile, surgeon
         >>> rewritten = surgeon.apply(surgeon.create_model("zoo/lenet5"), "kap")
         >>> with tempfile.TemporaryDirectory() as place:
@@ -193,7 +193,7 @@ def load(
         ArtifactError: the folder is incomplete, was changed after it was written (hashes), holds a network
             that cannot be rebuilt here, or names code that is not allowed.
 
-    Example:
+    Examples:
         >>> import tempfile, surgeon, torch
         >>> rewritten = surgeon.apply(surgeon.create_model("zoo/lenet5"), "kap").eval()
         >>> with tempfile.TemporaryDirectory() as place:

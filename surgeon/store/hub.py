@@ -27,7 +27,7 @@ def is_hub(name: str | Path) -> bool:
     Args:
         name: `hf-hub:owner/name` or `hf-hub:owner/name@revision` does.
 
-    Example:
+    Examples:
         >>> is_hub("hf-hub:ann/lenet5"), is_hub("lenet5")
         (True, False)
     """
@@ -43,7 +43,7 @@ def split(name: str | Path) -> tuple[str, str | None]:
     Returns:
         (owner/name, revision); the revision is None where the name has none.
 
-    Example:
+    Examples:
         >>> from surgeon.store.hub import split
         >>> split("hf-hub:ann/lenet5@v2")
         ('ann/lenet5', 'v2')
@@ -135,7 +135,7 @@ def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrit
     Raises:
         ArtifactError: as for `fetch`; the repository was not written by surgeon; or the folder exists.
 
-    Example:
+    Examples:
         >>> from surgeon.store.hub import pull
         >>> pull("ann/lenet5-kap", "lenet5-kap", revision="main")  # doctest: +SKIP
         PosixPath('lenet5-kap')

@@ -102,7 +102,7 @@ def apply(
         CalibrationWarning: The calibration images are few or look unusual, or another start would keep more.
             The record has the same notes.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> model = surgeon.create_model("zoo/shallow2")
         >>> rewritten = surgeon.apply(model, "kap", kernel_size=5)

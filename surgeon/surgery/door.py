@@ -96,7 +96,7 @@ def surgery_of(model: nn.Module) -> Plan | None:
     Raises:
         SurgeryError: `model` is not a torch.nn.Module.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> model = surgeon.create_model("zoo/shallow1")
         >>> surgeon.surgery_of(model) is None

@@ -30,7 +30,7 @@ def first_tensor(output: object) -> Tensor | None:
     Returns:
         The tensor itself, or the first tensor in a tuple, list, dict or dataclass; None if there is none.
 
-    Example:
+    Examples:
         >>> import torch
         >>> first_tensor({"loss": None, "logits": torch.ones(2)})
         tensor([1., 1.])

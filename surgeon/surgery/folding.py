@@ -44,7 +44,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         FoldError: Some edits have no stock equivalent, listed one by one, and `partial` is False.
         SurgeryError: The network has had no surgery.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> rewritten = surgeon.apply(surgeon.create_model("zoo/shallow2"), "kap")
         >>> folded = surgeon.fold(rewritten)
@@ -164,7 +164,7 @@ def revert(model: nn.Module) -> nn.Module:
         SurgeryError: The network has had no surgery; a site is no longer what the surgery left there; or a
             norm no longer has running statistics to restore.
 
-    Example:
+    Examples:
         >>> import surgeon, torch
         >>> model = surgeon.create_model("zoo/shallow2")
         >>> back = surgeon.revert(surgeon.apply(model, "kap"))

@@ -35,7 +35,7 @@ def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tup
     Raises:
         SurgeryError: The network cannot be copied, or torch.fx can trace no part of it.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> [site.name for site in surgeon.sites(surgeon.create_model("zoo/shallow1"))]
         ['input', 'features.conv1', 'features.bn1', 'features.relu1']
@@ -59,7 +59,7 @@ def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Surv
     Raises:
         SurgeryError: The network cannot be copied, or torch.fx can trace no part of it.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> from surgeon.surgery import look
         >>> model = surgeon.create_model("zoo/shallow1")

@@ -64,7 +64,7 @@ def plan(
         SurgeryError: torch.fx can trace no part of the network; it has already had surgery and `stack` is
             False; it cannot be copied; or it does not run at `input_size`.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> plan = surgeon.plan(surgeon.create_model("zoo/shallow2"), "kap", kernel_size=5)
         >>> plan.effect, plan.folds

@@ -28,7 +28,7 @@ class RewrittenModule(nn.Module, metaclass=_HadSurgery):
     Attributes:
         surgery: The record.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> model = surgeon.apply(surgeon.create_model("zoo/shallow1"), "kap")
         >>> isinstance(model, surgeon.RewrittenModule), model.surgery.effect

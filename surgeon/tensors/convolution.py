@@ -39,7 +39,7 @@ def effective_weight(conv: ConvNd) -> Tensor:
     Raises:
         LayerError: A transposed convolution has groups.
 
-    Example:
+    Examples:
         >>> from torch import nn
         >>> effective_weight(nn.ConvTranspose2d(3, 8, 5)).shape
         torch.Size([8, 3, 5, 5])

@@ -63,7 +63,7 @@ def ridge_solve(gram: Tensor, cross: Tensor, ridge: float) -> Tensor:
     Returns:
         (..., outputs, d).
 
-    Example:
+    Examples:
         >>> import torch
         >>> ridge_solve(2 * torch.eye(2), torch.tensor([[4.0, 6.0]]), 0).round(decimals=6)
         tensor([[2., 3.]], dtype=torch.float64)

@@ -25,7 +25,7 @@ def resize_maps(maps: Tensor, height: int, width: int) -> Tensor:
     Raises:
         LayerError: A side is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> resize_maps(torch.ones(3, 4, 4), 2, 6).shape
         torch.Size([3, 2, 6])

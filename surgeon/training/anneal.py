@@ -33,7 +33,7 @@ def anneal(model: nn.Module, progress: float) -> None:
         model: The network.
         progress: From 0 (the network as before the surgery) to 1 (the full method); clipped to this range.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> from torch import nn
         >>> from surgeon.training import anneal

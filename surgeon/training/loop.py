@@ -106,7 +106,7 @@ def fit(
         ArtifactError: `folder` holds another training, or a damaged checkpoint.
         WritingError: The disk is full; the message says which checkpoint remains.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.data import Images

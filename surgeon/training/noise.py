@@ -44,7 +44,7 @@ def set_noise(model: nn.Module, on: bool) -> None:
         model: A network; without such layers nothing happens.
         on: Whether the layers add noise in training.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> from torch import nn
         >>> from surgeon.training import set_noise
@@ -94,7 +94,7 @@ def adversarial_noise(
     Raises:
         LayerError: The network calls a noise layer twice, or CANL cannot look up the labels.
 
-    Example:
+    Examples:
         >>> import surgeon, torch
         >>> from torch import nn
         >>> from surgeon.training import adversarial_noise

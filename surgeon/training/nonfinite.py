@@ -21,7 +21,7 @@ def first_nonfinite(model: nn.Module, x: Tensor) -> str:
             output of
         every layer is finite, so that the loss itself is at fault.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.training.nonfinite import first_nonfinite

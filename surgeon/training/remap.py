@@ -24,7 +24,7 @@ class Wrapping(Protocol):
 class Remapped:
     """The names of parameters that were kept with their state, dropped with it, and added.
 
-    Example:
+    Examples:
         >>> from surgeon.training import Remapped
         >>> str(Remapped(kept=("0.weight",), dropped=(), added=("1.weight", "1.bias")))
         '1 parameters kept, 0 dropped, 2 added'
@@ -60,7 +60,7 @@ def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) 
     Raises:
         TrainingError: The optimizer trains parameters that `before` does not have.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.training import remap

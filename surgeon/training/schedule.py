@@ -42,7 +42,7 @@ def plateau(losses: Sequence[float], lr: float, min_lr: float) -> float:
     Returns:
         The rate of the next epoch.
 
-    Example:
+    Examples:
         >>> from surgeon.training.schedule import plateau
         >>> plateau([1.0, 2.0, 2.0, 2.0, 2.0, 2.0], 0.1, 0.001)
         0.05

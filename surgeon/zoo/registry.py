@@ -64,7 +64,7 @@ def names() -> list[str]:
     Returns:
         The names, sorted.
 
-    Example:
+    Examples:
         >>> "zoo/lenet5" in names()
         True
     """
@@ -95,7 +95,7 @@ def create(
         ModelError: The name is unknown (the nearest are given), the network lacks an argument (its own are
             given), or the input size contradicts the arguments.
 
-    Example:
+    Examples:
         >>> create("zoo/lenet5", num_classes=3).fc3.out_features
         3
     """

@@ -138,7 +138,7 @@ def test_a_folder_that_does_not_load_is_not_pushed(request, folder):
     broken = json.loads(path.read_text())
     broken["surgery"]["plan"]["edits"][0]["site"] = "nowhere"
     for keys, message in (
-        (broken, "nowhere"), (content | {"architecture": "resnet18"}, "fingerprint|does not fit"), ({"architecture": "Net"}, "cannot be rebuilt"),
+        (broken, "nowhere"), (content | {"architecture": "resnet18"}, "fingerprint|does not fit"), ({"architecture": "Net"}, "which no name makes"),
         (content | {"architecture": "mine.nets:Net"}, "nothing was imported"), (content | {"model_args": {"weights": "x"}}, "may not set"),
         (content | {"num_classes": 7}, "fingerprint|does not fit"),
     ):  # fmt: skip

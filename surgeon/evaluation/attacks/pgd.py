@@ -112,7 +112,7 @@ def pgd(
     Raises:
         ArgumentError: An unknown norm or loss, an eps above 1 in linf, or steps, restarts or eot below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.evaluation.attacks.pgd import pgd

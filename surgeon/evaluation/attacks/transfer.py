@@ -54,7 +54,7 @@ def transfer_matrix(
         ArgumentError: `attack` or `seed` is invalid.
         VerificationError: An adversarial image is not finite, leaves [0, 1] or lies outside the ball.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.evaluation import Attack, transfer_matrix

@@ -101,7 +101,7 @@ def certify(
         ArgumentError: Another argument is invalid.
         ArtifactError: `folder` belongs to another certification.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.evaluation import certified_accuracy, certify
@@ -180,7 +180,7 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
     Raises:
         ArgumentError: A radius is negative or not finite.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import Certificate, certified_accuracy
         >>> fields = dict(example=0, image="", label=1, sigma=0.25, count=99, n=100)
         >>> one = Certificate(prediction=1, radius=0.3, **fields)

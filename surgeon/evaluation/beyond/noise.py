@@ -51,7 +51,7 @@ def noise_accuracy(
         ArgumentError: An unknown kind, or an invalid level, number of draws or seed.
         DataError: Images or labels do not fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.evaluation import noise_accuracy
@@ -104,7 +104,7 @@ def noise_table(
         ArgumentError: An invalid sigma or seed.
         DataError: Images or labels do not fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.evaluation import noise_table

@@ -32,7 +32,7 @@ def patch_shuffle(images: Tensor, grid: int, *, seed: int = 0) -> Tensor:
     Raises:
         DataError: `images` are of another kind, or `grid` is out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.evaluation.beyond.patch_shuffle import patch_shuffle
         >>> images = torch.rand(2, 3, 8, 8)

@@ -93,7 +93,7 @@ def diagnose(
             farthest distance of two images in L2.
         AttackError: In L2, images that are not square, which the attack without gradients needs.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.evaluation import diagnose

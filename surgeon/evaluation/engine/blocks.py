@@ -82,7 +82,7 @@ def evaluate(
         VerificationError: An adversarial image is not finite, leaves [0, 1] or lies outside the ball. Such
             images are never counted as successes.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.evaluation import Attack, evaluate, summarize

@@ -30,7 +30,7 @@ def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> 
         ArtifactError: The evaluation did not store its images.
         DataError: `images` has another length than the outcome.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> from torch import nn
         >>> from surgeon.evaluation import Attack, Store, adversarial_images, evaluate

@@ -31,7 +31,7 @@ class Store:
     Raises:
         ArtifactError: When used: the folder holds something else.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> from torch import nn
         >>> from surgeon.evaluation import Attack, Store, evaluate, read_outcome
@@ -127,7 +127,7 @@ def read_outcome(folder: str | Path) -> Outcome:
     Raises:
         ArtifactError: The folder has no evaluation, or its clean predictions are not written yet.
 
-    Example:
+    Examples:
         >>> from surgeon.evaluation import read_outcome
         >>> read_outcome("runs/demo/evaluation/attacks").missing  # doctest: +SKIP
         ()

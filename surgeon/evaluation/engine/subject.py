@@ -70,7 +70,7 @@ def evaluated(model: nn.Module, images: Tensor) -> nn.Module:
     Raises:
         VerificationError: The surgery's record says that the network folds, and the folded one differs.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from surgeon.evaluation import evaluated

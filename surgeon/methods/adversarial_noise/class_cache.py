@@ -48,7 +48,7 @@ def speakers(labels: Tensor, ranks: Tensor, classes: int) -> Tensor:
     Returns:
         (layers, classes), the sample's index, −1 for classes absent from the batch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> speakers(torch.tensor([0, 2, 0]), torch.tensor([[0, 1, 2]]), 3)
         tensor([[ 2, -1,  1]])

@@ -41,7 +41,7 @@ def draw_magnitude(
     Raises:
         LayerError: `epsilon` is not finite.
 
-    Example:
+    Examples:
         >>> r = draw_magnitude(1000, 0.03)
         >>> bool((0 <= r).all() and (r <= 0.03).all())
         True
@@ -67,7 +67,7 @@ def noise_along(gradient: Tensor, std: Tensor | float, r: Tensor | float) -> Ten
     Returns:
         (N, ...), in the dtype of `gradient` and the unit of `std`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> noise_along(torch.tensor([[1.0, -4.0]]), 2.0, 0.5)
         tensor([[ 0.2500, -1.0000]])

@@ -43,7 +43,7 @@ def make_layer(
     Raises:
         LayerError: The source is unknown, or a setting is invalid.
 
-    Example:
+    Examples:
         >>> make_layer("gaussian", 0.1)
         GaussianControl(epsilon=0.1)
     """

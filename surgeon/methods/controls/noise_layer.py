@@ -32,7 +32,7 @@ class GaussianNoise(Drawing, nn.Module):
         LayerError: `sigma` is negative, `pixel_std` is not positive; in forward, the input has another number
             of channels.
 
-    Example:
+    Examples:
         >>> import torch
         >>> layer = GaussianNoise(0.1).eval()
         >>> layer(torch.ones(1, 1, 2))

@@ -35,7 +35,7 @@ def defective_mask(
     Raises:
         LayerError: `keep` is outside [0, 1], the mode is unknown, or the shape is empty.
 
-    Example:
+    Examples:
         >>> import torch
         >>> mask = defective_mask((4, 2, 2), 0.5, mode="channel", generator=torch.Generator().manual_seed(0))
         >>> int(mask.sum()), mask.flatten(1).all(1).sum().item()

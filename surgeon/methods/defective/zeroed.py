@@ -27,7 +27,7 @@ def zeroed(x: Tensor, mask: Tensor) -> Tensor:
     Returns:
         A tensor of the shape and dtype of `x`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> zeroed(torch.tensor([1.0, float("nan")]), torch.tensor([True, False]))
         tensor([1., 0.])

@@ -43,7 +43,7 @@ def kernel_average_pool(
     Raises:
         LayerError: The settings do not fit the channels, the pool is unknown, or `x` has no channel axis.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x = torch.tensor([1.0, 2.0, 6.0]).view(1, 3, 1, 1)
         >>> kernel_average_pool(x, 3, dims=1).flatten()

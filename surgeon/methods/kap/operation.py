@@ -68,7 +68,7 @@ class KernelAveragePooling(Operation):
             layer so that pooling loses least of what the trained kernels compute (stride 1); "auto" is
             "fitted" with least-squares starts.
 
-    Example:
+    Examples:
         >>> import surgeon
         >>> operation = surgeon.methods.parse({"op": "kap", "kernel_size": 3, "stride": 3})
         >>> operation.widens

@@ -32,7 +32,7 @@ def sheet_shape(channels: int, dims: int = 2) -> Sheet:
     Raises:
         LayerError: channels is below 1, or dims is neither 1 nor 2.
 
-    Example:
+    Examples:
         >>> sheet_shape(64), sheet_shape(12), sheet_shape(7), sheet_shape(12, dims=1)
         ((8, 8), (3, 4), (1, 7), (1, 12))
     """
@@ -63,7 +63,7 @@ def widened_sheet(channels: int, stride: int, dims: int = 2) -> Sheet:
     Raises:
         LayerError: stride is not an integer of at least 1, or as for `sheet_shape`.
 
-    Example:
+    Examples:
         >>> widened_sheet(8, 3)
         (6, 12)
     """
@@ -115,7 +115,7 @@ def largest_kernel(sheet: Sheet, dims: int = 2) -> int:
     Returns:
         The side of the window.
 
-    Example:
+    Examples:
         >>> largest_kernel((8, 8)), largest_kernel((1, 12))
         (7, 11)
     """
@@ -140,7 +140,7 @@ def pooled_sheet(sheet: Sheet, kernel_size: int, stride: int = 1, dims: int = 2)
     Raises:
         LayerError: `kernel_size` is even, not positive, or too large for the sheet; or stride is below 1.
 
-    Example:
+    Examples:
         >>> pooled_sheet((8, 8), 3, stride=2)
         (4, 4)
     """
@@ -209,7 +209,7 @@ def pooling_matrix(
     Raises:
         LayerError: As for `pooled_sheet` and `resolve_sheet`.
 
-    Example:
+    Examples:
         >>> pooling_matrix(3, 3, dims=1)
         tensor([[0.5000, 0.5000, 0.0000],
                 [0.3333, 0.3333, 0.3333],

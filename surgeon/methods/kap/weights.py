@@ -36,7 +36,7 @@ def fold_weight(weight: Tensor, bias: Tensor | None, matrix: Tensor) -> tuple[Te
     Raises:
         LayerError: The sizes do not fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.methods.kap import pooling_matrix
         >>> fold_weight(torch.tensor([[1.0], [2.0], [6.0]]), None, pooling_matrix(3, 3, dims=1))[0].flatten()
@@ -119,7 +119,7 @@ def lstsq_weight(weight: Tensor, matrix: Tensor, ridge: float = 1e-4) -> Tensor:
     Raises:
         LayerError: `ridge` is negative, or the sizes do not fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.methods.kap import pooling_matrix
         >>> weight, a = torch.tensor([1.0, 2.0, 3.0]), pooling_matrix(3, 3, dims=1)

@@ -64,7 +64,7 @@ def weight_map(
     Raises:
         LayerError: The mode is unknown, sizes do not fit each other, or the output is empty.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x, weight = torch.ones(1, 1, 2, 2), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
         >>> weight_map(x, weight, kernel_size=3, padding=1)

@@ -43,7 +43,7 @@ class WeightMap2d(nn.Module):
     Raises:
         LayerError: A setting is invalid for a convolution, or padding_mode is not "zeros".
 
-    Example:
+    Examples:
         >>> import torch
         >>> layer = WeightMap2d(3, 8, (16, 16), 3, padding=1)
         >>> layer(torch.zeros(2, 3, 16, 16)).shape

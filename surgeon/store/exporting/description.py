@@ -66,7 +66,7 @@ def metadata(path: str | Path) -> dict[str, Any]:
     Raises:
         ArtifactError: surgeon did not export the file.
 
-    Example:
+    Examples:
         >>> import surgeon.store.exporting as exporting
         >>> exporting.metadata("network.onnx")["architecture"]  # doctest: +SKIP
         'resnet18'

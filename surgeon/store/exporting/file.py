@@ -83,7 +83,7 @@ def export(
         ExportError: torch cannot export the network.
         VerificationError: the file computes something else; it is then not written.
 
-    Example:
+    Examples:
         >>> import tempfile, surgeon
         >>> rewritten = surgeon.apply(surgeon.create_model("zoo/lenet5"), "kap")
         >>> with tempfile.TemporaryDirectory() as place:

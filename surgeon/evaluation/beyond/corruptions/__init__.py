@@ -70,7 +70,7 @@ def corrupt(
         DataError: An unknown kind, a severity outside 1–5, images of another kind, or indices that do not
             fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from surgeon.evaluation.beyond.corruptions import corrupt
         >>> corrupt(torch.rand(2, 3, 8, 8), "gaussian_noise", 3).shape
