@@ -109,8 +109,9 @@ def write_parquet(path: Path, columns: dict[str, str], rows: Sequence[dict[str, 
     arrow, parquet = _arrow()
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in columns.items()])
     table = arrow.Table.from_pylist(list(rows), schema=schema)
-    with written(path) as beside:
-        parquet.write_table(table, beside)
+    # pyarrow takes paths as UTF-8 text, which a name need not be.
+    with written(path) as beside, beside.open("wb") as file:
+        parquet.write_table(table, file)
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
@@ -128,7 +129,8 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
     """
     arrow, parquet = _arrow()
     try:
-        return parquet.read_table(path).to_pylist()
+        with path.open("rb") as file:
+            return parquet.read_table(file).to_pylist()
     except (OSError, arrow.ArrowException) as error:
         raise ArtifactError(f"{path} cannot be read as parquet: {error}") from None
 
