@@ -1,11 +1,15 @@
 """Tables of verdicts and of images in folders whose names are no UTF-8 text, and in the C locale."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from surgeon.disk.files import json_text
+from surgeon.reading import parse_json
 
 pytest.importorskip("pyarrow")
 ROUND = """
@@ -38,3 +42,27 @@ def test_a_table_is_written_and_read_under_any_name(tmp_path, name, locale):
         check=False, env={**os.environ, "LC_ALL": locale, "PYTHONCOERCECLOCALE": "0"}, cwd=Path(__file__).parents[1],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+
+def test_json_holds_the_bytes_of_a_name_as_text():
+    given = {"a": ["e\udcff", "\ud83d", "\\udcff"], "é\udc80": "😀 \\ é"}
+    wanted = {"a": ["e\\udcff", "\\ud83d", "\\udcff"], "é\\udc80": "😀 \\ é"}
+    assert parse_json(json_text(given), "x") == json.loads(json_text(wanted)) == wanted
+    assert json_text(wanted) == json.dumps(wanted, indent=2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_an_evaluation_ends_and_goes_on_under_any_name(tmp_path):
+    torch = pytest.importorskip("torch")
+    from surgeon.evaluation import assess
+    from surgeon.recipe import Evaluation
+    from surgeon.report import report
+
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
+    folder = tmp_path / os.fsdecode(b"e\xff")
+    given = (torch.rand(4, 3, 4, 4), torch.arange(4) % 3, Evaluation(attacks=["fgsm"]), folder)
+    more = {"made": {"command": [str(folder)]}, "data": {"source": str(folder)}}
+    found = assess(network, *given, **more)
+    assert assess(network, *given, **more) == found
+    page = report([folder], folder / "report.html")
+    assert "e\\udcff" in Path(page or folder / "report.html").read_text(encoding="utf-8")
