@@ -15,7 +15,7 @@ def number(value: Any) -> Any:
         value: a text or another value.
 
     Raises:
-        ValueError: the text is not a finite number.
+        ValueError: the text is not a finite number, or not a fraction of two.
 
     Examples:
         >>> number("51/255")
@@ -25,12 +25,14 @@ def number(value: Any) -> Any:
         return value
     above, slash, below = value.partition("/")
     try:
-        found = float(above) / float(below) if slash else float(above)
+        parts = [float(above), float(below)] if slash else [float(above)]
+        # A quotient of parts that are not finite may itself be: 8/inf is 0.
+        found = parts[0] / (parts[1] if slash else 1.0) if all(map(math.isfinite, parts)) else math.nan
     except (ValueError, ZeroDivisionError):
         found = math.nan
     if not math.isfinite(found):
         raise ValueError(f"{value!r} is no number; write for instance 8/255 or 0.5")
-    return found
+    return found + 0.0  # −0 is written as 0
 
 
 def too_large(name: str, size: float, what: str = "in linf") -> str:
@@ -50,9 +52,17 @@ def _deviation(sigma: float) -> float:
     return sigma
 
 
+def _unsigned_zero(value: float) -> float:
+    return value + 0.0
+
+
 _TEXT = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[^/]+(/[^/]+)?$"}]}
 Quantity = Annotated[
-    float, BeforeValidator(number), Field(allow_inf_nan=False), WithJsonSchema(_TEXT, mode="validation")
+    float,
+    BeforeValidator(number),
+    AfterValidator(_unsigned_zero),
+    Field(allow_inf_nan=False),
+    WithJsonSchema(_TEXT, mode="validation"),
 ]
 """A field that takes a number or a fraction."""
 Deviation = Annotated[Quantity, AfterValidator(_deviation), Field(ge=0)]

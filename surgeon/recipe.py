@@ -28,6 +28,8 @@ from surgeon.spelling import known, misplaced, unknown
 from surgeon.strict import Prose, Strict, shown
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
+LARGEST = 1e6
+"""The largest rate, decay or weight of a training: float32 overflows in products with larger ones."""
 Told = Annotated[Prose, Field(max_length=1000)]
 NAME = r"^[\w(][\w .,+#()\-]*$"
 """Characters of a recipe's name."""
@@ -60,7 +62,7 @@ class Adversary(WithinPixels, Strict):
     step_size: Quantity | None = Field(
         default=None, gt=0, description="by default 1.25 eps for fgsm-rs, eps for fgsm, else 2.5 eps / steps"
     )
-    beta: float = Field(default=6.0, ge=0, description="weight of TRADES' second term")
+    beta: float = Field(default=6.0, ge=0, le=LARGEST, description="weight of TRADES' second term")
     clean_share: float = Field(default=0.0, ge=0, lt=1, description="share of each batch that is left clean")
 
 
@@ -75,15 +77,17 @@ class Training(Strict):
         default=1, ge=1, description="micro-batches that a process cuts its part of a batch into"
     )
     optimizer: str = Field(default="sgd", description="a name of timm.optim, such as sgd (Nesterov) or adamw")
-    lr: float = Field(default=0.05, gt=0)
-    min_lr: float = Field(default=1e-3, ge=0)
+    lr: float = Field(default=0.05, gt=0, le=LARGEST)
+    min_lr: float = Field(default=1e-3, ge=0, le=LARGEST)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
+    weight_decay: float = Field(default=5e-4, ge=0, le=LARGEST)
     schedule: str = Field(
         default="cosine",
         description="cosine, linear, step, multistep, plateau, constant, or another of timm.scheduler",
     )
-    warmup_epochs: float = Field(default=0, ge=0, description="of learning rates that rise from 0")
+    warmup_epochs: float = Field(
+        default=0, ge=0, le=LARGEST, description="of learning rates that rise from 0"
+    )
     clip_grad: float | None = Field(default=None, gt=0)
     ema: float | None = Field(
         default=None, gt=0, lt=1, description="decay of a moving average of the weights, kept instead"
@@ -97,8 +101,8 @@ class Training(Strict):
         default=None,
         description="arguments of timm.data.create_transform, for images that are read one by one",
     )
-    mixup: float = Field(default=0, ge=0, description="α of timm's mixup")
-    cutmix: float = Field(default=0, ge=0, description="α of timm's cutmix")
+    mixup: float = Field(default=0, ge=0, le=LARGEST, description="α of timm's mixup")
+    cutmix: float = Field(default=0, ge=0, le=LARGEST, description="α of timm's cutmix")
     smoothing: float = Field(default=0, ge=0, lt=1, description="label smoothing")
     adversary: Adversary | None = None
     noise_share: float = Field(

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 import surgeon
-from surgeon.errors import SurgeonError
+from surgeon.errors import ModelError, SurgeonError
+from surgeon.images import channels_of
 
 
 @pytest.mark.parametrize("nothing", [None, "resnet18", 5])
@@ -46,3 +47,19 @@ def test_a_terminal_that_lacks_a_sign(encoding):
         env={**os.environ, "PYTHONIOENCODING": encoding},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "torchvision/resnet18", "zoo/lenet5"])
+@pytest.mark.parametrize(("key", "asked", "other"), [("num_classes", 7, 5), ("in_chans", 1, 3)])
+def test_one_thing_said_twice_is_said_alike(model, key, asked, other):
+    with pytest.raises(ModelError, match=f"{key}={asked} and .*{other}}} contradict each other"):
+        surgeon.create_model(model, **{key: asked}, model_args={key: other})
+    made = surgeon.create_model(model, **{key: asked}, model_args={key: asked})
+    of = {"num_classes": surgeon.models.num_classes_of, "in_chans": channels_of}[key]
+    assert of(made) == asked
+
+
+def test_channels_said_twice_are_said_alike():
+    for model in ("test_resnet", "torchvision/resnet18", "zoo/lenet5"):
+        with pytest.raises(ModelError, match="in_chans=3 contradicts the input size"):
+            surgeon.create_model(model, in_chans=3, input_size=(1, 32, 32))

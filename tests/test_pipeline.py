@@ -128,3 +128,36 @@ def test_a_run_is_never_evaluated_on_what_it_was_trained_on(tmp_path):
     surgeon.save(surgeon.load(tmp_path / "run" / "trained"), tmp_path / "alone")
     whole = evaluate_target(str(tmp_path / "alone"), tmp_path / "w", basic, data=given["data"], device="cpu")
     assert whole.summary.clean.n == 40 and any("no test images of its own" in n for n in whole.notes)
+
+
+@pytest.mark.parametrize("model", ["zoo/lenet5", "test_resnet"])
+@pytest.mark.parametrize(("key", "value"), [("num_classes", 5), ("num_classes", 3), ("in_chans", 3)])
+def test_arguments_that_contradict_the_images_leave_nothing_in_the_way(tmp_path, model, key, value):
+    from surgeon.pipeline import train
+
+    given = {"data": pictures(tmp_path / "images", 4), "input_size": (1, 32, 32)}
+    more = {"data.grayscale": "true"}
+    recipe = load_recipe("plain", ["training.epochs=1", *(f"{k}={v}" for k, v in more.items())])
+    with pytest.raises(ModelError, match=rf"{key}.*{value}.*contradicts the [21] that the .* have"):
+        train([recipe], model, tmp_path / "run", model_args={key: value}, **given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_factory_that_makes_too_few_outputs_leaves_nothing_in_the_way(tmp_path, monkeypatch):
+    from surgeon.pipeline import train
+
+    (tmp_path / "two_outputs.py").write_text(
+        "from torch import nn\n\n\ndef make(**given):\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = pictures(tmp_path / "images", 4)
+    with pytest.raises(DataError, match="makes a network of 1 outputs, and the data have 2 classes"):
+        train(
+            [load_recipe("plain", SETTINGS)],
+            "two_outputs:make",
+            tmp_path / "run",
+            data=data,
+            input_size=(3, 16, 16),
+        )
+    assert not (tmp_path / "run").exists()

@@ -15,9 +15,29 @@ LEVELS = "write 8/255 for 8 of 255 levels"
 def test_a_text_is_a_number_or_a_fraction():
     assert number("8/255") == number(" 8 / 255 ") == 8 / 255 and number("0.5") == 0.5 and number(0.5) == 0.5
     assert number("-2/4") == -0.5
-    for wrong in ("8/0", "8/", "/255", "a", "", "nan", "inf", "1/2/3", "8%"):
+    for wrong in (
+        "8/0",
+        "8/",
+        "/255",
+        "a",
+        "",
+        "nan",
+        "inf",
+        "1/2/3",
+        "8%",
+        "8/inf",
+        "8/-inf",
+        "8/1e400",
+        "nan/8",
+        "1e400/1e400",
+    ):
         with pytest.raises(ValueError, match="is no number; write for instance 8/255 or 0.5"):
             number(wrong)
+
+
+def test_zero_has_no_sign():
+    for given in ("-0", "-0/255", "0/-255", -0.0):
+        assert str(Evaluation(eps=given).eps) == "0.0"
 
 
 def test_fractions_are_read_wherever_a_size_is_given(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import torch
@@ -9,8 +10,31 @@ from torch import Tensor
 
 SPLITS = ("train", "val", "test")
 """The splits of a source, by the names that surgeon gives them."""
-SYNONYMS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test",)}
-"""The names that folders and files of a split may have."""
+SYNONYMS = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid"),
+    "test": ("test", "testing"),
+}
+"""The names that folders and files of a split may have, in lower case."""
+_ENDING = re.compile(r"[ _-]*(set|data|images)$")
+
+
+def split_of(name: str) -> str | None:
+    """The split that a folder's or file's name says, without regard to case, such as `train` for `Training_set`.
+
+    Args:
+        name: the name.
+
+    Returns:
+        The split by its name in `SPLITS`; None for another name.
+
+    Examples:
+        >>> from surgeon.data.images import split_of
+        >>> split_of("Testing"), split_of("train_set"), split_of("trains")
+        ('test', 'train', None)
+    """
+    plain = _ENDING.sub("", name.lower())
+    return next((split for split, names in SYNONYMS.items() if plain in names), None)
 
 
 class Images(NamedTuple):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from surgeon.data.images import SPLITS, SYNONYMS
-from surgeon.data.names import check_class
+from surgeon.data.images import SPLITS, split_of
+from surgeon.data.names import check_class, shown
 from surgeon.data.walking import files_below
 from surgeon.errors import DataError
 
@@ -14,17 +14,45 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".
 """How the names of files end that are taken for images in a folder."""
 
 
-def split_folders(path: Path) -> dict[str, Path]:
-    """Find the sub-folders that are splits: train/, val/ (or validation/, valid/), test/.
+def split_folders(path: Path, asked: str | None = None) -> dict[str, Path]:
+    """Find the sub-folders that are splits: train/, val/ (or validation/, valid/), test/, in any case.
 
     Args:
         path: the folder.
+        asked: the name of a further sub-folder that is read as a split.
 
     Returns:
         Split → sub-folder.
+
+    Raises:
+        DataError: two sub-folders are one split, or other folders of images lie beside the splits.
     """
-    found = {s: next((path / n for n in names if (path / n).is_dir()), None) for s, names in SYNONYMS.items()}
-    return {s: p for s, p in found.items() if p is not None}
+    found: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    others = []
+    for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        split = split_of(folder.name)
+        if split is not None:
+            found[split].append(folder)
+        elif folder.name != asked:
+            others.append(folder)
+    for split, folders in found.items():
+        if len(folders) > 1:
+            raise DataError(
+                f"{shown(path)} has {_listed(folders)}, which all mean the split {split!r}; keep one of them there"
+            )
+    there = {split: folders[0] for split, folders in found.items() if folders}
+    beside = [f for f in others if next(files_below(f, SUFFIXES), None) is not None] if there else []
+    if beside:
+        raise DataError(
+            f"{shown(path)} has the splits {_listed(there.values())} beside other folders of images, {_listed(beside)}: move "
+            "these away, or into the split that they belong to; if all are classes, put all of them into a folder train"
+        )
+    return there
+
+
+def _listed(folders: Iterable[Path]) -> str:
+    names = [f"{shown(f.name)}/" for f in folders]
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def class_names(folders: list[Path]) -> tuple[str, ...]:
@@ -59,15 +87,15 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
         (file, class); class −1 for an image that lies in no sub-folder.
 
     Raises:
-        DataError: the folder lacks the split, or as for `files_below`.
+        DataError: the folder lacks the split, or as for `split_folders` and `files_below`.
     """
-    there = split_folders(path)
+    there = split_folders(path, split)
     siblings = [path]
     if split in there or (path / split).is_dir():
         own = there.get(split, path / split)
         siblings = list({*there.values(), own})
         path = own
-    elif len(there) > 1 or split not in SPLITS:
+    elif there or split not in SPLITS:
         found = f"the splits {', '.join(there)}" if there else "no splits"
         raise DataError(f"{path} has {found}, not {split!r}")
     place = {name: number for number, name in enumerate(class_names(siblings))}

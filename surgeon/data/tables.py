@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from surgeon.data.images import SYNONYMS
+from surgeon.data.images import SPLITS, split_of
 from surgeon.data.names import shown
 from surgeon.errors import ArtifactError, DataError, MissingPackageError
 from surgeon.reading import parse_json
@@ -33,23 +34,23 @@ def parquet_entries(path: Path) -> Iterator[tuple[tuple[str, bytes], int]]:
         DataError: the file has another layout, or would fill the memory.
         MissingPackageError: pyarrow is not installed.
     """
-    file = _opened(path)
-    columns = [c for c in ("image", "label") if c in file.schema_arrow.names]
-    batches = file.iter_batches(batch_size=ROWS, columns=columns)
-    most = max(FREE, INFLATED * path.stat().st_size)
-    number = total = 0
-    while (rows := _next(batches, path)) is not None:
-        for row in rows:
-            name = f"{path}, row {number}"
-            content = _bytes(row["image"], name)
-            total += len(content) + _OVERHEAD
-            if total > most:
-                raise DataError(
-                    f"{shown(name)}: the images so far come to {total:,} bytes, out of a file of {path.stat().st_size:,}: no "
-                    "images shrink so much"
-                )
-            yield (name, content), _label(row.get("label"), name)
-            number += 1
+    with _opened(path) as file:
+        columns = [c for c in ("image", "label") if c in file.schema_arrow.names]
+        batches = file.iter_batches(batch_size=ROWS, columns=columns)
+        most = max(FREE, INFLATED * path.stat().st_size)
+        number = total = 0
+        while (rows := _next(batches, path)) is not None:
+            for row in rows:
+                name = f"{path}, row {number}"
+                content = _bytes(row["image"], name)
+                total += len(content) + _OVERHEAD
+                if total > most:
+                    raise DataError(
+                        f"{shown(name)}: the images so far come to {total:,} bytes, out of a file of {path.stat().st_size:,}: no "
+                        "images shrink so much"
+                    )
+                yield (name, content), _label(row.get("label"), name)
+                number += 1
 
 
 def parquet_classes(path: Path) -> tuple[str, ...]:
@@ -62,7 +63,8 @@ def parquet_classes(path: Path) -> tuple[str, ...]:
         DataError: the file is damaged.
         MissingPackageError: pyarrow is not installed.
     """
-    metadata = _opened(path).schema_arrow.metadata or {}
+    with _opened(path) as file:
+        metadata = file.schema_arrow.metadata or {}
     try:
         schema: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
         names = schema["info"]["features"]["label"]["names"]
@@ -76,28 +78,39 @@ def parquet_splits(path: Path) -> dict[str, list[Path]]:
 
     Args:
         path: the folder.
+
+    Raises:
+        DataError: files of other names lie beside those of splits.
     """
     files = sorted(path.glob("*.parquet"))
     found = {
-        s: [f for f in files if f.name.split("-")[0].removesuffix(".parquet") in n]
-        for s, n in SYNONYMS.items()
+        s: [f for f in files if split_of(f.name.split("-")[0].removesuffix(".parquet")) == s] for s in SPLITS
     }
     named = {s: f for s, f in found.items() if f}
+    others = [f.name for f in files if not any(f in those for those in named.values())]
+    if named and others:
+        raise DataError(
+            f"{shown(path)} has files of the splits {', '.join(named)} beside others ({', '.join(map(shown, others[:5]))}); name "
+            "these after their split, or move them away"
+        )
     return named or ({"train": files} if files else {})
 
 
-def _opened(path: Path) -> Any:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         from pyarrow import parquet
     except ImportError:
         raise MissingPackageError("parquet files need pyarrow: pip install 'fx-surgeon[train]'") from None
-    try:
-        file = parquet.ParquetFile(path)
-    except Exception as error:  # pyarrow has many errors for a damaged file
-        raise _damaged(path, error) from error
-    if "image" not in file.schema_arrow.names:
-        raise _damaged(path, f"it has {', '.join(map(shown, file.schema_arrow.names[:8])) or 'none'}")
-    return file
+    with contextlib.ExitStack() as stack:
+        try:
+            # pyarrow takes paths as UTF-8 text, which a name need not be.
+            file = parquet.ParquetFile(stack.enter_context(path.open("rb")))
+        except Exception as error:  # pyarrow has many errors for a damaged file
+            raise _damaged(path, error) from error
+        if "image" not in file.schema_arrow.names:
+            raise _damaged(path, f"it has {', '.join(map(shown, file.schema_arrow.names[:8])) or 'none'}")
+        yield file
 
 
 def _next(batches: Any, path: Path) -> list[dict[str, Any]] | None:

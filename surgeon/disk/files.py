@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from surgeon.disk.writing import written
 from surgeon.errors import ArtifactError, MissingPackageError
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def absolute(name: str | None) -> str | None:
@@ -37,7 +40,7 @@ def path_given(path: object) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8.
+    """Write a text file in UTF-8; bytes of names that are not UTF-8 are written as `\\udcff`.
 
     Args:
         path: the file.
@@ -47,11 +50,11 @@ def write_text(path: Path, text: str) -> None:
         WritingError: it cannot be written.
     """
     with written(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON, indented.
+    """Write JSON, indented, as `json_text` gives it.
 
     Args:
         path: the file.
@@ -60,7 +63,21 @@ def write_json(path: Path, content: object) -> None:
     Raises:
         WritingError: it cannot be written.
     """
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    write_text(path, json_text(content) + "\n")
+
+
+def json_text(content: object) -> str:
+    r"""JSON that every reader takes: bytes of names that are not UTF-8 stand as the text `\udcff`.
+
+    Python keeps such a byte as half of a surrogate pair, which is no JSON.
+
+    Args:
+        content: plain data.
+    """
+    plain = json.dumps(content, ensure_ascii=False)
+    if _HALF.search(plain):
+        content = json.loads(_HALF.sub(lambda m: rf"\\u{ord(m[0]):04x}", plain))
+    return json.dumps(content, indent=2)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -74,7 +91,10 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     Raises:
         WritingError: it cannot be written.
     """
-    with written(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with (
+        written(path) as beside,
+        beside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
@@ -109,8 +129,9 @@ def write_parquet(path: Path, columns: dict[str, str], rows: Sequence[dict[str, 
     arrow, parquet = _arrow()
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in columns.items()])
     table = arrow.Table.from_pylist(list(rows), schema=schema)
-    with written(path) as beside:
-        parquet.write_table(table, beside)
+    # pyarrow takes paths as UTF-8 text, which a name need not be.
+    with written(path) as beside, beside.open("wb") as file:
+        parquet.write_table(table, file)
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
@@ -128,7 +149,8 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
     """
     arrow, parquet = _arrow()
     try:
-        return parquet.read_table(path).to_pylist()
+        with path.open("rb") as file:
+            return parquet.read_table(file).to_pylist()
     except (OSError, arrow.ArrowException) as error:
         raise ArtifactError(f"{path} cannot be read as parquet: {error}") from None
 

@@ -25,6 +25,7 @@ from surgeon.evaluation.engine.store import Store, read_outcome
 from surgeon.evaluation.engine.subject import of_pixels, prepare, timed
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
 from surgeon.evaluation.suites import size_of, suite
+from surgeon.evaluation.untouched import check_untouched
 from surgeon.host import in_own_state
 from surgeon.methods.registry import describe
 from surgeon.ownership import claim, owning, seal, take
@@ -97,7 +98,7 @@ def assess(
         The assessment, as `read_assessment` reads it from the folder.
 
     Raises:
-        ArtifactError: `folder` holds something else, or a different evaluation.
+        ArtifactError: `folder` holds something else, a different evaluation, or a result that was changed.
         RecipeError: `settings` are invalid.
         DataError: Images, labels or the network do not fit, or gradients are missing or not finite.
         VerificationError: The folded network differs, or an adversarial image violates its constraints.
@@ -169,7 +170,9 @@ def assess(
             seed=seed,
             where=folder,
         )
-        return read_assessment(folder)
+        result = read_assessment(folder)
+        check_untouched(folder, result)
+        return result
     outcome = evaluate(
         subject, images, labels, attacks, sources=victims, draws=DRAWS if random else 1, seed=seed, batch_size=batch_size,
         store=store, examples=examples,

@@ -49,8 +49,8 @@ def create_model(
         The network. It remembers its name and arguments, so that `surgeon.save` can record them.
 
     Raises:
-        ModelError: the name is unknown (the message lists the nearest ones), or the model does not accept an
-            argument.
+        ModelError: the name is unknown (the message lists the nearest ones), the model does not accept an
+            argument, or an argument and model_args contradict each other.
         ArtifactError: the file of weights cannot be read or does not fit.
 
     Examples:
@@ -63,7 +63,10 @@ def create_model(
     if not own.is_own(name):
         input_size = image_size(input_size)
     asked = {k: v for k, v in (("num_classes", num_classes), ("in_chans", in_chans)) if v is not None}
+    _check_said_once(name, args, asked, input_size)
     made = {**args, **asked}
+    if not own.is_own(name):
+        args = {k: v for k, v in args.items() if k not in asked}
     if own.is_own(name):
         model, made = own.build(name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans)
     elif name.startswith(ZOO):
@@ -83,6 +86,23 @@ def create_model(
     if weights:
         load_weights(model, weights)
     return model
+
+
+def _check_said_once(
+    name: str, args: Mapping[str, Any], asked: Mapping[str, Any], size: tuple[int, ...] | None
+) -> None:
+    """Check that what can be said in two ways is not said to be two things."""
+    for key, value in asked.items():
+        if key in args and args[key] != value:
+            option = f"--{key.replace('_', '-')} {value}"
+            both = either(
+                f"{key}={value} and model_args={{{key!r}: {args[key]!r}}}",
+                f"{option} and --model-arg {key}={args[key]}",
+            )
+            raise ModelError(f"{name}: {both} contradict each other; leave one out")
+    channels = asked.get("in_chans")
+    if channels is not None and size is not None and not own.is_own(name) and channels != size[0]:
+        raise ModelError(f"{name}: in_chans={channels} contradicts the input size {tuple(size)}")
 
 
 def _of_library(

@@ -19,6 +19,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from surgeon.disk.files import path_given
 from surgeon.disk.hidden import MANIFEST, is_temporary, left_beside, lock_beside, lock_inside
 from surgeon.errors import ArtifactError
+from surgeon.ownership.manifest import Manifest, read_manifest
 
 _WAIT = 1.0
 """Seconds to wait for a lock: the file of an owner that leaves may take a moment to disappear."""
@@ -39,8 +40,8 @@ _guard = threading.Lock()
 def locked(path: str | Path) -> Iterator[Path]:
     """Lock a path for this thread, a file or a folder that may or may not exist.
 
-    What a killed process left beside the path is removed, and what it was replacing is restored. The same
-    thread may lock a path again. Missing parent folders are made, and removed afterwards if nothing was
+    What a killed process left beside the path is removed, and what it was replacing is restored, or kept
+    where something that surgeon did not write has its place. The same thread may lock a path again. Missing parent folders are made, and removed afterwards if nothing was
     written.
 
     Args:
@@ -179,11 +180,27 @@ def _owner(file: Path) -> str:
 
 
 def _recover(path: Path) -> None:
-    """Restore what a killed process was replacing, and remove what it had not finished."""
-    unfinished, replaced = left_beside(path)
-    if replaced and not os.path.lexists(path):
-        os.rename(replaced.pop(), path)
-    leftovers = [*unfinished, *replaced]
+    """Restore what a killed process was replacing, and remove what it had not finished.
+
+    What was being replaced is removed only where surgeon wrote what took its place: its last copy is never
+    removed for an empty folder or for somebody else's.
+    """
+    leftovers, replaced = left_beside(path)
+    if replaced:
+        latest = max(replaced, key=lambda p: p.lstat().st_mtime_ns)
+        if _is_empty(path):
+            os.rmdir(path)
+        if not os.path.lexists(path):
+            os.rename(latest, path)
+            leftovers += [p for p in replaced if p != latest]
+        elif _took_its_place(path, latest):
+            leftovers += replaced
+        else:
+            print(
+                f"{path} is not what surgeon wrote there; the {_kind(latest)} that an interrupted command was replacing lies "
+                f"in {latest}, and is kept: move either away",
+                file=sys.stderr,
+            )
     if (path / MANIFEST).is_file():
         leftovers += _left_inside(path)
     for left in leftovers:
@@ -191,6 +208,25 @@ def _recover(path: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+
+
+def _took_its_place(path: Path, old: Path) -> bool:
+    """Whether `path` is a complete folder that surgeon wrote, of the same kind as `old`."""
+    now, was = read_manifest(path), read_manifest(old)
+    return now is not None and (was is None or now.what == was.what) and _has_all(path, now)
+
+
+def _kind(folder: Path) -> str:
+    known = read_manifest(folder)
+    return "folder" if known is None else known.what
+
+
+def _has_all(folder: Path, known: Manifest) -> bool:
+    return all((folder / name).is_file() for name in known.files or {})
 
 
 def _left_inside(folder: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from surgeon.disk.files import write_json
+from surgeon.disk.files import json_text, write_json
 from surgeon.disk.hidden import is_own
 from surgeon.errors import ArtifactError
 from surgeon.interrupts import Stopped
@@ -122,7 +122,7 @@ def claim(
     if known is not None and known.what != what.split()[-1]:
         raise ArtifactError(f"{folder} holds surgeon's {known.what}, not {what}; choose another folder")
     if before is not None:
-        now = json.loads(json.dumps(settings))
+        now = json.loads(json_text(settings))
         keys = {*before, *now} - {*later}
         other = sorted(k for k in keys if before.get(k) != now.get(k))
         if other:

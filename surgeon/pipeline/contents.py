@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.data import Sets, contents_of, differing
-from surgeon.disk.files import absolute
+from surgeon.disk.files import absolute, json_text
 from surgeon.disk.hashes import own_hash
 from surgeon.errors import ArtifactError, DataError
 from surgeon.store.folder import CONFIG, WEIGHTS
@@ -74,7 +74,7 @@ def check_contents(
     Raises:
         ArtifactError: a content differs; the message names each.
     """
-    plain = json.loads(json.dumps(now))
+    plain = json.loads(json_text(now))
     changed = [
         f"the {name} of {places.get(name, places[''])} ({differing_of(before[name], plain.get(name))})"
         for name in before

@@ -24,7 +24,7 @@ from surgeon.data import (
     held_out_of,
     images,
 )
-from surgeon.disk.files import absolute, write_json
+from surgeon.disk.files import absolute, json_text, write_json
 from surgeon.disk.hashes import sha256_of
 from surgeon.edits import Execution, Plan
 from surgeon.errors import ArgumentError, ArtifactError, SurgeonError, either
@@ -130,7 +130,7 @@ class Job:
     @property
     def named(self) -> dict[str, Any]:
         """The settings with absolute paths, without any contents."""
-        plain = json.loads(json.dumps(self.settings))
+        plain = json.loads(json_text(self.settings))
         sources = {k: absolute_source(plain[k]) for k in ("data", "calibration") if plain.get(k)}
         model = {"model": absolute_model(plain["model"])} if plain.get("model") else {}
         return {**plain, **sources, **model, "root": absolute(plain.get("root"))}

@@ -24,6 +24,7 @@ from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
 from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on
+from surgeon.pipeline.head import check_outputs, outputs_for
 from surgeon.pipeline.lineage import chosen, dumped, lineage_of, of_run
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
@@ -183,7 +184,8 @@ def train(
         sets = how.load(data, root, size)
         _transform(sets, training, size)
         check_settings(training, validated=sets.val is not None)
-        # Nothing is written yet: a missing device must leave no folder behind.
+        # Nothing is written yet: contradicting arguments and a missing device must leave no folder behind.
+        outputs = outputs_for(model, sets.classes, size, num_classes, model_args)
         make_accelerator(device, mixed_precision, training)
         settings["size"] = list(size)
         settings["contents"] = now = made_from(sets, weights, folder_of(model))
@@ -201,11 +203,13 @@ def train(
             with PartialState().main_process_first():  # the others wait, then find what it wrote
                 if not cut.is_dir():
                     rewritten = _cut(
-                        recipes, model, sets, size, num_classes, weights, pretrained, model_args, calibration_count, seed, allowed
+                        recipes, model, sets, size, outputs, weights, pretrained, model_args, calibration_count, seed, allowed
                     )  # fmt: skip
                     if folder_of(model):
-                        outputs = num_classes_of(rewritten)
-                        check_classes(model, outputs, source, sets.classes, num_classes, earlier)
+                        has = num_classes_of(rewritten)
+                        check_classes(model, has, source, sets.classes, num_classes, earlier)
+                    else:
+                        check_outputs(model, rewritten, sets.classes)
                     write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
                     write_json(folder / MADE, made_by())
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
@@ -286,13 +290,9 @@ def _own_size(model: str, told: Data, allowed: Sequence[str]) -> tuple[int, ...]
 
 
 def _cut(
-    recipes: Sequence[Recipe], model: str, sets: Sets, size: tuple[int, ...], num_classes: int | None, weights: str | None,
+    recipes: Sequence[Recipe], model: str, sets: Sets, size: tuple[int, ...], classes: int, weights: str | None,
     pretrained: bool, model_args: dict[str, Any] | None, calibration_count: int, seed: int, allowed: Sequence[str],
 ) -> nn.Module:  # fmt: skip
-    classes = num_classes or len(sets.classes)
-    if classes < len(sets.classes):
-        said = either(f"num_classes={classes}", f"--num-classes {classes}")
-        raise DataError(f"{said}, and the data have {len(sets.classes)} classes")
     operations = [r for r in recipes if r.surgery]
     place = folder_of(model)
     if place:

@@ -43,7 +43,8 @@ def write_card(folder: str | Path, repository: str, evaluation: str | Path | Non
         Whether the card was written.
 
     Raises:
-        ArtifactError: the folder holds no network, or the evaluation cannot be read or is of other weights.
+        ArtifactError: the folder holds no network, or the evaluation cannot be read, was changed, or is of
+            other weights.
     """
     path = Path(folder) / FILE
     written = card(folder, repository, evaluation)
@@ -111,6 +112,7 @@ def _read_run(evaluation: str | Path, folder: Path) -> Run:
     from safetensors.torch import load_file
 
     from surgeon.evaluation.engine.fingerprints import state_hash
+    from surgeon.evaluation.untouched import check_untouched
     from surgeon.report.reading import read_run
 
     run = read_run(evaluation)
@@ -120,6 +122,7 @@ def _read_run(evaluation: str | Path, folder: Path) -> Run:
             f"{evaluation} is an evaluation of other weights ({run.found.subject.weights}) than {folder} holds ({weights}); "
             f"evaluate what you push: surgeon evaluate {folder}"
         )
+    check_untouched(run.folder, run.found)
     return run
 
 

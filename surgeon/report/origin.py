@@ -50,6 +50,8 @@ def signed(page: str) -> str:
     Returns:
         The page with its hash.
     """
+    # Bytes of names that are not UTF-8 are written as text: the hash is of what the file will hold.
+    page = page.encode("utf-8", "backslashreplace").decode("utf-8")
     return page.replace(_PAGE.format(""), _PAGE.format(_hash(page)), 1)
 
 

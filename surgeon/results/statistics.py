@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from surgeon.arguments import checked_count
 from surgeon.errors import ArgumentError
 
+_Z = 1.959963984540054
+"""The normal quantile of a two-sided 95 % interval."""
+_CLOSE = 1e-6
+"""How far a bound that is read may lie from the one that its counts give."""
+
 
 class Share(BaseModel):
     """A proportion, k of n, with its 95 % Wilson interval from `low` to `high`.
+
+    Counts or bounds that do not belong together are refused.
 
     Examples:
         >>> from surgeon.evaluation import wilson
@@ -22,15 +31,38 @@ class Share(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    k: int
-    n: int
+    k: int = Field(ge=0)
+    n: int = Field(ge=0)
     low: float
     high: float
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.k > self.n:
+            raise ValueError(f"k={self.k} of n={self.n} is no share")
+        low, high = _interval(self.k, self.n)
+        # Written so that NaN fails too.
+        if not (abs(self.low - low) <= _CLOSE and abs(self.high - high) <= _CLOSE):
+            raise ValueError(
+                f"{self.low:g} to {self.high:g} is not the interval of {self.k} of {self.n}, which is {low:g} to {high:g}: "
+                "a number was changed"
+            )
+        return self
 
     @property
     def value(self) -> float:
         """The proportion k / n; NaN for n = 0."""
         return self.k / self.n if self.n else float("nan")
+
+
+def _interval(k: int, n: int) -> tuple[float, float]:
+    """Wilson's interval in closed form: results are also read where there is no scipy."""
+    if n == 0:
+        return 0.0, 1.0
+    share, square = k / n, _Z * _Z / n
+    middle = (share + square / 2) / (1 + square)
+    half = math.sqrt(share * (1 - share) * square + square * square / 4) / (1 + square)
+    return middle - half, middle + half
 
 
 class Paired(BaseModel):

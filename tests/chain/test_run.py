@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from surgeon.results.statistics import wilson
 from tests.chain.changes import (
     SIZE,
     TRAINING,
@@ -76,6 +77,10 @@ CHANGES = {
     ),
     "a number of the evaluation": (
         "evaluation/evaluation.json", lambda p: with_value(p, ["summary", "worst", "low"], 0.987),
+        {"evaluation/evaluation.json"},
+    ),
+    "a share of the evaluation": (
+        "evaluation/evaluation.json", lambda p: with_value(p, ["summary", "worst"], wilson(1, 77).model_dump()),
         {"evaluation/summary", "evaluation/report.html"},
     ),
     "the evaluation's settings": (

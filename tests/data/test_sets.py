@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from surgeon.data import Images, Records, Stream, iwildcam, load_sets, pixels
+from surgeon.data import Images, Records, Stream, iwildcam, labelled, load_sets, pixels
 from surgeon.data.faults import inspect
 from surgeon.errors import DataError
 from surgeon.recipe import Data
@@ -320,3 +320,47 @@ def test_a_hugging_face_data_set_on_this_machine(folder, tmp_path, monkeypatch):
     assert sets.classes == ("ant", "bee", "cat")
     assert sum(len(p.x) for p in (sets.train, sets.val, sets.test)) == 60
     assert all(shade(x) // 80 == int(y) for x, y in zip(*sets.train, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("Train", "Test"), ("TRAINING", "testing"), ("train_set", "test_set")]
+)
+def test_splits_are_known_without_regard_to_case(tmp_path, train, test):
+    for split, values in ((train, range(10)), (test, (200,))):
+        for label in ("a", "b"):
+            for v in values:
+                write(tmp_path / split / label / f"{v}.png", v + (20 if label == "b" else 0))
+    sets = load_sets(str(tmp_path), input_size=SIZE)
+    assert sets.classes == ("a", "b")
+    assert sorted(shade(x) for x in sets.test.x) == [200, 220]
+    assert labelled(tmp_path, SIZE, split="test").y.tolist() in ([0, 1], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("train", "training"), "train/, training/, which all mean the split 'train'"),
+        (("valid", "train", "validation"), "valid/, validation/, which all mean the split 'val'"),
+        (("Train", "test", "train"), "Train/, train/, which all mean the split 'train'"),
+        (("bus", "car", "train"), "the splits train/ beside other folders of images, bus/, car/"),
+        (("train", "eval"), "the splits train/ beside other folders of images, eval/"),
+    ],
+)
+def test_folders_that_are_splits_or_classes_are_not_guessed_at(tmp_path, names, told):
+    for name in names:
+        for v in range(4):
+            write(tmp_path / name / "a" / f"{v}.png", v)
+    for read in (lambda: load_sets(str(tmp_path), input_size=SIZE), lambda: labelled(tmp_path, SIZE)):
+        with pytest.raises(DataError, match=told) as error:
+            read()
+        assert "\n" not in str(error.value)
+
+
+def test_folders_without_images_beside_the_splits_are_no_matter(tmp_path):
+    for v in range(4):
+        write(tmp_path / "train" / "a" / f"{v}.png", v)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "readme.txt").write_text("x")
+    assert load_sets(str(tmp_path), input_size=SIZE).classes == ("a",)
+    with pytest.raises(DataError, match="has the splits train, not 'test'"):
+        labelled(tmp_path, SIZE, split="test")

@@ -14,6 +14,7 @@ from surgeon.evaluation import assess, read_assessment
 from surgeon.evaluation.engine import blocks as engine
 from surgeon.evaluation.parts import Parts
 from surgeon.recipe import Evaluation
+from surgeon.results.statistics import wilson
 from surgeon.results.verdict import COLUMNS
 
 pytest.importorskip("torchattacks")
@@ -148,6 +149,29 @@ def test_a_folder_belongs_to_one_evaluation(network, done, tmp_path):
     (folder / "evaluation.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"evaluation.json cannot be read"):
         read_assessment(folder)
+
+
+def test_a_number_that_was_changed_is_not_returned_as_the_result(network, tmp_path):
+    model, x, y = network
+    basic = Evaluation(steps=2, eps=0.05)
+    clean = assess(model, x, y, basic, tmp_path / "e").summary.clean
+    path = tmp_path / "e" / "evaluation.json"
+    content, k = json.loads(path.read_text()), (clean.k + 1) % (clean.n + 1)
+    for share, named in (
+        ({**clean.model_dump(), "k": k}, "a number was changed"),
+        ({**clean.model_dump(), "k": clean.n + 1}, "is no share"),
+        (wilson(k, clean.n).model_dump(), "was changed after the evaluation had ended"),
+    ):
+        path.write_text(json.dumps({**content, "summary": {**content["summary"], "clean": share}}))
+        with pytest.raises(ArtifactError, match=named) as told:
+            assess(model, x, y, basic, tmp_path / "e")
+        assert "\n" not in str(told.value)
+
+
+def test_every_share_is_the_one_that_scipy_computes():
+    for n in (0, 1, 7, 1000):
+        for k in {0, 1, n // 3, n} if n else {0}:
+            assert wilson(k, n).n == n  # refused unless the closed form gives the same bounds
 
 
 def test_a_finished_folder_is_not_read_for_a_model_that_says_something_else(network, tmp_path):

@@ -10,6 +10,7 @@ import surgeon
 from surgeon import markdown
 from surgeon.errors import ArtifactError
 from surgeon.publishing import card
+from surgeon.results.statistics import wilson
 from tests.cli.commandline import invoke
 from tests.hub.conftest import SIZE
 
@@ -79,13 +80,35 @@ def test_without_a_headline_the_card_says_why_there_is_none(folder, evaluated):
 
 def test_a_headline_is_quoted_as_it_is(folder, evaluated, tmp_path):
     path = shutil.copytree(evaluated, tmp_path / "quoted") / "evaluation.json"
+    (path.parent / ".surgeon.json").unlink()  # its seal would not fit
     content = json.loads(path.read_text())
-    share = {"k": 3, "n": 8, "low": 0.137, "high": 0.694}
+    share = wilson(3, 8).model_dump()
     content["summary"] |= {"headline": {"share": share, "text": "robust accuracy of a test"}, "refused": []}
     path.write_text(json.dumps(content))
     text = card.card(folder, NAME, path.parent)
     assert "**37.5 % [13.7 %, 69.4 %]**: robust accuracy of a test." in text
     assert "No number" not in text
+
+
+@pytest.mark.parametrize("part", ["clean", "worst"])
+def test_a_number_that_was_changed_in_an_evaluation_is_in_no_card(folder, evaluated, tmp_path, part):
+    path = shutil.copytree(evaluated, tmp_path / "changed") / "evaluation.json"
+    content = json.loads(path.read_text())
+    share = content["summary"][part]
+    k = (share["k"] + 1) % (share["n"] + 1)
+    path.write_text(
+        json.dumps({**content, "summary": {**content["summary"], part: {**share, "k": k}}})
+    )  # k alone
+    with pytest.raises(ArtifactError, match="is not the interval of .*a number was changed"):
+        card.card(folder, NAME, path.parent)
+    # A share that fits in itself: the seal tells, and without a seal the verdicts do.
+    content["summary"][part] = wilson(k, share["n"]).model_dump()
+    path.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match="was changed after the evaluation had ended"):
+        card.card(folder, NAME, path.parent)
+    (path.parent / ".surgeon.json").unlink()
+    with pytest.raises(ArtifactError, match=rf"images are right \({part}\), and verdicts.parquet beside it"):
+        card.card(folder, NAME, path.parent)
 
 
 def test_an_evaluation_of_other_weights_is_refused(stock, evaluated):

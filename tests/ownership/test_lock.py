@@ -10,6 +10,7 @@ import pytest
 
 from surgeon.errors import ArtifactError
 from surgeon.ownership import check_input, locked, new_folder
+from surgeon.ownership.manifest import write_manifest
 
 HOLD = (
     "import sys, time\n"
@@ -114,6 +115,53 @@ def test_what_a_killed_owner_was_replacing_is_put_back(tmp_path):
     with locked(tmp_path / "cut"):
         assert (tmp_path / "cut" / "first").is_file()
     assert os.listdir(tmp_path) == ["cut"]
+
+
+def left_by_a_kill(folder):
+    """What `folder` holds, as a kill between the two renames of its replacement leaves it."""
+    with new_folder(folder) as work:
+        (work / "first").write_text("x")
+    return folder.rename(folder.with_name(f".surgeon-old-12345.0a1b2c3d-{folder.name}"))
+
+
+def test_what_a_killed_owner_was_replacing_is_put_back_over_an_empty_folder(tmp_path):
+    left_by_a_kill(tmp_path / "cut")
+    (tmp_path / "cut").mkdir()
+    with locked(tmp_path / "cut"):
+        assert (tmp_path / "cut" / "first").is_file()
+    assert os.listdir(tmp_path) == ["cut"]
+
+
+@pytest.mark.parametrize("what", ["foreign", "file", "another kind", "incomplete"])
+def test_what_a_killed_owner_was_replacing_is_kept_where_something_else_lies(tmp_path, capsys, what):
+    cut = tmp_path / "cut"
+    old = left_by_a_kill(cut)
+    if what == "file":
+        cut.write_text("mine")
+    elif what == "foreign":
+        cut.mkdir()
+        (cut / "mine").write_text("x")
+    else:
+        cut.mkdir()
+        (cut / "second").write_text("x")
+        write_manifest(cut, "network" if what == "incomplete" else "table", files=True)
+        if what == "incomplete":
+            (cut / "second").unlink()
+    with pytest.raises(ArtifactError), new_folder(cut, overwrite=what == "another kind"):
+        raise ArtifactError("refused")
+    assert (old / "first").is_file()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"lies in {old}, and is kept" in said
+
+
+def test_what_a_killed_owner_was_replacing_is_cleared_once_a_whole_one_has_its_place(tmp_path):
+    old = left_by_a_kill(tmp_path / "cut")
+    whole = tmp_path / "whole"
+    with new_folder(whole) as work:
+        (work / "second").write_text("x")
+    whole.rename(tmp_path / "cut")
+    with locked(tmp_path / "cut"):
+        assert not old.exists() and (tmp_path / "cut" / "second").is_file()
 
 
 def test_an_input_is_never_written_over(tmp_path):
