@@ -57,11 +57,9 @@ def test_a_library_network_is_made_for_the_channels_of_its_size(name):
     ).shape == (2, 4)
 
 
-def test_what_is_said_of_channels_goes_before_the_size():
-    assert (
-        surgeon.models.in_channels_of(surgeon.create_model("resnet18", in_chans=3, input_size=(1, 32, 32)))
-        == 3
-    )
+def test_channels_that_contradict_the_size_are_an_error():
+    with pytest.raises(surgeon.SurgeonError, match="in_chans=3 contradicts the input size"):
+        surgeon.create_model("resnet18", in_chans=3, input_size=(1, 32, 32))
     given = surgeon.create_model("resnet18", model_args={"in_chans": 4}, input_size=(1, 32, 32))
     assert surgeon.models.in_channels_of(given) == 4
 
