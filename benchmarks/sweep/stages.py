@@ -65,7 +65,8 @@ def _without_data(subject: Subject, made: Plan) -> nn.Module:
     tree, displaced = bare(subject.model, share=True)
     operations = {k: parse(o) for k, o in made.operations.items()}
     cut_tree(tree, made.edits, operations, displaced, made.recipe, blank=True)
-    cut = carve(tree, subject.seen.regions, made.edits).to("meta")  # with the tensors that tracing came upon
+    cut = carve(tree, subject.seen.regions, made.edits, displaced)
+    cut = cut.to("meta")  # with the tensors that tracing came upon
     cut.__dict__ |= {"surgery": made, "displaced": displaced}
     return cut
 
