@@ -120,8 +120,12 @@ def bound_to_itself(model):
 def unwrapped(model):
     """What accelerate's `prepare` and `unwrap_model` leave."""
     accelerate = pytest.importorskip("accelerate")
+    accelerate.state.AcceleratorState._reset_state(
+        reset_partial_state=True
+    )  # what other tests have asked for
     accelerator = accelerate.Accelerator(cpu=True, mixed_precision="bf16")
     kept = accelerator.unwrap_model(accelerator.prepare(model), keep_fp32_wrapper=False)
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
     assert kept is model and "forward" in model.__dict__
 
 

@@ -26,7 +26,7 @@ def clone(module):
     """As learn2learn clones modules: by `__new__` and a copied `__dict__`."""
     new = module.__new__(type(module))
     new.__dict__ = module.__dict__.copy()
-    new._parameters = {k: p.clone() for k, p in module._parameters.items() if p is not None}
+    new._parameters = {k: None if p is None else p.clone() for k, p in module._parameters.items()}
     new._buffers = dict(module._buffers)
     new._modules = {k: clone(m) for k, m in module._modules.items()}
     return new
