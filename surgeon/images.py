@@ -161,7 +161,7 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images") -> None:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             model((x[:1] / 255 if x.dtype == torch.uint8 else x[:1]).to(like))
-    except Exception as error:
+    except Exception as error:  # the network's own code, on channels that it may not take
         raise DataError(
             f"{name} have {x.shape[1]} channels ({times(x.shape[1:])}), and the network takes {first.in_channels}: "
             f"{_remedy(x.shape[1], first.in_channels)}"

@@ -106,7 +106,7 @@ def _call(module: nn.Module, hook: object) -> None:
     with torch.random.fork_rng(devices=[]):
         try:
             hook(module, ())  # type: ignore[operator]  # a hook; those that make weights read no input
-        except Exception:
+        except Exception:  # a hook of somebody else's
             return  # it reads its inputs, and makes no weights of them
 
 

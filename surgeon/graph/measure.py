@@ -87,7 +87,7 @@ def _measured(
                     model(*[images] * images_of(model))
             seen.functional = watch.found
             seen.flops = counter.get_total_flops() // _BATCH
-    except Exception as error:
+    except Exception as error:  # the network's own code, on tensors without numbers
         seen.error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     finally:
         torch.random.set_rng_state(state)

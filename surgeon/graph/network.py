@@ -224,7 +224,7 @@ class Rewritten(fx.GraphModule):
             tensors = {n: self._buffers[n] for n in self._constants}
             try:
                 self.retrace()
-            except Exception as error:
+            except Exception as error:  # the stock class's own code, traced anew
                 reason = " ".join(str(error).split())[:300]
             if reason or _written(self._programs, before["_programs"]):  # who holds the graphs goes on to
                 self._drop_constants()

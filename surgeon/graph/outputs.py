@@ -46,7 +46,7 @@ def call_for(value: Any, argument: Argument) -> tuple[Callable[..., Any], tuple[
     kind = f"argument of type: {type(value)}"
     try:
         made = value.__reduce_ex__(2)
-    except Exception as error:
+    except Exception as error:  # a class of somebody else's, made anew
         raise NotImplementedError(f"{kind}: {error}") from error
     if isinstance(made, str):
         raise NotImplementedError(kind)

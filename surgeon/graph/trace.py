@@ -97,7 +97,7 @@ class LeafTracer(fx.Tracer):
         self.watch.held()  # a fault of the code that calls, not of what it calls
         try:
             return super().call_module(m, functools.partial(self._followed, m, forward), args, kwargs)
-        except Exception as error:
+        except Exception as error:  # the network's own code, under proxies
             if self.failed is None and not _of_a_layer(error):
                 self.failed = (self.path_of_module(m), error)
             raise
@@ -488,7 +488,7 @@ def _trace_once(
                 node.meta.pop("value", None)
             opaque.update(tracing.hooked)
             return graph, made
-        except Exception as error:
+        except Exception as error:  # the network's own code, under proxies
             if _of_a_layer(error):
                 raise
             if tracing.failed is None:

@@ -176,7 +176,7 @@ def taken(folder: Path, name: str, settings: dict[str, Any], what: str) -> Itera
         take(folder, name, settings, what)
     try:
         yield
-    except Exception:
+    except Exception:  # raised again below
         if first() and all(is_own(p.name) or p.name == name for p in folder.iterdir()):
             for path in folder.iterdir():
                 path.unlink()

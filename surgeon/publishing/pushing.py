@@ -77,7 +77,7 @@ def push(
             )  # fmt: skip
     except ArtifactError:
         raise
-    except Exception as error:
+    except Exception as error:  # told by `refuse`, which raises what it does not know
         refuse(error, repository, revision, "written to")
     return str(getattr(done, "commit_url", None) or f"{api.endpoint}/{repository}")
 

@@ -77,7 +77,7 @@ def fetch(
         folder = snapshot_download(
             repository, revision=revision, allow_patterns=list(files), library_name=LIBRARY,
         )  # fmt: skip
-    except Exception as error:
+    except Exception as error:  # told by `refuse`, which raises what it does not know
         refuse(error, repository, revision, "read")
     return Path(folder)
 

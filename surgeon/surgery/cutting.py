@@ -100,7 +100,7 @@ def _check_fits(rewritten: nn.Module, record: Plan) -> None:
     try:
         with left_alone(rewritten), torch.no_grad():
             fx.Interpreter(rewritten, graph=rewritten.graph).run(torch.zeros(1, *record.input_size))
-    except Exception as error:
+    except Exception as error:  # whatever torch raises for sizes that do not fit
         text = " ".join(str(error).split())
         node = text.partition("While executing ")[2].split(" ")[0].lstrip("%") or "?"
         raise SurgeryError(

@@ -136,7 +136,7 @@ def _folded(
         folded = operation.fold(edit, FoldContext(plain, layer, norm_after))
     except SurgeonError:
         raise
-    except Exception as error:
+    except Exception as error:  # an operation at a site that is no longer what it was
         if found is None:
             raise
         raise FoldError(str(found)) from error

@@ -110,7 +110,7 @@ def check_calibration(model: nn.Module, images: Tensor, made: Plan, *, stated: b
     try:
         seen = first_norm_inputs(model, images) if _has_statistics(model) else None
         logits_of(model, images[:1])
-    except Exception as error:
+    except Exception as error:  # the network's own code
         line = " ".join(str(error).split())[:200]
         raise DataError(
             f"{made.model} does not run on calibration images of {times(images.shape[1:])}: {line}"

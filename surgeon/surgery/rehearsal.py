@@ -61,7 +61,7 @@ def told_of(network: nn.Module, size: Shape | None) -> Iterator[None]:
         yield
     except SurgeonError:
         raise
-    except Exception as error:
+    except Exception as error:  # the network's own code
         text = " ".join(str(error).split())[:200]
         raise SurgeryError(
             f"the rewritten {type(network).__name__} does not run on images of {size}, which the network before the cut "
@@ -79,7 +79,7 @@ def _error(model: nn.Module, size: Shape, *, computed: bool) -> Exception | None
             ):  # fmt: skip
                 model(*[images] * images_of(model))
             return None
-        except Exception as found:
+        except Exception as found:  # the network's own code
             error = found
     return error
 

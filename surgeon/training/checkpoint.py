@@ -101,7 +101,7 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         identity, progress = state["identity"], Progress(**state["progress"])
         noise = state["noise"]
-    except Exception as error:
+    except Exception as error:  # torch raises many errors for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(
             f"{path} is not a checkpoint of a training, or is damaged ({reason}); delete it to start over"

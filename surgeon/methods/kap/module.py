@@ -38,7 +38,7 @@ class KernelAveragePool(Drawing, OptionalState):
     state dict without it leaves it as it is.
     Here: noise is off in evaluation, as the paper's text says.
     Here: `order` says which channel lies at each place of the sheet, (channels,) int64; None is row by row, as
-    in the paper. See `channel_order.py`. It needs as many channels after the pooling as before it.
+    in the paper. See `order.py`. It needs as many channels after the pooling as before it.
     Here: with `spatial_dims`, how many spatial axes the convolution before it has, an input of one axis less is one image without a
     batch, (channels, *spatial), as torch's convolutions take it; without, the second axis always is that of the channels.
 
