@@ -1,8 +1,8 @@
 """`make bench`: what surgery, training and evaluation cost, as ratios against a named baseline in the same run.
 
 Prints one table and writes one JSON, runs/bench.json, with machine and versions; groups that are measured again replace
-their lines in it. `python -m benchmarks maps startup` measures these groups alone, `--device cuda` those that a GPU bears on,
-into runs/bench-cuda.json.
+their lines in it. `python -m benchmarks maps startup` measures these groups alone, `--device cuda` those that
+a GPU bears on, into runs/bench-cuda.json.
 """
 
 from __future__ import annotations
@@ -91,11 +91,17 @@ def _keep(path: Path, group: str, rows: list[Row], device: str) -> None:
 
 def _made(device: str) -> dict[str, Any]:
     return {
-        "device": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "GFLOP/s of torch.mm": round(ceilings(device)[0] / 1e9, 1), "GB/s of a copy": round(ceilings(device)[1] / 1e9, 1),
-        "surgeon": surgeon.__version__, "torch": str(torch.__version__), "timm": timm.__version__,
-    }  # fmt: skip
+        "device": torch.cuda.get_device_name(device)
+        if device != "cpu"
+        else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "GFLOP/s of torch.mm": round(ceilings(device)[0] / 1e9, 1),
+        "GB/s of a copy": round(ceilings(device)[1] / 1e9, 1),
+        "surgeon": surgeon.__version__,
+        "torch": str(torch.__version__),
+        "timm": timm.__version__,
+    }
 
 
 if __name__ == "__main__":

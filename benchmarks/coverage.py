@@ -19,13 +19,14 @@ _SHOWN = 4
 
 HEAD = """# Coverage
 
-Written by `make coverage` from what `make sweep` found (`runs/sweep/rows.jsonl`); not edited by hand. `benchmarks/sweep/__init__.py`
-says what is done with a pair of model and recipe, and why not everything with each. Random initial weights, the smallest
-input that an architecture takes, tensors without data where it is large.
+Written by `make coverage` from what `make sweep` found (`runs/sweep/rows.jsonl`); not edited by hand.
+`benchmarks/sweep/__init__.py` says what is done with a pair of model and recipe, and why not everything with each.
+Random initial weights, the smallest input that an architecture takes, tensors without data where it is large.
 
 - **ok**: everything that was tried holds.
 - **refused**: the plan says that the architecture has no place for the recipe, and why.
-- **failed**, **died**: a promise is broken, or the process was ended by its limits of memory or time. Each is listed below.
+- **failed**, **died**: a promise is broken, or the process was ended by its limits of memory or time. Each is listed
+  below.
 """
 
 
@@ -39,7 +40,8 @@ def page(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str
         "## Recipes\n\n" + _recipes(rows, recipes),
         "## What failed\n\n" + _failures(rows),
         "## Why plans refuse\n\n" + _refusals(rows),
-        "## Families\n\nA family is the Python module that defines the models. In a cell: pairs that are ok, then, where there "
+        "## Families\n\nA family is the Python module that defines the models. In a cell: "
+        "pairs that are ok, then, where there "
         "are any, `r` refused and `f` failed or died.\n\n" + _families(rows, families, recipes),
     ]
     return "\n".join(parts).rstrip("\n") + "\n"
@@ -52,9 +54,12 @@ def _summary(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence
     without = sum(r.get("tensors") == "fake" and r["outcome"] == "ok" for r in rows)
     share = f" ({100 * counts['ok'] / placed:.2f} %)" if placed else ""
     return (
-        f"**{len(models):,} of {total:,} models** swept, in {len({r['family'] for r in rows})} of {len(families)} families: "
-        f"{len(rows):,} of {total * len(recipes):,} pairs with {len(recipes)} recipes. {counts['refused']:,} are refused for a "
-        f"stated reason; of the other {placed:,}, **{counts['ok']:,} are ok{share}**, {without:,} of them without data; "
+        f"**{len(models):,} of {total:,} models** swept, in "
+        f"{len({r['family'] for r in rows})} of {len(families)} families: "
+        f"{len(rows):,} of {total * len(recipes):,} pairs with {len(recipes)} recipes. "
+        f"{counts['refused']:,} are refused for a "
+        f"stated reason; of the other {placed:,}, **{counts['ok']:,} are ok{share}**, "
+        f"{without:,} of them without data; "
         f"{counts['failed']:,} failed, {counts['died']:,} died.\n"
     )
 
@@ -64,9 +69,13 @@ def _stages(rows: Sequence[Row]) -> str:
     for stage in STAGES:
         seen = [(r["stages"].get(stage), r.get("tensors")) for r in rows]
         lines.append(
-            [stage, *(f"{sum(s == ('ok', t) for s in seen):,}" for t in ("real", "fake")),
-             f"{sum(s == 'none' for s, _ in seen):,}", f"{sum(s == 'failed' for s, _ in seen):,}"]
-        )  # fmt: skip
+            [
+                stage,
+                *(f"{sum(s == ('ok', t) for s in seen):,}" for t in ("real", "fake")),
+                f"{sum(s == 'none' for s, _ in seen):,}",
+                f"{sum(s == 'failed' for s, _ in seen):,}",
+            ]
+        )
     return _table(["stage", "ok, real tensors", "ok, without data", "does not apply", "failed"], lines)
 
 
@@ -103,8 +112,10 @@ def _refusals(rows: Sequence[Row]) -> str:
     if not found:
         return "None does.\n"
     ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
-    lines = [[f"{len(w):,}", f"{len({r['model'] for r in w}):,}", why, _some(sorted({r["recipe"] for r in w}))]
-             for why, w in ordered]  # fmt: skip
+    lines = [
+        [f"{len(w):,}", f"{len({r['model'] for r in w}):,}", why, _some(sorted({r["recipe"] for r in w}))]
+        for why, w in ordered
+    ]
     return _table(["pairs", "models", "reason", "recipes"], lines)
 
 

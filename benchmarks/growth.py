@@ -1,7 +1,8 @@
 """`make growth`: how the cost of surgery and of an evaluation grows, as curves and as exponents.
 
-Prints a table: time ~ size^exponent, fitted on the upper half of the sizes, where constants no longer count. An exponent near 1 is
-linear, below it something constant weighs, above it the curve bends. Writes runs/growth.json and a picture.
+Prints a table: time ~ size^exponent, fitted on the upper half of the sizes, where constants no longer count.
+An exponent near 1 is linear, below it something constant weighs, above it the curve bends. Writes
+runs/growth.json and a picture.
 """
 
 from __future__ import annotations
@@ -129,9 +130,12 @@ def _in_processes(number: int, small: bool) -> float:
         "benchmarks.growth",
     ]
     done = subprocess.run(
-        [sys.executable, *launch, "--process", *(["--small"] if small else [])], capture_output=True, text=True, check=True,
+        [sys.executable, *launch, "--process", *(["--small"] if small else [])],
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     return float(done.stdout.split()[-1])
 
 
@@ -152,9 +156,7 @@ def _process(small: bool) -> None:
     os._exit(0)  # torch's gloo may abort where the interpreter tears it down
 
 
-def _curve(
-    what: str, axis: str, sizes: Sequence[int], task: Callable[[int], Task], repeats: int
-) -> Curve:  # fmt: skip
+def _curve(what: str, axis: str, sizes: Sequence[int], task: Callable[[int], Task], repeats: int) -> Curve:
     tasks = [task(n) for n in sizes]
     taken: list[list[float]] = [[] for _ in sizes]
     for turn in range(repeats + 1):

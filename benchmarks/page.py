@@ -57,8 +57,15 @@ def bench_table(groups: dict[str, Any], times: bool = False) -> str:
             )
             took = [f"{1e3 * t:.3g}" for t in (r.seconds, r.baseline)] if times else []
             cells = (
-                r.group, r.what, r.against, f"{r.ratio:.2f}", f"{r.low:.2f}–{r.high:.2f}", bar, *took, r.note
-            )  # fmt: skip
+                r.group,
+                r.what,
+                r.against,
+                f"{r.ratio:.2f}",
+                f"{r.low:.2f}–{r.high:.2f}",
+                bar,
+                *took,
+                r.note,
+            )
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\nMeasured on: {machines([g['made'] for g in groups.values()])}.\n"
 

@@ -1,4 +1,5 @@
-"""What is timed of a network: a pass without gradients, and a training step with its own noise, in any form of running it."""
+"""What is timed of a network: a pass without gradients, and a training step with its own noise, in any form
+of running it."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class Form:
         """The network as it is called."""
         if not self.backend:
             return model
-        # beyond its limit of networks torch would run the rest uncompiled, and measure that; sizes are one network's own
+        # beyond its limit of networks torch would run the rest uncompiled, and measure that; sizes are one
+        # network's own
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         return torch.compile(model, backend=self.backend, dynamic=False)
 

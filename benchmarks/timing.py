@@ -19,8 +19,9 @@ MOST = 20
 class Row:
     """A line of the table.
 
-    ratio: median over the turns of the task's time by the baseline's in the same turn; low, high: its quartiles. seconds, baseline:
-    median times. bar: the ratio that was aimed at; more: whether larger is better. note: what else was measured.
+    ratio: median over the turns of the task's time by the baseline's in the same turn; low, high: its
+    quartiles. seconds, baseline: median times. bar: the ratio that was aimed at; more: whether larger is
+    better. note: what else was measured.
     """
 
     group: str
@@ -56,8 +57,9 @@ class Asked:
 def turns(tasks: Mapping[str, Task], repeats: int) -> dict[str, list[float]]:
     """Seconds of each task in each turn; a first turn warms up, and each turn begins with another task.
 
-    A task that is shorter than `TURN` runs several times in a turn, and its mean counts: one call alone would be a measure of
-    what its neighbour left in the caches. One turn, as tests ask for, is one call, cold: it measures nothing.
+    A task that is shorter than `TURN` runs several times in a turn, and its mean counts: one call alone would
+    be a measure of what its neighbour left in the caches. One turn, as tests ask for, is one call, cold: it
+    measures nothing.
     """
     _settle()
     names = list(tasks)
@@ -74,7 +76,8 @@ def turns(tasks: Mapping[str, Task], repeats: int) -> dict[str, list[float]]:
 
 
 def _settle() -> None:
-    """Have C's allocator keep what is freed, as it does in a process that has run for a while: it keeps as much as the largest
+    """Have C's allocator keep what is freed, as it does in a process that has run for a while: it keeps as
+    much as the largest
     block that was freed before, of up to 32 MB, and gives the rest back to be faulted in again, page by page."""
     torch.ones(31 << 20, dtype=torch.uint8)
 
@@ -90,17 +93,36 @@ def _seconds(task: Task, times: int) -> float:
 
 
 def row(
-    group: str, what: str, against: str, own: list[float], base: list[float], *, bar: float | None = None, per: float = 1.0,
-    more: bool = False, note: str = "",
-) -> Row:  # fmt: skip
-    """A line from the times of both. per: baseline's share of work in one of the task's. more: baseline by task instead."""
+    group: str,
+    what: str,
+    against: str,
+    own: list[float],
+    base: list[float],
+    *,
+    bar: float | None = None,
+    per: float = 1.0,
+    more: bool = False,
+    note: str = "",
+) -> Row:
+    """A line from the times of both. per: baseline's share of work in one of the task's. more: baseline
+    by task instead."""
     ratios = [(b / a * per if more else a / b / per) for a, b in zip(own, base, strict=True)]
     low, middle, high = (
         statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     )
     return Row(
-        group, what, against, middle, low, high, statistics.median(own), statistics.median(base), bar, more, note
-    )  # fmt: skip
+        group,
+        what,
+        against,
+        middle,
+        low,
+        high,
+        statistics.median(own),
+        statistics.median(base),
+        bar,
+        more,
+        note,
+    )
 
 
 def compare(

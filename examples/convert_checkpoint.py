@@ -1,4 +1,5 @@
-"""A trained stock checkpoint: cut with calibration images, fine-tuned by its own optimizer, folded into a stock checkpoint."""
+"""A trained stock checkpoint: cut with calibration images, fine-tuned by its own optimizer, folded into a
+stock checkpoint."""
 
 import argparse
 import tempfile

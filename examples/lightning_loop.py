@@ -1,4 +1,5 @@
-"""Lightning with adversarial noise layers, in three added lines. Its backward pass comes after training_step returns."""
+"""Lightning with adversarial noise layers, in three added lines. Its backward pass comes after training_step
+returns."""
 
 import argparse
 
@@ -44,9 +45,13 @@ def main(recipe: str = "anl", epochs: int = 4) -> float:
     loader = DataLoader(TensorDataset(images[:-400], labels[:-400]), batch_size=64, shuffle=True)
     module = Classifier(recipe)
     trainer = lightning.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
-    )  # fmt: skip
+    )
     trainer.fit(module, loader)
     module.eval()
     with torch.no_grad():

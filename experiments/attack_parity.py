@@ -1,8 +1,9 @@
 """The engine against each attack called by itself, and our PGD against torchattacks' at equal steps.
 
-A CIFAR-10 ResNet-20, JPEG test images class by class. Single attacks of torchattacks give the official robust accuracies to the
-sample; here each is called once on all images that are right, and the engine must leave as many standing: whatever
-blocks, survivors and scoring do. Square draws by block in the engine: its row may differ by a few images.
+A CIFAR-10 ResNet-20, JPEG test images class by class. Single attacks of torchattacks give the official robust
+accuracies to the sample; here each is called once on all images that are right, and the engine must leave as
+many standing: whatever blocks, survivors and scoring do. Square draws by block in the engine: its row may
+differ by a few images.
 """
 
 from __future__ import annotations
@@ -106,10 +107,18 @@ def _single(norm: str, eps: float) -> dict[str, tuple[Attack, Callable[[nn.Modul
         "Square": (
             Attack(name="square", kind="square", steps=QUERIES, loss="margin", **shared),
             lambda m: package.Square(
-                m, norm=told, eps=eps, n_queries=QUERIES, n_restarts=1, p_init=0.8, loss="margin", resc_schedule=False, seed=0
+                m,
+                norm=told,
+                eps=eps,
+                n_queries=QUERIES,
+                n_restarts=1,
+                p_init=0.8,
+                loss="margin",
+                resc_schedule=False,
+                seed=0,
             ),
         ),
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

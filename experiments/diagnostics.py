@@ -52,9 +52,15 @@ def main() -> None:
             train = cifar(given.data)["train"]
             few = Images(train.x[: given.steps * 128], train.y[: given.steps * 128])
             settings = Training(
-                epochs=1, batch_size=128, lr=0.05, min_lr=0.0, schedule="linear", pad=4, flip=True,
+                epochs=1,
+                batch_size=128,
+                lr=0.05,
+                min_lr=0.0,
+                schedule="linear",
+                pad=4,
+                flip=True,
                 adversary=Adversary(method="pgd", eps=eps, steps=7),
-            )  # fmt: skip
+            )
             fit(network, few, None, settings, folder=folder, seed=seed, label=name, normalize=normalize)
         subject: nn.Module = Normalized(network.eval(), *(normalize or (None, None)))
         plain = subject

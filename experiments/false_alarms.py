@@ -1,8 +1,9 @@
 """How often the diagnostics fail honest networks, and how often they pass masked ones: the table of docs/evaluation.md.
 
-Honest: four architectures trained plainly for 1 to 20 epochs, and two trained adversarially (PGD-5). Masked: networks of 10
-epochs behind logits times 10⁴, an input rounded to eight levels, noise on the input, a saturated softmax; and one whose
-activations are the k largest. 128 test images drawn by the seed; Linf 0.05 (digits), 0.1 (MNIST), 2/255 (CIFAR-10).
+Honest: four architectures trained plainly for 1 to 20 epochs, and two trained adversarially (PGD-5). Masked:
+networks of 10 epochs behind logits times 10⁴, an input rounded to eight levels, noise on the input, a
+saturated softmax; and one whose activations are the k largest. 128 test images drawn by the seed; Linf 0.05
+(digits), 0.1 (MNIST), 2/255 (CIFAR-10).
 
 Resumable. Writes experiments/false_alarms.json, which `--page` makes the page's table from.
 """

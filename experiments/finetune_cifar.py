@@ -1,8 +1,9 @@
 """A trained CIFAR-10 ResNet-20, cut by each recipe and fine-tuned for 240 steps: what is kept, and what it brings.
 
-SGD with Nesterov 0.9, learning rate 0.05 falling linearly to 0, weight decay 5e-4, batch 128, pad by 4, crop and flip, on
-the JPEG training images; 1,024 of them calibrate the cut. Accuracies are on all 10,000 JPEG test images, where the
-network as published has 81.0 %; noise is Gaussian in pixels, PGD-20 is within Linf 1/255, on 1,000 and 500 test images.
+SGD with Nesterov 0.9, learning rate 0.05 falling linearly to 0, weight decay 5e-4, batch 128, pad by 4, crop
+and flip, on the JPEG training images; 1,024 of them calibrate the cut. Accuracies are on all 10,000 JPEG test
+images, where the network as published has 81.0 %; noise is Gaussian in pixels, PGD-20 is within Linf 1/255,
+on 1,000 and 500 test images.
 """
 
 from __future__ import annotations
@@ -22,10 +23,29 @@ from surgeon.training import fit
 from surgeon.training.validation import Normalization, validate
 
 RECIPES = (
-    "plain", "noise", "input-noise", "anl", "canl", "lat", "gaussian", "kap", "kap-1d", "kmp", "smooth-init", "defective",
-    "defective-same", "defective-channel", "wm-smoothing", "wm-unsharp", "wm-input-scale", "at-fgsm", "at-pgd", "trades",
-    "fast-at", "kap+fast-at",
-)  # fmt: skip
+    "plain",
+    "noise",
+    "input-noise",
+    "anl",
+    "canl",
+    "lat",
+    "gaussian",
+    "kap",
+    "kap-1d",
+    "kmp",
+    "smooth-init",
+    "defective",
+    "defective-same",
+    "defective-channel",
+    "wm-smoothing",
+    "wm-unsharp",
+    "wm-input-scale",
+    "at-fgsm",
+    "at-pgd",
+    "trades",
+    "fast-at",
+    "kap+fast-at",
+)
 SIZE, SIGMA, EPS = (3, 32, 32), 0.05, 1 / 255
 
 
@@ -48,9 +68,16 @@ def main() -> None:
         figures = {"at the cut": 100 * validate(model, test, "cpu", inputs)[1]}
         adversary = next((r.training.adversary for r in recipes if r.training and r.training.adversary), None)
         settings = Training(
-            epochs=1, batch_size=128, lr=0.05, min_lr=0.0, schedule="linear", pad=4, flip=True, noise_share=1.0,
+            epochs=1,
+            batch_size=128,
+            lr=0.05,
+            min_lr=0.0,
+            schedule="linear",
+            pad=4,
+            flip=True,
+            noise_share=1.0,
             adversary=adversary,
-        )  # fmt: skip
+        )
         fit(model, few, None, settings, folder=folder, seed=seed, label=name, normalize=normalize)
         model.eval()
         subject = Normalized(evaluated(model, inputs(test.x[:16])), mean, std)

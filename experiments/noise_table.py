@@ -18,17 +18,26 @@ from surgeon.training import fit
 from surgeon.training.validation import validate
 
 PAPER = {
-    "baseline": "9.44", "Gaussian": "9.49", "LAT": "–", "ANL": "8.87", "CANL": "9.21", "ANL, ε<0": "12.00",
-}  # fmt: skip
+    "baseline": "9.44",
+    "Gaussian": "9.49",
+    "LAT": "–",
+    "ANL": "8.87",
+    "CANL": "9.21",
+    "ANL, ε<0": "12.00",
+}
 
 
 def main() -> None:
     given = arguments(__doc__ or "", "noise_table", epochs=15, count=0, epsilon=0.03, lr=0.05)
     sets = mnist(given.data, count=given.count or None)
     sources = {
-        "baseline": None, "Gaussian": ("gaussian", 1), "LAT": ("lat", 1), "ANL": ("anl", 1), "CANL": ("canl", 1),
+        "baseline": None,
+        "Gaussian": ("gaussian", 1),
+        "LAT": ("lat", 1),
+        "ANL": ("anl", 1),
+        "CANL": ("canl", 1),
         "ANL, ε<0": ("anl", -1),
-    }  # fmt: skip
+    }
 
     def run(source: Any, seed: int, folder: Path) -> dict[str, float]:
         model = surgeon.create_model("zoo/lenet5")

@@ -1,7 +1,7 @@
 """Small networks: four architectures, each trained anew for 1, 2, 5, 10 and 20 epochs, on digits, MNIST or CIFAR-10.
 
-Plain training does nothing for their robustness. Each network is trained once, into a folder of its own, and read from there
-the next time.
+Plain training does nothing for their robustness. Each network is trained once, into a folder of its own, and
+read from there the next time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Task(NamedTuple):
 
 
 class KWinners(nn.Module):
-    """Keeps the largest fifth of an image's activations (k-winners-take-all, Xiao et al. 2020): gradients are not slopes."""
+    """Keeps the largest fifth of an image's activations (k-winners-take-all, Xiao et al. 2020): gradients
+    are not slopes."""
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(1)
@@ -108,9 +109,14 @@ def network(
             epochs=epochs, batch_size=32, optimizer="adamw", lr=2e-3, min_lr=1e-4, adversary=adversary
         )
         fit(
-            model, given.train, None, settings, folder=folder / "training", seed=seed,
+            model,
+            given.train,
+            None,
+            settings,
+            folder=folder / "training",
+            seed=seed,
             label=f"{folder.parent.name}",
-        )  # fmt: skip
+        )
         save_file(model.state_dict(), folder / WEIGHTS)
     model.load_state_dict(load_file(folder / WEIGHTS))
     return model.eval()

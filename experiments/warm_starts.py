@@ -1,11 +1,12 @@
 """What is left of a trained CIFAR-10 ResNet-20 right after the cut, by start, and after 240 steps of training.
 
-Each row is a cut with one start, 512 of the training images calibrating it; 64 of them are held out, and say whether batch-norm
-statistics are taken again.
-Accuracies in per cent on all 10,000 JPEG test images, where the network as published has 81.0. The rows of BARS and `--tune` (names with ; between) are also trained:
-SGD with Nesterov 0.9, learning rate `--lr` (0.05) falling linearly to 0, weight decay 5e-4, batch 128, pad by 4, crop and flip. No
-noise in any row. Defective masks keep half of the neurons after the norms of the stem and the first stage; weight maps
-take the place of every second convolution; kernel average pooling stands after all 19.
+Each row is a cut with one start, 512 of the training images calibrating it; 64 of them are held out, and say
+whether batch-norm statistics are taken again. Accuracies in per cent on all 10,000 JPEG test images, where
+the network as published has 81.0. The rows of BARS and `--tune` (names with ; between) are also trained: SGD
+with Nesterov 0.9, learning rate `--lr` (0.05) falling linearly to 0, weight decay 5e-4, batch 128, pad by 4,
+crop and flip. No noise in any row. Defective masks keep half of the neurons after the norms of the stem and
+the first stage; weight maps take the place of every second convolution; kernel average pooling stands after
+all 19.
 """
 
 from __future__ import annotations

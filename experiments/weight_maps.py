@@ -1,8 +1,8 @@
 """Table 4 of "Weight Map Layer" (arXiv 1905.00568) on MNIST: plain, smoothing and unsharp CNNs of like FLOPs.
 
-The paper: Adam, 300 epochs, pad by 2 and crop, a tenth of the training set validates; three trials. It also adds uniform
-noise U(0, u) to the input, divides by 1 + u, and attacks by FGSM. Here: Adam at 1e-3 falling to 1e-5 along a cosine,
-the epochs below, as the learning rate is not stated.
+The paper: Adam, 300 epochs, pad by 2 and crop, a tenth of the training set validates; three trials. It also
+adds uniform noise U(0, u) to the input, divides by 1 + u, and attacks by FGSM. Here: Adam at 1e-3 falling to
+1e-5 along a cosine, the epochs below, as the learning rate is not stated.
 """
 
 from __future__ import annotations

@@ -211,10 +211,20 @@ def _draw(pictures: dict[str, tuple[Tensor, Tensor]], test: Images, path: Path) 
 
 def _write(rows: list[Row], work: Path, seed: int, quick: bool) -> None:
     settings = {
-        "seed": seed, "quick": quick, "model": MODEL, "channels": CHANNELS, "input_size": SIZE,
-        "sigma": SIGMA, "eps": EPS, "steps": STEPS,
-        "versions": {"surgeon": surgeon.__version__, "torch": str(torch.__version__), "python": platform.python_version()},
-    }  # fmt: skip
+        "seed": seed,
+        "quick": quick,
+        "model": MODEL,
+        "channels": CHANNELS,
+        "input_size": SIZE,
+        "sigma": SIGMA,
+        "eps": EPS,
+        "steps": STEPS,
+        "versions": {
+            "surgeon": surgeon.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    }
     write_json(work / "table.json", {"settings": settings, "rows": [r.model_dump() for r in rows]})
     header = [
         "method",
@@ -231,7 +241,23 @@ def _write(rows: list[Row], work: Path, seed: int, quick: bool) -> None:
         "pgd_high",
     ]
     write_csv(
-        work / "table.csv", header,
-        ([r.method, r.parameters, r.flops, r.effect, r.folds, r.start, r.clean.value, r.noise, r.fgsm.value,
-          r.pgd.value, r.pgd.low, r.pgd.high] for r in rows),
-    )  # fmt: skip
+        work / "table.csv",
+        header,
+        (
+            [
+                r.method,
+                r.parameters,
+                r.flops,
+                r.effect,
+                r.folds,
+                r.start,
+                r.clean.value,
+                r.noise,
+                r.fgsm.value,
+                r.pgd.value,
+                r.pgd.low,
+                r.pgd.high,
+            ]
+            for r in rows
+        ),
+    )

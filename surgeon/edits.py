@@ -316,9 +316,15 @@ class Plan(_Frozen):
         """Show the edits as a table in a notebook, with the other lines of `str(plan)` around it."""
         first, *more = str(self).splitlines()
         rows = [
-            (e.site, e.operation, e.layer or "replaced", EFFECT_TEXT[e.effect], "yes" if e.folds else f"no: {e.note}")
+            (
+                e.site,
+                e.operation,
+                e.layer or "replaced",
+                EFFECT_TEXT[e.effect],
+                "yes" if e.folds else f"no: {e.note}",
+            )
             for e in self.edits
-        ]  # fmt: skip
+        ]
         head = ("site", "operation", "layer", "function", "folds")
         return html.table(rows, head=head, caption=first) + html.paragraphs(more[len(rows) :])
 

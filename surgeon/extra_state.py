@@ -84,6 +84,7 @@ def demand_plain(state: Mapping[str, Any], place: str) -> None:
             RuntimeError,
         ) as error:
             raise ArtifactError(
-                f"{place}: {key} is a {type(state[key]).__name__}, which no checkpoint holds that is read without running code; have "
+                f"{place}: {key} is a {type(state[key]).__name__}, which no checkpoint holds "
+                "that is read without running code; have "
                 "get_extra_state give tensors and plain values, or train without a folder"
             ) from error

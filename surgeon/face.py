@@ -122,10 +122,21 @@ def select(
         ['features.conv1']
     """
     given: dict[str, Any] = {
-        "include": include, "exclude": exclude, "stages": stages, "channels": channels, "min_channels": min_channels,
-        "max_channels": max_channels, "kernel": kernel, "groups": groups, "skip_first": skip_first, "skip_last": skip_last,
-        "first": first, "last": last, "every": every, "offset": offset,
-    }  # fmt: skip
+        "include": include,
+        "exclude": exclude,
+        "stages": stages,
+        "channels": channels,
+        "min_channels": min_channels,
+        "max_channels": max_channels,
+        "kernel": kernel,
+        "groups": groups,
+        "skip_first": skip_first,
+        "skip_last": skip_last,
+        "first": first,
+        "last": last,
+        "every": every,
+        "offset": offset,
+    }
     conditions = {k: v for k, v in given.items() if v != Selector.model_fields[k].default}
     try:
         return Selector.model_validate(conditions)

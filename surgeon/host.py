@@ -179,9 +179,13 @@ def _hooks() -> list[dict[int, Any]]:
 def _switches() -> tuple[Any, ...]:
     backends: Any = torch.backends
     return (
-        backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn,
-        backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn,
-    )  # fmt: skip
+        backends.cuda.matmul,
+        backends.cudnn.conv,
+        backends.cudnn.rnn,
+        backends.mkldnn.matmul,
+        backends.mkldnn.conv,
+        backends.mkldnn.rnn,
+    )
 
 
 def _on_autocast() -> list[str]:
@@ -208,7 +212,8 @@ def _usable(value: Any, copied: bool) -> Any:
         if copied:
             return copy.deepcopy(value)
         raise ModelError(
-            f"this {type(value).__name__} was made in torch.inference_mode, so that its tensors cannot be changed; give "
+            f"this {type(value).__name__} was made in torch.inference_mode, so that its "
+            "tensors cannot be changed; give "
             f"copy.deepcopy(model), copied outside of it"
         )
     if type(value) in (list, tuple):

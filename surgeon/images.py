@@ -128,8 +128,10 @@ def check_inputs(x: object, dims: int = 3) -> None:
     x = _batch(x, name, (dims + 1,))
     if not x.is_floating_point():
         raise DataError(
-            f"calibration images are {x.dtype}, and a network takes floats as it was trained on: images.float() / 255, then "
-            "normalised where the training did (surgeon.models.normalized(images.float() / 255, model) does as the model's "
+            f"calibration images are {x.dtype}, and a network takes floats as it was trained "
+            "on: images.float() / 255, then "
+            "normalised where the training did (surgeon.models.normalized(images.float() / "
+            "255, model) does as the model's "
             "configuration says)"
         )
     if len(x) == 0:

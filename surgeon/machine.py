@@ -24,6 +24,11 @@ def made_by() -> dict[str, Any]:
             versions[name] = version(name)
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "versions": versions, "python": platform.python_version(), "machine": platform.platform(), "gpus": gpus,
-        "processes": world(), "threads": torch.get_num_threads(), "command": sys.argv,
-    }  # fmt: skip
+        "versions": versions,
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "gpus": gpus,
+        "processes": world(),
+        "threads": torch.get_num_threads(),
+        "command": sys.argv,
+    }

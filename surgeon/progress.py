@@ -197,6 +197,9 @@ def bar(file: IO[str]) -> Progress:
             return Text(f"{pace(task.speed, 1)}, {duration(task.time_remaining)} left")
 
     return Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(bar_width=16), MofNCompleteColumn(), Time(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(),
+        Time(),
         console=Console(file=file),
-    )  # fmt: skip
+    )

@@ -43,7 +43,10 @@ def too_large(name: str, size: float, what: str = "in linf") -> str:
         size: its value.
         what: follows the value in the message.
     """
-    return f"{name}={size:g} {what} is more than pixels can change, which go from 0 to 1: write {size:g}/255 for {size:g} of 255 levels"
+    return (
+        f"{name}={size:g} {what} is more than pixels can change, which go from 0 to 1: write "
+        f"{size:g}/255 for {size:g} of 255 levels"
+    )
 
 
 def _deviation(sigma: float) -> float:

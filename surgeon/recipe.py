@@ -123,7 +123,8 @@ class Training(Strict):
             )
         if 0 < self.epochs <= self.warmup_epochs:
             raise ValueError(
-                f"warmup_epochs={self.warmup_epochs:g} leaves nothing of epochs={self.epochs}: the full rate is never reached"
+                f"warmup_epochs={self.warmup_epochs:g} leaves nothing of "
+                f"epochs={self.epochs}: the full rate is never reached"
             )
         if self.accumulate > self.batch_size:
             raise ValueError(

@@ -59,7 +59,10 @@ def unknown(recipe: str, shipped: Collection[str], using: Collection[str] = ()) 
         return f"{recipe!r} is an operation; recipes with it are {', '.join(using)}"
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml"):
-        return f"recipe file {recipe} does not exist; {nearest(path.stem, shipped)} Shipped ones are named without .yaml"
+        return (
+            f"recipe file {recipe} does not exist; {nearest(path.stem, shipped)} Shipped ones are "
+            "named without .yaml"
+        )
     if "/" in recipe:
         return f"recipe file {recipe} does not exist"
     return f"unknown recipe {recipe!r}; {nearest(recipe, shipped)}"

@@ -1,7 +1,7 @@
 """Every name of torch's that is private, in one place: what it is for, and what happens where a torch has it no more.
 
-Tried on torch 2.9.1 and 2.14.1. The base classes fall back to what torch documents. Without one of the others the import of this file
-fails, and its error names what is gone, before any network has been touched.
+Tried on torch 2.9.1 and 2.14.1. The base classes fall back to what torch documents. Without one of the others
+the import of this file fails, and its error names what is gone, before any network has been touched.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode as current_d
 # Outputs of any shape as a list of their tensors.
 from torch.utils._pytree import tree_leaves
 
-# "Any convolution", "any batch norm", "any norm with statistics", "any dropout", "any pooling". Without the names: the classes' own bases.
+# "Any convolution", "any batch norm", "any norm with statistics", "any dropout", "any pooling". Without the
+# names: the classes' own bases.
 try:
     from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
     from torch.nn.modules.batchnorm import _NormBase as NormBase

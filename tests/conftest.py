@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# torch keeps compiled graphs on the disk without noting for which instructions: those of another setting compute wrongly
+# torch keeps compiled graphs on the disk without noting for which instructions: those of another setting
+# compute wrongly
 os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "0")
 if os.environ.get("SURGEON_TEST_GPU") != "1":  # what is compared bit for bit is compared on a CPU
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -15,17 +16,45 @@ import torch
 from torch import nn
 
 NUMERIC = (
-    "cli/test_train.py", "evaluation/test_attacks.py", "evaluation/test_certification.py", "evaluation/test_diagnostics.py",
-    "evaluation/test_engine.py", "evaluation/test_engine_folder.py", "graph/test_checkpointing.py", "graph/test_joined.py",
-    "insight/test_changes.py", "insight/test_gradcam.py", "insight/test_kernels.py", "insight/test_maps.py",
-    "interop/test_compilers.py", "interop/test_distributed.py", "interop/test_exported_files.py", "interop/test_features.py",
-    "interop/test_loops.py", "interop/test_quantisation.py", "interop/test_timm_scripts.py", "methods/test_adversarial_layer.py",
-    "methods/test_adversarial_noise.py", "methods/test_box.py", "methods/test_channel_order.py", "methods/test_conv_pool.py",
-    "methods/test_convolution.py", "methods/test_kap.py", "methods/test_kap_weights.py", "methods/test_noise.py",
-    "methods/test_weight_map.py", "methods/test_weight_map_fit.py", "own_models/", "surgery/test_apply.py",
-    "surgery/test_equations.py", "surgery/test_fold.py", "surgery/test_refit.py", "surgery/test_starts.py", "training/",
+    "cli/test_train.py",
+    "evaluation/test_attacks.py",
+    "evaluation/test_certification.py",
+    "evaluation/test_diagnostics.py",
+    "evaluation/test_engine.py",
+    "evaluation/test_engine_folder.py",
+    "graph/test_checkpointing.py",
+    "graph/test_joined.py",
+    "insight/test_changes.py",
+    "insight/test_gradcam.py",
+    "insight/test_kernels.py",
+    "insight/test_maps.py",
+    "interop/test_compilers.py",
+    "interop/test_distributed.py",
+    "interop/test_exported_files.py",
+    "interop/test_features.py",
+    "interop/test_loops.py",
+    "interop/test_quantisation.py",
+    "interop/test_timm_scripts.py",
+    "methods/test_adversarial_layer.py",
+    "methods/test_adversarial_noise.py",
+    "methods/test_box.py",
+    "methods/test_channel_order.py",
+    "methods/test_conv_pool.py",
+    "methods/test_convolution.py",
+    "methods/test_kap.py",
+    "methods/test_kap_weights.py",
+    "methods/test_noise.py",
+    "methods/test_weight_map.py",
+    "methods/test_weight_map_fit.py",
+    "own_models/",
+    "surgery/test_apply.py",
+    "surgery/test_equations.py",
+    "surgery/test_fold.py",
+    "surgery/test_refit.py",
+    "surgery/test_starts.py",
+    "training/",
     "test_mapped.py",
-)  # fmt: skip
+)
 """Where tests compare numbers that rounding touches: they are marked `numeric`, for `make portability`. What takes long
 and holds by a wide margin is left out."""
 SHARED = Path(os.environ.get("SURGEON_SHARED", Path(__file__).parents[2] / "shared"))

@@ -6,10 +6,51 @@ import math
 import random
 
 NASTY = [
-    None, True, False, 0, -1, 1, 3, 1.5, 1e308, -1e-9, 10**6, 10**9, 2**31, 2**63, 10**30, math.nan, math.inf, "", "x", "../x", "/etc/passwd",
-    "hf-hub:a/b", "<b>", "a\nb", "\x1b[1m", "conv1", "kap", "resnet18", "torchvision/resnet18", "zoo/cnn", "auto", "x" * 20_000, [], {}, [[]],
-    [0], [-1, 5], [10**6, 10**6], [1, 2, 3, 4, 5], {"a": 1}, {"op": "kap"}, ["x"], [None], {"": ""},
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    3,
+    1.5,
+    1e308,
+    -1e-9,
+    10**6,
+    10**9,
+    2**31,
+    2**63,
+    10**30,
+    math.nan,
+    math.inf,
+    "",
+    "x",
+    "../x",
+    "/etc/passwd",
+    "hf-hub:a/b",
+    "<b>",
+    "a\nb",
+    "\x1b[1m",
+    "conv1",
+    "kap",
+    "resnet18",
+    "torchvision/resnet18",
+    "zoo/cnn",
+    "auto",
+    "x" * 20_000,
+    [],
+    {},
+    [[]],
+    [0],
+    [-1, 5],
+    [10**6, 10**6],
+    [1, 2, 3, 4, 5],
+    {"a": 1},
+    {"op": "kap"},
+    ["x"],
+    [None],
+    {"": ""},
+]
 
 
 def nested(depth):
@@ -29,7 +70,8 @@ def ways(value, path=()):
 
 
 def mutated(content, draw: random.Random):
-    """A copy with one to three changes: a value, a key or a part of a list is another, is gone, is there twice or is elsewhere."""
+    """A copy with one to three changes: a value, a key or a part of a list is another, is gone, is there
+    twice or is elsewhere."""
     content = copy.deepcopy(content)
     for _ in range(draw.choice([1, 1, 1, 2, 3])):
         way = draw.choice([w for w in ways(content) if w] or [()])

@@ -70,9 +70,12 @@ def run(setting: tuple[str, str, int]) -> bool:
     """One setting: a line with what came out, and whether all passed."""
     variable, value, threads = setting
     environment = {
-        **os.environ, variable: value, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
+        **os.environ,
+        variable: value,
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
         ASKED: f"{variable} {value} {threads}",
-    }  # fmt: skip
+    }
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.xml"
         command = [sys.executable, "-m", "pytest", "-p", "tests.portability", "-p", "no:cacheprovider"]

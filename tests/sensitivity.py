@@ -60,7 +60,8 @@ def _wide_inputs(_: nn.Module, inputs: tuple) -> tuple:
 
 @contextlib.contextmanager
 def in_float64(model: nn.Module) -> Iterator[nn.Module]:
-    """Within, `model` computes in float64: a network trained so, and back in float32, is the same on every processor."""
+    """Within, `model` computes in float64: a network trained so, and back in float32, is the same on
+    every processor."""
     hook = model.double().register_forward_pre_hook(_wide_inputs)
     try:
         yield model

@@ -1,4 +1,5 @@
-"""Every import of surgeon's own files points downward: from a room of higher rank to one of the same or lower rank, in no circle."""
+"""Every import of surgeon's own files points downward: from a room of higher rank to one of the same or lower
+rank, in no circle."""
 
 import ast
 from pathlib import Path
@@ -56,9 +57,27 @@ RANKS = (
 TOGETHER = {("models", "zoo"), ("zoo", "models")}
 """Of one rank, but one work: networks by name. Still no circle between files."""
 NO_TORCH = (
-    "errors", "lazy", "strict", "strict_yaml", "reading", "markdown", "merging", "numerals", "quantities", "arguments", "selection",
-    "edits", "spelling", "recipe", "face", "html", "results", "report", "methods.base", "methods.registry",
-)  # fmt: skip
+    "errors",
+    "lazy",
+    "strict",
+    "strict_yaml",
+    "reading",
+    "markdown",
+    "merging",
+    "numerals",
+    "quantities",
+    "arguments",
+    "selection",
+    "edits",
+    "spelling",
+    "recipe",
+    "face",
+    "html",
+    "results",
+    "report",
+    "methods.base",
+    "methods.registry",
+)
 """Rooms that can be imported where there is no torch: they name it for types alone."""
 
 
@@ -71,7 +90,8 @@ def modules():
 
 
 def imports(path, known, *, types):
-    """The modules of surgeon that a file imports, at its top or inside a function; with `types`, also for types alone."""
+    """The modules of surgeon that a file imports, at its top or inside a function; with `types`, also for
+    types alone."""
     tree = ast.parse(path.read_text())
     skipped = {
         id(inner)
@@ -120,9 +140,14 @@ def test_imports_point_downward(arrows):
         f"{one} imports {other}"
         for one, others in arrows.items()
         for other in others
-        if one != "surgeon" and other != "surgeon" and room(one) != room(other)
-        and (rank[room(one)] < rank[room(other)] or (rank[room(one)] == rank[room(other)] and (room(one), room(other)) not in TOGETHER))
-    ]  # fmt: skip
+        if one != "surgeon"
+        and other != "surgeon"
+        and room(one) != room(other)
+        and (
+            rank[room(one)] < rank[room(other)]
+            or (rank[room(one)] == rank[room(other)] and (room(one), room(other)) not in TOGETHER)
+        )
+    ]
     assert not wrong, "\n".join(sorted(wrong))
 
 
@@ -153,7 +178,8 @@ def test_no_circle_between_files(arrows):
 
 
 def test_mathematics_knows_torch_alone(arrows):
-    """A method's files know tensors, errors and their own room; only its operation and its paper know data. None knows a graph."""
+    """A method's files know tensors, errors and their own room; only its operation and its paper know
+    data. None knows a graph."""
     for name, others in arrows.items():
         parts = name.split(".")
         if parts[1:2] != ["methods"] or len(parts) < 4 or parts[2] == "controls":
@@ -161,10 +187,12 @@ def test_mathematics_knows_torch_alone(arrows):
         allowed = {"surgeon.errors", "surgeon.lazy", "surgeon.torch_private"}
         data = parts[3] in ("operation", "paper")
         wrong = {
-            o for o in others
-            if o not in allowed and not o.startswith(("surgeon.tensors", f"surgeon.methods.{parts[2]}"))
+            o
+            for o in others
+            if o not in allowed
+            and not o.startswith(("surgeon.tensors", f"surgeon.methods.{parts[2]}"))
             and not (data and room(o) in ("edits", "selection", "quantities", "strict", "methods", "results"))
-        }  # fmt: skip
+        }
         assert not wrong, (name, wrong)
     for name, others in arrows.items():
         if room(name) in ("methods", "tensors"):
@@ -184,7 +212,8 @@ def test_data_is_read_without_torch():
 
 
 def test_a_method_is_named_in_its_room_alone():
-    """No room but the methods' own asks which method it is: none imports a method's modules, but for pictures and formats of one."""
+    """No room but the methods' own asks which method it is: none imports a method's modules, but for
+    pictures and formats of one."""
     allowed = {"surgeon.insight", "surgeon.training", "surgeon.zoo", "surgeon.models.checkpoints"}
     known = modules()
     wrong = [

@@ -1,4 +1,5 @@
-"""Networks that were changed in code after they were made: a folder gives the same network back, or says that it cannot."""
+"""Networks that were changed in code after they were made: a folder gives the same network back, or says that
+it cannot."""
 
 import json
 
@@ -114,10 +115,17 @@ def test_what_weights_bring_with_them(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"conv1.weight": 1}, {"conv1.stride": 2}, {"conv1.stride": [1, 1, 1]}, {"conv1.stride": [2**40, 1]},
-        {"conv1.forward": "x"}, {"nothing.eps": 0.1}, {"bn1.eps": "0.1"}, {"bn1.track_running_stats": 1}, {"__class__": "x"},
+        {"conv1.weight": 1},
+        {"conv1.stride": 2},
+        {"conv1.stride": [1, 1, 1]},
+        {"conv1.stride": [2**40, 1]},
+        {"conv1.forward": "x"},
+        {"nothing.eps": 0.1},
+        {"bn1.eps": "0.1"},
+        {"bn1.track_running_stats": 1},
+        {"__class__": "x"},
     ],
-)  # fmt: skip
+)
 def test_settings_of_a_folder_are_plain_values_of_the_kind_that_is_there(tmp_path, settings):
     surgeon.save(made(), tmp_path / "out")
     path = tmp_path / "out" / "config.json"

@@ -1,4 +1,5 @@
-"""What a folder's config.json may say: of the right type, within limits, and nothing that is read or fetched from elsewhere."""
+"""What a folder's config.json may say: of the right type, within limits, and nothing that is read or fetched
+from elsewhere."""
 
 import json
 import math
@@ -50,17 +51,29 @@ def one_line(folder, match):
 @pytest.mark.parametrize(
     ("architecture", "args"),
     [
-        ("torchvision/resnet18", {"weights": "DEFAULT"}), ("torchvision/resnet18", {"weights": None}),
-        ("torchvision/fcn_resnet50", {"weights_backbone": "DEFAULT"}), ("torchvision/resnet18", {"progress": True}),
-        ("zoo/alexnet", {"weights": "DEFAULT"}), ("resnet18", {"pretrained": True}),
-        ("resnet18", {"checkpoint_path": "x"}), ("resnet18", {"cache_dir": "x"}), ("resnet18", {"pretrained_cfg": "a1_in1k"}),
-        ("resnet18", {"pretrained_cfg_overlay": {"file": "x"}}), ("resnet18", {"pretrained_strict": False}),
-        ("vit_tiny_patch16_224", {"pretrained_model_args": {}}), ("resnet18", {"file": "x"}), ("resnet18", {"url": "x"}),
-        ("resnet18", {"hf_hub_id": "x"}), ("resnet18", {"state_dict": {}}), ("resnet18", {"device": "cuda"}),
-        ("resnet18", {"__class__": 1}), ("resnet18", {"block_args": {"weights": "DEFAULT"}}),
-        ("own.module:factory", {"pretrained": True}), ("own.module:factory", {"data": "/etc/passwd"}),
+        ("torchvision/resnet18", {"weights": "DEFAULT"}),
+        ("torchvision/resnet18", {"weights": None}),
+        ("torchvision/fcn_resnet50", {"weights_backbone": "DEFAULT"}),
+        ("torchvision/resnet18", {"progress": True}),
+        ("zoo/alexnet", {"weights": "DEFAULT"}),
+        ("resnet18", {"pretrained": True}),
+        ("resnet18", {"checkpoint_path": "x"}),
+        ("resnet18", {"cache_dir": "x"}),
+        ("resnet18", {"pretrained_cfg": "a1_in1k"}),
+        ("resnet18", {"pretrained_cfg_overlay": {"file": "x"}}),
+        ("resnet18", {"pretrained_strict": False}),
+        ("vit_tiny_patch16_224", {"pretrained_model_args": {}}),
+        ("resnet18", {"file": "x"}),
+        ("resnet18", {"url": "x"}),
+        ("resnet18", {"hf_hub_id": "x"}),
+        ("resnet18", {"state_dict": {}}),
+        ("resnet18", {"device": "cuda"}),
+        ("resnet18", {"__class__": 1}),
+        ("resnet18", {"block_args": {"weights": "DEFAULT"}}),
+        ("own.module:factory", {"pretrained": True}),
+        ("own.module:factory", {"data": "/etc/passwd"}),
     ],
-)  # fmt: skip
+)
 def test_arguments_that_name_weights_are_refused_and_nothing_is_read(saved, architecture, args):
     one_line(
         saved(architecture=architecture, model_args=args), "may not set the argument .*; nothing was read"
@@ -69,9 +82,29 @@ def test_arguments_that_name_weights_are_refused_and_nothing_is_read(saved, arch
 
 @pytest.mark.parametrize(
     "value",
-    ["a/b", "..", "~", "http://x", "C:\\x", "hf-hub:x", "timm/resnet18", "resnet18.a1_in1k", "weights.pth", "x" * 65, "a\nb",
-     math.nan, math.inf, 10**9, -(10**9), 10**400, [[[[[[[[1]]]]]]]], [0] * 500, {"a/b": 1}, {"file": 1}],
-)  # fmt: skip
+    [
+        "a/b",
+        "..",
+        "~",
+        "http://x",
+        "C:\\x",
+        "hf-hub:x",
+        "timm/resnet18",
+        "resnet18.a1_in1k",
+        "weights.pth",
+        "x" * 65,
+        "a\nb",
+        math.nan,
+        math.inf,
+        10**9,
+        -(10**9),
+        10**400,
+        [[[[[[[[1]]]]]]]],
+        [0] * 500,
+        {"a/b": 1},
+        {"file": 1},
+    ],
+)
 def test_values_that_are_no_plain_data_are_refused(saved, value):
     one_line(saved(architecture="resnet18", model_args={"act_layer": value}), "may not set|cannot be read")
 
@@ -122,13 +155,14 @@ def test_what_honest_folders_hand_over_is_taken():
 @pytest.mark.parametrize(
     ("name", "args"),
     [
-        ("test_resnet", {"drop_rate": 0.1, "act_layer": "gelu"}), ("zoo/cnn", {"widths": [4, 4, 4], "batch_norm": True}),
+        ("test_resnet", {"drop_rate": 0.1, "act_layer": "gelu"}),
+        ("zoo/cnn", {"widths": [4, 4, 4], "batch_norm": True}),
         ("resnet18", {"channels": (8, 8, 8, 8), "layers": (1, 1, 1, 1), "drop_path_rate": 0.1}),
         ("torchvision/resnet18", {"width_per_group": 64, "zero_init_residual": True}),
         ("vit_tiny_patch16_224", {"depth": 1, "embed_dim": 12, "num_heads": 2, "img_size": 32}),
         ("zoo/resnet18", {"width": 0.125, "drop_rate": 0.1}),
     ],
-)  # fmt: skip
+)
 def test_arguments_survive_saving_and_loading(tmp_path, name, args):
     model = surgeon.create_model(name, num_classes=3, model_args=args).eval()
     again = surgeon.load(surgeon.save(model, tmp_path / "net"))
@@ -148,8 +182,17 @@ def test_arguments_that_a_folder_may_not_set_are_not_written(tmp_path, monkeypat
     assert surgeon.load(folder).pretrained_cfg["mean"] == (0.1, 0.2, 0.3)
 
 
-PLACES = {"url": "http://x", "file": "/etc/passwd", "hf_hub_id": "a/b", "hf_hub_filename": "x", "source": "hf-hub",
-          "state_dict": {"a": 1}, "custom_load": True, "pretrained": True, "cache_dir": "/x"}  # fmt: skip
+PLACES = {
+    "url": "http://x",
+    "file": "/etc/passwd",
+    "hf_hub_id": "a/b",
+    "hf_hub_filename": "x",
+    "source": "hf-hub",
+    "state_dict": {"a": 1},
+    "custom_load": True,
+    "pretrained": True,
+    "cache_dir": "/x",
+}
 
 
 def test_where_weights_lie_is_not_taken_over_from_a_folder(saved):
@@ -163,17 +206,41 @@ def test_where_weights_lie_is_not_taken_over_from_a_folder(saved):
 @pytest.mark.parametrize(
     "keys",
     [
-        {"model_args": ["x"]}, {"model_args": "x"}, {"pretrained_cfg": [1]},
-        {"pretrained_cfg": {"input_size": "abc"}}, {"pretrained_cfg": {"input_size": [1, 10**9, 2]}},
-        {"pretrained_cfg": {"input_size": [1, -1, 2]}}, {"pretrained_cfg": {"mean": "x"}}, {"pretrained_cfg": {"std": [0]}},
-        {"pretrained_cfg": {"mean": [math.nan]}}, {"pretrained_cfg": {"label_names": 3}}, {"num_classes": "10"},
-        {"num_classes": 10**12}, {"num_classes": -1}, {"num_classes": True}, {"num_classes": 1.5}, {"format": 2},
-        {"unwritten_args": 5}, {"global_pool": ["avg"]}, {"architecture": 5}, {"architecture": ["resnet18"]},
-        {"architecture": ""}, {"architecture": "x" * 201}, {"architecture": "a b"}, {"architecture": "a\nb"},
-        {"architecture": "<img src=x>"}, {"architecture": "`x`"}, {"architecture": "../up"}, {"architecture": "/root"},
-        {"surgery": []}, {"surgery": [1]}, {"surgery": "x"}, {"surgery": {"folded": False}}, {"surgery": {"folded": 1}},
+        {"model_args": ["x"]},
+        {"model_args": "x"},
+        {"pretrained_cfg": [1]},
+        {"pretrained_cfg": {"input_size": "abc"}},
+        {"pretrained_cfg": {"input_size": [1, 10**9, 2]}},
+        {"pretrained_cfg": {"input_size": [1, -1, 2]}},
+        {"pretrained_cfg": {"mean": "x"}},
+        {"pretrained_cfg": {"std": [0]}},
+        {"pretrained_cfg": {"mean": [math.nan]}},
+        {"pretrained_cfg": {"label_names": 3}},
+        {"num_classes": "10"},
+        {"num_classes": 10**12},
+        {"num_classes": -1},
+        {"num_classes": True},
+        {"num_classes": 1.5},
+        {"format": 2},
+        {"unwritten_args": 5},
+        {"global_pool": ["avg"]},
+        {"architecture": 5},
+        {"architecture": ["resnet18"]},
+        {"architecture": ""},
+        {"architecture": "x" * 201},
+        {"architecture": "a b"},
+        {"architecture": "a\nb"},
+        {"architecture": "<img src=x>"},
+        {"architecture": "`x`"},
+        {"architecture": "../up"},
+        {"architecture": "/root"},
+        {"surgery": []},
+        {"surgery": [1]},
+        {"surgery": "x"},
+        {"surgery": {"folded": False}},
+        {"surgery": {"folded": 1}},
     ],
-)  # fmt: skip
+)
 def test_what_is_of_another_type_is_one_line(saved, keys):
     one_line(saved(**keys), "config.json")
 
@@ -187,9 +254,20 @@ def test_names_that_lead_elsewhere_are_refused(saved, name):
 
 @pytest.mark.parametrize(
     "content",
-    ["[" * 100_000, '{"a":' * 5000, '{"architecture": ' + "[" * 300 + "]" * 300 + "}", "NaN", "", "[]", "1" * 10_000, '"x',
-     '{"architecture": "\\ud800"}', b"\xff\xfe", b'{"a": "\xff"}'],
-)  # fmt: skip
+    [
+        "[" * 100_000,
+        '{"a":' * 5000,
+        '{"architecture": ' + "[" * 300 + "]" * 300 + "}",
+        "NaN",
+        "",
+        "[]",
+        "1" * 10_000,
+        '"x',
+        '{"architecture": "\\ud800"}',
+        b"\xff\xfe",
+        b'{"a": "\xff"}',
+    ],
+)
 def test_what_is_no_json_is_one_line(saved, content):
     folder = saved()
     (folder / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -236,7 +314,7 @@ def edited(folder, change):
         lambda p: p.update(recipe="<img src=x onerror=alert(1)>"),
         lambda p: p.update(model="x" * 20_000),
     ],
-)  # fmt: skip
+)
 def test_a_record_that_no_network_can_follow_is_one_line(saved, change):
     with pytest.raises(surgeon.SurgeonError) as error:
         surgeon.load(edited(saved(), change))
@@ -246,12 +324,18 @@ def test_a_record_that_no_network_can_follow_is_one_line(saved, change):
 @pytest.mark.parametrize(
     ("architecture", "args"),
     [
-        ("resnet18", {"channels": [2**16] * 4}), ("resnet18", {"layers": [2**16] * 4}), ("zoo/cnn", {"widths": [2**16] * 3}),
-        ("vit_tiny_patch16_224", {"depth": 2**16}), ("zoo/wm_cnn", {"img_size": [60_000, 60_000]}),
-        ("resnet18", {"block_args": {"reduce_first": 0}}), ("resnet18", {"act_layer": "none"}),
-        ("resnet18", {"layers": "x"}), ("resnet18", {"block": "x"}), ("resnet18", {"in_chans": -1}),
+        ("resnet18", {"channels": [2**16] * 4}),
+        ("resnet18", {"layers": [2**16] * 4}),
+        ("zoo/cnn", {"widths": [2**16] * 3}),
+        ("vit_tiny_patch16_224", {"depth": 2**16}),
+        ("zoo/wm_cnn", {"img_size": [60_000, 60_000]}),
+        ("resnet18", {"block_args": {"reduce_first": 0}}),
+        ("resnet18", {"act_layer": "none"}),
+        ("resnet18", {"layers": "x"}),
+        ("resnet18", {"block": "x"}),
+        ("resnet18", {"in_chans": -1}),
     ],
-)  # fmt: skip
+)
 def test_a_network_far_larger_than_its_weights_is_given_up(saved, monkeypatch, architecture, args):
     from surgeon.store import budget
 

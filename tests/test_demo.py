@@ -84,10 +84,22 @@ def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
     from surgeon.cli import main
 
     args = [
-        "run", "canl", "resnet18", "--input-size", "1,16,16",
-        "--model-arg", "channels=[8,16,32,32]", "--set", "training.epochs=6", "--set", "training.batch_size=32",
-        "--set", "evaluation.samples=16", "--set", "evaluation.steps=2",
-    ]  # fmt: skip
+        "run",
+        "canl",
+        "resnet18",
+        "--input-size",
+        "1,16,16",
+        "--model-arg",
+        "channels=[8,16,32,32]",
+        "--set",
+        "training.epochs=6",
+        "--set",
+        "training.batch_size=32",
+        "--set",
+        "evaluation.samples=16",
+        "--set",
+        "evaluation.steps=2",
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     killed(*args, "-o", tmp_path / "killed", environment=env)
     assert not (tmp_path / "killed" / "evaluation").exists()

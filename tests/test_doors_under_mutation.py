@@ -14,9 +14,13 @@ from tests.mutations import mutated, scrambled, written
 
 SIZE = (1, 16, 16)
 FOLDERS = {
-    "kap": ("zoo/cnn", {"trained": True}), "wm-unsharp": ("zoo/cnn", {}), "defective": ("zoo/cnn", {}),
-    "anl": ("zoo/cnn", {}), "wm-input-scale": ("zoo/lenet5", {}), "kap-ensemble": ("zoo/lenet5", {"trained": True}),
-}  # fmt: skip
+    "kap": ("zoo/cnn", {"trained": True}),
+    "wm-unsharp": ("zoo/cnn", {}),
+    "defective": ("zoo/cnn", {}),
+    "anl": ("zoo/cnn", {}),
+    "wm-input-scale": ("zoo/lenet5", {}),
+    "kap-ensemble": ("zoo/lenet5", {"trained": True}),
+}
 
 
 def folder_of(recipe, place):

@@ -47,9 +47,15 @@ def test_at_most_three_lines_are_added_to_a_script_that_runs_without_them(name):
 
 @pytest.mark.parametrize(
     ("name", "recipe"),
-    [("plain_loop", "anl"), ("plain_loop", "canl"), ("plain_loop", "defective+anl"), ("lightning_loop", "anl"),
-     ("lightning_loop", "canl"), ("timm_script", "anl")],
-)  # fmt: skip
+    [
+        ("plain_loop", "anl"),
+        ("plain_loop", "canl"),
+        ("plain_loop", "defective+anl"),
+        ("lightning_loop", "anl"),
+        ("lightning_loop", "canl"),
+        ("timm_script", "anl"),
+    ],
+)
 def test_they_learn(name, recipe):
     if name.startswith("lightning"):
         pytest.importorskip("lightning")

@@ -1,4 +1,5 @@
-"""What a newcomer finds by looking: settings as keywords, lists of what there is, modules as attributes, tables in notebooks."""
+"""What a newcomer finds by looking: settings as keywords, lists of what there is, modules as attributes,
+tables in notebooks."""
 
 import inspect
 import subprocess
@@ -50,18 +51,30 @@ def test_groups_of_settings_are_given_as_selectors_or_key_by_key():
 @pytest.mark.parametrize(
     "recipe, given, text",
     [
-        ("kap", {"kernal_size": 5}, "no operation of the recipe has a setting 'kernal_size'; did you mean 'kernel_size'"),
+        (
+            "kap",
+            {"kernal_size": 5},
+            "no operation of the recipe has a setting 'kernal_size'; did you mean 'kernel_size'",
+        ),
         ("kap", {"input_sise": SIZE}, "'input_sise'; did you mean 'input_size'"),
         ("kap", {"op": "noise"}, "no operation of the recipe has a setting 'op'"),
         ("kap", {"kernel_size": "five"}, "operation 'kap': kernel_size: .*five"),
-        ("kap", {"settings": {"kap.kernel": 3}}, "operation 'kap': unknown key 'kernel'; did you mean 'kernel_size'"),
+        (
+            "kap",
+            {"settings": {"kap.kernel": 3}},
+            "operation 'kap': unknown key 'kernel'; did you mean 'kernel_size'",
+        ),
         ("kap", {"settings": {"kapp.kernel_size": 3}}, "no operation 'kapp'; did you mean 'kap'"),
         ("kap", {"settings": ["kernel_size=3"]}, "must be a mapping"),
         ("kap", {"kernel_size": 3, "settings": {"kernel_size": 3}}, "as a keyword and in settings"),
-        ("kap+noise", {"sigma": 0.1}, r"2 operations .* 'sigma': say whose, settings=\{'kap.sigma': …\} or 'noise.sigma'"),
+        (
+            "kap+noise",
+            {"sigma": 0.1},
+            r"2 operations .* 'sigma': say whose, settings=\{'kap.sigma': …\} or 'noise.sigma'",
+        ),
         ("kap+kap", {"kernel_size": 3}, r"settings=\{'kap#1.kernel_size': …\} or 'kap#2.kernel_size'"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_are_none_say_which_would_be(recipe, given, text):
     for verb in (surgeon.plan, surgeon.apply):
         with pytest.raises(RecipeError, match=text):

@@ -1,4 +1,5 @@
-"""The table of the diagnostics' false alarms and misses: it is what the results give, and it says what the page says."""
+"""The table of the diagnostics' false alarms and misses: it is what the results give, and it says what the
+page says."""
 
 import json
 

@@ -133,7 +133,8 @@ def test_a_training_says_which_checkpoint_stays_and_goes_on_from_it(run, tmp_pat
     name = "checkpoint.pt" if what == "checkpoint" else r"(last|best).safetensors"
     with pytest.raises(
         WritingError,
-        match=rf"run/{name} could not be written: File too large; the one from before stays; the last complete checkpoint "
+        match=rf"run/{name} could not be written: File too large; the one from before stays; the "
+        r"last complete checkpoint "
         r"stays \(epoch 1, step 0\): with more room, the same call goes on from there",
     ):
         run(3, folder)
@@ -269,9 +270,20 @@ def test_the_command_line_tells_it_in_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop._Training, "_store", full)
     code, _, err = invoke(
-        "train", "plain", "zoo/lenet5", "--input-size", "1,28,28", "--set", "training.epochs=1", "--set",
-        "training.batch_size=512", "--device", "cpu", "-o", tmp_path / "run",
-    )  # fmt: skip
+        "train",
+        "plain",
+        "zoo/lenet5",
+        "--input-size",
+        "1,28,28",
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "training.batch_size=512",
+        "--device",
+        "cpu",
+        "-o",
+        tmp_path / "run",
+    )
     last = err.splitlines()[-1]
     assert code == 2
     assert (

@@ -1,4 +1,5 @@
-"""What a network was trained on: every command that takes its folder tests it on images that it has not seen, its classes in order."""
+"""What a network was trained on: every command that takes its folder tests it on images that it has not seen,
+its classes in order."""
 
 import json
 import shutil
@@ -62,7 +63,8 @@ def data(place):
 
 @pytest.fixture(scope="module")
 def run(place, data):
-    """A run's folder, its classes in another order than the folders', its split by a seed of its own; and what it was made of."""
+    """A run's folder, its classes in another order than the folders', its split by a seed of its own; and
+    what it was made of."""
     said = [f"data.classes=[{','.join(ORDER)}]", "data.test_share=0.34"]
     return trained(place / "run", data, more=said, seed=3, split_seed=5)
 
@@ -89,10 +91,24 @@ def made(kind, run, tmp_path):
         out.symlink_to(inner)
         return out, {}
     steps = {
-        "apply": [["apply", "noise", inner]], "convert": [["convert", "noise", inner]],
-        "convert a file": [["convert", "noise", inner / "model.safetensors", "--model", NET, "--num-classes", "3", "--input-size", "1,28,28"]],
-        "revert": [["apply", "noise", inner], ["revert", None]], "fold": [["apply", "kap", inner], ["fold", None]],
-    }[kind]  # fmt: skip
+        "apply": [["apply", "noise", inner]],
+        "convert": [["convert", "noise", inner]],
+        "convert a file": [
+            [
+                "convert",
+                "noise",
+                inner / "model.safetensors",
+                "--model",
+                NET,
+                "--num-classes",
+                "3",
+                "--input-size",
+                "1,28,28",
+            ]
+        ],
+        "revert": [["apply", "noise", inner], ["revert", None]],
+        "fold": [["apply", "kap", inner], ["fold", None]],
+    }[kind]
     for n, step in enumerate(steps):
         before, out = out, tmp_path / f"made{n}"
         code, _, err = invoke(*(before if a is None else a for a in step), "-o", out)
@@ -276,7 +292,10 @@ def test_images_that_changed_since_the_training_are_refused_by_every_command(tmp
     else:
         for a, b in (("ape", "x"), ("bee", "ape"), ("x", "bee")):
             (data / a).rename(data / b)
-    said = r"run was made from something else than what is there now: .*; put back what it was trained on, or name other images"
+    said = (
+        r"run was made from something else than what is there now: .*; put back what it was "
+        r"trained on, or name other images"
+    )
     for target in (run.folder, run.folder / "trained"):
         with pytest.raises(ArtifactError, match=said):
             evaluated(target, tmp_path / "e")

@@ -19,10 +19,23 @@ from surgeon.verification import demand, relative, verify
 
 SIZES = {"torchvision/r3d_18": (3, 4, 32, 32), "inception_v3": (3, 75, 75)}
 MODELS = (
-    "resnet18", "resnet50", "densenet121", "vgg16_bn", "mobilenetv2_100", "mobilenetv3_small_100", "efficientnet_b0",
-    "regnety_002", "convnext_atto", "inception_v3", "nf_resnet50", "torchvision/resnet18", "torchvision/googlenet",
-    "torchvision/squeezenet1_1", "torchvision/deeplabv3_resnet50", "torchvision/r3d_18",
-)  # fmt: skip
+    "resnet18",
+    "resnet50",
+    "densenet121",
+    "vgg16_bn",
+    "mobilenetv2_100",
+    "mobilenetv3_small_100",
+    "efficientnet_b0",
+    "regnety_002",
+    "convnext_atto",
+    "inception_v3",
+    "nf_resnet50",
+    "torchvision/resnet18",
+    "torchvision/googlenet",
+    "torchvision/squeezenet1_1",
+    "torchvision/deeplabv3_resnet50",
+    "torchvision/r3d_18",
+)
 NO_NORM = dict.fromkeys(("convnext_atto", "nf_resnet50", "torchvision/squeezenet1_1"), "the model has none")
 NOISE = ("anl", "canl", "lat", "gaussian")
 NO_SITE = {
@@ -42,11 +55,13 @@ SETTINGS = {
     },
 }
 VARIANTS = ("lat", "gaussian", "input-noise", "defective-same")
-"""Recipes that differ from another of the list in one setting: cut and verified in their turns, trained and saved in the first network."""
+"""Recipes that differ from another of the list in one setting: cut and verified in their turns, trained and
+saved in the first network."""
 SURGERY = tuple(r for r in shipped() if load_recipe(r).surgery)
 WHOLE, TURNS, IDENTITY_TURNS = bool(os.environ.get("SURGEON_MATRIX")), 12, 6
 WIDE = ("resnet50", "nf_resnet50", "torchvision/deeplabv3_resnet50", "torchvision/r3d_18", "inception_v3")
-"""Networks whose convolutions, with nine kernels for each old one, take seconds to draw: widened in the bottom alone."""
+"""Networks whose convolutions, with nine kernels for each old one, take seconds to draw: widened in the
+bottom alone."""
 
 
 @pytest.fixture(scope="module")

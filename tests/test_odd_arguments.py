@@ -43,9 +43,11 @@ def test_an_operations_number_is_of_plain_digits():
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_that_lacks_a_sign(encoding):
     done = subprocess.run(
-        [sys.executable, "-m", "surgeon.cli", "plan", "kap", "test_resnet"], capture_output=True, check=False,
+        [sys.executable, "-m", "surgeon.cli", "plan", "kap", "test_resnet"],
+        capture_output=True,
+        check=False,
         env={**os.environ, "PYTHONIOENCODING": encoding},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr.decode()
 
 

@@ -87,8 +87,13 @@ def test_numbers_are_written_one_way():
     assert span(0.1, 0.25) == "10.0 % to 25.0 %"
     assert with_interval(wilson(5, 10)) == "50.0 % [23.7 %, 76.3 %]"
     assert [duration(s) for s in (0.2, 45, 60, 200, 3600, 7500)] == [
-        "0 s", "45 s", "1 min", "3 min 20 s", "1 h", "2 h 5 min",
-    ]  # fmt: skip
+        "0 s",
+        "45 s",
+        "1 min",
+        "3 min 20 s",
+        "1 h",
+        "2 h 5 min",
+    ]
     assert [pace(n, 1) for n in (100, 1234.5, 3.44, 1.0)] == [
         "100 a second",
         "1,234 a second",

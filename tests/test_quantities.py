@@ -45,7 +45,8 @@ def test_fractions_are_read_wherever_a_size_is_given(tmp_path):
     assert (given.eps, given.gaussian, given.uniform, given.certify) == (8 / 255, (0.1,), (0.5,), (0.25,))
     assert Adversary(eps="8/255", step_size="2/255") == Adversary(eps=8 / 255, step_size=2 / 255)
     (tmp_path / "mine.yaml").write_text(
-        "extends: at-pgd\nsurgery: [{op: adversarial-noise, epsilon: 3/100}, {op: noise, sigma: 1/8, input_sigma: 1/4}]\n"
+        "extends: at-pgd\nsurgery: [{op: adversarial-noise, epsilon: 3/100}, {op: noise, "
+        "sigma: 1/8, input_sigma: 1/4}]\n"
         "training: {adversary: {eps: 4/255}}\nevaluation: {eps: 2/255}\n"
     )
     found = load_recipe(tmp_path / "mine.yaml", ["noise.sigma=1/16"])
@@ -90,10 +91,12 @@ def test_more_than_pixels_can_change_is_refused_in_python():
 
     model, x, y = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.rand(2, 1, 2, 2), torch.tensor([0, 1])
     calls = [
-        lambda: Attack(name="pgd", kind="own-pgd", eps=8), lambda: diagnose(model, x, y, eps=8.0),
-        lambda: pgd(model, x, y, eps=8.0, steps=1), lambda: Evaluation(eps=8),
+        lambda: Attack(name="pgd", kind="own-pgd", eps=8),
+        lambda: diagnose(model, x, y, eps=8.0),
+        lambda: pgd(model, x, y, eps=8.0, steps=1),
+        lambda: Evaluation(eps=8),
         lambda: size_of(Evaluation(suite="paper", paper="anl", eps=8)),
-    ]  # fmt: skip
+    ]
     for call in calls:
         with pytest.raises((ValueError, SurgeonError), match=f"eps=8 in linf .*{LEVELS}"):
             call()
@@ -117,10 +120,13 @@ def test_more_than_pixels_can_change_is_refused_in_python():
         (["study", "kap", "zoo/lenet5", "--eps", "8"], LEVELS),
         (["run", "kap", "zoo/lenet5", "--set", "evaluation.eps=8"], LEVELS),
         (["train", "at-pgd", "zoo/lenet5", "--set", "training.adversary.eps=8"], LEVELS),
-        (["evaluate", "zoo/lenet5", "--data", "digits", "--eps", "8/x"], "'8/x' is no size; write for instance 8/255"),
+        (
+            ["evaluate", "zoo/lenet5", "--data", "digits", "--eps", "8/x"],
+            "'8/x' is no size; write for instance 8/255",
+        ),
     ],
     ids=lambda v: " ".join(v[:1] + v[-1:]) if isinstance(v, list) else None,
-)  # fmt: skip
+)
 def test_more_than_pixels_can_change_is_refused_on_the_command_line(tmp_path, args, message):
     pytest.importorskip("accelerate")
     code, _, err = invoke(*args, "-o", tmp_path / "out")

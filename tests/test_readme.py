@@ -22,7 +22,8 @@ TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 
 
 def small(command):
-    """The command at a budget for a test: an epoch, and images enough to go through every step. The README has the numbers of whole ones."""
+    """The command at a budget for a test: an epoch, and images enough to go through every step. The
+    README has the numbers of whole ones."""
     command = re.sub(r"--epochs \d+", "--epochs 1", command)
     return re.sub(r"(samples[ =]|diagnostics=)\d\d+", r"\g<1>16", command)
 

@@ -9,10 +9,32 @@ from surgeon.errors import RecipeError
 from surgeon.recipe import dump, load_recipe, schema, shipped
 
 WANTED = {
-    "kap", "kap-1d", "kap-ensemble", "kmp", "noise", "smooth-init", "wm-smoothing", "wm-unsharp", "wm-smoothing-all",
-    "wm-unsharp-all", "wm-input-scale", "anl", "canl", "lat", "gaussian", "defective", "defective-same",
-    "defective-channel", "small-image", "plain", "input-noise", "at-fgsm", "at-pgd", "trades", "fast-at",
-}  # fmt: skip
+    "kap",
+    "kap-1d",
+    "kap-ensemble",
+    "kmp",
+    "noise",
+    "smooth-init",
+    "wm-smoothing",
+    "wm-unsharp",
+    "wm-smoothing-all",
+    "wm-unsharp-all",
+    "wm-input-scale",
+    "anl",
+    "canl",
+    "lat",
+    "gaussian",
+    "defective",
+    "defective-same",
+    "defective-channel",
+    "small-image",
+    "plain",
+    "input-noise",
+    "at-fgsm",
+    "at-pgd",
+    "trades",
+    "fast-at",
+}
 
 
 def test_every_promised_recipe_is_shipped_and_names_its_paper_and_source():
@@ -54,19 +76,31 @@ def test_recipes_that_extend_in_a_circle_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("surgery:\n  - {op: kap, kernal_size: 3}\n", r"unknown key 'kernal_size'; did you mean 'kernel_size'\?"),
+        (
+            "surgery:\n  - {op: kap, kernal_size: 3}\n",
+            r"unknown key 'kernal_size'; did you mean 'kernel_size'\?",
+        ),
         ("surgery:\n  - {op: kpa}\n", r"unknown operation 'kpa'; did you mean 'kap'\?"),
         ("surgry:\n  - {op: kap}\n", r"unknown key 'surgry'; did you mean 'surgery'"),
-        ("surgery:\n  - {op: kap, kernel_size: 4}\n", r"kernel_size=4 is even; a window needs a centre: 3 or 5"),
-        ("surgery:\n  - {op: kap, select: {stage: 1}}\n", r"unknown key 'select.stage'; did you mean 'stages'\?"),
+        (
+            "surgery:\n  - {op: kap, kernel_size: 4}\n",
+            r"kernel_size=4 is even; a window needs a centre: 3 or 5",
+        ),
+        (
+            "surgery:\n  - {op: kap, select: {stage: 1}}\n",
+            r"unknown key 'select.stage'; did you mean 'stages'\?",
+        ),
         ("surgery:\n  - {kernel_size: 3}\n", "needs the key 'op'"),
-        ("training: {epoch: 3}\nsurgery: [{op: kap}]\n", r"unknown key 'training.epoch'; did you mean 'epochs' or"),
+        (
+            "training: {epoch: 3}\nsurgery: [{op: kap}]\n",
+            r"unknown key 'training.epoch'; did you mean 'epochs' or",
+        ),
         ("surgery: [\n  op: kap\n", "line 3"),
         ("- kap\n", "holds list, not a mapping"),
         ("surgery:\n  - {op: kap, start: replicate}\n", "needs stride = kernel_size"),
         ("surgery:\n  - {op: defective, keep: 1.5}\n", "keep: Input should be less than or equal to 1"),
     ],
-)  # fmt: skip
+)
 def test_faults_are_named_in_one_line(tmp_path, content, message):
     (tmp_path / "bad.yaml").write_text(content)
     with pytest.raises(RecipeError, match=message) as caught:
@@ -112,14 +146,17 @@ def test_faulty_settings_are_named(setting, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("surgery:\n  - {op: kap}\n  - noise\n", r"bad.yaml: surgery holds 'noise' as number 2, not a mapping"),
+        (
+            "surgery:\n  - {op: kap}\n  - noise\n",
+            r"bad.yaml: surgery holds 'noise' as number 2, not a mapping",
+        ),
         ("surgery: 3\n", "surgery must be a list of operations"),
         ("extends: [kap]\n", r"unknown recipe .*did you mean 'kap'\?"),
         ("training: 3\nextends: kap\n", "training: Input should be a valid dictionary"),
         ("", "holds NoneType, not a mapping"),
         ("surgery: !!python/object/apply:os.getcwd []\n", "line 1: tags are not read"),
     ],
-)  # fmt: skip
+)
 def test_malformed_files_are_refused(tmp_path, content, message):
     (tmp_path / "bad.yaml").write_text(content)
     with pytest.raises(RecipeError, match=message):

@@ -62,8 +62,12 @@ DOORS = {
     "drawn": lambda s, m: drawn(SET, 3, seed=s),
     "corrupt": lambda s, m: corrupt(GRAY, "fog", 1, seed=s),
     "patch_shuffle": lambda s, m: patch_shuffle(GRAY, 2, seed=s),
-    "fit": fit, "train": train, "study": study, "evaluate_target": evaluate_target, "demo": demo,
-}  # fmt: skip
+    "fit": fit,
+    "train": train,
+    "study": study,
+    "evaluate_target": evaluate_target,
+    "demo": demo,
+}
 
 
 @pytest.mark.parametrize("door", DOORS)

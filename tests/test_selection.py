@@ -15,10 +15,18 @@ NAMES = [
     "layer10.0.conv1",
 ]
 SITES = [
-    Site(name=n, kind="conv", cls="Conv2d", index=i, stage=i // 2, channels=16 * (i + 1), groups=1 + i % 2,
-         kernel=(1, 1) if "down" in n else (3, 3))
+    Site(
+        name=n,
+        kind="conv",
+        cls="Conv2d",
+        index=i,
+        stage=i // 2,
+        channels=16 * (i + 1),
+        groups=1 + i % 2,
+        kernel=(1, 1) if "down" in n else (3, 3),
+    )
     for i, n in enumerate(NAMES)
-] + [Site(name="bn1", kind="norm", cls="BatchNorm2d", index=6)]  # fmt: skip
+] + [Site(name="bn1", kind="norm", cls="BatchNorm2d", index=6)]
 
 
 def chosen(**settings):

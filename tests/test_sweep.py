@@ -163,24 +163,44 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     assert done.returncode == 0, done.stderr
     assert out.read_bytes().startswith(before)
     assert [(r["recipe"], r["outcome"]) for r in read(out)] == [
-        ("anl", "ok"), ("input-noise", "ok"), ("kap", "ok"),
-    ]  # fmt: skip
+        ("anl", "ok"),
+        ("input-noise", "ok"),
+        ("kap", "ok"),
+    ]
     assert len(out.read_text().splitlines()) == 4
 
 
 def row(model, recipe, outcome="ok", cause="", **stages):
-    return {"model": model, "recipe": recipe, "family": model.split("_")[0], "outcome": outcome, "cause": cause, "edits": 2,
-            "tensors": "real", "stages": stages}  # fmt: skip
+    return {
+        "model": model,
+        "recipe": recipe,
+        "family": model.split("_")[0],
+        "outcome": outcome,
+        "cause": cause,
+        "edits": 2,
+        "tensors": "real",
+        "stages": stages,
+    }
 
 
 ROWS = [
     row("resnet_a", "kap", plan="ok", apply="ok"),
     row("resnet_b", "kap", "failed", "relative difference 3.1e-01", plan="ok", apply="failed"),
-    row("resnet_a", "anl", "refused", "SelectionError: recipe anl, operation adversarial-noise: no norm (3 × X)"),
-    row("resnet_b", "anl", "refused", "SelectionError: recipe anl, operation adversarial-noise: no norm (25 × X)"),
+    row(
+        "resnet_a",
+        "anl",
+        "refused",
+        "SelectionError: recipe anl, operation adversarial-noise: no norm (3 × X)",
+    ),
+    row(
+        "resnet_b",
+        "anl",
+        "refused",
+        "SelectionError: recipe anl, operation adversarial-noise: no norm (25 × X)",
+    ),
     row("vit_a", "kap", "died", "killed by SIGKILL"),
     row("vit_a", "gone", plan="ok"),
-]  # fmt: skip
+]
 
 
 def test_the_page_is_a_function_of_the_rows(tmp_path):

@@ -38,9 +38,13 @@ assert parquet_classes(folder / "train.parquet") == ()
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_a_table_is_written_and_read_under_any_name(tmp_path, name, locale):
     done = subprocess.run(
-        [sys.executable, "-X", "utf8=0", "-c", ROUND], input=os.fsencode(tmp_path / "x")[:-1] + name, capture_output=True,
-        check=False, env={**os.environ, "LC_ALL": locale, "PYTHONCOERCECLOCALE": "0"}, cwd=Path(__file__).parents[1],
-    )  # fmt: skip
+        [sys.executable, "-X", "utf8=0", "-c", ROUND],
+        input=os.fsencode(tmp_path / "x")[:-1] + name,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "LC_ALL": locale, "PYTHONCOERCECLOCALE": "0"},
+        cwd=Path(__file__).parents[1],
+    )
     assert done.returncode == 0, done.stderr.decode(errors="replace")
 
 

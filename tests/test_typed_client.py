@@ -1,4 +1,5 @@
-"""A program that uses surgeon, as strict mypy sees it: the package says that it is typed, and its types say what they are."""
+"""A program that uses surgeon, as strict mypy sees it: the package says that it is typed, and its types say
+what they are."""
 
 import os
 import subprocess
@@ -122,14 +123,30 @@ def checked(folder: Path, text: str) -> str:
     (folder / "client.py").write_text(text)
     (folder / "mypy.ini").write_text("[mypy]\n")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file", "mypy.ini", "--cache-dir", str(folder / "cache"), "client.py"],
-        cwd=folder, env=_importing(folder), capture_output=True, text=True, check=False, timeout=900,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--config-file",
+            "mypy.ini",
+            "--cache-dir",
+            str(folder / "cache"),
+            "client.py",
+        ],
+        cwd=folder,
+        env=_importing(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
     return done.stdout + done.stderr
 
 
 def _importing(folder: Path) -> dict[str, str]:
-    """An environment in which surgeon is found as an installed package is: mypy reads no types without py.typed there."""
+    """An environment in which surgeon is found as an installed package is: mypy reads no types without
+    py.typed there."""
     site = folder / "site"
     site.mkdir(exist_ok=True)
     if not (site / "surgeon").exists():
@@ -143,9 +160,11 @@ def test_a_strict_client_is_accepted(place):
 
 def test_what_surgeon_gives_has_types_of_its_own(place):
     """The same program with three mistakes: that they are found shows that the types are no Any."""
-    wrong = CLIENT.replace("return model.surgery", "return model.surgery.effect").replace(
-        "return rows[-1].loss", "return rows[-1].no_such_number"
-    ).replace("error.at(", "error.no_such_method(")  # fmt: skip
+    wrong = (
+        CLIENT.replace("return model.surgery", "return model.surgery.effect")
+        .replace("return rows[-1].loss", "return rows[-1].no_such_number")
+        .replace("error.at(", "error.no_such_method(")
+    )
     told = checked(place, wrong)
     for text in ('expected "Plan"', '"Epoch" has no attribute', '"DataError" has no attribute'):
         assert text in told, told

@@ -17,7 +17,8 @@ from surgeon.recipe import Evaluation
 
 EPS, STEPS, QUERIES = 8 / 255, 100, 5000
 SHARED = Path(__file__).parents[3] / "shared"
-"""CIFAR-10 and a trained ResNet-20, where they lie beside the checkout; else its own predictions are an untrained one's labels."""
+"""CIFAR-10 and a trained ResNet-20, where they lie beside the checkout; else its own predictions are an
+untrained one's labels."""
 
 
 class Pixels(nn.Module):
@@ -34,7 +35,8 @@ class Pixels(nn.Module):
 
 
 def measure(asked: Asked) -> Iterator[Row]:
-    """All images at the full budget, once; the verdicts of both are compared. Small: a few images, a tenth of the steps."""
+    """All images at the full budget, once; the verdicts of both are compared. Small: a few images, a
+    tenth of the steps."""
     less = 10 if asked.small else 1
     model, x, y, name = _subject(4 if asked.small else asked.images, asked.device)
     attacks = [
@@ -52,9 +54,18 @@ def measure(asked: Asked) -> Iterator[Row]:
     base = time.perf_counter() - began
     same = sum(bool(a) == stand[i] for i, a in enumerate(left))
     yield Row(
-        "evaluation, suite standard", f"{name}, {len(x)} images", "torchattacks, one after the other", base / own, base / own,
-        base / own, own, base, 2.0, more=True, note=f"{same} of {len(x)} verdicts the same, {sum(stand.values())} stand",
-    )  # fmt: skip
+        "evaluation, suite standard",
+        f"{name}, {len(x)} images",
+        "torchattacks, one after the other",
+        base / own,
+        base / own,
+        base / own,
+        own,
+        base,
+        2.0,
+        more=True,
+        note=f"{same} of {len(x)} verdicts the same, {sum(stand.values())} stand",
+    )
 
 
 def one_after_the_other(model: nn.Module, x: Tensor, y: Tensor, less: int = 1) -> Tensor:
@@ -65,11 +76,9 @@ def one_after_the_other(model: nn.Module, x: Tensor, y: Tensor, less: int = 1) -
     made = (
         torchattacks.APGD(model, norm="Linf", eps=EPS, steps=steps),
         torchattacks.APGDT(model, norm="Linf", eps=EPS, steps=steps, n_classes=classes),
-        torchattacks.FAB(
-            model, norm="Linf", eps=EPS, steps=steps, n_classes=classes, multi_targeted=True
-        ),
+        torchattacks.FAB(model, norm="Linf", eps=EPS, steps=steps, n_classes=classes, multi_targeted=True),
         torchattacks.Square(model, norm="Linf", eps=EPS, n_queries=QUERIES // less),
-    )  # fmt: skip
+    )
     left = torch.ones(len(x), dtype=torch.bool, device=x.device)
     for attack in made:
         found = attack(x, y)

@@ -1,4 +1,5 @@
-"""The steps of `formats.py` once more under torch.compile, against the stock network compiled too. Compiling takes a minute or two a
+"""The steps of `formats.py` once more under torch.compile, against the stock network compiled too. Compiling
+takes a minute or two a
 network, so `make bench` leaves it out on a CPU: `python -m benchmarks compiled`."""
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from benchmarks.timing import Asked, Row
 
 
 def measure(asked: Asked) -> Iterator[Row]:
-    """ResNet-18 at 32 pixels and on a GPU ResNet-50 at 224, network by network. Small: by a backend that compiles nothing."""
+    """ResNet-18 at 32 pixels and on a GPU ResNet-50 at 224, network by network. Small: by a backend that
+    compiles nothing."""
     form = Form("bfloat16, channels_last, compiled", True, "eager" if asked.small else "inductor")
     if asked.device != "cpu" and not asked.small:
         yield from network("ResNet-50 at 224 px", "resnet50", 224, (form,), asked, singly=True)

@@ -27,7 +27,8 @@ def measure(asked: Asked) -> Iterator[Row]:
 def network(
     shown: str, name: str, side: int, forms: tuple[Form, ...], asked: Asked, singly: bool = False
 ) -> Iterator[Row]:
-    """Inference and training steps of rewritten networks, in each form. singly: beside the stock network alone, one after the other."""
+    """Inference and training steps of rewritten networks, in each form. singly: beside the stock network
+    alone, one after the other."""
     cpu = asked.device == "cpu"
     size, batch = (3, side, side), _images(asked, side, compiled=any(form.backend for form in forms))
     torch.manual_seed(0)
@@ -56,7 +57,8 @@ def network(
 
 
 def _images(asked: Asked, side: int, compiled: bool) -> int:
-    """On a GPU as many as fill it: with few, Python's launching of kernels is what is measured. Compiled code launches less."""
+    """On a GPU as many as fill it: with few, Python's launching of kernels is what is measured. Compiled
+    code launches less."""
     if asked.small or asked.device == "cpu":
         return 4 if asked.small else 32
     return 512 if side > 32 and not compiled else 128

@@ -47,7 +47,8 @@ _HOW = ("plain", "made", "own", "mapped")
 
 
 def measure(asked: Asked) -> Iterator[Row]:
-    """Each reading in a process of its own (small: all in one), the files in the page cache. Memory: what the process holds in
+    """Each reading in a process of its own (small: all in one), the files in the page cache. Memory: what the
+    process holds in
     the end beside the pages of the file."""
     with tempfile.TemporaryDirectory() as scratch:
         small, large = Path(scratch, "small"), Path(scratch, "large")
@@ -69,13 +70,23 @@ def measure(asked: Asked) -> Iterator[Row]:
         held, kept = (read[how][-1][1] for how in ("own", "mapped"))
         size = (large / WEIGHTS).stat().st_size / 1e9
         yield row(
-            "surgeon.load", f"folder of {size:.2g} GB", "its weights read", own, base, bar=1.3,
+            "surgeon.load",
+            f"folder of {size:.2g} GB",
+            "its weights read",
+            own,
+            base,
+            bar=1.3,
             note=f"holds {held:.2f}× the weights in the end",
-        )  # fmt: skip
+        )
         yield row(
-            "surgeon.load", f"folder of {size:.2g} GB, mapped=True", "its weights read", mapped, base, bar=1.3,
+            "surgeon.load",
+            f"folder of {size:.2g} GB, mapped=True",
+            "its weights read",
+            mapped,
+            base,
+            bar=1.3,
             note=f"holds {kept:.2f}× the weights in the end, beside the pages of the file",
-        )  # fmt: skip
+        )
         yield row("surgeon.load", "making its network, alone", "its weights read", made, base)
         yield row("surgeon.load", "hashing its weights, alone", "its weights read", hashed, base)
 

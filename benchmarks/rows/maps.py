@@ -1,4 +1,5 @@
-"""The weight map layer against its equations as written, and against the one matrix product that it cannot do without."""
+"""The weight map layer against its equations as written, and against the one matrix product that it cannot do
+without."""
 
 from __future__ import annotations
 
@@ -37,9 +38,14 @@ def measure(asked: Asked) -> Iterator[Row]:
             1 if asked.small else min(asked.repeats, 5),
         )
         yield row(
-            "weight map, forward", f"{mode}, {n} × {c} × {side}²", "the equations as written", taken["own"], taken["as written"],
-            bar=bar, more=True,
-        )  # fmt: skip
+            "weight map, forward",
+            f"{mode}, {n} × {c} × {side}²",
+            "the equations as written",
+            taken["own"],
+            taken["as written"],
+            bar=bar,
+            more=True,
+        )
     for n, c, side in [(2, 4, 6)] if asked.small else PRODUCTS if asked.device == "cpu" else ON_GPU:
         yield from _against_product(n, c, side, asked)
     if asked.device == "cpu":
@@ -47,7 +53,8 @@ def measure(asked: Asked) -> Iterator[Row]:
 
 
 def as_written(layer: WeightMap2d, weight: Tensor, x: Tensor) -> Tensor:
-    """eq. 1-4, with the N × C_out × C_in × H × W products in memory. weight: the layer's, laid out as the equations have it."""
+    """eq. 1-4, with the N × C_out × C_in × H × W products in memory. weight: the layer's, laid out as the
+    equations have it."""
     products = x.unsqueeze(1) * weight.unsqueeze(0)
     n, c_out, c_in, height, width = products.shape
     ones = torch.ones(c_in, 1, *layer.kernel_size).to(x)
@@ -88,11 +95,21 @@ def _against_product(n: int, c: int, side: int, asked: Asked) -> Iterator[Row]:
 
     product = partial(torch.bmm, left, right)
     for group, passes, baseline, bar, tasks in (
-        ("forward", 8 if cpu else 2, captured(_quiet(product), asked.device), 1.3,
-         {m: captured(_quiet(partial(layer, x)), asked.device) for m, layer in layers.items()}),
-        ("forward and backward", 16 if cpu else 4, gradients(product, (left, right), given[0]), 1.4,
-         {m: gradients(partial(layer, x), (x, layer.maps), given[1]) for m, layer in layers.items()}),
-    ):  # fmt: skip
+        (
+            "forward",
+            8 if cpu else 2,
+            captured(_quiet(product), asked.device),
+            1.3,
+            {m: captured(_quiet(partial(layer, x)), asked.device) for m, layer in layers.items()},
+        ),
+        (
+            "forward and backward",
+            16 if cpu else 4,
+            gradients(product, (left, right), given[0]),
+            1.4,
+            {m: gradients(partial(layer, x), (x, layer.maps), given[1]) for m, layer in layers.items()},
+        ),
+    ):
         named = {f"{m}, {size}": (task, bar) for m, task in tasks.items()}
         for found in compare(f"weight map, {group}", "torch.bmm", baseline, named, asked.repeats):
             moved = passes * numbers / ceilings(asked.device)[1]
@@ -132,6 +149,14 @@ def _memory(asked: Asked) -> Iterator[Row]:
         )
         peak, least = map(float, done.stdout.split())
         yield Row(
-            "weight map, peak memory", f"{mode}, {sizes.replace(',', ' × ')}²", "input + weights + output", peak / least,
-            peak / least, peak / least, 0.0, 0.0, 1.5, note=f"{peak / 2**20:.0f} MiB against {least / 2**20:.0f} MiB",
-        )  # fmt: skip
+            "weight map, peak memory",
+            f"{mode}, {sizes.replace(',', ' × ')}²",
+            "input + weights + output",
+            peak / least,
+            peak / least,
+            peak / least,
+            0.0,
+            0.0,
+            1.5,
+            note=f"{peak / 2**20:.0f} MiB against {least / 2**20:.0f} MiB",
+        )

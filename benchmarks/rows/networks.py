@@ -18,8 +18,13 @@ SIZE = (3, 32, 32)
 KAP = {"op": "kap", "sigma": 0.0}
 NOISY = {"op": "kap", "sigma": 0.1}
 BARS = {
-    "KAP folded": 1.02, "KAP, σ=0": 1.04, "KAP, σ=0.1": 1.10, "defective": 1.03, "ANL": 1.75, "CANL": 1.06,
-}  # fmt: skip
+    "KAP folded": 1.02,
+    "KAP, σ=0": 1.04,
+    "KAP, σ=0.1": 1.10,
+    "defective": 1.03,
+    "ANL": 1.75,
+    "CANL": 1.06,
+}
 
 
 def measure(asked: Asked) -> Iterator[Row]:
@@ -35,17 +40,22 @@ def measure(asked: Asked) -> Iterator[Row]:
 
     kap, defective = cut(KAP), cut("defective")
     yield from compare(
-        "inference, ResNet-18", "stock", forward(stock, x),
+        "inference, ResNet-18",
+        "stock",
+        forward(stock, x),
         {
             "KAP folded": (forward(surgeon.fold(kap), x), BARS["KAP folded"]),
             "stock once more": (forward(twin, x), None),
             "KAP not folded": (forward(kap, x), None),
             "defective": (forward(defective, x), BARS["defective"]),
-        }, asked.repeats,
-    )  # fmt: skip
+        },
+        asked.repeats,
+    )
     noisy = cut(NOISY)
     yield from compare(
-        "training step, ResNet-18", "stock", step(stock, x, y),
+        "training step, ResNet-18",
+        "stock",
+        step(stock, x, y),
         {
             "stock once more": (step(twin, x, y), None),
             "KAP, σ=0": (step(kap, x, y), BARS["KAP, σ=0"]),
@@ -54,14 +64,17 @@ def measure(asked: Asked) -> Iterator[Row]:
             "defective": (step(defective, x, y), BARS["defective"]),
             "ANL": (step(cut("anl"), x, y), BARS["ANL"]),
             "CANL": (step(cut("canl"), x, y), BARS["CANL"]),
-        }, asked.repeats,
-    )  # fmt: skip
+        },
+        asked.repeats,
+    )
     stock = surgeon.create_model("zoo/vgg16").to(asked.device)
     yield from compare(
-        "training step, VGG-16-BN (CIFAR)", "stock", step(stock, x, y),
+        "training step, VGG-16-BN (CIFAR)",
+        "stock",
+        step(stock, x, y),
         {"ANL": (step(cut("anl"), x, y), BARS["ANL"]), "CANL": (step(cut("canl"), x, y), BARS["CANL"])},
         min(asked.repeats, 7),
-    )  # fmt: skip
+    )
 
 
 def _noise(model: nn.Module, x: torch.Tensor) -> Task:

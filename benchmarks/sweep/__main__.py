@@ -22,7 +22,12 @@ from benchmarks.sweep.rows import append, read
 from benchmarks.sweep.sizes import counted
 from surgeon.ownership import locked
 
-SHARED = ("torch._dynamo", "torchvision", "timm", *(f"surgeon.{p}" for p in ("graph", "methods", "store.artifact", "surgery", "tensors", "training")))  # fmt: skip
+SHARED = (
+    "torch._dynamo",
+    "torchvision",
+    "timm",
+    *(f"surgeon.{p}" for p in ("graph", "methods", "store.artifact", "surgery", "tensors", "training")),
+)
 
 
 def _import_all() -> None:

@@ -108,6 +108,10 @@ def _work(name: str, recipes: Sequence[str], memory: int, writing: int, work: Wo
                 for row in work(name, recipes):
                     print(json.dumps(row), file=out, flush=True)
         except BaseException as error:
-            print(json.dumps({"died": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}), file=out, flush=True)  # fmt: skip
+            print(
+                json.dumps({"died": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}),
+                file=out,
+                flush=True,
+            )
             code = 1
     os._exit(code)

@@ -7,12 +7,26 @@ import functools
 from surgeon.recipe import load_recipe, shipped
 
 KINDS = {
-    "behind convolutions": ("kap", "noise", "kap-1d", "kmp", "defective", "defective-same", "defective-channel"),
+    "behind convolutions": (
+        "kap",
+        "noise",
+        "kap-1d",
+        "kmp",
+        "defective",
+        "defective-same",
+        "defective-channel",
+    ),
     "behind batch norms": ("anl", "canl", "lat", "gaussian"),
-    "in place of convolutions": ("wm-smoothing", "wm-unsharp", "wm-smoothing-all", "wm-unsharp-all", "kap-ensemble"),
+    "in place of convolutions": (
+        "wm-smoothing",
+        "wm-unsharp",
+        "wm-smoothing-all",
+        "wm-unsharp-all",
+        "kap-ensemble",
+    ),
     "at the input": ("input-noise", "wm-input-scale"),
     "of weights alone": ("small-image", "smooth-init"),
-}  # fmt: skip
+}
 """Every recipe that cuts belongs to one."""
 
 IDENTITY: dict[str, list[str]] = {

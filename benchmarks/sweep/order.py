@@ -31,7 +31,8 @@ def family_of(name: str) -> str:
 
 
 def share_of(names: Sequence[str], share: str) -> Sequence[str]:
-    """The names of one of several sweeps at a time; share: '2/3', the second of three. Raises ValueError for another text."""
+    """The names of one of several sweeps at a time; share: '2/3', the second of three. Raises ValueError
+    for another text."""
     numbers = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", share)
     number, of = map(int, numbers.groups()) if numbers else (1, 0)
     if number > of:

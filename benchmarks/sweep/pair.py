@@ -22,7 +22,8 @@ Row = dict[str, Any]
 
 
 class Limit(NamedTuple):
-    """What a pair may have to run on real tensors: numbers of the model and of what surgery adds, operations an image."""
+    """What a pair may have to run on real tensors: numbers of the model and of what surgery adds,
+    operations an image."""
 
     parameters: int
     growth: int
@@ -37,8 +38,13 @@ WHOLE = Limit(parameters=REAL, growth=60_000_000, flops=12_000_000_000)
 def blank(model: str, recipe: str) -> Row:
     """A row about which nothing is known yet."""
     return {
-        "model": model, "family": family_of(model), "recipe": recipe, "outcome": "", "cause": "", "stages": {},
-    }  # fmt: skip
+        "model": model,
+        "family": family_of(model),
+        "recipe": recipe,
+        "outcome": "",
+        "cause": "",
+        "stages": {},
+    }
 
 
 def run_pairs(subject: Subject, recipes: Iterable[str]) -> Iterator[Row]:

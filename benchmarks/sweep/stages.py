@@ -38,7 +38,8 @@ def loaded(recipe: str, more: tuple[str, ...] = ()) -> Recipe:
 
 
 def settings(recipe: str) -> list[str]:
-    """Settings of a sweep: weight maps of any size, since pairs that are too large have no data; caches of few classes."""
+    """Settings of a sweep: weight maps of any size, since pairs that are too large have no data; caches
+    of few classes."""
     if recipe.startswith("wm-") and recipe != "wm-input-scale":
         return ["weight-map.max_parameters=1000000000000"]
     return ["adversarial-noise.num_classes=10"] if recipe == "canl" else []

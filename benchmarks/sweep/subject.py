@@ -81,7 +81,8 @@ class Subject:
 
     @functools.cached_property
     def output(self) -> Tensor:
-        """What the stock model gives in evaluation mode; what it wrote into buffers of its own is what `restore` keeps."""
+        """What the stock model gives in evaluation mode; what it wrote into buffers of its own is
+        what `restore` keeps."""
         found = run(self, self.model)
         self.buffers = {k: b.detach().clone() for k, b in self.model.named_buffers()}
         return found
@@ -109,7 +110,8 @@ def inputs(subject: Subject, training: bool = False) -> tuple[Any, ...]:
 def run(
     subject: Subject, network: nn.Module, training: bool = False, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """The network's main output, by default in evaluation mode, without gradients. dtype: of images, if not their own."""
+    """The network's main output, by default in evaluation mode, without gradients. dtype: of images, if
+    not their own."""
     given = inputs(subject, training)
     if dtype is not None:
         given = tuple(images.to(dtype) for images in given)

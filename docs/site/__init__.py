@@ -1,1 +1,2 @@
-"""What the documentation site is made with beside its pages: pages written from the code, and diagrams without a foreign server."""
+"""What the documentation site is made with beside its pages: pages written from the code, and diagrams
+without a foreign server."""

@@ -1,4 +1,5 @@
-"""Diagrams are drawn by mermaid in the reader's browser. Where npm is there, the site brings its own copy of it; elsewhere the theme
+"""Diagrams are drawn by mermaid in the reader's browser. Where npm is there, the site brings its own copy of
+it; elsewhere the theme
 names a public server for it."""
 
 from __future__ import annotations

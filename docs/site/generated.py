@@ -88,12 +88,17 @@ def recipes() -> str:
     from surgeon.recipe import load_recipe, recipe_folder, shipped
 
     lines = [
-        "# Recipes", "",
-        "A recipe is data: which operations, with which settings, and where it has them the training and the evaluation that go with it. "
-        "`surgeon recipes show NAME` prints one, `--set PART.KEY=VALUE` changes a setting, `+` joins several; a file of your own is "
-        "named by its path.", "",
-        "| recipe | what | operations |", "|---|---|---|",
-    ]  # fmt: skip
+        "# Recipes",
+        "",
+        "A recipe is data: which operations, with which settings, and where it has them the "
+        "training and the evaluation that go with it. "
+        "`surgeon recipes show NAME` prints one, `--set PART.KEY=VALUE` changes a setting, "
+        "`+` joins several; a file of your own is "
+        "named by its path.",
+        "",
+        "| recipe | what | operations |",
+        "|---|---|---|",
+    ]
     loaded = {name: load_recipe(name) for name in shipped()}
     for name, recipe in loaded.items():
         operations = ", ".join(f"`{o.name}`" for o in recipe.surgery) or "none: training alone"

@@ -1,4 +1,5 @@
-"""What of surgeon is public, in one place: the packages whose `__all__` the reference shows, and those that are for surgeon alone."""
+"""What of surgeon is public, in one place: the packages whose `__all__` the reference shows, and those that
+are for surgeon alone."""
 
 from __future__ import annotations
 

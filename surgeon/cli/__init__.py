@@ -103,7 +103,8 @@ class Commands(click.Group):
             raise _in_one_line(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what is wrong with its arguments, and errors of surgeon, of the disk and of memory, become one line
+        """Run a command; what is wrong with its arguments, and errors of surgeon, of the disk and of memory,
+        become one line
         and exit code 2."""
         try:
             with at_the_command_line():

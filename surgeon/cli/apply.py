@@ -21,9 +21,19 @@ from surgeon.cli.completing import complete_model, complete_recipe
 @options.output_option(required=True)
 @options.json_option
 def command(
-    recipe: str, model: str, settings: tuple[str, ...], seed: int, stack: bool, calibration: str | None,
-    calibration_count: int, device: str, output: str, overwrite: bool, as_json: bool, **model_options: Any,
-) -> None:  # fmt: skip
+    recipe: str,
+    model: str,
+    settings: tuple[str, ...],
+    seed: int,
+    stack: bool,
+    calibration: str | None,
+    calibration_count: int,
+    device: str,
+    output: str,
+    overwrite: bool,
+    as_json: bool,
+    **model_options: Any,
+) -> None:
     """Rewrite MODEL by RECIPE, verify the result, and save it to a folder.
 
     RECIPE is a shipped name (see `surgeon recipes list`), several joined by '+', or a YAML file. MODEL is
@@ -45,9 +55,14 @@ def command(
         )
         trained = True if model_options["weights"] or model_options["pretrained"] else None
         rewritten = apply(
-            network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained,
-            calibration=images, stack=stack,
-        )  # fmt: skip
+            network,
+            recipes,
+            input_size=model_options["input_size"],
+            seed=seed,
+            trained=trained,
+            calibration=images,
+            stack=stack,
+        )
         checks = verify(network, rewritten)
         demand(checks)
         save(rewritten, output, overwrite=overwrite, beside=beside(model, model_options["weights"]))

@@ -18,8 +18,10 @@ def complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str)
         return [CompletionItem(incomplete, type="file")]
     before, plus, begun = incomplete.rpartition("+")
     return [
-        CompletionItem(before + plus + name, help=load_recipe(name).title) for name in shipped() if name.startswith(begun)
-    ]  # fmt: skip
+        CompletionItem(before + plus + name, help=load_recipe(name).title)
+        for name in shipped()
+        if name.startswith(begun)
+    ]
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 @click.command("convert")
 @click.argument("recipe", shell_complete=complete_recipe)
 @click.argument("checkpoint")
-@click.option("--model", metavar="NAME", shell_complete=complete_model, help="The network that the checkpoint is of: timm's name, torchvision/NAME, zoo/NAME, package.module:factory.")  # fmt: skip
+@click.option(
+    "--model",
+    metavar="NAME",
+    shell_complete=complete_model,
+    help="The network that the checkpoint is of: timm's name, torchvision/NAME, zoo/NAME, package.module:factory.",
+)
 @click.option("--num-classes", type=click.IntRange(1), help="Classes of the classifier.")
 @options.in_chans_option
 @click.option("--input-size", type=options.Size(), help="Size of one image, without the batch.")
@@ -27,13 +32,24 @@ if TYPE_CHECKING:
     "--model-arg", "model_args", type=options.Pair(), multiple=True, help="Further argument of the model."
 )
 @options.allow_code_option
-@click.option("--data", metavar="SOURCE", help="Labelled images: training images calibrate, test images measure the accuracy.")  # fmt: skip
+@click.option(
+    "--data",
+    metavar="SOURCE",
+    help="Labelled images: training images calibrate, test images measure the accuracy.",
+)
 @click.option("--root", metavar="FOLDER", help="Where a data set of timm's lies.")
 @click.option(
     "--samples", type=click.IntRange(1), default=1000, show_default=True, help="Test images, class by class."
 )
 @options.calibration_options
-@click.option("--warm-start", metavar="START", help="What becomes of the weights: sequential, lstsq, replicate, anneal, naive; distill, mean; by default the recipe's.")  # fmt: skip
+@click.option(
+    "--warm-start",
+    metavar="START",
+    help=(
+        "What becomes of the weights: sequential, lstsq, replicate, anneal, naive; distill, "
+        "mean; by default the recipe's."
+    ),
+)
 @click.option(
     "--set",
     "settings",
@@ -47,14 +63,27 @@ if TYPE_CHECKING:
 @options.output_option(required=True)
 @options.json_option
 def command(
-    recipe: str, checkpoint: str, settings: tuple[str, ...], data: str | None, root: str | None, samples: int,
-    calibration: str | None, calibration_count: int, warm_start: str | None, seed: int, device: str, output: str,
-    overwrite: bool, as_json: bool, **network: Any,
-) -> None:  # fmt: skip
+    recipe: str,
+    checkpoint: str,
+    settings: tuple[str, ...],
+    data: str | None,
+    root: str | None,
+    samples: int,
+    calibration: str | None,
+    calibration_count: int,
+    warm_start: str | None,
+    seed: int,
+    device: str,
+    output: str,
+    overwrite: bool,
+    as_json: bool,
+    **network: Any,
+) -> None:
     """Cut a trained CHECKPOINT by RECIPE so that it keeps what it can, and say what it lost, and where.
 
-    CHECKPOINT is a file of weights of --model, a folder that surgeon or timm wrote, or a folder of such files: then each
-    is converted into a folder of its own below the output, and those that are there already are not converted again.
+    CHECKPOINT is a file of weights of --model, a folder that surgeon or timm wrote, or a folder of such
+    files: then each is converted into a folder of its own below the output, and those that are there already
+    are not converted again.
     """
     recipes = options.load_recipes(recipe, settings, checkpoint)  # before anything that imports torch
     from surgeon.cli.tables import console, conversion_table
@@ -75,13 +104,23 @@ def command(
         return options.load_model(name, weights=weights, pretrained=False, seed=seed, **network).to(place)
 
     images = {
-        "data": data, "root": root, "samples": samples, "calibration": calibration, "calibration_count": calibration_count,
-        "input_size": network["input_size"], "warm_start": warm_start, "seed": seed,
-    }  # fmt: skip
+        "data": data,
+        "root": root,
+        "samples": samples,
+        "calibration": calibration,
+        "calibration_count": calibration_count,
+        "input_size": network["input_size"],
+        "warm_start": warm_start,
+        "seed": seed,
+    }
     said = {
-        **images, "recipes": [r.model_dump(mode="json") for r in recipes], "model": name,
-        "num_classes": network["num_classes"], "in_chans": network["in_chans"], "model_args": dict(network["model_args"]),
-    }  # fmt: skip
+        **images,
+        "recipes": [r.model_dump(mode="json") for r in recipes],
+        "model": name,
+        "num_classes": network["num_classes"],
+        "in_chans": network["in_chans"],
+        "model_args": dict(network["model_args"]),
+    }
     job = Job(build, recipes, said, **images, lineage=lineage_of(checkpoint))
     if many:
         _many(job, files, folder, overwrite, as_json)
@@ -114,7 +153,8 @@ def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: b
     failed = [r.checkpoint.name for r in results if isinstance(r.found, SurgeonError)]
     if failed:
         raise ArtifactError(
-            f"{len(failed)} of {len(results)} checkpoints were not converted: {', '.join(failed[:5])} (see {folder / CONVERSIONS})"
+            f"{len(failed)} of {len(results)} checkpoints were not converted: "
+            f"{', '.join(failed[:5])} (see {folder / CONVERSIONS})"
         )
 
 

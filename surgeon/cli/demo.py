@@ -47,14 +47,24 @@ def _table(rows: list[Row]) -> Sheet:
     from surgeon.numerals import percent, with_interval
 
     table = Sheet(
-        "method", *(Column(title, spare=True) for title in ("parameters", "FLOPs", "function", "folds")),
+        "method",
+        *(Column(title, spare=True) for title in ("parameters", "FLOPs", "function", "folds")),
         Column("at the cut", right=True, spare=True),
-        *(Column(title, right=True) for title in ("clean", "noise", "FGSM", "PGD")), Column("seconds", right=True, spare=True),
-    )  # fmt: skip
+        *(Column(title, right=True) for title in ("clean", "noise", "FGSM", "PGD")),
+        Column("seconds", right=True, spare=True),
+    )
     for r in rows:
         table.add(
-            r.method, f"{r.parameters:.2f}×", f"{r.flops:.2f}×", r.effect, r.folds, percent(r.start),
-            percent(r.clean.value), percent(r.noise), percent(r.fgsm.value),
-            with_interval(r.pgd), f"{r.seconds:.0f}",
-        )  # fmt: skip
+            r.method,
+            f"{r.parameters:.2f}×",
+            f"{r.flops:.2f}×",
+            r.effect,
+            r.folds,
+            percent(r.start),
+            percent(r.clean.value),
+            percent(r.noise),
+            percent(r.fgsm.value),
+            with_interval(r.pgd),
+            f"{r.seconds:.0f}",
+        )
     return table

@@ -20,9 +20,10 @@ from surgeon.cli.swapped import refuse_recipe
 def command(model: str, as_json: bool, **model_options: Any) -> None:
     """What state MODEL is in, and what fold, save, export and train would say to it.
 
-    MODEL is a name, or a folder that surgeon wrote. Whether every site is still what the record of the surgery says, in which
-    state torch is, whether the network runs; then each of the others is tried on a copy. One line each: `ok`; `FAILED`, and
-    why; `–`, where it cannot be tried. Nothing is kept. Exit code 0 if nothing failed, 1 otherwise.
+    MODEL is a name, or a folder that surgeon wrote. Whether every site is still what the record of the
+    surgery says, in which state torch is, whether the network runs; then each of the others is tried on a
+    copy. One line each: `ok`; `FAILED`, and why; `–`, where it cannot be tried. Nothing is kept. Exit code 0
+    if nothing failed, 1 otherwise.
     """
     from surgeon.cli.tables import checks_table, console
     from surgeon.pipeline.doctor import examine

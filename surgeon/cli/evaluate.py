@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 @click.argument("target", shell_complete=complete_model)
 @options.model_options
 @click.option(
-    "--data", metavar="SOURCE",
+    "--data",
+    metavar="SOURCE",
     help="'digits', a folder of images, a parquet file, or a data set of timm's: its test images; by default what "
     "TARGET's folder was trained on.",
-)  # fmt: skip
+)
 @click.option("--root", metavar="FOLDER", help="Where a data set of timm's lies.")
 @click.option(
     "--suite", type=click.Choice(["basic", "quick", "standard", "paper"]), default="quick", show_default=True
@@ -39,18 +40,32 @@ if TYPE_CHECKING:
     "--samples", type=click.IntRange(1), help="Test images; by default as the suite says, class by class."
 )
 @click.option(
-    "--paper", metavar="NAME",
+    "--paper",
+    metavar="NAME",
     help="Whose tables the suite paper follows; by default the surgery's.",
-)  # fmt: skip
+)
 @click.option(
-    "--source", "sources", multiple=True, metavar="MODEL",
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="MODEL",
     help="Another folder or model to attack, and to try the result on TARGET (transfer); repeatable.",
-)  # fmt: skip
-@click.option("--certify", type=options.Fraction(), multiple=True, metavar="SIGMA", help="Certify by smoothing with this noise; repeatable.")  # fmt: skip
+)
 @click.option(
-    "--set", "settings", shell_complete=complete_setting, multiple=True, metavar="KEY=VALUE",
+    "--certify",
+    type=options.Fraction(),
+    multiple=True,
+    metavar="SIGMA",
+    help="Certify by smoothing with this noise; repeatable.",
+)
+@click.option(
+    "--set",
+    "settings",
+    shell_complete=complete_setting,
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Another setting of the evaluation, such as certify_draws=1000; `surgeon recipes schema` lists them.",
-)  # fmt: skip
+)
 @click.option(
     "--beyond/--no-beyond", default=None, help="Noise, patch and corruption curves; by default not in quick."
 )
@@ -64,14 +79,21 @@ if TYPE_CHECKING:
 )
 @options.seed_option
 @click.option("--device", help="Device, such as cpu or cuda; by default the best there is.")
-@click.option("-o", "--output", type=click.Path(), required=True, metavar="FOLDER", help="Where to write; resumed if it holds this evaluation.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    required=True,
+    metavar="FOLDER",
+    help="Where to write; resumed if it holds this evaluation.",
+)
 @options.json_option
 def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     """How robust TARGET is, and whether that number can be believed; all of it in one folder, with report.html.
 
-    TARGET is a folder that surgeon wrote (a network, or a run), or the name of a model with --weights or --pretrained. An
-    evaluation that was killed goes on where it stopped when the same command is given again. On many GPUs:
-    accelerate launch -m surgeon evaluate …
+    TARGET is a folder that surgeon wrote (a network, or a run), or the name of a model with --weights or
+    --pretrained. An evaluation that was killed goes on where it stopped when the same command is given again.
+    On many GPUs: accelerate launch -m surgeon evaluate …
     """
     parts = ("suite", "norm", "eps", "samples", "paper", "certify", "beyond", "pictures")
     settings = evaluation_settings({p: given.pop(p) for p in parts}, given.pop("settings"))

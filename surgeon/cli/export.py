@@ -10,9 +10,13 @@ from surgeon.cli import options
 @click.command("export")
 @click.argument("folder", type=click.Path())
 @click.option(
-    "--format", "kind", type=click.Choice(["onnx", "torch-export"]), default="onnx", show_default=True,
+    "--format",
+    "kind",
+    type=click.Choice(["onnx", "torch-export"]),
+    default="onnx",
+    show_default=True,
     help="onnx: a .onnx file; torch-export: a .pt2 file of torch.export.",
-)  # fmt: skip
+)
 @click.option("-o", "--output", type=click.Path(), required=True, metavar="FILE", help="Where to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if surgeon wrote it.")
 @click.option("--input-size", type=options.Size(), help="Size of one image, where the folder says none.")
@@ -24,9 +28,17 @@ from surgeon.cli import options
 @options.allow_code_option
 @options.json_option
 def command(
-    folder: str, kind: str, output: str, overwrite: bool, input_size: tuple[int, ...] | None, no_fold: bool,
-    fixed_batch: bool, opset: int | None, allow_code: tuple[str, ...], as_json: bool,
-) -> None:  # fmt: skip
+    folder: str,
+    kind: str,
+    output: str,
+    overwrite: bool,
+    input_size: tuple[int, ...] | None,
+    no_fold: bool,
+    fixed_batch: bool,
+    opset: int | None,
+    allow_code: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Write the network in FOLDER as one file for other runtimes, and check it.
 
     What folds is folded. The file is run on seeded images, by onnxruntime or by torch, and must give the outputs of
@@ -36,9 +48,15 @@ def command(
 
     with options.told_apart(as_json):
         done = export(
-            options.load_folder(folder, allow_code), output, format=kind, input_size=input_size, dynamic_batch=not fixed_batch,  # type: ignore[arg-type]  # click gives one of the formats
-            fold=not no_fold, overwrite=overwrite, opset=opset,
-        )  # fmt: skip
+            options.load_folder(folder, allow_code),
+            output,
+            format=kind,  # type: ignore[arg-type]  # click gives one of the formats
+            input_size=input_size,
+            dynamic_batch=not fixed_batch,
+            fold=not no_fold,
+            overwrite=overwrite,
+            opset=opset,
+        )
     if as_json:
         click.echo(done.model_dump_json(indent=2))
         return

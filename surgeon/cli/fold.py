@@ -16,8 +16,13 @@ from surgeon.cli import options
 @options.allow_code_option
 @options.json_option
 def command(
-    folder: str, output: str, overwrite: bool, partial: bool, allow_code: tuple[str, ...], as_json: bool,
-) -> None:  # fmt: skip
+    folder: str,
+    output: str,
+    overwrite: bool,
+    partial: bool,
+    allow_code: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Turn the rewritten network in FOLDER into a stock checkpoint, equal in evaluation mode.
 
     The result loads with timm.create_model("local-dir:STOCK", pretrained=True), without surgeon.
@@ -36,9 +41,11 @@ def command(
     left = surgery_of(folded)
     if as_json:
         content = {
-            "folder": output, "class": type(folded).__name__, "edits_left": len(left.edits) if left else 0,
+            "folder": output,
+            "class": type(folded).__name__,
+            "edits_left": len(left.edits) if left else 0,
             "check": check.model_dump(mode="json"),
-        }  # fmt: skip
+        }
         click.echo(json.dumps(content, indent=2))
         return
     what = f"{len(left.edits)} edits left" if left else f"a stock {type(folded).__name__}"

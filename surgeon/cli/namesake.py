@@ -24,7 +24,8 @@ def warn_of_a_namesake() -> None:
     ):  # installed from a checkout under its old name
         return
     click.echo(
-        f"warning: another program, the distribution surgeon {other.version}, is installed into the same folder as this one; "
+        f"warning: another program, the distribution surgeon {other.version}, is installed "
+        "into the same folder as this one; "
         "pip uninstall surgeon, then pip install --force-reinstall --no-deps fx-surgeon",
         err=True,
     )

@@ -97,9 +97,12 @@ seed_option = click.option(
     "--seed", type=click.IntRange(0, SEEDS - 1), default=0, show_default=True, help="Of every random choice."
 )
 allow_code_option = click.option(
-    "--allow-code", "allow_code", multiple=True, metavar="MODULE",
+    "--allow-code",
+    "allow_code",
+    multiple=True,
+    metavar="MODULE",
     help="Let a folder of a network of your own code import this module; repeatable.",
-)  # fmt: skip
+)
 model_options = stacked(
     click.option(
         "--weights",
@@ -142,11 +145,19 @@ calibration_options = stacked(
 )
 training_options = stacked(
     click.option("--epochs", type=click.IntRange(1), metavar="N", help="Short for --set training.epochs=N."),
-    click.option("--lr", type=click.FloatRange(0, min_open=True), metavar="RATE", help="Short for --set training.lr=RATE."),
-    click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Short for --set training.batch_size=N."),
+    click.option(
+        "--lr",
+        type=click.FloatRange(0, min_open=True),
+        metavar="RATE",
+        help="Short for --set training.lr=RATE.",
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1), metavar="N", help="Short for --set training.batch_size=N."
+    ),
     click.option(
         "--set",
-        "settings", shell_complete=complete_setting,
+        "settings",
+        shell_complete=complete_setting,
         multiple=True,
         metavar="PART.KEY=VALUE",
         help="Change a setting of the recipe: of an operation, training, data or evaluation.",
@@ -159,19 +170,32 @@ training_options = stacked(
         "digits for a fresh network, and what a run's folder was trained on.",
     ),
     click.option("--root", metavar="FOLDER", help="Where a data set of timm's lies."),
-    click.option("-o", "--output", type=click.Path(), required=True, metavar="FOLDER", help="The run's folder."),
-    click.option("--device", default=None, help="Device, such as cpu or cuda; by default the best there is."),
-    click.option("--mixed-precision", type=click.Choice(["no", "bf16", "fp16"]), default="no", show_default=True),
-    click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read images."),
     click.option(
-        "--save-every", type=click.FloatRange(0), default=300, show_default=True, metavar="SECONDS",
+        "-o", "--output", type=click.Path(), required=True, metavar="FOLDER", help="The run's folder."
+    ),
+    click.option("--device", default=None, help="Device, such as cpu or cuda; by default the best there is."),
+    click.option(
+        "--mixed-precision", type=click.Choice(["no", "bf16", "fp16"]), default="no", show_default=True
+    ),
+    click.option(
+        "--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read images."
+    ),
+    click.option(
+        "--save-every",
+        type=click.FloatRange(0),
+        default=300,
+        show_default=True,
+        metavar="SECONDS",
         help="Between checkpoints within an epoch; there is one after each.",
     ),
     click.option(
-        "--calibration-count", type=click.IntRange(1), default=1024, show_default=True,
+        "--calibration-count",
+        type=click.IntRange(1),
+        default=1024,
+        show_default=True,
         help="Training images for the start of a trained model's surgery.",
     ),
-)  # fmt: skip
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 device_option = click.option(
     "--device", default="cpu", show_default=True, help="Device, such as cpu or cuda."
@@ -218,9 +242,12 @@ def load_model(
     _quiet_downloads(name)
     if _is_folder(name) or folder_of(name):
         given = {
-            "--weights": weights, "--pretrained": pretrained, "--num-classes": num_classes, "--in-chans": in_chans,
+            "--weights": weights,
+            "--pretrained": pretrained,
+            "--num-classes": num_classes,
+            "--in-chans": in_chans,
             "--model-arg": model_args,
-        }  # fmt: skip
+        }
         useless = [option for option, value in given.items() if value]
         if useless:
             raise ModelError(
@@ -228,9 +255,14 @@ def load_model(
             )
         return surgeon.load(name, allow_code=allow_code)
     return surgeon.create_model(
-        name, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, input_size=input_size,
-        weights=weights, model_args=dict(model_args),
-    )  # fmt: skip
+        name,
+        pretrained=pretrained,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        input_size=input_size,
+        weights=weights,
+        model_args=dict(model_args),
+    )
 
 
 def load_folder(name: str, allow_code: tuple[str, ...] = ()) -> nn.Module:

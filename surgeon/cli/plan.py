@@ -19,9 +19,15 @@ from surgeon.cli.completing import complete_model, complete_recipe
 @click.option("--full", is_flag=True, help="List every edit.")
 @options.json_option
 def command(
-    recipe: str, model: str, settings: tuple[str, ...], seed: int, stack: bool, full: bool, as_json: bool,
+    recipe: str,
+    model: str,
+    settings: tuple[str, ...],
+    seed: int,
+    stack: bool,
+    full: bool,
+    as_json: bool,
     **model_options: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Show what RECIPE would do to MODEL: edits, what is passed over and why, growth, and what happens to
     the function the model computes. Nothing is changed or written."""
     recipes = options.load_recipes(recipe, settings, model)  # before anything that imports torch

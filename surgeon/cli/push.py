@@ -24,13 +24,21 @@ from surgeon.cli import options
 @options.allow_code_option
 @options.json_option
 def command(
-    folder: str, name: str, private: bool, evaluation: str | None, revision: str | None, message: str, dry_run: bool,
-    allow_code: tuple[str, ...], as_json: bool,
-) -> None:  # fmt: skip
+    folder: str,
+    name: str,
+    private: bool,
+    evaluation: str | None,
+    revision: str | None,
+    message: str,
+    dry_run: bool,
+    allow_code: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Upload the network in FOLDER to the Hugging Face Hub, with a model card written from its record.
 
-    The folder is loaded first; one that does not load is not sent. The card is README.md in FOLDER; one that you wrote or changed is kept. Numbers are in it only with --evaluation, and
-    only those of the very weights in FOLDER. Log in first (`hf auth login`, or the variable HF_TOKEN).
+    The folder is loaded first; one that does not load is not sent. The card is README.md in FOLDER; one that
+    you wrote or changed is kept. Numbers are in it only with --evaluation, and only those of the very weights
+    in FOLDER. Log in first (`hf auth login`, or the variable HF_TOKEN).
     """
     from surgeon.publishing import pushing
     from surgeon.store import hub
@@ -40,9 +48,14 @@ def command(
         pushing.prepare(folder, name, evaluation, allow_code=allow_code)
     else:
         address = pushing.push(
-            folder, name, private=private, evaluation=evaluation, message=message, revision=revision,
+            folder,
+            name,
+            private=private,
+            evaluation=evaluation,
+            message=message,
+            revision=revision,
             allow_code=allow_code,
-        )  # fmt: skip
+        )
     files = hub.files_of(folder)
     if as_json:
         click.echo(json.dumps({"address": address, "files": files}, indent=2))

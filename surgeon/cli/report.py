@@ -12,7 +12,8 @@ import click
 )
 @click.option("--overwrite", is_flag=True, help="Replace the page if surgeon wrote it.")
 def command(runs: tuple[str, ...], output: str, overwrite: bool) -> None:
-    """One self-contained HTML page about evaluations, side by side: RUNS are folders that `surgeon evaluate`, `surgeon run`
+    """One self-contained HTML page about evaluations, side by side: RUNS are folders that `surgeon evaluate`,
+    `surgeon run`
     or `surgeon study` wrote."""
     from surgeon.report import report
 

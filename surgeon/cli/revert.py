@@ -15,8 +15,12 @@ from surgeon.cli import options
 @options.allow_code_option
 @options.json_option
 def command(
-    folder: str, output: str, overwrite: bool, allow_code: tuple[str, ...], as_json: bool,
-) -> None:  # fmt: skip
+    folder: str,
+    output: str,
+    overwrite: bool,
+    allow_code: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Turn the rewritten network in FOLDER back into what it was before the surgery.
 
     What the surgery displaced comes back bit for bit; what was trained since and lay beside it stays.

@@ -95,9 +95,12 @@ class Sheet:
         for k in shown:
             one = self.columns[k]
             table.add_column(
-                Text(one.title), justify=one.justify, width=widths[k], no_wrap=not one.prose and len(shown) > 1,
+                Text(one.title),
+                justify=one.justify,
+                width=widths[k],
+                no_wrap=not one.prose and len(shown) > 1,
                 overflow="fold",
-            )  # fmt: skip
+            )
         for row in rows:
             table.add_row(*(row[k] for k in shown))
         return table

@@ -25,9 +25,15 @@ from surgeon.cli.completing import complete_model, complete_recipe
 @click.option("--samples", type=click.IntRange(1), help="Test images; by default as the suite says.")
 @options.json_option
 def command(
-    recipe: str, model: str, settings: tuple[str, ...], as_json: bool, suite: str | None, eps: float | None,
-    samples: int | None, **given: Any,
-) -> None:  # fmt: skip
+    recipe: str,
+    model: str,
+    settings: tuple[str, ...],
+    as_json: bool,
+    suite: str | None,
+    eps: float | None,
+    samples: int | None,
+    **given: Any,
+) -> None:
     """What RECIPE's surgery itself brings to MODEL: five arms with one budget and the same seeds.
 
     Stock, stock fine-tuned, surgery, surgery fine-tuned, and a placebo: identity layers at the same places, fine-tuned.

@@ -29,7 +29,8 @@ _EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", 
 
 
 def console() -> Console:
-    """A console on stdout; wide enough for tables where there is no terminal. Text is printed as it is, without markup."""
+    """A console on stdout; wide enough for tables where there is no terminal. Text is printed as it is,
+    without markup."""
     found = Console(markup=False, emoji=False)
     return found if found.is_terminal else Console(width=140, markup=False, emoji=False)
 
@@ -37,9 +38,11 @@ def console() -> Console:
 def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:
     """A plan: its edits (the first 40 unless `full`), what it passes over, growth, effect and notes."""
     head = Text.assemble(
-        (plan.recipe or "plan", "bold"), " on ", (plan.model, "bold"),
+        (plan.recipe or "plan", "bold"),
+        " on ",
+        (plan.model, "bold"),
         f", input {'×'.join(map(str, plan.input_size)) if plan.input_size else 'unknown'}, seed {plan.seed}",
-    )  # fmt: skip
+    )
     parts: list[RenderableType] = [head, _edits(plan, full)]
     if plan.passed_over:
         parts.append(_passed_over(plan))
@@ -54,16 +57,25 @@ def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:
 
 def _edits(plan: Plan, full: bool) -> RenderableType:
     table = Sheet(
-        "site", "operation", "adds", Column("replaces", spare=True), "function", Column("folds", spare=True),
+        "site",
+        "operation",
+        "adds",
+        Column("replaces", spare=True),
+        "function",
+        Column("folds", spare=True),
         Column("parameters", right=True, spare=True),
-    )  # fmt: skip
+    )
     shown = plan.edits if full else plan.edits[:40]
     for edit in shown:
         table.add(
-            edit.site, edit.operation, (edit.layer or "").rpartition(".")[2], "yes" if edit.replaces else "",
+            edit.site,
+            edit.operation,
+            (edit.layer or "").rpartition(".")[2],
+            "yes" if edit.replaces else "",
             Text(EFFECT_TEXT[edit.effect].split(" (")[0], _EFFECT_COLOUR[edit.effect]),
-            "yes" if edit.folds else "no", f"{edit.growth.parameters:+,}" if edit.growth.parameters else "",
-        )  # fmt: skip
+            "yes" if edit.folds else "no",
+            f"{edit.growth.parameters:+,}" if edit.growth.parameters else "",
+        )
     if len(shown) < len(plan.edits):
         return Group(table, Text(f"… and {len(plan.edits) - len(shown)} more (--full shows them)"))
     return table
@@ -96,9 +108,13 @@ def _growth(plan: Plan) -> Sheet:
 
 def _effect(plan: Plan) -> Text:
     text = Text.assemble(
-        "function: ", (EFFECT_TEXT[plan.effect], _EFFECT_COLOUR[plan.effect]),
-        f"; folds into a stock checkpoint: {'yes' if plan.folds else 'no' if not any(e.folds for e in plan.edits) else 'in part'}",
-    )  # fmt: skip
+        "function: ",
+        (EFFECT_TEXT[plan.effect], _EFFECT_COLOUR[plan.effect]),
+        (
+            "; folds into a stock checkpoint: "
+            f"{'yes' if plan.folds else 'no' if not any(e.folds for e in plan.edits) else 'in part'}"
+        ),
+    )
     drift = plan.execution.drift if plan.execution else None
     if drift is not None:
         text.append(
@@ -117,29 +133,52 @@ def _choice(choice: Choice) -> RenderableType:
     if not choice.trials:
         return Text(f"start: {choice.why}; fitted to {choice.fitted}")
     table = Sheet(
-        "start tried", "statistics of", Column("predictions kept", right=True), Column("drift of the logits", right=True), ""
-    )  # fmt: skip
+        "start tried",
+        "statistics of",
+        Column("predictions kept", right=True),
+        Column("drift of the logits", right=True),
+        "",
+    )
     for t in choice.trials:
         table.add(
-            t.start, f"{t.statistics} images" if t.statistics else "the stock network",
-            percent(t.drift.agreement), f"{t.drift.relative:.2g}", "used" if t.used else "",
-        )  # fmt: skip
+            t.start,
+            f"{t.statistics} images" if t.statistics else "the stock network",
+            percent(t.drift.agreement),
+            f"{t.drift.relative:.2g}",
+            "used" if t.used else "",
+        )
     return Group(head, table)
 
 
 def sites_table(sites: Iterable[Site]) -> Sheet:
     """The sites of a network, in execution order."""
     table = Sheet(
-        Column("#", right=True), "site", "kind", Column("class", spare=True), Column("stage", right=True), "input", "output",
-        Column("kernel", spare=True), Column("groups", right=True, spare=True), Column("notes", spare=True),
-    )  # fmt: skip
+        Column("#", right=True),
+        "site",
+        "kind",
+        Column("class", spare=True),
+        Column("stage", right=True),
+        "input",
+        "output",
+        Column("kernel", spare=True),
+        Column("groups", right=True, spare=True),
+        Column("notes", spare=True),
+    )
     for s in sites:
         notes = [s.family or "", "fused" if s.fused else "", "train only" if s.modes == ("train",) else ""]
         notes += [f"called {s.calls}×" if s.calls > 1 else "", "writes the classes" if s.logits else ""]
         table.add(
-            str(s.index), s.name, s.kind, s.cls, _text(s.stage), _shape(s.in_shape), _shape(s.out_shape),
-            _shape(s.kernel), _text(s.groups), ", ".join(n for n in notes if n),
-        )  # fmt: skip
+            str(s.index),
+            s.name,
+            s.kind,
+            s.cls,
+            _text(s.stage),
+            _shape(s.in_shape),
+            _shape(s.out_shape),
+            _shape(s.kernel),
+            _text(s.groups),
+            ", ".join(n for n in notes if n),
+        )
     return table
 
 
@@ -204,14 +243,22 @@ def assessment_table(found: Assessment) -> RenderableType:
 def study_table(found: Study) -> RenderableType:
     """The arms of a study: accuracies, and their differences from the stock network fine-tuned equally."""
     table = Sheet(
-        "arm", "clean", "worst case", Column("clean, difference", spare=True), Column("worst case, difference", spare=True),
+        "arm",
+        "clean",
+        "worst case",
+        Column("clean, difference", spare=True),
+        Column("worst case, difference", spare=True),
         "diagnostics",
-    )  # fmt: skip
+    )
     for arm in found.arms:
         table.add(
-            arm.name, _over_seeds(arm.clean), _over_seeds(arm.worst), _difference(arm.clean_difference),
-            _difference(arm.worst_difference), _passed(arm.reliable),
-        )  # fmt: skip
+            arm.name,
+            _over_seeds(arm.clean),
+            _over_seeds(arm.worst),
+            _difference(arm.clean_difference),
+            _difference(arm.worst_difference),
+            _passed(arm.reliable),
+        )
     note = "differences in points from the stock network fine-tuned equally, paired image by image, with 95 % intervals"
     return Group(Text(f"{found.recipe} on {found.model}", "bold"), table, Text(note))
 
@@ -238,9 +285,10 @@ def conversion_table(found: Conversion) -> RenderableType:
     if found.accuracy:
         right = found.accuracy
         table.add(
-            "accuracy", f"{percent(right.before / right.images)} before, {percent(right.after / right.images)} after "
+            "accuracy",
+            f"{percent(right.before / right.images)} before, {percent(right.after / right.images)} after "
             f"({right.images} test images, {right.both} right both times)",
-        )  # fmt: skip
+        )
     table.add("seconds, with measuring", f"{found.seconds:.1f}")
     layers = Sheet("layer, in execution order", Column("its output moved by", right=True))
     for name, moved in found.layers.items():
@@ -252,9 +300,12 @@ def conversion_table(found: Conversion) -> RenderableType:
 def conversions_table(results: Sequence[Outcome]) -> RenderableType:
     """A row a checkpoint."""
     table = Sheet(
-        "checkpoint", Column("function", prose=True), "accuracy", Column("same prediction", spare=True),
+        "checkpoint",
+        Column("function", prose=True),
+        "accuracy",
+        Column("same prediction", spare=True),
         Column("seconds", spare=True),
-    )  # fmt: skip
+    )
     for checkpoint, found, before in results:
         name = checkpoint.name
         if isinstance(found, Exception):
@@ -262,11 +313,14 @@ def conversions_table(results: Sequence[Outcome]) -> RenderableType:
             continue
         right = found.accuracy
         table.add(
-            name, EFFECT_TEXT[found.effect],
-            f"{percent(right.before / right.images)} → {percent(right.after / right.images)}" if right else "",
+            name,
+            EFFECT_TEXT[found.effect],
+            f"{percent(right.before / right.images)} → {percent(right.after / right.images)}"
+            if right
+            else "",
             percent(found.drift.agreement) if found.drift else "",
             "was there" if before else f"{found.seconds:.1f}",
-        )  # fmt: skip
+        )
     return table
 
 

@@ -21,8 +21,9 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
     """Surgery and training of RECIPE on MODEL, into one folder.
 
     RECIPE is a shipped name, several joined by '+' (such as kap+trades), or a YAML file; `plain` trains MODEL as it
-    is. MODEL is a timm name, torchvision/NAME, zoo/NAME, or a folder written by surgeon (with a recipe without surgery).
-    A training that was killed goes on where it stopped when the same command is given again. On many GPUs or
+    is. MODEL is a timm name, torchvision/NAME, zoo/NAME, or a folder written by surgeon (with a recipe
+    without surgery). A training that was killed goes on where it stopped when the same command is given
+    again. On many GPUs or
     machines: accelerate launch -m surgeon train …
     """
     recipes = options.load_recipes(

@@ -16,10 +16,12 @@ from surgeon.cli import options
 def command(folder: str, allow_code: tuple[str, ...], as_json: bool) -> None:
     """Whether what is in FOLDER still fits together, and to the data and weights that it was made from.
 
-    FOLDER is a network, a conversion, a run, an evaluation or a study that surgeon wrote, or a page of `surgeon report`. The
-    chain is read again: data, cut, training, evaluation, report. One line a link: `ok`; `FAILED`, and what does not fit any
-    more; `–`, where it cannot be checked, because something is not there any more or not finished. Nothing is written.
-    Exit code 0 if nothing failed, 1 otherwise, 2 for a folder that is none of surgeon's.
+    FOLDER is a network, a conversion, a run, an evaluation or a study that surgeon wrote, or a page of
+    `surgeon report`. The
+    chain is read again: data, cut, training, evaluation, report. One line a link: `ok`; `FAILED`, and what
+    does not fit any more; `–`, where it cannot be checked, because something is not there any more or not
+    finished. Nothing is written. Exit code 0 if nothing failed, 1 otherwise, 2 for a folder that is none of
+    surgeon's.
     """
     from surgeon.cli.tables import checks_table, console
     from surgeon.pipeline.verifying import verify_folder
@@ -42,6 +44,8 @@ def _summary(checks: list, failed: int, folder: str) -> str:
     rest = f"; {open_} could not be checked" if open_ else ""
     if failed:
         return f"{folder}: {failed} of {len(checks)} links do not fit{rest}"
-    return f"{folder}: all {len(checks) - open_} links that could be checked fit{rest}" if open_ else (
-        f"{folder}: all {len(checks)} links fit"
-    )  # fmt: skip
+    return (
+        f"{folder}: all {len(checks) - open_} links that could be checked fit{rest}"
+        if open_
+        else (f"{folder}: all {len(checks)} links fit")
+    )

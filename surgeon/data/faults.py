@@ -34,15 +34,22 @@ class Faults(BaseModel):
 
     def lines(self) -> list[str]:
         """A sentence for each kind of fault; an empty list for data without any."""
-        return [f"{n} {kind}: {', '.join(self.named[kind])}{', …' if n > len(self.named[kind]) else ''}"
-                for kind, n in self.counts.items() if n]  # fmt: skip
+        return [
+            f"{n} {kind}: {', '.join(self.named[kind])}{', …' if n > len(self.named[kind]) else ''}"
+            for kind, n in self.counts.items()
+            if n
+        ]
 
 
 def inspect(
-    entries: Sequence[tuple[Any, int]], classes: Sequence[str], *, policy: Literal["refuse", "skip"] = "refuse",
-    source: str = "", decode: bool = True,
+    entries: Sequence[tuple[Any, int]],
+    classes: Sequence[str],
+    *,
+    policy: Literal["refuse", "skip"] = "refuse",
+    source: str = "",
+    decode: bool = True,
     complete: bool = True,
-) -> tuple[list[tuple[Any, int]], Faults]:  # fmt: skip
+) -> tuple[list[tuple[Any, int]], Faults]:
     """Separate the usable entries of a data set from the faulty ones.
 
     Args:
@@ -61,8 +68,11 @@ def inspect(
             first.
     """
     bad: dict[str, list[str]] = {
-        "images without a label": [], "labels that are no class": [], "images that cannot be read": [], "empty classes": [],
-    }  # fmt: skip
+        "images without a label": [],
+        "labels that are no class": [],
+        "images that cannot be read": [],
+        "empty classes": [],
+    }
     good = []
     for item, label in entries:
         name = shown(item[0] if isinstance(item, tuple) else item)
@@ -79,9 +89,11 @@ def inspect(
     names = list(classes) or [str(c) for c in range(highest)]
     bad["empty classes"] = [n for c, n in enumerate(names) if complete and not numbers[c]]
     found = Faults(
-        images=len(good), classes={n: numbers[c] for c, n in enumerate(names)},
-        counts={k: len(v) for k, v in bad.items() if v}, named={k: tuple(v[:NAMED]) for k, v in bad.items() if v},
-    )  # fmt: skip
+        images=len(good),
+        classes={n: numbers[c] for c, n in enumerate(names)},
+        counts={k: len(v) for k, v in bad.items() if v},
+        named={k: tuple(v[:NAMED]) for k, v in bad.items() if v},
+    )
     if policy == "refuse" and found.counts:
         raise DataError(f"{shown(source)} has {'; '.join(found.lines())}. data.faults=skip leaves them out")
     return good, found
@@ -102,7 +114,8 @@ def check_labelled(source: object, entries: Sequence[tuple[Any, int]]) -> None:
             what = "images without a label" if label == -1 else f"a label that is no class index, {label}"
             name = shown(item[0] if isinstance(item, tuple) else item)
             raise DataError(
-                f"{shown(source)} has {what} ({name}): put images in one sub-folder a class, or give the parquet file a "
+                f"{shown(source)} has {what} ({name}): put images in one sub-folder a class, "
+                "or give the parquet file a "
                 f"column 'label' of class indices, 0 to {CLASSES - 1:,}"
             )
 

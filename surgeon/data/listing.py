@@ -44,7 +44,8 @@ def split_folders(path: Path, asked: str | None = None) -> dict[str, Path]:
     beside = [f for f in others if next(files_below(f, SUFFIXES), None) is not None] if there else []
     if beside:
         raise DataError(
-            f"{shown(path)} has the splits {_listed(there.values())} beside other folders of images, {_listed(beside)}: move "
+            f"{shown(path)} has the splits {_listed(there.values())} beside other folders of "
+            f"images, {_listed(beside)}: move "
             "these away, or into the split that they belong to; if all are classes, put all of them into a folder train"
         )
     return there

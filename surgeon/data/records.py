@@ -42,8 +42,12 @@ class Records(Dataset):
     """
 
     def __init__(
-        self, entries: Sequence[tuple[Any, int]], size: tuple[int, ...], *, transform: Callable[[Any], Tensor] | None = None
-    ) -> None:  # fmt: skip
+        self,
+        entries: Sequence[tuple[Any, int]],
+        size: tuple[int, ...],
+        *,
+        transform: Callable[[Any], Tensor] | None = None,
+    ) -> None:
         self.entries, self.size, self.transform = entries, size, transform
         self.labels = torch.tensor([label for _, label in entries], dtype=torch.int64)
 

@@ -10,9 +10,19 @@ from surgeon.disk.folder_kinds import NETWORK, instead
 from surgeon.errors import either, nearest
 
 TORCH = (
-    "cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist", "imagenet", "places365", "inaturalist", "inat",
-    "image_folder", "folder",
-)  # fmt: skip
+    "cifar10",
+    "cifar100",
+    "mnist",
+    "kmnist",
+    "fashion_mnist",
+    "qmnist",
+    "imagenet",
+    "places365",
+    "inaturalist",
+    "inat",
+    "image_folder",
+    "folder",
+)
 """Data sets of torchvision that timm opens, as torch/NAME."""
 _TABLES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".txt")
 _ARCHIVES = (".zip", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst")
@@ -47,11 +57,17 @@ def meant(source: str, *, by_name: bool = True) -> str:
     )
     suffix = path.suffix.lower()
     if suffix in _TABLES:
-        return "a table is not read: lay the images into one sub-folder a class, or write a parquet file with the columns image and label"
+        return (
+            "a table is not read: lay the images into one sub-folder a class, or write a parquet "
+            "file with the columns image and label"
+        )
     if suffix in _ARCHIVES:
         return "archives are not unpacked: unpack it, or give a plain .tar"
     if suffix in _ARRAYS:
-        return "files of Python objects and arrays are not read, since loading them may run code: write images, or a parquet file"
+        return (
+            "files of Python objects and arrays are not read, since loading them may run code: "
+            "write images, or a parquet file"
+        )
     if suffix in SUFFIXES:
         return "it is one image: give the folder that it lies in"
     plain = {"fashionmnist": "fashion_mnist", "cifar_10": "cifar10", "cifar_100": "cifar100"}.get(

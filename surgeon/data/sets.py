@@ -92,9 +92,13 @@ def load_sets(
     for name, entries in chosen.items():
         where = source if len(chosen) == 1 else f"{source}, {name},"
         good, found = inspect(
-            entries, classes, policy=settings.faults, source=where, decode=inside or settings.faults == "skip",
+            entries,
+            classes,
+            policy=settings.faults,
+            source=where,
+            decode=inside or settings.faults == "skip",
             complete=name == "train",
-        )  # fmt: skip
+        )
         chosen[name] = good
         faults = _added(faults, found)
     if settings.per_class is not None:
@@ -201,7 +205,8 @@ def _streams(source: Source, settings: Data, size: tuple[int, int, int] | None) 
         )
     if settings.per_class is not None or settings.classes is not None:
         raise DataError(
-            f"{source.name} is a stream, read as it comes; data.classes and data.per_class need data that can be chosen from"
+            f"{source.name} is a stream, read as it comes; data.classes and data.per_class "
+            "need data that can be chosen from"
         )
     shape = size or (1 if settings.grayscale else 3, *(settings.size or ()))
     found: Sequence[Any] = [Stream(source.splits[s], shape) if s in source.splits else None for s in SPLITS]

@@ -74,7 +74,8 @@ def _opened(source: str | Path, root: str | None) -> Source:
         if hint:
             raise DataError(f"{shown(source)} is no source of images{why}; {hint}")
         raise DataError(
-            f"{shown(source)} is no source of images; give 'digits', a folder of images, a .parquet or .tar file, or a name of "
+            f"{shown(source)} is no source of images; give 'digits', a folder of images, a "
+            ".parquet or .tar file, or a name of "
             f"timm's such as torch/cifar10{why}"
         )
     files = parquet_splits(path)
@@ -132,7 +133,8 @@ def _library(name: str, root: str | None) -> Source:
             if isinstance(failed["train"], DataError):
                 there = f": {failed['train']}"
             raise DataError(
-                f"{name} does not lie under {root}{there}: give the folder into which torchvision would download it; nothing is "
+                f"{name} does not lie under {root}{there}: give the folder into which "
+                "torchvision would download it; nothing is "
                 "downloaded here"
             ) from failed["train"]
         why = " ".join(str(failed["train"]).split())[:200] or type(failed["train"]).__name__

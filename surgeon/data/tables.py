@@ -46,7 +46,8 @@ def parquet_entries(path: Path) -> Iterator[tuple[tuple[str, bytes], int]]:
                 total += len(content) + _OVERHEAD
                 if total > most:
                     raise DataError(
-                        f"{shown(name)}: the images so far come to {total:,} bytes, out of a file of {path.stat().st_size:,}: no "
+                        f"{shown(name)}: the images so far come to {total:,} bytes, out of a "
+                        f"file of {path.stat().st_size:,}: no "
                         "images shrink so much"
                     )
                 yield (name, content), _label(row.get("label"), name)
@@ -90,7 +91,8 @@ def parquet_splits(path: Path) -> dict[str, list[Path]]:
     others = [f.name for f in files if not any(f in those for those in named.values())]
     if named and others:
         raise DataError(
-            f"{shown(path)} has files of the splits {', '.join(named)} beside others ({', '.join(map(shown, others[:5]))}); name "
+            f"{shown(path)} has files of the splits {', '.join(named)} beside others "
+            f"({', '.join(map(shown, others[:5]))}); name "
             "these after their split, or move them away"
         )
     return named or ({"train": files} if files else {})

@@ -32,7 +32,8 @@ def _below(folder: Path, suffixes: Collection[str], known: dict[tuple[int, int],
     before = known.setdefault((stat.st_dev, stat.st_ino), folder)
     if before != folder:
         raise DataError(
-            f"{shown(folder)} is the same folder as {shown(before)}: a link leads back, or two lead to one place; remove it"
+            f"{shown(folder)} is the same folder as {shown(before)}: a link leads back, or "
+            "two lead to one place; remove it"
         )
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda e: e.name)

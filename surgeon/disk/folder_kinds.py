@@ -49,7 +49,10 @@ def _demo(path: Path) -> str:
 
 
 def _begun(path: Path) -> str:
-    return f"is a run that is not finished: run the same command again; its network before the training is {path / 'cut'}"
+    return (
+        "is a run that is not finished: run the same command again; its network before the "
+        f"training is {path / 'cut'}"
+    )
 
 
 def _holds_networks(path: Path) -> bool:

@@ -41,7 +41,10 @@ def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
 def _problem(value: Any) -> str:
     """Why a file cannot hold a value; '' where it can."""
     if not isinstance(value, Tensor):
-        return f"is a {type(value).__name__} and no tensor, so that it cannot be saved: {_QUANTISED}, or leave it out of the state dict"
+        return (
+            f"is a {type(value).__name__} and no tensor, so that it cannot be saved: "
+            f"{_QUANTISED}, or leave it out of the state dict"
+        )
     kind = type(value)
     if is_lazy(value):
         return "has no shape yet: run the network once on an image"

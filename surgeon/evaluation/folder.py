@@ -41,8 +41,12 @@ from surgeon.results.verdict import COLUMNS, Outcome
 from surgeon.surgery.door import surgery_of
 
 SETTINGS, RESULT, VERDICTS, CERTIFICATES, ROBUSTBENCH = (
-    "settings.json", "evaluation.json", "verdicts", "certificates.parquet", "model_info.json",
-)  # fmt: skip
+    "settings.json",
+    "evaluation.json",
+    "verdicts",
+    "certificates.parquet",
+    "model_info.json",
+)
 
 
 @in_own_state()
@@ -135,8 +139,13 @@ def assess(
     check_reach(norm, eps, images)
     random = described.mode == "random"
     attacks = suite(
-        settings, classes=described.classes, random=random, operations=described.operations, sources=victims, seed=seed,
-    )  # fmt: skip
+        settings,
+        classes=described.classes,
+        random=random,
+        operations=described.operations,
+        sources=victims,
+        seed=seed,
+    )
     by_diagnostics = [black_box(norm, eps)] if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
     described_data = {
@@ -146,10 +155,15 @@ def assess(
         **(data or {}),
     }
     identity = {
-        "evaluation": settings.model_dump(mode="json"), "weights": described.weights, "data": described_data, "seed": seed,
-        "surgery": joined([record.model_dump_json()]) if record else None, "probabilities": probabilities,
-        "normalisation": [described.mean, described.std], "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
-    }  # fmt: skip
+        "evaluation": settings.model_dump(mode="json"),
+        "weights": described.weights,
+        "data": described_data,
+        "seed": seed,
+        "surgery": joined([record.model_dump_json()]) if record else None,
+        "probabilities": probabilities,
+        "normalisation": [described.mean, described.std],
+        "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
+    }
     # The first process takes the folder, the others wait and check it: two of them writing settings.json at
     # once could each find the folder empty.
     if first():
@@ -174,10 +188,18 @@ def assess(
         check_untouched(folder, result)
         return result
     outcome = evaluate(
-        subject, images, labels, attacks, sources=victims, draws=DRAWS if random else 1, seed=seed, batch_size=batch_size,
-        store=store, examples=examples,
+        subject,
+        images,
+        labels,
+        attacks,
+        sources=victims,
+        draws=DRAWS if random else 1,
+        seed=seed,
+        batch_size=batch_size,
+        store=store,
+        examples=examples,
         advance=lambda done, total: tell("attacks on blocks", done, total),
-    )  # fmt: skip
+    )
     certificates = _certificates(subject, images, labels, settings, folder, examples, seed, tell)
     if first():
         parts = Parts(folder, subject, images, labels, settings, (norm, eps), seed, tell)
@@ -185,12 +207,20 @@ def assess(
         pictures, skipped = parts.pictures(network, outcome, class_names)
         classes = min(described.classes, len(class_names) or described.classes)
         assessment = Assessment(
-            subject=timed(described, network, subject, images), settings=identity, data=described_data, made=dict(made or {}),
-            summary=summed_up(outcome, settings, record, diagnosis, random=described.random, classes=classes), diagnosis=diagnosis,
-            curves=parts.curves(), corruptions=parts.corruptions(), noise=parts.noise(outcome, store.keep),
-            certified=certified_curves(certificates), plan=record, pictures=pictures,
+            subject=timed(described, network, subject, images),
+            settings=identity,
+            data=described_data,
+            made=dict(made or {}),
+            summary=summed_up(outcome, settings, record, diagnosis, random=described.random, classes=classes),
+            diagnosis=diagnosis,
+            curves=parts.curves(),
+            corruptions=parts.corruptions(),
+            noise=parts.noise(outcome, store.keep),
+            certified=certified_curves(certificates),
+            plan=record,
+            pictures=pictures,
             notes=(*remarks, *notes_on(described, traits, victims), *skipped),
-        )  # fmt: skip
+        )
         _write(folder, assessment, outcome, certificates)
     everyone()
     return read_assessment(folder)
@@ -273,17 +303,30 @@ def read_assessment(folder: str | Path) -> Assessment:
 
 
 def _certificates(
-    subject: nn.Module, images: Tensor, labels: Tensor, settings: Evaluation, folder: Path, examples: Sequence[int] | None,
-    seed: int, tell: Progress,
-) -> list[Certificate]:  # fmt: skip
+    subject: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    settings: Evaluation,
+    folder: Path,
+    examples: Sequence[int] | None,
+    seed: int,
+    tell: Progress,
+) -> list[Certificate]:
     chosen = spread(settings.certify_samples, len(images))
     names = chosen.tolist() if examples is None else [examples[i] for i in chosen.tolist()]
     certificates: list[Certificate] = []
     for sigma in settings.certify:
         certificates += certify(
-            subject, images[chosen], labels[chosen], sigma=sigma, n=settings.certify_draws, seed=seed, examples=names,
-            folder=folder / f"certification-{sigma!r}", advance=lambda done, total: tell("certificates", done, total),
-        )  # fmt: skip
+            subject,
+            images[chosen],
+            labels[chosen],
+            sigma=sigma,
+            n=settings.certify_draws,
+            seed=seed,
+            examples=names,
+            folder=folder / f"certification-{sigma!r}",
+            advance=lambda done, total: tell("certificates", done, total),
+        )
     return certificates
 
 

@@ -111,11 +111,17 @@ class Parts:
         return self._once(
             "diagnostics",
             lambda: diagnose(
-                self.subject, self.images[few], self.labels[few], eps=eps, norm=norm, sources=sources,
-                seed=self.seed, batch_size=batch_size,
+                self.subject,
+                self.images[few],
+                self.labels[few],
+                eps=eps,
+                norm=norm,
+                sources=sources,
+                seed=self.seed,
+                batch_size=batch_size,
             ).model_copy(update={"expectation": expectation}),
             Diagnosis,
-        )  # fmt: skip
+        )
 
     def curves(self) -> tuple[Curve, ...]:
         """Measure accuracy against levels of noise and against patch shuffling; () if not asked for."""
@@ -130,10 +136,17 @@ class Parts:
 
         def make() -> list[Curve]:
             return [
-                curve(self.subject, self.images, self.labels, kind, [v for v in many if kind != "patches" or v <= side], seed=self.seed)
+                curve(
+                    self.subject,
+                    self.images,
+                    self.labels,
+                    kind,
+                    [v for v in many if kind != "patches" or v <= side],
+                    seed=self.seed,
+                )
                 for kind, many in levels.items()
                 if many
-            ]  # fmt: skip
+            ]
 
         return self._once("curves", make, Curve)
 
@@ -189,6 +202,13 @@ class Parts:
         from surgeon.evaluation.beyond.drawing import draw
 
         return draw(
-            self.folder / PICTURES, self.subject, network, self.images, self.labels, self.size, class_names, self.seed,
+            self.folder / PICTURES,
+            self.subject,
+            network,
+            self.images,
+            self.labels,
+            self.size,
+            class_names,
+            self.seed,
             lambda done: self.tell("pictures", done, 1),
-        )  # fmt: skip
+        )

@@ -220,7 +220,16 @@ def _targeted(norm: Norm, eps: float, classes: int, steps: int, targets: int, mo
         return Attack(
             name="pgd-margin-restarts", kind="own-pgd", norm=norm, eps=eps, steps=steps, **own, **more
         )
-    return Attack(name="apgd-t", kind="apgdt", loss="dlr", norm=norm, eps=eps, steps=steps, targets=min(targets, classes - 1), **more)  # fmt: skip
+    return Attack(
+        name="apgd-t",
+        kind="apgdt",
+        loss="dlr",
+        norm=norm,
+        eps=eps,
+        steps=steps,
+        targets=min(targets, classes - 1),
+        **more,
+    )
 
 
 def _square(norm: Norm, eps: float, queries: int, more: dict[str, Any]) -> Attack:

@@ -38,6 +38,7 @@ def check_untouched(folder: str | Path, found: Assessment) -> None:
     for name, share, right in (("clean", summary.clean, clean), ("worst", summary.worst, worst)):
         if (share.k, share.n) != (sum(right.values()), len(right)):
             raise ArtifactError(
-                f"{place / RESULT} says that {share.k} of {share.n} images are right ({name}), and {VERDICTS} beside it "
+                f"{place / RESULT} says that {share.k} of {share.n} images are right "
+                f"({name}), and {VERDICTS} beside it "
                 f"{sum(right.values())} of {len(right)}; {how}"
             )

@@ -1,8 +1,8 @@
 """Inserted layers stay where their sites are, whatever other code puts there.
 
 A layer is a child of the module that it follows, so code that exchanges or wraps that module takes the layer away. The
-network remembers what hung where; when a module on the way to one of its calls is no longer the one that it was, the layer is
-hung to the module that stands there now, under the same name.
+network remembers what hung where; when a module on the way to one of its calls is no longer the one that it
+was, the layer is hung to the module that stands there now, under the same name.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def hung(network: nn.Module, points: Iterable[Point]) -> tuple[Hung, ...]:
 
 
 def holders(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Holder, ...]:
-    """The children of every module on the way from the network to what its graphs call or read, as they are kept and as they are now."""
+    """The children of every module on the way from the network to what its graphs call or read, as they
+    are kept and as they are now."""
     found: dict[int, Holder] = {}
     graphs = tuple(graphs)
     for path in (*_targets(graphs), *filter(None, owned(graphs))):
@@ -88,14 +89,16 @@ def holders(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Holder, ...
 
 
 def stand(found: Iterable[Holder]) -> bool:
-    """Whether all of them still have the same children. It is asked at every call: modules are equal only to themselves."""
+    """Whether all of them still have the same children. It is asked at every call: modules are equal only
+    to themselves."""
     return all(itertools.starmap(operator.eq, found))
 
 
 def settle(network: nn.Module, children: Iterable[Hung], *, demand: bool = True) -> bool:
     """Hang every child whose site holds another module now to that module. A child that came along, or a copy, stays.
 
-    Returns whether every child hangs. demand: raise SurgeryError for one that cannot, instead of leaving it where it is.
+    Returns whether every child hangs. demand: raise SurgeryError for one that cannot, instead of leaving
+    it where it is.
     """
     settled = True
     for one in children:
@@ -140,14 +143,16 @@ def _obstacle(network: nn.Module, module: nn.Module, one: Hung) -> str:
             else ""
         )
         return (
-            f"{one.site}: {type(module).__name__}, which replaced the module there, calls whatever hangs in it, so that {layer} "
+            f"{one.site}: {type(module).__name__}, which replaced the module there, calls "
+            f"whatever hangs in it, so that {layer} "
             f"would run twice: {way + ', or ' if way else ''}{_ORDER}"
         )
     if not any(m is one.at for m in module.modules()):
         place = next((n for n, m in nn.Module.named_modules(network) if m is one.at), None)
         if place is not None:
             return (
-                f"{one.site}, with {layer} behind it, stands at {place} now, and another {type(module).__name__} in its "
+                f"{one.site}, with {layer} behind it, stands at {place} now, and another "
+                f"{type(module).__name__} in its "
                 f"place: {_ORDER}"
             )
     return ""
@@ -189,7 +194,8 @@ def lost(network: nn.Module, graphs: Iterable[fx.Graph]) -> list[Lost]:
 def fused(
     network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Point], found: Iterable[Holder]
 ) -> str:
-    """The name of a norm behind an inserted layer in whose place stands an Identity, which leaves out what stood there; else ""."""
+    """The name of a norm behind an inserted layer in whose place stands an Identity, which leaves out
+    what stood there; else ""."""
     layers = {p.layer for p in points if p.layer and p.site}
     were = {id(now): before for now, before in found}
     for node in (n for g in graphs for n in g.nodes if n.op == "call_module" and n.args):
@@ -215,12 +221,14 @@ def refuse_fused(norm: str) -> None:
 
 
 def refuse(found: list[Lost], changes: Iterable[object] = ()) -> None:
-    """Raises SurgeryError for calls that find nothing, with what became of their containers and the order of steps that works."""
+    """Raises SurgeryError for calls that find nothing, with what became of their containers and the order
+    of steps that works."""
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         because = "".join(f"; {c}" for c in list(changes)[:1])
         raise SurgeryError(
-            f"modules were exchanged after the surgery: {found[0]}{more}{because}; its graph still calls what stood there. Exchange, "
+            f"modules were exchanged after the surgery: {found[0]}{more}{because}; its graph "
+            "still calls what stood there. Exchange, "
             f"fuse or reparameterise modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
         )
 
@@ -246,7 +254,8 @@ def walk(network: nn.Module, path: str) -> nn.Module | None:
 
 
 def inner_of(module: nn.Module) -> nn.Module:
-    """The module itself, or what torch.compile put its own around: that one shows the attributes of what it holds as its own."""
+    """The module itself, or what torch.compile put its own around: that one shows the attributes of what
+    it holds as its own."""
     held = module._modules.get("_orig_mod") if type(module).__name__ == "OptimizedModule" else None
     return module if held is None else held
 

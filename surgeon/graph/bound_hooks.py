@@ -1,7 +1,10 @@
-"""Hooks and callbacks that are bound methods of a network's own modules, where another object takes such a module's place.
+"""Hooks and callbacks that are bound methods of a network's own modules, where another object takes such a
+module's place.
 
-A cut network is another object than the tree that it was made of, and so is an opened norm, a fitted convolution, or what is folded. A bound
-method goes on writing to the object that it was bound to: whatever takes a module's place takes over what is bound to it.
+A cut network is another object than the tree that it was made of, and so is an opened norm, a fitted
+convolution, or what is folded. A bound
+method goes on writing to the object that it was bound to: whatever takes a module's place takes over what is
+bound to it.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ _OF_CALLS = tuple(
 
 
 def bound_in(tree: nn.Module, apart: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
-    """The modules of the tree, by name, that anything in it is bound to; apart: modules beside it whose hooks count too."""
+    """The modules of the tree, by name, that anything in it is bound to; apart: modules beside it whose
+    hooks count too."""
     found: dict[int, nn.Module] = {}
 
     def noted(owner: nn.Module) -> nn.Module:
@@ -40,7 +44,8 @@ def bound_in(tree: nn.Module, apart: Iterable[nn.Module] = ()) -> dict[str, nn.M
 
 
 def rebind(tree: nn.Module, was: Mapping[str, nn.Module], apart: Iterable[nn.Module] = ()) -> None:
-    """Bind to the modules of `tree` what is bound to those that stood under the same names: in place. was: what `bound_in` gave."""
+    """Bind to the modules of `tree` what is bound to those that stood under the same names: in place.
+    was: what `bound_in` gave."""
     now: dict[int, nn.Module] = {}
     for name, old in was.items():
         try:
@@ -54,7 +59,8 @@ def rebind(tree: nn.Module, was: Mapping[str, nn.Module], apart: Iterable[nn.Mod
 
 
 def hand_over(old: nn.Module, new: nn.Module) -> None:
-    """Have the hooks on calls of `old` called with those of `new`, which takes its place, and with no copy of `old` inside `new`."""
+    """Have the hooks on calls of `old` called with those of `new`, which takes its place, and with no
+    copy of `old` inside `new`."""
     if old._parameters is new._parameters or not any(old.__dict__.get(k) for k in _OF_CALLS):
         return
     for inner in new.modules():
@@ -66,8 +72,8 @@ def hand_over(old: nn.Module, new: nn.Module) -> None:
 class Callback:
     """A method of the stock class, bound to a rewritten network.
 
-    While it runs, the other methods of that class may be called on the network too, which refuses them else: they are part of what
-    the hook does, and not of the forward pass.
+    While it runs, the other methods of that class may be called on the network too, which refuses them else:
+    they are part of what the hook does, and not of the forward pass.
     """
 
     def __init__(self, method: Callable[..., Any], network: nn.Module) -> None:
@@ -108,7 +114,8 @@ def _swapped(tree: nn.Module, apart: Iterable[nn.Module], owner: Callable[[nn.Mo
 
 
 def _slots(tree: nn.Module, apart: Iterable[nn.Module]) -> Iterator[tuple[dict[Any, Any], Any, Any]]:
-    """Where modules keep what they call: hooks by number, and attributes. The dicts stay, since handles of hooks know them."""
+    """Where modules keep what they call: hooks by number, and attributes. The dicts stay, since handles
+    of hooks know them."""
     for module in {id(m): m for root in (tree, *apart) for m in nn.Module.modules(root)}.values():
         own = module.__dict__
         for name in _HOOKS:

@@ -41,8 +41,10 @@ def given_to(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     defaults = {p.name: p.default for p in signature.parameters.values()}
     shapes = {n: tuple(v.shape) for n, v in found.items() if isinstance(v, torch.Tensor)}
     values = {
-        n: v for n, v in list(found.items())[1:] if n not in shapes and _is_plain(v) and v is not defaults.get(n, _NONE)
-    }  # fmt: skip
+        n: v
+        for n, v in list(found.items())[1:]
+        if n not in shapes and _is_plain(v) and v is not defaults.get(n, _NONE)
+    }
     return Given(shapes, values)
 
 

@@ -1,4 +1,5 @@
-"""Gradient checkpointing of a traced network: its training graph in segments that are computed again in the backward pass.
+"""Gradient checkpointing of a traced network: its training graph in segments that are computed again in the
+backward pass.
 
 timm's networks do it block by block in Python code, which a graph does not run. Here the graph is cut where few
 values are alive, into about as many segments as the root of its number of modules.
@@ -34,7 +35,8 @@ Compile = Callable[[fx.Graph], Callable[..., Any]]
 
 @dataclass(frozen=True)
 class _Segment:
-    """A function of (network, *values called `inputs`) that returns those called `outputs`, or at the end the result."""
+    """A function of (network, *values called `inputs`) that returns those called `outputs`, or at the end
+    the result."""
 
     run: Callable[..., Any]
     inputs: tuple[str, ...]
@@ -109,9 +111,10 @@ def _boundaries(body: Sequence[fx.Node], network: nn.Module) -> list[int]:
     for number in range(1, count):
         target = number * len(body) / count
         near = [
-            i for i in range(1, len(body) - 1)
+            i
+            for i in range(1, len(body) - 1)
             if abs(i - target) <= half and i not in closed and i > (found[-1] if found else 0)
-        ]  # fmt: skip
+        ]
         if near:
             found.append(min(near, key=lambda i: (alive[i], abs(i - target))))
     return found

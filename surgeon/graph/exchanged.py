@@ -1,8 +1,9 @@
-"""Which containers that the graphs go through are no longer what they were: exchanged, with other children, or with other tensors.
+"""Which containers that the graphs go through are no longer what they were: exchanged, with other children,
+or with other tensors.
 
-The graphs call the modules in a container and not the container, so that what its code would make of other children shows in graphs that are
-made anew alone. The same holds for parameters and buffers that the graphs read themselves: the live ones, but as many as there
-were, and with what the code made of their shapes.
+The graphs call the modules in a container and not the container, so that what its code would make of other
+children shows in graphs that are made anew alone. The same holds for parameters and buffers that the graphs
+read themselves: the live ones, but as many as there were, and with what the code made of their shapes.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Opened:
 class Change:
     """One container that is not what it was.
 
-    binding: graphs that were made before are surely, or likely, not its function: it is of another class, or runs other children.
-    A module that got a child which its code may never call is not binding.
+    binding: graphs that were made before are surely, or likely, not its function: it is of another class, or
+    runs other children. A module that got a child which its code may never call is not binding.
     """
 
     path: str
@@ -44,7 +45,8 @@ class Change:
 
 
 def opened(network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Point]) -> dict[str, Opened]:
-    """The containers on the way to what the graphs call, by name, outer ones first. What stands at a site is called whole."""
+    """The containers on the way to what the graphs call, by name, outer ones first. What stands at a site
+    is called whole."""
     points = tuple(points)
     sites = {p.site for p in points if p.site}
     layers = {p.layer for p in points if p.layer}

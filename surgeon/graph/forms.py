@@ -1,4 +1,5 @@
-"""Whether a graph gives outputs of the form that the code it was traced from gives: code may fill them by hooks, which no graph shows."""
+"""Whether a graph gives outputs of the form that the code it was traced from gives: code may fill them by
+hooks, which no graph shows."""
 
 from __future__ import annotations
 
@@ -28,8 +29,9 @@ def same_form(
 ) -> bool:
     """Whether `run`, the evaluation graph of `tree` as a function, gives what the code of `tree` gives, by form alone.
 
-    tree: a stock network that nobody else uses. tensors: the inputs of the graph by name, in order. constants: the other arguments.
-    Both are run on tensors without numbers; where the code itself cannot be, the answer is yes.
+    tree: a stock network that nobody else uses. tensors: the inputs of the graph by name, in order.
+    constants: the other arguments. Both are run on tensors without numbers; where the code itself cannot be,
+    the answer is yes.
     """
     with mode(tree, False), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as fake:
         given = {n: fake.from_tensor(t) if isinstance(t, torch.Tensor) else t for n, t in tensors.items()}

@@ -1,9 +1,10 @@
 """What a trainer of other people's asks of a network beside its forward, and what a rewritten one answers.
 
-transformers' Trainer counts parameters and tokens, which is reading, and writes checkpoints by `save_pretrained`. What a rewritten network
-computes is not what its class computes with these weights; so a checkpoint of it is weights alone, from which the same Trainer goes
-on, and a `config.json` from which no network can be made: each size in it is a sentence that says why. Without one, `from_pretrained`
-would take the class's defaults, and might give a stock network with these weights without a word.
+transformers' Trainer counts parameters and tokens, which is reading, and writes checkpoints by
+`save_pretrained`. What a rewritten network computes is not what its class computes with these weights; so a
+checkpoint of it is weights alone, from which the same Trainer goes on, and a `config.json` from which no
+network can be made: each size in it is a sentence that says why. Without one, `from_pretrained` would take
+the class's defaults, and might give a stock network with these weights without a word.
 """
 
 from __future__ import annotations
@@ -20,9 +21,16 @@ from surgeon.errors import SurgeryError
 from surgeon.extra_state import in_tensors
 
 READING = (
-    "num_parameters", "floating_point_ops", "estimate_tokens", "get_memory_footprint", "can_generate", "get_input_embeddings",
-    "get_output_embeddings", "tie_weights", "get_parameter_or_buffer",
-)  # fmt: skip
+    "num_parameters",
+    "floating_point_ops",
+    "estimate_tokens",
+    "get_memory_footprint",
+    "can_generate",
+    "get_input_embeddings",
+    "get_output_embeddings",
+    "tie_weights",
+    "get_parameter_or_buffer",
+)
 """Methods of transformers' networks that read parameters and configuration, or tie what is tied already."""
 WEIGHTS = "model.safetensors"
 CONFIGURATION = "config.json"
@@ -42,21 +50,27 @@ def save_weights(
     push_to_hub: bool = False,
     **others: Any,
 ) -> None:
-    """Write the network's `state_dict` into `save_directory` as `model.safetensors`, and warn that it is no more than that.
+    """Write the network's `state_dict` into `save_directory` as `model.safetensors`, and warn that it is
+    no more than that.
 
-    Raises SurgeryError for `push_to_hub`, and for a folder with a stock network's `config.json`, which would then describe other weights.
+    Raises SurgeryError for `push_to_hub`, and for a folder with a stock network's `config.json`, which
+    would then describe other weights.
     """
     from safetensors.torch import save_file
 
     kind = type(network).__name__
-    whole = "surgeon.save(model, folder) keeps the surgery, surgeon.fold(model).save_pretrained(folder) gives a stock network"
+    whole = (
+        "surgeon.save(model, folder) keeps the surgery, "
+        "surgeon.fold(model).save_pretrained(folder) gives a stock network"
+    )
     folder = Path(save_directory)
     configuration = folder / CONFIGURATION
     if push_to_hub:
         raise SurgeryError(f"a rewritten {kind} is not pushed as a stock one; {whole}, which can be pushed")
     if configuration.exists() and _REWRITTEN not in configuration.read_text(encoding="utf-8"):
         raise SurgeryError(
-            f"{folder} has the {CONFIGURATION} of a stock network, which the weights of a rewritten {kind} do not go with; {whole}"
+            f"{folder} has the {CONFIGURATION} of a stock network, which the weights of a "
+            f"rewritten {kind} do not go with; {whole}"
         )
     if not is_main_process:
         return

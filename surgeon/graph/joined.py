@@ -1,8 +1,8 @@
 """Calling an inserted layer together with the module before it, where the layer knows a shorter way to the same result.
 
-A layer offers it as a method `after(module, x)`, which gives what `layer(module(x))` gives. The graphs stay as they are, a call
-of the module and a call of the layer; only the code that is made from them calls both at once. Where something
-listens to either module, or traces, each is called by itself.
+A layer offers it as a method `after(module, x)`, which gives what `layer(module(x))` gives. The graphs stay
+as they are, a call of the module and a call of the layer; only the code that is made from them calls both at
+once. Where something listens to either module, or traces, each is called by itself.
 """
 
 from __future__ import annotations

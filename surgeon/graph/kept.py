@@ -1,7 +1,8 @@
 """What a network's code leaves on its modules: a graph leaves it there too, at each call.
 
-Losses of blocks, attention maps and the like (`self.aux_loss = h.square().mean()`) are read from the modules after a call. While a network is
-traced such an attribute holds a proxy; the graph then gets a call that sets it. What was there before the trace is put back.
+Losses of blocks, attention maps and the like (`self.aux_loss = h.square().mean()`) are read from the modules
+after a call. While a network is traced such an attribute holds a proxy; the graph then gets a call that sets
+it. What was there before the trace is put back.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ ITSELF = "_itself"
 
 @fx.node.has_side_effect
 def keep(module: nn.Module, name: str, value: Any) -> None:
-    """Set an attribute of a module. Not in a program that is exported, which has no modules, nor where another tracer of torch.fx records."""
+    """Set an attribute of a module. Not in a program that is exported, which has no modules, nor where
+    another tracer of torch.fx records."""
     if not (torch.compiler.is_exporting() or _traced(value)):
         setattr(module, name, value)
 
@@ -62,7 +64,8 @@ class Kept:
     def after(self, module: nn.Module, tracer: fx.Tracer) -> None:
         """Have the graph set what the code has set on the module so far.
 
-        Raises TraceError for results that it added to a list or object from before the call, and for a parameter or buffer that it exchanged.
+        Raises TraceError for results that it added to a list or object from before the call, and for
+        a parameter or buffer that it exchanged.
         """
         if module not in self._before:
             return
@@ -95,7 +98,8 @@ class Kept:
                 self.after(module, tracer)
 
     def restore(self, whole: bool = False) -> None:
-        """Put back what was there. What the network itself got, such as a tracer's constants, stays for whoever traces it, unless `whole`."""
+        """Put back what was there. What the network itself got, such as a tracer's constants, stays
+        for whoever traces it, unless `whole`."""
         for module, (before, *tensors) in self._before.items():
             now = module.__dict__
             if _PROGRAMS in before:  # graphs that were made for a call stay

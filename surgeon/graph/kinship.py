@@ -1,9 +1,10 @@
 """The class of a rewritten network: a real subclass of the stock network's, so that code which asks for that finds it.
 
-Whatever the stock class and its bases define beside `nn.Module` is replaced in it, name by name, by what is safe on a rewritten network:
-a method that runs layers runs its graph, one that exchanges modules makes the graphs anew, any other raises an error. Attributes,
-properties and static methods are the stock class's own; its class methods stay bound to it. A method of `nn.Module` that the
-stock class has in a way of its own, such as a `train` that leaves norms frozen, runs on a view of the network as one of the stock class.
+Whatever the stock class and its bases define beside `nn.Module` is replaced in it, name by name, by what is
+safe on a rewritten network: a method that runs layers runs its graph, one that exchanges modules makes the
+graphs anew, any other raises an error. Attributes, properties and static methods are the stock class's own;
+its class methods stay bound to it. A method of `nn.Module` that the stock class has in a way of its own, such
+as a `train` that leaves norms frozen, runs on a view of the network as one of the stock class.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def _is_method(found: Any) -> bool:
 
 
 def class_for(base: type[N], stock: type[nn.Module], bound: Bound[N]) -> type[N]:
-    """A class of its own for one object: derived from `base` first and from `stock` behind it, under the stock class's name.
+    """A class of its own for one object: derived from `base` first and from `stock` behind it, under the
+    stock class's name.
 
     A class that cannot be derived from, and a GraphModule, which has a class for each object, are left out.
     """
@@ -98,7 +100,8 @@ def _kin(base: type[N], stock: type[nn.Module], bound: Bound[N]) -> type[N]:
 
 
 class _MakesStock(type):
-    """The kind of a rewritten network's class: calling the class gives a stock network, as code that makes another one expects."""
+    """The kind of a rewritten network's class: calling the class gives a stock network, as code that
+    makes another one expects."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         return cls._kin_of[1](*args, **kwargs)  # type: ignore[attr-defined]  # set by `_members`
@@ -126,7 +129,8 @@ def _members(base: type[N], stock: type, bound: Bound[N]) -> dict[str, Any]:
 
 
 def _empty(cls: type, *args: Any, **kwargs: Any) -> Any:
-    """What `cls.__new__(cls)` gives: an object with nothing in it, as code that copies a module by its `__dict__` expects."""
+    """What `cls.__new__(cls)` gives: an object with nothing in it, as code that copies a module by its
+    `__dict__` expects."""
     return object.__new__(cls)
 
 

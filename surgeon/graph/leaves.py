@@ -93,8 +93,11 @@ def altered(module: nn.Module) -> str:
 def is_hooked(module: nn.Module) -> bool:
     """Whether hooks of the user's hang on the module, which must be called once whenever it is called."""
     hooks = (
-        module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks,
-    )  # fmt: skip
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
     return any(not getattr(h, "of_surgeon", False) for found in hooks for h in found.values())
 
 

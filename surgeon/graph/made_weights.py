@@ -1,7 +1,7 @@
 """Weights that are made anew at each call: by a parametrization, or by a forward pre-hook that writes them.
 
-torch's pruning and its old weight and spectral norms are such hooks. They are known by what they do: the tensor is no parameter any
-more though its class has it as one, or calling the hook changes it.
+torch's pruning and its old weight and spectral norms are such hooks. They are known by what they do: the
+tensor is no parameter any more though its class has it as one, or calling the hook changes it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _SCATTER = 0.1
 
 
 def maker(module: nn.Module) -> str:
-    """What makes the module's weight or bias at each call, in words with the way out; '' where they are its parameters."""
+    """What makes the module's weight or bias at each call, in words with the way out; '' where they are
+    its parameters."""
     if parametrize.is_parametrized(module):
         every = ", ".join(module.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
         return (
@@ -32,7 +33,8 @@ def maker(module: nn.Module) -> str:
     if not names:
         return ""
     return (
-        f"its {' and '.join(names)} is made by a forward pre-hook ({type(hooks[0]).__name__}); what put the hook there makes it "
+        f"its {' and '.join(names)} is made by a forward pre-hook "
+        f"({type(hooks[0]).__name__}); what put the hook there makes it "
         f"plain again, as torch.nn.utils.prune.remove, remove_weight_norm or remove_spectral_norm"
     )
 

@@ -30,9 +30,11 @@ class Measured:
     """What one forward pass on fake tensors showed; shapes without the batch dimension.
 
     inputs, outputs: of each module that was called, at its first call. calls: how often each was. folded: those whose
-    output has another first dimension than the images. arguments: of each `extra` module, how it was called: by name the shapes of
-    tensors, batch included, and the values of what is plain. flops, activations: of the whole
-    network, for one image. functional: modules that call a convolution as a function → which, and where. error: why nothing was measured, or ''.
+    output has another first dimension than the images. arguments: of each `extra` module, how it was called:
+    by name the shapes of tensors, batch included, and the values of what is plain. flops, activations: of the
+    whole network, for one image. functional: modules that call a convolution as a function → which, and
+    where.
+    error: why nothing was measured, or ''.
     """
 
     inputs: dict[str, Shape] = field(default_factory=dict)

@@ -1,8 +1,9 @@
 """Each module's own mode, where code passes it on: `F.dropout(x, training=self.training)`.
 
-A graph is traced with all modules in one mode and holds the value of that. Where the two graphs of a network make the same call from
-the same module and differ in nothing but such a value, it is taken from the module at each call instead, as the stock code does.
-Where a module makes other calls in the other mode, the graphs have one or the other, and warn when the module is not in theirs.
+A graph is traced with all modules in one mode and holds the value of that. Where the two graphs of a network
+make the same call from the same module and differ in nothing but such a value, it is taken from the module at
+each call instead, as the stock code does. Where a module makes other calls in the other mode, the graphs have
+one or the other, and warn when the module is not in theirs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ _PLAIN = (bool, int, float)
 
 
 def follow_modes(train: fx.Graph, evaluation: fx.Graph) -> None:
-    """Have both graphs ask modules for their mode where their calls differ by it. The mode of the network itself chooses the graph."""
+    """Have both graphs ask modules for their mode where their calls differ by it. The mode of the network
+    itself chooses the graph."""
     others = _calls(evaluation)
     for call, nodes in _calls(train).items():
         for node, other in zip(nodes, others.get(call, ()), strict=False):
@@ -41,7 +43,8 @@ def tell_mode(name: str, training: bool, wanted: bool) -> None:
     if training != wanted:
         here, there = ("evaluation", "training") if wanted else ("training", "evaluation")
         warnings.warn(
-            f"{name} is in {here} mode and the rewritten network around it in {there} mode, and {name}'s code makes other calls in "
+            f"{name} is in {here} mode and the rewritten network around it in {there} mode, "
+            f"and {name}'s code makes other calls in "
             f"either: it runs here as in {there} mode; put both in one mode",
             stacklevel=2,
         )
@@ -55,7 +58,8 @@ def _watch(graph: fx.Graph, owner: str, training: bool) -> None:
 
 
 def _made_by(graph: fx.Graph) -> dict[str, list[_Call]]:
-    """What each module below the root calls itself, in order; a module that it calls and that is kept whole is one call."""
+    """What each module below the root calls itself, in order; a module that it calls and that is kept
+    whole is one call."""
     found: dict[str, list[_Call]] = {}
     for node in graph.nodes:
         stack = [str(path) for path, _ in (node.meta.get("nn_module_stack") or {}).values()]

@@ -42,7 +42,7 @@ from surgeon.graph.variants import (
     traced_by_fx,
     traced_elsewhere,
     with_demand,
-)  # fmt: skip
+)
 from surgeon.host import own_state
 from surgeon.torch_private import without_modes
 from surgeon.values import empties
@@ -123,9 +123,10 @@ class Rewritten(fx.GraphModule):
         The inserted modules must already stand in the tree under the names in `points`. `leaves` are
         modules to keep whole. `example`: input shapes to trace with where the code branches on them; the
         graphs then hold for that size alone. `traced`: what tracing the network gave
-        before the cut, where that is known; its graphs are copied. `constants`: values of arguments of `forward` that the graphs
-        are made for, instead of their defaults; `inputs`: arguments that are inputs although they have a default.
-        For other sizes and arguments graphs are made when they first come (`variants.py`).
+        before the cut, where that is known; its graphs are copied. `constants`: values of arguments of
+        `forward` that the graphs are made for, instead of their defaults; `inputs`: arguments that are inputs
+        although they have a default. For other sizes and arguments graphs are made when they first come
+        (`variants.py`).
         """
         self.__dict__.update(_graph_state())
         self.__dict__.update(network.__dict__)
@@ -150,7 +151,8 @@ class Rewritten(fx.GraphModule):
 
     @property
     def _rebound(self) -> tuple[str, ...]:
-        """The name of an attribute `forward` that is the class's, bound to the network itself, as unwrapping leaves one: it adds nothing."""
+        """The name of an attribute `forward` that is the class's, bound to the network itself, as
+        unwrapping leaves one: it adds nothing."""
         own = self.__dict__.get("forward")
         plain = isinstance(own, MethodType) and own.__self__ is self and own.__func__ in _dispatchers
         return ("forward",) if plain else ()
@@ -172,8 +174,10 @@ class Rewritten(fx.GraphModule):
     def anchor(self, *, demand: bool = True, remake: bool = False) -> None:
         """Hang every layer to the module that stands at its site now, where other code exchanged or wrapped that one.
 
-        It runs by itself before the network is called, walked, moved, copied or saved. demand: raise SurgeryError where a
-        module that the graphs call is gone, naming what stands there and the order of steps that works. remake: without a demand,
+        It runs by itself before the network is called, walked, moved, copied or saved. demand: raise
+            SurgeryError where a
+        module that the graphs call is gone, naming what stands there and the order of steps that
+            works. remake: without a demand,
         make the graphs anew all the same where containers are not what they were, if that works.
         """
         found = self.__dict__.get("_holders")
@@ -211,7 +215,8 @@ class Rewritten(fx.GraphModule):
         self._generate()
 
     def _remake(self, changes: list[exchanged.Change]) -> None:
-        """Make the graphs anew for containers that are not what they were; SurgeryError where that does not work and must."""
+        """Make the graphs anew for containers that are not what they were; SurgeryError where that
+        does not work and must."""
         reason = ""
         if self._by_hand:
             reason = "its graph was edited by hand"
@@ -240,7 +245,8 @@ class Rewritten(fx.GraphModule):
                 else ""
             )
             raise SurgeryError(
-                f"{binding[0]}{more}, and no graph can be made for that ({reason}): change modules before surgeon.apply, or "
+                f"{binding[0]}{more}, and no graph can be made for that ({reason}): change "
+                "modules before surgeon.apply, or "
                 f"fold or revert, change, and apply again{head}"
             )
 
@@ -267,8 +273,13 @@ class Rewritten(fx.GraphModule):
             self._programs[method, training, constants] = graph
 
     def _traced_anew(
-        self, view: nn.Module, method: str, constants: Mapping[str, Any], inputs: Iterable[str], example: Example | None
-    ) -> Traced:  # fmt: skip
+        self,
+        view: nn.Module,
+        method: str,
+        constants: Mapping[str, Any],
+        inputs: Iterable[str],
+        example: Example | None,
+    ) -> Traced:
         at_input = {p.layer for p in self._points if not p.site}
         # code that goes through all modules, such as a Sequential's, knows nothing of a layer that hangs among them
         view.__dict__["_modules"] = {k: v for k, v in view._modules.items() if k not in at_input}
@@ -342,7 +353,8 @@ class Rewritten(fx.GraphModule):
         return self._code_of["forward", self.training, ()][1]
 
     def recompile(self) -> Any:
-        """Generate the code of all graphs again, after one was edited by hand; calls that need other graphs are then refused."""
+        """Generate the code of all graphs again, after one was edited by hand; calls that need other
+        graphs are then refused."""
         if "_programs" in self.__dict__:
             self._regenerate()
             self.__dict__["_by_hand"] = True
@@ -397,7 +409,8 @@ class Rewritten(fx.GraphModule):
     @_alone
     @own_state()
     def _add(self, method: str, constants: tuple[tuple[str, Any], ...]) -> None:
-        """Make the graphs of a method beside `forward`, on modules of their own: other threads may compute meanwhile."""
+        """Make the graphs of a method beside `forward`, on modules of their own: other threads may
+        compute meanwhile."""
         if (method, True, constants) in self._code_of:  # another thread made them meanwhile
             return
         self._trace(
@@ -441,7 +454,8 @@ class Rewritten(fx.GraphModule):
         return found.run[self.training](self, *call.tensors.values())
 
     def _unlike(self, given: dict[str, Any]) -> Any:
-        """`forward` for a required input that is no tensor, which the graphs take where the code hands it on as it is."""
+        """`forward` for a required input that is no tensor, which the graphs take where the code
+        hands it on as it is."""
         run = self._forward_train if self.training else self._forward_eval
         if traced_elsewhere() or traced_by_fx(given):
             return run(*given.values())
@@ -450,8 +464,10 @@ class Rewritten(fx.GraphModule):
         except (TypeError, AttributeError, LookupError) as error:
             name, value = next((n, v) for n, v in given.items() if not isinstance(v, torch.Tensor))
             raise SurgeryError(
-                f"{self._stock_class.__name__}.forward was given {name} of type {type(value).__name__}, and its graphs were made for what "
-                f"{name} was at the cut ({' '.join(str(error).split())[:120]}): call it with a tensor, part by part where there are more"
+                f"{self._stock_class.__name__}.forward was given {name} of type "
+                f"{type(value).__name__}, and its graphs were made for what "
+                f"{name} was at the cut ({' '.join(str(error).split())[:120]}): call it with "
+                "a tensor, part by part where there are more"
             ) from error
 
     @_alone
@@ -490,7 +506,8 @@ class Rewritten(fx.GraphModule):
             view.register_buffer(name, value)
         if not same_form(view, _compile(traced.eval)[0], call.tensors, call.constants):
             raise SurgeryError(
-                f"{self._stock_class.__name__}.forward with {', '.join(asked)} gives more, or less, than a graph shows, such as "
+                f"{self._stock_class.__name__}.forward with {', '.join(asked)} gives more, or "
+                "less, than a graph shows, such as "
                 f"what hooks collect on the way, or a tuple without what is None; leave {asked[-1]} out"
             )
 
@@ -512,13 +529,15 @@ class Rewritten(fx.GraphModule):
         defaults = held_arguments(self._stock_class.forward, inputs) | self._held
         name = next(n for n, v in given.items() if n not in inputs and not same(v, defaults.get(n)))
         raise SurgeryError(
-            f"{self._stock_class.__name__}.forward was traced with {name}={defaults.get(name)!r}, and its graph knows no other "
+            f"{self._stock_class.__name__}.forward was traced with "
+            f"{name}={defaults.get(name)!r}, and its graph knows no other "
             f"value; {later}, or leave {name} out"
         )
 
     def _refuse_argument(self, name: str, value: Any) -> NoReturn:
         raise SurgeryError(
-            f"{self._stock_class.__name__}.forward was given {name} of type {type(value).__name__}, for which no graph can be "
+            f"{self._stock_class.__name__}.forward was given {name} of type "
+            f"{type(value).__name__}, for which no graph can be "
             f"made: a graph's arguments are tensors, or plain values such as numbers, texts, None and tuples of them"
         )
 
@@ -573,7 +592,8 @@ class Rewritten(fx.GraphModule):
         return found.__get__(self) if how == "keep" else functools.partial(_bound, self, name, how)
 
     def _passed_on(self, name: str, stock: type[nn.Module]) -> Any:
-        """What a stock class with a `__getattr__` of its own gives for a name, such as a wrapper that asks the network in it."""
+        """What a stock class with a `__getattr__` of its own gives for a name, such as a wrapper that
+        asks the network in it."""
         value = stock.__getattr__(self, name)  # nn.Module's, which raises, where it has none of its own
         owner = getattr(value, "__self__", None)
         if isinstance(owner, nn.Module) and not isinstance(owner, Rewritten) and callable(value):
@@ -631,7 +651,8 @@ class Rewritten(fx.GraphModule):
                 self._buffers[name] = value.to(at, there.dtype)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Rewritten:
-        """As of any module; what its graphs hold as constants, which no state dict has, keeps its values through empty memory."""
+        """As of any module; what its graphs hold as constants, which no state dict has, keeps its
+        values through empty memory."""
         before = {n: t for n in self._constants if (t := self._buffers.get(n)) is not None}
         aside = self.__dict__.get("_aside", {}) | {n: t for n, t in before.items() if not t.is_meta}
         super()._apply(fn, recurse)
@@ -685,7 +706,8 @@ class Rewritten(fx.GraphModule):
     def _join_class(self, other: Rewritten) -> None:
         """Become an object of the class of `other`, of which this is a copy, where both run the same code.
 
-        Code that computes with several networks at once asks for one class. A network whose code is made anew leaves it.
+        Code that computes with several networks at once asks for one class. A network whose code is
+        made anew leaves it.
         """
         mine, theirs = self._code_of, other._code_of
         if checkpointing.wanted(self) or mine.keys() != theirs.keys():
@@ -710,7 +732,8 @@ class Rewritten(fx.GraphModule):
         self.anchor()
         for name in tree.functions(self):
             raise SurgeryError(
-                f"{name} is no nn.Module, so that no graphs could be made when the network is read: put a module around it that calls it"
+                f"{name} is no nn.Module, so that no graphs could be made when the network is "
+                "read: put a module around it that calls it"
             )
         left_out = {*_OWN, *_GRAPH_STATE, *self._rebound}
         state = {k: v for k, v in self.__dict__.items() if k not in left_out}
@@ -723,8 +746,18 @@ class Rewritten(fx.GraphModule):
 
 
 _RECORD = (
-    "_stock_class", "_points", "_leaves", "_cleared", "_example", "_sized", "_constants", "_held", "_inputs", "surgery", "displaced",
-)  # fmt: skip
+    "_stock_class",
+    "_points",
+    "_leaves",
+    "_cleared",
+    "_example",
+    "_sized",
+    "_constants",
+    "_held",
+    "_inputs",
+    "surgery",
+    "displaced",
+)
 
 
 def _bound(
@@ -813,7 +846,8 @@ _dispatchers: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 def _dispatcher(
     stock: Callable[..., Any], inputs: list[str], constants: Mapping[str, Any], sized: bool
 ) -> Callable[..., Any]:
-    """The `forward` of a rewritten network: the stock network's arguments, and the graph of the mode for those that it was made for."""
+    """The `forward` of a rewritten network: the stock network's arguments, and the graph of the mode for
+    those that it was made for."""
     held = {**held_arguments(stock, ()), **constants}
     tests: list[str] = []
     arguments: list[str] = []
@@ -854,10 +888,18 @@ def _dispatcher(
     needed = [n for n in inputs if n not in held and n not in also]
     tensors = " and ".join(f"isinstance({n}, _Tensor)" for n in needed)
     if needed:
-        check += f"    if not ({tensors}):\n        return self._unlike({{{', '.join(f'{n!r}: {n}' for n in inputs)}}})\n"
+        check += (
+            f"    if not ({tensors}):\n        return "
+            f"self._unlike({{{', '.join(f'{n!r}: {n}' for n in inputs)}}})\n"
+        )
     scope: dict[str, Any] = {
-        "_Tensor": torch.Tensor, "_held": held, "_same": same, "_also": more, "_absent": None, "_is_compiling": torch.compiler.is_compiling,
-    }  # fmt: skip
+        "_Tensor": torch.Tensor,
+        "_held": held,
+        "_same": same,
+        "_also": more,
+        "_absent": None,
+        "_is_compiling": torch.compiler.is_compiling,
+    }
     exec(  # the names come from a traced signature
         f"def forward(self, {', '.join(arguments)}):\n    if not _is_compiling():\n        self.anchor()\n{check}"
         f"    if self.training:\n        return self._forward_train({given})\n"
@@ -869,7 +911,8 @@ def _dispatcher(
 
 
 def _apart(view: nn.Module, network: nn.Module) -> nn.Module:
-    """A copy of a tree of modules on the same tensors, so that tracing it turns no mode that another thread computes in.
+    """A copy of a tree of modules on the same tensors, so that tracing it turns no mode that another
+    thread computes in.
 
     network: whose view it is, which hooks may be bound to and is not copied.
     """
@@ -882,7 +925,8 @@ def _apart(view: nn.Module, network: nn.Module) -> nn.Module:
 
 
 def _later(self: Rewritten, *args: Any, **kwargs: Any) -> Any:
-    """The `forward` of a network that is being read: whatever is bound to it then runs what the class has when it is called."""
+    """The `forward` of a network that is being read: whatever is bound to it then runs what the class has
+    when it is called."""
     return type(self).forward(self, *args, **kwargs)
 
 

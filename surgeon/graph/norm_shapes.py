@@ -38,7 +38,8 @@ def _layout(func: Any, x: torch.Tensor) -> torch.memory_format:
 
 
 def _fits(func: Any, shape: torch.Size, given: Any) -> bool:
-    """Whether a norm takes inputs of this shape; `given`: its second argument, running means or the normalised shape."""
+    """Whether a norm takes inputs of this shape; `given`: its second argument, running means or the
+    normalised shape."""
     if func is F.batch_norm:
         return len(shape) > 1 and shape[1] == given.numel()
     return not isinstance(given, int) and tuple(shape[-len(given) :]) == tuple(given)

@@ -1,8 +1,9 @@
 """Values that a network's code puts together, such as its outputs: kept as what they are in a graph.
 
 torch.fx knows tuples, lists, dicts, named tuples and dataclasses, and takes anything derived from them for its base: a
-ModelOutput, which derives from a dict, comes out as a plain one. Here such a value becomes one call that makes its class anew, from
-what the value says of itself to `copy` and `pickle` (`__reduce_ex__`); no `__init__` is run that the value does not name itself.
+ModelOutput, which derives from a dict, comes out as a plain one. Here such a value becomes one call that
+makes its class anew, from what the value says of itself to `copy` and `pickle` (`__reduce_ex__`); no
+`__init__` is run that the value does not name itself.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def always(value: Any) -> Callable[[], Any]:
 
 
 def _by_fields(value: Any, make: Any, args: tuple[Any, ...], state: Any, pairs: Mapping[Any, Any]) -> bool:
-    """Whether its class, called with its fields, gives all there is of it: a ModelOutput, which torch.compile can follow."""
+    """Whether its class, called with its fields, gives all there is of it: a ModelOutput, which
+    torch.compile can follow."""
     if make is not type(value) or not dataclasses.is_dataclass(value):
         return False
     names = [f.name for f in dataclasses.fields(value)]

@@ -21,7 +21,8 @@ class Pair(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A module about to be called: its name and node, its first input and the stock module's output, and what is known by
+    """A module about to be called: its name and node, its first input and the stock module's output, and what
+    is known by
     then of other nodes, `values`."""
 
     name: str
@@ -109,7 +110,8 @@ def run_side_by_side(
 ) -> Pair:
     """Run both networks on `images`, in evaluation mode and without gradients.
 
-    Before each module's call in the rewritten network, `visit(call)` may change that module; what comes after sees the change. After it, `seen(name, outputs)` is told what both networks' modules gave. Returns both
+    Before each module's call in the rewritten network, `visit(call)` may change that module; what comes after
+    sees the change. After it, `seen(name, outputs)` is told what both networks' modules gave. Returns both
     networks' outputs.
     """
     was = [(m, m.training) for root in (network, stock) for m in root.modules()]

@@ -38,10 +38,16 @@ def find_sites(
         size = tuple(input_size) if input_size else None
         sites.append(
             Site(
-                name=INPUT, kind="input", cls=type(model).__name__, index=0, stage=0, in_shape=size,
-                out_shape=size, channels=size[0] if size else None,
+                name=INPUT,
+                kind="input",
+                cls=type(model).__name__,
+                index=0,
+                stage=0,
+                in_shape=size,
+                out_shape=size,
+                channels=size[0] if size else None,
             )
-        )  # fmt: skip
+        )
     for name, (count, modes) in calls.items():
         module = model.get_submodule(name)
         kind = _kind(module)

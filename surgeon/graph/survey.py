@@ -20,7 +20,8 @@ from surgeon.selection import Site
 
 @dataclass
 class Region:
-    """A sub-network with graphs of its own: the whole network (name ''), or a part of it, `given` what its parent calls it with."""
+    """A sub-network with graphs of its own: the whole network (name ''), or a part of it, `given` what
+    its parent calls it with."""
 
     name: str
     traced: Traced

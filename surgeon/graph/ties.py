@@ -1,7 +1,7 @@
 """Modules that stand in several places of a network: whether they are still one module in all of them.
 
-A graph calls a shared module by its first name, wherever the code reaches it. Where one of the places gets another module, graphs
-that are made anew alone show which call is whose.
+A graph calls a shared module by its first name, wherever the code reaches it. Where one of the places gets
+another module, graphs that are made anew alone show which call is whose.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ from surgeon.torch_private import FakeTensorMode, reparametrized
 _MOST_RETRIES = 64
 _SIMPLE = (fx.Proxy, int, str, float, bool, type(None), tuple, list, dict)
 Example = tuple[tuple[int, ...] | torch.Tensor | None, ...]
-"""Shapes of a method's inputs, batch included, or tensors of such shapes and types on the meta device; None for an input that is no tensor."""
+"""Shapes of a method's inputs, batch included, or tensors of such shapes and types on the meta device; None
+for an input that is no tensor."""
 Behind = Mapping[str, Sequence[str]]
 """Layers that stand after a module, by its name."""
 
@@ -38,9 +39,9 @@ class LeafTracer(fx.Tracer):
     """A tracer that keeps meaningful modules whole (`surgeon.graph.leaves`) and the modules it is told to.
 
     Arguments of the traced method that have a default are traced at that default, unless `constants`
-    gives another value; the first argument is always an input, and so are those called `inputs`. What happens in other threads
-    meanwhile is not traced. What a graph cannot hold is refused in the module whose code does it (`watch.py`), and what code
-    leaves on its module is left there by the graph (`kept.py`).
+    gives another value; the first argument is always an input, and so are those called `inputs`. What happens
+    in other threads meanwhile is not traced. What a graph cannot hold is refused in the module whose code
+    does it (`watch.py`), and what code leaves on its module is left there by the graph (`kept.py`).
     """
 
     watch: Watch
@@ -189,7 +190,8 @@ class Sized(fx.Proxy):
 def placeholders(
     method: Callable[..., Any], constants: Iterable[str] = (), inputs: Iterable[str] = ()
 ) -> list[str]:
-    """The names of the arguments that become inputs of a graph, in order: those without a default, the first one, and `inputs`."""
+    """The names of the arguments that become inputs of a graph, in order: those without a default, the
+    first one, and `inputs`."""
     parameters = list(inspect.signature(inspect.unwrap(method)).parameters.values())[1:]
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     found = [

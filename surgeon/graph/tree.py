@@ -1,4 +1,5 @@
-"""Walking over the modules of a network in whose places other code may have put functions, which torch's own walks do not pass."""
+"""Walking over the modules of a network in whose places other code may have put functions, which torch's own
+walks do not pass."""
 
 from __future__ import annotations
 

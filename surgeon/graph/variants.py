@@ -1,7 +1,8 @@
-"""Graphs of a rewritten network for other calls than the one that it was cut for: other sizes, other values of optional arguments.
+"""Graphs of a rewritten network for other calls than the one that it was cut for: other sizes, other values
+of optional arguments.
 
-They are made when such a call first comes, by tracing the stock class's code again for it, with the same cuts, and kept: at most
-`MOST` of them, those called last.
+They are made when such a call first comes, by tracing the stock class's code again for it, with the same
+cuts, and kept: at most `MOST` of them, those called last.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Call:
-    """How `forward` is called: the values of its inputs by name, in the order of the graph's, and what the other arguments are."""
+    """How `forward` is called: the values of its inputs by name, in the order of the graph's, and what
+    the other arguments are."""
 
     tensors: Mapping[str, Any]
     constants: Mapping[str, Any]
@@ -122,11 +124,13 @@ class Variants:
         if gone and not self._told:
             self._told = True
             _log.warning(
-                "%s was called with more than %d other sizes or arguments, each of which needs graphs of its own: those called "
-                "least recently are made anew when they come again, which takes about as long as the cut; resize images to fewer sizes",
+                "%s was called with more than %d other sizes or arguments, each of which "
+                "needs graphs of its own: those called "
+                "least recently are made anew when they come again, which takes about as "
+                "long as the cut; resize images to fewer sizes",
                 type(network).__name__,
                 MOST,
-            )  # fmt: skip
+            )
         return gone
 
     def use(self, call: Call) -> None:
@@ -163,12 +167,14 @@ def sizes(value: torch.Tensor) -> tuple[int, ...]:
 
 @fx.node.has_side_effect
 def demand_sizes(name: str, example: Example, *inputs: Any) -> None:
-    """Raise SurgeryError for inputs of other sizes: in the graph itself, since torch.export runs that and no `forward`."""
+    """Raise SurgeryError for inputs of other sizes: in the graph itself, since torch.export runs that and
+    no `forward`."""
     for value, made_for in zip(inputs, example, strict=False):
         if not fits((value,), (made_for,)):
             shape = made_for.shape if isinstance(made_for, torch.Tensor) else made_for
             raise SurgeryError(
-                f"{name} decides by the size of its input and was rewritten for {tuple((shape or ())[1:])}; it was given "
+                f"{name} decides by the size of its input and was rewritten for "
+                f"{tuple((shape or ())[1:])}; it was given "
                 f"{sizes(value)}, for which no graph can be made here: apply the recipe again with "
                 f"{either('input_size', '--input-size')} for that size"
             )
@@ -183,7 +189,8 @@ def with_demand(graph: fx.Graph, name: str, example: Example) -> None:
 
 
 def traced_elsewhere() -> bool:
-    """Whether the present call is recorded by torch.compile, torch.export or torch.jit.trace, in which no graph can be made."""
+    """Whether the present call is recorded by torch.compile, torch.export or torch.jit.trace, in which no
+    graph can be made."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
@@ -193,7 +200,8 @@ def traced_by_fx(given: Mapping[str, Any]) -> bool:
 
 
 def at_defaults(name: str, given: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call that a tracer of torch.fx records, with what a graph holds for those that are nothing but inputs with
+    """The arguments of a call that a tracer of torch.fx records, with what a graph holds for those that are
+    nothing but inputs with
     that default; the recorded graph refuses any other value for them. name: of the network's class."""
     settled = dict(given)
     for argument, value in given.items():

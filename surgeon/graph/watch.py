@@ -1,9 +1,10 @@
 """What a network's code does while it is traced that a graph would lose without a word.
 
-A graph holds calls. It does not hold what decides how they are computed (gradients switched off, autocast), what was drawn at random
-outside of them, what the code read of torch's state or of a buffer's values, or what it wrote into the network's tensors, which are
-live while it is traced. Each is refused here with a TraceError, before it is done where it would change a tensor, so that the module
-whose code does it stays as it is and runs as it is.
+A graph holds calls. It does not hold what decides how they are computed (gradients switched off, autocast),
+what was drawn at random outside of them, what the code read of torch's state or of a buffer's values, or what
+it wrote into the network's tensors, which are live while it is traced. Each is refused here with a
+TraceError, before it is done where it would change a tensor, so that the module whose code does it stays as
+it is and runs as it is.
 """
 
 from __future__ import annotations
@@ -31,19 +32,26 @@ _CONTEXTS: dict[type, str] = {
     torch.autocast: "torch.autocast()",
 }
 _READ = (
-    "is_grad_enabled", "is_inference_mode_enabled", "is_autocast_enabled", "is_autocast_cpu_enabled", "is_autocast_xla_enabled",
-    "get_autocast_dtype", "get_autocast_gpu_dtype", "get_autocast_cpu_dtype",
-)  # fmt: skip
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "is_autocast_enabled",
+    "is_autocast_cpu_enabled",
+    "is_autocast_xla_enabled",
+    "get_autocast_dtype",
+    "get_autocast_gpu_dtype",
+    "get_autocast_cpu_dtype",
+)
 _is_grad_enabled, _is_inference_mode_enabled = torch.is_grad_enabled, torch.is_inference_mode_enabled
 _LIBRARIES = ("torch", "surgeon")
-"""Whose code may ask for torch's state: what it makes of that, it does at each call too, or it is this package's own business."""
+"""Whose code may ask for torch's state: what it makes of that, it does at each call too, or it is this
+package's own business."""
 
 
 class Watch:
     """Watches one trace, in the thread that made it.
 
-    closely: look for the place where numbers are drawn by Python or numpy. That takes a multiple of the time, so that a trace is watched so
-    only where `drew` was seen at the end of one, in this thread or in another.
+    closely: look for the place where numbers are drawn by Python or numpy. That takes a multiple of the time,
+    so that a trace is watched so only where `drew` was seen at the end of one, in this thread or in another.
     """
 
     def __init__(self, network: nn.Module, closely: bool = False) -> None:
@@ -91,12 +99,14 @@ class Watch:
             raise TraceError(f"it computes inside of {self._inside[-1]}, which a graph does not hold")
         if _gradients() != self._gradients:
             raise TraceError(
-                "it computes with gradients switched on or off, as an autograd.Function does, which a graph does not hold"
+                "it computes with gradients switched on or off, as an autograd.Function "
+                "does, which a graph does not hold"
             )
 
     @contextlib.contextmanager
     def forward(self) -> Iterator[None]:
-        """A module's own code runs in this block. Raises TraceError at the end where it drew numbers that a graph would repeat."""
+        """A module's own code runs in this block. Raises TraceError at the end where it drew numbers
+        that a graph would repeat."""
         before = _of_numpy() if self._closely else None
         yield
         if before is not None and _of_numpy() != before:
@@ -130,7 +140,8 @@ class _Owned:
 
     @functools.cached_property
     def _names(self) -> dict[int, str]:
-        """The network's tensors by where their memory is; asked for by few networks, and then before anything is written."""
+        """The network's tensors by where their memory is; asked for by few networks, and then before
+        anything is written."""
         found: dict[int, str] = {}
         self._alive: list[torch.UntypedStorage] = []  # whose addresses no others get meanwhile
         for name, module in self._network.named_modules():
@@ -217,7 +228,8 @@ class _PutBack(TorchDispatchMode):
 
 @contextlib.contextmanager
 def left_alone(*networks: nn.Module, but: Collection[nn.Module] = ()) -> Iterator[None]:
-    """Networks may be run in this block, whatever their code does: parameters, buffers, attributes and the random numbers of Python
+    """Networks may be run in this block, whatever their code does: parameters, buffers, attributes and the
+    random numbers of Python
     and numpy are as before afterwards. but: modules whose tensors and attributes stay as they become."""
     kept = [Kept(n, but) for n in networks]
     try:

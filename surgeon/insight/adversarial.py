@@ -120,9 +120,14 @@ def _say(axis: Axes, arrow: str, said: int, label: int, names: Sequence[str] | N
 
 
 def pictured(
-    model: nn.Module, images: Tensor, labels: Tensor, adversarial: Tensor, names: Sequence[str] | None = None,
-    *, seed: int = 0,
-) -> Picture:  # fmt: skip
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    adversarial: Tensor,
+    names: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+) -> Picture:
     """Make the picture of a few attacked images.
 
     Args:

@@ -111,9 +111,10 @@ def pictured(models: Mapping[str, nn.Module], images: Tensor, *, seed: int = 0) 
     """
     shown = images[: max(1, min(3, ROWS // len(models)))]
     found = {name: feature_maps(model, shown, seed=seed) for name, model in models.items()}
-    spread = "; ".join(f"{n} ({site}): mean {maps.mean():.2f}, "
-                       f"standard deviation {maps.std(correction=0):.2f}"
-                       for n, (site, maps) in found.items())  # fmt: skip
+    spread = "; ".join(
+        f"{n} ({site}): mean {maps.mean():.2f}, standard deviation {maps.std(correction=0):.2f}"
+        for n, (site, maps) in found.items()
+    )
     where = ", ".join(dict.fromkeys(site for site, _ in found.values()))
     return Picture(
         "features",

@@ -142,9 +142,14 @@ def draw_gradcam(
 
 
 def pictured(
-    model: nn.Module, images: Tensor, labels: Tensor, adversarial: Tensor, names: Sequence[str] | None = None,
-    *, seed: int = 0,
-) -> Picture:  # fmt: skip
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    adversarial: Tensor,
+    names: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+) -> Picture:
     """Make the picture of Grad-CAM for the true classes, before and after an attack.
 
     Args:

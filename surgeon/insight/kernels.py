@@ -63,8 +63,16 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
     name, conv = _first(network)
     record = surgery_of(network)
     behind = [e for e in record.edits if e.site == name] if record else []
-    pool = next((m for e in behind if e.layer for m in network.get_submodule(e.layer).modules()
-                 if isinstance(m, KernelAveragePool)), None)  # fmt: skip
+    pool = next(
+        (
+            m
+            for e in behind
+            if e.layer
+            for m in network.get_submodule(e.layer).modules()
+            if isinstance(m, KernelAveragePool)
+        ),
+        None,
+    )
     channels = conv.out_channels
     order = slice(None) if pool is None or pool.order is None else pool.order.cpu()
     stored = Kernels(conv.weight.detach().cpu()[order].clone(), pool.sheet if pool else sheet_shape(channels))

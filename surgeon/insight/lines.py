@@ -48,9 +48,16 @@ def _lines(axis: Axes, models: Mapping[str, ByLayer]) -> None:
         count = len(found)
         x = [i + 1 if same else 100 * i / max(count - 1, 1) for i in range(count)]
         axis.plot(
-            x, list(found.values()), LINES[k % len(LINES)], color=COLOURS[k % len(COLOURS)], label=name,
-            marker=MARKERS[k % len(MARKERS)], markersize=3.5, linewidth=1.3, markevery=max(1, count // 20),
-        )  # fmt: skip
+            x,
+            list(found.values()),
+            LINES[k % len(LINES)],
+            color=COLOURS[k % len(COLOURS)],
+            label=name,
+            marker=MARKERS[k % len(MARKERS)],
+            markersize=3.5,
+            linewidth=1.3,
+            markevery=max(1, count // 20),
+        )
     axis.set_xlabel("layer, in execution order" if same else "depth (% of the model's layers)")
     axis.grid(color="#dddddd", linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)

@@ -20,10 +20,17 @@ LINES = ("-", "--", "-.", ":", "-", "--", "-.")
 WRONG = "#c00000"
 """Colour of text on wrong predictions, dark enough to be read on white."""
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
-    "figure.titlesize": 10, "text.usetex": False, "text.parse_math": False, "figure.facecolor": "white",
-    "savefig.facecolor": "white", "savefig.bbox": None,
-}  # fmt: skip
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "figure.titlesize": 10,
+    "text.usetex": False,
+    "text.parse_math": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.bbox": None,
+}
 
 
 @dataclass(frozen=True)

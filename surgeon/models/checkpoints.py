@@ -316,7 +316,8 @@ def _pickled(path: Path) -> Any:
             at = text.find("GLOBAL")
             if at < 0:
                 raise ArtifactError(
-                    f"{path} is damaged, or holds objects beside tensors; nothing in it was executed. Save the state dict "
+                    f"{path} is damaged, or holds objects beside tensors; nothing in it was "
+                    "executed. Save the state dict "
                     f"alone, as tensors"
                 ) from error
             what = text[at + 7 :].split(" ")[0]

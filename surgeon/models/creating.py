@@ -116,9 +116,13 @@ def _of_library(
 
 
 def _zoo(
-    name: str, pretrained: bool, num_classes: int | None, in_chans: int | None,
-    input_size: tuple[int, ...] | None, args: dict[str, Any],
-) -> nn.Module:  # fmt: skip
+    name: str,
+    pretrained: bool,
+    num_classes: int | None,
+    in_chans: int | None,
+    input_size: tuple[int, ...] | None,
+    args: dict[str, Any],
+) -> nn.Module:
     if pretrained:
         raise ModelError(
             f"{name} has no pretrained weights; give a checkpoint file as {either('weights', '--weights')}"

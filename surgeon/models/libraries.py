@@ -135,9 +135,15 @@ def _set_in_channels(model: nn.Module, in_chans: int, name: str) -> None:
         return
     kind: Any = type(first)
     new = kind(
-        in_chans, first.out_channels, first.kernel_size, first.stride, first.padding,
-        dilation=first.dilation, groups=first.groups, bias=first.bias is not None,
-    )  # fmt: skip
+        in_chans,
+        first.out_channels,
+        first.kernel_size,
+        first.stride,
+        first.padding,
+        dilation=first.dilation,
+        groups=first.groups,
+        bias=first.bias is not None,
+    )
     owner, _, leaf = first_name.rpartition(".")
     setattr(model.get_submodule(owner), leaf, new)
 

@@ -82,9 +82,13 @@ def allowed_with(model: str, allowed: Iterable[str]) -> tuple[str, ...]:
 
 
 def build(
-    name: str, args: Mapping[str, Any], *, pretrained: bool = False, num_classes: int | None = None,
+    name: str,
+    args: Mapping[str, Any],
+    *,
+    pretrained: bool = False,
+    num_classes: int | None = None,
     in_chans: int | None = None,
-) -> tuple[nn.Module, dict[str, Any]]:  # fmt: skip
+) -> tuple[nn.Module, dict[str, Any]]:
     """Import a module and call its factory.
 
     Args:

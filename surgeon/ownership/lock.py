@@ -41,8 +41,8 @@ def locked(path: str | Path) -> Iterator[Path]:
     """Lock a path for this thread, a file or a folder that may or may not exist.
 
     What a killed process left beside the path is removed, and what it was replacing is restored, or kept
-    where something that surgeon did not write has its place. The same thread may lock a path again. Missing parent folders are made, and removed afterwards if nothing was
-    written.
+    where something that surgeon did not write has its place. The same thread may lock a path again. Missing
+    parent folders are made, and removed afterwards if nothing was written.
 
     Args:
         path: the path.
@@ -164,8 +164,13 @@ def _sign(file: Path) -> None:
     """Write into the lock's file which process holds it."""
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     text = json.dumps(
-        {"process": os.getpid(), "machine": platform.node(), "command": command[:200], "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-    )  # fmt: skip
+        {
+            "process": os.getpid(),
+            "machine": platform.node(),
+            "command": command[:200],
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+    )
     with contextlib.suppress(OSError), file.open("r+", encoding="utf-8") as opened:
         opened.truncate()
         opened.write(text)
@@ -197,7 +202,8 @@ def _recover(path: Path) -> None:
             leftovers += replaced
         else:
             print(
-                f"{path} is not what surgeon wrote there; the {_kind(latest)} that an interrupted command was replacing lies "
+                f"{path} is not what surgeon wrote there; the {_kind(latest)} that an "
+                "interrupted command was replacing lies "
                 f"in {latest}, and is kept: move either away",
                 file=sys.stderr,
             )

@@ -135,7 +135,8 @@ def _check_free(target: Path, shown: str | Path, what: str, overwrite: bool) -> 
     if foreign:
         more = ", …" if len(foreign) > 3 else ""
         raise ArtifactError(
-            f"{shown} holds what surgeon did not write, or not as it is ({', '.join(foreign[:3])}{more}), and only what "
+            f"{shown} holds what surgeon did not write, or not as it is "
+            f"({', '.join(foreign[:3])}{more}), and only what "
             f"surgeon wrote is overwritten; move it away, or choose another folder"
         )
 
@@ -159,7 +160,8 @@ def _put(work: Path, target: Path, shown: str | Path) -> None:
             os.rename(old, target)
         except OSError:
             raise ArtifactError(
-                f"{shown} could not be replaced ({error.strerror or error}); what was there lies in {old} now, and the next "
+                f"{shown} could not be replaced ({error.strerror or error}); what was there "
+                f"lies in {old} now, and the next "
                 f"command that writes {shown} puts it back"
             ) from error
         raise ArtifactError(

@@ -59,9 +59,13 @@ def made_from(sets: Sets, weights: str | None, folder: Path | None) -> dict[str,
 
 
 def check_contents(
-    before: Mapping[str, Any], now: Mapping[str, Any], work: str, places: Mapping[str, str | None],
-    *, instead: str = "give it what it was made from, or choose another folder",
-) -> None:  # fmt: skip
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    work: str,
+    places: Mapping[str, str | None],
+    *,
+    instead: str = "give it what it was made from, or choose another folder",
+) -> None:
     """Check that contents are those that some work was made from.
 
     Args:

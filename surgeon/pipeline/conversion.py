@@ -59,7 +59,10 @@ class Conversion(BaseModel):
         description="layer → ‖after − before‖ / ‖before‖ of its output, in execution order",
     )
     seconds: float = Field(
-        description="making the network, reading images, cutting, checking and measuring; not the start of Python, nor writing the folder"
+        description=(
+            "making the network, reading images, cutting, checking and measuring; not the start "
+            "of Python, nor writing the folder"
+        )
     )
 
 

@@ -148,7 +148,8 @@ class Job:
         size = image_size(self.input_size) or input_size_of(self.build(None))
         if size is None or len(size) != 3:
             raise ArgumentError(
-                f"images need the size of one, (C, H, W): give {either('input_size', '--input-size')}; the model tells {size}"
+                "images need the size of one, (C, H, W): give "
+                f"{either('input_size', '--input-size')}; the model tells {size}"
             )
         found, test, lineage, remarks = None, None, self.lineage, tuple[str, ...]()
         if self.data:
@@ -168,9 +169,15 @@ class Job:
             known = lineage[0].classes if lineage and lineage[0].classes else sets.classes
             if how.origin is None:
                 own = origin_of(
-                    self.data, self.root, how.settings, how.split_seed, size, sets, classes=known,
+                    self.data,
+                    self.root,
+                    how.settings,
+                    how.split_seed,
+                    size,
+                    sets,
+                    classes=known,
                     num_classes=self.settings.get("num_classes"),
-                )  # fmt: skip
+                )
                 lineage = (own, *lineage)
             found = None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
         if self.calibration:
@@ -293,18 +300,25 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         calibration, test, *_ = job.pictures
         shown = None if calibration is None else normalized(calibration, stock)
     rewritten = apply(
-        stock, list(job.recipes), input_size=job.input_size, seed=job.seed, trained=True, calibration=shown,
+        stock,
+        list(job.recipes),
+        input_size=job.input_size,
+        seed=job.seed,
+        trained=True,
+        calibration=shown,
         warm_start=job.warm_start,
-    )  # fmt: skip
+    )
     with step("checking the cut"):
         demand(verify(stock, rewritten))
     record = rewritten.surgery
     carried_out = record.execution or Execution()
     measured = shown if test is None else normalized(test.x, stock)
     with step("measuring: logits"):
-        drift = carried_out.drift if measured is None else compare_logits(
-            stock, rewritten, measured, "calibration" if test is None else "test"
-        )  # fmt: skip
+        drift = (
+            carried_out.drift
+            if measured is None
+            else compare_logits(stock, rewritten, measured, "calibration" if test is None else "test")
+        )
     with step("measuring: accuracy"):
         accuracy = None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y)
     with step("measuring: layers"):
@@ -324,7 +338,7 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         accuracy=accuracy,
         layers=layers,
         seconds=time.perf_counter() - began,
-    )  # fmt: skip
+    )
     return found, rewritten
 
 

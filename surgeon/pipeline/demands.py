@@ -51,7 +51,8 @@ def to_train_on(model: str, data: str | None, root: str | None, *, knows: bool =
     found = recorded(model) if place else None
     if found is None:
         raise DataError(
-            f"{model} starts from trained weights, and nothing says which images they are for: name those to train on (--data SOURCE)"
+            f"{model} starts from trained weights, and nothing says which images they are "
+            "for: name those to train on (--data SOURCE)"
         )
     return Source(found.data, root or found.root)
 
@@ -93,8 +94,13 @@ def recorded(target: str) -> Source | None:
 
 
 def check_classes(
-    target: str, outputs: int | None, source: Source, names: tuple[str, ...], said: int | None, lineage: Lineage = (),
-) -> None:  # fmt: skip
+    target: str,
+    outputs: int | None,
+    source: Source,
+    names: tuple[str, ...],
+    said: int | None,
+    lineage: Lineage = (),
+) -> None:
     """Check that a network has one output for each class of the images.
 
     Args:
@@ -118,7 +124,8 @@ def check_classes(
         said = lineage[0].num_classes
     if names and len(names) < outputs and said != outputs:
         raise DataError(
-            f"{source.data} has {len(names)} classes, and {target} has {outputs} outputs: these are not the images that it "
+            f"{source.data} has {len(names)} classes, and {target} has {outputs} outputs: "
+            "these are not the images that it "
             f"is for; where output k is meant to be class k and the rest nothing, say so by num_classes={outputs} "
             f"(--num-classes {outputs})"
         )
@@ -150,15 +157,20 @@ def check_names(
         return ""
     if class_order(known, names) is not None:
         raise DataError(
-            f"{source.data} has the classes {_some(names)} in this order, and the outputs of {target} are {_some(known)}: give "
+            f"{source.data} has the classes {_some(names)} in this order, and the outputs of "
+            f"{target} are {_some(known)}: give "
             f"them in that order, data.classes=[{', '.join(c for c in known if c in names)}]"
         )
     if not meant:
         raise DataError(
-            f"{source.data} has the classes {_some(names)}, and {target} was trained for {_some(known)}: these are not the images "
+            f"{source.data} has the classes {_some(names)}, and {target} was trained for "
+            f"{_some(known)}: these are not the images "
             f"that it is for; where output k is meant to be class k, {how}"
         )
-    return f"{source.data} has the classes {_some(names)}, and {target} was trained for {_some(known)}: taken by number, as was said"
+    return (
+        f"{source.data} has the classes {_some(names)}, and {target} was trained for "
+        f"{_some(known)}: taken by number, as was said"
+    )
 
 
 def in_order(names: tuple[str, ...]) -> str:

@@ -87,15 +87,19 @@ def _images(model: nn.Module, size: tuple[int, ...] | None) -> list[torch.Tensor
 def _state() -> str:
     """The settings of torch that affect numbers."""
     settings = [
-        f"torch {torch.__version__}", f"{torch.get_num_threads()} threads", f"default dtype {torch.get_default_dtype()}".replace("torch.", ""),
+        f"torch {torch.__version__}",
+        f"{torch.get_num_threads()} threads",
+        f"default dtype {torch.get_default_dtype()}".replace("torch.", ""),
         f"float32 products {torch.get_float32_matmul_precision()}",
-    ]  # fmt: skip
+    ]
     here = {
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
         "autocast on": torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"),
-        "gradients off": not torch.is_grad_enabled(), "inference mode": torch.is_inference_mode_enabled(),
-        "anomaly mode": torch.is_anomaly_enabled(), f"new tensors on {torch.empty(0).device}": torch.empty(0).device.type != "cpu",
-    }  # fmt: skip
+        "gradients off": not torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "anomaly mode": torch.is_anomaly_enabled(),
+        f"new tensors on {torch.empty(0).device}": torch.empty(0).device.type != "cpu",
+    }
     return ", ".join([*settings, *(name for name, holds in here.items() if holds)])
 
 

@@ -142,10 +142,17 @@ def evaluate_target(
         name: network_of(s, input_size=size, seed=seed, pretrained=True, allow_code=allow_code).to(place)
         for name, s in named.items()
     }
-    remarks = unseen if test.split != "train" else (
-        *unseen,
-        f"{data} has no test images of its own: if the model was trained on it, these accuracies are not those of new images",
-    )  # fmt: skip
+    remarks = (
+        unseen
+        if test.split != "train"
+        else (
+            *unseen,
+            (
+                f"{data} has no test images of its own: if the model was trained on it, these "
+                "accuracies are not those of new images"
+            ),
+        )
+    )
     remarks += (taken,) if taken else ()
     if inside or weights or pretrained:
         remarks += () if lineage else unrecorded(target, data)
@@ -162,17 +169,41 @@ def evaluate_target(
     shown_images.of_testing(Path(target).name, data, test.split, len(test.y))
     with progress(Path(target).name) as show:
         found = assess(
-            network, test.x, test.y, settings, folder, sources=others, name=Path(target).name, data=about,
-            examples=test.examples, class_names=test.classes, made={**made_by(), "target": absolute(target), "weights": absolute(weights), "sources": {n: absolute(s) for n, s in named.items()}},
-            probabilities=probabilities, batch_size=batch_size, seed=seed, progress=show, remarks=remarks,
-        )  # fmt: skip
+            network,
+            test.x,
+            test.y,
+            settings,
+            folder,
+            sources=others,
+            name=Path(target).name,
+            data=about,
+            examples=test.examples,
+            class_names=test.classes,
+            made={
+                **made_by(),
+                "target": absolute(target),
+                "weights": absolute(weights),
+                "sources": {n: absolute(s) for n, s in named.items()},
+            },
+            probabilities=probabilities,
+            batch_size=batch_size,
+            seed=seed,
+            progress=show,
+            remarks=remarks,
+        )
     add_page(folder)
     return found
 
 
 def test_images(
-    target: str, data: str, root: str | None, size: tuple[int, ...], count: int | None, *, weights: str | None,
-) -> Tested:  # fmt: skip
+    target: str,
+    data: str,
+    root: str | None,
+    size: tuple[int, ...],
+    count: int | None,
+    *,
+    weights: str | None,
+) -> Tested:
     """The images of a source that a target is tested on, labelled in the order of its outputs.
 
     Images that the record says the network was trained on keep their split, so that only its test images are
@@ -225,10 +256,16 @@ def add_page(folder: str | Path) -> None:
 
 
 def network_of(
-    target: str, *, input_size: tuple[int, ...] | None = None, seed: int = 0, pretrained: bool = False,
-    weights: str | None = None, num_classes: int | None = None, model_args: dict[str, Any] | None = None,
+    target: str,
+    *,
+    input_size: tuple[int, ...] | None = None,
+    seed: int = 0,
+    pretrained: bool = False,
+    weights: str | None = None,
+    num_classes: int | None = None,
+    model_args: dict[str, Any] | None = None,
     allow_code: Sequence[str] = (),
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """The network in a folder (a network's or a run's), or by name with its weights.
 
     Args:
@@ -251,6 +288,11 @@ def network_of(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return create_model(
-            target, pretrained=pretrained and not weights, weights=weights, num_classes=num_classes, input_size=input_size,
-            in_chans=input_size[0] if input_size else None, model_args=model_args,
-        )  # fmt: skip
+            target,
+            pretrained=pretrained and not weights,
+            weights=weights,
+            num_classes=num_classes,
+            input_size=input_size,
+            in_chans=input_size[0] if input_size else None,
+            model_args=model_args,
+        )

@@ -12,8 +12,12 @@ from surgeon.models import num_classes_of
 
 
 def outputs_for(
-    model: str, classes: Sequence[str], size: Sequence[int], num_classes: int | None, model_args: Mapping[str, Any] | None
-) -> int:  # fmt: skip
+    model: str,
+    classes: Sequence[str],
+    size: Sequence[int],
+    num_classes: int | None,
+    model_args: Mapping[str, Any] | None,
+) -> int:
     """The number of outputs of a network for images; nothing is made.
 
     Args:

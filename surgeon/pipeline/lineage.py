@@ -141,9 +141,17 @@ def own_sets(
 
 
 def chosen(
-    lineage: Lineage, target: str, data: str, root: str | None, *, told: Data | None = None, seed: int = 0,
-    split_seed: int | None = None, compare: bool = True, trained: bool = True,
-) -> Chosen:  # fmt: skip
+    lineage: Lineage,
+    target: str,
+    data: str,
+    root: str | None,
+    *,
+    told: Data | None = None,
+    seed: int = 0,
+    split_seed: int | None = None,
+    compare: bool = True,
+    trained: bool = True,
+) -> Chosen:
     """Decide how to read a source for a network: its training's split, classes in the order of its outputs.
 
     Args:
@@ -182,7 +190,8 @@ def chosen(
         if _apart(sets, now):
             return Chosen(settings, split, origin, remarks)
         raise RecipeError(
-            f"{target} was trained on {data}, split in another way ({', '.join(other)}): images that it was trained on would be "
+            f"{target} was trained on {data}, split in another way ({', '.join(other)}): "
+            "images that it was trained on would be "
             f"tested on; leave {'it' if len(other) == 1 else 'them'} out, and the split is that of {origin.place}"
         )
     return Chosen(settings, split, origin, remarks, sets if settings == origin.settings else None)
@@ -213,7 +222,8 @@ def unrecorded(target: str, data: str) -> tuple[str, ...]:
         data: the source, for the text.
     """
     return (
-        f"nothing is recorded of what {target} was trained on: whether it has seen images of {data} is not known, and output k "
+        f"nothing is recorded of what {target} was trained on: whether it has seen images of "
+        f"{data} is not known, and output k "
         "is taken to be their class k",
     )
 
@@ -233,9 +243,16 @@ def class_order(known: Sequence[str], names: Sequence[str]) -> list[int] | None:
 
 
 def origin_of(
-    data: str, root: str | None, settings: Data, split_seed: int, size: Sequence[int] | None,
-    sets: Sets, *, classes: Sequence[str] | None = None, num_classes: int | None = None,
-) -> Origin:  # fmt: skip
+    data: str,
+    root: str | None,
+    settings: Data,
+    split_seed: int,
+    size: Sequence[int] | None,
+    sets: Sets,
+    *,
+    classes: Sequence[str] | None = None,
+    num_classes: int | None = None,
+) -> Origin:
     """Make the record of the sets that a network was trained or calibrated on.
 
     Args:
@@ -250,10 +267,16 @@ def origin_of(
     """
     held = {k: v for k, v in made_from(sets, None, None).items() if k in _HELD}
     return Origin(
-        place="", data=absolute_source(data), root=absolute(root), settings=settings,
-        split_seed=split_seed, size=None if size is None else tuple(size), num_classes=num_classes,
-        classes=tuple(sets.classes if classes is None else classes), contents=json.loads(json.dumps(held)),
-    )  # fmt: skip
+        place="",
+        data=absolute_source(data),
+        root=absolute(root),
+        settings=settings,
+        split_seed=split_seed,
+        size=None if size is None else tuple(size),
+        num_classes=num_classes,
+        classes=tuple(sets.classes if classes is None else classes),
+        contents=json.loads(json.dumps(held)),
+    )
 
 
 def beside(*names: str | Path | None) -> dict[str, str]:
@@ -356,11 +379,16 @@ def _origin(path: Path, told: Mapping[str, Any], contents: Mapping[str, Any]) ->
     settings = told.get("data_settings") or {}
     held = {k: v for k, v in contents.items() if k in _HELD}
     found = {
-        "place": str(path.parent), "data": told["data"], "root": told.get("root"), "settings": settings,
+        "place": str(path.parent),
+        "data": told["data"],
+        "root": told.get("root"),
+        "settings": settings,
         "split_seed": told.get("seed") if told.get("split_seed") is None else told["split_seed"],
-        "size": told.get("size") or told.get("input_size"), "num_classes": told.get("num_classes"),
-        "classes": held.get("classes") or settings.get("classes") or (), "contents": held,
-    }  # fmt: skip
+        "size": told.get("size") or told.get("input_size"),
+        "num_classes": told.get("num_classes"),
+        "classes": held.get("classes") or settings.get("classes") or (),
+        "contents": held,
+    }
     return as_model(found, Origin, str(path))
 
 

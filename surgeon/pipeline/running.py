@@ -84,15 +84,27 @@ def evaluate_trained(
     network = load(folder / TRAINED, device=own_device(given.get("device")), allow_code=allowed)
     test = held_out_of(sets, samples_of(settings, num_classes_of(network)))
     data = {
-        "source": absolute_source(given["data"]), "root": absolute(given.get("root")), "split": "test",
+        "source": absolute_source(given["data"]),
+        "root": absolute(given.get("root")),
+        "split": "test",
         "classes": list(test.classes),
-    }  # fmt: skip
+    }
     shown_images.of_testing(given.get("label") or folder.name, given["data"], "test", len(test.y))
     with progress(given.get("label") or folder.name) as show:
         found = assess(
-            network, test.x, test.y, settings, folder / EVALUATION, name=folder.name, data=data, examples=test.examples,
-            class_names=test.classes, made={**made_by(), "target": str(folder.resolve())}, seed=seed, progress=show,
+            network,
+            test.x,
+            test.y,
+            settings,
+            folder / EVALUATION,
+            name=folder.name,
+            data=data,
+            examples=test.examples,
+            class_names=test.classes,
+            made={**made_by(), "target": str(folder.resolve())},
+            seed=seed,
+            progress=show,
             remarks=remarks,
-        )  # fmt: skip
+        )
     add_page(folder / EVALUATION)
     return found

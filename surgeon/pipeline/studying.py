@@ -36,8 +36,12 @@ Role = Literal["base", "control", "cut", "surgery", "placebo"]
 SETTINGS, RESULT, BASE = "study.json", "table.json", "base"
 CONTROL = "stock, fine-tuned"
 ROLES: dict[str, Role] = {
-    "stock": "base", CONTROL: "control", "surgery": "cut", "surgery, fine-tuned": "surgery", "placebo, fine-tuned": "placebo",
-}  # fmt: skip
+    "stock": "base",
+    CONTROL: "control",
+    "surgery": "cut",
+    "surgery, fine-tuned": "surgery",
+    "placebo, fine-tuned": "placebo",
+}
 """Arm → its role: the common start, the control of all differences, the surgery before and after training."""
 ARMS = tuple(ROLES)
 
@@ -51,7 +55,10 @@ class Difference(BaseModel):
     low: float
     high: float
     pairs: tuple[Paired, ...] = Field(
-        description="by seed; of one seed the interval is its own, of several Student's over them, no narrower than one's"
+        description=(
+            "by seed; of one seed the interval is its own, of several Student's over them, no "
+            "narrower than one's"
+        )
     )
 
 
@@ -142,9 +149,13 @@ def study(
     checked_seed(first_seed + seeds - 1, "the last seed")
     split_seed = _split_seed(model, given, part(recipes, "data", Data()), first_seed)
     asked = {
-        "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "seeds": seeds, "seed": first_seed,
-        "evaluation": settings.model_dump(mode="json"), "given": {k: v for k, v in given.items() if k != "allow_code" and v not in (None, False, {})},
-    }  # fmt: skip
+        "recipes": [r.model_dump(mode="json") for r in recipes],
+        "model": model,
+        "seeds": seeds,
+        "seed": first_seed,
+        "evaluation": settings.model_dump(mode="json"),
+        "given": {k: v for k, v in given.items() if k != "allow_code" and v not in (None, False, {})},
+    }
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder), taken(folder, SETTINGS, asked, "a study"):
@@ -156,9 +167,13 @@ def study(
 
 
 def compared(
-    folder: Path, recipes: Sequence[Recipe], model: str, found: dict[str, list[Path]], results: dict[str, list[Assessment]],
+    folder: Path,
+    recipes: Sequence[Recipe],
+    model: str,
+    found: dict[str, list[Path]],
+    results: dict[str, list[Assessment]],
     first_seed: int,
-) -> Study:  # fmt: skip
+) -> Study:
     """Make the table of all arms.
 
     Args:
@@ -170,10 +185,11 @@ def compared(
         first_seed: the first seed.
     """
     return Study(
-        recipe="+".join(r.name for r in recipes), model=model,
+        recipe="+".join(r.name for r in recipes),
+        model=model,
         arms=tuple(_arm(name, results, found, first_seed) for name in ARMS),
         folders=tuple(str(found[n][0].relative_to(folder)) for n in ARMS),
-    )  # fmt: skip
+    )
 
 
 def place_of(folder: Path, arm: str, seed: int) -> Path:
@@ -188,9 +204,16 @@ def place_of(folder: Path, arm: str, seed: int) -> Path:
 
 
 def _arms(
-    recipes: Sequence[Recipe], stock: Recipe, model: str, folder: Path, seeds: int, first_seed: int, split_seed: int,
-    settings: Evaluation, given: dict[str, Any],
-) -> tuple[dict[str, list[Path]], dict[str, list[Assessment]]]:  # fmt: skip
+    recipes: Sequence[Recipe],
+    stock: Recipe,
+    model: str,
+    folder: Path,
+    seeds: int,
+    first_seed: int,
+    split_seed: int,
+    settings: Evaluation,
+    given: dict[str, Any],
+) -> tuple[dict[str, list[Path]], dict[str, list[Assessment]]]:
     """Train and evaluate every arm: its folders and its results, by seed."""
     assert stock.training is not None
     training = stock.training
@@ -217,14 +240,24 @@ def _arms(
                 )
                 placebo = [_placebo(cut, stock)]
             plan = {
-                "stock": still[:1], CONTROL: [stock], "surgery": still[1:], "surgery, fine-tuned": _with(recipes, training),
+                "stock": still[:1],
+                CONTROL: [stock],
+                "surgery": still[1:],
+                "surgery, fine-tuned": _with(recipes, training),
                 "placebo, fine-tuned": placebo,
-            }[name]  # fmt: skip
+            }[name]
             place, label = place_of(folder, name, seed), f"{name}, seed {seed}"
             done = train(
-                plan, model, place, seed=seed, split_seed=split_seed, contents=contents,
-                untrained=name in ("stock", "surgery"), label=label, **start,
-            )  # fmt: skip
+                plan,
+                model,
+                place,
+                seed=seed,
+                split_seed=split_seed,
+                contents=contents,
+                untrained=name in ("stock", "surgery"),
+                label=label,
+                **start,
+            )
             contents = done.contents
             arguments = {**start, "seed": seed, "model": model, "label": label}
             results[name].append(evaluate_trained(place, done.sets, settings, arguments, done.remarks))
@@ -278,10 +311,15 @@ def _arm(
         for k, what in enumerate(("clean", "worst")):
             differences[what] = _difference([mcnemar(a[k], b[k]) for a, b in pairs])
     return Arm(
-        name=name, role=ROLES[name], seeds=tuple(range(first_seed, first_seed + len(own))), clean=tuple(a.summary.clean.value for a in own),
-        worst=tuple(a.summary.worst.value for a in own), reliable=tuple(a.reliable for a in own),
-        clean_difference=differences["clean"], worst_difference=differences["worst"],
-    )  # fmt: skip
+        name=name,
+        role=ROLES[name],
+        seeds=tuple(range(first_seed, first_seed + len(own))),
+        clean=tuple(a.summary.clean.value for a in own),
+        worst=tuple(a.summary.worst.value for a in own),
+        reliable=tuple(a.reliable for a in own),
+        clean_difference=differences["clean"],
+        worst_difference=differences["worst"],
+    )
 
 
 def _rights(place: Path) -> tuple[list[bool], list[bool]]:

@@ -170,11 +170,23 @@ def train(
     )
     data_settings, split_seed = how.settings, split_seed if how.origin is None else how.split_seed
     settings = {
-        "recipes": [r.model_dump(mode="json") for r in recipes], "model": model, "data": absolute_source(data), "root": absolute(root),
-        "input_size": list(size) if size else None, "num_classes": num_classes, "weights": weights,
-        "pretrained": pretrained, "model_args": model_args or {}, "seed": seed, "calibration_count": calibration_count,
-        "mixed_precision": mixed_precision, "split_seed": split_seed, "earlier": dumped(earlier), "training": training.model_dump(mode="json"), "data_settings": data_settings.model_dump(mode="json"),
-    }  # fmt: skip
+        "recipes": [r.model_dump(mode="json") for r in recipes],
+        "model": model,
+        "data": absolute_source(data),
+        "root": absolute(root),
+        "input_size": list(size) if size else None,
+        "num_classes": num_classes,
+        "weights": weights,
+        "pretrained": pretrained,
+        "model_args": model_args or {},
+        "seed": seed,
+        "calibration_count": calibration_count,
+        "mixed_precision": mixed_precision,
+        "split_seed": split_seed,
+        "earlier": dumped(earlier),
+        "training": training.model_dump(mode="json"),
+        "data_settings": data_settings.model_dump(mode="json"),
+    }
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
         # Size and contents are known only once the data are read; they are compared below.
@@ -203,8 +215,18 @@ def train(
             with PartialState().main_process_first():  # the others wait, then find what it wrote
                 if not cut.is_dir():
                     rewritten = _cut(
-                        recipes, model, sets, size, outputs, weights, pretrained, model_args, calibration_count, seed, allowed
-                    )  # fmt: skip
+                        recipes,
+                        model,
+                        sets,
+                        size,
+                        outputs,
+                        weights,
+                        pretrained,
+                        model_args,
+                        calibration_count,
+                        seed,
+                        allowed,
+                    )
                     if folder_of(model):
                         has = num_classes_of(rewritten)
                         check_classes(model, has, source, sets.classes, num_classes, earlier)
@@ -219,10 +241,19 @@ def train(
             # then start from the same weights.
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)
             history = fit(
-                network, sets.train, sets.val, training, folder=folder / "training", seed=seed, device=device,
-                mixed_precision=mixed_precision, workers=workers, save_every=save_every, label=label or folder.name,
+                network,
+                sets.train,
+                sets.val,
+                training,
+                folder=folder / "training",
+                seed=seed,
+                device=device,
+                mixed_precision=mixed_precision,
+                workers=workers,
+                save_every=save_every,
+                label=label or folder.name,
                 normalize=normalization_of(network),
-            )  # fmt: skip
+            )
             with PartialState().main_process_first():
                 if not trained.is_dir():
                     save(network.eval(), trained, beside=lineage)
@@ -290,9 +321,18 @@ def _own_size(model: str, told: Data, allowed: Sequence[str]) -> tuple[int, ...]
 
 
 def _cut(
-    recipes: Sequence[Recipe], model: str, sets: Sets, size: tuple[int, ...], classes: int, weights: str | None,
-    pretrained: bool, model_args: dict[str, Any] | None, calibration_count: int, seed: int, allowed: Sequence[str],
-) -> nn.Module:  # fmt: skip
+    recipes: Sequence[Recipe],
+    model: str,
+    sets: Sets,
+    size: tuple[int, ...],
+    classes: int,
+    weights: str | None,
+    pretrained: bool,
+    model_args: dict[str, Any] | None,
+    calibration_count: int,
+    seed: int,
+    allowed: Sequence[str],
+) -> nn.Module:
     operations = [r for r in recipes if r.surgery]
     place = folder_of(model)
     if place:
@@ -305,9 +345,14 @@ def _cut(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         stock = create_model(
-            model, pretrained=pretrained, num_classes=classes, in_chans=size[0], input_size=size, weights=weights,
+            model,
+            pretrained=pretrained,
+            num_classes=classes,
+            in_chans=size[0],
+            input_size=size,
+            weights=weights,
             model_args=model_args,
-        )  # fmt: skip
+        )
     if not operations:
         return stock
     known = bool(weights or pretrained)

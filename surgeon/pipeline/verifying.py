@@ -24,9 +24,12 @@ from surgeon.store.folder import CONFIG
 from surgeon.verification import Check
 
 _FILES = {
-    "study.json": "study", "evaluation.json": "evaluation", "conversions.json": "conversions", "config.json": "network",
+    "study.json": "study",
+    "evaluation.json": "evaluation",
+    "conversions.json": "conversions",
+    "config.json": "network",
     "recipe.yaml": "run",
-}  # fmt: skip
+}
 """File → the kind of folder it marks, used where the manifest is missing."""
 
 

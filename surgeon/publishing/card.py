@@ -119,7 +119,8 @@ def _read_run(evaluation: str | Path, folder: Path) -> Run:
     weights = state_hash(load_file(folder / "model.safetensors"))
     if run.found.subject.weights != weights:
         raise ArtifactError(
-            f"{evaluation} is an evaluation of other weights ({run.found.subject.weights}) than {folder} holds ({weights}); "
+            f"{evaluation} is an evaluation of other weights ({run.found.subject.weights}) "
+            f"than {folder} holds ({weights}); "
             f"evaluate what you push: surgeon evaluate {folder}"
         )
     check_untouched(run.folder, run.found)
@@ -156,7 +157,8 @@ def _loading(repository: str, architecture: str, by_timm: bool, stock: bool) -> 
     lines += ["import surgeon", "", f'model = surgeon.load("hf-hub:{repository}"{allow})', "```"]
     if allow:
         lines.append(
-            f"\nThe network is built by code that is not in this repository, {code(architecture)}; surgeon imports it only "
+            "\nThe network is built by code that is not in this repository, "
+            f"{code(architecture)}; surgeon imports it only "
             "where it is allowed by name."
         )
     if not stock:
@@ -207,7 +209,10 @@ def _drift(record: Plan) -> str:
     if drift is None:
         return "none: the function is kept" if record.effect == "exact" else "not measured"
     images = "calibration images" if drift.source == "calibration" else "images of noise"
-    return f"{drift.relative:.2g} of the logits' norm, {percent(drift.agreement)} of classes kept, on {drift.images} {images}"
+    return (
+        f"{drift.relative:.2g} of the logits' norm, {percent(drift.agreement)} of classes "
+        f"kept, on {drift.images} {images}"
+    )
 
 
 def _growth(record: Plan, folded: bool) -> list[tuple[str, str]]:

@@ -72,9 +72,13 @@ def push(
         # A network pushed before may have left an original.safetensors or lineage.json that this one does not have.
         with as_published(Path(folder)) as place:
             done = api.upload_folder(
-                repo_id=repository, folder_path=place, allow_patterns=files_of(place), commit_message=message,
-                revision=revision, delete_patterns=[*WEIGHTS, LINEAGE],
-            )  # fmt: skip
+                repo_id=repository,
+                folder_path=place,
+                allow_patterns=files_of(place),
+                commit_message=message,
+                revision=revision,
+                delete_patterns=[*WEIGHTS, LINEAGE],
+            )
     except ArtifactError:
         raise
     except Exception as error:  # told by `refuse`, which raises what it does not know

@@ -115,9 +115,16 @@ def _line(figure: Any, axes: Any, one: Series, place: float) -> None:
     for bar in () if dense else zip(x, low, high, strict=True):
         axes.plot((bar[0], bar[0]), bar[1:], linewidth=1.0, zorder=2, **style)
     axes.plot(
-        x, y, marker=list(MARKERS)[one.line % len(MARKERS)], markersize=3.5 if dense else 6, linewidth=0,
-        gid=f"points-{one.line}", zorder=3, clip_on=False, **style,
-    )  # fmt: skip
+        x,
+        y,
+        marker=list(MARKERS)[one.line % len(MARKERS)],
+        markersize=3.5 if dense else 6,
+        linewidth=0,
+        gid=f"points-{one.line}",
+        zorder=3,
+        clip_on=False,
+        **style,
+    )
 
 
 def _inline(svg: bytes, name: str, title: str, series: Sequence[Series]) -> str:
@@ -147,9 +154,14 @@ def _inline(svg: bytes, name: str, title: str, series: Sequence[Series]) -> str:
         for i, (drawn, point) in enumerate(zip(marks, one.points, strict=True)):
             label = one.told(*point)
             drawn.attrib |= {
-                "class": "point", "role": "img", "tabindex": "-1", "aria-label": label, "data-told": label,
-                "data-line": str(k), "data-at": str(i),
-            }  # fmt: skip
+                "class": "point",
+                "role": "img",
+                "tabindex": "-1",
+                "aria-label": label,
+                "data-told": label,
+                "data-line": str(k),
+                "data-at": str(i),
+            }
     for size in ("width", "height", "version"):
         root.attrib.pop(size, None)
     first = next((e for e in root.iter() if e.get("class") == "point"), None)

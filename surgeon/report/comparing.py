@@ -92,10 +92,13 @@ def _is_base(one: Run, run: Run) -> bool:
     """Whether `one` is a stock network of the kind that `run` was made from."""
     plan, uncut, cut = run.found.plan, one.found.subject, run.found.subject
     return (
-        plan is not None and bool(plan.edits) and one.arm is None and one.found.plan is None
+        plan is not None
+        and bool(plan.edits)
+        and one.arm is None
+        and one.found.plan is None
         and (uncut.model, uncut.classes, uncut.input_size) == (plan.model, cut.classes, cut.input_size)
         and plan.before.parameters in (0, uncut.parameters)
-    )  # fmt: skip
+    )
 
 
 def _difference(k: int, reference: int, runs: Sequence[Run]) -> Difference | None:
@@ -103,10 +106,16 @@ def _difference(k: int, reference: int, runs: Sequence[Run]) -> Difference | Non
     if arm is not None and control is not None and arm.study == control.study and arm.worst is not None:
         worst = arm.worst
         return Difference(
-            k, worst.mean, worst.low, worst.high, worst.pairs[0].p if len(worst.pairs) == 1 else None,
-            sum(p.only_second for p in worst.pairs), sum(p.only_first for p in worst.pairs), worst.pairs[0].n,
+            k,
+            worst.mean,
+            worst.low,
+            worst.high,
+            worst.pairs[0].p if len(worst.pairs) == 1 else None,
+            sum(p.only_second for p in worst.pairs),
+            sum(p.only_first for p in worst.pairs),
+            worst.pairs[0].n,
             len(worst.pairs),
-        )  # fmt: skip
+        )
     found = compared(runs[reference], runs[k])
     if found is None:
         return None

@@ -13,19 +13,24 @@ from surgeon.results.statistics import Share, wilson
 _Points = tuple[tuple[float, Share], ...]
 _NOISE = {
     "gaussian": (
-        "Gaussian noise", "Images plus N(0, σ²), clipped to [0, 1]; σ = 0 is the clean images.",
-        "σ, in [0, 1] pixels", 0.0,
+        "Gaussian noise",
+        "Images plus N(0, σ²), clipped to [0, 1]; σ = 0 is the clean images.",
+        "σ, in [0, 1] pixels",
+        0.0,
     ),
     "uniform": (
-        "Uniform noise", "Images plus U(0, u), divided by 1 + u; u = 0 is the clean images.",
-        "upper bound u, in [0, 1] pixels", 0.0,
+        "Uniform noise",
+        "Images plus U(0, u), divided by 1 + u; u = 0 is the clean images.",
+        "upper bound u, in [0, 1] pixels",
+        0.0,
     ),
     "patches": (
         "Shuffled patches",
         "Images cut into n × n patches that change places: textures stay, shapes go; n = 1 is clean.",
-        "patches a side", 1.0,
+        "patches a side",
+        1.0,
     ),
-}  # fmt: skip
+}
 """Kind → (title, description, label of the axis, level of the clean images)."""
 
 
@@ -95,10 +100,12 @@ def certified_charts(runs: Sequence[Run]) -> list[Chart]:
         for k, (n, r, c) in enumerate(found)
     ]
     chart = _chart(
-        "certified", "Certified accuracy",
+        "certified",
+        "Certified accuracy",
         "Images that are right, and whose answer no perturbation shorter than the radius changes.",
-        "L2 radius, in [0, 1] pixels", series,
-    )  # fmt: skip
+        "L2 radius, in [0, 1] pixels",
+        series,
+    )
     return [chart] if chart else []
 
 
@@ -128,12 +135,14 @@ def _worsts(runs: Sequence[Run]) -> list[Chart | None]:
     norms = dict.fromkeys(r.found.summary.main.norm for r in runs if r.found.summary.main)
     return [
         _by_size(
-            f"worst-{norm}", f"Worst case, {norm_words(norm)}",
+            f"worst-{norm}",
+            f"Worst case, {norm_words(norm)}",
             "Images that no attack of the suite's main part turned, at each size; ε = 0 is the clean images.",
-            norm, [(r, _worst(r, norm)) for r in runs],
+            norm,
+            [(r, _worst(r, norm)) for r in runs],
         )
         for norm in norms
-    ]  # fmt: skip
+    ]
 
 
 def _worst(run: Run, norm: str) -> dict[float, Share]:
@@ -153,12 +162,14 @@ def _singles(runs: Sequence[Run]) -> list[Chart | None]:
     )
     return [
         _by_size(
-            f"attack-{k}", f"{attack}, {norm_words(norm)}",
-            f"{attack_words(attack) or attack}. ε = 0 is the clean images.", norm,
+            f"attack-{k}",
+            f"{attack}, {norm_words(norm)}",
+            f"{attack_words(attack) or attack}. ε = 0 is the clean images.",
+            norm,
             [(r, _single(r, attack, norm)) for r in runs],
         )
         for k, (attack, norm) in enumerate(names)
-    ]  # fmt: skip
+    ]
 
 
 def _single(run: Run, attack: str, norm: str) -> dict[float, Share]:
@@ -194,13 +205,16 @@ def _diagnosed(runs: Sequence[Run]) -> list[Chart | None]:
     norms = dict.fromkeys(r.found.diagnosis.norm for r in runs if r.found.diagnosis)
     return [
         _by_size(
-            f"diagnosed-{norm}", f"PGD far beyond ε, {norm_words(norm)}",
+            f"diagnosed-{norm}",
+            f"PGD far beyond ε, {norm_words(norm)}",
             "PGD of 20 steps on the diagnostics' few images, at multiples of ε: a line that does not fall "
             "tells of attacks that fail.",
-            norm, [(r, _multiples(r, norm)) for r in runs], clean=False,
+            norm,
+            [(r, _multiples(r, norm)) for r in runs],
+            clean=False,
         )
         for norm in norms
-    ]  # fmt: skip
+    ]
 
 
 def _multiples(run: Run, norm: str) -> dict[float, Share]:

@@ -54,13 +54,21 @@ def card(run: Run) -> Card:
         label = "Robust accuracy, by majority of draws"
     source = " ".join(str(found.data[k]) for k in ("source", "split") if found.data.get(k))
     return Card(
-        name=run.name, subject=", ".join(t for t in (found.subject.model, found.subject.recipe) if t),
-        status=status, label=label, share=head.share if head else None,
-        reasons=() if head else summary.refused or ("no attack was made",), worst=summary.worst,
-        size=size_words(main.norm, main.eps) if main else "none", clean=summary.clean,
-        images=f"{summary.clean.n}" + (f", {source}" if source else ""), checks=checks_text(run),
-        passed=found.reliable, cost=_cost(run), quote=head.text if head else "",
-    )  # fmt: skip
+        name=run.name,
+        subject=", ".join(t for t in (found.subject.model, found.subject.recipe) if t),
+        status=status,
+        label=label,
+        share=head.share if head else None,
+        reasons=() if head else summary.refused or ("no attack was made",),
+        worst=summary.worst,
+        size=size_words(main.norm, main.eps) if main else "none",
+        clean=summary.clean,
+        images=f"{summary.clean.n}" + (f", {source}" if source else ""),
+        checks=checks_text(run),
+        passed=found.reliable,
+        cost=_cost(run),
+        quote=head.text if head else "",
+    )
 
 
 def checks_text(run: Run) -> str:

@@ -56,13 +56,22 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
         ) from None
     runs = unique([run for folder in folders for run in read_runs(folder)])
     environment = Environment(
-        loader=PackageLoader("surgeon.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("surgeon.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters.update(
-        percent=_percent, interval=_interval, points=_points, shown=_shown, mark=mark, size_words=size_words,
-        attack_words=attack_words, check_words=check_words,
-    )  # fmt: skip
+        percent=_percent,
+        interval=_interval,
+        points=_points,
+        shown=_shown,
+        mark=mark,
+        size_words=size_words,
+        attack_words=attack_words,
+        check_words=check_words,
+    )
     page = environment.get_template("page.html.j2").render(**_content(runs))
     with new_file(path, overwrite=overwrite, ours=is_page, inputs=folders) as work:
         work.write_bytes(signed(page).encode("utf-8"))
@@ -78,15 +87,28 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "style": (here / "style.css").read_text(encoding="utf-8"),
         "script": (here / "script.js").read_text(encoding="utf-8"),
         "title": "Robustness of " + (", ".join(names) if len(names) <= _FEW else f"{len(names)} networks"),
-        "evaluations": hashes_of(runs), "runs": runs, "cards": [overview.card(r) for r in runs], "remarks": overview.remarks(runs),
-        "factors": [overview.factors(r) for r in runs], "comparisons": comparisons(runs), "effects": EFFECT_TEXT,
-        "growth": overview.growth, "edits": overview.edits, "passed_over": overview.passed_over,
-        "attacks": tables.attack_lines(runs), "attack_charts": curves.attack_charts(runs),
-        "noise": tables.noise_lines(runs), "noise_charts": curves.noise_charts(runs),
-        "checks": tables.check_lines(runs), "corruptions": tables.corruption_lines(runs),
-        "radii": radii, "certified": certified, "certified_charts": curves.certified_charts(runs),
-        "pictures": overview.pictures(runs), "reproduce": [_reproduce(r) for r in runs],
-    }  # fmt: skip
+        "evaluations": hashes_of(runs),
+        "runs": runs,
+        "cards": [overview.card(r) for r in runs],
+        "remarks": overview.remarks(runs),
+        "factors": [overview.factors(r) for r in runs],
+        "comparisons": comparisons(runs),
+        "effects": EFFECT_TEXT,
+        "growth": overview.growth,
+        "edits": overview.edits,
+        "passed_over": overview.passed_over,
+        "attacks": tables.attack_lines(runs),
+        "attack_charts": curves.attack_charts(runs),
+        "noise": tables.noise_lines(runs),
+        "noise_charts": curves.noise_charts(runs),
+        "checks": tables.check_lines(runs),
+        "corruptions": tables.corruption_lines(runs),
+        "radii": radii,
+        "certified": certified,
+        "certified_charts": curves.certified_charts(runs),
+        "pictures": overview.pictures(runs),
+        "reproduce": [_reproduce(r) for r in runs],
+    }
 
 
 def _percent(share: Share | float) -> str:

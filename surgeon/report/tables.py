@@ -72,9 +72,14 @@ def attack_lines(runs: Sequence[Run]) -> list[Line]:
 
 def _line(row: Row) -> Line:
     return Line(
-        row.attack, "attack", size_words(row.norm, row.eps), _order(row.norm, row.eps), access_words(row),
-        "cumulative" if row.cascade else "alone", row.group,
-    )  # fmt: skip
+        row.attack,
+        "attack",
+        size_words(row.norm, row.eps),
+        _order(row.norm, row.eps),
+        access_words(row),
+        "cumulative" if row.cascade else "alone",
+        row.group,
+    )
 
 
 def _worst(runs: Sequence[Run], threat: tuple[str, str, float | None]) -> Line:

@@ -60,39 +60,63 @@ def findings(
     """
     group = main.group if main else ""
     found = [
-        Finding(code="upper-bound", severity="info", text="robust accuracy under attacks is an upper bound; "
-                "stronger attacks can only lower it")
-    ]  # fmt: skip
+        Finding(
+            code="upper-bound",
+            severity="info",
+            text="robust accuracy under attacks is an upper bound; stronger attacks can only lower it",
+        )
+    ]
     if lowest.k < worst.k:
         found.append(
-            Finding(code="stronger-elsewhere", severity="warning", text=f"other attacks of the same size turn "
-                    f"{worst.k - lowest.k} more images: with them {percent(lowest.value)} stand, not {percent(worst.value)}")
-        )  # fmt: skip
+            Finding(
+                code="stronger-elsewhere",
+                severity="warning",
+                text=f"other attacks of the same size turn "
+                f"{worst.k - lowest.k} more images: with them {percent(lowest.value)} stand, "
+                f"not {percent(worst.value)}",
+            )
+        )
     one_step = {(r.norm, r.eps): r.mean for r in rows if r.attack == "fgsm" and not r.source}
     for r in rows:
         # Not for transferred attacks: one step often transfers better than many, whatever the gradients are.
         fgsm = None if r.source else one_step.get((r.norm, r.eps))
         if r.attack.startswith(("pgd", "own-pgd")) and fgsm is not None and fgsm + 0.01 < r.mean:
             found.append(
-                Finding(code="one-step-stronger", severity="warning", text=f"one step (FGSM, {percent(fgsm)}) beats many "
-                        f"(PGD, {percent(r.mean)}): a sign of masked gradients, these numbers are not reliable")
-            )  # fmt: skip
+                Finding(
+                    code="one-step-stronger",
+                    severity="warning",
+                    text=f"one step (FGSM, {percent(fgsm)}) beats many "
+                    f"(PGD, {percent(r.mean)}): a sign of masked gradients, these numbers are not reliable",
+                )
+            )
     found += _masked_signs(rows, clean, worst, main)
     if group in ("standard", "basic") and n < SAMPLES["standard"]:
         found.append(
-            Finding(code="few-images", severity="info", text=f"{n} images; the protocol is {SAMPLES['standard']}: the "
-                    f"interval of the worst case is {span(worst.low, worst.high)}")
-        )  # fmt: skip
+            Finding(
+                code="few-images",
+                severity="info",
+                text=f"{n} images; the protocol is {SAMPLES['standard']}: the "
+                f"interval of the worst case is {span(worst.low, worst.high)}",
+            )
+        )
     if random or (traits is not None and traits.stochastic == "always"):
         found.append(
-            Finding(code="stochastic", severity="warning", text="the model is random at inference; attacks without "
-                    "expectation over its noise overstate its robustness")
-        )  # fmt: skip
+            Finding(
+                code="stochastic",
+                severity="warning",
+                text="the model is random at inference; attacks without "
+                "expectation over its noise overstate its robustness",
+            )
+        )
     if traits is not None and traits.masked:
         found.append(
-            Finding(code="masked", severity="warning", text="masked units cut off gradients; transfer and black-box "
-                    "attacks are needed beside white-box ones")
-        )  # fmt: skip
+            Finding(
+                code="masked",
+                severity="warning",
+                text="masked units cut off gradients; transfer and black-box "
+                "attacks are needed beside white-box ones",
+            )
+        )
     return found
 
 
@@ -106,12 +130,20 @@ def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat 
             continue
         if r.attack.startswith("pgd") and r.mean > worst.value + 0.1:
             found.append(
-                Finding(code="pgd-above-worst", severity="warning", text=f"PGD leaves {percent(r.mean)}, the worst case is "
-                        f"{percent(worst.value)}: PGD's number is not this model's robustness")
-            )  # fmt: skip
+                Finding(
+                    code="pgd-above-worst",
+                    severity="warning",
+                    text=f"PGD leaves {percent(r.mean)}, the worst case is "
+                    f"{percent(worst.value)}: PGD's number is not this model's robustness",
+                )
+            )
         if r.attack == "square" and 0.02 < r.mean < min(worst.value + 0.02, clean.value - 0.1):
             found.append(
-                Finding(code="black-box-as-strong", severity="warning", text=f"Square alone, which sees no gradient, leaves "
-                        f"{percent(r.mean)}, all attacks together {percent(worst.value)}: a sign of masked gradients")
-            )  # fmt: skip
+                Finding(
+                    code="black-box-as-strong",
+                    severity="warning",
+                    text=f"Square alone, which sees no gradient, leaves "
+                    f"{percent(r.mean)}, all attacks together {percent(worst.value)}: a sign of masked gradients",
+                )
+            )
     return found

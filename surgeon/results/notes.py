@@ -40,6 +40,7 @@ def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) 
         )
     if subject.classes < 4:
         notes.append(
-            f"with {subject.classes} classes the targeted DLR does not exist: PGD on the margin takes the place of targeted APGD"
+            f"with {subject.classes} classes the targeted DLR does not exist: PGD on the "
+            "margin takes the place of targeted APGD"
         )
     return tuple(notes)

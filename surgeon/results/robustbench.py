@@ -23,12 +23,20 @@ def model_info(found: Assessment) -> dict[str, Any]:
     main, worst = s.main, s.headline
     standard = worst is not None and main is not None and main.group == "standard"
     return {
-        "link": None, "name": found.subject.name, "authors": None, "additional_data": None, "number_forward_passes": 1,
-        "dataset": str(found.data.get("source", "")), "venue": None,
-        "architecture": found.subject.model + (f" with {found.subject.recipe}" if found.subject.recipe else ""),
-        "eps": main.eps if main else None, "norm": _NORMS[main.norm] if main else None,
+        "link": None,
+        "name": found.subject.name,
+        "authors": None,
+        "additional_data": None,
+        "number_forward_passes": 1,
+        "dataset": str(found.data.get("source", "")),
+        "venue": None,
+        "architecture": found.subject.model
+        + (f" with {found.subject.recipe}" if found.subject.recipe else ""),
+        "eps": main.eps if main else None,
+        "norm": _NORMS[main.norm] if main else None,
         "clean_acc": f"{100 * s.clean.value:.2f}",
         "reported": f"{100 * worst.share.value:.2f}" if worst else None,
         "autoattack_acc": f"{100 * worst.share.value:.2f}" if worst and standard else None,
-        "unreliable": not bool(found.reliable), "footnote": "; ".join(s.refused) or (worst.text if worst else None),
-    }  # fmt: skip
+        "unreliable": not bool(found.reliable),
+        "footnote": "; ".join(s.refused) or (worst.text if worst else None),
+    }

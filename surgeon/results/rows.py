@@ -85,13 +85,20 @@ def rows_of(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
         values = [s.value for s in shares]
         rows.append(
             Row(
-                attack=name, group=group, source=source, norm=norm, eps=eps, cascade=many[0][0].cascade,
-                seeds=tuple(a.seed for a, _, _ in many), shares=shares, mean=fmean(values),
+                attack=name,
+                group=group,
+                source=source,
+                norm=norm,
+                eps=eps,
+                cascade=many[0][0].cascade,
+                seeds=tuple(a.seed for a, _, _ in many),
+                shares=shares,
+                mean=fmean(values),
                 of_right=fmean(values) * n / (n - len(wrong)) if n > len(wrong) else None,
                 std=stdev(values) if len(values) > 1 else None,
                 draws=drawn.get((name, group, source, norm, eps, many[0][0].seed)),
             )
-        )  # fmt: skip
+        )
     return tuple(rows)
 
 

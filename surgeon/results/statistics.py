@@ -44,7 +44,8 @@ class Share(BaseModel):
         # Written so that NaN fails too.
         if not (abs(self.low - low) <= _CLOSE and abs(self.high - high) <= _CLOSE):
             raise ValueError(
-                f"{self.low:g} to {self.high:g} is not the interval of {self.k} of {self.n}, which is {low:g} to {high:g}: "
+                f"{self.low:g} to {self.high:g} is not the interval of {self.k} of {self.n}, "
+                f"which is {low:g} to {high:g}: "
                 "a number was changed"
             )
         return self
@@ -148,9 +149,14 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
     total, difference = n + 2, (c - b) / (n + 2)
     spread = float(norm.ppf(0.975)) * (((b + 0.5) + (c + 0.5) - (c - b) ** 2 / total) ** 0.5) / total
     return Paired(
-        n=n, only_first=b, only_second=c, difference=(c - b) / n, low=max(-1.0, difference - spread),
-        high=min(1.0, difference + spread), p=p,
-    )  # fmt: skip
+        n=n,
+        only_first=b,
+        only_second=c,
+        difference=(c - b) / n,
+        low=max(-1.0, difference - spread),
+        high=min(1.0, difference + spread),
+        p=p,
+    )
 
 
 def clopper_pearson_low(k: int, n: int, alpha: float) -> float:

@@ -89,9 +89,13 @@ class Summary(_Frozen):
 
 
 def summarize(
-    outcome: Outcome, traits: Traits | None = None, *, failed: Sequence[str] = (), random: bool = False,
+    outcome: Outcome,
+    traits: Traits | None = None,
+    *,
+    failed: Sequence[str] = (),
+    random: bool = False,
     classes: int | None = None,
-) -> Summary:  # fmt: skip
+) -> Summary:
     """Summarise the verdicts of an evaluation.
 
     There is no headline if blocks are missing, clean accuracy is not above guessing, a diagnostic failed, or
@@ -132,9 +136,11 @@ def summarize(
     worst = wilson(n - len(_turned(outcome, lambda t: t == main) | wrong), n)
     size = (main.norm, main.eps) if main else None
     lowest = wilson(n - len(_turned(outcome, lambda t: (t.norm, t.eps) == size) | wrong), n)
-    refused = [] if not outcome.missing else [
-        f"incomplete: {len(outcome.missing)} blocks are missing, the first is {outcome.missing[0]}"
-    ]  # fmt: skip
+    refused = (
+        []
+        if not outcome.missing
+        else [f"incomplete: {len(outcome.missing)} blocks are missing, the first is {outcome.missing[0]}"]
+    )
     if classes and accuracy.low <= 1 / classes:
         refused.append(_hardly_trained(accuracy, classes))
     refused += [f"not reliable: {reason}" for reason in failed]
@@ -148,15 +154,23 @@ def summarize(
         None if refused or main is None else Headline(share=worst, text=_headline(main, outcome, n, random))
     )
     return Summary(
-        clean=accuracy, rows=rows, worsts=worsts, main=main, worst=worst, lowest=lowest, headline=headline,
-        refused=tuple(refused), complete=not outcome.missing,
+        clean=accuracy,
+        rows=rows,
+        worsts=worsts,
+        main=main,
+        worst=worst,
+        lowest=lowest,
+        headline=headline,
+        refused=tuple(refused),
+        complete=not outcome.missing,
         findings=tuple(findings(rows, accuracy, worst, lowest, main, n, traits, random)),
-    )  # fmt: skip
+    )
 
 
 def _hardly_trained(clean: Share, classes: int) -> str:
     return (
-        f"the network is hardly trained: {clean.k} of {clean.n} images are right without any attack [{percent(clean.low)}, "
+        f"the network is hardly trained: {clean.k} of {clean.n} images are right without any "
+        f"attack [{percent(clean.low)}, "
         f"{percent(clean.high)}], and guessing among {classes} classes gives {percent(1 / classes)}"
     )
 
@@ -181,7 +195,10 @@ def _headline(main: Threat, outcome: Outcome, n: int, random: bool) -> str:
     size = size_text(main.norm, main.eps)
     if random:
         few = "upper bound (suite quick): " if main.group == "quick" else ""
-        return f"{few}accuracy by majority of {outcome.draws} draws under attacks on the expectation over the model's noise, {size}, {n} images"
+        return (
+            f"{few}accuracy by majority of {outcome.draws} draws under attacks on the expectation "
+            f"over the model's noise, {size}, {n} images"
+        )
     if main.group == "quick":
         return f"upper bound of robust accuracy (suite quick), {size}, {n} images"
     fewer = "" if n >= SAMPLES["standard"] else f", fewer than the protocol's {SAMPLES['standard']}"

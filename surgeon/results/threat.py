@@ -11,15 +11,29 @@ from surgeon.quantities import Quantity, WithinPixels
 
 Norm = Literal["linf", "l2"]
 Kind = Literal[
-    "none", "fgsm", "pgd", "own-pgd", "apgd", "apgdt", "fab", "square", "mi-fgsm", "cw", "random-sign", "uniform"
-]  # fmt: skip
+    "none",
+    "fgsm",
+    "pgd",
+    "own-pgd",
+    "apgd",
+    "apgdt",
+    "fab",
+    "square",
+    "mi-fgsm",
+    "cw",
+    "random-sign",
+    "uniform",
+]
 
 
 _OF: dict[str, tuple[Kind, ...]] = {
-    "step_size": ("pgd", "own-pgd", "mi-fgsm"), "restarts": ("own-pgd", "apgd", "apgdt", "fab", "square"),
-    "targets": ("apgdt", "fab"), "eot": ("own-pgd", "apgd", "apgdt"), "random_start": ("pgd", "own-pgd", "mi-fgsm"),
+    "step_size": ("pgd", "own-pgd", "mi-fgsm"),
+    "restarts": ("own-pgd", "apgd", "apgdt", "fab", "square"),
+    "targets": ("apgdt", "fab"),
+    "eot": ("own-pgd", "apgd", "apgdt"),
+    "random_start": ("pgd", "own-pgd", "mi-fgsm"),
     "early_stop": ("own-pgd", "apgd"),
-}  # fmt: skip
+}
 """Settings that only some kinds of attacks have."""
 
 

@@ -78,11 +78,26 @@ def standing(
 
 
 COLUMNS = {
-    "example": "int64", "image": "string", "label": "int64", "clean": "int64", "margin": "float64", "attack": "string",
-    "group": "string", "source": "string", "norm": "string", "eps": "float64", "seed": "int64", "block": "int64",
-    "success": "bool_", "prediction": "int64", "votes": "float64", "linf": "float64", "l2": "float64",
-    "queries": "float64", "seconds": "float64",
-}  # fmt: skip
+    "example": "int64",
+    "image": "string",
+    "label": "int64",
+    "clean": "int64",
+    "margin": "float64",
+    "attack": "string",
+    "group": "string",
+    "source": "string",
+    "norm": "string",
+    "eps": "float64",
+    "seed": "int64",
+    "block": "int64",
+    "success": "bool_",
+    "prediction": "int64",
+    "votes": "float64",
+    "linf": "float64",
+    "l2": "float64",
+    "queries": "float64",
+    "seconds": "float64",
+}
 """The columns of a table of verdicts, with their types in pyarrow."""
 
 

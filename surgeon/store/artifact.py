@@ -111,7 +111,8 @@ def save(
     if lost := left_out(state):
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         warnings.warn(
-            f"{lost[0]}{more} is no tensor, and was left out of {folder}, which holds tensors alone: surgeon.load keeps what the "
+            f"{lost[0]}{more} is no tensor, and was left out of {folder}, which holds tensors "
+            "alone: surgeon.load keeps what the "
             "network has that is given to it as model=…, or that its name makes",
             ArtifactWarning,
             stacklevel=3,
@@ -129,8 +130,10 @@ def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict
         return {}
     if found.exchanged:
         warnings.warn(
-            f"this network is not {config['architecture']} as its name makes it: {_some(found.exchanged)}. It was written to "
-            f"{folder}: give it to surgeon.load as model=…, since timm, too, would make another one; where arguments made it so, save it "
+            f"this network is not {config['architecture']} as its name makes it: "
+            f"{_some(found.exchanged)}. It was written to "
+            f"{folder}: give it to surgeon.load as model=…, since timm, too, would make "
+            "another one; where arguments made it so, save it "
             "with model_args={…}",
             ArtifactWarning,
             stacklevel=3,
@@ -373,7 +376,8 @@ def _stock(config: Configuration, folder: Path) -> nn.Module:
     try:
         if config.unwritten_args:
             raise ModelError(
-                f"its arguments {list(config.unwritten_args)} are not written: they were no plain data, or said where weights are"
+                f"its arguments {list(config.unwritten_args)} are not written: they were no "
+                "plain data, or said where weights are"
             )
         with Blank():
             made = create_model(

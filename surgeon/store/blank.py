@@ -27,8 +27,12 @@ class Blank(TorchDispatchMode):
     """
 
     def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:  # fmt: skip
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         if func in _DRAWS and isinstance(args[0], nn.Parameter):
             return args[0]
         return func(*args, **(kwargs or {}))

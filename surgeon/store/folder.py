@@ -28,8 +28,14 @@ from surgeon.surgery.door import surgery_of
 
 _MADE = "surgeon apply, or surgeon.save from Python, writes a folder of it"
 SOURCES = (
-    "pretrained", "weights", "weights_backbone", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay",
-)  # fmt: skip
+    "pretrained",
+    "weights",
+    "weights_backbone",
+    "checkpoint_path",
+    "cache_dir",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+)
 """Arguments that state where weights came from. They do not change timm's networks otherwise, and the folder
 has the weights."""
 

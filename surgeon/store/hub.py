@@ -75,8 +75,11 @@ def fetch(
     revision = revision or own
     try:
         folder = snapshot_download(
-            repository, revision=revision, allow_patterns=list(files), library_name=LIBRARY,
-        )  # fmt: skip
+            repository,
+            revision=revision,
+            allow_patterns=list(files),
+            library_name=LIBRARY,
+        )
     except Exception as error:  # told by `refuse`, which raises what it does not know
         refuse(error, repository, revision, "read")
     return Path(folder)
@@ -151,7 +154,8 @@ def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrit
         place = fetch(repository, revision or own, files=(CARD, CONFIG, *WEIGHTS, LINEAGE))
         if not _is_ours(place):
             raise ArtifactError(
-                f"{repository} holds no network that surgeon wrote; if it is timm's, name it as a model: {PREFIX}{repository}"
+                f"{repository} holds no network that surgeon wrote; if it is timm's, name it "
+                f"as a model: {PREFIX}{repository}"
             )
         check_files(place)
         with new_folder(folder, overwrite=overwrite) as work:
@@ -208,7 +212,8 @@ def refuse(error: Exception, repository: str, revision: str | None, verb: str) -
     login = "log in (`hf auth login`, or the variable HF_TOKEN)"
     status = getattr(getattr(error, "response", None), "status_code", None)
     away = (
-        f"{constants.ENDPOINT} cannot be reached (see HF_ENDPOINT, HF_HUB_OFFLINE); what was fetched before is kept, and "
+        f"{constants.ENDPOINT} cannot be reached (see HF_ENDPOINT, HF_HUB_OFFLINE); what was "
+        "fetched before is kept, and "
         f"a folder of `surgeon pull` needs no network"
     )
     text = " ".join(str(error).split())[:200]

@@ -163,8 +163,14 @@ class _Wish:
         operations = with_starts(self.operations, warm_start)
         trained = True if self.trained is None and calibrated else self.trained
         return decide(
-            self.subject, self.title, operations, seed=self.seed, trained=trained, calibrated=calibrated, seen=self.seen
-        )  # fmt: skip
+            self.subject,
+            self.title,
+            operations,
+            seed=self.seed,
+            trained=trained,
+            calibrated=calibrated,
+            seen=self.seen,
+        )
 
     def plans(self, calibrated: bool, warm_start: WarmStart | None) -> list[Plan]:
         """Return the plans to try, cheapest first; the last one is the plan that was asked for."""

@@ -76,7 +76,8 @@ def gathered(given: Calibration, dims: int = 3, most: int = MOST) -> Tensor:
         return found
     if isinstance(given, (str, bytes)) or hasattr(given, "__fspath__"):
         raise DataError(
-            f"calibration={shown(given)} is a name; give the images themselves: surgeon.data.images({shown(given)}, 512, "
+            f"calibration={shown(given)} is a name; give the images themselves: "
+            f"surgeon.data.images({shown(given)}, 512, "
             "(3, 32, 32)) reads them, as pixels in [0, 1]"
         )
     if type(given).__module__ == "numpy":
@@ -99,7 +100,8 @@ def _read(items: Iterator[Any], dims: int, most: int) -> Tensor:
         check_inputs(batch, dims)
         if parts and batch.shape[1:] != parts[0].shape[1:]:
             raise DataError(
-                f"calibration: item {index} has images of {times(batch.shape[1:])}, those before {times(parts[0].shape[1:])}; "
+                f"calibration: item {index} has images of {times(batch.shape[1:])}, those "
+                f"before {times(parts[0].shape[1:])}; "
                 "give images of one size"
             )
         parts.append(batch[: most - number].detach().to(parts[0] if parts else batch.device))

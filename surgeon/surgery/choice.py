@@ -57,8 +57,13 @@ Cut = Callable[[Plan], Attempt]
 
 
 def started(
-    stock: nn.Module, images: Tensor, cut: Cut, options: Sequence[Plan], unasked: Callable[[], Iterable[Plan]], seed: int
-) -> Started:  # fmt: skip
+    stock: nn.Module,
+    images: Tensor,
+    cut: Cut,
+    options: Sequence[Plan],
+    unasked: Callable[[], Iterable[Plan]],
+    seed: int,
+) -> Started:
     """Cut a network with each of several starts, and keep the best.
 
     Args:
@@ -262,7 +267,10 @@ def _note_of_more(used: Trial, others: Sequence[Trial]) -> Note | None:
     if not better:
         return None
     best = min(better, key=lambda t: t.drift.relative)
-    text = f"start {used.label} is used as asked for, and {best.label} would keep more ('auto' chooses it): {_kept(used, best)}"
+    text = (
+        f"start {used.label} is used as asked for, and {best.label} would keep more ('auto' "
+        f"chooses it): {_kept(used, best)}"
+    )
     return Note(code="start", text=text)
 
 

@@ -137,7 +137,8 @@ class _SoFar:
         error = measure(self.scratch, self.size).error
         if error:
             raise SelectionError(
-                f"recipe {self.title}, operation {key}: the network is built for the sizes that it has, and fails with others: {error}"
+                f"recipe {self.title}, operation {key}: the network is built for the sizes "
+                f"that it has, and fails with others: {error}"
             )
 
 
@@ -171,7 +172,10 @@ def _twice(new: Sequence[Edit], earlier: Sequence[Edit], key: str) -> list[Note]
 
 def _bound_note(key: str, new: Sequence[Edit], size: tuple[int, ...]) -> Note:
     """Note that an operation's parameters bind the network to one size of image."""
-    text = f"the parameters of {key} at {len(new)} sites belong to images of {size}: the rewritten network takes no other"
+    text = (
+        f"the parameters of {key} at {len(new)} sites belong to images of {size}: the "
+        "rewritten network takes no other"
+    )
     return Note(code="bound", text=text)
 
 

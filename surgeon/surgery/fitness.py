@@ -53,7 +53,9 @@ def refuse_empty(model: nn.Module) -> None:
     empty, tensor = next(found, (None, None))
     if empty is not None and tensor is not None:
         raise SurgeryError(
-            f"{empty} is {'on the meta device' if tensor.device.type == 'meta' else 'a fake tensor'}, without values; a plan can be made of it, but a cut needs weights: "
+            f"{empty} is "
+            f"{'on the meta device' if tensor.device.type == 'meta' else 'a fake tensor'}, "
+            "without values; a plan can be made of it, but a cut needs weights: "
             f"model.to_empty(device=…), and load them first"
         )
 

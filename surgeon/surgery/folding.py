@@ -82,7 +82,8 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
             )
             if folded is not None and layer is not None and module is not None and module._forward_hooks:
                 raise FoldError(
-                    "a forward hook of yours stands between the module and the layer; take it off, fold, and put it back"
+                    "a forward hook of yours stands between the module and the layer; take "
+                    "it off, fold, and put it back"
                 )
         except FoldError as error:
             stuck.append((edit, str(error)))
@@ -95,7 +96,8 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         raise FoldError(_list(record, stuck))
     if broken := tie(tree, tied):
         warnings.warn(
-            f"{broken[0]}{f' (and {len(broken) - 1} more)' if len(broken) > 1 else ''} was one parameter of several modules, which fold to "
+            f"{broken[0]}{f' (and {len(broken) - 1} more)' if len(broken) > 1 else ''} was "
+            "one parameter of several modules, which fold to "
             "different ones: they are parameters of their own now",
             stacklevel=4,
         )
@@ -193,7 +195,10 @@ def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
     """Describe the edits that do not fold, in one line."""
     shown = "; ".join(f"{e.operation} at {e.site}: {why}" for e, why in stuck[:12])
     more = f"; and {len(stuck) - 12} more" if len(stuck) > 12 else ""
-    return f"{len(stuck)} of {len(record.edits)} edits do not fold: {shown}{more} ({either('partial=True', '--partial')} folds the others)"
+    return (
+        f"{len(stuck)} of {len(record.edits)} edits do not fold: {shown}{more} "
+        f"({either('partial=True', '--partial')} folds the others)"
+    )
 
 
 def _close_unused(tree: nn.Module, remaining: list[Edit]) -> None:

@@ -168,9 +168,12 @@ def notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
     if seen.regions[0].name:
         parts = ", ".join(r.name for r in seen.regions[:3]) + (", …" if len(seen.regions) > 3 else "")
         notes.append(
-            Note(code="partial", text=f"torch.fx cannot follow the network as a whole; it is cut inside {parts}, and stays "
-                 f"of its own class")
-        )  # fmt: skip
+            Note(
+                code="partial",
+                text=f"torch.fx cannot follow the network as a whole; it is cut inside {parts}, and stays "
+                f"of its own class",
+            )
+        )
     sized = [r.name or "the network" for r in seen.regions if r.traced.sized]
     if sized:
         notes.append(

@@ -135,7 +135,8 @@ def _size(model: nn.Module, images: Tensor, made: Plan, stated: bool) -> Note | 
     return Note(
         code="images",
         severity="info",
-        text=f"calibration images are {here}, and costs are counted for {there}, as the model is configured: pass {remedy}",
+        text=f"calibration images are {here}, and costs are counted for {there}, as the model is "
+        f"configured: pass {remedy}",
     )
 
 
@@ -159,19 +160,25 @@ def judged(seen: NormInputs, images: Tensor) -> list[Note]:
         DataError: Their scale is certainly wrong.
     """
     finding = (
-        f"batch-norm inputs of layer {seen.name} lie {seen.deviations:.2g} stored deviations from its stored mean, where "
+        f"batch-norm inputs of layer {seen.name} lie {seen.deviations:.2g} stored deviations "
+        "from its stored mean, where "
         "about 1 is usual"
     )
     low, high = (float(v) for v in images.aminmax())
     if not seen.deviations <= _WRONG:
         remedy = "divide them by 255, then " if low >= 0 and high > 2 else ""
         raise DataError(
-            f"calibration images are not what this network was trained on: they range over [{low:.3g}, {high:.3g}], and {finding}; "
-            f"{remedy}normalise them as in training (surgeon.models.normalized(pixels, model) does as its configuration says)"
+            "calibration images are not what this network was trained on: they range over "
+            f"[{low:.3g}, {high:.3g}], and {finding}; "
+            f"{remedy}normalise them as in training (surgeon.models.normalized(pixels, model) "
+            "does as its configuration says)"
         )
     if _ODD[0] <= seen.deviations <= _ODD[1]:
         return []
-    text = f"calibration images may not be what this network was trained on: {finding}; are they normalised as in training?"
+    text = (
+        f"calibration images may not be what this network was trained on: {finding}; are they "
+        "normalised as in training?"
+    )
     return [Note(code="images", text=text)]
 
 
@@ -180,7 +187,8 @@ def _refuse_bytes(model: nn.Module, images: Tensor) -> None:
     low, high = (float(v) for v in images.aminmax())
     if low >= 0 and high > _FARTHEST_PIXEL and normalization_of(model) is not None:
         raise DataError(
-            f"calibration images range over [{low:.3g}, {high:.3g}], and the network's configuration normalises pixels in [0, 1] "
+            f"calibration images range over [{low:.3g}, {high:.3g}], and the network's "
+            "configuration normalises pixels in [0, 1] "
             f"by a std of {', '.join(f'{s:.3g}' for s in input_std_of(model) or ())}: divide them by 255, then "
             "surgeon.models.normalized(images, model)"
         )

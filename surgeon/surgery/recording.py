@@ -38,9 +38,13 @@ def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
             # Level 4 is the caller of `apply`: between are `apply` itself and its decorator.
             warnings.warn(note.text, CalibrationWarning, stacklevel=4)
     execution = Execution(
-        versions=_versions(), statistics=attempt.statistics, residuals=attempt.residuals, unfitted=attempt.unfitted,
-        drift=found.drift, choice=found.choice,
-    )  # fmt: skip
+        versions=_versions(),
+        statistics=attempt.statistics,
+        residuals=attempt.residuals,
+        unfitted=attempt.unfitted,
+        drift=found.drift,
+        choice=found.choice,
+    )
     update = {"execution": execution, "notes": (*attempt.record.notes, *notes)}
     attempt.network.__dict__["surgery"] = attempt.record.model_copy(update=update)
     attempt.displaced.standing = standing(attempt.network, attempt.record.edits)
@@ -54,9 +58,16 @@ def _unfitted(found: Mapping[str, str]) -> list[Note]:
     for site, reason in found.items():
         by_reason.setdefault(reason, []).append(site)
     return [
-        Note(code="start", severity="info", text=f"{', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''} keep the start without images: {reason}")
+        Note(
+            code="start",
+            severity="info",
+            text=(
+                f"{', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''} "
+                f"keep the start without images: {reason}"
+            ),
+        )
         for reason, sites in by_reason.items()
-    ]  # fmt: skip
+    ]
 
 
 def combined(previous: Plan, made: Plan) -> Plan:

@@ -55,7 +55,8 @@ def reference(stock: nn.Module, fitted: Tensor, held_out: Tensor) -> Reference:
     if moved is None or chance is None or not moved.relative > max(_MOVED, _TIMES * chance.relative):
         return Reference(own, own, None)
     text = (
-        f"the network's stored batch-norm statistics lag behind its weights, or are of other images: with those of the calibration "
+        "the network's stored batch-norm statistics lag behind its weights, or are of other "
+        "images: with those of the calibration "
         f"images its logits move by {100 * moved.relative:.0f} %; starts are compared with the network as it then is"
     )
     return Reference(own, whole, Note(code="images", text=text))

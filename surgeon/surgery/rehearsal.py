@@ -64,8 +64,10 @@ def told_of(network: nn.Module, size: Shape | None) -> Iterator[None]:
     except Exception as error:  # the network's own code
         text = " ".join(str(error).split())[:200]
         raise SurgeryError(
-            f"the rewritten {type(network).__name__} does not run on images of {size}, which the network before the cut "
-            f"takes: {type(error).__name__}: {text}; nothing was changed, and a recipe whose select leaves that part out may do"
+            f"the rewritten {type(network).__name__} does not run on images of {size}, which "
+            "the network before the cut "
+            f"takes: {type(error).__name__}: {text}; nothing was changed, and a recipe whose "
+            "select leaves that part out may do"
         ) from error
 
 
@@ -75,8 +77,12 @@ def _error(model: nn.Module, size: Shape, *, computed: bool) -> Exception | None
     for how in (_with_numbers,) if computed else (on_meta, on_fakes):
         try:
             with (
-                left_alone(model), mode(model, False), torch.no_grad(), _streams_kept(model), how(model, size) as images,
-            ):  # fmt: skip
+                left_alone(model),
+                mode(model, False),
+                torch.no_grad(),
+                _streams_kept(model),
+                how(model, size) as images,
+            ):
                 model(*[images] * images_of(model))
             return None
         except Exception as found:  # the network's own code

@@ -172,7 +172,10 @@ _ORDER = (
     "exchange, fuse or reparameterise modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
 )
 
-_PLAIN = "what computes its weights, as a hook or a parametrization does, is to be taken off first, so that they are plain parameters again"
+_PLAIN = (
+    "what computes its weights, as a hook or a parametrization does, is to be taken off "
+    "first, so that they are plain parameters again"
+)
 
 
 def _other_tensors(now: Standing, was: Standing) -> str:
@@ -210,7 +213,7 @@ def _of(module: Any, layers: set[str]) -> Standing:
         groups=groups if isinstance(groups, int) else None,
         made=maker(module),
         opened=is_opened(module),
-    )  # fmt: skip
+    )
 
 
 def _named(standing: Standing) -> list[tuple[str, tuple[int, ...]]]:

@@ -52,8 +52,10 @@ def demand_room(tree: nn.Module, before: Mapping[str, Tensor]) -> None:
             continue
         now = f"has a {leaf} of {tuple(there.shape)}" if isinstance(there, Tensor) else f"has no {leaf}"
         raise SurgeryError(
-            f"{owner[0]}: its running statistics were taken again at the cut and are to come back, and the {type(owner[1]).__name__} "
-            f"there {now}: put a norm with running statistics of {value.numel()} channels there, or take statistics away and exchange "
+            f"{owner[0]}: its running statistics were taken again at the cut and are to come "
+            f"back, and the {type(owner[1]).__name__} "
+            f"there {now}: put a norm with running statistics of {value.numel()} channels "
+            "there, or take statistics away and exchange "
             "norms after surgeon.revert"
         )
 

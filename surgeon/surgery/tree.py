@@ -306,9 +306,13 @@ def carve(
         ]
         module = tree.get_submodule(region.name)
         rewritten = Rewritten(
-            module, points, example=region.example, traced=region.traced, constants=region.given.values,
+            module,
+            points,
+            example=region.example,
+            traced=region.traced,
+            constants=region.given.values,
             inputs=tuple(region.given.shapes),
-        )  # fmt: skip
+        )
         if region.name:
             exchange(tree, region.name, rewritten)
         else:

@@ -79,7 +79,10 @@ def _place(key: str, operations: Sequence[Operation]) -> str:
     if len(knowing) > 1:
         full_names = [f"{_numbered(names, n)}.{key}" for n in knowing]
         raise RecipeError(
-            f"{len(knowing)} operations of the recipe have a setting {key!r}: say whose, settings={{'{full_names[0]}': …}} or "
+            (
+                f"{len(knowing)} operations of the recipe have a setting {key!r}: say whose, "
+                f"settings={{'{full_names[0]}': …}} or "
+            )
             + " or ".join(f"'{s}'" for s in full_names[1:])
         )
     return places(key, {names[knowing[0]]: type(operations[knowing[0]])})[0]

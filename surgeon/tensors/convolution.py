@@ -138,9 +138,11 @@ def with_channels(conv: ConvNd, channels: int, generator: torch.Generator) -> Co
     """
     if channels % conv.groups:
         raise LayerError(f"{channels} channels cannot be divided into the convolution's {conv.groups} groups")
-    shape = list(effective_weight(conv).shape) if not isinstance(conv, ConvTransposeNd) else [
-        conv.weight.shape[1], conv.weight.shape[0], *conv.weight.shape[2:]
-    ]  # fmt: skip
+    shape = (
+        list(effective_weight(conv).shape)
+        if not isinstance(conv, ConvTransposeNd)
+        else [conv.weight.shape[1], conv.weight.shape[0], *conv.weight.shape[2:]]
+    )
     shape[0] = channels
     blank = torch.zeros(shape, dtype=conv.weight.dtype, device=conv.weight.device)
     new = with_weight(conv, blank, None if conv.bias is None else blank.new_zeros(channels))

@@ -14,7 +14,8 @@ from surgeon.values import empties
 class Unwritten:
     """Tensors of one layer, by name, that had no values at some time; each counts until it is written to or exchanged.
 
-    A copy of the layer counts them until they are loaded or reset: what was written in place before is not known of its tensors.
+    A copy of the layer counts them until they are loaded or reset: what was written in place before is
+    not known of its tensors.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor | None]) -> None:
@@ -52,8 +53,8 @@ class Unwritten:
 class Emptied(nn.Module):
     """Base of layers whose values other code does not know how to make.
 
-    After `to_empty` a call raises LayerError until each parameter and persistent buffer was loaded, written, or made again by
-    `reset_parameters`. It costs a layer that was not emptied nothing.
+    After `to_empty` a call raises LayerError until each parameter and persistent buffer was loaded, written,
+    or made again by `reset_parameters`. It costs a layer that was not emptied nothing.
     """
 
     _unwritten: Unwritten | None = None
@@ -101,14 +102,17 @@ class Emptied(nn.Module):
 
 
 def refuse_empty(layer: Any, args: Any) -> None:
-    """A hook before a call. Raises LayerError for a layer that lacks values; one whose values were written is as any other from then on."""
+    """A hook before a call. Raises LayerError for a layer that lacks values; one whose values were
+    written is as any other from then on."""
     lacking = layer.lacking()
     if any(t.is_meta for t in layer._own().values()):
         return  # shapes alone are asked for
     if lacking:
         raise LayerError(
-            f"{type(layer).__name__}: {' and '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no values since to_empty: load a "
-            f"state dict of the cut network, or call reset_parameters on it, which gives back what it was made with but nothing fitted or loaded; "
+            f"{type(layer).__name__}: {' and '.join(lacking)} "
+            f"{'has' if len(lacking) == 1 else 'have'} no values since to_empty: load a "
+            "state dict of the cut network, or call reset_parameters on it, which gives back "
+            "what it was made with but nothing fitted or loaded; "
             f"after values came by a broadcast, call filled() on it"
         )
     if layer._unwritten is not None and layer._unwritten.written(layer._own()):

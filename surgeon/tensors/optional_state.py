@@ -12,8 +12,8 @@ class OptionalState(Emptied):
 
     `load_state_dict(strict=True)` with none of the layer's own keys present keeps the values that it has and
     reports nothing missing, so the weights of the uncut network load into the cut one. A layer with some keys
-    present and some missing is still an error, and so are keys that do not belong there. Values that it does not have, on the meta
-    device or after `to_empty`, are missing like any other's.
+    present and some missing is still an error, and so are keys that do not belong there. Values that it does
+    not have, on the meta device or after `to_empty`, are missing like any other's.
     """
 
     def _load_from_state_dict(

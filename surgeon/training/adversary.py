@@ -18,9 +18,14 @@ _TRADES_START = 1e-3
 
 
 def attacked(
-    model: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, settings: Adversary, shard: Shard,
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    settings: Adversary,
+    shard: Shard,
     *place: object,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Make adversarial images for a batch.
 
     fgsm: one step from the image. fgsm-rs: one step of 1.25 ε from a random point (Wong et al. 2020). pgd:

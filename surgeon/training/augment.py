@@ -75,8 +75,11 @@ def mixer(settings: Training, classes: int) -> Mixup | None:
     from timm.data import Mixup
 
     return Mixup(
-        mixup_alpha=settings.mixup, cutmix_alpha=settings.cutmix, label_smoothing=settings.smoothing, num_classes=classes
-    )  # fmt: skip
+        mixup_alpha=settings.mixup,
+        cutmix_alpha=settings.cutmix,
+        label_smoothing=settings.smoothing,
+        num_classes=classes,
+    )
 
 
 def mix(mixup: Mixup, x: Tensor, y: Tensor, *place: object) -> tuple[Tensor, Tensor]:

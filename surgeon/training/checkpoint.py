@@ -155,8 +155,12 @@ def _load(run: Run, weights: dict, optimizer: dict) -> None:
 
     options = StateDictOptions(full_state_dict=True)
     set_state_dict(
-        run.network, run.optimizer.optimizer, model_state_dict=weights, optim_state_dict=optimizer, options=options
-    )  # fmt: skip
+        run.network,
+        run.optimizer.optimizer,
+        model_state_dict=weights,
+        optim_state_dict=optimizer,
+        options=options,
+    )
 
 
 def _gathered(run: Run, memory: dict) -> list[dict]:

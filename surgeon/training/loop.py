@@ -132,9 +132,20 @@ def fit(
         del model.forward
     try:
         trainer = _Training(
-            model, train, val, settings, Path(folder) if folder is not None else None, seed, normalize, device,
-            mixed_precision, workers, save_every, progress, label,
-        )  # fmt: skip
+            model,
+            train,
+            val,
+            settings,
+            Path(folder) if folder is not None else None,
+            seed,
+            normalize,
+            device,
+            mixed_precision,
+            workers,
+            save_every,
+            progress,
+            label,
+        )
         return trainer.run()
     finally:
         for name in _MARKS:
@@ -149,9 +160,21 @@ class _Training:
     """One call of `fit`."""
 
     def __init__(
-        self, model: nn.Module, train: Source, val: Source | None, settings: Training, folder: Path | None, seed: int,
-        normalize: Any, device: Any, mixed_precision: str, workers: int, save_every: float, shown: bool, label: str,
-    ) -> None:  # fmt: skip
+        self,
+        model: nn.Module,
+        train: Source,
+        val: Source | None,
+        settings: Training,
+        folder: Path | None,
+        seed: int,
+        normalize: Any,
+        device: Any,
+        mixed_precision: str,
+        workers: int,
+        save_every: float,
+        shown: bool,
+        label: str,
+    ) -> None:
         self.model, self.val, self.settings, self.folder, self.seed = model, val, settings, folder, seed
         self.workers, self.save_every, self.shown, self.label = workers, save_every, shown, label
         self.annealed = anneals(model)
@@ -172,9 +195,16 @@ class _Training:
         self.network, self.optimizer = self.accelerator.prepare(model, self.optimizer)
         self.inputs = Normalization(normalize, self.device, settings.channels_last)
         self.step = Step(
-            model, self.network, self.optimizer, self.accelerator, self.average, settings, seed, self.inputs,
+            model,
+            self.network,
+            self.optimizer,
+            self.accelerator,
+            self.average,
+            settings,
+            seed,
+            self.inputs,
             sources.highest(train),
-        )  # fmt: skip
+        )
         self.noisy = any(isinstance(m, NoiseLayer) for m in model.modules())
         identity = identity_of(settings, seed, train, normalize, mixed_precision)
         self.training = Run(model, self.network, self.optimizer, self.accelerator, self.average, identity)
@@ -288,7 +318,10 @@ class _Training:
         if self.kept is None:
             return "there is no checkpoint yet: the same call begins again"
         epoch, step = self.kept
-        return f"the last complete checkpoint stays (epoch {epoch}, step {step}): with more room, the same call goes on from there"
+        return (
+            f"the last complete checkpoint stays (epoch {epoch}, step {step}): with more room, "
+            "the same call goes on from there"
+        )
 
     def _keep(self, records: Records) -> None:
         """Write the best weights so far, the last ones, and the checkpoint; after each epoch."""

@@ -59,8 +59,13 @@ def set_noise(model: nn.Module, on: bool) -> None:
 
 @contextlib.contextmanager
 def adversarial_noise(
-    model: nn.Module, inputs: object, labels: Tensor, loss_fn: Loss, *, shard: Shard | Literal["auto"] | None = "auto"
-) -> Iterator[None]:  # fmt: skip
+    model: nn.Module,
+    inputs: object,
+    labels: Tensor,
+    loss_fn: Loss,
+    *,
+    shard: Shard | Literal["auto"] | None = "auto",
+) -> Iterator[None]:
     """Enable a model's adversarial noise layers for one training step.
 
     Within the context, the forward pass adds their noise. ANL layers (Algorithm 1) need the gradients of a
@@ -153,8 +158,12 @@ def _first_round(
     # DistributedDataParallel would wait for parameter gradients, of which this pass has none.
     alone = getattr(model, "no_sync", contextlib.nullcontext)()
     with (
-        torch.random.fork_rng(devices=_cuda(inputs, labels)), _frozen(model), _kept_statistics(model), alone, _eager()
-    ):  # fmt: skip
+        torch.random.fork_rng(devices=_cuda(inputs, labels)),
+        _frozen(model),
+        _kept_statistics(model),
+        alone,
+        _eager(),
+    ):
         for module in others:
             module.enter("idle")
         for layer in layers:

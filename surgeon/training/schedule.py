@@ -105,10 +105,14 @@ def _timm(optimizer: Optimizer, settings: Training, lowest: float) -> Any:
     fault = f"schedule={name!r} is not known; 'cosine', 'linear', 'step', 'multistep', 'plateau' and 'constant' are"
     try:
         made, _ = create_scheduler_v2(
-            optimizer, sched=name, num_epochs=epochs, min_lr=lowest, warmup_epochs=0,
+            optimizer,
+            sched=name,
+            num_epochs=epochs,
+            min_lr=lowest,
+            warmup_epochs=0,
             decay_epochs=max(1, round(epochs / 3)),
             decay_milestones=[max(1, epochs // 2), max(2, epochs * 3 // 4)],
-        )  # fmt: skip
+        )
     except ValueError as error:
         raise RecipeError(f"{fault} ({error})") from None
     if made is None:

@@ -48,9 +48,17 @@ class Step:
     """
 
     def __init__(
-        self, model: nn.Module, network: nn.Module, optimizer: Optimizer, accelerator: Accelerator, average: ModelEmaV3 | None, settings: Training,
-        seed: int, inputs: Normalization, highest: int,
-    ) -> None:  # fmt: skip
+        self,
+        model: nn.Module,
+        network: nn.Module,
+        optimizer: Optimizer,
+        accelerator: Accelerator,
+        average: ModelEmaV3 | None,
+        settings: Training,
+        seed: int,
+        inputs: Normalization,
+        highest: int,
+    ) -> None:
         self.model, self.network, self.optimizer, self.accelerator = model, network, optimizer, accelerator
         self.average, self.settings, self.seed, self.inputs = average, settings, seed, inputs
         self.rank, self.world, self.device = (
@@ -106,7 +114,7 @@ class Step:
 
     def _backward(
         self, x: Tensor, y: Tensor, shard: Shard, place: tuple, number: int
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:
         """Forward and backward for x (n, C, H, W); returns its part of the mean loss, and the model's input."""
         s = self.settings
         # Layers that share statistics need one contiguous piece of the batch: neither a micro-batch nor

@@ -69,9 +69,14 @@ class Normalization:
 
 @torch.no_grad()
 def validate(
-    network: nn.Module, data: Source | None, device: str | torch.device, inputs: Callable[[Tensor], Tensor] | None = None, accelerator: Accelerator | None = None, *,
+    network: nn.Module,
+    data: Source | None,
+    device: str | torch.device,
+    inputs: Callable[[Tensor], Tensor] | None = None,
+    accelerator: Accelerator | None = None,
+    *,
     workers: int = 0,
-) -> tuple[float, float]:  # fmt: skip
+) -> tuple[float, float]:
     """Compute mean cross-entropy and accuracy in evaluation mode. Processes share the images.
 
     Args:

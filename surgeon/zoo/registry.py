@@ -140,8 +140,9 @@ def _sized(
     if len(size) != 3:
         raise ModelError(f"{name} takes images (C, H, W), not {size}")
     for argument, agrees in (
-        ("in_chans", given.get("in_chans") == size[0]), ("img_size", own[1:] == size[1:]),
-    ):  # fmt: skip
+        ("in_chans", given.get("in_chans") == size[0]),
+        ("img_size", own[1:] == size[1:]),
+    ):
         if argument in given and not agrees:
             raise ModelError(f"{name}: {argument}={given[argument]} contradicts the input size {size}")
     given["in_chans"] = size[0]

@@ -37,9 +37,26 @@ def evaluation(place, network, images) -> Path:
 @pytest.fixture(scope="module")
 def converted(place, images, weights) -> Path:
     done = invoke(
-        "convert", "kap", weights, "--model", "zoo/lenet5", "--num-classes", 2, "--in-chans", 1, "--input-size", "1,32,32",
-        "--data", images, "--samples", 4, "--calibration-count", 8, "-o", place / "converted",
-    )  # fmt: skip
+        "convert",
+        "kap",
+        weights,
+        "--model",
+        "zoo/lenet5",
+        "--num-classes",
+        2,
+        "--in-chans",
+        1,
+        "--input-size",
+        "1,32,32",
+        "--data",
+        images,
+        "--samples",
+        4,
+        "--calibration-count",
+        8,
+        "-o",
+        place / "converted",
+    )
     assert done[0] == 0, done
     return place / "converted"
 
@@ -206,9 +223,20 @@ def test_many_converted_checkpoints_and_their_table(weights, tmp_path):
     for name in ("a", "b"):
         shutil.copy(weights, tmp_path / "weights" / f"{name}.safetensors")
     done = invoke(
-        "convert", "noise", tmp_path / "weights", "--model", "zoo/lenet5", "--num-classes", 2, "--in-chans", 1,
-        "--input-size", "1,32,32", "-o", tmp_path / "out",
-    )  # fmt: skip
+        "convert",
+        "noise",
+        tmp_path / "weights",
+        "--model",
+        "zoo/lenet5",
+        "--num-classes",
+        2,
+        "--in-chans",
+        1,
+        "--input-size",
+        "1,32,32",
+        "-o",
+        tmp_path / "out",
+    )
     assert done[0] == 0, done
     checks = verified(tmp_path / "out")
     assert failures(checks) == set()

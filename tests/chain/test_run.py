@@ -43,63 +43,94 @@ def test_an_untouched_chain_fits_and_nothing_is_written(run_folder):
         "training/checkpoint.pt",
         "trained/weights",
     } <= names
-    assert {"network", "images", "predictions", "summary", "certified", "pictures", "report.html", "adversarial images"} <= {
-        n.removeprefix("evaluation/") for n in names
-    }  # fmt: skip
+    assert {
+        "network",
+        "images",
+        "predictions",
+        "summary",
+        "certified",
+        "pictures",
+        "report.html",
+        "adversarial images",
+    } <= {n.removeprefix("evaluation/") for n in names}
     assert tree(run_folder.parent) == before
 
 
 CHANGES = {
     "a weight of the trained network": (
-        "trained/model.safetensors", flipped, {"trained/files", "trained/hashes", "trained/weights"},
+        "trained/model.safetensors",
+        flipped,
+        {"trained/files", "trained/hashes", "trained/weights"},
     ),
     "a weight of the cut": ("cut/model.safetensors", flipped, {"cut/files", "cut/hashes"}),
     "the last weights": (
-        "training/last.safetensors", flipped, {"training/last.safetensors", "trained/weights"},
+        "training/last.safetensors",
+        flipped,
+        {"training/last.safetensors", "trained/weights"},
     ),
     "a figure of the metrics": (
-        "training/metrics.csv", lambda p: edited(p, "\n0,", "\n0,1"), {"training/metrics.csv"},
+        "training/metrics.csv",
+        lambda p: edited(p, "\n0,", "\n0,1"),
+        {"training/metrics.csv"},
     ),
     "the checkpoint": ("training/checkpoint.pt", lambda p: p.read_bytes()[:1000], {"training/checkpoint.pt"}),
     "the settings": (
-        "settings.json", lambda p: with_value(p, ["training", "lr"], 0.02), {"training/checkpoint.pt"},
+        "settings.json",
+        lambda p: with_value(p, ["training", "lr"], 0.02),
+        {"training/checkpoint.pt"},
     ),
     "the recipe": ("recipe.yaml", lambda p: edited(p, "name: kap", "name: kup"), {"settings"}),
     "a verdict": (
-        "evaluation/verdicts.parquet", turned,
+        "evaluation/verdicts.parquet",
+        turned,
         {"evaluation/verdicts.parquet", "evaluation/verdicts.csv", "evaluation/summary"},
     ),
     "a verdict's distance": (
-        "evaluation/verdicts.parquet", lambda p: rewritten(p, linf=0.5), {"evaluation/verdicts.parquet", "evaluation/verdicts.csv"},
+        "evaluation/verdicts.parquet",
+        lambda p: rewritten(p, linf=0.5),
+        {"evaluation/verdicts.parquet", "evaluation/verdicts.csv"},
     ),
     "a verdict as text": (
-        "evaluation/verdicts.csv", lambda p: edited(p, "True", "False"), {"evaluation/verdicts.csv"},
+        "evaluation/verdicts.csv",
+        lambda p: edited(p, "True", "False"),
+        {"evaluation/verdicts.csv"},
     ),
     "a number of the evaluation": (
-        "evaluation/evaluation.json", lambda p: with_value(p, ["summary", "worst", "low"], 0.987),
+        "evaluation/evaluation.json",
+        lambda p: with_value(p, ["summary", "worst", "low"], 0.987),
         {"evaluation/evaluation.json"},
     ),
     "a share of the evaluation": (
-        "evaluation/evaluation.json", lambda p: with_value(p, ["summary", "worst"], wilson(1, 77).model_dump()),
+        "evaluation/evaluation.json",
+        lambda p: with_value(p, ["summary", "worst"], wilson(1, 77).model_dump()),
         {"evaluation/summary", "evaluation/report.html"},
     ),
     "the evaluation's settings": (
-        "evaluation/settings.json", lambda p: with_value(p, ["evaluation", "steps"], 20), {"evaluation/evaluation.json"},
+        "evaluation/settings.json",
+        lambda p: with_value(p, ["evaluation", "steps"], 20),
+        {"evaluation/evaluation.json"},
     ),
     "the attacks": (
-        "evaluation/attacks/manifest.json", lambda p: with_value(p, ["attacks", 1, "steps"], 20), {"evaluation/attacks"},
+        "evaluation/attacks/manifest.json",
+        lambda p: with_value(p, ["attacks", 1, "steps"], 20),
+        {"evaluation/attacks"},
     ),
     "a certificate": (
-        "evaluation/certificates.parquet", lambda p: rewritten(p, radius=9.0, prediction=0, label=0),
+        "evaluation/certificates.parquet",
+        lambda p: rewritten(p, radius=9.0, prediction=0, label=0),
         {"evaluation/certificates.parquet", "evaluation/certified"},
     ),
     "the page": (
-        "evaluation/report.html", lambda p: edited(p, "Robust accuracy", "Robuster accuracy"), {"evaluation/report.html"},
+        "evaluation/report.html",
+        lambda p: edited(p, "Robust accuracy", "Robuster accuracy"),
+        {"evaluation/report.html"},
     ),
     "the noise table": (
-        "evaluation/noise.json", lambda p: with_value(p, [0, "sigma"], 0.7), {"evaluation/parts"},
+        "evaluation/noise.json",
+        lambda p: with_value(p, [0, "sigma"], 0.7),
+        {"evaluation/parts"},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", CHANGES)

@@ -20,9 +20,13 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("study")
     data = pictures(place / "images")
     study(
-        [load_recipe("kap", TRAINING)], "zoo/lenet5", place / "study", data=data, input_size=(1, 32, 32),
+        [load_recipe("kap", TRAINING)],
+        "zoo/lenet5",
+        place / "study",
+        data=data,
+        input_size=(1, 32, 32),
         evaluation=Evaluation(samples=8, steps=1, attacks=("fgsm",)),
-    )  # fmt: skip
+    )
     return place / "study"
 
 

@@ -108,9 +108,21 @@ def test_weights_and_calibration_keep_a_trained_network(run, tmp_path):
     model = timm.create_model("resnet18", num_classes=4, channels=(8, 8, 16, 16))
     save_file(model.state_dict(), tmp_path / "w.safetensors")
     code, text, err = run(
-        "apply", "kap", *MODEL, "--model-arg", "channels=[8,8,16,16]", "--weights", tmp_path / "w.safetensors",
-        "--calibration", "digits", "--calibration-count", 64, "-o", tmp_path / "out", "--json",
-    )  # fmt: skip
+        "apply",
+        "kap",
+        *MODEL,
+        "--model-arg",
+        "channels=[8,8,16,16]",
+        "--weights",
+        tmp_path / "w.safetensors",
+        "--calibration",
+        "digits",
+        "--calibration-count",
+        64,
+        "-o",
+        tmp_path / "out",
+        "--json",
+    )
     assert code == 0, err
     record = json.loads(text)
     choice = record["execution"]["choice"]

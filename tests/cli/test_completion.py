@@ -15,9 +15,19 @@ def completed(line, shell="bash"):
         "COMP_CWORD": words[-1] if shell == "fish" else str(len(words) - 1),
     }
     done = subprocess.run(
-        [sys.executable, "-c", "import sys\nfrom surgeon.cli import main\ntry: main()\nfinally: print('torch' in sys.modules, file=sys.stderr)"],
-        env={**os.environ, **asked}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            (
+                "import sys\nfrom surgeon.cli import main\ntry: main()\nfinally: print('torch' "
+                "in sys.modules, file=sys.stderr)"
+            ),
+        ],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.stdout, done.stderr
 
 
@@ -63,6 +73,9 @@ def test_other_shells_get_the_same_with_what_it_does(shell, begins):
 def test_each_shell_gets_its_script(shell):
     done = subprocess.run(
         [sys.executable, "-c", "from surgeon.cli import main; main()"],
-        env={**os.environ, "_SURGEON_COMPLETE": f"{shell}_source"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "_SURGEON_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "_surgeon_completion" in done.stdout, done.stderr

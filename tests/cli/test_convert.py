@@ -58,8 +58,14 @@ def test_a_checkpoint_is_cut_measured_and_not_converted_twice(weights, tmp_path)
     args = ["kap", weights, *NETWORK, "--in-chans", "1", *DATA, "-o", tmp_path / "kap"]
     code, found, err = convert(*args, "--json")
     assert code == 0, err
-    steps = ["images: scikit-learn's scanned digits: 128 to calibrate, 100 test images", "looking at the network", "start sequential",
-             "fitting layer by layer", "checking the cut", "measuring: accuracy"]  # fmt: skip
+    steps = [
+        "images: scikit-learn's scanned digits: 128 to calibrate, 100 test images",
+        "looking at the network",
+        "start sequential",
+        "fitting layer by layer",
+        "checking the cut",
+        "measuring: accuracy",
+    ]
     places = [err.index(f": {step}") for step in steps]  # what takes long shows itself, in this order
     assert sorted(places) == places
     right = found["accuracy"]

@@ -231,21 +231,44 @@ def test_a_network_is_trained_on_with_its_own_images(run, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (LENET, "zoo/lenet5 does not say which images it is for: name them (--data SOURCE)".replace("(", "[(]").replace(")", "[)]")),
-        ([*LENET[:3], "--data", "digits", "--model-arg", "num_classes=1000"], "digits has 10 classes, and zoo/lenet5 has 1000 outputs"),
-        (["some/none", "--data", "digits"], "unknown model 'some/none', and nothing lies there; a repository .* 'hf-hub:some/none'"),
-        (["timm/resnet81", "--data", "digits"], "unknown model 'timm/resnet81', and nothing lies there; did you mean .*resnet18"),
+        (
+            LENET,
+            "zoo/lenet5 does not say which images it is for: name them (--data SOURCE)".replace(
+                "(", "[(]"
+            ).replace(")", "[)]"),
+        ),
+        (
+            [*LENET[:3], "--data", "digits", "--model-arg", "num_classes=1000"],
+            "digits has 10 classes, and zoo/lenet5 has 1000 outputs",
+        ),
+        (
+            ["some/none", "--data", "digits"],
+            "unknown model 'some/none', and nothing lies there; a repository .* 'hf-hub:some/none'",
+        ),
+        (
+            ["timm/resnet81", "--data", "digits"],
+            "unknown model 'timm/resnet81', and nothing lies there; did you mean .*resnet18",
+        ),
         (["resnet1", "--data", "digits"], "unknown model 'resnet1'; did you mean"),
         ([*LENET, "--data", "nowhere"], "nowhere is no source of images"),
-        ([*LENET, "--data", "digits", "--set", "certify_drawz=3"], "unknown key 'certify_drawz'; did you mean 'certify_draws'"),
+        (
+            [*LENET, "--data", "digits", "--set", "certify_drawz=3"],
+            "unknown key 'certify_drawz'; did you mean 'certify_draws'",
+        ),
         ([*LENET, "--set", "samples=0"], "samples"),
-        ([*LENET, "--data", "digits", "--suite", "paper"], "no paper's method in it; say whose tables are wanted"),
-        ([*LENET, "--data", "digits", "--source", "zoo/lenet5", "--source", "zoo/lenet5"], "two sources have one name"),
+        (
+            [*LENET, "--data", "digits", "--suite", "paper"],
+            "no paper's method in it; say whose tables are wanted",
+        ),
+        (
+            [*LENET, "--data", "digits", "--source", "zoo/lenet5", "--source", "zoo/lenet5"],
+            "two sources have one name",
+        ),
         ([*LENET, "--device", "nonsense"], "device 'nonsense' cannot be used"),
         ([*LENET[:3], "--data", "digits", "--num-classes", "4"], "has 10 classes, and zoo/lenet5 only 4"),
     ],
     ids=lambda v: " ".join(v)[-24:] if isinstance(v, list) else None,
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line_exit_code_two_and_no_folder(tmp_path, monkeypatch, args, message):
     import re
 
@@ -258,10 +281,28 @@ def test_a_mistake_is_one_line_exit_code_two_and_no_folder(tmp_path, monkeypatch
 
 def test_a_study_has_five_arms_with_one_budget_and_goes_on(run, tmp_path):
     given = [
-        "study", "kap", *LENET[:3], "--set", "training.epochs=1", "--set", "training.batch_size=128", "--set", "evaluation.steps=2",
-        "--suite", "basic", "--samples", "24", "--eps", "0.1", "--data", "digits", "--weights", run / "trained" / "model.safetensors",
-        "-o", tmp_path / "study",
-    ]  # fmt: skip
+        "study",
+        "kap",
+        *LENET[:3],
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "training.batch_size=128",
+        "--set",
+        "evaluation.steps=2",
+        "--suite",
+        "basic",
+        "--samples",
+        "24",
+        "--eps",
+        "0.1",
+        "--data",
+        "digits",
+        "--weights",
+        run / "trained" / "model.safetensors",
+        "-o",
+        tmp_path / "study",
+    ]
     code, out, err = invoke(*given, "--seeds", 2, "--json")
     assert code == 0, err
     table = json.loads(out)

@@ -24,8 +24,15 @@ def place(tmp_path_factory):
     surgeon.save(surgeon.apply(model, "kap"), here / "out" / "kap")
     for name in ("runs/kap/trained", "runs/study/surgery/0/trained", "runs/many/a"):
         surgeon.save(model, here / name)
-    for name in ("runs/kap/settings.json", "runs/quick/evaluation.json", "runs/begun/settings.json", "runs/study/study.json",
-                 "runs/many/conversions.json", "runs/kap/training/last.json", "runs/begun/attacks/a.json"):  # fmt: skip
+    for name in (
+        "runs/kap/settings.json",
+        "runs/quick/evaluation.json",
+        "runs/begun/settings.json",
+        "runs/study/study.json",
+        "runs/many/conversions.json",
+        "runs/kap/training/last.json",
+        "runs/begun/attacks/a.json",
+    ):
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text("{}")
     for name in ("labels.csv", "mnist.zip", "x.npz", "one.png", "w.pth"):
@@ -49,8 +56,14 @@ def refused(args, place, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["plan", "zoo/lenet5", "kap"], "kap is a recipe, and zoo/lenet5 is none; the recipe comes first: surgeon plan kap zoo/lenet5"),
-        (["train", "resnet18", "kap+anl", "-o", "x"], "the recipe comes first: surgeon train kap+anl resnet18"),
+        (
+            ["plan", "zoo/lenet5", "kap"],
+            "kap is a recipe, and zoo/lenet5 is none; the recipe comes first: surgeon plan kap zoo/lenet5",
+        ),
+        (
+            ["train", "resnet18", "kap+anl", "-o", "x"],
+            "the recipe comes first: surgeon train kap+anl resnet18",
+        ),
         (["convert", "w.pth", "kap", "-o", "x"], "the recipe comes first: surgeon convert kap w.pth"),
         (["evaluate", "kap", "-o", "x"], "kap is a recipe, no model: surgeon plan kap MODEL shows"),
         (["plan", "kap,anl", "resnet18"], "recipes are joined by '+': kap+anl"),
@@ -62,17 +75,29 @@ def refused(args, place, monkeypatch):
         ([*TRAIN, "--set", "epochs=3"], "write training.epochs=3"),
         ([*PLAN, "--set", "kap.kernel_size"], "must look like operation.key=value, as kap.kernel_size=VALUE"),
         ([*PLAN, "--kernel-size", "5"], "No such option '--kernel-size'; write --set kap.kernel_size=VALUE"),
-        ([*TRAIN, "--weight-decay", "1"], "No such option '--weight-decay'; write --set training.weight_decay=VALUE"),
+        (
+            [*TRAIN, "--weight-decay", "1"],
+            "No such option '--weight-decay'; write --set training.weight_decay=VALUE",
+        ),
         ([*TRAIN, "--samples", "5"], "write --set evaluation.samples=VALUE"),
         (["evaluate", "zoo/lenet5", "--steps", "3", "-o", "x"], "write --set steps=VALUE"),
-        ([*TRAIN, "--epochs", "1", "--set", "training.epochs=2"], "--epochs 1 and --set training.epochs say the same thing"),
-        (["plan", "kap", "resnet18", "--input-size", "224,224,3"], "has the channels at its end; they come first: 3,224,224"),
+        (
+            [*TRAIN, "--epochs", "1", "--set", "training.epochs=2"],
+            "--epochs 1 and --set training.epochs say the same thing",
+        ),
+        (
+            ["plan", "kap", "resnet18", "--input-size", "224,224,3"],
+            "has the channels at its end; they come first: 3,224,224",
+        ),
         (["plan", "kap", "resnet18", "--input-size", "224"], "write for instance 3,32,32"),
-        (["apply", "kap", "resnet18", "--device", "gpu", "-o", "x"], "it is no name of one; cpu, cuda and cuda:1 are"),
+        (
+            ["apply", "kap", "resnet18", "--device", "gpu", "-o", "x"],
+            "it is no name of one; cpu, cuda and cuda:1 are",
+        ),
         (["models", "resnet"], "'*resnet*' lists all with it"),
     ],
     ids=lambda v: " ".join(v)[:30] if isinstance(v, list) else None,
-)  # fmt: skip
+)
 def test_arguments_and_settings(place, monkeypatch, args, message):
     assert message in refused(args, place, monkeypatch)
 
@@ -80,15 +105,21 @@ def test_arguments_and_settings(place, monkeypatch, args, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("microsoft/resnet-18", "a repository of the Hugging Face Hub is written 'hf-hub:microsoft/resnet-18'; did you mean 'resnet18'?"),
+        (
+            "microsoft/resnet-18",
+            "a repository of the Hugging Face Hub is written 'hf-hub:microsoft/resnet-18'; did you mean 'resnet18'?",
+        ),
         ("timm/resnet81", "did you mean 'resnet18'"),
         ("torchvision.models.resnet18", "did you mean 'torchvision/resnet18'?"),
         ("ResNet-18", "unknown model 'ResNet-18'; did you mean 'resnet18'?"),
-        ("w.pth", "w.pth is a file of weights, and no name of a network: give the network's name, and the file as --weights"),
+        (
+            "w.pth",
+            "w.pth is a file of weights, and no name of a network: give the network's name, and the file as --weights",
+        ),
         ("resnet18.pth", "resnet18.pth is no file here"),
         ("runs", "its networks are runs/kap/trained"),
     ],
-)  # fmt: skip
+)
 def test_names_of_models(place, monkeypatch, name, message):
     assert message in refused(["plan", "kap", name], place, monkeypatch)
 
@@ -104,15 +135,24 @@ def test_names_of_timm_may_have_its_prefix_and_harmless_spellings_are_read():
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
-        ("runs/quick", "runs/quick is an evaluation, no network: surgeon report runs/quick -o page.html shows it"),
+        (
+            "runs/quick",
+            "runs/quick is an evaluation, no network: surgeon report runs/quick -o page.html shows it",
+        ),
         ("runs/begun", "runs/begun is an evaluation, no network"),
         ("runs/kap", "runs/kap is a run; its network is runs/kap/trained"),
         ("runs/kap/training", "is a part of a run; its network is runs/kap/trained"),
-        ("runs/study", "is a study of several networks: surgeon report runs/study -o page.html shows it; its networks are runs/study/surgery/0/trained"),
+        (
+            "runs/study",
+            (
+                "is a study of several networks: surgeon report runs/study -o page.html shows "
+                "it; its networks are runs/study/surgery/0/trained"
+            ),
+        ),
         ("runs/many", "holds several conversions; its networks are runs/many/a"),
         ("out/kap/model.safetensors", "is a file"),
     ],
-)  # fmt: skip
+)
 def test_folders_of_another_kind(place, monkeypatch, folder, message):
     commands = [["fold"], ["export"], ["plan", "kap"], ["convert", "kap"]]
     for command in commands[: 2 if "safetensors" in folder else 4]:
@@ -184,13 +224,22 @@ PYTHON = re.compile(r"\w+=(True|False)|surgeon\.\w+\(|\binput_size\b|model=…|p
         (["apply", "noise", "out/kap", "-o", "x"], "--stack adds to it"),
         (["apply", "kap", "zoo/lenet5", "--pretrained", "-o", "x"], "give a checkpoint file as --weights"),
         (["apply", "kap", "resnet18", "-o", "runs"], "choose another folder, or --overwrite"),
-        (["apply", "kap", "zoo/lenet5", "--num-classes", "3", "--calibration", "runs", "-o", "x"], "images are wanted here"),
-        (["convert", "wm-unsharp", "runs/many/a", "--warm-start", "distill", "-o", "x"], "give images (--calibration, or --data of convert)"),
+        (
+            ["apply", "kap", "zoo/lenet5", "--num-classes", "3", "--calibration", "runs", "-o", "x"],
+            "images are wanted here",
+        ),
+        (
+            ["convert", "wm-unsharp", "runs/many/a", "--warm-start", "distill", "-o", "x"],
+            "give images (--calibration, or --data of convert)",
+        ),
         (["convert", "kap", "runs/many/a", "--warm-start", "no", "-o", "x"], "--warm-start no: "),
-        (["train", "plain", *LENET, "--num-classes", "3", "-o", "x"], "--num-classes 3, and the data have 10 classes"),
+        (
+            ["train", "plain", *LENET, "--num-classes", "3", "-o", "x"],
+            "--num-classes 3, and the data have 10 classes",
+        ),
     ],
     ids=lambda v: " ".join(v)[:30] if isinstance(v, list) else None,
-)  # fmt: skip
+)
 def test_errors_of_commands_speak_of_options(place, monkeypatch, args, message):
     found = refused(args, place, monkeypatch)
     assert message in found and not PYTHON.search(found)

@@ -23,9 +23,22 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "command",
-    ["evaluate {} -o x", "train plain {} -o x", "run plain {} -o x", "doctor {}", "inspect {}", "plan kap {}", "apply kap {} -o x",
-     "fold {} -o x", "revert {} -o x", "export {} -o x.onnx", "push {} a/b --dry-run", "report {} -o x.html", "verify {}"],
-)  # fmt: skip
+    [
+        "evaluate {} -o x",
+        "train plain {} -o x",
+        "run plain {} -o x",
+        "doctor {}",
+        "inspect {}",
+        "plan kap {}",
+        "apply kap {} -o x",
+        "fold {} -o x",
+        "revert {} -o x",
+        "export {} -o x.onnx",
+        "push {} a/b --dry-run",
+        "report {} -o x.html",
+        "verify {}",
+    ],
+)
 def test_a_missing_folder_is_called_missing_by_every_command(here, command):
     pytest.importorskip("accelerate")
     code, _, err = invoke(*command.format("out/c20").split())
@@ -166,8 +179,11 @@ def test_a_part_between_others_keeps_its_own_time(capsys, monkeypatch):
             clock[0] += 4
     tell("nobody looks on", 0, 1)
     assert capsys.readouterr().err.splitlines() == [
-        "cut: start lstsq", "cut: layers, 2 in all", "cut: layers: 2 of 2, 8 s", "cut: start lstsq: done, 12 s",
-    ]  # fmt: skip
+        "cut: start lstsq",
+        "cut: layers, 2 in all",
+        "cut: layers: 2 of 2, 8 s",
+        "cut: start lstsq: done, 12 s",
+    ]
 
 
 def test_a_training_and_an_evaluation_say_which_images_they_take(here):

@@ -14,8 +14,21 @@ import torch
 for package in ("accelerate", "sklearn"):
     pytest.importorskip(package)
 
-TRAIN = ["train", "canl", "zoo/lenet5", "--input-size", "1,28,28", "--set", "adversarial-noise.after=conv",
-         "--set", "training.epochs=3", "--set", "training.batch_size=32", "--device", "cpu"]  # fmt: skip
+TRAIN = [
+    "train",
+    "canl",
+    "zoo/lenet5",
+    "--input-size",
+    "1,28,28",
+    "--set",
+    "adversarial-noise.after=conv",
+    "--set",
+    "training.epochs=3",
+    "--set",
+    "training.batch_size=32",
+    "--device",
+    "cpu",
+]
 
 
 def start(*command, launcher=()):
@@ -25,10 +38,15 @@ def start(*command, launcher=()):
         "ACCELERATE_USE_CPU": "true",
     }
     return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "surgeon", *map(str, command)], env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background of a script
-    )  # fmt: skip
+        [sys.executable, *launcher, "-m", "surgeon", *map(str, command)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored in the background of a script
+    )
 
 
 def until(there, process, seconds=120):
@@ -107,8 +125,22 @@ def test_an_evaluation_that_is_stopped_goes_on(tmp_path):
     import surgeon
 
     surgeon.save(surgeon.create_model("zoo/lenet5", input_size=(1, 28, 28), num_classes=10), tmp_path / "net")
-    command = ["evaluate", tmp_path / "net", "--data", "digits", "--suite", "basic", "--samples", "256", "--eps", "0.1",
-               "--device", "cpu", "-o", tmp_path / "e"]  # fmt: skip
+    command = [
+        "evaluate",
+        tmp_path / "net",
+        "--data",
+        "digits",
+        "--suite",
+        "basic",
+        "--samples",
+        "256",
+        "--eps",
+        "0.1",
+        "--device",
+        "cpu",
+        "-o",
+        tmp_path / "e",
+    ]
     one = start(*command, "--set", "steps=2000")
     until((tmp_path / "e" / "attacks").is_dir, one)
     one.send_signal(signal.SIGTERM)

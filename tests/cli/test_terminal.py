@@ -33,7 +33,10 @@ def screens(tmp_path_factory):
         "train plain zoo/lenet5 --input-size 1,32,32 --epochs 2 -o run",
         "evaluate run --suite quick --samples 12 --eps 0.1 --set diagnostics=12 --certify 0.25 --set certify_samples=2 "
         "--set certify_draws=100 -o evaluation",
-        "study kap zoo/lenet5 --input-size 1,32,32 --epochs 1 --suite basic --samples 12 --set evaluation.steps=1 -o study",
+        (
+            "study kap zoo/lenet5 --input-size 1,32,32 --epochs 1 --suite basic --samples 12 "
+            "--set evaluation.steps=1 -o study"
+        ),
     ]
     code, lines = seen("\n".join(commands), code=MANY, cwd=folder)
     assert code == 0, "\n".join(lines)

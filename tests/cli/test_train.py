@@ -142,9 +142,14 @@ def test_killed_it_goes_on_and_two_processes_train_the_same_network(run, tmp_pat
     )
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     pair = subprocess.run(
-        [*two, "-m", "surgeon", *map(str, command), str(tmp_path / "pair")], env=environment, cwd=ROOT,
-        capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
+        [*two, "-m", "surgeon", *map(str, command), str(tmp_path / "pair")],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
     assert pair.returncode == 0, pair.stderr[-2000:]
     assert pair.stdout.count("epoch 1:") == 1
     losses = [

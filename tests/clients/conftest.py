@@ -1,8 +1,8 @@
 """Three architectures, as they are and cut by each of the four methods, for libraries that take any network.
 
-Each file here is of one library, and skips where it is not installed (extra `clients`). A test of a cut network does what the
-test of the stock network does, so that a failure of both is the library's and a failure of one is surgeon's. `page.py` makes
-the table of docs/interop.md from what came out.
+Each file here is of one library, and skips where it is not installed (extra `clients`). A test of a cut
+network does what the test of the stock network does, so that a failure of both is the library's and a failure
+of one is surgeon's. `page.py` makes the table of docs/interop.md from what came out.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """The table of docs/interop.md from what tests/clients found: `python -m tests.clients.page RESULTS.xml`.
 
-RESULTS.xml is pytest's `--junitxml`. A row is a test, told by the first line of its docstring; a cell says on how many of the
-architectures it passed. What is expected to fail is told with its reason.
+RESULTS.xml is pytest's `--junitxml`. A row is a test, told by the first line of its docstring; a cell says on
+how many of the architectures it passed. What is expected to fail is told with its reason.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "interop.md"
 COLUMNS = ("stock", "kap", "anl", "wm-unsharp", "defective")
 PACKAGES = {
-    "art": "adversarial-robustness-toolbox", "smp": "segmentation-models-pytorch", "torch_pruning": "torch-pruning",
-}  # fmt: skip
+    "art": "adversarial-robustness-toolbox",
+    "smp": "segmentation-models-pytorch",
+    "torch_pruning": "torch-pruning",
+}
 """File's name → the package's, where they differ."""
 
 

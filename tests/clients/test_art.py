@@ -14,9 +14,13 @@ from art.estimators.classification import PyTorchClassifier
 def test_attacks(network, images):
     """`PyTorchClassifier`: predictions, loss gradients, projected gradient descent"""
     classifier = PyTorchClassifier(
-        network, loss=nn.CrossEntropyLoss(), input_shape=tuple(images.shape[1:]), nb_classes=5,
-        clip_values=(0, 1), device_type="cpu",
-    )  # fmt: skip
+        network,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(images.shape[1:]),
+        nb_classes=5,
+        clip_values=(0, 1),
+        device_type="cpu",
+    )
     x = images.numpy()
     with torch.no_grad():
         said = network(images)

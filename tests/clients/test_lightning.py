@@ -26,9 +26,14 @@ def test_trainer(network, images, labels, tmp_path):
     before = {k: v.clone() for k, v in network.state_dict().items()}
     module = Classifier(network)
     trainer = lightning.Trainer(
-        max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path,
-    )  # fmt: skip
+        max_steps=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, labels), batch_size=4)
     trainer.fit(module, loader)
     after = network.state_dict()

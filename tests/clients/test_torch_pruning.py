@@ -14,8 +14,12 @@ def pruned(network, images):
     """The network with half of its channels, but for its classes."""
     head = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     pruner = tp.pruner.MagnitudePruner(
-        network, images[:1], importance=tp.importance.MagnitudeImportance(p=2), pruning_ratio=0.5, ignored_layers=[head]
-    )  # fmt: skip
+        network,
+        images[:1],
+        importance=tp.importance.MagnitudeImportance(p=2),
+        pruning_ratio=0.5,
+        ignored_layers=[head],
+    )
     pruner.step()
     return network
 

@@ -20,11 +20,15 @@ def _stock(name):
     made = {
         "ResNet": (
             transformers.ResNetForImageClassification,
-            transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", **small),
+            transformers.ResNetConfig(
+                embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", **small
+            ),
         ),
         "RegNet": (
             transformers.RegNetForImageClassification,
-            transformers.RegNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], groups_width=4, **small),
+            transformers.RegNetConfig(
+                embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], groups_width=4, **small
+            ),
         ),
         "MobileNetV2": (
             transformers.MobileNetV2ForImageClassification,
@@ -32,9 +36,16 @@ def _stock(name):
         ),
         "ViT": (
             transformers.ViTForImageClassification,
-            transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, patch_size=8, **small),
+            transformers.ViTConfig(
+                hidden_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=16,
+                patch_size=8,
+                **small,
+            ),
         ),
-    }  # fmt: skip
+    }
     kind, config = made[name]
     return kind(config).eval()
 
@@ -68,8 +79,13 @@ def test_trainer(network, images, labels, tmp_path):
     """`Trainer.train`: two steps, and its checkpoint"""
     rows = [{"pixel_values": x, "labels": y} for x, y in zip(images, labels, strict=True)]
     arguments = transformers.TrainingArguments(
-        output_dir=str(tmp_path), max_steps=2, per_device_train_batch_size=4, report_to=[], use_cpu=True, disable_tqdm=True,
-    )  # fmt: skip
+        output_dir=str(tmp_path),
+        max_steps=2,
+        per_device_train_batch_size=4,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+    )
     before = {k: v.clone() for k, v in network.state_dict().items()}
     transformers.Trainer(model=network, args=arguments, train_dataset=rows).train()
     assert any(not torch.equal(v, before[k]) for k, v in network.state_dict().items())

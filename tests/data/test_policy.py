@@ -189,10 +189,15 @@ def test_the_first_of_several_frames(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "value", "kind", "wanted"),
     [
-        ("CMYK", 0, "tiff", 1.0), ("CMYK", 255, "tiff", 0.0), ("LA", 255, "png", 1.0), ("RGBA", 0, "png", 0.0),
-        ("I;16", 65535, "tiff", 1.0), ("I;16", 32768, "png", 128 / 255), ("I", 65535, "tiff", 1.0),
+        ("CMYK", 0, "tiff", 1.0),
+        ("CMYK", 255, "tiff", 0.0),
+        ("LA", 255, "png", 1.0),
+        ("RGBA", 0, "png", 0.0),
+        ("I;16", 65535, "tiff", 1.0),
+        ("I;16", 32768, "png", 128 / 255),
+        ("I", 65535, "tiff", 1.0),
     ],
-)  # fmt: skip
+)
 def test_modes(tmp_path, mode, value, kind, wanted):
     if mode == "RGBA":  # transparent all over: what is under it counts
         Image.new(mode, (4, 4), (0, 0, 0, 0)).save(tmp_path / "x.png")

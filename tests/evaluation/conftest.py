@@ -20,9 +20,16 @@ def reader():
     torch.manual_seed(0)
     sets = digits(8)
     model = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 16, 10),
-    )  # fmt: skip
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 16, 10),
+    )
     with in_float64(model):
         fit(model, sets["train"], None, Training(epochs=6, batch_size=64, lr=0.05))
     return model.eval(), Images(sets["test"].x[:96], sets["test"].y[:96])
@@ -52,9 +59,14 @@ def hardened():
     torch.manual_seed(0)
     sets = digits(8)
     model = nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(64 * 16, 10),
-    )  # fmt: skip
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * 16, 10),
+    )
     adversary = Adversary(method="pgd", eps=0.1, steps=5)
     with in_float64(model):
         fit(model, sets["train"], None, Training(epochs=10, batch_size=64, lr=0.05, adversary=adversary))

@@ -1,4 +1,5 @@
-"""Arguments of the public functions that make no sense: one error at the door, in their own words, before any attack."""
+"""Arguments of the public functions that make no sense: one error at the door, in their own words, before any
+attack."""
 
 import math
 
@@ -101,11 +102,14 @@ def test_the_highest_seed_is_one(data):
         (lambda x, y: (x, torch.cat([y[:-1], torch.tensor([2**40])])), "labels run from 0 to 1099511627776"),
         (lambda x, y: (x, y[:-1]), "12 images have 11 labels"),
         (lambda x, y: (x.to("meta"), y), "images lie on the device meta"),
-        (lambda x, y: (x.expand(-1, 3, -1, -1), y), r"the model does not take images of \(3, 4, 4\): mat1 and mat2"),
+        (
+            lambda x, y: (x.expand(-1, 3, -1, -1), y),
+            r"the model does not take images of \(3, 4, 4\): mat1 and mat2",
+        ),
         (lambda x, y: (x.double(), y), "images are torch.float64; attacks need float32"),
         (lambda x, y: (x.log() / 0, y), "images have values that are not|images range over"),
     ],
-)  # fmt: skip
+)
 def test_images_and_labels(call, data, spoil, message):
     with pytest.raises(DataError, match=message):
         call(Reader(), *spoil(*data))
@@ -135,11 +139,12 @@ def test_models_and_what_they_give(call, data, model, message):
 @pytest.mark.parametrize(
     "model",
     [
-        Reader(before=lambda x: x.detach()), Reader(lambda o: o.detach()),
+        Reader(before=lambda x: x.detach()),
+        Reader(lambda o: o.detach()),
         Reader(lambda o: nn.functional.one_hot(o.argmax(1), 3).float() * 9 - 4),
     ],
     ids=["of detached images", "detached", "in whole numbers"],
-)  # fmt: skip
+)
 def test_a_model_without_gradients_is_told_as_one(data, kind, model):
     with pytest.raises(
         DataError, match="outputs have no gradient with respect to the images .it detaches them"
@@ -286,8 +291,9 @@ def test_two_deviations_that_print_alike_have_folders_of_their_own(data, tmp_pat
     found = assess(Reader(), *data, settings, tmp_path / "out")
     assert [c.sigma for c in found.certified] == list(two)
     assert sorted(p.name for p in (tmp_path / "out").glob("certification-*")) == [
-        "certification-0.25", "certification-0.2500001",
-    ]  # fmt: skip
+        "certification-0.25",
+        "certification-0.2500001",
+    ]
 
 
 def test_two_sizes_that_print_alike_are_two_accuracies(data):

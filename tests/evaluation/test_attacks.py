@@ -85,8 +85,9 @@ def test_a_samples_result_does_not_depend_on_its_batch(exact):
 def test_more_restarts_are_never_weaker(trained):
     model, (x, y) = trained
     one, three = (
-        pgd(model, x, y, eps=0.08, steps=2, restarts=n, generator=torch.Generator().manual_seed(0)) for n in (1, 8)
-    )  # fmt: skip
+        pgd(model, x, y, eps=0.08, steps=2, restarts=n, generator=torch.Generator().manual_seed(0))
+        for n in (1, 8)
+    )
     with torch.no_grad():
         assert bool((margin(model(three), y) >= margin(model(one), y) - 1e-6).all())
     assert accuracy(model, three, y) <= accuracy(model, one, y)
@@ -158,9 +159,20 @@ def test_losses_against_their_formulas():
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize(
     ("kind", "norm"),
-    [("fgsm", "linf"), ("pgd", "linf"), ("pgd", "l2"), ("apgd", "l2"), ("apgdt", "linf"), ("fab", "linf"),
-     ("square", "l2"), ("mi-fgsm", "linf"), ("cw", "l2"), ("random-sign", "linf"), ("uniform", "linf")],
-)  # fmt: skip
+    [
+        ("fgsm", "linf"),
+        ("pgd", "linf"),
+        ("pgd", "l2"),
+        ("apgd", "l2"),
+        ("apgdt", "linf"),
+        ("fab", "linf"),
+        ("square", "l2"),
+        ("mi-fgsm", "linf"),
+        ("cw", "l2"),
+        ("random-sign", "linf"),
+        ("uniform", "linf"),
+    ],
+)
 def test_an_attack_leaves_the_model_and_the_random_state_alone(trained, kind, norm, fails):
     model, (x, y) = trained
     model.train()
@@ -188,8 +200,15 @@ def test_an_attack_leaves_the_model_and_the_random_state_alone(trained, kind, no
 
 
 @pytest.mark.parametrize(
-    ("kind", "more"), [("apgd", {}), ("apgd", {"loss": "dlr"}), ("apgdt", {"targets": 9}), ("square", {"loss": "margin"}), ("fab", {"targets": 9})]
-)  # fmt: skip
+    ("kind", "more"),
+    [
+        ("apgd", {}),
+        ("apgd", {"loss": "dlr"}),
+        ("apgdt", {"targets": 9}),
+        ("square", {"loss": "margin"}),
+        ("fab", {"targets": 9}),
+    ],
+)
 def test_the_engine_finds_what_torchattacks_finds_by_itself(trained, kind, more):
     """Blocks, survivors and scoring against one call on the whole batch; random draws go by block here."""
     model, (x, y) = trained
@@ -197,11 +216,37 @@ def test_the_engine_finds_what_torchattacks_finds_by_itself(trained, kind, more)
     found = summarize(evaluate(model, x, y, [attack])).worst
     package = torchattacks()
     by = {
-        "apgd": lambda m: package.APGD(m, norm="Linf", eps=0.07, steps=50, n_restarts=1, seed=0, loss=attack.loss, eot_iter=1, rho=0.75),
-        "apgdt": lambda m: package.APGDT(m, norm="Linf", eps=0.07, steps=50, n_restarts=1, seed=0, eot_iter=1, rho=0.75, n_classes=10),
-        "square": lambda m: package.Square(m, norm="Linf", eps=0.07, n_queries=300, n_restarts=1, p_init=0.8, loss="margin", resc_schedule=False, seed=0),
-        "fab": lambda m: package.FAB(m, norm="Linf", eps=0.07, steps=50, n_restarts=1, alpha_max=0.1, eta=1.05, beta=0.9, seed=0, multi_targeted=True, n_classes=10),
-    }  # fmt: skip
+        "apgd": lambda m: package.APGD(
+            m, norm="Linf", eps=0.07, steps=50, n_restarts=1, seed=0, loss=attack.loss, eot_iter=1, rho=0.75
+        ),
+        "apgdt": lambda m: package.APGDT(
+            m, norm="Linf", eps=0.07, steps=50, n_restarts=1, seed=0, eot_iter=1, rho=0.75, n_classes=10
+        ),
+        "square": lambda m: package.Square(
+            m,
+            norm="Linf",
+            eps=0.07,
+            n_queries=300,
+            n_restarts=1,
+            p_init=0.8,
+            loss="margin",
+            resc_schedule=False,
+            seed=0,
+        ),
+        "fab": lambda m: package.FAB(
+            m,
+            norm="Linf",
+            eps=0.07,
+            steps=50,
+            n_restarts=1,
+            alpha_max=0.1,
+            eta=1.05,
+            beta=0.9,
+            seed=0,
+            multi_targeted=True,
+            n_classes=10,
+        ),
+    }
     with held_still(model, 0):
         theirs = by[kind](model)(x, y)
     alone = round(accuracy(model, theirs, y) * len(y))

@@ -105,7 +105,8 @@ def test_equal_weights_and_other_names_are_another_certification(trained, tmp_pa
 
 
 def test_certified_accuracy_falls_with_the_radius_and_holds_against_attack(trained):
-    """No attack inside the certified radius turns the smoothed classifier: here, its base under the same noise, by votes."""
+    """No attack inside the certified radius turns the smoothed classifier: here, its base under the same
+    noise, by votes."""
     model, (x, y) = trained
     found = certify(model, x[:20], y[:20], sigma=0.25, n=2000)
     shares = [s.value for s in certified_accuracy(found, [0.0, 0.1, 0.3, 0.6, 1.5])]

@@ -81,7 +81,8 @@ def test_the_sentence_says_which_loss_is_weaker_by_how_much_and_on_how_many_imag
         assert check.measured[f"only {second} turns"] == 45 and check.measured[f"only {first} turns"] == 1
         assert f"{first} 71.2 %" in check.figures and f"only {second} turns 45" in check.figures
         assert check.reason == (
-            f"{first} misses 45 of the 47 images that {second} turns (of 60), 1 the other way round: the gradient of its "
+            f"{first} misses 45 of the 47 images that {second} turns (of 60), 1 the other way "
+            "round: the gradient of its "
             "loss misleads"
         )
         other = equally_useful("losses", Tried(second, strong), Tried(first, weak), count=80)
@@ -100,7 +101,8 @@ def test_other_sentences():
         "black-box", Tried("white-box", weak), Tried("Square", strong), count=50, means="why"
     )
     assert check.failed and check.reason == (
-        "white-box is weaker than Square: 20 of 50 images stand the first and fall to the second, 0 the other way round: why"
+        "white-box is weaker than Square: 20 of 50 images stand the first and fall to the "
+        "second, 0 the other way round: why"
     )
     curve = [Tried("1 ε", strong), Tried("2 ε", weak), Tried("4 ε", stands(50, range(50)))]
     check = not_growing("eps-curve", curve, count=50, means="why")

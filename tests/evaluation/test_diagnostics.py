@@ -90,7 +90,8 @@ def test_a_noisy_model_is_caught_and_needs_the_expectation(trained):
 
 
 def test_a_real_network_passes_and_is_caught_once_it_is_masked(shared):
-    """Two columns of the table on the ResNet-20 and 20 JPEG images; `python -m experiments.diagnostics` makes all five."""
+    """Two columns of the table on the ResNet-20 and 20 JPEG images; `python -m experiments.diagnostics`
+    makes all five."""
     import surgeon
     from surgeon.data import held_out
     from surgeon.models import normalization_of
@@ -121,7 +122,8 @@ def test_the_guides_network_passes():
 
 
 class Contrast(nn.Module):
-    """By how much the largest pixels stand out: on a flat image max pooling has ties, at which no gradient is a slope."""
+    """By how much the largest pixels stand out: on a flat image max pooling has ties, at which no
+    gradient is a slope."""
 
     def forward(self, x):
         pooled = nn.functional.max_pool2d(x, 4).flatten(1).mean(1, keepdim=True)

@@ -36,7 +36,8 @@ def test_a_verdict_for_every_image_and_the_model_is_left_alone(trained):
 
 
 def test_verdicts_agree_with_the_model(trained):
-    """Clean predictions and margins against a forward; every image that is right is attacked once by what does not cascade."""
+    """Clean predictions and margins against a forward; every image that is right is attacked once by what
+    does not cascade."""
     model, (x, y) = trained
     outcome = evaluate(model, x, y, [PGD[0].model_copy(update={"cascade": False})])
     with torch.no_grad():

@@ -169,7 +169,19 @@ def test_a_verdict_is_a_row_that_comes_back_from_its_table(tmp_path):
     from surgeon.disk.files import read_parquet, write_parquet
     from surgeon.results.verdict import COLUMNS
 
-    row = Verdict(example=3, image="ab", label=1, clean=1, margin=0.5, attack="cw", norm="l2", eps=None, success=True, prediction=2, votes=0.0)  # fmt: skip
+    row = Verdict(
+        example=3,
+        image="ab",
+        label=1,
+        clean=1,
+        margin=0.5,
+        attack="cw",
+        norm="l2",
+        eps=None,
+        success=True,
+        prediction=2,
+        votes=0.0,
+    )
     assert set(COLUMNS) == set(Verdict.model_fields)
     write_parquet(tmp_path / "t.parquet", COLUMNS, [row.model_dump()])
     assert [Verdict(**r) for r in read_parquet(tmp_path / "t.parquet")] == [row]

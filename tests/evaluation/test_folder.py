@@ -41,9 +41,16 @@ def done(reader, tmp_path_factory):
     model, (x, y) = reader
     folder = tmp_path_factory.mktemp("evaluation") / "e"
     settings = Evaluation(
-        suite="quick", eps=0.05, diagnostics=40, beyond=True, keep=True, certify=(0.1, 0.25), certify_samples=4,
-        certify_draws=300, pictures=True,
-    )  # fmt: skip
+        suite="quick",
+        eps=0.05,
+        diagnostics=40,
+        beyond=True,
+        keep=True,
+        certify=(0.1, 0.25),
+        certify_samples=4,
+        certify_draws=300,
+        pictures=True,
+    )
     found = assess(
         model.eval(), x[:40], y[:40], settings, folder, name="reader", data={"source": "digits"}, seed=3
     )
@@ -54,9 +61,18 @@ def test_the_folder_has_all_of_it(done):
     folder, found = done
     assert read_assessment(folder) == found
     assert {p.name for p in folder.iterdir() if p.is_file()} == {
-        "certificates.parquet", "corruptions.json", "curves.json", "diagnostics.json", "evaluation.json", "model_info.json",
-        ".surgeon.json", "noise.json", "settings.json", "verdicts.csv", "verdicts.parquet",
-    }  # fmt: skip
+        "certificates.parquet",
+        "corruptions.json",
+        "curves.json",
+        "diagnostics.json",
+        "evaluation.json",
+        "model_info.json",
+        ".surgeon.json",
+        "noise.json",
+        "settings.json",
+        "verdicts.csv",
+        "verdicts.parquet",
+    }
     assert found.summary.clean.n == 40 and found.subject.classes == 10 and found.subject.mode == "standard"
     assert (
         found.reliable
@@ -135,10 +151,11 @@ def test_a_folder_belongs_to_one_evaluation(network, done, tmp_path):
     basic = Evaluation(steps=2, eps=0.05)
     assess(model, x, y, basic, folder)
     for change, named in [
-        ({"settings": Evaluation(steps=3, eps=0.05)}, "evaluation"), ({"seed": 1}, "seed"),
+        ({"settings": Evaluation(steps=3, eps=0.05)}, "evaluation"),
+        ({"seed": 1}, "seed"),
         ({"images": x.flip(0), "labels": y.flip(0)}, "data"),
         ({"network": nn.Sequential(nn.Flatten(), nn.Linear(64, 10))}, "surgery|weights"),
-    ]:  # fmt: skip
+    ]:
         given = {"network": model, "images": x, "labels": y, "settings": basic, "folder": folder, **change}
         with pytest.raises(
             (ArtifactError, DataError), match=f"an evaluation with other settings \\(.*{named}"
@@ -315,12 +332,15 @@ def test_sources_that_are_stronger_are_told(network, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"images": torch.zeros(0, 1, 8, 8), "labels": torch.zeros(0, dtype=torch.long)}, "there are no images"),
+        (
+            {"images": torch.zeros(0, 1, 8, 8), "labels": torch.zeros(0, dtype=torch.long)},
+            "there are no images",
+        ),
         ({"labels": torch.full((40,), 10)}, "labels run from 10 to 10, the model has 10 classes"),
         ({"network": nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1))}, "probabilities=True"),
         ({"network": nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).half()}, r"attacks need float32"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_said_before_a_folder_is_there(network, tmp_path, change, said):
     model, x, y = network
     given = {"network": model, "images": x, "labels": y, "settings": QUICK, **change}

@@ -13,11 +13,21 @@ from surgeon.recipe import Evaluation
 pytest.importorskip("torchattacks")
 pytest.importorskip("scipy")
 KINDS = [
-    {"kind": "fgsm"}, {"kind": "pgd"}, {"kind": "pgd", "norm": "l2"}, {"kind": "own-pgd", "loss": "margin"},
-    {"kind": "own-pgd", "loss": "dlr"}, {"kind": "apgd"}, {"kind": "apgd", "loss": "dlr"}, {"kind": "apgdt"},
-    {"kind": "apgdt", "norm": "l2"}, {"kind": "fab"}, {"kind": "square", "loss": "margin"},
-    {"kind": "square", "norm": "l2", "loss": "margin"}, {"kind": "mi-fgsm"}, {"kind": "cw", "norm": "l2", "eps": None},
-]  # fmt: skip
+    {"kind": "fgsm"},
+    {"kind": "pgd"},
+    {"kind": "pgd", "norm": "l2"},
+    {"kind": "own-pgd", "loss": "margin"},
+    {"kind": "own-pgd", "loss": "dlr"},
+    {"kind": "apgd"},
+    {"kind": "apgd", "loss": "dlr"},
+    {"kind": "apgdt"},
+    {"kind": "apgdt", "norm": "l2"},
+    {"kind": "fab"},
+    {"kind": "square", "loss": "margin"},
+    {"kind": "square", "norm": "l2", "loss": "margin"},
+    {"kind": "mi-fgsm"},
+    {"kind": "cw", "norm": "l2", "eps": None},
+]
 
 
 class Net(nn.Module):
@@ -63,14 +73,20 @@ def test_every_attack_runs_where_its_needs_are_met_and_says_so_where_they_are_no
 
 def test_the_doors_name_the_attack_and_what_would_work(tmp_path):
     two, x, y = given(2)
-    text = r"apgd-dlr \(apgd with the loss dlr\) needs a model of 3 classes or more, this one has 2: use own-pgd with the loss margin"
+    text = (
+        r"apgd-dlr \(apgd with the loss dlr\) needs a model of 3 classes or more, this one has "
+        r"2: use own-pgd with the loss margin"
+    )
     dlr = Attack(name="apgd-dlr", kind="apgd", eps=0.05, steps=3, loss="dlr")
     with pytest.raises(SurgeonError, match=text):
         evaluate(two, x, y, [dlr])
     with pytest.raises(SurgeonError, match=text):
         transfer_matrix({"one": two}, x, y, dlr)
     wide, x, y = given(5, (8, 12))
-    text = r"square in l2 needs square images of 8 pixels or more, not 8x12: resize them \(input_size\), or use square in linf"
+    text = (
+        r"square in l2 needs square images of 8 pixels or more, not 8x12: resize them "
+        r"\(input_size\), or use square in linf"
+    )
     with pytest.raises(SurgeonError, match=text):
         diagnose(wide, x, y, eps=0.5, norm="l2")
     with pytest.raises(SurgeonError, match=text):  # before any attack: the diagnosis comes last
@@ -83,7 +99,10 @@ def test_the_doors_name_the_attack_and_what_would_work(tmp_path):
 @pytest.mark.parametrize("eps", [11.4, 128, 1e20])
 def test_a_size_in_l2_beyond_all_images_is_refused(tmp_path, eps):
     model, x, y = given(5, (8, 8))
-    text = r"in l2 is more than pixels can change: no two images of 2×8×8 pixels in \[0, 1\] are farther apart than 11.31"
+    text = (
+        r"in l2 is more than pixels can change: no two images of 2×8×8 pixels in \[0, 1\] are "
+        r"farther apart than 11.31"
+    )
     with pytest.raises(SurgeonError, match=text):
         diagnose(model, x, y, eps=eps, norm="l2")
     basic = Evaluation(suite="basic", attacks=("pgd",), norm="l2", eps=eps)

@@ -27,7 +27,14 @@ pytest.importorskip("scipy")
 
 
 def row(example, attack, success, **more):
-    given = dict(image="", label=0, clean=int(success and attack == "none"), margin=1.0, prediction=int(success), votes=float(not success))  # fmt: skip
+    given = dict(
+        image="",
+        label=0,
+        clean=int(success and attack == "none"),
+        margin=1.0,
+        prediction=int(success),
+        votes=float(not success),
+    )
     return Verdict(example=example, attack=attack, success=success, **{**given, **more})
 
 
@@ -192,10 +199,20 @@ def test_mcnemar_against_the_binomial():
 
 def test_suites_are_what_they_say():
     standard = suite(Evaluation(suite="standard"))
-    assert [(a.kind, a.steps, a.targets) for a in standard] == [("apgd", 100, None), ("apgdt", 100, 9), ("fab", 100, 9), ("square", 5000, None)]  # fmt: skip
+    assert [(a.kind, a.steps, a.targets) for a in standard] == [
+        ("apgd", 100, None),
+        ("apgdt", 100, 9),
+        ("fab", 100, 9),
+        ("square", 5000, None),
+    ]
     assert all(a.cascade and a.eps == 8 / 255 and a.restarts == 1 for a in standard)
     quick = suite(Evaluation(suite="quick", norm="l2", eps=1.0))
-    assert [(a.name, a.steps, a.targets) for a in quick] == [("apgd-ce", 20, None), ("apgd-dlr", 20, None), ("apgd-t", 20, 3), ("square", 200, None)]  # fmt: skip
+    assert [(a.name, a.steps, a.targets) for a in quick] == [
+        ("apgd-ce", 20, None),
+        ("apgd-dlr", 20, None),
+        ("apgd-t", 20, 3),
+        ("square", 200, None),
+    ]
     assert {a.norm for a in quick} == {"l2"}
     assert suite(Evaluation(suite="standard"), classes=5)[1].targets == 4
     random = suite(Evaluation(suite="standard"), random=True)
@@ -206,8 +223,13 @@ def test_suites_are_what_they_say():
 
 @pytest.mark.parametrize(
     ("operations", "paper", "count"),
-    [(["kap", "noise"], "kap", 7), (["adversarial-noise"], "anl", 5), (["weight-map"], "weight-map", 13), (["defective"], "defective", 4)],
-)  # fmt: skip
+    [
+        (["kap", "noise"], "kap", 7),
+        (["adversarial-noise"], "anl", 5),
+        (["weight-map"], "weight-map", 13),
+        (["defective"], "defective", 4),
+    ],
+)
 def test_papers_suites_follow_the_surgery(operations, paper, count):
     assert paper_of(operations).name == paper
     attacks = suite(Evaluation(suite="paper"), operations=operations)
@@ -280,9 +302,10 @@ def test_a_network_at_chance_has_no_headline():
     few = summarize(outcome([quick], [set(range(26, 29))], wrong=set(range(26)), n=32), classes=10)
     assert few.clean.k == 6 and few.worst.k == 3 and few.headline is None
     assert few.refused == (
-        "the network is hardly trained: 6 of 32 images are right without any attack [8.9 %, 35.3 %], and guessing among 10 "
+        "the network is hardly trained: 6 of 32 images are right without any attack [8.9 %, "
+        "35.3 %], and guessing among 10 "
         "classes gives 10.0 %",
-    )  # fmt: skip
+    )
     for group in ("basic", "standard", "quick"):
         attack = quick.model_copy(update={"group": group})
         assert (

@@ -41,9 +41,14 @@ def same(one, other):
 
 @pytest.mark.parametrize(
     ("name", "recipe"),
-    [("test_resnet", "kap"), ("test_vit", "defective"), ("test_efficientnet", "defective"),
-     ("test_convnext", "kap"), ("test_nfnet", "noise")],
-)  # fmt: skip
+    [
+        ("test_resnet", "kap"),
+        ("test_vit", "defective"),
+        ("test_efficientnet", "defective"),
+        ("test_convnext", "kap"),
+        ("test_nfnet", "noise"),
+    ],
+)
 def test_switched_on_after_the_cut_or_before_it(name, recipe):
     settings = {"img_size": 32, "patch_size": 8} if name == "test_vit" else {}
     stock = timm.create_model(name, num_classes=4, **settings)

@@ -99,10 +99,16 @@ def test_a_module_with_other_users_is_called_by_itself():
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (nn.Conv2d, "forward"), (nn.Conv2d, "_conv_forward"), (nn.Conv2d, "__call__"), (nn.Module, "__call__"),
-        (nn.Module, "_call_impl"), ("conv", "_conv_forward"), ("conv", "_call_impl"), ("layer", "forward"),
+        (nn.Conv2d, "forward"),
+        (nn.Conv2d, "_conv_forward"),
+        (nn.Conv2d, "__call__"),
+        (nn.Module, "__call__"),
+        (nn.Module, "_call_impl"),
+        ("conv", "_conv_forward"),
+        ("conv", "_call_impl"),
+        ("layer", "forward"),
     ],
-)  # fmt: skip
+)
 def test_a_patched_call_is_called(cut, images, monkeypatch, owner, name):
     """Other code may exchange what a class does; each call then goes its own way."""
     heard = []

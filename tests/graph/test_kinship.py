@@ -1,4 +1,5 @@
-"""A rewritten network is an instance of the stock network's class, and runs none of its code that knows nothing of the surgery."""
+"""A rewritten network is an instance of the stock network's class, and runs none of its code that knows
+nothing of the surgery."""
 
 import abc
 import copy
@@ -117,9 +118,11 @@ def test_client_code_that_asks_for_the_class_finds_it(name, recipe):
     assert isinstance(cut, kind) and isinstance(cut, Rewritten) and issubclass(type(cut), kind)
     assert type(cut).__name__ == kind.__name__
     for other in (
-        copy.deepcopy(cut), copy.copy(cut), pickle.loads(pickle.dumps(cut)),
+        copy.deepcopy(cut),
+        copy.copy(cut),
+        pickle.loads(pickle.dumps(cut)),
         surgeon.apply(cut, "noise", input_size=(3, 64, 64), stack=True),
-    ):  # fmt: skip
+    ):
         assert isinstance(other, kind) and isinstance(other, Rewritten)
     for back in (surgeon.revert(cut), surgeon.fold(surgeon.apply(model, "anl", input_size=(3, 64, 64)))):
         assert type(back) is kind and not isinstance(back, Rewritten)
@@ -156,9 +159,12 @@ def test_no_function_of_a_real_network_is_the_stock_ones():
         model = timm.create_model(name, num_classes=3)
         cut = surgeon.apply(model, "noise", input_size=(3, 224, 224) if "vit" in name else (3, 64, 64))
         stock = {
-            n: f for c in type(model).__mro__ if c not in (nn.Module, object)
-            for n, f in vars(c).items() if callable(f) and not isinstance(f, type) and n not in PASSIVE_METHODS
-        }  # fmt: skip
+            n: f
+            for c in type(model).__mro__
+            if c not in (nn.Module, object)
+            for n, f in vars(c).items()
+            if callable(f) and not isinstance(f, type) and n not in PASSIVE_METHODS
+        }
         same = [n for n, f in stock.items() if getattr(type(cut), n, None) is f]
         assert not same
 

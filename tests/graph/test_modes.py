@@ -1,4 +1,5 @@
-"""A module's own mode, where its code passes it to a function, is that of the module at the call, as in the stock network."""
+"""A module's own mode, where its code passes it to a function, is that of the module at the call, as in the
+stock network."""
 
 import copy
 import pickle

@@ -12,9 +12,11 @@ from surgeon.graph.norm_shapes import NormsKeepShapes
 def laid():
     x = torch.randn(2, 6, 4, 4)
     return {
-        "contiguous": x, "channels_last": x.contiguous(memory_format=torch.channels_last), "turned": x.transpose(2, 3),
+        "contiguous": x,
+        "channels_last": x.contiguous(memory_format=torch.channels_last),
+        "turned": x.transpose(2, 3),
         "tokens": torch.randn(2, 5, 6, 4).permute(0, 2, 1, 3),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", list(laid()))

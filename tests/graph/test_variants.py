@@ -136,9 +136,13 @@ def test_labels_give_the_loss_of_the_stock_network():
     cut = surgeon.apply(model, "noise", input_size=SIZE).eval()
     labels, soft = torch.tensor([1, 3]), torch.rand(2, 5)
     for more in (
-        {"labels": labels}, {"labels": soft}, {}, {"labels": labels, "double": True}, {"twice": True},
+        {"labels": labels},
+        {"labels": soft},
+        {},
+        {"labels": labels, "double": True},
+        {"twice": True},
         {"twice": 1, "labels": labels + 1},
-    ):  # fmt: skip
+    ):
         new, old = cut(images(), **more), model(images(), **more)
         assert list(new) == list(old) and all(torch.equal(new[k], old[k]) for k in old)
     cut.train()
@@ -294,8 +298,10 @@ class Looks(Plain):
 
 
 @pytest.mark.parametrize(
-    "ask", [lambda m: m.forward_features(images().double()), lambda m: m.set_grad_checkpointing()], ids=["features", "checkpointing"]
-)  # fmt: skip
+    "ask",
+    [lambda m: m.forward_features(images().double()), lambda m: m.set_grad_checkpointing()],
+    ids=["features", "checkpointing"],
+)
 def test_a_further_method_leaves_what_another_thread_computes_in_alone(ask, monkeypatch):
     model = Looks().double().eval()
     cut = surgeon.apply(model, "kap", input_size=SIZE).eval()

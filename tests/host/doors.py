@@ -1,7 +1,8 @@
 """Every public function of surgeon: how it is called here, or why the caller's state of torch is right for it.
 
-`WALKED` are the packages and modules whose public functions are looked up; a function that stands neither in `CALLS` nor in
-`CALLERS` makes the tests fail, and so does a module of surgeon that stands in neither `WALKED` nor `PLAIN`.
+`WALKED` are the packages and modules whose public functions are looked up; a function that stands neither in
+`CALLS` nor in `CALLERS` makes the tests fail, and so does a module of surgeon that stands in neither `WALKED`
+nor `PLAIN`.
 """
 
 import copy
@@ -24,65 +25,151 @@ from surgeon.store import exporting
 
 SIZE = (3, 8, 8)
 WALKED = (
-    "surgeon", "surgeon.surgery", "surgeon.evaluation", "surgeon.training", "surgeon.insight", "surgeon.store.exporting",
-    "surgeon.pipeline", "surgeon.data", "surgeon.testing", "surgeon.verification", "surgeon.store.artifact", "surgeon.models.checkpoints",
-    "surgeon.models", "surgeon.store.hub", "surgeon.publishing.pushing", "surgeon.pipeline.converting", "surgeon.insight.adversarial", "surgeon.insight.changes",
-    "surgeon.insight.features", "surgeon.insight.gradcam", "surgeon.demo",
-)  # fmt: skip
+    "surgeon",
+    "surgeon.surgery",
+    "surgeon.evaluation",
+    "surgeon.training",
+    "surgeon.insight",
+    "surgeon.store.exporting",
+    "surgeon.pipeline",
+    "surgeon.data",
+    "surgeon.testing",
+    "surgeon.verification",
+    "surgeon.store.artifact",
+    "surgeon.models.checkpoints",
+    "surgeon.models",
+    "surgeon.store.hub",
+    "surgeon.publishing.pushing",
+    "surgeon.pipeline.converting",
+    "surgeon.insight.adversarial",
+    "surgeon.insight.changes",
+    "surgeon.insight.features",
+    "surgeon.insight.gradcam",
+    "surgeon.demo",
+)
 PLAIN = {
     "methods": "maths on the tensors that it is given, and modules: a network runs them in its caller's state",
     "tensors": "as methods",
     "graph": "called by surgeon.surgery alone; the graphs themselves are made in surgeon's own state",
     "zoo": "networks, made as timm makes them: in the state of who asks",
-    "results": "data alone, no torch", "report": "no torch", "cli": "a process of its own", "ownership": "files", "disk": "files",
+    "results": "data alone, no torch",
+    "report": "no torch",
+    "cli": "a process of its own",
+    "ownership": "files",
+    "disk": "files",
     "store": "files; what reads or writes a network is walked",
     **dict.fromkeys(
-        ("arguments", "ball", "edits", "face", "html", "errors", "extra_state", "host", "images", "interrupts", "lazy", "machine", "markdown", "merging", "numerals",
-         "processes", "progress", "quantities", "reading", "recipe", "selection", "spelling", "strict", "strict_yaml", "torch_private", "values",
-         "__main__"), "data, files and checks, used by what is walked",
+        (
+            "arguments",
+            "ball",
+            "edits",
+            "face",
+            "html",
+            "errors",
+            "extra_state",
+            "host",
+            "images",
+            "interrupts",
+            "lazy",
+            "machine",
+            "markdown",
+            "merging",
+            "numerals",
+            "processes",
+            "progress",
+            "quantities",
+            "reading",
+            "recipe",
+            "selection",
+            "spelling",
+            "strict",
+            "strict_yaml",
+            "torch_private",
+            "values",
+            "__main__",
+        ),
+        "data, files and checks, used by what is walked",
     ),
-}  # fmt: skip
+}
 
 _DATA = "data alone: no torch"
 _READS = "reads names, shapes and attributes"
 CALLERS = {
     "surgeon.recipe.load_recipe": _DATA,
-    "surgeon.face.recipes": _DATA, "surgeon.face.operations": _DATA, "surgeon.face.select": _DATA, "surgeon.surgery.door.surgery_of": _READS,
-    "surgeon.models.creating.create_model": "makes a stock network as timm does: in the dtype, on the device and from the random stream of who asks",
-    "surgeon.models.creating.is_known": _DATA, "surgeon.models.creating.list_models": _DATA, "surgeon.models.facts.name_of": _READS,
-    "surgeon.models.facts.input_size_of": _READS, "surgeon.models.facts.in_channels_of": _READS, "surgeon.models.facts.input_std_of": _READS,
-    "surgeon.models.facts.normalization_of": _READS, "surgeon.models.facts.num_classes_of": _READS,
-    "surgeon.training.noise.adversarial_noise": "one line in the caller's own loop, whose autocast its first round must share",
-    "surgeon.training.noise.set_noise": "sets attributes", "surgeon.training.anneal.anneal": "sets attributes",
+    "surgeon.face.recipes": _DATA,
+    "surgeon.face.operations": _DATA,
+    "surgeon.face.select": _DATA,
+    "surgeon.surgery.door.surgery_of": _READS,
+    "surgeon.models.creating.create_model": (
+        "makes a stock network as timm does: in the dtype, on the device and from the random "
+        "stream of who asks"
+    ),
+    "surgeon.models.creating.is_known": _DATA,
+    "surgeon.models.creating.list_models": _DATA,
+    "surgeon.models.facts.name_of": _READS,
+    "surgeon.models.facts.input_size_of": _READS,
+    "surgeon.models.facts.in_channels_of": _READS,
+    "surgeon.models.facts.input_std_of": _READS,
+    "surgeon.models.facts.normalization_of": _READS,
+    "surgeon.models.facts.num_classes_of": _READS,
+    "surgeon.training.noise.adversarial_noise": "one line in the caller's own step, whose autocast it shares",
+    "surgeon.training.noise.set_noise": "sets attributes",
+    "surgeon.training.anneal.anneal": "sets attributes",
     "surgeon.training.remap.remap": "moves the entries of an optimizer; computes nothing",
-    "surgeon.verification.demand": _DATA, "surgeon.verification.relative": "a number of two tensors, in float64",
-    "surgeon.verification.tolerance_of": _READS, "surgeon.verification.names_kept": _READS,
+    "surgeon.verification.demand": _DATA,
+    "surgeon.verification.relative": "a number of two tensors, in float64",
+    "surgeon.verification.tolerance_of": _READS,
+    "surgeon.verification.names_kept": _READS,
     "surgeon.verification.layers_called": _READS,
-    "surgeon.store.artifact.rebuilt": "called by load alone", "surgeon.store.artifact.folder_of": _DATA,
-    "surgeon.models.checkpoints.renamed_for": _READS, "surgeon.models.checkpoints.versioned": _READS, "surgeon.models.checkpoints.lay_on": "called by load_weights and load",
-    "surgeon.models.checkpoints.check_fit": _READS, "surgeon.models.checkpoints.optional_keys": _READS,
+    "surgeon.store.artifact.rebuilt": "called by load alone",
+    "surgeon.store.artifact.folder_of": _DATA,
+    "surgeon.models.checkpoints.renamed_for": _READS,
+    "surgeon.models.checkpoints.versioned": _READS,
+    "surgeon.models.checkpoints.lay_on": "called by load_weights and load",
+    "surgeon.models.checkpoints.check_fit": _READS,
+    "surgeon.models.checkpoints.optional_keys": _READS,
     **dict.fromkeys(
-        [f"surgeon.store.hub.{n}" for n in ("is_hub", "split", "fetch", "folder_of", "files_of", "pull", "check_name", "refuse")] + [f"surgeon.publishing.pushing.{n}" for n in ("push", "prepare")],
+        [
+            f"surgeon.store.hub.{n}"
+            for n in ("is_hub", "split", "fetch", "folder_of", "files_of", "pull", "check_name", "refuse")
+        ]
+        + [f"surgeon.publishing.pushing.{n}" for n in ("push", "prepare")],
         "files; networks are read by surgeon.load",
     ),
     **dict.fromkeys(
-        ["surgeon.evaluation.beyond.certification.certified_accuracy",
-         "surgeon.results.statistics.mcnemar", "surgeon.results.statistics.wilson", "surgeon.evaluation.folder.read_assessment",
-         "surgeon.evaluation.engine.store.read_outcome", "surgeon.evaluation.suites.suite", "surgeon.results.summary.summarize",
-         "surgeon.store.exporting.description.metadata", "surgeon.data.sources.absolute_source", "surgeon.data.contents.differing",
-         "surgeon.data.iwildcam.iwildcam", "surgeon.pipeline.converting.checkpoints_in"], _DATA,
+        [
+            "surgeon.evaluation.beyond.certification.certified_accuracy",
+            "surgeon.results.statistics.mcnemar",
+            "surgeon.results.statistics.wilson",
+            "surgeon.evaluation.folder.read_assessment",
+            "surgeon.evaluation.engine.store.read_outcome",
+            "surgeon.evaluation.suites.suite",
+            "surgeon.results.summary.summarize",
+            "surgeon.store.exporting.description.metadata",
+            "surgeon.data.sources.absolute_source",
+            "surgeon.data.contents.differing",
+            "surgeon.data.iwildcam.iwildcam",
+            "surgeon.pipeline.converting.checkpoints_in",
+        ],
+        _DATA,
     ),
     "surgeon.pipeline.converting.convert_all": "a generator, which calls convert",
-    "surgeon.data.contents.contents_of": "hashes bytes", "surgeon.data.images.pixels": "a quotient of one tensor",
+    "surgeon.data.contents.contents_of": "hashes bytes",
+    "surgeon.data.images.pixels": "a quotient of one tensor",
     "surgeon.insight.adversarial.draw_adversarial": "draws what was measured",
-    "surgeon.insight.changes.draw_changes": "draws what was measured", "surgeon.insight.changes.draw_spread": "draws what was measured",
-    "surgeon.insight.features.draw_features": "draws what was measured", "surgeon.insight.gradcam.draw_gradcam": "draws what was measured",
-    "surgeon.insight.adversarial.pictured": "called by pictures alone", "surgeon.insight.changes.pictured_changes": "called by pictures alone",
-    "surgeon.insight.changes.pictured_spread": "called by pictures alone", "surgeon.insight.features.pictured": "called by pictures alone",
+    "surgeon.insight.changes.draw_changes": "draws what was measured",
+    "surgeon.insight.changes.draw_spread": "draws what was measured",
+    "surgeon.insight.features.draw_features": "draws what was measured",
+    "surgeon.insight.gradcam.draw_gradcam": "draws what was measured",
+    "surgeon.insight.adversarial.pictured": "called by pictures alone",
+    "surgeon.insight.changes.pictured_changes": "called by pictures alone",
+    "surgeon.insight.changes.pictured_spread": "called by pictures alone",
+    "surgeon.insight.features.pictured": "called by pictures alone",
     "surgeon.insight.gradcam.pictured": "called by pictures alone",
-    "surgeon.demo.run": "made of what is walked, for minutes", "surgeon.demo.load_copy": "saves and loads",
+    "surgeon.demo.run": "made of what is walked, for minutes",
+    "surgeon.demo.load_copy": "saves and loads",
     "surgeon.pipeline.studying.study": "runs, of which `run` is walked, for minutes",
-}  # fmt: skip
+}
 
 
 class Made:
@@ -140,9 +227,11 @@ def _named():
 
 
 ATTACKS = [
-    Attack(name="a", kind="apgd", eps=0.02, steps=4), Attack(name="s", kind="square", eps=0.02, steps=5, loss="margin"),
-    Attack(name="c", kind="cw", norm="l2", steps=3, cascade=False), Attack(name="p", kind="own-pgd", eps=0.5, norm="l2", steps=3, eot=2),
-]  # fmt: skip
+    Attack(name="a", kind="apgd", eps=0.02, steps=4),
+    Attack(name="s", kind="square", eps=0.02, steps=5, loss="margin"),
+    Attack(name="c", kind="cw", norm="l2", steps=3, cascade=False),
+    Attack(name="p", kind="own-pgd", eps=0.5, norm="l2", steps=3, eot=2),
+]
 QUICK = Evaluation(
     suite="basic", attacks=("pgd",), steps=2, eps=0.02, samples=8, diagnostics=0, pictures=False
 )
@@ -157,9 +246,14 @@ def _fit(w):
 
 def _convert(w):
     job = pipeline.converting.Job(
-        build=lambda path: _named(), recipes=[load_recipe("kap")], settings={"a": 1}, input_size=SIZE, data="digits", samples=16,
+        build=lambda path: _named(),
+        recipes=[load_recipe("kap")],
+        settings={"a": 1},
+        input_size=SIZE,
+        data="digits",
+        samples=16,
         calibration_count=16,
-    )  # fmt: skip
+    )
     found, _ = pipeline.converting.convert(job, w.weights, w.folder / "converted")
     return found.model_dump(include={"accuracy", "drift", "choice", "layers", "refitted"}), surgeon.load(
         w.folder / "converted"
@@ -202,44 +296,76 @@ CALLS = {
     "surgeon.surgery.planning.plan": lambda w: surgeon.plan(w.stock, "kap+anl", input_size=SIZE),
     "surgeon.surgery.looking.sites": lambda w: surgeon.sites(w.stock, input_size=SIZE),
     "surgeon.surgery.looking.look": lambda w: surgeon.surgery.look(w.stock, input_size=SIZE).sites,
-    "surgeon.surgery.applying.apply": lambda w: surgeon.apply(w.stock, "kap", input_size=SIZE, calibration=w.x),
+    "surgeon.surgery.applying.apply": lambda w: surgeon.apply(
+        w.stock, "kap", input_size=SIZE, calibration=w.x
+    ),
     "apply without images": lambda w: surgeon.apply(w.stock, "kap+defective+canl", input_size=SIZE),
     "apply weight maps": lambda w: surgeon.apply(w.stock, "wm-unsharp", input_size=SIZE, calibration=w.x),
-    "apply from a list": lambda w: surgeon.apply(w.stock, "kap", input_size=SIZE, calibration=[w.x[:24], w.x[24:]]),
+    "apply from a list": lambda w: surgeon.apply(
+        w.stock, "kap", input_size=SIZE, calibration=[w.x[:24], w.x[24:]]
+    ),
     "surgeon.surgery.cutting.replay": lambda w: surgeon.surgery.replay(w.stock, w.cut.surgery, consume=False),
     "surgeon.surgery.folding.fold": lambda w: surgeon.fold(w.cut),
     "surgeon.surgery.folding.revert": lambda w: surgeon.revert(w.cut),
     "surgeon.verification.verify": lambda w: surgeon.verify(w.stock, w.cut),
     "surgeon.verification.compare": lambda w: surgeon.verification.compare(w.stock, surgeon.revert(w.cut)),
-    "surgeon.store.artifact.save": lambda w: sorted((p.name, p.read_bytes()) for p in surgeon.save(w.cut, w.folder / "s").iterdir()),
+    "surgeon.store.artifact.save": lambda w: sorted(
+        (p.name, p.read_bytes()) for p in surgeon.save(w.cut, w.folder / "s").iterdir()
+    ),
     "surgeon.store.artifact.load": lambda w: surgeon.load(w.saved),
     "surgeon.models.checkpoints.read_weights": lambda w: checkpoints.read_weights(w.weights),
     "surgeon.models.checkpoints.load_weights": _loaded,
     "surgeon.models.facts.normalized": lambda w: models.normalized(w.x, _with_mean(w.stock)),
     "surgeon.evaluation.Normalized": lambda w: Normalized(w.stock, (0.4, 0.5, 0.6), (0.2, 0.3, 0.2)),
-    "surgeon.store.exporting.file.export": lambda w: exporting.export(w.cut, w.folder / "n.pt2", format="torch-export", input_size=SIZE).difference,
+    "surgeon.store.exporting.file.export": lambda w: (
+        exporting.export(w.cut, w.folder / "n.pt2", format="torch-export", input_size=SIZE).difference
+    ),
     "export onnx": lambda w: exporting.export(w.cut, w.folder / "n.onnx", input_size=SIZE).difference,
-    "surgeon.testing.check_operation": lambda w: testing.check_operation({"op": "kap"}, w.stock, input_size=SIZE),
-    "surgeon.evaluation.engine.blocks.evaluate": lambda w: evaluation.evaluate(w.subject, w.x, w.y, ATTACKS).verdicts,
-    "surgeon.evaluation.diagnostics.probes.diagnose": lambda w: evaluation.diagnose(w.subject, w.x, w.y, eps=0.02),
-    "surgeon.evaluation.beyond.certification.certify": lambda w: evaluation.certify(w.subject, w.x[:3], w.y[:3], sigma=0.1, n0=20, n=200),
-    "surgeon.evaluation.beyond.noise.noise_accuracy": lambda w: evaluation.noise_accuracy(w.subject, w.x, w.y, [0.1, 0.3]),
+    "surgeon.testing.check_operation": lambda w: testing.check_operation(
+        {"op": "kap"}, w.stock, input_size=SIZE
+    ),
+    "surgeon.evaluation.engine.blocks.evaluate": lambda w: (
+        evaluation.evaluate(w.subject, w.x, w.y, ATTACKS).verdicts
+    ),
+    "surgeon.evaluation.diagnostics.probes.diagnose": lambda w: evaluation.diagnose(
+        w.subject, w.x, w.y, eps=0.02
+    ),
+    "surgeon.evaluation.beyond.certification.certify": lambda w: evaluation.certify(
+        w.subject, w.x[:3], w.y[:3], sigma=0.1, n0=20, n=200
+    ),
+    "surgeon.evaluation.beyond.noise.noise_accuracy": lambda w: evaluation.noise_accuracy(
+        w.subject, w.x, w.y, [0.1, 0.3]
+    ),
     "surgeon.evaluation.beyond.noise.noise_table": lambda w: evaluation.noise_table(w.subject, w.x, w.y),
-    "surgeon.evaluation.attacks.transfer.transfer_matrix": lambda w: evaluation.transfer_matrix({"one": w.subject, "two": Normalized(w.cut)}, w.x, w.y, ATTACKS[0]),
+    "surgeon.evaluation.attacks.transfer.transfer_matrix": lambda w: evaluation.transfer_matrix(
+        {"one": w.subject, "two": Normalized(w.cut)}, w.x, w.y, ATTACKS[0]
+    ),
     "surgeon.evaluation.engine.subject.evaluated": lambda w: evaluation.evaluated(w.cut, w.x),
-    "surgeon.evaluation.folder.assess": lambda w: evaluation.assess(w.stock, w.x[:16], w.y[:16], QUICK, w.folder / "a").summary,
-    "surgeon.evaluation.engine.kept.adversarial_images": lambda w: evaluation.adversarial_images(w.folder, evaluation.Outcome((), tuple(ATTACKS), 1), w.x[:0]),
+    "surgeon.evaluation.folder.assess": lambda w: (
+        evaluation.assess(w.stock, w.x[:16], w.y[:16], QUICK, w.folder / "a").summary
+    ),
+    "surgeon.evaluation.engine.kept.adversarial_images": lambda w: evaluation.adversarial_images(
+        w.folder, evaluation.Outcome((), tuple(ATTACKS), 1), w.x[:0]
+    ),
     "surgeon.training.loop.fit": _fit,
-    "surgeon.insight.album.pictures": lambda w: insight.pictures(w.subject, w.x[:4], w.y[:4], (w.x[:4] + 0.05).clamp(0, 1)),
-    "surgeon.insight.adversarial.attacked": lambda w: adversarial.attacked(w.subject, w.x[:4], (w.x[:4] + 0.05).clamp(0, 1)),
-    "surgeon.insight.changes.layer_changes": lambda w: changes.layer_changes(w.subject, w.x[:4], (w.x[:4] + 0.05).clamp(0, 1)),
+    "surgeon.insight.album.pictures": lambda w: insight.pictures(
+        w.subject, w.x[:4], w.y[:4], (w.x[:4] + 0.05).clamp(0, 1)
+    ),
+    "surgeon.insight.adversarial.attacked": lambda w: adversarial.attacked(
+        w.subject, w.x[:4], (w.x[:4] + 0.05).clamp(0, 1)
+    ),
+    "surgeon.insight.changes.layer_changes": lambda w: changes.layer_changes(
+        w.subject, w.x[:4], (w.x[:4] + 0.05).clamp(0, 1)
+    ),
     "surgeon.insight.changes.spread_by_layer": lambda w: changes.spread_by_layer(w.subject, w.x[:4]),
     "surgeon.insight.features.feature_maps": lambda w: features.feature_maps(w.subject, w.x[:4]),
     "surgeon.insight.gradcam.gradcam": lambda w: gradcam.gradcam(w.subject, w.x[:4], w.y[:4]),
     "surgeon.pipeline.training.train": _train,
     "surgeon.pipeline.running.run": _run,
     "surgeon.pipeline.evaluating.evaluate_target": _target,
-    "surgeon.pipeline.verifying.verify_folder": lambda w: [(c.name, c.ok) for c in pipeline.verify_folder(w.saved)],
+    "surgeon.pipeline.verifying.verify_folder": lambda w: [
+        (c.name, c.ok) for c in pipeline.verify_folder(w.saved)
+    ],
     "surgeon.pipeline.doctor.examine": lambda w: [c for c in pipeline.examine(w.cut) if c.name != "torch"],
     "surgeon.pipeline.converting.convert": _convert,
     "surgeon.data.scans.digits": lambda w: data.digits(8),
@@ -247,24 +373,38 @@ CALLS = {
     "surgeon.data.labelled.labelled": lambda w: data.labelled("digits", (1, 8, 8), count=7),
     "surgeon.data.sets.load_sets": lambda w: tuple(data.load_sets("digits", input_size=(1, 8, 8)).test),
     "surgeon.data.holdout.held_out": lambda w: data.held_out("digits", (1, 8, 8), count=9).x,
-    "surgeon.data.holdout.held_out_of": lambda w: data.held_out_of(data.load_sets("digits", input_size=(1, 8, 8)), 9).x,
+    "surgeon.data.holdout.held_out_of": lambda w: (
+        data.held_out_of(data.load_sets("digits", input_size=(1, 8, 8)), 9).x
+    ),
     "surgeon.data.holdout.stratified": lambda w: data.stratified(w.y, 5),
     "surgeon.data.calibration.drawn": lambda w: data.drawn(data.Images(w.x, w.y), 9),
     "surgeon.data.splits.split": lambda w: data.split(w.y, (0.5, 0.2)),
     "surgeon.data.splits.balanced": lambda w: data.balanced(w.y, 2),
-}  # fmt: skip
+}
 TRAINS = ("surgeon.training.loop.fit", "surgeon.pipeline.training.train", "surgeon.pipeline.running.run")
 ONE_BY_ONE = (
-    "surgeon.surgery.planning.plan", "surgeon.surgery.applying.apply", "apply weight maps", "surgeon.surgery.folding.fold",
-    "surgeon.store.artifact.load", "surgeon.evaluation.engine.blocks.evaluate", "surgeon.evaluation.beyond.noise.noise_table", "surgeon.training.loop.fit",
-)  # fmt: skip
+    "surgeon.surgery.planning.plan",
+    "surgeon.surgery.applying.apply",
+    "apply weight maps",
+    "surgeon.surgery.folding.fold",
+    "surgeon.store.artifact.load",
+    "surgeon.evaluation.engine.blocks.evaluate",
+    "surgeon.evaluation.beyond.noise.noise_table",
+    "surgeon.training.loop.fit",
+)
 """What is tried in each state by itself; the others in all of them at once."""
 NEEDS = {
-    "export onnx": ("onnx", "onnxscript", "onnxruntime"), "surgeon.insight.album.pictures": ("matplotlib",),
+    "export onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "surgeon.insight.album.pictures": ("matplotlib",),
     **{n: ("torchattacks", "scipy") for n in CALLS if n.startswith("surgeon.evaluation.")},
-    **{n: ("sklearn", "accelerate", "torchattacks", "scipy", "pyarrow") for n in CALLS if n.startswith("surgeon.pipeline.")},
-    **{n: ("sklearn",) for n in CALLS if n.startswith("surgeon.data.")}, "surgeon.training.loop.fit": ("accelerate",),
-}  # fmt: skip
+    **{
+        n: ("sklearn", "accelerate", "torchattacks", "scipy", "pyarrow")
+        for n in CALLS
+        if n.startswith("surgeon.pipeline.")
+    },
+    **{n: ("sklearn",) for n in CALLS if n.startswith("surgeon.data.")},
+    "surgeon.training.loop.fit": ("accelerate",),
+}
 
 
 def _with_mean(model):

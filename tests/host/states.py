@@ -100,9 +100,13 @@ def asked():
     """What torch says of its state, as far as it can be asked."""
     backends = torch.backends
     switches = (
-        backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul, backends.mkldnn.conv,
+        backends.cuda.matmul,
+        backends.cudnn.conv,
+        backends.cudnn.rnn,
+        backends.mkldnn.matmul,
+        backends.mkldnn.conv,
         backends.mkldnn.rnn,
-    )  # fmt: skip
+    )
     return {
         "autocast": (
             torch.is_autocast_enabled("cpu"),

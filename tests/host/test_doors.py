@@ -1,4 +1,5 @@
-"""Whatever state of torch a caller is in, every public function gives what it gives in the plain one, and leaves the state alone."""
+"""Whatever state of torch a caller is in, every public function gives what it gives in the plain one, and
+leaves the state alone."""
 
 import copy
 import dataclasses
@@ -28,9 +29,16 @@ def test_every_public_function_is_walked_or_has_a_reason():
 def made(tmp_path_factory):
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, bias=False),
-        nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 5),
-    )  # fmt: skip
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64, 5),
+    )
     with torch.no_grad():
         for _ in range(3):
             model(torch.randn(16, *doors.SIZE))

@@ -67,7 +67,10 @@ def test_quantised_weights_are_refused_with_the_order_that_works(cut, tmp_path):
     model = surgeon.apply(narrow(), "kap", input_size=SIZE) if cut else narrow()
     model.fc.weight = quantised(model.fc.weight)
     assert model.eval()(torch.randn(2, *SIZE)).shape == (2, 4)
-    text = r"fc.weight is a Eight of .*, no plain tensor, .*: save the network before it is quantised, and quantise what surgeon.load gives"
+    text = (
+        r"fc.weight is a Eight of .*, no plain tensor, .*: save the network before it is "
+        r"quantised, and quantise what surgeon.load gives"
+    )
     with pytest.raises(ArtifactError, match=text):
         surgeon.save(model, tmp_path / "q")
     assert not any(tmp_path.iterdir())
@@ -80,11 +83,22 @@ def test_quantised_weights_are_refused_with_the_order_that_works(cut, tmp_path):
     ("change", "text"),
     [
         (lambda m: m.to("meta"), "conv1.weight is without values"),
-        (lambda m: m.register_buffer("extra", torch.eye(3).to_sparse()), "extra is laid out as torch.sparse_coo: make it dense"),
-        (lambda m: m.register_buffer("extra", torch.quantize_per_tensor(torch.ones(3), 1.0, 0, torch.qint8)), "extra is of torch.qint8"),
-        (lambda m: m.register_module("fc", nn.LazyLinear(4)), "fc.weight has no shape yet: run the network once"),
+        (
+            lambda m: m.register_buffer("extra", torch.eye(3).to_sparse()),
+            "extra is laid out as torch.sparse_coo: make it dense",
+        ),
+        (
+            lambda m: m.register_buffer(
+                "extra", torch.quantize_per_tensor(torch.ones(3), 1.0, 0, torch.qint8)
+            ),
+            "extra is of torch.qint8",
+        ),
+        (
+            lambda m: m.register_module("fc", nn.LazyLinear(4)),
+            "fc.weight has no shape yet: run the network once",
+        ),
     ],
-)  # fmt: skip
+)
 def test_other_tensors_that_no_file_holds_are_named(change, text, tmp_path):
     model = narrow()
     change(model)
@@ -122,9 +136,15 @@ def test_what_a_name_makes_is_saved_without_a_word(tmp_path, recwarn):
     import timm
 
     for number, model in enumerate(
-        (narrow(), timm.create_model("resnet18", num_classes=7), surgeon.create_model("torchvision/resnet18"),
-         surgeon.create_model("zoo/lenet5"), surgeon.apply(narrow(), "wm-unsharp", input_size=SIZE), surgeon.fold(surgeon.apply(narrow(), "kap", input_size=SIZE))),
-    ):  # fmt: skip
+        (
+            narrow(),
+            timm.create_model("resnet18", num_classes=7),
+            surgeon.create_model("torchvision/resnet18"),
+            surgeon.create_model("zoo/lenet5"),
+            surgeon.apply(narrow(), "wm-unsharp", input_size=SIZE),
+            surgeon.fold(surgeon.apply(narrow(), "kap", input_size=SIZE)),
+        ),
+    ):
         folder = surgeon.save(model, tmp_path / str(number))
         assert json.loads((folder / "config.json").read_text())["architecture"]
         surgeon.load(folder)

@@ -1,4 +1,5 @@
-"""A rewritten network goes to another process as the stock one does, also after a step that left something in its layers."""
+"""A rewritten network goes to another process as the stock one does, also after a step that left something in
+its layers."""
 
 import copy
 import pickle

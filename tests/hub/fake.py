@@ -186,10 +186,15 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             if path not in files:
                 raise _Refuse(404, "EntryNotFound")
             content = files[path]
-            return 200, content, {
-                "ETag": f'"{_oid(content)}"', "X-Repo-Commit": repository.branches.get(revision, revision),
-                "Content-Type": "application/octet-stream",
-            }  # fmt: skip
+            return (
+                200,
+                content,
+                {
+                    "ETag": f'"{_oid(content)}"',
+                    "X-Repo-Commit": repository.branches.get(revision, revision),
+                    "Content-Type": "application/octet-stream",
+                },
+            )
 
         def _files(self, repository: Repository, revision: str) -> dict[str, bytes]:
             try:
@@ -200,11 +205,21 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
         def _info(self, name: str, repository: Repository, revision: str) -> dict[str, Any]:
             files = self._files(repository, revision)
             return {
-                "_id": "1", "id": name, "modelId": name, "author": name.partition("/")[0], "private": repository.private,
-                "sha": repository.branches.get(revision, revision), "siblings": [{"rfilename": p} for p in files],
-                "tags": [], "downloads": 0, "likes": 0, "createdAt": "2024-01-01T00:00:00.000Z",
-                "lastModified": "2024-01-01T00:00:00.000Z", "disabled": False, "gated": False,
-            }  # fmt: skip
+                "_id": "1",
+                "id": name,
+                "modelId": name,
+                "author": name.partition("/")[0],
+                "private": repository.private,
+                "sha": repository.branches.get(revision, revision),
+                "siblings": [{"rfilename": p} for p in files],
+                "tags": [],
+                "downloads": 0,
+                "likes": 0,
+                "createdAt": "2024-01-01T00:00:00.000Z",
+                "lastModified": "2024-01-01T00:00:00.000Z",
+                "disabled": False,
+                "gated": False,
+            }
 
         def _repository(self, name: str) -> Repository:
             repository = hub.repositories.get(name)

@@ -41,8 +41,10 @@ def test_a_rewritten_network_loads_with_surgeon_and_says_what_was_done(folder, c
 def test_a_folded_network_loads_with_timm_alone(stock):
     text = card.card(stock, NAME)
     assert header(text) == {
-        "library_name": "timm", "pipeline_tag": "image-classification", "tags": ["surgeon", "kap"],
-    }  # fmt: skip
+        "library_name": "timm",
+        "pipeline_tag": "image-classification",
+        "tags": ["surgeon", "kap"],
+    }
     assert 'timm.create_model("hf-hub:someone/net", pretrained=True)' in text
     assert "surgeon.load" not in text
     assert "| folds into a stock checkpoint | folded |" in text

@@ -1,4 +1,5 @@
-"""Whatever stands in a folder, its model card is text: no HTML, no link, no picture and no other structure comes of it."""
+"""Whatever stands in a folder, its model card is text: no HTML, no link, no picture and no other structure
+comes of it."""
 
 import json
 
@@ -10,12 +11,39 @@ from surgeon.publishing import card, pushing
 
 markdown_it = pytest.importorskip("markdown_it")
 HOSTILE = [
-    "<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "`</code><script>alert(1)</script>`", "x` <b>y</b> `z",
-    "[x](http://evil.example)", "![x](http://evil.example/a.png)", "<http://evil.example>", "[x]: http://evil.example",
-    "https://evil.example www.evil.example a@evil.example", "a | b | c", "a\\|b|", "a\n\n# Title\n\n- x\n\n---\n", "# x", "- x", "+ x",
-    "1. x", "2) x", "> x", "=== ", "---", "*a* _b_ **c** ~~d~~ $e$", "&lt;b&gt; &#60;i&#62; &amp;", "-->", "<!-- x", "``````", "\\", "```\nx\n```",
-    "\x1b[31mred \u202e back", "| - | - |\n| - | - |", "a\r\nlicense: mit\r\n", "'\"}]{%x%}{{x}}", "x" * 5000,
-]  # fmt: skip
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    "`</code><script>alert(1)</script>`",
+    "x` <b>y</b> `z",
+    "[x](http://evil.example)",
+    "![x](http://evil.example/a.png)",
+    "<http://evil.example>",
+    "[x]: http://evil.example",
+    "https://evil.example www.evil.example a@evil.example",
+    "a | b | c",
+    "a\\|b|",
+    "a\n\n# Title\n\n- x\n\n---\n",
+    "# x",
+    "- x",
+    "+ x",
+    "1. x",
+    "2) x",
+    "> x",
+    "=== ",
+    "---",
+    "*a* _b_ **c** ~~d~~ $e$",
+    "&lt;b&gt; &#60;i&#62; &amp;",
+    "-->",
+    "<!-- x",
+    "``````",
+    "\\",
+    "```\nx\n```",
+    "\x1b[31mred \u202e back",
+    "| - | - |\n| - | - |",
+    "a\r\nlicense: mit\r\n",
+    "'\"}]{%x%}{{x}}",
+    "x" * 5000,
+]
 
 
 def tokens(page):
@@ -138,10 +166,13 @@ def test_a_folder_that_does_not_load_is_not_pushed(request, folder):
     broken = json.loads(path.read_text())
     broken["surgery"]["plan"]["edits"][0]["site"] = "nowhere"
     for keys, message in (
-        (broken, "nowhere"), (content | {"architecture": "resnet18"}, "fingerprint|does not fit"), ({"architecture": "Net"}, "which no name makes"),
-        (content | {"architecture": "mine.nets:Net"}, "nothing was imported"), (content | {"model_args": {"weights": "x"}}, "may not set"),
+        (broken, "nowhere"),
+        (content | {"architecture": "resnet18"}, "fingerprint|does not fit"),
+        ({"architecture": "Net"}, "which no name makes"),
+        (content | {"architecture": "mine.nets:Net"}, "nothing was imported"),
+        (content | {"model_args": {"weights": "x"}}, "may not set"),
         (content | {"num_classes": 7}, "fingerprint|does not fit"),
-    ):  # fmt: skip
+    ):
         path.write_text(json.dumps(keys))
         for send in (pushing.prepare, pushing.push):
             with pytest.raises(SurgeonError, match=message) as error:

@@ -135,9 +135,12 @@ def test_private_means_private(hub, folder, logged_out, monkeypatch):
         (lambda f: pushing.push(f, "a/b/c"), "'a/b/c' is no repository; write owner/name"),
         (lambda f: pushing.push(f, "a b/c"), "'a b/c' is no repository; write owner/name"),
         (lambda f: pushing.push(f.parent, NAME), "is no model folder: it has no config.json"),
-        (lambda f: surgeon.load("hf-hub:a/b/c"), "cannot be read: write owner/name, or hf-hub:owner/name@revision"),
+        (
+            lambda f: surgeon.load("hf-hub:a/b/c"),
+            "cannot be read: write owner/name, or hf-hub:owner/name@revision",
+        ),
     ],
-)  # fmt: skip
+)
 def test_names_that_mean_nothing(hub, folder, call, message):
     with pytest.raises(ArtifactError) as error:
         call(folder)

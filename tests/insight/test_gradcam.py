@@ -55,9 +55,11 @@ def test_the_convolution_before_an_in_place_activation_takes_the_gradient_of_its
         weight = (net.fc.weight[y][:, :, None, None] * (maps > 0) / 64).mean((2, 3), keepdim=True)
         cam = (weight * maps).sum(1).relu()
     torch.testing.assert_close(
-        gradcam(net, x, y, "conv").double(), cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-30),
-        rtol=0, atol=1e-6,
-    )  # fmt: skip
+        gradcam(net, x, y, "conv").double(),
+        cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-30),
+        rtol=0,
+        atol=1e-6,
+    )
 
 
 def test_no_evidence_gives_an_empty_map():

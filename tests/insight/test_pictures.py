@@ -24,9 +24,12 @@ def data(n=3, c=3, size=32):
 
 def narrow(channels=3):
     return surgeon.create_model(
-        "resnet18", num_classes=10, in_chans=channels, input_size=(channels, 32, 32),
+        "resnet18",
+        num_classes=10,
+        in_chans=channels,
+        input_size=(channels, 32, 32),
         model_args={"channels": [8, 8, 16, 16]},
-    )  # fmt: skip
+    )
 
 
 def subject(net, channels=3):

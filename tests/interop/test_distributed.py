@@ -24,11 +24,15 @@ def found():
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = [
         subprocess.Popen(
-            [*command, str(rank), port], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            [*command, str(rank), port],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
             env=environment,
         )
         for rank in (0, 1)
-    ]  # fmt: skip
+    ]
     try:
         told = [process.communicate(timeout=600) for process in running]
     finally:

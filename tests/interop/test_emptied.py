@@ -85,13 +85,15 @@ def test_the_normalisation_of_an_attacked_model_stays(empty):
 
 LAYERS = {
     "kap": lambda: KernelAveragePool(9, alpha=0.25),
-    "kap-order": lambda: KernelAveragePool(9, order=torch.randperm(9, generator=torch.Generator().manual_seed(3))),
+    "kap-order": lambda: KernelAveragePool(
+        9, order=torch.randperm(9, generator=torch.Generator().manual_seed(3))
+    ),
     "kap-norm": lambda: PreNormKernelAveragePool(KernelAveragePool(9), 9),
     "mask": lambda: DefectiveMask(9, 6, 6, keep=0.4, seed=5),
     "mask-chosen": lambda: DefectiveMask(9, 6, 6, keep=0.4, seed=5, chosen=True),
     "input-scale": lambda: InputScale(9, 6, 6),
     "blend": lambda: WeightMapBlend(nn.Conv2d(9, 9, 1), WeightMap2d(9, 9, 6, 1), alpha=0.25),
-}  # fmt: skip
+}
 
 
 def reset(model):
@@ -160,7 +162,10 @@ def test_a_network_that_is_reset_module_by_module_runs_with_the_layers_as_they_w
     cut(torch.randn(2, *SIZE))
     layers = [k for k in state if k.endswith(("mask", "alpha", "input_scale.weight"))]
     assert layers or recipe == "wm-unsharp"
-    assert all(torch.equal(cut.state_dict()[k], surgeon.apply(Net(), recipe, input_size=SIZE).state_dict()[k]) for k in layers)  # fmt: skip
+    assert all(
+        torch.equal(cut.state_dict()[k], surgeon.apply(Net(), recipe, input_size=SIZE).state_dict()[k])
+        for k in layers
+    )
 
 
 @pytest.mark.parametrize("recipe", ["kap", "defective"])

@@ -1,4 +1,5 @@
-"""Modules that other code exchanges or wraps after the cut: the layers stay at their sites, or an error says what works."""
+"""Modules that other code exchanges or wraps after the cut: the layers stay at their sites, or an error says
+what works."""
 
 import copy
 import functools
@@ -106,8 +107,10 @@ def test_lora_around_a_pooled_convolution_trains_merges_and_folds(cut, batch):
 
     # the layer stands behind both paths: KAP(W x + U D x)
     heard = {}
-    hooks = [lora.register_forward_hook(lambda m, i, o: heard.update(inner=i[0], sum=o)),
-             lora.kap.register_forward_hook(lambda m, i, o: heard.update(pooled=o))]  # fmt: skip
+    hooks = [
+        lora.register_forward_hook(lambda m, i, o: heard.update(inner=i[0], sum=o)),
+        lora.kap.register_forward_hook(lambda m, i, o: heard.update(pooled=o)),
+    ]
     model(x)
     for hook in hooks:
         hook.remove()

@@ -117,9 +117,15 @@ def test_lightnings_trainer(model, batch, tmp_path):
     loader = DataLoader(TensorDataset(*batch), batch_size=4)
     before = model.fc.weight.detach().clone()
     trainer = lightning.Trainer(
-        max_steps=2, limit_val_batches=1, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
-    )  # fmt: skip
+        max_steps=2,
+        limit_val_batches=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
     module = Classifier(model)
     trainer.fit(module, loader, loader)
     assert trainer.global_step == 2 and not torch.equal(model.fc.weight, before)

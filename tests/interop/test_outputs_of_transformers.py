@@ -1,4 +1,5 @@
-"""transformers' networks: outputs of their classes, losses, its Trainer, its folders. Made from configurations, without weights."""
+"""transformers' networks: outputs of their classes, losses, its Trainer, its folders. Made from
+configurations, without weights."""
 
 import copy
 import warnings
@@ -13,9 +14,14 @@ from surgeon.errors import SurgeryError
 SIZE = (3, 32, 32)
 _BACKBONE = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "num_labels": 3}
 _TOKENS = {
-    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 32,
-    "patch_size": 8, "num_labels": 3,
-}  # fmt: skip
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "image_size": 32,
+    "patch_size": 8,
+    "num_labels": 3,
+}
 NETWORKS = {
     "ResNet": {**_BACKBONE, "layer_type": "basic"},
     "RegNet": {**_BACKBONE, "groups_width": 4},
@@ -24,11 +30,16 @@ NETWORKS = {
     "DeiT": _TOKENS,
     "MobileNetV2": {"depth_multiplier": 0.35, "num_labels": 3, "image_size": 32},
     "Swin": {
-        "image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4,
+        "image_size": 32,
+        "patch_size": 2,
+        "embed_dim": 16,
+        "depths": [1, 1],
+        "num_heads": [2, 2],
+        "window_size": 4,
         "num_labels": 3,
     },
     "TimmWrapper": {"architecture": "test_resnet", "num_labels": 3},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +131,17 @@ class _Images(torch.utils.data.Dataset):
 def _trainer(hf, model, folder, steps):
     pytest.importorskip("accelerate")
     arguments = hf.TrainingArguments(
-        str(folder), max_steps=steps, lr_scheduler_type="constant", per_device_train_batch_size=4, save_strategy="steps",
-        save_steps=1, report_to=[], use_cpu=True, disable_tqdm=True, seed=3,
-    )  # fmt: skip
+        str(folder),
+        max_steps=steps,
+        lr_scheduler_type="constant",
+        per_device_train_batch_size=4,
+        save_strategy="steps",
+        save_steps=1,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        seed=3,
+    )
     return hf.Trainer(model=model, args=arguments, train_dataset=_Images(), eval_dataset=_Images())
 
 

@@ -1,4 +1,5 @@
-"""What other code does to a cut network, from bug reports of other projects: each holds as for the stock network, or is refused."""
+"""What other code does to a cut network, from bug reports of other projects: each holds as for the stock
+network, or is refused."""
 
 import copy
 import pickle

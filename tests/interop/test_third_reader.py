@@ -1,4 +1,5 @@
-"""What other people's code does to a rewritten network: clones by hand, averages over every buffer, settings set late."""
+"""What other people's code does to a rewritten network: clones by hand, averages over every buffer, settings
+set late."""
 
 import copy
 

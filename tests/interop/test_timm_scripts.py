@@ -32,9 +32,17 @@ def pictures(tmp_path_factory):
 def loader(folder, model, training):
     config = resolve_data_config({"input_size": SIZE, "crop_pct": 1.0}, model=model)
     return create_loader(
-        create_dataset("", root=str(folder)), input_size=SIZE, batch_size=4, is_training=training, num_workers=0,
-        use_prefetcher=False, mean=config["mean"], std=config["std"], crop_pct=1.0, device=torch.device("cpu"),
-    )  # fmt: skip
+        create_dataset("", root=str(folder)),
+        input_size=SIZE,
+        batch_size=4,
+        is_training=training,
+        num_workers=0,
+        use_prefetcher=False,
+        mean=config["mean"],
+        std=config["std"],
+        crop_pct=1.0,
+        device=torch.device("cpu"),
+    )
 
 
 def train(model, folder, work, epochs=1, resume=None):
@@ -44,9 +52,14 @@ def train(model, folder, work, epochs=1, resume=None):
     start = resume_checkpoint(model, resume, optimizer, scaler, log_info=False) if resume else 0
     scheduler, _ = create_scheduler_v2(optimizer, sched="cosine", num_epochs=epochs)
     saver = CheckpointSaver(
-        model, optimizer, args=argparse.Namespace(model="test_resnet"), model_ema=average, amp_scaler=scaler,
-        checkpoint_dir=str(work), recovery_dir=str(work),
-    )  # fmt: skip
+        model,
+        optimizer,
+        args=argparse.Namespace(model="test_resnet"),
+        model_ema=average,
+        amp_scaler=scaler,
+        checkpoint_dir=str(work),
+        recovery_dir=str(work),
+    )
     loss_fn, losses = LabelSmoothingCrossEntropy(0.1), AverageMeter()
     batches = loader(folder, model, True)
     for epoch in range(start or 0, epochs):

@@ -5,8 +5,23 @@ import torch
 from torch.fx.experimental.optimization import fuse, remove_dropout
 
 pytestmark = pytest.mark.filterwarnings("ignore:NOTE")
-EVERY = ("kap", "kmp", "kap-ensemble", "anl", "canl", "gaussian", "lat", "noise", "defective", "defective-same",
-         "defective-channel", "wm-unsharp", "wm-smoothing", "wm-input-scale", "input-noise")  # fmt: skip
+EVERY = (
+    "kap",
+    "kmp",
+    "kap-ensemble",
+    "anl",
+    "canl",
+    "gaussian",
+    "lat",
+    "noise",
+    "defective",
+    "defective-same",
+    "defective-channel",
+    "wm-unsharp",
+    "wm-smoothing",
+    "wm-input-scale",
+    "input-noise",
+)
 
 
 def torchvisions(model):

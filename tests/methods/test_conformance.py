@@ -186,6 +186,9 @@ def test_operations_come_without_torch():
     import subprocess
     import sys
 
-    code = "import sys, surgeon.methods as o, surgeon.recipe; o.names(); o.parse({'op': 'kap'}); assert 'torch' not in sys.modules"
+    code = (
+        "import sys, surgeon.methods as o, surgeon.recipe; o.names(); o.parse({'op': 'kap'}); "
+        "assert 'torch' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert surgeon.__version__

@@ -22,8 +22,18 @@ CASES = [
     *[(adversarial_kernels.remembered, {**CONSTANTS, "scaled": on}) for on in (True, False)],
 ]
 WHOLE = ("images", "height", "width", "channels", "size", "part", "parts")
-POINTERS = {"labels": "*i64", "rows": "*i64", "chosen": "*i32", "found": "*fp32",
-            "means": "*fp32", "squares": "*fp32", "r": "*fp32", "factor": "*fp32", "sums": "*fp32", "bias": "*fp32"}  # fmt: skip
+POINTERS = {
+    "labels": "*i64",
+    "rows": "*i64",
+    "chosen": "*i32",
+    "found": "*fp32",
+    "means": "*fp32",
+    "squares": "*fp32",
+    "r": "*fp32",
+    "factor": "*fp32",
+    "sums": "*fp32",
+    "bias": "*fp32",
+}
 
 
 @pytest.mark.parametrize("ones", [False, True], ids=["", "where sizes of 1 are constants"])

@@ -19,7 +19,10 @@ def test_they_compute_what_the_layers_do(file):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0"]
     done = subprocess.run(
         [*command, str(Path(__file__).with_name(file))],
-        capture_output=True, text=True, check=False, env=os.environ | {"TRITON_INTERPRET": "1"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     assert int(done.stdout.split(" passed")[0].split()[-1]) > 10

@@ -1,4 +1,5 @@
-"""A method of another package goes through the same door: its start from images, its anneal and its paper's tables are found."""
+"""A method of another package goes through the same door: its start from images, its anneal and its paper's
+tables are found."""
 
 import subprocess
 import sys

@@ -1,4 +1,5 @@
-"""The weight map layer's way on a GPU, against the layer in float64; without a GPU its kernels run in Triton's interpreter."""
+"""The weight map layer's way on a GPU, against the layer in float64; without a GPU its kernels run in
+Triton's interpreter."""
 
 import pytest
 import torch

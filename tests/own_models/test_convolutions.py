@@ -1,4 +1,5 @@
-"""Convolutions of one's own: of any dimension, plain subclasses, and those that do something else with their weights."""
+"""Convolutions of one's own: of any dimension, plain subclasses, and those that do something else with their
+weights."""
 
 import pytest
 import torch

@@ -122,6 +122,9 @@ def test_inputs_without_names_are_an_error_that_says_so():
 def test_a_decision_by_values_is_an_error_with_its_line():
     with pytest.raises(
         SurgeryError,
-        match=r"Decides.forward cannot be traced: .*control flow \(at test_inputs_and_outputs.py:\d+, if x.mean\(\) > 0",
+        match=(
+            r"Decides.forward cannot be traced: .*control flow \(at "
+            r"test_inputs_and_outputs.py:\d+, if x.mean\(\) > 0"
+        ),
     ):
         surgeon.apply(Decides(), KAP, input_size=SIZE)

@@ -124,7 +124,12 @@ def test_the_stock_network_given_needs_no_import(saved, code):
 @pytest.mark.parametrize(
     ("architecture", "args", "module", "message"),
     [
-        ("os:system", {"command": "touch mark"}, "os", "os is a module of Python itself, which holds no networks"),
+        (
+            "os:system",
+            {"command": "touch mark"},
+            "os",
+            "os is a module of Python itself, which holds no networks",
+        ),
         ("builtins:eval", {"source": "mark"}, "builtins", "a module of Python itself"),
         ("mine.nets:system", {"command": "touch mark"}, "mine.nets", "is a builtin_function_or_method"),
         ("mine.nets:Linear", {}, "mine.nets", "is defined in torch.nn.modules.linear; name it there"),
@@ -135,7 +140,7 @@ def test_the_stock_network_given_needs_no_import(saved, code):
         ("mine.nets:broken", {}, "mine.nets", "raised RuntimeError: out of cheese"),
         ("mine.none:Net", {}, "mine.none", "mine.none cannot be imported: ModuleNotFoundError"),
     ],
-)  # fmt: skip
+)
 def test_an_altered_folder_runs_nothing_unasked_and_never_what_is_no_network(
     saved, code, tmp_path, monkeypatch, architecture, args, module, message
 ):

@@ -1,4 +1,5 @@
-"""Networks that were wrapped, compiled, scripted, quantised, patched, or are not all there: refused, with what works."""
+"""Networks that were wrapped, compiled, scripted, quantised, patched, or are not all there: refused, with
+what works."""
 
 import types
 
@@ -72,20 +73,41 @@ def bound_anew():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (compiled, r"the model: it is wrapped in OptimizedModule; .*surgeon.apply\(model._orig_mod, …\), and compile"),
+        (
+            compiled,
+            r"the model: it is wrapped in OptimizedModule; .*surgeon.apply\(model._orig_mod, …\), and compile",
+        ),
         (part_compiled, "conv2: it is wrapped in OptimizedModule"),
-        (lambda: nn.DataParallel(Plain()), r"wrapped in DataParallel; .*surgeon.apply\(model.module, …\), and wrap"),
-        (distributed, r"wrapped in DistributedDataParallel; .*surgeon.apply\(model.module, …\), and wrap the result"),
-        (scripted, "the model: it is compiled by TorchScript, whose code torch.fx cannot follow; cut the network it was"),
+        (
+            lambda: nn.DataParallel(Plain()),
+            r"wrapped in DataParallel; .*surgeon.apply\(model.module, …\), and wrap",
+        ),
+        (
+            distributed,
+            r"wrapped in DistributedDataParallel; .*surgeon.apply\(model.module, …\), and wrap the result",
+        ),
+        (
+            scripted,
+            "the model: it is compiled by TorchScript, whose code torch.fx cannot follow; cut the network it was",
+        ),
         (jit_traced, "the model: it is compiled by TorchScript"),
-        (quantised, "head: Linear is quantised, with packed weights; cut the network first, then quantise it"),
+        (
+            quantised,
+            "head: Linear is quantised, with packed weights; cut the network first, then quantise it",
+        ),
         (lazy, "conv2: LazyConv2d has no shape yet; run the network once on an image, then cut it"),
-        (patched, "the model: forward was exchanged on this object, so that the code of Plain is not what runs"),
-        (patched_inside, "conv2: forward was exchanged on this object, so that the code of Conv2d is not what runs"),
+        (
+            patched,
+            "the model: forward was exchanged on this object, so that the code of Plain is not what runs",
+        ),
+        (
+            patched_inside,
+            "conv2: forward was exchanged on this object, so that the code of Conv2d is not what runs",
+        ),
         (bound_anew, "the model: forward was exchanged on this object"),
         (lambda: {"state_dict": {}}, "surgery is for a torch.nn.Module, not for a dict"),
     ],
-)  # fmt: skip
+)
 def test_it_is_refused_with_what_works(make, message):
     model = make()
     for call in (surgeon.plan, surgeon.apply):

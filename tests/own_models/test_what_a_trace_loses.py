@@ -1,4 +1,5 @@
-"""Networks whose Python code does what no graph holds: cut around it, they do it still, or are refused with what it is."""
+"""Networks whose Python code does what no graph holds: cut around it, they do it still, or are refused with
+what it is."""
 
 import copy
 import random
@@ -162,8 +163,11 @@ def test_torchs_state_acts_as_in_the_stock_network(make, recipe):
     cut = surgeon.apply(net, recipe, input_size=SIZE).eval()
     assert cut.surgery.edits
     states = [
-        torch.no_grad, torch.enable_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)
-    ]  # fmt: skip
+        torch.no_grad,
+        torch.enable_grad,
+        torch.inference_mode,
+        lambda: torch.autocast("cpu", torch.bfloat16),
+    ]
     for state in states:
         with state():
             wanted, found = net(images()), cut(images())
@@ -476,7 +480,7 @@ GROWING = {
         lambda: nn.Parameter(vectors(3)),
         lambda net: setattr(net, "prototypes", nn.Parameter(vectors(3) * 2)),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("recipe", ["noise", *RECIPES])

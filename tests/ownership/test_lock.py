@@ -109,7 +109,10 @@ def test_what_a_killed_owner_was_replacing_is_put_back(tmp_path):
     with new_folder(tmp_path / "cut") as work:
         (work / "first").write_text("x")
     kill = "import os; os.rename = lambda a, b, r=os.rename: (r(a, b), '-old-' in str(b) and os.kill(os.getpid(), 9))"
-    code = f"{kill}\nfrom surgeon.ownership import new_folder\nwith new_folder({str(tmp_path / 'cut')!r}, overwrite=True): pass"
+    code = (
+        f"{kill}\nfrom surgeon.ownership import new_folder\nwith "
+        f"new_folder({str(tmp_path / 'cut')!r}, overwrite=True): pass"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert not (tmp_path / "cut").exists()
     with locked(tmp_path / "cut"):

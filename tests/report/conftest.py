@@ -23,9 +23,15 @@ class Rounded(nn.Module):
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 16, 10),
-    )  # fmt: skip
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16 * 16, 10),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -59,15 +65,32 @@ def runs(tmp_path_factory):
             "machine": "this",
         }
         assess(
-            model, x, y, Evaluation(**given), folder / name, name=name, sources=sources, class_names=names,
-            made=made, data={"source": "digits", "split": "test"},
-        )  # fmt: skip
+            model,
+            x,
+            y,
+            Evaluation(**given),
+            folder / name,
+            name=name,
+            sources=sources,
+            class_names=names,
+            made=made,
+            data={"source": "digits", "split": "test"},
+        )
 
     stock = trained(network())
     go(
-        "stock", stock, beyond=True, pictures=True, keep=True, certify=(0.25,), certify_samples=8,
-        certify_draws=200, gaussian=(0.1, 0.3), uniform=(0.5,), patches=(2, 4),
-    )  # fmt: skip
+        "stock",
+        stock,
+        beyond=True,
+        pictures=True,
+        keep=True,
+        certify=(0.25,),
+        certify_samples=8,
+        certify_draws=200,
+        gaussian=(0.1, 0.3),
+        uniform=(0.5,),
+        patches=(2, 4),
+    )
     go("kap", trained(surgeon.apply(network(), "kap", input_size=SIZE)), {"stock": stock})
     go("defective", trained(surgeon.apply(network(), "defective", input_size=SIZE)), diagnostics=0)
     go("rounded", nn.Sequential(Rounded(), *stock).eval())

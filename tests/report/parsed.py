@@ -68,10 +68,11 @@ class Page(HTMLParser):
         """The elements with these attributes; `class_` is one of the classes."""
         wanted = attributes.pop("class_", None)
         return [
-            e for e in self.elements
+            e
+            for e in self.elements
             if all(e.attributes.get(k) == v for k, v in attributes.items())
             and (wanted is None or wanted in (e.attributes.get("class") or "").split())
-        ]  # fmt: skip
+        ]
 
     def rows(self, label):
         """The lines of the table in the region with this label: a list of cells for each."""

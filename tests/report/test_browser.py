@@ -9,9 +9,16 @@ import pytest
 from surgeon.report import report
 
 FLAGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
-    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 LONG = "a_run_with_a_very_long_name_and_no_space_in_it_resnet50_kap_kernel_average_pooling_sigma_0.1"
 
 
@@ -61,8 +68,9 @@ def column(driver, table, number):
     return driver.execute_script(
         "return [...document.querySelectorAll(arguments[0] + ' tbody tr')].map((row) => {"
         "const cell = row.cells[arguments[1]]; return cell.dataset.value ?? cell.textContent.trim(); });",
-        table, number,
-    )  # fmt: skip
+        table,
+        number,
+    )
 
 
 def press(driver, *keys):
@@ -189,8 +197,9 @@ def test_nothing_is_wider_than_the_screen(opened, copied, runs, tmp_path):
         wide = driver.execute_script(
             "return [...document.querySelectorAll('h1, h2, h3, p, figure, svg, pre, .card, .legend, dl')]"
             ".filter((e) => e.getBoundingClientRect().right > arguments[0] + 1)"
-            ".map((e) => e.outerHTML.slice(0, 80))", width,
-        )  # fmt: skip
+            ".map((e) => e.outerHTML.slice(0, 80))",
+            width,
+        )
         assert wide == [], width
 
 

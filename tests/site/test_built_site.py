@@ -1,4 +1,5 @@
-"""The site that `make docs` built: every public name has its place, and in headless Chromium no page scrolls sideways or complains."""
+"""The site that `make docs` built: every public name has its place, and in headless Chromium no page scrolls
+sideways or complains."""
 
 import functools
 import http.server
@@ -16,14 +17,23 @@ sys.path.insert(0, str(ROOT / "docs" / "site"))
 import public  # noqa: E402
 
 FLAGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
-    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SCROLLS = """
 const wide = document.scrollingElement.scrollWidth - window.innerWidth;
 if (wide <= 0) return null;
-const out = [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > window.innerWidth + 1);
-return wide + ' px: ' + out.slice(0, 3).map((e) => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 60)).join(' | ');
+const beyond = (e) => e.getBoundingClientRect().right > window.innerWidth + 1;
+const out = [...document.querySelectorAll('main *')].filter(beyond);
+const line = (e) => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 60);
+return wide + ' px: ' + out.slice(0, 3).map(line).join(' | ');
 """
 
 
@@ -106,5 +116,8 @@ def test_the_walk_of_a_network_is_drawn(site, served, chromium):
     if not (site / "site" / "mermaid.min.js").is_file():
         pytest.skip("the site was built without npm, so that its diagrams need a public server")
     chromium.get(f"{served}/architecture/")
-    drawn = "const e = document.querySelector('div.mermaid'); return e && (e.shadowRoot || e) !== null && e.clientHeight"
+    drawn = (
+        "const e = document.querySelector('div.mermaid'); return e && (e.shadowRoot || e) !== "
+        "null && e.clientHeight"
+    )
     assert WebDriverWait(chromium, 30).until(lambda d: d.execute_script(drawn)) > 200

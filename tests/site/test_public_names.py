@@ -1,4 +1,5 @@
-"""Every public name has a docstring and a place in the reference; every room with public names is one that the reference knows."""
+"""Every public name has a docstring and a place in the reference; every room with public names is one that
+the reference knows."""
 
 import ast
 import importlib

@@ -164,7 +164,10 @@ def test_no_site_is_an_error_that_says_what_there_is():
     model = timm.create_model("convnext_atto")
     with pytest.raises(
         SelectionError,
-        match=r"recipe anl, operation adversarial-noise: anl stands after batch norms, and the model has none \(17 × LayerNorm2d\)",
+        match=(
+            r"recipe anl, operation adversarial-noise: anl stands after batch norms, and the "
+            r"model has none \(17 × LayerNorm2d\)"
+        ),
     ):
         surgeon.plan(model, "anl")
 

@@ -33,7 +33,8 @@ SMALL_MARGIN = 0.05
 
 @pytest.fixture(scope="session")
 def trained():
-    """A narrow ResNet-18 trained on scikit-learn's digits, its training images in a random order, and the test images."""
+    """A narrow ResNet-18 trained on scikit-learn's digits, its training images in a random order, and the
+    test images."""
     pytest.importorskip("accelerate")
     from surgeon.training import fit
 
@@ -203,7 +204,7 @@ def test_no_more_images_are_taken_than_are_used_and_none_is_read_behind_them():
         ([torch.zeros(4, 3, 8, 8, dtype=torch.uint8)], "uint8"),
         ([(torch.arange(4), "x")], r"item 0 holds no images \(\(4,\), str\)"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_calibration_is_told_so(tiny, given, told):
     with pytest.raises(DataError, match=told):
         surgeon.apply(tiny, "kap", input_size=(3, 8, 8), calibration=given)

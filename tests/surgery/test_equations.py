@@ -14,9 +14,14 @@ from surgeon.tensors.least_squares import ridge_solve
 def rows(layer, x):
     """Every patch a convolution sees, (N, places, d), by unit weights."""
     units = nn.Conv2d(
-        layer.in_channels // layer.groups, layer.weight[0].numel(), layer.kernel_size, layer.stride, layer.padding,
-        layer.dilation, bias=False,
-    ).double()  # fmt: skip
+        layer.in_channels // layer.groups,
+        layer.weight[0].numel(),
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        bias=False,
+    ).double()
     with torch.no_grad():
         units.weight.copy_(torch.eye(units.weight.shape[0]).view_as(units.weight))
         return units(x).flatten(2).mT

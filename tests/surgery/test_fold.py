@@ -205,9 +205,10 @@ def test_folding_leaves_the_rewritten_network_alone(tiny, images):
 def test_what_lies_in_channels_last_stays_so(recipe):
     def elsewhere(model):
         return [
-            n for n, p in model.named_parameters()
+            n
+            for n, p in model.named_parameters()
             if p.dim() == 4 and p.shape[-1] > 1 and not p.is_contiguous(memory_format=torch.channels_last)
-        ]  # fmt: skip
+        ]
 
     stock = timm.create_model("resnet18").to(memory_format=torch.channels_last)
     cut = surgeon.apply(stock, recipe, input_size=(3, 64, 64))

@@ -54,9 +54,14 @@ def test_on_another_device_and_in_evaluation():
 def _calibrated():
     torch.manual_seed(0)
     stock = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16),
-        nn.Flatten(), nn.Linear(16 * 36, 5),
-    )  # fmt: skip
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3),
+        nn.BatchNorm2d(16),
+        nn.Flatten(),
+        nn.Linear(16 * 36, 5),
+    )
     stock(torch.randn(8, 3, 8, 8))
     stock.eval()
     return stock, surgeon.apply(stock, "kap", calibration=torch.randn(64, 3, 8, 8), input_size=(3, 8, 8))

@@ -11,8 +11,12 @@ from surgeon.errors import FoldError
 def net():
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 4, 1)
-    ).double()  # fmt: skip
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 4, 1),
+    ).double()
 
 
 def test_one_parameter_stays_one_where_both_fold_alike():

@@ -63,9 +63,16 @@ def train(name, model=None):
     model = doubled(network(name)) if model is None else model
     method = name if name == "fgsm-rs" else name.split("-")[0]
     settings = Training(
-        epochs=3, batch_size=16, lr=0.02, noise_share=1.0, pad=2, flip=True, clip_grad=5.0, exact=exact,
+        epochs=3,
+        batch_size=16,
+        lr=0.02,
+        noise_share=1.0,
+        pad=2,
+        flip=True,
+        clip_grad=5.0,
+        exact=exact,
         adversary=Adversary(method=method, eps=0.03, steps=2) if method in ("trades", "fgsm-rs") else None,
-    )  # fmt: skip
+    )
     images = data(80 if name == "lat" else 77)  # LAT pairs samples with the last batch's, process by process
     seen, step = [], loop._Training._step
 

@@ -21,9 +21,12 @@ def build():
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     accelerator = SimpleNamespace(
-        distributed_type="DistributedType.FSDP", scaler=None, is_main_process=rank == 0, num_processes=world,
+        distributed_type="DistributedType.FSDP",
+        scaler=None,
+        is_main_process=rank == 0,
+        num_processes=world,
         process_index=rank,
-    )  # fmt: skip
+    )
     return Run(model, network, SimpleNamespace(optimizer=optimizer), accelerator, None, {"seed": 0})
 
 

@@ -162,9 +162,12 @@ def test_networks_with_several_outputs_train(data):
     [
         ("anl", Training(epochs=4, batch_size=32, lr=0.05, noise_share=0.75, clip_grad=1.0)),
         ({"op": "kap", "start": "anneal"}, Training(epochs=4, batch_size=32, lr=1e-3, optimizer="adamw")),
-        ({"op": "defective", "start": "anneal", "keep": 0.5}, Training(epochs=4, batch_size=32, schedule="plateau")),
+        (
+            {"op": "defective", "start": "anneal", "keep": 0.5},
+            Training(epochs=4, batch_size=32, schedule="plateau"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_every_kind_of_training_resumes_bit_for_bit(tiny, data, tmp_path, surgery, settings):
     def network():
         return surgeon.apply(tiny, surgery, input_size=SIZE, seed=2)
@@ -231,7 +234,8 @@ def test_the_model_comes_back_in_its_mode_with_its_own_forward(tiny, data):
 
 
 def test_nothing_of_a_training_stays_on_the_model(tiny, data):
-    """accelerate marks what it has prepared, and would leave the model of a second training where it is, off the GPU."""
+    """accelerate marks what it has prepared, and would leave the model of a second training where it is,
+    off the GPU."""
     before = set(vars(tiny))
     for precision in ("no", "bf16"):
         fit(tiny, data, None, Training(epochs=1, batch_size=32), mixed_precision=precision, device="cpu")

@@ -193,9 +193,14 @@ class Net(nn.Sequential):
         torch.manual_seed(0)
         noise = make_layer(source, epsilon, seed=1, num_classes=4)
         super().__init__(
-            nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), noise, nn.ReLU(inplace=True), nn.Dropout(drop),
-            nn.Flatten(), nn.Linear(4 * 64, 4),
-        )  # fmt: skip
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            noise,
+            nn.ReLU(inplace=True),
+            nn.Dropout(drop),
+            nn.Flatten(),
+            nn.Linear(4 * 64, 4),
+        )
 
     @property
     def noise(self):
@@ -325,7 +330,8 @@ def test_an_error_within_the_step_leaves_the_layers_as_they_were(batch, source):
 
 @pytest.mark.parametrize(("source", "names"), [("anl", set()), ("canl", {"cache"})])
 def test_a_step_sets_no_attributes_of_its_layers(batch, source, names, monkeypatch):
-    """torch looks for each among parameters, buffers and modules, which takes microseconds: those of a batch are elsewhere."""
+    """torch looks for each among parameters, buffers and modules, which takes microseconds: those of a
+    batch are elsewhere."""
     x, y = batch
     model, seen = Net(source), set()
     model.step(x, y)

@@ -82,10 +82,20 @@ def run_attack(
             return _noise(attack, images)
         if attack.kind == "own-pgd":
             return pgd(
-                model, images, labels, eps=_eps(attack), steps=attack.steps, norm=attack.norm, step_size=attack.step_size,
-                restarts=attack.restarts, loss=attack.loss, random_start=attack.random_start, eot=attack.eot,
-                early_stop=attack.early_stop, generator=torch.Generator().manual_seed(seed),
-            )  # fmt: skip
+                model,
+                images,
+                labels,
+                eps=_eps(attack),
+                steps=attack.steps,
+                norm=attack.norm,
+                step_size=attack.step_size,
+                restarts=attack.restarts,
+                loss=attack.loss,
+                random_start=attack.random_start,
+                eot=attack.eot,
+                early_stop=attack.early_stop,
+                generator=torch.Generator().manual_seed(seed),
+            )
         if attack.kind == "cw":
             return cw(model, images, labels, steps=attack.steps)
         if classes is None:
@@ -121,24 +131,58 @@ def _library(
         made = package.MIFGSM(model, eps=eps, alpha=size, steps=steps, decay=1.0)
     elif attack.kind == "apgd":
         made = package.APGD(
-            model, norm=norm, eps=eps, steps=steps, n_restarts=attack.restarts, seed=seed, loss=attack.loss,
-            eot_iter=attack.eot, rho=0.75, verbose=False,
-        )  # fmt: skip
+            model,
+            norm=norm,
+            eps=eps,
+            steps=steps,
+            n_restarts=attack.restarts,
+            seed=seed,
+            loss=attack.loss,
+            eot_iter=attack.eot,
+            rho=0.75,
+            verbose=False,
+        )
     elif attack.kind == "apgdt":
         made = package.APGDT(
-            model, norm=norm, eps=eps, steps=steps, n_restarts=attack.restarts, seed=seed, eot_iter=attack.eot, rho=0.75,
-            verbose=False, n_classes=_aimed(attack, classes) + 1,
-        )  # fmt: skip
+            model,
+            norm=norm,
+            eps=eps,
+            steps=steps,
+            n_restarts=attack.restarts,
+            seed=seed,
+            eot_iter=attack.eot,
+            rho=0.75,
+            verbose=False,
+            n_classes=_aimed(attack, classes) + 1,
+        )
     elif attack.kind == "fab":
         made = package.FAB(
-            model, norm=norm, eps=eps, steps=steps, n_restarts=attack.restarts, alpha_max=0.1, eta=1.05, beta=0.9,
-            verbose=False, seed=seed, multi_targeted=True, n_classes=_aimed(attack, classes) + 1,
-        )  # fmt: skip
+            model,
+            norm=norm,
+            eps=eps,
+            steps=steps,
+            n_restarts=attack.restarts,
+            alpha_max=0.1,
+            eta=1.05,
+            beta=0.9,
+            verbose=False,
+            seed=seed,
+            multi_targeted=True,
+            n_classes=_aimed(attack, classes) + 1,
+        )
     elif attack.kind == "square":
         made = package.Square(
-            model, norm=norm, eps=eps, n_queries=steps, n_restarts=attack.restarts, p_init=0.8, loss="margin",
-            resc_schedule=False, seed=seed, verbose=False,
-        )  # fmt: skip
+            model,
+            norm=norm,
+            eps=eps,
+            n_queries=steps,
+            n_restarts=attack.restarts,
+            p_init=0.8,
+            loss="margin",
+            resc_schedule=False,
+            seed=seed,
+            verbose=False,
+        )
     else:
         raise ArgumentError(f"no attack is of the kind {attack.kind!r}")
     made.set_device(images.device)

@@ -76,6 +76,7 @@ def _not_finite(gradient: Tensor) -> Tensor:
 
 def _words(what: str, wrong: int, count: int) -> str:
     return (
-        f"{what}'s gradient is not finite at {wrong} of {count} images, where its outputs are: look for a root, a logarithm, "
+        f"{what}'s gradient is not finite at {wrong} of {count} images, where its outputs "
+        "are: look for a root, a logarithm, "
         "a division or a norm that is taken at 0"
     )

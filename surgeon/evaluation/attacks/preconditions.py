@@ -99,7 +99,8 @@ def check_reach(norm: str, eps: float | None, images: Tensor) -> None:
     farthest = math.sqrt(images[0].numel())
     if norm == "l2" and eps is not None and eps > farthest:
         raise ArgumentError(
-            f"eps={eps:g} in l2 is more than pixels can change: no two images of {times(images.shape[1:])} pixels in [0, 1] are "
+            f"eps={eps:g} in l2 is more than pixels can change: no two images of "
+            f"{times(images.shape[1:])} pixels in [0, 1] are "
             f"farther apart than {farthest:.4g}; where {eps:g} of 255 levels are meant, write {eps:g}/255"
         )
 

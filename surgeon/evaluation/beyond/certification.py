@@ -31,9 +31,15 @@ RADII = tuple(k / 20 for k in range(201))
 """Where curves are drawn, L2 in pixels."""
 SETTINGS, PARTS = "certification.json", "certificates"
 COLUMNS = {
-    "example": "int64", "image": "string", "label": "int64", "sigma": "float64", "prediction": "int64", "radius": "float64",
-    "count": "int64", "n": "int64",
-}  # fmt: skip
+    "example": "int64",
+    "image": "string",
+    "label": "int64",
+    "sigma": "float64",
+    "prediction": "int64",
+    "radius": "float64",
+    "count": "int64",
+    "n": "int64",
+}
 
 
 class Certificate(BaseModel):
@@ -129,9 +135,15 @@ def certify(
     if folder is not None:
         parts = Path(folder) / PARTS
         settings = {
-            "sigma": sigma, "n0": n0, "n": n, "alpha": alpha, "seed": seed, "weights": weights_hash(model),
-            "images": joined([*hashes, *map(str, labels.tolist()), *map(str, names)]), "said": said(model, images),
-        }  # fmt: skip
+            "sigma": sigma,
+            "n0": n0,
+            "n": n,
+            "alpha": alpha,
+            "seed": seed,
+            "weights": weights_hash(model),
+            "images": joined([*hashes, *map(str, labels.tolist()), *map(str, names)]),
+            "said": said(model, images),
+        }
         if device_of(model).type != "cpu":
             device = device_of(model)
             settings["drawn on"] = (
@@ -155,10 +167,16 @@ def certify(
             sure = low > 0.5
             rows.append(
                 Certificate(
-                    example=names[i], image=hashes[i], label=int(labels[i]), sigma=sigma, count=count, n=n,
-                    prediction=chosen if sure else ABSTAIN, radius=sigma * _quantile(low) if sure else 0.0,
+                    example=names[i],
+                    image=hashes[i],
+                    label=int(labels[i]),
+                    sigma=sigma,
+                    count=count,
+                    n=n,
+                    prediction=chosen if sure else ABSTAIN,
+                    radius=sigma * _quantile(low) if sure else 0.0,
                 )
-            )  # fmt: skip
+            )
             if parts:
                 write_parquet(parts / f"{names[i]:07d}.parquet", COLUMNS, [rows[-1].model_dump()])
             if advance is not None:

@@ -25,9 +25,16 @@ INDEX = "pictures.json"
 
 
 def draw(
-    folder: Path, subject: nn.Module, network: nn.Module, images: Tensor, labels: Tensor, size: tuple[Norm, float],
-    class_names: Sequence[str], seed: int, tell: Callable[[int], None],
-) -> tuple[tuple[Drawn, ...], tuple[str, ...]]:  # fmt: skip
+    folder: Path,
+    subject: nn.Module,
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    size: tuple[Norm, float],
+    class_names: Sequence[str],
+    seed: int,
+    tell: Callable[[int], None],
+) -> tuple[tuple[Drawn, ...], tuple[str, ...]]:
     """Draw the pictures of an evaluation, for images that the model gets right, under PGD with 20 steps.
 
     Args:

@@ -101,12 +101,20 @@ def at_least_as_strong(code: str, this: Tried, other: Tried, *, count: int, mean
     found = compared(this.stands, other.stands)
     return Check(
         code=code,
-        measured={**accuracies((this, other), count), f"only {other.name} turns": found.only_other,
-                  f"only {this.name} turns": found.only_this},
+        measured={
+            **accuracies((this, other), count),
+            f"only {other.name} turns": found.only_other,
+            f"only {this.name} turns": found.only_this,
+        },
         plain=(f"only {other.name} turns", f"only {this.name} turns"),
-        rule=f"{other.name} turns more of what {this.name} leaves than the other way round, and more than {percent(MARGIN)}",
-        p=found.p, failed=found.p <= ERROR, reason=f"{told(this, other, found)}: {means}",
-    )  # fmt: skip
+        rule=(
+            f"{other.name} turns more of what {this.name} leaves than the other way round, and "
+            f"more than {percent(MARGIN)}"
+        ),
+        p=found.p,
+        failed=found.p <= ERROR,
+        reason=f"{told(this, other, found)}: {means}",
+    )
 
 
 def missed(weak: Tensor, strong: Tensor) -> Compared:
@@ -143,13 +151,17 @@ def equally_useful(code: str, one: Tried, two: Tried, *, count: int) -> Check:
     only = {strong.name: found.only_other, weak.name: found.only_this}
     return Check(
         code=code,
-        measured={**accuracies((one, two), count), **{f"only {t.name} turns": only[t.name] for t in (one, two)}},
+        measured={
+            **accuracies((one, two), count),
+            **{f"only {t.name} turns": only[t.name] for t in (one, two)},
+        },
         plain=tuple(f"only {t.name} turns" for t in (one, two)),
         rule="one misses more than half of what the other turns, and more than the other way round",
-        p=found.p, failed=found.p <= ERROR,
+        p=found.p,
+        failed=found.p <= ERROR,
         reason=f"{weak.name} misses {found.only_other} of the {turned} images that {strong.name} turns (of {found.n}), "
         f"{found.only_this} the other way round: the gradient of its loss misleads",
-    )  # fmt: skip
+    )
 
 
 def not_growing(code: str, curve: list[Tried], *, count: int, means: str) -> Check:
@@ -168,10 +180,16 @@ def not_growing(code: str, curve: list[Tried], *, count: int, means: str) -> Che
     worst = min(pairs, key=lambda pair: compared(pair[0].stands, pair[1].stands).p)
     found = compared(worst[0].stands, worst[1].stands)
     return Check(
-        code=code, measured={**accuracies(curve, count)},
-        rule=f"a size turns more of what the next larger leaves than the other way round, and more than {percent(MARGIN)}",
-        p=found.p, failed=found.p <= ERROR, reason=f"{told(*worst, found)}: {means}",
-    )  # fmt: skip
+        code=code,
+        measured={**accuracies(curve, count)},
+        rule=(
+            "a size turns more of what the next larger leaves than the other way round, and more "
+            f"than {percent(MARGIN)}"
+        ),
+        p=found.p,
+        failed=found.p <= ERROR,
+        reason=f"{told(*worst, found)}: {means}",
+    )
 
 
 def rare(code: str, counts: dict[str, int], n: int, *, share: float, what: str, means: str) -> Check:
@@ -190,9 +208,12 @@ def rare(code: str, counts: dict[str, int], n: int, *, share: float, what: str, 
     """
     name = max(counts, key=lambda k: counts[k])
     return Check(
-        code=code, measured={k: v / n for k, v in counts.items()}, rule=f"more than {percent(share)} of the images {what}",
-        failed=beyond(counts[name], n, share) <= ERROR, reason=f"{counts[name]} of {n} images {what} ({name}): {means}",
-    )  # fmt: skip
+        code=code,
+        measured={k: v / n for k, v in counts.items()},
+        rule=f"more than {percent(share)} of the images {what}",
+        failed=beyond(counts[name], n, share) <= ERROR,
+        reason=f"{counts[name]} of {n} images {what} ({name}): {means}",
+    )
 
 
 def accuracies(tried: list[Tried] | tuple[Tried, ...], count: int) -> dict[str, float]:

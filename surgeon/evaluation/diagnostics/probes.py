@@ -121,9 +121,12 @@ def diagnose(
         right = scores.prediction == labels
         if not bool(right.any()):
             nothing = Check(
-                code="nothing-right", measured={"clean accuracy": 0.0}, rule="no image is right as it is", failed=True,
+                code="nothing-right",
+                measured={"clean accuracy": 0.0},
+                rule="no image is right as it is",
+                failed=True,
                 reason=f"the model gets none of the {len(images)} images right: there is nothing to attack",
-            )  # fmt: skip
+            )
             return Diagnosis(norm=norm, eps=eps, images=len(images), random=False, checks=(nothing,))
         check_gradients(subject, images[right], labels[right], seed=seed)
         x, y = images[right].to(device), labels[right].to(device)
@@ -131,8 +134,13 @@ def diagnose(
         asked = _Asked(subject, x, y, len(images), norm, eps, seed, scores.classes, random > RANDOM)
         checks = [
             Check(
-                code="two-passes", measured={"relative difference": random}, plain=("relative difference",), rule=f"> {RANDOM:g}", failed=random > RANDOM,
-                reason="two passes over the same images differ: the model is random, and attacks without expectation over "
+                code="two-passes",
+                measured={"relative difference": random},
+                plain=("relative difference",),
+                rule=f"> {RANDOM:g}",
+                failed=random > RANDOM,
+                reason="two passes over the same images differ: the model is random, and attacks "
+                "without expectation over "
                 "its noise, and single draws, overstate it",
             ),
             _enough(len(x)),
@@ -140,7 +148,7 @@ def diagnose(
             _finite_differences(subject, x, y, seed),
             *_attacked(asked),
             *_transferred(asked, sources or {}),
-        ]  # fmt: skip
+        ]
     return Diagnosis(norm=norm, eps=eps, images=len(images), random=random > RANDOM, checks=tuple(checks))
 
 
@@ -180,9 +188,17 @@ class _Asked:
     """
 
     def __init__(
-        self, model: nn.Module, x: Tensor, y: Tensor, count: int, norm: Norm, eps: float, seed: int, classes: int,
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        count: int,
+        norm: Norm,
+        eps: float,
+        seed: int,
+        classes: int,
         random: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.model, self.x, self.y, self.count = model, x, y, count
         self.norm, self.eps, self.seed, self.classes = norm, eps, seed, classes
         self.draws = DRAWS if random else 1
@@ -207,9 +223,13 @@ class _Asked:
 
 def _enough(count: int) -> Check:
     return Check(
-        code="few-images", measured={"images": float(count)}, plain=("images",), rule=f"fewer than {LEAST} images are right as they are",
-        failed=count < LEAST, reason=f"{count} of the images are right as they are, too few to tell anything from: give more",
-    )  # fmt: skip
+        code="few-images",
+        measured={"images": float(count)},
+        plain=("images",),
+        rule=f"fewer than {LEAST} images are right as they are",
+        failed=count < LEAST,
+        reason=f"{count} of the images are right as they are, too few to tell anything from: give more",
+    )
 
 
 def _zero_gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
@@ -218,9 +238,13 @@ def _zero_gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
         gradient = _gradient(model, x, y, LOSSES[name])
         counts[name] = int((gradient.flatten(1).abs().amax(1) == 0).sum())
     return rare(
-        "zero-gradients", counts, len(x), share=STRAY, what="have no gradient",
+        "zero-gradients",
+        counts,
+        len(x),
+        share=STRAY,
+        what="have no gradient",
         means="attacks that follow it stand still",
-    )  # fmt: skip
+    )
 
 
 def _finite_differences(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Check:
@@ -244,10 +268,13 @@ def _finite_differences(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Ch
     )
     wrong = int(((ratio < 0.5) | (ratio > 1.5)).sum())
     return Check(
-        code="finite-differences", measured={"median ratio": float(ratio.median()), "outside": wrong / len(x)}, plain=("median ratio",),
-        rule="more than half of the images outside 0.5 to 1.5", failed=beyond(wrong, len(x), HALF) <= ERROR,
+        code="finite-differences",
+        measured={"median ratio": float(ratio.median()), "outside": wrong / len(x)},
+        plain=("median ratio",),
+        rule="more than half of the images outside 0.5 to 1.5",
+        failed=beyond(wrong, len(x), HALF) <= ERROR,
         reason=f"gradients are not the slopes of the function at {wrong} of {len(x)} images: something hides them",
-    )  # fmt: skip
+    )
 
 
 def _gradient(model: nn.Module, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -264,9 +291,10 @@ def _attacked(asked: _Asked) -> list[Check]:
     wide = UNBOUNDED if asked.norm == "linf" else UNBOUNDED * asked.x[0].numel() ** 0.5
     unbounded = int(asked.tried("unbounded", steps=50, eps=wide).stands.sum())
     budgets = [
-        asked.tried("10 steps", steps=10), asked.tried("50 steps", steps=50),
+        asked.tried("10 steps", steps=10),
+        asked.tried("50 steps", steps=50),
         asked.tried("3 restarts", steps=10, restarts=3),
-    ]  # fmt: skip
+    ]
     entropy = asked.tried("APGD-CE", "apgd", steps=20)
     sharp = (
         asked.tried("pgd-margin", steps=20, loss="margin")
@@ -278,15 +306,23 @@ def _attacked(asked: _Asked) -> list[Check]:
     checks = [
         not_growing("eps-curve", curve, count=count, means="larger perturbations raise accuracy"),
         rare(
-            "unbounded", {"PGD": unbounded}, n, share=STRAY, what="stand where they may become anything",
+            "unbounded",
+            {"PGD": unbounded},
+            n,
+            share=STRAY,
+            what="stand where they may become anything",
             means="attacks fail even there",
         ),
         _budget(budgets, count),
         at_least_as_strong(
-            "black-box", white, square, count=count, means="an attack without gradients does better than those with them",
+            "black-box",
+            white,
+            square,
+            count=count,
+            means="an attack without gradients does better than those with them",
         ),
         equally_useful("losses", entropy, sharp, count=count),
-    ]  # fmt: skip
+    ]
     if asked.norm == "linf" and eps > 0:
         checks.append(_random_sign(asked.tried("random signs", "random-sign"), white, count))
     return checks
@@ -302,9 +338,13 @@ def _budget(budgets: list[Tried], count: int) -> Check:
     found = compared(short.stands, more.stands, STRAY)
     advice = f"a larger budget still turns {found.only_other} of {found.n} images more"
     return Check(
-        code="budget", measured=accuracies(budgets, count), p=found.p, rule="never; advises", failed=False,
+        code="budget",
+        measured=accuracies(budgets, count),
+        p=found.p,
+        rule="never; advises",
+        failed=False,
         advice=advice if found.p <= ADVICE else "",
-    )  # fmt: skip
+    )
 
 
 def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
@@ -316,11 +356,13 @@ def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
         code="random-sign",
         measured=accuracies((noise, white), count),
         p=min(stronger.p, useless),
-        rule=f"noise turns more than {percent(_NOISE)} of the images and attacks less than half of the others, or noise turns what attacks leave",
+        rule=f"noise turns more than {percent(_NOISE)} of the images and attacks less than half of "
+        "the others, or noise turns what attacks leave",
         failed=min(stronger.p, useless) <= ERROR,
-        reason=f"random signs turn {n - left} of {n} images, attacks that follow gradients {n - int(white.stands.sum())}: "
+        reason=f"random signs turn {n - left} of {n} images, attacks that follow gradients "
+        f"{n - int(white.stands.sum())}: "
         "they are hardly better than chance",
-    )  # fmt: skip
+    )
 
 
 def _transferred(asked: _Asked, sources: Mapping[str, nn.Module]) -> list[Check]:
@@ -331,8 +373,11 @@ def _transferred(asked: _Asked, sources: Mapping[str, nn.Module]) -> list[Check]
         white = _worst("white-box", [asked.tried("PGD", steps=50), asked.tried("APGD-CE", "apgd", steps=20)])
         checks.append(
             at_least_as_strong(
-                f"transfer from {name}", white, there, count=asked.count,
+                f"transfer from {name}",
+                white,
+                there,
+                count=asked.count,
                 means="images made for another model are stronger than those made for this one",
             )
-        )  # fmt: skip
+        )
     return checks

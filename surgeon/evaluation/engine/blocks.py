@@ -115,10 +115,15 @@ def evaluate(
         check_gradients(Attacked(victims[name], batch_size), images, labels, what=what, seed=seed)
     if store is not None:
         manifest = {
-            "attacks": [a.model_dump(mode="json") for a in attacks], "block": BLOCK, "draws": draws, "seed": seed,
-            "weights": weights_hash(model), "images": joined([*hashes, *map(str, labels.tolist())]),
-            "sources": {n: [weights_hash(m), said(m, images)] for n, m in (sources or {}).items()}, "examples": joined(list(map(str, names))),
-        }  # fmt: skip
+            "attacks": [a.model_dump(mode="json") for a in attacks],
+            "block": BLOCK,
+            "draws": draws,
+            "seed": seed,
+            "weights": weights_hash(model),
+            "images": joined([*hashes, *map(str, labels.tolist())]),
+            "sources": {n: [weights_hash(m), said(m, images)] for n, m in (sources or {}).items()},
+            "examples": joined(list(map(str, names))),
+        }
         if first():
             store.claim(manifest)
         everyone()
@@ -148,9 +153,18 @@ class _Work:
     """State shared by all blocks of one evaluation."""
 
     def __init__(
-        self, victims: Mapping[str | None, nn.Module], images: Tensor, labels: Tensor, attacks: tuple[Attack, ...],
-        hashes: list[str], names: list[int], draws: int, seed: int, batch_size: int | None, store: Store | None,
-    ) -> None:  # fmt: skip
+        self,
+        victims: Mapping[str | None, nn.Module],
+        images: Tensor,
+        labels: Tensor,
+        attacks: tuple[Attack, ...],
+        hashes: list[str],
+        names: list[int],
+        draws: int,
+        seed: int,
+        batch_size: int | None,
+        store: Store | None,
+    ) -> None:
         self.victims = {name: Attacked(m, batch_size) for name, m in victims.items()}
         self.images, self.labels, self.attacks, self.hashes, self.names = (
             images,
@@ -198,14 +212,26 @@ class _Work:
         )
         return [
             Verdict(
-                example=name, image=h, label=y, clean=p, margin=m, attack="none", success=_fallen(p, y, v, self.draws),
-                prediction=p, votes=v,
+                example=name,
+                image=h,
+                label=y,
+                clean=p,
+                margin=m,
+                attack="none",
+                success=_fallen(p, y, v, self.draws),
+                prediction=p,
+                votes=v,
             )
             for name, h, y, p, m, v in zip(
-                self.names, self.hashes, self.labels.tolist(), scores.prediction.tolist(), scores.margin.tolist(),
-                scores.votes.tolist(), strict=True,
+                self.names,
+                self.hashes,
+                self.labels.tolist(),
+                scores.prediction.tolist(),
+                scores.margin.tolist(),
+                scores.votes.tolist(),
+                strict=True,
             )
-        ]  # fmt: skip
+        ]
 
     def block(self, k: int, chosen: list[int]) -> Any:
         """Yield (number of the attack, its verdicts) on block `k`, in order."""
@@ -242,19 +268,34 @@ class _Work:
             self.model, adversarial, y, draws=self.draws, seed=stream + 1, batch_size=self.batch_size
         )
         shared = dict(
-            attack=attack.name, group=attack.group, source=attack.source, norm=attack.norm, eps=attack.eps, seed=attack.seed,
-            block=k, queries=queries, seconds=seconds,
-        )  # fmt: skip
+            attack=attack.name,
+            group=attack.group,
+            source=attack.source,
+            norm=attack.norm,
+            eps=attack.eps,
+            seed=attack.seed,
+            block=k,
+            queries=queries,
+            seconds=seconds,
+        )
         rows = []
         for n, i in enumerate(alive):
             clean, p = self.verdicts[i], int(scores.prediction[n])
             rows.append(
                 Verdict(
-                    example=self.names[i], image=self.hashes[i], label=int(y[n]), clean=clean.clean, margin=clean.margin,
-                    success=_fallen(p, int(y[n]), float(scores.votes[n]), self.draws), prediction=p, votes=float(scores.votes[n]), linf=float(linf[n]), l2=float(l2[n]),
+                    example=self.names[i],
+                    image=self.hashes[i],
+                    label=int(y[n]),
+                    clean=clean.clean,
+                    margin=clean.margin,
+                    success=_fallen(p, int(y[n]), float(scores.votes[n]), self.draws),
+                    prediction=p,
+                    votes=float(scores.votes[n]),
+                    linf=float(linf[n]),
+                    l2=float(l2[n]),
                     **shared,
                 )
-            )  # fmt: skip
+            )
         return rows, adversarial
 
 

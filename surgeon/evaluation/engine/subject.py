@@ -96,9 +96,15 @@ def of_pixels(network: nn.Module, *, probabilities: bool = False) -> Normalized:
 
 
 def prepare(
-    network: nn.Module, images: Tensor, labels: Tensor, mode: Literal["auto", "standard", "random"], *, name: str,
-    probabilities: bool, seed: int,
-) -> tuple[Normalized, Subject]:  # fmt: skip
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    mode: Literal["auto", "standard", "random"],
+    *,
+    name: str,
+    probabilities: bool,
+    seed: int,
+) -> tuple[Normalized, Subject]:
     """Prepare the network to attack and describe it.
 
     Folding and randomness are checked on a few of the images.
@@ -131,11 +137,21 @@ def prepare(
     mean, std = normalization_of(network) or (None, None)
     operations = tuple(dict.fromkeys(e.operation.split("#")[0] for e in record.edits)) if record else ()
     described = Subject(
-        name=name or name_of(network), model=name_of(network), recipe=record.recipe if record else "", operations=operations,
-        weights=weights_hash(network), parameters=sum(p.numel() for p in network.parameters()), classes=classes, mean=mean,
-        std=std, input_size=tuple(images.shape[1:]), folded=attacked.error is not None, fold_error=attacked.error, random=random,
+        name=name or name_of(network),
+        model=name_of(network),
+        recipe=record.recipe if record else "",
+        operations=operations,
+        weights=weights_hash(network),
+        parameters=sum(p.numel() for p in network.parameters()),
+        classes=classes,
+        mean=mean,
+        std=std,
+        input_size=tuple(images.shape[1:]),
+        folded=attacked.error is not None,
+        fold_error=attacked.error,
+        random=random,
         mode="random" if mode == "random" or (mode == "auto" and random) else "standard",
-    )  # fmt: skip
+    )
     return subject, described
 
 

@@ -118,7 +118,9 @@ def _renewed(cache: Tensor, gradient: Tensor, speaking: Tensor) -> Tensor:
     return torch.where(present, _kept(rows, cache.dtype), cache)
 
 
-def own_rows(cache: Tensor, gradient: Tensor, everyone: Tensor, rank: Tensor, shard: Shard) -> tuple[Tensor, Tensor]:  # fmt: skip
+def own_rows(
+    cache: Tensor, gradient: Tensor, everyone: Tensor, rank: Tensor, shard: Shard
+) -> tuple[Tensor, Tensor]:
     """Return the batch's classes, and this process's contribution to the cache row of each.
 
     A row is the gradient if a sample of this process is the one to cache, otherwise 0; the sum over all

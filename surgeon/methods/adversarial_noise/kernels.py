@@ -60,8 +60,19 @@ def measured(h, g, rows, found, means, squares, size, part, has_rows: tl.constex
 
 @triton.jit
 def factors(
-    found, means, squares, r, factor, images, size, part, parts, single: tl.constexpr, block: tl.constexpr, per_row: tl.constexpr
-):  # fmt: skip
+    found,
+    means,
+    squares,
+    r,
+    factor,
+    images,
+    size,
+    part,
+    parts,
+    single: tl.constexpr,
+    block: tl.constexpr,
+    per_row: tl.constexpr,
+):
     """Write factor[n] = r[n] · std(h) / ‖g‖∞, 0 where that row of g is zero or not finite.
 
     A single program, which combines what `measured` found. single: r has one number. per_row: a power of two,

@@ -135,9 +135,14 @@ class AdversarialNoiseLayers(Operation):
 
         dtype = getattr(torch, self.cache_dtype) if self.cache_dtype else None
         layer = make_layer(
-            self.source, self.epsilon, per_sample=self.per_sample, momentum=self.momentum,
-            num_classes=sizes(edit)["num_classes"], cache_dtype=dtype, seed=edit.seed,
-        )  # fmt: skip
+            self.source,
+            self.epsilon,
+            per_sample=self.per_sample,
+            momentum=self.momentum,
+            num_classes=sizes(edit)["num_classes"],
+            cache_dtype=dtype,
+            seed=edit.seed,
+        )
         return Cut(layer=layer)
 
     @classmethod

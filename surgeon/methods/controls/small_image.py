@@ -64,22 +64,34 @@ class SmallImageStem(Operation):
                 before *= k
             edits.append(
                 Edit(
-                    site=first.name, operation=self.op, replaces=True, settings=dict(part="stem"),
-                    effect="destroyed", traits=Traits(), folds=False,
+                    site=first.name,
+                    operation=self.op,
+                    replaces=True,
+                    settings=dict(part="stem"),
+                    effect="destroyed",
+                    traits=Traits(),
+                    folds=False,
                     note=f"the stem is a {side}×{side} convolution with stride 1 now",
                     growth=Growth(parameters=channels * (side * side - before)),
                 )
-            )  # fmt: skip
+            )
         if pool is not None:
             edits.append(
                 Edit(
-                    site=pool.name, operation=self.op, replaces=True, settings=dict(part="pool"),
-                    effect="destroyed", traits=Traits(), folds=False, note="the first pooling is gone",
+                    site=pool.name,
+                    operation=self.op,
+                    replaces=True,
+                    settings=dict(part="pool"),
+                    effect="destroyed",
+                    traits=Traits(),
+                    folds=False,
+                    note="the first pooling is gone",
                 )
-            )  # fmt: skip
+            )
         if not edits:
             raise SelectionError(
-                f"the stem is one for small images already: {first.name} is {side}×{side} with stride 1, no pooling after it"
+                f"the stem is one for small images already: {first.name} is {side}×{side} "
+                "with stride 1, no pooling after it"
             )
         return Proposal(tuple(edits))
 

@@ -61,8 +61,8 @@ class DefectiveMask(OptionalState):
     def reset_parameters(self) -> None:
         """Draw the mask again from the seed, at the share that the layer was made with.
 
-        Neurons that were chosen by importance, or loaded, stay chosen while their rank has values; after `to_empty` it has none,
-        and a call says so.
+        Neurons that were chosen by importance, or loaded, stay chosen while their rank has values; after
+        `to_empty` it has none, and a call says so.
         """
         keep = self._keep if self._drawn_at is None else self._drawn_at
         if self.rank is not None and "rank" in self.lacking():
@@ -90,13 +90,15 @@ class DefectiveMask(OptionalState):
 
     @property
     def keep(self) -> float:
-        """The share of neurons that work: what it was set to, or that of the mask, where other code wrote another one."""
+        """The share of neurons that work: what it was set to, or that of the mask, where other code
+        wrote another one."""
         if self.mask.is_meta or torch.equal(self.mask.cpu(), self._draw(self._keep)):
             return self._keep
         return self.mask.double().mean().item()
 
     def choose(self, importance: Tensor) -> None:
-        """Keep the most important neurons: `importance` (C, H, W), larger is kept longer; of a position or channel, its sum.
+        """Keep the most important neurons: `importance` (C, H, W), larger is kept longer; of a
+        position or channel, its sum.
 
         Raises LayerError for a layer that was not made with chosen=True, and for another shape.
         """
@@ -157,7 +159,8 @@ class DefectiveMask(OptionalState):
         return lying(self.mask.unsqueeze(0), memory_format_of(x))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """`.to(memory_format=torch.channels_last)` turns tensors of four axes: the mask goes along as one image, so that it is
+        """`.to(memory_format=torch.channels_last)` turns tensors of four axes: the mask goes along as one
+        image, so that it is
         read in the order in which the activations lie."""
         turned = functools.wraps(fn)(lambda t: _as_image(fn, t) if t.dim() == 3 else fn(t))
         return super()._apply(turned, recurse)

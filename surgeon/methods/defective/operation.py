@@ -113,9 +113,15 @@ class DefectiveNeurons(Operation):
         channels, height, width = sizes(edit)["size"]
         keep = 1.0 if edit.settings.get("start", self.start) == "anneal" else self.keep
         layer = DefectiveMask(
-            channels, height, width, keep, mode=self.mode, value=self.value, seed=edit.seed,
+            channels,
+            height,
+            width,
+            keep,
+            mode=self.mode,
+            value=self.value,
+            seed=edit.seed,
             chosen=self.choice == "importance",
-        )  # fmt: skip
+        )
         return Cut(layer=layer)
 
     def needs_images(self, edit: Edit) -> str:

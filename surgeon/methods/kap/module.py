@@ -39,8 +39,9 @@ class KernelAveragePool(Drawing, OptionalState):
     Here: noise is off in evaluation, as the paper's text says.
     Here: `order` says which channel lies at each place of the sheet, (channels,) int64; None is row by row, as
     in the paper. See `order.py`. It needs as many channels after the pooling as before it.
-    Here: with `spatial_dims`, how many spatial axes the convolution before it has, an input of one axis less is one image without a
-    batch, (channels, *spatial), as torch's convolutions take it; without, the second axis always is that of the channels.
+    Here: with `spatial_dims`, how many spatial axes the convolution before it has, an input of one axis less
+    is one image without a batch, (channels, *spatial), as torch's convolutions take it; without, the second
+    axis always is that of the channels.
 
     Raises LayerError for settings that do not fit `channels`, alpha outside [0, 1], or alpha < 1 where the
     pooling changes the number of channels, so that there is nothing to blend with.
@@ -90,9 +91,11 @@ class KernelAveragePool(Drawing, OptionalState):
         self._made_with = (float(alpha), None if order is None else order.detach().cpu().clone())
 
     def reset_parameters(self) -> None:
-        """Give alpha back the value that the layer was made with, and an order without values the one that it was made with.
+        """Give alpha back the value that the layer was made with, and an order without values the one
+        that it was made with.
 
-        An order that was set or loaded later stays while it has values; after `to_empty` it has none, and a call says so.
+        An order that was set or loaded later stays while it has values; after `to_empty` it has none,
+        and a call says so.
         """
         alpha, order = self._made_with
         self.set_alpha(alpha)
@@ -111,7 +114,8 @@ class KernelAveragePool(Drawing, OptionalState):
         """
         if self.out_channels != self.channels:
             raise LayerError(
-                f"an order needs as many channels after the pooling ({self.out_channels}) as before it ({self.channels}): "
+                f"an order needs as many channels after the pooling ({self.out_channels}) as "
+                f"before it ({self.channels}): "
                 "stride 1"
             )
         order = order.to(device=self.alpha.device, dtype=torch.int64)
@@ -219,7 +223,8 @@ class KernelAveragePool(Drawing, OptionalState):
         return self._pooled(x)
 
     def after(self, conv: nn.Module, x: Tensor) -> Tensor:
-        """`self(conv(x))`, by pooling the convolution's weights (eq. 3) where those are fewer numbers than its outputs."""
+        """`self(conv(x))`, by pooling the convolution's weights (eq. 3) where those are fewer numbers
+        than its outputs."""
         own: Any = conv
         if (
             self.pool != "mean"
@@ -252,7 +257,8 @@ class KernelAveragePool(Drawing, OptionalState):
         whole = self.order.round()
         if not bool((whole - self.order).abs().max() < 1e-3):
             raise LayerError(
-                f"the order of {self.channels} channels holds {self.order.dtype} that are no whole numbers: leave buffers of integers "
+                f"the order of {self.channels} channels holds {self.order.dtype} that are no "
+                "whole numbers: leave buffers of integers "
                 "out of averages, as batch norms' num_batches_tracked"
             )
         self.set_order(whole.to(torch.int64))

@@ -149,21 +149,31 @@ class KernelAveragePooling(Operation):
         small = [p for p in passed if "exceeds" in p.reason]
         if small:
             notes.append(
-                Note(code="small-sheet", text=f"kap passes over {len(small)} convolutions whose sheet is too "
-                     f"small, the first at {small[0].site}: {small[0].reason}")
-            )  # fmt: skip
+                Note(
+                    code="small-sheet",
+                    text=f"kap passes over {len(small)} convolutions whose sheet is too "
+                    f"small, the first at {small[0].site}: {small[0].reason}",
+                )
+            )
         edits = [self._edit(site, context) for site in usable]
         stuck = [e for e in edits if not e.folds]
         if stuck and self.pool == "mean":
             notes.append(
-                Note(code="does-not-fold", text=f"{len(stuck)} of {len(edits)} kap layers have no stock equivalent, "
-                     f"the first at {stuck[0].site}: {stuck[0].note}")
-            )  # fmt: skip
+                Note(
+                    code="does-not-fold",
+                    text=f"{len(stuck)} of {len(edits)} kap layers have no stock equivalent, "
+                    f"the first at {stuck[0].site}: {stuck[0].note}",
+                )
+            )
         if not context.trained and self.start == "auto":
             notes.append(
-                Note(code="start", severity="info", text="kap starts naively: the network looks untrained; for a "
-                     "trained one say that its weights are trained, or give calibration images")
-            )  # fmt: skip
+                Note(
+                    code="start",
+                    severity="info",
+                    text="kap starts naively: the network looks untrained; for a "
+                    "trained one say that its weights are trained, or give calibration images",
+                )
+            )
         sigma = self.sigma if self.input_sigma is None else self.input_sigma
         first = noise_at_input(sites, sigma, self.pixel_std, context, self.op)
         return Proposal((*first, *edits), (*chosen.passed_over, *passed), tuple(notes))
@@ -217,8 +227,13 @@ class KernelAveragePooling(Operation):
             layer=f"{site.name}.kap",
             replaces=replaces,
             settings=dict(
-                channels=channels, sheet=list(sheet), start=start, spatial_dims=site.dims, biased=bool(site.bias),
-                changes_channels=self.stride > 1 and not self.widens, ordered=self._ordered(start),
+                channels=channels,
+                sheet=list(sheet),
+                start=start,
+                spatial_dims=site.dims,
+                biased=bool(site.bias),
+                changes_channels=self.stride > 1 and not self.widens,
+                ordered=self._ordered(start),
             ),
             effect=effect,
             traits=Traits(stochastic="train" if self.sigma else "never", linear=self.pool == "mean"),
@@ -227,10 +242,11 @@ class KernelAveragePooling(Operation):
             growth=Growth(
                 parameters=extra * (per_kernel + bool(site.bias)) + (2 * wide if self.pre_norm else 0),
                 buffers=1 + (2 * wide + 1 if self.pre_norm else 0),
-                flops=2 * extra * per_kernel * area * site.calls + channels * area * self.kernel_size**self.dims * site.calls,
+                flops=2 * extra * per_kernel * area * site.calls
+                + channels * area * self.kernel_size**self.dims * site.calls,
                 activations=(extra + channels) * area * site.calls,
             ),
-        )  # fmt: skip
+        )
 
     def _start(self, site: Site, context: Context) -> tuple[str, str]:
         """Return the start that a site can have, and why it is not the wanted one."""

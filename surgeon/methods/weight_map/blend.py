@@ -78,9 +78,15 @@ class WeightMapBlend(Emptied):
         return {f"{prefix}conv.{key}" for key in self.conv.state_dict()}
 
     def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing: list[str],
-        unexpected: list[str], errors: list[str],
-    ) -> None:  # fmt: skip
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing: list[str],
+        unexpected: list[str],
+        errors: list[str],
+    ) -> None:
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
         value = state_dict.get(f"{prefix}alpha")
         if value is None or self.alpha.is_meta:

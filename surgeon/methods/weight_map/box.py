@@ -15,8 +15,14 @@ Pair = tuple[int, int]
 
 
 def box(
-    m: Tensor, kernel: Pair, stride: Pair, pads: tuple[Pair, Pair], dilation: Pair, divisor: int, negative: bool
-) -> Tensor:  # fmt: skip
+    m: Tensor,
+    kernel: Pair,
+    stride: Pair,
+    pads: tuple[Pair, Pair],
+    dilation: Pair,
+    divisor: int,
+    negative: bool,
+) -> Tensor:
     """Apply the filter of 1/divisor to each channel, with zeros around.
 
     Args:

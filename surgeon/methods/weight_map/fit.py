@@ -78,10 +78,17 @@ def _square(parts: list[Tensor]) -> float:
 def _forward(layer: WeightMap2d, unknowns: Unknowns, x: Tensor) -> Tensor:
     """Apply the layer with other weights."""
     return weight_map(
-        x, unknowns[0].to(x.dtype), unknowns[1] if len(unknowns) > 1 else None, kernel_size=layer.kernel_size,
-        stride=layer.stride, padding=layer.padding, dilation=layer.dilation, groups=layer.groups, mode=layer.mode,
+        x,
+        unknowns[0].to(x.dtype),
+        unknowns[1] if len(unknowns) > 1 else None,
+        kernel_size=layer.kernel_size,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        mode=layer.mode,
         normalize=layer.normalize,
-    )  # fmt: skip
+    )
 
 
 def _adjoint(

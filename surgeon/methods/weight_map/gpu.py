@@ -201,8 +201,25 @@ def filtered(
     first = (filtering.pads[0][0], filtering.pads[1][0])
     with torch.cuda.device_of(m):
         kernels.filtered[(parts, chunks)](
-            m, m if bias is None else bias.contiguous(), out, total if sums else m, n, height, width, channels, filtering.box,
-            filtering.centre, *kernel, *first, middle[0] - first[0], middle[1] - first[1], filtering.centre != 0, bias is not None,
-            sums, chunk, BLOCK, num_warps=2,
-        )  # fmt: skip
+            m,
+            m if bias is None else bias.contiguous(),
+            out,
+            total if sums else m,
+            n,
+            height,
+            width,
+            channels,
+            filtering.box,
+            filtering.centre,
+            *kernel,
+            *first,
+            middle[0] - first[0],
+            middle[1] - first[1],
+            filtering.centre != 0,
+            bias is not None,
+            sums,
+            chunk,
+            BLOCK,
+            num_warps=2,
+        )
     return out, total.sum(0).permute(2, 0, 1) if sums else None

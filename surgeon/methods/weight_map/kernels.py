@@ -8,8 +8,17 @@ import triton.language as tl
 
 @triton.jit
 def _of_a_row(
-    here, row, column, height, width, channels, there, columns_k: tl.constexpr, column_0: tl.constexpr, block: tl.constexpr
-):  # fmt: skip
+    here,
+    row,
+    column,
+    height,
+    width,
+    channels,
+    there,
+    columns_k: tl.constexpr,
+    column_0: tl.constexpr,
+    block: tl.constexpr,
+):
     """The sum over the window's columns in that row, whose numbers begin at `here`."""
     total = tl.zeros([block], tl.float32)
     inside = there & (row >= 0) & (row < height)
@@ -21,9 +30,24 @@ def _of_a_row(
 
 @triton.jit
 def _written(
-    total, here, out, row, column, height, width, channels, there, bias, box, centre, bias_at,
-    centre_row: tl.constexpr, centre_column: tl.constexpr, has_centre: tl.constexpr, has_bias: tl.constexpr,
-):  # fmt: skip
+    total,
+    here,
+    out,
+    row,
+    column,
+    height,
+    width,
+    channels,
+    there,
+    bias,
+    box,
+    centre,
+    bias_at,
+    centre_row: tl.constexpr,
+    centre_column: tl.constexpr,
+    has_centre: tl.constexpr,
+    has_bias: tl.constexpr,
+):
     """A row of the output; here: where its numbers lie in m."""
     ok = there & (row < height)
     result = total * box
@@ -39,11 +63,28 @@ def _written(
 
 @triton.jit
 def filtered(
-    m, bias, out, sums, images, height, width, channels, box, centre,
-    rows_k: tl.constexpr, columns_k: tl.constexpr, row_0: tl.constexpr, column_0: tl.constexpr,
-    centre_row: tl.constexpr, centre_column: tl.constexpr, has_centre: tl.constexpr, has_bias: tl.constexpr,
-    has_sums: tl.constexpr, chunk: tl.constexpr, block: tl.constexpr,
-):  # fmt: skip
+    m,
+    bias,
+    out,
+    sums,
+    images,
+    height,
+    width,
+    channels,
+    box,
+    centre,
+    rows_k: tl.constexpr,
+    columns_k: tl.constexpr,
+    row_0: tl.constexpr,
+    column_0: tl.constexpr,
+    centre_row: tl.constexpr,
+    centre_column: tl.constexpr,
+    has_centre: tl.constexpr,
+    has_bias: tl.constexpr,
+    has_sums: tl.constexpr,
+    chunk: tl.constexpr,
+    block: tl.constexpr,
+):
     """Write out[p] = box · (sum of m over a window) + centre · m[its middle] + bias.
 
     The window has rows_k × columns_k places, from p - (row_0, column_0) on.
@@ -76,8 +117,17 @@ def filtered(
         row_sum_3 = tl.zeros([block], tl.float32)
         for k in tl.static_range(rows_k + 3):
             of_row = _of_a_row(
-                here + (k - row_0) * line, row + k - row_0, column, height, width, channels, there, columns_k, column_0, block
-            )  # fmt: skip
+                here + (k - row_0) * line,
+                row + k - row_0,
+                column,
+                height,
+                width,
+                channels,
+                there,
+                columns_k,
+                column_0,
+                block,
+            )
             if k < rows_k:
                 row_sum_0 += of_row
             if k >= 1 and k < rows_k + 1:
@@ -86,14 +136,82 @@ def filtered(
                 row_sum_2 += of_row
             if k >= 3:
                 row_sum_3 += of_row
-        _written(row_sum_0, here, there_out, row, column, height, width, channels, there, bias, box, centre, at,
-                 centre_row, centre_column, has_centre, has_bias)  # fmt: skip
-        _written(row_sum_1, here + line, there_out + line, row + 1, column, height, width, channels, there, bias, box, centre,
-                 at + width, centre_row, centre_column, has_centre, has_bias)  # fmt: skip
-        _written(row_sum_2, here + 2 * line, there_out + 2 * line, row + 2, column, height, width, channels, there, bias, box, centre,
-                 at + 2 * width, centre_row, centre_column, has_centre, has_bias)  # fmt: skip
-        _written(row_sum_3, here + 3 * line, there_out + 3 * line, row + 3, column, height, width, channels, there, bias, box, centre,
-                 at + 3 * width, centre_row, centre_column, has_centre, has_bias)  # fmt: skip
+        _written(
+            row_sum_0,
+            here,
+            there_out,
+            row,
+            column,
+            height,
+            width,
+            channels,
+            there,
+            bias,
+            box,
+            centre,
+            at,
+            centre_row,
+            centre_column,
+            has_centre,
+            has_bias,
+        )
+        _written(
+            row_sum_1,
+            here + line,
+            there_out + line,
+            row + 1,
+            column,
+            height,
+            width,
+            channels,
+            there,
+            bias,
+            box,
+            centre,
+            at + width,
+            centre_row,
+            centre_column,
+            has_centre,
+            has_bias,
+        )
+        _written(
+            row_sum_2,
+            here + 2 * line,
+            there_out + 2 * line,
+            row + 2,
+            column,
+            height,
+            width,
+            channels,
+            there,
+            bias,
+            box,
+            centre,
+            at + 2 * width,
+            centre_row,
+            centre_column,
+            has_centre,
+            has_bias,
+        )
+        _written(
+            row_sum_3,
+            here + 3 * line,
+            there_out + 3 * line,
+            row + 3,
+            column,
+            height,
+            width,
+            channels,
+            there,
+            bias,
+            box,
+            centre,
+            at + 3 * width,
+            centre_row,
+            centre_column,
+            has_centre,
+            has_bias,
+        )
         if has_sums:
             sum_0 += tl.load(here, mask=there, other=0).to(tl.float32)
             sum_1 += tl.load(here + line, mask=there & (row + 1 < height), other=0).to(tl.float32)

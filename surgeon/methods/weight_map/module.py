@@ -106,7 +106,8 @@ class WeightMap2d(nn.Module):
         """Refuse to set a `weight`, as code does that fuses norms into convolutions, and padding other than zeros."""
         if name == "weight":
             raise LayerError(
-                f"a weight map has no weight that could be set: its parameter is maps {tuple(self.maps.shape)}, and by_channels() shows "
+                "a weight map has no weight that could be set: its parameter is maps "
+                f"{tuple(self.maps.shape)}, and by_channels() shows "
                 f"that as {tuple(self.by_channels().shape)}; fuse norms before surgeon.apply or after surgeon.revert"
             )
         if name == "padding_mode" and value != "zeros":
@@ -199,9 +200,15 @@ class WeightMap2d(nn.Module):
         return self
 
     def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing: list[str],
-        unexpected: list[str], errors: list[str],
-    ) -> None:  # fmt: skip
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing: list[str],
+        unexpected: list[str],
+        errors: list[str],
+    ) -> None:
         """Accept weights in the equations' order too, named `weight`, as in older checkpoints."""
         state = renamed(self, state_dict, prefix)
         super()._load_from_state_dict(state, prefix, local_metadata, strict, missing, unexpected, errors)
@@ -265,7 +272,8 @@ def unfit(layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str) -> str:
     if old not in state or f"{prefix}maps" in state:
         return ""
     return (
-        f"{old}, {tuple(state[old].shape)}, is not that of a weight map of {height}x{width}, which is {prefix}maps: weights of a "
+        f"{old}, {tuple(state[old].shape)}, is not that of a weight map of {height}x{width}, "
+        f"which is {prefix}maps: weights of a "
         "network with a convolution there load into it before surgeon.apply"
     )
 

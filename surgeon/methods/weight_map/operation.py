@@ -81,10 +81,13 @@ class WeightMap(Operation):
         if added > self.max_parameters:
             largest = max(edits, key=lambda e: e.growth.parameters)
             notes.append(
-                Note(code="too-large", text=f"weight-map adds {added:,} parameters, over the limit of "
-                     f"{self.max_parameters:,} (largest: {largest.site}, {largest.growth.parameters:,}); use a smaller "
-                     f"input size, select fewer sites, or raise weight-map.max_parameters")
-            )  # fmt: skip
+                Note(
+                    code="too-large",
+                    text=f"weight-map adds {added:,} parameters, over the limit of "
+                    f"{self.max_parameters:,} (largest: {largest.site}, {largest.growth.parameters:,}); use a smaller "
+                    f"input size, select fewer sites, or raise weight-map.max_parameters",
+                )
+            )
         return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
 
     def _unfit(self, site: Site) -> str:
@@ -166,9 +169,19 @@ class WeightMap(Operation):
                 )
             kernel = sides
         layer = WeightMap2d(
-            conv.in_channels, conv.out_channels, given["input_size"], kernel, conv.stride, padding, conv.dilation,
-            conv.groups, mode=self.mode, normalize=self.normalize, bias=conv.bias is not None, fan_in=self.fan_in,
-        )  # fmt: skip
+            conv.in_channels,
+            conv.out_channels,
+            given["input_size"],
+            kernel,
+            conv.stride,
+            padding,
+            conv.dilation,
+            conv.groups,
+            mode=self.mode,
+            normalize=self.normalize,
+            bias=conv.bias is not None,
+            fan_in=self.fan_in,
+        )
         if layer.output_size(*given["input_size"]) != given["output_size"]:
             raise SelectionError(
                 f"{edit.site}: the map's output would be {layer.output_size(*given['input_size'])}, not "

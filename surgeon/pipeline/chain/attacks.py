@@ -47,10 +47,13 @@ def asked_for(found: Assessment) -> tuple[Attack, ...]:
         found: the evaluation's results.
     """
     return suite(
-        Evaluation.model_validate(found.settings["evaluation"]), classes=found.subject.classes,
-        random=found.subject.mode == "random", operations=found.subject.operations,
-        sources=list(found.settings["sources"]), seed=found.settings["seed"],
-    )  # fmt: skip
+        Evaluation.model_validate(found.settings["evaluation"]),
+        classes=found.subject.classes,
+        random=found.subject.mode == "random",
+        operations=found.subject.operations,
+        sources=list(found.settings["sources"]),
+        seed=found.settings["seed"],
+    )
 
 
 def _attacks(folder: Path, found: Assessment) -> str:
@@ -58,8 +61,10 @@ def _attacks(folder: Path, found: Assessment) -> str:
         raise Unknown(f"{ATTACKS}/, where each block of verdicts was written first, is not there any more")
     known, wanted = read_mapping(folder / ATTACKS / MANIFEST), asked_for(found)
     demand_equal(
-        known["attacks"], [a.model_dump(mode="json") for a in wanted], f"{MANIFEST} has other attacks than the settings: attacks"
-    )  # fmt: skip
+        known["attacks"],
+        [a.model_dump(mode="json") for a in wanted],
+        f"{MANIFEST} has other attacks than the settings: attacks",
+    )
     demand_equal(known["images"], found.data["images"], f"{MANIFEST} is of other images: hash")
     return ", ".join(dict.fromkeys(a.label for a in wanted))
 
@@ -108,7 +113,9 @@ def _summary(folder: Path, found: Assessment) -> str:
         outcome, settings, found.plan, found.diagnosis, random=found.subject.random, classes=classes
     )
     demand_equal(
-        found.summary.model_dump(mode="json"), again.model_dump(mode="json"), "the verdicts add up to something else: summary"
-    )  # fmt: skip
+        found.summary.model_dump(mode="json"),
+        again.model_dump(mode="json"),
+        "the verdicts add up to something else: summary",
+    )
     clean, worst = again.clean, again.worst
     return f"clean {clean.k} of {clean.n}, worst case {worst.k} of {worst.n}, as the verdicts add up"

@@ -52,7 +52,8 @@ def _place(row: dict[str, Any]) -> tuple[float, int]:
 def _curves(folder: Path, found: Assessment) -> str:
     again = certified_curves([Certificate(**row) for row in read_parquet(folder / CERTIFICATES)])
     demand_equal(
-        [c.model_dump(mode="json") for c in found.certified], [c.model_dump(mode="json") for c in again],
+        [c.model_dump(mode="json") for c in found.certified],
+        [c.model_dump(mode="json") for c in again],
         "the certificates give another curve: certified",
-    )  # fmt: skip
+    )
     return f"{len(again)} curves"

@@ -68,9 +68,13 @@ def difference(written: Any, found: Any, where: str = "") -> str:
         if len(written) != len(found):
             return f"{where} has {len(written)} entries, not {len(found)}"
         return next(
-            (t for i, pair in enumerate(zip(written, found, strict=True)) if (t := difference(*pair, f"{where}[{i}]"))),
+            (
+                t
+                for i, pair in enumerate(zip(written, found, strict=True))
+                if (t := difference(*pair, f"{where}[{i}]"))
+            ),
             "",
-        )  # fmt: skip
+        )
     return "" if _equal(written, found) else f"{where} is {_short(written)}, and should be {_short(found)}"
 
 

@@ -104,10 +104,19 @@ def _job(found: Conversion, network: nn.Module | None) -> Job:
     if size is None:
         raise Unknown("the images' size is the network's, which was not loaded")
     return Job(
-        _no_network, (), s, input_size=tuple(size), data=s["data"], root=s["root"], samples=s["samples"],
-        calibration=s["calibration"], calibration_count=s["calibration_count"], seed=s["seed"],
-        lineage=found.lineage, compare=False,
-    )  # fmt: skip
+        _no_network,
+        (),
+        s,
+        input_size=tuple(size),
+        data=s["data"],
+        root=s["root"],
+        samples=s["samples"],
+        calibration=s["calibration"],
+        calibration_count=s["calibration_count"],
+        seed=s["seed"],
+        lineage=found.lineage,
+        compare=False,
+    )
 
 
 def _no_network(path: Path | None) -> nn.Module:

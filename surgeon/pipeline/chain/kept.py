@@ -61,8 +61,14 @@ def _read(path: Path) -> tuple[Tensor, list[int]]:
 
 
 def _check_verdicts(
-    name: str, subject: nn.Module, found: Tensor, labels: Tensor, attack: Attack, names: list[int], said: Mapping[Any, Any]
-) -> None:  # fmt: skip
+    name: str,
+    subject: nn.Module,
+    found: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    names: list[int],
+    said: Mapping[Any, Any],
+) -> None:
     with held_still(subject), torch.no_grad():
         margin = score(subject, found, labels).margin.tolist()
     for example, value in zip(names, margin, strict=True):

@@ -10,7 +10,13 @@ from surgeon.report.origin import origin_of
 from surgeon.report.reading import EVALUATION, RESULT
 from surgeon.verification import Check
 
-_BESIDE = (RESULT, f"*/{RESULT}", f"*/{EVALUATION}/{RESULT}", f"*/*/{EVALUATION}/{RESULT}", f"*/*/*/{EVALUATION}/{RESULT}")  # fmt: skip
+_BESIDE = (
+    RESULT,
+    f"*/{RESULT}",
+    f"*/{EVALUATION}/{RESULT}",
+    f"*/*/{EVALUATION}/{RESULT}",
+    f"*/*/*/{EVALUATION}/{RESULT}",
+)
 """Where evaluations are searched: beside a page and below it, also those of runs and studies."""
 
 

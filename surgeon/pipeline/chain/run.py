@@ -24,9 +24,19 @@ from surgeon.verification import Check
 
 EVALUATION = "evaluation"
 KEYS = (
-    "recipes", "model", "data", "root", "input_size", "weights", "seed", "split_seed", "mixed_precision", "training",
-    "data_settings", "contents",
-)  # fmt: skip
+    "recipes",
+    "model",
+    "data",
+    "root",
+    "input_size",
+    "weights",
+    "seed",
+    "split_seed",
+    "mixed_precision",
+    "training",
+    "data_settings",
+    "contents",
+)
 """The keys that are read of a run's settings."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,12 @@ def source_checks(settings: dict[str, Any], network: nn.Module | None, reader: R
         network: the run's network, or None.
         reader: opens the images.
     """
+
+    def same(name: str) -> str:
+        return _same_images(settings, name, reader.contents(settings, network)[name])
+
     opened = checked("data", lambda: str(len(reader.contents(settings, network))))
-    checks = [opened] if not opened.ok else [
-        checked(f"data/{name}", lambda name=name: _same_images(settings, name, reader.contents(settings, network)[name]))  # type: ignore[misc]  # the name of this turn
-        for name in IMAGES
-    ]  # fmt: skip
+    checks = [opened] if not opened.ok else [checked(f"data/{name}", partial(same, name)) for name in IMAGES]
     if settings["weights"]:
         checks.append(checked("weights", lambda: _same_weights(settings)))
     if settings["contents"]["model"]:

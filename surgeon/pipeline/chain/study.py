@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,12 @@ def study_checks(folder: Path, reader: Reader) -> list[Check]:
         checks += within(place.relative_to(folder).as_posix(), run_checks(place, reader))
     checks.append(checked("one set of images", lambda: _one_set(folder, runs)))
     checks += [
-        checked(f"one start, seed {seed}", lambda seed=seed: _one_start(folder, {a: places[a, seed] for a in ARMS}, reader))  # type: ignore[misc]  # the seed of this turn
+        checked(
+            f"one start, seed {seed}",
+            partial(_one_start, folder, {a: places[a, seed] for a in ARMS}, reader),
+        )
         for seed in seeds
-    ]  # fmt: skip
+    ]
     missing = [p for p in places.values() if not (p / EVALUATION / EVALUATED).is_file()]
     if missing:
         done = len(places) - len(missing)

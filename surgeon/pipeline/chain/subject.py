@@ -102,9 +102,14 @@ def _prepared(found: Assessment, models: list[nn.Module], shown: list[HeldOut]) 
         raise Unknown("needs the network and the images that were evaluated")
     settings = Evaluation.model_validate(found.settings["evaluation"])
     return prepare(
-        models[0], shown[0].x, shown[0].y, settings.mode, name=found.subject.name,
-        probabilities=found.settings["probabilities"], seed=found.settings["seed"],
-    )  # fmt: skip
+        models[0],
+        shown[0].x,
+        shown[0].y,
+        settings.mode,
+        name=found.subject.name,
+        probabilities=found.settings["probabilities"],
+        seed=found.settings["seed"],
+    )
 
 
 def _said(folder: Path, found: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> str:

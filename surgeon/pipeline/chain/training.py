@@ -79,9 +79,11 @@ def result_check(run: Path, settings: dict[str, Any]) -> Check:
 
 
 def _whole(run: Path, finished: bool, said: str) -> Check:
-    return Check(name=TRAINING, ok=True, detail=said) if finished else unknown(
-        TRAINING, "not finished: the same command goes on"
-    )  # fmt: skip
+    return (
+        Check(name=TRAINING, ok=True, detail=said)
+        if finished
+        else unknown(TRAINING, "not finished: the same command goes on")
+    )
 
 
 def _checkpoint(folder: Path, settings: dict[str, Any], states: list[dict[str, Any]]) -> str:

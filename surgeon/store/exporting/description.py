@@ -48,9 +48,12 @@ def described(model: nn.Module, left: Plan | None, size: tuple[int, ...]) -> dic
     }
     if record:
         known["surgery"] = {
-            "operations": record.operations, "seed": record.seed, "edits": len(record.edits),
-            "edits_left": len(left.edits) if left else 0, "fingerprint": record.fingerprint,
-        }  # fmt: skip
+            "operations": record.operations,
+            "seed": record.seed,
+            "edits": len(record.edits),
+            "edits_left": len(left.edits) if left else 0,
+            "fingerprint": record.fingerprint,
+        }
     return known
 
 

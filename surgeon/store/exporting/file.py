@@ -115,10 +115,17 @@ def export(
                 )
         weight = work.stat().st_size
     return Exported(
-        path=str(path), format=format, opset=number, input_size=size, dynamic_batch=dynamic_batch,
-        folded=record is None, edits_left=len(record.edits) if record else 0, bytes=weight,
-        difference=difference, check=found,
-    )  # fmt: skip
+        path=str(path),
+        format=format,
+        opset=number,
+        input_size=size,
+        dynamic_batch=dynamic_batch,
+        folded=record is None,
+        edits_left=len(record.edits) if record else 0,
+        bytes=weight,
+        difference=difference,
+        check=found,
+    )
 
 
 def _prepared(model: nn.Module, fold: bool) -> tuple[nn.Module, Plan | None]:

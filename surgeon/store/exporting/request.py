@@ -41,7 +41,8 @@ def check_request(path: Path, format: str, *, opset: int | None) -> None:
         other = [f for f, suffix in SUFFIXES.items() if suffix == path.suffix]
         hint = f", or export as {other[0]}" if other else ""
         raise ArtifactError(
-            f"{path} does not end in {wanted}, by which files of {format} are known: write {path.with_suffix(wanted)}{hint}"
+            f"{path} does not end in {wanted}, by which files of {format} are known: write "
+            f"{path.with_suffix(wanted)}{hint}"
         )
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder; an export is one file")

@@ -21,8 +21,13 @@ _LARGEST_ONNX = 2**31 - 2**20  # bytes: protobuf's 2 GiB, less room for the grap
 
 
 def write_onnx(
-    network: nn.Module, path: Path, size: tuple[int, ...], dynamic: bool, opset: int | None, known: dict[str, Any]
-) -> int:  # fmt: skip
+    network: nn.Module,
+    path: Path,
+    size: tuple[int, ...],
+    dynamic: bool,
+    opset: int | None,
+    known: dict[str, Any],
+) -> int:
     """Write an ONNX file.
 
     Args:
@@ -49,9 +54,13 @@ def write_onnx(
         exported, single = _exported(network, size, dynamic)
         _without_divisors(exported.graph_module)
         program = torch.onnx.export(
-            exported, dynamo=True, opset_version=opset, verbose=False, input_names=["images"],
+            exported,
+            dynamo=True,
+            opset_version=opset,
+            verbose=False,
+            input_names=["images"],
             output_names=["logits"] if single else None,
-        )  # fmt: skip
+        )
         assert program is not None
         number = int(program.model.opset_imports[""])
         flat = {k: v if isinstance(v, str) else json.dumps(v) for k, v in known.items() if v is not None}
@@ -61,8 +70,13 @@ def write_onnx(
 
 
 def write_program(
-    network: nn.Module, path: Path, size: tuple[int, ...], dynamic: bool, opset: int | None, known: dict[str, Any]
-) -> None:  # fmt: skip
+    network: nn.Module,
+    path: Path,
+    size: tuple[int, ...],
+    dynamic: bool,
+    opset: int | None,
+    known: dict[str, Any],
+) -> None:
     """Write torch's exported program.
 
     Args:
