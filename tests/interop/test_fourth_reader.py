@@ -1,0 +1,131 @@
+"""What other code keeps on parameters, and how it calls layers: as the stock network has it."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, relu
+
+import surgeon
+from surgeon.methods.weight_map.module import WeightMap2d
+
+CUTS = ("anl", "defective", "kap", "noise", "smooth-init", "wm-unsharp")
+SIZE = (3, 16, 16)
+
+
+class Keywords(nn.Module):
+    """Convolutions and norms, called by the names of their arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.conv2 = nn.Conv2d(16, 16, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(16)
+        self.fc = nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = relu(self.bn1(input=self.conv1(input=x)))
+        return self.fc(relu(self.bn2(input=self.conv2(input=x))).mean((2, 3)))
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return Keywords()
+
+
+@pytest.fixture
+def given():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(4, *SIZE, generator=generator), torch.arange(4)
+
+
+@pytest.mark.parametrize("start", ["mean", "random", "anneal"])
+def test_layers_are_called_by_the_names_of_their_arguments(net, given, start):
+    cut = surgeon.apply(net, "wm-unsharp", input_size=SIZE, start=start).eval()
+    maps = [m for m in cut.modules() if isinstance(m, WeightMap2d)]
+    assert maps and torch.isfinite(cut(given[0])).all()
+
+
+@pytest.mark.parametrize("recipe", ["wm-unsharp", "wm-smoothing", "wm-unsharp-all"])
+@pytest.mark.parametrize("start", ["mean", "anneal"])
+def test_what_takes_the_place_of_a_frozen_layer_is_frozen(net, recipe, start):
+    cut = surgeon.apply(net.requires_grad_(False), recipe, input_size=SIZE, start=start)
+    assert any(isinstance(m, WeightMap2d) for m in cut.modules())
+    assert [n for n, p in cut.named_parameters() if p.requires_grad] == []
+
+
+def test_a_frozen_weight_beside_a_bias_that_is_not(net):
+    net.conv2.weight.requires_grad_(False)
+    cut = surgeon.apply(net, "wm-unsharp", input_size=SIZE)
+    assert not cut.conv2.maps.requires_grad and cut.conv2.bias.requires_grad
+    back = surgeon.revert(cut)
+    assert [n for n, p in back.named_parameters() if not p.requires_grad] == ["conv2.weight"]
+    back = surgeon.revert(cut.requires_grad_(True))
+    assert all(p.requires_grad for p in back.parameters())
+
+
+@pytest.mark.parametrize("recipe", CUTS)
+def test_attributes_of_parameters(net, recipe):
+    for parameter in net.parameters():
+        parameter._no_weight_decay = True
+        parameter.lr_scale = [0.5]
+    cut = surgeon.apply(net, recipe, input_size=SIZE)
+    named = dict(net.named_parameters())
+    for name, parameter in cut.named_parameters():
+        if name in named or name == "conv2.maps":
+            assert parameter._no_weight_decay and parameter.lr_scale == [0.5], name
+    cut.fc.weight.lr_scale.append(1)
+    assert net.fc.weight.lr_scale == [0.5]
+    back = surgeon.revert(cut)
+    assert all(p._no_weight_decay for p in back.parameters())
+
+
+@pytest.mark.parametrize("recipe", CUTS)
+def test_gradient_hooks_of_parameters(net, given, recipe):
+    mask = torch.zeros(16, 16, 3, 3)
+    mask[:, :8] = 1
+    handle = net.conv2.weight.register_hook(lambda gradient: gradient * mask)
+    net.fc.weight.register_hook(torch.zeros_like)
+    cut = surgeon.apply(net, recipe, input_size=SIZE).train()
+    handle.remove()
+    x, y = given
+    cross_entropy(cut(x), y).backward()
+    assert not cut.fc.weight.grad.any() and cut.fc.bias.grad.any()
+    if recipe.startswith("wm"):  # of another shape
+        assert cut.conv2.maps.grad.any()
+    else:
+        assert cut.conv2.weight.grad[:, :8].any() and not cut.conv2.weight.grad[:, 8:].any()
+    cross_entropy(net(x), y).backward()
+    assert net.conv2.weight.grad[:, 8:].any()
+
+
+def test_an_attribute_that_cannot_be_copied(net):
+    net.fc.weight.lock = (i for i in ())
+    net.fc.weight.owner = net.fc
+    cut = surgeon.apply(net, "anl", input_size=SIZE)
+    assert cut.fc.weight.lock is net.fc.weight.lock and cut.fc.weight.owner is cut.fc
+
+
+def test_parameters_that_are_shared_are_left_alone(net):
+    seen = []
+    net.fc.weight.register_hook(lambda gradient: seen.append(1))
+    cut = surgeon.apply(net, "anl", input_size=SIZE, copy=False)
+    cut.fc(torch.ones(1, 16)).sum().backward()
+    assert cut.fc.weight is net.fc.weight and seen == [1]
+    assert copy.deepcopy(cut).fc.weight is not net.fc.weight
+
+
+def test_weight_maps_in_a_file_of_torchs_own_exporters(net, given, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    cut = surgeon.apply(net, "wm-unsharp", input_size=SIZE).eval()
+    wanted = cut(given[0])
+    for dynamo in (False, True):
+        path = tmp_path / f"{dynamo}.onnx"
+        torch.onnx.export(cut, (given[0],), path, dynamo=dynamo, input_names=["x"], verbose=False)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        found = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: given[0].numpy()})[0])
+        assert (found - wanted).abs().max() < 1e-5 * wanted.abs().max()
