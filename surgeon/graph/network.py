@@ -24,6 +24,7 @@ from surgeon.graph.cuts import Point, check_visible, cut_graph
 from surgeon.graph.forms import same_form
 from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.hosts import save_weights
+from surgeon.graph.indexed import by_index
 from surgeon.graph.joined import joined
 from surgeon.graph.kinship import How, class_for, how_for, slots_of
 from surgeon.graph.modes import follow_modes
@@ -779,6 +780,10 @@ def _bound(
         return network._on_view(name, args, given)
     if how == "weights":
         return save_weights(network, *args, **given)
+    if how == "index":
+        done, result = by_index(network, network._points, name, args, given)
+        if done:
+            return result
     if is_called_back(network):
         return inspect.getattr_static(network._stock_class, name).__get__(network)(*args, **given)
     raise SurgeryError(
