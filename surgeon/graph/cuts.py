@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from surgeon.errors import TraceError
 from surgeon.graph.fused import TAIL
+from surgeon.graph.recorded import IN_PLACE
 
 
 @dataclass(frozen=True)
@@ -27,27 +28,31 @@ class Point:
     opened: bool = False
 
 
-_IN_PLACE = {
-    getattr(operator, f"i{name}"): getattr(operator, name)
-    for name in ("add", "sub", "mul", "truediv", "and_", "or_")
-    if hasattr(operator, f"i{name}")
-} | {operator.iand: operator.and_, operator.ior: operator.or_}
 _ALIAS_METHODS = {"view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "contiguous"}
 
 
-def cut_graph(graph: fx.Graph, points: Iterable[Point], tree: nn.Module, *, with_input: bool) -> list[str]:
+def cut_graph(
+    graph: fx.Graph,
+    points: Iterable[Point],
+    tree: nn.Module,
+    *,
+    with_input: bool,
+    cleared: Iterable[str] = (),
+) -> list[str]:
     """Insert the layers of `points` into `graph`, which was traced from `tree` as it stands after the edits.
 
     Several layers at one site stand in the order of `points`. Operations that would write into an
     inserted layer's output in place are made to write elsewhere: autograd and noise layers keep it.
-    Returns the names of modules whose in-place flag was cleared. Layers at the input are inserted only
-    `with_input`, for methods that take the network's input.
+    `cleared` names the modules whose in-place flag was cleared for other graphs; returns those of this one.
+    Layers at the input are inserted only `with_input`, for methods that take the network's input.
 
     Raises TraceError when an edited module is called in a way the graph does not show.
     """
     tails: dict[str, list[fx.Node]] = {}
     ends: dict[fx.Node, fx.Node] = {}
-    cleared: list[str] = []
+    for node in list(graph.nodes):
+        _read_what_is_written(graph, node, tree, frozenset(cleared))
+    cleared = []
     calls: dict[str, list[fx.Node]] = {}
     for node in graph.nodes:
         if node.op == "call_module":
@@ -106,30 +111,100 @@ def _after_placeholders(graph: fx.Graph, node: fx.Node) -> fx.Node:
     return [n for n in graph.nodes if n.op == "placeholder"][-1]
 
 
+def _read_what_is_written(graph: fx.Graph, node: fx.Node, tree: nn.Module, cleared: frozenset[str]) -> None:
+    """Have what an activation writes in place be read from its result, which is the same memory, so that its flag
+    may be cleared at another of its calls."""
+    if node.op != "call_module" or not node.all_input_nodes:
+        return
+    module = tree.get_submodule(str(node.target))
+    if next(module.children(), None) is not None or next(module.parameters(), None) is not None:
+        return  # no activation: what it gives may be something else than what it takes
+    if getattr(module, "inplace", False) is True or node.target in cleared:
+        _redirect(graph, node.all_input_nodes[0], node)
+
+
+def _redirect(graph: fx.Graph, written: fx.Node, result: fx.Node) -> None:
+    """Have all that reads a value after it was written in place read the result."""
+    if len(written.users) > 1:
+        place = {n: i for i, n in enumerate(graph.nodes)}
+        written.replace_all_uses_with(result, delete_user_cb=lambda n: place[n] > place[result])
+
+
 def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) -> list[str]:
-    """Make the consumers of `node`, and of its views, leave its memory alone."""
+    """Make the consumers of `node`, and of its views, leave its memory alone.
+
+    What reads it after such a write reads what was written, as in the stock network's code, where both are
+    one memory. Where a view is written and another one read, all of them are views of a copy.
+    """
+    place = {n: i for i, n in enumerate(graph.nodes)}
+    if not depth and _written_beside(node, place, tree):
+        with graph.inserting_after(node):
+            copy = graph.call_method("clone", (node,))
+        node.replace_all_uses_with(copy, delete_user_cb=functools.partial(operator.is_not, copy))
+        return []
     cleared: list[str] = []
-    for user in list(node.users):
-        if user.op == "call_module":
+    for user in sorted(node.users, key=place.__getitem__):
+        if node not in user.all_input_nodes:  # it reads what an earlier one has written
+            continue
+        if user.op == "call_module" and not _writes(user, node, tree):
             module = tree.get_submodule(str(user.target))
-            if getattr(module, "inplace", False) is True:
-                setattr(module, "inplace", False)
-                cleared.append(str(user.target))
-            elif isinstance(module, (nn.Identity, nn.Flatten)) or "Drop" in type(module).__name__:
+            if isinstance(module, (nn.Identity, nn.Flatten)) or "Drop" in type(module).__name__:
                 cleared += _protect(graph, user, tree, depth + 1) if depth < 8 else []
-        elif user.op == "call_function" and user.target in _IN_PLACE and user.args[0] is node:
-            user.target = _IN_PLACE[user.target]
-        elif user.op == "call_function" and user.kwargs.get("inplace") is True:
+            continue
+        if _is_view(user, node):
+            cleared += _protect(graph, user, tree, depth + 1) if depth < 8 else []
+            continue
+        if not _writes(user, node, tree):
+            continue
+        if user.op != "call_module":
+            _redirect(graph, node, user)
+        if user.op == "call_module":
+            setattr(tree.get_submodule(str(user.target)), "inplace", False)
+            cleared.append(str(user.target))
+        elif user.op == "call_method":
+            with graph.inserting_before(user):
+                copy = graph.call_method("clone", (node,))
+            user.replace_input_with(node, copy)
+        elif user.target in IN_PLACE:
+            user.target = IN_PLACE[user.target]
+        else:
             user.kwargs = {**user.kwargs, "inplace": False}
-        elif user.op == "call_method" and user.args[0] is node:
-            name = str(user.target)
-            if name.endswith("_") and not name.endswith("__"):
-                with graph.inserting_before(user):
-                    copy = graph.call_method("clone", (node,))
-                user.replace_input_with(node, copy)
-            elif name in _ALIAS_METHODS and depth < 8:
-                cleared += _protect(graph, user, tree, depth + 1)
     return cleared
+
+
+def _writes(user: fx.Node, node: fx.Node, tree: nn.Module) -> bool:
+    """Whether a node writes into the memory of one that it takes, and gives that."""
+    if user.op == "call_module":
+        module = tree.get_submodule(str(user.target))
+        return getattr(module, "inplace", False) is True
+    if user.op == "call_method":
+        name = str(user.target)
+        return user.args[0] is node and name.endswith("_") and not name.endswith("__")
+    if user.op != "call_function":
+        return False
+    return (user.target in IN_PLACE and user.args[0] is node) or user.kwargs.get("inplace") is True
+
+
+def _is_view(user: fx.Node, node: fx.Node) -> bool:
+    return user.op == "call_method" and user.args[0] is node and user.target in _ALIAS_METHODS
+
+
+def _written_beside(node: fx.Node, place: dict[fx.Node, int], tree: nn.Module) -> bool:
+    """Whether one of a value and its views is written in place, and another one read after that."""
+    views = [node]
+    for view in views:  # grows meanwhile
+        views += [u for u in view.users if _is_view(u, view)]
+    if len(views) == 1:
+        return False
+    return any(
+        place[reader] > place[writer]
+        for written in views
+        for writer in written.users
+        if _writes(writer, written, tree)
+        for read in views
+        if read is not written
+        for reader in read.users
+    )
 
 
 def check_visible(graphs: Iterable[fx.Graph], points: Iterable[Point]) -> None:

@@ -297,7 +297,7 @@ class Rewritten(fx.GraphModule):
         )
 
     def _cut(self, graph: fx.Graph, *, with_input: bool) -> None:
-        cleared = cut_graph(graph, self._points, self, with_input=with_input)
+        cleared = cut_graph(graph, self._points, self, with_input=with_input, cleared=self._cleared)
         self.__dict__["_cleared"] = tuple(dict.fromkeys((*self._cleared, *cleared)))
 
     def _adopt_constants(

@@ -49,6 +49,8 @@ class _SideBySide(fx.Interpreter):
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
         value = super().placeholder(target, args, kwargs)
+        if isinstance(value, Tensor):  # each its own, as code may write into its input
+            return Pair(value.clone(), value.clone())
         return Pair(value, value)
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:

@@ -23,6 +23,7 @@ from surgeon.graph.checkpointing import switched_off
 from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_hooked, is_leaf
 from surgeon.graph.outputs import always, call_for, composed, made_of
+from surgeon.graph.recorded import Recorded, elsewhere_where_unseen
 from surgeon.graph.watch import Watch
 from surgeon.torch_private import FakeTensorMode, reparametrized
 
@@ -77,6 +78,9 @@ class LeafTracer(fx.Tracer):
             if not self.watch.drew:
                 break
         return graph
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return Recorded(node, self)
 
     def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
         if kind in ("call_function", "call_method"):  # modules are looked at before they are called
@@ -164,7 +168,7 @@ class LeafTracer(fx.Tracer):
         return call, [self.root, *inputs.values()]
 
 
-class Sized(fx.Proxy):
+class Sized(Recorded):
     """A proxy that knows its value: where code asks for a number, such as `int(x.shape[-1])`, that is the example's."""
 
     def __int__(self) -> int:
@@ -485,6 +489,7 @@ def _trace_once(
         try:
             graph = tracing.trace(model)
             graph._tracer_cls = None
+            elsewhere_where_unseen(graph)
             _follow_device(graph, next((p.device for p in model.parameters()), None))
             for node in graph.nodes:
                 node.meta.pop("value", None)

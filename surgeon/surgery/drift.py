@@ -74,7 +74,9 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor | None:
     """
     like = next((p for p in model.parameters() if p.is_floating_point()), images)
     with left_alone(model), mode(model, False), torch.no_grad():
-        outputs = [first_tensor(model(*[part.to(like)] * images_of(model))) for part in images.split(16)]
+        outputs = [
+            first_tensor(model(*[part.to(like, copy=True)] * images_of(model))) for part in images.split(16)
+        ]
     tensors = [t for t in outputs if t is not None]
     return torch.cat(tensors).double().flatten(1) if len(tensors) == len(outputs) else None
 

@@ -64,7 +64,7 @@ def first_norm_inputs(model: nn.Module, images: Tensor) -> NormInputs | None:
     try:
         if handles:
             with left_alone(model), mode(model, False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-                model(*[images[:_BATCH].to(like)] * images_of(model))
+                model(*[images[:_BATCH].to(like, copy=True)] * images_of(model))
     finally:
         for handle in handles:
             handle.remove()

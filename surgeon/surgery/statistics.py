@@ -149,7 +149,7 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
                 norm.momentum = None  # torch then takes the plain mean over batches
                 norm.training = True
             for batch in batches:
-                model(batch.to(like))
+                model(batch.to(like, copy=True))  # code may write into its input
         except ValueError as error:  # torch's, if a norm receives one number per channel
             if len(images) > 1:
                 raise

@@ -1,0 +1,129 @@
+"""What code does with a value while it is traced that torch.fx has no record of.
+
+`x += y` writes into a tensor. torch.fx records `x + y`, which is the same only where nothing else has the tensor
+under another name and reads it afterwards.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from typing import Any
+
+from torch import fx
+
+from surgeon.errors import TraceError
+
+IN_PLACE = {
+    getattr(operator, f"i{name}"): getattr(operator, f"{name}_" if name in ("and", "or") else name)
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "xor", "and", "or")
+}
+"""The operators that write into what stands before them, and those that do not."""
+_VIEWS = frozenset(
+    {
+        "view",
+        "view_as",
+        "reshape",
+        "reshape_as",
+        "flatten",
+        "unflatten",
+        "permute",
+        "transpose",
+        "movedim",
+        "swapaxes",
+        "swapdims",
+        "squeeze",
+        "unsqueeze",
+        "contiguous",
+        "expand",
+        "expand_as",
+        "chunk",
+        "split",
+        "tensor_split",
+        "unbind",
+        "narrow",
+        "select",
+        "detach",
+        "t",
+        "unfold",
+        "diagonal",
+        "to",
+        "type",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+    }
+)
+_LIBRARIES = ("torch", "surgeon")
+_OF_GRADIENTS = ("requires_grad", "is_leaf", "grad_fn", "grad")
+
+
+class Recorded(fx.Proxy):
+    """A proxy that records what is written into it, and does not say whether gradients are wanted.
+
+    Raises TraceError where the network's own code asks for that: a graph would keep the answer of its trace.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_GRADIENTS:
+            home = str(sys._getframe(1).f_globals.get("__name__", ""))
+            if home.partition(".")[0] not in _LIBRARIES:
+                raise TraceError(f"it asks for {name} of a tensor, whose answer a graph would keep")
+        return super().__getattr__(name)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
+
+
+def _recording(target: Any) -> Any:
+    def record(self: fx.Proxy, other: Any) -> fx.Proxy:
+        name = IN_PLACE[target].__name__.strip("_")
+        return self.tracer.create_proxy("call_function", target, (self, other), {}, name=name)
+
+    return record
+
+
+for _target in IN_PLACE:
+    setattr(Recorded, f"__{_target.__name__.strip('_')}__", _recording(_target))
+
+
+def elsewhere_where_unseen(graph: fx.Graph) -> None:
+    """Have the operators of a graph write elsewhere where nothing would read what they wrote but from their result."""
+    nodes = [n for n in graph.nodes if n.op == "call_function" and n.target in IN_PLACE]
+    if not nodes:
+        return
+    place = {n: i for i, n in enumerate(graph.nodes)}
+    for node in nodes:
+        if not any(place[u] > place[node] for n in _same_memory(node.args[0]) for u in n.users):
+            node.target = IN_PLACE[node.target]
+
+
+def _same_memory(value: Any) -> set[fx.Node]:
+    """A value, what it may be a view of, and the views of that."""
+    found: set[fx.Node] = set()
+    todo = [value]
+    while todo:
+        node = todo.pop()
+        if not isinstance(node, fx.Node) or node in found:
+            continue
+        found.add(node)
+        if _gives_its_input(node) and node.args:
+            todo.append(node.args[0])
+        todo += [u for u in node.users if u.args and u.args[0] is node and _gives_its_input(u)]
+    return found
+
+
+def _gives_its_input(node: fx.Node) -> bool:
+    """Whether what a node gives may be the memory of its first argument."""
+    if node.op == "call_method":
+        name = str(node.target)
+        return name in _VIEWS or (name.endswith("_") and not name.endswith("__"))
+    if node.op == "call_function":
+        inplace = node.kwargs.get("inplace") is True
+        return (
+            inplace
+            or node.target in (operator.getitem, getattr)
+            or getattr(node.target, "__name__", "") in _VIEWS
+        )
+    return False
