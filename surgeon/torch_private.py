@@ -6,6 +6,10 @@ the import of this file fails, and its error names what is gone, before any netw
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -52,6 +56,12 @@ except ImportError:  # pragma: no cover
     AdaptiveAvgPoolNd, AdaptiveMaxPoolNd = nn.AdaptiveAvgPool2d.__mro__[1], nn.AdaptiveMaxPool2d.__mro__[1]  # type: ignore[assignment, misc]
     AvgPoolNd, MaxPoolNd = nn.AvgPool2d.__mro__[1], nn.MaxPool2d.__mro__[1]  # type: ignore[assignment, misc]
     DropoutNd, InstanceNorm = nn.Dropout.__mro__[1], nn.InstanceNorm2d.__mro__[1]  # type: ignore[assignment, misc]
+
+
+def uncompiled() -> contextlib.AbstractContextManager[Any]:
+    """In this block what torch.compile was put on runs as it was written, where it else refuses to be traced."""
+    dynamo = sys.modules.get("torch._dynamo")
+    return contextlib.nullcontext() if dynamo is None else dynamo.config.patch(error_on_nested_fx_trace=False)
 
 
 def private_backend_name() -> str:

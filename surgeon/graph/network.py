@@ -28,7 +28,7 @@ from surgeon.graph.indexed import by_index
 from surgeon.graph.joined import joined
 from surgeon.graph.kinship import How, class_for, how_for, slots_of
 from surgeon.graph.modes import follow_modes
-from surgeon.graph.trace import Example, Traced, copied, trace
+from surgeon.graph.trace import PLAIN_CONSTANT, Example, Traced, copied, trace
 from surgeon.graph.variants import (
     Call,
     Variant,
@@ -662,6 +662,8 @@ class Rewritten(fx.GraphModule):
             new = self._buffers[name]
             if new is None or name not in aside:
                 continue
+            if name.startswith(PLAIN_CONSTANT) and new.dtype != old.dtype:
+                new = self._buffers[name] = old.to(new.device)  # as the code would make it again
             if new.is_meta:
                 self.__dict__["_aside"][name] = aside[name]
             elif old.is_meta or empties(fn):

@@ -20,14 +20,16 @@ from torch import fx, nn
 
 from surgeon.errors import SurgeonError, TraceError
 from surgeon.graph.checkpointing import switched_off
-from surgeon.graph.kept import Kept
+from surgeon.graph.kept import ITSELF, Kept
 from surgeon.graph.leaves import is_hooked, is_leaf
 from surgeon.graph.outputs import always, call_for, composed, made_of
 from surgeon.graph.recorded import Recorded, elsewhere_where_unseen
 from surgeon.graph.watch import Watch
-from surgeon.torch_private import FakeTensorMode, reparametrized
+from surgeon.torch_private import FakeTensorMode, reparametrized, uncompiled
 
 _MOST_RETRIES = 64
+PLAIN_CONSTANT = "_plain_constant"
+"""How the names of tensors begin that a network's code makes of no parameter or buffer."""
 _SIMPLE = (fx.Proxy, int, str, float, bool, type(None), tuple, list, dict)
 Example = tuple[tuple[int, ...] | torch.Tensor | None, ...]
 """Shapes of a method's inputs, batch included, or tensors of such shapes and types on the meta device; None
@@ -71,7 +73,7 @@ class LeafTracer(fx.Tracer):
         for closely in (False, True):
             self.watch, self.kept = Watch(root, closely), Kept(root)
             try:
-                with self.watch.on():
+                with self.watch.on(), uncompiled():
                     graph = super().trace(root, concrete_args)
             finally:
                 self.kept.restore()
@@ -124,6 +126,8 @@ class LeafTracer(fx.Tracer):
             return super().create_arg(a)
         if composed(a):
             return self._composed(a)
+        if isinstance(a, torch.Generator):
+            return self._generator(a)
         try:
             return super().create_arg(a)
         except NotImplementedError:
@@ -132,6 +136,15 @@ class LeafTracer(fx.Tracer):
             if self._inside:  # a part of a value, such as a class or a configuration: the same at each call
                 return self.create_node("call_function", always(a), (), {})
             raise
+
+    def _generator(self, stream: torch.Generator) -> fx.Node:
+        """The generator that a module holds when the graph runs: copies of a network have their own."""
+        for name, module in self.root.named_modules():
+            for key, value in module.__dict__.items():
+                if value is stream:
+                    owner = self.graph.create_node("get_attr", name or ITSELF)
+                    return self.create_node("call_function", getattr, (owner, key), {})
+        raise TraceError("it draws from a generator that no module has as an attribute")
 
     def _composed(self, value: Any) -> fx.Node:
         self._inside += 1
@@ -485,11 +498,13 @@ def _trace_once(
         method = tracing.traced_func_name
         before = set(model.__dict__)
         made: dict[str, torch.Tensor] = {}
+        own: dict[str, str] = {}
         _tracing += 1
         try:
             graph = tracing.trace(model)
             graph._tracer_cls = None
             elsewhere_where_unseen(graph)
+            own = _named_by_origin(graph, model, before, tracing.watch)
             _follow_device(graph, next((p.device for p in model.parameters()), None))
             for node in graph.nodes:
                 node.meta.pop("value", None)
@@ -510,8 +525,21 @@ def _trace_once(
             for key in [k for k in model.__dict__ if k not in before]:
                 value = model.__dict__.pop(key)
                 if isinstance(value, torch.Tensor):
-                    made[key] = value
+                    made[own.get(key, key)] = value
     raise TraceError(f"{type(model).__name__} has too many parts that cannot be traced: {sorted(opaque)[:5]}")
+
+
+def _named_by_origin(graph: fx.Graph, model: nn.Module, before: set[str], watch: Watch) -> dict[str, str]:
+    """Give tensors that the code made of numbers alone names of their own: they keep their precision, whatever
+    becomes of the network's."""
+    names: dict[str, str] = {}
+    for node in [n for n in graph.nodes if n.op == "get_attr" and n.target not in before]:
+        key = str(node.target)
+        value = model.__dict__.get(key)
+        if isinstance(value, torch.Tensor) and not watch.made_of_network(value):
+            names[key] = key.replace("_tensor_constant", PLAIN_CONSTANT)
+            node.target = names[key]
+    return names
 
 
 def _follow_device(graph: fx.Graph, device: torch.device | None) -> None:

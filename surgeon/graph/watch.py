@@ -22,7 +22,7 @@ from torch import nn
 
 from surgeon.errors import TraceError
 from surgeon.graph.kept import Kept
-from surgeon.torch_private import TorchDispatchMode
+from surgeon.torch_private import TorchDispatchMode, tree_leaves
 
 _CONTEXTS: dict[type, str] = {
     torch.no_grad: "torch.no_grad()",
@@ -92,6 +92,10 @@ class Watch:
             yield
         finally:
             self._tensors.__enter__()
+
+    def made_of_network(self, value: torch.Tensor) -> bool:
+        """Whether a tensor that the code made was computed from parameters or buffers."""
+        return self._tensors.made_of_network(value)
 
     def held(self) -> None:
         """Raise TraceError where what is called now would be computed otherwise by a graph."""
@@ -168,6 +172,12 @@ class _Tensors(TorchDispatchMode):
         super().__init__()
         self.watching = False
         self._owned = _Owned(network)
+        self._made: dict[int, torch.UntypedStorage] = {}
+
+    def made_of_network(self, value: torch.Tensor) -> bool:
+        """Whether a tensor was computed from the network's own while this was on, or is one of those."""
+        storage = _storage(value)
+        return bool(self._owned.name(value)) or (storage is not None and storage._cdata in self._made)
 
     def __enter__(self) -> Any:
         self.watching = True
@@ -194,7 +204,13 @@ class _Tensors(TorchDispatchMode):
             raise TraceError(
                 f"it makes a number of the values in {self._owned.name(args[0])}, which a graph would keep"
             )
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        if any(isinstance(a, torch.Tensor) and self.made_of_network(a) for a in tree_leaves((args, kwargs))):
+            for value in tree_leaves(result):
+                storage = _storage(value) if isinstance(value, torch.Tensor) else None
+                if storage is not None:
+                    self._made[storage._cdata] = storage
+        return result
 
 
 class _PutBack(TorchDispatchMode):
