@@ -153,6 +153,8 @@ class _Owned:
                 continue
             own = (module._parameters, module._buffers, module.__dict__)
             for key, value in ((k, v) for held in own for k, v in held.items()):
+                if key.startswith("_tensor_constant"):  # torch.fx's, of the trace that is under way
+                    continue
                 storage = _storage(value) if isinstance(value, torch.Tensor) else None
                 if storage is not None:
                     found.setdefault(storage._cdata, f"{name}.{key}" if name else key)
