@@ -126,7 +126,7 @@ def _read_what_is_written(graph: fx.Graph, node: fx.Node, tree: nn.Module, clear
 def _redirect(graph: fx.Graph, written: fx.Node, result: fx.Node) -> None:
     """Have all that reads a value after it was written in place read the result."""
     if len(written.users) > 1:
-        place = {n: i for i, n in enumerate(graph.nodes)}
+        place = _places(graph)
         written.replace_all_uses_with(result, delete_user_cb=lambda n: place[n] > place[result])
 
 
@@ -136,14 +136,14 @@ def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) ->
     What reads it after such a write reads what was written, as in the stock network's code, where both are
     one memory. Where a view is written and another one read, all of them are views of a copy.
     """
-    place = {n: i for i, n in enumerate(graph.nodes)}
-    if not depth and _written_beside(node, place, tree):
+    if not depth and _written_beside(graph, node, tree):
         with graph.inserting_after(node):
             copy = graph.call_method("clone", (node,))
         node.replace_all_uses_with(copy, delete_user_cb=functools.partial(operator.is_not, copy))
         return []
     cleared: list[str] = []
-    for user in sorted(node.users, key=place.__getitem__):
+    place = _places(graph) if len(node.users) > 1 else {}
+    for user in sorted(node.users, key=place.__getitem__) if place else list(node.users):
         if node not in user.all_input_nodes:  # it reads what an earlier one has written
             continue
         if user.op == "call_module" and not _writes(user, node, tree):
@@ -189,13 +189,18 @@ def _is_view(user: fx.Node, node: fx.Node) -> bool:
     return user.op == "call_method" and user.args[0] is node and user.target in _ALIAS_METHODS
 
 
-def _written_beside(node: fx.Node, place: dict[fx.Node, int], tree: nn.Module) -> bool:
+def _places(graph: fx.Graph) -> dict[fx.Node, int]:
+    return {n: i for i, n in enumerate(graph.nodes)}
+
+
+def _written_beside(graph: fx.Graph, node: fx.Node, tree: nn.Module) -> bool:
     """Whether one of a value and its views is written in place, and another one read after that."""
     views = [node]
     for view in views:  # grows meanwhile
         views += [u for u in view.users if _is_view(u, view)]
     if len(views) == 1:
         return False
+    place = _places(graph)
     return any(
         place[reader] > place[writer]
         for written in views
