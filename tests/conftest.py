@@ -38,6 +38,8 @@ NUMERIC = (
     "methods/test_adversarial_layer.py",
     "methods/test_adversarial_noise.py",
     "methods/test_box.py",
+    "methods/test_channel_statistics.py",
+    "methods/test_mean_sparse.py",
     "methods/test_channel_order.py",
     "methods/test_conv_pool.py",
     "methods/test_convolution.py",

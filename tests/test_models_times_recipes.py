@@ -53,6 +53,7 @@ SETTINGS = {
         for r in shipped()
         if r.startswith("wm-") and r != "wm-input-scale"
     },
+    "meansparse": ["meansparse.start=identity"],
 }
 VARIANTS = ("lat", "gaussian", "input-noise", "defective-same")
 """Recipes that differ from another of the list in one setting: cut and verified in their turns, trained and

@@ -34,6 +34,7 @@ WANTED = {
     "at-pgd",
     "trades",
     "fast-at",
+    "meansparse",
 }
 
 

@@ -38,11 +38,12 @@ def loaded(recipe: str, more: tuple[str, ...] = ()) -> Recipe:
 
 
 def settings(recipe: str) -> list[str]:
-    """Settings of a sweep: weight maps of any size, since pairs that are too large have no data; caches
-    of few classes."""
+    """Settings of a sweep: weight maps of any size, since pairs that are too large have no data; caches of few
+    classes; layers without statistics, since most pairs have no images."""
     if recipe.startswith("wm-") and recipe != "wm-input-scale":
         return ["weight-map.max_parameters=1000000000000"]
-    return ["adversarial-noise.num_classes=10"] if recipe == "canl" else []
+    more = {"canl": ["adversarial-noise.num_classes=10"], "meansparse": ["meansparse.start=identity"]}
+    return more.get(recipe, [])
 
 
 def plan(subject: Subject, recipe: str, more: tuple[str, ...] = ()) -> Plan:

@@ -14,6 +14,7 @@ DOCUMENTED = (
     "surgeon.methods.weight_map",
     "surgeon.methods.adversarial_noise",
     "surgeon.methods.defective",
+    "surgeon.methods.mean_sparse",
     "surgeon.methods.controls",
     "surgeon.training",
     "surgeon.evaluation",

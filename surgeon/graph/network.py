@@ -284,7 +284,9 @@ class Rewritten(fx.GraphModule):
         # code that goes through all modules, such as a Sequential's, knows nothing of a layer that hangs among them
         view.__dict__["_modules"] = {k: v for k, v in view._modules.items() if k not in at_input}
         sites = {p.site for p in self._points if p.site}
-        behind = {s: [p.layer for p in self._points if p.site == s and p.layer] for s in sites}
+        behind = {
+            s: [p.layer for p in self._points if p.site == s and p.layer and not p.before] for s in sites
+        }
         return trace(
             view,
             method=method,

@@ -38,7 +38,7 @@ def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tup
     Examples:
         >>> import surgeon
         >>> [site.name for site in surgeon.sites(surgeon.create_model("zoo/shallow1"))]
-        ['input', 'features.conv1', 'features.bn1', 'features.relu1']
+        ['input', 'features.conv1', 'features.bn1', 'features.relu1', 'fc']
     """
     return look(model, input_size=input_size).sites
 
