@@ -97,8 +97,8 @@ def check_operation(
         result = cut.load_state_dict(before, strict=False)
         _demand(
             not result.missing_keys,
-            f"the stock state dict does not load, {', '.join(result.missing_keys[:3])} is missing: derive the layer from "
-            "surgeon.methods.OptionalState, which keeps what it has, or register the buffer with persistent=False",
+            f"the stock state dict does not load, {', '.join(result.missing_keys[:3])} is missing: derive the layer "
+            "from surgeon.methods.OptionalState, which keeps what it has, or register the buffer with persistent=False",
         )
         _demand(not result.unexpected_keys, "the stock state dict has tensors for which there is no place")
     x = torch.randn(4, *input_size, generator=torch.Generator().manual_seed(seed))
