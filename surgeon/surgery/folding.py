@@ -192,11 +192,17 @@ def revert(model: nn.Module) -> nn.Module:
 
 
 def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
-    """Describe the edits that do not fold, in one line."""
-    shown = "; ".join(f"{e.operation} at {e.site}: {why}" for e, why in stuck[:12])
-    more = f"; and {len(stuck) - 12} more" if len(stuck) > 12 else ""
+    """Describe the edits that do not fold, in one line: each reason once, with the first sites."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for edit, why in stuck:
+        reasons.setdefault((edit.operation, why), []).append(edit.site)
+    lines = [
+        f"{operation} at {', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''}: {why}"
+        for (operation, why), sites in list(reasons.items())[:12]
+    ]
+    more = f"; and {len(reasons) - 12} more reasons" if len(reasons) > 12 else ""
     return (
-        f"{len(stuck)} of {len(record.edits)} edits do not fold: {shown}{more} "
+        f"{len(stuck)} of {len(record.edits)} edits do not fold: {'; '.join(lines)}{more} "
         f"({either('partial=True', '--partial')} folds the others)"
     )
 

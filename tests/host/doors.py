@@ -64,6 +64,7 @@ PLAIN = {
             "ball",
             "edits",
             "face",
+            "scaffold",
             "html",
             "errors",
             "extra_state",
