@@ -194,7 +194,7 @@ def revert(model: nn.Module) -> nn.Module:
 def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
     """Describe the edits that do not fold, in one line: each reason once, with the first sites."""
     reasons: dict[tuple[str, str], list[str]] = {}
-    for edit, why in stuck:
+    for edit, why in reversed(stuck):  # they were found from the last edit to the first
         reasons.setdefault((edit.operation, why), []).append(edit.site)
     lines = [
         f"{operation} at {', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''}: {why}"

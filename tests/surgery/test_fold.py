@@ -96,10 +96,10 @@ def test_transposed_convolutions_fold():
 def test_what_does_not_fold_is_said_edit_by_edit(tiny):
     with pytest.raises(
         FoldError,
-        match=r"2 of 3 edits do not fold: kap at conv2, conv1: kernel max pooling is not linear",
+        match=r"2 of 3 edits do not fold: kap at conv1, conv2: kernel max pooling is not linear",
     ):
         surgeon.fold(surgeon.apply(tiny, "kmp", input_size=SIZE))
-    with pytest.raises(FoldError, match=r"weight-map at conv1: a weight map has other weights at each pixel"):
+    with pytest.raises(FoldError, match=r"weight-map at conv1, conv2: a weight map has other weights at each pixel"):
         surgeon.fold(surgeon.apply(tiny, "wm-smoothing-all", input_size=SIZE))
     with pytest.raises(FoldError, match=r"defective at bn1: a mask over single neurons"):
         surgeon.fold(surgeon.apply(tiny, "defective", input_size=SIZE))
