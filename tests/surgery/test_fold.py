@@ -101,7 +101,7 @@ def test_what_does_not_fold_is_said_edit_by_edit(tiny):
         surgeon.fold(surgeon.apply(tiny, "kmp", input_size=SIZE))
     with pytest.raises(FoldError, match=r"weight-map at conv1, conv2: a weight map has other weights at each pixel"):
         surgeon.fold(surgeon.apply(tiny, "wm-smoothing-all", input_size=SIZE))
-    with pytest.raises(FoldError, match=r"defective at bn1: a mask over single neurons"):
+    with pytest.raises(FoldError, match=r"defective at bn1, bn2: a mask over single neurons"):
         surgeon.fold(surgeon.apply(tiny, "defective", input_size=SIZE))
 
 
