@@ -49,7 +49,7 @@ class Evaluation(WithinPixels, Strict):
         default=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0), description="upper bounds of the curve"
     )
     patches: tuple[PositiveInt, ...] = Field(
-        default=(2, 4, 8), description="images are cut in n × n patches and shuffled"
+        default=(2, 4, 8), description="n: images are cut into n × n patches, which are shuffled"
     )
     keep: bool | None = Field(
         default=None,

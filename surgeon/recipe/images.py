@@ -15,16 +15,19 @@ class Data(Strict):
     """Which images of a source `surgeon train` and `surgeon run` use, and how they are split."""
 
     val_share: float = Field(
-        default=0.1, gt=0, lt=1, description="of the training images, where the source has no such split"
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="share of the training images, used if the source has no validation split",
     )
     test_share: float = Field(
-        default=0.1, gt=0, lt=1, description="of all images, where the source has no such split"
+        default=0.1, gt=0, lt=1, description="share of all images, used if the source has no test split"
     )
     stratified: bool = Field(default=True, description="split class by class")
-    classes: tuple[str, ...] | None = Field(default=None, description="these classes, by name, in this order")
-    per_class: int | None = Field(default=None, ge=1, description="so many training images of each class")
+    classes: tuple[str, ...] | None = Field(default=None, description="names of the classes to use, in order")
+    per_class: int | None = Field(default=None, ge=1, description="number of training images per class")
     faults: Literal["refuse", "skip"] = Field(
-        default="refuse", description="what cannot be read, has no label or a wrong one"
+        default="refuse", description="images that cannot be read, have no label or a wrong label"
     )
     grayscale: bool = False
     size: tuple[Side, Side] | None = Field(
@@ -41,5 +44,5 @@ class Data(Strict):
                 f"val_share={self.val_share:g} and test_share={self.test_share:g} leave no images for training"
             )
         if self.classes is not None and (len(set(self.classes)) < len(self.classes) or not self.classes):
-            raise ValueError("classes names none, or one of them twice")
+            raise ValueError("classes is empty or names a class twice")
         return self

@@ -46,11 +46,9 @@ class Training(Strict):
 
     epochs: int = Field(default=10, ge=0)
     batch_size: int = Field(
-        default=128, ge=1, description="images a step, of all processes and micro-batches"
+        default=128, ge=1, description="images per step, over all processes and micro-batches"
     )
-    accumulate: int = Field(
-        default=1, ge=1, description="micro-batches that a process cuts its part of a batch into"
-    )
+    accumulate: int = Field(default=1, ge=1, description="micro-batches per process and step")
     optimizer: str = Field(default="sgd", description="a name of timm.optim, such as sgd (Nesterov) or adamw")
     lr: float = Field(default=0.05, gt=0, le=LARGEST)
     min_lr: float = Field(default=1e-3, ge=0, le=LARGEST)
@@ -61,16 +59,18 @@ class Training(Strict):
         description="cosine, linear, step, multistep, plateau, constant, or another of timm.scheduler",
     )
     warmup_epochs: float = Field(
-        default=0, ge=0, le=LARGEST, description="of learning rates that rise from 0"
+        default=0, ge=0, le=LARGEST, description="epochs in which the learning rate rises from 0"
     )
     clip_grad: float | None = Field(default=None, gt=0)
     ema: float | None = Field(
-        default=None, gt=0, lt=1, description="decay of a moving average of the weights, kept instead"
+        default=None, gt=0, lt=1, description="decay of a moving average of the weights, which replaces them"
     )
     keep: Literal["last", "best"] = Field(
         default="last", description="the weights that the training ends with"
     )
-    pad: int = Field(default=0, ge=0, description="pad by so many zeros and crop at random to the old size")
+    pad: int = Field(
+        default=0, ge=0, description="pixels of zero padding before a random crop to the original size"
+    )
     flip: bool = Field(default=False, description="mirror half of the images")
     transform: dict[str, Any] | None = Field(
         default=None,
@@ -85,7 +85,7 @@ class Training(Strict):
     )
     anneal_share: float = Field(default=0.5, ge=0, le=1, description="share of the steps that anneals take")
     exact: bool = Field(
-        default=True, description="several processes give what one would: noise and batch norms are shared"
+        default=True, description="several processes give the result of one: noise and batch norms are shared"
     )
     channels_last: bool = False
     compile: bool = Field(default=False, description="torch.compile")
@@ -103,6 +103,7 @@ class Training(Strict):
             )
         if self.accumulate > self.batch_size:
             raise ValueError(
-                f"accumulate={self.accumulate} cuts a batch_size={self.batch_size} into parts of no image"
+                f"accumulate={self.accumulate} is larger than batch_size={self.batch_size}: "
+                "some micro-batches would be empty"
             )
         return self
