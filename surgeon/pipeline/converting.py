@@ -38,7 +38,9 @@ from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.conversion import Accuracy, Conversion, read_conversion
 from surgeon.pipeline.demands import Source, check_names, in_order
-from surgeon.pipeline.lineage import CONVERSION, Lineage, chosen, origin_of, written
+from surgeon.pipeline.lineage import CONVERSION
+from surgeon.pipeline.origin import Lineage, origin_of, written
+from surgeon.pipeline.own_images import chosen
 from surgeon.pipeline.training import part
 from surgeon.progress import step
 from surgeon.recipe import Recipe

@@ -9,7 +9,8 @@ from surgeon.data import absolute_source
 from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError
 from surgeon.models import naming
 from surgeon.models.creating import is_known, list_models
-from surgeon.pipeline.lineage import Lineage, class_order, lineage_of
+from surgeon.pipeline.lineage import lineage_of
+from surgeon.pipeline.origin import Lineage, class_order
 from surgeon.recipe import Training
 from surgeon.store.artifact import folder_of
 from surgeon.store.folder import CONFIG, no_network

@@ -24,7 +24,9 @@ from surgeon.models.facts import input_size_of, num_classes_of
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import check_classes, check_names, to_evaluate_on
-from surgeon.pipeline.lineage import class_order, lineage_of, own_sets, unknown, unrecorded
+from surgeon.pipeline.lineage import lineage_of
+from surgeon.pipeline.origin import class_order
+from surgeon.pipeline.own_images import own_sets, unknown, unrecorded
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
 from surgeon.progress import progress

@@ -25,7 +25,9 @@ from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
 from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on
 from surgeon.pipeline.head import check_outputs, outputs_for
-from surgeon.pipeline.lineage import chosen, dumped, lineage_of, of_run
+from surgeon.pipeline.lineage import lineage_of, of_run
+from surgeon.pipeline.origin import dumped
+from surgeon.pipeline.own_images import chosen
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.surgery import apply

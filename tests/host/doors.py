@@ -96,7 +96,7 @@ PLAIN = {
 _DATA = "data alone: no torch"
 _READS = "reads names, shapes and attributes"
 CALLERS = {
-    "surgeon.recipe.load_recipe": _DATA,
+    "surgeon.recipe.loading.load_recipe": _DATA,
     "surgeon.face.recipes": _DATA,
     "surgeon.face.operations": _DATA,
     "surgeon.face.select": _DATA,
