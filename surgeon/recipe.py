@@ -24,6 +24,7 @@ from surgeon.merging import merge
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import describe, get, names, papers, parse
 from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels
+from surgeon.said import Said
 from surgeon.spelling import known, misplaced, unknown
 from surgeon.strict import Prose, Strict, shown
 
@@ -429,13 +430,15 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
         The new content.
 
     Raises:
-        RecipeError: A setting is not of this form, or the recipe has no such operation.
+        RecipeError: A setting is not of this form, the recipe has no such operation, or one setting is given
+            two values. `kap.…` for all and then `kap#2.…` for one of them is no contradiction.
 
     Examples:
         >>> apply_settings({"surgery": [{"op": "kap"}]}, ["kap.kernel_size=5"])
         {'surgery': [{'op': 'kap', 'kernel_size': 5}]}
     """
     content = copy.deepcopy(content)
+    said = Said()
     for setting in settings:
         key, equals, text = setting.partition("=")
         parts = key.strip().split(".")
@@ -447,6 +450,8 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
             raise RecipeError(
                 f"setting {shown(setting)}: the value {shown(text)} cannot be read: {error.reason}"
             ) from None
+        for target in _targets(content, parts[0], setting):
+            said.add((id(target), *parts[1:]), value, setting, single="#" in parts[0])
         put(content, key.strip(), value, setting)
     return content
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from surgeon.data import absolute_source
-from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError
+from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError, either
 from surgeon.models import naming
 from surgeon.models.creating import is_known, list_models
 from surgeon.pipeline.lineage import Lineage, class_order, lineage_of
@@ -197,6 +198,27 @@ def demand_network(target: str) -> None:
         raise ArtifactError(no_network(target))
     if not path.is_dir() and ":" not in target and not is_known(target):
         raise ModelError(naming.unknown(target, list_models))
+
+
+def demand_free(model: str, given: Mapping[str, object]) -> None:
+    """Check that a folder, which fixes its network, is not given arguments that would have no effect.
+
+    Args:
+        model: a name or a folder.
+        given: arguments of a network by name; those that are None, False or empty are not given.
+
+    Raises:
+        ModelError: the model is a folder, and some are given.
+    """
+    useless = [
+        either(f"{name}=", "--" + name.removesuffix("s" if name == "model_args" else "").replace("_", "-"))
+        for name, value in given.items()
+        if value
+    ]
+    if useless and folder_of(model):
+        raise ModelError(
+            f"{model} is a folder, which fixes its network: {', '.join(useless)} cannot change it; leave it out"
+        )
 
 
 def demand_epochs(training: Training) -> None:

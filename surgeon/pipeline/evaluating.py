@@ -23,7 +23,7 @@ from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, num_classes_of
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
-from surgeon.pipeline.demands import check_classes, check_names, to_evaluate_on
+from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
 from surgeon.pipeline.lineage import class_order, lineage_of, own_sets, unknown, unrecorded
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
@@ -114,6 +114,9 @@ def evaluate_target(
         raise ModelError(
             f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
         )
+    demand_free(
+        target, {"weights": weights, "pretrained": pretrained and not sources, "model_args": model_args}
+    )
     data, root = source = to_evaluate_on(target, data, root)
     check_apart(folder, [data])
     place = own_device(device)

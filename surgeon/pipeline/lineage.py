@@ -19,6 +19,7 @@ from surgeon.data.sources import open_source
 from surgeon.disk.files import absolute
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.pipeline.contents import IMAGES, check_contents, made_from
+from surgeon.pipeline.ended import check_ended
 from surgeon.reading import as_model, read_json, read_mapping
 from surgeon.recipe import Data
 from surgeon.store.artifact import folder_of
@@ -100,7 +101,7 @@ def lineage_of(*names: str | Path | None) -> Lineage:
         The lineage of the first name that has one; else an empty one.
 
     Raises:
-        ArtifactError: a record is damaged.
+        ArtifactError: a record is damaged, or a run's trained network is not the one that it was trained to.
     """
     return next((found for n in names if n and (found := _of(n))), ())
 
@@ -330,6 +331,8 @@ def _of(name: str | Path) -> Lineage:
     if place is None:
         return ()
     place = place.resolve()
+    if not Path(name).is_file():  # a file of weights is taken for itself, whatever trained/ holds
+        check_ended(place)
     if (place / LINEAGE).is_file():
         found = read_json(place / LINEAGE)
         if not isinstance(found, list):
