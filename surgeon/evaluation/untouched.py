@@ -21,8 +21,8 @@ def check_untouched(folder: str | Path, found: Assessment) -> None:
         found: What evaluation.json in it holds.
 
     Raises:
-        ArtifactError: settings.json or evaluation.json was changed since the evaluation ended, or its counts of images that
-            are right, clean and in the worst case, are not those of verdicts.parquet.
+        ArtifactError: settings.json or evaluation.json was changed since the evaluation ended, or its counts
+            of images that are right, clean and in the worst case, are not those of verdicts.parquet.
     """
     place = Path(folder)
     how = f"put back what was changed (surgeon verify {folder} tells what), or evaluate into a new folder"

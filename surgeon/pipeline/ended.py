@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from surgeon.errors import ArtifactError
-from surgeon.models.checkpoints import read_weights
+from surgeon.models.tensor_files import same_tensors
 from surgeon.reading import read_mapping
 from surgeon.store.folder import WEIGHTS
 from surgeon.training.records import BEST, LAST
@@ -64,13 +62,4 @@ def _state(path: Path) -> tuple[int, int, int]:
 @functools.lru_cache(maxsize=16)
 def _equal(one: Path, now: tuple[int, int, int], other: Path, then: tuple[int, int, int]) -> bool:
     """Whether two files hold the same tensors; remembered as long as both files are untouched."""
-    a, b = read_weights(one), read_weights(other)
-    return {*a} == {*b} and all(
-        a[k].dtype == b[k].dtype and a[k].shape == b[k].shape and torch.equal(_bits(a[k]), _bits(b[k]))
-        for k in a
-    )
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The bytes of a tensor, by which a NaN is equal to itself."""
-    return tensor.contiguous().flatten().view(torch.uint8)
+    return same_tensors(one, other)

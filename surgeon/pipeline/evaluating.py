@@ -25,6 +25,7 @@ from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
 from surgeon.pipeline.lineage import class_order, lineage_of, own_sets, unknown, unrecorded
+from surgeon.pipeline.tested import trained_on, without_images
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
 from surgeon.progress import progress
@@ -227,6 +228,7 @@ def test_images(
     own = own_sets(lineage, data, root, size)
     test = held_out_of(own[1], count) if own else held_out(data, size, count=count, root=root)
     remarks = unknown(lineage, own[0] if own else None, target, data)
+    remarks += (*(trained_on(own[1].train, test.x) if own else ()), *without_images(test.y, test.classes))
     known = lineage[0].classes if lineage else ()
     order = class_order(known, test.classes)
     if order is None or test.classes == known:

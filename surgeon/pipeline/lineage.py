@@ -331,8 +331,13 @@ def _of(name: str | Path) -> Lineage:
     if place is None:
         return ()
     place = place.resolve()
-    if not Path(name).is_file():  # a file of weights is taken for itself, whatever trained/ holds
+    found = _recorded(place)
+    if found and not Path(name).is_file():  # a file of weights is taken for itself, whatever trained/ holds
         check_ended(place)
+    return found
+
+
+def _recorded(place: Path) -> Lineage:
     if (place / LINEAGE).is_file():
         found = read_json(place / LINEAGE)
         if not isinstance(found, list):

@@ -28,6 +28,7 @@ from surgeon.pipeline.demands import (
     check_names,
     demand_epochs,
     demand_free,
+    demand_one_size,
     in_order,
     to_train_on,
 )
@@ -165,7 +166,9 @@ def train(
     check_apart(folder, [data])
     size = image_size(input_size)
     if size is None and data == "digits":
-        size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
+        size = (1, *(data_settings.size or (2 * DIGITS_SIZE, 2 * DIGITS_SIZE)))
+    elif size is not None:
+        demand_one_size(size, data_settings)
     earlier = lineage_of(folder_of(model), weights)
     before_it, meant = model if folder_of(model) else str(weights), data_settings.classes is not None
     how = chosen(
