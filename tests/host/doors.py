@@ -80,6 +80,7 @@ PLAIN = {
             "quantities",
             "reading",
             "recipe",
+            "said",
             "selection",
             "spelling",
             "strict",
