@@ -20,6 +20,7 @@ RANKS = (
         "quantities",
         "arguments",
         "spelling",
+        "said",
         "html",
     ),
     # what surgery is, as data
@@ -70,6 +71,7 @@ NO_TORCH = (
     "selection",
     "edits",
     "spelling",
+    "said",
     "recipe",
     "face",
     "scaffold",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.errors import ArtifactError
+from surgeon.pipeline.ended import check_ended
 from surgeon.pipeline.origin import HELD, Lineage, Origin, written
 from surgeon.reading import as_model, read_json, read_mapping
 from surgeon.store.artifact import folder_of
@@ -32,7 +33,7 @@ def lineage_of(*names: str | Path | None) -> Lineage:
         The lineage of the first name that has one; else an empty one.
 
     Raises:
-        ArtifactError: a record is damaged.
+        ArtifactError: a record is damaged, or a run's trained network is not the one that it was trained to.
     """
     return next((found for n in names if n and (found := _of(n))), ())
 
@@ -70,6 +71,13 @@ def _of(name: str | Path) -> Lineage:
     if place is None:
         return ()
     place = place.resolve()
+    found = _recorded(place)
+    if found and not Path(name).is_file():  # a file of weights is taken for itself, whatever trained/ holds
+        check_ended(place)
+    return found
+
+
+def _recorded(place: Path) -> Lineage:
     if (place / LINEAGE).is_file():
         found = read_json(place / LINEAGE)
         if not isinstance(found, list):

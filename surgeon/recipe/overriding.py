@@ -13,6 +13,7 @@ from surgeon.recipe.evaluation import Evaluation
 from surgeon.recipe.images import Data
 from surgeon.recipe.recipe import PARTS
 from surgeon.recipe.training import Training
+from surgeon.said import Said
 from surgeon.spelling import misplaced
 from surgeon.strict import shown
 
@@ -30,13 +31,15 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
         The new content.
 
     Raises:
-        RecipeError: A setting is not of this form, or the recipe has no such operation.
+        RecipeError: A setting is not of this form, the recipe has no such operation, or one setting is given
+            two values. `kap.…` for all and then `kap#2.…` for one of them is no contradiction.
 
     Examples:
         >>> apply_settings({"surgery": [{"op": "kap"}]}, ["kap.kernel_size=5"])
         {'surgery': [{'op': 'kap', 'kernel_size': 5}]}
     """
     content = copy.deepcopy(content)
+    said = Said()
     for setting in settings:
         key, equals, text = setting.partition("=")
         parts = key.strip().split(".")
@@ -48,6 +51,8 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
             raise RecipeError(
                 f"setting {shown(setting)}: the value {shown(text)} cannot be read: {error.reason}"
             ) from None
+        for target in _targets(content, parts[0], setting):
+            said.add((id(target), *parts[1:]), value, setting, single="#" in parts[0])
         put(content, key.strip(), value, setting)
     return content
 

@@ -79,6 +79,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
                 layer,
                 functools.partial(norm_after, edit.site),
                 changed,
+                next((e.operation for e in behind if e.replaces), ""),
             )
             if folded is not None and layer is not None and module is not None and module._forward_hooks:
                 raise FoldError(
@@ -130,8 +131,12 @@ def _folded(
     layer: nn.Module | None,
     norm_after: Callable[[], nn.Module | None],
     odd: Mapping[str, Finding],
+    in_place: str,
 ) -> nn.Module | None:
-    """Fold one site, with the weights that hooks or parametrizations make at present."""
+    """Fold one site, with the weights that hooks or parametrizations make at present.
+
+    in_place: the operation whose module, which does not fold, has the place of the site's own; '' for none.
+    """
     found = odd.get(edit.site)
     plain = None if module is None else settled(module)
     try:
@@ -139,9 +144,13 @@ def _folded(
     except SurgeonError:
         raise
     except Exception as error:  # an operation at a site that is no longer what it was
+        if in_place:
+            raise FoldError(f"{in_place} has the place of its module, and does not fold") from error
         if found is None:
             raise
         raise FoldError(str(found)) from error
+    if folded is not None and in_place:
+        raise FoldError(f"{in_place} has the place of its module, and does not fold")
     if folded is not None and found is not None and not found.same:
         raise FoldError(str(found))
     return folded

@@ -81,6 +81,7 @@ PLAIN = {
             "quantities",
             "reading",
             "recipe",
+            "said",
             "selection",
             "spelling",
             "strict",
