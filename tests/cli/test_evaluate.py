@@ -229,6 +229,7 @@ def test_a_network_is_trained_on_with_its_own_images(run, tmp_path):
     code, _, err = invoke("train", "plain", run / "trained", *given)
     assert code == 0 and json.loads((tmp_path / "on" / "settings.json").read_text())["data"] == "digits", err
     surgeon.save(surgeon.load(run / "trained"), tmp_path / "alone")
+    (tmp_path / "alone" / "lineage.json").unlink()  # as a network that nothing is known of
     code, _, err = invoke("train", "plain", tmp_path / "alone", *given[:2], "-o", tmp_path / "none")
     assert code == 2 and "nothing says which images they are for" in err and not (tmp_path / "none").exists()
 
