@@ -70,7 +70,7 @@ class ChannelStatistics:
             LayerError: It was not asked for.
         """
         if self._products is None:
-            raise LayerError("the covariance was not asked for: make the statistics with covariance=True")
+            raise LayerError("the covariance was not asked for when these statistics were made")
         return self._products / max(self.count, 1)
 
     def quantile(self, share: float) -> Tensor:
@@ -86,9 +86,7 @@ class ChannelStatistics:
             LayerError: Quantiles were not asked for, or nothing was seen.
         """
         if self._keys is None or not self._sample.shape[1]:
-            raise LayerError(
-                "there is no sample for quantiles: make the statistics with quantiles=True, and update"
-            )
+            raise LayerError("there is no sample for quantiles: they were not asked for, or nothing was seen")
         return torch.quantile(self._sample, share, dim=1)
 
     def update(self, batch: Tensor) -> None:
