@@ -27,6 +27,7 @@ from surgeon.graph.hosts import save_weights
 from surgeon.graph.joined import joined
 from surgeon.graph.kinship import How, class_for, how_for, slots_of
 from surgeon.graph.modes import follow_modes
+from surgeon.graph.signatures import held_arguments, takes_more
 from surgeon.graph.trace import Example, Traced, copied, trace
 from surgeon.graph.variants import (
     Call,
@@ -35,10 +36,8 @@ from surgeon.graph.variants import (
     at_defaults,
     call_of,
     fits,
-    held_arguments,
     same,
     sizes,
-    takes_more,
     traced_by_fx,
     traced_elsewhere,
     with_demand,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import inspect
@@ -22,7 +21,9 @@ from surgeon.errors import SurgeonError, TraceError
 from surgeon.graph.checkpointing import switched_off
 from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_hooked, is_leaf
+from surgeon.graph.one_mode import mode
 from surgeon.graph.outputs import always, call_for, composed, made_of
+from surgeon.graph.signatures import placeholders
 from surgeon.graph.watch import Watch
 from surgeon.torch_private import FakeTensorMode, reparametrized
 
@@ -187,21 +188,6 @@ class Sized(fx.Proxy):
         return value
 
 
-def placeholders(
-    method: Callable[..., Any], constants: Iterable[str] = (), inputs: Iterable[str] = ()
-) -> list[str]:
-    """The names of the arguments that become inputs of a graph, in order: those without a default, the
-    first one, and `inputs`."""
-    parameters = list(inspect.signature(inspect.unwrap(method)).parameters.values())[1:]
-    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    found = [
-        p.name
-        for i, p in enumerate(named)
-        if p.name in inputs or ((p.default is p.empty or not i) and p.name not in constants)
-    ]
-    return [*found, *(n for n in inputs if n not in {p.name for p in named})]
-
-
 def _of_a_layer(error: Exception) -> bool:
     """Whether an inserted layer refuses its input: no fault of the code that is traced."""
     return isinstance(error, SurgeonError) and not isinstance(error, TraceError)
@@ -298,19 +284,6 @@ def _untraceable_functions() -> tuple[Callable[..., Any], ...]:
     except ImportError:
         return ()
     return tuple(get_notrace_functions())
-
-
-@contextlib.contextmanager
-def mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Put every module in one mode, and give each its own back afterwards, also on an error."""
-    before = [(m, m.training) for m in model.modules()]
-    for m, _ in before:
-        object.__setattr__(m, "training", training)  # nn.Module's own takes a tenth of a whole surgery
-    try:
-        yield
-    finally:
-        for m, was in before:
-            object.__setattr__(m, "training", was)
 
 
 _tracing = 0
@@ -528,14 +501,6 @@ def _follow_device(graph: fx.Graph, device: torch.device | None) -> None:
                 present = graph.call_function(getattr, (first, "device"))
             node.args = tuple(present if has(a) else a for a in node.args)
             node.kwargs = {k: present if has(v) else v for k, v in node.kwargs.items()}
-
-
-def needed_inputs(model: nn.Module) -> list[str]:
-    """The names of the arguments that a network's forward cannot do without."""
-    parameters = list(inspect.signature(type(model).forward).parameters.values())[1:]
-    return [
-        p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
 
 
 def _one_line(error: Exception) -> str:
