@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from surgeon.graph.signatures import placeholders
-from surgeon.graph.trace import Example
+from surgeon.graph.traced import Example
 
 
 @dataclass(frozen=True)

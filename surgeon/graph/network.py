@@ -28,7 +28,8 @@ from surgeon.graph.joined import joined
 from surgeon.graph.kinship import How, class_for, how_for, slots_of
 from surgeon.graph.modes import follow_modes
 from surgeon.graph.signatures import held_arguments, takes_more
-from surgeon.graph.trace import Example, Traced, copied, trace
+from surgeon.graph.trace import trace
+from surgeon.graph.traced import Example, Traced, copied
 from surgeon.graph.variants import (
     Call,
     Variant,

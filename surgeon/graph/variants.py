@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from surgeon.errors import SurgeryError, either
 from surgeon.graph.signatures import placeholders
-from surgeon.graph.trace import Example
+from surgeon.graph.traced import Example
 
 MOST = 16
 """How many calls of other sizes or arguments a network keeps graphs for."""
