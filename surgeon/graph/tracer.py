@@ -58,6 +58,7 @@ class LeafTracer(fx.Tracer):
         self._inside = 0
 
     def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]  # of modules alone
+        # to see which module draws numbers takes a multiple of the time, so that only a second trace looks for it
         for closely in (False, True):
             self.watch, self.kept = Watch(root, closely), Kept(root)
             try:
@@ -84,13 +85,17 @@ class LeafTracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if threading.get_ident() != self.thread:
+        if (
+            threading.get_ident() != self.thread
+        ):  # torch.fx exchanges nn.Module's own `__call__` for all threads
             return forward(*args, **kwargs)
         self.watch.held()  # a fault of the code that calls, not of what it calls
         try:
             return super().call_module(m, functools.partial(self._followed, m, forward), args, kwargs)
         except Exception as error:  # the network's own code, under proxies
-            if self.failed is None and not of_a_layer(error):
+            if self.failed is None and not of_a_layer(
+                error
+            ):  # the innermost module, which the error passes first
                 self.failed = (self.path_of_module(m), error)
             raise
 

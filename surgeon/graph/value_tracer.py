@@ -66,7 +66,7 @@ class ValueTracer(LeafTracer):
         node = super().create_node(kind, *args, **kwargs)
         if kind == "output":
             return node
-        self.evaluating = True
+        self.evaluating = True  # modules that run on values now must not come into the graph
         try:
             with self.watch.off(), self.fake, torch.no_grad():
                 node.meta["value"] = self._evaluate(node)
