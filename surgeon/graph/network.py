@@ -13,21 +13,18 @@ from torch import fx, nn
 from surgeon.errors import SurgeryError
 from surgeon.graph import (
     anchors,
-    checkpointing,
+    coding,
     copying,
     exchanged,
     following,
     held_tensors,
     making,
     other_calls,
-    ties,
 )
 from surgeon.graph.bound_hooks import rebind
-from surgeon.graph.compiled import Code, compiled
 from surgeon.graph.cuts import Point, check_visible
-from surgeon.graph.dispatch import dispatcher, dispatchers, later
+from surgeon.graph.dispatch import dispatchers, later
 from surgeon.graph.guard import guard, guarded_containers, unguard
-from surgeon.graph.joined import joined
 from surgeon.graph.kinship import class_for, how_for, slots_of
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD, graph_state
 from surgeon.graph.stock_methods import bound, has
@@ -183,35 +180,8 @@ class Rewritten(fx.GraphModule):
         self._generate()
 
     def _generate(self) -> None:
-        self._leave_class()
-        for name in self._rebound:  # of graphs that are no longer
-            del self.__dict__[name]
-        self.__dict__["_holders"] = None
-        self.__dict__["_variants"] = self._variants.copied(lambda graph, mode: self._coded(graph, mode)[0])
-        for key, graph in self._programs.items():
-            graph.owning_module = self
-            self._code_of[key] = self._coded(graph, key[1])
-        arguments = [n.target for n in self._programs["forward", True, ()].nodes if n.op == "placeholder"]
-        setattr(type(self), "_forward_train", self._code_of["forward", True, ()][0])
-        setattr(type(self), "_forward_eval", self._code_of["forward", False, ()][0])
-        type(self).forward = dispatcher(
-            self._stock_class.forward, [str(a) for a in arguments], self._held, self._sized is not None
-        )
-        self.__dict__["_hung"] = anchors.hung(self, self._points)
-        self.__dict__["_opened"] = exchanged.opened(self, self._programs.values(), self._points)
-        self.__dict__["_read"] = exchanged.read(self, self._programs.values())
-        self.__dict__["_ties"] = ties.ties(self, self._programs.values())
-        self.__dict__["_holders"] = (*anchors.holders(self, self._programs.values()), *ties.held(self._ties))
-        self.__dict__["_code"] = self.code
-        # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
-        self.__dict__["_lineno_map"] = self.__dict__["_prologue_start"] = None
-
-    def _coded(self, graph: fx.Graph, training: bool) -> Code:
-        called = joined(graph, self)
-        made = compiled(called)
-        if training and checkpointing.wanted(self):
-            return checkpointing.in_segments(called, self, lambda part: compiled(part)[0]), made[1]
-        return made
+        self._leave_class()  # copies that run the code of before go on to
+        coding.generate(self)
 
     # -- other calls ------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from surgeon.errors import SurgeryError, TraceError, either
-from surgeon.graph import held_tensors, making
+from surgeon.graph import coding, held_tensors, making
 from surgeon.graph.compiled import compiled, numbers
 from surgeon.graph.forms import same_form
 from surgeon.graph.guard import unguard
@@ -98,7 +98,7 @@ def _made(network: Rewritten, call: Call) -> Variant:
     for graph in graphs.values():
         making.cut(network, graph, with_input=True)
         graph.owning_module = network
-    run = {mode: network._coded(graph, mode)[0] for mode, graph in graphs.items()}
+    run = {mode: coding.coded(network, graph, mode)[0] for mode, graph in graphs.items()}
     variant = Variant(graphs, run, constants)
     for gone in network._variants.keep(call.sized if traced.sized else call.key, variant, network):
         held_tensors.drop(network, gone.constants)

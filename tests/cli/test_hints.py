@@ -270,7 +270,6 @@ FROM_PYTHON_ALONE = (
     "methods/weight_map/module.py",
     "graph/network.py",
     "graph/copying.py",
-    "graph/dispatch.py",
     "graph/following.py",
     "graph/other_calls.py",
     "graph/stock_methods.py",
