@@ -11,7 +11,7 @@ import torch
 
 import surgeon
 from surgeon.errors import FoldError, RecipeError, SelectionError
-from surgeon.graph.trace import mode
+from surgeon.graph.one_mode import mode
 from surgeon.recipe import load_recipe, shipped
 from surgeon.surgery.drift import first_tensor
 from surgeon.training import adversarial_noise

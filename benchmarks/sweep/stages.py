@@ -15,7 +15,7 @@ from benchmarks.sweep.kinds import DRAWS, IDENTITY
 from benchmarks.sweep.subject import Subject, inputs, main_output, run
 from surgeon.edits import Plan
 from surgeon.errors import FoldError
-from surgeon.graph.trace import mode
+from surgeon.graph.one_mode import mode
 from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.surgery.hanging import cut_tree

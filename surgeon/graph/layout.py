@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from torch import fx, nn
 
 from surgeon.graph.leaves import is_convolution, is_norm
-from surgeon.graph.trace import Traced
+from surgeon.graph.traced import Traced
 
 _MOST = 64
 """How many steps up are followed."""

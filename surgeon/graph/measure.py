@@ -17,7 +17,8 @@ from surgeon.graph.calls import Given, given_to
 from surgeon.graph.functional import Watch
 from surgeon.graph.leaves import is_leaf
 from surgeon.graph.norm_shapes import NormsKeepShapes
-from surgeon.graph.trace import mode, needed_inputs
+from surgeon.graph.one_mode import mode
+from surgeon.graph.signatures import needed_inputs
 from surgeon.graph.watch import draws_again
 from surgeon.torch_private import FakeTensorMode, NormBase, reparametrized
 

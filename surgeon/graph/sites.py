@@ -12,7 +12,7 @@ from surgeon.graph.fused import can_open, is_fused
 from surgeon.graph.layout import channels_last_sites
 from surgeon.graph.leaves import altered, is_activation, is_convolution, is_norm, is_pool
 from surgeon.graph.measure import Measured, Shape
-from surgeon.graph.trace import Traced
+from surgeon.graph.traced import Traced
 from surgeon.selection import INPUT, Kind, Site
 from surgeon.torch_private import BatchNorm, ConvTransposeNd, InstanceNorm
 

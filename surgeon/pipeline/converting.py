@@ -28,7 +28,7 @@ from surgeon.disk.files import absolute, json_text, write_json
 from surgeon.disk.hashes import sha256_of
 from surgeon.edits import Execution, Plan
 from surgeon.errors import ArgumentError, ArtifactError, SurgeonError, either
-from surgeon.graph.trace import mode
+from surgeon.graph.one_mode import mode
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.models.checkpoints import PICKLED

@@ -7,8 +7,8 @@ from torch import nn
 
 from surgeon.edits import Note
 from surgeon.errors import SurgeryError, either
+from surgeon.graph.signatures import needed_inputs
 from surgeon.graph.survey import Survey, survey
-from surgeon.graph.trace import needed_inputs
 from surgeon.host import in_own_state
 from surgeon.images import channels_of, image_size
 from surgeon.models.facts import input_size_of, name_of
