@@ -111,6 +111,8 @@ def _restate(node: fx.Node, tree: nn.Module) -> None:
 
 
 def _append_tail(graph: fx.Graph, anchor: fx.Node, site: str, tails: dict[str, list[fx.Node]]) -> None:
+    # the fused module's argument has a name of its own, and the plain norm's another
+    anchor.args, anchor.kwargs = (*anchor.args, *anchor.kwargs.values()), {}
     last = anchor
     for part in TAIL:
         with graph.inserting_after(last):

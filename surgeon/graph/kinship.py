@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, cast
 from torch import fx, nn
 
 from surgeon.graph.hosts import READING, writes_weights
+from surgeon.graph.indexed import is_indexed
 
 TRACED_METHODS = ("forward_features", "forward_head", "forward_intermediates")
 """Methods beside `forward` that other code calls on a network and that run its layers."""
@@ -32,7 +33,7 @@ _READ = ("__len__", "__contains__", "__repr__", "__str__", "__eq__", "__hash__",
 _TORCHS = (nn.Module, object)
 _RUNS = ("forward", "compile", "_call_impl", "_wrapped_call_impl", "_slow_forward")
 
-How = Literal["run", "rebuild", "flag", "view", "weights", "refuse", "keep"]
+How = Literal["run", "rebuild", "flag", "view", "weights", "index", "refuse", "keep"]
 N = TypeVar("N", bound=nn.Module)
 Bound = Callable[[N, str, How, tuple[Any, ...], dict[str, Any]], Any]
 """What a replaced method does: (network, method, how, args, kwargs)."""
@@ -52,6 +53,8 @@ def how_for(name: str, found: Any) -> How:
         return "weights"
     if name in READING:
         return "view"
+    if is_indexed(name, found):
+        return "index"
     if name.startswith("__") and name.endswith("__"):
         return "keep" if name in _READ or hasattr(nn.Module, name) else "refuse"
     if hasattr(nn.Module, name):

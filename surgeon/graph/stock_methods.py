@@ -12,6 +12,7 @@ from surgeon.errors import SurgeryError
 from surgeon.graph import making
 from surgeon.graph.bound_hooks import is_called_back, rebind
 from surgeon.graph.hosts import save_weights
+from surgeon.graph.indexed import by_index
 from surgeon.graph.kinship import How
 from surgeon.graph.one_at_a_time import alone
 from surgeon.host import own_state
@@ -39,6 +40,10 @@ def bound(
         return _on_view(network, name, args, given)
     if how == "weights":
         return save_weights(network, *args, **given)
+    if how == "index":
+        done, result = by_index(network, network.points, name, args, given)
+        if done:
+            return result
     if is_called_back(network):
         return inspect.getattr_static(network._stock_class, name).__get__(network)(*args, **given)
     raise SurgeryError(

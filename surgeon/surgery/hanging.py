@@ -12,6 +12,7 @@ from surgeon.errors import SurgeryError, located
 from surgeon.graph.bound_hooks import bound_in, hand_over, rebind
 from surgeon.methods.base import Operation
 from surgeon.selection import INPUT
+from surgeon.surgery.parameters import take_after
 from surgeon.surgery.tree import Displaced, hang, open_site, put, shared_in
 from surgeon.tensors.memory_format import lay, memory_format_of
 
@@ -65,6 +66,7 @@ def cut_tree(
             if displaced is not None and edit.site not in displaced.modules:
                 displaced.modules[edit.site] = _without_children(module, edits)
             hand_over(module, cut.replacement)
+            take_after(cut.replacement, module)
             put(tree, edit.site, cut.replacement, shared)
         if cut.layer is not None and edit.layer is not None:
             if module is not None:

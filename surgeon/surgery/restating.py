@@ -12,8 +12,8 @@ def restate(module: nn.Module, stood_in: nn.Module, around: Iterable[Tensor]) ->
     """Give a module the mode, device, precision and frozenness of another, in place; its values are its own.
 
     Each tensor follows the tensor of the same name, or the first floating-point tensor of `stood_in` or of
-    `around`. A parameter without a namesake (the kernel that a weight map replaced) stays frozen if it was,
-    and is frozen if all parameters of `stood_in` are.
+    `around`. A parameter without a namesake, such as the kernel that a weight map replaced, is frozen
+    if all those of `stood_in` that have none either (the map's `maps`) are.
 
     Args:
         module: The module that is restored.
@@ -28,7 +28,8 @@ def restate(module: nn.Module, stood_in: nn.Module, around: Iterable[Tensor]) ->
     like = next((t for t in itertools.chain(own.values(), around) if t.is_floating_point()), None)
     if like is not None:
         module.to(like.device)
-    trainable = [p.requires_grad for p in stood_in.parameters()]
+    names = {n for n, _ in module.named_parameters()}
+    others = [p for n, p in stood_in.named_parameters() if n not in names] or list(stood_in.parameters())
     for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
         model = own.get(name, like)
         if model is None:
@@ -37,6 +38,7 @@ def restate(module: nn.Module, stood_in: nn.Module, around: Iterable[Tensor]) ->
             tensor.data = tensor.data.to(model.dtype)
         if isinstance(tensor, nn.Parameter):
             named = own.get(name)
-            frozen = not named.requires_grad if named is not None else trainable and not any(trainable)
-            tensor.requires_grad_(not frozen and (named is not None or tensor.requires_grad))
+            like_it = others if named is None else [named]
+            if like_it:
+                tensor.requires_grad_(any(p.requires_grad for p in like_it))
     return module

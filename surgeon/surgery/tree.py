@@ -17,6 +17,7 @@ from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open
 from surgeon.graph.network import Rewritten
 from surgeon.graph.survey import Region
 from surgeon.selection import INPUT
+from surgeon.surgery.parameters import carry_over
 from surgeon.surgery.twin import twin
 
 
@@ -57,6 +58,10 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     memo |= {id(t): t.detach().clone() for m in model.modules() for t in _kept(_own_values(m))}
     try:
         tree = twin(model, memo)
+        if not share:
+            out = model.__dict__.get("displaced") or Displaced()
+            for known in (model, *out.modules.values()):
+                carry_over(known.parameters(), memo)
     except (TypeError, RuntimeError, NotImplementedError) as error:
         raise SurgeryError(
             f"{type(model).__name__} cannot be copied: {' '.join(str(error).split())[:200]}"

@@ -181,7 +181,7 @@ def test_a_sequential_network_cannot_be_taken_apart():
     cut = surgeon.apply(model, {"op": "kap", "start": "lstsq"}, input_size=SIZE).eval()
     assert isinstance(cut, nn.Sequential) and len(cut) == 3
     assert not torch.equal(cut(images()), model.eval()(images()))
-    for run in (lambda: cut[:2], lambda: cut[0], lambda: list(cut), lambda: cut.append(nn.ReLU())):
+    for run in (lambda: cut[:2], lambda: cut[0], lambda: list(cut), lambda: cut.insert(0, nn.ReLU())):
         with pytest.raises(SurgeryError, match=REFUSED):
             run()
 

@@ -146,7 +146,8 @@ class CANL(GradientNoise):
         ):
             raise LayerError(
                 f"labels from {int(labels.min())} to {int(labels.max())} do not fit "
-                f"num_classes={self.num_classes}"
+                f"num_classes={self.num_classes}, the classes of the head at the cut; a head of more comes first: "
+                "revert, exchange it, and apply again"
             )
 
     def perturb(self, h: Tensor) -> Tensor:

@@ -57,15 +57,15 @@ class WeightMapBlend(Emptied):
         if value == 1:
             self.conv = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        if isinstance(x, Proxy):
-            return called(self, x)
+    def forward(self, input: Tensor) -> Tensor:
+        if isinstance(input, Proxy):
+            return called(self, input)
         if self.conv is None:
-            return self.map(x)
-        old = self.conv(x)
+            return self.map(input)
+        old = self.conv(input)
         if self._share.of(self.alpha) == 0:
             return old
-        return torch.lerp(old, self.map(x), self.alpha.to(old.dtype))
+        return torch.lerp(old, self.map(input), self.alpha.to(old.dtype))
 
     def extra_repr(self) -> str:
         return f"alpha={float('nan') if self.alpha.is_meta else float(self.alpha):g}"

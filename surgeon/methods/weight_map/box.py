@@ -45,6 +45,9 @@ def box(
         return _padded(m, kernel, stride, (pads[0][0], pads[1][0]), divisor)
     if pads != ((0, 0), (0, 0)):
         m = F.pad(m, (*pads[1], *pads[0]))
+    # torch's translations into ONNX pass over a divisor that is not the window's size
+    if dilation == (1, 1) and recording():
+        return (F.avg_pool2d(m, kernel, stride) * (kernel[0] * kernel[1] / divisor)).to(m.dtype)
     if dilation == (1, 1):
         return F.avg_pool2d(m, kernel, stride, divisor_override=divisor).to(m.dtype)
     weight = m.new_full((1, 1, *kernel), 1 / divisor)

@@ -144,11 +144,11 @@ class WeightMap2d(nn.Module):
                     drawn = torch.empty_like(own, memory_format=torch.contiguous_format)
                     own.copy_(drawn.uniform_(-bound, bound, generator=generator))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # the name that code calls a convolution's by
         """Apply the weight map.
 
         Args:
-            x: (N, in_channels, H, W) with (H, W) = `input_size`.
+            input: (N, in_channels, H, W) with (H, W) = `input_size`.
 
         Returns:
             (N, out_channels, H_out, W_out), the size that nn.Conv2d with the same arguments gives.
@@ -156,16 +156,20 @@ class WeightMap2d(nn.Module):
         Raises:
             LayerError: The input has another size; the message says which size fits.
         """
-        if isinstance(x, Proxy):
-            return called(self, x)
+        if isinstance(input, Proxy):
+            return called(self, input)
         height, width = self.input_size
-        if x.dim() != 4 or x.shape[1] != self.in_channels or tuple(x.shape[2:]) != self.input_size:
+        if (
+            input.dim() != 4
+            or input.shape[1] != self.in_channels
+            or tuple(input.shape[2:]) != self.input_size
+        ):
             raise LayerError(
-                f"this weight map is {height}x{width}, got an input of shape {tuple(x.shape)}; expected "
+                f"this weight map is {height}x{width}, got an input of shape {tuple(input.shape)}; expected "
                 f"(N, {self.in_channels}, {height}, {width}), or resize(H, W)"
             )
         return weight_map(
-            x,
+            input,
             self.by_channels(),
             self.bias,
             kernel_size=self.kernel_size,
