@@ -187,9 +187,9 @@ def _surgery(record: Plan, folded: bool) -> str:
 
 
 def _papers(recipe: str) -> list[str]:
-    from surgeon.recipe import load_recipe, shipped
+    from surgeon.recipe import available, load_recipe
 
-    known = shipped()
+    known = available()
     found: dict[str, None] = {}
     for name in recipe.split("+"):
         try:

@@ -1,4 +1,4 @@
-"""A recipe from a shipped name, a YAML file or a mapping, with what it extends and the settings over it."""
+"""A recipe from a name, a YAML file or a mapping, with what it extends and the settings over it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from surgeon.markdown import plain
 from surgeon.merging import merge
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import describe, names, parse
-from surgeon.recipe.folder import recipe_folder, shipped
+from surgeon.recipe.folder import shipped
+from surgeon.recipe.named import available, file_of
 from surgeon.recipe.overriding import apply_settings
+from surgeon.recipe.plugged import check
 from surgeon.recipe.recipe import Recipe
 from surgeon.recipe.writing import with_names
-from surgeon.spelling import known, unknown
+from surgeon.spelling import unknown
 from surgeon.strict import shown
 
 _LONGEST_CHAIN = 20
@@ -28,9 +30,10 @@ _LONGEST_CHAIN = 20
 def load_recipe(
     recipe: str | PathLike[str] | Mapping[str, Any] | Recipe, settings: Iterable[str] = ()
 ) -> Recipe:
-    """Load a recipe from a shipped name, a YAML file or a mapping, and override settings.
+    """Load a recipe from a name, a YAML file or a mapping, and override settings.
 
-    A file may `extends:` another, by a shipped name or by a path relative to its own folder. Mappings are
+    Names are those of the shipped recipes and of installed packages' (entry points in the group
+    `surgeon.recipes`). A file may `extends:` another, by a name or by a path relative to its own folder. Mappings are
     merged key by key, and the n-th operation of a name with the n-th of that name; operations that the
     extended recipe lacks are appended. A recipe without a name is named after its file, or after the
     operations of a mapping.
@@ -66,6 +69,23 @@ def load_recipe(
     return _validate(apply_settings(_extended(content, path, (path,)), settings), str(path.name))
 
 
+def listed() -> dict[str, Recipe]:
+    """Load every recipe that has a name.
+
+    Returns:
+        The recipes by name: the shipped ones, then those of other packages.
+
+    Raises:
+        RecipeError: A recipe is malformed, two have one name, or a package's folder of recipes is missing.
+
+    Examples:
+        >>> next(iter(listed()))
+        'anl'
+    """
+    check()
+    return {name: load_recipe(name) for name in available()}
+
+
 def _name(content: Mapping[str, Any]) -> str:
     """Name a recipe after its operations."""
     surgery = content.get("surgery")
@@ -79,13 +99,14 @@ def _find(recipe: str | PathLike[str]) -> Path:
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or "/" in text:
         if not path.is_file():
-            raise RecipeError(unknown(plain(text, 200), shipped()))
+            raise RecipeError(unknown(plain(text, 200), available()))
         return path
-    name = known(text, shipped())
-    if name is None:
+    found = file_of(text)
+    if found is None:
+        check()
         using = [n for n in shipped() if text in names() and text in [o.name for o in load_recipe(n).surgery]]
-        raise RecipeError(unknown(text, shipped(), using))
-    return recipe_folder() / f"{name}.yaml"
+        raise RecipeError(unknown(text, available(), using))
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
