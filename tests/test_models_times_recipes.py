@@ -40,6 +40,7 @@ NO_NORM = dict.fromkeys(("convnext_atto", "nf_resnet50", "torchvision/squeezenet
 NOISE = ("anl", "canl", "lat", "gaussian")
 NO_SITE = {
     **{(m, r): why for m, why in NO_NORM.items() for r in NOISE},
+    **{("torchvision/googlenet", r): "the model has no activation site" for r in ("meansparse", "kwta")},
     ("vgg16_bn", "small-image"): "the stem is one for small images already",
     **{
         ("torchvision/r3d_18", r): "3-D|2-D|input size"
