@@ -68,8 +68,8 @@ def main() -> None:
         print(lines[-1], file=sys.stderr, flush=True)
     text = (
         f"**{reached:,} of {total:,} layers with weights are sites ({100 * reached / max(total, 1):.1f} %)**, in "
-        f"{len(chosen)} models. {batch} of them have batch norms, which `anl` takes by itself, and {norms} have norms for "
-        "`--set adversarial-noise.norms=any`.\n\n"
+        f"{len(chosen)} models. {batch} of them have batch norms, which `anl` takes by itself, and {norms} have "
+        "norms for `--set adversarial-noise.norms=any`.\n\n"
     )
     PAGE.write_text(
         HEAD + text + _table(["family", "model", "layers", "sites", "missed"], lines), encoding="utf-8"

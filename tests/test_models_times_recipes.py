@@ -40,8 +40,11 @@ NO_NORM = dict.fromkeys(("convnext_atto", "nf_resnet50", "torchvision/squeezenet
 NOISE = ("anl", "canl", "lat", "gaussian")
 NO_SITE = {
     **{(m, r): why for m, why in NO_NORM.items() for r in NOISE},
-    ("torchvision/googlenet", "meansparse"): "no activation site",  # it calls them as functions
-    ("inception_v3", "meansparse"): "no activation site",
+    **{
+        (m, r): "the model has no activation site"  # they call them as functions
+        for m in ("torchvision/googlenet", "inception_v3")
+        for r in ("meansparse", "kwta")
+    },
     ("vgg16_bn", "small-image"): "the stem is one for small images already",
     **{
         ("torchvision/r3d_18", r): "3-D|2-D|input size"

@@ -15,7 +15,7 @@ from surgeon.scaffold import new_operation
 USE = """
 import sys; sys.path.insert(0, {site!r})
 import surgeon, torch
-assert "my-op" in surgeon.operations(), dict(surgeon.operations())
+assert "my-op" in surgeon.operations() and "my-op" in surgeon.recipes()
 model = surgeon.create_model("zoo/shallow1")
 images = torch.rand(32, 3, 32, 32)
 cut = surgeon.apply(model, "my-op" if {by_name} else {{"op": "my-op"}}, calibration=images, input_size=(3, 32, 32))
@@ -61,7 +61,7 @@ def test_its_wheel_makes_the_operation_known(written, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     assert (site / "my_op" / "recipes" / "my-op.yaml").is_file()
-    code = USE.format(site=str(site), by_name=False)
+    code = USE.format(site=str(site), by_name=True)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )

@@ -15,6 +15,7 @@ DOCUMENTED = (
     "surgeon.methods.adversarial_noise",
     "surgeon.methods.defective",
     "surgeon.methods.mean_sparse",
+    "surgeon.methods.kwta",
     "surgeon.methods.controls",
     "surgeon.training",
     "surgeon.evaluation",

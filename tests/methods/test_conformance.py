@@ -36,6 +36,8 @@ TABLE = [
     {"op": "meansparse"},
     {"op": "meansparse", "alpha": 0.25},
     {"op": "meansparse", "start": "identity"},
+    {"op": "kwta"},
+    {"op": "kwta", "share": 0.5},
     {"op": "small-image"},
     {"op": "identity"},
     {"op": "identity", "at": "norm"},

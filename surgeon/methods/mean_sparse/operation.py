@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from surgeon.edits import Edit, Growth, Note, Traits
 from surgeon.errors import SelectionError
+from surgeon.methods.activation_sites import WEIGHING, with_fused
 from surgeon.methods.base import Context, Cut, Operation, Proposal, Search, Wanted, pass_over
 from surgeon.selection import Site
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from torch import Generator, nn
 
     from surgeon.tensors.channel_statistics import ChannelStatistics
-
-_SQUASHING = ("Softmax", "Softmax2d", "LogSoftmax", "Sigmoid", "Hardsigmoid", "HardSigmoid")
-"""Activations that weigh: attention, and gates of squeeze-and-excitation. The paper's places are the others."""
 
 
 class MeanSparse(Operation):
@@ -68,8 +66,7 @@ class MeanSparse(Operation):
         Raises:
             SelectionError: No usable site.
         """
-        places = [s.model_copy(update={"kind": "activation"}) if s.fused else s for s in sites]
-        chosen = self.chosen(places)
+        chosen = self.chosen(with_fused(list(sites)))
         usable, passed = pass_over(chosen.sites, self.op, _unfit)
         if not usable:
             raise SelectionError(f"meansparse has no site left: {passed[0].site}: {passed[0].reason}")
@@ -128,7 +125,7 @@ class MeanSparse(Operation):
 
 def _unfit(site: Site) -> str:
     """Return why a site cannot take a layer, or ""."""
-    if site.cls in _SQUASHING:
+    if site.cls in WEIGHING:
         return f"{site.cls} weighs other activations"
     if site.fused and not site.opens:
         return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
