@@ -35,6 +35,7 @@ WANTED = {
     "trades",
     "fast-at",
     "meansparse",
+    "smooth-activation",
     "kwta",
 }
 

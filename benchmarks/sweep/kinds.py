@@ -26,7 +26,7 @@ KINDS = {
     ),
     "at the input": ("input-noise", "wm-input-scale"),
     "before activations": ("meansparse",),
-    "in place of activations": ("kwta",),
+    "in place of activations": ("kwta", "smooth-activation"),
     "of weights alone": ("small-image", "smooth-init"),
 }
 """Every recipe that cuts belongs to one."""

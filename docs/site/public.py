@@ -16,6 +16,7 @@ DOCUMENTED = (
     "surgeon.methods.defective",
     "surgeon.methods.mean_sparse",
     "surgeon.methods.kwta",
+    "surgeon.methods.smooth_activation",
     "surgeon.methods.controls",
     "surgeon.training",
     "surgeon.evaluation",

@@ -38,7 +38,17 @@ def run(capsys):
 def test_a_run_leaves_its_settings_versions_metrics_and_networks(run, tmp_path):
     folder = tmp_path / "run"
     steady = ["--set", "training.lr=0.05", "--set", "training.noise_share=1.0", "--set", "training.epochs=6"]
-    command = ["train", "anl", *SMALL, *BATCHES, *steady, "--set", "adversarial-noise.after=conv", "-o", folder]
+    command = [
+        "train",
+        "anl",
+        *SMALL,
+        *BATCHES,
+        *steady,
+        "--set",
+        "adversarial-noise.after=conv",
+        "-o",
+        folder,
+    ]
     code, out, err = run(*command)
     assert code == 0, err
     assert "trained/ holds the network" in out
