@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon import html
+from surgeon.numerals import percent
 from surgeon.selection import PassedOver
 from surgeon.strict import LONGEST, Line, Prose
 
@@ -99,6 +100,8 @@ class Edit(_Frozen):
         operation: Key into the plan's operations.
         layer: Dotted name of the inserted layer, or None.
         replaces: Whether the module at the site is replaced.
+        before: Whether the layer is called on the module's input, instead of its output.
+        call: Which call of the module the layer belongs to, from 0, in execution order; None means each call.
         settings: Sizes and choices resolved for this site.
         effect: What happens to the network's function; see `Effect`.
         traits: What an evaluation must know.
@@ -114,6 +117,15 @@ class Edit(_Frozen):
     )
     layer: Line | None = Field(default=None, description="dotted name of the layer that is added, if one is")
     replaces: bool = Field(default=False, description="the module at the site gets a new one in its place")
+    before: bool = Field(
+        default=False, description="the layer is called on the module's input, not its output"
+    )
+    call: int | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="the only call of the module that the layer belongs to; from 0",
+    )
     settings: dict[str, Any] = Field(default_factory=dict, description="sizes resolved for this site")
     effect: Effect = "exact"
     traits: Traits = Traits()
@@ -194,6 +206,24 @@ class Choice(_Frozen):
     why: Prose
 
 
+class Searched(_Frozen):
+    """How a setting was chosen on calibration images: the largest value whose cost keeps to the budget.
+
+    Attributes:
+        setting: Name of the setting.
+        budget: Largest share of predictions that may differ from those with the first value.
+        images: Number of images that the costs were measured on.
+        curve: (value, cost) of each value that was tried, rising; a cost is a share of predictions.
+        value: The chosen value.
+    """
+
+    setting: Line
+    budget: float
+    images: int
+    curve: tuple[tuple[float, float], ...]
+    value: float
+
+
 class Execution(_Frozen):
     """What `apply` found out while cutting.
 
@@ -204,6 +234,8 @@ class Execution(_Frozen):
         residuals: Relative error of least-squares starts, by site.
         unfitted: Why sites keep their initial start instead of being fitted to images, by site.
         choice: How the start was chosen, if there were calibration images.
+        searches: How settings were chosen on calibration images, by operation.
+        observed: Number of images that statistics by channel were taken from.
     """
 
     versions: dict[Line, Line] = Field(default_factory=dict)
@@ -220,6 +252,12 @@ class Execution(_Frozen):
     )
     choice: Choice | None = Field(
         default=None, description="of the start, where there were calibration images"
+    )
+    searches: dict[Operated, Searched] = Field(
+        default_factory=dict, description="operation → how a setting was chosen on calibration images"
+    )
+    observed: int = Field(
+        default=0, description="calibration images that statistics by channel were taken from"
     )
 
 
@@ -310,6 +348,11 @@ class Plan(_Frozen):
         lines.append(f"function: {EFFECT_TEXT[self.effect]}; folds: {'yes' if self.folds else 'no'}")
         if self.execution and self.execution.choice:
             lines.append(f"start: {self.execution.choice.why}")
+        for name, search in (self.execution.searches if self.execution else {}).items():
+            tried = ", ".join(f"{v:g} costs {percent(c)}" for v, c in search.curve)
+            lines.append(
+                f"{name}.{search.setting}: {search.value:g} of {tried} of the predictions on {search.images} images"
+            )
         return "\n".join(lines + [f"{n.severity}: {n.text}" for n in self.notes])
 
     def _repr_html_(self) -> str:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from surgeon import html
 from surgeon.errors import RecipeError, SelectionError
 from surgeon.methods.registry import describe, get, names
-from surgeon.recipe import load_recipe, shipped
+from surgeon.recipe import listed
 from surgeon.selection import Selector
 
 
@@ -26,20 +26,20 @@ class Listing(dict[str, str]):
 
 
 def recipes() -> Listing:
-    """List the shipped recipes. `surgeon.load_recipe(name)` shows one in full.
+    """List the recipes: the shipped ones, then those of other packages. `surgeon.load_recipe(name)` shows one in full.
 
     Returns:
         A mapping from name to title, displayed as a table.
 
     Raises:
-        RecipeError: The package's recipe folder is missing.
+        RecipeError: A recipe folder is missing, a recipe is malformed, or two have one name.
 
     Examples:
         >>> import surgeon
         >>> "kap" in surgeon.recipes()
         True
     """
-    return Listing({name: load_recipe(name).title for name in shipped()})
+    return Listing({name: recipe.title for name, recipe in listed().items()})
 
 
 def operations() -> Listing:

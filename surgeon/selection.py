@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from surgeon.errors import SelectionError, nearest
 from surgeon.strict import Line, Prose, Strict, shown
 
-Kind = Literal["input", "conv", "norm", "activation", "pool"]
+Kind = Literal["input", "conv", "linear", "norm", "activation", "pool"]
 INPUT = "input"
 
 
@@ -32,9 +32,16 @@ class Site(BaseModel):
     calls: int = Field(default=1, description="how often one forward pass calls the module")
     modes: tuple[Literal["train", "eval"], ...] = ("train", "eval")
     in_shape: tuple[int, ...] | None = None
-    out_shape: tuple[int, ...] | None = None
+    out_shape: tuple[int, ...] | None = Field(default=None, description="at the module's first call")
+    call_shapes: tuple[tuple[int, ...], ...] = Field(
+        default=(), description="of a module that is called several times: the shape of each call's output"
+    )
     dims: int | None = Field(default=None, description="spatial dimensions the module works on: 1, 2 or 3")
     channels: int | None = Field(default=None, description="output channels")
+    channel_axis: Literal[0, -1] | None = Field(
+        default=None,
+        description="axis of the channels in out_shape: 0 in maps (C, H, W), -1 in tokens (L, C) and in (H, W, C)",
+    )
     in_channels: int | None = None
     kernel: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
@@ -61,7 +68,8 @@ class Site(BaseModel):
         description="the first dimension of its output is not that of the images: tokens or windows lie in it",
     )
     logits: bool = Field(
-        default=False, description="a convolution whose channels are the classes: no weights follow it"
+        default=False,
+        description="a convolution or linear layer whose channels are the classes: no weights follow it",
     )
     follows: str | None = Field(default=None, description="name of the convolution that feeds this norm")
     next_norm: str | None = Field(

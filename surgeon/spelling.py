@@ -31,28 +31,32 @@ def split(recipe: str) -> list[str]:
     return names
 
 
-def known(recipe: str, shipped: Collection[str]) -> str | None:
-    """Find the shipped recipe that a name refers to, ignoring case and the kind of dash.
+def known(recipe: str, names: Collection[str]) -> str | None:
+    """Find the recipe that a name refers to, ignoring case and the kind of dash.
 
     Args:
         recipe: the name.
-        shipped: the names of all shipped recipes.
+        names: the names of all recipes.
 
     Returns:
-        The shipped name; None if there is none.
+        The name as it stands among them; None if there is none.
     """
-    return next((n for n in shipped if n == recipe.lower().replace("_", "-")), None)
+    return next((n for n in names if _alike(n) == _alike(recipe)), None)
 
 
-def unknown(recipe: str, shipped: Collection[str], using: Collection[str] = ()) -> str:
+def _alike(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def unknown(recipe: str, names: Collection[str], using: Collection[str] = ()) -> str:
     """The message for an unknown recipe or a missing file.
 
     Args:
         recipe: the name or file.
-        shipped: the names of all shipped recipes.
+        names: the names of all recipes.
         using: recipes with an operation of this name.
     """
-    parts = [known(p, shipped) for p in re.split(r"[\s,;&|/]+", recipe) if p]
+    parts = [known(p, names) for p in re.split(r"[\s,;&|/]+", recipe) if p]
     if len(parts) > 1 and all(parts):
         return f"unknown recipe {recipe!r}; recipes are joined by '+': {'+'.join(map(str, parts))}"
     if using:
@@ -60,12 +64,12 @@ def unknown(recipe: str, shipped: Collection[str], using: Collection[str] = ()) 
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml"):
         return (
-            f"recipe file {recipe} does not exist; {nearest(path.stem, shipped)} Shipped ones are "
+            f"recipe file {recipe} does not exist; {nearest(path.stem, names)} Shipped ones are "
             "named without .yaml"
         )
     if "/" in recipe:
         return f"recipe file {recipe} does not exist"
-    return f"unknown recipe {recipe!r}; {nearest(recipe, shipped)}"
+    return f"unknown recipe {recipe!r}; {nearest(recipe, names)}"
 
 
 def places(key: str, owners: Mapping[str, Any]) -> list[str]:

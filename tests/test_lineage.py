@@ -14,7 +14,7 @@ from surgeon.disk.files import read_parquet
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.recipe import Evaluation, load_recipe
-from tests.chain.changes import failures, verified
+from tests.chain.changes import exchanged, failures, verified
 from tests.cli.commandline import invoke
 
 for package in ("accelerate", "sklearn", "torchattacks"):
@@ -460,5 +460,5 @@ def test_verify_looks_at_the_networks_that_attacks_came_from(run, data, tmp_path
     assert checks["source other"].ok and not failures(checks)
     network = surgeon.load(other.folder / "trained")
     torch.nn.init.ones_(next(network.parameters()))
-    surgeon.save(network, other.folder / "trained", overwrite=True)
+    exchanged(network, other.folder / "trained")
     assert failures(verified(tmp_path / "e")) == {"source other"}

@@ -126,6 +126,7 @@ def test_a_run_is_never_evaluated_on_what_it_was_trained_on(tmp_path):
     import surgeon
 
     surgeon.save(surgeon.load(tmp_path / "run" / "trained"), tmp_path / "alone")
+    (tmp_path / "alone" / "lineage.json").unlink()  # as a network that nothing is known of
     whole = evaluate_target(str(tmp_path / "alone"), tmp_path / "w", basic, data=given["data"], device="cpu")
     assert whole.summary.clean.n == 40 and any("no test images of its own" in n for n in whole.notes)
 

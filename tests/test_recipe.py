@@ -34,6 +34,9 @@ WANTED = {
     "at-pgd",
     "trades",
     "fast-at",
+    "meansparse",
+    "smooth-activation",
+    "kwta",
 }
 
 
@@ -80,7 +83,7 @@ def test_recipes_that_extend_in_a_circle_are_refused(tmp_path):
             "surgery:\n  - {op: kap, kernal_size: 3}\n",
             r"unknown key 'kernal_size'; did you mean 'kernel_size'\?",
         ),
-        ("surgery:\n  - {op: kpa}\n", r"unknown operation 'kpa'; did you mean 'kap'\?"),
+        ("surgery:\n  - {op: kpa}\n", r"unknown operation 'kpa'; did you mean 'kap'"),
         ("surgry:\n  - {op: kap}\n", r"unknown key 'surgry'; did you mean 'surgery'"),
         (
             "surgery:\n  - {op: kap, kernel_size: 4}\n",

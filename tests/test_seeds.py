@@ -105,7 +105,7 @@ def test_a_study_says_at_once_that_its_last_seed_is_none(tmp_path, monkeypatch):
 def test_every_command_has_the_same_seeds():
     found = set()
     for name in COMMANDS:
-        command = importlib.import_module(f"surgeon.cli.{name}").command
+        command = importlib.import_module(f"surgeon.cli.{name.replace('-', '_')}").command
         every = [command, *getattr(command, "commands", {}).values()]
         for option in (p for c in every for p in c.params if p.name == "seed"):
             found.add(name)

@@ -229,10 +229,10 @@ def test_an_integer_is_a_number_and_a_list_a_tuple():
     [
         (["training.lr=0.01", "training.min_lr=0.02"], "min_lr=0.02 is above lr=0.01"),
         (["training.epochs=5", "training.warmup_epochs=5"], "warmup_epochs=5 leaves nothing of epochs=5"),
-        (["training.batch_size=4", "training.accumulate=8"], "accumulate=8 cuts a batch_size=4"),
+        (["training.batch_size=4", "training.accumulate=8"], "accumulate=8 is larger than batch_size=4"),
         (["data.val_share=0.5", "data.test_share=0.5"], "leave no images for training"),
-        (["data.classes=[a, b, a]"], "classes names none, or one of them twice"),
-        (["data.classes=[]"], "classes names none"),
+        (["data.classes=[a, b, a]"], "classes is empty or names a class twice"),
+        (["data.classes=[]"], "classes is empty"),
     ],
 )
 def test_settings_that_contradict_one_another_are_refused(settings, message):

@@ -25,6 +25,8 @@ KINDS = {
         "kap-ensemble",
     ),
     "at the input": ("input-noise", "wm-input-scale"),
+    "before activations": ("meansparse",),
+    "in place of activations": ("kwta", "smooth-activation"),
     "of weights alone": ("small-image", "smooth-init"),
 }
 """Every recipe that cuts belongs to one."""
@@ -38,6 +40,7 @@ IDENTITY: dict[str, list[str]] = {
         ("wm-smoothing", "wm-unsharp", "wm-smoothing-all", "wm-unsharp-all"), ["weight-map.start=anneal"]
     ),
     "wm-input-scale": [],
+    "meansparse": ["meansparse.start=identity"],
 }
 """Settings at which a recipe's layers change nothing. The others have none: other kernels, another stem."""
 

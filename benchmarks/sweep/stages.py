@@ -15,7 +15,7 @@ from benchmarks.sweep.kinds import DRAWS, IDENTITY
 from benchmarks.sweep.subject import Subject, inputs, main_output, run
 from surgeon.edits import Plan
 from surgeon.errors import FoldError
-from surgeon.graph.trace import mode
+from surgeon.graph.one_mode import mode
 from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.surgery.hanging import cut_tree
@@ -38,11 +38,12 @@ def loaded(recipe: str, more: tuple[str, ...] = ()) -> Recipe:
 
 
 def settings(recipe: str) -> list[str]:
-    """Settings of a sweep: weight maps of any size, since pairs that are too large have no data; caches
-    of few classes."""
+    """Settings of a sweep: weight maps of any size, since pairs that are too large have no data; caches of few
+    classes; layers without statistics, since most pairs have no images."""
     if recipe.startswith("wm-") and recipe != "wm-input-scale":
         return ["weight-map.max_parameters=1000000000000"]
-    return ["adversarial-noise.num_classes=10"] if recipe == "canl" else []
+    more = {"canl": ["adversarial-noise.num_classes=10"], "meansparse": ["meansparse.start=identity"]}
+    return more.get(recipe, [])
 
 
 def plan(subject: Subject, recipe: str, more: tuple[str, ...] = ()) -> Plan:

@@ -16,7 +16,7 @@ import surgeon
 from benchmarks.sweep.order import all_models, family_of
 from surgeon.errors import ModelError
 from surgeon.graph.norm_shapes import NormsKeepShapes
-from surgeon.graph.trace import mode
+from surgeon.graph.one_mode import mode
 from surgeon.models.facts import ORIGIN
 from surgeon.models.libraries import TORCHVISION
 from surgeon.surgery import look

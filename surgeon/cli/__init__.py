@@ -36,6 +36,7 @@ COMMANDS = {
     "demo": "The whole job on real scanned digits, in a few minutes.",
     "recipes": "List, show, validate recipes; print their schema.",
     "models": "List the models that can be named.",
+    "new-operation": "Write a package with an operation of your own.",
 }
 
 
@@ -81,7 +82,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"surgeon.cli.{cmd_name}").command
+        return importlib.import_module(f"surgeon.cli.{cmd_name.replace('-', '_')}").command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         from surgeon.errors import nearest

@@ -11,17 +11,28 @@ _FEW = ("zoo/", "torchvision/")
 
 
 def complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Shipped recipes, also behind a '+'; files where a path is begun."""
-    from surgeon.recipe import load_recipe, shipped
+    """Recipes, also behind a '+'; files where a path is begun."""
+    from surgeon.recipe import available
 
     if "/" in incomplete or incomplete.startswith("."):
         return [CompletionItem(incomplete, type="file")]
     before, plus, begun = incomplete.rpartition("+")
     return [
-        CompletionItem(before + plus + name, help=load_recipe(name).title)
-        for name in shipped()
+        CompletionItem(before + plus + name, help=_title(name))
+        for name in available()
         if name.startswith(begun)
     ]
+
+
+def _title(name: str) -> str | None:
+    """What a recipe does; None of another package's that cannot be read."""
+    from surgeon.errors import RecipeError
+    from surgeon.recipe import load_recipe
+
+    try:
+        return load_recipe(name).title
+    except RecipeError:
+        return None
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

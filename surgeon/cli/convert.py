@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 @options.in_chans_option
 @click.option("--input-size", type=options.Size(), help="Size of one image, without the batch.")
 @click.option(
-    "--model-arg", "model_args", type=options.Pair(), multiple=True, help="Further argument of the model."
+    "--model-arg",
+    "model_args",
+    type=options.Pair(),
+    multiple=True,
+    callback=options.each_once,
+    help="Further argument of the model.",
 )
 @options.allow_code_option
 @click.option(

@@ -96,6 +96,7 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     On many GPUs: accelerate launch -m surgeon evaluate …
     """
     parts = ("suite", "norm", "eps", "samples", "paper", "certify", "beyond", "pictures")
+    options.said_once(given["settings"], parts)
     settings = evaluation_settings({p: given.pop(p) for p in parts}, given.pop("settings"))
     given["model_args"] = dict(given["model_args"])
     refuse_recipe(target)  # before anything that imports torch

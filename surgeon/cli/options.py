@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from surgeon.arguments import SEEDS
 from surgeon.cli.completing import complete_setting
@@ -82,6 +83,34 @@ class Pair(click.ParamType):
             self.fail(f"the value of {shown(value)} cannot be read as YAML: {error.reason}", param, ctx)
 
 
+def said_once(settings: tuple[str, ...], names: tuple[str, ...], part: str = "evaluation") -> None:
+    """Refuse a setting of a part of the recipe that has an option of its own and is also given by --set.
+
+    Raises RecipeError that names both.
+    """
+    here = click.get_current_context()
+    said = {s.partition("=")[0].strip().removeprefix(f"{part}."): s for s in settings}
+    for name in names:
+        if name in said and here.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise RecipeError(f"--{name} and --set {said[name]} say the same thing: leave one out")
+
+
+def each_once(
+    context: click.Context, parameter: click.Parameter, pairs: tuple[tuple[str, Any], ...]
+) -> tuple[tuple[str, Any], ...]:
+    """Refuse a key that is given two values, of which the last would win unseen."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found and (type(found[key]) is not type(value) or found[key] != value):
+            raise click.BadParameter(
+                f"{key}={found[key]} and {key}={value} say two things of one argument: leave one of them out",
+                context,
+                parameter,
+            )
+        found[key] = value
+    return pairs
+
+
 def stacked(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Several option decorators as one."""
 
@@ -114,7 +143,12 @@ model_options = stacked(
     click.option("--num-classes", type=click.IntRange(1), help="Classes of the classifier."),
     click.option("--input-size", type=Size(), help="Size of one image, without the batch."),
     click.option(
-        "--model-arg", "model_args", type=Pair(), multiple=True, help="Further argument of the model."
+        "--model-arg",
+        "model_args",
+        type=Pair(),
+        multiple=True,
+        callback=each_once,
+        help="Further argument of the model.",
     ),
     allow_code_option,
 )

@@ -18,20 +18,22 @@ def command() -> None:
 @command.command("list")
 @options.json_option
 def list_recipes(as_json: bool) -> None:
-    """The shipped recipes, with their papers."""
+    """The shipped recipes and those of installed packages, with their papers."""
     from surgeon.cli.sheet import Column, Sheet
     from surgeon.cli.tables import console
-    from surgeon.recipe import load_recipe, shipped
+    from surgeon.recipe import listed
 
-    recipes = [load_recipe(name) for name in shipped()]
+    recipes = listed()
     if as_json:
         click.echo(
-            json.dumps([{"name": r.name, "title": r.title, "paper": r.paper} for r in recipes], indent=2)
+            json.dumps(
+                [{"name": name, "title": r.title, "paper": r.paper} for name, r in recipes.items()], indent=2
+            )
         )
         return
     table = Sheet("recipe", Column("what it does", prose=True), Column("paper", prose=True))
-    for r in recipes:
-        table.add(r.name, r.title, r.paper)
+    for name, r in recipes.items():
+        table.add(name, r.title, r.paper)
     console().print(table)
 
 

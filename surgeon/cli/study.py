@@ -45,6 +45,7 @@ def command(
     from surgeon.pipeline import study
     from surgeon.recipe import Evaluation
 
+    options.said_once(tuple(s for s in settings if s.startswith("evaluation.")), ("suite", "eps", "samples"))
     recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)
     own = next((r.evaluation for r in reversed(recipes) if r.evaluation), None) or Evaluation(suite="quick")
     asked = {"suite": suite, "eps": eps, "samples": samples}

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from surgeon.cli.sheet import Column, Sheet
-from surgeon.edits import EFFECT_TEXT, Choice, Growth, Plan
+from surgeon.edits import EFFECT_TEXT, Choice, Growth, Plan, Searched
 from surgeon.numerals import percent, span
 from surgeon.selection import Site
 
@@ -49,6 +49,8 @@ def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:
     parts += [_growth(plan), _effect(plan)]
     if plan.execution and plan.execution.choice:
         parts.append(_choice(plan.execution.choice))
+    if plan.execution:
+        parts += [_search(name, found) for name, found in plan.execution.searches.items()]
     for note in plan.notes:
         colour = "yellow" if note.severity == "warning" else "cyan"
         parts.append(Text.assemble((f"{note.severity}: ", colour), note.text))
@@ -124,6 +126,20 @@ def _effect(plan: Plan) -> Text:
     elif plan.effect == "approximated":
         text.append("; its drift is measured when the cut is made")
     return text
+
+
+def _search(operation: str, search: Searched) -> RenderableType:
+    """The values of a setting that were tried, and what each costs."""
+    head = Text.assemble(
+        f"{operation}.{search.setting}: ",
+        (f"{search.value:g}", "bold"),
+        f"; the largest of those tried that changes at most {percent(search.budget)} of the predictions on "
+        f"{search.images} images",
+    )
+    table = Sheet(search.setting, Column("predictions changed", right=True), "")
+    for value, cost in search.curve:
+        table.add(f"{value:g}", percent(cost), "used" if value == search.value else "")
+    return Group(head, table)
 
 
 def _choice(choice: Choice) -> RenderableType:

@@ -12,6 +12,22 @@ from surgeon.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 """How the names of files end that are taken for images in a folder."""
+UNREAD = (
+    ".gif",
+    ".apng",
+    ".avif",
+    ".heic",
+    ".heif",
+    ".jxl",
+    ".jp2",
+    ".jpe",
+    ".jfif",
+    ".tga",
+    ".exr",
+    ".dng",
+    ".dcm",
+)
+"""How the names of images end that are not read. Among images they are refused: passed over, they would be missed."""
 
 
 def split_folders(path: Path, asked: str | None = None) -> dict[str, Path]:
@@ -88,7 +104,8 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
         (file, class); class −1 for an image that lies in no sub-folder.
 
     Raises:
-        DataError: the folder lacks the split, or as for `split_folders` and `files_below`.
+        DataError: the folder lacks the split, holds an image of a kind that is not read, or as for
+            `split_folders` and `files_below`.
     """
     there = split_folders(path, split)
     siblings = [path]
@@ -100,6 +117,11 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
         found = f"the splits {', '.join(there)}" if there else "no splits"
         raise DataError(f"{path} has {found}, not {split!r}")
     place = {name: number for number, name in enumerate(class_names(siblings))}
-    for file in files_below(path, SUFFIXES):
+    for file in files_below(path, (*SUFFIXES, *UNREAD)):
+        if file.suffix.lower() in UNREAD:
+            kinds = ", ".join(SUFFIXES[:6])
+            raise DataError(
+                f"{shown(file)} is an image that is not read; convert it (read are {kinds}, …) or move it away"
+            )
         parts = file.relative_to(path).parts
         yield file, place[parts[0]] if len(parts) > 1 else -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -37,6 +38,34 @@ def path_given(path: object) -> Path:
     if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
         raise ArtifactError(f"{path!r:.80} is no path; give one as text or as a pathlib.Path")
     return Path(path)
+
+
+def resolved(path: object, shown: object = None) -> Path:
+    """The path with all links resolved; parts that do not exist are kept as they are.
+
+    Args:
+        path: text or a path object.
+        shown: what to call it in the error; by default itself.
+
+    Raises:
+        ArtifactError: it is no path, is empty, or its links lead in a circle.
+    """
+    given = path_given(path)
+    if isinstance(path, str) and not path:
+        raise ArtifactError("an empty text names no file and no folder; name one")
+    try:
+        # The real path of a circle is the circle itself: Python 3.11 and 3.12 raise RuntimeError, later ones do not.
+        found = given.resolve()
+        os.stat(found)
+    except FileNotFoundError:
+        return found
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ELOOP:
+            return found
+        raise ArtifactError(
+            f"{shown or path} is a link that leads back to itself; name another place"
+        ) from None
+    return found
 
 
 def write_text(path: Path, text: str) -> None:

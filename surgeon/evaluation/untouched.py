@@ -10,7 +10,7 @@ from surgeon.ownership import unsealed
 from surgeon.results.assessment import Assessment
 from surgeon.results.verdict import standing
 
-RESULT, VERDICTS = "evaluation.json", "verdicts.parquet"
+SETTINGS, RESULT, VERDICTS = "settings.json", "evaluation.json", "verdicts.parquet"
 
 
 def check_untouched(folder: str | Path, found: Assessment) -> None:
@@ -21,13 +21,13 @@ def check_untouched(folder: str | Path, found: Assessment) -> None:
         found: What evaluation.json in it holds.
 
     Raises:
-        ArtifactError: evaluation.json was changed since the evaluation ended, or its counts of images that
-            are right, clean and in the worst case, are not those of verdicts.parquet.
+        ArtifactError: settings.json or evaluation.json was changed since the evaluation ended, or its counts
+            of images that are right, clean and in the worst case, are not those of verdicts.parquet.
     """
     place = Path(folder)
     how = f"put back what was changed (surgeon verify {folder} tells what), or evaluate into a new folder"
-    if RESULT in unsealed(place):
-        raise ArtifactError(f"{place / RESULT} was changed after the evaluation had ended; {how}")
+    for name in (n for n in unsealed(place) if n in (SETTINGS, RESULT)):
+        raise ArtifactError(f"{place / name} was changed after the evaluation had ended; {how}")
     if not (place / VERDICTS).is_file():
         return
     summary = found.summary

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgeon.graph.trace import Example, placeholders
+from surgeon.graph.signatures import placeholders
+from surgeon.graph.traced import Example
 
 
 @dataclass(frozen=True)

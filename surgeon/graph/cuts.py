@@ -1,4 +1,4 @@
-"""Carrying a cut into a traced graph: new layers after a module's call, or at the network's input."""
+"""Carrying a cut into a traced graph: new layers before or after a module's call, or at the network's input."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ class Point:
     site: the module after whose calls the layer stands; "" is the network's input.
     layer: the inserted module, or None if the point only marks an opened module.
     opened: the site is a fused norm and activation, opened; the layer stands between the two.
+    before: the layer is called on the module's first argument, instead of its output.
+    call: the only one of the module's calls that gets the layer, from 0 in the graph's order; None for each.
     """
 
     site: str
     layer: str | None
     opened: bool = False
+    before: bool = False
+    call: int | None = None
 
 
 _ALIAS_METHODS = {"view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "contiguous"}
@@ -66,11 +70,16 @@ def cut_graph(
                 continue
         else:
             anchors = calls.get(point.site, [])
+            if point.call is not None:
+                anchors = anchors[point.call : point.call + 1]
         for anchor in anchors:
             if point.opened and anchor not in ends:
                 _append_tail(graph, anchor, point.site, tails)
             if point.layer is None:
                 ends.setdefault(anchor, anchor)
+                continue
+            if point.before:
+                cleared += _insert_before(graph, anchor, point, tree)
                 continue
             last = ends.get(anchor, anchor)
             with graph.inserting_after(_after_placeholders(graph, last)):
@@ -81,6 +90,19 @@ def cut_graph(
             cleared += _protect(graph, last, tree)
     graph.lint()
     return cleared
+
+
+def _insert_before(graph: fx.Graph, anchor: fx.Node, point: Point, tree: nn.Module) -> list[str]:
+    """Call the layer on what the module is given first; one that is inserted later stands nearer to the module."""
+    source = anchor.args[0] if anchor.args else None
+    if not isinstance(source, fx.Node):
+        raise TraceError(
+            f"{point.site} is called without a tensor as its first argument: nothing can stand before it"
+        )
+    with graph.inserting_before(anchor):
+        node = graph.call_module(str(point.layer), (source,))
+    anchor.args = (node, *anchor.args[1:])
+    return _protect(graph, node, tree) + _protect(graph, source, tree)
 
 
 def _restate(node: fx.Node, tree: nn.Module) -> None:

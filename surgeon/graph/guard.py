@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from surgeon.errors import SurgeryError
-from surgeon.graph.trace import tracing
+from surgeon.graph.one_trace import tracing
 
 
 class Guard:

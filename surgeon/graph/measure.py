@@ -17,7 +17,8 @@ from surgeon.graph.calls import Given, given_to
 from surgeon.graph.functional import Watch
 from surgeon.graph.leaves import is_leaf
 from surgeon.graph.norm_shapes import NormsKeepShapes
-from surgeon.graph.trace import mode, needed_inputs
+from surgeon.graph.one_mode import mode
+from surgeon.graph.signatures import needed_inputs
 from surgeon.graph.watch import draws_again
 from surgeon.torch_private import FakeTensorMode, NormBase, reparametrized
 
@@ -29,7 +30,8 @@ Pretence = Callable[[nn.Module, Shape], contextlib.AbstractContextManager[torch.
 class Measured:
     """What one forward pass on fake tensors showed; shapes without the batch dimension.
 
-    inputs, outputs: of each module that was called, at its first call. calls: how often each was. folded: those whose
+    inputs, outputs: of each module that was called, at its first call; each_output: at every call.
+    calls: how often each was. folded: those whose
     output has another first dimension than the images. arguments: of each `extra` module, how it was called:
     by name the shapes of tensors, batch included, and the values of what is plain. flops, activations: of the
     whole network, for one image. functional: modules that call a convolution as a function → which, and
@@ -39,6 +41,7 @@ class Measured:
 
     inputs: dict[str, Shape] = field(default_factory=dict)
     outputs: dict[str, Shape] = field(default_factory=dict)
+    each_output: dict[str, list[Shape]] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     folded: set[str] = field(default_factory=set)
     arguments: dict[str, Given] = field(default_factory=dict)
@@ -152,6 +155,7 @@ def _note(seen: Measured, name: str, leaf: bool) -> Any:
         seen.calls[name] = seen.calls.get(name, 0) + 1
         if isinstance(output, torch.Tensor):
             seen.outputs.setdefault(name, tuple(output.shape[1:]))
+            seen.each_output.setdefault(name, []).append(tuple(output.shape[1:]))
             if output.shape[:1] != (_BATCH,):
                 seen.folded.add(name)
             if leaf:

@@ -9,9 +9,10 @@ from typing import Any
 from torch import fx, nn
 
 from surgeon.graph.fused import can_open, is_fused
+from surgeon.graph.layout import channels_last_sites
 from surgeon.graph.leaves import altered, is_activation, is_convolution, is_norm, is_pool
 from surgeon.graph.measure import Measured, Shape
-from surgeon.graph.trace import Traced
+from surgeon.graph.traced import Traced
 from surgeon.selection import INPUT, Kind, Site
 from surgeon.torch_private import BatchNorm, ConvTransposeNd, InstanceNorm
 
@@ -24,7 +25,7 @@ def find_sites(
     seen: Measured | None = None,
     input_size: Shape | None = None,
 ) -> tuple[Site, ...]:
-    """Every input, convolution, norm, activation and pool that the graphs of `regions` call, in execution order.
+    """Every input, convolution, linear layer, norm, activation and pool that the graphs call, in execution order.
 
     A region's sites stand where its parent calls it. Sites that only the training graph calls come where
     that graph has them.
@@ -32,6 +33,7 @@ def find_sites(
     calls = _ordered_calls(dict(regions))
     links = _links(regions)
     logits = _logits(model, dict(regions).get(""))
+    last = channels_last_sites(model, regions)
     shared = _shared_weights(model)
     sites: list[Site] = []
     if any(name == "" for name, _ in regions):
@@ -46,6 +48,7 @@ def find_sites(
                 in_shape=size,
                 out_shape=size,
                 channels=size[0] if size else None,
+                channel_axis=0,
             )
         )
     for name, (count, modes) in calls.items():
@@ -63,10 +66,11 @@ def find_sites(
                 modes=modes,
                 in_shape=seen.inputs.get(name) if seen else None,
                 out_shape=seen.outputs.get(name) if seen else None,
+                call_shapes=_call_shapes(seen, name),
                 folded=name in seen.folded if seen else False,
                 logits=name in logits,
                 altered=_altered(kind, module) or shared.get(name, ""),
-                **_details(kind, module),
+                **_placed(kind, module, seen.outputs.get(name) if seen else None, name in last),
                 **links.get(name, {}),
             )
         )
@@ -76,6 +80,8 @@ def find_sites(
 def _kind(module: nn.Module) -> Kind | None:
     if is_convolution(module):
         return "conv"
+    if isinstance(module, nn.Linear):
+        return "linear"
     if is_norm(module):
         return "norm"
     if is_activation(module):
@@ -119,6 +125,21 @@ def _merge(first: list[str], second: list[str]) -> list[str]:
     return [*first, *(s for s in second if s not in set(first))]
 
 
+def _call_shapes(seen: Measured | None, name: str) -> tuple[Shape, ...]:
+    """The output's shape at each call of a module that is called several times."""
+    shapes = seen.each_output.get(name, ()) if seen else ()
+    return tuple(shapes) if len(shapes) > 1 else ()
+
+
+def _placed(kind: Kind, module: Any, out_shape: Shape | None, last: bool) -> dict[str, Any]:
+    """What the module says of itself, and the axis of its channels, whose size is their number."""
+    found = _details(kind, module)
+    axis = -1 if last else 0
+    if kind in ("activation", "pool") and out_shape:
+        found["channels"] = out_shape[axis]
+    return {**found, "channel_axis": axis}
+
+
 def _details(kind: Kind, module: Any) -> dict[str, Any]:
     if kind == "conv":
         name = type(module).__name__
@@ -136,9 +157,15 @@ def _details(kind: Kind, module: Any) -> dict[str, Any]:
             transposed=isinstance(module, ConvTransposeNd),
             standardized="scaled" if scaled else ("weights" if known and "StdConv" in name else ""),
         )
+    if kind == "linear":
+        return dict(
+            channels=module.out_features, in_channels=module.in_features, bias=module.bias is not None
+        )
     if kind == "norm":
         fused = is_fused(module)
         channels = getattr(module, "num_features", None) or getattr(module, "num_channels", None)
+        shape = getattr(module, "normalized_shape", None)
+        channels = channels or (int(shape[-1]) if isinstance(shape, tuple) and shape else None)
         return dict(
             family=_family(module), fused=fused, opens=not fused or can_open(module), channels=channels
         )
@@ -146,7 +173,7 @@ def _details(kind: Kind, module: Any) -> dict[str, Any]:
 
 
 def _altered(kind: Kind, module: nn.Module) -> str:
-    return altered(module) if kind in ("conv", "norm") else ""
+    return altered(module) if kind in ("conv", "linear", "norm") else ""
 
 
 def _shared_weights(model: nn.Module) -> dict[str, str]:
@@ -208,7 +235,7 @@ def _links(regions: Iterable[tuple[str, Traced]]) -> dict[str, dict[str, str]]:
 
 
 def _logits(model: nn.Module, traced: Traced | None) -> set[str]:
-    """Convolutions that lie on no path to another module with weights: what they write are the outputs."""
+    """Convolutions and linear layers on no path to another module with weights: they write the outputs."""
     found: set[str] = set()
     for graph in (traced.train, traced.eval) if traced else ():
         last: dict[fx.Node, bool] = {}
@@ -217,7 +244,7 @@ def _logits(model: nn.Module, traced: Traced | None) -> set[str]:
             if (
                 node.op == "call_module"
                 and last[node]
-                and is_convolution(model.get_submodule(str(node.target)))
+                and _kind(model.get_submodule(str(node.target))) in ("conv", "linear")
             ):
                 found.add(str(node.target))
     return found

@@ -14,7 +14,8 @@ from surgeon.graph.functional import functional_convolutions
 from surgeon.graph.leaves import has_convolution, is_leaf, is_norm
 from surgeon.graph.measure import Measured, Shape, measure
 from surgeon.graph.sites import find_sites
-from surgeon.graph.trace import Example, Traced, trace
+from surgeon.graph.trace import trace
+from surgeon.graph.traced import Example, Traced
 from surgeon.selection import Site
 
 

@@ -8,7 +8,6 @@ cuts, and kept: at most `MOST` of them, those called last.
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import SurgeryError, either
-from surgeon.graph.trace import Example, placeholders
+from surgeon.graph.signatures import placeholders
+from surgeon.graph.traced import Example
 
 MOST = 16
 """How many calls of other sizes or arguments a network keeps graphs for."""
@@ -80,20 +80,6 @@ def same(value: Any, other: Any) -> bool:
     if isinstance(value, tuple):
         return len(value) == len(other) and all(same(a, b) for a, b in zip(value, other, strict=True))
     return isinstance(value, (int, float, str)) and value == other
-
-
-def held_arguments(method: Callable[..., Any], inputs: Iterable[str]) -> dict[str, Any]:
-    """The arguments of a method that a graph with these inputs holds at their defaults."""
-    return {
-        name: p.default
-        for name, p in inspect.signature(method).parameters.items()
-        if name not in inputs and p.default is not p.empty
-    }
-
-
-def takes_more(method: Callable[..., Any]) -> bool:
-    """Whether a method takes arguments by names that it does not list."""
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(method).parameters.values())
 
 
 @dataclass

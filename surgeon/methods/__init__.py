@@ -6,7 +6,21 @@ method's, does not import torch: an operation's settings are plain data, and its
 first one is built.
 """
 
-from surgeon.methods.base import Cut, FoldContext, Operation, Proposal
+from surgeon.lazy import lazily
+from surgeon.methods.base import Cut, FoldContext, Operation, Proposal, Search, Wanted
 from surgeon.methods.registry import get, names, parse
 
-__all__ = ["Cut", "FoldContext", "Operation", "Proposal", "get", "names", "parse"]
+_LAYERS = {"OptionalState": "surgeon.tensors.optional_state"}
+__all__ = [
+    "Cut",
+    "FoldContext",
+    "Operation",
+    "Proposal",
+    "Search",
+    "Wanted",
+    "get",
+    "names",
+    "parse",
+    *_LAYERS,
+]  # noqa: PLE0604
+__getattr__, __dir__ = lazily(__name__, _LAYERS)

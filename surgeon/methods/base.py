@@ -1,8 +1,9 @@
 """The interface of operations: settings, and answers to the questions that surgery asks.
 
-Only `propose`, `build` and `fold` must be implemented. The other questions default to no: whether a start is
-taken from calibration images (`needs_images`, `fit`, `refits`), whether the effect grows during training
-(`anneals`, `anneal`), which outputs a layer lets through (`passes`), and which paper's tables belong to it
+Only `propose` and `build` must be implemented, and `fold` for edits that fold. The other questions default to no:
+whether a start is taken from calibration images (`needs_images`, `fit`, `refits`), from statistics by channel
+(`observe`, `calibrate`), whether a setting is searched on them (`search`, `tune`), whether the effect grows during
+training (`anneals`, `anneal`), which outputs a layer lets through (`passes`), and which paper's tables belong to it
 (`paper`).
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from surgeon.edits import Edit, Note
+from surgeon.errors import FoldError
 from surgeon.selection import Kind, PassedOver, Selection, Selector, Site, select
 from surgeon.strict import Strict
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
     from surgeon.results.paper import Paper
+    from surgeon.tensors.channel_statistics import ChannelStatistics
     from surgeon.tensors.least_squares import Equations
 
 
@@ -85,6 +88,39 @@ class LeastSquares:
     equations: Equations
     scale: Tensor
     biased: bool
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The statistics that an edit asks for: mean and variance by channel, and more on request.
+
+    Attributes:
+        channels: Number of channels.
+        axis: Axis of the channels in a batch: 1 in (N, C, H, W), -1 in (N, L, C).
+        covariance: Whether the covariance of the channels is wanted too.
+        quantiles: Whether quantiles are wanted too.
+    """
+
+    channels: int
+    axis: int = 1
+    covariance: bool = False
+    quantiles: bool = False
+
+
+@dataclass(frozen=True)
+class Search:
+    """A setting to be chosen on calibration images: the largest value whose cost keeps to a budget.
+
+    Attributes:
+        setting: Name of the setting, for the record.
+        values: The values to try, rising. The first must be harmless: it is used if all others cost too much.
+        budget: The largest share of predictions that may differ from those with the first value. Accuracy can fall
+            by no more than this share, so that no labels are needed.
+    """
+
+    setting: str
+    values: tuple[float, ...]
+    budget: float
 
 
 class Unfitted(Exception):
@@ -165,6 +201,8 @@ class Operation(Strict):
     """
 
     kind: ClassVar[Kind] = "conv"
+    keeps_statistics: ClassVar[bool] = False
+    """Whether batch norms keep the stock network's statistics, although the edits change what they receive."""
     reshapes: ClassVar[bool] = False
     """Whether the edits change the sizes that later operations of the same recipe see."""
     consumes: ClassVar[bool] = False
@@ -242,9 +280,51 @@ class Operation(Strict):
             edit: The edit.
 
         Returns:
-            A few words for messages, such as "start 'sequential'"; empty if nothing is fitted.
+            A few words for messages, such as "start 'sequential'"; empty if nothing is fitted. Default:
+            "statistics" if the edit observes, otherwise empty.
         """
-        return ""
+        return "statistics" if self.observe(edit) is not None else ""
+
+    def observe(self, edit: Edit) -> Wanted | None:
+        """Say which statistics an edit takes from calibration images.
+
+        They are of the stock network's values, where the inserted layer stands, over all calibration images.
+
+        Args:
+            edit: The edit, with an inserted layer.
+
+        Returns:
+            What is wanted, or None for nothing.
+        """
+        return None
+
+    def calibrate(self, edit: Edit, layer: nn.Module, statistics: ChannelStatistics) -> None:
+        """Set up the inserted layer by the statistics that `observe` asked for.
+
+        Args:
+            edit: The edit.
+            layer: The inserted layer.
+            statistics: What was seen.
+        """
+        raise NotImplementedError
+
+    def search(self) -> Search | None:
+        """Say which setting is chosen on calibration images, for all edits together.
+
+        Returns:
+            The search, or None.
+        """
+        return None
+
+    def tune(self, edit: Edit, layer: nn.Module, value: float) -> None:
+        """Give a layer one of the values of `search`.
+
+        Args:
+            edit: The edit.
+            layer: The inserted layer.
+            value: The value.
+        """
+        raise NotImplementedError
 
     def refits(self, edit: Edit) -> bool:
         """Say whether layers behind the edit that no edit touched are re-fitted, to make up for it.
@@ -337,9 +417,11 @@ class Operation(Strict):
             A new module, or None if the module at the site stays as it is.
 
         Raises:
-            FoldError: There is no such module.
+            FoldError: There is no such module. Default: for every edit that does not fold.
         """
-        raise NotImplementedError
+        if not edit.folds:
+            raise FoldError(edit.note or f"{edit.operation} has no stock equivalent")
+        raise NotImplementedError(f"{type(self).__name__} says that it folds, and has no method fold")
 
 
 def pass_over(
@@ -385,7 +467,9 @@ __all__ = [
     "Observed",
     "Operation",
     "Proposal",
+    "Search",
     "Unfitted",
+    "Wanted",
     "pass_over",
     "sizes",
 ]

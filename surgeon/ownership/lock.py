@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from surgeon.disk.files import path_given
+from surgeon.disk.files import resolved
 from surgeon.disk.hidden import MANIFEST, is_temporary, left_beside, lock_beside, lock_inside
 from surgeon.errors import ArtifactError
 from surgeon.ownership.manifest import Manifest, read_manifest
@@ -54,7 +54,7 @@ def locked(path: str | Path) -> Iterator[Path]:
         ArtifactError: another process or thread writes there (the message names it), or the path cannot be
             written.
     """
-    shown, path = path, path_given(path).resolve()
+    shown, path = path, resolved(path)
     if not path.name:
         raise ArtifactError(f"{shown} is the root of a file system; name a folder below it")
     with _guard:
@@ -92,6 +92,16 @@ def locked(path: str | Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
+def holds(path: Path) -> bool:
+    """Whether this thread has the lock of a path.
+
+    Args:
+        path: the path, with links resolved.
+    """
+    hold = _held.get(path)
+    return hold is not None and (hold.process, hold.thread) == (os.getpid(), threading.get_ident())
+
+
 def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
     """Check that writing would not replace an input.
 
@@ -102,7 +112,7 @@ def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
     Raises:
         ArtifactError: `path` is an input or contains one.
     """
-    target = path_given(path).resolve()
+    target = resolved(path)
     for given in inputs:
         if given is None or not Path(given).exists():
             continue
@@ -123,7 +133,7 @@ def check_apart(path: str | Path, sources: Iterable[str | Path | None]) -> None:
     Raises:
         ArtifactError: the path lies in a source, is one, or contains one.
     """
-    target = Path(path).resolve()
+    target = resolved(path)
     for given in sources:
         if given is None or str(given) == "digits" or not Path(given).exists():
             continue

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from surgeon import interrupts
+from surgeon.disk.files import resolved
 from surgeon.disk.hidden import is_own, replaced, unfinished
 from surgeon.disk.writing import telling, written
 from surgeon.errors import ArtifactError, either
-from surgeon.ownership.lock import check_input, locked
+from surgeon.ownership.lock import check_input, holds, locked
 from surgeon.ownership.manifest import read_manifest, strangers, write_manifest
+from surgeon.ownership.parts import check_no_part
 
 Inputs = Iterable[str | Path | None]
 
@@ -38,6 +40,7 @@ def reserved(
             anything that surgeon did not write.
     """
     check_input(folder, inputs)
+    check_no_part(resolved(folder), folder, holds)
     with locked(folder) as target:
         _check_free(target, folder, what, overwrite)
         yield target

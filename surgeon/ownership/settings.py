@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from surgeon.disk.files import json_text, write_json
+from surgeon.disk.files import json_text, resolved, write_json
 from surgeon.disk.hidden import is_own
 from surgeon.errors import ArtifactError
 from surgeon.interrupts import Stopped
-from surgeon.ownership.lock import locked
+from surgeon.ownership.lock import holds, locked
 from surgeon.ownership.manifest import read_manifest, write_manifest
+from surgeon.ownership.parts import check_no_part
 from surgeon.processes import everyone, first, gathered, world
 from surgeon.reading import read_mapping
 
@@ -37,9 +38,10 @@ def owned(folder: str | Path) -> Iterator[Path]:
         ArtifactError: another job uses the folder. Raised in every process.
     """
     with contextlib.ExitStack() as stack:
-        target, refused = Path(folder).resolve(), ""
+        target, refused = resolved(folder), ""
         if first():
             try:
+                check_no_part(target, folder, holds)
                 target = stack.enter_context(locked(folder))
             except ArtifactError as error:
                 refused = str(error)

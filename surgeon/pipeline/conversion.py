@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.edits import Choice, Drift, Effect
 from surgeon.pipeline.lineage import CONVERSION as CONVERSION
-from surgeon.pipeline.lineage import Lineage
+from surgeon.pipeline.origin import Lineage
 from surgeon.reading import read_as
 
 

@@ -28,7 +28,7 @@ from surgeon.disk.files import absolute, json_text, write_json
 from surgeon.disk.hashes import sha256_of
 from surgeon.edits import Execution, Plan
 from surgeon.errors import ArgumentError, ArtifactError, SurgeonError, either
-from surgeon.graph.trace import mode
+from surgeon.graph.one_mode import mode
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.models.checkpoints import PICKLED
@@ -38,7 +38,9 @@ from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.conversion import Accuracy, Conversion, read_conversion
 from surgeon.pipeline.demands import Source, check_names, in_order
-from surgeon.pipeline.lineage import CONVERSION, Lineage, chosen, origin_of, written
+from surgeon.pipeline.lineage import CONVERSION
+from surgeon.pipeline.origin import Lineage, origin_of, written
+from surgeon.pipeline.own_images import chosen
 from surgeon.pipeline.training import part
 from surgeon.progress import step
 from surgeon.recipe import Recipe

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from surgeon.data import absolute_source
-from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError
+from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError, either
 from surgeon.models import naming
 from surgeon.models.creating import is_known, list_models
-from surgeon.pipeline.lineage import Lineage, class_order, lineage_of
-from surgeon.recipe import Training
+from surgeon.pipeline.lineage import lineage_of
+from surgeon.pipeline.origin import Lineage, class_order
+from surgeon.recipe import Data, Training
 from surgeon.store.artifact import folder_of
 from surgeon.store.folder import CONFIG, no_network
 
@@ -197,6 +199,48 @@ def demand_network(target: str) -> None:
         raise ArtifactError(no_network(target))
     if not path.is_dir() and ":" not in target and not is_known(target):
         raise ModelError(naming.unknown(target, list_models))
+
+
+def demand_free(model: str, given: Mapping[str, object]) -> None:
+    """Check that a folder, which fixes its network, is not given arguments that would have no effect.
+
+    Args:
+        model: a name or a folder.
+        given: arguments of a network by name; those that are None, False or empty are not given.
+
+    Raises:
+        ModelError: the model is a folder, and some are given.
+    """
+    useless = [
+        either(f"{name}=", "--" + name.removesuffix("s" if name == "model_args" else "").replace("_", "-"))
+        for name, value in given.items()
+        if value
+    ]
+    if useless and folder_of(model):
+        raise ModelError(
+            f"{model} is a folder, which fixes its network: {', '.join(useless)} cannot change it; leave it out"
+        )
+
+
+def demand_one_size(size: Sequence[int], told: Data) -> None:
+    """Check that the images' size is not said in two ways.
+
+    Args:
+        size: (C, H, W), as the caller gave it.
+        told: the settings of the data, which may give (H, W) and whether images are gray.
+
+    Raises:
+        RecipeError: they give another size, or other channels.
+    """
+    said = either(f"input_size={tuple(size)}", f"--input-size {','.join(map(str, size))}")
+    if told.size is not None and tuple(told.size) != tuple(size[-2:]):
+        raise RecipeError(
+            f"{said} and data.size={list(told.size)} contradict each other; leave one of them out"
+        )
+    if "grayscale" in told.model_fields_set and told.grayscale != (size[0] == 1):
+        raise RecipeError(
+            f"{said} and data.grayscale={str(told.grayscale).lower()} contradict each other; leave one of them out"
+        )
 
 
 def demand_epochs(training: Training) -> None:

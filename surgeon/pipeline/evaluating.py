@@ -23,8 +23,11 @@ from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, num_classes_of
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
-from surgeon.pipeline.demands import check_classes, check_names, to_evaluate_on
-from surgeon.pipeline.lineage import class_order, lineage_of, own_sets, unknown, unrecorded
+from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
+from surgeon.pipeline.lineage import lineage_of
+from surgeon.pipeline.origin import class_order
+from surgeon.pipeline.own_images import own_sets, unknown, unrecorded
+from surgeon.pipeline.tested import trained_on, without_images
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
 from surgeon.progress import progress
@@ -114,6 +117,9 @@ def evaluate_target(
         raise ModelError(
             f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
         )
+    demand_free(
+        target, {"weights": weights, "pretrained": pretrained and not sources, "model_args": model_args}
+    )
     data, root = source = to_evaluate_on(target, data, root)
     check_apart(folder, [data])
     place = own_device(device)
@@ -224,6 +230,7 @@ def test_images(
     own = own_sets(lineage, data, root, size)
     test = held_out_of(own[1], count) if own else held_out(data, size, count=count, root=root)
     remarks = unknown(lineage, own[0] if own else None, target, data)
+    remarks += (*(trained_on(own[1].train, test.x) if own else ()), *without_images(test.y, test.classes))
     known = lineage[0].classes if lineage else ()
     order = class_order(known, test.classes)
     if order is None or test.classes == known:

@@ -18,6 +18,7 @@ from surgeon.ownership import check_apart, owned
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import to_train_on
 from surgeon.pipeline.evaluating import add_page
+from surgeon.pipeline.tested import trained_on, without_images
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
 from surgeon.progress import progress
@@ -104,7 +105,11 @@ def evaluate_trained(
             made={**made_by(), "target": str(folder.resolve())},
             seed=seed,
             progress=show,
-            remarks=remarks,
+            remarks=(
+                *remarks,
+                *trained_on(sets.train, test.x),
+                *without_images(test.y, test.classes),
+            ),
         )
     add_page(folder / EVALUATION)
     return found

@@ -19,7 +19,8 @@ from surgeon.models import own
 from surgeon.ownership import check_apart, owned, taken
 from surgeon.pipeline.contents import IMAGES, absolute_model
 from surgeon.pipeline.demands import demand_epochs, to_train_on
-from surgeon.pipeline.lineage import chosen, lineage_of
+from surgeon.pipeline.lineage import lineage_of
+from surgeon.pipeline.own_images import chosen
 from surgeon.pipeline.running import EVALUATION, evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first

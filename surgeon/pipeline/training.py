@@ -23,9 +23,19 @@ from surgeon.models.facts import input_size_of, normalization_of, normalized, nu
 from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
-from surgeon.pipeline.demands import check_classes, check_names, demand_epochs, in_order, to_train_on
+from surgeon.pipeline.demands import (
+    check_classes,
+    check_names,
+    demand_epochs,
+    demand_free,
+    demand_one_size,
+    in_order,
+    to_train_on,
+)
 from surgeon.pipeline.head import check_outputs, outputs_for
-from surgeon.pipeline.lineage import chosen, dumped, lineage_of, of_run
+from surgeon.pipeline.lineage import lineage_of, of_run
+from surgeon.pipeline.origin import dumped
+from surgeon.pipeline.own_images import chosen
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.surgery import apply
@@ -133,6 +143,7 @@ def train(
     Raises:
         ArtifactError: the folder is in use, or holds something else or a run with other settings or contents.
         RecipeError: the training has no epochs, or its optimizer or schedule is unknown.
+        ModelError: the model is a folder, and arguments of a model by name are given.
         DataError: the data cannot be split, have more classes than the model, or are not named although the
             model is trained already.
 
@@ -147,6 +158,8 @@ def train(
     from accelerate import PartialState
 
     folder, seed, model = Path(folder), checked_seed(seed), absolute_model(model)
+    given = {"weights": weights, "pretrained": pretrained, "model_args": model_args}
+    demand_free(model, given)
     weights = absolute(weights)
     training, data_settings = part(recipes, "training", Training()), part(recipes, "data", Data())
     if not untrained:
@@ -155,7 +168,9 @@ def train(
     check_apart(folder, [data])
     size = image_size(input_size)
     if size is None and data == "digits":
-        size = (1, 2 * DIGITS_SIZE, 2 * DIGITS_SIZE)
+        size = (1, *(data_settings.size or (2 * DIGITS_SIZE, 2 * DIGITS_SIZE)))
+    elif size is not None:
+        demand_one_size(size, data_settings)
     earlier = lineage_of(folder_of(model), weights)
     before_it, meant = model if folder_of(model) else str(weights), data_settings.classes is not None
     how = chosen(

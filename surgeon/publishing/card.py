@@ -112,7 +112,6 @@ def _read_run(evaluation: str | Path, folder: Path) -> Run:
     from safetensors.torch import load_file
 
     from surgeon.evaluation.engine.fingerprints import state_hash
-    from surgeon.evaluation.untouched import check_untouched
     from surgeon.report.reading import read_run
 
     run = read_run(evaluation)
@@ -123,7 +122,6 @@ def _read_run(evaluation: str | Path, folder: Path) -> Run:
             f"than {folder} holds ({weights}); "
             f"evaluate what you push: surgeon evaluate {folder}"
         )
-    check_untouched(run.folder, run.found)
     return run
 
 
@@ -189,9 +187,9 @@ def _surgery(record: Plan, folded: bool) -> str:
 
 
 def _papers(recipe: str) -> list[str]:
-    from surgeon.recipe import load_recipe, shipped
+    from surgeon.recipe import available, load_recipe
 
-    known = shipped()
+    known = available()
     found: dict[str, None] = {}
     for name in recipe.split("+"):
         try:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from surgeon.disk.files import read_parquet
 from surgeon.disk.folder_kinds import NETWORK
 from surgeon.errors import ArtifactError, either
+from surgeon.evaluation.untouched import check_untouched
 from surgeon.reading import read_as
 from surgeon.results.assessment import Assessment, Drawn
 from surgeon.results.statistics import Paired, mcnemar
@@ -144,7 +145,7 @@ def read_run(folder: str | Path) -> Run:
         The run.
 
     Raises:
-        ArtifactError: The folder has no finished evaluation.
+        ArtifactError: The folder has no finished evaluation, or one that was changed after it had ended.
 
     Examples:
         >>> from surgeon.report import read_run
@@ -157,6 +158,7 @@ def read_run(folder: str | Path) -> Run:
     if not (place / RESULT).is_file():
         raise ArtifactError(f"{folder} {_why_none(path)}")
     assessment = read_as(place / RESULT, Assessment)
+    check_untouched(place, assessment)
     whole = path.resolve()
     name = whole.parent.name if whole.name == EVALUATION else whole.name
     return Run(name, place, assessment, _standing(place / VERDICTS, assessment))

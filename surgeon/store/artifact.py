@@ -30,13 +30,14 @@ from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_for, versioned
 from surgeon.models.creating import create_model
+from surgeon.models.tensor_files import same_tensors
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
 from surgeon.store import hub, unnamed
 from surgeon.store.beyond_name import beyond_name, set_again
 from surgeon.store.blank import Blank
 from surgeon.store.budget import check_record, held, within
-from surgeon.store.configuration import ORIGINAL, Configuration, described
+from surgeon.store.configuration import LINEAGE, ORIGINAL, Configuration, described
 from surgeon.store.folder import (
     CONFIG,
     WEIGHTS,
@@ -51,6 +52,9 @@ from surgeon.store.model_arguments import check_taken
 from surgeon.surgery import replay
 from surgeon.surgery.standing import demand, findings
 from surgeon.surgery.tree import Displaced, bare
+
+_LOADED_FROM = "loaded_from"
+"""The attribute of a loaded network that holds the path of its folder."""
 
 
 @in_own_state()
@@ -106,7 +110,7 @@ def save(
         if config["surgery"] is None:
             del config["surgery"]
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        for name, text in (beside or {}).items():
+        for name, text in {**_lineage(model, work), **(beside or {})}.items():
             (work / name).write_text(text + "\n", encoding="utf-8")
     if lost := left_out(state):
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
@@ -118,6 +122,17 @@ def save(
             stacklevel=3,
         )
     return Path(folder)
+
+
+def _lineage(model: nn.Module, work: Path) -> dict[str, str]:
+    """The lineage.json of the folder that a network was loaded from, if its weights are still the same."""
+    source = model.__dict__.get(_LOADED_FROM)
+    try:
+        if source is None or not same_tensors(source / WEIGHTS, work / WEIGHTS):
+            return {}
+        return {LINEAGE: (source / LINEAGE).read_text(encoding="utf-8").rstrip("\n")}
+    except (OSError, SurgeonError):  # the folder is gone, has no record, or was damaged since
+        return {}
 
 
 def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -233,6 +248,7 @@ def load(
     network.load_state_dict(versioned(network, weights))
     if record and ORIGINAL in hashes:
         _restore_displaced(network, read_weights(folder / ORIGINAL), folder / ORIGINAL)
+    network.__dict__[_LOADED_FROM] = folder.resolve()
     return network.to(device).eval()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from surgeon.edits import Plan
+from surgeon.edits import Plan, Searched
 from surgeon.methods.base import Operation
 from surgeon.surgery.tree import Displaced
 
@@ -26,6 +26,8 @@ class Attempt:
         residuals: Relative error of least-squares starts, by site.
         unfitted: Why sites were not fitted to images, by site.
         statistics: Images that batch-norm statistics were re-estimated on.
+        searches: How settings were chosen on images, by operation.
+        observed: Images that statistics by channel were taken from.
     """
 
     network: nn.Module
@@ -37,8 +39,14 @@ class Attempt:
     residuals: dict[str, float]
     unfitted: dict[str, str] = field(default_factory=dict)
     statistics: int = 0
+    searches: dict[str, Searched] = field(default_factory=dict)
+    observed: int = 0
 
     @property
     def approximates(self) -> bool:
-        """Whether batch norms receive other inputs than before the cut."""
-        return self.record.effect in ("approximated", "destroyed")
+        """Whether batch norms receive other inputs than before the cut, and are to measure them."""
+        keeping = {k for k, o in self.operations.items() if o.keeps_statistics}
+        return any(
+            e.effect in ("approximated", "destroyed") and e.operation not in keeping
+            for e in self.record.edits
+        )

@@ -18,12 +18,15 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from surgeon.edits import Choice, Drift, Note, Plan, Trial
+from surgeon.methods.registry import parse
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.calibration import FEWEST, halves
 from surgeon.surgery.drift import drift_of, logits_of
-from surgeon.surgery.reference import Reference, reference, statistics_of
+from surgeon.surgery.observing import observe
+from surgeon.surgery.reference import Reference, as_it_is, reference, statistics_of
 from surgeon.surgery.refit import needs_data, refit
+from surgeon.surgery.searching import search
 from surgeon.surgery.statistics import (
     put_back,
     reestimate_statistics,
@@ -85,7 +88,7 @@ def started(
     parts = halves(images, seed)
     if parts is None:
         return _from_few(stock, images, cut, options)
-    aim = reference(stock, *parts)
+    aim = reference(stock, *parts) if _restates(asked) else as_it_is(stock, parts.held_out)
     found = _Trials(stock, parts.held_out, cut, aim)
     for option in options:
         found.add(option, parts.fitted)
@@ -106,6 +109,11 @@ def started(
         drift = drift_of(aim.stock, logits_of(attempt.network, parts.held_out), "calibration") or drift
     notes = (aim.note, _note_of_less(used, found.trials), _note_of_more(used, others.trials))
     return Started(attempt, choice, drift, tuple(n for n in notes if n is not None))
+
+
+def _restates(plan: Plan) -> bool:
+    """Say whether batch-norm statistics are taken again after the cut."""
+    return any(not parse(o).keeps_statistics for o in plan.operations.values())
 
 
 class _Trials:
@@ -173,7 +181,7 @@ def _from_few(stock: nn.Module, images: Tensor, cut: Cut, options: Sequence[Plan
         trial = Trial(start=start, statistics=0, drift=drift, used=True)
         choice = choice.model_copy(update={"trials": (trial,)})
     note = Note(code="start", text=f"start {start!r}: {why}; give {FEWEST} or more, better some hundred")
-    return Started(attempt, choice, drift, (note,) if attempt.approximates else ())
+    return Started(attempt, choice, drift, (note,) if attempt.approximates or attempt.observed else ())
 
 
 def keeps_more(new: Drift, old: Drift) -> bool:
@@ -226,17 +234,20 @@ def start_of(plan: Plan) -> str:
 
 def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor) -> Attempt:
     """Fit to images what the plan says, and re-estimate batch-norm statistics if the function has changed."""
-    if not needs_data(attempt.made) and not attempt.approximates:
+    searched = any(o.search() is not None for o in attempt.operations.values())
+    if not (needs_data(attempt.made) or attempt.approximates or searched):
         return attempt
     # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that.
     attempt.displaced.statistics = {**running_statistics(attempt.tree), **attempt.displaced.statistics}
     separate_statistics(attempt.network)
+    observe(attempt, stock, images)
     found = refit(attempt.network, stock, attempt.made, attempt.operations, images)
     attempt.residuals |= found.errors
     attempt.unfitted |= found.unfitted
     attempt.displaced.statistics = {**found.displaced, **attempt.displaced.statistics}
     if attempt.approximates:
         attempt.statistics = reestimate_statistics(attempt.network, images)
+    search(attempt, images)
     return attempt
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from surgeon.edits import Drift
 from surgeon.graph.measure import images_of
 from surgeon.graph.network import Rewritten
+from surgeon.graph.one_mode import mode
 from surgeon.graph.pairs import Pair, run_side_by_side
-from surgeon.graph.trace import mode
 from surgeon.graph.watch import left_alone
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of

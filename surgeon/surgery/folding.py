@@ -79,6 +79,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
                 layer,
                 functools.partial(norm_after, edit.site),
                 changed,
+                next((e.operation for e in behind if e.replaces), ""),
             )
             if folded is not None and layer is not None and module is not None and module._forward_hooks:
                 raise FoldError(
@@ -130,8 +131,12 @@ def _folded(
     layer: nn.Module | None,
     norm_after: Callable[[], nn.Module | None],
     odd: Mapping[str, Finding],
+    in_place: str,
 ) -> nn.Module | None:
-    """Fold one site, with the weights that hooks or parametrizations make at present."""
+    """Fold one site, with the weights that hooks or parametrizations make at present.
+
+    in_place: the operation whose module, which does not fold, has the place of the site's own; '' for none.
+    """
     found = odd.get(edit.site)
     plain = None if module is None else settled(module)
     try:
@@ -139,9 +144,13 @@ def _folded(
     except SurgeonError:
         raise
     except Exception as error:  # an operation at a site that is no longer what it was
+        if in_place:
+            raise FoldError(f"{in_place} has the place of its module, and does not fold") from error
         if found is None:
             raise
         raise FoldError(str(found)) from error
+    if folded is not None and in_place:
+        raise FoldError(f"{in_place} has the place of its module, and does not fold")
     if folded is not None and found is not None and not found.same:
         raise FoldError(str(found))
     return folded
@@ -192,11 +201,17 @@ def revert(model: nn.Module) -> nn.Module:
 
 
 def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
-    """Describe the edits that do not fold, in one line."""
-    shown = "; ".join(f"{e.operation} at {e.site}: {why}" for e, why in stuck[:12])
-    more = f"; and {len(stuck) - 12} more" if len(stuck) > 12 else ""
+    """Describe the edits that do not fold, in one line: each reason once, with the first sites."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for edit, why in reversed(stuck):  # they were found from the last edit to the first
+        reasons.setdefault((edit.operation, why), []).append(edit.site)
+    lines = [
+        f"{operation} at {', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''}: {why}"
+        for (operation, why), sites in list(reasons.items())[:12]
+    ]
+    more = f"; and {len(reasons) - 12} more reasons" if len(reasons) > 12 else ""
     return (
-        f"{len(stuck)} of {len(record.edits)} edits do not fold: {shown}{more} "
+        f"{len(stuck)} of {len(record.edits)} edits do not fold: {'; '.join(lines)}{more} "
         f"({either('partial=True', '--partial')} folds the others)"
     )
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from surgeon.edits import Note
 from surgeon.errors import SurgeryError, either
+from surgeon.graph.signatures import needed_inputs
 from surgeon.graph.survey import Survey, survey
-from surgeon.graph.trace import needed_inputs
 from surgeon.host import in_own_state
 from surgeon.images import channels_of, image_size
 from surgeon.models.facts import input_size_of, name_of
@@ -38,7 +38,7 @@ def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tup
     Examples:
         >>> import surgeon
         >>> [site.name for site in surgeon.sites(surgeon.create_model("zoo/shallow1"))]
-        ['input', 'features.conv1', 'features.bn1', 'features.relu1']
+        ['input', 'features.conv1', 'features.bn1', 'features.relu1', 'fc']
     """
     return look(model, input_size=input_size).sites
 

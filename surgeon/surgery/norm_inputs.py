@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from surgeon.edits import Note, Plan
 from surgeon.errors import DataError
 from surgeon.graph.measure import images_of
-from surgeon.graph.trace import mode
+from surgeon.graph.one_mode import mode
 from surgeon.graph.watch import left_alone
 from surgeon.images import check_taken, times
 from surgeon.models.facts import input_size_of, input_std_of, normalization_of

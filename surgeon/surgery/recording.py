@@ -44,6 +44,8 @@ def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
         unfitted=attempt.unfitted,
         drift=found.drift,
         choice=found.choice,
+        searches=attempt.searches,
+        observed=attempt.observed,
     )
     update = {"execution": execution, "notes": (*attempt.record.notes, *notes)}
     attempt.network.__dict__["surgery"] = attempt.record.model_copy(update=update)

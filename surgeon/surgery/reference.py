@@ -62,6 +62,20 @@ def reference(stock: nn.Module, fitted: Tensor, held_out: Tensor) -> Reference:
     return Reference(own, whole, Note(code="images", text=text))
 
 
+def as_it_is(stock: nn.Module, held_out: Tensor) -> Reference:
+    """Compute the reference for starts that leave batch-norm statistics alone: the stock network as it is.
+
+    Args:
+        stock: The network before the cut.
+        held_out: (N, C, H, W), the images to compare on.
+
+    Returns:
+        The reference.
+    """
+    own = logits_of(stock, held_out)
+    return Reference(own, own, None)
+
+
 @contextlib.contextmanager
 def statistics_of(stock: nn.Module, images: Tensor) -> Iterator[None]:
     """Context manager: the network has batch-norm statistics of the images; its own are restored at the end.

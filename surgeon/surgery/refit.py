@@ -87,7 +87,7 @@ def refit(
         Errors, sites that were not fitted, and displaced weights.
     """
     found = Refit()
-    asked = [e for e in record.edits if operations[e.operation].needs_images(e)]
+    asked = _fitted(record, operations)
     if not asked:
         return found
     if isinstance(network, Rewritten):
@@ -103,6 +103,12 @@ def refit(
     return found
 
 
+def _fitted(record: Plan, operations: Mapping[str, Operation]) -> list[Edit]:
+    """List the edits that are fitted while the networks run; those that observe were set up before."""
+    asked = ((e, operations[e.operation]) for e in record.edits)
+    return [e for e, operation in asked if operation.needs_images(e) and operation.observe(e) is None]
+
+
 class _Visit:
     """What happens at each call of the pass."""
 
@@ -115,7 +121,7 @@ class _Visit:
         found: Refit,
     ) -> None:
         self.network, self.stock, self.operations, self.found = network, stock, operations, found
-        asked = [e for e in record.edits if operations[e.operation].needs_images(e)]
+        asked = _fitted(record, operations)
         self.edits = {e.site if e.replaces else e.layer: e for e in asked}
         refitting = [e for e in record.edits if operations[e.operation].refits(e)]
         self.scale = max((operations[e.operation].headroom(e) for e in refitting), default=1.0)

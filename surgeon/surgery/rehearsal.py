@@ -10,7 +10,7 @@ from torch import nn
 
 from surgeon.errors import SurgeonError, SurgeryError
 from surgeon.graph.measure import Shape, images_of, on_fakes, on_meta
-from surgeon.graph.trace import mode
+from surgeon.graph.one_mode import mode
 from surgeon.graph.watch import left_alone
 
 _CHEAP = 2e9

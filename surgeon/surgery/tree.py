@@ -362,4 +362,10 @@ def _point(tree: nn.Module, edit: Edit, region: str) -> Point:
         return name[len(region) + 1 :] if region else name
 
     site = "" if edit.site == INPUT else inner(edit.site)
-    return Point(site, inner(edit.layer) if edit.layer else None, opened=_opened(tree, edit.site))
+    return Point(
+        site,
+        inner(edit.layer) if edit.layer else None,
+        opened=_opened(tree, edit.site),
+        before=edit.before,
+        call=edit.call,
+    )

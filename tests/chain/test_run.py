@@ -11,6 +11,7 @@ from tests.chain.changes import (
     TRAINING,
     changed,
     edited,
+    exchanged,
     failures,
     flipped,
     pictures,
@@ -193,7 +194,7 @@ def test_another_trained_network_in_its_place(run_folder, tmp_path):
         next(network.parameters()).add_(0.5)
     shutil.move(trained, tmp_path / "kept")
     try:
-        surgeon.save(network, trained)
+        exchanged(network, trained)
         checks = verified(run_folder)
         assert failures(checks) == {"trained/weights", "evaluation/network"}
         assert "the tensors are not those of training/last.safetensors" in checks["trained/weights"].detail
@@ -211,7 +212,7 @@ def test_a_network_of_another_surgery_in_its_place(run_folder, weights, tmp_path
     )
     shutil.move(trained, tmp_path / "kept")
     try:
-        surgeon.save(surgeon.apply(stock, "noise", input_size=(1, 32, 32)), trained)
+        exchanged(surgeon.apply(stock, "noise", input_size=(1, 32, 32)), trained)
         assert {"trained/surgery", "trained/weights", "evaluation/network"} <= failures(verified(run_folder))
     finally:
         shutil.rmtree(trained)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import surgeon
-from tests.chain.changes import TRAINING, changed, failures, pictures, verified, with_value
+from tests.chain.changes import TRAINING, changed, exchanged, failures, pictures, verified, with_value
 
 for package in ("accelerate", "torchattacks", "scipy", "pyarrow"):
     pytest.importorskip(package)
@@ -65,8 +65,7 @@ def test_an_arm_with_another_start(folder, tmp_path):
         next(network.parameters()).add_(0.5)
     try:
         for place in ("cut", "trained"):
-            shutil.rmtree(arm / place)
-            surgeon.save(network, arm / place)
+            exchanged(network, arm / place)
         checks = verified(folder)
         assert failures(checks) == {"stock/0/evaluation/network", "one start, seed 0"}
         assert "does not begin with the network of stock" in checks["one start, seed 0"].detail

@@ -17,8 +17,10 @@ from tests.killed import ROOT, killed
 for package in ("accelerate", "sklearn"):
     pytest.importorskip(package)
 
-QUICK = ["--set", "training.epochs=4", "--set", "training.batch_size=32"]
-LENET = ["zoo/lenet5", "--input-size", "1,28,28", *QUICK]
+BATCHES = ["--set", "training.batch_size=32"]
+QUICK = ["--set", "training.epochs=4", *BATCHES]
+SMALL = ["zoo/lenet5", "--input-size", "1,28,28"]
+LENET = [*SMALL, *QUICK]
 
 
 @pytest.fixture
@@ -36,7 +38,17 @@ def run(capsys):
 def test_a_run_leaves_its_settings_versions_metrics_and_networks(run, tmp_path):
     folder = tmp_path / "run"
     steady = ["--set", "training.lr=0.05", "--set", "training.noise_share=1.0", "--set", "training.epochs=6"]
-    command = ["train", "anl", *LENET, *steady, "--set", "adversarial-noise.after=conv", "-o", folder]
+    command = [
+        "train",
+        "anl",
+        *SMALL,
+        *BATCHES,
+        *steady,
+        "--set",
+        "adversarial-noise.after=conv",
+        "-o",
+        folder,
+    ]
     code, out, err = run(*command)
     assert code == 0, err
     assert "trained/ holds the network" in out
@@ -112,7 +124,8 @@ def test_a_network_that_was_trained_is_trained_on(run, tmp_path):
 def test_mistakes_are_one_line(run, tmp_path, more, message):
     if torch.cuda.is_available() and "cuda" in more:
         pytest.skip("the device is there")
-    code, _, err = run("train", "plain", *LENET, *more, "-o", tmp_path / "run")
+    given = [] if "batch_size" in message else BATCHES
+    code, _, err = run("train", "plain", *SMALL, "--epochs", "4", *given, *more, "-o", tmp_path / "run")
     assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1

@@ -364,3 +364,10 @@ def test_folders_without_images_beside_the_splits_are_no_matter(tmp_path):
     assert load_sets(str(tmp_path), input_size=SIZE).classes == ("a",)
     with pytest.raises(DataError, match="has the splits train, not 'test'"):
         labelled(tmp_path, SIZE, split="test")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".avif", ".HEIC"])
+def test_an_image_that_is_not_read_is_not_passed_over(folder, suffix):
+    (folder / "bee" / f"20{suffix}").write_bytes(b"GIF89a")
+    with pytest.raises(DataError, match=rf"bee/20\{suffix} is an image that is not read; convert it"):
+        load_sets(str(folder), input_size=SIZE)

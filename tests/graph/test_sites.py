@@ -45,12 +45,12 @@ def test_weight_standardised_convolutions_say_so():
     assert {s.standardized for s in sites.values() if s.kind == "conv"} == {"scaled"}
 
 
-def test_the_convolution_that_writes_the_classes_is_known():
+def test_the_layer_that_writes_the_classes_is_known():
     sites = by_name(surgeon.create_model("torchvision/squeezenet1_1"))
     assert [s.name for s in sites.values() if s.logits] == ["classifier.1"]
     sites = by_name(surgeon.create_model("torchvision/deeplabv3_resnet50"))
     assert [s.name for s in sites.values() if s.logits] == ["classifier.4"]
-    assert not [s.name for s in by_name(timm.create_model("resnet18")).values() if s.logits]
+    assert [s.name for s in by_name(timm.create_model("resnet18")).values() if s.logits] == ["fc"]
 
 
 def test_training_only_sites_have_shapes_too():

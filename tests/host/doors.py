@@ -64,6 +64,7 @@ PLAIN = {
             "ball",
             "edits",
             "face",
+            "scaffold",
             "html",
             "errors",
             "extra_state",
@@ -80,6 +81,7 @@ PLAIN = {
             "quantities",
             "reading",
             "recipe",
+            "said",
             "selection",
             "spelling",
             "strict",
@@ -95,7 +97,7 @@ PLAIN = {
 _DATA = "data alone: no torch"
 _READS = "reads names, shapes and attributes"
 CALLERS = {
-    "surgeon.recipe.load_recipe": _DATA,
+    "surgeon.recipe.loading.load_recipe": _DATA,
     "surgeon.face.recipes": _DATA,
     "surgeon.face.operations": _DATA,
     "surgeon.face.select": _DATA,

@@ -4,8 +4,10 @@ import itertools
 
 import pytest
 import torch
+from torch import nn
 
-from surgeon.errors import LayerError
+import surgeon
+from surgeon.errors import LayerError, SelectionError
 from surgeon.methods.adversarial_noise.maths import deviation, draw_magnitude, noise_along
 from tests.reference import adversarial_noise as reference
 
@@ -134,3 +136,48 @@ def test_compiles_under_vmap():
     many = torch.compile(torch.func.vmap(lambda h, g: noise_along(g, deviation(h), 0.5)), backend="aot_eager")
     each = torch.stack([noise_along(b, a.std(correction=0), 0.5) for a, b in zip(h, g, strict=True)])
     assert torch.allclose(many(h, g), each, atol=1e-12)
+
+
+class LayerNorms(nn.Module):
+    """A network of maps whose norms are layer norms, as ConvNeXt has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 6)
+        self.fc1, self.ln, self.fc2 = nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        tokens = self.norm(self.conv(x)).relu().flatten(2).transpose(1, 2)
+        return self.fc2(self.ln(self.fc1(tokens))).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("norms", "sites"), [("any", ["norm", "ln"]), ("layer", ["ln"]), ("group", ["norm"])]
+)
+def test_norms_of_other_families_on_request(norms, sites):
+    plan = surgeon.plan(LayerNorms(), "anl", input_size=(3, 8, 8), settings={"norms": norms})
+    assert [e.site for e in plan.edits] == sites
+
+
+def test_a_network_without_batch_norms_is_told_of_the_others():
+    with pytest.raises(
+        SelectionError, match=r"batch norms.*none \(1 × GroupNorm, 1 × LayerNorm\); set .*norms=any"
+    ):
+        surgeon.plan(LayerNorms(), "anl", input_size=(3, 8, 8))
+
+
+def test_noise_behind_a_layer_norm_of_tokens_is_the_papers():
+    model = surgeon.apply(LayerNorms(), "anl", input_size=(3, 8, 8), norms="layer")
+    x = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(5) % 4
+    seen = {}
+    model.train()
+    model.fc2.register_forward_pre_hook(lambda _, args: seen.setdefault(len(seen), args[0].detach().clone()))
+    with surgeon.training.adversarial_noise(model, x, y, nn.functional.cross_entropy):
+        model(x)
+    first, second = seen[0], seen[1]
+    noise = (second - first).flatten(1)
+    # eq. 4: the largest entry of each sample's noise is r times the activations' deviation, r within [0, 0.03].
+    share = noise.abs().amax(1) / first.std()
+    assert bool((share <= 0.03 * 1.01).all()) and bool((share > 0).any())

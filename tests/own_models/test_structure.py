@@ -176,7 +176,7 @@ def test_a_part_that_knows_its_parent_does_not_keep_the_original():
 def test_a_network_without_convolutions_has_no_place_for_kap():
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, 5))
     with pytest.raises(
-        surgeon.SurgeonError, match=r"the model has no conv site \(it has: activation, input\)"
+        surgeon.SurgeonError, match=r"the model has no conv site \(it has: activation, input, linear\)"
     ):
         surgeon.apply(model, "kap", input_size=SIZE)
     cut = surgeon.apply(model, "input-noise", input_size=SIZE).eval()

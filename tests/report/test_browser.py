@@ -2,44 +2,20 @@
 
 import base64
 import json
-import shutil
 
 import pytest
 
 from surgeon.report import report
+from tests.chromium import chromium_in
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LONG = "a_run_with_a_very_long_name_and_no_space_in_it_resnet50_kap_kernel_average_pooling_sigma_0.1"
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     """A driver of Chromium with logs of the console and of the network."""
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason="needs selenium: pip install 'fx-surgeon[dev]'"
-    )
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
-    if not browser or not driver:
-        pytest.skip("needs chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield started
-    started.quit()
+    with chromium_in(tmp_path_factory.mktemp("chromium"), "dev", logs=("browser", "performance")) as started:
+        yield started
 
 
 @pytest.fixture

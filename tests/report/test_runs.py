@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from surgeon.disk.hidden import MANIFEST
 from surgeon.errors import ArtifactError, SurgeonError
-from surgeon.report import read_run, report
+from surgeon.report import read_run, reading, report
 from surgeon.report.reading import compared, read_runs, unique
 from tests.report.parsed import Page
 
@@ -13,7 +14,10 @@ BAD = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp; $\\foo$ u
 
 
 def changed(folder, change):
-    """Its evaluation.json, changed."""
+    """Its evaluation.json, changed, and no longer sealed: as an evaluation that gave this."""
+    manifest = folder / MANIFEST
+    sealed = json.loads(manifest.read_text(encoding="utf-8"))
+    manifest.write_text(json.dumps({**sealed, "texts": {}}), encoding="utf-8")
     path = folder / "evaluation.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(change(content) or content), encoding="utf-8")
@@ -47,7 +51,9 @@ def hostile_copy(copied, runs):
     return lambda name, to: changed(copied(name, to), lambda c: hostile(c, kept))
 
 
-def test_hostile_texts_are_texts(hostile_copy, copied, runs, tmp_path):
+def test_hostile_texts_are_texts(hostile_copy, copied, runs, tmp_path, monkeypatch):
+    # Records that contradict their verdicts are refused before: here they are let through.
+    monkeypatch.setattr(reading, "check_untouched", lambda folder, found: None)
     folders = [hostile_copy("stock", "<script>alert(3)<'\"&$\\foo$_"), hostile_copy("rounded", "<b>rounded")]
     folders.append(changed(copied("kap", "_kap"), lambda c: c["plan"].update(model=BAD)))
     one = Page(report(folders, tmp_path / "page.html").read_text(encoding="utf-8"))
@@ -236,7 +242,11 @@ def test_a_study_and_other_runs_on_one_page_have_references_of_their_own(copied,
     assert both[0] == "study/stock (1)"
 
 
-def test_runs_are_compared_only_on_the_same_images_under_the_same_attacks(runs, copied, tmp_path):
+def test_runs_are_compared_only_on_the_same_images_under_the_same_attacks(
+    runs, copied, tmp_path, monkeypatch
+):
+    # Records that contradict their verdicts are refused before: here they are let through.
+    monkeypatch.setattr(reading, "check_untouched", lambda folder, found: None)
     stock, kap = read_run(runs["stock"]), read_run(runs["kap"])
     pair = compared(stock, kap)
     assert pair.n == 40 and pair.difference == pytest.approx(

@@ -4,29 +4,19 @@ sideways or complains."""
 import functools
 import http.server
 import os
-import shutil
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from tests.chromium import chromium_in
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "site"))
 
 import public  # noqa: E402
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SCROLLS = """
 const wide = document.scrollingElement.scrollWidth - window.innerWidth;
 if (wide <= 0) return null;
@@ -66,21 +56,8 @@ def served(site):
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason="needs selenium: pip install 'fx-surgeon[docs]'"
-    )
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
-    if not browser or not driver:
-        pytest.skip("needs chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield started
-    started.quit()
+    with chromium_in(tmp_path_factory.mktemp("chromium"), "docs", logs=("browser",)) as started:
+        yield started
 
 
 def test_every_public_name_has_its_place_in_the_reference(site):

@@ -96,12 +96,14 @@ def test_transposed_convolutions_fold():
 def test_what_does_not_fold_is_said_edit_by_edit(tiny):
     with pytest.raises(
         FoldError,
-        match=r"2 of 3 edits do not fold: kap at conv2: kernel max pooling is not linear; kap at conv1",
+        match=r"2 of 3 edits do not fold: kap at conv1, conv2: kernel max pooling is not linear",
     ):
         surgeon.fold(surgeon.apply(tiny, "kmp", input_size=SIZE))
-    with pytest.raises(FoldError, match=r"weight-map at conv1: a weight map has other weights at each pixel"):
+    with pytest.raises(
+        FoldError, match=r"weight-map at conv1, conv2: a weight map has other weights at each pixel"
+    ):
         surgeon.fold(surgeon.apply(tiny, "wm-smoothing-all", input_size=SIZE))
-    with pytest.raises(FoldError, match=r"defective at bn1: a mask over single neurons"):
+    with pytest.raises(FoldError, match=r"defective at bn1, bn2: a mask over single neurons"):
         surgeon.fold(surgeon.apply(tiny, "defective", input_size=SIZE))
 
 
@@ -231,3 +233,17 @@ def test_a_wrapper_says_where_the_network_is_that_folds(tiny, wrap, path):
         with pytest.raises(SurgeryError, match=re.escape(f"the network in it has: surgeon.{verb}({path})")):
             getattr(surgeon, verb)(model)
     assert type(surgeon.fold(eval(path))) is type(tiny)
+
+
+def test_a_pooling_behind_a_module_that_was_exchanged_says_why_it_does_not_fold():
+    """`apply kap+wm-unsharp` ended in an AttributeError: the weight map has no kernels to pool."""
+    network = surgeon.create_model("zoo/shallow2")
+    cut = surgeon.apply(network, ["kap", "wm-unsharp"], input_size=(3, 16, 16))
+    both = {e.site for e in cut.surgery.edits if e.replaces}
+    assert both & {e.site for e in cut.surgery.edits if e.operation == "kap"}
+    with pytest.raises(FoldError, match="weight-map has the place of its module, and does not fold"):
+        surgeon.fold(cut)
+    assert all(c.ok is not False for c in surgeon.verify(network, cut))
+    x = torch.rand(2, 3, 16, 16)
+    partly = surgeon.fold(cut.eval(), partial=True).eval()
+    torch.testing.assert_close(partly.double()(x.double()), cut.double()(x.double()), rtol=1e-6, atol=1e-6)

@@ -30,7 +30,8 @@ class AdversarialNoiseLayers(Operation):
             (ε/4)²).
         epsilon: ε, in standard deviations of the activations for anl and canl, otherwise in units of the
             activations.
-        after: "norm": behind batch norms, before the activation. "conv": behind convolutions.
+        after: "norm": behind norms, before the activation. "conv": behind convolutions.
+        norms: The family of norms: "batch" as in the paper, another one, or "any".
         at_input: Also add a layer at the network's input.
         per_sample: Draw one magnitude per sample, instead of one per batch.
         momentum: Weight of the current batch in a running s(h). Default: each batch's own.
@@ -42,6 +43,7 @@ class AdversarialNoiseLayers(Operation):
     source: Literal["anl", "canl", "lat", "gaussian"] = "anl"
     epsilon: Quantity = 0.03
     after: Literal["norm", "conv"] = "norm"
+    norms: Literal["batch", "layer", "group", "instance", "rms", "any"] = "batch"
     at_input: bool = False
     per_sample: bool = True
     momentum: float | None = Field(default=None, gt=0, lt=1)
@@ -66,13 +68,14 @@ class AdversarialNoiseLayers(Operation):
             raise SelectionError(
                 "canl caches a gradient for each class: set num_classes, the model does not tell it"
             )
-        wanted = [s for s in sites if s.kind != "norm" or s.family == "batch"]
+        wanted = [s for s in sites if s.kind != "norm" or self.norms in ("any", s.family)]
         if self.after == "norm" and not any(s.kind == "norm" for s in wanted):
             others = Counter(s.cls for s in sites if s.kind == "norm")
             has = ", ".join(f"{n} × {c}" for c, n in others.items()) or "no norms at all"
+            here = "set adversarial-noise.norms=any to use these, or " if others else "set "
             raise SelectionError(
-                f"{self.source} stands after batch norms, and the model has none ({has}); "
-                f"set adversarial-noise.after=conv to use its convolutions"
+                f"{self.source} stands after {'' if self.norms == 'any' else self.norms + ' '}norms, and the model has "
+                f"none ({has}); {here}adversarial-noise.after=conv to use its convolutions"
             )
         chosen = select(wanted, self.select, self.after, self.op)
         usable, passed = pass_over(chosen.sites, self.op, self._unfit)

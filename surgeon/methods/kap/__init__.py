@@ -22,7 +22,8 @@ the activations. Kernel Max Pooling, the paper's control, is not linear and does
 Files: `operation.py` has what recipes name, `maths.py` the pooling, `module.py` the layer, `sheet.py` the
 geometry, `weights.py` the pooling of weights (folding and least-squares starts), `order.py` the placement of
 channels on the sheet, `conv_pool.py` the pooling of a convolution's weights instead of its outputs,
-`prenorm.py` a norm in between, `paper.py` the paper's tables.
+`prenorm.py` a norm in between, `folding.py` the merging of a pooling into its convolution, `paper.py` the
+paper's tables.
 """
 
 from surgeon.lazy import lazily

@@ -455,37 +455,13 @@ class KernelAveragePooling(Operation):
         Raises:
             FoldError: The site does not fold, or nothing can take up the shift.
         """
-        from surgeon.methods.kap.prenorm import PreNormKernelAveragePool
-        from surgeon.tensors.convolution import effective_weight, with_weight
+        from surgeon.methods.kap.folding import folded
 
         if context.module is None:
             return None
         if not edit.folds:
             raise FoldError(edit.note)
-        conv: Any = context.module
-        layer: Any = context.layer
-        weight = effective_weight(conv).double()
-        bias = None if conv.bias is None else conv.bias.detach().double()
-        shift: Tensor | None = None
-        pool = layer
-        if isinstance(layer, PreNormKernelAveragePool):
-            pool = layer.pool
-            scale, offset = (t.double() for t in layer.affine())
-            weight = weight * scale.view(-1, *[1] * (weight.dim() - 1))
-            if bias is None:
-                shift = pool.fold(offset)
-            else:
-                bias = offset + scale * bias
-        if shift is not None:
-            norm: Any = context.next_norm
-            if norm is None or getattr(norm, "running_mean", None) is None:
-                raise FoldError(
-                    "pre_norm shifts the output, and no running mean follows that could take it up"
-                )
-            norm.running_mean = norm.running_mean - shift.to(norm.running_mean)
-        dtype = conv.weight.dtype
-        constant = None if bias is None else pool.fold(bias).to(dtype)
-        return with_weight(conv, pool.fold(weight).to(dtype), constant)
+        return folded(context.module, context.layer, context.next_norm)
 
 
 def _residual(reached: Tensor, wanted: Tensor) -> float:

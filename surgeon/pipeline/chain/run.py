@@ -16,7 +16,8 @@ from surgeon.pipeline.chain.evaluation import Tested, evaluation_checks
 from surgeon.pipeline.chain.network import network_checks
 from surgeon.pipeline.chain.records import record_checks
 from surgeon.pipeline.chain.sources import Reader, source_checks
-from surgeon.pipeline.chain.training import CUT, TRAINED, result_check, training_checks
+from surgeon.pipeline.chain.training import result_check, training_checks
+from surgeon.pipeline.ended import CUT, TRAINED
 from surgeon.pipeline.training import RECIPE, SETTINGS
 from surgeon.recipe import Recipe, dump
 from surgeon.store.folder import check_files

@@ -17,8 +17,8 @@ from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, so
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors, read_mapping
 from surgeon.pipeline.chain.run import EVALUATION, run_checks
 from surgeon.pipeline.chain.sources import Reader
-from surgeon.pipeline.chain.training import CUT, TRAINED
 from surgeon.pipeline.contents import IMAGES
+from surgeon.pipeline.ended import CUT, TRAINED
 from surgeon.pipeline.studying import ARMS, BASE, RESULT, SETTINGS, compared, place_of
 from surgeon.pipeline.training import SETTINGS as OF_RUN
 from surgeon.recipe import Recipe

@@ -13,13 +13,12 @@ from surgeon.errors import ArtifactError
 from surgeon.models.checkpoints import read_weights
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, unknown
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors
+from surgeon.pipeline.ended import TRAINED, TRAINING, ended_with
 from surgeon.store.folder import WEIGHTS
 from surgeon.training.checkpoint import CHECKPOINT
 from surgeon.training.records import BEST, LAST, METRICS
 from surgeon.training.validation import Epoch
 from surgeon.verification import Check
-
-TRAINING, CUT, TRAINED = "training", "cut", "trained"
 
 
 def training_checks(run: Path, settings: dict[str, Any]) -> list[Check]:
@@ -60,11 +59,7 @@ def result_check(run: Path, settings: dict[str, Any]) -> Check:
         run: the run's folder.
         settings: the run's settings.
     """
-    if not settings["training"]["epochs"]:
-        source = run / CUT / WEIGHTS
-    else:
-        best = settings["training"]["keep"] == "best" and (run / TRAINING / BEST).is_file()
-        source = run / TRAINING / (BEST if best else LAST)
+    source = ended_with(run, settings)
     shown = source.relative_to(run).as_posix()
 
     def look() -> str:

@@ -1,0 +1,59 @@
+"""The code of a rewritten network: each graph made into a function, and the `forward` that chooses one of them.
+
+It stands on the network's class, of which each network has one of its own (`kinship.py`): torch and other code look for
+`forward` there. What hung where at that time is written down beside it, for `following.py` to compare with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from surgeon.graph import anchors, checkpointing, exchanged, ties
+from surgeon.graph.compiled import Code, compiled
+from surgeon.graph.dispatch import dispatcher
+from surgeon.graph.joined import joined
+
+if TYPE_CHECKING:
+    from surgeon.graph.network import Rewritten
+
+
+def generate(network: Rewritten) -> None:
+    """Make the code of all graphs anew, those for other calls among them."""
+    for name in network._rebound:  # of graphs that are no longer
+        del network.__dict__[name]
+    network.__dict__["_holders"] = None
+    network.__dict__["_variants"] = network._variants.copied(
+        lambda graph, mode: coded(network, graph, mode)[0]
+    )
+    for key, graph in network._programs.items():
+        graph.owning_module = network
+        network._code_of[key] = coded(network, graph, key[1])
+    arguments = [n.target for n in network._programs["forward", True, ()].nodes if n.op == "placeholder"]
+    setattr(type(network), "_forward_train", network._code_of["forward", True, ()][0])
+    setattr(type(network), "_forward_eval", network._code_of["forward", False, ()][0])
+    type(network).forward = dispatcher(
+        network._stock_class.forward, [str(a) for a in arguments], network._held, network._sized is not None
+    )
+    network.__dict__["_hung"] = anchors.hung(network, network._points)
+    network.__dict__["_opened"] = exchanged.opened(network, network._programs.values(), network._points)
+    network.__dict__["_read"] = exchanged.read(network, network._programs.values())
+    network.__dict__["_ties"] = ties.ties(network, network._programs.values())
+    network.__dict__["_holders"] = (
+        *anchors.holders(network, network._programs.values()),
+        *ties.held(network._ties),
+    )
+    network.__dict__["_code"] = network.code
+    # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
+    network.__dict__["_lineno_map"] = network.__dict__["_prologue_start"] = None
+
+
+def coded(network: Rewritten, graph: fx.Graph, training: bool) -> Code:
+    """A graph as a function of (network, *inputs), and its source; where checkpointing is wanted, one of training mode
+    runs in segments."""
+    called = joined(graph, network)
+    made = compiled(called)
+    if training and checkpointing.wanted(network):
+        return checkpointing.in_segments(called, network, lambda part: compiled(part)[0]), made[1]
+    return made

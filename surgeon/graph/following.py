@@ -1,0 +1,104 @@
+"""Following what other code does to the modules of a rewritten network after the cut.
+
+What hangs where is compared with what hung there when the graphs were made. Layers are hung anew where that is enough
+(`anchors.py`); where containers, values that the code reads or shared modules changed (`exchanged.py`, `ties.py`)
+the graphs are made anew; and where neither works an error says so before anything is computed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from surgeon.errors import SurgeryError
+from surgeon.graph import anchors, exchanged, held_tensors, ties
+from surgeon.graph.making import Key
+from surgeon.graph.one_at_a_time import alone
+from surgeon.graph.own_attributes import OWN
+from surgeon.graph.variants import traced_elsewhere
+
+if TYPE_CHECKING:
+    from surgeon.graph.network import Rewritten
+
+
+@alone
+def follow(network: Rewritten, demand: bool, remake: bool) -> None:
+    """Hang layers anew, or make the graphs anew, where the modules are not what they were; see `Rewritten.anchor`."""
+    found = network.__dict__["_holders"]
+    if found is None or (anchors.stand(found) and exchanged.stand(network._read)):
+        return  # another thread was first
+    # torch.compile walks over the modules and then reads the code, without a call in between
+    demand = demand or (remake and torch.compiler.is_compiling())
+    settled = anchors.settle(network, network._hung, demand=demand)
+    norm = anchors.fused(network, network._programs.values(), network._points, found)
+    lost = anchors.lost(network, network._programs.values())
+    changes = exchanged.changes(network, network._opened, network._points)
+    changes += [c for c in (one.change(network) for one in network._read) if c]
+    changes += ties.changes(network._ties)
+    if not demand:
+        if remake and changes and settled and not norm and anchors.reaches(network, network._points):
+            with contextlib.suppress(SurgeryError):  # the call that comes next says so
+                follow(network, True, False)
+            return
+        if not settled or norm or lost or changes:
+            return
+    if norm:
+        anchors.refuse_fused(norm)
+    if lost and not (changes and anchors.reaches(network, network._points)):
+        anchors.refuse(lost, changes)
+    if changes:
+        _remake(network, changes)
+    network.__dict__["_holders"] = None  # what follows walks over the modules
+    network._generate()
+
+
+def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
+    """Make the graphs anew for containers that are not what they were; SurgeryError where that
+    does not work and must."""
+    reason = ""
+    if network._by_hand:
+        reason = "its graph was edited by hand"
+    elif traced_elsewhere():
+        reason = "it is traced by other code now: call it once before"
+    else:
+        before = {
+            k: network.__dict__[k]
+            for k in (*OWN, "_constants", "_sized", "_cleared")
+            if k in network.__dict__
+        }
+        tensors = {n: network._buffers[n] for n in network._constants}
+        try:
+            network.retrace()
+        except Exception as error:  # the stock class's own code, traced anew
+            reason = " ".join(str(error).split())[:300]
+        if reason or _written(network._programs, before["_programs"]):  # who holds the graphs goes on to
+            held_tensors.drop(network)
+            network.__dict__.update(before)
+            for name, value in tensors.items():
+                network.register_buffer(name, value, persistent=False)
+    binding = [c for c in changes if c.binding]
+    if reason and binding:
+        more = f" (and {len(binding) - 1} more)" if len(binding) > 1 else ""
+        head = (
+            ", or use reset_classifier for another head"
+            if hasattr(network._stock_class, "reset_classifier")
+            else ""
+        )
+        raise SurgeryError(
+            f"{binding[0]}{more}, and no graph can be made for that ({reason}): change "
+            "modules before surgeon.apply, or "
+            f"fold or revert, change, and apply again{head}"
+        )
+
+
+def _written(graphs: Mapping[Key, fx.Graph], others: Mapping[Key, fx.Graph]) -> bool:
+    """Whether the graphs are those of the same name among the others, call by call."""
+    return all(
+        [(n.op, n.target, str(n.args), str(n.kwargs)) for n in graph.nodes]
+        == [(n.op, n.target, str(n.args), str(n.kwargs)) for n in others[key].nodes]
+        for key, graph in graphs.items()
+    )

@@ -1,0 +1,154 @@
+"""Calls of a rewritten network that its graphs were not made for: graphs for them are found, made, or refused.
+
+The `forward` of the network (`dispatch.py`) comes here. `variants.py` says what tells one call from another, and keeps
+the graphs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+
+from surgeon.errors import SurgeryError, TraceError, either
+from surgeon.graph import coding, held_tensors, making
+from surgeon.graph.compiled import compiled, numbers
+from surgeon.graph.forms import same_form
+from surgeon.graph.guard import unguard
+from surgeon.graph.modes import follow_modes
+from surgeon.graph.one_at_a_time import alone
+from surgeon.graph.signatures import held_arguments
+from surgeon.graph.traced import Traced
+from surgeon.graph.variants import (
+    Call,
+    Variant,
+    at_defaults,
+    call_of,
+    same,
+    sizes,
+    traced_by_fx,
+    traced_elsewhere,
+)
+
+if TYPE_CHECKING:
+    from surgeon.graph.network import Rewritten
+
+
+def otherwise(network: Rewritten, inputs: tuple[str, ...], given: dict[str, Any]) -> Any:
+    """`forward` for sizes, or values of optional arguments, that its graphs were not made for."""
+    defaults = held_arguments(network._stock_class.forward, inputs)
+    recorded = traced_by_fx(given)
+    if recorded:
+        held = defaults | network._held
+        given = at_defaults(network._stock_class.__name__, given, held)
+        if all(n in inputs or (n in held and same(v, held[n])) for n, v in given.items()):
+            return network._code_of["forward", network.training, ()][0](network, *(given[n] for n in inputs))
+    call = call_of(network._stock_class.forward, given, inputs, defaults)
+    if isinstance(call, str):
+        _refuse_argument(network, call, given[call])
+    found = network._variants.find(call)
+    if found is None:
+        if recorded or traced_elsewhere() or network._by_hand:
+            _refuse(network, inputs, given)
+        found = _made(network, call)
+    elif not torch.compiler.is_compiling():
+        network._variants.use(call)
+    return found.run[network.training](network, *call.tensors.values())
+
+
+def unlike(network: Rewritten, given: dict[str, Any]) -> Any:
+    """`forward` for a required input that is no tensor, which the graphs take where the code
+    hands it on as it is."""
+    run = network._forward_train if network.training else network._forward_eval
+    if traced_elsewhere() or traced_by_fx(given):
+        return run(*given.values())
+    try:
+        return run(*given.values())
+    except (TypeError, AttributeError, LookupError) as error:
+        name, value = next((n, v) for n, v in given.items() if not isinstance(v, torch.Tensor))
+        raise SurgeryError(
+            f"{network._stock_class.__name__}.forward was given {name} of type "
+            f"{type(value).__name__}, and its graphs were made for what "
+            f"{name} was at the cut ({' '.join(str(error).split())[:120]}): call it with "
+            "a tensor, part by part where there are more"
+        ) from error
+
+
+@alone
+def _made(network: Rewritten, call: Call) -> Variant:
+    """Make the graphs for a call, on modules of their own: other threads may compute meanwhile."""
+    found = network._variants.find(call)  # another thread may have made it meanwhile
+    if found is not None:
+        return found
+    view = making.apart(network.stock_view(), network)
+    anew = functools.partial(
+        making.traced_anew, network, view, "forward", call.constants, tuple(call.tensors)
+    )
+    try:
+        traced = anew(call.example(2))
+    except TraceError:
+        traced = anew(call.example(1))
+    _demand_form(network, traced, call)
+    graphs = {True: traced.train, False: traced.eval}
+    number = next(numbers)
+    constants = held_tensors.adopt(network, traced.constants, graphs.values(), f"call_{number}")
+    follow_modes(traced.train, traced.eval)
+    for graph in graphs.values():
+        making.cut(network, graph, with_input=True)
+        graph.owning_module = network
+    run = {mode: coding.coded(network, graph, mode)[0] for mode, graph in graphs.items()}
+    variant = Variant(graphs, run, constants)
+    for gone in network._variants.keep(call.sized if traced.sized else call.key, variant, network):
+        held_tensors.drop(network, gone.constants)
+    return variant
+
+
+def _demand_form(network: Rewritten, traced: Traced, call: Call) -> None:
+    """Raise SurgeryError where other arguments give an output that the graph cannot give."""
+    asked = [*call.constants, *list(call.tensors)[1:]]
+    if not asked:
+        return
+    view = making.apart(network.stock_view(), network)
+    unguard(view)
+    for name, value in traced.constants.items():
+        view.register_buffer(name, value)
+    if not same_form(view, compiled(traced.eval)[0], call.tensors, call.constants):
+        raise SurgeryError(
+            f"{network._stock_class.__name__}.forward with {', '.join(asked)} gives more, or "
+            "less, than a graph shows, such as "
+            f"what hooks collect on the way, or a tuple without what is None; leave {asked[-1]} out"
+        )
+
+
+def _refuse(network: Rewritten, inputs: tuple[str, ...], given: Mapping[str, Any]) -> None:
+    """Say what the graphs were made for, where no further one can be made."""
+    later = (
+        "its graph was edited by hand, which another one would not have"
+        if network._by_hand
+        else "call it so once before torch.compile, torch.export or torch.jit.trace"
+    )
+    for name, shape in zip(inputs, network._sized or (), strict=False):
+        value = given[name]
+        if isinstance(value, torch.Tensor) and shape is not None and value.shape[1:] != tuple(shape[1:]):
+            raise SurgeryError(
+                f"{network._stock_class.__name__} decides by the size of its input and was rewritten for "
+                f"{tuple(shape[1:])}; it was given {sizes(value)}: {later}, or apply the recipe again with "
+                f"{either('input_size', '--input-size')} for that size"
+            )
+    defaults = held_arguments(network._stock_class.forward, inputs) | network._held
+    name = next(n for n, v in given.items() if n not in inputs and not same(v, defaults.get(n)))
+    raise SurgeryError(
+        f"{network._stock_class.__name__}.forward was traced with "
+        f"{name}={defaults.get(name)!r}, and its graph knows no other "
+        f"value; {later}, or leave {name} out"
+    )
+
+
+def _refuse_argument(network: Rewritten, name: str, value: Any) -> NoReturn:
+    raise SurgeryError(
+        f"{network._stock_class.__name__}.forward was given {name} of type "
+        f"{type(value).__name__}, for which no graph can be "
+        f"made: a graph's arguments are tensors, or plain values such as numbers, texts, None and tuples of them"
+    )

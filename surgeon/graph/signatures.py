@@ -1,0 +1,46 @@
+"""What a method's signature says of its graphs: which arguments are their inputs, and which they hold as constants."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import nn
+
+
+def placeholders(
+    method: Callable[..., Any], constants: Iterable[str] = (), inputs: Iterable[str] = ()
+) -> list[str]:
+    """The names of the arguments that become inputs of a graph, in order: those without a default, the
+    first one, and `inputs`."""
+    parameters = list(inspect.signature(inspect.unwrap(method)).parameters.values())[1:]
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    found = [
+        p.name
+        for i, p in enumerate(named)
+        if p.name in inputs or ((p.default is p.empty or not i) and p.name not in constants)
+    ]
+    return [*found, *(n for n in inputs if n not in {p.name for p in named})]
+
+
+def needed_inputs(model: nn.Module) -> list[str]:
+    """The names of the arguments that a network's forward cannot do without."""
+    parameters = list(inspect.signature(type(model).forward).parameters.values())[1:]
+    return [
+        p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+
+
+def held_arguments(method: Callable[..., Any], inputs: Iterable[str]) -> dict[str, Any]:
+    """The arguments of a method that a graph with these inputs holds at their defaults."""
+    return {
+        name: p.default
+        for name, p in inspect.signature(method).parameters.items()
+        if name not in inputs and p.default is not p.empty
+    }
+
+
+def takes_more(method: Callable[..., Any]) -> bool:
+    """Whether a method takes arguments by names that it does not list."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(method).parameters.values())

@@ -1,0 +1,42 @@
+"""What a trace is made with, and what it gives, as data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx
+
+Example = tuple[tuple[int, ...] | torch.Tensor | None, ...]
+"""Shapes of a method's inputs, batch included, or tensors of such shapes and types on the meta device; None
+for an input that is no tensor."""
+PLAIN_CONSTANT = "_plain_constant"
+"""How the names of tensors begin that a network's code makes of no parameter or buffer."""
+Behind = Mapping[str, Sequence[str]]
+"""Layers that stand after a module, by its name."""
+
+
+@dataclass
+class Traced:
+    """The graphs of one method: `train` and `eval`, the modules that were kept whole because tracing failed
+    inside them (dotted name → reason), tensors that the code made on the way, and whether the graphs hold
+    for one input size only."""
+
+    train: fx.Graph
+    eval: fx.Graph
+    opaque: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, torch.Tensor] = field(default_factory=dict)
+    sized: bool = False
+
+
+def copied(traced: Traced) -> Traced:
+    """A trace of its own graphs and constants, to be changed."""
+    return Traced(
+        copy.deepcopy(traced.train),
+        copy.deepcopy(traced.eval),
+        dict(traced.opaque),
+        {k: v.clone() for k, v in traced.constants.items()},
+        traced.sized,
+    )

@@ -1,0 +1,126 @@
+"""A tracer for code that branches on sizes: its proxies know the values that an example has there.
+
+Tracing without values comes first, since its graphs hold for every size; these hold for the example's alone.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from surgeon.errors import TraceError
+from surgeon.graph.recorded import Recorded
+from surgeon.graph.traced import Behind, Example
+from surgeon.graph.tracer import LeafTracer
+from surgeon.torch_private import FakeTensorMode, reparametrized
+
+
+class Sized(Recorded):
+    """A proxy that knows its value: where code asks for a number, such as `int(x.shape[-1])`, that is the example's."""
+
+    def __int__(self) -> int:
+        return int(self._number())
+
+    def __index__(self) -> int:
+        return operator.index(self._number())
+
+    def __float__(self) -> float:
+        return float(self._number())
+
+    def __len__(self) -> int:
+        return len(self._number())
+
+    def _number(self) -> Any:
+        value = self.node.meta.get("value")
+        if value is None or (isinstance(value, torch.Tensor) and not value.dim()):
+            raise TraceError("a number is made of a tensor's values")
+        self.tracer.fixed = True  # type: ignore[attr-defined]  # a ValueTracer
+        return value
+
+
+class ValueTracer(LeafTracer):
+    """A LeafTracer whose proxies carry fake tensors, so that code may branch on sizes.
+
+    The graph then holds for the example's sizes alone. `behind` names the layers that will be called after
+    a module once the graph is cut: the values that the code sees are theirs.
+    """
+
+    def __init__(self, example: Example, behind: Behind, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = tuple(example)
+        self.behind = behind
+        self.evaluating = self.fixed = False
+        self.fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+        self._given = iter(self.example)
+        return super().create_args_for_root(*args, **kwargs)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return Sized(node, self)
+
+    def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(kind, *args, **kwargs)
+        if kind == "output":
+            return node
+        self.evaluating = True  # modules that run on values now must not come into the graph
+        try:
+            with self.watch.off(), self.fake, torch.no_grad():
+                node.meta["value"] = self._evaluate(node)
+        finally:
+            self.evaluating = False
+        return node
+
+    def _evaluate(self, node: fx.Node) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
+        if node.op == "placeholder":
+            given = next(self._given, None)
+            return None if given is None else self._stand_in(given)
+        if node.op == "get_attr":
+            owner, _, leaf = str(node.target).rpartition(".")
+            value = getattr(self.root.get_submodule(owner), leaf)
+            return self.fake.from_tensor(value) if isinstance(value, torch.Tensor) else value
+        if node.op == "call_module":
+            value = self._called(str(node.target), *args, **kwargs)
+            for layer in self.behind.get(str(node.target), ()):
+                value = self._called(layer, value)
+            return value
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]  # a call_function's target is one
+
+    def _called(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What a module gives, on stand-ins of its own tensors too: it may write into its buffers."""
+        module = self.root.get_submodule(name)
+        own = (
+            *module.named_parameters(remove_duplicate=False),
+            *module.named_buffers(remove_duplicate=False),
+        )
+        with reparametrized(module, {n: self.fake.from_tensor(t) for n, t in own}):
+            return module.forward(*args, **kwargs)
+
+    def _stand_in(self, given: tuple[int, ...] | torch.Tensor) -> torch.Tensor:
+        like = next((p for p in self.root.parameters() if p.is_floating_point()), torch.empty(0))
+        if isinstance(given, torch.Tensor):
+            return torch.empty(given.shape, dtype=given.dtype, device=like.device)
+        return torch.empty(given, dtype=like.dtype, device=like.device)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        return forward(*args, **kwargs) if self.evaluating else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if self.evaluating:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        value = obj.node.meta["value"]
+        return super().to_bool(obj) if isinstance(value, torch.Tensor) else bool(value)
+
+    def iter(self, obj: Any) -> Iterator[Any]:
+        value = obj.node.meta["value"]
+        return iter([obj[i] for i in range(len(value))])

@@ -1,0 +1,78 @@
+"""The operation `kwta` (arXiv 1905.10510): k-winners-take-all in place of activation functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from surgeon.edits import Edit, Growth, Note, Traits
+from surgeon.errors import SelectionError
+from surgeon.methods.activation_sites import WEIGHING, function_at, numbers_at, with_fused
+from surgeon.methods.base import Context, Cut, Operation, Proposal, pass_over
+from surgeon.selection import Site
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+class KWinnersTakeAll(Operation):
+    """Replace activation functions by k-winners-take-all, over all activations of an image at that place.
+
+    Attributes:
+        share: γ: the share of activations that stay.
+    """
+
+    kind = "activation"
+    consumes = True
+    op: Literal["kwta"] = "kwta"
+    share: float = Field(default=0.1, gt=0, le=1)
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose to replace each usable activation; of a norm and activation in one, the activation alone.
+
+        Args:
+            sites: The sites of the network.
+            context: Not used.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: No usable site.
+        """
+        chosen = self.chosen(with_fused(list(sites)))
+        usable, passed = pass_over(chosen.sites, self.op, _unfit)
+        if not usable:
+            raise SelectionError(f"kwta has no site left: {passed[0].site}: {passed[0].reason}")
+        edits = tuple(
+            Edit(
+                site=function_at(site),
+                operation=self.op,
+                replaces=True,
+                settings=dict(share=self.share),
+                effect="approximated",
+                traits=Traits(linear=False, masked=True),
+                folds=False,
+                note="winners are found by comparing all activations of an image: no stock module does that",
+                growth=Growth(flops=numbers_at(site)),
+            )
+            for site in usable
+        )
+        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
+        return Proposal(edits, (*chosen.passed_over, *passed), notes)
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        from surgeon.methods.kwta.module import KWinners
+
+        return Cut(replacement=KWinners(edit.settings["share"]))
+
+
+def _unfit(site: Site) -> str:
+    """Return why an activation must stay, or ""."""
+    if site.cls in WEIGHING:
+        return f"{site.cls} weighs other activations"
+    if site.folded:
+        return "windows or tokens of an image lie in the batch there, so that its winners cannot be found"
+    return ""

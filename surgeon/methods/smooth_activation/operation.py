@@ -1,0 +1,116 @@
+"""The operation `smooth-activation` (arXiv 2006.14536): a smooth function in place of ReLU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from surgeon.edits import Edit, Growth, Note, Traits
+from surgeon.errors import SelectionError
+from surgeon.methods.activation_sites import numbers_at, with_fused
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, Search, pass_over
+from surgeon.selection import Site
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+_SMOOTHNESS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""The values of 1/β that are tried. The first is as good as ReLU: it differs by less than 0.007."""
+
+
+class SmoothActivation(Operation):
+    """Replace ReLU by a smooth function, f(β x) / β.
+
+    Attributes:
+        to: f: "silu", "gelu" or "softplus".
+        beta: β. Default: searched on the calibration images if there are any, otherwise 1.
+        budget: For the search: largest share of predictions that may change.
+    """
+
+    kind = "activation"
+    consumes = True
+    op: Literal["smooth-activation"] = "smooth-activation"
+    to: Literal["silu", "gelu", "softplus"] = "silu"
+    beta: float | None = Field(default=None, gt=0, le=10_000)
+    budget: float = Field(default=0.01, ge=0, lt=1)
+
+    def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
+        """Propose a smooth function in place of each ReLU.
+
+        Args:
+            sites: The sites of the network.
+            context: Not used.
+
+        Returns:
+            The proposed edits.
+
+        Raises:
+            SelectionError: No usable site.
+        """
+        chosen = self.chosen(with_fused(list(sites)))
+        usable, passed = pass_over(chosen.sites, self.op, _unfit)
+        if not usable:
+            raise SelectionError(f"{self.op} has no site left: {passed[0].site}: {passed[0].reason}")
+        folds = self.to == "softplus" or self.beta == 1
+        edits = tuple(
+            Edit(
+                site=site.name,
+                operation=self.op,
+                layer=f"{site.name}.smooth",
+                replaces=True,
+                settings=dict(to=self.to, beta=self.beta or 1.0),
+                effect="approximated",
+                traits=Traits(linear=False),
+                folds=folds,
+                note="" if folds else f"torch has no {self.to} with a β other than 1",
+                growth=Growth(buffers=1, flops=4 * numbers_at(site)),
+            )
+            for site in usable
+        )
+        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
+        return Proposal(edits, (*chosen.passed_over, *passed), notes)
+
+    def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
+        from torch import nn
+
+        from surgeon.methods.smooth_activation.module import SmoothReLU
+
+        return Cut(replacement=nn.Identity(), layer=SmoothReLU(edit.settings["to"], edit.settings["beta"]))
+
+    def search(self) -> Search | None:
+        return None if self.beta is not None else Search("smoothness", _SMOOTHNESS, self.budget)
+
+    def tune(self, edit: Edit, layer: nn.Module, value: float) -> None:
+        own: Any = layer
+        own.beta.fill_(1 / value)
+
+    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
+        """Return torch's own module of the function.
+
+        Args:
+            edit: The edit.
+            context: The layer.
+
+        Returns:
+            nn.SiLU, nn.GELU or nn.Softplus.
+
+        Raises:
+            FoldError: torch has no such module with that β.
+        """
+        from torch import nn
+
+        if not edit.folds:
+            return super().fold(edit, context)
+        layer: Any = context.layer
+        if edit.settings["to"] == "softplus":
+            return nn.Softplus(beta=float(layer.beta))
+        return nn.SiLU() if edit.settings["to"] == "silu" else nn.GELU()
+
+
+def _unfit(site: Site) -> str:
+    """Return why an activation must stay, or ""."""
+    if site.fused:
+        return f"{site.cls} is norm and activation in one, and the plan does not know which activation"
+    return "" if site.cls == "ReLU" else f"{site.cls} is no ReLU"

@@ -1,0 +1,74 @@
+"""How a network is attacked, as data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from surgeon.errors import nearest
+from surgeon.methods.registry import papers
+from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels
+from surgeon.strict import Strict, shown
+
+
+class Evaluation(WithinPixels, Strict):
+    """How a network is attacked (`surgeon.evaluation.suites` reads it). ε and steps are in [0, 1] pixels."""
+
+    suite: Literal["basic", "quick", "standard", "paper"] = Field(
+        default="basic",
+        description="basic: the attacks named below; quick, standard, paper: those of the suite",
+    )
+    attacks: tuple[Literal["fgsm", "pgd", "own-pgd"], ...] = Field(default=("fgsm", "pgd"), min_length=1)
+    norm: Literal["linf", "l2"] | None = Field(
+        default=None, description="by default linf; in the suite paper the paper's"
+    )
+    eps: Quantity | None = Field(
+        default=None, ge=0, description="by default 8/255 in linf, 0.5 in l2; in the suite paper the paper's"
+    )
+    steps: int = Field(default=20, ge=1, description="of pgd, in the suite basic")
+    samples: int | None = Field(
+        default=None, ge=1, description="images of the test set; by default as the suite says, or all"
+    )
+    paper: str | None = Field(
+        default=None,
+        description="whose tables the suite paper follows; by default the one of the operations in the model",
+    )
+    mode: Literal["auto", "standard", "random"] = Field(
+        default="auto",
+        description="random: attacks on the expectation over a model's noise; auto asks the model",
+    )
+    diagnostics: int | None = Field(
+        default=None, ge=0, description="images for diagnostics; by default 128, and 0 in the suite basic"
+    )
+    beyond: bool | None = Field(
+        default=None, description="noise, patch and corruption curves; by default in standard and paper"
+    )
+    gaussian: tuple[Deviation, ...] = Field(default=(0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
+    uniform: tuple[Annotated[Quantity, Field(ge=0)], ...] = Field(
+        default=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0), description="upper bounds of the curve"
+    )
+    patches: tuple[PositiveInt, ...] = Field(
+        default=(2, 4, 8), description="n: images are cut into n × n patches, which are shuffled"
+    )
+    keep: bool | None = Field(
+        default=None,
+        description="store adversarial images, and test noise on them; by default in the suite paper",
+    )
+    certify: tuple[Smoothing, ...] = Field(default=(), description="σ of randomized smoothing, each once")
+    certify_samples: int = Field(default=500, ge=1)
+    certify_draws: int = Field(default=100_000, ge=1)
+    pictures: bool | None = Field(default=None, description="by default in quick, standard and paper")
+
+    @field_validator("paper")
+    @classmethod
+    def _published(cls, value: str | None) -> str | None:
+        if value is not None and value not in papers():
+            raise ValueError(f"paper={shown(value)} is no method's paper; {nearest(value, papers())}")
+        return value
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Evaluation:
+        if len(set(self.certify)) < len(self.certify):
+            raise ValueError(f"certify={self.certify} has a σ twice")
+        return self

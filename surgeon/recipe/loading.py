@@ -1,0 +1,173 @@
+"""A recipe from a name, a YAML file or a mapping, with what it extends and the settings over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from surgeon import strict_yaml
+from surgeon.errors import RecipeError, SurgeonError
+from surgeon.markdown import plain
+from surgeon.merging import merge
+from surgeon.methods.base import Operation
+from surgeon.methods.registry import describe, names, parse
+from surgeon.recipe.folder import shipped
+from surgeon.recipe.named import available, file_of
+from surgeon.recipe.overriding import apply_settings
+from surgeon.recipe.plugged import check
+from surgeon.recipe.recipe import Recipe
+from surgeon.recipe.writing import with_names
+from surgeon.spelling import unknown
+from surgeon.strict import shown
+
+_LONGEST_CHAIN = 20
+
+
+def load_recipe(
+    recipe: str | PathLike[str] | Mapping[str, Any] | Recipe, settings: Iterable[str] = ()
+) -> Recipe:
+    """Load a recipe from a name, a YAML file or a mapping, and override settings.
+
+    Names are those of the shipped recipes and of installed packages' (entry points in the group
+    `surgeon.recipes`). A file may `extends:` another, by a name or by a path relative to its own folder. Mappings are
+    merged key by key, and the n-th operation of a name with the n-th of that name; operations that the
+    extended recipe lacks are appended. A recipe without a name is named after its file, or after the
+    operations of a mapping.
+
+    Args:
+        recipe: The name, file or mapping, or a Recipe to override settings of.
+        settings: `key=value` strings, as for `apply_settings`.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        RecipeError: Something is missing, unknown or malformed; the message gives the nearest valid names.
+
+    Examples:
+        >>> import surgeon
+        >>> surgeon.load_recipe("kap", ["kap.kernel_size=5"]).surgery[0].kernel_size
+        5
+    """
+    settings = tuple(settings)
+    if isinstance(recipe, Recipe):
+        return recipe if not settings else _validate(apply_settings(_plain(recipe), settings), recipe.name)
+    if isinstance(recipe, Mapping):
+        try:
+            content = _extended(dict(recipe), None, ())
+            content.setdefault("name", _name(content))
+            return _validate(apply_settings(content, settings), plain(content["name"], 80))
+        except RecursionError:
+            raise RecipeError("the recipe is nested too deep to be one") from None
+    path = _find(recipe)
+    content = _read(path)
+    content.setdefault("name", path.stem)
+    return _validate(apply_settings(_extended(content, path, (path,)), settings), str(path.name))
+
+
+def listed() -> dict[str, Recipe]:
+    """Load every recipe that has a name.
+
+    Returns:
+        The recipes by name: the shipped ones, then those of other packages.
+
+    Raises:
+        RecipeError: A recipe is malformed, two have one name, or a package's folder of recipes is missing.
+
+    Examples:
+        >>> next(iter(listed()))
+        'anl'
+    """
+    check()
+    return {name: load_recipe(name) for name in available()}
+
+
+def _name(content: Mapping[str, Any]) -> str:
+    """Name a recipe after its operations."""
+    surgery = content.get("surgery")
+    named = [str(o.get("op")) for o in surgery if isinstance(o, Mapping)] if isinstance(surgery, list) else []
+    return "+".join(named) or "recipe"
+
+
+def _find(recipe: str | PathLike[str]) -> Path:
+    """Return the file of a recipe given by name or path."""
+    text = str(recipe)
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml") or "/" in text:
+        if not path.is_file():
+            raise RecipeError(unknown(plain(text, 200), available()))
+        return path
+    found = file_of(text)
+    if found is None:
+        check()
+        using = [n for n in shipped() if text in names() and text in [o.name for o in load_recipe(n).surgery]]
+        raise RecipeError(unknown(text, available(), using))
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a recipe file as a mapping."""
+    try:
+        if path.stat().st_size > strict_yaml.LONGEST:
+            raise RecipeError(f"{path} cannot be read: it is larger than {strict_yaml.LONGEST >> 20} MiB")
+        content = strict_yaml.load(path.read_text(encoding="utf-8"))
+    except strict_yaml.YamlError as error:
+        raise RecipeError(f"{path}, {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds {type(content).__name__}, not a mapping with the key 'surgery'")
+    return content
+
+
+def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Merge a recipe into the one that it extends."""
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    beside = path.parent / str(parent) if path is not None else None
+    target = beside if beside is not None and beside.is_file() else _find(str(parent))
+    if target.resolve() in [p.resolve() for p in seen]:
+        chain = " → ".join(p.name for p in (*seen, target))
+        raise RecipeError(f"recipes extend one another in a circle: {chain}")
+    if len(seen) > _LONGEST_CHAIN:
+        raise RecipeError(f"{seen[0]} extends a chain of more than {_LONGEST_CHAIN} recipes")
+    base = _extended(_read(target), target, (*seen, target))
+    base.pop("name", None)
+    return merge(base, content)
+
+
+def _validate(content: dict[str, Any], place: str) -> Recipe:
+    """Make a Recipe of plain content; errors name the place it came from."""
+    try:
+        surgery = content.get("surgery")
+        if isinstance(
+            surgery, (list, tuple)
+        ):  # before the whole recipe, so that an error names the operation, not the list
+            content = {**content, "surgery": tuple(_operation(item, n) for n, item in enumerate(surgery, 1))}
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{place}: {describe(error, Recipe)}") from None
+    except SurgeonError as error:
+        error.at(place)
+        raise
+
+
+def _operation(item: Any, number: int) -> Operation:
+    """Make an operation of an item of `surgery`; errors name its number."""
+    if isinstance(item, Operation):
+        return item
+    if not isinstance(item, Mapping):
+        raise RecipeError(
+            f"surgery holds {shown(item)} as number {number}, not a mapping such as {{op: kap}}"
+        )
+    return parse(item)
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """Return only what was set explicitly: an unset default may depend on a setting that is overridden."""
+    return with_names(recipe, recipe.model_dump(mode="json", exclude_unset=True))

@@ -1,0 +1,161 @@
+"""What is told of a run is of its network: another one in its place, images seen twice, classes without images."""
+
+import json
+import shutil
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+import surgeon
+from surgeon.errors import ArtifactError, ModelError, RecipeError
+from surgeon.pipeline.lineage import lineage_of
+from surgeon.recipe import Evaluation, load_recipe
+from tests.chain.changes import exchanged
+
+for package in ("accelerate", "torchattacks"):
+    pytest.importorskip(package)
+NET, SIZE = "zoo/lenet5", (1, 28, 28)
+BASIC = Evaluation(attacks=("fgsm",), eps=0.01, samples=12)
+
+
+def pictures(folder, classes, seed):
+    draw = numpy.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(draw.integers(0, 255, (28, 28), dtype="uint8")).save(folder / name / f"{i}.png")
+
+
+def trained(folder, data, model=NET, more=(), **given):
+    from surgeon.pipeline import train
+
+    recipe = load_recipe("plain", ["training.epochs=1", "training.batch_size=4", *more])
+    return train(
+        [recipe], str(model), folder, **{"input_size": SIZE, "device": "cpu", "data": str(data), **given}
+    ).folder
+
+
+def evaluated(target, folder, **given):
+    from surgeon.pipeline import evaluate_target
+
+    return evaluate_target(str(target), folder, BASIC, **{"device": "cpu", "input_size": SIZE, **given})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two of the twelve test images are training images; no test image is of the class c."""
+    place = tmp_path_factory.mktemp("data")
+    pictures(place / "train", "abc", 0)
+    pictures(place / "val", "abc", 2)
+    pictures(place / "test", "ab", 1)
+    for i in (0, 1):
+        shutil.copy(place / "train" / "a" / f"{i}.png", place / "test" / "b" / f"{i}.png")
+    (place / "test" / "c").mkdir()
+    return place
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("runs") / "run", data)
+
+
+def test_another_network_in_a_runs_place_is_not_evaluated_as_the_runs(run, data, tmp_path):
+    other = surgeon.load(run / "trained")
+    with torch.no_grad():
+        next(other.parameters()).add_(0.5)
+    for name, put in (
+        ("folder", lambda trained: exchanged(other, trained)),
+        ("file", lambda trained: shutil.copy(run / "cut" / "model.safetensors", trained)),
+    ):
+        copy = shutil.copytree(run, tmp_path / name / "run")
+        evaluated(copy, tmp_path / name / "before")
+        put(copy / "trained")
+        for target in (copy, copy / "trained"):
+            with pytest.raises(
+                ArtifactError, match="does not hold the network that the run .* was trained to"
+            ):
+                evaluated(target, tmp_path / name / "after")
+        with pytest.raises(ArtifactError, match="does not hold the network"):
+            trained(tmp_path / name / "on", data, copy / "trained")
+        shutil.rmtree(copy / "training")  # nothing is left to compare with
+        lineage_of(copy)
+
+
+def test_images_that_were_trained_on_and_classes_without_images_are_remarks(run, data, tmp_path):
+    from surgeon.pipeline import run as run_all
+
+    given = {"input_size": SIZE, "device": "cpu", "data": str(data)}
+    recipe = load_recipe("plain", ["training.epochs=1", "training.batch_size=4"])
+    whole = recipe.model_copy(update={"evaluation": BASIC})
+    for found in (evaluated(run, tmp_path / "e"), run_all([whole], NET, tmp_path / "run", **given)):
+        notes = " ".join(found.notes)
+        assert "2 of the 8 test images are pixel by pixel among the images" in notes
+        assert "no test image is of 1 of the 3 classes (c)" in notes
+    alike = data.parent / "apart"
+    shutil.copytree(data, alike)
+    for i in (0, 1):
+        shutil.copy(alike / "test" / "a" / "2.png", alike / "test" / "b" / f"{i}.png")
+    shutil.copytree(alike / "test" / "a", alike / "test" / "c", dirs_exist_ok=True)
+    found = evaluated(trained(tmp_path / "clean", alike), tmp_path / "f")
+    assert not any("pixel by pixel" in n or "no test image" in n for n in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"pretrained": True}, "pretrained="),
+        ({"model_args": {"width": 2}}, "model_args="),
+        ({"weights": "x.safetensors"}, "weights="),
+    ],
+)
+def test_arguments_of_a_model_by_name_are_refused_for_a_folder(run, data, tmp_path, given, named):
+    for job in (trained, lambda folder, data, model, **how: evaluated(model, folder, **how)):
+        with pytest.raises(ModelError, match=f"which fixes its network: {named}"):
+            job(tmp_path / "on", data, run / "trained", **given)
+        assert not (tmp_path / "on").exists()
+
+
+def test_the_size_of_images_is_said_in_one_way(data, tmp_path):
+    for more, named in (
+        (["data.size=[8,8]"], "data.size=\\[8, 8\\]"),
+        (["data.grayscale=false"], "data.grayscale=false"),
+    ):
+        with pytest.raises(RecipeError, match=f"input_size=.* and {named} contradict"):
+            trained(tmp_path / "r", data, more=more)
+        assert not (tmp_path / "r").exists()
+    trained(tmp_path / "r", data, more=["data.size=[28,28]", "data.grayscale=true"])
+
+
+def test_a_network_loaded_and_saved_again_keeps_its_lineage_while_its_weights_are_the_same(run, tmp_path):
+    network = surgeon.load(run / "trained")
+    surgeon.save(network, tmp_path / "same")
+    was, now = (
+        json.loads((folder / "lineage.json").read_text()) for folder in (run / "trained", tmp_path / "same")
+    )
+    assert was == now and lineage_of(tmp_path / "same")[0].data == lineage_of(run)[0].data
+    with torch.no_grad():
+        next(network.parameters()).data.add_(1e-3)
+    surgeon.save(network, tmp_path / "other")
+    assert not (tmp_path / "other" / "lineage.json").exists()
+
+
+def test_a_page_is_made_of_an_untouched_evaluation(run, tmp_path):
+    pytest.importorskip("jinja2")
+    from surgeon.report import report
+
+    evaluated(run, tmp_path / "e")
+    report([tmp_path / "e"], tmp_path / "before.html")
+    for name, old, new in (
+        ("settings.json", '"seed": 0', '"seed": 1'),
+        ("evaluation.json", "upper bound", "lower bound"),
+    ):
+        path = tmp_path / "e" / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(ArtifactError, match=f"{name} was changed after the evaluation had ended"):
+            report([tmp_path / "e"], tmp_path / "after.html")
+        path.write_text(text)
+    report([tmp_path / "e"], tmp_path / "after.html")

@@ -1,0 +1,60 @@
+"""A setting or an argument that is said twice, and not the same: refused, with both named."""
+
+import pytest
+
+from surgeon.errors import RecipeError
+from surgeon.recipe import load_recipe
+from tests.cli.commandline import invoke
+
+KAP = {"surgery": [{"op": "kap"}, {"op": "kap"}]}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["kap.kernel_size=3", "kap.kernel_size=5"],
+        ["kap#1.kernel_size=3", "kap#1.kernel_size=5"],
+        ["kap#1.kernel_size=5", "kap.kernel_size=3"],  # the general one would undo the single one
+        ["kap.select.last=2", "kap.select={first: 1}"],
+        ["training.epochs=1", "training.epochs=true"],
+    ],
+)
+def test_two_values_are_refused_with_both_named(settings):
+    with pytest.raises(RecipeError) as told:
+        load_recipe(KAP, settings)
+    assert all(repr(s) in str(told.value) for s in settings) and "\n" not in str(told.value)
+
+
+def test_what_is_no_contradiction_is_taken():
+    found = load_recipe(KAP, ["kap.kernel_size=3", "kap#2.kernel_size=5", "kap.kernel_size=3"][:2])
+    assert [o.kernel_size for o in found.surgery] == [3, 5]
+    assert load_recipe(KAP, ["training.lr=0.1", "training.lr=1e-1"]).training.lr == 0.1
+    both = load_recipe(KAP, ["kap.select={first: 1}", "kap.select.every=2"]).surgery[0].select
+    assert (both.first, both.every) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "both"),
+    [
+        ("plan kap resnet18 --set kap.kernel_size=3 --set kap.kernel_size=5", ("=3", "=5")),
+        (
+            "apply kap resnet18 --model-arg drop_rate=0.1 --model-arg drop_rate=0.2 -o x",
+            ("drop_rate=0.1", "drop_rate=0.2"),
+        ),
+        ("convert kap w.pth --model-arg drop_rate=0.1 --model-arg drop_rate=0.2 -o x", ("0.1", "0.2")),
+        ("evaluate digits-net --eps 8/255 --set eps=0.1 -o x", ("--eps", "--set eps=0.1")),
+        (
+            "evaluate digits-net --suite basic --set evaluation.suite=quick -o x",
+            ("--suite", "suite=quick"),
+        ),
+        (
+            "study kap resnet18 --samples 8 --set evaluation.samples=16 -o x",
+            ("--samples", "evaluation.samples=16"),
+        ),
+    ],
+)
+def test_the_command_line_names_both(line, both, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, told = invoke(*line.split())
+    assert code == 2 and all(b in told for b in both) and "Traceback" not in told
+    assert not any(tmp_path.iterdir())

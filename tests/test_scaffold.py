@@ -1,0 +1,93 @@
+"""The skeleton of an operation: it builds into a wheel, which makes the operation and its recipe known, and its own
+tests pass."""
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from click.testing import CliRunner
+
+from surgeon.cli import group
+from surgeon.errors import ArgumentError
+from surgeon.scaffold import new_operation
+
+USE = """
+import sys; sys.path.insert(0, {site!r})
+import surgeon, torch
+assert "my-op" in surgeon.operations() and "my-op" in surgeon.recipes()
+model = surgeon.create_model("zoo/shallow1")
+images = torch.rand(32, 3, 32, 32)
+cut = surgeon.apply(model, "my-op" if {by_name} else {{"op": "my-op"}}, calibration=images, input_size=(3, 32, 32))
+layer = cut.get_submodule(cut.surgery.edits[0].layer)
+assert bool(layer.deviation.isfinite().all())
+print("ok")
+"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("skeleton") / "my-op"
+    new_operation("my-op", folder)
+    return folder
+
+
+def test_its_own_tests_pass(written):
+    where = str(written)
+    code = f"import sys; sys.path.insert(0, {where!r}); import pytest; "
+    code += f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {where!r}]))"
+    entry = written / "my_op-0.dist-info"
+    entry.mkdir()
+    (entry / "METADATA").write_text("Metadata-Version: 2.1\nName: my_op\nVersion: 0\n")
+    (entry / "entry_points.txt").write_text("[surgeon.operations]\nmy-op = my_op:MyOp\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=written
+    )
+    for path in entry.iterdir():
+        path.unlink()
+    entry.rmdir()
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout[-2000:] + done.stderr[-1000:]
+
+
+def test_its_wheel_makes_the_operation_known(written, tmp_path):
+    pytest.importorskip("hatchling")
+    build = "import hatchling.build, sys; print(hatchling.build.build_wheel(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], capture_output=True, text=True, check=False, cwd=written
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    assert (site / "my_op" / "recipes" / "my-op.yaml").is_file()
+    code = USE.format(site=str(site), by_name=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.stdout.strip() == "ok", done.stderr[-2000:]
+
+
+def test_the_operation_has_at_most_sixty_lines(written):
+    assert len((written / "my_op" / "__init__.py").read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("name", ["My-Op", "1op", "op_x", "class", "-op", "op-", "../x", "a b", ""])
+def test_a_name_that_cannot_be_one_is_refused(name, tmp_path):
+    with pytest.raises(ArgumentError, match="cannot name an operation"):
+        new_operation(name, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_name_that_is_taken_and_a_folder_with_files_are_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="there is an operation 'kap' already"):
+        new_operation("kap", tmp_path / "new")
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ArgumentError, match="not an empty folder"):
+        new_operation("my-op", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_command_lists_what_it_wrote(tmp_path):
+    done = CliRunner().invoke(group, ["new-operation", "other-op", "-o", str(tmp_path / "o")])
+    assert done.exit_code == 0 and "pyproject.toml" in done.output and "pip install -e" in done.output
