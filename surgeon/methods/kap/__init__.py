@@ -19,11 +19,11 @@ Pooling is linear, with a matrix A over channels (eq. 3):
 So a trained network folds into one of the stock architecture, and training may pool the weights instead of
 the activations. Kernel Max Pooling, the paper's control, is not linear and does not fold.
 
-Files: `operation.py` has what recipes name, `maths.py` the pooling, `module.py` the layer, `sheet.py` the
-geometry, `weights.py` the pooling of weights (folding and least-squares starts), `order.py` the placement of
-channels on the sheet, `conv_pool.py` the pooling of a convolution's weights instead of its outputs,
-`prenorm.py` a norm in between, `folding.py` the merging of a pooling into its convolution, `paper.py` the
-paper's tables.
+Files: `operation.py` has what recipes name, `places.py` what a site allows, `starts.py` the modules with the weights
+that they start from, `maths.py` the pooling, `module.py` the layer, `sheet.py` the geometry, `weights.py` the pooling
+of weights (folding and least-squares starts), `order.py` the placement of channels on the sheet, `conv_pool.py` the
+pooling of a convolution's weights instead of its outputs, `prenorm.py` a norm in between, `folding.py` the merging of
+a pooling into its convolution, `paper.py` the paper's tables.
 """
 
 from surgeon.lazy import lazily

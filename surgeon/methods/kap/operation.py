@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from surgeon.edits import Edit, Effect, Growth, Note, Traits
-from surgeon.errors import FoldError, LayerError, SelectionError
+from surgeon.errors import FoldError, SelectionError
 from surgeon.methods.base import (
     Context,
     Cut,
@@ -21,11 +22,12 @@ from surgeon.methods.base import (
     sizes,
 )
 from surgeon.methods.input_noise import InputNoise, noise_at_input
+from surgeon.methods.kap.places import FITTED, ordered, sheet_of, start_of, stuck, unfit
 from surgeon.quantities import Quantity
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, nn
 
     from surgeon.results.paper import Paper
 
@@ -38,7 +40,6 @@ _EFFECTS: dict[str, Effect] = {
     "anneal": "exact",
 }
 _DATA_RIDGE = 1e-5
-_FITTED = ("lstsq", "sequential", "replicate")
 
 
 class KernelAveragePooling(Operation):
@@ -106,13 +107,13 @@ class KernelAveragePooling(Operation):
             )
         if self.start == "anneal" and self.stride > 1:
             raise ValueError("start 'anneal' blends the pooled channels with the unpooled: it needs stride 1")
-        if self.start in _FITTED and self.pool == "max":
+        if self.start in FITTED and self.pool == "max":
             raise ValueError(f"start {self.start!r} needs pool 'mean': the maximum is not linear")
         if self.order == "fitted" and (self.stride > 1 or self.start not in ("lstsq", "sequential", "auto")):
             raise ValueError(
                 "order 'fitted' goes with stride 1 and a least-squares start ('lstsq' or 'sequential')"
             )
-        if self.start in _FITTED and self.pre_norm:
+        if self.start in FITTED and self.pre_norm:
             raise ValueError(
                 f"start {self.start!r} does not know the norm of pre_norm; use 'naive' or 'anneal'"
             )
@@ -142,7 +143,7 @@ class KernelAveragePooling(Operation):
             SelectionError: No selected convolution can be pooled.
         """
         chosen = self.chosen(sites)
-        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
+        usable, passed = pass_over(chosen.sites, self.op, partial(unfit, self))
         if not usable:
             raise SelectionError(f"kap has no site left: {_reasons(passed)}")
         notes = [Note(code="selector", text=f"kap: {r}") for r in chosen.remarks]
@@ -156,13 +157,13 @@ class KernelAveragePooling(Operation):
                 )
             )
         edits = [self._edit(site, context) for site in usable]
-        stuck = [e for e in edits if not e.folds]
-        if stuck and self.pool == "mean":
+        unfolded = [e for e in edits if not e.folds]
+        if unfolded and self.pool == "mean":
             notes.append(
                 Note(
                     code="does-not-fold",
-                    text=f"{len(stuck)} of {len(edits)} kap layers have no stock equivalent, "
-                    f"the first at {stuck[0].site}: {stuck[0].note}",
+                    text=f"{len(unfolded)} of {len(edits)} kap layers have no stock equivalent, "
+                    f"the first at {unfolded[0].site}: {unfolded[0].note}",
                 )
             )
         if not context.trained and self.start == "auto":
@@ -178,46 +179,15 @@ class KernelAveragePooling(Operation):
         first = noise_at_input(sites, sigma, self.pixel_std, context, self.op)
         return Proposal((*first, *edits), (*chosen.passed_over, *passed), tuple(notes))
 
-    def _unfit(self, site: Site) -> str:
-        """Return why a site cannot be pooled, or ""."""
-        from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape
-
-        if site.logits:
-            return "its channels are the classes"
-        if site.altered and self.widens:
-            return f"it cannot be widened: {site.altered}"
-        try:
-            sheet = sheet_shape(site.channels or 0, self.dims)
-            wide = self._sheet(site) if self.widens else sheet
-            pooled = pooled_sheet(wide, self.kernel_size, self.stride, self.dims)
-        except LayerError as error:
-            return str(error)
-        if self.pre_norm and site.dims not in (1, 2, 3):
-            return "no batch norm has its dimensions"
-        if self.widens and math.prod(pooled) != site.channels:
-            return f"pooling {wide[0]}×{wide[1]} by {self.stride} does not give back {site.channels} channels"
-        return ""
-
-    def _sheet(self, site: Site) -> tuple[int, int]:
-        """Return the sheet of a site's channels, widened if the operation widens."""
-        from surgeon.methods.kap.sheet import sheet_shape, widened_sheet
-
-        channels = site.channels or 0
-        return (
-            widened_sheet(channels, self.stride, self.dims)
-            if self.widens
-            else sheet_shape(channels, self.dims)
-        )
-
     def _edit(self, site: Site, context: Context) -> Edit:
         """Make the edit of one site."""
         channels = site.channels or 0
-        sheet = self._sheet(site)
+        sheet = sheet_of(self, site)
         wide = math.prod(sheet)
-        start, note = self._start(site, context)
+        start, note = start_of(self, site, context)
         replaces = self.widens or start in ("lstsq", "sequential")
         effect = _EFFECTS[start]
-        stuck = self._stuck(site)
+        reason = stuck(self, site)
         per_kernel = (site.in_channels or 0) // (site.groups or 1) * math.prod(site.kernel or ())
         area = math.prod(site.spatial or (0,))
         extra = wide - channels
@@ -233,12 +203,12 @@ class KernelAveragePooling(Operation):
                 spatial_dims=site.dims,
                 biased=bool(site.bias),
                 changes_channels=self.stride > 1 and not self.widens,
-                ordered=self._ordered(start),
+                ordered=ordered(self, start),
             ),
             effect=effect,
             traits=Traits(stochastic="train" if self.sigma else "never", linear=self.pool == "mean"),
-            folds=not stuck,
-            note=stuck or note,
+            folds=not reason,
+            note=reason or note,
             growth=Growth(
                 parameters=extra * (per_kernel + bool(site.bias)) + (2 * wide if self.pre_norm else 0),
                 buffers=1 + (2 * wide + 1 if self.pre_norm else 0),
@@ -247,51 +217,6 @@ class KernelAveragePooling(Operation):
                 activations=(extra + channels) * area * site.calls,
             ),
         )
-
-    def _start(self, site: Site, context: Context) -> tuple[str, str]:
-        """Return the start that a site can have, and why it is not the wanted one."""
-        wanted = self.start
-        if wanted == "auto":
-            fits = self.pool == "mean" and not self.pre_norm and (self.stride == 1 or self.widens)
-            wanted = (
-                ("sequential" if context.calibrated else "lstsq") if context.trained and fits else "naive"
-            )
-        plain = site.dims == 2 and (site.groups or 1) == 1 and not site.standardized and not self.widens
-        if wanted == "sequential" and not (plain and site.padding_mode == "zeros" and site.calls == 1):
-            wanted = "lstsq"
-        if wanted in (*_FITTED, "anneal") and site.altered:
-            return ("anneal" if wanted == "anneal" else "naive"), site.altered
-        if wanted == "lstsq" and site.standardized == "weights":
-            return "naive", "its kernels are standardised, which undoes a least-squares start"
-        if wanted in ("lstsq", "replicate") and site.transposed and (site.groups or 1) > 1:
-            return "naive", "a transposed convolution with groups"
-        if wanted == "replicate" and (site.groups or 1) > 1:
-            return "naive", "copies of a grouped convolution's kernels would read other groups"
-        if wanted == "lstsq" and self.widens and (site.groups or 1) > 1:
-            return "naive", "a widened grouped convolution reads other groups"
-        return wanted, ""
-
-    def _ordered(self, start: str) -> bool:
-        """Say whether the order of channels is fitted."""
-        if self.order == "fitted":
-            return True
-        return self.order == "auto" and start in ("lstsq", "sequential") and self.stride == 1
-
-    def _stuck(self, site: Site) -> str:
-        """Return why a site does not fold, or ""."""
-        if self.pool == "max":
-            return "kernel max pooling is not linear"
-        if site.altered:
-            return site.altered
-        if self.stride > 1 and not self.widens:
-            return "the number of channels changes"
-        if (site.groups or 1) > 1:
-            return f"A·W mixes its {site.groups} groups, so that the folded convolution would need groups=1"
-        if site.standardized == "weights":
-            return "its kernels are standardised to unit variance, which averaged kernels do not have"
-        if self.pre_norm and not site.bias and not site.next_norm:
-            return "pre_norm shifts the output, and neither a bias nor a following norm can take that up"
-        return ""
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         """Make the pooling, and a convolution with the start's weights.
@@ -304,7 +229,7 @@ class KernelAveragePooling(Operation):
         Returns:
             The modules.
         """
-        return self._build(edit, module, generator, str(edit.settings.get("start")))
+        return self._cut(edit, module, generator)
 
     def rebuild(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         """Make the modules for weights that are loaded afterwards.
@@ -317,69 +242,20 @@ class KernelAveragePooling(Operation):
         Returns:
             The modules.
         """
-        return self._build(edit, module, generator, str(edit.settings.get("start")), blank=True)
+        return self._cut(edit, module, generator, blank=edit.replaces)
 
-    def _build(
-        self, edit: Edit, module: nn.Module | None, generator: Generator, start: str, blank: bool = False
-    ) -> Cut:
-        import torch
-
+    def _cut(self, edit: Edit, module: nn.Module | None, generator: Generator, blank: bool = False) -> Cut:
+        """Make the modules of an edit: noise at the input, a pooling elsewhere."""
         from surgeon.methods.controls.noise_layer import GaussianNoise
-        from surgeon.methods.kap.module import KernelAveragePool
-        from surgeon.methods.kap.order import lstsq_ordered_weight, weight_order
-        from surgeon.methods.kap.prenorm import PreNormKernelAveragePool
-        from surgeon.methods.kap.weights import replicate_weight
-        from surgeon.tensors.convolution import effective_weight, with_channels, with_weight
+        from surgeon.methods.kap.starts import started
 
         given = sizes(edit)
         if module is None:
-            return Cut(
-                layer=GaussianNoise(
-                    given["sigma"], pixel_std=given["pixel_std"], spatial_dims=given.get("spatial_dims")
-                )
+            noise = GaussianNoise(
+                given["sigma"], pixel_std=given["pixel_std"], spatial_dims=given.get("spatial_dims")
             )
-        sheet = given["sheet"]
-        wide = math.prod(sheet)
-        layer: nn.Module = KernelAveragePool(
-            wide,
-            self.kernel_size,
-            self.stride,
-            self.dims,
-            pool=self.pool,
-            sigma=self.sigma,
-            sheet=sheet,
-            spatial_dims=given.get("spatial_dims"),
-        )
-        conv: Any = module
-        pool: Any = layer
-        if self.pre_norm:
-            layer = PreNormKernelAveragePool(pool, wide, given["spatial_dims"])
-        if given.get("ordered"):
-            pool.set_order(torch.arange(wide))  # a buffer, so that a fitted order can be loaded
-        replacement, residual = None, None
-        if blank and edit.replaces or self.widens and start == "naive":
-            replacement = with_channels(conv, wide, generator)
-        elif start in ("lstsq", "sequential"):
-            weight, bias = effective_weight(conv), conv.bias
-            # Set the order here too: sites in sub-networks and wide layers are never fitted to images.
-            if given.get("ordered"):
-                pool.set_order(weight_order(weight, pool.factors(), self.damping))
-            fitted = lstsq_ordered_weight(weight, pool.factors(), self.damping, pool.order)
-            residual = _residual(pool.fold(fitted.double()), weight.double())
-            shift = (
-                None
-                if bias is None
-                else lstsq_ordered_weight(bias.detach(), pool.factors(), self.damping, pool.order)
-            )
-            replacement = with_weight(conv, fitted, shift)
-        elif start == "replicate":
-            weight, bias = replicate_weight(
-                effective_weight(conv), conv.bias, self.kernel_size, self.dims, generator=generator
-            )
-            replacement = with_weight(conv, weight, bias)
-        if start == "anneal":
-            shown: Any = layer
-            shown.set_alpha(0.0)
+            return Cut(layer=noise)
+        replacement, layer, residual = started(self, given, module, generator, blank=blank)
         return Cut(replacement=replacement, layer=layer, residual=residual)
 
     def needs_images(self, edit: Edit) -> str:
@@ -401,26 +277,9 @@ class KernelAveragePooling(Operation):
         Raises:
             Unfitted: The module is no 2-D convolution, or too wide.
         """
-        from surgeon.methods.kap.order import channel_order, pooling_loss
-        from surgeon.methods.kap.weights import lstsq_data_weight
+        from surgeon.methods.kap.starts import fit_to_images
 
-        conv: Any = seen.module
-        pool: Any = seen.layer
-        problem = seen.problem
-        ridge = _DATA_RIDGE if self.ridge is None else self.ridge
-        regression = problem.equations.solve(ridge)[0]
-        if pool.order is not None:
-            # The covariance of the outputs, as the norm behind scales them, says which channels are alike.
-            scaled = problem.scale.unsqueeze(1) * regression
-            covariance = scaled @ problem.equations.gram[0] @ scaled.mT
-            pool.set_order(channel_order(pooling_loss(pool.factors(), ridge), covariance))
-        solved = lstsq_data_weight(pool.matrix(), regression, problem.scale, ridge)
-        error = problem.equations.error((pool.matrix().to(solved) @ solved).unsqueeze(0))
-        weight = solved[:, :-1] if problem.biased else solved
-        conv.weight.copy_(weight.view(-1, *conv.weight.shape[1:]).to(conv.weight))
-        if problem.biased:
-            conv.bias.copy_(solved[:, -1].to(conv.bias))
-        return error
+        return fit_to_images(seen, _DATA_RIDGE if self.ridge is None else self.ridge)
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
         """Set the pooling's share.
@@ -462,11 +321,6 @@ class KernelAveragePooling(Operation):
         if not edit.folds:
             raise FoldError(edit.note)
         return folded(context.module, context.layer, context.next_norm)
-
-
-def _residual(reached: Tensor, wanted: Tensor) -> float:
-    """Return the relative error of weights."""
-    return float((reached - wanted).norm() / wanted.norm().clamp_min(1e-30))
 
 
 def _reasons(passed: Sequence[Any]) -> str:
