@@ -40,7 +40,7 @@ class Site(BaseModel):
     channels: int | None = Field(default=None, description="output channels")
     channel_axis: Literal[0, -1] | None = Field(
         default=None,
-        description="axis of the channels in out_shape: 0 in maps (C, H, W), -1 in tokens (L, C) and in (H, W, C)",
+        description="axis of the channels in out_shape: 0 in (C, H, W), -1 in tokens (L, C); None: unknown",
     )
     in_channels: int | None = None
     kernel: tuple[int, ...] | None = None

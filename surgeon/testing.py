@@ -21,8 +21,8 @@ from surgeon.extra_state import without_extra
 from surgeon.host import in_own_state
 from surgeon.methods.base import Operation
 from surgeon.surgery import apply, fold, plan, revert
+from surgeon.surgery.attempt import needs_data
 from surgeon.surgery.drift import first_tensor
-from surgeon.surgery.refit import needs_data
 from surgeon.verification import relative
 
 FOLD_TOLERANCE = 1e-6

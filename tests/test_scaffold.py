@@ -8,7 +8,7 @@ import zipfile
 import pytest
 from click.testing import CliRunner
 
-from surgeon.cli import group
+from surgeon.cli import group, main
 from surgeon.errors import ArgumentError
 from surgeon.scaffold import new_operation
 
@@ -39,7 +39,7 @@ def test_its_own_tests_pass(written):
     entry = written / "my_op-0.dist-info"
     entry.mkdir()
     (entry / "METADATA").write_text("Metadata-Version: 2.1\nName: my_op\nVersion: 0\n")
-    (entry / "entry_points.txt").write_text("[surgeon.operations]\nmy-op = my_op:MyOp\n")
+    (entry / "entry_points.txt").write_text("[surgeon.operations]\nmy-op = my_op:MyOpOperation\n")
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=written
     )
@@ -80,12 +80,40 @@ def test_a_name_that_cannot_be_one_is_refused(name, tmp_path):
 
 
 def test_a_name_that_is_taken_and_a_folder_with_files_are_refused(tmp_path):
-    with pytest.raises(ArgumentError, match="there is an operation 'kap' already"):
-        new_operation("kap", tmp_path / "new")
+    for name in ("kap", "anl"):  # an operation, and a recipe
+        with pytest.raises(ArgumentError, match=f"there is an operation or a recipe '{name}' already"):
+            new_operation(name, tmp_path / "new")
+    for name in ("torch", "surgeon", "json"):
+        with pytest.raises(ArgumentError, match=f"there is a Python package '{name}' already"):
+            new_operation(name, tmp_path / "new")
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(ArgumentError, match="not an empty folder"):
         new_operation("my-op", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("name", ["cut", "edit", "operation", "literal", "limit"])
+def test_a_name_that_the_skeleton_itself_uses_works_too(name, tmp_path):
+    new_operation(name, tmp_path / "new")
+    code = f"import {name}, torch; from surgeon.selection import Site; o = {name}.{name.capitalize()}Operation(); "
+    code += "s = Site(name='a', kind='activation', cls='ReLU', index=0, channels=2, channel_axis=0); "
+    code += "p = o.propose([s], None); print(o.build(p.edits[0], None, torch.Generator()).layer)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path / "new"
+    )
+    assert done.stdout.strip() == "Limit()", done.stderr[-1000:]
+
+
+@pytest.mark.parametrize(
+    ("output", "message"), [("", "an empty text names no"), ("file/below", "Not a directory")]
+)
+def test_a_place_that_is_none_is_one_line(output, message, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SystemExit) as stop:
+        main(["new-operation", "my-op", "-o", str(tmp_path / output) if output else ""])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.strip().splitlines()) == 1
 
 
 def test_the_command_lists_what_it_wrote(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import fx, nn
@@ -62,6 +62,8 @@ def cut_graph(
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
             _restate(node, tree)
+    points = tuple(points)
+    _check_calls(points, calls)
     for point in points:
         if not point.site:
             if with_input:
@@ -90,6 +92,21 @@ def cut_graph(
             cleared += _protect(graph, last, tree)
     graph.lint()
     return cleared
+
+
+def _check_calls(points: Iterable[Point], calls: Mapping[str, list[fx.Node]]) -> None:
+    """Raise TraceError where a graph has only some of a module's calls: it cannot be told which ones."""
+    numbers: dict[str, int] = {}
+    for point in points:
+        if point.call is not None:
+            numbers[point.site] = max(numbers.get(point.site, 0), point.call + 1)
+    for site, number in numbers.items():
+        there = len(calls.get(site, ()))
+        if there not in (0, number):
+            raise TraceError(
+                f"{site} is called {there} times there and {number} times by the whole network, and each call has a "
+                "layer of its own: which ones these are cannot be told"
+            )
 
 
 def _insert_before(graph: fx.Graph, anchor: fx.Node, point: Point, tree: nn.Module) -> list[str]:

@@ -1,95 +1,164 @@
 """Where channels lie: in the first axis of a map (C, H, W), or in the last one, as linear layers write them.
 
-A module with weights says it of itself. Any other has what stands before it, as far as that keeps the axes in
-their places.
+A module with weights or statistics by channel says it of its own output. Any other value has its channels where
+the value has that it is made from, as long as what is between keeps the axes in their places or turns them in a known
+way. Beyond that it is unknown, and an operation must leave the site alone.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from torch import fx, nn
 
-from surgeon.graph.leaves import is_convolution, is_norm
+from surgeon.graph.leaves import is_activation, is_convolution, is_norm, is_pool
+from surgeon.graph.measure import Shape
 from surgeon.graph.traced import Traced
 
-_MOST = 64
-"""How many steps up are followed."""
+Axis = Literal[0, -1]
 _KEEPING = {
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "iadd",
-    "imul",
-    "relu",
-    "relu_",
-    "gelu",
-    "silu",
-    "dropout",
-    "clone",
-    "contiguous",
+    *("add", "sub", "mul", "truediv", "div", "neg", "pow", "iadd", "isub", "imul", "add_", "mul_"),
+    *(
+        "relu",
+        "relu_",
+        "relu6",
+        "gelu",
+        "silu",
+        "silu_",
+        "hardswish",
+        "hardtanh",
+        "leaky_relu",
+        "elu",
+        "tanh",
+    ),
+    *(
+        "sigmoid",
+        "sigmoid_",
+        "softplus",
+        "dropout",
+        "clone",
+        "contiguous",
+        "to",
+        "float",
+        "type_as",
+        "detach",
+    ),
+    *("cat", "concat", "chunk", "split", "getitem", "roll", "pad", "flatten", "mean", "sum", "amax"),
+    *("drop_path", "stochastic_depth", "keep", "keep_in"),
 }
-"""Functions and methods that keep axes in their places, by name."""
-_TURNING = {"permute", "transpose", "movedim"}
-"""Those that exchange axes."""
+"""Functions and methods, by name, after which channels are where they were; a flattened map has its own before them."""
+_MAPS = {
+    "max_pool2d",
+    "avg_pool2d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
+    "interpolate",
+    "conv2d",
+    "batch_norm",
+}
+"""Functions of maps."""
+_LIKE = {"reshape_as", "view_as"}
+"""Methods that give a value the axes of another one."""
+_LAST = {"linear", "layer_norm", "rms_norm"}
+_TURNS: dict[tuple[int, ...], dict[Axis, Axis]] = {
+    (0, 2, 3, 1): {0: -1},
+    (0, 2, 1): {0: -1, -1: 0},
+    (0, 3, 1, 2): {-1: 0},
+    (0, 2, 3, 4, 1): {0: -1},
+    (0, 4, 1, 2, 3): {-1: 0},
+}
+"""Permutations of a batch's axes: where channels come to lie, from where they lay."""
 
 
-def channels_last_sites(model: nn.Module, regions: Iterable[tuple[str, Traced]]) -> set[str]:
-    """The modules whose output has its channels in the last axis, by their dotted names."""
-    found: set[str] = set()
+def channel_axes(
+    model: nn.Module, regions: Iterable[tuple[str, Traced]], outputs: Mapping[str, Shape]
+) -> dict[str, Axis]:
+    """Find the axis of the channels in the outputs of modules.
+
+    Args:
+        model: The network.
+        regions: Its graphs.
+        outputs: The shapes of outputs, without the batch, by module, as far as known.
+
+    Returns:
+        0 or -1 by dotted name; a module is missing if it is not known, or not the same at each of its calls.
+    """
+    found: dict[str, set[Axis | None]] = {}
     for region, traced in regions:
         prefix = f"{region}." if region else ""
-        for node in (
-            n for graph in (traced.train, traced.eval) for n in graph.nodes if n.op == "call_module"
-        ):
-            if _last(model, node, prefix):
-                found.add(prefix + str(node.target))
-    return found
+        for graph in (traced.train, traced.eval):
+            known: dict[fx.Node, Axis | None] = {}
+            for node in graph.nodes:
+                known[node] = _axis(model, node, known, prefix, outputs)
+                if node.op == "call_module":
+                    found.setdefault(prefix + str(node.target), set()).add(known[node])
+    return {name: axis for name, axes in found.items() if len(axes) == 1 and (axis := axes.pop()) is not None}
 
 
-def _last(model: nn.Module, node: fx.Node, prefix: str) -> bool:
-    """Whether the channels of a node's value are in the last axis."""
-    turned = False
-    for _ in range(_MOST):
-        if node.op == "call_module":
-            module = model.get_submodule(prefix + str(node.target))
-            own = _says(module)
-            if own is not None:
-                return own is not turned
-        elif node.op not in ("call_function", "call_method"):
-            return turned
-        elif _name(node) in _TURNING:
-            turned = not turned
-        elif _name(node) in ("flatten", "mean", "reshape", "view"):
-            # Pooled or flattened values are (N, C) or tokens, unless they are turned further on.
-            return not turned
-        elif _name(node) not in _KEEPING:
-            return turned
-        source = next(iter(node.all_input_nodes), None)
-        if source is None:
-            return turned
-        node = source
-    return turned
-
-
-def _says(module: nn.Module) -> bool | None:
-    """Whether a module writes its channels into the last axis; None for one that leaves them where they are."""
-    if is_convolution(module):
-        return False
-    if isinstance(module, (nn.Linear, nn.MultiheadAttention, nn.Embedding)):
-        return True
-    if is_norm(module):
-        if isinstance(module, nn.LayerNorm) and not type(module).__name__.endswith("2d"):
-            return True
+def _axis(
+    model: nn.Module,
+    node: fx.Node,
+    known: Mapping[fx.Node, Axis | None],
+    prefix: str,
+    outputs: Mapping[str, Shape],
+) -> Axis | None:
+    """Return the axis of one value's channels, or None if it is unknown."""
+    if node.op == "placeholder":
+        return 0
+    given = next((known.get(n) for n in node.all_input_nodes if n.op != "get_attr"), None)
+    if node.op == "call_module":
+        name = prefix + str(node.target)
+        if len(outputs.get(name, ())) == 1:
+            return 0  # (N, C): both axes are the same one
+        return _of_module(model.get_submodule(name), given)
+    if node.op not in ("call_function", "call_method"):
         return None
+    name = _name(node)
+    if name in _MAPS:
+        return 0
+    if name in _LAST:
+        return -1
+    if name in _LIKE and len(node.args) > 1 and isinstance(node.args[1], fx.Node):
+        return known.get(node.args[1])
+    if name in ("permute", "transpose", "swapaxes"):
+        return _turned(node, name, given)
+    return given if name in _KEEPING else None
+
+
+def _of_module(module: nn.Module, given: Axis | None) -> Axis | None:
+    """Return the axis of a module's output; `given` is that of its input."""
+    if is_convolution(module) or is_pool(module):
+        return 0
+    if isinstance(module, (nn.Linear, nn.MultiheadAttention, nn.Embedding)):
+        return -1
+    if is_norm(module):
+        kind = type(module).__name__
+        by_last = isinstance(module, (nn.LayerNorm, nn.RMSNorm)) or "LayerNorm" in kind or "RmsNorm" in kind
+        return -1 if by_last and not kind.endswith("2d") else 0
+    if (
+        is_activation(module)
+        or isinstance(module, (nn.Identity, nn.Flatten))
+        or "Drop" in type(module).__name__
+    ):
+        return given
     return None
+
+
+def _turned(node: fx.Node, name: str, given: Axis | None) -> Axis | None:
+    """Return where a known permutation takes the channels."""
+    axes = node.args[1:]
+    if len(axes) == 1 and isinstance(axes[0], (tuple, list)):
+        axes = tuple(axes[0])
+    if name != "permute":
+        # Of three axes; of four, as attention has them, 1 and 2 are heads and tokens.
+        exchanged = {axes, axes[::-1]} & {(1, 2), (-1, -2), (1, -1)}
+        axes = (0, 2, 1) if exchanged else ()
+    if given is None or not all(isinstance(a, int) for a in axes):
+        return None
+    return _TURNS.get(tuple(int(str(a)) for a in axes), {}).get(given)
 
 
 def _name(node: fx.Node) -> str:
     """The name of a function or method, without its module."""
-    if isinstance(node.target, str):
-        return node.target
-    name = getattr(node.target, "__name__", "")
-    return "truediv" if node.target is operator.truediv else name.rpartition(".")[2]
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
+from surgeon.graph.fused import is_fused, is_opened, open_fused
 from surgeon.graph.kept import keep, keep_in
 from surgeon.graph.network import Rewritten
 from surgeon.graph.watch import left_alone
@@ -41,7 +42,6 @@ class _SideBySide(fx.Interpreter):
         super().__init__(network, graph=network.eval_graph)
         self.network, self.stock, self.visit, self.seen = network, stock, visit, seen
         self.inserted = {p.layer for p in network.points if p.layer}
-        self.opened = tuple(f"{p.site}." for p in network.points if p.opened)
 
     def run_node(self, n: fx.Node) -> Any:
         self.node = n
@@ -72,10 +72,12 @@ class _SideBySide(fx.Interpreter):
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         (old_args, old_kwargs), (new_args, new_kwargs) = _split(args, kwargs)
         name = str(target)
-        if name in self.inserted or name.startswith(self.opened):
+        if name in self.inserted:
             old = old_args[0]
         else:
             stock = self.stock.get_submodule(name)
+            if is_opened(self.network.get_submodule(name)) and is_fused(stock):
+                stock = open_fused(stock)  # the graph calls its drop and act by themselves
             with left_alone(stock):
                 old = stock(*old_args, **old_kwargs)
         inputs = Pair(old_args[0] if old_args else None, new_args[0] if new_args else None)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx, nn
 
 from surgeon.graph.fused import can_open, is_fused
-from surgeon.graph.layout import channels_last_sites
+from surgeon.graph.layout import Axis, channel_axes
 from surgeon.graph.leaves import altered, is_activation, is_convolution, is_norm, is_pool
 from surgeon.graph.measure import Measured, Shape
 from surgeon.graph.traced import Traced
@@ -33,7 +33,7 @@ def find_sites(
     calls = _ordered_calls(dict(regions))
     links = _links(regions)
     logits = _logits(model, dict(regions).get(""))
-    last = channels_last_sites(model, regions)
+    axes = channel_axes(model, regions, seen.outputs if seen else {})
     shared = _shared_weights(model)
     sites: list[Site] = []
     if any(name == "" for name, _ in regions):
@@ -70,7 +70,7 @@ def find_sites(
                 folded=name in seen.folded if seen else False,
                 logits=name in logits,
                 altered=_altered(kind, module) or shared.get(name, ""),
-                **_placed(kind, module, seen.outputs.get(name) if seen else None, name in last),
+                **_placed(kind, module, seen.outputs.get(name) if seen else None, axes.get(name)),
                 **links.get(name, {}),
             )
         )
@@ -131,11 +131,10 @@ def _call_shapes(seen: Measured | None, name: str) -> tuple[Shape, ...]:
     return tuple(shapes) if len(shapes) > 1 else ()
 
 
-def _placed(kind: Kind, module: Any, out_shape: Shape | None, last: bool) -> dict[str, Any]:
+def _placed(kind: Kind, module: Any, out_shape: Shape | None, axis: Axis | None) -> dict[str, Any]:
     """What the module says of itself, and the axis of its channels, whose size is their number."""
     found = _details(kind, module)
-    axis = -1 if last else 0
-    if kind in ("activation", "pool") and out_shape:
+    if kind in ("activation", "pool") and out_shape and axis is not None:
         found["channels"] = out_shape[axis]
     return {**found, "channel_axis": axis}
 

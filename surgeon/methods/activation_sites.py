@@ -1,16 +1,45 @@
-"""Where activation functions are, for operations that put another one in their place."""
+"""Where activation functions are, for operations that stand before them or put another one in their place."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
-from surgeon.selection import Site
+from surgeon.edits import Note
+from surgeon.methods.base import Operation, pass_over
+from surgeon.selection import PassedOver, Site
 
 WEIGHING = ("Softmax", "Softmax2d", "LogSoftmax", "Sigmoid", "Hardsigmoid", "HardSigmoid")
 """Activations that weigh others: attention, and gates of squeeze-and-excitation. Methods for activations leave them."""
 
 
-def with_fused(sites: list[Site]) -> list[Site]:
+def activations(
+    operation: Operation, sites: Sequence[Site], unfit: Callable[[Site], str]
+) -> tuple[list[Site], tuple[PassedOver, ...], tuple[Note, ...]]:
+    """Choose activations, also those in one module with a norm, and none that weighs others.
+
+    Args:
+        operation: The operation, whose selector chooses.
+        sites: The sites of the network.
+        unfit: Returns why a site cannot be used, or "" if it can.
+
+    Returns:
+        The usable sites, those passed over with their reasons, and remarks for the plan.
+
+    Raises:
+        SelectionError: No site is left.
+    """
+    chosen = operation.chosen(with_fused(sites))
+
+    def why(site: Site) -> str:
+        return f"{site.cls} weighs other activations" if site.cls in WEIGHING else unfit(site)
+
+    usable, passed = pass_over(chosen.sites, operation.name, why)
+    notes = tuple(Note(code="selector", text=f"{operation.name}: {r}") for r in chosen.remarks)
+    return usable, (*chosen.passed_over, *passed), notes
+
+
+def with_fused(sites: Sequence[Site]) -> list[Site]:
     """Return sites in which a norm and activation in one counts as an activation.
 
     Args:

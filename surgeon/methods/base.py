@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from surgeon.edits import Edit, Note
-from surgeon.errors import FoldError
+from surgeon.errors import FoldError, SelectionError
 from surgeon.selection import Kind, PassedOver, Selection, Selector, Site, select
 from surgeon.strict import Strict
 
@@ -425,7 +425,7 @@ class Operation(Strict):
 
 
 def pass_over(
-    sites: Sequence[Site], operation: str, unfit: Callable[[Site], str]
+    sites: Sequence[Site], operation: str, unfit: Callable[[Site], str], *, demand: bool = True
 ) -> tuple[list[Site], list[PassedOver]]:
     """Split sites into those that an operation can use and those that it cannot.
 
@@ -433,9 +433,13 @@ def pass_over(
         sites: The sites.
         operation: Name of the operation, for the record.
         unfit: Returns why a site cannot be used, or "" if it can.
+        demand: Whether an error is raised if no site can be used.
 
     Returns:
         The usable sites, and the others with their reasons.
+
+    Raises:
+        SelectionError: No site can be used; the message has the first reasons.
     """
     kept, passed = [], []
     for site in sites:
@@ -444,6 +448,10 @@ def pass_over(
             passed.append(PassedOver(site=site.name, operation=operation, reason=reason))
         else:
             kept.append(site)
+    if demand and not kept:
+        shown = [f"{p.site}: {p.reason}" for p in passed[:3]]
+        more = f"; and {len(passed) - 3} more" if len(passed) > 3 else ""
+        raise SelectionError(f"{operation} has no site left: {'; '.join(shown)}{more}")
     return kept, passed
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import re
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from surgeon.disk.files import resolved
 from surgeon.errors import ArgumentError
 from surgeon.methods.registry import names
+from surgeon.recipe import available
 from surgeon.strict import shown
 
 _NAME = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
@@ -27,8 +30,8 @@ def new_operation(name: str, folder: Path) -> tuple[Path, ...]:
         The files that were written.
 
     Raises:
-        ArgumentError: The name is not of that form, belongs to an operation that exists, or would not be a name of
-            Python's; or the folder is not empty.
+        ArgumentError: The name is not of that form, belongs to an operation, a recipe or a Python package that is
+            there, or is a word of Python's; or the folder is not empty.
 
     Examples:
         >>> import tempfile
@@ -42,14 +45,17 @@ def new_operation(name: str, folder: Path) -> tuple[Path, ...]:
         raise ArgumentError(
             f"{shown(name)} cannot name an operation; write small letters, digits and hyphens: my-op"
         )
-    if name in names():
-        raise ArgumentError(f"there is an operation {name!r} already; choose another name")
+    if name in names() or name in available():
+        raise ArgumentError(f"there is an operation or a recipe {name!r} already; choose another name")
+    if importlib.util.find_spec(package) is not None:
+        raise ArgumentError(f"there is a Python package {package!r} already; choose another name")
+    folder = resolved(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArgumentError(f"{folder} exists and is not an empty folder; choose another one")
     words = {
         "name": name,
         "package": package,
-        "cls": "".join(part.capitalize() for part in name.split("-")),
+        "cls": "".join(part.capitalize() for part in name.split("-")) + "Operation",
     }
     templates = Path(str(files(__package__))) / "operation"
     written = []

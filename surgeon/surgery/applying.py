@@ -21,7 +21,7 @@ from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
 from surgeon.progress import step
 from surgeon.surgery.asked import RecipeLike, operations_of
-from surgeon.surgery.attempt import Attempt
+from surgeon.surgery.attempt import Attempt, needs_data
 from surgeon.surgery.calibration import Calibration, gathered
 from surgeon.surgery.choice import Started, different, started
 from surgeon.surgery.cutting import cut, regions_of
@@ -31,7 +31,6 @@ from surgeon.surgery.drift import compare_logits
 from surgeon.surgery.looking import seen_of
 from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.recording import recorded
-from surgeon.surgery.refit import needs_data
 from surgeon.surgery.rehearsal import rehearse, told_of
 from surgeon.surgery.rewritten import RewrittenModule
 from surgeon.surgery.starts import WarmStart, with_starts
@@ -189,12 +188,13 @@ def _sized(subject: Subject, images: Tensor | None, *, free: bool) -> tuple[Subj
         return subject, []
     check_taken(images, subject.model, "calibration images")
     size, known = tuple(images.shape[1:]), subject.size
-    if known is None or known == size or measure(subject.model, size).error:
+    if known == size or measure(subject.model, size).error:
         return subject, []
+    sized = dataclasses.replace(subject, size=size, stated=True)
+    if known is None:
+        return sized, []
     text = f"cut for {times(size)}, the size of the calibration images; the model is configured for {times(known)}"
-    return dataclasses.replace(subject, size=size, stated=True), [
-        Note(code="images", severity="info", text=text)
-    ]
+    return sized, [Note(code="images", severity="info", text=text)]
 
 
 def _check_images(images: Tensor | None, made: Plan) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from surgeon.edits import Plan, Searched
-from surgeon.methods.base import Operation
+from surgeon.methods.base import Operation, Search
+from surgeon.methods.registry import parse
 from surgeon.surgery.tree import Displaced
 
 
@@ -45,8 +46,47 @@ class Attempt:
     @property
     def approximates(self) -> bool:
         """Whether batch norms receive other inputs than before the cut, and are to measure them."""
-        keeping = {k for k, o in self.operations.items() if o.keeps_statistics}
-        return any(
-            e.effect in ("approximated", "destroyed") and e.operation not in keeping
-            for e in self.record.edits
-        )
+        return restates(self.made)
+
+    @property
+    def fits(self) -> bool:
+        """Whether something is taken from calibration images: weights, statistics by channel, or a setting."""
+        return bool(needs_data(self.made)) or bool(self.searching)
+
+    @property
+    def searching(self) -> dict[str, Search]:
+        """The searches that operations ask for, by operation."""
+        asked = {key: operation.search() for key, operation in self.operations.items()}
+        return {key: found for key, found in asked.items() if found is not None}
+
+
+def restates(record: Plan) -> bool:
+    """Say whether batch norms receive other inputs than before the cut, and are to measure them.
+
+    Args:
+        record: The plan.
+
+    Returns:
+        Whether an edit that changes the function is of an operation that does not keep the statistics.
+    """
+    return any(
+        e.effect in ("approximated", "destroyed")
+        and not parse(record.operations[e.operation]).keeps_statistics
+        for e in record.edits
+    )
+
+
+def needs_data(record: Plan) -> str:
+    """Say what of a plan starts from calibration images.
+
+    Args:
+        record: The plan.
+
+    Returns:
+        A few words, such as "start 'sequential'"; empty if nothing does.
+    """
+    operations = {key: parse(settings) for key, settings in record.operations.items()}
+    needed = {
+        words for e in record.edits for words in operations[e.operation].needs_images(e).split(", ") if words
+    }
+    return ", ".join(sorted(needed, reverse=True))

@@ -18,15 +18,14 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from surgeon.edits import Choice, Drift, Note, Plan, Trial
-from surgeon.methods.registry import parse
 from surgeon.progress import step
-from surgeon.surgery.attempt import Attempt
+from surgeon.surgery.attempt import Attempt, needs_data, restates
 from surgeon.surgery.calibration import FEWEST, halves
 from surgeon.surgery.drift import drift_of, logits_of
 from surgeon.surgery.observing import observe
 from surgeon.surgery.reference import Reference, as_it_is, reference, statistics_of
-from surgeon.surgery.refit import needs_data, refit
-from surgeon.surgery.searching import search
+from surgeon.surgery.refit import refit
+from surgeon.surgery.searching import search, start_searches
 from surgeon.surgery.statistics import (
     put_back,
     reestimate_statistics,
@@ -88,7 +87,7 @@ def started(
     parts = halves(images, seed)
     if parts is None:
         return _from_few(stock, images, cut, options)
-    aim = reference(stock, *parts) if _restates(asked) else as_it_is(stock, parts.held_out)
+    aim = reference(stock, *parts) if restates(asked) else as_it_is(stock, parts.held_out)
     found = _Trials(stock, parts.held_out, cut, aim)
     for option in options:
         found.add(option, parts.fitted)
@@ -111,11 +110,6 @@ def started(
     return Started(attempt, choice, drift, tuple(n for n in notes if n is not None))
 
 
-def _restates(plan: Plan) -> bool:
-    """Say whether batch-norm statistics are taken again after the cut."""
-    return any(not parse(o).keeps_statistics for o in plan.operations.values())
-
-
 class _Trials:
     """Starts tried one after the other; only the best network so far is kept in memory."""
 
@@ -135,7 +129,7 @@ class _Trials:
     def _add(self, plan: Plan, images: Tensor) -> None:
         """Try a plan, and keep its network if it is the best so far."""
         attempt = self.cut(plan)
-        fits = bool(needs_data(plan))
+        fits = attempt.fits
         trial = self._trial(self._fitted(attempt, images) if fits else attempt)
         if trial is None:
             return
@@ -234,20 +228,24 @@ def start_of(plan: Plan) -> str:
 
 def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor) -> Attempt:
     """Fit to images what the plan says, and re-estimate batch-norm statistics if the function has changed."""
-    searched = any(o.search() is not None for o in attempt.operations.values())
-    if not (needs_data(attempt.made) or attempt.approximates or searched):
+    if not (attempt.fits or attempt.approximates):
         return attempt
     # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that.
     attempt.displaced.statistics = {**running_statistics(attempt.tree), **attempt.displaced.statistics}
     separate_statistics(attempt.network)
     observe(attempt, stock, images)
+    start_searches(attempt)
     found = refit(attempt.network, stock, attempt.made, attempt.operations, images)
     attempt.residuals |= found.errors
     attempt.unfitted |= found.unfitted
     attempt.displaced.statistics = {**found.displaced, **attempt.displaced.statistics}
-    if attempt.approximates:
-        attempt.statistics = reestimate_statistics(attempt.network, images)
-    search(attempt, images)
+
+    def settle() -> None:
+        if attempt.approximates:
+            attempt.statistics = reestimate_statistics(attempt.network, images)
+
+    settle()
+    search(attempt, images, settle)
     return attempt
 
 

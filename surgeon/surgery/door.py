@@ -49,7 +49,7 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
         stack: Whether a network that has had surgery is admitted.
 
     Returns:
-        The subject, with the size in the model's configuration if none was stated.
+        The subject; if no size was stated, with that in the model's configuration or in its record.
 
     Raises:
         SurgeryError: The network cannot be copied or traced (`fitness.py`), has had surgery while `stack` is
@@ -60,7 +60,8 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
     if not stack:
         _refuse_second(model, record)
     stated = image_size(input_size, model)
-    return Subject(model, record, stated or input_size_of(model), stated is not None)
+    size = stated or input_size_of(model) or (record.input_size if record else None)
+    return Subject(model, record, size, stated is not None)
 
 
 def check_plan(subject: Subject, made: Plan) -> None:

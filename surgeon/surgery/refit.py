@@ -22,7 +22,6 @@ from surgeon.edits import Edit, Plan
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, run_side_by_side
 from surgeon.methods.base import LeastSquares, Operation, Unfitted
-from surgeon.methods.registry import parse
 from surgeon.progress import tell
 from surgeon.selection import INPUT
 from surgeon.surgery.equations import equations
@@ -51,22 +50,6 @@ class Refit:
     errors: dict[str, float] = field(default_factory=dict)
     unfitted: dict[str, str] = field(default_factory=dict)
     displaced: dict[str, Tensor] = field(default_factory=dict)
-
-
-def needs_data(record: Plan) -> str:
-    """Say what of a plan starts from calibration images.
-
-    Args:
-        record: The plan.
-
-    Returns:
-        A few words, such as "start 'sequential'"; empty if nothing does.
-    """
-    operations = {key: parse(settings) for key, settings in record.operations.items()}
-    needed = {
-        words for e in record.edits for words in operations[e.operation].needs_images(e).split(", ") if words
-    }
-    return ", ".join(sorted(needed, reverse=True))
 
 
 def refit(

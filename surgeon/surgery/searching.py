@@ -3,60 +3,87 @@
 A value costs the share of images whose prediction differs from that with the first value, which is harmless.
 Accuracy falls by at most that share, whatever the labels are. Values are tried from the smallest on, and the
 first one above the budget ends the search: a larger value is taken only if all smaller ones keep to the budget.
+
+All layers have their first value while weights are fitted and statistics are taken; batch norms that are to measure
+their inputs measure them anew for each value.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import Tensor
 
 from surgeon.edits import Searched
 from surgeon.errors import SurgeryError
+from surgeon.methods.base import Search
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.drift import drift_of, logits_of
 
 
-def search(attempt: Attempt, images: Tensor) -> None:
-    """Search the settings that the operations of an attempt ask for, one operation after the other.
+def start_searches(attempt: Attempt) -> None:
+    """Give all layers whose setting is searched their first value, which is harmless.
 
     Args:
-        attempt: The network after the cut; its layers get the chosen values.
-        images: (N, C, H, W) calibration images.
+        attempt: The network after the cut.
 
     Raises:
-        SurgeryError: The network gives no logits, or an operation has no values to try.
+        SurgeryError: An operation's values do not rise, or there are none.
     """
-    for key, operation in attempt.operations.items():
-        asked = operation.search()
-        if asked is None:
-            continue
+    for key, asked in attempt.searching.items():
         if not asked.values or list(asked.values) != sorted(set(asked.values)):
             raise SurgeryError(
                 f"{key}: the values to try for {asked.setting} must rise; they are {asked.values}"
             )
-        edits = [e for e in attempt.made.edits if e.operation == key and e.layer]
-        layers = [
-            (e, attempt.network.get_submodule(str(e.layer))) for e in edits if e.site not in attempt.unfitted
-        ]
-        curve: list[tuple[float, float]] = []
-        wanted = None
-        for value in asked.values:
-            with step(f"{key}.{asked.setting} {value:g}"):
-                for edit, layer in layers:
-                    operation.tune(edit, layer, value)
-                logits = logits_of(attempt.network, images)
-                wanted = logits if wanted is None else wanted
-                drift = drift_of(wanted, logits, "calibration")
-            if drift is None:
-                raise SurgeryError(
-                    f"{key}: {asked.setting} cannot be searched: the network gives no logits to compare"
-                )
-            curve.append((value, 1 - drift.agreement))
-            if curve[-1][1] > asked.budget:
-                break
-        chosen = max(v for v, cost in curve if cost <= asked.budget)
-        for edit, layer in layers:
-            operation.tune(edit, layer, chosen)
+        _tune(attempt, key, asked.values[0])
+
+
+def search(attempt: Attempt, images: Tensor, settle: Callable[[], None]) -> None:
+    """Search the settings that the operations of an attempt ask for, one operation after the other.
+
+    Args:
+        attempt: The network after `start_searches`, settled; its layers get the chosen values.
+        images: (N, C, H, W) calibration images.
+        settle: Is called after each change of a value: has batch norms measure their inputs, where they are to.
+
+    Raises:
+        SurgeryError: The network gives no logits.
+    """
+    for key, asked in attempt.searching.items():
+        curve = _curve(attempt, key, asked, images, settle)
+        value = max(v for v, cost in curve if cost <= asked.budget)
+        if value != curve[-1][0]:
+            _tune(attempt, key, value)
+            settle()
         attempt.searches[key] = Searched(
-            setting=asked.setting, budget=asked.budget, images=len(images), curve=tuple(curve), value=chosen
+            setting=asked.setting, budget=asked.budget, images=len(images), curve=curve, value=value
         )
+
+
+def _curve(
+    attempt: Attempt, key: str, asked: Search, images: Tensor, settle: Callable[[], None]
+) -> tuple[tuple[float, float], ...]:
+    """Return each value that was tried with its cost, up to the first one above the budget."""
+    first = logits_of(attempt.network, images)
+    curve = [(asked.values[0], 0.0)]
+    for value in asked.values[1:]:
+        with step(f"{key}.{asked.setting} {value:g}"):
+            _tune(attempt, key, value)
+            settle()
+            drift = drift_of(first, logits_of(attempt.network, images), "calibration")
+        if drift is None:
+            raise SurgeryError(
+                f"{key}: {asked.setting} cannot be searched: the network gives no logits to compare"
+            )
+        curve.append((value, 1 - drift.agreement))
+        if curve[-1][1] > asked.budget:
+            break
+    return tuple(curve)
+
+
+def _tune(attempt: Attempt, key: str, value: float) -> None:
+    """Give the layers of an operation a value of its search; those that could not be set up are left alone."""
+    for edit in attempt.made.edits:
+        if edit.operation == key and edit.layer and edit.site not in attempt.unfitted:
+            attempt.operations[key].tune(edit, attempt.network.get_submodule(edit.layer), value)

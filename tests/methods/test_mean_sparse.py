@@ -172,12 +172,74 @@ def test_with_kap_the_search_counts_only_what_alpha_changes(images):
     assert {e.operation for e in cut.surgery.edits} == {"kap", "meansparse"}
 
 
-def test_a_fused_norm_is_opened_and_the_layer_stands_between(images):
-    model = surgeon.create_model("efficientnet_b0", num_classes=4)
-    images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(2))
-    cut = surgeon.apply(model, "meansparse", input_size=(3, 32, 32), calibration=images, alpha=0.2)
+def test_in_a_fused_norm_the_layer_stands_between_and_measures_what_it_is_given():
+    torch.manual_seed(0)
+    model = surgeon.create_model("efficientnet_b0", num_classes=4).eval()
+    with torch.no_grad():
+        model.bn1.weight.uniform_(0.5, 1.5), model.bn1.bias.normal_(0, 0.3)
+    images = torch.rand(7, 3, 32, 32, generator=torch.Generator().manual_seed(2))  # none is held out
+    with pytest.warns(surgeon.errors.CalibrationWarning, match="7 calibration images"):
+        cut = surgeon.apply(model, "meansparse", input_size=(3, 32, 32), calibration=images, alpha=0.2)
     sites = {e.site: e for e in cut.surgery.edits}
     assert not sites["bn1"].before
     code = cut.eval_graph.python_code("self").src
     assert code.index("self.bn1(") < code.index("self.bn1.meansparse(") < code.index("self.bn1.act(")
     assert all("gate" not in s for s in sites), "gates weigh: they are no activations in the paper's sense"
+    with torch.no_grad():
+        before_act = nn.BatchNorm2d.forward(model.bn1, model.conv_stem(images))
+    apart = (cut.bn1.meansparse.mean - before_act.mean((0, 2, 3))).abs() / before_act.std((0, 2, 3))
+    assert float(apart.max()) < 1e-3  # behind the activation it is a thousand times as far
+
+
+def test_another_kin_of_the_same_network_does_not_stand_in_its_way(images):
+    """Stacked on a pooling that was approximated, batch norms keep what they have: the layers are to change little."""
+
+    class Normed(Shared):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(16)
+
+        def forward(self, x):
+            return self.fc(self.relu(self.conv2(self.relu(self.norm(self.conv1(x))))).mean((2, 3)))
+
+    torch.manual_seed(0)
+    first = surgeon.apply(Normed(), "kap", input_size=SIZE, calibration=images)
+    second = surgeon.apply(first, "meansparse", calibration=images, stack=True)
+    assert torch.equal(second.norm.running_mean, first.norm.running_mean)
+    assert second.surgery.execution.statistics == 0
+
+
+def test_a_method_that_makes_only_some_of_the_calls_is_an_error():
+    class Two(Shared):
+        def forward_features(self, x):
+            return self.relu(self.conv1(x))
+
+        def forward_head(self, x):
+            return self.fc(self.relu(self.conv2(x)).mean((2, 3)))
+
+        def forward(self, x):
+            return self.forward_head(self.forward_features(x))
+
+    torch.manual_seed(0)
+    cut = surgeon.apply(Two(), "meansparse", input_size=SIZE, start="identity")
+    x = torch.rand(2, *SIZE)
+    assert cut(x).shape == (2, 5)
+    with pytest.raises(
+        surgeon.SurgeonError, match="relu is called 1 times there and 2 times by the whole network"
+    ):
+        cut.forward_features(x)
+
+
+def test_too_many_values_to_try_are_refused_also_by_a_small_step_alone():
+    with pytest.raises(surgeon.errors.RecipeError, match="more than 1,000 values"):
+        surgeon.methods.parse({"op": "meansparse", "step": 1e-6})
+
+
+def test_where_the_channels_are_not_known_the_site_is_passed_over():
+    class Shuffled(Shared):
+        def forward(self, x):
+            y = self.conv1(x).view(-1, 2, 8, 8, 8).transpose(1, 2).reshape(-1, 16, 8, 8)
+            return self.fc(self.conv2(self.relu(y)).mean((2, 3)))
+
+    with pytest.raises(surgeon.errors.SelectionError, match="not known in which axis its channels are"):
+        surgeon.plan(Shuffled(), "meansparse", input_size=SIZE)

@@ -326,3 +326,18 @@ def test_statistics_that_lag_behind_the_weights_are_not_what_starts_are_compared
     assert all(torch.equal(v, before[k]) for k, v in lagging.state_dict().items())
     usual = cut(model, "kap", calibration=images[:256])
     assert not any("lag behind" in n.text for n in usual.surgery.notes)
+
+
+def test_a_network_without_a_configured_size_is_cut_for_that_of_its_images():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.fc = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.fc(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+    cut = surgeon.apply(Own(), "kap", calibration=torch.rand(16, 3, 8, 8))
+    assert cut.surgery.input_size == (3, 8, 8) and cut.surgery.measured
+    # A further surgery knows the size from the record.
+    assert surgeon.apply(cut, "anl", stack=True).surgery.input_size == (3, 8, 8)

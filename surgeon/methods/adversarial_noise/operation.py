@@ -79,8 +79,6 @@ class AdversarialNoiseLayers(Operation):
             )
         chosen = select(wanted, self.select, self.after, self.op)
         usable, passed = pass_over(chosen.sites, self.op, self._unfit)
-        if not usable:
-            raise SelectionError(f"{self.source} has no site left: {passed[0].site}: {passed[0].reason}")
         places = [s for s in sites if s.kind == INPUT and self.at_input] + usable
         edits = tuple(self._edit(s, classes) for s in places)
         notes = [Note(code="selector", text=f"{self.source}: {r}") for r in chosen.remarks]

@@ -58,7 +58,7 @@ class NoiseTraining(Operation):
             return Proposal(first)
         chosen = self.chosen(sites)
         usable, passed = pass_over(
-            chosen.sites, self.op, lambda s: "its channels are the classes" if s.logits else ""
+            chosen.sites, self.op, lambda s: "its channels are the classes" if s.logits else "", demand=False
         )
         edits = tuple(
             Edit(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from surgeon.edits import Edit, Traits
-from surgeon.errors import LayerError, SelectionError
+from surgeon.errors import LayerError
 from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over
 from surgeon.selection import Site
 
@@ -48,8 +48,6 @@ class SmoothInit(Operation):
         """
         chosen = self.chosen(sites)
         usable, passed = pass_over(chosen.sites, self.op, self._unfit)
-        if not usable:
-            raise SelectionError(f"smooth-init has no site left: {passed[0].site}: {passed[0].reason}")
         edits = tuple(
             Edit(site=s.name, operation=self.op, replaces=True, effect="destroyed", traits=Traits())
             for s in usable

@@ -72,8 +72,6 @@ class DefectiveNeurons(Operation):
                 + either("input_size=(C, H, W)", "--input-size C,H,W")
             )
         usable, passed = pass_over(chosen.sites, self.op, _unfit)
-        if not usable:
-            raise SelectionError(f"defective has no site left: {passed[0].site}: {passed[0].reason}")
         start = self.start
         if start == "auto":
             start = "sequential" if context.trained and context.calibrated else "random"

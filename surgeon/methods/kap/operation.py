@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from surgeon.edits import Edit, Effect, Growth, Note, Traits
-from surgeon.errors import FoldError, SelectionError
+from surgeon.errors import FoldError
 from surgeon.methods.base import (
     Context,
     Cut,
@@ -144,8 +144,6 @@ class KernelAveragePooling(Operation):
         """
         chosen = self.chosen(sites)
         usable, passed = pass_over(chosen.sites, self.op, partial(unfit, self))
-        if not usable:
-            raise SelectionError(f"kap has no site left: {_reasons(passed)}")
         notes = [Note(code="selector", text=f"kap: {r}") for r in chosen.remarks]
         small = [p for p in passed if "exceeds" in p.reason]
         if small:
@@ -321,9 +319,3 @@ class KernelAveragePooling(Operation):
         if not edit.folds:
             raise FoldError(edit.note)
         return folded(context.module, context.layer, context.next_norm)
-
-
-def _reasons(passed: Sequence[Any]) -> str:
-    """List the first three reasons why sites were passed over."""
-    shown = [f"{p.site}: {p.reason}" for p in passed[:3]]
-    return "; ".join(shown) + (f"; and {len(passed) - 3} more" if len(passed) > 3 else "")

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.errors import SelectionError
-from surgeon.methods.activation_sites import WEIGHING, function_at, numbers_at, with_fused
-from surgeon.methods.base import Context, Cut, Operation, Proposal, pass_over
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.activation_sites import activations, function_at, numbers_at
+from surgeon.methods.base import Context, Cut, Operation, Proposal
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -42,10 +41,7 @@ class KWinnersTakeAll(Operation):
         Raises:
             SelectionError: No usable site.
         """
-        chosen = self.chosen(with_fused(list(sites)))
-        usable, passed = pass_over(chosen.sites, self.op, _unfit)
-        if not usable:
-            raise SelectionError(f"kwta has no site left: {passed[0].site}: {passed[0].reason}")
+        usable, passed, notes = activations(self, sites, _unfit)
         edits = tuple(
             Edit(
                 site=function_at(site),
@@ -60,8 +56,7 @@ class KWinnersTakeAll(Operation):
             )
             for site in usable
         )
-        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
-        return Proposal(edits, (*chosen.passed_over, *passed), notes)
+        return Proposal(edits, passed, notes)
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from surgeon.methods.kwta.module import KWinners
@@ -71,8 +66,6 @@ class KWinnersTakeAll(Operation):
 
 def _unfit(site: Site) -> str:
     """Return why an activation must stay, or ""."""
-    if site.cls in WEIGHING:
-        return f"{site.cls} weighs other activations"
     if site.folded:
         return "windows or tokens of an image lie in the batch there, so that its winners cannot be found"
     return ""

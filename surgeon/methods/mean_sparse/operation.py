@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
-from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.errors import SelectionError
-from surgeon.methods.activation_sites import WEIGHING, with_fused
-from surgeon.methods.base import Context, Cut, Operation, Proposal, Search, Wanted, pass_over
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.activation_sites import activations
+from surgeon.methods.base import Context, Cut, Operation, Proposal, Search, Wanted
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -41,15 +40,13 @@ class MeanSparse(Operation):
     step: float = Field(default=0.05, gt=0)
     most: float = Field(default=1.0, gt=0)
 
-    @field_validator("most")
-    @classmethod
-    def _some(cls, value: float, info: Any) -> float:
-        step = info.data.get("step")
-        if step and value / step > 1000:
+    @model_validator(mode="after")
+    def _few(self) -> Self:
+        if self.most / self.step > 1000:
             raise ValueError(
-                f"most={value:g} in steps of {step:g} are more than 1,000 values to try; use larger steps"
+                f"most={self.most:g} in steps of {self.step:g} are more than 1,000 values to try; use larger steps"
             )
-        return value
+        return self
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         """Propose a layer before each usable activation, one for each of its calls.
@@ -66,19 +63,14 @@ class MeanSparse(Operation):
         Raises:
             SelectionError: No usable site.
         """
-        chosen = self.chosen(with_fused(list(sites)))
-        usable, passed = pass_over(chosen.sites, self.op, _unfit)
-        if not usable:
-            raise SelectionError(f"meansparse has no site left: {passed[0].site}: {passed[0].reason}")
+        usable, passed, notes = activations(self, sites, _unfit)
         edits = [self._edit(s, call) for s in usable for call in ([None] if s.calls == 1 else range(s.calls))]
-        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
-        return Proposal(tuple(edits), (*chosen.passed_over, *passed), notes)
+        return Proposal(tuple(edits), passed, notes)
 
     def _edit(self, site: Site, call: int | None) -> Edit:
         """Make the edit of one call of one site."""
         shape = site.call_shapes[call] if call is not None else site.out_shape or ()
-        axis = 0 if site.channel_axis == 0 else -1
-        channels = site.channels if call is None else shape[axis]
+        channels = site.channels if call is None else shape[site.channel_axis or 0]
         numbers = math.prod(shape)
         return Edit(
             site=site.name,
@@ -86,7 +78,7 @@ class MeanSparse(Operation):
             layer=f"{site.name}.meansparse" + ("" if call is None else f"_{call}"),
             before=not site.fused,
             call=call,
-            settings=dict(channels=channels, axis=1 if axis == 0 else -1, start=self.start),
+            settings=dict(channels=channels, axis=1 if site.channel_axis == 0 else -1, start=self.start),
             effect="approximated" if self.start == "statistics" else "exact",
             traits=Traits(linear=False, masked=True),
             folds=False,
@@ -125,10 +117,10 @@ class MeanSparse(Operation):
 
 def _unfit(site: Site) -> str:
     """Return why a site cannot take a layer, or ""."""
-    if site.cls in WEIGHING:
-        return f"{site.cls} weighs other activations"
     if site.fused and not site.opens:
         return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
+    if site.channel_axis is None:
+        return "it is not known in which axis its channels are"
     if site.channels is None or (site.calls > 1 and len(site.call_shapes) != site.calls):
         return "its size is not known"
     return ""

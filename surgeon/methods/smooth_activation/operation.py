@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.errors import SelectionError
-from surgeon.methods.activation_sites import numbers_at, with_fused
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, Search, pass_over
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.activation_sites import activations, numbers_at
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, Search
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -49,10 +48,7 @@ class SmoothActivation(Operation):
         Raises:
             SelectionError: No usable site.
         """
-        chosen = self.chosen(with_fused(list(sites)))
-        usable, passed = pass_over(chosen.sites, self.op, _unfit)
-        if not usable:
-            raise SelectionError(f"{self.op} has no site left: {passed[0].site}: {passed[0].reason}")
+        usable, passed, notes = activations(self, sites, _unfit)
         folds = self.to == "softplus" or self.beta == 1
         edits = tuple(
             Edit(
@@ -69,8 +65,7 @@ class SmoothActivation(Operation):
             )
             for site in usable
         )
-        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
-        return Proposal(edits, (*chosen.passed_over, *passed), notes)
+        return Proposal(edits, passed, notes)
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from torch import nn

@@ -73,8 +73,6 @@ class WeightMap(Operation):
                 + either("input_size=(C, H, W)", "--input-size C,H,W")
             )
         usable, passed = pass_over(chosen.sites, self.op, self._unfit)
-        if not usable:
-            raise SelectionError(f"weight-map has no site left: {passed[0].site}: {passed[0].reason}")
         edits = tuple(self._edit(s, self._start(context)) for s in usable)
         notes = [Note(code="selector", text=f"weight-map: {r}") for r in chosen.remarks]
         added = sum(e.growth.parameters for e in edits)
