@@ -76,7 +76,7 @@ def _stages(rows: Sequence[Row]) -> str:
                 f"{sum(s == 'failed' for s, _ in seen):,}",
             ]
         )
-    return _table(["stage", "ok, real tensors", "ok, without data", "does not apply", "failed"], lines)
+    return table(["stage", "ok, real tensors", "ok, without data", "does not apply", "failed"], lines)
 
 
 def _recipes(rows: Sequence[Row], recipes: Sequence[str]) -> str:
@@ -87,7 +87,7 @@ def _recipes(rows: Sequence[Row], recipes: Sequence[str]) -> str:
         lines.append(
             [recipe, *(f"{counts[o]:,}" for o in OUTCOMES), f"{sum(r.get('edits', 0) for r in mine):,}"]
         )
-    return _table(["recipe", *OUTCOMES, "edits"], lines)
+    return table(["recipe", *OUTCOMES, "edits"], lines)
 
 
 def _failures(rows: Sequence[Row]) -> str:
@@ -99,7 +99,7 @@ def _failures(rows: Sequence[Row]) -> str:
     if not found:
         return "Nothing.\n"
     ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
-    return _table(
+    return table(
         ["pairs", "stage", "cause", "which"], [[str(len(w)), s, c, _some(w)] for (s, c), w in ordered]
     )
 
@@ -116,7 +116,7 @@ def _refusals(rows: Sequence[Row]) -> str:
         [f"{len(w):,}", f"{len({r['model'] for r in w}):,}", why, _some(sorted({r["recipe"] for r in w}))]
         for why, w in ordered
     ]
-    return _table(["pairs", "models", "reason", "recipes"], lines)
+    return table(["pairs", "models", "reason", "recipes"], lines)
 
 
 def reason(cause: str) -> str:
@@ -137,7 +137,7 @@ def _families(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequenc
         mine = [r for r in rows if r["family"] == family]
         cells = [_cell(Counter(r["outcome"] for r in mine if r["recipe"] == recipe)) for recipe in recipes]
         lines.append([family, str(families[family]), str(len({r["model"] for r in mine})), *cells])
-    return _table(["family", "models", "swept", *recipes], lines)
+    return table(["family", "models", "swept", *recipes], lines)
 
 
 def _cell(counts: Counter[str]) -> str:
@@ -152,7 +152,7 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines)) + "\n"
 
 

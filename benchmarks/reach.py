@@ -6,12 +6,16 @@ attention, which its module reads without calling it, counts as one.
 
 from __future__ import annotations
 
-import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import track
 from torch import nn
 
-from benchmarks.coverage import _table
+from benchmarks.coverage import table
 from benchmarks.sweep.order import all_models, family_of
 from benchmarks.sweep.subject import sketch
 from surgeon.graph.leaves import is_convolution
@@ -24,25 +28,56 @@ Written by `make reach`; not edited by hand. The first model by name of each fam
 of its convolutions and linear layers are sites.
 
 """
+ANY = {"batch", "layer", "group", "instance", "rms", "other"}
 
 
-def reach(model: nn.Module, sites: tuple[Site, ...]) -> dict[str, object]:
-    """Count layers with weights and those that are sites, and the families of norms."""
+@dataclass(frozen=True)
+class Reach:
+    """How far one model is reached."""
+
+    layers: int
+    missed: tuple[str, ...]
+    """Names of layers with weights that are no sites."""
+    kinds: Counter[str]
+    """Their classes."""
+    norms: frozenset[str]
+    """Families of norms among the sites."""
+
+
+def reach(model: nn.Module, sites: Iterable[Site]) -> Reach:
+    """Count layers with weights, and find those that are no sites."""
+    sites = tuple(sites)
     there = {s.name for s in sites}
-    layers = [n for n, m in model.named_modules() if is_convolution(m) or isinstance(m, nn.Linear)]
-    missed = [n for n in layers if n not in there]
-    kinds: dict[str, int] = {}
-    for name in missed:
-        kind = type(model.get_submodule(name)).__name__
-        kinds[kind] = kinds.get(kind, 0) + 1
-    return {
-        "layers": len(layers),
-        "sites": len(layers) - len(missed),
-        "missed": kinds,
-        "first": missed[:1],
-        "batch": any(s.kind == "norm" and s.family == "batch" for s in sites),
-        "norms": any(s.kind == "norm" for s in sites),
-    }
+    layers = {n: m for n, m in model.named_modules() if is_convolution(m) or isinstance(m, nn.Linear)}
+    missed = tuple(n for n in layers if n not in there)
+    return Reach(
+        layers=len(layers),
+        missed=missed,
+        kinds=Counter(type(layers[n]).__name__ for n in missed),
+        norms=frozenset(str(s.family) for s in sites if s.kind == "norm"),
+    )
+
+
+def page(found: Mapping[str, Reach], failed: Mapping[str, str]) -> str:
+    """The page. found: by model; failed: why a model cannot be looked at."""
+    layers = sum(r.layers for r in found.values())
+    sites = layers - sum(len(r.missed) for r in found.values())
+    batch, norms = (sum(bool(r.norms & f) for r in found.values()) for f in ({"batch"}, ANY))
+    text = (
+        f"**{sites:,} of {layers:,} layers with weights are sites ({100 * sites / max(layers, 1):.1f} %)**, in "
+        f"{len(found)} models. {batch} of them have batch norms, which `anl` takes by itself, and {norms} have "
+        "norms for `--set adversarial-noise.norms=any`.\n\n"
+    )
+    lines = []
+    for name in sorted({*found, *failed}, key=lambda n: (family_of(n), n)):
+        if name in failed:
+            lines.append([family_of(name), name, "", "", failed[name]])
+            continue
+        row = found[name]
+        missed = ", ".join(f"{n} × {kind}" for kind, n in row.kinds.items())
+        first = f"{missed} ({row.missed[0]})" if missed else ""
+        lines.append([family_of(name), name, str(row.layers), str(row.layers - len(row.missed)), first])
+    return HEAD + text + table(["family", "model", "layers", "sites", "missed"], lines)
 
 
 def main() -> None:
@@ -50,31 +85,17 @@ def main() -> None:
     chosen: dict[str, str] = {}
     for name in sorted(all_models()):
         chosen.setdefault(family_of(name), name)
-    lines, total, reached, batch, norms = [], 0, 0, 0, 0
-    for family, name in sorted(chosen.items()):
+    found: dict[str, Reach] = {}
+    failed: dict[str, str] = {}
+    for name in track(sorted(chosen.values()), description="models", console=Console(stderr=True)):
         try:
-            found = sketch(name)
-            row = reach(found.model, found.seen.sites)
-        except Exception as error:  # what cannot be looked at is told in the table
-            lines.append(
-                [family, name, "", "", f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"]
-            )
-            continue
-        total, reached = total + int(str(row["layers"])), reached + int(str(row["sites"]))
-        batch, norms = batch + bool(row["batch"]), norms + bool(row["norms"])
-        missed = ", ".join(f"{n} × {k}" for k, n in row["missed"].items())  # type: ignore[attr-defined]  # a dict
-        first = f"{missed} ({row['first'][0]})" if missed else ""  # type: ignore[index]  # a list
-        lines.append([family, name, str(row["layers"]), str(row["sites"]), first])
-        print(lines[-1], file=sys.stderr, flush=True)
-    text = (
-        f"**{reached:,} of {total:,} layers with weights are sites ({100 * reached / max(total, 1):.1f} %)**, in "
-        f"{len(chosen)} models. {batch} of them have batch norms, which `anl` takes by itself, and {norms} have "
-        "norms for `--set adversarial-noise.norms=any`.\n\n"
-    )
-    PAGE.write_text(
-        HEAD + text + _table(["family", "model", "layers", "sites", "missed"], lines), encoding="utf-8"
-    )
-    print(text)
+            subject = sketch(name)
+            found[name] = reach(subject.model, subject.seen.sites)
+        except Exception as error:  # architectures raise anything: the page says it
+            failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+    text = page(found, failed)
+    PAGE.write_text(text, encoding="utf-8")
+    print(next(line for line in text.splitlines() if line.startswith("**")))
 
 
 if __name__ == "__main__":

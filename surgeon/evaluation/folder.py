@@ -34,19 +34,14 @@ from surgeon.reading import read_as
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment, Diagnosis
 from surgeon.results.counts import DRAWS
+from surgeon.results.files import RESULT, SETTINGS, VERDICTS, VERDICTS_AS_TEXT
 from surgeon.results.notes import notes_on
 from surgeon.results.robustbench import model_info
 from surgeon.results.summary import Summary, summarize
 from surgeon.results.verdict import COLUMNS, Outcome
 from surgeon.surgery.door import surgery_of
 
-SETTINGS, RESULT, VERDICTS, CERTIFICATES, ROBUSTBENCH = (
-    "settings.json",
-    "evaluation.json",
-    "verdicts",
-    "certificates.parquet",
-    "model_info.json",
-)
+CERTIFICATES, ROBUSTBENCH = "certificates.parquet", "model_info.json"
 
 
 @in_own_state()
@@ -332,8 +327,8 @@ def _certificates(
 
 def _write(folder: Path, found: Assessment, outcome: Outcome, certificates: Sequence[Certificate]) -> None:
     rows = outcome.rows()
-    write_parquet(folder / f"{VERDICTS}.parquet", COLUMNS, rows)
-    write_csv(folder / f"{VERDICTS}.csv", list(COLUMNS), ([r[c] for c in COLUMNS] for r in rows))
+    write_parquet(folder / VERDICTS, COLUMNS, rows)
+    write_csv(folder / VERDICTS_AS_TEXT, list(COLUMNS), ([r[c] for c in COLUMNS] for r in rows))
     if certificates:
         write_parquet(folder / CERTIFICATES, OF_CERTIFICATES, [c.model_dump() for c in certificates])
     write_json(folder / ROBUSTBENCH, model_info(found))

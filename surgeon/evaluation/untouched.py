@@ -8,9 +8,8 @@ from surgeon.disk.files import read_parquet
 from surgeon.errors import ArtifactError
 from surgeon.ownership import unsealed
 from surgeon.results.assessment import Assessment
+from surgeon.results.files import RESULT, SETTINGS, VERDICTS
 from surgeon.results.verdict import standing
-
-SETTINGS, RESULT, VERDICTS = "settings.json", "evaluation.json", "verdicts.parquet"
 
 
 def check_untouched(folder: str | Path, found: Assessment) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from surgeon.errors import ArtifactError
 from surgeon.ownership.manifest import read_manifest
 
-PARTS = ("cut", "trained", "training")
+CUT, TRAINED, TRAINING = "cut", "trained", "training"
+PARTS = (CUT, TRAINED, TRAINING)
 """Sub-folders of a run. The run goes on from them, and is evaluated by them, whatever they hold."""
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from surgeon.errors import ArtifactError
 from surgeon.models.tensor_files import same_tensors
+from surgeon.ownership.parts import CUT, TRAINED, TRAINING
 from surgeon.reading import read_mapping
 from surgeon.store.folder import WEIGHTS
 from surgeon.training.records import BEST, LAST
 
-SETTINGS, CUT, TRAINED, TRAINING = "settings.json", "cut", "trained", "training"
+SETTINGS = "settings.json"
 
 
 def ended_with(run: Path, settings: Mapping[str, Any]) -> Path:

@@ -32,6 +32,7 @@ from surgeon.pipeline.demands import (
     in_order,
     to_train_on,
 )
+from surgeon.pipeline.ended import TRAINED
 from surgeon.pipeline.head import check_outputs, outputs_for
 from surgeon.pipeline.lineage import lineage_of, of_run
 from surgeon.pipeline.origin import dumped
@@ -45,7 +46,6 @@ from surgeon.training.setup import check_settings, make_accelerator
 from surgeon.verification import demand, verify
 
 SETTINGS, RECIPE, MADE, FAULTS = "settings.json", "recipe.yaml", "made.json", "faults.json"
-TRAINED = "trained"
 _TOLD_LATER = ("size", "earlier")
 """Keys of the settings that runs of older versions do not have."""
 _TOLD = ("cache", "start", "images")

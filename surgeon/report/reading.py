@@ -14,10 +14,11 @@ from surgeon.errors import ArtifactError, either
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.reading import read_as
 from surgeon.results.assessment import Assessment, Drawn
+from surgeon.results.files import RESULT, VERDICTS
 from surgeon.results.statistics import Paired, mcnemar
 from surgeon.results.verdict import standing
 
-RESULT, VERDICTS, PICTURES, EVALUATION = "evaluation.json", "verdicts.parquet", "pictures", "evaluation"
+PICTURES, EVALUATION = "pictures", "evaluation"
 STUDY, ARMS = "study.json", "table.json"
 
 

@@ -145,3 +145,37 @@ def test_reverting_brings_the_relu_back(stock, images):
     assert type(back.relu) is nn.ReLU and back.relu.inplace and not list(back.relu.children())
     with torch.no_grad():
         assert torch.equal(back.eval()(images), stock(images))
+
+
+def test_what_is_recorded_of_a_search_is_true_of_the_network_that_is_returned():
+    from surgeon.surgery.calibration import halves
+    from surgeon.surgery.drift import drift_of, logits_of
+
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.act = nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()
+            self.conv2, self.norm, self.fc = nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16), nn.Linear(16, 4)
+
+        def forward(self, x):
+            return self.fc(self.norm(self.conv2(self.act(self.conv(x)))).relu().mean((2, 3)))
+
+    torch.manual_seed(0)
+    stock, images = Normed().eval(), torch.randn(96, 3, 8, 8)
+    with (
+        torch.no_grad()
+    ):  # statistics that fit the images, so that taking them again changes nothing by itself
+        stock.train(), stock.norm.__dict__.update(momentum=None), stock(images), stock.eval()
+    cut = surgeon.apply(stock, "smooth-activation", input_size=(3, 8, 8), calibration=images, budget=0.2)
+    done = cut.surgery.execution
+    parts = halves(images, cut.surgery.seed)
+    assert len(done.choice.trials) == 1, "what is searched is one start"
+    now = drift_of(logits_of(stock, parts.held_out), logits_of(cut, parts.held_out), "calibration")
+    assert done.drift.agreement == now.agreement
+    assert abs(done.drift.relative - now.relative) <= 1e-6 * max(now.relative, 1e-6) + 1e-9
+    found = done.searches["smooth-activation"]
+    assert float(cut.act.smooth.beta) == pytest.approx(1 / found.value)
+    # The norm has measured what it receives with the chosen value, and not with another one.
+    with torch.no_grad():
+        received = cut.conv2(cut.act.smooth(cut.conv(parts.fitted)))
+    torch.testing.assert_close(cut.norm.running_mean, received.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)

@@ -332,7 +332,11 @@ def test_a_network_without_a_configured_size_is_cut_for_that_of_its_images():
     class Own(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv, self.norm, self.fc = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.Linear(16, 3)
+            self.conv, self.norm, self.fc = (
+                nn.Conv2d(3, 16, 3, padding=1),
+                nn.BatchNorm2d(16),
+                nn.Linear(16, 3),
+            )
 
         def forward(self, x):
             return self.fc(self.norm(self.conv(x)).relu().mean((2, 3)))

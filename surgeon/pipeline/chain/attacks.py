@@ -10,7 +10,7 @@ from typing import Any
 
 from surgeon.disk.files import read_parquet
 from surgeon.evaluation.engine.store import MANIFEST, read_outcome
-from surgeon.evaluation.folder import VERDICTS, summed_up
+from surgeon.evaluation.folder import summed_up
 from surgeon.evaluation.parts import ATTACKS
 from surgeon.evaluation.suites import suite
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
@@ -18,11 +18,12 @@ from surgeon.pipeline.chain.comparing import demand_equal, difference, read_mapp
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment
 from surgeon.results.counts import DRAWS
+from surgeon.results.files import VERDICTS, VERDICTS_AS_TEXT
 from surgeon.results.threat import Attack
 from surgeon.results.verdict import COLUMNS, Outcome, Verdict
 from surgeon.verification import Check
 
-TABLE, TEXT = f"{VERDICTS}.parquet", f"{VERDICTS}.csv"
+TABLE, TEXT = VERDICTS, VERDICTS_AS_TEXT
 
 
 def attack_checks(folder: Path, found: Assessment) -> list[Check]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from surgeon.data import HeldOut
 from surgeon.errors import ArtifactError
-from surgeon.evaluation.folder import RESULT, SETTINGS, read_assessment
+from surgeon.evaluation.folder import read_assessment
 from surgeon.evaluation.parts import PICTURES
 from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain import attacks, certificates, page, subject
@@ -20,6 +20,7 @@ from surgeon.pipeline.chain.comparing import demand_equal, read_json, read_mappi
 from surgeon.pipeline.chain.records import record_checks
 from surgeon.pipeline.evaluating import PAGE
 from surgeon.results.assessment import Assessment
+from surgeon.results.files import RESULT, SETTINGS
 from surgeon.results.robustbench import model_info
 from surgeon.verification import Check
 

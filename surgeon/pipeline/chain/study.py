@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from surgeon.errors import SurgeonError
-from surgeon.evaluation.folder import RESULT as EVALUATED
 from surgeon.evaluation.folder import read_assessment
 from surgeon.models.checkpoints import read_weights
 from surgeon.ownership import read_manifest
@@ -22,6 +21,7 @@ from surgeon.pipeline.ended import CUT, TRAINED
 from surgeon.pipeline.studying import ARMS, BASE, RESULT, SETTINGS, compared, place_of
 from surgeon.pipeline.training import SETTINGS as OF_RUN
 from surgeon.recipe import Recipe
+from surgeon.results.files import RESULT as EVALUATED
 from surgeon.store.artifact import load
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import revert

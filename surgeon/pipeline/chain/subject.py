@@ -14,7 +14,6 @@ from surgeon.errors import ArtifactError
 from surgeon.evaluation.attacks.preconditions import SAID, check_said
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, weights_hash
 from surgeon.evaluation.engine.subject import prepare
-from surgeon.evaluation.folder import VERDICTS
 from surgeon.evaluation.suites import samples_of
 from surgeon.pipeline.chain import kept
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
@@ -22,6 +21,7 @@ from surgeon.pipeline.chain.comparing import demand_equal
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment, Subject
 from surgeon.results.counts import DRAWS
+from surgeon.results.files import VERDICTS
 from surgeon.results.verdict import Verdict
 from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check
@@ -85,11 +85,7 @@ def _images(
 
 
 def _other(folder: Path, hashes: list[str], labels: Tensor) -> str:
-    before = [
-        (r["image"], r["label"])
-        for r in read_parquet(folder / f"{VERDICTS}.parquet")
-        if r["attack"] == "none"
-    ]
+    before = [(r["image"], r["label"]) for r in read_parquet(folder / VERDICTS) if r["attack"] == "none"]
     now = list(zip(hashes, labels.tolist(), strict=True))
     if len(now) != len(before):
         return f"{len(now)}, not {len(before)}"
@@ -116,7 +112,7 @@ def _said(folder: Path, found: Assessment, models: list[nn.Module], shown: list[
     subject, described = _prepared(found, models, shown)
     pair = [s.model_dump(mode="json", exclude=_MEASURED) for s in (found.subject, described)]
     demand_equal(pair[0], pair[1], "the network is not what was evaluated: subject")
-    rows = [Verdict(**r) for r in read_parquet(folder / f"{VERDICTS}.parquet") if r["attack"] == "none"]
+    rows = [Verdict(**r) for r in read_parquet(folder / VERDICTS) if r["attack"] == "none"]
     draws = DRAWS if described.mode == "random" else 1
     try:
         check_said(
