@@ -78,6 +78,7 @@ NO_TORCH = (
     "html",
     "results",
     "report",
+    "methods.answers",
     "methods.base",
     "methods.registry",
 )

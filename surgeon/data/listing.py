@@ -57,7 +57,8 @@ def split_folders(path: Path, asked: str | None = None) -> dict[str, Path]:
                 f"{shown(path)} has {_listed(folders)}, which all mean the split {split!r}; keep one of them there"
             )
     there = {split: folders[0] for split, folders in found.items() if folders}
-    beside = [f for f in others if next(files_below(f, SUFFIXES), None) is not None] if there else []
+    images = (*SUFFIXES, *UNREAD)
+    beside = [f for f in others if next(files_below(f, images), None) is not None] if there else []
     if beside:
         raise DataError(
             f"{shown(path)} has the splits {_listed(there.values())} beside other folders of "
