@@ -30,10 +30,10 @@ def checked_seed(seed: object, name: str = "seed") -> int:
         7
         >>> checked_seed(-1)
         Traceback (most recent call last):
-        surgeon.errors.ArgumentError: seed=-1 is no seed: give a whole number from 0 to 4,294,967,295
+        surgeon.errors.ArgumentError: seed=-1 is not a seed: give a whole number from 0 to 4,294,967,295
     """
     if not _whole(seed) or not 0 <= seed < SEEDS:
-        raise ArgumentError(f"{name}={seed!r} is no seed: give a whole number from 0 to {SEEDS - 1:,}")
+        raise ArgumentError(f"{name}={seed!r} is not a seed: give a whole number from 0 to {SEEDS - 1:,}")
     return int(seed)
 
 

@@ -111,7 +111,7 @@ def _again(cls: type[SurgeonError], args: tuple[Any, ...]) -> SurgeonError:
 class ArgumentError(SurgeonError):
     """An argument or option has the wrong type, is out of range, or is an unknown name.
 
-    Raised before any work begins, for instance: `seed=-1 is no seed: give a whole number from 0 to
+    Raised before any work begins, for instance: `seed=-1 is not a seed: give a whole number from 0 to
     4,294,967,295`.
     """
 

@@ -59,7 +59,7 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
         why = f": {given} alone says neither channels nor both sides; write input_size=({taken}, {given}, {given})"
     elif len(found) == 2 and min(found) > 0:
         why = f": the channels are missing; write input_size=({taken}, {found[0]}, {found[1]})"
-    raise ArgumentError(f"input_size={shown(given)} is no size of an image{why}")
+    raise ArgumentError(f"input_size={shown(given)} is not a size of an image{why}")
 
 
 def check_images(x: object, channels: int | None = None) -> None:

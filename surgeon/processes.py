@@ -75,7 +75,7 @@ def device_named(name: str | int | torch.device) -> torch.device:
         return torch.device(name)
     except (RuntimeError, TypeError) as error:
         raise ArgumentError(
-            f"device {name!r} cannot be used: it is no name of one; cpu, cuda and cuda:1 are, for instance"
+            f"device {name!r} cannot be used: it is not a name of one; cpu, cuda and cuda:1 are, for instance"
         ) from error
 
 

@@ -31,7 +31,7 @@ def number(value: Any) -> Any:
     except (ValueError, ZeroDivisionError):
         found = math.nan
     if not math.isfinite(found):
-        raise ValueError(f"{value!r} is no number; write for instance 8/255 or 0.5")
+        raise ValueError(f"{value!r} is not a number; write for instance 8/255 or 0.5")
     return found + 0.0  # −0 is written as 0
 
 

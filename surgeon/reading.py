@@ -29,7 +29,7 @@ def read_json(path: str | Path) -> Any:
     path = Path(path)
     try:
         if not path.is_file():
-            raise ArtifactError(f"{path} is missing, or is no file")
+            raise ArtifactError(f"{path} is missing, or is not a file")
         with path.open("rb") as file:
             content = file.read(LIMIT + 1)
     except OSError as error:

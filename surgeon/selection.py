@@ -181,7 +181,9 @@ class Selector(Strict):
         if value is None:
             return None
         if isinstance(value, (bool, list, dict)) or not _CONDITION.match(str(value)):
-            raise ValueError(f"{shown(value)} is no condition; write for instance '>1', '<=7', '!=3' or '3'")
+            raise ValueError(
+                f"{shown(value)} is not a condition; write for instance '>1', '<=7', '!=3' or '3'"
+            )
         return str(value).strip()
 
     @field_validator("include")

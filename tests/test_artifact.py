@@ -167,7 +167,7 @@ def test_a_config_that_names_other_things_imports_nothing(stock, tmp_path):
     path.write_text("{")
     with pytest.raises(ArtifactError, match=r"config.json cannot be read"):
         surgeon.load(tmp_path / "out")
-    with pytest.raises(ArtifactError, match=r"is no model folder: it has no config.json"):
+    with pytest.raises(ArtifactError, match=r"is not a model folder: it has no config.json"):
         surgeon.load(tmp_path)
 
 

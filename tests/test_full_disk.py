@@ -244,7 +244,7 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path, kind):
     else:
         path.symlink_to("/dev/full")
     was = path.stat()
-    with pytest.raises(WritingError, match=f"{kind} is no ordinary file; choose another place"):
+    with pytest.raises(WritingError, match=f"{kind} is not an ordinary file; choose another place"):
         write_text(path, "text")
     assert path.stat()[:3] == was[:3]
 

@@ -1,4 +1,4 @@
-"""What is no network, no path and no device: one error of surgeon's, at every public door."""
+"""What is neither a network, nor a path, nor a device: one error of surgeon's, at every public door."""
 
 import os
 import subprocess
@@ -22,16 +22,16 @@ def test_no_network(tmp_path, door, nothing):
 
 @pytest.mark.parametrize("path", [None, 5, b"x", ["x"]])
 def test_no_path(tiny, path):
-    with pytest.raises(SurgeonError, match="is no path; give one as text or as a pathlib.Path"):
+    with pytest.raises(SurgeonError, match="is not a path; give one as text or as a pathlib.Path"):
         surgeon.load(path)
-    with pytest.raises(SurgeonError, match="is no path; give one as text or as a pathlib.Path"):
+    with pytest.raises(SurgeonError, match="is not a path; give one as text or as a pathlib.Path"):
         surgeon.save(tiny, path)
 
 
 @pytest.mark.parametrize("device", ["", "zzz", "cpu:x", None, 1.5])
 def test_no_device(tiny, tmp_path, device):
     surgeon.save(tiny, tmp_path / "out")
-    with pytest.raises(SurgeonError, match=f"device {device!r} cannot be used: it is no name of one"):
+    with pytest.raises(SurgeonError, match=f"device {device!r} cannot be used: it is not a name of one"):
         surgeon.load(tmp_path / "out", model=tiny, device=device)
 
 

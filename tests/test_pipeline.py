@@ -35,7 +35,7 @@ def pictures(folder, count):
     ("more", "error", "message"),
     [
         ({"model": "resnet1"}, ModelError, "unknown model 'resnet1'; did you mean"),
-        ({"data": "nowhere"}, DataError, "nowhere is no source of images"),
+        ({"data": "nowhere"}, DataError, "nowhere is not a source of images"),
         ({"num_classes": 3}, DataError, "num_classes=3, and the data have 10 classes"),
     ],
 )

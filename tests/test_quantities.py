@@ -31,7 +31,7 @@ def test_a_text_is_a_number_or_a_fraction():
         "nan/8",
         "1e400/1e400",
     ):
-        with pytest.raises(ValueError, match="is no number; write for instance 8/255 or 0.5"):
+        with pytest.raises(ValueError, match="is not a number; write for instance 8/255 or 0.5"):
             number(wrong)
 
 
@@ -122,7 +122,7 @@ def test_more_than_pixels_can_change_is_refused_in_python():
         (["train", "at-pgd", "zoo/lenet5", "--set", "training.adversary.eps=8"], LEVELS),
         (
             ["evaluate", "zoo/lenet5", "--data", "digits", "--eps", "8/x"],
-            "'8/x' is no size; write for instance 8/255",
+            "'8/x' is not a size; write for instance 8/255",
         ),
     ],
     ids=lambda v: " ".join(v[:1] + v[-1:]) if isinstance(v, list) else None,

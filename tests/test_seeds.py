@@ -77,7 +77,7 @@ def test_each_door_has_the_same_seeds(tiny, door, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in BAD:
         with pytest.raises(
-            SurgeonError, match=rf"^seed={seed!r} is no seed: give a whole number from 0 to 4,294,967,295$"
+            SurgeonError, match=rf"^seed={seed!r} is not a seed: give a whole number from 0 to 4,294,967,295$"
         ):
             DOORS[door](seed, tiny)
     assert not list(tmp_path.iterdir())
@@ -95,7 +95,7 @@ def test_a_study_says_at_once_that_its_last_seed_is_none(tmp_path, monkeypatch):
     from surgeon.pipeline import study
 
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SurgeonError, match="the last seed=4294967296 is no seed"):
+    with pytest.raises(SurgeonError, match="the last seed=4294967296 is not a seed"):
         study([load_recipe("kap")], "zoo/lenet5", "never-written", seed=SEEDS - 2, seeds=3)
     for seeds in (0, 1.5, True):
         with pytest.raises(SurgeonError, match=f"seeds={seeds!r} must be a whole number, 1 or more"):

@@ -39,7 +39,7 @@ class Size(click.ParamType):
         except ValueError:
             size = ()
         if len(size) not in (3, 4) or min(size, default=0) < 1:
-            self.fail(f"{value!r} is no size; write for instance 3,32,32", param, ctx)
+            self.fail(f"{value!r} is not a size; write for instance 3,32,32", param, ctx)
         if size[-1] in (1, 3) and min(size[:-1]) > 4:
             first = ",".join(map(str, (size[-1], *size[:-1])))
             self.fail(f"{value!r} has the channels at its end; they come first: {first}", param, ctx)
@@ -59,7 +59,7 @@ class Fraction(click.ParamType):
         except ValueError:
             found = -1.0
         if not found >= 0:
-            self.fail(f"{value!r} is no size; write for instance 8/255 or 0.5", param, ctx)
+            self.fail(f"{value!r} is not a size; write for instance 8/255 or 0.5", param, ctx)
         return found
 
 
@@ -338,7 +338,7 @@ def processes() -> Iterator[bool]:
 
 
 def _is_folder(name: str) -> bool:
-    """Whether MODEL means a folder: one that surgeon wrote, or a path that is no name of a model.
+    """Whether MODEL means a folder: one that surgeon wrote, or a path that is not a name of a model.
 
     Raises ArtifactError for a path at which nothing is.
     """

@@ -111,7 +111,7 @@ def check_labelled(source: object, entries: Sequence[tuple[Any, int]]) -> None:
     """
     for item, label in entries:
         if not 0 <= label < CLASSES:
-            what = "images without a label" if label == -1 else f"a label that is no class index, {label}"
+            what = "images without a label" if label == -1 else f"a label that is not a class index, {label}"
             name = shown(item[0] if isinstance(item, tuple) else item)
             raise DataError(
                 f"{shown(source)} has {what} ({name}): put images in one sub-folder a class, "

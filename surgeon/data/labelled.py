@@ -105,7 +105,7 @@ def labelled(
             hint = (
                 meant(str(source), by_name=False) or "give 'digits', a folder of images, or a .parquet file"
             )
-            raise DataError(f"{shown(source)} is no source of images; {hint}{why}")
+            raise DataError(f"{shown(source)} is not a source of images; {hint}{why}")
     if not entries:
         raise DataError(no_images(path))
     if need_labels:

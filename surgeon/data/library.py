@@ -121,7 +121,7 @@ def _local_shards(name: str, root: str | None) -> str:
             None,
         )
         if odd is not None:
-            raise Refused(f"{shown(place)} names {shown(odd)}, which is no file below {shown(folder)}")
+            raise Refused(f"{shown(place)} names {shown(odd)}, which is not a file below {shown(folder)}")
     return str(folder)
 
 

@@ -36,7 +36,7 @@ def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
         {'train': (1077, 1, 16, 16), 'val': (360, 1, 16, 16), 'test': (360, 1, 16, 16)}
     """
     if size < 1:
-        raise DataError(f"size={size} pixels are no image; the scans are 8 wide")
+        raise DataError(f"size={size} pixels are not an image; the scans are 8 wide")
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split

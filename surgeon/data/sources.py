@@ -72,9 +72,9 @@ def _opened(source: str | Path, root: str | None) -> Source:
         why = "" if path.exists() else " (nothing is there)"
         hint = meant(text)
         if hint:
-            raise DataError(f"{shown(source)} is no source of images{why}; {hint}")
+            raise DataError(f"{shown(source)} is not a source of images{why}; {hint}")
         raise DataError(
-            f"{shown(source)} is no source of images; give 'digits', a folder of images, a "
+            f"{shown(source)} is not a source of images; give 'digits', a folder of images, a "
             ".parquet or .tar file, or a name of "
             f"timm's such as torch/cifar10{why}"
         )
@@ -129,7 +129,7 @@ def _library(name: str, root: str | None) -> Source:
                 failed[own] = error
     if "train" not in found:
         if prefix.lower() == "torch":
-            there = "" if Path(str(root)).is_dir() else ", which is no folder"
+            there = "" if Path(str(root)).is_dir() else ", which is not a folder"
             if isinstance(failed["train"], DataError):
                 there = f": {failed['train']}"
             raise DataError(

@@ -125,7 +125,7 @@ def _next(batches: Any, path: Path) -> list[dict[str, Any]] | None:
 
 def _damaged(path: Path, why: object) -> DataError:
     reason = shown(" ".join(str(why).split()))[:200]
-    return DataError(f"{shown(path)} is no parquet file with a column 'image', or is damaged: {reason}")
+    return DataError(f"{shown(path)} is not a parquet file with a column 'image', or is damaged: {reason}")
 
 
 def _bytes(picture: Any, name: str) -> bytes:
@@ -140,6 +140,6 @@ def _label(label: Any, name: str) -> int:
         return -1
     if not isinstance(label, int) or isinstance(label, bool):
         raise DataError(
-            f"{shown(name)}: the label {shown(repr(label))[:80]} is no class index; give integers from 0"
+            f"{shown(name)}: the label {shown(repr(label))[:80]} is not a class index; give integers from 0"
         )
     return label

@@ -36,7 +36,7 @@ def path_given(path: object) -> Path:
         ArtifactError: it is neither.
     """
     if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
-        raise ArtifactError(f"{path!r:.80} is no path; give one as text or as a pathlib.Path")
+        raise ArtifactError(f"{path!r:.80} is not a path; give one as text or as a pathlib.Path")
     return Path(path)
 
 
@@ -48,7 +48,7 @@ def resolved(path: object, shown: object = None) -> Path:
         shown: what to call it in the error; by default itself.
 
     Raises:
-        ArtifactError: it is no path, is empty, or its links lead in a circle.
+        ArtifactError: it is not a path, is empty, or its links lead in a circle.
     """
     given = path_given(path)
     if isinstance(path, str) and not path:

@@ -60,7 +60,7 @@ def _holds_networks(path: Path) -> bool:
 
 
 def _shelf(path: Path) -> str:
-    return f"is no model folder: it has no {NETWORK}; {_networks(path, '*')}"
+    return f"is not a model folder: it has no {NETWORK}; {_networks(path, '*')}"
 
 
 def _inside(path: Path) -> str:

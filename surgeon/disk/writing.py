@@ -32,7 +32,7 @@ def written(path: Path) -> Iterator[Path]:
             renaming would replace.
     """
     if path.exists() and not path.is_file():
-        raise WritingError(f"{path} is no ordinary file; choose another place")
+        raise WritingError(f"{path} is not an ordinary file; choose another place")
     beside = unfinished(path)
     try:
         with telling(path):

@@ -77,7 +77,7 @@ def state(network: Rewritten) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     for name in tree.functions(network):
         raise SurgeryError(
-            f"{name} is no nn.Module, so that no graphs could be made when the network is "
+            f"{name} is not an nn.Module, so that no graphs could be made when the network is "
             "read: put a module around it that calls it"
         )
     left_out = {*OWN, *GRAPH_STATE, *network._rebound}

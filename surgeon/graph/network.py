@@ -193,7 +193,7 @@ class Rewritten(fx.GraphModule):
         return other_calls.otherwise(self, inputs, given)
 
     def _unlike(self, given: dict[str, Any]) -> Any:
-        """`forward` for a required input that is no tensor."""
+        """`forward` for a required input that is not a tensor."""
         return other_calls.unlike(self, given)
 
     # -- the stock network ------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def otherwise(network: Rewritten, inputs: tuple[str, ...], given: dict[str, Any]
 
 
 def unlike(network: Rewritten, given: dict[str, Any]) -> Any:
-    """`forward` for a required input that is no tensor, which the graphs take where the code
+    """`forward` for a required input that is not a tensor, which the graphs take where the code
     hands it on as it is."""
     run = network._forward_train if network.training else network._forward_eval
     if traced_elsewhere() or traced_by_fx(given):

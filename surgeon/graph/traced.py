@@ -11,7 +11,7 @@ from torch import fx
 
 Example = tuple[tuple[int, ...] | torch.Tensor | None, ...]
 """Shapes of a method's inputs, batch included, or tensors of such shapes and types on the meta device; None
-for an input that is no tensor."""
+for an input that is not a tensor."""
 PLAIN_CONSTANT = "_plain_constant"
 """How the names of tensors begin that a network's code makes of no parameter or buffer."""
 Behind = Mapping[str, Sequence[str]]

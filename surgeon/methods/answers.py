@@ -154,7 +154,7 @@ class Observed(Protocol):
         """The normal equations of a 2-D convolution.
 
         Raises:
-            Unfitted: The module is no 2-D convolution, or has too many weights per output channel.
+            Unfitted: The module is not a 2-D convolution, or has too many weights per output channel.
         """
 
 

@@ -87,7 +87,7 @@ def get(name: str) -> type[Operation]:
         point = _plugged()[name]
         found = point.load()
         if not (isinstance(found, type) and issubclass(found, Operation)):
-            raise RecipeError(f"the plug-in {name!r} ({point.value}) is no surgeon.Operation")
+            raise RecipeError(f"the plug-in {name!r} ({point.value}) is not a surgeon.Operation")
         return found
     raise RecipeError(f"unknown operation {shown(name)}; {nearest(name, names())}")
 

@@ -53,11 +53,11 @@ def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
     if name.startswith(_TORCHVISION):
         return f"unknown model {name!r}; did you mean 'torchvision/{rest.removeprefix(_TORCHVISION)}'?"
     if "/" not in name:
-        there = "; the folder of this name is no model folder" if path.is_dir() else ""
+        there = "; the folder of this name is not a model folder" if path.is_dir() else ""
         every = either("surgeon.models.list_models() lists all", "surgeon models lists all")
         return f"unknown model {name!r}{there}; {nearest(name, valid())} ({every})"
     if path.parent.is_dir() and not name.startswith(_LIBRARIES):
-        return f"{name}: nothing is there, and it is no model's name{_beside(path)}"
+        return f"{name}: nothing is there, and it is not a model's name{_beside(path)}"
     hub = (
         f"; a repository of the Hugging Face Hub is written 'hf-hub:{name}'"
         if _REPOSITORY.fullmatch(name) and not name.startswith((".", *_LIBRARIES))

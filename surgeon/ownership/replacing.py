@@ -119,7 +119,7 @@ def new_file(
 
 def _check_free(target: Path, shown: str | Path, what: str, overwrite: bool) -> None:
     if target.exists() and not target.is_dir():
-        raise ArtifactError(f"{shown} exists and is no folder")
+        raise ArtifactError(f"{shown} exists and is not a folder")
     if not target.exists() or all(is_own(p.name) for p in target.iterdir()):
         return
     if not overwrite:

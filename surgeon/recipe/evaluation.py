@@ -64,7 +64,7 @@ class Evaluation(WithinPixels, Strict):
     @classmethod
     def _published(cls, value: str | None) -> str | None:
         if value is not None and value not in papers():
-            raise ValueError(f"paper={shown(value)} is no method's paper; {nearest(value, papers())}")
+            raise ValueError(f"paper={shown(value)} is not a method's paper; {nearest(value, papers())}")
         return value
 
     @model_validator(mode="after")

@@ -68,7 +68,7 @@ def origin_of(path: Path) -> list[str]:
         ArtifactError: Surgeon did not write the file, or it has changed since.
     """
     if not is_page(path):
-        raise ArtifactError(f"{path} is no page that surgeon wrote")
+        raise ArtifactError(f"{path} is not a page that surgeon wrote")
     text = path.read_bytes().decode("utf-8")
     evaluations, page_hash = _EVALUATIONS.search(text), _OWN.search(text)
     if not evaluations or not page_hash:

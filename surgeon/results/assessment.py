@@ -32,7 +32,7 @@ class Check(_Frozen):
 
     code: str
     measured: dict[str, float]
-    plain: tuple[str, ...] = Field(default=(), description="what of `measured` is no share of the images")
+    plain: tuple[str, ...] = Field(default=(), description="what of `measured` is not a share of the images")
     rule: str = Field(description="when it fails")
     failed: bool
     reason: str = Field(default="", description="what a failure means")

@@ -39,7 +39,7 @@ class Share(BaseModel):
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
         if self.k > self.n:
-            raise ValueError(f"k={self.k} of n={self.n} is no share")
+            raise ValueError(f"k={self.k} of n={self.n} is not a share")
         low, high = _interval(self.k, self.n)
         # Written so that NaN fails too.
         if not (abs(self.low - low) <= _CLOSE and abs(self.high - high) <= _CLOSE):
@@ -109,7 +109,7 @@ def wilson(k: int, n: int) -> Share:
 
     k, n = checked_count("k", k, 0), checked_count("n", n, 0)
     if k > n:
-        raise ArgumentError(f"k={k} of n={n} is no share")
+        raise ArgumentError(f"k={k} of n={n} is not a share")
     if n == 0:
         return Share(k=0, n=0, low=0.0, high=1.0)
     interval = binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")

@@ -115,7 +115,7 @@ def save(
     if lost := left_out(state):
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         warnings.warn(
-            f"{lost[0]}{more} is no tensor, and was left out of {folder}, which holds tensors "
+            f"{lost[0]}{more} is not a tensor, and was left out of {folder}, which holds tensors "
             "alone: surgeon.load keeps what the "
             "network has that is given to it as model=…, or that its name makes",
             ArtifactWarning,

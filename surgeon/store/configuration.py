@@ -90,7 +90,7 @@ class Surgery(Strict):
     def _of_files_beside(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
             if name not in (WEIGHTS, ORIGINAL):
-                raise ValueError(f"{name!r:.80} is no file of weights; {WEIGHTS} and {ORIGINAL} are")
+                raise ValueError(f"{name!r:.80} is not a file of weights; {WEIGHTS} and {ORIGINAL} are")
         return value
 
 

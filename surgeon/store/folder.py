@@ -77,9 +77,9 @@ def no_network(folder: str | Path) -> str:
         )
     if not place.exists():
         named = f"; it is a model's name: {_MADE}" if is_known(str(folder)) else ""
-        return f"{folder} is no model folder: nothing is there{named}"
+        return f"{folder} is not a model folder: nothing is there{named}"
     found = instead(place)
-    return f"{folder} {found}" if found else f"{folder} is no model folder: it has no {CONFIG}"
+    return f"{folder} {found}" if found else f"{folder} is not a model folder: it has no {CONFIG}"
 
 
 def check_files(folder: str | Path) -> Plan | None:

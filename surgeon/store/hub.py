@@ -181,7 +181,7 @@ def check_name(repository: str) -> None:
         repository = f"{repository} "
     if repository.count("/") != 1 or repository.endswith(" "):
         raise ArtifactError(
-            f"{repository.strip()!r} is no repository; write owner/name, of letters, digits, '-', '_' and '.'"
+            f"{repository.strip()!r} is not a repository; write owner/name, of letters, digits, '-', '_' and '.'"
         )
 
 

@@ -58,7 +58,7 @@ def refusal(architecture: str, args: Mapping[str, Any]) -> dict[str, str]:
 
 def _unfit(name: object, value: Any, largest: int) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return "it is no name of an argument"
+        return "it is not a name of an argument"
     if REFUSED.fullmatch(name):
         return "it says where weights are or how the network runs, and not what it is"
     try:
@@ -75,11 +75,11 @@ def _check(value: Any, largest: int, deepest: int, left: list[int]) -> None:
     if isinstance(value, str):
         if not _WORD.fullmatch(value):
             raise ValueError(
-                f"{shown(value)} is no plain word; a path, an address or a name of weights is none"
+                f"{shown(value)} is not a plain word; a path, an address or a name of weights is none"
             )
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         if not abs(value) <= largest:  # also refuses NaN
-            raise ValueError(f"{shown(value)} is no number up to {largest}")
+            raise ValueError(f"{shown(value)} is not a number up to {largest}")
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str) or not _NAME.fullmatch(key) or REFUSED.fullmatch(key):
@@ -89,7 +89,7 @@ def _check(value: Any, largest: int, deepest: int, left: list[int]) -> None:
         for inner in value:
             _check(inner, largest, deepest - 1, left)
     elif value is not None and not isinstance(value, bool):
-        raise ValueError(f"{shown(value)} is no plain data")
+        raise ValueError(f"{shown(value)} is not plain data")
 
 
 def check_taken(architecture: str, args: Mapping[str, Any], place: str) -> None:

@@ -30,7 +30,7 @@ def at_saving(architecture: str, folder: Path) -> str:
     if not is_unnamed(architecture):
         return f"{architecture} as it is cannot be made by name: {folder} loads as surgeon.load(folder, model=…) alone"
     return (
-        f"{architecture} is of own code, and its class is no name that makes it: {folder} "
+        f"{architecture} is of own code, and its class is not a name that makes it: {folder} "
         "loads as surgeon.load(folder, model=…) alone, "
         f"with a fresh {architecture} before any surgery; {_NAMED}"
     )

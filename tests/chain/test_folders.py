@@ -150,7 +150,7 @@ def test_an_evaluation_of_another_network_in_its_place(evaluation, network, tmp_
     try:
         checks = verified(evaluation)
         assert failures(checks) == set()
-        assert checks["network"].detail == f"{network} is not there any more"
+        assert checks["network"].detail == f"{network} is no longer there"
         surgeon.save(other, network)
         checks = verified(evaluation)
         assert failures(checks) == {"network"}

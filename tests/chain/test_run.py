@@ -170,7 +170,7 @@ def test_the_weights_that_a_run_began_with(run_folder, weights):
     with changed(weights, None):
         checks = verified(run_folder)
         assert failures(checks) == set()
-        assert checks["weights"].detail == f"{weights} is not there any more"
+        assert checks["weights"].detail == f"{weights} is no longer there"
 
 
 def test_data_that_are_gone_are_told_and_fail_nothing(run_folder, images):
@@ -179,8 +179,8 @@ def test_data_that_are_gone_are_told_and_fail_nothing(run_folder, images):
     try:
         checks = verified(run_folder)
         assert failures(checks) == set()
-        assert checks["data"].detail == f"{images} is not there any more"
-        assert checks["evaluation/images"].detail == f"{images} is not there any more"
+        assert checks["data"].detail == f"{images} is no longer there"
+        assert checks["evaluation/images"].detail == f"{images} is no longer there"
     finally:
         away.rename(images)
 

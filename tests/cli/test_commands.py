@@ -173,7 +173,7 @@ def test_recipes_and_models(run, tmp_path):
             ["plan", "kap", *MODEL, "--set", "kap.select.include=layer9.**"],
             "no conv site matches 'layer9.**'; did you mean",
         ),
-        (["plan", "kap", "resnet18", "--input-size", "3,x"], "is no size; write for instance 3,32,32"),
+        (["plan", "kap", "resnet18", "--input-size", "3,x"], "is not a size; write for instance 3,32,32"),
         (["plan", "kap", "resnet18", "--model-arg", "no_such=1"], "no_such"),
         (["plan", "anl", "nf_resnet50"], "the model has none (no norms at all)"),
         (["fold", "no/such/folder", "-o", "x"], "no model folder"),

@@ -150,7 +150,7 @@ def test_a_model_folder_is_converted_too_and_what_does_not_fit_is_said(weights, 
     for args, message in (
         (["kap", weights], "holds weights alone: say with --model"),
         (["kap", tmp_path / "stock", *NETWORK], "which fixes its network: --model is for a file of weights"),
-        (["kap", tmp_path / "none.pth", *NETWORK], "is no file: --model is for a file of weights"),
+        (["kap", tmp_path / "none.pth", *NETWORK], "is not a file: --model is for a file of weights"),
         (["kap", tmp_path / "empty", *NETWORK], "holds no checkpoint"),
         (["noise", tmp_path / "stock", "--warm-start", "lstsq"], "no operation of the recipe has a start"),
         (

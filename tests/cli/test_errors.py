@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     ("args", "message"),
     [
         (["plan", "kap+", *MODEL], "'kap+' joins an empty name; write for instance small-image+kap"),
-        (["plan", "kap", "./none"], "./none is no model folder: nothing is there"),
+        (["plan", "kap", "./none"], "./none is not a model folder: nothing is there"),
         (
             ["plan", "kap", *MODEL, "--set", "kap.kernelsize=5"],
             "unknown key 'kernelsize'; did you mean 'kernel_size'?",
@@ -45,9 +45,9 @@ def folder(tmp_path_factory):
         (["plan", "kap", *MODEL, "--set", "kap"], "must look like operation.key=value"),
         (["plan", "kap", *MODEL, "--set", "kap.dims=[1"], "the value '[1' cannot be read"),
         (["apply", "kap", *MODEL, "-o", "x", "--device", "nonsense"], "device 'nonsense' cannot be used"),
-        (["apply", "kap", *MODEL, "-o", "x", "--calibration", "none"], "none is no source of images"),
+        (["apply", "kap", *MODEL, "-o", "x", "--calibration", "none"], "none is not a source of images"),
         (["recipes", "show", "kapp"], "unknown recipe 'kapp'; did you mean 'kap'"),
-        (["revert", "none", "-o", "x"], "none is no model folder"),
+        (["revert", "none", "-o", "x"], "none is not a model folder"),
     ],
     ids=lambda v: " ".join(v)[-30:] if isinstance(v, list) else None,
 )

@@ -256,7 +256,7 @@ def test_a_network_is_trained_on_with_its_own_images(run, tmp_path):
             "unknown model 'timm/resnet81', and nothing lies there; did you mean .*resnet18",
         ),
         (["resnet1", "--data", "digits"], "unknown model 'resnet1'; did you mean"),
-        ([*LENET, "--data", "nowhere"], "nowhere is no source of images"),
+        ([*LENET, "--data", "nowhere"], "nowhere is not a source of images"),
         (
             [*LENET, "--data", "digits", "--set", "certify_drawz=3"],
             "unknown key 'certify_drawz'; did you mean 'certify_draws'",

@@ -59,4 +59,4 @@ def test_mistakes_are_one_line(folder, tmp_path, monkeypatch, args, message):
 
 def test_a_folder_that_is_none(tmp_path):
     code, _, err = invoke("export", tmp_path / "none", "-o", tmp_path / "m.onnx")
-    assert code == 2 and "is no model folder" in err
+    assert code == 2 and "is not a model folder" in err

@@ -92,7 +92,7 @@ def refused(args, place, monkeypatch):
         (["plan", "kap", "resnet18", "--input-size", "224"], "write for instance 3,32,32"),
         (
             ["apply", "kap", "resnet18", "--device", "gpu", "-o", "x"],
-            "it is no name of one; cpu, cuda and cuda:1 are",
+            "it is not a name of one; cpu, cuda and cuda:1 are",
         ),
         (["models", "resnet"], "'*resnet*' lists all with it"),
     ],
@@ -116,7 +116,7 @@ def test_arguments_and_settings(place, monkeypatch, args, message):
             "w.pth",
             "w.pth is a file of weights, and no name of a network: give the network's name, and the file as --weights",
         ),
-        ("resnet18.pth", "resnet18.pth is no file here"),
+        ("resnet18.pth", "resnet18.pth is not a file here"),
         ("runs", "its networks are runs/kap/trained"),
     ],
 )

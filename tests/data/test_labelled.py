@@ -58,7 +58,7 @@ def test_a_parquet_file_in_the_hugging_face_layout(tmp_path):
 
 def test_faults_are_named(folder, tmp_path):
     with pytest.raises(
-        DataError, match="is no source of images; give 'digits', a folder of images, or a .parquet file"
+        DataError, match="is not a source of images; give 'digits', a folder of images, or a .parquet file"
     ):
         images("cifar", 4, (3, 8, 8))
     with pytest.raises(DataError, match=r"images are \(1 or 3, H, W\), not \(4, 8, 8\)"):
@@ -195,15 +195,15 @@ def test_faults_of_parquet_files_are_named(tmp_path):
         labelled(path, (1, 4, 4))
     assert len(images(path, 2, (1, 4, 4))) == 2
     path = write_parquet(tmp_path / "d.parquet", image=[good], label=["cat"])
-    with pytest.raises(DataError, match=r"d.parquet, row 0: the label 'cat' is no class index"):
+    with pytest.raises(DataError, match=r"d.parquet, row 0: the label 'cat' is not a class index"):
         labelled(path, (1, 4, 4))
     path = write_parquet(tmp_path / "e.parquet", picture=[good])
-    with pytest.raises(DataError, match=r"e.parquet is no parquet file with a column 'image'"):
+    with pytest.raises(DataError, match=r"e.parquet is not a parquet file with a column 'image'"):
         labelled(path, (1, 4, 4))
     (tmp_path / "f.parquet").write_bytes(b"nothing of the kind")
-    with pytest.raises(DataError, match=r"f.parquet is no parquet file"):
+    with pytest.raises(DataError, match=r"f.parquet is not a parquet file"):
         labelled(tmp_path / "f.parquet", (1, 4, 4))
-    with pytest.raises(DataError, match=r"g.parquet is no source of images; .* \(nothing is there\)"):
+    with pytest.raises(DataError, match=r"g.parquet is not a source of images; .* \(nothing is there\)"):
         labelled(tmp_path / "g.parquet", (1, 4, 4))
 
 

@@ -330,7 +330,7 @@ def test_empty_folders_and_classes(folder, tmp_path):
     for ask in (held_out, lambda s, _: load_sets(s), lambda s, _: images(s, 1, SIZE)):
         with pytest.raises(DataError, match=r"empty has no images \(.png"):
             ask(str(tmp_path / "empty"), SIZE)
-        with pytest.raises(DataError, match="notes is no source of images"):
+        with pytest.raises(DataError, match="notes is not a source of images"):
             (tmp_path / "notes").write_text("a file")
             ask(str(tmp_path / "notes"), SIZE)
     with pytest.raises(DataError, match="1 empty classes: c"):
@@ -369,14 +369,14 @@ def cell(content=None):
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        (2**63, "label that is no class index, 9223372036854775808|labels that are no class"),
-        (10**6, "label that is no class index, 1000000|labels that are no class"),
-        (-7, "label that is no class index, -7|labels that are no class"),
+        (2**63, "label that is not a class index, 9223372036854775808|labels that are no class"),
+        (10**6, "label that is not a class index, 1000000|labels that are no class"),
+        (-7, "label that is not a class index, -7|labels that are no class"),
         (None, "images without a label"),
-        (True, "the label True is no class index"),
-        (1.0, "the label 1.0 is no class index"),
-        ([1], r"the label \[1\] is no class index"),
-        ({"id": 1}, r"the label \{'id': 1\} is no class index"),
+        (True, "the label True is not a class index"),
+        (1.0, "the label 1.0 is not a class index"),
+        ([1], r"the label \[1\] is not a class index"),
+        ({"id": 1}, r"the label \{'id': 1\} is not a class index"),
     ],
 )
 def test_labels_of_parquet_files(tmp_path, label, said):
@@ -443,7 +443,9 @@ def test_a_damaged_page_is_told_as_one(tmp_path):
     content = bytearray(path.read_bytes())
     content[4:2000] = bytes(1996)
     path.write_bytes(content)
-    with pytest.raises(DataError, match="x.parquet is no parquet file with a column 'image', or is damaged"):
+    with pytest.raises(
+        DataError, match="x.parquet is not a parquet file with a column 'image', or is damaged"
+    ):
         images(path, 1, SIZE)
 
 
@@ -533,7 +535,7 @@ def test_a_web_data_set_names_tars_of_its_own_folder_alone(tmp_path, name):
     split = {"name": "train", "num_samples": 1, "filenames": [name], "shard_lengths": [1]}
     (root / "_info.json").write_text(json.dumps({"splits": {"train": split}}))
     if not name.startswith("pipe"):
-        with pytest.raises(DataError, match=r"_info.json names .*, which is no file below"):
+        with pytest.raises(DataError, match=r"_info.json names .*, which is not a file below"):
             load_sets("wds/", root=str(root), input_size=SIZE)
     for place in ("", None, f"pipe:touch {mark}", "http://nowhere.invalid/data"):
         with pytest.raises(

@@ -284,11 +284,11 @@ def test_the_digits(tmp_path):
 @pytest.mark.parametrize(
     ("source", "more", "message"),
     [
-        ("nowhere", {}, r"nowhere is no source of images; .* \(nothing is there\)"),
+        ("nowhere", {}, r"nowhere is not a source of images; .* \(nothing is there\)"),
         (
             "torch/mnist",
             {"root": "nowhere"},
-            r"torch/mnist does not lie under nowhere, which is no folder: give the folder",
+            r"torch/mnist does not lie under nowhere, which is not a folder: give the folder",
         ),
         ("torch/nosuch", {"root": "."}, "timm knows no data set 'torch/nosuch'"),
     ],

@@ -79,7 +79,7 @@ def call(request, tmp_path):
 @pytest.mark.parametrize("seed", ["1", 2**64, SEEDS, -1, True, 1.0, None])
 def test_seeds(call, data, seed):
     with pytest.raises(
-        SurgeonError, match=rf"seed={seed!r} is no seed: give a whole number from 0 to 4,294,967,295"
+        SurgeonError, match=rf"seed={seed!r} is not a seed: give a whole number from 0 to 4,294,967,295"
     ):
         call(Reader(), *data, seed=seed)
 
@@ -272,7 +272,7 @@ def test_things_of_another_kind(data, tmp_path):
             Normalized(Reader(), mean, std)
     with pytest.raises(DataError, match="the model is a function; give a torch.nn.Module"):
         Normalized(lambda x: x)
-    with pytest.raises(SurgeonError, match="k=3 of n=2 is no share"):
+    with pytest.raises(SurgeonError, match="k=3 of n=2 is not a share"):
         wilson(3, 2)
     with pytest.raises(SurgeonError, match="classes='10' must be a whole number"):
         suite(CHEAP, classes="10")

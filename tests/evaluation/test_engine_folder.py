@@ -77,7 +77,7 @@ def test_a_folder_is_not_gone_on_with_for_a_model_that_says_something_else(train
 
     evaluate(Shifted(model, 0), x, y, PGD, store=Store(tmp_path / "e"))
     with pytest.raises(
-        ArtifactError, match=r"with these weights, .* says something else of \d+ of the first 64 images"
+        ArtifactError, match=r"with these weights, .* decides otherwise on \d+ of the first 64 images"
     ):
         evaluate(Shifted(model, 2), x, y, PGD, store=Store(tmp_path / "e"))
     evaluate(Shifted(model, 0), x, y, PGD, store=Store(tmp_path / "e"), batch_size=5)
@@ -96,7 +96,7 @@ def test_a_random_model_and_a_source_are_known_by_what_they_say_too(trained, tmp
 
     given = {"draws": 9, "store": Store(tmp_path / "random")}
     evaluate(Noisy(0.01), x[:40], y[:40], PGD, **given)
-    with pytest.raises(ArtifactError, match="says something else"):
+    with pytest.raises(ArtifactError, match="decides otherwise"):
         evaluate(Noisy(5.0), x[:40], y[:40], PGD, **given)
     attack = [Attack(name="t", kind="own-pgd", eps=0.1, steps=2, source="s", cascade=False)]
     evaluate(model, x, y, attack, sources={"s": model}, store=Store(tmp_path / "source"))

@@ -176,7 +176,7 @@ def test_a_number_that_was_changed_is_not_returned_as_the_result(network, tmp_pa
     content, k = json.loads(path.read_text()), (clean.k + 1) % (clean.n + 1)
     for share, named in (
         ({**clean.model_dump(), "k": k}, "a number was changed"),
-        ({**clean.model_dump(), "k": clean.n + 1}, "is no share"),
+        ({**clean.model_dump(), "k": clean.n + 1}, "is not a share"),
         (wilson(k, clean.n).model_dump(), "was changed after the evaluation had ended"),
     ):
         path.write_text(json.dumps({**content, "summary": {**content["summary"], "clean": share}}))
@@ -197,7 +197,7 @@ def test_a_finished_folder_is_not_read_for_a_model_that_says_something_else(netw
     basic = Evaluation(steps=2, eps=0.05)
     assess(model, x, y, basic, tmp_path / "e")
     twin = nn.Sequential(*(nn.Tanh() if isinstance(m, nn.ReLU) else m for m in model)).eval()
-    with pytest.raises(ArtifactError, match="says something else of"):
+    with pytest.raises(ArtifactError, match="decides otherwise on"):
         assess(twin, x, y, basic, tmp_path / "e")
 
 

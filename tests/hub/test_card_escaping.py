@@ -156,7 +156,7 @@ def test_the_header_is_yaml_of_known_words(folder):
 
 @pytest.mark.parametrize("name", ['x") or exit("', "a/b\n", "a/`b`", "<x>/y", "owner", "a/b/c"])
 def test_the_repository_is_a_name_before_it_is_in_a_card(folder, name):
-    with pytest.raises(ArtifactError, match="is no repository"):
+    with pytest.raises(ArtifactError, match="is not a repository"):
         card.card(folder, name)
 
 

@@ -131,10 +131,10 @@ def test_private_means_private(hub, folder, logged_out, monkeypatch):
     ("call", "message"),
     [
         (lambda f: surgeon.load("hf-hub:nobody/nothing"), "nobody/nothing cannot be read: http"),
-        (lambda f: surgeon_hub.pull("nobody", f / "x"), "'nobody' is no repository; write owner/name"),
-        (lambda f: pushing.push(f, "a/b/c"), "'a/b/c' is no repository; write owner/name"),
-        (lambda f: pushing.push(f, "a b/c"), "'a b/c' is no repository; write owner/name"),
-        (lambda f: pushing.push(f.parent, NAME), "is no model folder: it has no config.json"),
+        (lambda f: surgeon_hub.pull("nobody", f / "x"), "'nobody' is not a repository; write owner/name"),
+        (lambda f: pushing.push(f, "a/b/c"), "'a/b/c' is not a repository; write owner/name"),
+        (lambda f: pushing.push(f, "a b/c"), "'a b/c' is not a repository; write owner/name"),
+        (lambda f: pushing.push(f.parent, NAME), "is not a model folder: it has no config.json"),
         (
             lambda f: surgeon.load("hf-hub:a/b/c"),
             "cannot be read: write owner/name, or hf-hub:owner/name@revision",

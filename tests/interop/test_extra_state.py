@@ -82,7 +82,9 @@ def test_extra_state_goes_along(net, recipe):
 def test_a_folder_holds_tensors_and_says_what_it_does_not(net, tmp_path):
     cut = surgeon.apply(net, "kap", input_size=SIZE).eval()
     x = torch.randn(2, *SIZE)
-    with pytest.warns(ArtifactWarning, match=r"_extra_state \(and 1 more\) is no tensor, and was left out"):
+    with pytest.warns(
+        ArtifactWarning, match=r"_extra_state \(and 1 more\) is not a tensor, and was left out"
+    ):
         surgeon.save(cut, tmp_path / "kap")
     fresh = Net()
     fresh.epoch = 9

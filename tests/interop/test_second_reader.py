@@ -182,7 +182,7 @@ def test_a_function_among_the_modules_is_called_as_the_stock_network_calls_it(re
     for _ in range(2):
         assert torch.allclose(cut(images()), wanted)
     assert torch.allclose(copy.deepcopy(cut)(images()), wanted)
-    with pytest.raises(SurgeryError, match="relu is no nn.Module"):
+    with pytest.raises(SurgeryError, match="relu is not an nn.Module"):
         pickle.dumps(cut)
 
 

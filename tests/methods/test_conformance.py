@@ -131,7 +131,7 @@ from surgeon.recipe import load_recipe
 recipe = load_recipe({str(tmp_path / "recipe.yaml")!r})
 check_operation(recipe.surgery[0], timm.create_model("resnet18", num_classes=3), input_size=(3, 32, 32))
 try: parse({{"op": "broken"}})
-except surgeon.SurgeonError as e: assert "is no surgeon.Operation" in str(e), e
+except surgeon.SurgeonError as e: assert "is not a surgeon.Operation" in str(e), e
 else: raise SystemExit("a plug-in that is no operation was taken")
 try: parse({{"op": "halve", "bye": 3}})
 except surgeon.SurgeonError as e: assert "did you mean 'by'" in str(e), e

@@ -56,7 +56,7 @@ def check_said(
     far = int(((scores.margin[: len(before)] - before).abs() > allowed).sum())
     if far:
         raise ArtifactError(
-            f"{where} holds an evaluation of a model with these weights, and this one says something else of {far} of "
+            f"{where} holds an evaluation of a model with these weights, and this one decides otherwise on {far} of "
             f"the first {len(before)} images; choose another folder"
         )
 

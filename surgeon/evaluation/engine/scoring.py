@@ -103,7 +103,7 @@ def check_finite(finite: Tensor) -> None:
     """
     if not bool(finite):
         raise DataError(
-            "the model gives values that are no finite logits: look at its weights and normalisation"
+            "the model gives values that are not finite logits: look at its weights and normalisation"
         )
 
 

@@ -35,7 +35,7 @@ class CANL(GradientNoise):
         seed: Seed of the layer's own random stream.
 
     Raises:
-        LayerError: A setting is invalid; labels are no class indices; in forward, the batch has no labels.
+        LayerError: A setting is invalid; labels are not class indices; in forward, the batch has no labels.
     """
 
     source: ClassVar[str] = "canl"
@@ -115,7 +115,7 @@ class CANL(GradientNoise):
             labels: (N,) integers on any device.
 
         Raises:
-            LayerError: They are no class indices.
+            LayerError: They are not class indices.
         """
         batch = self.batch
         batch.labels = None
@@ -128,7 +128,7 @@ class CANL(GradientNoise):
         batch.speaking, batch.classes = None, self.num_classes if self.measures_alone else 0
 
     def _check(self, labels: Tensor) -> None:
-        """Raise LayerError for labels that are no class indices."""
+        """Raise LayerError for labels that are not class indices."""
         if (
             labels.dim() != 1
             or labels.is_floating_point()

@@ -121,7 +121,7 @@ class KernelAveragePool(Drawing, OptionalState):
         order = order.to(device=self.alpha.device, dtype=torch.int64)
         if order.shape != (self.channels,) or not (order.is_meta or _is_permutation(order)):
             raise LayerError(
-                f"the order of {self.channels} channels is no permutation of them: {order.tolist()[:8]}"
+                f"the order of {self.channels} channels is not a permutation of them: {order.tolist()[:8]}"
             )
         self.order = order
         self._made_with = (self._made_with[0], None)

@@ -273,7 +273,7 @@ class KernelAveragePooling(Operation):
             The relative error of the pooled outputs.
 
         Raises:
-            Unfitted: The module is no 2-D convolution, or too wide.
+            Unfitted: The module is not a 2-D convolution, or too wide.
         """
         from surgeon.methods.kap.starts import fit_to_images
 

@@ -88,7 +88,7 @@ def fit_to_images(seen: Observed, ridge: float) -> float:
         The relative error of the pooled outputs.
 
     Raises:
-        Unfitted: The module is no 2-D convolution, or too wide.
+        Unfitted: The module is not a 2-D convolution, or too wide.
     """
     conv: Any = seen.module
     pool: Any = seen.layer

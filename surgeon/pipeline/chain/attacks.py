@@ -59,7 +59,7 @@ def asked_for(found: Assessment) -> tuple[Attack, ...]:
 
 def _attacks(folder: Path, found: Assessment) -> str:
     if not (folder / ATTACKS / MANIFEST).is_file():
-        raise Unknown(f"{ATTACKS}/, where each block of verdicts was written first, is not there any more")
+        raise Unknown(f"{ATTACKS}/, where each block of verdicts was written first, is no longer there")
     known, wanted = read_mapping(folder / ATTACKS / MANIFEST), asked_for(found)
     demand_equal(
         known["attacks"],
@@ -74,7 +74,7 @@ def _verdicts(folder: Path) -> str:
     """Check that the table has the rows of the blocks."""
     rows = read_parquet(folder / TABLE)
     if not (folder / ATTACKS).is_dir():
-        raise Unknown(f"{len(rows)} verdicts, and {ATTACKS}/ is not there any more")
+        raise Unknown(f"{len(rows)} verdicts, and {ATTACKS}/ is no longer there")
     outcome = read_outcome(folder / ATTACKS)
     if outcome.missing:
         raise Misfit(f"blocks are missing in {ATTACKS}/: {outcome.missing[0]}")

@@ -33,7 +33,7 @@ def _table(folder: Path) -> str:
     rows = read_parquet(folder / CERTIFICATES)
     files = sorted(folder.glob(f"certification-*/{PARTS}/*.parquet"))
     if not files:
-        raise Unknown(f"{len(rows)} certificates, and the images' own files are not there any more")
+        raise Unknown(f"{len(rows)} certificates, and the images' own files are no longer there")
     made = [row for file in files for row in read_parquet(file)]
     if len(rows) != len(made):
         raise Misfit(f"has {len(rows)} certificates, and {len(made)} were made")

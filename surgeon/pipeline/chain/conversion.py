@@ -60,7 +60,7 @@ def _read(folder: Path, network: nn.Module | None, read: list[Conversion]) -> st
     read.append(found)
     record = None if network is None else surgery_of(network)
     if record is not None and (found.effect, found.folds) != (record.effect, record.folds):
-        raise Misfit("says something else of the cut than the network's record")
+        raise Misfit("does not agree with the network's record about the cut")
     return f"of {found.checkpoint}"
 
 
@@ -68,9 +68,9 @@ def _checkpoint(found: Conversion) -> str:
     given = Path(found.checkpoint)
     path = given / WEIGHTS if given.is_dir() else given
     if not found.sha256:
-        raise Unknown(f"{given} is no file, and has no hash")
+        raise Unknown(f"{given} is not a file, and has no hash")
     if not path.is_file():
-        raise Unknown(f"{path} is not there any more")
+        raise Unknown(f"{path} is no longer there")
     if sha256_of(path) != found.sha256:
         raise Misfit(f"{path} is not the file that was converted")
     return f"{path}, by its sha256"

@@ -111,7 +111,7 @@ def demand_source(source: str, root: str | None) -> None:
         return
     there = source.lower().startswith(LIBRARY) and root and Path(root).exists()
     if not there and not Path(source).exists():
-        raise Unknown(f"{root or source} is not there any more")
+        raise Unknown(f"{root or source} is no longer there")
 
 
 def size_of(settings: dict[str, Any], network: nn.Module | None) -> tuple[int, ...]:
@@ -162,7 +162,7 @@ def _same_images(settings: dict[str, Any], name: str, now: dict[str, Any] | None
 def _same_weights(settings: dict[str, Any]) -> str:
     path = Path(settings["weights"])
     if not path.is_file():
-        raise Unknown(f"{path} is not there any more")
+        raise Unknown(f"{path} is no longer there")
     if own_hash(path) != settings["contents"]["weights"]:
         raise Misfit(f"{path} is not the file that the run began with")
     return str(path)
@@ -173,7 +173,7 @@ def _same_model(settings: dict[str, Any]) -> str:
     if is_hub(name):
         raise Unknown(f"{name} is a repository, which is not asked")
     if not Path(name).is_dir():
-        raise Unknown(f"{name} is not there any more")
+        raise Unknown(f"{name} is no longer there")
     changed = [
         n
         for n, wanted in known.items()

@@ -119,7 +119,7 @@ def _said(folder: Path, found: Assessment, models: list[nn.Module], shown: list[
             subject, shown[0].x, shown[0].y, rows, draws=draws, seed=found.settings["seed"], where=folder
         )
     except ArtifactError:
-        raise Misfit("the network says something else of the images than the verdicts tell") from None
+        raise Misfit("the network does not give the verdicts that are recorded") from None
     return f"of the first {min(SAID, len(rows))} images, as the verdicts tell"
 
 

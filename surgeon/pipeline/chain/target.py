@@ -35,17 +35,17 @@ def tested_by_name(folder: Path, reader: Reader) -> Tested:
         if not target:
             raise Unknown("which network it is of is not in the record")
         if Path(target).is_absolute():
-            raise Unknown(f"{target} is not there any more")
+            raise Unknown(f"{target} is no longer there")
         raise Unknown(f"{target} is a name, whose weights are not in a folder")
 
     def images(count: int | None) -> HeldOut:
         source, root = str(found.data["source"]), found.data.get("root")
         demand_source(source, root)
         if not there and Path(target).is_absolute():
-            raise Unknown(f"{target}, which says how its images were split, is not there any more")
+            raise Unknown(f"{target}, which says how its images were split, is no longer there")
         weights = found.made.get("weights")
         if weights and not Path(str(weights)).exists():
-            raise Unknown(f"{weights}, which says how its images were split, is not there any more")
+            raise Unknown(f"{weights}, which says how its images were split, is no longer there")
         return test_images(target, source, root, found.subject.input_size, count, weights=weights).images
 
     return Tested(network, images)

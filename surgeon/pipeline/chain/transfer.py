@@ -38,7 +38,7 @@ def _same(place: Any, wanted: str, allowed: tuple[str, ...]) -> str:
     if not Path(str(place)).is_dir():
         absolute = Path(str(place)).is_absolute()
         raise Unknown(
-            f"{place} is {'not there any more' if absolute else 'a name, whose weights are not in a folder'}"
+            f"{place} is {'no longer there' if absolute else 'a name, whose weights are not in a folder'}"
         )
     now = weights_hash(of_pixels(network_of(str(place), allow_code=allowed)))
     if now != wanted:

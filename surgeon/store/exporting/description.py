@@ -91,7 +91,7 @@ def metadata(path: str | Path) -> dict[str, Any]:
     except SurgeonError:
         raise
     except Exception as error:  # whatever readers of ONNX and of torch raise on another file
-        raise ArtifactError(f"{path} is no file that surgeon exported: {line(error)}") from error
+        raise ArtifactError(f"{path} is not a file that surgeon exported: {line(error)}") from error
 
 
 def is_export(path: Path) -> bool:
