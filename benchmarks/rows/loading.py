@@ -19,7 +19,7 @@ import sys, time
 import safetensors.torch, timm, torch
 import surgeon
 from pathlib import Path
-from surgeon.store.artifact import rebuilt
+from surgeon.store.rebuilding import rebuilt
 from surgeon.store.folder import read_config, read_surgery
 
 def anonymous():

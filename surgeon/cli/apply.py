@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model, complete_recipe
+from surgeon.cli.settings import load_recipes
 
 
 @click.command("apply")
@@ -39,7 +40,7 @@ def command(
     RECIPE is a shipped name (see `surgeon recipes list`), several joined by '+', or a YAML file. MODEL is
     a timm name, torchvision/NAME, zoo/NAME, or a folder written by surgeon.
     """
-    recipes = options.load_recipes(recipe, settings, model)  # before anything that imports torch
+    recipes = load_recipes(recipe, settings, model)  # before anything that imports torch
     from surgeon import apply, save, verify
     from surgeon.cli.tables import checks_table, console, plan_table
     from surgeon.ownership import check_apart, reserved
@@ -48,9 +49,9 @@ def command(
 
     check_apart(output, [calibration])
     with reserved(output, overwrite=overwrite, inputs=[model, model_options["weights"], calibration]):
-        place = options.usable_device(device)
-        network = options.load_model(model, seed=seed, **model_options).to(place)
-        images = options.calibration_images(
+        place = networks.usable_device(device)
+        network = networks.load_model(model, seed=seed, **model_options).to(place)
+        images = networks.calibration_images(
             calibration, calibration_count, network, model_options["input_size"]
         )
         trained = True if model_options["weights"] or model_options["pretrained"] else None

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model, complete_recipe, complete_setting
+from surgeon.cli.parameters import Pair, Size
+from surgeon.cli.settings import load_recipes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,11 +29,11 @@ if TYPE_CHECKING:
 )
 @click.option("--num-classes", type=click.IntRange(1), help="Classes of the classifier.")
 @options.in_chans_option
-@click.option("--input-size", type=options.Size(), help="Size of one image, without the batch.")
+@click.option("--input-size", type=Size(), help="Size of one image, without the batch.")
 @click.option(
     "--model-arg",
     "model_args",
-    type=options.Pair(),
+    type=Pair(),
     multiple=True,
     callback=options.each_once,
     help="Further argument of the model.",
@@ -90,8 +92,9 @@ def command(
     files: then each is converted into a folder of its own below the output, and those that are there already
     are not converted again.
     """
-    recipes = options.load_recipes(recipe, settings, checkpoint)  # before anything that imports torch
-    from surgeon.cli.tables import console, conversion_table
+    recipes = load_recipes(recipe, settings, checkpoint)  # before anything that imports torch
+    from surgeon.cli.results import conversion_table
+    from surgeon.cli.tables import console
     from surgeon.disk.folder_kinds import instead
     from surgeon.pipeline.converting import Job, checkpoints_in, convert
     from surgeon.pipeline.lineage import lineage_of
@@ -101,12 +104,12 @@ def command(
     many = source.is_dir() and not (source / "config.json").is_file() and not instead(source)
     files = checkpoints_in(source) if many else [source]
     _demand_model(checkpoint, source, many, network["model"])
-    place = options.usable_device(device)
+    place = networks.usable_device(device)
     name = network.pop("model") or checkpoint
 
     def build(path: Path | None) -> nn.Module:
         weights = str(path) if path is not None and path.is_file() else None
-        return options.load_model(name, weights=weights, pretrained=False, seed=seed, **network).to(place)
+        return networks.load_model(name, weights=weights, pretrained=False, seed=seed, **network).to(place)
 
     images = {
         "data": data,
@@ -140,7 +143,8 @@ def command(
 
 
 def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: bool) -> None:
-    from surgeon.cli.tables import console, conversions_table
+    from surgeon.cli.results import conversions_table
+    from surgeon.cli.tables import console
     from surgeon.errors import ArtifactError, SurgeonError
     from surgeon.pipeline.converting import CONVERSIONS, convert_all
     from surgeon.progress import progress, shown_by
@@ -169,5 +173,5 @@ def _demand_model(checkpoint: str, source: Path, many: bool, model: str | None) 
     if (many or source.is_file()) and not model:
         raise ModelError(f"{checkpoint} holds weights alone: say with --model which network they are of")
     if not many and not source.is_file() and model:
-        what = "a model folder, which fixes its network" if source.is_dir() else "no file"
+        what = "a model folder, which fixes its network" if source.is_dir() else "not a file"
         raise ModelError(f"{checkpoint} is {what}: --model is for a file of weights")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model
 from surgeon.cli.swapped import refuse_recipe
 
@@ -29,7 +29,7 @@ def command(model: str, as_json: bool, **model_options: Any) -> None:
     from surgeon.pipeline.doctor import examine
 
     refuse_recipe(model)
-    network = options.load_model(model, **model_options)
+    network = networks.load_model(model, **model_options)
     checks = examine(network, input_size=model_options["input_size"])
     if as_json:
         click.echo(json.dumps([c.model_dump(mode="json") for c in checks], indent=2))

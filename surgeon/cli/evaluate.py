@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model, complete_setting
+from surgeon.cli.parameters import Fraction
+from surgeon.cli.processes import processes
+from surgeon.cli.settings import said_once
 from surgeon.cli.swapped import refuse_recipe
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--eps",
-    type=options.Fraction(),
+    type=Fraction(),
     help="Size of attacks, in [0, 1] pixels: by default 8/255 in linf, 0.5 in l2; in the suite paper the paper's.",
 )
 @click.option(
@@ -53,7 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--certify",
-    type=options.Fraction(),
+    type=Fraction(),
     multiple=True,
     metavar="SIGMA",
     help="Certify by smoothing with this noise; repeatable.",
@@ -96,17 +99,18 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     On many GPUs: accelerate launch -m surgeon evaluate …
     """
     parts = ("suite", "norm", "eps", "samples", "paper", "certify", "beyond", "pictures")
-    options.said_once(given["settings"], parts)
+    said_once(given["settings"], parts)
     settings = evaluation_settings({p: given.pop(p) for p in parts}, given.pop("settings"))
     given["model_args"] = dict(given["model_args"])
     refuse_recipe(target)  # before anything that imports torch
     if given["device"]:
-        options.usable_device(given["device"])
-    from surgeon.cli.tables import assessment_table, console
+        networks.usable_device(given["device"])
+    from surgeon.cli.results import assessment_table
+    from surgeon.cli.tables import console
     from surgeon.pipeline import evaluate_target
 
-    options.code_lies_here(target, given["allow_code"])
-    with options.processes() as first:
+    networks.code_lies_here(target, given["allow_code"])
+    with processes() as first:
         found = evaluate_target(target, given.pop("output"), settings, **given)
         if first:
             if as_json:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
+from surgeon.cli.parameters import Size
 
 
 @click.command("export")
@@ -19,7 +20,7 @@ from surgeon.cli import options
 )
 @click.option("-o", "--output", type=click.Path(), required=True, metavar="FILE", help="Where to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if surgeon wrote it.")
-@click.option("--input-size", type=options.Size(), help="Size of one image, where the folder says none.")
+@click.option("--input-size", type=Size(), help="Size of one image, where the folder says none.")
 @click.option("--no-fold", is_flag=True, help="Export the layers of the surgery also where they fold.")
 @click.option("--fixed-batch", is_flag=True, help="One image at a time, instead of any number.")
 @click.option(
@@ -48,7 +49,7 @@ def command(
 
     with options.told_apart(as_json):
         done = export(
-            options.load_folder(folder, allow_code),
+            networks.load_folder(folder, allow_code),
             output,
             format=kind,  # type: ignore[arg-type]  # click gives one of the formats
             input_size=input_size,

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 
 
 @click.command("fold")
@@ -34,7 +34,7 @@ def command(
     from surgeon.verification import compare
 
     with reserved(output, overwrite=overwrite, inputs=[folder]):
-        network = options.load_folder(folder, allow_code)
+        network = networks.load_folder(folder, allow_code)
         folded = fold(network, partial=partial)
         check = compare(network, folded)
         save(folded, output, overwrite=overwrite, beside=beside(folder))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model
 from surgeon.cli.swapped import refuse_recipe
 
@@ -35,7 +35,7 @@ def command(
     from surgeon.surgery.door import surgery_of
 
     refuse_recipe(model)
-    network = options.load_model(model, **model_options)
+    network = networks.load_model(model, **model_options)
     found = [s for s in sites(network, input_size=model_options["input_size"]) if kind in (None, s.kind)]
     if include:
         fitting = [s for s in found if any(matches(s.name, p) for p in include)]

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model, complete_recipe
+from surgeon.cli.settings import load_recipes
 
 
 @click.command("plan")
@@ -30,11 +31,11 @@ def command(
 ) -> None:
     """Show what RECIPE would do to MODEL: edits, what is passed over and why, growth, and what happens to
     the function the model computes. Nothing is changed or written."""
-    recipes = options.load_recipes(recipe, settings, model)  # before anything that imports torch
+    recipes = load_recipes(recipe, settings, model)  # before anything that imports torch
     from surgeon import plan
     from surgeon.cli.tables import console, plan_table
 
-    network = options.load_model(model, seed=seed, **model_options)
+    network = networks.load_model(model, seed=seed, **model_options)
     trained = True if model_options["weights"] or model_options["pretrained"] else None
     made = plan(
         network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained, stack=stack

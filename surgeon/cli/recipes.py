@@ -8,6 +8,7 @@ import click
 
 from surgeon.cli import options
 from surgeon.cli.completing import complete_recipe, complete_setting
+from surgeon.cli.settings import load_recipes
 
 
 @click.group("recipes")
@@ -55,7 +56,7 @@ def show(recipe: str, settings: tuple[str, ...], as_json: bool) -> None:
     """
     from surgeon.recipe import dump
 
-    recipes = options.load_recipes(recipe, settings)
+    recipes = load_recipes(recipe, settings)
     if as_json:
         content = [r.model_dump(mode="json") for r in recipes]
         click.echo(json.dumps(content[0] if len(content) == 1 else content, indent=2))

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 
 
 @click.command("revert")
@@ -30,7 +30,7 @@ def command(
     from surgeon.pipeline.lineage import beside
 
     with reserved(output, overwrite=overwrite, inputs=[folder]):
-        stock = revert(options.load_folder(folder, allow_code))
+        stock = revert(networks.load_folder(folder, allow_code))
         save(stock, output, overwrite=overwrite, beside=beside(folder))
     if as_json:
         click.echo(json.dumps({"folder": output, "class": type(stock).__name__}, indent=2))

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model, complete_recipe
+from surgeon.cli.processes import processes
+from surgeon.cli.settings import all_settings, load_recipes
 
 
 @click.command("run")
@@ -21,15 +23,14 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
 
     A run that was killed goes on where it stopped when the same command is given again.
     """
-    recipes = options.load_recipes(
-        recipe, options.all_settings(settings, given), model
-    )  # before anything that imports torch
-    from surgeon.cli.tables import assessment_table, console
+    recipes = load_recipes(recipe, all_settings(settings, given), model)  # before anything that imports torch
+    from surgeon.cli.results import assessment_table
+    from surgeon.cli.tables import console
     from surgeon.pipeline import run
 
     given["model_args"] = dict(given["model_args"])
-    options.code_lies_here(model, given["allow_code"])
-    with options.processes() as first:
+    networks.code_lies_here(model, given["allow_code"])
+    with processes() as first:
         with options.told_apart(as_json):
             found = run(recipes, model, given.pop("output"), **given)
         if not first:

@@ -6,8 +6,11 @@ from typing import Any
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model, complete_recipe
+from surgeon.cli.parameters import Fraction
+from surgeon.cli.processes import processes
+from surgeon.cli.settings import all_settings, load_recipes, said_once
 
 
 @click.command("study")
@@ -21,7 +24,7 @@ from surgeon.cli.completing import complete_model, complete_recipe
 @click.option(
     "--suite", type=click.Choice(["basic", "quick", "standard"]), help="Of the evaluation; by default quick."
 )
-@click.option("--eps", type=options.Fraction(), help="Size of attacks, in [0, 1] pixels.")
+@click.option("--eps", type=Fraction(), help="Size of attacks, in [0, 1] pixels.")
 @click.option("--samples", type=click.IntRange(1), help="Test images; by default as the suite says.")
 @options.json_option
 def command(
@@ -41,20 +44,21 @@ def command(
     --set evaluation.KEY=VALUE. `surgeon report` takes the arms' folders.
     """
     from surgeon.cli.evaluate import evaluation_settings
-    from surgeon.cli.tables import console, study_table
+    from surgeon.cli.results import study_table
+    from surgeon.cli.tables import console
     from surgeon.pipeline import study
     from surgeon.recipe import Evaluation
 
-    options.said_once(tuple(s for s in settings if s.startswith("evaluation.")), ("suite", "eps", "samples"))
-    recipes = options.load_recipes(recipe, options.all_settings(settings, given), model)
+    said_once(tuple(s for s in settings if s.startswith("evaluation.")), ("suite", "eps", "samples"))
+    recipes = load_recipes(recipe, all_settings(settings, given), model)
     own = next((r.evaluation for r in reversed(recipes) if r.evaluation), None) or Evaluation(suite="quick")
     asked = {"suite": suite, "eps": eps, "samples": samples}
     evaluation = evaluation_settings(
         {**own.model_dump(), **{k: v for k, v in asked.items() if v is not None}}, ()
     )
     given["model_args"] = dict(given["model_args"])
-    options.code_lies_here(model, given["allow_code"])
-    with options.processes() as first:
+    networks.code_lies_here(model, given["allow_code"])
+    with processes() as first:
         with options.told_apart(as_json):
             found = study(recipes, model, given.pop("output"), evaluation=evaluation, **given)
         if first and as_json:

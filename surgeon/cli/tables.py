@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from surgeon.cli.sheet import Column, Sheet
 from surgeon.edits import EFFECT_TEXT, Choice, Growth, Plan, Searched
-from surgeon.numerals import percent, span
+from surgeon.numerals import percent
 from surgeon.selection import Site
 
-if TYPE_CHECKING:
-    from surgeon.evaluation import Assessment
-    from surgeon.pipeline import Study
-    from surgeon.pipeline.conversion import Conversion
-    from surgeon.pipeline.converting import Outcome
-    from surgeon.results.assessment import Certified
-
-_MEASURED = "--data SOURCE (labelled images) measures the accuracy before and after"
-_FITTED = (
-    "; with --data or --calibration SOURCE layers are fitted to images and batch norms' statistics are taken again, "
-    "which keeps more of a trained network"
-)
 _EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", "destroyed": "red"}
 
 
@@ -231,172 +219,3 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def assessment_table(found: Assessment) -> RenderableType:
-    """An evaluation: the verdict first, then accuracies with their intervals, then what is to be known of them."""
-    table = Sheet("", Column("accuracy", right=True), "95 % interval", Column("note", prose=True))
-    table.add("clean", *_share(found.summary.clean), f"{found.summary.clean.n} images")
-    for row in found.summary.rows:
-        notes = ["standing after this and the attacks before it"] if row.cascade else []
-        if row.std is not None:
-            notes.append(f"mean of {len(row.shares)} seeds {percent(row.mean)} ± {percent(row.std)}")
-        if row.group == "paper" and row.of_right is not None:
-            notes.append(f"{percent(row.of_right)} of the images that are right as they are")
-        if row.draws is not None:
-            notes.append(", ".join(f"{k} of draws {percent(v)}" for k, v in row.draws.items()))
-        table.add(f"{row.group}: {row.label}", *_share(row.shares[0]), "; ".join(notes))
-    table.add("worst case", *_share(found.summary.worst), "image by image")
-    parts: list[RenderableType] = [_verdict(found), table]
-    parts += [part for one in found.certified for part in _certified(one)]
-    if found.diagnosis is not None:
-        parts += [Text("diagnostics", "bold"), _checks(found)]
-    parts += [Text(note) for note in found.notes]
-    parts += [Text(f"{f.severity}: {f.text}") for f in found.summary.findings]
-    return Group(*parts)
-
-
-def study_table(found: Study) -> RenderableType:
-    """The arms of a study: accuracies, and their differences from the stock network fine-tuned equally."""
-    table = Sheet(
-        "arm",
-        "clean",
-        "worst case",
-        Column("clean, difference", spare=True),
-        Column("worst case, difference", spare=True),
-        "diagnostics",
-    )
-    for arm in found.arms:
-        table.add(
-            arm.name,
-            _over_seeds(arm.clean),
-            _over_seeds(arm.worst),
-            _difference(arm.clean_difference),
-            _difference(arm.worst_difference),
-            _passed(arm.reliable),
-        )
-    note = "differences in points from the stock network fine-tuned equally, paired image by image, with 95 % intervals"
-    return Group(Text(f"{found.recipe} on {found.model}", "bold"), table, Text(note))
-
-
-def conversion_table(found: Conversion) -> RenderableType:
-    """What a cut cost a trained network: its logits, its accuracy, and the layers that lost most."""
-    table = Sheet("", Column("", prose=True), header=False)
-    table.add("function", EFFECT_TEXT[found.effect])
-    table.add("folds", "yes" if found.folds else "no")
-    if found.calibration:
-        table.add("calibrated on", f"{found.calibration} images; {len(found.refitted)} layers fitted to them")
-    else:
-        fitted = "" if found.effect == "exact" else _FITTED
-        table.add("images", f"none were given: {_MEASURED}{fitted}")
-    if found.choice:
-        used = next((t.label for t in found.choice.trials if t.used), "as asked for")
-        table.add("start", f"{used}: {found.choice.why}")
-    if found.drift:
-        table.add(
-            "same prediction",
-            f"{percent(found.drift.agreement)} of {found.drift.images} {found.drift.source} images",
-        )
-        table.add("logit drift", f"{found.drift.relative:.3f}")
-    if found.accuracy:
-        right = found.accuracy
-        table.add(
-            "accuracy",
-            f"{percent(right.before / right.images)} before, {percent(right.after / right.images)} after "
-            f"({right.images} test images, {right.both} right both times)",
-        )
-    table.add("seconds, with measuring", f"{found.seconds:.1f}")
-    layers = Sheet("layer, in execution order", Column("its output moved by", right=True))
-    for name, moved in found.layers.items():
-        layers.add(name, f"{moved:.3f}")
-    notes = [Text(f"note: {note}") for note in found.notes]
-    return Group(table, *notes, layers) if found.layers else Group(table, *notes)
-
-
-def conversions_table(results: Sequence[Outcome]) -> RenderableType:
-    """A row a checkpoint."""
-    table = Sheet(
-        "checkpoint",
-        Column("function", prose=True),
-        "accuracy",
-        Column("same prediction", spare=True),
-        Column("seconds", spare=True),
-    )
-    for checkpoint, found, before in results:
-        name = checkpoint.name
-        if isinstance(found, Exception):
-            table.add(name, Text(str(found), "red"))
-            continue
-        right = found.accuracy
-        table.add(
-            name,
-            EFFECT_TEXT[found.effect],
-            f"{percent(right.before / right.images)} → {percent(right.after / right.images)}"
-            if right
-            else "",
-            percent(found.drift.agreement) if found.drift else "",
-            "was there" if before else f"{found.seconds:.1f}",
-        )
-    return table
-
-
-def _over_seeds(values: Sequence[float]) -> str:
-    from statistics import fmean, stdev
-
-    spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{percent(fmean(values))}{spread}"
-
-
-def _difference(found: Any) -> str:
-    if found is None:
-        return "control"
-    p = found.pairs[0].p if len(found.pairs) == 1 else None
-    told = f", p {p:.2g}" if p is not None else f", {len(found.pairs)} seeds"
-    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]{told}"
-
-
-def _passed(reliable: Sequence[bool | None]) -> str:
-    if all(r is None for r in reliable):
-        return "not made"
-    return "passed" if all(reliable) else "FAILED"
-
-
-def _verdict(found: Assessment) -> Text:
-    head = found.summary.headline
-    if head is not None:
-        low, high = head.share.low, head.share.high
-        return Text.assemble(
-            (percent(head.share.value), "bold green"), f" [{percent(low)}, {percent(high)}] {head.text}"
-        )
-    reasons = "; ".join(found.summary.refused) or "no attack was made"
-    return Text.assemble(("no number to quote: ", "bold red"), reasons)
-
-
-def _certified(found: Certified) -> Iterable[RenderableType]:
-    """The certified accuracy of one σ at some radii."""
-    yield Text(f"certified by smoothing with σ = {found.sigma:g}", "bold")
-    table = Sheet("within an L2 radius of", Column("accuracy", right=True), "95 % interval")
-    every = -(-len(found.points) // 6)
-    for point in found.points[::every]:
-        table.add(f"{point.level:g}", *_share(point.share))
-    yield table
-    silent = f"no certificate for {percent(found.abstained)} of them"
-    yield Text(f"{found.images} images, {found.draws:,} draws each; {silent}")
-
-
-def _checks(found: Assessment) -> Sheet:
-    table = Sheet("", "", Column("", prose=True), Column("", prose=True), header=False)
-    for check in found.diagnosis.checks if found.diagnosis else ():
-        mark = (
-            Text("FAILED", "red")
-            if check.failed
-            else Text("advice", "yellow")
-            if check.advice
-            else Text("ok", "green")
-        )
-        table.add(mark, check.code, ", ".join(check.figures), check.reason if check.failed else check.advice)
-    return table
-
-
-def _share(share: Any) -> tuple[str, str]:
-    return percent(share.value), span(share.low, share.high)

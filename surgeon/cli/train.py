@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model, complete_recipe
+from surgeon.cli.processes import processes
+from surgeon.cli.settings import all_settings, load_recipes
 
 
 @click.command("train")
@@ -26,14 +28,12 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
     again. On many GPUs or
     machines: accelerate launch -m surgeon train …
     """
-    recipes = options.load_recipes(
-        recipe, options.all_settings(settings, given), model
-    )  # before anything that imports torch
+    recipes = load_recipes(recipe, all_settings(settings, given), model)  # before anything that imports torch
     from surgeon.pipeline import train
 
     given["model_args"] = dict(given["model_args"])
-    options.code_lies_here(model, given["allow_code"])
-    with options.processes() as first:
+    networks.code_lies_here(model, given["allow_code"])
+    with processes() as first:
         with options.told_apart(as_json):
             done = train(recipes, model, given.pop("output"), **given)
         if not first:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from surgeon.cli import options
+from surgeon.cli import networks, options
 
 
 @click.command("verify")
@@ -27,7 +27,7 @@ def command(folder: str, allow_code: tuple[str, ...], as_json: bool) -> None:
     from surgeon.pipeline.verifying import verify_folder
 
     if allow_code:
-        options.code_lies_here("", allow_code)
+        networks.code_lies_here("", allow_code)
     checks = verify_folder(folder, allow_code=allow_code)
     failed = sum(c.ok is False for c in checks)
     if as_json:

@@ -47,7 +47,7 @@ def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
     path = Path(name)
     rest = name.rpartition("/")[2]
     if path.suffix in _FILES:
-        there = "a file of weights" if path.is_file() else "no file here"
+        there = "a file of weights" if path.is_file() else "not a file here"
         how = either("create_model(NAME, weights=FILE)", "give the network's name, and the file as --weights")
         return f"{name} is {there}, and no name of a network: {how}"
     if name.startswith(_TORCHVISION):

@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from surgeon.disk.files import path_given
 from surgeon.disk.stored import stored
 from surgeon.disk.writing import telling
-from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, ArtifactWarning, ModelError, SurgeonError, either
-from surgeon.extra_state import in_tensors, left_out, with_extra
+from surgeon.errors import ArtifactWarning, SurgeonError, either
+from surgeon.extra_state import in_tensors, left_out
 from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_for, versioned
@@ -34,10 +33,9 @@ from surgeon.models.tensor_files import same_tensors
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
 from surgeon.store import hub, unnamed
-from surgeon.store.beyond_name import beyond_name, set_again
-from surgeon.store.blank import Blank
-from surgeon.store.budget import check_record, held, within
-from surgeon.store.configuration import LINEAGE, ORIGINAL, Configuration, described
+from surgeon.store.beyond_name import beyond_name
+from surgeon.store.configuration import LINEAGE, ORIGINAL, Configuration
+from surgeon.store.displaced import displaced_state, restore_displaced
 from surgeon.store.folder import (
     CONFIG,
     WEIGHTS,
@@ -48,10 +46,8 @@ from surgeon.store.folder import (
     read_surgery,
     surgery_entry,
 )
-from surgeon.store.model_arguments import check_taken
-from surgeon.surgery import replay
+from surgeon.store.rebuilding import listed, rebuilt, stock_of
 from surgeon.surgery.standing import demand, findings
-from surgeon.surgery.tree import Displaced, bare
 
 _LOADED_FROM = "loaded_from"
 """The attribute of a loaded network that holds the path of its folder."""
@@ -101,7 +97,7 @@ def save(
     with new_folder(folder, overwrite=overwrite) as work:
         state = model.state_dict()
         _write(stored(in_tensors(state)), work / WEIGHTS, Path(folder) / WEIGHTS)
-        displaced = _displaced_state(model)
+        displaced = displaced_state(model)
         if displaced:
             _write(displaced, work / ORIGINAL, Path(folder) / ORIGINAL)
         config = config_of(model, dict(model_args or {}))
@@ -138,7 +134,7 @@ def _lineage(model: nn.Module, work: Path) -> dict[str, str]:
 def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Compare a network with what its name makes: keys for its configuration, {} where no name makes it."""
     try:
-        made = _stock(Configuration.model_validate(config), folder)
+        made = stock_of(Configuration.model_validate(config), folder)
         found = beyond_name(model, made)
     except (SurgeonError, ValidationError):
         warnings.warn(unnamed.at_saving(config["architecture"], folder), ArtifactWarning, stacklevel=3)
@@ -146,7 +142,7 @@ def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict
     if found.exchanged:
         warnings.warn(
             f"this network is not {config['architecture']} as its name makes it: "
-            f"{_some(found.exchanged)}. It was written to "
+            f"{listed(found.exchanged)}. It was written to "
             f"{folder}: give it to surgeon.load as model=…, since timm, too, would make "
             "another one; where arguments made it so, save it "
             "with model_args={…}",
@@ -154,11 +150,6 @@ def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict
             stacklevel=3,
         )
     return {"settings": found.settings, "exchanged": found.exchanged}
-
-
-def _some(exchanged: Mapping[str, str]) -> str:
-    parts = [f"{k} is {v}" for k, v in exchanged.items()]
-    return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
 
 
 @contextlib.contextmanager
@@ -247,7 +238,7 @@ def load(
         weights = lay_on(network, weights)
     network.load_state_dict(versioned(network, weights))
     if record and ORIGINAL in hashes:
-        _restore_displaced(network, read_weights(folder / ORIGINAL), folder / ORIGINAL)
+        restore_displaced(network, read_weights(folder / ORIGINAL), folder / ORIGINAL)
     network.__dict__[_LOADED_FROM] = folder.resolve()
     return network.to(device).eval()
 
@@ -268,71 +259,6 @@ def _by_name(architecture: str, model: nn.Module | None) -> Iterator[None]:
             f"if the network was changed after {architecture} made it (channels pruned, layers exchanged), {remedy}"
         )
         raise
-
-
-def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.Module | None) -> nn.Module:
-    """Rebuild a folder's network, with its surgery, before its weights are loaded.
-
-    Args:
-        folder: the folder, for messages and for the size of its files of weights.
-        config: its configuration.
-        record: the record of its surgery; None for a stock network.
-        model: the stock network to rebuild upon, which is not changed; None to make it by name.
-
-    Returns:
-        The network. Its weights are arbitrary; none is shared with `model`.
-
-    Raises:
-        ArtifactError: configuration and record do not give a network, or give one far larger than the files
-            of weights.
-    """
-    ours = model is None and not own.is_own(
-        config.architecture
-    )  # an own factory may keep the module that it returns
-    place = str(folder / CONFIG)
-    weights = held(folder / WEIGHTS, folder / ORIGINAL)
-    try:
-        with within(weights, place):
-            if record:
-                check_record(record, weights, place)
-            if config.exchanged is not None:
-                _check_exchanged(model, config, folder)
-            stock = _stock(config, folder) if model is None else model
-            if ours:
-                set_again(stock, config.settings, place)
-            if record:
-                return replay(stock, record, consume=ours)
-            return stock if ours else bare(stock)[0]
-    except SurgeonError:
-        raise
-    except Exception as error:  # libraries and layers raise anything on bad arguments
-        text = " ".join(str(error).split())[:200] or "no reason is told"
-        raise ArtifactError(
-            f"{place}: {config.architecture} cannot be rebuilt as it says ({type(error).__name__}: {text})"
-        ) from error
-
-
-def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Path) -> None:
-    """Raise ArtifactError unless `model` (if None, the network made by name) is the one that was written."""
-    wanted = config.exchanged or {}
-    if model is None:
-        if wanted:
-            raise ArtifactError(
-                f"{folder}: the network was changed in code after it was made: {_some(wanted)}; "
-                + either(
-                    "pass the stock network: surgeon.load(folder, model=…)",
-                    "load it from Python, with the stock network",
-                )
-            )
-        return
-    found = beyond_name(model, _stock(config, folder))
-    saved, now = {**wanted, **config.settings}, {**found.exchanged, **found.settings}
-    other = [k for k in {**saved, **now} if saved.get(k) != now.get(k)]
-    if other:
-        raise ArtifactError(
-            f"{folder}: model is not the network that was written: {', '.join(other[:3])} "
-            f"{'is' if len(other) == 1 else 'are'} not as there"
-        )
 
 
 def folder_of(name: str | Path) -> Path | None:
@@ -356,64 +282,3 @@ def _write(tensors: dict[str, Tensor], path: Path, place: Path) -> None:
 
     with telling(place):
         save_file(tensors, path, metadata={"format": "pt"})
-
-
-def _displaced_state(model: nn.Module) -> dict[str, Tensor]:
-    displaced = model.__dict__.get("displaced") or Displaced()
-    state = {f"statistics.{k}": v for k, v in displaced.statistics.items()}
-    for site, module in displaced.modules.items():
-        state |= {f"modules.{site}.{k}": v for k, v in in_tensors(module.state_dict()).items()}
-    return stored(state)
-
-
-def _restore_displaced(network: nn.Module, state: Mapping[str, Tensor], place: Path) -> None:
-    displaced: Displaced = network.__dict__["displaced"]
-    displaced.statistics = {
-        k.removeprefix("statistics."): v.clone() for k, v in state.items() if k.startswith("statistics.")
-    }
-    for site, module in displaced.modules.items():
-        prefix = f"modules.{site}."
-        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        try:
-            module.load_state_dict(with_extra(own, module.state_dict()))
-        except RuntimeError as error:
-            text = " ".join(str(error).split())[:200]
-            raise ArtifactError(f"{place} does not fit the module at {site}: {text}") from error
-
-
-def _stock(config: Configuration, folder: Path) -> nn.Module:
-    name, size = config.architecture, config.pretrained_cfg.input_size
-    if ":" in name and not own.is_own(name):
-        raise ArtifactError(
-            f"{folder / CONFIG} points to other files ({name}), which a folder must not; nothing was read"
-        )
-    unnamed.check(name, folder)
-    check_taken(name, config.model_args, str(folder / CONFIG))
-    try:
-        if config.unwritten_args:
-            raise ModelError(
-                f"its arguments {list(config.unwritten_args)} are not written: they were no "
-                "plain data, or said where weights are"
-            )
-        with Blank():
-            made = create_model(
-                name,
-                num_classes=None if own.is_own(name) else config.num_classes,
-                input_size=size,
-                model_args=config.model_args,
-            )
-    except ArtifactError:
-        raise
-    except SurgeonError as error:
-        raise ArtifactError(
-            f"{folder}: {name} cannot be rebuilt by name ({error}); "
-            + either(
-                "pass the stock network: surgeon.load(folder, model=…)",
-                "load it from Python, with the stock network",
-            )
-        ) from error
-    known = made.__dict__.get("pretrained_cfg")
-    if isinstance(known, Mapping):  # the saved tag may differ from the name's default
-        saved = config.pretrained_cfg.model_dump(exclude_unset=True)
-        made.__dict__["pretrained_cfg"] = described(known) | saved
-    return made

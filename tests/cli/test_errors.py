@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import surgeon
 from surgeon import strict_yaml
 from surgeon.cli import group
-from surgeon.cli.options import load_recipes
+from surgeon.cli.settings import load_recipes
 from tests.cli.commandline import invoke
 
 MODEL = ["test_resnet", "--num-classes", "4", "--input-size", "3,32,32"]

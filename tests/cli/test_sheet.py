@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.text import Text
 
 import surgeon
+from surgeon.cli.results import study_table
 from surgeon.cli.sheet import Column, Sheet
-from surgeon.cli.tables import plan_table, sites_table, study_table
+from surgeon.cli.tables import plan_table, sites_table
 from surgeon.pipeline import Study
 
 

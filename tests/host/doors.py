@@ -123,7 +123,6 @@ CALLERS = {
     "surgeon.verification.tolerance_of": _READS,
     "surgeon.verification.names_kept": _READS,
     "surgeon.verification.layers_called": _READS,
-    "surgeon.store.artifact.rebuilt": "called by load alone",
     "surgeon.store.artifact.folder_of": _DATA,
     "surgeon.models.checkpoints.renamed_for": _READS,
     "surgeon.models.checkpoints.versioned": _READS,

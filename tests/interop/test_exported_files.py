@@ -69,7 +69,7 @@ def test_an_exported_program_says_what_it_is(tiny_cut, tmp_path):
     surgeon.export(tiny_cut("defective"), tmp_path / "model.pt2", format="torch-export", check=False)
     known = metadata(tmp_path / "model.pt2")
     assert known["recipe"] == "defective" and known["surgery"]["edits_left"] == known["surgery"]["edits"]
-    with pytest.raises(ArtifactError, match="no file that surgeon exported"):
+    with pytest.raises(ArtifactError, match="is not a file that surgeon exported"):
         (tmp_path / "other.pt2").write_bytes(b"nothing")
         metadata(tmp_path / "other.pt2")
 

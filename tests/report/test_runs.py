@@ -167,7 +167,7 @@ def study_of(copied, tmp_path, control):
 
 def test_a_studys_page_compares_with_the_control_as_its_table_does(copied, tmp_path):
     """Arms stand in the order of their folders; the reference is the one whose role is `control`."""
-    from surgeon.cli.tables import _difference as shown
+    from surgeon.cli.results import _difference as shown
 
     study, table = study_of(copied, tmp_path, "stock")
     one = Page(report([study], tmp_path / "page.html").read_text(encoding="utf-8"))

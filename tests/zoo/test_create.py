@@ -5,7 +5,7 @@ import torch
 
 import surgeon
 from surgeon import zoo
-from surgeon.cli.options import _is_folder
+from surgeon.cli.networks import _is_folder
 from surgeon.errors import ModelError
 from surgeon.models import input_size_of, input_std_of, list_models, name_of
 

@@ -1,0 +1,138 @@
+"""The network that MODEL names, its device and its calibration images."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surgeon.errors import ArgumentError, ArtifactError, ModelError
+from surgeon.processes import device_named
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+def load_model(
+    name: str,
+    *,
+    weights: str | None,
+    pretrained: bool,
+    num_classes: int | None,
+    in_chans: int | None,
+    input_size: tuple[int, ...] | None,
+    model_args: tuple[tuple[str, Any], ...],
+    allow_code: tuple[str, ...] = (),
+    seed: int = 0,
+) -> nn.Module:
+    """The model that MODEL names: a name of timm, torchvision or the zoo, own code (`package.module:factory`), or a
+    network that surgeon wrote: its folder, or its repository (`hf-hub:owner/name`).
+
+    seed: of the initial weights, where none are loaded.
+
+    Raises ModelError for an unknown name, and for options that a folder leaves nothing to do;
+    ArtifactError for a folder that is none of surgeon's.
+    """
+    import torch
+
+    import surgeon
+    from surgeon.store.hub import folder_of
+
+    torch.manual_seed(seed)
+    code_lies_here(name, allow_code)
+    _quiet_downloads(name)
+    if _is_folder(name) or folder_of(name):
+        given = {
+            "--weights": weights,
+            "--pretrained": pretrained,
+            "--num-classes": num_classes,
+            "--in-chans": in_chans,
+            "--model-arg": model_args,
+        }
+        useless = [option for option, value in given.items() if value]
+        if useless:
+            raise ModelError(
+                f"{name} is a folder, which fixes its network: {', '.join(useless)} cannot change it"
+            )
+        return surgeon.load(name, allow_code=allow_code)
+    return surgeon.create_model(
+        name,
+        pretrained=pretrained,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        input_size=input_size,
+        weights=weights,
+        model_args=dict(model_args),
+    )
+
+
+def load_folder(name: str, allow_code: tuple[str, ...] = ()) -> nn.Module:
+    """The network in a folder that surgeon wrote, or in its repository (`hf-hub:owner/name`)."""
+    import surgeon
+
+    code_lies_here(name, allow_code)
+    _quiet_downloads(name)
+    return surgeon.load(name, allow_code=allow_code)
+
+
+def code_lies_here(name: str, allow_code: tuple[str, ...] = ()) -> None:
+    """Let own code be imported from the present folder, as `python -m` does, where the command names some."""
+    from surgeon.models.own import is_own
+
+    if (allow_code or is_own(name)) and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def _is_folder(name: str) -> bool:
+    """Whether MODEL means a folder: one that surgeon wrote, or a path that is not a name of a model.
+
+    Raises ArtifactError for a path at which nothing is.
+    """
+    from surgeon.disk.folder_kinds import instead
+    from surgeon.store.folder import CONFIG, no_network
+
+    path = Path(name)
+    if path.is_dir():
+        return (path / CONFIG).is_file() or os.sep in name or bool(instead(path))
+    if os.sep in name and (name.startswith((".", "~", os.sep)) or name.count(os.sep) > 1) and ":" not in name:
+        raise ArtifactError(no_network(name))
+    return False
+
+
+def _quiet_downloads(name: str) -> None:
+    """Leave it to the error at the end to say that a download failed, not to a line for each attempt."""
+    from surgeon.models.own import is_own
+
+    if not is_own(name) and not Path(name).is_dir():
+        from huggingface_hub.utils import logging
+
+        logging.set_verbosity_error()
+
+
+def usable_device(name: str) -> torch.device:
+    """The device called `name`. Raises ArgumentError if there is none here."""
+    import torch
+
+    found = device_named(name)
+    try:
+        torch.empty(1, device=found).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise ArgumentError(f"device {name!r} cannot be used: {reason}") from error
+    return found
+
+
+def calibration_images(source: str | None, count: int, model: nn.Module, input_size: Any) -> Tensor | None:
+    """Calibration images as the model takes them: normalised if its configuration says so."""
+    if source is None:
+        return None
+
+    from surgeon.data import images
+    from surgeon.models.facts import input_size_of, normalized
+
+    size = input_size or input_size_of(model)
+    if size is None:
+        raise ArgumentError("--calibration needs --input-size: the model does not tell its own")
+    return normalized(images(source, count, size), model)

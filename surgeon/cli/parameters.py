@@ -1,0 +1,64 @@
+"""Values of options that click has no type for: sizes, fractions, pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class Size(click.ParamType):
+    """C,H,W (or C,T,H,W for video), as in 3,224,224."""
+
+    name = "C,H,W"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            size = tuple(int(v) for v in str(value).replace("x", ",").split(","))
+        except ValueError:
+            size = ()
+        if len(size) not in (3, 4) or min(size, default=0) < 1:
+            self.fail(f"{value!r} is not a size; write for instance 3,32,32", param, ctx)
+        if size[-1] in (1, 3) and min(size[:-1]) > 4:
+            first = ",".join(map(str, (size[-1], *size[:-1])))
+            self.fail(f"{value!r} has the channels at its end; they come first: {first}", param, ctx)
+        return size
+
+
+class Fraction(click.ParamType):
+    """A number, or a fraction such as 8/255."""
+
+    name = "NUMBER"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        from surgeon.quantities import number
+
+        try:
+            found = float(number(value))
+        except ValueError:
+            found = -1.0
+        if not found >= 0:
+            self.fail(f"{value!r} is not a size; write for instance 8/255 or 0.5", param, ctx)
+        return found
+
+
+class Pair(click.ParamType):
+    """key=value, the value read as YAML."""
+
+    name = "KEY=VALUE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = str(value).partition("=")
+        if not equals or not key:
+            self.fail(f"{value!r} must look like key=value", param, ctx)
+        from surgeon import strict_yaml
+        from surgeon.strict import shown
+
+        try:
+            return key, strict_yaml.load(text)
+        except strict_yaml.YamlError as error:
+            self.fail(f"the value of {shown(value)} cannot be read as YAML: {error.reason}", param, ctx)

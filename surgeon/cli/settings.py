@@ -1,0 +1,92 @@
+"""RECIPE with the settings of --set and of short options such as --epochs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from surgeon.cli.swapped import swapped
+from surgeon.errors import RecipeError, nearest
+
+if TYPE_CHECKING:
+    from surgeon.recipe import Recipe
+
+
+def load_recipes(recipe: str, settings: tuple[str, ...], model: str | None = None) -> list[Recipe]:
+    """The recipes that RECIPE names, joined by '+', with the settings of --set.
+
+    model: what stands beside it; where the two are swapped, the error says so.
+
+    A setting of an operation goes to every recipe that has it (`kap#2` is the second one of them all), one of
+    `training`, `data` or `evaluation` to the recipe whose part `surgeon run` uses: the last that has one.
+    """
+    from surgeon.recipe import load_recipe, owners
+    from surgeon.spelling import misplaced, split
+
+    try:
+        recipes = [load_recipe(name) for name in split(recipe)]
+    except RecipeError as error:
+        raise swapped(recipe, model, error) from None
+    told: list[list[str]] = [[] for _ in recipes]
+    for setting in settings:
+        head, dot, rest = setting.partition(".")
+        if not dot or "=" in head:
+            raise RecipeError(misplaced(setting, owners(o.name for r in recipes for o in r.surgery)))
+        for place, own in _owners(recipes, head, setting):
+            told[place].append(own + dot + rest)
+    return [load_recipe(one, its) for one, its in zip(recipes, told, strict=True)]
+
+
+def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:
+    """Which recipes a setting is for, and what its operation is called in each."""
+    from surgeon.recipe import PARTS
+
+    if head in PARTS:
+        having = [i for i, r in enumerate(recipes) if getattr(r, head)]
+        return [(having[-1] if having else len(recipes) - 1, head)]
+    name, numbered, number = head.partition("#")
+    every = [
+        (i, f"{name}#{n}")
+        for i, r in enumerate(recipes)
+        for n, _ in enumerate((o for o in r.surgery if o.name == name), 1)
+    ]
+    if numbered:
+        found = (
+            every[int(number) - 1 : int(number)]
+            if number.isdecimal() and number.isascii() and int(number)
+            else []
+        )
+    else:
+        found = [(i, name) for i in sorted({i for i, _ in every})]
+    if not found:
+        valid = [*(o.name for r in recipes for o in r.surgery), *PARTS]
+        raise RecipeError(f"setting {setting!r}: the recipe has no {head!r}; {nearest(head, valid)}")
+    return found
+
+
+def all_settings(settings: tuple[str, ...], given: dict[str, Any]) -> tuple[str, ...]:
+    """The settings of --set, and the short forms, which are taken out of `given`.
+
+    Raises RecipeError for one that is said twice.
+    """
+    short = {f"training.{k}": given.pop(k) for k in ("epochs", "lr", "batch_size")}
+    said = {s.partition("=")[0].strip() for s in settings}
+    for key, value in short.items():
+        if value is not None and key in said:
+            option = "--" + key.removeprefix("training.").replace("_", "-")
+            raise RecipeError(f"{option} {value} and --set {key} say the same thing: leave one out")
+    return (*settings, *(f"{k}={v}" for k, v in short.items() if v is not None))
+
+
+def said_once(settings: tuple[str, ...], names: tuple[str, ...], part: str = "evaluation") -> None:
+    """Refuse a setting of a part of the recipe that has an option of its own and is also given by --set.
+
+    Raises RecipeError that names both.
+    """
+    here = click.get_current_context()
+    said = {s.partition("=")[0].strip().removeprefix(f"{part}."): s for s in settings}
+    for name in names:
+        if name in said and here.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise RecipeError(f"--{name} and --set {said[name]} say the same thing: leave one out")

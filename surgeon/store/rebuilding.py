@@ -1,0 +1,132 @@
+"""A folder's network, rebuilt from its configuration and its record, before its weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from surgeon.edits import Plan
+from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
+from surgeon.models import own
+from surgeon.models.creating import create_model
+from surgeon.store import unnamed
+from surgeon.store.beyond_name import beyond_name, set_again
+from surgeon.store.blank import Blank
+from surgeon.store.budget import check_record, held, within
+from surgeon.store.configuration import ORIGINAL, Configuration, described
+from surgeon.store.folder import (
+    CONFIG,
+    WEIGHTS,
+)
+from surgeon.store.model_arguments import check_taken
+from surgeon.surgery import replay
+from surgeon.surgery.tree import bare
+
+
+def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.Module | None) -> nn.Module:
+    """Rebuild a folder's network, with its surgery, before its weights are loaded.
+
+    Args:
+        folder: the folder, for messages and for the size of its files of weights.
+        config: its configuration.
+        record: the record of its surgery; None for a stock network.
+        model: the stock network to rebuild upon, which is not changed; None to make it by name.
+
+    Returns:
+        The network. Its weights are arbitrary; none is shared with `model`.
+
+    Raises:
+        ArtifactError: configuration and record do not give a network, or give one far larger than the files
+            of weights.
+    """
+    # A factory of own code may keep the module that it returns.
+    ours = model is None and not own.is_own(config.architecture)
+    place = str(folder / CONFIG)
+    weights = held(folder / WEIGHTS, folder / ORIGINAL)
+    try:
+        with within(weights, place):
+            if record:
+                check_record(record, weights, place)
+            if config.exchanged is not None:
+                _check_exchanged(model, config, folder)
+            stock = stock_of(config, folder) if model is None else model
+            if ours:
+                set_again(stock, config.settings, place)
+            if record:
+                return replay(stock, record, consume=ours)
+            return stock if ours else bare(stock)[0]
+    except SurgeonError:
+        raise
+    except Exception as error:  # libraries and layers raise anything on bad arguments
+        text = " ".join(str(error).split())[:200] or "no reason is told"
+        raise ArtifactError(
+            f"{place}: {config.architecture} cannot be rebuilt as it says ({type(error).__name__}: {text})"
+        ) from error
+
+
+def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Path) -> None:
+    """Raise ArtifactError unless `model` (if None, the network made by name) is the one that was written."""
+    wanted = config.exchanged or {}
+    if model is None:
+        if wanted:
+            raise ArtifactError(
+                f"{folder}: the network was changed in code after it was made: {listed(wanted)}; "
+                + either(
+                    "pass the stock network: surgeon.load(folder, model=…)",
+                    "load it from Python, with the stock network",
+                )
+            )
+        return
+    found = beyond_name(model, stock_of(config, folder))
+    saved, now = {**wanted, **config.settings}, {**found.exchanged, **found.settings}
+    other = [k for k in {**saved, **now} if saved.get(k) != now.get(k)]
+    if other:
+        raise ArtifactError(
+            f"{folder}: model is not the network that was written: {', '.join(other[:3])} "
+            f"{'is' if len(other) == 1 else 'are'} not as there"
+        )
+
+
+def stock_of(config: Configuration, folder: Path) -> nn.Module:
+    name, size = config.architecture, config.pretrained_cfg.input_size
+    if ":" in name and not own.is_own(name):
+        raise ArtifactError(
+            f"{folder / CONFIG} points to other files ({name}), which a folder must not; nothing was read"
+        )
+    unnamed.check(name, folder)
+    check_taken(name, config.model_args, str(folder / CONFIG))
+    try:
+        if config.unwritten_args:
+            raise ModelError(
+                f"its arguments {list(config.unwritten_args)} are not written: they were no "
+                "plain data, or said where weights are"
+            )
+        with Blank():
+            made = create_model(
+                name,
+                num_classes=None if own.is_own(name) else config.num_classes,
+                input_size=size,
+                model_args=config.model_args,
+            )
+    except ArtifactError:
+        raise
+    except SurgeonError as error:
+        raise ArtifactError(
+            f"{folder}: {name} cannot be rebuilt by name ({error}); "
+            + either(
+                "pass the stock network: surgeon.load(folder, model=…)",
+                "load it from Python, with the stock network",
+            )
+        ) from error
+    known = made.__dict__.get("pretrained_cfg")
+    if isinstance(known, Mapping):  # the saved tag may differ from the name's default
+        saved = config.pretrained_cfg.model_dump(exclude_unset=True)
+        made.__dict__["pretrained_cfg"] = described(known) | saved
+    return made
+
+
+def listed(exchanged: Mapping[str, str]) -> str:
+    parts = [f"{k} is {v}" for k, v in exchanged.items()]
+    return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
