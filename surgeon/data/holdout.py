@@ -11,7 +11,7 @@ from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.faults import check_labelled
 from surgeon.data.images import Images, pixels
 from surgeon.data.records import Records
-from surgeon.data.scans import DIGITS_SIZE, digits
+from surgeon.data.scans import digits_as
 from surgeon.data.sets import Sets
 from surgeon.data.sources import open_source
 from surgeon.errors import DataError
@@ -162,8 +162,7 @@ def _by_class(labels: Tensor) -> list[Tensor]:
 
 
 def _digits(size: tuple[int, ...], count: int | None, seed: int) -> HeldOut:
-    found = digits(size[1] if size[1] == size[2] else DIGITS_SIZE, seed=0)["test"]
-    x = found.x if size[1] == size[2] else torch.nn.functional.interpolate(found.x, size[1:])
+    found = digits_as(size)["test"]
     chosen = stratified(found.y, count, seed=seed)
-    x, y = x[chosen].expand(-1, size[0], -1, -1).contiguous(), found.y[chosen]
-    return HeldOut(x, y, tuple(chosen), "test", tuple(map(str, range(10))))
+    x = found.x[chosen].contiguous()
+    return HeldOut(x, found.y[chosen], tuple(chosen), "test", tuple(map(str, range(10))))

@@ -15,7 +15,7 @@ from surgeon.data.images import SPLITS, Images
 from surgeon.data.listing import folder_entries
 from surgeon.data.names import readable, shown
 from surgeon.data.refusals import meant, no_images
-from surgeon.data.scans import DIGITS_SIZE, digits
+from surgeon.data.scans import DIGITS_SIZE, digits_as
 from surgeon.data.tables import parquet_entries
 from surgeon.errors import DataError
 from surgeon.host import in_own_state
@@ -122,11 +122,9 @@ def labelled(
 def _digits(input_size: tuple[int, ...] | None, count: int | None, split: str, seed: int) -> Images:
     if split not in SPLITS:
         raise DataError(f"the digits have the splits {', '.join(SPLITS)}, not {split!r}")
-    channels, height, width = input_size or (1, DIGITS_SIZE, DIGITS_SIZE)
-    found = digits(height, seed=0)[split]
-    x = found.x if width == height else torch.nn.functional.interpolate(found.x, (height, width))
-    order = _order(len(x), count, seed)
-    return Images(x[order].expand(-1, channels, -1, -1).clone(), found.y[order])
+    found = digits_as(input_size or (1, DIGITS_SIZE, DIGITS_SIZE))[split]
+    order = _order(len(found.x), count, seed)
+    return Images(found.x[order].contiguous(), found.y[order])
 
 
 def _order(total: int, count: int | None, seed: int) -> list[int]:

@@ -37,6 +37,23 @@ def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
     """
     if size < 1:
         raise DataError(f"size={size} pixels are not an image; the scans are 8 wide")
+    return digits_as((1, size, size), seed=seed)
+
+
+def digits_as(shape: tuple[int, ...], *, seed: int = 0) -> dict[str, Images]:
+    """scikit-learn's digits as images (C, H, W): `digits` for sides that differ, and for RGB.
+
+    Args:
+        shape: channels, height and width.
+        seed: seed of the splits.
+
+    Returns:
+        Split → Images, x (N, C, H, W) float32 in [0, 1]; all channels are the same memory.
+
+    Raises:
+        MissingPackageError: scikit-learn is not installed.
+    """
+    channels, height, width = shape
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
@@ -46,9 +63,10 @@ def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
         ) from None
     loaded = load_digits()
     x = torch.tensor(loaded.images, dtype=torch.float32).unsqueeze(1) / 16
-    if size != 8:
-        x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=False).clamp(0, 1)
+    if (height, width) != (8, 8):
+        x = torch.nn.functional.interpolate(x, (height, width), mode="bilinear", antialias=False).clamp(0, 1)
     y = torch.tensor(loaded.target, dtype=torch.int64)
     rest, test = train_test_split(range(len(y)), test_size=0.2, random_state=seed, stratify=y)
     train, val = train_test_split(rest, test_size=0.25, random_state=seed, stratify=y[rest])
-    return {n: Images(x[part], y[part]) for n, part in zip(SPLITS, (train, val, test), strict=True)}
+    parts = zip(SPLITS, (train, val, test), strict=True)
+    return {n: Images(x[part].expand(-1, channels, -1, -1), y[part]) for n, part in parts}

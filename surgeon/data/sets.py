@@ -12,7 +12,7 @@ from surgeon.arguments import checked_seed
 from surgeon.data.faults import Faults, inspect
 from surgeon.data.images import SPLITS, Images
 from surgeon.data.records import Records, Stream
-from surgeon.data.scans import DIGITS_SIZE, digits
+from surgeon.data.scans import DIGITS_SIZE, digits_as
 from surgeon.data.sources import Source, open_source
 from surgeon.data.splits import balanced, split
 from surgeon.errors import DataError, either
@@ -180,11 +180,7 @@ def _split(chosen: dict[str, Entries], settings: Data, source: str, seed: int) -
 
 
 def _digits(settings: Data, size: tuple[int, ...] | None, seed: int) -> Sets:
-    channels, height, width = size or (1, *(settings.size or (DIGITS_SIZE, DIGITS_SIZE)))
-    sets = []
-    for images in digits(height, seed=0).values():
-        x = images.x if width == height else torch.nn.functional.interpolate(images.x, (height, width))
-        sets.append(Images(x.expand(-1, channels, -1, -1), images.y))
+    sets = list(digits_as(size or (1, *(settings.size or (DIGITS_SIZE, DIGITS_SIZE)))).values())
     if settings.classes is not None:
         raise DataError(
             "the digits are used whole; data.classes is for folders and data sets whose classes have names"
