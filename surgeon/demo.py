@@ -149,8 +149,8 @@ def _row(
     folds = "stock" if record is None else "yes" if record.folds else "no"
     return Row(
         method=method,
-        parameters=1 + record.growth.parameters / record.before.parameters if record else 1.0,
-        flops=1 + record.growth.flops / record.before.flops if record else 1.0,
+        parameters=record.factor("parameters") if record else 1.0,
+        flops=record.factor("flops") if record else 1.0,
         effect=EFFECT_TEXT[record.effect].split(" (")[0] if record else "",
         folds=folds,
         start=start,

@@ -311,6 +311,23 @@ class Plan(_Frozen):
         return total
 
     @property
+    def after(self) -> Growth:
+        """What the rewritten network has: `before` and `growth` together."""
+        return self.before + self.growth
+
+    def factor(self, name: str) -> float | None:
+        """How many times the stock network's number the rewritten network has.
+
+        Args:
+            name: "parameters", "flops", "activations" or "buffers".
+
+        Returns:
+            The factor; None where the stock network has none, or it was not counted.
+        """
+        before = getattr(self.before, name)
+        return getattr(self.after, name) / before if before else None
+
+    @property
     def traits(self) -> Traits:
         """The traits of all edits together, which an evaluation reads."""
         if not self.edits:
@@ -342,9 +359,9 @@ class Plan(_Frozen):
         reasons = Counter((p.operation, p.reason) for p in self.passed_over)
         lines += [f"  passed over {n} × {op}: {reason}" for (op, reason), n in reasons.items()]
         for name in ("parameters", "flops", "activations"):
-            before, added = getattr(self.before, name), getattr(self.growth, name)
-            if before:
-                lines.append(f"{name}: {before:,} → {before + added:,} ({(before + added) / before:.3f}×)")
+            if factor := self.factor(name):
+                before, after = getattr(self.before, name), getattr(self.after, name)
+                lines.append(f"{name}: {before:,} → {after:,} ({factor:.3f}×)")
         lines.append(f"function: {EFFECT_TEXT[self.effect]}; folds: {'yes' if self.folds else 'no'}")
         if self.execution and self.execution.choice:
             lines.append(f"start: {self.execution.choice.why}")

@@ -9,11 +9,14 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from surgeon.cli.sheet import Column, Sheet
-from surgeon.edits import EFFECT_TEXT, Choice, Growth, Plan, Searched
+from surgeon.edits import EFFECT_TEXT, Choice, Plan, Searched
 from surgeon.numerals import percent
 from surgeon.selection import Site
 
 _EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", "destroyed": "red"}
+
+
+_COUNTED = {"flops": "FLOPs", "buffers": "masks, caches and other buffers"}
 
 
 def console() -> Console:
@@ -83,16 +86,15 @@ def _passed_over(plan: Plan) -> Sheet:
 
 def _growth(plan: Plan) -> Sheet:
     table = Sheet("for one image", *(Column(title, right=True) for title in ("before", "after", "factor")))
-    rows = [("parameters", plan.before.parameters, plan.growth.parameters)]
-    if plan.measured:
-        rows += [
-            ("FLOPs", plan.before.flops, plan.growth.flops),
-            ("activations", plan.before.activations, plan.growth.activations),
-        ]
-    rows.append(("masks, caches and other buffers", plan.before.buffers, plan.growth.buffers))
-    for name, before, added in rows:
-        after = before + added
-        table.add(name, short(before), short(after), f"{after / before:.3f}×" if before else "")
+    rows = ["parameters", *(["flops", "activations"] if plan.measured else []), "buffers"]
+    for name in rows:
+        factor = plan.factor(name)
+        table.add(
+            _COUNTED.get(name, name),
+            short(getattr(plan.before, name)),
+            short(getattr(plan.after, name)),
+            f"{factor:.3f}×" if factor is not None else "",
+        )
     return table
 
 
@@ -201,16 +203,6 @@ def short(number: int) -> str:
         if abs(number) >= size:
             return f"{number / size:.2f} {unit}"
     return str(number)
-
-
-def growth_text(growth: Growth, before: Growth) -> str:
-    """`+1.2 % parameters, +3.4 % FLOPs`."""
-    parts = []
-    for name, label in (("parameters", "parameters"), ("flops", "FLOPs")):
-        base = getattr(before, name)
-        if base:
-            parts.append(f"{100 * getattr(growth, name) / base:+.1f} % {label}")
-    return ", ".join(parts)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -219,9 +219,9 @@ def _growth(record: Plan, folded: bool) -> list[tuple[str, str]]:
     names = ("parameters", "flops", "activations") if record.measured else ("parameters",)
     rows = []
     for name in names:
-        before, grown = getattr(record.before, name), getattr(record.growth, name)
-        if before:
-            rows.append((name, f"{before:,} → {before + grown:,} ({(before + grown) / before:.3f}×)"))
+        if factor := record.factor(name):
+            before, after = getattr(record.before, name), getattr(record.after, name)
+            rows.append((name, f"{before:,} → {after:,} ({factor:.3f}×)"))
     return rows
 
 

@@ -104,11 +104,7 @@ def factors(run: Run) -> dict[str, float | None]:
     plan, subject = run.found.plan, run.found.subject
     known: dict[str, float | None] = {}
     for name in ("parameters", "flops"):
-        before = getattr(plan.before, name) if plan else 0
-        grown = 0 if plan is None or subject.folded else getattr(plan.growth, name)
-        known[name] = (
-            (before + grown) / before if before else (1.0 if plan is None or subject.folded else None)
-        )
+        known[name] = 1.0 if plan is None or subject.folded else plan.factor(name)
     speed, stock = subject.images_per_second, subject.stock_images_per_second
     known["speed"] = speed / stock if speed and stock else (1.0 if plan is None else None)
     return known
@@ -137,8 +133,7 @@ def growth(run: Run) -> list[tuple[str, str, float, float]]:
         return []
     names = ("parameters", "flops", "activations", "buffers") if plan.measured else ("parameters", "buffers")
     rows: list[tuple[str, str, float, float]] = [
-        (*GROWTH[n], getattr(plan.before, n), getattr(plan.before, n) + getattr(plan.growth, n))
-        for n in names
+        (*GROWTH[n], getattr(plan.before, n), getattr(plan.after, n)) for n in names
     ]
     if subject.images_per_second and subject.stock_images_per_second:
         text = "at inference on this machine, batches of 64" + (", after folding" if subject.folded else "")
