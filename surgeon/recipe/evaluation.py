@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from surgeon.errors import nearest
 from surgeon.methods.registry import papers
 from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels
+from surgeon.results.threat import UNIFORM
 from surgeon.strict import Strict, shown
 
 
@@ -46,7 +47,7 @@ class Evaluation(WithinPixels, Strict):
     )
     gaussian: tuple[Deviation, ...] = Field(default=(0.05, 0.1, 0.15, 0.2, 0.3), description="σ of the curve")
     uniform: tuple[Annotated[Quantity, Field(ge=0)], ...] = Field(
-        default=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0), description="upper bounds of the curve"
+        default=UNIFORM, description="upper bounds of the curve"
     )
     patches: tuple[PositiveInt, ...] = Field(
         default=(2, 4, 8), description="n: images are cut into n × n patches, which are shuffled"

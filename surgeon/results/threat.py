@@ -25,6 +25,8 @@ Kind = Literal[
     "uniform",
 ]
 
+UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""u of the noise U(0, u) by which the weight-map paper tests."""
 
 _OF: dict[str, tuple[Kind, ...]] = {
     "step_size": ("pgd", "own-pgd", "mi-fgsm"),

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from surgeon.results.paper import Paper
-from surgeon.results.threat import Attack
+from surgeon.results.threat import UNIFORM, Attack
 
 EPS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-"""u of the noise U(0, u)."""
 
 
 def tables(sources: Sequence[str], seed: int) -> list[Attack]:
