@@ -43,7 +43,8 @@ def assessment_table(found: Assessment) -> RenderableType:
             notes.append(", ".join(f"{k} of draws {percent(v)}" for k, v in row.draws.items()))
         table.add(f"{row.group}: {row.label}", *_share(row.shares[0]), "; ".join(notes))
     table.add("worst case", *_share(found.summary.worst), "image by image")
-    parts: list[RenderableType] = [_verdict(found), table]
+    gain = [Text(found.gain.text, "bold")] if found.gain else []
+    parts: list[RenderableType] = [*gain, _verdict(found), table]
     parts += [part for one in found.certified for part in _certified(one)]
     if found.diagnosis is not None:
         parts += [Text("diagnostics", "bold"), _checks(found)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from surgeon.arguments import checked_count, checked_seed
 from surgeon.disk.files import write_csv, write_json, write_parquet
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, RecipeError
+from surgeon.evaluation.adaptive.knowing import Knowing
 from surgeon.evaluation.attacks.preconditions import check_needs, check_reach, check_said
 from surgeon.evaluation.beyond.certification import COLUMNS as OF_CERTIFICATES
 from surgeon.evaluation.beyond.certification import Certificate, certified_curves, certify
@@ -32,12 +33,13 @@ from surgeon.ownership import claim, owning, seal, take
 from surgeon.processes import everyone, first
 from surgeon.reading import read_as
 from surgeon.recipe import Evaluation
-from surgeon.results.assessment import Assessment, Diagnosis
+from surgeon.results.assessment import Assessment, Diagnosis, Subject
 from surgeon.results.counts import DRAWS
 from surgeon.results.files import RESULT, SETTINGS, VERDICTS, VERDICTS_AS_TEXT
 from surgeon.results.notes import notes_on
 from surgeon.results.robustbench import model_info
 from surgeon.results.summary import Summary, summarize
+from surgeon.results.threat import Attack
 from surgeon.results.verdict import COLUMNS, Outcome
 from surgeon.surgery.door import surgery_of
 
@@ -133,14 +135,7 @@ def assess(
     settings = settings.model_copy(update={"norm": norm, "eps": eps})
     check_reach(norm, eps, images)
     random = described.mode == "random"
-    attacks = suite(
-        settings,
-        classes=described.classes,
-        random=random,
-        operations=described.operations,
-        sources=victims,
-        seed=seed,
-    )
+    attacks = attacks_of(settings, described, victims, seed)
     by_diagnostics = [black_box(norm, eps)] if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
     described_data = {
@@ -182,12 +177,27 @@ def assess(
         result = read_assessment(folder)
         check_untouched(folder, result)
         return result
+    knowing = Knowing(
+        network,
+        subject,
+        images,
+        labels,
+        settings,
+        folder,
+        classes=described.classes,
+        random=random,
+        probabilities=probabilities,
+        batch_size=batch_size,
+        examples=examples,
+        seed=seed,
+        tell=tell,
+    )
     outcome = evaluate(
         subject,
         images,
         labels,
-        attacks,
-        sources=victims,
+        attacks_of(settings, described, victims, seed, knowing.source),
+        sources={**victims, **knowing.sources},
         draws=DRAWS if random else 1,
         seed=seed,
         batch_size=batch_size,
@@ -195,6 +205,7 @@ def assess(
         examples=examples,
         advance=lambda done, total: tell("attacks on blocks", done, total),
     )
+    gain = knowing.gain(outcome)
     certificates = _certificates(subject, images, labels, settings, folder, examples, seed, tell)
     if first():
         parts = Parts(folder, subject, images, labels, settings, (norm, eps), seed, tell)
@@ -207,6 +218,7 @@ def assess(
             data=described_data,
             made=dict(made or {}),
             summary=summed_up(outcome, settings, record, diagnosis, random=described.random, classes=classes),
+            gain=gain,
             diagnosis=diagnosis,
             curves=parts.curves(),
             corruptions=parts.corruptions(),
@@ -214,11 +226,37 @@ def assess(
             certified=certified_curves(certificates),
             plan=record,
             pictures=pictures,
-            notes=(*remarks, *notes_on(described, traits, victims), *skipped),
+            notes=(*remarks, *notes_on(described, traits, victims), *knowing.notes, *skipped),
         )
         _write(folder, assessment, outcome, certificates)
     everyone()
     return read_assessment(folder)
+
+
+def attacks_of(
+    settings: Evaluation, subject: Subject, sources: Iterable[str], seed: int, adaptive: str | None = None
+) -> tuple[Attack, ...]:
+    """Choose the attacks of an evaluation.
+
+    Args:
+        settings: Settings of the evaluation.
+        subject: Description of the network.
+        sources: Names of the networks that attacks are transferred from.
+        seed: Seed of the evaluation.
+        adaptive: Name of the network made from the surgery's record; None for none.
+
+    Returns:
+        The attacks in their order.
+    """
+    return suite(
+        settings,
+        classes=subject.classes,
+        random=subject.mode == "random",
+        operations=subject.operations,
+        sources=sources,
+        adaptive=adaptive,
+        seed=seed,
+    )
 
 
 def checked_settings(settings: Evaluation) -> Evaluation:

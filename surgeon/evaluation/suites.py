@@ -19,6 +19,7 @@ from surgeon.methods.registry import get, names, papers
 from surgeon.quantities import too_large
 from surgeon.recipe import Evaluation
 from surgeon.results.counts import EOT, MANY_CLASSES, MANY_SAMPLES, SAMPLES, SEEDS
+from surgeon.results.gain import from_record
 from surgeon.results.paper import Paper, transfers
 from surgeon.results.threat import Attack, Norm
 
@@ -33,6 +34,7 @@ def suite(
     random: bool = False,
     operations: Iterable[str] = (),
     sources: Iterable[str] = (),
+    adaptive: str | None = None,
     seed: int = 0,
 ) -> tuple[Attack, ...]:
     """Choose the attacks of `settings.suite`.
@@ -43,6 +45,8 @@ def suite(
         random: Whether the model is random at inference.
         operations: Names of the operations of the model's surgery; they determine the paper.
         sources: Names of models to transfer attacks from; every suite but basic adds one attack for each.
+        adaptive: Name of the network made from the surgery's record that is attacked beside the model itself
+            (`surgeon.evaluation.adaptive`); None for none. It counts in the worst case.
         seed: Seed of the attacks.
 
     Returns:
@@ -65,25 +69,28 @@ def suite(
     norm, eps = size_of(settings, operations)
     sources = tuple(sources)
     more: dict[str, Any] = {"seed": seed, "group": settings.suite}
+    if settings.suite == "paper":
+        more["group"] = "standard"
+    own: dict[str, Any] = {"eot": EOT, **more} if random else more
+    known = from_record(adaptive, settings.suite, norm, eps, settings.steps, **own)
     if settings.suite == "basic":
-        return tuple(_basic(a, norm, eps, settings.steps, seed) for a in settings.attacks)
+        return (*(_basic(a, norm, eps, settings.steps, seed) for a in settings.attacks), *known)
     if settings.suite == "paper":
         paper = _paper(settings, operations)
         attacks = [
             a for n in range(SEEDS) for a in paper.tables(sources, seed + n) if random or a.draws or not n
         ]
-        more["group"] = "standard"
         for n in range(SEEDS):
             attacks += _strong(norm, eps, classes, random, more | {"seed": seed + n})
         for size in paper.sizes:
             if size != (norm, eps):
                 attacks += _strong(*size, classes, random, more)
-        return tuple(attacks)
+        return (*attacks, *known)
     if settings.suite == "quick" and random:
         chosen = _strong(norm, eps, classes, random, more, steps=20)
     else:
         chosen = (_quick if settings.suite == "quick" else _strong)(norm, eps, classes, random, more)
-    return (*chosen, *transfers(sources, norm, eps, **more))
+    return (*chosen, *known, *transfers(sources, norm, eps, **more))
 
 
 def samples_of(settings: Evaluation, classes: int | None) -> int | None:

@@ -252,6 +252,22 @@ class Operation(Strict):
         """Return the evaluation that the method was published with, or None."""
         return None
 
+    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
+        """Return what an attacker who knows the surgery would use in the layer's place.
+
+        An evaluation puts it into the backward pass (BPDA, Athalye et al. 2018, arXiv 1802.00420), and into
+        both passes.
+
+        Args:
+            edit: The edit.
+            layer: The inserted layer, in evaluation mode.
+
+        Returns:
+            A differentiable module that takes what the layer takes and gives its shape, or None to leave the
+            layer out. Default: None.
+        """
+        return None
+
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
         """Return the stock module that equals the site's module and layer in evaluation mode.
 

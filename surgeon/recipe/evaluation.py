@@ -39,6 +39,14 @@ class Evaluation(WithinPixels, Strict):
         default="auto",
         description="random: attacks on the expectation over a model's noise; auto asks the model",
     )
+    adaptive: bool = Field(
+        default=True,
+        description="attack a cut network also by what the record of its surgery knows, and compare it with the "
+        "network before the surgery",
+    )
+    adaptive_samples: int = Field(
+        default=64, ge=1, description="images on which the strongest of the record's sources is found"
+    )
     diagnostics: int | None = Field(
         default=None, ge=0, description="images for diagnostics; by default 128, and 0 in the suite basic"
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from surgeon import html
 from surgeon.edits import Plan
 from surgeon.numerals import percent
+from surgeon.results.gain import Gain
 from surgeon.results.statistics import Share
 from surgeon.results.summary import Summary
 from surgeon.results.threat import Norm
@@ -179,6 +180,9 @@ class Assessment(_Frozen):
     data: dict[str, Any]
     made: dict[str, Any] = Field(default_factory=dict)
     summary: Summary
+    gain: Gain | None = Field(
+        default=None, description="of a cut network: what the surgery adds under the attacker who knows it"
+    )
     diagnosis: Diagnosis | None = None
     curves: tuple[Curve, ...] = ()
     corruptions: tuple[Corruption, ...] = ()
@@ -193,6 +197,7 @@ class Assessment(_Frozen):
         recipe = f", {self.subject.recipe}" if self.subject.recipe else ""
         return (
             html.paragraphs([f"{self.subject.name}: {self.subject.model}{recipe}"])
+            + (html.paragraphs([self.gain.text]) if self.gain else "")
             + self.summary._repr_html_()
             + html.paragraphs(self.notes)
         )

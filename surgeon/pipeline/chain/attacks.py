@@ -10,9 +10,8 @@ from typing import Any
 
 from surgeon.disk.files import read_parquet
 from surgeon.evaluation.engine.store import MANIFEST, read_outcome
-from surgeon.evaluation.folder import summed_up
+from surgeon.evaluation.folder import attacks_of, summed_up
 from surgeon.evaluation.parts import ATTACKS
-from surgeon.evaluation.suites import suite
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.chain.comparing import demand_equal, difference, read_mapping
 from surgeon.recipe import Evaluation
@@ -47,13 +46,12 @@ def asked_for(found: Assessment) -> tuple[Attack, ...]:
     Args:
         found: the evaluation's results.
     """
-    return suite(
+    return attacks_of(
         Evaluation.model_validate(found.settings["evaluation"]),
-        classes=found.subject.classes,
-        random=found.subject.mode == "random",
-        operations=found.subject.operations,
-        sources=list(found.settings["sources"]),
-        seed=found.settings["seed"],
+        found.subject,
+        list(found.settings["sources"]),
+        found.settings["seed"],
+        found.gain.chosen if found.gain else None,
     )
 
 

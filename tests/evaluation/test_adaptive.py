@@ -1,0 +1,211 @@
+"""The attacker who knows the surgery: networks made from its record, the strongest found, and what the cut adds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import nn
+
+import surgeon
+from surgeon.edits import Edit, Traits
+from surgeon.errors import ArtifactError
+from surgeon.evaluation import assess
+from surgeon.evaluation.adaptive import sources
+from surgeon.evaluation.adaptive.sources import Borrowed, known_from
+from surgeon.evaluation.adaptive.stand_in import through
+from surgeon.evaluation.adaptive.surrogates import Given, Yielding
+from surgeon.evaluation.engine import blocks
+from surgeon.evaluation.engine.subject import of_pixels
+from surgeon.methods import registry
+from surgeon.methods.base import Cut, Proposal
+from surgeon.recipe import Evaluation
+from surgeon.results.gain import GRADIENT, SURROGATES, UNCUT
+
+pytest.importorskip("torchattacks")
+pytest.importorskip("scipy")
+BASIC = Evaluation(attacks=("pgd",), steps=20, eps=0.1)
+
+
+class Rounded(nn.Module):
+    """Values rounded to multiples of `step`: no gradient comes through."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def forward(self, x):
+        return (x / self.step).round() * self.step
+
+
+class Rounding(surgeon.Operation):
+    """Rounds what activations give."""
+
+    op: Literal["rounding"] = "rounding"
+    kind = "activation"
+    step: float = 0.05
+
+    def propose(self, sites, context):
+        edits = [
+            Edit(
+                site=s.name,
+                operation=self.op,
+                layer=f"{s.name}.rounding",
+                settings={"step": self.step},
+                effect="approximated",
+                traits=Traits(linear=False),
+                folds=False,
+                note="rounding is not linear",
+            )
+            for s in self.chosen(sites).sites
+        ]
+        return Proposal(tuple(edits), ())
+
+    def build(self, edit, module, generator):
+        return Cut(layer=Rounded(edit.settings["step"]))
+
+
+class Point:
+    """An entry point of a package that is not installed."""
+
+    value = "here:Rounding"
+
+    def load(self):
+        return Rounding
+
+
+@pytest.fixture(autouse=True)
+def plugged(monkeypatch):
+    monkeypatch.setattr(registry, "_plugged", lambda: {"rounding": Point()})
+
+
+def cut_of(model, recipe=None):
+    return surgeon.apply(model, recipe or {"op": "rounding"}, input_size=(1, 8, 8))
+
+
+def test_a_value_has_the_gradient_of_what_stands_in_for_it():
+    x = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    value = (3 * x).round()
+    found = through(value, x.sin())
+    assert torch.equal(found, value)
+    (gradient,) = torch.autograd.grad((found * torch.arange(5)).sum(), x)
+    assert torch.equal(gradient, (torch.arange(5) * x.cos()).detach())
+
+
+def test_surrogates_in_the_backward_pass_are_straight_through_by_hand(reader):
+    """In float64, against the usual trick, h + (r(h) − h).detach(), written into the network by hand."""
+    model, (x, y) = reader
+    model, x = model.double(), x[:6].double()
+    try:
+        cut = cut_of(model)
+        yielding = Yielding(cut, cut.surgery)
+        layers = list(model)
+
+        def by_hand(x, left_out):
+            for layer in layers:
+                x = layer(x)
+                if isinstance(layer, nn.ReLU) and not left_out:
+                    x = x + (Rounded(0.05)(x) - x).detach()
+            return x
+
+        for passes, left_out in (("backward", False), ("both", True)):
+            found = []
+            for one in (Given(yielding, ("rounding",), passes), lambda x, o=left_out: by_hand(x, o)):
+                image = x.clone().requires_grad_(True)
+                logits = one(image)
+                loss = nn.functional.cross_entropy(logits, y[:6], reduction="sum")
+                found.append((logits.detach(), torch.autograd.grad(loss, image)[0]))
+            for mine, reference in zip(*found, strict=True):
+                assert torch.allclose(mine, reference, rtol=1e-12, atol=1e-12)
+        image = x.clone().requires_grad_(True)
+        (itself,) = torch.autograd.grad(cut.eval()(image).sum(), image, allow_unused=True)
+        assert itself is None or not itself.any()
+        assert torch.equal(Given(yielding, ("rounding",), "backward")(x), cut.eval()(x))
+    finally:
+        model.float()
+
+
+def test_the_values_are_of_one_network_and_the_gradients_of_another(reader):
+    model, (x, _) = reader
+    cut = cut_of(model)
+    subject, uncut = of_pixels(cut.eval()), of_pixels(model)
+    both = Borrowed(subject, uncut)
+    image = x[:3].clone().requires_grad_(True)
+    assert torch.equal(both(image).detach(), subject(x[:3]))
+    mine = torch.autograd.grad(both(image)[:, 1].sum(), image)[0]
+    other = torch.autograd.grad(uncut(image)[:, 1].sum(), image)[0]
+    assert torch.equal(mine, other) and mine.any()
+
+
+def test_a_surgery_that_hides_gradients_adds_nothing_under_the_attacker_who_knows_it(reader, tmp_path):
+    """The claim of a whole evaluation: what stands against the network alone falls to what its record tells."""
+    model, (x, y) = reader
+    found = assess(cut_of(model), x, y, BASIC, tmp_path / "e")
+    gain = found.gain
+    assert gain.chosen and gain.chosen.endswith(GRADIENT)
+    assert gain.itself.k == found.summary.clean.k  # no gradient: nothing falls
+    assert gain.worst.k <= gain.itself.k - 40 and found.summary.worst == gain.worst
+    assert gain.uncut_clean.k >= 85 and gain.difference.high <= 0.1
+    assert {t.source for t in gain.tried} == {
+        UNCUT,
+        UNCUT + GRADIENT,
+        SURROGATES + GRADIENT,
+    }  # surrogates in both passes compute the uncut network
+    assert [t.share.k for t in gain.tried] == sorted(t.share.k for t in gain.tried)
+    assert f"the attacker who knows the cut leaves {100 * gain.worst.value:.1f} %" in gain.text
+    row = next(r for r in found.summary.rows if r.attack == "adaptive-pgd")
+    assert row.source == gain.chosen and row.group == "basic"
+    assert assess(cut_of(model), x, y, BASIC, tmp_path / "e") == found
+    without = assess(cut_of(model), x, y, BASIC.model_copy(update={"adaptive": False}), tmp_path / "f")
+    assert without.gain is None and without.summary.worst.k == without.summary.clean.k
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_same_source(reader, tmp_path, monkeypatch):
+    model, (x, y) = reader
+    x, y = x[:24], y[:24]
+    settings = Evaluation(suite="quick", eps=0.1, diagnostics=0, pictures=False)
+    wanted = assess(cut_of(model), x, y, settings, tmp_path / "whole")
+    run, done = blocks.run_attack, []
+
+    def interrupted(attack, *given, **named):
+        done.append(attack.name)
+        if len(done) == 7:
+            raise KeyboardInterrupt
+        return run(attack, *given, **named)
+
+    monkeypatch.setattr(blocks, "run_attack", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        assess(cut_of(model), x, y, settings, tmp_path / "cut")
+    monkeypatch.setattr(blocks, "run_attack", run)
+    found = assess(cut_of(model), x, y, settings, tmp_path / "cut")
+    assert (found.gain, found.summary) == (wanted.gain, wanted.summary)
+    assert {"adaptive-apgd-ce", "adaptive-pgd"} <= {r.attack for r in found.summary.rows}
+
+
+def test_a_stock_network_and_one_of_which_nothing_is_left_are_told_apart(reader, tmp_path):
+    model, (x, y) = reader
+    x, y = x[:16], y[:16]
+    assert assess(model, x, y, BASIC, tmp_path / "stock").gain is None
+    noisy = assess(cut_of(model, "anl"), x, y, BASIC, tmp_path / "anl")
+    assert noisy.gain.chosen is None and not noisy.gain.tried
+    assert noisy.gain.difference.difference == 0 and noisy.gain.difference.n == 16
+    assert any("nothing of the surgery is left at inference" in note for note in noisy.notes)
+
+
+def test_each_operation_alone_is_a_source_and_their_number_is_limited(reader, monkeypatch):
+    model, (x, _) = reader
+    cut = cut_of(model, [{"op": "rounding"}, {"op": "kap", "start": "naive"}])
+    subject = of_pixels(cut.eval())
+    known = known_from(cut, cut.surgery, subject, x)
+    assert f"{SURROGATES} of rounding{GRADIENT}" in known.sources and f"{SURROGATES} of kap" in known.sources
+    monkeypatch.setattr(sources, "MOST", 3)
+    few = known_from(cut, cut.surgery, subject, x)
+    assert list(few.sources) == list(known.sources)[:3] and "the first 3 were attacked" in few.notes[-1]
+
+
+def test_another_setting_of_the_attacker_is_another_evaluation(reader, tmp_path):
+    model, (x, y) = reader
+    assess(cut_of(model), x[:8], y[:8], BASIC, tmp_path / "e")
+    with pytest.raises(ArtifactError, match="other settings"):
+        assess(cut_of(model), x[:8], y[:8], BASIC.model_copy(update={"adaptive_samples": 4}), tmp_path / "e")
