@@ -206,6 +206,7 @@ def assess(
         advance=lambda done, total: tell("attacks on blocks", done, total),
     )
     gain = knowing.gain(outcome)
+    warnings = (gain.warning,) if gain and gain.warning else ()
     certificates = _certificates(subject, images, labels, settings, folder, examples, seed, tell)
     if first():
         parts = Parts(folder, subject, images, labels, settings, (norm, eps), seed, tell)
@@ -226,7 +227,7 @@ def assess(
             certified=certified_curves(certificates),
             plan=record,
             pictures=pictures,
-            notes=(*remarks, *notes_on(described, traits, victims), *knowing.notes, *skipped),
+            notes=(*remarks, *notes_on(described, traits, victims), *warnings, *knowing.notes, *skipped),
         )
         _write(folder, assessment, outcome, certificates)
     everyone()
@@ -301,6 +302,8 @@ def summed_up(
     """
     unsaid = () if settings.suite == "basic" else ("no diagnostics were made",)
     failed = unsaid if diagnosis is None else diagnosis.reasons
+    if record is not None and record.edits and not settings.adaptive:
+        failed = (*failed, "the attacker who knows the surgery was left out (adaptive=false)")
     return summarize(
         outcome, record.traits if record else None, failed=failed, random=random, classes=classes
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from surgeon.report.reading import Run
 from surgeon.report.words import GROWTH, size_words
+from surgeon.results.gain import Gain
 from surgeon.results.statistics import Share
 
 _SEVERITIES = ("error", "warning", "note", "info")
@@ -33,6 +34,8 @@ class Card:
     passed: bool | None
     cost: str
     quote: str
+    gain: Gain | None
+    """What the surgery adds under the attacker who knows it; None for a stock network."""
 
 
 def card(run: Run) -> Card:
@@ -68,6 +71,7 @@ def card(run: Run) -> Card:
         passed=found.reliable,
         cost=_cost(run),
         quote=head.text if head else "",
+        gain=found.gain,
     )
 
 

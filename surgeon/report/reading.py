@@ -201,12 +201,16 @@ def compared(one: Run, other: Run) -> Paired | None:
     return mcnemar([one.standing[i] for i in shared], [other.standing[i] for i in shared])
 
 
-def _threat(run: Run) -> tuple[object, frozenset[str]]:
-    """The threat and the attacks of a run's worst case: part, norm and ε, and names."""
-    main = run.found.summary.main
-    rows = run.found.summary.rows
+def _threat(run: Run) -> tuple[object, frozenset[str], bool]:
+    """The threat and the attacks of a run's worst case: part, norm and ε, and names.
+
+    Last, whether the attacker knew all that there was to know: only a cut network has a record to attack by.
+    """
+    main, plan = run.found.summary.main, run.found.plan
+    rows = [r for r in run.found.summary.rows if r.source is None]
     own = {r.attack for r in rows if main and (r.group, r.norm, r.eps) == main[:3] and main.seed in r.seeds}
-    return main[:3] if main else None, frozenset(own)
+    informed = plan is None or not plan.edits or run.found.gain is not None
+    return main[:3] if main else None, frozenset(own), informed
 
 
 def unique(runs: list[Run]) -> list[Run]:

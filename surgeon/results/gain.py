@@ -69,6 +69,16 @@ class Gain(BaseModel):
             f"the surgery adds {points:+.1f} points [{low:+.1f}, {high:+.1f}]"
         ).replace("-", "\N{MINUS SIGN}")
 
+    @property
+    def warning(self) -> str:
+        """Say that what the surgery seems to add is not there under the attacker who knows it; "" otherwise."""
+        if self.uncut is None or not self.itself.k > self.uncut.k >= self.worst.k:
+            return ""
+        return (
+            f"attacked by itself the cut network seems {percent(self.itself.value - self.uncut.value)} better than the "
+            "uncut one; the attacker who knows the cut leaves nothing of it: the surgery hides gradients"
+        )
+
 
 def pilots(
     sources: Collection[str], norm: Norm, eps: float, steps: int, seed: int, *, eot: int = 1

@@ -84,7 +84,7 @@ CHANGES = {
     "a verdict": (
         "evaluation/verdicts.parquet",
         turned,
-        {"evaluation/verdicts.parquet", "evaluation/verdicts.csv", "evaluation/summary"},
+        {"evaluation/verdicts.parquet", "evaluation/verdicts.csv", "evaluation/summary", "evaluation/gain"},
     ),
     "a verdict's distance": (
         "evaluation/verdicts.parquet",

@@ -209,3 +209,17 @@ def test_another_setting_of_the_attacker_is_another_evaluation(reader, tmp_path)
     assess(cut_of(model), x[:8], y[:8], BASIC, tmp_path / "e")
     with pytest.raises(ArtifactError, match="other settings"):
         assess(cut_of(model), x[:8], y[:8], BASIC.model_copy(update={"adaptive_samples": 4}), tmp_path / "e")
+
+
+def test_a_changed_gain_does_not_fit_its_verdicts(reader, tmp_path):
+    from surgeon.pipeline.chain.attacks import attack_checks
+
+    model, (x, y) = reader
+    found = assess(cut_of(model), x[:32], y[:32], BASIC, tmp_path / "e")
+    checks = {c.name: c for c in attack_checks(tmp_path / "e", found)}
+    assert checks["gain"].ok and checks["gain"].detail == found.gain.text and checks["attacks"].ok
+    other = found.gain.model_copy(update={"tried": found.gain.tried[:1]})
+    (changed,) = [
+        c for c in attack_checks(tmp_path / "e", found.model_copy(update={"gain": other})) if c.name == "gain"
+    ]
+    assert changed.ok is False and "gain: tried has 1 entries" in changed.detail

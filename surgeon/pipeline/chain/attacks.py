@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.disk.files import read_parquet
+from surgeon.evaluation.adaptive.knowing import ADAPTIVE, BEFORE, PILOT
 from surgeon.evaluation.engine.store import MANIFEST, read_outcome
 from surgeon.evaluation.folder import attacks_of, summed_up
 from surgeon.evaluation.parts import ATTACKS
@@ -18,6 +19,7 @@ from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment
 from surgeon.results.counts import DRAWS
 from surgeon.results.files import VERDICTS, VERDICTS_AS_TEXT
+from surgeon.results.gain import gained, strongest
 from surgeon.results.threat import Attack
 from surgeon.results.verdict import COLUMNS, Outcome, Verdict
 from surgeon.verification import Check
@@ -37,6 +39,7 @@ def attack_checks(folder: Path, found: Assessment) -> list[Check]:
         checked(TABLE, lambda: _verdicts(folder)),
         checked(TEXT, lambda: _text(folder)),
         checked("summary", lambda: _summary(folder, found)),
+        *([checked("gain", lambda: _gain(folder, found))] if found.gain else []),
     ]
 
 
@@ -118,3 +121,26 @@ def _summary(folder: Path, found: Assessment) -> str:
     )
     clean, worst = again.clean, again.worst
     return f"clean {clean.k} of {clean.n}, worst case {worst.k} of {worst.n}, as the verdicts add up"
+
+
+def _gain(folder: Path, found: Assessment) -> str:
+    """Check what the surgery adds, by the verdicts on the network before it and on the record's sources."""
+    gain = found.gain
+    assert gain is not None
+    there = [folder / ADAPTIVE / name for name in (BEFORE, PILOT)]
+    needed = [gain.uncut is not None, bool(gain.tried)]
+    if any(wanted and not place.is_dir() for place, wanted in zip(there, needed, strict=True)):
+        raise Unknown(f"{ADAPTIVE}/, where its verdicts were written first, is no longer there")
+    uncut, pilot = (read_outcome(p) if wanted else None for p, wanted in zip(there, needed, strict=True))
+    for outcome in (uncut, pilot):
+        if outcome is not None and outcome.missing:
+            raise Misfit(f"blocks are missing in {ADAPTIVE}/: {outcome.missing[0]}")
+    tried = strongest(pilot, dict.fromkeys(str(a.source) for a in pilot.attacks)) if pilot else ()
+    rows = tuple(Verdict(**r) for r in read_parquet(folder / TABLE))
+    again = gained(Outcome(rows, asked_for(found)), uncut, found.summary.main, tried)
+    demand_equal(
+        gain.model_dump(mode="json"),
+        again.model_dump(mode="json"),
+        "the verdicts add up to something else: gain",
+    )
+    return gain.text
