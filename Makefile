@@ -9,7 +9,7 @@ DOCS := $(VENV)/.docs
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test portability clients oldest gpu lint bench growth performance matrix sweep reach coverage docs docs-serve clean
+.PHONY: demo test portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts coverage docs docs-serve clean
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -54,6 +54,9 @@ matrix: $(READY)
 sweep: $(READY)
 	$(THREADS) $(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.coverage
+
+verdicts: $(READY)
+	$(THREADS) $(BIN)/python -m experiments.known_defences
 
 reach: $(READY)
 	$(THREADS) $(BIN)/python -m benchmarks.reach
