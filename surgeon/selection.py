@@ -24,9 +24,12 @@ class Site(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="dotted name of the module; 'input' for the network's input")
+    name: str = Field(
+        description="dotted name of the module; 'input' for the network's input; 'conv1.relu()' for the call of relu "
+        "in the code of conv1, 'conv1.relu_2()' for the second one there"
+    )
     kind: Kind
-    cls: str = Field(description="class of the module")
+    cls: str = Field(description="class of the module; of a function, the one that gives the same")
     index: int = Field(description="order of first execution among all sites of the network")
     stage: int | None = Field(default=None, description="0 is the stem, then the stages in order")
     calls: int = Field(default=1, description="how often one forward pass calls the module")
@@ -77,9 +80,27 @@ class Site(BaseModel):
     )
 
     @property
+    def function(self) -> bool:
+        """Whether the network's code calls it as a function: in the stock network no module stands there."""
+        return is_call(self.name)
+
+    @property
     def spatial(self) -> tuple[int, ...] | None:
         """Spatial size of the output, or None if unknown."""
         return None if self.out_shape is None else self.out_shape[1:]
+
+
+def is_call(name: str) -> bool:
+    """Say whether a site's name is that of a function that a module's code calls.
+
+    Args:
+        name: Name of a site.
+
+    Examples:
+        >>> is_call("conv1.relu()"), is_call("conv1.relu")
+        (True, False)
+    """
+    return name.endswith("()")
 
 
 class PassedOver(BaseModel):

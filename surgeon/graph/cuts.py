@@ -11,15 +11,17 @@ from torch import fx, nn
 
 from surgeon.errors import TraceError
 from surgeon.graph.fused import TAIL
+from surgeon.graph.lifting import lift, order_in, read_result
 from surgeon.graph.recorded import IN_PLACE
+from surgeon.selection import is_call
 
 
 @dataclass(frozen=True)
 class Point:
     """Where a graph calls an inserted layer, in names relative to the network that owns the graph.
 
-    site: the module after whose calls the layer stands; "" is the network's input.
-    layer: the inserted module, or None if the point only marks an opened module.
+    site: the module after whose calls the layer stands, or a function's call by its name; "" is the network's input.
+    layer: the inserted module, or None if the point only marks an opened module, or a function that a module replaces.
     opened: the site is a fused norm and activation, opened; the layer stands between the two.
     before: the layer is called on the module's first argument, instead of its output.
     call: the only one of the module's calls that gets the layer, from 0 in the graph's order; None for each.
@@ -52,6 +54,8 @@ def cut_graph(
 
     Raises TraceError when an edited module is called in a way the graph does not show.
     """
+    points = tuple(points)
+    lift(graph, [p.site for p in points], tree)
     tails: dict[str, list[fx.Node]] = {}
     ends: dict[fx.Node, fx.Node] = {}
     for node in list(graph.nodes):
@@ -62,7 +66,6 @@ def cut_graph(
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
             _restate(node, tree)
-    points = tuple(points)
     _check_calls(points, calls)
     for point in points:
         if not point.site:
@@ -159,14 +162,7 @@ def _read_what_is_written(graph: fx.Graph, node: fx.Node, tree: nn.Module, clear
     if next(module.children(), None) is not None or next(module.parameters(), None) is not None:
         return  # no activation: what it gives may be something else than what it takes
     if getattr(module, "inplace", False) is True or node.target in cleared:
-        _redirect(graph, node.all_input_nodes[0], node)
-
-
-def _redirect(graph: fx.Graph, written: fx.Node, result: fx.Node) -> None:
-    """Have all that reads a value after it was written in place read the result."""
-    if len(written.users) > 1:
-        place = _places(graph)
-        written.replace_all_uses_with(result, delete_user_cb=lambda n: place[n] > place[result])
+        read_result(graph, node.all_input_nodes[0], node)
 
 
 def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) -> list[str]:
@@ -181,7 +177,7 @@ def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) ->
         node.replace_all_uses_with(copy, delete_user_cb=functools.partial(operator.is_not, copy))
         return []
     cleared: list[str] = []
-    place = _places(graph) if len(node.users) > 1 else {}
+    place = order_in(graph) if len(node.users) > 1 else {}
     for user in sorted(node.users, key=place.__getitem__) if place else list(node.users):
         if node not in user.all_input_nodes:  # it reads what an earlier one has written
             continue
@@ -196,7 +192,7 @@ def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) ->
         if not _writes(user, node, tree):
             continue
         if user.op != "call_module":
-            _redirect(graph, node, user)
+            read_result(graph, node, user)
         if user.op == "call_module":
             setattr(tree.get_submodule(str(user.target)), "inplace", False)
             cleared.append(str(user.target))
@@ -228,10 +224,6 @@ def _is_view(user: fx.Node, node: fx.Node) -> bool:
     return user.op == "call_method" and user.args[0] is node and user.target in _ALIAS_METHODS
 
 
-def _places(graph: fx.Graph) -> dict[fx.Node, int]:
-    return {n: i for i, n in enumerate(graph.nodes)}
-
-
 def _written_beside(graph: fx.Graph, node: fx.Node, tree: nn.Module) -> bool:
     """Whether one of a value and its views is written in place, and another one read after that."""
     views = [node]
@@ -239,7 +231,7 @@ def _written_beside(graph: fx.Graph, node: fx.Node, tree: nn.Module) -> bool:
         views += [u for u in view.users if _is_view(u, view)]
     if len(views) == 1:
         return False
-    place = _places(graph)
+    place = order_in(graph)
     return any(
         place[reader] > place[writer]
         for written in views
@@ -255,5 +247,6 @@ def check_visible(graphs: Iterable[fx.Graph], points: Iterable[Point]) -> None:
     """Every edited module must be called in at least one of the graphs: else an edit would have no effect."""
     called = {str(n.target) for g in graphs for n in g.nodes if n.op == "call_module"}
     for point in points:
-        if point.layer is not None and point.layer not in called:
+        name = point.site if is_call(point.site) and point.layer is None else point.layer
+        if name is not None and name not in called:
             raise TraceError(f"{point.site or 'input'} is not called where the traced graph can show it")

@@ -18,11 +18,12 @@ from torch import fx, nn
 from surgeon.graph.anchors import child_of, inner_of, owned, walk
 from surgeon.graph.cuts import Point
 from surgeon.graph.leaves import CONTAINERS
+from surgeon.selection import is_call
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A container as it was: the module, and the names of its children in order, inserted layers left out."""
+    """A container as it was: the module, and the names of its children in order, without what surgery hung there."""
 
     module: nn.Module
     names: tuple[str, ...]
@@ -169,4 +170,5 @@ def _children(module: nn.Module, before: tuple[str, ...], now: tuple[str, ...]) 
 
 def _names(module: nn.Module, path: str, layers: set[str]) -> tuple[str, ...]:
     prefix = f"{path}." if path else ""
-    return tuple(n for n, c in module._modules.items() if c is not None and prefix + n not in layers)
+    own = (n for n, c in module._modules.items() if c is not None and not is_call(n))
+    return tuple(n for n in own if prefix + n not in layers)

@@ -14,6 +14,7 @@ from torch import fx, nn
 
 from surgeon.graph.leaves import is_activation, is_convolution, is_norm, is_pool
 from surgeon.graph.measure import Shape
+from surgeon.graph.places import MODES, Mode, Place
 from surgeon.graph.traced import Traced
 
 Axis = Literal[0, -1]
@@ -23,6 +24,16 @@ _KEEPING = {
         "relu",
         "relu_",
         "relu6",
+        "celu",
+        "selu",
+        "mish",
+        "hardsigmoid",
+        "hardshrink",
+        "softshrink",
+        "tanhshrink",
+        "softsign",
+        "logsigmoid",
+        "threshold",
         "gelu",
         "silu",
         "silu_",
@@ -72,27 +83,32 @@ _TURNS: dict[tuple[int, ...], dict[Axis, Axis]] = {
 
 
 def channel_axes(
-    model: nn.Module, regions: Iterable[tuple[str, Traced]], outputs: Mapping[str, Shape]
+    model: nn.Module,
+    regions: Iterable[tuple[str, Traced]],
+    called: Mapping[str, Mapping[Mode, Iterable[Place]]],
+    outputs: Mapping[str, Shape],
 ) -> dict[str, Axis]:
-    """Find the axis of the channels in the outputs of modules.
+    """Find the axis of the channels in what calls give.
 
     Args:
         model: The network.
         regions: Its graphs.
-        outputs: The shapes of outputs, without the batch, by module, as far as known.
+        called: What they call.
+        outputs: The shapes of outputs, without the batch, by name, as far as known.
 
     Returns:
-        0 or -1 by dotted name; a module is missing if it is not known, or not the same at each of its calls.
+        0 or -1 by name; one is missing if it is not known, or not the same at each of its calls.
     """
     found: dict[str, set[Axis | None]] = {}
     for region, traced in regions:
         prefix = f"{region}." if region else ""
-        for graph in (traced.train, traced.eval):
+        for mode, graph in zip(MODES, (traced.train, traced.eval), strict=True):
             known: dict[fx.Node, Axis | None] = {}
             for node in graph.nodes:
                 known[node] = _axis(model, node, known, prefix, outputs)
-                if node.op == "call_module":
-                    found.setdefault(prefix + str(node.target), set()).add(known[node])
+            for place in called[region][mode]:
+                flat = len(outputs.get(prefix + place.name, ())) == 1  # (N, C): both axes are the same one
+                found.setdefault(prefix + place.name, set()).add(0 if flat else known[place.node])
     return {name: axis for name, axes in found.items() if len(axes) == 1 and (axis := axes.pop()) is not None}
 
 

@@ -14,9 +14,10 @@ from surgeon.graph.measure import measure
 from surgeon.graph.survey import Survey
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
-from surgeon.selection import PassedOver
+from surgeon.selection import PassedOver, is_call
 from surgeon.surgery.asked import keyed
 from surgeon.surgery.door import Subject
+from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.looking import check_runs, looks_trained, notes_of, seen_of
 from surgeon.surgery.tree import bare, free_name
@@ -117,6 +118,7 @@ class _SoFar:
         if operation.binds and new and self.size is not None:
             self.notes.append(_bound_note(key, new, self.size))
         if operation.reshapes:
+            hang_functions(self.scratch, self.seen.regions, new)
             cut_tree(self.scratch, new, {key: operation})
             self._check_still_runs(key)
             if not last:
@@ -184,6 +186,9 @@ def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Ed
     layer = edit.layer
     if layer is not None:
         layer = free_name(tree, layer, [e.layer for e in earlier if e.layer])
+    if edit.replaces and is_call(edit.site):
+        stays = "the network's code calls a function there: no module of a stock network can take its place"
+        edit = edit.model_copy(update=dict(folds=False, note=edit.note or stays))
     return edit.model_copy(
         update=dict(operation=key, layer=layer, seed=zlib.crc32(f"{seed}/{key}/{edit.site}".encode()))
     )

@@ -1,0 +1,90 @@
+"""What a graph calls that may be a site: modules by their names, and functions by the module whose code calls them.
+
+`conv1.relu()` is the call of relu in the code of `conv1`, and `conv1.relu_2()` the second one there. In a rewritten
+network such a call is that of a module with this name, a child of conv1, so that a layer can hang to it and another
+module can take its place (`lifting.py`). No module of a network's own is called so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import fx, nn
+
+from surgeon.graph.function_names import function_of, module_of
+
+Mode = Literal["train", "eval"]
+MODES: tuple[Mode, ...] = ("train", "eval")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a function: the path of the module whose code makes it, the function, and which of its calls there,
+    from 1."""
+
+    owner: str
+    function: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        call = f"{self.function}()" if self.number == 1 else f"{self.function}_{self.number}()"
+        return f"{self.owner}.{call}" if self.owner else call
+
+
+@dataclass(frozen=True)
+class Place:
+    """One call in a graph: its name, its node, and the module that is called, or for a function one that gives
+    the same."""
+
+    name: str
+    node: fx.Node
+    module: nn.Module
+    call: Call | None = None
+
+
+def places(graph: fx.Graph, network: nn.Module) -> Iterator[Place]:
+    """What the graph of a network calls, in order."""
+    numbers: Counter[tuple[str, str]] = Counter()
+    for node in graph.nodes:
+        if node.op == "call_module":
+            yield Place(str(node.target), node, network.get_submodule(str(node.target)))
+            continue
+        name = function_of(node)
+        module = module_of(node) if name else None
+        if module is None:
+            continue
+        key, owner = owner_of(node)
+        numbers[key, name] += 1
+        call = Call(owner, name, numbers[key, name])
+        yield Place(call.name, node, module, call)
+
+
+def owner_of(node: fx.Node) -> tuple[str, str]:
+    """Which call of which module a node belongs to: a key of that call, and the module's path; '' for the network."""
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return "", ""
+    key = next(reversed(stack))
+    return str(key), str(stack[key][0])
+
+
+def unlike(train: Iterable[Place], evaluation: Iterable[Place]) -> set[str]:
+    """Names of calls that cannot be told apart: a module's code calls a function more often in one mode."""
+    ours, theirs = _most(train), _most(evaluation)
+    return {
+        Call(owner, function, i + 1).name
+        for owner, function in ours.keys() & theirs.keys()
+        if ours[owner, function] != theirs[owner, function]
+        for i in range(max(ours[owner, function], theirs[owner, function]))
+    }
+
+
+def _most(found: Iterable[Place]) -> dict[tuple[str, str], int]:
+    most: dict[tuple[str, str], int] = {}
+    for call in (p.call for p in found if p.call):
+        most[call.owner, call.function] = max(most.get((call.owner, call.function), 0), call.number)
+    return most
