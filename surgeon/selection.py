@@ -64,6 +64,10 @@ class Site(BaseModel):
         default="",
         description="why it may not compute what its weights say, as torch's class does; '' where it does",
     )
+    read: bool = Field(
+        default=False,
+        description="the module is not called: a function of its parent's is, which reads its weight",
+    )
     padding_mode: str = "zeros"
     transposed: bool = False
     folded: bool = Field(

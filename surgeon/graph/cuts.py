@@ -12,6 +12,7 @@ from torch import fx, nn
 from surgeon.errors import TraceError
 from surgeon.graph.fused import TAIL
 from surgeon.graph.lifting import lift, order_in, read_result
+from surgeon.graph.read_weights import weights_read
 from surgeon.graph.recorded import IN_PLACE
 from surgeon.selection import is_call
 
@@ -20,7 +21,8 @@ from surgeon.selection import is_call
 class Point:
     """Where a graph calls an inserted layer, in names relative to the network that owns the graph.
 
-    site: the module after whose calls the layer stands, or a function's call by its name; "" is the network's input.
+    site: the module after whose calls the layer stands, or those of a function that reads its weight; or a function's
+        call by its name; "" is the network's input.
     layer: the inserted module, or None if the point only marks an opened module, or a function that a module replaces.
     opened: the site is a fused norm and activation, opened; the layer stands between the two.
     before: the layer is called on the module's first argument, instead of its output.
@@ -66,6 +68,9 @@ def cut_graph(
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
             _restate(node, tree)
+    if any(p.site and p.site not in calls for p in points):
+        for node, site in weights_read(graph, tree).items():
+            calls.setdefault(site, []).append(node)
     _check_calls(points, calls)
     for point in points:
         if not point.site:

@@ -112,6 +112,6 @@ def runs_children(module: nn.Module) -> bool:
 _GOES_THROUGH = {"children", "named_children", "_modules"}
 
 
-def has_convolution(module: nn.Module) -> bool:
-    """Whether a convolution stands anywhere inside the module."""
-    return any(is_convolution(m) for m in module.modules())
+def is_weighted(module: nn.Module) -> bool:
+    """Whether the module is a convolution or a linear layer."""
+    return is_convolution(module) or isinstance(module, nn.Linear)

@@ -15,6 +15,8 @@ from typing import Literal
 from torch import fx, nn
 
 from surgeon.graph.function_names import function_of, module_of
+from surgeon.graph.owners import owner_of
+from surgeon.graph.read_weights import weights_read
 
 Mode = Literal["train", "eval"]
 MODES: tuple[Mode, ...] = ("train", "eval")
@@ -38,20 +40,28 @@ class Call:
 @dataclass(frozen=True)
 class Place:
     """One call in a graph: its name, its node, and the module that is called, or for a function one that gives
-    the same."""
+    the same.
+
+    read: the module is not called: a function is, which reads its weight.
+    """
 
     name: str
     node: fx.Node
     module: nn.Module
     call: Call | None = None
+    read: bool = False
 
 
 def places(graph: fx.Graph, network: nn.Module) -> Iterator[Place]:
     """What the graph of a network calls, in order."""
+    read = weights_read(graph, network)
     numbers: Counter[tuple[str, str]] = Counter()
     for node in graph.nodes:
         if node.op == "call_module":
             yield Place(str(node.target), node, network.get_submodule(str(node.target)))
+            continue
+        if node in read:
+            yield Place(read[node], node, network.get_submodule(read[node]), read=True)
             continue
         name = function_of(node)
         module = module_of(node) if name else None
@@ -61,15 +71,6 @@ def places(graph: fx.Graph, network: nn.Module) -> Iterator[Place]:
         numbers[key, name] += 1
         call = Call(owner, name, numbers[key, name])
         yield Place(call.name, node, module, call)
-
-
-def owner_of(node: fx.Node) -> tuple[str, str]:
-    """Which call of which module a node belongs to: a key of that call, and the module's path; '' for the network."""
-    stack = node.meta.get("nn_module_stack")
-    if not stack:
-        return "", ""
-    key = next(reversed(stack))
-    return str(key), str(stack[key][0])
 
 
 def unlike(train: Iterable[Place], evaluation: Iterable[Place]) -> set[str]:

@@ -34,7 +34,7 @@ def add_shapes(
     for region, traced in regions:
         known: set[str] = set()
         for at in ("eval", "train"):
-            wanted = {p.node: p.name for p in called[region][at] if p.call and p.name not in known}
+            wanted = {p.node: p.name for p in called[region][at] if (p.call or p.read) and p.name not in known}
             if not wanted:
                 continue
             known |= set(wanted.values())
@@ -93,7 +93,8 @@ class _Shapes(fx.Interpreter):
         value = super().run_node(n)
         name = self.wanted.get(n)
         if name is not None:
-            given = self.env[n.args[0]] if n.args and isinstance(n.args[0], fx.Node) else None
+            first = n.args[0] if n.args else n.kwargs.get("input")
+            given = self.env[first] if isinstance(first, fx.Node) else None
             size = given.shape if isinstance(given, torch.Tensor) else None
             if isinstance(value, torch.Tensor):
                 self.found.setdefault(name, []).append((size, value.shape))

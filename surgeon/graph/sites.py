@@ -28,6 +28,8 @@ from surgeon.torch_private import BatchNorm, ConvTransposeNd, InstanceNorm
 
 _STAGE_NAME = re.compile(r"^((?:layer|stage|block|denseblock|layers|stages|blocks|res)\.?_?\d+)(\.|$)")
 
+_READ = "its weight is read by a function that its parent's code calls"
+
 
 def find_sites(
     model: nn.Module,
@@ -46,6 +48,7 @@ def find_sites(
     called = {name: _places(model.get_submodule(name), traced) for name, traced in regions}
     add_shapes(model, regions, called, seen, input_size)
     calls = _ordered_calls(called)
+    read = {f"{r}.{p.name}" if r else p.name for r, at in called.items() for c in at.values() for p in c if p.read}
     links = _links(regions)
     logits = _logits(model, dict(regions).get(""))
     axes = channel_axes(model, regions, called, seen.outputs)
@@ -83,7 +86,8 @@ def find_sites(
                 call_shapes=_call_shapes(seen, name),
                 folded=name in seen.folded,
                 logits=name in logits,
-                altered=_altered(kind, module) or shared.get(name, ""),
+                read=name in read,
+                altered=_altered(kind, module) or shared.get(name, "") or (_READ if name in read else ""),
                 **_placed(kind, module, seen.outputs.get(name), axes.get(name)),
                 **links.get(name, {}),
             )

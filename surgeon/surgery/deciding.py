@@ -14,7 +14,7 @@ from surgeon.graph.measure import measure
 from surgeon.graph.survey import Survey
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
-from surgeon.selection import PassedOver, is_call
+from surgeon.selection import PassedOver, Site, is_call
 from surgeon.surgery.asked import keyed
 from surgeon.surgery.door import Subject
 from surgeon.surgery.functions import hang_functions
@@ -103,10 +103,17 @@ class _SoFar:
     def add(self, key: str, operation: Operation, context: Context, *, last: bool) -> None:
         """Let an operation, called `key` in the record, propose its edits."""
         proposal = self._proposal(key, operation, context)
-        new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in proposal.edits]
+        fixed = {s.name: why for s in self.seen.sites if (why := _irreplaceable(s))}
+        usable = [e for e in proposal.edits if not (e.replaces and e.site in fixed)]
+        new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in usable]
         self.notes += _twice(new, self.edits, key)
         self.edits += new
         self.passed += proposal.passed_over
+        self.passed += [
+            PassedOver(site=e.site, operation=key, reason=fixed[e.site])
+            for e in proposal.edits
+            if e.replaces and e.site in fixed
+        ]
         self.passed += [
             PassedOver(site=s, operation=key, reason=f"replaced by {by}")
             for s, by in self.gone.items()
@@ -142,6 +149,11 @@ class _SoFar:
                 f"recipe {self.title}, operation {key}: the network is built for the sizes "
                 f"that it has, and fails with others: {error}"
             )
+
+
+def _irreplaceable(site: Site) -> str:
+    """Return why no other module can take a site's place, or ""."""
+    return "a function reads its weight, so that another module in its place would not be called" if site.read else ""
 
 
 def _before(model: nn.Module, seen: Survey) -> Growth:
