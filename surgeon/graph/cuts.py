@@ -120,7 +120,7 @@ def _check_calls(points: Iterable[Point], calls: Mapping[str, list[fx.Node]]) ->
 def _insert_before(graph: fx.Graph, anchor: fx.Node, point: Point, tree: nn.Module) -> list[str]:
     """Call the layer on what the module is given first; one that is inserted later stands nearer to the module."""
     source = anchor.args[0] if anchor.args else None
-    if not isinstance(source, fx.Node):
+    if not isinstance(source, fx.Node) or anchor.target is operator.getitem:
         raise TraceError(
             f"{point.site} is called without a tensor as its first argument: nothing can stand before it"
         )

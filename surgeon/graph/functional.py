@@ -15,7 +15,6 @@ from surgeon.graph.owners import owner_of
 from surgeon.graph.read_weights import CONVOLUTIONS, weights_read
 
 
-
 class Watch(TorchFunctionMode):
     """While it is on, notes in `found` each convolution that another module than a convolution or a pool calls.
 

@@ -1,10 +1,13 @@
 """Layers whose weight a function reads: `F.linear(x, self.qkv.weight, bias)` in the code of the module above.
 
-The layer itself is never called. Where the function reads one module's weight, and nothing else does, its result is what
-the layer gives, whatever bias the code makes for it.
+The layer itself is never called. Where the function reads one module's weight, and nothing else does, its result is
+what the layer gives, whatever bias the code makes for it. The projection of torch's attention is read so inside of
+torch, and its result is the attention's.
 """
 
 from __future__ import annotations
+
+import operator
 
 import torch
 from torch import fx, nn
@@ -22,6 +25,9 @@ def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:
     found: dict[fx.Node, str] = {}
     called = {str(n.target) for n in graph.nodes if n.op == "call_module"}
     for node in graph.nodes:
+        given = attended(node, network)
+        if given is not None:
+            found[given] = f"{node.target}.out_proj"
         weight = _weight(node)
         if weight is None:
             continue
@@ -35,9 +41,21 @@ def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:
     return found
 
 
+def attended(node: fx.Node, network: nn.Module) -> fx.Node | None:
+    """What torch's attention gives, without the weights that it gives beside; None if a node is no call of it."""
+    if node.op != "call_module" or not isinstance(
+        network.get_submodule(str(node.target)), nn.MultiheadAttention
+    ):
+        return None
+    firsts = [u for u in node.users if u.target is operator.getitem and u.args[1] == 0]
+    return firsts[0] if len(firsts) == 1 else None
+
+
 def _weight(node: fx.Node) -> fx.Node | None:
     """What a linear or convolution function reads as its weight, if the network has that as a tensor."""
-    if node.op != "call_function" or (node.target is not functional.linear and node.target not in CONVOLUTIONS):
+    if node.op != "call_function" or (
+        node.target is not functional.linear and node.target not in CONVOLUTIONS
+    ):
         return None
     weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
     return weight if isinstance(weight, fx.Node) and weight.op == "get_attr" else None

@@ -34,7 +34,9 @@ def add_shapes(
     for region, traced in regions:
         known: set[str] = set()
         for at in ("eval", "train"):
-            wanted = {p.node: p.name for p in called[region][at] if (p.call or p.read) and p.name not in known}
+            wanted = {
+                p.node: p.name for p in called[region][at] if (p.call or p.read) and p.name not in known
+            }
             if not wanted:
                 continue
             known |= set(wanted.values())

@@ -48,7 +48,9 @@ def find_sites(
     called = {name: _places(model.get_submodule(name), traced) for name, traced in regions}
     add_shapes(model, regions, called, seen, input_size)
     calls = _ordered_calls(called)
-    read = {f"{r}.{p.name}" if r else p.name for r, at in called.items() for c in at.values() for p in c if p.read}
+    read = {
+        f"{r}.{p.name}" if r else p.name for r, at in called.items() for c in at.values() for p in c if p.read
+    }
     links = _links(regions)
     logits = _logits(model, dict(regions).get(""))
     axes = channel_axes(model, regions, called, seen.outputs)
@@ -132,14 +134,22 @@ def _ordered_calls(
     """By name what is called, how often, and in which modes, in execution order."""
     found: dict[str, tuple[nn.Module, int, tuple[Mode, ...]]] = {}
 
+    walked: set[str] = set()
+
     def walk(region: str) -> None:
+        if region in walked:
+            return
+        walked.add(region)
         counts = {mode: Counter(p.name for p in calls) for mode, calls in called[region].items()}
         modules = {p.name: p.module for calls in called[region].values() for p in calls}
         for target in _merge(list(counts["eval"]), list(counts["train"])):
             full = f"{region}.{target}" if region else target
             if full in called:
                 walk(full)
-            elif full not in found:
+                continue
+            for inner in [r for r in called if r.startswith(f"{full}.") and r not in walked]:
+                walk(inner)  # parts of what stays whole, because no graph shows its own code
+            if full not in found:
                 n = max(counts["eval"][target], counts["train"][target])
                 modes = tuple(m for m in MODES if target in counts[m])
                 found[full] = (modules[target], n, modes)
