@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from torch import fx, nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.containers import Passage, passages
 from surgeon.graph.fused import TAIL
-from surgeon.graph.lifting import lift, order_in, read_result
-from surgeon.graph.read_weights import weights_read
+from surgeon.graph.lifting import BRANCH, lift, order_in, read_result
+from surgeon.graph.read_weights import attended, weights_read
 from surgeon.graph.recorded import IN_PLACE
 from surgeon.selection import is_call
 
@@ -21,8 +22,8 @@ from surgeon.selection import is_call
 class Point:
     """Where a graph calls an inserted layer, in names relative to the network that owns the graph.
 
-    site: the module after whose calls the layer stands, or those of a function that reads its weight; or a function's
-        call by its name; "" is the network's input.
+    site: the module after whose calls the layer stands, or those of a function that reads its weight, or the one that
+        the graph goes through; or a function's call by its name; "" is the network's input.
     layer: the inserted module, or None if the point only marks an opened module, or a function that a module replaces.
     opened: the site is a fused norm and activation, opened; the layer stands between the two.
     before: the layer is called on the module's first argument, instead of its output.
@@ -68,9 +69,13 @@ def cut_graph(
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
             _restate(node, tree)
+    passed: dict[fx.Node, Passage] = {}
     if any(p.site and p.site not in calls for p in points):
         for node, site in weights_read(graph, tree).items():
             calls.setdefault(site, []).append(node)
+        for passage in passages(graph, {p.site for p in points if p.site and p.site not in calls}):
+            calls.setdefault(passage.name, []).append(passage.gives)
+            passed[passage.gives] = passage
     _check_calls(points, calls)
     for point in points:
         if not point.site:
@@ -89,8 +94,9 @@ def cut_graph(
                 ends.setdefault(anchor, anchor)
                 continue
             if point.before:
-                cleared += _insert_before(graph, anchor, point, tree)
+                cleared += _insert_before(graph, anchor, point, tree, passed.get(anchor))
                 continue
+            anchor = attended(anchor, tree) or anchor
             last = ends.get(anchor, anchor)
             with graph.inserting_after(_after_placeholders(graph, last)):
                 node = graph.call_module(point.layer, (last,))
@@ -117,17 +123,36 @@ def _check_calls(points: Iterable[Point], calls: Mapping[str, list[fx.Node]]) ->
             )
 
 
-def _insert_before(graph: fx.Graph, anchor: fx.Node, point: Point, tree: nn.Module) -> list[str]:
-    """Call the layer on what the module is given first; one that is inserted later stands nearer to the module."""
-    source = anchor.args[0] if anchor.args else None
-    if not isinstance(source, fx.Node) or anchor.target is operator.getitem:
+def _insert_before(
+    graph: fx.Graph, anchor: fx.Node, point: Point, tree: nn.Module, passage: Passage | None
+) -> list[str]:
+    """Call the layer on what the module is given first, or on the branch of a residual sum; one that is inserted later
+    stands nearer to the module."""
+    readers = (anchor,) if passage is None else passage.inside
+    source = _source(anchor, passage)
+    if source is None:
         raise TraceError(
             f"{point.site} is called without a tensor as its first argument: nothing can stand before it"
         )
-    with graph.inserting_before(anchor):
+    with graph.inserting_before(readers[0]):
         node = graph.call_module(str(point.layer), (source,))
-    anchor.args = (node, *anchor.args[1:])
+    if passage is None:
+        place = anchor.meta.get(BRANCH, 0)
+        anchor.args = (*anchor.args[:place], node, *anchor.args[place + 1 :])
+    else:
+        for reader in readers:
+            reader.replace_input_with(source, node)
     return _protect(graph, node, tree) + _protect(graph, source, tree)
+
+
+def _source(anchor: fx.Node, passage: Passage | None) -> fx.Node | None:
+    """The value that a layer before a call takes; None where that is no tensor, or one of several."""
+    if passage is not None:
+        takes = passage.takes
+        return takes[0] if len(takes) == 1 else None
+    place = anchor.meta.get(BRANCH, 0)
+    source = anchor.args[place] if len(anchor.args) > place else None
+    return source if isinstance(source, fx.Node) and anchor.target is not operator.getitem else None
 
 
 def _restate(node: fx.Node, tree: nn.Module) -> None:

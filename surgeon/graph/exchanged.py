@@ -49,10 +49,11 @@ def opened(network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Poin
     """The containers on the way to what the graphs call, by name, outer ones first. What stands at a site
     is called whole."""
     points = tuple(points)
-    sites = {p.site for p in points if p.site}
+    paths = {str(n.target): None for g in graphs for n in g.nodes if n.op == "call_module"}
+    sites = {p.site for p in points if p.site} & {*paths}
     layers = {p.layer for p in points if p.layer}
     found: dict[str, Opened] = {}
-    for path in {str(n.target): None for g in graphs for n in g.nodes if n.op == "call_module"}:
+    for path in paths:
         module, name = network, ""
         for part in path.split("."):
             if name in sites:

@@ -15,6 +15,7 @@ from torch import fx, nn
 from surgeon.graph.leaves import is_activation, is_convolution, is_norm, is_pool
 from surgeon.graph.measure import Shape
 from surgeon.graph.places import MODES, Mode, Place
+from surgeon.graph.residual import is_sum
 from surgeon.graph.traced import Traced
 
 Axis = Literal[0, -1]
@@ -123,6 +124,9 @@ def _axis(
     if node.op == "placeholder":
         return 0
     given = next((known.get(n) for n in node.all_input_nodes if n.op != "get_attr"), None)
+    if is_sum(node):
+        both = {axis for n in node.all_input_nodes if (axis := known.get(n)) is not None}
+        return both.pop() if len(both) == 1 else None
     if node.op == "call_module":
         name = prefix + str(node.target)
         if len(outputs.get(name, ())) == 1:

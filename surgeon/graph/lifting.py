@@ -11,11 +11,14 @@ from collections.abc import Iterable
 from torch import fx, nn
 
 from surgeon.errors import TraceError
-from surgeon.graph.places import Place, places
+from surgeon.graph.places import Place, functions
+from surgeon.graph.residual import Sum
 from surgeon.selection import is_call
 
 FUNCTION = "surgeon_function"
 """Where a node has the module that gives what the stock network's function gives there."""
+BRANCH = "surgeon_branch"
+"""Where a node has the place of the argument that a layer before it takes."""
 
 
 def lift(graph: fx.Graph, names: Iterable[str], network: nn.Module) -> None:
@@ -26,7 +29,7 @@ def lift(graph: fx.Graph, names: Iterable[str], network: nn.Module) -> None:
     wanted = {n for n in names if is_call(n)}
     if not wanted:
         return
-    found = [p for p in places(graph, network) if p.call]
+    found = list(functions(graph, network))
     there = {p.name for p in found}
     for place in found:
         if place.name in wanted:
@@ -39,15 +42,16 @@ def lift(graph: fx.Graph, names: Iterable[str], network: nn.Module) -> None:
 
 def _call_module(graph: fx.Graph, place: Place) -> None:
     node = place.node
+    adds = isinstance(place.module, Sum)
     with graph.inserting_before(node):
-        new = graph.call_module(place.name, (node.args[0],))
-    new.meta = {**node.meta, FUNCTION: place.module}
+        new = graph.call_module(place.name, node.args if adds else node.args[:1])
+    new.meta = {**node.meta, FUNCTION: place.module, BRANCH: place.branch}
     stack = node.meta.get("nn_module_stack") or {}
     new.meta["nn_module_stack"] = type(stack)(stack) | {place.name: (place.name, type(place.module))}
     node.replace_all_uses_with(new)
     graph.erase_node(node)
-    if getattr(place.module, "inplace", False):
-        read_result(graph, new.all_input_nodes[0], new)
+    if getattr(place.module, "inplace", False) and isinstance(new.args[0], fx.Node):
+        read_result(graph, new.args[0], new)
 
 
 def read_result(graph: fx.Graph, written: fx.Node, result: fx.Node) -> None:

@@ -118,7 +118,7 @@ class Rewritten(fx.GraphModule):
         check_visible(self._programs.values(), self._points)
         self._regenerate()
         called = {str(n.target) for g in self._programs.values() for n in g.nodes if n.op == "call_module"}
-        between = guarded_containers(self, [p.site for p in self._points if p.site])
+        between = guarded_containers(self, [p.layer or p.site for p in self._points if p.site])
         guard(self, [n for n in between if n not in called])
 
     def anchor(self, *, demand: bool = True, remake: bool = False) -> None:

@@ -17,7 +17,8 @@ from surgeon.graph.leaves import is_convolution
 
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 CONVOLUTIONS = {getattr(home, name): name for home in (torch, functional) for name in _CONVOLUTIONS}
-"""torch's functions, and their names."""
+"""torch's convolutions as functions, and their names."""
+FUNCTIONS = {functional.linear, *CONVOLUTIONS}
 
 
 def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:
@@ -53,9 +54,7 @@ def attended(node: fx.Node, network: nn.Module) -> fx.Node | None:
 
 def _weight(node: fx.Node) -> fx.Node | None:
     """What a linear or convolution function reads as its weight, if the network has that as a tensor."""
-    if node.op != "call_function" or (
-        node.target is not functional.linear and node.target not in CONVOLUTIONS
-    ):
+    if node.op != "call_function" or node.target not in FUNCTIONS:
         return None
     weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
     return weight if isinstance(weight, fx.Node) and weight.op == "get_attr" else None

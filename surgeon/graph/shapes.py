@@ -32,16 +32,19 @@ def add_shapes(
     if input_size is None or seen.error:
         return
     for region, traced in regions:
+        prefix = f"{region}." if region else ""
         known: set[str] = set()
         for at in ("eval", "train"):
-            wanted = {
-                p.node: p.name for p in called[region][at] if (p.call or p.read) and p.name not in known
-            }
+            wanted: dict[fx.Node, list[Place]] = {}
+            for place in called[region][at]:
+                new = place.name not in known and f"{prefix}{place.name}" not in seen.outputs
+                if new and (place.call or place.read or place.parts):
+                    wanted.setdefault(place.node, []).append(place)
             if not wanted:
                 continue
-            known |= set(wanted.values())
+            known |= {p.name for here in wanted.values() for p in here}
             for pretended in (on_meta, on_fakes):
-                run = _Shapes(model.get_submodule(region), traced, at, wanted, region, seen)
+                run = _Shapes(model.get_submodule(region), traced, at, wanted, prefix, seen)
                 if _ran(run, model, seen.arguments.get(region), pretended, input_size):
                     run.note()
                     break
@@ -73,14 +76,14 @@ class _Shapes(fx.Interpreter):
         root: nn.Module,
         traced: Traced,
         at: Mode,
-        wanted: Mapping[fx.Node, str],
-        region: str,
+        wanted: Mapping[fx.Node, Sequence[Place]],
+        prefix: str,
         seen: Measured,
     ) -> None:
         graph = traced.eval if at == "eval" else traced.train
         super().__init__(root, graph=graph)
         self.root, self.at, self.wanted, self.seen = root, at, wanted, seen
-        self.prefix = f"{region}." if region else ""
+        self.prefix = prefix
         self.constants = traced.constants
         self.inputs = sum(n.op == "placeholder" for n in graph.nodes)
         self.left = len(wanted)
@@ -93,17 +96,22 @@ class _Shapes(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        name = self.wanted.get(n)
-        if name is not None:
-            first = n.args[0] if n.args else n.kwargs.get("input")
-            given = self.env[first] if isinstance(first, fx.Node) else None
-            size = given.shape if isinstance(given, torch.Tensor) else None
-            if isinstance(value, torch.Tensor):
-                self.found.setdefault(name, []).append((size, value.shape))
-            self.left -= 1
-            if not self.left:
-                raise _Done
+        here = self.wanted.get(n)
+        if here is None:
+            return value
+        if isinstance(value, torch.Tensor):
+            for place in here:
+                self.found.setdefault(place.name, []).append((self._given(n, place), value.shape))
+        self.left -= 1
+        if not self.left:
+            raise _Done
         return value
+
+    def _given(self, n: fx.Node, place: Place) -> torch.Size | None:
+        """The shape of what a function takes."""
+        first = n.args[place.branch] if n.args else n.kwargs.get("input")
+        given = self.env.get(first) if isinstance(first, fx.Node) else None
+        return given.shape if isinstance(given, torch.Tensor) and not place.parts else None
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         constant = self.constants.get(str(target))
@@ -132,7 +140,7 @@ class _Shapes(fx.Interpreter):
             seen.each_output[full] = [tuple(out[1:]) for _, out in sizes]
             seen.outputs[full] = tuple(sizes[0][1][1:])
             if sizes[0][0] is not None:
-                seen.inputs[full] = tuple(sizes[0][0][1:])
+                seen.inputs.setdefault(full, tuple(sizes[0][0][1:]))
             if any(out[:1] != (BATCH,) for _, out in sizes):
                 seen.folded.add(full)
 

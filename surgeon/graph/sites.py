@@ -21,9 +21,11 @@ from surgeon.graph.leaves import (
 )
 from surgeon.graph.measure import Measured, Shape
 from surgeon.graph.places import MODES, Mode, Place, places, unlike
+from surgeon.graph.residual import Sum
+from surgeon.graph.roles import heads_of, stem_of
 from surgeon.graph.shapes import add_shapes
 from surgeon.graph.traced import Traced
-from surgeon.selection import INPUT, Kind, Site
+from surgeon.selection import INPUT, Kind, Parts, Site
 from surgeon.torch_private import BatchNorm, ConvTransposeNd, InstanceNorm
 
 _STAGE_NAME = re.compile(r"^((?:layer|stage|block|denseblock|layers|stages|blocks|res)\.?_?\d+)(\.|$)")
@@ -37,9 +39,10 @@ def find_sites(
     seen: Measured | None = None,
     input_size: Shape | None = None,
 ) -> tuple[Site, ...]:
-    """Every input, convolution, linear layer, norm, activation and pool that the graphs call, in execution order.
+    """Every input, convolution, linear layer, norm, activation, pool, residual sum and attention that the graphs show,
+    in execution order.
 
-    Activations are those that code calls as functions too (`places.py`).
+    Functions that code calls, and layers whose weight a function reads, are among them (`places.py`).
 
     A region's sites stand where its parent calls it. Sites that only the training graph calls come where
     that graph has them.
@@ -71,8 +74,9 @@ def find_sites(
                 channel_axis=0,
             )
         )
-    for name, (module, count, modes) in calls.items():
-        kind = _kind(module)
+    for name, (place, count, modes) in calls.items():
+        module = place.module
+        kind: Kind | None = "attention" if place.parts else _kind(module)
         if kind is None:
             continue
         sites.append(
@@ -89,12 +93,21 @@ def find_sites(
                 folded=name in seen.folded,
                 logits=name in logits,
                 read=name in read,
+                parts=_under(place.parts, name),
                 altered=_altered(kind, module) or shared.get(name, "") or (_READ if name in read else ""),
                 **_placed(kind, module, seen.outputs.get(name), axes.get(name)),
                 **links.get(name, {}),
             )
         )
-    return _with_stages(model, sites)
+    return _with_roles(model, _with_stages(model, sites))
+
+
+def _under(parts: Parts | None, name: str) -> Parts | None:
+    """The layers of an attention module by their whole names."""
+    if parts is None:
+        return None
+    leaves = {k: v and f"{name}.{v.rpartition('.')[2]}" for k, v in parts.model_dump().items()}
+    return Parts(**leaves)
 
 
 def _places(module: nn.Module, traced: Traced) -> dict[Mode, list[Place]]:
@@ -125,14 +138,14 @@ def _kind(module: nn.Module) -> Kind | None:
         return "activation"
     if is_pool(module):
         return "pool"
-    return None
+    return "residual" if isinstance(module, Sum) else None
 
 
 def _ordered_calls(
     called: dict[str, dict[Mode, list[Place]]],
-) -> dict[str, tuple[nn.Module, int, tuple[Mode, ...]]]:
+) -> dict[str, tuple[Place, int, tuple[Mode, ...]]]:
     """By name what is called, how often, and in which modes, in execution order."""
-    found: dict[str, tuple[nn.Module, int, tuple[Mode, ...]]] = {}
+    found: dict[str, tuple[Place, int, tuple[Mode, ...]]] = {}
 
     walked: set[str] = set()
 
@@ -141,18 +154,19 @@ def _ordered_calls(
             return
         walked.add(region)
         counts = {mode: Counter(p.name for p in calls) for mode, calls in called[region].items()}
-        modules = {p.name: p.module for calls in called[region].values() for p in calls}
+        first = {p.name: p for calls in called[region].values() for p in reversed(calls)}
         for target in _merge(list(counts["eval"]), list(counts["train"])):
             full = f"{region}.{target}" if region else target
             if full in called:
                 walk(full)
-                continue
+                if not first[target].parts:
+                    continue
             for inner in [r for r in called if r.startswith(f"{full}.") and r not in walked]:
                 walk(inner)  # parts of what stays whole, because no graph shows its own code
             if full not in found:
                 n = max(counts["eval"][target], counts["train"][target])
                 modes = tuple(m for m in MODES if target in counts[m])
-                found[full] = (modules[target], n, modes)
+                found[full] = (first[target], n, modes)
 
     nested = {r for r in called if any(r != o and (not o or r.startswith(o + ".")) for o in called)}
     for region in called:
@@ -177,7 +191,7 @@ def _call_shapes(seen: Measured, name: str) -> tuple[Shape, ...]:
 def _placed(kind: Kind, module: Any, out_shape: Shape | None, axis: Axis | None) -> dict[str, Any]:
     """What the module says of itself, and the axis of its channels, whose size is their number."""
     found = _details(kind, module)
-    if kind in ("activation", "pool") and out_shape and axis is not None:
+    if kind in ("activation", "pool", "residual", "attention") and out_shape and axis is not None:
         found["channels"] = out_shape[axis]
     return {**found, "channel_axis": axis}
 
@@ -298,6 +312,13 @@ def _weighted(model: nn.Module, node: fx.Node) -> bool:
     return node.op in ("call_function", "call_method") and any(
         a.op == "get_attr" for a in node.all_input_nodes
     )
+
+
+def _with_roles(model: nn.Module, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """The same, with the stem and the heads named."""
+    stem, heads = stem_of(model, sites), heads_of(model, sites)
+    role = {**dict.fromkeys(heads, "head"), **({stem: "stem"} if stem else {})}
+    return tuple(s.model_copy(update={"role": role[s.name]}) if s.name in role else s for s in sites)
 
 
 def _with_stages(model: nn.Module, sites: list[Site]) -> tuple[Site, ...]:

@@ -117,7 +117,7 @@ class _SoFar:
         self.passed += [
             PassedOver(site=s, operation=key, reason=f"replaced by {by}")
             for s, by in self.gone.items()
-            if any(t.name == s and t.kind == operation.kind for t in self.seen.sites)
+            if any(t.name == s and t.is_a(operation.kind) for t in self.seen.sites)
         ]
         self.notes += proposal.notes
         if operation.consumes:

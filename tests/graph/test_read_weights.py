@@ -46,8 +46,9 @@ def tapped(monkeypatch, model, names, images):
     """The stock network's output with a layer after the functions that read these layers' weights."""
     weights = {id(model.get_submodule(n).weight) for n in names}
     for name in ("linear", "conv2d"):
+        stock = getattr(F, name)
 
-        def called(x, weight, bias=None, *args, stock=getattr(F, name), **more):
+        def called(x, weight, bias=None, *args, stock=stock, **more):
             y = stock(x, weight, bias, *args, **more)
             return Bent()(y) if id(weight) in weights else y
 
@@ -154,7 +155,7 @@ def test_attention_of_libraries(name, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("ran", [False, True])
 def test_convit_at_another_size_and_back(ran, tmp_path):
-    """It has a table of positions of the last size in a buffer that is not saved; each graph has the one of its size."""
+    """Its table of positions is a buffer that is not saved; each graph has the table of its size."""
     make = partial(timm.create_model, "convit_tiny", num_classes=5, img_size=32, depth=2, local_up_to_layer=1)
     stock = make().double().eval()
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
