@@ -2,7 +2,8 @@
 
 A module with weights or statistics by channel says it of its own output. Any other value has its channels where
 the value has that it is made from, as long as what is between keeps the axes in their places or turns them in a known
-way. Beyond that it is unknown, and an operation must leave the site alone.
+way, or where the layers that take it have theirs. Beyond that it is unknown, and an operation must leave the site
+alone.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ def channel_axes(
         for mode, graph in zip(MODES, (traced.train, traced.eval), strict=True):
             known: dict[fx.Node, Axis | None] = {}
             for node in graph.nodes:
-                known[node] = _axis(model, node, known, prefix, outputs)
+                axis = _axis(model, node, known, prefix, outputs)
+                known[node] = _wanted(model, node, prefix) if axis is None else axis
             for place in called[region][mode]:
                 flat = len(outputs.get(prefix + place.name, ())) == 1  # (N, C): both axes are the same one
                 found.setdefault(prefix + place.name, set()).add(0 if flat else known[place.node])
@@ -146,6 +148,15 @@ def _axis(
     return given if name in _KEEPING else None
 
 
+def _wanted(model: nn.Module, node: fx.Node, prefix: str) -> Axis | None:
+    """Return the axis in which the layers that take a value have its channels, or None where none or not all say so."""
+    takers = [u for u in node.users if u.op == "call_module" and u.args[:1] == (node,)]
+    modules = [model.get_submodule(prefix + str(u.target)) for u in takers]
+    layers = [m for m in modules if is_convolution(m) or isinstance(m, nn.Linear) or is_norm(m)]
+    axes = {_of_module(m, None) for m in layers}
+    return axes.pop() if len(axes) == 1 else None
+
+
 def _of_module(module: nn.Module, given: Axis | None) -> Axis | None:
     """Return the axis of a module's output; `given` is that of its input."""
     if is_convolution(module) or is_pool(module):
@@ -159,7 +170,7 @@ def _of_module(module: nn.Module, given: Axis | None) -> Axis | None:
     if (
         is_activation(module)
         or isinstance(module, (nn.Identity, nn.Flatten))
-        or "Drop" in type(module).__name__
+        or any(word in type(module).__name__ for word in ("Drop", "LayerScale"))
     ):
         return given
     return None

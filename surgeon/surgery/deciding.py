@@ -153,11 +153,11 @@ class _SoFar:
 
 def _irreplaceable(site: Site) -> str:
     """Return why no other module can take a site's place, or ""."""
-    return (
-        "a function reads its weight, so that another module in its place would not be called"
-        if site.read
-        else ""
-    )
+    if site.read:
+        return "a function reads its weight, so that another module in its place would not be called"
+    if site.kind == "attention":
+        return "the layers inside of it are called, and another module in its place would not be"
+    return ""
 
 
 def _before(model: nn.Module, seen: Survey) -> Growth:

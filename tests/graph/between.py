@@ -22,6 +22,8 @@ class Between(surgeon.Operation):
     op: Literal["between"] = "between"
     at: str = "activation"
     how: Literal["after", "before", "replace"] = "after"
+    same: bool = False
+    """Whether the layer changes nothing."""
 
     def propose(self, sites, context):
         chosen = self.chosen(sites, self.at)
@@ -32,17 +34,21 @@ class Between(surgeon.Operation):
                 layer=None if self.how == "replace" else f"{site.name}.between",
                 before=self.how == "before",
                 replaces=self.how == "replace",
-                effect="approximated",
-                traits=Traits(linear=False),
-                folds=False,
-                note="it is not linear",
+                effect="exact" if self.same else "approximated",
+                traits=Traits(linear=self.same),
+                folds=self.same,
+                note="" if self.same else "it is not linear",
             )
             for site in chosen.sites
         ]
         return Proposal(tuple(edits), chosen.passed_over)
 
     def build(self, edit, module, generator):
-        return Cut(replacement=Bent()) if self.how == "replace" else Cut(layer=Bent())
+        made = nn.Identity() if self.same else Bent()
+        return Cut(replacement=made) if self.how == "replace" else Cut(layer=made)
+
+    def fold(self, edit, context):
+        return None if self.same else super().fold(edit, context)
 
 
 class _Point:
