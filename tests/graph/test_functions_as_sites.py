@@ -228,6 +228,23 @@ def test_smooth_googlenet_goes_through_a_folder_and_does_not_fold(tmp_path):
     assert torch.equal(back(x), model(x)) and list(back.state_dict()) == list(model.state_dict())
 
 
+def test_statistics_are_those_of_the_stock_network_at_the_call(net, images):
+    cut = surgeon.apply(
+        net,
+        {"op": "meansparse", "alpha": 0.3, "select": {"include": ["gelu()", "first.relu_2()"]}},
+        input_size=SIZE,
+        calibration=images[:1].repeat(16, 1, 1, 1),
+    )
+    given = net.stem(images[:1])
+    layer = cut.get_submodule("gelu().meansparse")
+    assert torch.allclose(layer.mean.double(), given.mean((0, 2, 3)), rtol=1e-5, atol=1e-7)
+    x = F.gelu(given, approximate="tanh")
+    a = F.relu(net.first.conv(x))
+    given = net.first.conv(F.relu(a - 0.3)) + a
+    layer = cut.get_submodule("first.relu_2().meansparse")
+    assert torch.allclose(layer.mean.double(), given.mean((0, 2, 3)), rtol=1e-5, atol=1e-7)
+
+
 def test_noise_at_functions_folds_to_the_stock_network(net, images):
     cut = surgeon.apply(net, {"op": "identity", "at": "activation"}, input_size=SIZE)
     folded = surgeon.fold(cut)

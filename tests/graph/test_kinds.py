@@ -314,3 +314,18 @@ def test_before_attention_that_takes_several_values_is_refused():
     assert (site.parts.query, site.parts.key) == ("cross.q", "cross.kv")
     with pytest.raises(TraceError, match="nothing can stand before it"):
         surgeon.apply(model, {"op": "between", "at": "attention", "how": "before"}, input_size=SIZE)
+
+
+def test_fits_to_images_see_through_a_sum_with_a_layer():
+    """What a convolution is fitted to is the sum behind it, whether or not a layer hangs there."""
+    model = made("resnet").eval()
+    images = torch.randn(16, *SIZE, generator=torch.Generator().manual_seed(0))
+    kap = {"op": "kap", "start": "sequential", "select": {"include": "layer1.**"}}
+    alone = surgeon.apply(model, kap, input_size=SIZE, calibration=images)
+    both = surgeon.apply(
+        model, [kap, {"op": "between", "at": "residual", "same": True}], input_size=SIZE, calibration=images
+    )
+    names = [f"layer1.{b}.conv{c}.weight" for b in (0, 1) for c in (1, 2)]
+    one, other = alone.state_dict(), both.state_dict()
+    assert not torch.allclose(one[names[1]], model.state_dict()[names[1]], rtol=1e-2)
+    assert all(torch.allclose(one[n], other[n], rtol=1e-4, atol=1e-5) for n in names)
