@@ -278,7 +278,7 @@ def select(sites: Iterable[Site], selector: Selector, kind: Kind, operation: str
     everything = sorted(sites, key=lambda s: s.index)
     pool = [s for s in everything if s.is_a(kind)]
     if not pool:
-        have = sorted({k for s in everything for k in (s.kind, s.role) if k})
+        have = sorted({s.kind for s in everything})
         raise SelectionError(f"the model has no {kind} site (it has: {', '.join(have) or 'none'})")
     passed: list[PassedOver] = []
 
