@@ -15,8 +15,21 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from surgeon.errors import SelectionError, nearest
 from surgeon.strict import Line, Prose, Strict, shown
 
-Kind = Literal["input", "conv", "linear", "norm", "activation", "pool"]
+Kind = Literal[
+    "input", "conv", "linear", "norm", "activation", "pool", "residual", "attention", "stem", "head"
+]
 INPUT = "input"
+
+
+class Parts(BaseModel):
+    """The layers of an attention module, by dotted names; None: it has no such layer, or it is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    query: str | None = None
+    key: str | None = None
+    value: str | None = None
+    projection: str | None = None
 
 
 class Site(BaseModel):
@@ -24,9 +37,15 @@ class Site(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="dotted name of the module; 'input' for the network's input")
+    name: str = Field(
+        description="dotted name of the module; 'input' for the network's input; 'conv1.relu()' for the call of relu "
+        "in the code of conv1, 'conv1.relu_2()' for the second one there"
+    )
     kind: Kind
-    cls: str = Field(description="class of the module")
+    role: Literal["", "stem", "head"] = Field(
+        default="", description="stem: the first layer with weights; head: a layer that writes the classes"
+    )
+    cls: str = Field(description="class of the module; of a function, the one that gives the same")
     index: int = Field(description="order of first execution among all sites of the network")
     stage: int | None = Field(default=None, description="0 is the stem, then the stages in order")
     calls: int = Field(default=1, description="how often one forward pass calls the module")
@@ -61,6 +80,10 @@ class Site(BaseModel):
         default="",
         description="why it may not compute what its weights say, as torch's class does; '' where it does",
     )
+    read: bool = Field(
+        default=False,
+        description="the module is not called: a function of its parent's is, which reads its weight",
+    )
     padding_mode: str = "zeros"
     transposed: bool = False
     folded: bool = Field(
@@ -71,15 +94,42 @@ class Site(BaseModel):
         default=False,
         description="a convolution or linear layer whose channels are the classes: no weights follow it",
     )
+    parts: Parts | None = Field(default=None, description="of attention: which layers make what")
     follows: str | None = Field(default=None, description="name of the convolution that feeds this norm")
     next_norm: str | None = Field(
         default=None, description="name of the norm that alone consumes this convolution"
     )
 
+    def is_a(self, kind: str) -> bool:
+        """Say whether it is of a kind; stem and head are layers of their own kind too.
+
+        Args:
+            kind: The kind.
+        """
+        return kind in (self.kind, self.role)
+
+    @property
+    def function(self) -> bool:
+        """Whether the network's code calls it as a function: in the stock network no module stands there."""
+        return is_call(self.name)
+
     @property
     def spatial(self) -> tuple[int, ...] | None:
         """Spatial size of the output, or None if unknown."""
         return None if self.out_shape is None else self.out_shape[1:]
+
+
+def is_call(name: str) -> bool:
+    """Say whether a site's name is that of a function that a module's code calls.
+
+    Args:
+        name: Name of a site.
+
+    Examples:
+        >>> is_call("conv1.relu()"), is_call("conv1.relu")
+        (True, False)
+    """
+    return name.endswith("()")
 
 
 class PassedOver(BaseModel):
@@ -228,7 +278,7 @@ def select(sites: Iterable[Site], selector: Selector, kind: Kind, operation: str
             or the other conditions leave nothing.
     """
     everything = sorted(sites, key=lambda s: s.index)
-    pool = [s for s in everything if s.kind == kind]
+    pool = [s for s in everything if s.is_a(kind)]
     if not pool:
         have = sorted({s.kind for s in everything})
         raise SelectionError(f"the model has no {kind} site (it has: {', '.join(have) or 'none'})")

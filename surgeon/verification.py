@@ -16,6 +16,7 @@ from surgeon.graph.network import Rewritten
 from surgeon.graph.one_mode import mode
 from surgeon.host import in_own_state
 from surgeon.models.facts import input_size_of
+from surgeon.selection import is_call
 from surgeon.surgery import fold
 from surgeon.surgery.door import surgery_of
 from surgeon.surgery.drift import first_tensor
@@ -192,7 +193,7 @@ def names_kept(before: nn.Module, after: nn.Module, record: Plan) -> Check:
     Returns:
         The check "names".
     """
-    sites = [before.get_submodule(e.site) for e in record.edits if e.replaces]
+    sites = [before.get_submodule(e.site) for e in record.edits if e.replaces and not is_call(e.site)]
     every = before.named_modules(remove_duplicate=False)
     replaced = tuple(f"{n}." for n, m in every if any(m is s for s in sites))
     old = {

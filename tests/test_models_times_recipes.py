@@ -40,11 +40,6 @@ NO_NORM = dict.fromkeys(("convnext_atto", "nf_resnet50", "torchvision/squeezenet
 NOISE = ("anl", "canl", "lat", "gaussian")
 NO_SITE = {
     **{(m, r): why for m, why in NO_NORM.items() for r in NOISE},
-    **{
-        (m, r): "the model has no activation site"  # they call them as functions
-        for m in ("torchvision/googlenet", "inception_v3")
-        for r in ("meansparse", "kwta", "smooth-activation")
-    },
     **dict.fromkeys(
         ((m, "smooth-activation") for m in ("densenet121", "mobilenetv2_100", "efficientnet_b0")),
         "smooth-activation has no site left",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model
 from surgeon.cli.swapped import refuse_recipe
+from surgeon.selection import Kind
 
 
 @click.command("inspect")
@@ -17,7 +18,7 @@ from surgeon.cli.swapped import refuse_recipe
 @options.model_options
 @options.in_chans_option
 @click.option(
-    "--kind", type=click.Choice(["input", "conv", "norm", "activation", "pool"]), help="Sites of one kind."
+    "--kind", type=click.Choice(get_args(Kind)), help="Sites of one kind; stem and head are layers too."
 )
 @click.option("--include", multiple=True, metavar="GLOB", help="Sites whose name fits, such as 'layer1.**'.")
 @options.json_option
@@ -36,7 +37,9 @@ def command(
 
     refuse_recipe(model)
     network = networks.load_model(model, **model_options)
-    found = [s for s in sites(network, input_size=model_options["input_size"]) if kind in (None, s.kind)]
+    found = [
+        s for s in sites(network, input_size=model_options["input_size"]) if kind is None or s.is_a(kind)
+    ]
     if include:
         fitting = [s for s in found if any(matches(s.name, p) for p in include)]
         if not fitting:

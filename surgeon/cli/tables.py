@@ -171,7 +171,12 @@ def sites_table(sites: Iterable[Site]) -> Sheet:
         Column("notes", spare=True),
     )
     for s in sites:
-        notes = [s.family or "", "fused" if s.fused else "", "train only" if s.modes == ("train",) else ""]
+        notes = [
+            s.role,
+            s.family or "",
+            "fused" if s.fused else "",
+            "train only" if s.modes == ("train",) else "",
+        ]
         notes += [f"called {s.calls}×" if s.calls > 1 else "", "writes the classes" if s.logits else ""]
         table.add(
             str(s.index),

@@ -19,7 +19,8 @@ from torch import fx, nn
 from surgeon.errors import SurgeryError
 from surgeon.graph.cuts import Point
 from surgeon.graph.fused import OPENED, TAIL
-from surgeon.graph.leaves import CONTAINERS, is_norm
+from surgeon.graph.leaves import is_norm, runs_children
+from surgeon.selection import is_call
 
 Holder = tuple[dict[str, Any], dict[str, Any]]
 _CLOSED = {
@@ -34,7 +35,8 @@ _CLOSED = {
 
 @dataclass(frozen=True)
 class Hung:
-    """A child that belongs to the module at a site: the layer, or the drop and act of an opened norm."""
+    """A child that belongs to a module: the layer at a site, the drop and act of an opened norm, or what stands for a
+    function that the module's code calls."""
 
     site: str
     name: str
@@ -59,7 +61,14 @@ class Lost:
 def hung(network: nn.Module, points: Iterable[Point]) -> tuple[Hung, ...]:
     """What hangs at the sites of `points` now."""
     found = []
-    for point in points:
+    for point in sorted(
+        points, key=lambda p: not is_call(p.site)
+    ):  # a layer hangs to a module that hangs itself
+        owner, _, leaf = point.site.rpartition(".")
+        holder = walk(network, owner) if owner and is_call(leaf) else None
+        function = child_of(holder, leaf) if holder is not None else None
+        if holder is not None and function is not None:
+            found.append(Hung(owner, leaf, function, holder))
         module = walk(network, point.site) if point.site else None
         if module is None:
             continue
@@ -158,15 +167,6 @@ def _obstacle(network: nn.Module, module: nn.Module, one: Hung) -> str:
     return ""
 
 
-def runs_children(module: nn.Module) -> bool:
-    """Whether a module's forward goes through its children, whatever they are, instead of calling each by its name."""
-    if isinstance(module, CONTAINERS):
-        return True
-    code = getattr(type(module).forward, "__code__", None)
-    return code is not None and bool(_GOES_THROUGH & {*code.co_names})
-
-
-_GOES_THROUGH = {"children", "named_children", "_modules"}
 _ORDER = "exchange, wrap, fuse or move modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
 
 

@@ -10,16 +10,21 @@ from dataclasses import dataclass
 from torch import fx, nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.containers import Passage, passages
 from surgeon.graph.fused import TAIL
+from surgeon.graph.lifting import BRANCH, lift, order_in, read_result
+from surgeon.graph.read_weights import attended, weights_read
 from surgeon.graph.recorded import IN_PLACE
+from surgeon.selection import is_call
 
 
 @dataclass(frozen=True)
 class Point:
     """Where a graph calls an inserted layer, in names relative to the network that owns the graph.
 
-    site: the module after whose calls the layer stands; "" is the network's input.
-    layer: the inserted module, or None if the point only marks an opened module.
+    site: the module after whose calls the layer stands, or those of a function that reads its weight, or the one that
+        the graph goes through; or a function's call by its name; "" is the network's input.
+    layer: the inserted module, or None if the point only marks an opened module, or a function that a module replaces.
     opened: the site is a fused norm and activation, opened; the layer stands between the two.
     before: the layer is called on the module's first argument, instead of its output.
     call: the only one of the module's calls that gets the layer, from 0 in the graph's order; None for each.
@@ -52,6 +57,8 @@ def cut_graph(
 
     Raises TraceError when an edited module is called in a way the graph does not show.
     """
+    points = tuple(points)
+    lift(graph, [p.site for p in points], tree)
     tails: dict[str, list[fx.Node]] = {}
     ends: dict[fx.Node, fx.Node] = {}
     for node in list(graph.nodes):
@@ -62,7 +69,13 @@ def cut_graph(
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
             _restate(node, tree)
-    points = tuple(points)
+    passed: dict[fx.Node, Passage] = {}
+    if any(p.site and p.site not in calls for p in points):
+        for node, site in weights_read(graph, tree).items():
+            calls.setdefault(site, []).append(node)
+        for passage in passages(graph, {p.site for p in points if p.site and p.site not in calls}):
+            calls.setdefault(passage.name, []).append(passage.gives)
+            passed[passage.gives] = passage
     _check_calls(points, calls)
     for point in points:
         if not point.site:
@@ -81,8 +94,9 @@ def cut_graph(
                 ends.setdefault(anchor, anchor)
                 continue
             if point.before:
-                cleared += _insert_before(graph, anchor, point, tree)
+                cleared += _insert_before(graph, anchor, point, tree, passed.get(anchor))
                 continue
+            anchor = attended(anchor, tree) or anchor
             last = ends.get(anchor, anchor)
             with graph.inserting_after(_after_placeholders(graph, last)):
                 node = graph.call_module(point.layer, (last,))
@@ -109,17 +123,36 @@ def _check_calls(points: Iterable[Point], calls: Mapping[str, list[fx.Node]]) ->
             )
 
 
-def _insert_before(graph: fx.Graph, anchor: fx.Node, point: Point, tree: nn.Module) -> list[str]:
-    """Call the layer on what the module is given first; one that is inserted later stands nearer to the module."""
-    source = anchor.args[0] if anchor.args else None
-    if not isinstance(source, fx.Node):
+def _insert_before(
+    graph: fx.Graph, anchor: fx.Node, point: Point, tree: nn.Module, passage: Passage | None
+) -> list[str]:
+    """Call the layer on what the module is given first, or on the branch of a residual sum; one that is inserted later
+    stands nearer to the module."""
+    readers = (anchor,) if passage is None else passage.inside
+    source = _source(anchor, passage)
+    if source is None:
         raise TraceError(
             f"{point.site} is called without a tensor as its first argument: nothing can stand before it"
         )
-    with graph.inserting_before(anchor):
+    with graph.inserting_before(readers[0]):
         node = graph.call_module(str(point.layer), (source,))
-    anchor.args = (node, *anchor.args[1:])
+    if passage is None:
+        place = anchor.meta.get(BRANCH, 0)
+        anchor.args = (*anchor.args[:place], node, *anchor.args[place + 1 :])
+    else:
+        for reader in readers:
+            reader.replace_input_with(source, node)
     return _protect(graph, node, tree) + _protect(graph, source, tree)
+
+
+def _source(anchor: fx.Node, passage: Passage | None) -> fx.Node | None:
+    """The value that a layer before a call takes; None where that is no tensor, or one of several."""
+    if passage is not None:
+        takes = passage.takes
+        return takes[0] if len(takes) == 1 else None
+    place = anchor.meta.get(BRANCH, 0)
+    source = anchor.args[place] if len(anchor.args) > place else None
+    return source if isinstance(source, fx.Node) and anchor.target is not operator.getitem else None
 
 
 def _restate(node: fx.Node, tree: nn.Module) -> None:
@@ -159,14 +192,7 @@ def _read_what_is_written(graph: fx.Graph, node: fx.Node, tree: nn.Module, clear
     if next(module.children(), None) is not None or next(module.parameters(), None) is not None:
         return  # no activation: what it gives may be something else than what it takes
     if getattr(module, "inplace", False) is True or node.target in cleared:
-        _redirect(graph, node.all_input_nodes[0], node)
-
-
-def _redirect(graph: fx.Graph, written: fx.Node, result: fx.Node) -> None:
-    """Have all that reads a value after it was written in place read the result."""
-    if len(written.users) > 1:
-        place = _places(graph)
-        written.replace_all_uses_with(result, delete_user_cb=lambda n: place[n] > place[result])
+        read_result(graph, node.all_input_nodes[0], node)
 
 
 def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) -> list[str]:
@@ -181,7 +207,7 @@ def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) ->
         node.replace_all_uses_with(copy, delete_user_cb=functools.partial(operator.is_not, copy))
         return []
     cleared: list[str] = []
-    place = _places(graph) if len(node.users) > 1 else {}
+    place = order_in(graph) if len(node.users) > 1 else {}
     for user in sorted(node.users, key=place.__getitem__) if place else list(node.users):
         if node not in user.all_input_nodes:  # it reads what an earlier one has written
             continue
@@ -196,7 +222,7 @@ def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) ->
         if not _writes(user, node, tree):
             continue
         if user.op != "call_module":
-            _redirect(graph, node, user)
+            read_result(graph, node, user)
         if user.op == "call_module":
             setattr(tree.get_submodule(str(user.target)), "inplace", False)
             cleared.append(str(user.target))
@@ -228,10 +254,6 @@ def _is_view(user: fx.Node, node: fx.Node) -> bool:
     return user.op == "call_method" and user.args[0] is node and user.target in _ALIAS_METHODS
 
 
-def _places(graph: fx.Graph) -> dict[fx.Node, int]:
-    return {n: i for i, n in enumerate(graph.nodes)}
-
-
 def _written_beside(graph: fx.Graph, node: fx.Node, tree: nn.Module) -> bool:
     """Whether one of a value and its views is written in place, and another one read after that."""
     views = [node]
@@ -239,7 +261,7 @@ def _written_beside(graph: fx.Graph, node: fx.Node, tree: nn.Module) -> bool:
         views += [u for u in view.users if _is_view(u, view)]
     if len(views) == 1:
         return False
-    place = _places(graph)
+    place = order_in(graph)
     return any(
         place[reader] > place[writer]
         for written in views
@@ -255,5 +277,6 @@ def check_visible(graphs: Iterable[fx.Graph], points: Iterable[Point]) -> None:
     """Every edited module must be called in at least one of the graphs: else an edit would have no effect."""
     called = {str(n.target) for g in graphs for n in g.nodes if n.op == "call_module"}
     for point in points:
-        if point.layer is not None and point.layer not in called:
+        name = point.site if is_call(point.site) and point.layer is None else point.layer
+        if name is not None and name not in called:
             raise TraceError(f"{point.site or 'input'} is not called where the traced graph can show it")

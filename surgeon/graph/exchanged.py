@@ -18,11 +18,12 @@ from torch import fx, nn
 from surgeon.graph.anchors import child_of, inner_of, owned, walk
 from surgeon.graph.cuts import Point
 from surgeon.graph.leaves import CONTAINERS
+from surgeon.selection import is_call
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A container as it was: the module, and the names of its children in order, inserted layers left out."""
+    """A container as it was: the module, and the names of its children in order, without what surgery hung there."""
 
     module: nn.Module
     names: tuple[str, ...]
@@ -48,10 +49,11 @@ def opened(network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Poin
     """The containers on the way to what the graphs call, by name, outer ones first. What stands at a site
     is called whole."""
     points = tuple(points)
-    sites = {p.site for p in points if p.site}
+    paths = {str(n.target): None for g in graphs for n in g.nodes if n.op == "call_module"}
+    sites = {p.site for p in points if p.site} & {*paths}
     layers = {p.layer for p in points if p.layer}
     found: dict[str, Opened] = {}
-    for path in {str(n.target): None for g in graphs for n in g.nodes if n.op == "call_module"}:
+    for path in paths:
         module, name = network, ""
         for part in path.split("."):
             if name in sites:
@@ -169,4 +171,5 @@ def _children(module: nn.Module, before: tuple[str, ...], now: tuple[str, ...]) 
 
 def _names(module: nn.Module, path: str, layers: set[str]) -> tuple[str, ...]:
     prefix = f"{path}." if path else ""
-    return tuple(n for n, c in module._modules.items() if c is not None and prefix + n not in layers)
+    own = (n for n, c in module._modules.items() if c is not None and not is_call(n))
+    return tuple(n for n in own if prefix + n not in layers)

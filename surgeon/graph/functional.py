@@ -1,21 +1,18 @@
-"""Convolutions that are called as functions, such as F.conv2d: no module stands there, so that nothing can be cut."""
+"""Convolutions that are called as functions, such as F.conv2d, on weights of no module: nothing can be cut there."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import fx, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from surgeon.graph.leaves import is_convolution, is_pool
-
-_NAMES = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-_FUNCTIONS = {getattr(home, name): name for home in (torch, functional) for name in _NAMES}
+from surgeon.graph.owners import owner_of
+from surgeon.graph.read_weights import CONVOLUTIONS, weights_read
 
 
 class Watch(TorchFunctionMode):
@@ -30,8 +27,8 @@ class Watch(TorchFunctionMode):
         self.found: dict[str, str] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _FUNCTIONS:
-            self._note(_FUNCTIONS[func])
+        if func in CONVOLUTIONS:
+            self._note(CONVOLUTIONS[func])
         return func(*args, **(kwargs or {}))
 
     def _note(self, called: str) -> None:
@@ -47,13 +44,26 @@ class Watch(TorchFunctionMode):
             frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
 
 
-def functional_convolutions(regions: Iterable[tuple[str, Iterable[fx.Graph]]]) -> dict[str, str]:
-    """The same from graphs alone, for a network that was not run: dotted name of the module → what it calls."""
-    found: dict[str, str] = {}
+def functional_convolutions(
+    model: nn.Module, regions: Iterable[tuple[str, Iterable[fx.Graph]]], ran: Mapping[str, str]
+) -> dict[str, str]:
+    """The same with what graphs show, for a network that was not run too: name of the module → what it calls.
+
+    Functions that read the weight of one module are left out: that module is a site.
+
+    model: The network. regions: The graphs of its traceable parts. ran: What was `found` while it ran.
+    """
+    shown: dict[str, str] = {}
+    solved: set[str] = set()
     for region, graphs in regions:
-        for node in (n for g in graphs for n in g.nodes if n.op == "call_function"):
-            if node.target in _FUNCTIONS:
-                inner = next(reversed(node.meta.get("nn_module_stack") or {"": None}), "")
-                name = ".".join(part for part in (region, str(inner)) if part)
-                found.setdefault(name, _FUNCTIONS[node.target])
-    return found
+        for graph in graphs:
+            read = weights_read(graph, model.get_submodule(region))
+            for node in graph.nodes:
+                if node.op != "call_function" or node.target not in CONVOLUTIONS:
+                    continue
+                name = ".".join(part for part in (region, owner_of(node)[1]) if part)
+                if node in read:
+                    solved.add(name)
+                else:
+                    shown.setdefault(name, CONVOLUTIONS[node.target])
+    return {**shown, **{n: r for n, r in ran.items() if n in shown or n not in solved}}

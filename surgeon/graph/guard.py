@@ -28,11 +28,11 @@ class Guard:
             )
 
 
-def guarded_containers(network: nn.Module, sites: Iterable[str]) -> list[str]:
-    """The names of the modules between the network and the edited sites."""
+def guarded_containers(network: nn.Module, layers: Iterable[str]) -> list[str]:
+    """The names of the modules between the network and the inserted layers."""
     names: dict[str, None] = {}
-    for site in sites:
-        parts = site.split(".")
+    for layer in layers:
+        parts = layer.split(".")
         names.update(dict.fromkeys(".".join(parts[:i]) for i in range(1, len(parts))))
     return list(names)
 

@@ -23,6 +23,7 @@ _COUNT = len(_OF_TORCH)
 _MUTABLE = (list, dict, set, deque)
 _PLAIN = (str, int, float, bool, complex, bytes, type(None), type, FunctionType, torch.Tensor, nn.Module)
 _MISSING = object()
+_PROPERTIES = ("device", "dtype", "shape")
 _PROGRAMS = "_programs"
 """What a rewritten network has its graphs under."""
 ITSELF = "_itself"
@@ -65,7 +66,8 @@ class Kept:
         """Have the graph set what the code has set on the module so far.
 
         Raises TraceError for results that it added to a list or object from before the call, and for
-        a parameter or buffer that it exchanged.
+        a parameter or buffer that it exchanged. A buffer that no state dict has may be exchanged for one that is made
+        of numbers alone, such as a table of positions for another size: the graph then has that as a constant.
         """
         if module not in self._before:
             return
@@ -73,7 +75,7 @@ class Kept:
         own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for was, now in zip(tensors, own, strict=True):
             for name, tensor in was.items():
-                if now.get(name) is not tensor:
+                if now.get(name) is not tensor and not _of_numbers(module, name, tracer):
                     raise TraceError(
                         f"it puts another tensor in place of its {name}, which a graph would not"
                     )
@@ -134,6 +136,17 @@ class Kept:
         tracer.graph.create_node("call_function", how, (owner, *where, tracer.create_arg(value)), {})
 
 
+def _of_numbers(module: nn.Module, name: str, tracer: fx.Tracer) -> bool:
+    """Whether a buffer that is not saved is now a tensor of no input's, parameter's or buffer's values."""
+    value = module._buffers.get(name)
+    if name not in module._non_persistent_buffers_set:
+        return False
+    if isinstance(value, fx.Proxy):
+        return _of_weights(value, weights=False)
+    watch = getattr(tracer, "watch", None)
+    return type(value) is torch.Tensor and watch is not None and not watch.made_of_network(value)
+
+
 def _put_back(now: dict[str, Any], before: dict[str, Any], names: list[str]) -> None:
     for name in names:
         if name not in before:
@@ -145,14 +158,18 @@ def _identical(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
     return len(one) == len(other) and all(map(operator.is_, one.values(), other.values()))
 
 
-def _of_weights(value: Any) -> bool:
-    """Whether a traced value is made of no input."""
+def _of_weights(value: Any, weights: bool = True) -> bool:
+    """Whether a traced value is made of no input; not `weights`: nor of parameters and buffers, sizes left aside."""
     found: list[fx.Node] = []
     fx.node.map_aggregate(value, lambda v: found.append(v.node) if isinstance(v, fx.Proxy) else None)
     seen = set(found)
     while found:
         node = found.pop()
-        if node.op in ("placeholder", "call_module"):
+        if not weights and node.target is getattr and node.args[1] in _PROPERTIES:
+            continue
+        if node.op in ("placeholder", "call_module") or (
+            node.op == "get_attr" and not weights and not str(node.target).startswith("_")
+        ):
             return False
         more = [n for n in node.all_input_nodes if n not in seen]
         seen.update(more)

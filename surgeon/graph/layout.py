@@ -2,7 +2,8 @@
 
 A module with weights or statistics by channel says it of its own output. Any other value has its channels where
 the value has that it is made from, as long as what is between keeps the axes in their places or turns them in a known
-way. Beyond that it is unknown, and an operation must leave the site alone.
+way, or where the layers that take it have theirs. Beyond that it is unknown, and an operation must leave the site
+alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import fx, nn
 
 from surgeon.graph.leaves import is_activation, is_convolution, is_norm, is_pool
 from surgeon.graph.measure import Shape
+from surgeon.graph.places import MODES, Mode, Place
+from surgeon.graph.residual import is_sum
 from surgeon.graph.traced import Traced
 
 Axis = Literal[0, -1]
@@ -23,6 +26,16 @@ _KEEPING = {
         "relu",
         "relu_",
         "relu6",
+        "celu",
+        "selu",
+        "mish",
+        "hardsigmoid",
+        "hardshrink",
+        "softshrink",
+        "tanhshrink",
+        "softsign",
+        "logsigmoid",
+        "threshold",
         "gelu",
         "silu",
         "silu_",
@@ -72,27 +85,33 @@ _TURNS: dict[tuple[int, ...], dict[Axis, Axis]] = {
 
 
 def channel_axes(
-    model: nn.Module, regions: Iterable[tuple[str, Traced]], outputs: Mapping[str, Shape]
+    model: nn.Module,
+    regions: Iterable[tuple[str, Traced]],
+    called: Mapping[str, Mapping[Mode, Iterable[Place]]],
+    outputs: Mapping[str, Shape],
 ) -> dict[str, Axis]:
-    """Find the axis of the channels in the outputs of modules.
+    """Find the axis of the channels in what calls give.
 
     Args:
         model: The network.
         regions: Its graphs.
-        outputs: The shapes of outputs, without the batch, by module, as far as known.
+        called: What they call.
+        outputs: The shapes of outputs, without the batch, by name, as far as known.
 
     Returns:
-        0 or -1 by dotted name; a module is missing if it is not known, or not the same at each of its calls.
+        0 or -1 by name; one is missing if it is not known, or not the same at each of its calls.
     """
     found: dict[str, set[Axis | None]] = {}
     for region, traced in regions:
         prefix = f"{region}." if region else ""
-        for graph in (traced.train, traced.eval):
+        for mode, graph in zip(MODES, (traced.train, traced.eval), strict=True):
             known: dict[fx.Node, Axis | None] = {}
             for node in graph.nodes:
-                known[node] = _axis(model, node, known, prefix, outputs)
-                if node.op == "call_module":
-                    found.setdefault(prefix + str(node.target), set()).add(known[node])
+                axis = _axis(model, node, known, prefix, outputs)
+                known[node] = _wanted(model, node, prefix) if axis is None else axis
+            for place in called[region][mode]:
+                flat = len(outputs.get(prefix + place.name, ())) == 1  # (N, C): both axes are the same one
+                found.setdefault(prefix + place.name, set()).add(0 if flat else known[place.node])
     return {name: axis for name, axes in found.items() if len(axes) == 1 and (axis := axes.pop()) is not None}
 
 
@@ -107,6 +126,9 @@ def _axis(
     if node.op == "placeholder":
         return 0
     given = next((known.get(n) for n in node.all_input_nodes if n.op != "get_attr"), None)
+    if is_sum(node):
+        both = {axis for n in node.all_input_nodes if (axis := known.get(n)) is not None}
+        return both.pop() if len(both) == 1 else None
     if node.op == "call_module":
         name = prefix + str(node.target)
         if len(outputs.get(name, ())) == 1:
@@ -126,6 +148,15 @@ def _axis(
     return given if name in _KEEPING else None
 
 
+def _wanted(model: nn.Module, node: fx.Node, prefix: str) -> Axis | None:
+    """Return the axis in which the layers that take a value have its channels, or None where none or not all say so."""
+    takers = [u for u in node.users if u.op == "call_module" and u.args[:1] == (node,)]
+    modules = [model.get_submodule(prefix + str(u.target)) for u in takers]
+    layers = [m for m in modules if is_convolution(m) or isinstance(m, nn.Linear) or is_norm(m)]
+    axes = {_of_module(m, None) for m in layers}
+    return axes.pop() if len(axes) == 1 else None
+
+
 def _of_module(module: nn.Module, given: Axis | None) -> Axis | None:
     """Return the axis of a module's output; `given` is that of its input."""
     if is_convolution(module) or is_pool(module):
@@ -139,7 +170,7 @@ def _of_module(module: nn.Module, given: Axis | None) -> Axis | None:
     if (
         is_activation(module)
         or isinstance(module, (nn.Identity, nn.Flatten))
-        or "Drop" in type(module).__name__
+        or any(word in type(module).__name__ for word in ("Drop", "LayerScale"))
     ):
         return given
     return None

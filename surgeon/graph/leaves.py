@@ -101,6 +101,17 @@ def is_hooked(module: nn.Module) -> bool:
     return any(not getattr(h, "of_surgeon", False) for found in hooks for h in found.values())
 
 
-def has_convolution(module: nn.Module) -> bool:
-    """Whether a convolution stands anywhere inside the module."""
-    return any(is_convolution(m) for m in module.modules())
+def runs_children(module: nn.Module) -> bool:
+    """Whether a module's forward goes through its children, whatever they are, instead of calling each by its name."""
+    if isinstance(module, CONTAINERS):
+        return True
+    code = getattr(type(module).forward, "__code__", None)
+    return code is not None and bool(_GOES_THROUGH & {*code.co_names})
+
+
+_GOES_THROUGH = {"children", "named_children", "_modules"}
+
+
+def is_weighted(module: nn.Module) -> bool:
+    """Whether the module is a convolution or a linear layer."""
+    return is_convolution(module) or isinstance(module, nn.Linear)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from torch import fx, nn
 
 from surgeon.graph import held_tensors
+from surgeon.graph.anchors import walk
+from surgeon.graph.attention import parts_of
 from surgeon.graph.cuts import cut_graph
 from surgeon.graph.modes import follow_modes
 from surgeon.graph.trace import trace
@@ -70,10 +72,11 @@ def traced_anew(
     behind = {
         s: [p.layer for p in network._points if p.site == s and p.layer and not p.before] for s in sites
     }
+    through = {s for s in sites if (m := walk(view, s)) is not None and parts_of(m, s)}
     return trace(
         view,
         method=method,
-        leaves={*sites, *network._leaves},
+        leaves={*(sites - through), *network._leaves},
         constants=constants,
         example=example,
         behind=behind,

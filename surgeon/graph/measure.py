@@ -51,7 +51,7 @@ class Measured:
     error: str = ""
 
 
-_BATCH = 2  # a batch of one would let code branch on it, and batch norm refuse 1×1 maps
+BATCH = 2  # a batch of one would let code branch on it, and batch norm refuse 1×1 maps
 
 
 def measure(
@@ -85,13 +85,13 @@ def _measured(
             for m in model.modules():
                 if isinstance(m, NormBase):
                     m.training = False
-            with _silent(), draws_again(), torch.no_grad(), pretended(model, input_size) as images:
+            with silent(), draws_again(), torch.no_grad(), pretended(model, input_size) as images:
                 counter = FlopCounterMode(display=False)
                 setattr(counter, "mod_tracker", _Whole())
                 with counter, NormsKeepShapes(), Watch(model) as watch:
                     model(*[images] * images_of(model))
             seen.functional = watch.found
-            seen.flops = counter.get_total_flops() // _BATCH
+            seen.flops = counter.get_total_flops() // BATCH
     except Exception as error:  # the network's own code, on tensors without numbers
         seen.error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     finally:
@@ -113,7 +113,7 @@ def on_meta(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
         )
     }
     with reparametrized(model, tensors):
-        yield torch.empty((_BATCH, *input_size), device="meta", dtype=like)
+        yield torch.empty((BATCH, *input_size), device="meta", dtype=like)
 
 
 @contextlib.contextmanager
@@ -122,7 +122,7 @@ def on_fakes(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     like = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        yield torch.empty((_BATCH, *input_size), device=device, dtype=like)
+        yield torch.empty((BATCH, *input_size), device=device, dtype=like)
 
 
 def images_of(model: nn.Module) -> int:
@@ -139,7 +139,7 @@ class _Whole(contextlib.nullcontext):
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Without torch's log of an operation that does not fit: that is a finding here, and is told in one line."""
     log = logging.getLogger("torch._subclasses.fake_tensor")
     was, log.disabled = log.disabled, True
@@ -156,10 +156,10 @@ def _note(seen: Measured, name: str, leaf: bool) -> Any:
         if isinstance(output, torch.Tensor):
             seen.outputs.setdefault(name, tuple(output.shape[1:]))
             seen.each_output.setdefault(name, []).append(tuple(output.shape[1:]))
-            if output.shape[:1] != (_BATCH,):
+            if output.shape[:1] != (BATCH,):
                 seen.folded.add(name)
             if leaf:
-                seen.activations += output.numel() // _BATCH
+                seen.activations += output.numel() // BATCH
         if given and isinstance(given[0], torch.Tensor):
             seen.inputs.setdefault(name, tuple(given[0].shape[1:]))
         if not leaf and name not in seen.arguments:

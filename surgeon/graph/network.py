@@ -117,7 +117,9 @@ class Rewritten(fx.GraphModule):
         making.trace_and_cut(self, "forward", (), copied(traced) if traced else None)
         check_visible(self._programs.values(), self._points)
         self._regenerate()
-        guard(self, guarded_containers(self, [p.site for p in self._points if p.site]))
+        called = {str(n.target) for g in self._programs.values() for n in g.nodes if n.op == "call_module"}
+        between = guarded_containers(self, [p.layer or p.site for p in self._points if p.site])
+        guard(self, [n for n in between if n not in called])
 
     def anchor(self, *, demand: bool = True, remake: bool = False) -> None:
         """Hang every layer to the module that stands at its site now, where other code exchanged or wrapped that one.

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from surgeon.graph.fused import is_fused, is_opened, open_fused
 from surgeon.graph.kept import keep, keep_in
+from surgeon.graph.lifting import FUNCTION
 from surgeon.graph.network import Rewritten
 from surgeon.graph.watch import left_alone
 
@@ -75,7 +76,7 @@ class _SideBySide(fx.Interpreter):
         if name in self.inserted:
             old = old_args[0]
         else:
-            stock = self.stock.get_submodule(name)
+            stock = self.node.meta.get(FUNCTION) or self.stock.get_submodule(name)
             if is_opened(self.network.get_submodule(name)) and is_fused(stock):
                 stock = open_fused(stock)  # the graph calls its drop and act by themselves
             with left_alone(stock):

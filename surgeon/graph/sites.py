@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,13 +11,26 @@ from torch import fx, nn
 
 from surgeon.graph.fused import can_open, is_fused
 from surgeon.graph.layout import Axis, channel_axes
-from surgeon.graph.leaves import altered, is_activation, is_convolution, is_norm, is_pool
+from surgeon.graph.leaves import (
+    altered,
+    is_activation,
+    is_convolution,
+    is_norm,
+    is_pool,
+    runs_children,
+)
 from surgeon.graph.measure import Measured, Shape
+from surgeon.graph.places import MODES, Mode, Place, places, unlike
+from surgeon.graph.residual import Sum
+from surgeon.graph.roles import heads_of, stem_of
+from surgeon.graph.shapes import add_shapes
 from surgeon.graph.traced import Traced
-from surgeon.selection import INPUT, Kind, Site
+from surgeon.selection import INPUT, Kind, Parts, Site
 from surgeon.torch_private import BatchNorm, ConvTransposeNd, InstanceNorm
 
 _STAGE_NAME = re.compile(r"^((?:layer|stage|block|denseblock|layers|stages|blocks|res)\.?_?\d+)(\.|$)")
+
+_READ = "its weight is read by a function that its parent's code calls"
 
 
 def find_sites(
@@ -25,15 +39,24 @@ def find_sites(
     seen: Measured | None = None,
     input_size: Shape | None = None,
 ) -> tuple[Site, ...]:
-    """Every input, convolution, linear layer, norm, activation and pool that the graphs call, in execution order.
+    """Every input, convolution, linear layer, norm, activation, pool, residual sum and attention that the graphs show,
+    in execution order.
+
+    Functions that code calls, and layers whose weight a function reads, are among them (`places.py`).
 
     A region's sites stand where its parent calls it. Sites that only the training graph calls come where
     that graph has them.
     """
-    calls = _ordered_calls(dict(regions))
+    seen = seen or Measured()
+    called = {name: _places(model.get_submodule(name), traced) for name, traced in regions}
+    add_shapes(model, regions, called, seen, input_size)
+    calls = _ordered_calls(called)
+    read = {
+        f"{r}.{p.name}" if r else p.name for r, at in called.items() for c in at.values() for p in c if p.read
+    }
     links = _links(regions)
     logits = _logits(model, dict(regions).get(""))
-    axes = channel_axes(model, regions, seen.outputs if seen else {})
+    axes = channel_axes(model, regions, called, seen.outputs)
     shared = _shared_weights(model)
     sites: list[Site] = []
     if any(name == "" for name, _ in regions):
@@ -51,9 +74,9 @@ def find_sites(
                 channel_axis=0,
             )
         )
-    for name, (count, modes) in calls.items():
-        module = model.get_submodule(name)
-        kind = _kind(module)
+    for name, (place, count, modes) in calls.items():
+        module = place.module
+        kind: Kind | None = "attention" if place.parts else _kind(module)
         if kind is None:
             continue
         sites.append(
@@ -62,19 +85,46 @@ def find_sites(
                 kind=kind,
                 cls=type(module).__name__,
                 index=len(sites),
-                calls=max(count, seen.calls.get(name, 0) if seen else 0),
+                calls=max(count, seen.calls.get(name, 0)),
                 modes=modes,
-                in_shape=seen.inputs.get(name) if seen else None,
-                out_shape=seen.outputs.get(name) if seen else None,
+                in_shape=seen.inputs.get(name),
+                out_shape=seen.outputs.get(name),
                 call_shapes=_call_shapes(seen, name),
-                folded=name in seen.folded if seen else False,
+                folded=name in seen.folded,
                 logits=name in logits,
-                altered=_altered(kind, module) or shared.get(name, ""),
-                **_placed(kind, module, seen.outputs.get(name) if seen else None, axes.get(name)),
+                read=name in read,
+                parts=_under(place.parts, name),
+                altered=_altered(kind, module) or shared.get(name, "") or (_READ if name in read else ""),
+                **_placed(kind, module, seen.outputs.get(name), axes.get(name)),
                 **links.get(name, {}),
             )
         )
-    return _with_stages(model, sites)
+    return _with_roles(model, _with_stages(model, sites))
+
+
+def _under(parts: Parts | None, name: str) -> Parts | None:
+    """The layers of an attention module by their whole names."""
+    if parts is None:
+        return None
+    leaves = {k: v and f"{name}.{v.rpartition('.')[2]}" for k, v in parts.model_dump().items()}
+    return Parts(**leaves)
+
+
+def _places(module: nn.Module, traced: Traced) -> dict[Mode, list[Place]]:
+    """What the graphs of a region call, without functions whose calls cannot be told apart, or to which nothing can
+    hang."""
+    found: dict[Mode, list[Place]] = {
+        "train": list(places(traced.train, module)),
+        "eval": list(places(traced.eval, module)),
+    }
+    odd = unlike(*found.values())
+    for mode, calls in found.items():
+        found[mode] = [
+            p
+            for p in calls
+            if p.call is None or (p.name not in odd and not runs_children(module.get_submodule(p.call.owner)))
+        ]
+    return found
 
 
 def _kind(module: nn.Module) -> Kind | None:
@@ -88,31 +138,38 @@ def _kind(module: nn.Module) -> Kind | None:
         return "activation"
     if is_pool(module):
         return "pool"
-    return None
+    return "residual" if isinstance(module, Sum) else None
 
 
-def _ordered_calls(regions: dict[str, Traced]) -> dict[str, tuple[int, tuple[Any, ...]]]:
-    found: dict[str, tuple[int, tuple[Any, ...]]] = {}
+def _ordered_calls(
+    called: dict[str, dict[Mode, list[Place]]],
+) -> dict[str, tuple[Place, int, tuple[Mode, ...]]]:
+    """By name what is called, how often, and in which modes, in execution order."""
+    found: dict[str, tuple[Place, int, tuple[Mode, ...]]] = {}
+
+    walked: set[str] = set()
 
     def walk(region: str) -> None:
-        traced = regions[region]
-        counts: dict[str, dict[str, int]] = {"train": {}, "eval": {}}
-        for mode, graph in (("train", traced.train), ("eval", traced.eval)):
-            for node in graph.nodes:
-                if node.op == "call_module":
-                    target = str(node.target)
-                    counts[mode][target] = counts[mode].get(target, 0) + 1
+        if region in walked:
+            return
+        walked.add(region)
+        counts = {mode: Counter(p.name for p in calls) for mode, calls in called[region].items()}
+        first = {p.name: p for calls in called[region].values() for p in reversed(calls)}
         for target in _merge(list(counts["eval"]), list(counts["train"])):
             full = f"{region}.{target}" if region else target
-            if full in regions:
+            if full in called:
                 walk(full)
-            elif full not in found:
-                n = max(counts["eval"].get(target, 0), counts["train"].get(target, 0))
-                modes = tuple(m for m in ("train", "eval") if target in counts[m])
-                found[full] = (n, modes)
+                if not first[target].parts:
+                    continue
+            for inner in [r for r in called if r.startswith(f"{full}.") and r not in walked]:
+                walk(inner)  # parts of what stays whole, because no graph shows its own code
+            if full not in found:
+                n = max(counts["eval"][target], counts["train"][target])
+                modes = tuple(m for m in MODES if target in counts[m])
+                found[full] = (first[target], n, modes)
 
-    nested = {r for r in regions if any(r != o and (not o or r.startswith(o + ".")) for o in regions)}
-    for region in regions:
+    nested = {r for r in called if any(r != o and (not o or r.startswith(o + ".")) for o in called)}
+    for region in called:
         if region not in nested:
             walk(region)
     return found
@@ -125,16 +182,16 @@ def _merge(first: list[str], second: list[str]) -> list[str]:
     return [*first, *(s for s in second if s not in set(first))]
 
 
-def _call_shapes(seen: Measured | None, name: str) -> tuple[Shape, ...]:
+def _call_shapes(seen: Measured, name: str) -> tuple[Shape, ...]:
     """The output's shape at each call of a module that is called several times."""
-    shapes = seen.each_output.get(name, ()) if seen else ()
+    shapes = seen.each_output.get(name, ())
     return tuple(shapes) if len(shapes) > 1 else ()
 
 
 def _placed(kind: Kind, module: Any, out_shape: Shape | None, axis: Axis | None) -> dict[str, Any]:
     """What the module says of itself, and the axis of its channels, whose size is their number."""
     found = _details(kind, module)
-    if kind in ("activation", "pool") and out_shape and axis is not None:
+    if kind in ("activation", "pool", "residual", "attention") and out_shape and axis is not None:
         found["channels"] = out_shape[axis]
     return {**found, "channel_axis": axis}
 
@@ -255,6 +312,13 @@ def _weighted(model: nn.Module, node: fx.Node) -> bool:
     return node.op in ("call_function", "call_method") and any(
         a.op == "get_attr" for a in node.all_input_nodes
     )
+
+
+def _with_roles(model: nn.Module, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """The same, with the stem and the heads named."""
+    stem, heads = stem_of(model, sites), heads_of(model, sites)
+    role = {**dict.fromkeys(heads, "head"), **({stem: "stem"} if stem else {})}
+    return tuple(s.model_copy(update={"role": role[s.name]}) if s.name in role else s for s in sites)
 
 
 def _with_stages(model: nn.Module, sites: list[Site]) -> tuple[Site, ...]:

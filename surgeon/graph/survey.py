@@ -11,7 +11,7 @@ from torch import nn
 from surgeon.errors import TraceError
 from surgeon.graph.calls import Given
 from surgeon.graph.functional import functional_convolutions
-from surgeon.graph.leaves import has_convolution, is_leaf, is_norm
+from surgeon.graph.leaves import is_leaf, is_norm, is_weighted
 from surgeon.graph.measure import Measured, Shape, measure
 from surgeon.graph.sites import find_sites
 from surgeon.graph.trace import trace
@@ -53,8 +53,9 @@ def survey(model: nn.Module, input_size: Shape | None = None) -> Survey:
     if seen and not seen.error and any(_train_only(r.traced) for r in regions):
         _add_training_shapes(model, input_size, seen)  # type: ignore[arg-type]  # seen: there is a size
     sites = find_sites(model, [(r.name, r.traced) for r in regions], seen, input_size)
-    functional = functional_convolutions([(r.name, (r.traced.train, r.traced.eval)) for r in regions])
-    return Survey(regions, sites, seen, hidden, {**functional, **(seen.functional if seen else {})})
+    graphs = [(r.name, (r.traced.train, r.traced.eval)) for r in regions]
+    functional = functional_convolutions(model, graphs, seen.functional if seen else {})
+    return Survey(regions, sites, seen, hidden, functional)
 
 
 def find_regions(model: nn.Module, input_size: Shape | None = None) -> list[Region]:
@@ -70,7 +71,7 @@ def _measured(model: nn.Module, input_size: Shape | None) -> Measured | None:
 
 
 def _candidates(model: nn.Module) -> list[str]:
-    sites = [n for n, m in model.named_modules() if is_leaf(m) and (has_convolution(m) or is_norm(m))]
+    sites = [n for n, m in model.named_modules() if is_leaf(m) and (is_weighted(m) or is_norm(m))]
     above = {site.rsplit(".", depth)[0] for site in sites for depth in range(1, site.count(".") + 1)}
     return [n for n, m in model.named_modules() if n in above and not is_leaf(m)]
 
@@ -112,7 +113,7 @@ def _explore(
         for child_name, child in module.named_children():
             full = f"{name}.{child_name}" if name else child_name
             if is_leaf(child):
-                if has_convolution(child) or is_norm(child):
+                if is_weighted(child) or is_norm(child):
                     hidden[full] = str(error)
             elif _has_site(child):
                 _explore(model, full, measured, None, regions, hidden)
@@ -125,7 +126,7 @@ def _explore(
 
 
 def _has_site(module: nn.Module) -> bool:
-    return any(has_convolution(m) or is_norm(m) for m in module.modules())
+    return any(is_weighted(m) or is_norm(m) for m in module.modules())
 
 
 def _train_only(traced: Traced) -> bool:

@@ -14,6 +14,7 @@ from torch import fx, nn
 
 from surgeon.errors import TraceError
 from surgeon.graph.recorded import Recorded
+from surgeon.graph.sizes_given import sizes_recorded
 from surgeon.graph.traced import Behind, Example
 from surgeon.graph.tracer import LeafTracer
 from surgeon.torch_private import FakeTensorMode, reparametrized
@@ -55,6 +56,10 @@ class ValueTracer(LeafTracer):
         self.behind = behind
         self.evaluating = self.fixed = False
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]  # of modules alone
+        with sizes_recorded(self):
+            return super().trace(root, concrete_args)
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
         self._given = iter(self.example)

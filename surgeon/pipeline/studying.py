@@ -292,7 +292,7 @@ def _placebo(cut: Any, stock: Recipe) -> Recipe:
     named = {e.site for e in record.edits} if record else set()
     kinds: dict[str, list[str]] = {}
     for site in sites(revert(cut), input_size=record.input_size if record else None):
-        if site.name in named and site.kind in ("conv", "norm", "activation"):
+        if site.name in named and site.kind != "input":
             kinds.setdefault(site.kind, []).append(site.name)
     surgery = [{"op": "identity", "at": kind, "select": {"include": names}} for kind, names in kinds.items()]
     made = load_recipe({"name": "placebo", "surgery": surgery})

@@ -92,7 +92,8 @@ def within(most: Held, place: str) -> Iterator[None]:
             )
 
     def of_tensor(module: nn.Module, name: str, tensor: Tensor | None) -> None:
-        if tensor is not None and not nn.parameter.is_lazy(tensor):
+        # a proxy is none: the network is traced here too, and may put one into a buffer then
+        if isinstance(tensor, Tensor) and not nn.parameter.is_lazy(tensor):
             spend("numbers", tensor.numel())
 
     def of_module(module: nn.Module, name: str, child: nn.Module | None) -> None:

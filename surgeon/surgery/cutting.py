@@ -13,6 +13,7 @@ from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.door import Subject, admitted, check_plan
+from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.recording import combined
 from surgeon.surgery.standing import standing
@@ -33,6 +34,7 @@ def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> A
     """
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(subject.model, share=not copy)
+    hang_functions(tree, regions, made.edits)
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
     record = combined(subject.record, made) if subject.record else made
     rewritten = _carved(tree, record, made, regions, displaced)
@@ -58,6 +60,7 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     operations = {k: parse(o) for k, o in record.operations.items()}
     tree, displaced = (model, Displaced()) if consume else bare(model)
     regions = regions_of(tree, record.input_size)
+    hang_functions(tree, regions, record.edits)
     cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
     rewritten = _carved(tree, record, record, regions, displaced)
     rewritten.__dict__["surgery"] = record

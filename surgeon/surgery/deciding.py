@@ -14,9 +14,10 @@ from surgeon.graph.measure import measure
 from surgeon.graph.survey import Survey
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
-from surgeon.selection import PassedOver
+from surgeon.selection import PassedOver, Site, is_call
 from surgeon.surgery.asked import keyed
 from surgeon.surgery.door import Subject
+from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.looking import check_runs, looks_trained, notes_of, seen_of
 from surgeon.surgery.tree import bare, free_name
@@ -102,14 +103,21 @@ class _SoFar:
     def add(self, key: str, operation: Operation, context: Context, *, last: bool) -> None:
         """Let an operation, called `key` in the record, propose its edits."""
         proposal = self._proposal(key, operation, context)
-        new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in proposal.edits]
+        fixed = {s.name: why for s in self.seen.sites if (why := _irreplaceable(s))}
+        usable = [e for e in proposal.edits if not (e.replaces and e.site in fixed)]
+        new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in usable]
         self.notes += _twice(new, self.edits, key)
         self.edits += new
         self.passed += proposal.passed_over
         self.passed += [
+            PassedOver(site=e.site, operation=key, reason=fixed[e.site])
+            for e in proposal.edits
+            if e.replaces and e.site in fixed
+        ]
+        self.passed += [
             PassedOver(site=s, operation=key, reason=f"replaced by {by}")
             for s, by in self.gone.items()
-            if any(t.name == s and t.kind == operation.kind for t in self.seen.sites)
+            if any(t.name == s and t.is_a(operation.kind) for t in self.seen.sites)
         ]
         self.notes += proposal.notes
         if operation.consumes:
@@ -117,6 +125,7 @@ class _SoFar:
         if operation.binds and new and self.size is not None:
             self.notes.append(_bound_note(key, new, self.size))
         if operation.reshapes:
+            hang_functions(self.scratch, self.seen.regions, new)
             cut_tree(self.scratch, new, {key: operation})
             self._check_still_runs(key)
             if not last:
@@ -140,6 +149,15 @@ class _SoFar:
                 f"recipe {self.title}, operation {key}: the network is built for the sizes "
                 f"that it has, and fails with others: {error}"
             )
+
+
+def _irreplaceable(site: Site) -> str:
+    """Return why no other module can take a site's place, or ""."""
+    if site.read:
+        return "a function reads its weight, so that another module in its place would not be called"
+    if site.kind == "attention":
+        return "the layers inside of it are called, and another module in its place would not be"
+    return ""
 
 
 def _before(model: nn.Module, seen: Survey) -> Growth:
@@ -184,6 +202,9 @@ def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Ed
     layer = edit.layer
     if layer is not None:
         layer = free_name(tree, layer, [e.layer for e in earlier if e.layer])
+    if edit.replaces and is_call(edit.site):
+        stays = "the network's code calls a function there: no module of a stock network can take its place"
+        edit = edit.model_copy(update=dict(folds=False, note=edit.note or stays))
     return edit.model_copy(
         update=dict(operation=key, layer=layer, seed=zlib.crc32(f"{seed}/{key}/{edit.site}".encode()))
     )

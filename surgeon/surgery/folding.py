@@ -11,12 +11,13 @@ from torch import nn
 from surgeon.edits import Edit, Plan
 from surgeon.errors import FoldError, SurgeonError, either
 from surgeon.graph.bound_hooks import bound_in, rebind
+from surgeon.graph.lifting import unlift
 from surgeon.graph.made_weights import settled
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
 from surgeon.methods.base import FoldContext, Operation
 from surgeon.methods.registry import parse
-from surgeon.selection import INPUT
+from surgeon.selection import INPUT, is_call
 from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings, standing
@@ -81,6 +82,10 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
                 changed,
                 next((e.operation for e in behind if e.replaces), ""),
             )
+            if folded is not None and is_call(edit.site):
+                raise FoldError(
+                    f"the network's code calls {edit.site} as a function: no module can take its place"
+                )
             if folded is not None and layer is not None and module is not None and module._forward_hooks:
                 raise FoldError(
                     "a forward hook of yours stands between the module and the layer; take "
@@ -217,10 +222,12 @@ def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
 
 
 def _close_unused(tree: nn.Module, remaining: list[Edit]) -> None:
-    """Close the opened norms behind which no inserted layer remains."""
+    """Close the opened norms behind which no inserted layer remains, and take off what stands for functions without
+    edits."""
     from surgeon.graph.fused import close_fused, is_opened
 
     used = {e.site for e in remaining if e.layer}
     for name, module in list(tree.named_modules()):
         if is_opened(module) and name not in used:
             exchange(tree, name, close_fused(module))
+    unlift(tree, {e.site for e in remaining})

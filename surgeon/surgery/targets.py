@@ -7,19 +7,18 @@ drift's share; a mask behind says which positions count.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 
+from surgeon.graph.lifting import FUNCTION
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, Pair
+from surgeon.graph.residual import Sum, is_sum
 from surgeon.torch_private import BatchNorm, DropoutNd
 
-_ADDITIONS = (operator.add, operator.iadd, torch.add)
-_ADDING_METHODS = ("add", "add_")
 _PASSES_BY_NAME = ("DropPath", "StochasticDepth")
 _LEAST_SCALE = 1e-2
 
@@ -66,7 +65,7 @@ def target(call: Call, network: Rewritten, stock: nn.Module, inserted: Mapping[s
     node = call.node
     while len(node.users) == 1:
         before, node = node, next(iter(node.users))
-        if node.op == "call_module":
+        if node.op == "call_module" and not isinstance(node.meta.get(FUNCTION), Sum):
             name, module = str(node.target), network.get_submodule(str(node.target))
             if name in inserted:
                 mask = inserted[name]() if mask is None else mask
@@ -111,10 +110,7 @@ def _passes(module: nn.Module) -> bool:
 
 def _other_summand(node: fx.Node, before: fx.Node) -> fx.Node | None:
     """Return the other summand, if a node is an addition of two."""
-    adds = (node.op == "call_function" and node.target in _ADDITIONS) or (
-        node.op == "call_method" and node.target in _ADDING_METHODS
-    )
-    if not adds or len(node.args) != 2 or node.kwargs:
+    if not (is_sum(node) or isinstance(node.meta.get(FUNCTION), Sum)):
         return None
     others = [a for a in node.args if isinstance(a, fx.Node) and a is not before]
     return others[0] if len(others) == 1 else None

@@ -14,9 +14,10 @@ from surgeon.errors import SurgeryError
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.cuts import Point
 from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open_fused
+from surgeon.graph.lifting import unlift
 from surgeon.graph.network import Rewritten
 from surgeon.graph.survey import Region
-from surgeon.selection import INPUT
+from surgeon.selection import INPUT, is_call
 from surgeon.surgery.parameters import carry_over
 from surgeon.surgery.twin import twin
 
@@ -229,8 +230,6 @@ def free_name(tree: nn.Module, name: str, taken: Iterable[str]) -> str:
     Returns:
         `name`, or `name_2`, `name_3`, ...
     """
-    if name.rpartition(".")[0] and not has(tree, name.rpartition(".")[0]):
-        return name
     used, number, free = set(taken), 2, name
     while free in used or has(tree, free) or _is_attribute(tree, free):
         free, number = f"{name}_{number}", number + 1
@@ -264,7 +263,7 @@ def open_site(tree: nn.Module, name: str, shared: set[int] | None = None) -> Non
 
 
 def close_all(tree: nn.Module) -> None:
-    """Close every opened norm again.
+    """Close every opened norm again, and take off modules that stand for functions.
 
     Args:
         tree: The network, changed in place.
@@ -272,6 +271,7 @@ def close_all(tree: nn.Module) -> None:
     for name, module in list(tree.named_modules()):
         if is_opened(module):
             exchange(tree, name, close_fused(module))
+    unlift(tree)
 
 
 def carve(
@@ -296,6 +296,7 @@ def carve(
     regions = sorted(regions, key=lambda r: r.name.count(".") if r.name else -1, reverse=True)
     edits = tuple(edits)
     _lead(tree, [e.layer for e in edits if e.site == INPUT and e.layer])
+    _lead(tree, [n for n in tree._modules if is_call(n)])
     names = [r.name for r in regions]
     owner_of = {e.site: _owner(e.site, names) for e in edits}
     bound = bound_in(tree, displaced.modules.values())
@@ -307,7 +308,7 @@ def carve(
         points = [
             _point(tree, e, region.name)
             for e in edits
-            if owner_of[e.site] == region.name and (e.layer or _opened(tree, e.site))
+            if owner_of[e.site] == region.name and (e.layer or is_call(e.site) or _opened(tree, e.site))
         ]
         module = tree.get_submodule(region.name)
         rewritten = Rewritten(
@@ -327,7 +328,7 @@ def carve(
 
 
 def _lead(tree: nn.Module, layers: Iterable[str]) -> None:
-    """Make layers at the input the first children, in the order in which they run.
+    """Make layers at the input, and modules that stand for functions, the first children, in this order.
 
     Code that asks for the last child (the classifier) must still find the network's own.
     """

@@ -45,6 +45,8 @@ TABLE = [
     {"op": "identity"},
     {"op": "identity", "at": "norm"},
     {"op": "identity", "at": "activation"},
+    {"op": "identity", "at": "residual"},
+    {"op": "identity", "at": "head"},
 ]
 
 

@@ -21,7 +21,9 @@ class Identity(Operation):
     """
 
     op: Literal["identity"] = "identity"
-    at: Literal["conv", "norm", "activation"] = "conv"
+    at: Literal["conv", "linear", "norm", "activation", "pool", "residual", "attention", "stem", "head"] = (
+        "conv"
+    )
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         """Propose nn.Identity behind each selected site.

@@ -1,0 +1,60 @@
+"""Layers whose weight a function reads: `F.linear(x, self.qkv.weight, bias)` in the code of the module above.
+
+The layer itself is never called. Where the function reads one module's weight, and nothing else does, its result is
+what the layer gives, whatever bias the code makes for it. The projection of torch's attention is read so inside of
+torch, and its result is the attention's.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+from surgeon.graph.leaves import is_convolution
+
+_CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+CONVOLUTIONS = {getattr(home, name): name for home in (torch, functional) for name in _CONVOLUTIONS}
+"""torch's convolutions as functions, and their names."""
+FUNCTIONS = {functional.linear, *CONVOLUTIONS}
+
+
+def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:
+    """Functions that read a layer's weight, with the layer's name, in order."""
+    found: dict[fx.Node, str] = {}
+    called = {str(n.target) for n in graph.nodes if n.op == "call_module"}
+    for node in graph.nodes:
+        given = attended(node, network)
+        if given is not None:
+            found[given] = f"{node.target}.out_proj"
+        weight = _weight(node)
+        if weight is None:
+            continue
+        name, _, leaf = str(weight.target).rpartition(".")
+        if leaf != "weight" or not name or name in called:
+            continue
+        layer = network.get_submodule(name)
+        fits = is_convolution(layer) if node.target in CONVOLUTIONS else isinstance(layer, nn.Linear)
+        if fits and all(_weight(user) is weight for user in weight.users):
+            found[node] = name
+    return found
+
+
+def attended(node: fx.Node, network: nn.Module) -> fx.Node | None:
+    """What torch's attention gives, without the weights that it gives beside; None if a node is no call of it."""
+    if node.op != "call_module" or not isinstance(
+        network.get_submodule(str(node.target)), nn.MultiheadAttention
+    ):
+        return None
+    firsts = [u for u in node.users if u.target is operator.getitem and u.args[1] == 0]
+    return firsts[0] if len(firsts) == 1 else None
+
+
+def _weight(node: fx.Node) -> fx.Node | None:
+    """What a linear or convolution function reads as its weight, if the network has that as a tensor."""
+    if node.op != "call_function" or node.target not in FUNCTIONS:
+        return None
+    weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
+    return weight if isinstance(weight, fx.Node) and weight.op == "get_attr" else None
