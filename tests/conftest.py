@@ -41,6 +41,7 @@ NUMERIC = (
     "methods/test_channel_statistics.py",
     "methods/test_mean_sparse.py",
     "methods/test_smooth_activation.py",
+    "methods/test_blur_pool.py",
     "methods/test_kwta.py",
     "methods/test_channel_order.py",
     "methods/test_conv_pool.py",

@@ -36,6 +36,7 @@ WANTED = {
     "fast-at",
     "meansparse",
     "smooth-activation",
+    "blur-pool",
     "kwta",
 }
 

@@ -17,6 +17,7 @@ DOCUMENTED = (
     "surgeon.methods.mean_sparse",
     "surgeon.methods.kwta",
     "surgeon.methods.smooth_activation",
+    "surgeon.methods.blur_pool",
     "surgeon.methods.controls",
     "surgeon.training",
     "surgeon.evaluation",
