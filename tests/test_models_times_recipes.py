@@ -50,6 +50,24 @@ NO_SITE = {
         "smooth-activation has no site left",
     ),
     ("convnext_atto", "smooth-activation"): "GELU is no ReLU",
+    **dict.fromkeys(
+        (
+            (m, "soft-pool")
+            for m in (
+                "mobilenetv2_100",
+                "mobilenetv3_small_100",
+                "efficientnet_b0",
+                "regnety_002",
+                "convnext_atto",
+                "torchvision/r3d_18",
+            )
+        ),
+        "is no max pooling",
+    ),
+    **dict.fromkeys(
+        ((m, "soft-pool") for m in ("torchvision/googlenet", "torchvision/squeezenet1_1")),
+        "rounds its size up",
+    ),
     ("vgg16_bn", "small-image"): "the stem is one for small images already",
     **{
         ("torchvision/r3d_18", r): "3-D|2-D|input size"

@@ -27,7 +27,7 @@ KINDS = {
     "at the input": ("input-noise", "wm-input-scale"),
     "before activations": ("meansparse",),
     "in place of activations": ("kwta", "smooth-activation"),
-    "at strides and poolings": ("blur-pool",),
+    "at strides and poolings": ("blur-pool", "soft-pool"),
     "of weights alone": ("small-image", "smooth-init"),
 }
 """Every recipe that cuts belongs to one."""

@@ -18,6 +18,7 @@ DOCUMENTED = (
     "surgeon.methods.kwta",
     "surgeon.methods.smooth_activation",
     "surgeon.methods.blur_pool",
+    "surgeon.methods.soft_pool",
     "surgeon.methods.controls",
     "surgeon.training",
     "surgeon.evaluation",

@@ -180,7 +180,8 @@ def _window(pool: Any) -> dict[str, Any]:
     def each(given: Any) -> tuple[int, ...]:
         return tuple(given) if isinstance(given, (tuple, list)) else (given,) * dims
 
-    return dict(dims=dims, kernel=each(pool.kernel_size), stride=each(pool.stride or pool.kernel_size))
+    kernel, stride = each(pool.kernel_size), each(pool.stride or pool.kernel_size)
+    return dict(dims=dims, kernel=kernel, stride=stride, ceil=bool(pool.ceil_mode))
 
 
 def _altered(kind: Kind, module: nn.Module) -> str:

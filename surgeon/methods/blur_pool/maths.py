@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -50,6 +51,7 @@ def with_blur(weight: Tensor, blur: Tensor, dilation: Sequence[int]) -> Tensor:
     spread = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
     found = weight.new_zeros(*weight.shape[:2], *[n + m - 1 for n, m in zip(spread, blur.shape, strict=True)])
     for place in itertools.product(*(range(n) for n in blur.shape)):
-        there = tuple(slice(p, p + n, d) for p, n, d in zip(place, spread, dilation, strict=True))
-        found[(..., *there)] += weight * blur[place].to(weight)
+        steps = [slice(p, p + n, d) for p, n, d in zip(place, spread, dilation, strict=True)]
+        there: tuple[EllipsisType | slice, ...] = (..., *steps)
+        found[there] += weight * blur[place].to(weight)
     return found
