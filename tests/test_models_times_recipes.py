@@ -50,6 +50,7 @@ NO_SITE = {
         "smooth-activation has no site left",
     ),
     ("convnext_atto", "smooth-activation"): "GELU is no ReLU",
+    **{(m, "advprop"): "is no batch norm|has no norm site" for m in NO_NORM},
     **dict.fromkeys(
         (
             (m, "soft-pool")

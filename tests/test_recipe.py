@@ -36,6 +36,7 @@ WANTED = {
     "fast-at",
     "meansparse",
     "smooth-activation",
+    "advprop",
     "soft-pool",
     "blur-pool",
     "kwta",

@@ -16,7 +16,7 @@ KINDS = {
         "defective-same",
         "defective-channel",
     ),
-    "behind batch norms": ("anl", "canl", "lat", "gaussian"),
+    "behind batch norms": ("anl", "canl", "lat", "gaussian", "advprop"),
     "in place of convolutions": (
         "wm-smoothing",
         "wm-unsharp",
@@ -40,7 +40,7 @@ IDENTITY: dict[str, list[str]] = {
     **dict.fromkeys(
         ("wm-smoothing", "wm-unsharp", "wm-smoothing-all", "wm-unsharp-all"), ["weight-map.start=anneal"]
     ),
-    "wm-input-scale": [],
+    **dict.fromkeys(("wm-input-scale", "advprop"), []),
     "meansparse": ["meansparse.start=identity"],
 }
 """Settings at which a recipe's layers change nothing. The others have none: other kernels, another stem."""

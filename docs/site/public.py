@@ -19,6 +19,7 @@ DOCUMENTED = (
     "surgeon.methods.smooth_activation",
     "surgeon.methods.blur_pool",
     "surgeon.methods.soft_pool",
+    "surgeon.methods.dual_norm",
     "surgeon.methods.controls",
     "surgeon.training",
     "surgeon.evaluation",

@@ -47,6 +47,7 @@ TABLE = [
     {"op": "soft-pool"},
     {"op": "soft-pool", "to": "conv", "start": "fitted"},
     {"op": "soft-pool", "to": "average"},
+    {"op": "dual-norm"},
     {"op": "small-image"},
     {"op": "identity"},
     {"op": "identity", "at": "norm"},
