@@ -153,8 +153,9 @@ def _finite(network: nn.Module, x: Tensor, training: bool) -> None:
 
 
 def _output(network: nn.Module, x: Tensor) -> Tensor:
-    """Return the network's main output, without gradients."""
-    with torch.no_grad():
+    """Return the network's main output, without gradients; layers that are always random draw the same each time."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         found = first_tensor(network(x))
     if found is None:
         raise VerificationError("the network gives no tensor")

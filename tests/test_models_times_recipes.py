@@ -166,8 +166,12 @@ def _check(network, recipe, size, x, y, folder):
     if sum(p.numel() for p in cut.parameters()) < 60e6:
         surgeon.save(cut, folder)
         loaded = surgeon.load(folder)
+        found = []
         with torch.no_grad():
-            assert torch.equal(first_tensor(loaded(x)), first_tensor(cut(x)))
+            for network in (loaded, cut):
+                torch.manual_seed(3)  # for layers that are always random
+                found.append(first_tensor(network(x)))
+        assert torch.equal(*found)
         shutil.rmtree(folder)
 
 

@@ -36,6 +36,7 @@ WANTED = {
     "fast-at",
     "meansparse",
     "smooth-activation",
+    "parametric-noise",
     "advprop",
     "soft-pool",
     "blur-pool",

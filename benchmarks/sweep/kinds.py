@@ -23,6 +23,7 @@ KINDS = {
         "wm-smoothing-all",
         "wm-unsharp-all",
         "kap-ensemble",
+        "parametric-noise",
     ),
     "at the input": ("input-noise", "wm-input-scale"),
     "before activations": ("meansparse",),
@@ -41,11 +42,15 @@ IDENTITY: dict[str, list[str]] = {
         ("wm-smoothing", "wm-unsharp", "wm-smoothing-all", "wm-unsharp-all"), ["weight-map.start=anneal"]
     ),
     **dict.fromkeys(("wm-input-scale", "advprop"), []),
+    "parametric-noise": ["parametric-noise.alpha=0"],
     "meansparse": ["meansparse.start=identity"],
 }
 """Settings at which a recipe's layers change nothing. The others have none: other kernels, another stem."""
 
-DRAWS = ("noise", "input-noise", "gaussian")
+OTHER_SHAPES = ("blur-pool", "soft-pool")
+"""Recipes that fold into stock modules of other shapes: larger kernels, convolutions in place of poolings."""
+
+DRAWS = ("noise", "input-noise", "gaussian", "parametric-noise")
 """Recipes whose layers draw in training even where nothing comes of it, so that dropout draws something else."""
 
 

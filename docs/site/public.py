@@ -20,6 +20,7 @@ DOCUMENTED = (
     "surgeon.methods.blur_pool",
     "surgeon.methods.soft_pool",
     "surgeon.methods.dual_norm",
+    "surgeon.methods.parametric_noise",
     "surgeon.methods.controls",
     "surgeon.training",
     "surgeon.evaluation",

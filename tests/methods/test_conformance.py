@@ -48,6 +48,8 @@ TABLE = [
     {"op": "soft-pool", "to": "conv", "start": "fitted"},
     {"op": "soft-pool", "to": "average"},
     {"op": "dual-norm"},
+    {"op": "parametric-noise"},
+    {"op": "parametric-noise", "on": "outputs"},
     {"op": "small-image"},
     {"op": "identity"},
     {"op": "identity", "at": "norm"},

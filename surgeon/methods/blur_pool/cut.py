@@ -11,6 +11,7 @@ from torch import nn
 from surgeon.methods.blur_pool.maths import blur_filter, with_blur
 from surgeon.methods.blur_pool.module import Blur
 from surgeon.tensors.convolution import effective_weight, with_weight
+from surgeon.tensors.own_copy import own_copy
 
 
 def blurred_convolution(conv: Any, sizes: Sequence[int]) -> tuple[nn.Module, Blur]:
@@ -25,13 +26,7 @@ def blurred_convolution(conv: Any, sizes: Sequence[int]) -> tuple[nn.Module, Blu
     """
     given = (0,) * len(sizes) if conv.padding == "valid" else conv.padding
     padding = tuple(p + m // 2 for p, m in zip(given, sizes, strict=True))
-    bare = copy.copy(conv)
-    bare._parameters = {
-        k: None if p is None else nn.Parameter(p.detach().clone(), requires_grad=p.requires_grad)
-        for k, p in conv._parameters.items()
-    }
-    bare._buffers = {k: None if b is None else b.clone() for k, b in conv._buffers.items()}
-    bare._modules = dict(conv._modules)
+    bare = own_copy(conv)
     _pad(bare, (0,) * len(sizes))
     return bare, Blur(sizes, (1,) * len(sizes), padding, conv.padding_mode)
 
