@@ -142,6 +142,14 @@ def test_alpha_is_trained(cut, images):
     assert all(float(cut.get_submodule(n).alpha.grad) != 0 for n in ("conv1", "conv2", "head"))
 
 
+def test_timms_linear_layers_are_torchs():
+    stock = surgeon.create_model("mobilenetv3_small_100", num_classes=5, input_size=(3, 32, 32)).eval()
+    assert type(stock.classifier) is not nn.Linear
+    cut = surgeon.apply(stock, {"op": "parametric-noise", "alpha": 0.0}, input_size=(3, 32, 32)).eval()
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(cut(x), stock(x))
+
+
 def test_what_gets_no_noise(tiny, cut):
     plan = surgeon.plan(tiny, {"op": "parametric-noise", "on": "outputs"}, input_size=SIZE)
     assert {p.site: p.reason for p in plan.passed_over} == {"head": "its channels are the classes"}

@@ -97,7 +97,7 @@ def noisy_weights(module: nn.Module, alpha: float) -> nn.Module:
     """Return a layer like another, with noise on its weights in training and in evaluation.
 
     Args:
-        module: A convolution or linear layer of torch's own class.
+        module: A convolution or linear layer of torch's own class, or a linear layer of timm's.
         alpha: What the parameter `alpha`, (), starts with.
 
     Returns:
@@ -111,7 +111,13 @@ def noisy_weights(module: nn.Module, alpha: float) -> nn.Module:
         >>> type(layer).__name__, sorted(layer.state_dict())
         ('NoisyLinear', ['alpha', 'bias', 'weight'])
     """
-    kind = next((noisy for noisy, stock in _STOCK.items() if stock is type(module)), None)
+    # timm's Linear, which computes what torch's does, derives from it and has its name.
+    named = [
+        n
+        for n, stock in _STOCK.items()
+        if isinstance(module, stock) and stock.__name__ == type(module).__name__
+    ]
+    kind = named[0] if named else None
     if kind is None:
         known = ", ".join(k.__name__ for k in _STOCK.values())
         raise LayerError(f"a {type(module).__name__} gets no noise on its weights; {known} do")
