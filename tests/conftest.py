@@ -50,6 +50,7 @@ NUMERIC = (
     "methods/test_conv_pool.py",
     "methods/test_convolution.py",
     "methods/test_kap.py",
+    "methods/test_kap_kernels.py",
     "methods/test_kap_weights.py",
     "methods/test_noise.py",
     "methods/test_weight_map.py",

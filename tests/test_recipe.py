@@ -36,6 +36,7 @@ WANTED = {
     "fast-at",
     "meansparse",
     "smooth-activation",
+    "kap-gaussian",
     "parametric-noise",
     "advprop",
     "soft-pool",

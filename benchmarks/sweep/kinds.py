@@ -15,6 +15,7 @@ KINDS = {
         "defective",
         "defective-same",
         "defective-channel",
+        "kap-gaussian",
     ),
     "behind batch norms": ("anl", "canl", "lat", "gaussian", "advprop"),
     "in place of convolutions": (
@@ -34,7 +35,7 @@ KINDS = {
 """Every recipe that cuts belongs to one."""
 
 IDENTITY: dict[str, list[str]] = {
-    **dict.fromkeys(("kap", "kap-1d", "kmp"), ["kap.start=anneal", "kap.sigma=0"]),
+    **dict.fromkeys(("kap", "kap-1d", "kap-gaussian", "kmp"), ["kap.start=anneal", "kap.sigma=0"]),
     **dict.fromkeys(("noise", "input-noise"), ["noise.sigma=1e-30", "noise.input_sigma=1e-30"]),
     **dict.fromkeys(("anl", "canl", "lat", "gaussian"), ["adversarial-noise.epsilon=0"]),
     **dict.fromkeys(("defective", "defective-same", "defective-channel"), ["defective.keep=1"]),
