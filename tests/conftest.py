@@ -46,6 +46,7 @@ NUMERIC = (
     "methods/test_dual_norm.py",
     "methods/test_parametric_noise.py",
     "methods/test_kwta.py",
+    "methods/test_surrogates.py",
     "methods/test_channel_order.py",
     "methods/test_conv_pool.py",
     "methods/test_convolution.py",

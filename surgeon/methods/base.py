@@ -3,8 +3,8 @@
 Only `propose` and `build` must be implemented, and `fold` for edits that fold. The other questions default to no:
 whether a start is taken from calibration images (`needs_images`, `fit`, `refits`), from statistics by channel
 (`observe`, `calibrate`), whether a setting is searched on them (`search`, `tune`), whether the effect grows during
-training (`anneals`, `anneal`), which outputs a layer lets through (`passes`), and which paper's tables belong to it
-(`paper`).
+training (`anneals`, `anneal`), which outputs a layer lets through (`passes`), what an attack differentiates in a
+layer's place (`surrogate`), and which paper's tables belong to it (`paper`).
 """
 
 from __future__ import annotations
@@ -225,6 +225,27 @@ class Operation(Strict):
             (C, *spatial) bool, or None for all.
         """
         return None
+
+    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
+        """Return what an attack that knows the method differentiates in place of a layer.
+
+        Its forward pass stays as it is; backward, the gradient is that of the surrogate at the same input (BPDA:
+        Athalye, Carlini, Wagner 2018, arXiv 1802.00420). A layer that hides the loss's slope from attacks, by jumps
+        or by chance, makes them weak, and robustness is judged too high.
+
+        Args:
+            edit: The edit.
+            layer: The inserted layer, or the replacement if there is none; left untouched.
+
+        Returns:
+            A module that takes what the layer takes, in evaluation mode, and may share its tensors; `layer` itself
+            where its own gradient shows the slope; None if the layer is left out, so that the gradient passes it
+            unchanged. Default: the layer itself, and None where the edit's traits say that it masks gradients, is
+            always random, or is absent in evaluation mode.
+        """
+        traits = edit.traits
+        hidden = traits.masked or traits.train_only or traits.stochastic == "always"
+        return None if hidden else layer
 
     def anneals(self, edit: Edit) -> bool:
         """Say whether the edit's effect grows during training.

@@ -127,6 +127,18 @@ def noisy_weights(module: nn.Module, alpha: float) -> nn.Module:
     return new
 
 
+def expectation(layer: nn.Module) -> nn.Module | None:
+    """Return what a noisy layer computes in expectation.
+
+    Args:
+        layer: A layer with noisy weights, or `NoisyOutputs`.
+
+    Returns:
+        The stock layer with the same tensors; None if that is the identity.
+    """
+    return layer.quiet() if isinstance(layer, _NoisyWeights) else None
+
+
 class NoisyOutputs(Drawing, OptionalState):
     """Adds noise to what a layer gives, in training and in evaluation. `alpha`, (), is a parameter.
 

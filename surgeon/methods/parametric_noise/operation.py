@@ -87,3 +87,17 @@ class ParametricNoise(Operation):
             return Cut(layer=NoisyOutputs(alpha))
         assert module is not None
         return Cut(replacement=noisy_weights(module, alpha))
+
+    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
+        """Return the expectation over the noise.
+
+        Args:
+            edit: The edit.
+            layer: The layer with noisy weights, or the noise behind a layer.
+
+        Returns:
+            The layer with its weights alone, which it shares; None for noise on outputs, whose mean is 0.
+        """
+        from surgeon.methods.parametric_noise.module import expectation
+
+        return expectation(layer)
