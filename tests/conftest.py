@@ -45,6 +45,7 @@ NUMERIC = (
     "methods/test_soft_pool.py",
     "methods/test_dual_norm.py",
     "methods/test_parametric_noise.py",
+    "methods/test_squeeze_excite.py",
     "methods/test_kwta.py",
     "methods/test_surrogates.py",
     "methods/test_channel_order.py",

@@ -36,6 +36,7 @@ WANTED = {
     "fast-at",
     "meansparse",
     "smooth-activation",
+    "squeeze-excite",
     "kap-gaussian",
     "parametric-noise",
     "advprop",

@@ -16,6 +16,7 @@ KINDS = {
         "defective-same",
         "defective-channel",
         "kap-gaussian",
+        "squeeze-excite",
     ),
     "behind batch norms": ("anl", "canl", "lat", "gaussian", "advprop"),
     "in place of convolutions": (
@@ -42,7 +43,7 @@ IDENTITY: dict[str, list[str]] = {
     **dict.fromkeys(
         ("wm-smoothing", "wm-unsharp", "wm-smoothing-all", "wm-unsharp-all"), ["weight-map.start=anneal"]
     ),
-    **dict.fromkeys(("wm-input-scale", "advprop"), []),
+    **dict.fromkeys(("wm-input-scale", "advprop", "squeeze-excite"), []),
     "parametric-noise": ["parametric-noise.alpha=0"],
     "meansparse": ["meansparse.start=identity"],
 }

@@ -21,6 +21,7 @@ DOCUMENTED = (
     "surgeon.methods.soft_pool",
     "surgeon.methods.dual_norm",
     "surgeon.methods.parametric_noise",
+    "surgeon.methods.squeeze_excite",
     "surgeon.methods.controls",
     "surgeon.training",
     "surgeon.evaluation",

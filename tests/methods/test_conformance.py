@@ -53,6 +53,8 @@ TABLE = [
     {"op": "dual-norm"},
     {"op": "parametric-noise"},
     {"op": "parametric-noise", "on": "outputs"},
+    {"op": "squeeze-excite"},
+    {"op": "squeeze-excite", "reduction": 2},
     {"op": "small-image"},
     {"op": "identity"},
     {"op": "identity", "at": "norm"},
