@@ -54,7 +54,7 @@ def operations() -> Listing:
     Examples:
         >>> import surgeon
         >>> sorted(surgeon.operations())[:3]
-        ['adversarial-noise', 'defective', 'identity']
+        ['adversarial-noise', 'blur-pool', 'defective']
     """
     return Listing({name: _line(name) for name in names()})
 

@@ -86,6 +86,7 @@ class Site(BaseModel):
     )
     padding_mode: str = "zeros"
     transposed: bool = False
+    ceil: bool = Field(default=False, description="a pooling that rounds the size of its output up")
     folded: bool = Field(
         default=False,
         description="the first dimension of its output is not that of the images: tokens or windows lie in it",

@@ -50,7 +50,7 @@ def test_the_wheel_has_its_recipes_and_one_top_level_package(tmp_path):
         "import surgeon, surgeon.recipe as r, pathlib\n"
         f"assert pathlib.Path(surgeon.__file__).is_relative_to({str(target)!r}), surgeon.__file__\n"
         f"assert r.recipe_folder() == pathlib.Path({str(target / 'surgeon' / 'recipes')!r})\n"
-        "assert len([r.load_recipe(n) for n in r.shipped()]) == 28\n"
+        "assert len([r.load_recipe(n) for n in r.shipped()]) == 34\n"
         "from surgeon.methods import names; assert 'kap' in names()\n"
     )
     done = subprocess.run(

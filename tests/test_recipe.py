@@ -36,6 +36,12 @@ WANTED = {
     "fast-at",
     "meansparse",
     "smooth-activation",
+    "squeeze-excite",
+    "kap-gaussian",
+    "parametric-noise",
+    "advprop",
+    "soft-pool",
+    "blur-pool",
     "kwta",
 }
 
@@ -81,7 +87,7 @@ def test_recipes_that_extend_in_a_circle_are_refused(tmp_path):
     [
         (
             "surgery:\n  - {op: kap, kernal_size: 3}\n",
-            r"unknown key 'kernal_size'; did you mean 'kernel_size'\?",
+            r"unknown key 'kernal_size'; did you mean 'kernel_size' or 'kernel'\?",
         ),
         ("surgery:\n  - {op: kpa}\n", r"unknown operation 'kpa'; did you mean 'kap'"),
         ("surgry:\n  - {op: kap}\n", r"unknown key 'surgry'; did you mean 'surgery'"),

@@ -26,7 +26,7 @@ from surgeon.graph.roles import heads_of, stem_of
 from surgeon.graph.shapes import add_shapes
 from surgeon.graph.traced import Traced
 from surgeon.selection import INPUT, Kind, Parts, Site
-from surgeon.torch_private import BatchNorm, ConvTransposeNd, InstanceNorm
+from surgeon.torch_private import AvgPoolNd, BatchNorm, ConvTransposeNd, InstanceNorm, MaxPoolNd
 
 _STAGE_NAME = re.compile(r"^((?:layer|stage|block|denseblock|layers|stages|blocks|res)\.?_?\d+)(\.|$)")
 
@@ -225,11 +225,26 @@ def _details(kind: Kind, module: Any) -> dict[str, Any]:
         return dict(
             family=_family(module), fused=fused, opens=not fused or can_open(module), channels=channels
         )
-    return {}
+    return _window(module) if isinstance(module, (AvgPoolNd, MaxPoolNd)) else {}
+
+
+def _window(pool: Any) -> dict[str, Any]:
+    """The dimensions, window and stride of a pooling: torch's classes have the dimensions in their names."""
+    dims = next((n for n in (1, 2, 3) for c in type(pool).__mro__ if c.__name__.endswith(f"Pool{n}d")), None)
+    if dims is None:
+        return {}
+
+    def each(given: Any) -> tuple[int, ...]:
+        return tuple(given) if isinstance(given, (tuple, list)) else (given,) * dims
+
+    kernel, stride = each(pool.kernel_size), each(pool.stride or pool.kernel_size)
+    return dict(dims=dims, kernel=kernel, stride=stride, ceil=bool(pool.ceil_mode))
 
 
 def _altered(kind: Kind, module: nn.Module) -> str:
-    return altered(module) if kind in ("conv", "linear", "norm") else ""
+    if getattr(module, "return_indices", False):
+        return "it gives the places of the maxima too"
+    return altered(module) if kind in ("conv", "linear", "norm", "pool") else ""
 
 
 def _shared_weights(model: nn.Module) -> dict[str, str]:

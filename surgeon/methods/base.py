@@ -3,8 +3,8 @@
 Only `propose` and `build` must be implemented, and `fold` for edits that fold. The other questions default to no:
 whether a start is taken from calibration images (`needs_images`, `fit`, `refits`), from statistics by channel
 (`observe`, `calibrate`), whether a setting is searched on them (`search`, `tune`), whether the effect grows during
-training (`anneals`, `anneal`), which outputs a layer lets through (`passes`), and which paper's tables belong to it
-(`paper`).
+training (`anneals`, `anneal`), which outputs a layer lets through (`passes`), what an attack differentiates in a
+layer's place (`surrogate`), and which paper's tables belong to it (`paper`).
 """
 
 from __future__ import annotations
@@ -226,6 +226,27 @@ class Operation(Strict):
         """
         return None
 
+    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
+        """Return what an attack that knows the method differentiates in place of a layer.
+
+        An evaluation puts it into the backward pass alone (BPDA: Athalye, Carlini, Wagner 2018, arXiv 1802.00420),
+        and into both passes. A layer that hides the loss's slope from attacks, by jumps or by chance, makes them
+        weak, and robustness is judged too high.
+
+        Args:
+            edit: The edit.
+            layer: The inserted layer, or the replacement if there is none; left untouched.
+
+        Returns:
+            A module that takes what the layer takes, in evaluation mode, and may share its tensors; `layer` itself
+            where its own gradient shows the slope; None if the layer is left out, so that the gradient passes it
+            unchanged. Default: an inserted layer is left out unless the edit's traits say that it is linear and
+            always the same; what takes a module's place stays itself.
+        """
+        traits = edit.traits
+        plain = traits.linear and not (traits.masked or traits.train_only or traits.stochastic == "always")
+        return layer if plain or edit.layer is None else None
+
     def anneals(self, edit: Edit) -> bool:
         """Say whether the edit's effect grows during training.
 
@@ -250,22 +271,6 @@ class Operation(Strict):
     @classmethod
     def paper(cls) -> Paper | None:
         """Return the evaluation that the method was published with, or None."""
-        return None
-
-    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
-        """Return what an attacker who knows the surgery would use in the layer's place.
-
-        An evaluation puts it into the backward pass (BPDA, Athalye et al. 2018, arXiv 1802.00420), and into
-        both passes.
-
-        Args:
-            edit: The edit.
-            layer: The inserted layer, in evaluation mode.
-
-        Returns:
-            A differentiable module that takes what the layer takes and gives its shape, or None to leave the
-            layer out. Default: None.
-        """
         return None
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:

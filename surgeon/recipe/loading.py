@@ -80,7 +80,7 @@ def listed() -> dict[str, Recipe]:
 
     Examples:
         >>> next(iter(listed()))
-        'anl'
+        'advprop'
     """
     check()
     return {name: load_recipe(name) for name in available()}

@@ -18,7 +18,7 @@ def available() -> tuple[str, ...]:
 
     Examples:
         >>> available()[:2]
-        ('anl', 'at-fgsm')
+        ('advprop', 'anl')
     """
     own = shipped()
     return (*own, *sorted({f.stem for f in plugged() if known(f.stem, own) is None}))

@@ -13,7 +13,7 @@ from surgeon.graph.bound_hooks import bound_in, hand_over, rebind
 from surgeon.methods.base import Operation
 from surgeon.selection import INPUT
 from surgeon.surgery.parameters import take_after
-from surgeon.surgery.tree import Displaced, hang, open_site, put, shared_in
+from surgeon.surgery.tree import Displaced, hang, match, open_site, put, shared_in
 from surgeon.tensors.memory_format import lay, memory_format_of
 
 
@@ -67,6 +67,8 @@ def cut_tree(
                 displaced.modules[edit.site] = _without_children(module, edits)
             hand_over(module, cut.replacement)
             take_after(cut.replacement, module)
+            if next(module.parameters(), None) is None:  # it could not say where the new one belongs
+                match(tree, module, cut.replacement)
             put(tree, edit.site, cut.replacement, shared)
         if cut.layer is not None and edit.layer is not None:
             if module is not None:

@@ -177,15 +177,26 @@ def hang(tree: nn.Module, name: str, layer: nn.Module) -> None:
     """
     owner_name, _, leaf = name.rpartition(".")
     owner = tree.get_submodule(owner_name)
-    like = next((t for t in owner.parameters() if t.is_floating_point()), None)
+    match(tree, owner, layer)
+    layer.train(tree.training)
+    owner._modules[leaf] = layer
+
+
+def match(tree: nn.Module, beside: nn.Module, made: nn.Module) -> None:
+    """Put a new module on the device and in the precision of another, or, if that has no tensors, of the network.
+
+    Args:
+        tree: The network.
+        beside: The other module.
+        made: The new module, changed in place.
+    """
+    like = next((t for t in beside.parameters() if t.is_floating_point()), None)
     if like is None:
         like = next((t for t in tree.parameters() if t.is_floating_point()), None)
     if like is not None:
-        layer.to(device=like.device)
-        for p in layer.parameters():
+        made.to(device=like.device)
+        for p in made.parameters():
             p.data = p.data.to(like.dtype)
-    layer.train(tree.training)
-    owner._modules[leaf] = layer
 
 
 def take(tree: nn.Module, name: str) -> nn.Module:

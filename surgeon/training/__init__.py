@@ -1,17 +1,19 @@
 """Training rewritten networks: building blocks for any training loop, and a complete loop on accelerate.
 
-For your own loop: `adversarial_noise` around each step, `set_noise` and `anneal` between epochs, and `remap`
-for an optimizer that was built before the surgery. `fit` is the complete loop (extra `train`).
+For your own loop: `adversarial_noise` around each step, `auxiliary_norms` around calls with attacked images,
+`set_noise` and `anneal` between epochs, and `remap` for an optimizer that was built before the surgery. `fit` is
+the complete loop (extra `train`).
 """
 
 from typing import TYPE_CHECKING
 
 from surgeon.lazy import lazily
+from surgeon.methods.dual_norm.switch import auxiliary_norms
 from surgeon.training.anneal import anneal
 from surgeon.training.noise import adversarial_noise, set_noise
 from surgeon.training.remap import Remapped, remap
 
-__all__ = ["Remapped", "adversarial_noise", "anneal", "fit", "remap", "set_noise"]
+__all__ = ["Remapped", "adversarial_noise", "anneal", "auxiliary_norms", "fit", "remap", "set_noise"]
 
 if TYPE_CHECKING:
     from surgeon.training.loop import fit as fit

@@ -18,6 +18,7 @@ from surgeon.disk.writing import make_folder
 from surgeon.errors import DataError, WritingError
 from surgeon.host import in_own_state
 from surgeon.methods.adversarial_noise.base import NoiseLayer
+from surgeon.methods.dual_norm.switch import has_auxiliary_norms
 from surgeon.ownership import owned
 from surgeon.recipe import Training
 from surgeon.tensors.memory_format import lay
@@ -178,7 +179,9 @@ class _Training:
         self.model, self.val, self.settings, self.folder, self.seed = model, val, settings, folder, seed
         self.workers, self.save_every, self.shown, self.label = workers, save_every, shown, label
         self.annealed = anneals(model)
-        self.accelerator = make_accelerator(device, mixed_precision, settings, self.annealed)
+        self.accelerator = make_accelerator(
+            device, mixed_precision, settings, self.annealed, has_auxiliary_norms(model)
+        )
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.device = self.accelerator.device
         self.batches = Batches(

@@ -27,7 +27,11 @@ PRECISIONS = ("no", "bf16", "fp16")
 
 
 def make_accelerator(
-    device: str | torch.device | None, mixed_precision: str, settings: Training, annealed: bool = False
+    device: str | torch.device | None,
+    mixed_precision: str,
+    settings: Training,
+    annealed: bool = False,
+    dual: bool = False,
 ) -> Accelerator:
     """Make accelerate's Accelerator.
 
@@ -36,6 +40,7 @@ def make_accelerator(
         mixed_precision: "no", "bf16" or "fp16".
         settings: Settings of the training.
         annealed: Whether layers are annealed.
+        dual: Whether the network has auxiliary norms, which are used with an adversary alone.
 
     Returns:
         The accelerator.
@@ -56,8 +61,10 @@ def make_accelerator(
         AcceleratorState._reset_state(reset_partial_state=True)
     # An annealed weight map stops using its convolution during training, and DistributedDataParallel would
     # wait for its gradients. Shared batch norms have equal buffers on all processes: none need to be sent.
+    twice = dual and settings.adversary is not None
     parallel = DistributedDataParallelKwargs(
-        find_unused_parameters=annealed, broadcast_buffers=not settings.exact
+        find_unused_parameters=annealed or (dual and not twice),
+        broadcast_buffers=not (settings.exact or twice),
     )
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[parallel])
     if wanted is not None and wanted.type != accelerator.device.type:

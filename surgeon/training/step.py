@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.data import pixels
-from surgeon.errors import TrainingError
+from surgeon.errors import RecipeError, TrainingError
+from surgeon.methods.dual_norm.switch import auxiliary_norms, has_auxiliary_norms
 from surgeon.recipe import Training
 from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
 from surgeon.training.augment import augment, mix, mixer
 from surgeon.training.batches import Batch
-from surgeon.training.noise import adversarial_noise
+from surgeon.training.noise import adversarial_noise, noise_layers
 from surgeon.training.nonfinite import first_nonfinite
-from surgeon.training.objective import Objective
+from surgeon.training.objective import Objective, outputs_of
 from surgeon.training.randomness import NoiseStreams, seed_of
 from surgeon.training.validation import Normalization
 
@@ -44,6 +45,7 @@ class Step:
         highest: The highest label of the data, -1 if unknown.
 
     Raises:
+        RecipeError: The network has adversarial noise layers and auxiliary norms, and there is an adversary.
         TrainingError: The loss is not finite.
     """
 
@@ -70,6 +72,12 @@ class Step:
         adversary = settings.adversary
         beta = adversary.beta if adversary is not None and adversary.method == "trades" else None
         self.objective = Objective(settings.smoothing, beta, highest)
+        self.dual = adversary is not None and has_auxiliary_norms(model)
+        if self.dual and noise_layers(model):
+            raise RecipeError(
+                "with an adversary, auxiliary norms (dual-norm) have each step call the network twice, and adversarial "
+                "noise layers take one call: train with one of them"
+            )
         self.streams = NoiseStreams(model, self.device)
         self.mixup: Mixup | None = None
 
@@ -118,8 +126,9 @@ class Step:
         """Forward and backward for x (n, C, H, W); returns its part of the mean loss, and the model's input."""
         s = self.settings
         # Layers that share statistics need one contiguous piece of the batch: neither a micro-batch nor
-        # TRADES' clean and attacked halves are one.
-        whole = s.accumulate == 1 and self.objective.beta is None
+        # clean and attacked halves are one.
+        halves = self.dual or self.objective.beta is not None
+        whole = s.accumulate == 1 and not halves
         shared = shard if self.world > 1 and s.exact and whole else None
         self.streams.share(shared)
         x = augment(pixels(x), s, shard, *place)
@@ -130,9 +139,13 @@ class Step:
         target, labels = y, y
         if s.adversary is not None:
             plain = self.model if self.world == 1 else self.accelerator.unwrap_model(self.network)
-            adversarial = attacked(plain, lambda z: plain(self.inputs(z)), x, y, s.adversary, shard, *place)
-            x = torch.cat([x, adversarial]) if self.objective.beta is not None else adversarial
-            labels = torch.cat([y, y]) if self.objective.beta is not None else y
+            with auxiliary_norms(plain) if self.dual else contextlib.nullcontext():
+                adversarial = attacked(
+                    plain, lambda z: plain(self.inputs(z)), x, y, s.adversary, shard, *place
+                )
+            x = torch.cat([x, adversarial]) if halves else adversarial
+            labels = torch.cat([y, y]) if halves else y
+            target = y if self.objective.beta is not None else labels
         fed = self.inputs(x)
 
         def loss_fn(output: Any, _: Tensor) -> Tensor:
@@ -142,13 +155,20 @@ class Step:
             self.accelerator.autocast(),
             adversarial_noise(self.call, fed, labels, loss_fn, shard=shared),
         ):
-            loss = loss_fn(self.call(fed), labels)
+            loss = loss_fn(self._halves(fed) if self.dual else self.call(fed), labels)
             # All processes must run backward: one that skipped it would leave the others waiting. Gradients
             # are averaged over processes; the factor makes that a sum, since each loss is already divided by
             # the size of the whole batch.
             if self.world > 1 or bool(torch.isfinite(loss)):
                 self.accelerator.backward(loss * self.world)
         return loss.detach().double(), fed
+
+    def _halves(self, fed: Tensor) -> list[Tensor]:
+        """The outputs of clean images by the main norms, and then of attacked ones by the auxiliary norms."""
+        clean, adversarial = fed.chunk(2)
+        one = outputs_of(self.call(clean))
+        with auxiliary_norms(self.model):
+            return [torch.cat(both) for both in zip(one, outputs_of(self.call(adversarial)), strict=True)]
 
     @torch.no_grad()
     def _classes(self, x: Tensor) -> int:

@@ -5,8 +5,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import surgeon
+from surgeon.methods.dual_norm import has_auxiliary_norms
 from surgeon.recipe import load_recipe, shipped
-from surgeon.training import adversarial_noise
+from surgeon.training import adversarial_noise, auxiliary_norms
 
 SIZE = (3, 8, 8)
 
@@ -59,5 +60,8 @@ def step(model, x, y):
         with adversarial_noise(model, x, y, cross_entropy):
             logits = model(x)
             cross_entropy(logits, y).backward()
+    if has_auxiliary_norms(model):  # which have no gradient else
+        with auxiliary_norms(model):
+            cross_entropy(model(x), y).backward()
     model.eval()
     return logits.detach(), [p.grad for p in model.parameters()], model(x).detach()

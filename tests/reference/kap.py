@@ -1,5 +1,7 @@
 """Kernel Average Pooling as loops over channels, in float64, from its paper's eq. 2 and Algorithm 1."""
 
+import math
+
 import torch
 
 
@@ -42,3 +44,31 @@ def pool(x, kernel_size, stride, sheet, kind="mean"):
                 best = torch.where(one > best, one, best)
             out.append(best)
     return torch.stack(out, dim=1)
+
+
+def weighted(x, kernel_size, stride, sheet, weight):
+    """Means over windows; the channel `down` rows and `across` columns from the centre has weight(down, across)."""
+    rows, cols = sheet
+    reach, out = (kernel_size - 1) // 2, []
+    for top in [0] if rows == 1 else range(0, rows, stride):
+        for left in [0] if cols == 1 else range(0, cols, stride):
+            total, sum_of_weights = torch.zeros_like(x[:, 0].double()), 0.0
+            for r in range(top - reach, top + reach + 1):
+                for c in range(left - reach, left + reach + 1):
+                    if 0 <= r < rows and 0 <= c < cols:
+                        total = total + weight(r - top, c - left) * x[:, r * cols + c].double()
+                        sum_of_weights += weight(r - top, c - left)
+            out.append(total / sum_of_weights)
+    return torch.stack(out, dim=1)
+
+
+def gaussian(sigma):
+    return lambda down, across: math.exp(-(down**2 + across**2) / (2 * sigma**2))
+
+
+def kernel(kind, x, kernel_size, stride, sheet, sigma):
+    """Pooling with a Gaussian or Mexican-hat window."""
+    near = weighted(x, kernel_size, stride, sheet, gaussian(sigma))
+    if kind == "gaussian":
+        return near
+    return 2 * near - weighted(x, kernel_size, stride, sheet, gaussian(2 * sigma))

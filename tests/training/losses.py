@@ -30,6 +30,8 @@ SURGERY = {
     "fgsm-rs": None,
     "trades": None,
     "trades-kap": {"op": "kap", "sigma": 0.1},
+    "fgsm-rs-dual": {"op": "dual-norm"},
+    "trades-dual": {"op": "dual-norm"},
 }
 
 
@@ -61,7 +63,7 @@ def train(name, model=None):
     """The losses of 15 steps and the validation losses; the last batch of each epoch is uneven (but for LAT)."""
     name, exact = name.removesuffix("-apart"), not name.endswith("-apart")
     model = doubled(network(name)) if model is None else model
-    method = name if name == "fgsm-rs" else name.split("-")[0]
+    method = "fgsm-rs" if name.startswith("fgsm-rs") else name.split("-")[0]
     settings = Training(
         epochs=3,
         batch_size=16,

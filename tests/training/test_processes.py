@@ -14,7 +14,18 @@ from tests.sensitivity import apart, reach
 
 pytest.importorskip("accelerate")
 ROOT = Path(__file__).parents[2]
-NAMES = ("plain", "anl", "canl", "canl-half", "lat", "kap", "fgsm-rs", "trades")
+NAMES = (
+    "plain",
+    "anl",
+    "canl",
+    "canl-half",
+    "lat",
+    "kap",
+    "fgsm-rs",
+    "trades",
+    "fgsm-rs-dual",
+    "trades-dual",
+)
 NEAR = 1e-9
 """In float64, after 15 steps: a million times what rounding does there."""
 OTHER = ("trades-kap", "canl-apart")

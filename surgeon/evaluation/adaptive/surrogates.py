@@ -18,8 +18,8 @@ Pass = Literal["backward", "both"]
 class Yielding(nn.Module):
     """A copy of a rewritten network with a surrogate beside each inserted layer.
 
-    A layer whose surrogate gives another shape, such as one left out that widens its input, keeps its own
-    gradient. Layers in a module's place have no surrogate: they are differentiable, or bring one of their own.
+    A layer that is its own surrogate stays as it is, and so does one whose surrogate gives another shape, such as one
+    left out that widens its input.
 
     Args:
         network: The rewritten network; it is copied.
@@ -29,16 +29,18 @@ class Yielding(nn.Module):
     def __init__(self, network: nn.Module, record: Plan) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).eval()
-        self.operations = tuple(dict.fromkeys(e.operation for e in record.edits if e.layer))
         self._which: Collection[str] = ()
         self._pass: Pass = "backward"
-        known = {k: parse(o) for k, o in record.operations.items()}
+        known, given = {k: parse(o) for k, o in record.operations.items()}, dict[str, None]()
         for edit in record.edits:
-            if edit.layer is None:
+            if edit.layer is None and not edit.replaces:
                 continue
-            layer = self.network.get_submodule(edit.layer)
+            layer = self.network.get_submodule(edit.layer or edit.site)
             stand = known[edit.operation].surrogate(edit, layer)
-            layer.register_forward_hook(self._hook(edit.operation, stand))
+            if stand is not layer:
+                layer.register_forward_hook(self._hook(edit.operation, None if stand is None else stand.eval()))
+                given[edit.operation] = None
+        self.operations = tuple(given)
 
     def _hook(self, operation: str, stand: nn.Module | None) -> Any:
         def give_way(_layer: nn.Module, given: tuple[Any, ...], output: Any) -> Any:

@@ -149,6 +149,18 @@ class DefectiveNeurons(Operation):
         mask: Any = layer
         return mask.mask
 
+    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
+        """Return the mask itself: it is fixed, and what it holds constant no attack can move.
+
+        Args:
+            edit: The edit.
+            layer: The mask.
+
+        Returns:
+            `layer`.
+        """
+        return layer
+
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
         """Keep 1 − (1 − p) · progress of the neurons; the masks are nested.
 

@@ -16,14 +16,18 @@ Pooling is linear, with a matrix A over channels (eq. 3):
 
     KAP(conv(x; W, b)) = conv(x; A W, A b)
 
+Other windows than the average are a setting, `kernel`: Gaussian, Mexican hat and learned ones (`kernels.py`). They are
+not in the paper, and linear too.
+
 So a trained network folds into one of the stock architecture, and training may pool the weights instead of
 the activations. Kernel Max Pooling, the paper's control, is not linear and does not fold.
 
 Files: `operation.py` has what recipes name, `places.py` what a site allows, `starts.py` the modules with the weights
-that they start from, `maths.py` the pooling, `module.py` the layer, `sheet.py` the geometry, `weights.py` the pooling
-of weights (folding and least-squares starts), `order.py` the placement of channels on the sheet, `conv_pool.py` the
-pooling of a convolution's weights instead of its outputs, `prenorm.py` a norm in between, `folding.py` the merging of
-a pooling into its convolution, `paper.py` the paper's tables.
+that they start from, `maths.py` the pooling, `module.py` the layer, `kernels.py` and `weighted.py` windows with other
+weights, `sheet.py` the geometry, `weights.py` the pooling of weights (folding and least-squares starts), `order.py` the
+placement of channels on the sheet, `conv_pool.py` the pooling of a convolution's weights instead of its outputs,
+`prenorm.py` a norm in between, `folding.py` the merging of a pooling into its convolution, `paper.py` the paper's
+tables.
 """
 
 from surgeon.lazy import lazily
@@ -33,6 +37,7 @@ _HERE = "surgeon.methods.kap."
 _LAYERS = {
     "KernelAveragePool": _HERE + "module",
     "PreNormKernelAveragePool": _HERE + "prenorm",
+    "WeightedKernelPool": _HERE + "weighted",
     "kernel_average_pool": _HERE + "maths",
     "fold_weight": _HERE + "weights",
     "lstsq_weight": _HERE + "weights",

@@ -181,9 +181,9 @@ class KernelAveragePool(Drawing, OptionalState):
             )
         place = self._place
         if self.order is None or place is None:
-            pooled = pool_weight(weight, self.factors())
+            pooled = self._window_weight(weight)
         else:
-            pooled = pool_weight(weight[self.order], self.factors())[place]
+            pooled = self._window_weight(weight[self.order])[place]
         return torch.lerp(weight, pooled, self.alpha.to(weight)) if self._blends else pooled
 
     def matrix(self, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -196,7 +196,7 @@ class KernelAveragePool(Drawing, OptionalState):
             raise LayerError(
                 "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
             )
-        matrix = pooling_matrix(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
+        matrix = self._window_matrix()
         if (place := self._place) is not None:
             place = place.to(matrix.device)
             matrix = matrix[place][:, place]
@@ -242,14 +242,26 @@ class KernelAveragePool(Drawing, OptionalState):
         if self.order is not None and self.order.dtype != torch.int64:
             self._whole_order()
         laid = x if self.order is None else x.index_select(1, self.order)
-        out = kernel_average_pool(
-            laid, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet
-        )
+        out = self._window_pool(laid)
         if (place := self._place) is not None:
             out = out.index_select(1, place)
         if self._blends:
             out = torch.lerp(x, out, self.alpha.to(x.dtype))
         return out
+
+    def _window_pool(self, x: Tensor) -> Tensor:
+        """The pooling alone, on channels that lie row by row."""
+        return kernel_average_pool(
+            x, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet
+        )
+
+    def _window_weight(self, weight: Tensor) -> Tensor:
+        """The same on weights, (channels, ...)."""
+        return pool_weight(weight, self.factors())
+
+    def _window_matrix(self) -> Tensor:
+        """Its matrix, float64 on the CPU."""
+        return pooling_matrix(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
 
     def _whole_order(self) -> None:
         """Take the order as integers again, where an average over all buffers has made other numbers of it."""

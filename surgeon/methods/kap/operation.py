@@ -50,6 +50,10 @@ class KernelAveragePooling(Operation):
         stride: Stride on the sheet.
         dims: 2 for a sheet of rows and columns, 1 for a line of channels.
         pool: "mean" (KAP), or "max" (Kernel Max Pooling, the paper's control).
+        kernel: What the window weighs its channels by: "average" as in the paper; "gaussian"; "mexican-hat", in which
+            near channels add and far ones take away; or "learned", a weight for each place of the window, trained from
+            the average. See `kernels.py`.
+        spread: Width s of "gaussian" and "mexican-hat", in channels. Default: a quarter of `kernel_size`.
         widen: Give each convolution stride² (2-D) or stride (1-D) times as many kernels, so that the pooled
             output has the number of channels that the network expects. Default: True if `stride` is above 1.
         sigma: Standard deviation of the Gaussian noise after each pooling, in training only.
@@ -81,6 +85,8 @@ class KernelAveragePooling(Operation):
     stride: int = Field(default=1, ge=1)
     dims: Literal[1, 2] = 2
     pool: Literal["mean", "max"] = "mean"
+    kernel: Literal["average", "gaussian", "mexican-hat", "learned"] = "average"
+    spread: float | None = Field(default=None, gt=0)
     widen: bool | None = None
     sigma: Quantity = Field(default=0.0, ge=0)
     input_sigma: Quantity | None = Field(default=None, ge=0)
@@ -104,6 +110,16 @@ class KernelAveragePooling(Operation):
         if self.start == "replicate" and (self.stride != self.kernel_size or not self.widens):
             raise ValueError(
                 "start 'replicate' copies each kernel over its window: it needs stride = kernel_size, widened"
+            )
+        if self.kernel != "average" and (
+            self.pool == "max" or self.start == "replicate" or self.order == "fitted"
+        ):
+            raise ValueError(
+                f"kernel {self.kernel!r} needs pool 'mean', another start than 'replicate', and the given order"
+            )
+        if self.spread is not None and self.kernel not in ("gaussian", "mexican-hat"):
+            raise ValueError(
+                f"spread={self.spread:g} is the width of a Gaussian, which kernel {self.kernel!r} has not"
             )
         if self.start == "anneal" and self.stride > 1:
             raise ValueError("start 'anneal' blends the pooled channels with the unpooled: it needs stride 1")
@@ -208,7 +224,13 @@ class KernelAveragePooling(Operation):
             folds=not reason,
             note=reason or note,
             growth=Growth(
-                parameters=extra * (per_kernel + bool(site.bias)) + (2 * wide if self.pre_norm else 0),
+                parameters=extra * (per_kernel + bool(site.bias))
+                + (2 * wide if self.pre_norm else 0)
+                + (
+                    math.prod(min(self.kernel_size, side) for side in sheet)
+                    if self.kernel == "learned"
+                    else 0
+                ),
                 buffers=1 + (2 * wide + 1 if self.pre_norm else 0),
                 flops=2 * extra * per_kernel * area * site.calls
                 + channels * area * self.kernel_size**self.dims * site.calls,

@@ -81,7 +81,12 @@ def ordered(operation: KernelAveragePooling, start: str) -> bool:
     """Say whether the order of channels is fitted."""
     if operation.order == "fitted":
         return True
-    return operation.order == "auto" and start in ("lstsq", "sequential") and operation.stride == 1
+    return (
+        operation.kernel == "average"
+        and operation.order == "auto"
+        and start in ("lstsq", "sequential")
+        and operation.stride == 1
+    )
 
 
 def stuck(operation: KernelAveragePooling, site: Site) -> str:

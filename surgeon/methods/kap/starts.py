@@ -11,7 +11,8 @@ from torch import Generator, Tensor, nn
 from surgeon.methods.kap.module import KernelAveragePool
 from surgeon.methods.kap.order import channel_order, lstsq_ordered_weight, pooling_loss, weight_order
 from surgeon.methods.kap.prenorm import PreNormKernelAveragePool
-from surgeon.methods.kap.weights import lstsq_data_weight, replicate_weight
+from surgeon.methods.kap.weighted import WeightedKernelPool
+from surgeon.methods.kap.weights import lstsq_data_weight, lstsq_weight, replicate_weight
 from surgeon.tensors.convolution import effective_weight, with_channels, with_weight
 
 if TYPE_CHECKING:
@@ -36,15 +37,17 @@ def started(
         after least squares.
     """
     start, wide = given.get("start"), math.prod(given["sheet"])
-    pool = KernelAveragePool(
-        wide,
-        operation.kernel_size,
-        operation.stride,
-        operation.dims,
+    made: dict[str, Any] = dict(
         pool=operation.pool,
         sigma=operation.sigma,
         sheet=given["sheet"],
         spatial_dims=given.get("spatial_dims"),
+    )
+    sizes = (wide, operation.kernel_size, operation.stride, operation.dims)
+    pool = (
+        KernelAveragePool(*sizes, **made)
+        if operation.kernel == "average"
+        else WeightedKernelPool(*sizes, kernel=operation.kernel, spread=operation.spread, **made)
     )
     layer: KernelAveragePool | PreNormKernelAveragePool = pool
     if operation.pre_norm:
@@ -59,13 +62,15 @@ def started(
         # Set the order here too: sites in sub-networks and wide layers are never fitted to images.
         if given.get("ordered"):
             pool.set_order(weight_order(weight, pool.factors(), operation.damping))
-        fitted = lstsq_ordered_weight(weight, pool.factors(), operation.damping, pool.order)
+
+        def solved(values: Tensor) -> Tensor:
+            if operation.kernel != "average":
+                return lstsq_weight(values, pool.matrix(), operation.damping)
+            return lstsq_ordered_weight(values, pool.factors(), operation.damping, pool.order)
+
+        fitted = solved(weight)
         residual = _residual(pool.fold(fitted.double()), weight.double())
-        shift = (
-            None
-            if bias is None
-            else lstsq_ordered_weight(bias.detach(), pool.factors(), operation.damping, pool.order)
-        )
+        shift = None if bias is None else solved(bias.detach())
         replacement = with_weight(conv, fitted, shift)
     elif start == "replicate":
         weight, bias = replicate_weight(

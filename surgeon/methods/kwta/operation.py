@@ -63,6 +63,20 @@ class KWinnersTakeAll(Operation):
 
         return Cut(replacement=KWinners(edit.settings["share"]))
 
+    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
+        """Return ReLU, in whose place the winners mostly are: its gradient does not jump with the others' order.
+
+        Args:
+            edit: The edit.
+            layer: The winners.
+
+        Returns:
+            nn.ReLU.
+        """
+        from torch import nn
+
+        return nn.ReLU()
+
 
 def _unfit(site: Site) -> str:
     """Return why an activation must stay, or ""."""

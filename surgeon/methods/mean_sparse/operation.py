@@ -92,6 +92,18 @@ class MeanSparse(Operation):
         channels, axis = edit.settings["channels"], edit.settings["axis"]
         return Cut(layer=MeanSparsification(channels, axis, self.alpha or 0.0))
 
+    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
+        """Leave the layer out: the identity, as RobustBench's footnotes put in its place.
+
+        Args:
+            edit: The edit.
+            layer: The layer.
+
+        Returns:
+            None.
+        """
+        return None
+
     def needs_images(self, edit: Edit) -> str:
         return "start 'statistics'" if self.observe(edit) is not None else ""
 

@@ -1,0 +1,69 @@
+"""The tensors of an auxiliary batch norm, as a layer behind the main one that changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.tensors.optional_state import OptionalState
+from surgeon.tensors.traced import Proxy, called
+
+_NEW = {"weight": 1, "running_var": 1}
+"""What a new batch norm's tensors are filled with; the others with 0."""
+
+
+class AuxiliaryNorm(OptionalState):
+    """Keeps a second set of a batch norm's parameters and buffers, under the same names. It gives its input as it is.
+
+    Args:
+        norm: The main norm, whose tensors are copied.
+
+    Examples:
+        >>> import torch
+        >>> main = torch.nn.BatchNorm1d(2)
+        >>> auxiliary = AuxiliaryNorm(main)
+        >>> auxiliary.weight is main.weight, sorted(auxiliary.state_dict())[0]
+        (False, 'bias')
+    """
+
+    swapped = False
+    """Whether the main norm has these tensors now, and this layer those of the main norm."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        for name, parameter in norm._parameters.items():
+            own = None if parameter is None else parameter.detach().clone()
+            self.register_parameter(name, None if own is None else nn.Parameter(own, _trained(parameter)))
+        for name, buffer in norm._buffers.items():
+            persistent = name not in norm._non_persistent_buffers_set
+            self.register_buffer(name, None if buffer is None else buffer.clone(), persistent=persistent)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Fill the tensors as those of a new batch norm."""
+        for name, tensor in (*self._parameters.items(), *self._buffers.items()):
+            if tensor is not None:
+                tensor.fill_(_NEW.get(name, 0))
+        self.filled()
+
+    def swap(self, norm: nn.Module) -> None:
+        """Exchange tensors with the main norm; a second call gives them back.
+
+        Args:
+            norm: The main norm.
+        """
+        kinds: Any = ((self._parameters, norm._parameters), (self._buffers, norm._buffers))
+        for mine, theirs in kinds:
+            for name in mine.keys() & theirs.keys():
+                mine[name], theirs[name] = theirs[name], mine[name]
+        self.swapped = not self.swapped
+
+    def forward(self, x: Tensor) -> Tensor:
+        return called(self, x) if isinstance(x, Proxy) else x
+
+
+def _trained(parameter: nn.Parameter | None) -> bool:
+    """Say whether a parameter takes gradients."""
+    return parameter is not None and parameter.requires_grad

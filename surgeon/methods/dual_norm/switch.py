@@ -1,0 +1,66 @@
+"""The block in which a network uses its auxiliary norms."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+
+from surgeon.methods.dual_norm.module import AuxiliaryNorm
+
+
+@contextlib.contextmanager
+def auxiliary_norms(model: nn.Module) -> Iterator[None]:
+    """Have a network normalise by its auxiliary batch norms, in training and in evaluation mode.
+
+    Their tensors take the places of the main norms', so that a call costs what it did. A backward pass may come after
+    the block: gradients go to the norms that were used. Within the block the network's state dict, and what is saved of
+    it, has the two sets exchanged.
+
+    Args:
+        model: A network, also wrapped in DistributedDataParallel or torch.compile; without auxiliary norms nothing
+            happens.
+
+    Yields:
+        None.
+
+    Examples:
+        >>> import surgeon, torch
+        >>> from torch import nn
+        >>> from surgeon.training import auxiliary_norms
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        >>> model = surgeon.apply(network, "advprop", input_size=(3, 4, 4)).train()
+        >>> with auxiliary_norms(model):
+        ...     output = model(torch.rand(6, 3, 4, 4))
+        >>> [int(model.get_submodule(n).num_batches_tracked) for n in ("1", "1.auxiliary")]
+        [0, 1]
+    """
+    pairs = [(norm, layer) for norm, layer in _pairs(model) if not layer.swapped]
+    for norm, layer in pairs:
+        layer.swap(norm)
+    try:
+        yield
+    finally:
+        for norm, layer in pairs:
+            layer.swap(norm)
+
+
+def has_auxiliary_norms(model: nn.Module) -> bool:
+    """Say whether a network has auxiliary norms.
+
+    Args:
+        model: A network.
+
+    Returns:
+        Whether it has.
+    """
+    return any(True for _ in _pairs(model))
+
+
+def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, AuxiliaryNorm]]:
+    """Yield each main norm and its auxiliary one."""
+    for module in model.modules():
+        for child in module.children():
+            if isinstance(child, AuxiliaryNorm):
+                yield module, child
