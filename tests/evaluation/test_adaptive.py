@@ -195,10 +195,13 @@ def test_a_stock_network_and_one_of_which_nothing_is_left_are_told_apart(reader,
 
 def test_each_operation_alone_is_a_source_and_their_number_is_limited(reader, monkeypatch):
     model, (x, _) = reader
-    cut = cut_of(model, [{"op": "rounding"}, {"op": "kap", "start": "naive"}])
+    cut = cut_of(model, [{"op": "rounding"}, {"op": "rounding", "step": 0.2}])
     subject = of_pixels(cut.eval())
     known = known_from(cut, cut.surgery, subject, x)
-    assert f"{SURROGATES} of rounding{GRADIENT}" in known.sources and f"{SURROGATES} of kap" in known.sources
+    assert (
+        f"{SURROGATES} of rounding{GRADIENT}" in known.sources
+        and f"{SURROGATES} of rounding#2" in known.sources
+    )
     monkeypatch.setattr(sources, "MOST", 3)
     few = known_from(cut, cut.surgery, subject, x)
     assert list(few.sources) == list(known.sources)[:3] and "the first 3 were attacked" in few.notes[-1]

@@ -38,7 +38,9 @@ class Yielding(nn.Module):
             layer = self.network.get_submodule(edit.layer or edit.site)
             stand = known[edit.operation].surrogate(edit, layer)
             if stand is not layer:
-                layer.register_forward_hook(self._hook(edit.operation, None if stand is None else stand.eval()))
+                layer.register_forward_hook(
+                    self._hook(edit.operation, None if stand is None else stand.eval())
+                )
                 given[edit.operation] = None
         self.operations = tuple(given)
 

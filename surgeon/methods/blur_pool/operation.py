@@ -95,6 +95,18 @@ class BlurPooling(Operation):
             ),
         )
 
+    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
+        """Return the layer itself. The pooling is differentiable, and gives another size than it takes.
+
+        Args:
+            edit: The edit.
+            layer: The layer.
+
+        Returns:
+            `layer`.
+        """
+        return layer
+
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from surgeon.methods.blur_pool.cut import blurred_convolution, blurred_pooling
 

@@ -67,6 +67,18 @@ class SmoothActivation(Operation):
         )
         return Proposal(edits, passed, notes)
 
+    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
+        """Return the layer itself. It is smooth.
+
+        Args:
+            edit: The edit.
+            layer: The layer.
+
+        Returns:
+            `layer`.
+        """
+        return layer
+
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from torch import nn
 

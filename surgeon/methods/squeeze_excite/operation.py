@@ -68,6 +68,18 @@ class SqueezeExcitation(Operation):
             ),
         )
 
+    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
+        """Return the layer itself. Its gates are smooth.
+
+        Args:
+            edit: The edit.
+            layer: The layer.
+
+        Returns:
+            `layer`.
+        """
+        return layer
+
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from surgeon.methods.squeeze_excite.module import SqueezeExcite
 
