@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import VerificationError
+from surgeon.errors import SurgeonError, VerificationError
 from surgeon.evaluation.diagnostics.probes import RANDOM, two_passes
 from surgeon.evaluation.diagnostics.speed import images_per_second
 from surgeon.evaluation.engine.admission import admitted
@@ -151,8 +151,17 @@ def prepare(
         fold_error=attacked.error,
         random=random,
         mode="random" if mode == "random" or (mode == "auto" and random) else "standard",
+        uncut_weights=_uncut(network) if record is not None else None,
     )
     return subject, described
+
+
+def _uncut(network: nn.Module) -> str | None:
+    """Hash the weights that a revert gives: those of the network that was cut, where no training came after."""
+    try:
+        return weights_hash(revert(network))
+    except SurgeonError:
+        return None
 
 
 def timed(described: Subject, network: nn.Module, subject: Normalized, images: Tensor) -> Subject:
