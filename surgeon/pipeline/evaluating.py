@@ -20,7 +20,7 @@ from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models.creating import create_model
-from surgeon.models.facts import input_size_of, num_classes_of
+from surgeon.models.facts import input_size_of, normalised_in_words, num_classes_of
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
@@ -162,6 +162,11 @@ def evaluate_target(
     remarks += (taken,) if taken else ()
     if inside or weights or pretrained:
         remarks += () if lineage else unrecorded(target, data)
+        if weights and not lineage:
+            remarks += (
+                f"how the images of its training were normalised is not recorded: here they are "
+                f"{normalised_in_words(network)}, as {target} is configured",
+            )
     else:
         remarks += (
             f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",
