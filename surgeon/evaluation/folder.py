@@ -25,6 +25,7 @@ from surgeon.evaluation.engine.store import Store, read_outcome
 from surgeon.evaluation.engine.subject import normalisation_doubts, of_pixels, prepare, timed
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
 from surgeon.evaluation.suites import size_of, suite
+from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.host import in_own_state
 from surgeon.methods.registry import describe
@@ -216,6 +217,7 @@ def assess(
             pictures=pictures,
             notes=(
                 *remarks,
+                *unread(settings, victims),
                 *normalisation_doubts(network, subject, images),
                 *notes_on(described, traits, victims),
                 *skipped,
