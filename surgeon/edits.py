@@ -211,7 +211,7 @@ class Searched(_Frozen):
 
     Attributes:
         setting: Name of the setting.
-        budget: Largest share of predictions that may differ from those with the first value.
+        budget: Largest share of predictions that may differ from those before the search, with the first value.
         images: Number of images that the costs were measured on.
         curve: (value, cost) of each value that was tried, rising; a cost is a share of predictions.
         value: The chosen value.

@@ -229,11 +229,17 @@ class VerificationError(SurgeonError):
 
 
 class CalibrationWarning(UserWarning):
-    """Calibration images are few or unusual, or another start would preserve more of the function."""
+    """Calibration images are few or unusual, or another start would preserve more of the function.
+
+    Also where a network is given pixels, and its configuration normalises images.
+    """
 
 
 class ArtifactWarning(UserWarning):
-    """A saved network cannot be made again by name alone; `surgeon.load` then needs it as `model=…`."""
+    """A saved network cannot be made again by name alone; `surgeon.load` then needs it as `model=…`.
+
+    Also where a checkpoint has several sets of weights, of which one was taken.
+    """
 
 
 @contextlib.contextmanager

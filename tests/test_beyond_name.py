@@ -2,6 +2,7 @@
 it cannot."""
 
 import json
+import types
 
 import pytest
 import timm
@@ -39,6 +40,14 @@ def pooling(model):
 
 def activation(model):
     model.layer1[0].act1 = nn.Tanh()
+
+
+def forward(model):
+    model.layer1[0].forward = lambda x: 2 * x.roll(1, 1)
+
+
+def method(model):
+    model.forward_features = types.MethodType(lambda self, x: 2 * type(self).forward_features(self, x), model)
 
 
 def outputs(model):
@@ -79,6 +88,25 @@ def test_another_module_is_told_and_never_replaced_by_the_old_one(tmp_path, cut,
     assert torch.equal(outputs(again), outputs(model))
     with pytest.raises(ArtifactError, match=f"not the network that was written: {told.split()[0]} is not as"):
         surgeon.load(tmp_path / "out", model=made())
+
+
+@pytest.mark.parametrize(("change", "where"), [(forward, "layer1.0.forward"), (method, "forward_features")])
+def test_a_method_of_its_own_is_told(tmp_path, change, where):
+    model = made(change)
+    assert not torch.equal(outputs(model), outputs(made())), "the change is seen"
+    with pytest.warns(ArtifactWarning, match=f"{where} is a function of its own, not that of"):
+        surgeon.save(model, tmp_path / "out")
+    with pytest.raises(ArtifactError, match=f"{where} is a function of its own"):
+        surgeon.load(tmp_path / "out")
+    assert torch.equal(outputs(surgeon.load(tmp_path / "out", model=made(change))), outputs(model))
+
+
+def test_what_accelerate_puts_around_a_forward_is_not(tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    model = made()
+    accelerate.hooks.add_hook_to_module(model.layer1[0], accelerate.hooks.ModelHook())
+    surgeon.save(model, tmp_path / "out")
+    assert torch.equal(outputs(surgeon.load(tmp_path / "out")), outputs(made()))
 
 
 def test_a_network_that_nobody_changed_takes_none_that_somebody_did(tmp_path, cut):

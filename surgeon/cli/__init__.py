@@ -13,7 +13,7 @@ import click
 
 import surgeon
 from surgeon.cli.namesake import warn_of_a_namesake
-from surgeon.errors import CalibrationWarning, SurgeonError, at_the_command_line, line_of
+from surgeon.errors import ArtifactWarning, CalibrationWarning, SurgeonError, at_the_command_line, line_of
 from surgeon.interrupts import Stopped, handled
 
 COMMANDS = {
@@ -131,6 +131,17 @@ class Commands(click.Group):
 def group(debug: bool) -> None:
     """Model surgery for robustness: rewrite timm and torchvision networks by recipes."""
     warnings.simplefilter("ignore", CalibrationWarning)  # what is printed of the record has the same notes
+    warnings.formatwarning = _formatted
+
+
+_of_python = warnings.formatwarning
+
+
+def _formatted(message: Any, category: type[Warning], *place: Any, **more: Any) -> str:
+    """Write a warning of surgeon's as one line, and any other as Python does, with the line of code."""
+    if issubclass(category, ArtifactWarning):
+        return f"warning: {' '.join(str(message).split())}\n"
+    return _of_python(message, category, *place, **more)
 
 
 def main(args: list[str] | None = None) -> None:

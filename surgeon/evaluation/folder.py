@@ -23,9 +23,10 @@ from surgeon.evaluation.engine.blocks import evaluate
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.engine.scoring import check_model, spread
 from surgeon.evaluation.engine.store import Store, read_outcome
-from surgeon.evaluation.engine.subject import of_pixels, prepare, timed
+from surgeon.evaluation.engine.subject import normalisation_doubts, of_pixels, prepare, timed
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
 from surgeon.evaluation.suites import size_of, suite
+from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.host import in_own_state
 from surgeon.methods.registry import describe
@@ -227,7 +228,15 @@ def assess(
             certified=certified_curves(certificates),
             plan=record,
             pictures=pictures,
-            notes=(*remarks, *notes_on(described, traits, victims), *warnings, *knowing.notes, *skipped),
+            notes=(
+                *remarks,
+                *unread(settings, victims),
+                *normalisation_doubts(network, subject, images),
+                *notes_on(described, traits, victims),
+                *warnings,
+                *knowing.notes,
+                *skipped,
+            ),
         )
         _write(folder, assessment, outcome, certificates)
     everyone()

@@ -38,6 +38,15 @@ def diagnosed(settings: Evaluation) -> int:
     return 0 if settings.suite == "basic" else IMAGES
 
 
+def beyond(settings: Evaluation) -> bool:
+    """Return whether noise, patch and corruption curves are measured.
+
+    Args:
+        settings: Settings of the evaluation. By default the suites standard and paper measure them.
+    """
+    return settings.suite in ("standard", "paper") if settings.beyond is None else settings.beyond
+
+
 class Parts:
     """Everything that the first process adds to the attacks.
 
@@ -67,8 +76,7 @@ class Parts:
     ) -> None:
         self.folder, self.subject, self.images, self.labels = folder, subject, images, labels
         self.settings, self.size, self.seed, self.tell = settings, size, seed, tell
-        strong = settings.suite in ("standard", "paper")
-        self.beyond = strong if settings.beyond is None else settings.beyond
+        self.beyond = beyond(settings)
 
     def _once(self, name: str, make: Callable[[], Any], of: Any) -> Any:
         """Return make()'s result, read from the part's file if it exists; `of` is the class to read it as."""

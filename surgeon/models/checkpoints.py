@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import ArtifactError, nearest
+from surgeon.errors import ArtifactError, ArtifactWarning, either, nearest
 from surgeon.extra_state import with_extra, without_extra
 from surgeon.host import in_own_state
 from surgeon.values import has_values
@@ -42,6 +43,9 @@ def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
         ArtifactError: the file is missing, truncated or of an unknown kind, or holds pickled code, which is
             never executed.
 
+    Warns:
+        ArtifactWarning: the file has other weights of the same names, such as averaged ones; they are named.
+
     Examples:
         >>> import tempfile, torch
         >>> from surgeon.models.checkpoints import read_weights
@@ -61,10 +65,11 @@ def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
         raise ArtifactError(
             f"{path}: unknown kind {path.suffix!r}; readable are .safetensors, {', '.join(PICKLED)}"
         )
-    found = _unwrap(loaded, ema)
+    key, found = _found(loaded, ema)
     if not found:
         keys = list(loaded)[:6] if isinstance(loaded, Mapping) else type(loaded).__name__
         raise ArtifactError(f"{path} holds no state dict; it has {keys}")
+    _tell_of_others(path, loaded, key, found)
     return _strip(found)
 
 
@@ -331,19 +336,50 @@ def _pickled(path: Path) -> Any:
         raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
 
 
-def _unwrap(loaded: Any, ema: bool) -> dict[str, Tensor]:
+def _found(loaded: Any, ema: bool) -> tuple[str, dict[str, Tensor]]:
+    """Return the entry of a checkpoint that its weights are under, "" for none, and the weights."""
     if not isinstance(loaded, Mapping):
-        return {}
+        return "", {}
     for key in (*_EMA, *_WRAPPERS) if ema else (*_WRAPPERS, *_EMA):
         if isinstance(loaded.get(key), Mapping):
-            found = _unwrap(loaded[key], ema)
+            _, found = _found(loaded[key], ema)
             if found:
-                return found
-    return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
+                return key, found
+    return "", {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
+
+
+def _tell_of_others(path: Path, loaded: Any, key: str, found: Mapping[str, Tensor]) -> None:
+    """Warn of weights under other entries that have the same names: nobody may think that those were taken."""
+    names = {_bare(k) for k in found}
+    others = [
+        other
+        for other, value in loaded.items()
+        if key
+        and isinstance(value, Mapping)
+        and other != key
+        and names <= {_bare(k) for k in _found(value, False)[1]}
+    ]
+    if others:
+        averaged = [o for o in others if o in _EMA]
+        hint = either("load_weights(model, path, ema=True)", "surgeon.load_weights(…, ema=True) in Python")
+        how = f"; {hint} takes the averaged ones" if averaged else ""
+        warnings.warn(
+            f"{path} holds more than one set of weights: {key!r} was taken, and not "
+            f"{', '.join(map(repr, others))}{how}",
+            ArtifactWarning,
+            stacklevel=3,
+        )
+
+
+def _bare(name: object) -> str:
+    """A tensor's name without the prefixes of wrappers."""
+    text = str(name)
+    while prefix := next((p for p in _PREFIXES if text.startswith(p)), ""):
+        text = text[len(prefix) :]
+    return text
 
 
 def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
-        if all(k.startswith(prefix) for k in weights):
-            weights = {k[len(prefix) :]: v for k, v in weights.items()}
+    while prefix := next((p for p in _PREFIXES if weights and all(k.startswith(p) for k in weights)), ""):
+        weights = {k[len(prefix) :]: v for k, v in weights.items()}
     return weights

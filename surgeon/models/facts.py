@@ -133,6 +133,30 @@ def normalization_of(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(float(m) for m in mean), std
 
 
+def normalised_in_words(model: nn.Module) -> str:
+    """Say how a network's images are normalised, by its configuration.
+
+    Args:
+        model: the network.
+
+    Returns:
+        What was done to the images, as the end of a sentence.
+
+    Examples:
+        >>> import surgeon
+        >>> from surgeon.models.facts import normalised_in_words
+        >>> normalised_in_words(surgeon.create_model("resnet10t"))
+        'normalised by mean 0.485, 0.456, 0.406 and std 0.229, 0.224, 0.225'
+        >>> normalised_in_words(surgeon.create_model("zoo/lenet5"))
+        'pixels in [0, 1], not normalised'
+    """
+    found = normalization_of(model)
+    if found is None:
+        return "pixels in [0, 1], not normalised"
+    mean, std = (", ".join(f"{v:.4g}" for v in values) for values in found)
+    return f"normalised by mean {mean} and std {std}"
+
+
 def normalized(images: Tensor, model: nn.Module) -> Tensor:
     """Normalise images as a network's configuration states.
 

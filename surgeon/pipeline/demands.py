@@ -166,12 +166,12 @@ def check_names(
     if not meant:
         raise DataError(
             f"{source.data} has the classes {_some(names)}, and {target} was trained for "
-            f"{_some(known)}: these are not the images "
+            f"{_some(known)}{_apart(names, known)}: these are not the images "
             f"that it is for; where output k is meant to be class k, {how}"
         )
     return (
         f"{source.data} has the classes {_some(names)}, and {target} was trained for "
-        f"{_some(known)}: taken by number, as was said"
+        f"{_some(known)}{_apart(names, known)}: taken by number, as was said"
     )
 
 
@@ -181,7 +181,7 @@ def in_order(names: tuple[str, ...]) -> str:
     Args:
         names: the classes' names.
     """
-    return f"say so by data.classes=[{_some(names)}]"
+    return f"say so by data.classes=[{_some(names, 100)}]"
 
 
 def demand_network(target: str) -> None:
@@ -259,5 +259,17 @@ def demand_epochs(training: Training) -> None:
         )
 
 
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+def _apart(names: Sequence[str], known: Sequence[str]) -> str:
+    """Name the classes that only one side has, where the lists of both are cut short."""
+    if max(len(names), len(known)) <= _SHOWN:
+        return ""
+    here, there = ([c for c in one if c not in other] for one, other in ((names, known), (known, names)))
+    parts = [f"{_some(c)} {where}" for c, where in ((here, "only here"), (there, "only there")) if c]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+_SHOWN = 8
+
+
+def _some(names: Sequence[str], shown: int = _SHOWN) -> str:
+    return ", ".join(names[:shown]) + (", …" if len(names) > shown else "")

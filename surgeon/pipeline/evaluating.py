@@ -20,13 +20,13 @@ from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models.creating import create_model
-from surgeon.models.facts import input_size_of, num_classes_of
+from surgeon.models.facts import input_size_of, normalised_in_words, num_classes_of
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.origin import class_order
-from surgeon.pipeline.own_images import own_sets, unknown, unrecorded
+from surgeon.pipeline.own_images import own_sets, seen_in_its_folder, unknown, unrecorded
 from surgeon.pipeline.tested import trained_on, without_images
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
@@ -162,6 +162,11 @@ def evaluate_target(
     remarks += (taken,) if taken else ()
     if inside or weights or pretrained:
         remarks += () if lineage else unrecorded(target, data)
+        if weights and not lineage:
+            remarks += (
+                f"how the images of its training were normalised is not recorded: here they are "
+                f"{normalised_in_words(network)}, as {target} is configured",
+            )
     else:
         remarks += (
             f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",
@@ -229,8 +234,10 @@ def test_images(
     lineage = lineage_of(target, weights)
     own = own_sets(lineage, data, root, size)
     test = held_out_of(own[1], count) if own else held_out(data, size, count=count, root=root)
-    remarks = unknown(lineage, own[0] if own else None, target, data)
-    remarks += (*(trained_on(own[1].train, test.x) if own else ()), *without_images(test.y, test.classes))
+    seen = trained_on(own[1].train, test.x) if own else seen_in_its_folder(lineage, data, size, test.x)
+    # What the pixels say is more than that nothing is known.
+    remarks = () if seen and not own else unknown(lineage, own[0] if own else None, target, data)
+    remarks += (*seen, *without_images(test.y, test.classes))
     known = lineage[0].classes if lineage else ()
     order = class_order(known, test.classes)
     if order is None or test.classes == known:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from surgeon.data import Sets, absolute_source, load_sets
 from surgeon.data.sources import open_source
 from surgeon.disk.files import absolute
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.pipeline.contents import IMAGES, check_contents, made_from
 from surgeon.pipeline.origin import HELD, Lineage, Origin
+from surgeon.pipeline.tested import trained_on
 from surgeon.recipe import Data
 
 _CUTS = ("val_share", "test_share", "stratified", "per_class", "classes")
@@ -157,6 +160,28 @@ def unknown(lineage: Lineage, origin: Origin | None, target: str, data: str) -> 
     return (
         f"{target} was trained on {' and '.join(others)}: whether it has seen images of {data} there is not known",
     )
+
+
+def seen_in_its_folder(lineage: Lineage, data: str, size: tuple[int, ...], images: Tensor) -> tuple[str, ...]:
+    """A remark where test images of a part of a training's folder, or of one around it, were trained on.
+
+    Args:
+        lineage: what the network was trained on.
+        data: the source of the test images.
+        size: (C, H, W) of the images.
+        images: (N, C, H, W), the test images.
+    """
+    for origin in lineage:
+        here, there = Path(absolute_source(data)), Path(origin.data)
+        if not (here.exists() and there.is_dir() and (here in there.parents or there in here.parents)):
+            continue
+        try:
+            sets = _sets(origin, origin.data, origin.root, size, compare=False)
+        except (DataError, ArtifactError):
+            continue
+        if found := trained_on(sets.train, images):
+            return found
+    return ()
 
 
 def unrecorded(target: str, data: str) -> tuple[str, ...]:

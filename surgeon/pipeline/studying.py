@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data import absolute_source
 from surgeon.disk.files import absolute, read_parquet, write_json
-from surgeon.errors import RecipeError
+from surgeon.errors import RecipeError, either
 from surgeon.evaluation.folder import read_assessment
 from surgeon.host import in_own_state
 from surgeon.models import own
@@ -112,7 +112,7 @@ def study(
     Args:
         recipes: their surgery, applied in order; training, data and evaluation are those of the last recipe
             that has them, else the defaults.
-        model: a name, or a folder or `hf-hub:` repository that surgeon wrote.
+        model: the name of a network; no folder, whose weights are given as `weights`.
         folder: the study's folder.
         seeds: number of seeds, counted up from `seed` in `given`.
         evaluation: how to evaluate; by default the recipes', else the suite "quick".
@@ -138,6 +138,12 @@ def study(
     folder = Path(folder)
     if not any(r.surgery for r in recipes):
         raise RecipeError("a study needs a recipe with surgery, to compare it with the same training without")
+    if folder_of(model):
+        named = either("weights=…", "--weights FILE")
+        raise RecipeError(
+            f"{model} is a folder, and the arms of a study are cut from a network by name: give the network's "
+            f"name, and {named} for its weights"
+        )
     training = part(recipes, "training", Training())
     demand_epochs(training)
     knows = bool(given.get("weights") or given.get("pretrained"))

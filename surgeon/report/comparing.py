@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from surgeon.report.reading import Run, compared
 
 CONTROL = "the control of the study: the network without the surgery, trained equally"
-BASE = "the network before the surgery: the uncut one of this kind among these runs"
+BASE = "the network before the surgery: it has the weights that a revert of the surgery gives"
+KIND = (
+    "an uncut network of the same kind: that it is the one that was cut is not known, since its weights are not "
+    "those that a revert of the surgery gives (as where training came after the cut)"
+)
 FIRST = "the first of these runs: none of them is known to be what another was made from"
 OTHER = "what others here are compared with: no run here is known to be its own control or base"
 
@@ -47,8 +51,8 @@ class Comparison:
 def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     """Compare every run with its reference.
 
-    The reference is the control of the run's study, or the network before its surgery, or else one run for
-    all.
+    The reference is the control of the run's study, or the network before its surgery, or an uncut one of its
+    kind, or else one run for all.
 
     Args:
         runs: The runs.
@@ -84,11 +88,14 @@ def _own(k: int, runs: Sequence[Run]) -> tuple[int, str] | None:
             if r.arm and r.arm.study == arm.study and r.arm.role == "control"
         ]
         return (min(controls)[1], CONTROL) if controls else None
-    bases = [i for i, r in enumerate(runs) if _is_base(r, run)]
-    return (bases[0], BASE) if bases else None
+    kind = [i for i, r in enumerate(runs) if _is_of_its_kind(r, run)]
+    bases = [i for i in kind if runs[i].found.subject.weights == run.found.subject.uncut_weights]
+    if bases:
+        return bases[0], BASE
+    return (kind[0], KIND) if kind else None
 
 
-def _is_base(one: Run, run: Run) -> bool:
+def _is_of_its_kind(one: Run, run: Run) -> bool:
     """Whether `one` is a stock network of the kind that `run` was made from."""
     plan, uncut, cut = run.found.plan, one.found.subject, run.found.subject
     return (

@@ -164,6 +164,9 @@ class Subject(_Frozen):
     stock_images_per_second: float | None = Field(
         default=None, description="of the network before the surgery, likewise"
     )
+    uncut_weights: str | None = Field(
+        default=None, description="hash of the weights that a revert of the surgery gives"
+    )
 
 
 class Assessment(_Frozen):

@@ -9,7 +9,7 @@ cannot.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -76,6 +76,10 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
                     found.settings[place] = list(value) if isinstance(value, tuple) else value
                 else:
                     found.exchanged[place] = f"{_shown(value)}, not {_shown(there[key])}"
+        for key in _patched(now, stock):  # type: ignore[arg-type]  # a module, as above
+            found.exchanged[f"{name}.{key}" if name else key] = (
+                f"a function of its own, not that of {_called(now)}"
+            )
     return found
 
 
@@ -142,6 +146,20 @@ def _settings(module: nn.Module) -> Iterator[tuple[str, Any]]:
             and (_is_plain(value) or isinstance(value, _FUNCTIONS))
         ):
             yield key, value
+
+
+def _patched(module: nn.Module, was: nn.Module) -> Iterator[str]:
+    """The methods that a module has for itself in place of its class's, which no name makes.
+
+    Those that accelerate puts around a forward, for precision or devices, compute what that computes.
+    """
+    own = vars(module)
+    for key, value in own.items():
+        if key.startswith("_") or key in vars(was) or not isinstance(value, (*_FUNCTIONS, MethodType)):
+            continue
+        wrapped = key == "forward" and ("_original_forward" in own or "_old_forward" in own)
+        if callable(getattr(type(module), key, None)) and not wrapped:
+            yield key
 
 
 def _is_plain(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -60,17 +60,19 @@ class Attempt:
         return {key: found for key, found in asked.items() if found is not None}
 
 
-def restates(record: Plan) -> bool:
+def restates(record: Plan, *, but: Collection[str] = ()) -> bool:
     """Say whether batch norms receive other inputs than before the cut, and are to measure them.
 
     Args:
         record: The plan.
+        but: Operations that do not count.
 
     Returns:
         Whether an edit that changes the function is of an operation that does not keep the statistics.
     """
     return any(
         e.effect in ("approximated", "destroyed")
+        and e.operation not in but
         and not parse(record.operations[e.operation]).keeps_statistics
         for e in record.edits
     )

@@ -150,7 +150,7 @@ class _Trials:
         """Fit an attempt to images, with the stock network in the state that starts are compared with."""
         lags = self.aim.note is not None
         with statistics_of(self.stock, images) if lags else contextlib.nullcontext():
-            return _fitted(attempt, self.stock, images)
+            return _fitted(attempt, self.stock, images, lags=lags)
 
     def _trial(self, attempt: Attempt) -> Trial | None:
         """Measure an attempt on the held-out images."""
@@ -226,26 +226,32 @@ def start_of(plan: Plan) -> str:
     return ", ".join(f"{name} {start}" for name, start in most.items()) or "as built"
 
 
-def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor) -> Attempt:
-    """Fit to images what the plan says, and re-estimate batch-norm statistics if the function has changed."""
+def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = False) -> Attempt:
+    """Fit to images what the plan says, and re-estimate batch-norm statistics if the function has changed.
+
+    Layers whose setting is searched change nothing at first. If no other operation has changed the function, the
+    search begins with the stock network's statistics, unless these lag behind its weights.
+    """
     if not (attempt.fits or attempt.approximates):
         return attempt
-    # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that.
-    attempt.displaced.statistics = {**running_statistics(attempt.tree), **attempt.displaced.statistics}
+    theirs, displaced = running_statistics(attempt.tree), attempt.displaced.statistics
     separate_statistics(attempt.network)
     observe(attempt, stock, images)
     start_searches(attempt)
     found = refit(attempt.network, stock, attempt.made, attempt.operations, images)
     attempt.residuals |= found.errors
     attempt.unfitted |= found.unfitted
-    attempt.displaced.statistics = {**found.displaced, **attempt.displaced.statistics}
 
     def settle() -> None:
-        if attempt.approximates:
-            attempt.statistics = reestimate_statistics(attempt.network, images)
+        attempt.statistics = reestimate_statistics(attempt.network, images)
 
-    settle()
-    search(attempt, images, settle)
+    if attempt.approximates and (lags or restates(attempt.made, but=attempt.searching)):
+        settle()
+    search(attempt, images, settle if attempt.approximates else None)
+    # Statistics that were not taken again are not displaced: what training makes of them stays at a revert.
+    # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that.
+    taken = theirs if attempt.statistics else {}
+    attempt.displaced.statistics = {**found.displaced, **taken, **displaced}
     return attempt
 
 

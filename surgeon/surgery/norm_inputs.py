@@ -121,6 +121,36 @@ def check_calibration(model: nn.Module, images: Tensor, made: Plan, *, stated: b
     return [*notes, *judged(seen, images)]
 
 
+def far_from_training(model: nn.Module, images: Tensor) -> str:
+    """Say that images are far from those that a network's first batch norm has seen.
+
+    Only the far side is told: behind noise or an averaging layer a norm's stored deviations are often too large.
+
+    Args:
+        model: The network, which is left as it was.
+        images: (N, C, H, W) as the network takes them; the first 16 are used.
+
+    Returns:
+        A sentence without its end; "" if nothing is odd or no batch norm has statistics.
+
+    Examples:
+        >>> import torch
+        >>> norm = torch.nn.BatchNorm2d(3)
+        >>> norm.running_mean.fill_(0.5)
+        tensor([0.5000, 0.5000, 0.5000])
+        >>> far_from_training(norm, torch.full((4, 3, 8, 8), 9.0))
+        'batch-norm inputs lie 8.5 stored deviations from the stored mean, where about 1 is usual'
+    """
+    seen = first_norm_inputs(model, images) if _has_statistics(model) else None
+    if seen is None or seen.deviations <= _ODD[1]:
+        return ""
+    where = f" of layer {seen.name}" if seen.name else ""
+    return (
+        f"batch-norm inputs{where} lie {seen.deviations:.2g} stored deviations from the stored mean, where about "
+        "1 is usual"
+    )
+
+
 def _size(model: nn.Module, images: Tensor, made: Plan, stated: bool) -> Note | None:
     """Return a note if images have another size than configured; raise DataError if one was stated."""
     if made.input_size is None or tuple(images.shape[1:]) == tuple(made.input_size):

@@ -4,8 +4,10 @@ A value costs the share of images whose prediction differs from that with the fi
 Accuracy falls by at most that share, whatever the labels are. Values are tried from the smallest on, and the
 first one above the budget ends the search: a larger value is taken only if all smaller ones keep to the budget.
 
-All layers have their first value while weights are fitted and statistics are taken; batch norms that are to measure
-their inputs measure them anew for each value.
+All layers have their first value while weights are fitted and statistics are taken. Batch norms keep their statistics
+in one search, and in a second one they measure their inputs anew for each value. Both are compared with the same
+network, the one before the search: what new statistics change counts against the budget. The search that reaches
+the larger value is used, and the first one if they reach the same.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from surgeon.methods.base import Search
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.drift import drift_of, logits_of
+from surgeon.surgery.statistics import put_back, separate_statistics
 
 
 def start_searches(attempt: Attempt) -> None:
@@ -39,38 +42,55 @@ def start_searches(attempt: Attempt) -> None:
         _tune(attempt, key, asked.values[0])
 
 
-def search(attempt: Attempt, images: Tensor, settle: Callable[[], None]) -> None:
+def search(attempt: Attempt, images: Tensor, settle: Callable[[], None] | None) -> None:
     """Search the settings that the operations of an attempt ask for, one operation after the other.
 
     Args:
-        attempt: The network after `start_searches`, settled; its layers get the chosen values.
+        attempt: The network after `start_searches`; its layers get the chosen values.
         images: (N, C, H, W) calibration images.
-        settle: Is called after each change of a value: has batch norms measure their inputs, where they are to.
+        settle: Has batch norms measure their inputs anew; None if they are to keep their statistics.
 
     Raises:
         SurgeryError: The network gives no logits.
     """
     for key, asked in attempt.searching.items():
-        curve = _curve(attempt, key, asked, images, settle)
-        value = max(v for v, cost in curve if cost <= asked.budget)
-        if value != curve[-1][0]:
-            _tune(attempt, key, value)
+        first = logits_of(attempt.network, images)
+        curve = _curve(attempt, key, asked, images, first, None)
+        if settle is not None:
+            measured, theirs = attempt.statistics, separate_statistics(attempt.network)
+            settled = _curve(attempt, key, asked, images, first, settle)
+            if _largest(settled, asked.budget, asked.values[0]) > _largest(curve, asked.budget):
+                curve = settled
+            else:
+                put_back(theirs)
+                attempt.statistics = measured
+        value = _largest(curve, asked.budget)
+        _tune(attempt, key, value)
+        if settle is not None and curve is settled and value != curve[-1][0]:
             settle()
         attempt.searches[key] = Searched(
             setting=asked.setting, budget=asked.budget, images=len(images), curve=curve, value=value
         )
 
 
+Curve = tuple[tuple[float, float], ...]
+
+
 def _curve(
-    attempt: Attempt, key: str, asked: Search, images: Tensor, settle: Callable[[], None]
-) -> tuple[tuple[float, float], ...]:
+    attempt: Attempt,
+    key: str,
+    asked: Search,
+    images: Tensor,
+    first: Tensor | None,
+    settle: Callable[[], None] | None,
+) -> Curve:
     """Return each value that was tried with its cost, up to the first one above the budget."""
-    first = logits_of(attempt.network, images)
-    curve = [(asked.values[0], 0.0)]
-    for value in asked.values[1:]:
+    curve = [] if settle else [(asked.values[0], 0.0)]
+    for value in asked.values[len(curve) :]:
         with step(f"{key}.{asked.setting} {value:g}"):
             _tune(attempt, key, value)
-            settle()
+            if settle:
+                settle()
             drift = drift_of(first, logits_of(attempt.network, images), "calibration")
         if drift is None:
             raise SurgeryError(
@@ -80,6 +100,11 @@ def _curve(
         if curve[-1][1] > asked.budget:
             break
     return tuple(curve)
+
+
+def _largest(curve: Curve, budget: float, otherwise: float = 0.0) -> float:
+    """Return the largest value that keeps to the budget."""
+    return max((value for value, cost in curve if cost <= budget), default=otherwise)
 
 
 def _tune(attempt: Attempt, key: str, value: float) -> None:

@@ -217,15 +217,15 @@ def test_over_several_seeds_the_page_has_the_studys_mean(copied, tmp_path):
 
 
 def test_a_surgery_is_compared_with_its_base_wherever_that_stands(runs, tmp_path):
-    from surgeon.report.comparing import BASE, FIRST, comparisons
+    from surgeon.report.comparing import FIRST, KIND, comparisons
 
     kap, defective, stock = (read_run(runs[n]) for n in ("kap", "defective", "stock"))
-    (one,) = comparisons([kap, defective, stock])
-    assert (one.reference, one.whys) == (2, ((BASE, (0, 1)),)) and [k for k, _ in one.rows] == [0, 1]
+    (one,) = comparisons([kap, defective, stock])  # both were trained after their cut
+    assert (one.reference, one.whys) == (2, ((KIND, (0, 1)),)) and [k for k, _ in one.rows] == [0, 1]
     page = Page(report([runs["kap"], runs["stock"]], tmp_path / "page.html").read_text(encoding="utf-8"))
     assert (
         "Against stock, image by image" in page.of(id="compare")[0].whole
-        and BASE in page.of(id="compare")[0].whole
+        and KIND in page.of(id="compare")[0].whole
     )
     (alone,) = comparisons([kap, defective])
     assert (alone.reference, alone.whys) == (0, ((FIRST, (1,)),)) and [k for k, _ in alone.rows] == [1]
@@ -233,11 +233,11 @@ def test_a_surgery_is_compared_with_its_base_wherever_that_stands(runs, tmp_path
 
 
 def test_a_study_and_other_runs_on_one_page_have_references_of_their_own(copied, runs, tmp_path):
-    from surgeon.report.comparing import BASE, CONTROL, comparisons
+    from surgeon.report.comparing import CONTROL, KIND, comparisons
 
     study, _ = study_of(copied, tmp_path, "stock")
     found = comparisons([*read_runs(study), read_run(runs["kap"]), read_run(runs["stock"])])
-    assert [(c.reference, c.whys) for c in found] == [(1, ((CONTROL, (0, 2, 3, 4)),)), (6, ((BASE, (5,)),))]
+    assert [(c.reference, c.whys) for c in found] == [(1, ((CONTROL, (0, 2, 3, 4)),)), (6, ((KIND, (5,)),))]
     both = [r.name for r in unique([*read_runs(study), *read_runs(study)])]
     assert both[0] == "study/stock (1)"
 

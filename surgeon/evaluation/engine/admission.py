@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count
-from surgeon.errors import ArgumentError, DataError
+from surgeon.errors import ArgumentError, CalibrationWarning, DataError
 from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, score
 from surgeon.images import check_images, check_taken
+from surgeon.models.facts import name_of, normalised_in_words, normalization_of
+from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.results.threat import Attack
 from surgeon.values import has_values
@@ -47,6 +50,9 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
 
     Raises:
         DataError: The model, images or labels are invalid or empty; the message says what would work.
+
+    Warns:
+        CalibrationWarning: The model's configuration normalises images, and nothing here does.
     """
     check_model(model)
     images, labels = on_cpu("images", images), on_cpu("labels", labels)
@@ -55,12 +61,28 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
     if len(images) == 0:
         raise DataError("there are no images to evaluate on")
     check_taken(images, model)
+    _tell_of_normalisation(model)
     classes = first_scores(model, images[:FEW], labels[:FEW], seed=seed).classes
     if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise DataError(
             f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {classes} classes"
         )
     return Admitted(images, labels, classes)
+
+
+def _tell_of_normalisation(model: nn.Module) -> None:
+    """Warn of a network that is given pixels, and whose configuration says that images are normalised for it."""
+    if isinstance(model, Normalized) or (found := normalization_of(model)) is None:
+        return
+    mean, std = found
+    if all(m == 0 for m in mean) and all(s == 1 for s in std):
+        return
+    warnings.warn(
+        f"{name_of(model)} is given pixels in [0, 1], and by its configuration images are "
+        f"{normalised_in_words(model)}; if it was trained so, give surgeon.evaluation.Normalized(model, {mean}, {std})",
+        CalibrationWarning,
+        stacklevel=4,
+    )
 
 
 def first_scores(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0) -> Scores:

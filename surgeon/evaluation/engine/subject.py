@@ -7,19 +7,20 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import VerificationError
+from surgeon.errors import SurgeonError, VerificationError
 from surgeon.evaluation.diagnostics.probes import RANDOM, two_passes
 from surgeon.evaluation.diagnostics.speed import images_per_second
 from surgeon.evaluation.engine.admission import admitted
 from surgeon.evaluation.engine.fingerprints import weights_hash
 from surgeon.evaluation.engine.scoring import device_of, spread
 from surgeon.host import in_own_state
-from surgeon.models.facts import name_of, normalization_of
+from surgeon.models.facts import name_of, normalised_in_words, normalization_of
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.results.assessment import Subject
 from surgeon.surgery import fold, revert
 from surgeon.surgery.door import surgery_of
+from surgeon.surgery.norm_inputs import far_from_training
 from surgeon.verification import relative, tolerance_of
 
 
@@ -151,8 +152,35 @@ def prepare(
         fold_error=attacked.error,
         random=random,
         mode="random" if mode == "random" or (mode == "auto" and random) else "standard",
+        uncut_weights=_uncut(network) if record is not None else None,
     )
     return subject, described
+
+
+def normalisation_doubts(network: nn.Module, subject: Normalized, images: Tensor) -> tuple[str, ...]:
+    """Say where images are far from those that a network was trained on, as with another normalisation.
+
+    Args:
+        network: The network as given.
+        subject: The attacked network, of [0, 1] pixels.
+        images: (N, C, H, W) in [0, 1].
+
+    Returns:
+        One sentence, or none.
+    """
+    x = subject.normalize(images[spread(16, len(images))].to(device_of(network)))
+    finding = far_from_training(network, x)
+    if not finding:
+        return ()
+    return (f"{finding}: were images in training {normalised_in_words(network)}, as they are here?",)
+
+
+def _uncut(network: nn.Module) -> str | None:
+    """Hash the weights that a revert gives: those of the network that was cut, where no training came after."""
+    try:
+        return weights_hash(revert(network))
+    except SurgeonError:
+        return None
 
 
 def timed(described: Subject, network: nn.Module, subject: Normalized, images: Tensor) -> Subject:

@@ -1,0 +1,64 @@
+"""Settings that an evaluation does not read, told so that nobody takes its numbers for what they asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from surgeon.evaluation.parts import beyond, diagnosed
+from surgeon.recipe import Evaluation
+
+
+def unread(settings: Evaluation, sources: Collection[str] = ()) -> tuple[str, ...]:
+    """Name settings that were changed, and have no part in the evaluation.
+
+    Args:
+        settings: Settings of the evaluation.
+        sources: Names of the models to transfer attacks from.
+
+    Returns:
+        One sentence for each reason; none if every setting that was changed is read.
+
+    Examples:
+        >>> from surgeon.recipe import Evaluation
+        >>> unread(Evaluation(suite="quick", steps=100))
+        ('steps=100 has no part in this evaluation: the attacks of the suite quick are its own; basic takes others',)
+        >>> unread(Evaluation(suite="basic", steps=100))
+        ()
+    """
+    suite = settings.suite
+    own = f"the attacks of the suite {suite} are its own; basic takes others"
+    groups = (
+        (suite != "basic", ("attacks", "steps"), own),
+        (
+            suite == "basic" and "pgd" not in settings.attacks and "own-pgd" not in settings.attacks,
+            ("steps",),
+            "no attack is pgd",
+        ),
+        (suite != "paper", ("paper",), "only the suite paper follows a paper's tables"),
+        (not settings.certify, ("certify_samples", "certify_draws"), "certify names no noise"),
+        (not beyond(settings), ("gaussian", "uniform", "patches"), "curves need beyond=true"),
+    )
+    found = tuple(
+        f"{' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} no part in this evaluation: {why}"
+        for applies, names, why in groups
+        if applies and (changed := _changed(settings, names))
+    )
+    if sources and suite == "basic" and not diagnosed(settings):
+        found += (
+            f"nothing was transferred from {', '.join(sources)}: the suite basic has no transfer without "
+            "diagnostics; take another suite",
+        )
+    return found
+
+
+def _changed(settings: Evaluation, names: tuple[str, ...]) -> list[str]:
+    """Write those of the settings that differ from their defaults."""
+    return [
+        f"{name}={_written(value)}"
+        for name in names
+        if (value := getattr(settings, name)) != type(settings).model_fields[name].default
+    ]
+
+
+def _written(value: object) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)

@@ -1,0 +1,41 @@
+"""Images of a part of the folder that a network was trained on, and classes that differ by one late name."""
+
+import pytest
+
+from surgeon.errors import DataError
+from surgeon.pipeline.demands import Source, check_names, in_order
+from surgeon.pipeline.origin import Origin
+from tests.test_lineage import ORDER, evaluated, pictures, trained
+
+NAMES = tuple(f"c{k:02}" for k in range(12))
+
+
+def test_the_training_part_of_its_own_folder_is_told_as_seen(tmp_path):
+    for part, first in (("train", 0), ("test", 50)):
+        pictures(tmp_path / "images" / part, first=first)
+    trained(tmp_path / "run", tmp_path / "images")
+    (said,) = [
+        n
+        for n in evaluated(tmp_path / "run", tmp_path / "e", data=str(tmp_path / "images" / "train")).notes
+        if "pixel by pixel" in n or "there is not known" in n
+    ]
+    assert "test images are pixel by pixel among the images that the network was trained on" in said
+    notes = evaluated(tmp_path / "run", tmp_path / "f", data=str(tmp_path / "images" / "test")).notes
+    assert not [n for n in notes if "pixel by pixel" in n] and [n for n in notes if "there is not known" in n]
+
+
+def known(classes):
+    return (Origin.model_construct(classes=classes, num_classes=None),)
+
+
+def test_the_name_that_differs_is_shown_where_lists_are_cut_short():
+    other = (*NAMES[:10], "zebra", NAMES[11])
+    with pytest.raises(DataError, match=r"\(zebra only here, c10 only there\)"):
+        check_names("run", Source("images", None), other, known(NAMES), meant=False, how="say so")
+    said = check_names("run", Source("images", None), other, known(NAMES), meant=True, how="")
+    assert "(zebra only here, c10 only there): taken by number" in said
+
+
+def test_a_setting_to_copy_has_every_name():
+    assert in_order(NAMES) == f"say so by data.classes=[{', '.join(NAMES)}]"
+    assert in_order(ORDER) == "say so by data.classes=[cat, bee, ape]"
