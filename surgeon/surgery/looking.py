@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -71,12 +73,15 @@ def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Surv
     return seen_of(bare(model, share=True)[0], image_size(input_size, model) or input_size_of(model))
 
 
-def seen_of(model: nn.Module, size: tuple[int, ...] | None) -> Survey:
+def seen_of(
+    model: nn.Module, size: tuple[int, ...] | None, refused: Mapping[str, str] | None = None
+) -> Survey:
     """Survey a network that may be traced in place.
 
     Args:
         model: The network, or a copy that tracing may write to.
         size: (C, H, W) or (C, T, H, W) of one image, or None.
+        refused: Modules that must keep their code, with the reason, where an earlier survey found them.
 
     Returns:
         The survey, with at least one traceable region.
@@ -84,7 +89,7 @@ def seen_of(model: nn.Module, size: tuple[int, ...] | None) -> Survey:
     Raises:
         SurgeryError: torch.fx can trace no part of the network.
     """
-    seen = survey(model, size)
+    seen = survey(model, size, refused)
     if not seen.regions:
         reason = next(iter(seen.hidden.values()), "it has no convolution and no norm")
         raise SurgeryError(f"{type(model).__name__} has no part that torch.fx can follow: {reason}")
