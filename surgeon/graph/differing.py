@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from surgeon.graph.side_by_side import Noted, Seen
+from surgeon.values import has_values
 
 _CERTAIN = 1e-2
 """A relative difference that no rounding explains, in single precision or better."""
@@ -71,6 +72,8 @@ def _apart(one: Any, other: Any, least: float) -> float:
 
 def _tensors_apart(one: torch.Tensor, other: torch.Tensor, least: float) -> float:
     if (one.shape, one.dtype, one.requires_grad) != (other.shape, other.dtype, other.requires_grad):
+        return math.inf
+    if not (has_values(one) and has_values(other)):
         return math.inf
     if one.is_nested or one.layout != torch.strided or one.is_quantized or not one.numel():
         return 0.0

@@ -10,6 +10,7 @@ from torch import nn
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.calls import Given
 from surgeon.graph.cuts import Point
+from surgeon.graph.guard import guard, guarded_containers
 from surgeon.graph.network import Rewritten
 from surgeon.graph.traced import Example, Traced
 
@@ -51,6 +52,8 @@ def assembled(tree: nn.Module, regions: Iterable[Region]) -> nn.Module:
     for region in innermost_first(regions):
         module = tree.get_submodule(region.name)
         graphs = region.graphs_on(module)
+        called = [str(n.target) for g in graphs.graphs for n in g.nodes if n.op == "call_module"]
+        guard(graphs, guarded_containers(graphs, called))  # as where there are layers inside
         if not region.name:
             root = graphs
             continue

@@ -1,8 +1,8 @@
 """Running a network through a fixed series of calls, and noting all that it gives and leaves.
 
-The same objects get batches of 2, 3 and 2 images in training mode, then 3, 2 and 1 in evaluation mode: what
-adds up over calls shows, and so does what holds for one number of images. Values have either sign and several
-scales, for code that decides by them.
+The same objects get batches of 2, 3 and 2 images in training mode, then 3, 5 and 1 in evaluation mode, and many
+small ones: what adds up over calls shows, and so does what holds for one number of images or one size. Values have
+either sign and several scales, for code that decides by them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from surgeon.graph.flat import flat
+from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
 from surgeon.graph.watch import draws_again
 
 
@@ -46,9 +47,9 @@ SERIES = (
     Call(True, 3, -2.0),
     Call(True, 2, 0.5, gradients=True),
     Call(False, 3, 1.0, gradients=True),
-    Call(False, 2, -2.0),
+    Call(False, 5, -2.0),
     Call(False, 1, 0.5, recorded=False),
-    Call(False, 2, 1.0, recorded=False, shrunk=2),
+    Call(False, 65, 1.0, recorded=False, shrunk=4),
 )
 
 Noted = dict[str, Any]
@@ -156,7 +157,7 @@ def attributes(names: list[tuple[str, nn.Module]]) -> Iterator[tuple[str, Any]]:
                 yield from flat(value, prefix + key, depth=3, objects=False)
 
 
-_OF_TORCH = frozenset(nn.Module().__dict__)
+_OF_TORCH = frozenset((*nn.Module().__dict__, *GRAPH_STATE, *OWN, *RECORD))
 
 
 def _backward(values: list[torch.Tensor], drawn: torch.Generator) -> None:

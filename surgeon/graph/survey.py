@@ -90,11 +90,14 @@ class _Explorer:
     measured: Callable[[], Measured | None]
     input_size: Shape | None
     refused: dict[str, str]
+    _shown: set[nn.Module] = field(default_factory=set)
+    """The sites that the regions found so far call."""
 
     def explored(self) -> tuple[list[Region], dict[str, str]]:
         """The regions, and the sites that none of them shows, with the reason."""
         regions: list[Region] = []
         hidden: dict[str, str] = {}
+        self._shown.clear()
         self._explore("", regions, hidden)
         return regions, hidden
 
@@ -126,7 +129,12 @@ class _Explorer:
 
     def _explore(self, name: str, regions: list[Region], hidden: dict[str, str]) -> None:
         module = self.model.get_submodule(name)
+        sites = {m for m in module.modules() if is_leaf(m) and (has_convolution(m) or is_norm(m))}
+        if sites and sites <= self._shown:  # another name of a region, or of a part of it
+            return
         try:
+            if sites & self._shown:
+                raise TraceError("it shares modules with another part, which has graphs of its own")
             region = self.region(name)
         except TraceError as error:
             for child_name, child in module.named_children():
@@ -138,6 +146,9 @@ class _Explorer:
                     self._explore(full, regions, hidden)
             return
         regions.append(region)
+        for graph in (region.traced.train, region.traced.eval):
+            called = {module.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"}
+            self._shown |= sites & called
         for inner in region.traced.opaque:
             full = f"{name}.{inner}" if name else inner
             if _has_site(self.model.get_submodule(full)):

@@ -14,7 +14,8 @@ _CHECKED = ("torch", "torchvision", "timm", "surgeon")
 
 def unchecked(network: nn.Module) -> list[str]:
     """The modules of a network, by name, whose code a graph would stand for and which is of no checked library."""
-    return [n for n, m in network.named_modules() if not is_leaf(m) and not is_checked(m)]
+    named = network.named_modules(remove_duplicate=False)
+    return [n for n, m in named if not is_leaf(m) and not is_checked(m)]
 
 
 def is_checked(module: nn.Module) -> bool:

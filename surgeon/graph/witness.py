@@ -49,9 +49,9 @@ class Witness:
         region: traces one part by its name. It raises TraceError where that cannot be done.
         """
         comparison = self._comparison
-        suspects = [r for r in innermost_first(regions) if self._code_in(r.name)]
-        if comparison is None or not suspects:
+        if comparison is None or not regions:
             return {}
+        suspects = innermost_first(regions)
         whole = comparison.differ(suspects)
         if not whole:
             return {}
