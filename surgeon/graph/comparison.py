@@ -107,10 +107,10 @@ class Comparison:
             return run(self._made(regions, double), code.series, code.size, self._inputs)
         except CallFailed as failed:
             return Difference(
-                f"its graph fails for {failed.call}, which its code takes: {one_line(failed.cause)}"
+                f"its graph fails for {failed.call}, which its code takes: {_printable(failed.cause)}"
             )
         except Exception as error:  # graphs that cannot be made
-            return Difference(f"no graph of it can be run: {one_line(error)}")
+            return Difference(f"no graph of it can be run: {_printable(error)}")
 
     def _made(self, regions: Sequence[Region], double: bool) -> nn.Module:
         """A copy with some parts as graphs, whose weights let every part show in the outputs."""
@@ -119,6 +119,10 @@ class Comparison:
         _make_visible(tree)
         network = assembled(tree, regions)
         return network.double() if double else network
+
+
+def _printable(error: Exception) -> str:
+    return "".join(c for c in one_line(error) if c.isprintable())
 
 
 def copied(network: nn.Module, share: bool = False) -> nn.Module:

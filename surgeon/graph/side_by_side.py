@@ -140,7 +140,7 @@ def _called(
     seen.output = {n: _kept(v) for n, v in flat(output)}
     seen.output |= {f"input {i}": _kept(v) for i, v in enumerate(given)}
     seen.tensors = {n: _kept(b) for n, b in network.named_buffers(remove_duplicate=False)}
-    if last or call.gradients:
+    if last:
         seen.tensors |= {n: _kept(p) for n, p in network.named_parameters(remove_duplicate=False)}
     seen.modes = {n: m.training for n, m in names}
     seen.attributes = {k: _kept(v) for k, v in attributes(names)}

@@ -17,6 +17,7 @@ from surgeon.graph.region import Region
 from surgeon.graph.sites import find_sites
 from surgeon.graph.trace import trace
 from surgeon.graph.traced import Example, Traced
+from surgeon.graph.watch import left_alone
 from surgeon.graph.witness import Witness
 from surgeon.selection import Site
 
@@ -73,7 +74,10 @@ def find_regions(
 
 
 def _measured(model: nn.Module, input_size: Shape | None) -> Measured | None:
-    return measure(model, input_size, extra=_candidates(model)) if input_size else None
+    if input_size is None:
+        return None
+    with left_alone(model):  # what its code makes once, it makes again while it is traced
+        return measure(model, input_size, extra=_candidates(model))
 
 
 def _candidates(model: nn.Module) -> list[str]:

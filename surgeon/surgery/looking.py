@@ -148,6 +148,9 @@ def looks_trained(model: nn.Module) -> bool:
     return False
 
 
+_UNFOLLOWED = "torch.fx cannot follow the network as a whole"
+
+
 def notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
     """Collect notes on a survey: size unknown, parts not traceable, graphs valid for one size only.
 
@@ -172,13 +175,18 @@ def notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
         )
     if seen.regions[0].name:
         parts = ", ".join(r.name for r in seen.regions[:3]) + (", …" if len(seen.regions) > 3 else "")
+        why = seen.refused.get("")
+        whole = f"no graph stands for the network as a whole ({why})" if why else _UNFOLLOWED
         notes.append(
-            Note(
-                code="partial",
-                text=f"torch.fx cannot follow the network as a whole; it is cut inside {parts}, and stays "
-                f"of its own class",
-            )
+            Note(code="partial", text=f"{whole}; it is cut inside {parts}, and stays of its own class")
         )
+    by_reason: dict[str, list[str]] = {}
+    for name, why in seen.refused.items():
+        by_reason.setdefault(why, []).append(name)
+    for why, names in by_reason.items():
+        parts = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        if parts:
+            notes.append(Note(code="partial", text=f"{parts} keeps its Python code: {why}"))
     sized = [r.name or "the network" for r in seen.regions if r.traced.sized]
     if sized:
         notes.append(
