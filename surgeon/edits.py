@@ -273,6 +273,8 @@ class Plan(_Frozen):
         operations: Settings of the operations, by key.
         edits: The edits.
         passed_over: Sites left alone, with reasons.
+        refused: Modules that keep their Python code although it can be traced, since a graph of it gives other
+            values, with the reason.
         before: Costs of the network before the surgery.
         measured: Whether its FLOPs and activations were counted.
         notes: Remarks.
@@ -295,6 +297,9 @@ class Plan(_Frozen):
     operations: dict[Operated, dict[str, Any]] = Field(default_factory=dict, description="key → settings")
     edits: tuple[Edit, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
+    refused: dict[str, Prose] = Field(
+        default_factory=dict, description="module → why it keeps its code though it can be traced"
+    )
     before: Growth = Growth()
     measured: bool = Field(
         default=False, description="whether FLOPs and activations of the network were counted"

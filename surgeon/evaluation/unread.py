@@ -36,6 +36,7 @@ def unread(settings: Evaluation, sources: Collection[str] = ()) -> tuple[str, ..
         ),
         (suite != "paper", ("paper",), "only the suite paper follows a paper's tables"),
         (not settings.certify, ("certify_samples", "certify_draws"), "certify names no noise"),
+        (not settings.adaptive, ("adaptive_samples",), "adaptive=false leaves out what the record knows"),
         (not beyond(settings), ("gaussian", "uniform", "patches"), "curves need beyond=true"),
     )
     found = tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -13,61 +13,71 @@ from surgeon.graph.calls import Given
 from surgeon.graph.functional import functional_convolutions
 from surgeon.graph.leaves import is_leaf, is_norm, is_weighted
 from surgeon.graph.measure import Measured, Shape, measure
+from surgeon.graph.region import Region
 from surgeon.graph.sites import find_sites
 from surgeon.graph.trace import trace
 from surgeon.graph.traced import Example, Traced
+from surgeon.graph.watch import left_alone
+from surgeon.graph.witness import Witness
 from surgeon.selection import Site
-
-
-@dataclass
-class Region:
-    """A sub-network with graphs of its own: the whole network (name ''), or a part of it, `given` what
-    its parent calls it with."""
-
-    name: str
-    traced: Traced
-    example: Example | None = None
-    given: Given = field(default_factory=Given)
 
 
 @dataclass
 class Survey:
     """What was seen of a network: `regions` outermost first, `sites` in execution order, `measured` on fake
-    tensors (None without an input size), `hidden`: sites-to-be that no graph shows, with the reason, and `functional`:
-    modules that call a convolution as a function, with what they call."""
+    tensors (None without an input size), `hidden`: sites-to-be that no graph shows, with the reason, `functional`:
+    modules that call a convolution as a function, with what they call, and `refused`: modules that keep their code
+    although they can be traced, since a graph gives other values, with the reason."""
 
     regions: list[Region]
     sites: tuple[Site, ...]
     measured: Measured | None
     hidden: dict[str, str]
     functional: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
-def survey(model: nn.Module, input_size: Shape | None = None) -> Survey:
+def survey(
+    model: nn.Module, input_size: Shape | None = None, refused: Mapping[str, str] | None = None
+) -> Survey:
     """Trace a network, part by part where it cannot be traced whole, and list its sites.
 
-    `input_size` gives shapes to the sites; without it they have none.
+    `input_size` gives shapes to the sites; without it they have none. `refused`: modules that must keep their code,
+    where that is known; otherwise graphs of code that is of no checked library are run beside it
+    (`graph/witness.py`).
     """
+    witness = Witness(model, input_size) if refused is None else None  # before anything is written into it
     seen = _measured(model, input_size)
-    regions, hidden = _explored(model, input_size, lambda: seen)
+    explorer = _Explorer(model, lambda: seen, input_size, dict(refused or {}))
+    regions, hidden = explorer.explored()
+    while witness and (more := witness.refuses(regions, explorer.region)):
+        explorer.refused |= more
+        regions, hidden = explorer.explored()
     if seen and not seen.error and any(_train_only(r.traced) for r in regions):
         _add_training_shapes(model, input_size, seen)  # type: ignore[arg-type]  # seen: there is a size
     sites = find_sites(model, [(r.name, r.traced) for r in regions], seen, input_size)
     graphs = [(r.name, (r.traced.train, r.traced.eval)) for r in regions]
     functional = functional_convolutions(model, graphs, seen.functional if seen else {})
-    return Survey(regions, sites, seen, hidden, functional)
+    return Survey(regions, sites, seen, hidden, functional, explorer.refused)
 
 
-def find_regions(model: nn.Module, input_size: Shape | None = None) -> list[Region]:
-    """The regions of a survey, and nothing else: the network is run only where shapes are needed to trace it.
+def find_regions(
+    model: nn.Module, input_size: Shape | None = None, refused: Mapping[str, str] | None = None
+) -> list[Region]:
+    """The regions of a survey that found `refused`, and nothing else: the network is run only where shapes are needed
+    to trace it.
 
     Networks write into attributes of their own while they run: like `survey`, this wants a copy that is thrown away.
     """
-    return _explored(model, input_size, functools.cache(lambda: _measured(model, input_size)))[0]
+    measured = functools.cache(lambda: _measured(model, input_size))
+    return _Explorer(model, measured, input_size, dict(refused or {})).explored()[0]
 
 
 def _measured(model: nn.Module, input_size: Shape | None) -> Measured | None:
-    return measure(model, input_size, extra=_candidates(model)) if input_size else None
+    if input_size is None:
+        return None
+    with left_alone(model):  # what its code makes once, it makes again while it is traced
+        return measure(model, input_size, extra=_candidates(model))
 
 
 def _candidates(model: nn.Module) -> list[str]:
@@ -76,53 +86,81 @@ def _candidates(model: nn.Module) -> list[str]:
     return [n for n, m in model.named_modules() if n in above and not is_leaf(m)]
 
 
-def _explored(
-    model: nn.Module, input_size: Shape | None, measured: Callable[[], Measured | None]
-) -> tuple[list[Region], dict[str, str]]:
-    regions: list[Region] = []
-    hidden: dict[str, str] = {}
-    _explore(model, "", measured, input_size, regions, hidden)
-    return regions, hidden
+@dataclass
+class _Explorer:
+    """Looks for the parts of a network that can be traced, outermost first; those in `refused` keep their code."""
 
+    model: nn.Module
+    measured: Callable[[], Measured | None]
+    input_size: Shape | None
+    refused: dict[str, str]
+    _shown: set[nn.Module] = field(default_factory=set)
+    """The sites that the regions found so far call."""
 
-def _explore(
-    model: nn.Module,
-    name: str,
-    measured: Callable[[], Measured | None],
-    input_size: Shape | None,
-    regions: list[Region],
-    hidden: dict[str, str],
-) -> None:
-    module = model.get_submodule(name)
+    def explored(self) -> tuple[list[Region], dict[str, str]]:
+        """The regions, and the sites that none of them shows, with the reason."""
+        regions: list[Region] = []
+        hidden: dict[str, str] = {}
+        self._shown.clear()
+        self._explore("", regions, hidden)
+        return regions, hidden
 
-    def given() -> Given:
-        seen = measured() if name else None
-        return (seen.arguments.get(name) if seen else None) or Given()
-
-    def example() -> Example | None:
-        if not name and input_size:
-            return ((2, *input_size),)
-        return given().example(module) if given().shapes else None
-
-    called = given()
-    try:
+    def region(self, name: str) -> Region:
+        """One part. Raises TraceError where it can't be traced, or is refused."""
+        module = self.model.get_submodule(name)
+        if name in self.refused:
+            raise TraceError(self.refused[name])
         if type(module).forward is nn.Module.forward:
             raise TraceError(f"{name or 'the model'} is a list of modules, without code of its own")
-        traced = trace(module, example=example, constants=called.values, inputs=tuple(called.shapes))
-    except TraceError as error:
-        for child_name, child in module.named_children():
-            full = f"{name}.{child_name}" if name else child_name
-            if is_leaf(child):
-                if is_weighted(child) or is_norm(child):
-                    hidden[full] = str(error)
-            elif _has_site(child):
-                _explore(model, full, measured, None, regions, hidden)
-        return
-    regions.append(Region(name, traced, example() if traced.sized else None, called))
-    for inner in traced.opaque:
-        full = f"{name}.{inner}" if name else inner
-        if _has_site(model.get_submodule(full)):
-            _explore(model, full, measured, None, regions, hidden)
+        called = self._given(name)
+
+        def example() -> Example | None:
+            if not name and self.input_size:
+                return ((2, *self.input_size),)
+            return called.example(module) if called.shapes else None
+
+        prefix = f"{name}." if name else ""
+        kept = {n.removeprefix(prefix): why for n, why in self.refused.items() if n and n.startswith(prefix)}
+        traced = trace(
+            module, leaves=kept, example=example, constants=called.values, inputs=tuple(called.shapes)
+        )
+        traced.opaque |= {n: w for n, w in kept.items() if not _inside(n, {*kept, *traced.opaque})}
+        return Region(name, traced, example() if traced.sized else None, called, tuple(kept))
+
+    def _given(self, name: str) -> Given:
+        seen = self.measured() if name else None
+        return (seen.arguments.get(name) if seen else None) or Given()
+
+    def _explore(self, name: str, regions: list[Region], hidden: dict[str, str]) -> None:
+        module = self.model.get_submodule(name)
+        sites = {m for m in module.modules() if is_leaf(m) and (is_weighted(m) or is_norm(m))}
+        if sites and sites <= self._shown:  # another name of a region, or of a part of it
+            return
+        try:
+            if sites & self._shown:
+                raise TraceError("it shares modules with another part, which has graphs of its own")
+            region = self.region(name)
+        except TraceError as error:
+            for child_name, child in module.named_children():
+                full = f"{name}.{child_name}" if name else child_name
+                if is_leaf(child):
+                    if is_weighted(child) or is_norm(child):
+                        hidden[full] = str(error)
+                elif _has_site(child):
+                    self._explore(full, regions, hidden)
+            return
+        regions.append(region)
+        for graph in (region.traced.train, region.traced.eval):
+            called = {module.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"}
+            self._shown |= sites & called
+        for inner in region.traced.opaque:
+            full = f"{name}.{inner}" if name else inner
+            if _has_site(self.model.get_submodule(full)):
+                self._explore(full, regions, hidden)
+
+
+def _inside(name: str, others: set[str]) -> bool:
+    return any(name.startswith(f"{other}.") for other in others)
 
 
 def _has_site(module: nn.Module) -> bool:

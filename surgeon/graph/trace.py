@@ -21,6 +21,7 @@ from surgeon.graph.one_trace import trace_once
 from surgeon.graph.traced import Behind, Example, Traced
 from surgeon.graph.tracer import LeafTracer
 from surgeon.graph.value_tracer import ValueTracer
+from surgeon.values import has_values
 
 _ONE_AT_A_TIME = threading.RLock()
 """torch.fx exchanges methods of nn.Module while it traces, and this the modes of the modules."""
@@ -99,7 +100,7 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one is other:
         return True
     alike = one.dtype == other.dtype and one.device == other.device and one.shape == other.shape
-    return alike and one.device.type != "meta" and torch.equal(one, other)
+    return alike and has_values(one) and has_values(other) and torch.equal(one, other)
 
 
 def _with_values(

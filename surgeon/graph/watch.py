@@ -250,12 +250,24 @@ def left_alone(*networks: nn.Module, but: Collection[nn.Module] = ()) -> Iterato
     random numbers of Python
     and numpy are as before afterwards. but: modules whose tensors and attributes stay as they become."""
     kept = [Kept(n, but) for n in networks]
+    data = [(t, t.data) for n in networks for t in _tensors_of(n, but)]
     try:
         with draws_again(), _PutBack(networks, but):
             yield
     finally:
         for one in kept:
             one.restore(whole=True)
+        for tensor, was in data:
+            if _place(tensor) != _place(was):  # its `data` was set
+                tensor.data = was
+
+
+def _tensors_of(network: nn.Module, but: Collection[nn.Module]) -> Iterator[torch.Tensor]:
+    for module in network.modules():
+        if module not in but:
+            yield from (
+                t for own in (module._parameters, module._buffers) for t in own.values() if t is not None
+            )
 
 
 @contextlib.contextmanager
@@ -274,6 +286,11 @@ def _storage(value: torch.Tensor) -> torch.UntypedStorage | None:
         return value.untyped_storage()
     except (RuntimeError, NotImplementedError, ValueError):  # sparse, or not made yet
         return None
+
+
+def _place(value: torch.Tensor) -> int | None:
+    storage = _storage(value)
+    return None if storage is None else storage._cdata
 
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[torch.Tensor]:

@@ -132,7 +132,7 @@ def apply(
     made = options[-1]
     check_plan(subject, made)
     _check_images(images, made)
-    regions = seen.regions if seen else regions_of(model, made.input_size)
+    regions = seen.regions if seen else regions_of(model, made)
     carried_out = functools.partial(cut, subject, regions=regions, copy=copy)
     if images is None:
         return recorded(_started_alone(subject, carried_out(made)), notes)
@@ -238,7 +238,7 @@ def _unasked(
     if wish is not None and (wish.trained is False or by_itself):
         return []
     operations = [parse(o) for o in made.operations.values()] if wish is None else wish.operations
-    seen = seen or seen_of(bare(subject.model, share=True)[0], made.input_size)
+    seen = seen or seen_of(bare(subject.model, share=True)[0], made.input_size, made.refused)
     at_its_size = dataclasses.replace(subject, size=made.input_size, stated=made.input_size is not None)
     other = _Wish(at_its_size, made.recipe, operations, made.seed, True, seen)
     try:

@@ -7,7 +7,8 @@ from torch import fx, nn
 
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
-from surgeon.graph.survey import Region, find_regions
+from surgeon.graph.region import Region
+from surgeon.graph.survey import find_regions
 from surgeon.graph.watch import left_alone
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
@@ -59,7 +60,7 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     check_plan(admitted(model, record.input_size, stack=True), record)
     operations = {k: parse(o) for k, o in record.operations.items()}
     tree, displaced = (model, Displaced()) if consume else bare(model)
-    regions = regions_of(tree, record.input_size)
+    regions = regions_of(tree, record)
     hang_functions(tree, regions, record.edits)
     cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
     rewritten = _carved(tree, record, record, regions, displaced)
@@ -69,17 +70,17 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     return rewritten
 
 
-def regions_of(tree: nn.Module, input_size: tuple[int, ...] | None) -> list[Region]:
+def regions_of(tree: nn.Module, made: Plan) -> list[Region]:
     """Find the traceable regions of a network, on a copy: tracing lets a network write to its own attributes.
 
     Args:
         tree: The network, which is left untouched.
-        input_size: (C, H, W), or None.
+        made: A plan for it, with its input size and the modules that must keep their code.
 
     Returns:
         The regions.
     """
-    return find_regions(bare(tree, share=True)[0], input_size)
+    return find_regions(bare(tree, share=True)[0], made.input_size, made.refused)
 
 
 def _carved(
@@ -87,7 +88,7 @@ def _carved(
 ) -> nn.Module:
     """Give the tree its graphs, and check that they fit together if channels have changed."""
     if any(r.example for r in regions) and any(parse(o).reshapes for o in made.operations.values()):
-        regions = regions_of(tree, record.input_size)  # the examples' shapes have changed
+        regions = regions_of(tree, record)  # the examples' shapes have changed
     rewritten = carve(tree, regions, record.edits, displaced)
     if any(e.settings.get("changes_channels") for e in made.edits):
         _check_fits(rewritten, record)

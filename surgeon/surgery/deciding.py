@@ -75,6 +75,7 @@ def decide(
         operations={k: o.model_dump(mode="json", exclude_defaults=False) for k, o in by_key.items()},
         edits=tuple(so_far.edits),
         passed_over=(*so_far.passed, *_unreached(so_far.seen, name_of(model))),
+        refused=seen.refused,
         before=_before(model, seen),
         measured=bool(so_far.seen.measured and not so_far.seen.measured.error),
         notes=tuple(so_far.notes),
@@ -129,7 +130,7 @@ class _SoFar:
             cut_tree(self.scratch, new, {key: operation})
             self._check_still_runs(key)
             if not last:
-                self.seen = seen_of(self.scratch, self.size)
+                self.seen = seen_of(self.scratch, self.size, self.seen.refused)
 
     def _proposal(self, key: str, operation: Operation, context: Context) -> Proposal:
         """Let an operation propose edits at sites that no earlier operation replaced."""

@@ -57,7 +57,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     # Replacing modules would lose hooks that are bound to the network, and the sharing of parameters.
     bound, tied = bound_in(tree), ties(tree)
     operations = {k: parse(o) for k, o in record.operations.items()}
-    links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree).sites})
+    links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree, refused=record.refused).sites})
 
     def norm_after(site: str) -> nn.Module | None:
         norm = links().get(site)
@@ -115,7 +115,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         return tree
     _close_unused(tree, remaining)
     rebind(tree, bound)
-    rewritten = carve(tree, find_regions(tree, record.input_size), remaining, displaced)
+    rewritten = carve(tree, find_regions(tree, record.input_size, record.refused), remaining, displaced)
     keys = {e.operation for e in remaining}
     rewritten.__dict__["surgery"] = record.model_copy(
         update=dict(

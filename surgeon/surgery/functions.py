@@ -8,7 +8,7 @@ from torch import nn
 
 from surgeon.edits import Edit
 from surgeon.graph.places import places
-from surgeon.graph.survey import Region
+from surgeon.graph.region import Region
 from surgeon.selection import is_call
 
 

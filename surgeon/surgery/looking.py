@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -71,12 +73,15 @@ def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Surv
     return seen_of(bare(model, share=True)[0], image_size(input_size, model) or input_size_of(model))
 
 
-def seen_of(model: nn.Module, size: tuple[int, ...] | None) -> Survey:
+def seen_of(
+    model: nn.Module, size: tuple[int, ...] | None, refused: Mapping[str, str] | None = None
+) -> Survey:
     """Survey a network that may be traced in place.
 
     Args:
         model: The network, or a copy that tracing may write to.
         size: (C, H, W) or (C, T, H, W) of one image, or None.
+        refused: Modules that must keep their code, with the reason, where an earlier survey found them.
 
     Returns:
         The survey, with at least one traceable region.
@@ -84,7 +89,7 @@ def seen_of(model: nn.Module, size: tuple[int, ...] | None) -> Survey:
     Raises:
         SurgeryError: torch.fx can trace no part of the network.
     """
-    seen = survey(model, size)
+    seen = survey(model, size, refused)
     if not seen.regions:
         reason = next(iter(seen.hidden.values()), "it has no convolution and no norm")
         raise SurgeryError(f"{type(model).__name__} has no part that torch.fx can follow: {reason}")
@@ -143,6 +148,9 @@ def looks_trained(model: nn.Module) -> bool:
     return False
 
 
+_UNFOLLOWED = "torch.fx cannot follow the network as a whole"
+
+
 def notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
     """Collect notes on a survey: size unknown, parts not traceable, graphs valid for one size only.
 
@@ -167,13 +175,18 @@ def notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
         )
     if seen.regions[0].name:
         parts = ", ".join(r.name for r in seen.regions[:3]) + (", …" if len(seen.regions) > 3 else "")
+        why = seen.refused.get("")
+        whole = f"no graph stands for the network as a whole ({why})" if why else _UNFOLLOWED
         notes.append(
-            Note(
-                code="partial",
-                text=f"torch.fx cannot follow the network as a whole; it is cut inside {parts}, and stays "
-                f"of its own class",
-            )
+            Note(code="partial", text=f"{whole}; it is cut inside {parts}, and stays of its own class")
         )
+    by_reason: dict[str, list[str]] = {}
+    for name, why in seen.refused.items():
+        by_reason.setdefault(why, []).append(name)
+    for why, names in by_reason.items():
+        parts = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        if parts:
+            notes.append(Note(code="partial", text=f"{parts} keeps its Python code: {why}"))
     sized = [r.name or "the network" for r in seen.regions if r.traced.sized]
     if sized:
         notes.append(

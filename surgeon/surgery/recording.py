@@ -88,6 +88,7 @@ def combined(previous: Plan, made: Plan) -> Plan:
             operations={**previous.operations, **made.operations},
             edits=(*previous.edits, *made.edits),
             passed_over=(*previous.passed_over, *made.passed_over),
+            refused={**previous.refused, **made.refused},
             before=previous.before,
             notes=(*previous.notes, *made.notes),
         )

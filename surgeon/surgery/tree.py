@@ -16,7 +16,7 @@ from surgeon.graph.cuts import Point
 from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open_fused
 from surgeon.graph.lifting import unlift
 from surgeon.graph.network import Rewritten
-from surgeon.graph.survey import Region
+from surgeon.graph.region import Region, innermost_first
 from surgeon.selection import INPUT, is_call
 from surgeon.surgery.parameters import carry_over
 from surgeon.surgery.twin import twin
@@ -303,8 +303,7 @@ def carve(
     Raises:
         SurgeryError: An edit is in no region.
     """
-    # Innermost first: the graph of an outer region calls the rewritten inner one.
-    regions = sorted(regions, key=lambda r: r.name.count(".") if r.name else -1, reverse=True)
+    regions = innermost_first(regions)
     edits = tuple(edits)
     _lead(tree, [e.layer for e in edits if e.site == INPUT and e.layer])
     _lead(tree, [n for n in tree._modules if is_call(n)])
@@ -321,15 +320,7 @@ def carve(
             for e in edits
             if owner_of[e.site] == region.name and (e.layer or is_call(e.site) or _opened(tree, e.site))
         ]
-        module = tree.get_submodule(region.name)
-        rewritten = Rewritten(
-            module,
-            points,
-            example=region.example,
-            traced=region.traced,
-            constants=region.given.values,
-            inputs=tuple(region.given.shapes),
-        )
+        rewritten = region.graphs_on(tree.get_submodule(region.name), points)
         if region.name:
             exchange(tree, region.name, rewritten)
         else:

@@ -1,0 +1,37 @@
+"""Hooks of a caller's, which a network must not call in runs that the caller knows nothing of."""
+
+from __future__ import annotations
+
+import functools
+from types import MethodType
+from typing import Any
+
+from torch import nn
+
+_CALLS = tuple(
+    k
+    for k, v in nn.Module().__dict__.items()
+    if k.startswith(("_forward", "_backward")) and k.endswith("hooks") and isinstance(v, dict)
+)
+_OURS = ("torch", "surgeon")
+
+
+def without_hooks_of_others(network: nn.Module) -> None:
+    """Take off the hooks of a network that belong neither to it nor to torch: theirs may count, write or print."""
+    own = set(network.modules())
+    for module in own:
+        for name in _CALLS:
+            hooks = module.__dict__[name]
+            for key, hook in list(hooks.items()):
+                if not _belongs(hook, own):
+                    del hooks[key]
+
+
+def _belongs(hook: Any, own: set[nn.Module]) -> bool:
+    if isinstance(hook, functools.partial):
+        return _belongs(hook.func, own)
+    if isinstance(hook, MethodType) or hasattr(hook, "__self__"):
+        owner = hook.__self__
+        return isinstance(owner, nn.Module) and owner in own
+    home = getattr(hook, "__module__", None) or type(hook).__module__
+    return str(home).partition(".")[0] in _OURS

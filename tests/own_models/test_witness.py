@@ -1,0 +1,505 @@
+"""Networks whose code does what no trace sees: graphs are run beside the code, and where they give anything else, the
+code is kept."""
+
+import copy
+import pickle
+import random
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+import torch.utils.checkpoint
+from torch import nn
+
+import surgeon
+from surgeon.graph.comparison import Comparison
+from surgeon.graph.differing import difference
+from surgeon.graph.network import Rewritten
+from surgeon.graph.side_by_side import SERIES, Seen
+from surgeon.graph.survey import find_regions
+from surgeon.graph.witness import Witness
+from surgeon.surgery import look
+
+SIZE = (3, 12, 12)
+
+
+class Block(nn.Module):
+    def __init__(self, fan_in=8):
+        super().__init__()
+        self.conv, self.bn, self.act = nn.Conv2d(fan_in, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.bn(self.conv(x)))
+
+
+class Base(nn.Module):
+    """Two blocks that can be cut whatever the code around them does."""
+
+    def __init__(self):
+        super().__init__()
+        self.b1, self.b2, self.fc, self.drop = Block(3), Block(), nn.Linear(8, 5), nn.Dropout(0.5)
+        self.register_buffer("mean", torch.zeros(8))
+        self.count = 0
+
+    def features(self, x):
+        return self.b2(self.b1(x))
+
+    def head(self, x):
+        return self.fc(x.mean((2, 3)))
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+KINDS = {}
+
+
+def kind(forward):
+    KINDS[forward.__name__] = type(forward.__name__, (Base,), {"forward": forward})
+    return forward
+
+
+# -- writes into tensors that the code made, and into buffers
+
+
+@kind
+def adds_into_what_it_made(self, x):
+    h = self.features(x)
+    total = torch.zeros(8)
+    total.add_(h.mean((0, 2, 3)))
+    return self.head(h) + total.sum()
+
+
+@kind
+def sets_items_of_what_it_made(self, x):
+    h = self.features(x)
+    out = torch.zeros(2, 8)
+    out[0] = h.mean((0, 2, 3))
+    out[1] = out[1] + h.amax((0, 2, 3))
+    return self.head(h) + out.sum()
+
+
+@kind
+def adds_to_what_it_made(self, x):
+    h = self.features(x)
+    total = torch.zeros(8, 1, 1)
+    total += h.mean((0, 2, 3))[:, None, None]
+    return self.head(h + total)
+
+
+@kind
+def copies_into_a_buffer(self, x):
+    h = self.features(x)
+    self.mean.copy_(h.detach().mean((0, 2, 3)))
+    return self.head(h - self.mean[:, None, None])
+
+
+@kind
+def averages_into_a_buffer(self, x):
+    h = self.features(x)
+    if self.training:
+        self.mean.lerp_(h.detach().mean((0, 2, 3)), 0.1)
+    return self.head(h - self.mean[:, None, None])
+
+
+@kind
+def sets_an_item_of_a_buffer(self, x):
+    h = self.features(x)
+    self.mean[0] = h.detach().mean()
+    return self.head(h - self.mean[:, None, None])
+
+
+@kind
+def sets_the_data_of_a_buffer(self, x):
+    h = self.features(x)
+    self.mean.data = 0.9 * self.mean + 0.1 * h.detach().mean((0, 2, 3))
+    return self.head(h - self.mean[:, None, None])
+
+
+# -- questions that a proxy answers otherwise than a tensor
+
+
+@kind
+def asks_whether_it_is_a_tensor(self, x):
+    return self.head(self.features(x * 2 if isinstance(x, torch.Tensor) else x))
+
+
+@kind
+def asks_torch_whether_it_is_a_tensor(self, x):
+    return self.head(self.features(x * 2 if torch.is_tensor(x) else x))
+
+
+@kind
+def asks_for_its_type(self, x):
+    return self.head(self.features(x * 2 if type(x) is torch.Tensor else x))
+
+
+@kind
+def asks_for_its_precision(self, x):
+    return self.head(self.features(x * 2 if x.dtype is torch.float32 else x))
+
+
+@kind
+def asks_whether_a_side_is_a_number(self, x):
+    return self.head(self.features(x * 2 if isinstance(x.shape[-1], int) else x))
+
+
+# -- how many images there are
+
+
+@kind
+def decides_by_the_batch(self, x):
+    return self.head(self.features(x * 2 if x.shape[0] == 2 else x))
+
+
+@kind
+def groups_the_batch(self, x):
+    h = self.features(x)
+    group = min(4, h.size(0))
+    return self.head(h) + h[: h.size(0) // group * group].reshape(group, -1, 8, 12, 12).std(0).mean()
+
+
+# -- what code sets on modules round a call of theirs
+
+
+@kind
+def strides_for_a_while(self, x):
+    before, self.b1.conv.stride = self.b1.conv.stride, (2, 2)
+    h = self.b1(x)
+    self.b1.conv.stride = before
+    return self.head(self.b2(h))
+
+
+@kind
+def freezes_a_norm(self, x):
+    before = self.b1.bn.training
+    self.b1.bn.eval()
+    h = self.b1(x)
+    self.b1.bn.train(before)
+    return self.head(self.b2(h))
+
+
+@kind
+def drops_at_every_call(self, x):
+    self.drop.train()
+    return self.head(self.drop(self.features(x)))
+
+
+@kind
+def hooks_for_a_while(self, x):
+    handle = self.b1.conv.register_forward_hook(lambda module, given, result: result * 2)
+    h = self.features(x)
+    handle.remove()
+    return self.head(h)
+
+
+@kind
+def hooks_a_block_for_a_while(self, x):
+    handle = self.b1.register_forward_hook(lambda module, given, result: result * 2)
+    h = self.features(x)
+    handle.remove()
+    return self.head(h)
+
+
+@kind
+def calls_with_other_weights(self, x):
+    weights = {k: v * 1.1 for k, v in self.b1.named_parameters()}
+    return self.head(self.b2(torch.func.functional_call(self.b1, weights, (x,))))
+
+
+@kind
+def counts_its_calls(self, x):
+    self.count += 1
+    return self.head(self.features(x))
+
+
+# -- streams, contexts, checkpoints
+
+
+@kind
+def seeds(self, x):
+    torch.manual_seed(3)
+    return self.head(self.features(x + torch.randn_like(x)))
+
+
+@kind
+def forks_the_stream(self, x):
+    with torch.random.fork_rng():
+        x = x + torch.randn_like(x)
+    return self.head(self.features(x))
+
+
+@kind
+def puts_the_stream_back(self, x):
+    state = torch.get_rng_state()
+    x = x + torch.randn_like(x)
+    torch.set_rng_state(state)
+    return self.head(self.features(x))
+
+
+class Doubling(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        return result * 2 if function is F.relu else result
+
+
+@kind
+def computes_in_a_function_mode(self, x):
+    with Doubling():
+        h = self.features(x)
+    return self.head(h)
+
+
+@kind
+def packs_what_is_saved(self, x):
+    h = self.features(x)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: t * 2 if t.is_floating_point() else t, lambda t: t
+    ):
+        h = h * h
+    return self.head(h)
+
+
+@kind
+def checkpoints_a_function(self, x):
+    return self.head(
+        torch.utils.checkpoint.checkpoint(lambda z: self.drop(self.features(z)), x, use_reentrant=False)
+    )
+
+
+def flat(output):
+    return [output] if isinstance(output, torch.Tensor) else list(output)
+
+
+def shows(network, training):
+    """Outputs, gradients, buffers and streams of a series of calls on one network."""
+    network.train(training)
+    torch.manual_seed(7)
+    found = []
+    for i, n in enumerate((4, 4, 2, 5)):
+        x = torch.randn(n, *SIZE, generator=torch.Generator().manual_seed(i))
+        network.zero_grad()
+        output = network(x)
+        output.square().sum().backward()
+        found.append(output.detach())
+        found += [p.grad.clone() for name, p in network.named_parameters() if p.grad is not None]
+        found += [b.clone() for name, b in network.named_buffers() if "." not in name and name[0] != "_"]
+        found.append(torch.get_rng_state().double())
+        found.append(torch.tensor(float(network.count)))
+    return found
+
+
+def by_hooks(stock, cut):
+    """The stock network with the layers of a cut one hung behind the same modules, by hooks."""
+    for edit in cut.surgery.edits:
+        layer = cut.get_submodule(edit.layer)
+        module = stock.get_submodule(edit.site)
+        module.register_forward_hook(lambda m, given, result, layer=layer: layer(result))
+    return stock
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("recipe", ["anl", "defective"])
+@pytest.mark.parametrize("name", KINDS)
+def test_it_computes_what_its_code_says(name, recipe, training):
+    torch.manual_seed(0)
+    net = KINDS[name]()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    cut = surgeon.apply(net, recipe, input_size=SIZE)
+    assert {e.site for e in cut.surgery.edits} >= {"b1.bn", "b2.bn"}  # below what keeps its code
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    stock = copy.deepcopy(net)
+    if recipe == "anl":
+        assert not [e for e in cut.surgery.edits if cut.get_submodule(e.layer).training is not cut.training]
+    else:
+        by_hooks(stock, cut)
+    wanted, found = shows(stock, training), shows(cut, training)
+    assert len(wanted) == len(found)
+    for one, other in zip(wanted, found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5 * max(1.0, float(one.abs().max())))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_reason_is_told(name):
+    seen = look(KINDS[name](), input_size=SIZE)
+    assert [r.name for r in seen.regions] == ["b1", "b2"]
+    plan = surgeon.plan(KINDS[name](), "anl", input_size=SIZE)
+    assert dict(plan.refused) == seen.refused
+    reason = seen.refused.get("") or seen.hidden.get("b1.conv", "cannot be traced")
+    assert [
+        n.text for n in plan.notes if n.code == "partial" and (reason in n.text or "cannot follow" in n.text)
+    ]
+
+
+def test_entropy_of_the_machine_is_drawn_at_each_call():
+    class Drawing(Base):
+        def forward(self, x):
+            h = self.features(x)
+            return self.head(h * np.random.default_rng().random())
+
+    cut = surgeon.apply(Drawing(), "anl", input_size=SIZE).eval()
+    assert {e.site for e in cut.surgery.edits} >= {"b1.bn", "b2.bn"}
+    x = torch.randn(2, *SIZE)
+    assert len({round(float(cut(x).sum()), 6) for _ in range(5)}) > 1
+
+
+# -- where the difference lies --------------------------------------------------------------------
+
+
+class Adding(Block):
+    def forward(self, x):
+        h = super().forward(x)
+        total = torch.zeros(1, 8, 1, 1)
+        total.add_(h.detach().mean((0, 2, 3), keepdim=True))
+        return h + total
+
+
+class Stage(nn.Module):
+    def __init__(self, block):
+        super().__init__()
+        self.block, self.conv = block(), nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        return self.conv(self.block(x))
+
+
+class Staged(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.fc = Block(3), nn.Linear(8, 5)
+        self.stages = nn.Sequential(Stage(Adding), Stage(Block), Stage(Adding))
+
+    def forward(self, x):
+        return self.fc(self.stages(self.stem(x)).mean((2, 3)))
+
+
+def test_only_the_class_whose_code_differs_keeps_it():
+    net = Staged()
+    seen = look(net, input_size=SIZE)
+    assert set(seen.refused) == {"stages.0.block", "stages.2.block"}
+    assert [r.name for r in seen.regions] == [""]
+    assert set(seen.hidden) == {f"stages.{i}.block.{m}" for i in (0, 2) for m in ("conv", "bn")}
+    assert all(reason == seen.refused["stages.0.block"] for reason in seen.hidden.values())
+    assert {"stem.bn", "stages.0.conv", "stages.1.block.bn", "stages.2.conv"} <= {s.name for s in seen.sites}
+
+
+def test_the_code_is_kept_through_files_pickles_copies_and_further_cuts(tmp_path):
+    net = Staged().eval()
+    cut = surgeon.apply(net, "defective", input_size=SIZE).eval()
+    assert isinstance(cut, Rewritten) and cut.surgery.refused
+    x = torch.randn(3, *SIZE)
+    wanted = cut(x)
+    assert torch.equal(by_hooks(copy.deepcopy(net), cut)(x), wanted)
+    surgeon.save(cut, tmp_path / "cut")
+    loaded = surgeon.load(tmp_path / "cut", model=net).eval()
+    assert loaded.surgery.refused == cut.surgery.refused
+    stacked = surgeon.apply(cut, "anl", input_size=SIZE, stack=True).eval()
+    assert stacked.surgery.refused == cut.surgery.refused
+    by_plan = surgeon.apply(net, surgeon.plan(net, "defective", input_size=SIZE)).eval()
+    for again in (loaded, stacked, by_plan, copy.deepcopy(cut), pickle.loads(pickle.dumps(cut))):
+        assert all(torch.equal(again(x), wanted) for _ in range(2))
+    assert torch.equal(surgeon.revert(cut)(x), net(x))
+
+
+def test_without_an_input_size_a_common_one_is_tried():
+    assert set(look(Staged()).refused) == {"stages.0.block", "stages.2.block"}
+    assert set(look(KINDS["asks_for_its_type"]()).refused) == {""}
+
+
+# -- who is compared, and what it leaves ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: timm.create_model("resnet18", num_classes=3),
+        lambda: surgeon.create_model("torchvision/resnet18", num_classes=3),
+        lambda: surgeon.create_model("zoo/shallow2"),
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)),
+    ],
+)
+def test_networks_of_checked_libraries_are_not_run(make, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("it was run")
+
+    monkeypatch.setattr(Comparison, "__init__", refuse)
+    assert look(make(), input_size=(3, 32, 32)).refused == {}
+
+
+def test_what_a_timm_network_inherits_or_holds_is_compared():
+    class Own(timm.models.ResNet):
+        def forward_head(self, x, pre_logits=False):
+            total = torch.zeros(5)
+            total += super().forward_head(x).mean(0)
+            return total
+
+    own = Own(timm.models.resnet.BasicBlock, (1, 1, 1, 1), num_classes=5)
+    assert set(look(own, input_size=(3, 32, 32)).refused) == {""}
+    holding = timm.create_model("resnet18", num_classes=3)
+    holding.layer1 = nn.Sequential(nn.Conv2d(64, 8, 1), Adding(), nn.Conv2d(8, 64, 1))
+    assert set(look(holding, input_size=(3, 32, 32)).refused) == {"layer1.1"}
+
+
+def test_a_network_with_code_of_its_own_that_graphs_can_hold_is_one_region():
+    class Cached(Base):
+        """A grid that is made once is no difference, and neither is a result that is left on the network."""
+
+        grid = None
+
+        def forward(self, x):
+            if self.grid is None:
+                self.grid = torch.linspace(0, 1, 12)
+            self.last = self.features(x + self.grid)
+            return {"logits": self.head(self.last), "loss": (self.last.square().mean(),)}
+
+    for net in (Base(), Cached()):
+        seen = look(net, input_size=SIZE)
+        assert (seen.refused, [r.name for r in seen.regions]) == ({}, [""])
+
+
+def test_a_call_that_code_refuses_is_left_out():
+    class Pairs(Base):
+        def forward(self, x):
+            if self.training:
+                one, other = x.reshape(2, -1, *SIZE)
+                x = torch.cat([one - other, other])
+            return self.head(self.features(x))
+
+    assert look(Pairs(), input_size=SIZE).refused == {}
+    comparison = Comparison(Pairs(), [SIZE])
+    assert [c.images for c in comparison.code.series if c.training] == [2, 2]
+
+
+def test_comparing_leaves_everything_as_it_was():
+    called = []
+    net = KINDS["averages_into_a_buffer"]()
+    net.b1.conv.register_forward_hook(lambda *args: called.append(args))
+    net.b2.eval()
+    net.fc.weight.grad = torch.ones_like(net.fc.weight)
+    tensors = {k: (v, v.clone()) for k, v in net.state_dict(keep_vars=True).items()}
+    modes, hooks = [m.training for m in net.modules()], len(net.b1.conv._forward_hooks)
+    regions = find_regions(copy.deepcopy(net), SIZE)
+    streams = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()
+    called.clear()
+    Witness(net, SIZE).refuses(regions, lambda name: regions[0])
+    assert not called
+    assert modes == [m.training for m in net.modules()] and len(net.b1.conv._forward_hooks) == hooks
+    now = net.state_dict(keep_vars=True)
+    assert all(now[k] is v and torch.equal(v, was) for k, (v, was) in tensors.items())
+    assert torch.equal(net.fc.weight.grad, torch.ones_like(net.fc.weight))
+    assert streams[0] == random.getstate() and torch.equal(streams[2], torch.get_rng_state())
+    assert streams[1] == np.random.get_state()[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("apart", "found", "small"), [(1e-6, False, False), (3e-3, True, True), (0.1, True, False)]
+)
+def test_a_difference_is_more_than_rounding(apart, found, small):
+    values = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    code, graph = ([Seen(SERIES[0], output={"": v})] for v in (values, values + apart * values.abs().max()))
+    told = difference(code, graph, {})
+    assert (told is not None) == found
+    assert not found or told.small == small
+    assert difference(code, code, {}) is None
