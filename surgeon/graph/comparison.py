@@ -153,10 +153,14 @@ def _make_visible(network: nn.Module) -> None:
     drawn = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():
-            if not parameter.is_floating_point() or parameter.layout != torch.strided or not parameter.numel():
+            if (
+                not parameter.is_floating_point()
+                or parameter.layout != torch.strided
+                or not parameter.numel()
+            ):
                 continue
             least, most = float(parameter.min()), float(parameter.max())
-            sane = -1e4 < least and most < 1e4  # also not where one is NaN
+            sane = least > -1e4 and most < 1e4  # also not where one is NaN
             if sane and least < most:
                 continue
             around = least if sane else 0.0

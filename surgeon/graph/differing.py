@@ -39,7 +39,12 @@ def difference(code: list[Seen], graph: list[Seen], before: Noted) -> Difference
             ("gives other values than its code", one.output, other.output, 0.0),
             ("has other gradients than its code", one.gradients, other.gradients, _largest(one.gradients)),
             ("leaves {0} otherwise than its code", one.tensors, other.tensors, 0.0),
-            ("leaves {0} otherwise than its code", _without(one.attributes, made_once), other.attributes, 0.0),
+            (
+                "leaves {0} otherwise than its code",
+                _without(one.attributes, made_once),
+                other.attributes,
+                0.0,
+            ),
             ("leaves {0} in another mode than its code", one.modes, other.modes, 0.0),
             ("draws otherwise from {0} than its code", one.streams, other.streams, 0.0),
         ):

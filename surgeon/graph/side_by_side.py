@@ -91,7 +91,9 @@ def run(network: nn.Module, series: tuple[Call, ...], size: tuple[int, ...], inp
                 if call.training is not mode:
                     network.train(call.training)
                     mode = call.training
-                seen.append(_called(network, names, call, size, inputs, number, last=number + 1 == len(series)))
+                seen.append(
+                    _called(network, names, call, size, inputs, number, last=number + 1 == len(series))
+                )
             except Exception as error:  # the network's own code
                 raise CallFailed(number, call, error) from error
     return seen

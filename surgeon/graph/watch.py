@@ -265,7 +265,9 @@ def left_alone(*networks: nn.Module, but: Collection[nn.Module] = ()) -> Iterato
 def _tensors_of(network: nn.Module, but: Collection[nn.Module]) -> Iterator[torch.Tensor]:
     for module in network.modules():
         if module not in but:
-            yield from (t for own in (module._parameters, module._buffers) for t in own.values() if t is not None)
+            yield from (
+                t for own in (module._parameters, module._buffers) for t in own.values() if t is not None
+            )
 
 
 @contextlib.contextmanager

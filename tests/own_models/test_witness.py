@@ -255,14 +255,18 @@ def computes_in_a_function_mode(self, x):
 @kind
 def packs_what_is_saved(self, x):
     h = self.features(x)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: t * 2 if t.is_floating_point() else t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: t * 2 if t.is_floating_point() else t, lambda t: t
+    ):
         h = h * h
     return self.head(h)
 
 
 @kind
 def checkpoints_a_function(self, x):
-    return self.head(torch.utils.checkpoint.checkpoint(lambda z: self.drop(self.features(z)), x, use_reentrant=False))
+    return self.head(
+        torch.utils.checkpoint.checkpoint(lambda z: self.drop(self.features(z)), x, use_reentrant=False)
+    )
 
 
 def shows(network, training, names):
@@ -309,7 +313,9 @@ def test_it_computes_what_its_code_says(name, recipe, training):
     wanted, found = shows(stock, training, names), shows(cut, training, names)
     assert len(wanted) == len(found)
     for one, other in zip(wanted, found, strict=True):
-        assert torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-5 * max(1.0, float(one.abs().max())))
+        assert torch.allclose(
+            one.double(), other.double(), rtol=1e-4, atol=1e-5 * max(1.0, float(one.abs().max()))
+        )
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -319,7 +325,9 @@ def test_the_reason_is_told(name):
     plan = surgeon.plan(KINDS[name](), "anl", input_size=SIZE)
     assert dict(plan.refused) == seen.refused
     reason = seen.refused.get("") or seen.hidden.get("b1.conv", "cannot be traced")
-    assert [n.text for n in plan.notes if n.code == "partial" and (reason in n.text or "cannot follow" in n.text)]
+    assert [
+        n.text for n in plan.notes if n.code == "partial" and (reason in n.text or "cannot follow" in n.text)
+    ]
 
 
 def test_entropy_of_the_machine_is_drawn_at_each_call():
@@ -482,7 +490,9 @@ def test_comparing_leaves_everything_as_it_was():
     assert streams[1] == np.random.get_state()[1].tobytes()
 
 
-@pytest.mark.parametrize(("apart", "found", "small"), [(1e-6, False, False), (3e-3, True, True), (0.1, True, False)])
+@pytest.mark.parametrize(
+    ("apart", "found", "small"), [(1e-6, False, False), (3e-3, True, True), (0.1, True, False)]
+)
 def test_a_difference_is_more_than_rounding(apart, found, small):
     values = torch.randn(50, generator=torch.Generator().manual_seed(0))
     code, graph = ([Seen(SERIES[0], output={"": v})] for v in (values, values + apart * values.abs().max()))
@@ -490,5 +500,3 @@ def test_a_difference_is_more_than_rounding(apart, found, small):
     assert (told is not None) == found
     assert not found or told.small == small
     assert difference(code, code, {}) is None
-
-
