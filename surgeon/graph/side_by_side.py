@@ -11,7 +11,7 @@ import contextlib
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -100,7 +100,7 @@ def run(network: nn.Module, series: tuple[Call, ...], size: tuple[int, ...], inp
 
 
 def takes(
-    make: Any, size: tuple[int, ...], inputs: int, series: tuple[Call, ...] = SERIES
+    make: Callable[[], nn.Module], size: tuple[int, ...], inputs: int, series: tuple[Call, ...]
 ) -> tuple[tuple[Call, ...], list[Seen]]:
     """The calls of a series that networks which `make` makes take, and what they show."""
     while series:
