@@ -18,7 +18,7 @@ from surgeon.graph.flat import flat
 from surgeon.graph.hooks_of_others import without_hooks_of_others
 from surgeon.graph.measure import Shape, images_of
 from surgeon.graph.region import Region, assembled
-from surgeon.graph.side_by_side import Call, CallFailed, Noted, Seen, attributes, run, takes
+from surgeon.graph.side_by_side import SERIES, Call, CallFailed, Noted, Seen, attributes, run, takes
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ class Comparison:
 
     def _reference(self, sizes: Iterable[Shape], *, double: bool) -> Reference | None:
         for size in sizes:
-            series, seen = takes(functools.partial(self._made, (), double), size, self._inputs)
+            series, seen = takes(
+                functools.partial(self._made, (), double), size, self._inputs, _series(self._pristine)
+            )
             if series:
                 return Reference(series, seen, size)
         return None
@@ -139,6 +141,13 @@ def copied(network: nn.Module, share: bool = False) -> nn.Module:
     new = copy.deepcopy(network, memo)
     rebind(new, bound_in(network))
     return new
+
+
+def _series(network: nn.Module) -> tuple[Call, ...]:
+    """The calls to make; none in training mode where a norm would wait for other processes, which may not compare."""
+    waits = any(isinstance(m, nn.SyncBatchNorm) for m in network.modules())
+    together = waits and torch.distributed.is_available() and torch.distributed.is_initialized()
+    return tuple(c for c in SERIES if not (together and c.training))
 
 
 def _held(network: nn.Module) -> Iterator[tuple[str, Any]]:
