@@ -54,6 +54,7 @@ class Kept:
             for m in network.modules()
             if m not in but
         }
+        self._memory = {m: _memory(m) for m in self._before}
         self._contents: list[tuple[Any, Any]] = []
         for held, _, _ in self._before.values():
             for value in list(held.values())[_COUNT:]:
@@ -77,6 +78,9 @@ class Kept:
                     raise TraceError(
                         f"it puts another tensor in place of its {name}, which a graph would not"
                     )
+        for name, tensor, data in self._memory[module]:
+            if not _shares(tensor, data):
+                raise TraceError(f"it puts other data into its {name}, which a graph would not")
         for name, value in list(module.__dict__.items()):
             if name in _OF_TORCH or isinstance(value, _PLAIN) or not _traced(value):
                 continue
@@ -113,6 +117,10 @@ class Kept:
                 if not _identical(held, was):
                     held.clear()
                     held.update(was)
+        for memory in self._memory.values():
+            for _, tensor, data in memory:
+                if not _shares(tensor, data):
+                    tensor.data = data
         for value, content in self._contents:
             if isinstance(value, dict):
                 if not _identical(value, content):
@@ -132,6 +140,18 @@ class Kept:
         path = ITSELF if module is self._root else tracer.path_of_module(module)
         owner = tracer.graph.create_node("get_attr", path)
         tracer.graph.create_node("call_function", how, (owner, *where, tracer.create_arg(value)), {})
+
+
+def _memory(module: nn.Module) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """A module's own parameters and buffers by name, each with what it holds: `t.data = …` gives it something else."""
+    own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+    found = ((n, t) for held in own for n, t in held.items() if type(t) in (torch.Tensor, nn.Parameter))
+    return [(n, t, t.data) for n, t in found if t.layout == torch.strided]
+
+
+def _shares(tensor: torch.Tensor, data: torch.Tensor) -> bool:
+    same = tensor.untyped_storage()._cdata == data.untyped_storage()._cdata
+    return same and tensor.dtype == data.dtype
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any], names: list[str]) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import fx
+from torch.fx.proxy import ParameterProxy, TracerBase
 
 from surgeon.errors import TraceError
 
@@ -66,14 +69,32 @@ class Recorded(fx.Proxy):
     """
 
     def __getattr__(self, name: str) -> Any:
-        if name in _OF_GRADIENTS:
-            home = str(sys._getframe(1).f_globals.get("__name__", ""))
-            if home.partition(".")[0] not in _LIBRARIES:
-                raise TraceError(f"it asks for {name} of a tensor, whose answer a graph would keep")
+        if name in _OF_GRADIENTS and not _asked_by_a_library(sys._getframe(1)):
+            raise TraceError(f"it asks for {name} of a tensor, whose answer a graph would keep")
         return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(torch.Tensor, name) and name != "name" and not _asked_by_a_library(sys._getframe(1)):
+            raise TraceError(f"it sets {name} of a tensor, which a graph would not")
+        super().__setattr__(name, value)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
+
+
+class RecordedParameter(Recorded, ParameterProxy):
+    """The same of a parameter, whose sizes are numbers."""
+
+
+def parameter(tracer: TracerBase, made: Callable[[fx.Node], fx.Proxy], node: fx.Node) -> RecordedParameter:
+    """The proxy of a parameter that torch.fx would have `made`, as one that records."""
+    plain = made(node)
+    assert isinstance(plain, ParameterProxy)
+    return RecordedParameter(tracer, node, plain.name, plain.param)
+
+
+def _asked_by_a_library(frame: Any) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
 
 
 def _recording(target: Any) -> Any:
@@ -95,7 +116,9 @@ def elsewhere_where_unseen(graph: fx.Graph) -> None:
         return
     place = {n: i for i, n in enumerate(graph.nodes)}
     for node in nodes:
-        if not any(place[u] > place[node] for n in _same_memory(node.args[0]) for u in n.users):
+        memory = _same_memory(node.args[0])
+        stays = any(n.op == "get_attr" for n in memory)
+        if not stays and not any(place[u] > place[node] for n in memory for u in n.users):
             node.target = IN_PLACE[node.target]
 
 

@@ -21,9 +21,10 @@ from surgeon.graph.faults import of_a_layer
 from surgeon.graph.kept import ITSELF, Kept
 from surgeon.graph.leaves import is_hooked, is_leaf
 from surgeon.graph.outputs import always, call_for, composed, made_of
-from surgeon.graph.recorded import Recorded
+from surgeon.graph.recorded import Recorded, parameter
 from surgeon.graph.signatures import placeholders
 from surgeon.graph.watch import Watch
+from surgeon.graph.writes import written
 from surgeon.torch_private import uncompiled
 
 _SIMPLE = (fx.Proxy, int, str, float, bool, type(None), tuple, list, dict)
@@ -76,6 +77,21 @@ class LeafTracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Recorded(node, self)
 
+    def create_proxy(
+        self,
+        kind: str,
+        target: Any,
+        args: Any,
+        kwargs: Any,
+        name: str | None = None,
+        type_expr: Any = None,
+        proxy_factory_fn: Callable[[fx.Node], fx.Proxy] | None = None,  # torch.fx asks for one of this name
+    ) -> fx.Proxy:
+        for tensor in written(kind, target, args, kwargs):
+            self.watch.written(tensor)
+        factory = functools.partial(parameter, self, proxy_factory_fn) if proxy_factory_fn else None
+        return super().create_proxy(kind, target, args, kwargs, name, type_expr, factory)
+
     def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
         if kind in ("call_function", "call_method"):  # modules are looked at before they are called
             self.watch.held()
@@ -124,6 +140,8 @@ class LeafTracer(fx.Tracer):
             return self._composed(a)
         if isinstance(a, torch.Generator):
             return self._generator(a)
+        if isinstance(a, torch.Tensor):
+            self.watch.read(a)
         try:
             return super().create_arg(a)
         except NotImplementedError:
