@@ -55,6 +55,7 @@ class Kept:
             if m not in but
         }
         self._memory = {m: _memory(m) for m in self._before}
+        self._hooks = {m: [h.copy() for h in _hooks(m)] for m in self._before}
         self._contents: list[tuple[Any, Any]] = []
         for held, _, _ in self._before.values():
             for value in list(held.values())[_COUNT:]:
@@ -88,18 +89,65 @@ class Kept:
                 self._leave(keep, module, (name,), value, tracer)
             elif type(value) is dict:
                 for key, inner in value.items():
+                    if _traced(key):
+                        raise TraceError(f"it keeps results in its {name} under what depends on the input")
                     if _traced(inner) and not _of_weights(
                         inner
                     ):  # else kept to compute it once for all calls
+                        was = self._item(value, key)
+                        if was is not _MISSING and not isinstance(was, torch.Tensor):
+                            raise TraceError(
+                                f"it exchanges {key!r} in its {name}, which a graph would have from before"
+                            )
                         self._leave(keep_in, module, (name, key), inner, tracer)
             else:
                 raise TraceError(f"it adds results to its {name}, which a graph would do once")
+
+    def as_found(self, module: nn.Module, whole: bool) -> None:
+        """Raise TraceError for a module that is called in another state than it was found in: its settings, mode,
+        tensors and hooks are those that a graph calls it with.
+
+        whole: the graph calls it, with all that it holds; else its code is followed, in the state that it is in.
+        """
+        if module in self._hooks and any(map(operator.ne, _hooks(module), self._hooks[module])):
+            raise TraceError(f"it calls {type(module).__name__} under hooks that it puts there itself")
+        for part in module.modules() if whole else ():
+            changed = self._changed(part)
+            if changed:
+                raise TraceError(
+                    f"it calls {type(part).__name__} with another {changed} than that has, which a graph would not"
+                )
+
+    def _changed(self, module: nn.Module) -> str:
+        """An attribute of a module that is not what it was; ''."""
+        if module not in self._before:
+            return ""
+        own: tuple[dict[str, Any], ...] = (module.__dict__, module._parameters, module._buffers)
+        for was, now in zip(self._before[module], own, strict=True):
+            if not _identical(now, was):
+                return next(n for n in {**was, **now} if now.get(n, _MISSING) is not was.get(n, _MISSING))
+        return "hook" if any(map(operator.ne, _hooks(module), self._hooks[module])) else ""
 
     def at_the_end(self, tracer: fx.Tracer) -> None:
         """Have the graph set what code has set on modules after their calls, or without one."""
         for module, (before, *_) in self._before.items():
             if not _identical(module.__dict__, before):
+                if module.training is not before["training"]:
+                    raise TraceError(
+                        f"it changes the mode of {type(module).__name__}, which a graph would not"
+                    )
                 self.after(module, tracer)
+            if any(map(operator.ne, _hooks(module), self._hooks[module])):
+                raise TraceError(f"it puts hooks on {type(module).__name__}, which a graph would not")
+
+    @property
+    def set_again(self) -> dict[nn.Module, list[str]]:
+        """The attributes that the graph sets, and that were there before, by their module."""
+        found: dict[nn.Module, list[str]] = {}
+        for module, name, key in self._set:
+            if not key and name in self._before[module][0]:
+                found.setdefault(module, []).append(name)
+        return found
 
     def restore(self, whole: bool = False) -> None:
         """Put back what was there. What the network itself got, such as a tracer's constants, stays
@@ -117,6 +165,11 @@ class Kept:
                 if not _identical(held, was):
                     held.clear()
                     held.update(was)
+        for module, hooks in self._hooks.items():
+            for present, before_it in zip(_hooks(module), hooks, strict=True):
+                if present != before_it:
+                    present.clear()
+                    present.update(before_it)
         for memory in self._memory.values():
             for _, tensor, data in memory:
                 if not _shares(tensor, data):
@@ -130,6 +183,9 @@ class Kept:
                 value.clear()
                 (value.update if isinstance(value, set) else value.extend)(content)
 
+    def _item(self, held: dict[Any, Any], key: Any) -> Any:
+        return next((c.get(key, _MISSING) for v, c in self._contents if v is held), _MISSING)
+
     def _leave(
         self, how: Any, module: nn.Module, where: tuple[Any, ...], value: Any, tracer: fx.Tracer
     ) -> None:
@@ -140,6 +196,15 @@ class Kept:
         path = ITSELF if module is self._root else tracer.path_of_module(module)
         owner = tracer.graph.create_node("get_attr", path)
         tracer.graph.create_node("call_function", how, (owner, *where, tracer.create_arg(value)), {})
+
+
+def _hooks(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    return (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
 
 
 def _memory(module: nn.Module) -> list[tuple[str, torch.Tensor, torch.Tensor]]:

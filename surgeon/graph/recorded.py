@@ -6,6 +6,8 @@ under another name and reads it afterwards.
 
 from __future__ import annotations
 
+import itertools
+import linecache
 import operator
 import sys
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.fx.proxy import ParameterProxy, TracerBase
+from torch.fx.proxy import Attribute, ParameterProxy, TracerBase
 
 from surgeon.errors import TraceError
 
@@ -62,7 +64,39 @@ _LIBRARIES = ("torch", "surgeon")
 _OF_GRADIENTS = ("requires_grad", "is_leaf", "grad_fn", "grad")
 
 
-class Recorded(fx.Proxy):
+def _class_of(self: fx.Proxy) -> type:
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__") == "abc" or frame.f_code is torch.is_tensor.__code__:
+        frame = frame.f_back or frame
+    # torch's C code asks too, of a proxy among its arguments, and must hear that it is no tensor
+    if _asked_by_a_library(frame) or not _asks_for_a_type(frame):
+        return type(self)
+    kind: type | None = self.tracer.kind_of(self.node)  # type: ignore[attr-defined]  # a LeafTracer
+    if kind is None:
+        raise TraceError("it asks for the type of a value, which is not known before it is computed")
+    return kind
+
+
+def _asks_for_a_type(frame: Any) -> bool:
+    """Whether a frame is at a call of `isinstance` or `torch.is_tensor`; no where its source is not there."""
+    line, _, column, _ = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
+    if line is None or column is None:
+        return False
+    text = linecache.getline(frame.f_code.co_filename, line, frame.f_globals)
+    return text.encode()[column:].startswith((b"isinstance(", b"torch.is_tensor(", b"is_tensor("))
+
+
+class _Typed(fx.Proxy):
+    """A proxy whose class, for the network's own code, is that of what it stands for."""
+
+    __class__ = property(_class_of)  # what isinstance asks for
+
+
+class RecordedAttribute(_Typed, Attribute):
+    """An attribute of a recorded value."""
+
+
+class Recorded(_Typed):
     """A proxy that records what is written into it, and does not say whether gradients are wanted.
 
     Raises TraceError where the network's own code asks for that: a graph would keep the answer of its trace.
@@ -71,7 +105,11 @@ class Recorded(fx.Proxy):
     def __getattr__(self, name: str) -> Any:
         if name in _OF_GRADIENTS and not _asked_by_a_library(sys._getframe(1)):
             raise TraceError(f"it asks for {name} of a tensor, whose answer a graph would keep")
-        return super().__getattr__(name)
+        if not hasattr(torch.Tensor, name) and not _asked_by_a_library(sys._getframe(1)):
+            kind = self.tracer.kind_of(self.node)  # type: ignore[attr-defined]  # a LeafTracer
+            if kind is torch.Tensor:
+                raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+        return RecordedAttribute(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(torch.Tensor, name) and name != "name" and not _asked_by_a_library(sys._getframe(1)):

@@ -49,7 +49,9 @@ class Net(nn.Module):
         return self.head(self.two(self.one(x)))
 
 
-def as_stock(kind: type[nn.Module], batches: tuple[int, ...] = (4, 4, 2), recipe: str = "anl") -> nn.Module:
+def as_stock(
+    kind: type[nn.Module], batches: tuple[int, ...] = (4, 4, 1, 2), recipe: str = "anl"
+) -> nn.Module:
     """Compare a network with its cut over several calls in each mode; the cut one comes back."""
     torch.manual_seed(0)
     stock = kind().double()
@@ -220,6 +222,199 @@ class Checkpointing(Net):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(checkpoint(lambda y: F.dropout(self.two(self.one(y)), 0.2), x, use_reentrant=False))
+
+
+# -- modules that are called in another state than they stand in ----------------------------------------
+
+
+@network
+class Striding(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.one.conv.stride = (2, 2)
+        x = self.one(x)
+        self.one.conv.stride = (1, 1)
+        return self.head(self.two(x))
+
+
+@network
+class Freezing(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mode = self.one.bn.training
+        self.one.bn.eval()
+        x = self.one(x)
+        self.one.bn.train(mode)
+        return self.head(self.two(x))
+
+
+@network
+class AlwaysDropping(Net):
+    """Monte-Carlo dropout, switched on where it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.drop.train()(self.two(self.one(x))))
+
+
+@network
+class Growing(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.drop.p = min(0.5, self.drop.p + 0.1)
+        return self.head(self.drop(self.two(self.one(x))))
+
+
+@network
+class Hooking(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        handle = self.one.conv.register_forward_hook(lambda module, given, output: output * 2)
+        x = self.one(x)
+        handle.remove()
+        return self.head(self.two(x))
+
+
+@network
+class HookingABlock(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept: list[torch.Tensor] = []
+        with self.one.register_forward_hook(lambda module, given, output: kept.append(output)):
+            x = self.one(x)
+        return self.head(self.two(x) + kept[0])
+
+
+@network
+class OtherWeights(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = {name: 1.5 * value for name, value in self.one.named_parameters()}
+        return self.head(self.two(torch.func.functional_call(self.one, weights, (x,))))
+
+
+# -- what goes on from the call before -------------------------------------------------------------------
+
+
+@network
+class Moving(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = torch.zeros(8, dtype=torch.float64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.two(self.one(x))
+        self.last = 0.5 * self.last + x.detach().mean((0, 2, 3))
+        return self.head(x - self.last[:, None, None])
+
+
+@network
+class FirstCall(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.two(self.one(x))
+        mean = x.detach().mean((0, 2, 3))
+        self.last = mean if self.last is None else self.last + mean
+        return self.head(x - self.last[:, None, None])
+
+
+@network
+class FirstCallInADict(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[str, torch.Tensor | None] = {"last": None}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.two(self.one(x))
+        mean, last = x.detach().mean((0, 2, 3)), self.held["last"]
+        self.held["last"] = mean if last is None else last + mean
+        return self.head(x - self.held["last"][:, None, None])
+
+
+@network
+class BySize(Net):
+    """Keeps what it makes for a size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ramps: dict[int, torch.Tensor] = {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        width = x.shape[-1]
+        if width not in self.ramps:
+            self.ramps[width] = torch.linspace(0, 1, width, dtype=torch.float64)
+        return super().forward(x + self.ramps[width])
+
+
+# -- what code asks of a value ---------------------------------------------------------------------------
+
+
+@network
+class AskingForTensors(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x * 2 if isinstance(x, torch.Tensor) else x
+        x = self.one(x)
+        x = x if not torch.is_tensor(x) else x + 1
+        x = x * getattr(x, "gain", 3.0)
+        return self.head(self.two(x.double() if hasattr(x, "mask") else x * x))
+
+
+@network
+class AskingForNumbers(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x * 2 if isinstance(x.shape[-1], int) else x
+        x = x * 3 if isinstance(x.shape, torch.Size) else x
+        x = x * 5 if isinstance(x.dtype, torch.dtype) else x
+        return super().forward(x * 7 if isinstance(x, (list, tuple)) else x)
+
+
+# -- how many images there are ---------------------------------------------------------------------------
+
+
+@network
+class ByFour(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x * 2 if x.shape[0] == 4 else x)
+
+
+@network
+class MoreThanOne(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.two(self.one(x)).mean((2, 3))
+        return self.fc(x - x.mean(0) if x.size(0) > 1 else x)
+
+
+@network
+class Groups(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.two(self.one(x)).mean((2, 3))
+        groups = min(4, len(x))
+        return self.fc(x) + x[: len(x) // groups * groups].reshape(groups, -1, 8).var(0, correction=0).mean()
+
+
+@network
+class OneByOne(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.stack([image * number for number, image in enumerate(x)]))
+
+
+def test_what_a_network_leaves_on_itself_is_left_by_its_graph_again() -> None:
+    class Leaving(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = None
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.features = self.two(self.one(x))
+            return self.head(self.features)
+
+    cut = as_stock(Leaving)
+    assert isinstance(cut, torch.fx.GraphModule)  # traced whole: nothing is read before it is set
+    assert cut.features.shape == (2, 8, 8, 8)
 
 
 @pytest.mark.parametrize("kind", NETWORKS, ids=lambda k: k.__name__)
