@@ -47,6 +47,13 @@ def kind_of(node: fx.Node, root: nn.Module) -> type | None:
     return torch.Tensor if home.partition(".")[0] == "torch" else None
 
 
+def from_a_module(node: fx.Node) -> bool:
+    """Whether a node is what a module gives that is kept whole, or an item of that."""
+    while node.target is operator.getitem and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node.op == "call_module"
+
+
 def _gives_a_tensor(module: nn.Module) -> bool:
     if is_pool(module):
         return not getattr(module, "return_indices", False)

@@ -93,6 +93,11 @@ def _made(network: Rewritten, call: Call) -> Variant:
             traced = anew(call.example(1))
         except TraceError as error:
             raise _not_followed(network, call, error) from error
+    hidden = next(
+        (n for n in traced.opaque if any(p.site.startswith(f"{n}.") for p in network._points)), None
+    )
+    if hidden is not None:
+        raise _not_followed(network, call, TraceError(f"{hidden}: {traced.opaque[hidden]}"))
     _demand_form(network, traced, call)
     graphs = {True: traced.train, False: traced.eval}
     number = next(numbers)

@@ -18,6 +18,7 @@ from torch import fx
 from torch.fx.proxy import Attribute, ParameterProxy, TracerBase
 
 from surgeon.errors import TraceError
+from surgeon.graph.kinds import from_a_module
 
 IN_PLACE = {
     getattr(operator, f"i{name}"): getattr(operator, f"{name}_" if name in ("and", "or") else name)
@@ -72,6 +73,8 @@ def _class_of(self: fx.Proxy) -> type:
     if _asked_by_a_library(frame) or not _asks_for_a_type(frame):
         return type(self)
     kind: type | None = self.tracer.kind_of(self.node)  # type: ignore[attr-defined]  # a LeafTracer
+    if kind is None and from_a_module(self.node):
+        return torch.Tensor  # or a part of what a module gives whose code is not followed: most are tensors
     if kind is None:
         raise TraceError("it asks for the type of a value, which is not known before it is computed")
     return kind

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.held_streams import HeldStreams
 from surgeon.graph.kept import Kept
 from surgeon.graph.stream import asked
 from surgeon.torch_private import TorchDispatchMode, tree_leaves
@@ -64,11 +65,12 @@ class Watch:
         self._inside: list[str] = []
         self._gradients = _gradients()
         self._tensors = _Tensors(network)
+        self._held = HeldStreams([network])
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
         """Watch until the end of the block; what is patched for that is as before afterwards."""
-        drawn = _drawn()
+        drawn, held = _drawn(), self._held.states()
         with contextlib.ExitStack() as stack:
             for kind, text in _CONTEXTS.items():
                 stack.enter_context(_patched(kind, "__enter__", functools.partial(self._entered, text)))
@@ -84,9 +86,10 @@ class Watch:
             try:
                 yield
             finally:
-                self.drew = _drawn() != drawn
+                self.drew = _drawn() != drawn or not _same_states(self._held.states(), held)
                 if self.drew:
                     _draw_again(drawn)
+                    self._held.put_back(held)
 
     @contextlib.contextmanager
     def off(self) -> Iterator[None]:
@@ -128,9 +131,9 @@ class Watch:
     def forward(self) -> Iterator[None]:
         """A module's own code runs in this block. Raises TraceError at the end where it drew numbers
         that a graph would repeat."""
-        before = _of_numpy() if self._closely else None
+        before = (_of_numpy(), self._held.states()) if self._closely else None
         yield
-        if before is not None and _of_numpy() != before:
+        if before and (_of_numpy() != before[0] or not _same_states(self._held.states(), before[1])):
             raise TraceError("it draws numbers by numpy.random, which a graph would repeat at each call")
 
     # -- what the patched functions do first ----------------------------------------------------------
@@ -288,10 +291,13 @@ def left_alone(*networks: nn.Module, but: Collection[nn.Module] = ()) -> Iterato
     random numbers of Python
     and numpy are as before afterwards. but: modules whose tensors and attributes stay as they become."""
     kept = [Kept(n, but) for n in networks]
+    held = HeldStreams(networks)
+    states = held.states()
     try:
         with draws_again(), _PutBack(networks, but):
             yield
     finally:
+        held.put_back(states)
         for one in kept:
             one.restore(whole=True)
 
@@ -351,6 +357,10 @@ def _numpy_to_itself() -> contextlib.AbstractContextManager[Any]:
 def _drawn() -> tuple[Any, Any]:
     """The state of the generators of Python and of numpy, where that is in use."""
     return random.getstate(), _of_numpy()
+
+
+def _same_states(ones: list[Any], others: list[Any]) -> bool:
+    return repr(ones) == repr(others)
 
 
 def _of_numpy() -> Any:

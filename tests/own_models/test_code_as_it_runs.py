@@ -7,8 +7,10 @@ calls in a row are compared, in both modes, in float64.
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -190,6 +192,17 @@ class PuttingBack(Net):
         x = x + torch.randn_like(x)
         torch.set_rng_state(state)
         return super().forward(x)
+
+
+@network
+class OwnGenerators(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng, self.old, self.plain = np.random.default_rng(0), np.random.RandomState(0), random.Random(0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.one(x * (1 + self.rng.random()))
+        return self.head(self.two(x * (1 + self.old.rand()) + self.plain.random()))
 
 
 class Doubled(torch.overrides.TorchFunctionMode):
