@@ -55,6 +55,8 @@ class Kept:
             for m in network.modules()
             if m not in but
         }
+        self._memory = {m: _memory(m) for m in self._before}
+        self._hooks = {m: [h.copy() for h in _hooks(m)] for m in self._before}
         self._contents: list[tuple[Any, Any]] = []
         for held, _, _ in self._before.values():
             for value in list(held.values())[_COUNT:]:
@@ -79,6 +81,9 @@ class Kept:
                     raise TraceError(
                         f"it puts another tensor in place of its {name}, which a graph would not"
                     )
+        for name, tensor, data in self._memory[module]:
+            if not _shares(tensor, data):
+                raise TraceError(f"it puts other data into its {name}, which a graph would not")
         for name, value in list(module.__dict__.items()):
             if name in _OF_TORCH or isinstance(value, _PLAIN) or not _traced(value):
                 continue
@@ -86,18 +91,65 @@ class Kept:
                 self._leave(keep, module, (name,), value, tracer)
             elif type(value) is dict:
                 for key, inner in value.items():
+                    if _traced(key):
+                        raise TraceError(f"it keeps results in its {name} under what depends on the input")
                     if _traced(inner) and not _of_weights(
                         inner
                     ):  # else kept to compute it once for all calls
+                        was = self._item(value, key)
+                        if was is not _MISSING and not isinstance(was, torch.Tensor):
+                            raise TraceError(
+                                f"it exchanges {key!r} in its {name}, which a graph would have from before"
+                            )
                         self._leave(keep_in, module, (name, key), inner, tracer)
             else:
                 raise TraceError(f"it adds results to its {name}, which a graph would do once")
+
+    def as_found(self, module: nn.Module, whole: bool) -> None:
+        """Raise TraceError for a module that is called in another state than it was found in: its settings, mode,
+        tensors and hooks are those that a graph calls it with.
+
+        whole: the graph calls it, with all that it holds; else its code is followed, in the state that it is in.
+        """
+        if module in self._hooks and any(map(operator.ne, _hooks(module), self._hooks[module])):
+            raise TraceError(f"it calls {type(module).__name__} under hooks that it puts there itself")
+        for part in module.modules() if whole else ():
+            changed = self._changed(part)
+            if changed:
+                raise TraceError(
+                    f"it calls {type(part).__name__} with another {changed} than that has, which a graph would not"
+                )
+
+    def _changed(self, module: nn.Module) -> str:
+        """An attribute of a module that is not what it was; ''."""
+        if module not in self._before:
+            return ""
+        own: tuple[dict[str, Any], ...] = (module.__dict__, module._parameters, module._buffers)
+        for was, now in zip(self._before[module], own, strict=True):
+            if not _identical(now, was):
+                return next(n for n in {**was, **now} if now.get(n, _MISSING) is not was.get(n, _MISSING))
+        return "hook" if any(map(operator.ne, _hooks(module), self._hooks[module])) else ""
 
     def at_the_end(self, tracer: fx.Tracer) -> None:
         """Have the graph set what code has set on modules after their calls, or without one."""
         for module, (before, *_) in self._before.items():
             if not _identical(module.__dict__, before):
+                if module.training is not before["training"]:
+                    raise TraceError(
+                        f"it changes the mode of {type(module).__name__}, which a graph would not"
+                    )
                 self.after(module, tracer)
+            if any(map(operator.ne, _hooks(module), self._hooks[module])):
+                raise TraceError(f"it puts hooks on {type(module).__name__}, which a graph would not")
+
+    @property
+    def set_again(self) -> dict[nn.Module, list[str]]:
+        """The attributes that the graph sets, and that were there before, by their module."""
+        found: dict[nn.Module, list[str]] = {}
+        for module, name, key in self._set:
+            if not key and name in self._before[module][0]:
+                found.setdefault(module, []).append(name)
+        return found
 
     def restore(self, whole: bool = False) -> None:
         """Put back what was there. What the network itself got, such as a tracer's constants, stays
@@ -115,6 +167,15 @@ class Kept:
                 if not _identical(held, was):
                     held.clear()
                     held.update(was)
+        for module, hooks in self._hooks.items():
+            for present, before_it in zip(_hooks(module), hooks, strict=True):
+                if present != before_it:
+                    present.clear()
+                    present.update(before_it)
+        for memory in self._memory.values():
+            for _, tensor, data in memory:
+                if not _shares(tensor, data):
+                    tensor.data = data
         for value, content in self._contents:
             if isinstance(value, dict):
                 if not _identical(value, content):
@@ -123,6 +184,9 @@ class Kept:
             elif len(value) != len(content) or not all(map(operator.is_, value, content)):
                 value.clear()
                 (value.update if isinstance(value, set) else value.extend)(content)
+
+    def _item(self, held: dict[Any, Any], key: Any) -> Any:
+        return next((c.get(key, _MISSING) for v, c in self._contents if v is held), _MISSING)
 
     def _leave(
         self, how: Any, module: nn.Module, where: tuple[Any, ...], value: Any, tracer: fx.Tracer
@@ -145,6 +209,27 @@ def _of_numbers(module: nn.Module, name: str, tracer: fx.Tracer) -> bool:
         return _of_weights(value, weights=False)
     watch = getattr(tracer, "watch", None)
     return type(value) is torch.Tensor and watch is not None and not watch.made_of_network(value)
+
+
+def _hooks(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    return (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+
+
+def _memory(module: nn.Module) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """A module's own parameters and buffers by name, each with what it holds: `t.data = …` gives it something else."""
+    own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+    found = ((n, t) for held in own for n, t in held.items() if type(t) in (torch.Tensor, nn.Parameter))
+    return [(n, t, t.data) for n, t in found if t.layout == torch.strided]
+
+
+def _shares(tensor: torch.Tensor, data: torch.Tensor) -> bool:
+    same = tensor.untyped_storage()._cdata == data.untyped_storage()._cdata
+    return same and tensor.dtype == data.dtype
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any], names: list[str]) -> None:

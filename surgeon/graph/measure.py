@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from surgeon.graph.calls import Given, given_to
 from surgeon.graph.functional import Watch
+from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_leaf
 from surgeon.graph.norm_shapes import NormsKeepShapes
 from surgeon.graph.one_mode import mode
@@ -73,6 +74,7 @@ def _measured(
     model: nn.Module, input_size: Shape, wanted: set[str], training: bool, pretended: Pretence
 ) -> Measured:
     seen = Measured()
+    kept = Kept(model)
     leaves = {id(m) for m in model.modules() if is_leaf(m)}
     hooks = [
         module.register_forward_hook(_note(seen, name, id(module) in leaves), with_kwargs=True)
@@ -98,6 +100,7 @@ def _measured(
         torch.random.set_rng_state(state)
         for hook in hooks:
             hook.remove()
+        kept.restore(whole=True)
     return seen
 
 

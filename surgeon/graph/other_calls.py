@@ -89,7 +89,15 @@ def _made(network: Rewritten, call: Call) -> Variant:
     try:
         traced = anew(call.example(2))
     except TraceError:
-        traced = anew(call.example(1))
+        try:
+            traced = anew(call.example(1))
+        except TraceError as error:
+            raise _not_followed(network, call, error) from error
+    hidden = next(
+        (n for n in traced.opaque if any(p.site.startswith(f"{n}.") for p in network._points)), None
+    )
+    if hidden is not None:
+        raise _not_followed(network, call, TraceError(f"{hidden}: {traced.opaque[hidden]}"))
     _demand_form(network, traced, call)
     graphs = {True: traced.train, False: traced.eval}
     number = next(numbers)
@@ -105,9 +113,23 @@ def _made(network: Rewritten, call: Call) -> Variant:
     return variant
 
 
+def _not_followed(network: Rewritten, call: Call, error: TraceError) -> SurgeryError:
+    asked = _asked(call)
+    way = f"leave {asked[-1]} out" if asked else "call it with images of the size of the cut"
+    what = f" with {', '.join(asked)}" if asked else ""
+    return SurgeryError(
+        f"no graph can be made for {network._stock_class.__name__}.forward{what} ({error}); {way}"
+    )
+
+
+def _asked(call: Call) -> list[str]:
+    """The arguments of a call beside its first input."""
+    return [*call.constants, *list(call.tensors)[1:]]
+
+
 def _demand_form(network: Rewritten, traced: Traced, call: Call) -> None:
     """Raise SurgeryError where other arguments give an output that the graph cannot give."""
-    asked = [*call.constants, *list(call.tensors)[1:]]
+    asked = _asked(call)
     if not asked:
         return
     view = making.apart(network.stock_view(), network)

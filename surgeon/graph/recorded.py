@@ -6,13 +6,19 @@ under another name and reads it afterwards.
 
 from __future__ import annotations
 
+import itertools
+import linecache
 import operator
 import sys
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import fx
+from torch.fx.proxy import Attribute, ParameterProxy, TracerBase
 
 from surgeon.errors import TraceError
+from surgeon.graph.kinds import from_a_module
 
 IN_PLACE = {
     getattr(operator, f"i{name}"): getattr(operator, f"{name}_" if name in ("and", "or") else name)
@@ -59,21 +65,77 @@ _LIBRARIES = ("torch", "surgeon")
 _OF_GRADIENTS = ("requires_grad", "is_leaf", "grad_fn", "grad")
 
 
-class Recorded(fx.Proxy):
+def _class_of(self: fx.Proxy) -> type:
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__") == "abc" or frame.f_code is torch.is_tensor.__code__:
+        frame = frame.f_back or frame
+    # torch's C code asks too, of a proxy among its arguments, and must hear that it is no tensor
+    if _asked_by_a_library(frame) or not _asks_for_a_type(frame):
+        return type(self)
+    kind: type | None = self.tracer.kind_of(self.node)  # type: ignore[attr-defined]  # a LeafTracer
+    if kind is None and from_a_module(self.node):
+        return torch.Tensor  # or a part of what a module gives whose code is not followed: most are tensors
+    if kind is None:
+        raise TraceError("it asks for the type of a value, which is not known before it is computed")
+    return kind
+
+
+def _asks_for_a_type(frame: Any) -> bool:
+    """Whether a frame is at a call of `isinstance` or `torch.is_tensor`; no where its source is not there."""
+    line, _, column, _ = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
+    if line is None or column is None:
+        return False
+    text = linecache.getline(frame.f_code.co_filename, line, frame.f_globals)
+    return text.encode()[column:].startswith((b"isinstance(", b"torch.is_tensor(", b"is_tensor("))
+
+
+class _Typed(fx.Proxy):
+    """A proxy whose class, for the network's own code, is that of what it stands for."""
+
+    __class__ = property(_class_of)  # what isinstance asks for
+
+
+class RecordedAttribute(_Typed, Attribute):
+    """An attribute of a recorded value."""
+
+
+class Recorded(_Typed):
     """A proxy that records what is written into it, and does not say whether gradients are wanted.
 
     Raises TraceError where the network's own code asks for that: a graph would keep the answer of its trace.
     """
 
     def __getattr__(self, name: str) -> Any:
-        if name in _OF_GRADIENTS:
-            home = str(sys._getframe(1).f_globals.get("__name__", ""))
-            if home.partition(".")[0] not in _LIBRARIES:
-                raise TraceError(f"it asks for {name} of a tensor, whose answer a graph would keep")
-        return super().__getattr__(name)
+        if name in _OF_GRADIENTS and not _asked_by_a_library(sys._getframe(1)):
+            raise TraceError(f"it asks for {name} of a tensor, whose answer a graph would keep")
+        if not hasattr(torch.Tensor, name) and not _asked_by_a_library(sys._getframe(1)):
+            kind = self.tracer.kind_of(self.node)  # type: ignore[attr-defined]  # a LeafTracer
+            if kind is torch.Tensor:
+                raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+        return RecordedAttribute(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(torch.Tensor, name) and name != "name" and not _asked_by_a_library(sys._getframe(1)):
+            raise TraceError(f"it sets {name} of a tensor, which a graph would not")
+        super().__setattr__(name, value)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
+
+
+class RecordedParameter(Recorded, ParameterProxy):
+    """The same of a parameter, whose sizes are numbers."""
+
+
+def parameter(tracer: TracerBase, made: Callable[[fx.Node], fx.Proxy], node: fx.Node) -> RecordedParameter:
+    """The proxy of a parameter that torch.fx would have `made`, as one that records."""
+    plain = made(node)
+    assert isinstance(plain, ParameterProxy)
+    return RecordedParameter(tracer, node, plain.name, plain.param)
+
+
+def _asked_by_a_library(frame: Any) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
 
 
 def _recording(target: Any) -> Any:
@@ -95,7 +157,9 @@ def elsewhere_where_unseen(graph: fx.Graph) -> None:
         return
     place = {n: i for i, n in enumerate(graph.nodes)}
     for node in nodes:
-        if not any(place[u] > place[node] for n in _same_memory(node.args[0]) for u in n.users):
+        memory = _same_memory(node.args[0])
+        stays = any(n.op == "get_attr" for n in memory)
+        if not stays and not any(place[u] > place[node] for n in memory for u in n.users):
             node.target = IN_PLACE[node.target]
 
 

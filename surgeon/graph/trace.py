@@ -47,14 +47,21 @@ def trace(
 
     Raises TraceError when the method itself cannot be traced, with the reason.
     """
-    tracer = functools.partial(_tracer, method=method, constants=constants, inputs=tuple(inputs))
+    given: Callable[[], Example | None] = (
+        functools.cache(example) if callable(example) else functools.partial(_itself, example)
+    )
+    tracer = functools.partial(_tracer, method=method, constants=constants, inputs=tuple(inputs), given=given)
     try:
         return _trace_both(model, tracer, leaves, None)
     except TraceError:
-        example = example() if callable(example) else example
-        if example is None:
+        known = given()
+        if known is None:
             raise
-    return _with_values(model, functools.partial(tracer, behind=behind or {}), leaves, example)
+    return _with_values(model, functools.partial(tracer, behind=behind or {}), leaves, known)
+
+
+def _itself(example: Example | None) -> Example | None:
+    return example
 
 
 def _trace_both(
@@ -114,20 +121,44 @@ def _with_values(
         return made[-1]
 
     traced = _trace_both(model, noted, leaves, example)
-    if any(t.fixed for t in made if isinstance(t, ValueTracer)):
-        doubled = tuple(_doubled(given) for given in example)
-        again = _trace_both(model, functools.partial(noted, example=doubled), leaves, doubled)
-        if _written(again.train) != _written(traced.train) or _written(again.eval) != _written(traced.eval):
-            raise TraceError(
-                f"{type(model).__name__} makes a number of how many images there are, which a graph would keep"
-            )
+    valued = [t for t in made if isinstance(t, ValueTracer)]
+    if any(t.fixed or t.decides for t in valued):
+        doubled = tuple(_of_images(given, _twice) for given in example)
+        _demand_same(
+            traced, _trace_both(model, functools.partial(noted, example=doubled), leaves, doubled), model
+        )
+    if any(t.decides for t in valued):
+        single = tuple(_of_images(given, _one) for given in example)
+        again = _trace_both(model, functools.partial(noted, example=single), leaves, single)
+        if again.opaque == traced.opaque:  # else its layers refuse so few images
+            _demand_same(traced, again, model)
     return traced
 
 
-def _doubled(given: tuple[int, ...] | torch.Tensor | None) -> tuple[int, ...] | torch.Tensor | None:
+def _demand_same(traced: Traced, again: Traced, model: nn.Module) -> None:
+    """Raise TraceError where graphs for another number of images are others."""
+    if _written(again.train) != _written(traced.train) or _written(again.eval) != _written(traced.eval):
+        raise TraceError(
+            f"{type(model).__name__} makes a number of how many images there are, or decides by it, which a graph "
+            "would keep"
+        )
+
+
+def _twice(images: int) -> int:
+    return 2 * images
+
+
+def _one(images: int) -> int:
+    return min(1, images)
+
+
+def _of_images(
+    given: tuple[int, ...] | torch.Tensor | None, number: Callable[[int], int]
+) -> tuple[int, ...] | torch.Tensor | None:
+    """An input of an example with another number of images."""
     if isinstance(given, torch.Tensor):
-        return torch.cat([given, given]) if given.dim() else given
-    return (2 * given[0], *given[1:]) if given else given
+        return given.new_empty((number(given.shape[0]), *given.shape[1:])) if given.dim() else given
+    return (number(given[0]), *given[1:]) if given else given
 
 
 def _written(graph: fx.Graph) -> list[str]:
@@ -140,9 +171,10 @@ def _tracer(
     method: str,
     constants: Mapping[str, Any] | None,
     inputs: Sequence[str],
+    given: Callable[[], Example | None],
     example: Example | None = None,
     behind: Behind | None = None,
 ) -> LeafTracer:
     if example is None:
-        return LeafTracer(kept, method, constants, inputs)
+        return LeafTracer(kept, method, constants, inputs, given)
     return ValueTracer(example, behind or {}, kept, method, constants, inputs)

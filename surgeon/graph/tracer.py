@@ -17,13 +17,17 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.earlier_calls import refused
 from surgeon.graph.faults import of_a_layer
 from surgeon.graph.kept import ITSELF, Kept
+from surgeon.graph.kinds import kind_of
 from surgeon.graph.leaves import is_hooked, is_leaf
 from surgeon.graph.outputs import always, call_for, composed, made_of
-from surgeon.graph.recorded import Recorded
+from surgeon.graph.recorded import Recorded, parameter
 from surgeon.graph.signatures import placeholders
+from surgeon.graph.traced import Example
 from surgeon.graph.watch import Watch
+from surgeon.graph.writes import written
 from surgeon.torch_private import uncompiled
 
 _SIMPLE = (fx.Proxy, int, str, float, bool, type(None), tuple, list, dict)
@@ -47,7 +51,9 @@ class LeafTracer(fx.Tracer):
         method: str = "forward",
         constants: Mapping[str, Any] | None = None,
         inputs: Iterable[str] = (),
+        given: Callable[[], Example | None] = lambda: None,
     ) -> None:
+        """given: what the method's inputs are, as far as that is known; asked for by few networks."""
         super().__init__(
             autowrap_modules=(math,), autowrap_functions=_untraceable_functions(), param_shapes_constant=True
         )
@@ -55,26 +61,55 @@ class LeafTracer(fx.Tracer):
         self.traced_func_name = method
         self.constants = dict(constants or {})
         self.inputs = tuple(inputs)
+        self.given = given
         self.thread = threading.get_ident()
         self.failed: tuple[str, Exception] | None = None
         self.hooked: dict[str, str] = {}
         self._inside = 0
 
     def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]  # of modules alone
-        # to see which module draws numbers takes a multiple of the time, so that only a second trace looks for it
-        for closely in (False, True):
+        # which module draws numbers, or goes on from its last call, a second trace alone looks for
+        closely = False
+        again: dict[nn.Module, list[str]] = {}
+        while True:
             self.watch, self.kept = Watch(root, closely), Kept(root)
             try:
-                with self.watch.on(), uncompiled():
+                with self.watch.on(), uncompiled(), refused(again):
                     graph = super().trace(root, concrete_args)
             finally:
                 self.kept.restore()
-            if not self.watch.drew:
-                break
-        return graph
+            if self.watch.drew and not closely:
+                closely = True
+            elif again.keys() | (found := self.kept.set_again).keys() != again.keys():
+                again |= found
+            else:
+                return graph
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Recorded(node, self)
+
+    def kind_of(self, node: fx.Node) -> type | None:
+        """The class of what a node gives, as the network's code sees it; None where that is not known."""
+        if node.op == "placeholder" and "value" not in node.meta:
+            inputs = [n for n in self.graph.nodes if n.op == "placeholder"]
+            known = dict(zip(inputs, self.given() or (), strict=False)).get(node)
+            return None if known is None else torch.Tensor
+        return kind_of(node, self.root)
+
+    def create_proxy(
+        self,
+        kind: str,
+        target: Any,
+        args: Any,
+        kwargs: Any,
+        name: str | None = None,
+        type_expr: Any = None,
+        proxy_factory_fn: Callable[[fx.Node], fx.Proxy] | None = None,  # torch.fx asks for one of this name
+    ) -> fx.Proxy:
+        for tensor in written(kind, target, args, kwargs):
+            self.watch.written(tensor)
+        factory = functools.partial(parameter, self, proxy_factory_fn) if proxy_factory_fn else None
+        return super().create_proxy(kind, target, args, kwargs, name, type_expr, factory)
 
     def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
         if kind in ("call_function", "call_method"):  # modules are looked at before they are called
@@ -95,7 +130,8 @@ class LeafTracer(fx.Tracer):
             threading.get_ident() != self.thread
         ):  # torch.fx exchanges nn.Module's own `__call__` for all threads
             return forward(*args, **kwargs)
-        self.watch.held()  # a fault of the code that calls, not of what it calls
+        self.watch.held()  # faults of the code that calls, not of what it calls
+        self.kept.as_found(m, whole=self.is_leaf_module(m, self.path_of_module(m)))
         try:
             return super().call_module(m, functools.partial(self._followed, m, forward), args, kwargs)
         except Exception as error:  # the network's own code, under proxies
@@ -124,6 +160,8 @@ class LeafTracer(fx.Tracer):
             return self._composed(a)
         if isinstance(a, torch.Generator):
             return self._generator(a)
+        if isinstance(a, torch.Tensor):
+            self.watch.read(a)
         try:
             return super().create_arg(a)
         except NotImplementedError:

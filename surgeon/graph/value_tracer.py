@@ -13,6 +13,7 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.image_counts import counts_images
 from surgeon.graph.recorded import Recorded
 from surgeon.graph.sizes_given import sizes_recorded
 from surgeon.graph.traced import Behind, Example
@@ -55,6 +56,7 @@ class ValueTracer(LeafTracer):
         self.example = tuple(example)
         self.behind = behind
         self.evaluating = self.fixed = False
+        self.decides = False  # by how many images there may be
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
 
     def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]  # of modules alone
@@ -105,8 +107,14 @@ class ValueTracer(LeafTracer):
             *module.named_parameters(remove_duplicate=False),
             *module.named_buffers(remove_duplicate=False),
         )
-        with reparametrized(module, {n: self.fake.from_tensor(t) for n, t in own}):
-            return module.forward(*args, **kwargs)
+        before = [(m, m.__dict__.copy()) for m in module.modules()]
+        try:
+            with reparametrized(module, {n: self.fake.from_tensor(t) for n, t in own}):
+                return module.forward(*args, **kwargs)
+        finally:  # what its code leaves on it is of no call
+            for part, held in before:
+                part.__dict__.clear()
+                part.__dict__.update(held)
 
     def _stand_in(self, given: tuple[int, ...] | torch.Tensor) -> torch.Tensor:
         like = next((p for p in self.root.parameters() if p.is_floating_point()), torch.empty(0))
@@ -124,8 +132,12 @@ class ValueTracer(LeafTracer):
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = obj.node.meta["value"]
-        return super().to_bool(obj) if isinstance(value, torch.Tensor) else bool(value)
+        if isinstance(value, torch.Tensor):
+            return super().to_bool(obj)
+        self.decides |= counts_images(obj.node)
+        return bool(value)
 
     def iter(self, obj: Any) -> Iterator[Any]:
         value = obj.node.meta["value"]
+        self.fixed |= isinstance(value, torch.Tensor)
         return iter([obj[i] for i in range(len(value))])

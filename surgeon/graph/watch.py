@@ -21,7 +21,9 @@ import torch
 from torch import nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.held_streams import HeldStreams
 from surgeon.graph.kept import Kept
+from surgeon.graph.stream import asked
 from surgeon.torch_private import TorchDispatchMode, tree_leaves
 
 _CONTEXTS: dict[type, str] = {
@@ -30,6 +32,8 @@ _CONTEXTS: dict[type, str] = {
     torch.set_grad_enabled: "torch.set_grad_enabled()",
     torch.inference_mode: "torch.inference_mode()",
     torch.autocast: "torch.autocast()",
+    torch.autograd.graph.saved_tensors_hooks: "hooks on saved tensors, as of torch.utils.checkpoint",
+    torch.overrides.TorchFunctionMode: "a mode that overrides torch's functions",
 }
 _READ = (
     "is_grad_enabled",
@@ -61,17 +65,19 @@ class Watch:
         self._inside: list[str] = []
         self._gradients = _gradients()
         self._tensors = _Tensors(network)
+        self._held = HeldStreams([network])
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
         """Watch until the end of the block; what is patched for that is as before afterwards."""
-        drawn = _drawn()
+        drawn, held = _drawn(), self._held.states()
         with contextlib.ExitStack() as stack:
             for kind, text in _CONTEXTS.items():
                 stack.enter_context(_patched(kind, "__enter__", functools.partial(self._entered, text)))
                 stack.enter_context(_patched(kind, "__exit__", self._left))
             for name in (n for n in _READ if hasattr(torch, n)):
                 stack.enter_context(_patched(torch, name, functools.partial(self._read, name)))
+            stack.enter_context(asked(self._stream))
             stack.enter_context(self._tensors)
             if self._closely:
                 stack.enter_context(_numpy_to_itself())
@@ -80,9 +86,10 @@ class Watch:
             try:
                 yield
             finally:
-                self.drew = _drawn() != drawn
+                self.drew = _drawn() != drawn or not _same_states(self._held.states(), held)
                 if self.drew:
                     _draw_again(drawn)
+                    self._held.put_back(held)
 
     @contextlib.contextmanager
     def off(self) -> Iterator[None]:
@@ -96,6 +103,19 @@ class Watch:
     def made_of_network(self, value: torch.Tensor) -> bool:
         """Whether a tensor that the code made was computed from parameters or buffers."""
         return self._tensors.made_of_network(value)
+
+    def written(self, tensor: torch.Tensor) -> None:
+        """Raise TraceError for a real tensor that a recorded value is written into."""
+        name = self._tensors.owned(tensor)
+        if name:
+            raise TraceError(f"it writes a result into {name} in place, which a graph would not read again")
+        raise TraceError(
+            "it writes a result into a tensor that it made of numbers, which a graph would make once for all calls"
+        )
+
+    def read(self, tensor: torch.Tensor) -> None:
+        """A recorded call takes this real tensor: a graph holds it as it is at the end of the trace."""
+        self._tensors.read(tensor)
 
     def held(self) -> None:
         """Raise TraceError where what is called now would be computed otherwise by a graph."""
@@ -111,9 +131,9 @@ class Watch:
     def forward(self) -> Iterator[None]:
         """A module's own code runs in this block. Raises TraceError at the end where it drew numbers
         that a graph would repeat."""
-        before = _of_numpy() if self._closely else None
+        before = (_of_numpy(), self._held.states()) if self._closely else None
         yield
-        if before is not None and _of_numpy() != before:
+        if before and (_of_numpy() != before[0] or not _same_states(self._held.states(), before[1])):
             raise TraceError("it draws numbers by numpy.random, which a graph would repeat at each call")
 
     # -- what the patched functions do first ----------------------------------------------------------
@@ -125,6 +145,10 @@ class Watch:
     def _left(self) -> None:
         if threading.get_ident() == self._thread and self._inside:
             self._inside.pop()
+
+    def _stream(self) -> None:
+        if threading.get_ident() == self._thread and self._tensors.watching:
+            raise TraceError("it seeds or reads torch's random stream, which a graph would not")
 
     def _read(self, name: str) -> None:
         if threading.get_ident() != self._thread or not self._tensors.watching:
@@ -175,11 +199,22 @@ class _Tensors(TorchDispatchMode):
         self.watching = False
         self._owned = _Owned(network)
         self._made: dict[int, torch.UntypedStorage] = {}
+        self._recorded: dict[int, torch.UntypedStorage] = {}
 
     def made_of_network(self, value: torch.Tensor) -> bool:
         """Whether a tensor was computed from the network's own while this was on, or is one of those."""
         storage = _storage(value)
         return bool(self._owned.name(value)) or (storage is not None and storage._cdata in self._made)
+
+    def read(self, value: torch.Tensor) -> None:
+        """A graph holds this tensor: what is written into it from now on would be there at the start, too."""
+        storage = _storage(value)
+        if storage is not None:
+            self._recorded[storage._cdata] = storage
+
+    def owned(self, value: torch.Tensor) -> str:
+        """The tensor of the network whose memory this is, or ''."""
+        return self._owned.name(value)
 
     def __enter__(self) -> Any:
         self.watching = True
@@ -201,6 +236,12 @@ class _Tensors(TorchDispatchMode):
                 if name:
                     raise TraceError(
                         f"it writes into {name} in place ({_plain(func)}), which a graph would not repeat"
+                    )
+                storage = _storage(value) if self._recorded else None
+                if storage is not None and storage._cdata in self._recorded:
+                    raise TraceError(
+                        f"it writes in place ({_plain(func)}) into a tensor that it has computed with, which a graph "
+                        "would have before, too"
                     )
         if func is torch.ops.aten._local_scalar_dense.default and self._owned.name(args[0]):
             raise TraceError(
@@ -251,10 +292,13 @@ def left_alone(*networks: nn.Module, but: Collection[nn.Module] = ()) -> Iterato
     and numpy are as before afterwards. but: modules whose tensors and attributes stay as they become."""
     kept = [Kept(n, but) for n in networks]
     data = [(t, t.data) for n in networks for t in _tensors_of(n, but)]
+    held = HeldStreams(networks)
+    states = held.states()
     try:
         with draws_again(), _PutBack(networks, but):
             yield
     finally:
+        held.put_back(states)
         for one in kept:
             one.restore(whole=True)
         for tensor, was in data:
@@ -330,6 +374,10 @@ def _numpy_to_itself() -> contextlib.AbstractContextManager[Any]:
 def _drawn() -> tuple[Any, Any]:
     """The state of the generators of Python and of numpy, where that is in use."""
     return random.getstate(), _of_numpy()
+
+
+def _same_states(ones: list[Any], others: list[Any]) -> bool:
+    return repr(ones) == repr(others)
 
 
 def _of_numpy() -> Any:

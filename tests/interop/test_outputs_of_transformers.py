@@ -114,7 +114,7 @@ def test_hidden_states_are_given_on_demand(network, batch):
 def test_hidden_states_that_only_hooks_collect_are_refused(network, batch, name):
     cut = surgeon.apply(network(name), "noise", input_size=SIZE).eval()
     with pytest.raises(
-        SurgeryError, match="with output_hidden_states gives more, or less, than a graph shows"
+        SurgeryError, match=r"with output_hidden_states .*under hooks.*leave output_hidden_states out"
     ):
         cut(batch[0], output_hidden_states=True)
 
