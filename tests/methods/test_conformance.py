@@ -36,6 +36,8 @@ TABLE = [
     {"op": "meansparse"},
     {"op": "meansparse", "alpha": 0.25},
     {"op": "meansparse", "start": "identity"},
+    {"op": "channel-mean"},
+    {"op": "channel-mean", "share": 0.5},
     {"op": "kwta"},
     {"op": "kwta", "share": 0.5},
     {"op": "smooth-activation"},
