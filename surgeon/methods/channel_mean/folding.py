@@ -39,5 +39,7 @@ def folded(conv: Any, layer: Any, next_norm: Any) -> nn.Module:
         shift = mean.where(chosen, mean.new_zeros(()))
         next_norm.running_mean = next_norm.running_mean - shift.to(next_norm.running_mean)
     else:
-        raise FoldError("the convolution has no bias, and no running mean follows that could take up the means")
+        raise FoldError(
+            "the convolution has no bias, and no running mean follows that could take up the means"
+        )
     return new
