@@ -36,7 +36,6 @@ TABLE = [
     {"op": "defective", "start": "anneal", "after": "conv"},
     {"op": "meansparse", "alpha": 0.25},
     {"op": "meansparse", "start": "identity"},
-    {"op": "channel-mean", "share": 0.5},
     {"op": "kwta", "share": 0.5},
     {"op": "smooth-activation", "to": "softplus", "beta": 5.0},
     {"op": "smooth-activation", "to": "gelu", "beta": 1.0},
