@@ -53,8 +53,8 @@ def operations() -> Listing:
 
     Examples:
         >>> import surgeon
-        >>> sorted(surgeon.operations())[:3]
-        ['adversarial-noise', 'blur-pool', 'defective']
+        >>> "kap" in surgeon.operations()
+        True
     """
     return Listing({name: _line(name) for name in names()})
 

@@ -20,6 +20,9 @@ from surgeon.errors import CalibrationWarning, FoldError, SurgeryError, Verifica
 from surgeon.extra_state import without_extra
 from surgeon.host import in_own_state
 from surgeon.methods.base import Operation
+from surgeon.methods.registry import parse
+from surgeon.results.paper import Paper
+from surgeon.results.threat import Attack
 from surgeon.surgery import apply, fold, plan, revert
 from surgeon.surgery.attempt import needs_data
 from surgeon.surgery.drift import first_tensor
@@ -39,8 +42,9 @@ def check_operation(
     The plan is the same twice and survives JSON. The model is left untouched. Tensors that were not replaced
     keep their names and values, but for statistics taken again on images, and the stock state dict loads.
     Outputs and gradients are finite in both modes. Copies and pickles give equal outputs. The global random
-    state has no influence and is not changed. Folding, in float64, gives equal outputs or is refused as the
-    plan says. Reverting restores the original bit for bit. A second surgery is refused.
+    state has no influence and is not changed. Folding, in float64, gives equal outputs under stock names, or is
+    refused as the plan says. Surrogates take and give what their layers do, and the paper's tables are attacks.
+    Reverting restores the original bit for bit. A second surgery is refused.
 
     Args:
         operation: The operation, or its settings with the key `op`.
@@ -112,7 +116,9 @@ def check_operation(
     for name, twin in (("deepcopy", copy.deepcopy(cut)), ("pickle", pickle.loads(pickle.dumps(cut)))):
         _demand(torch.equal(_output(twin, x), wanted), f"a {name} gives other outputs")
     # In float64, where folding differs by rounding alone: float32 would hide an error of 1e-6.
-    _check_fold(cut, made, x)
+    _check_fold(cut, made, x, {k: before[k].shape for k in untouched})
+    _check_surrogates(cut, made, x)
+    _check_paper(made)
     back = revert(cut)
     _demand(type(back) is type(model) and _same(back, model), "reverting does not give the original")
     _demand(list(without_extra(back.state_dict())) == list(before), "reverting loses the order of names")
@@ -123,8 +129,9 @@ def check_operation(
     raise VerificationError("a second surgery is not refused")
 
 
-def _check_fold(cut: nn.Module, made: Plan, x: Tensor) -> None:
-    """Check that the network folds, up to rounding, exactly if the plan says so."""
+def _check_fold(cut: nn.Module, made: Plan, x: Tensor, stock: Mapping[str, torch.Size]) -> None:
+    """Check that the network folds, up to rounding, if the plan says so, under stock names and, where nothing was cut, in
+    stock shapes."""
     double = copy.deepcopy(cut).double().eval()
     try:
         folded = fold(double)
@@ -134,6 +141,64 @@ def _check_fold(cut: nn.Module, made: Plan, x: Tensor) -> None:
     _demand(made.folds, "the plan says it does not fold, and it does")
     error = relative(_output(folded, x.double()), _output(double, x.double()))
     _demand(error <= FOLD_TOLERANCE, f"the folded network differs by {error:.1e}")
+    replaced = tuple(f"{e.site}." for e in made.edits if e.replaces)
+    found = {k: v.shape for k, v in without_extra(folded.state_dict()).items() if not k.startswith(replaced)}
+    extra = [k for k in found if k not in stock]
+    _demand(
+        not extra,
+        f"the folded network has {', '.join(extra[:3])}, and a stock checkpoint has no such tensor: what cannot "
+        "go into a bias goes into the running mean of context.next_norm, or the edit says folds=False",
+    )
+    cut_at = tuple(f"{e.site}." for e in made.edits)  # a kernel that took up its layer may be larger
+    other = [
+        k for k, shape in stock.items() if k not in found or (found[k] != shape and not k.startswith(cut_at))
+    ]
+    _demand(not other, f"the folded network has {', '.join(other[:3])} not at all, or in another shape")
+
+
+def _check_surrogates(cut: nn.Module, made: Plan, x: Tensor) -> None:
+    """Check that each surrogate gives the shape of its layer, for what the layer is given."""
+    operations = {key: parse(settings) for key, settings in made.operations.items()}
+    complaints: list[str] = []
+
+    def compare(name: str, stand: nn.Module) -> Any:
+        def hook(_layer: nn.Module, given: tuple[Any, ...], output: Tensor) -> None:
+            found = stand(given[0])
+            if found.shape != output.shape:
+                complaints.append(
+                    f"the surrogate of {name} gives {tuple(found.shape)} where the layer gives {tuple(output.shape)}; "
+                    "an attack would have to ignore it"
+                )
+
+        return hook
+
+    twin = copy.deepcopy(cut).eval()
+    for edit in made.edits:
+        if edit.layer is not None:
+            layer = twin.get_submodule(edit.layer)
+            stand = operations[edit.operation].surrogate(edit, layer)
+            if stand is not None and stand is not layer:
+                layer.register_forward_hook(compare(edit.layer, stand))
+    _output(twin, x)
+    _demand(not complaints, next(iter(complaints), ""))
+
+
+def _check_paper(made: Plan) -> None:
+    """Check that the paper of each operation is one, and that its tables give attacks."""
+    for settings in made.operations.values():
+        paper = parse(settings).paper()
+        if paper is None:
+            continue
+        _demand(
+            isinstance(paper, Paper),
+            f"paper() of {settings['op']} gives a {type(paper).__name__}, not a Paper",
+        )
+        for sources in ((), ("resnet18",)):
+            attacks = paper.tables(sources, 0)
+            _demand(
+                bool(attacks) and all(isinstance(a, Attack) for a in attacks),
+                f"the tables of the paper {paper.name} give no attacks, or other things, for sources={sources}",
+            )
 
 
 def _finite(network: nn.Module, x: Tensor, training: bool) -> None:

@@ -18,7 +18,7 @@ import torch
 from benchmarks import coverage
 from benchmarks.sweep import stages
 from benchmarks.sweep.child import in_child
-from benchmarks.sweep.kinds import IDENTITY, KINDS, recipes, representatives
+from benchmarks.sweep.kinds import IDENTITY, kinds, needs_norm, recipes, representatives
 from benchmarks.sweep.order import all_models, broad_first, family_of, share_of
 from benchmarks.sweep.pair import LIGHT, run_pair
 from benchmarks.sweep.rows import append, read
@@ -55,11 +55,28 @@ def test_a_sample_of_pairs(part):
 
 
 def test_every_recipe_has_a_kind_and_its_turn():
-    assert sorted(r for kind in KINDS.values() for r in kind) == sorted(recipes())
+    groups = kinds()
+    assert sorted(r for kind in groups.values() for r in kind) == sorted(recipes())
+    for recipe, kind in (
+        ("kap", "behind conv"),
+        ("defective", "behind norm"),
+        ("wm-unsharp", "in place of conv"),
+        ("meansparse", "before activation"),
+        ("kwta", "in place of activation"),
+        ("input-noise", "behind input"),
+    ):
+        assert recipe in groups[kind], groups
+    assert needs_norm("anl") and not needs_norm("defective") and not needs_norm("kap")
     assert set(IDENTITY) <= set(recipes())
-    assert set().union(
-        *(representatives(n) for n in range(len(KINDS) * max(map(len, KINDS.values()))))
-    ) == set(recipes())
+    turns = len(groups) * max(map(len, groups.values()))
+    assert set().union(*(representatives(n) for n in range(turns))) == set(recipes())
+
+
+def test_a_recipe_that_starts_from_images_is_swept_without_any():
+    subject = create("resnet10t")
+    row = run_pair(subject, "meansparse", whole=True)
+    assert (row["outcome"], row["cause"]) == ("ok", "") and row["stages"]["save_load"] == "ok"
+    assert row["stages"]["identity"] == "ok" and row["tensors"] == "real"
 
 
 def test_models_are_swept_broad_first():

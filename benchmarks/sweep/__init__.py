@@ -12,7 +12,7 @@ The first six touch what differs from pair to pair: which sites there are, wheth
 shapes fit. The other three depend on the model and on the *kind* of cut (a layer behind a convolution, a layer
 between norm and activation, a convolution replaced, a layer at the input, another stem) and not on what the
 inserted layer computes, which the layers' own tests check. So kinds take turns over the models, and the recipes
-of a kind as well (`kinds.py`): neighbours by name, which mostly share a class, meet all five kinds.
+of a kind as well (`kinds.py`): neighbours by name, which mostly share a class, meet all kinds.
 
 Sizes: models have random initial weights, and inputs as small as the architecture takes. Where parameters or
 operations are too many (`pair.py` has the limits), a pair runs on tensors without data: plan, apply, names, visible,

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from benchmarks.sweep import stages
-from benchmarks.sweep.kinds import KINDS, representatives
+from benchmarks.sweep.kinds import kinds, needs_norm, representatives
 from benchmarks.sweep.order import family_of
 from benchmarks.sweep.subject import REAL, Subject
 from surgeon.edits import Plan
 from surgeon.errors import SelectionError, SurgeryError
 from surgeon.graph.leaves import is_convolution, is_norm
 from surgeon.methods.registry import parse
+from surgeon.recipe import load_recipe
 
 Row = dict[str, Any]
 
@@ -135,9 +136,10 @@ def _no_site(error: Exception, subject: Subject, recipe: str) -> bool:
 
 def _takes(recipe: str, module: nn.Module) -> bool:
     """Whether the module is of the kind that the recipe cuts at; the first of all convolutions is never hidden."""
-    if recipe in KINDS["behind batch norms"]:
+    if needs_norm(recipe):
         return is_norm(module) and "BatchNorm" in type(module).__name__
-    return is_convolution(module) and recipe not in (*KINDS["at the input"], "small-image")
+    at_the_stem = recipe in kinds()["behind input"] or any(o.reshapes for o in load_recipe(recipe).surgery)
+    return is_convolution(module) and not at_the_stem
 
 
 def _line(error: Exception) -> str:

@@ -18,6 +18,8 @@ from surgeon.errors import FoldError
 from surgeon.graph.one_mode import mode
 from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
+from surgeon.surgery import replay
+from surgeon.surgery.attempt import needs_data
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.tree import bare, carve
 from surgeon.training import adversarial_noise
@@ -39,11 +41,10 @@ def loaded(recipe: str, more: tuple[str, ...] = ()) -> Recipe:
 
 def settings(recipe: str) -> list[str]:
     """Settings of a sweep: weight maps of any size, since pairs that are too large have no data; caches of few
-    classes; layers without statistics, since most pairs have no images."""
+    classes."""
     if recipe.startswith("wm-") and recipe != "wm-input-scale":
         return ["weight-map.max_parameters=1000000000000"]
-    more = {"canl": ["adversarial-noise.num_classes=10"], "meansparse": ["meansparse.start=identity"]}
-    return more.get(recipe, [])
+    return ["adversarial-noise.num_classes=10"] if recipe == "canl" else []
 
 
 def plan(subject: Subject, recipe: str, more: tuple[str, ...] = ()) -> Plan:
@@ -54,7 +55,10 @@ def plan(subject: Subject, recipe: str, more: tuple[str, ...] = ()) -> Plan:
 
 
 def apply(subject: Subject, made: Plan) -> nn.Module:
-    """The cut network, which shares the subject's tensors."""
+    """The cut network, which shares the subject's tensors. What starts from calibration images, of which most pairs
+    have none, gets its layers as they are made."""
+    if not subject.fake and needs_data(made):
+        return replay(bare(subject.model, share=True)[0], made, consume=True)
     if not subject.fake:
         return surgeon.apply(subject.model, made, copy=False, seen=subject.seen)
     with torch.device(

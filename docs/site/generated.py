@@ -1,10 +1,12 @@
-"""Pages that are written from the code when the site is built: the reference, the recipes, the commands, the rooms."""
+"""Pages that are written from the code when the site is built: the reference, the recipes, the commands, the rooms, and
+methods without a page of their own."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-import public  # noqa: E402  (a hook is a file, not a module of a package)
+import method_pages  # noqa: E402  (a hook is a file, not a module of a package)
+import public  # noqa: E402
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -23,15 +26,28 @@ def on_files(files: Any, config: Any) -> Any:
         "commands.md": commands(),
         "rooms.md": rooms(),
         "reference/index.md": index(),
+        **method_pages.missing(),
     }
     first = shown_at()
     for package in public.DOCUMENTED:
         pages[place(package)] = reference(package, first)
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
-    section = next(s["Reference"] for s in config.nav if isinstance(s, dict) and "Reference" in s)
-    section[1:1] = [p for p in map(place, public.DOCUMENTED) if p not in section]
+    _open(config, "Reference", "reference", map(place, public.DOCUMENTED))
+    _open(config, "Methods", "methods", map(method_pages.path, public.ROOMS))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """The overview of the methods has each of them."""
+    return method_pages.with_rows(markdown) if page.file.src_uri == "methods/index.md" else markdown
+
+
+def _open(config: Any, section: str, folder: str, pages: Iterable[str]) -> None:
+    """Add pages to a section of the navigation, behind those of their folder that it names."""
+    entries = next(s[section] for s in config.nav if isinstance(s, dict) and section in s)
+    behind = 1 + max(i for i, entry in enumerate(entries) if str(entry).startswith(f"{folder}/"))
+    entries[behind:behind] = [page for page in pages if page not in entries]
 
 
 def place(package: str) -> str:

@@ -4,25 +4,21 @@ are for surgeon alone."""
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
+METHODS = Path(__file__).parents[2] / "surgeon" / "methods"
+ROOMS = tuple(sorted(path.parent.name for path in METHODS.glob("*/__init__.py")))
+"""The methods: each is a room."""
 DOCUMENTED = (
     "surgeon",
     "surgeon.methods",
     "surgeon.methods.base",
-    "surgeon.methods.kap",
-    "surgeon.methods.weight_map",
-    "surgeon.methods.adversarial_noise",
-    "surgeon.methods.defective",
-    "surgeon.methods.mean_sparse",
-    "surgeon.methods.kwta",
-    "surgeon.methods.smooth_activation",
-    "surgeon.methods.blur_pool",
-    "surgeon.methods.soft_pool",
-    "surgeon.methods.dual_norm",
-    "surgeon.methods.parametric_noise",
-    "surgeon.methods.squeeze_excite",
-    "surgeon.methods.controls",
+    "surgeon.edits",
+    "surgeon.selection",
+    "surgeon.results.paper",
+    "surgeon.tensors.channel_statistics",
+    *(f"surgeon.methods.{room}" for room in ROOMS),
     "surgeon.training",
     "surgeon.evaluation",
     "surgeon.insight",

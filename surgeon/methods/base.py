@@ -3,8 +3,8 @@
 Only `propose` and `build` must be implemented, and `fold` for edits that fold. The other questions default to no:
 whether a start is taken from calibration images (`needs_images`, `fit`, `refits`), from statistics by channel
 (`observe`, `calibrate`), whether a setting is searched on them (`search`, `tune`), whether the effect grows during
-training (`anneals`, `anneal`), which outputs a layer lets through (`passes`), what an attack differentiates in a
-layer's place (`surrogate`), and which paper's tables belong to it (`paper`).
+training (`anneals`, `anneal`), which outputs a layer lets through (`passes`), what an attacker would use in its place
+(`surrogate`), and which paper's tables belong to it (`paper`).
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ class Operation(Strict):
     def observe(self, edit: Edit) -> Wanted | None:
         """Say which statistics an edit takes from calibration images.
 
-        They are of the stock network's values, where the inserted layer stands, over all calibration images.
+        They are of the stock network's values, where the inserted layer stands, over the calibration images that
+        are not held out (a quarter, at most 64, is kept to compare starts; fewer than 8 images are all taken).
 
         Args:
             edit: The edit, with an inserted layer.
@@ -216,6 +217,9 @@ class Operation(Strict):
 
     def passes(self, edit: Edit, layer: nn.Module) -> Tensor | None:
         """Return which of the site's outputs the inserted layer lets through in evaluation mode.
+
+        Asked where the convolution before it is fitted to images: what the layer cuts off need not be reached. One
+        of another shape than the site's outputs is not used.
 
         Args:
             edit: The edit.

@@ -8,10 +8,11 @@ from typing import Any
 from torch import nn
 
 from surgeon.arguments import checked_seed
-from surgeon.edits import Plan
+from surgeon.edits import Note, Plan
 from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
 from surgeon.surgery.asked import RecipeLike, operations_of
+from surgeon.surgery.attempt import needs_data
 from surgeon.surgery.deciding import decide
 from surgeon.surgery.door import admitted
 from surgeon.surgery.starts import WarmStart, with_starts
@@ -76,4 +77,13 @@ def plan(
     subject = admitted(model, input_size, stack=stack)
     title, operations = operations_of(recipe)
     operations = with_starts(with_settings(operations, settings, words), warm_start)
-    return decide(subject, title, operations, seed=seed, trained=trained, calibrated=calibrated, seen=seen)
+    made = decide(subject, title, operations, seed=seed, trained=trained, calibrated=calibrated, seen=seen)
+    return made if calibrated else _with_need(made)
+
+
+def _with_need(made: Plan) -> Plan:
+    """Say in a plan that was made without images if carrying it out takes some."""
+    if not (words := needs_data(made)):
+        return made
+    note = Note(code="images", severity="info", text=f"starts from calibration images: {words}")
+    return made.model_copy(update={"notes": (*made.notes, note)})

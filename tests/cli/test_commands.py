@@ -176,7 +176,7 @@ def test_recipes_and_models(run, tmp_path):
         (["plan", "kap", "resnet18", "--input-size", "3,x"], "is not a size; write for instance 3,32,32"),
         (["plan", "kap", "resnet18", "--model-arg", "no_such=1"], "no_such"),
         (["plan", "anl", "nf_resnet50"], "the model has none (no norms at all)"),
-        (["fold", "no/such/folder", "-o", "x"], "no model folder"),
+        (["fold", "no/such/folder", "-o", "x"], "not a model folder"),
         (["aply"], "no command 'aply'; did you mean 'apply'"),
         (["inspect", *MODEL, "--include", "fc9"], "no site matches fc9"),
         (["models", "resmet*"], "no model matches 'resmet*'"),

@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy
 import surgeon
 from surgeon.methods.dual_norm import has_auxiliary_norms
 from surgeon.recipe import load_recipe, shipped
+from surgeon.surgery.attempt import needs_data
 from surgeon.training import adversarial_noise, auxiliary_norms
 
 SIZE = (3, 8, 8)
@@ -32,18 +33,16 @@ class Small(nn.Module):
         return self.fc(self.act2(self.bn2(self.conv2(x))).mean((2, 3)))
 
 
-FROM_IMAGES = ("meansparse",)
-"""Recipes that cannot start without calibration images."""
 CUTTING = tuple(n for n in shipped() if load_recipe(n).surgery)
 
 
 def network(recipe):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
-        if recipe not in FROM_IMAGES:
-            return surgeon.apply(Small(), recipe, input_size=SIZE)
+        stock = Small()
         images = torch.rand(16, *SIZE, generator=torch.Generator().manual_seed(5))
-        return surgeon.apply(Small(), recipe, input_size=SIZE, calibration=images)
+        needed = needs_data(surgeon.plan(stock, recipe, input_size=SIZE))
+        return surgeon.apply(stock, recipe, input_size=SIZE, calibration=images if needed else None)
 
 
 def batch():

@@ -95,10 +95,10 @@ def test_a_layer_with_an_order_is_its_matrix_folds_and_is_saved():
 
 
 def test_orders_that_are_none_are_refused():
-    with pytest.raises(LayerError, match="no permutation"):
+    with pytest.raises(LayerError, match="not a permutation"):
         KernelAveragePool(12, order=torch.zeros(12, dtype=torch.int64))
     with pytest.raises(LayerError, match="stride 1"):
         KernelAveragePool(16, stride=2, order=torch.arange(16))
     layer = KernelAveragePool(12, order=torch.arange(12))
-    with pytest.raises(RuntimeError, match="no permutation"):
+    with pytest.raises(RuntimeError, match="not a permutation"):
         layer.load_state_dict({"alpha": torch.ones(()), "order": torch.full((12,), 3)})

@@ -110,6 +110,14 @@ def test_statistics_are_of_all_fitted_images_exactly():
     assert cut.surgery.execution.observed == 7
 
 
+def test_a_plan_made_without_images_says_that_carrying_it_out_takes_some(images):
+    said = "starts from calibration images: start 'statistics'"
+    assert said in [n.text for n in surgeon.plan(Shared(), "meansparse", input_size=SIZE).notes]
+    assert "images" not in {n.code for n in surgeon.plan(Shared(), "kap", input_size=SIZE).notes}
+    cut = surgeon.apply(Shared(), "meansparse", input_size=SIZE, calibration=images, alpha=0.5)
+    assert said not in [n.text for n in cut.surgery.notes]
+
+
 def test_tokens_have_their_channels_in_the_last_axis(images):
     torch.manual_seed(0)
     cut = surgeon.apply(Tokens(), "meansparse", input_size=SIZE, calibration=images, alpha=0.5)
