@@ -130,8 +130,8 @@ def check_operation(
 
 
 def _check_fold(cut: nn.Module, made: Plan, x: Tensor, stock: Mapping[str, torch.Size]) -> None:
-    """Check that the network folds, up to rounding, if the plan says so, under stock names and, where nothing was cut, in
-    stock shapes."""
+    """Check that the network folds, up to rounding, if the plan says so, under stock names; uncut modules keep their
+    shapes."""
     double = copy.deepcopy(cut).double().eval()
     try:
         folded = fold(double)

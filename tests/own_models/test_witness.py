@@ -318,9 +318,20 @@ def test_it_computes_what_its_code_says(name, recipe, training):
         )
 
 
+ANSWERED = {
+    "asks_whether_it_is_a_tensor",
+    "asks_torch_whether_it_is_a_tensor",
+    "asks_whether_a_side_is_a_number",
+}
+"""Questions that are answered as they are of real tensors."""
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_the_reason_is_told(name):
     seen = look(KINDS[name](), input_size=SIZE)
+    if name in ANSWERED:
+        assert [r.name for r in seen.regions] == [""] and not seen.refused
+        return
     assert [r.name for r in seen.regions] == ["b1", "b2"]
     plan = surgeon.plan(KINDS[name](), "anl", input_size=SIZE)
     assert dict(plan.refused) == seen.refused
@@ -345,12 +356,10 @@ def test_entropy_of_the_machine_is_drawn_at_each_call():
 # -- where the difference lies --------------------------------------------------------------------
 
 
-class Adding(Block):
+class Asking(Block):
     def forward(self, x):
         h = super().forward(x)
-        total = torch.zeros(1, 8, 1, 1)
-        total.add_(h.detach().mean((0, 2, 3), keepdim=True))
-        return h + total
+        return h * 2 if type(h) is torch.Tensor else h
 
 
 class Stage(nn.Module):
@@ -366,7 +375,7 @@ class Staged(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem, self.fc = Block(3), nn.Linear(8, 5)
-        self.stages = nn.Sequential(Stage(Adding), Stage(Block), Stage(Adding))
+        self.stages = nn.Sequential(Stage(Asking), Stage(Block), Stage(Asking))
 
     def forward(self, x):
         return self.fc(self.stages(self.stem(x)).mean((2, 3)))
@@ -428,14 +437,13 @@ def test_networks_of_checked_libraries_are_not_run(make, monkeypatch):
 def test_what_a_timm_network_inherits_or_holds_is_compared():
     class Own(timm.models.ResNet):
         def forward_head(self, x, pre_logits=False):
-            total = torch.zeros(5)
-            total += super().forward_head(x).mean(0)
-            return total
+            found = super().forward_head(x)
+            return found * 2 if type(found) is torch.Tensor else found
 
     own = Own(timm.models.resnet.BasicBlock, (1, 1, 1, 1), num_classes=5)
     assert set(look(own, input_size=(3, 32, 32)).refused) == {""}
     holding = timm.create_model("resnet18", num_classes=3)
-    holding.layer1 = nn.Sequential(nn.Conv2d(64, 8, 1), Adding(), nn.Conv2d(8, 64, 1))
+    holding.layer1 = nn.Sequential(nn.Conv2d(64, 8, 1), Asking(), nn.Conv2d(8, 64, 1))
     assert set(look(holding, input_size=(3, 32, 32)).refused) == {"layer1.1"}
 
 
