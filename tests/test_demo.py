@@ -62,6 +62,7 @@ def test_a_run_goes_through_its_stages_and_is_not_repeated(tmp_path):
         ".surgeon.json",
         "settings.json",
         "attacks",
+        "adaptive",
         "verdicts.parquet",
         "verdicts.csv",
         "evaluation.json",

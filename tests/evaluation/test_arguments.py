@@ -127,7 +127,7 @@ def test_images_and_labels(call, data, spoil, message):
             "the model gives torch.int64; it must give logits",
         ),
         (Reader(lambda o: o[:-1]), r"the model gives \(7, 3\) for 8 images"),
-        (Reader(lambda o: o * math.nan), "no finite logits"),
+        (Reader(lambda o: o * math.nan), "not finite logits"),
     ],
 )
 def test_models_and_what_they_give(call, data, model, message):

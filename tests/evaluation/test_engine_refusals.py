@@ -63,7 +63,7 @@ def test_labels_that_do_not_fit(trained):
         (lambda o: (), "the model gives a tuple; wrap it"),
         (lambda o: o[:, :, None], r"it must give logits \(N, classes\)"),
         (lambda o: o[:, :1], "a classifier of two classes must give two logits"),
-        (lambda o: o * float("nan"), "no finite logits"),
+        (lambda o: o * float("nan"), "not finite logits"),
         (lambda o: o.softmax(1), "the model gives probabilities .* take the softmax off"),
     ],
 )
