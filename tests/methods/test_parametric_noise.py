@@ -11,6 +11,7 @@ import surgeon
 from surgeon.errors import FoldError, LayerError, RecipeError, SelectionError
 from surgeon.methods.parametric_noise import NoisyOutputs, noisy_weights, parametric_noise, spread
 from surgeon.tensors.shard import Shard
+from tests.conftest import Tiny
 from tests.reference import parametric_noise as reference
 
 SIZE = (3, 8, 8)
@@ -20,6 +21,16 @@ LAYERS = [
     (nn.Conv3d(4, 6, (1, 3, 3), dilation=2), (4, 3, 8, 8)),
     (nn.Linear(4, 6, bias=False), (5, 4)),
 ]
+
+
+@pytest.fixture
+def tiny():
+    """As the fixture of all tests, of a class that pickle finds by its module's name."""
+    model = Tiny()
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(16, *SIZE))
+    return model.eval()
 
 
 def double(*shape, seed=0):
