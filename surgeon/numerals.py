@@ -50,6 +50,37 @@ def with_interval(share: _Interval) -> str:
     return f"{percent(share.value)} [{percent(share.low)}, {percent(share.high)}]"
 
 
+class _Difference(Protocol):
+    @property
+    def difference(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def points(difference: float) -> str:
+    """Write a difference of two shares in percentage points, with its sign.
+
+    Args:
+        difference: the difference, of shares of 1.
+
+    Examples:
+        >>> points(0.031), points(-0.005)
+        ('+3.1', '−0.5')
+    """
+    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def points_with_interval(found: _Difference) -> str:
+    """Write a difference with its interval, as `+3.1 points [+1.0, +5.2]`.
+
+    Args:
+        found: an object with `difference`, `low` and `high`.
+    """
+    return f"{points(found.difference)} points [{points(found.low)}, {points(found.high)}]"
+
+
 def duration(seconds: float) -> str:
     """Write a duration.
 

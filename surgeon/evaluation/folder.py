@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.disk.files import write_csv, write_json, write_parquet
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, RecipeError
+from surgeon.errors import ArgumentError, ArtifactError, RecipeError
 from surgeon.evaluation.adaptive.knowing import Knowing
 from surgeon.evaluation.attacks.preconditions import check_needs, check_reach, check_said
 from surgeon.evaluation.beyond.certification import COLUMNS as OF_CERTIFICATES
@@ -37,6 +37,7 @@ from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment, Diagnosis, Subject
 from surgeon.results.counts import DRAWS
 from surgeon.results.files import RESULT, SETTINGS, VERDICTS, VERDICTS_AS_TEXT
+from surgeon.results.from_record import SURROGATES, UNCUT
 from surgeon.results.notes import notes_on
 from surgeon.results.robustbench import model_info
 from surgeon.results.summary import Summary, summarize
@@ -102,6 +103,7 @@ def assess(
     Raises:
         ArtifactError: `folder` holds something else, a different evaluation, or a result that was changed.
         RecipeError: `settings` are invalid.
+        ArgumentError: A source has a name of the record's own sources.
         DataError: Images, labels or the network do not fit, or gradients are missing or not finite.
         VerificationError: The folded network differs, or an adversarial image violates its constraints.
 
@@ -129,6 +131,10 @@ def assess(
     record = surgery_of(network)
     traits = record.traits if record else None
     victims = {n: of_pixels(m) for n, m in (sources or {}).items()}
+    if taken := [n for n in victims if n.startswith((UNCUT, SURROGATES))]:
+        raise ArgumentError(
+            f"source {taken[0]!r} has a name that the record's own sources have; give it another"
+        )
     subject, described = prepare(
         network, images, labels, settings.mode, name=name, probabilities=probabilities, seed=seed
     )
@@ -230,7 +236,7 @@ def assess(
             pictures=pictures,
             notes=(
                 *remarks,
-                *unread(settings, victims),
+                *unread(settings, victims, cut=bool(record and record.edits)),
                 *normalisation_doubts(network, subject, images),
                 *notes_on(described, traits, victims),
                 *warnings,

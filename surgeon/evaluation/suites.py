@@ -19,7 +19,7 @@ from surgeon.methods.registry import get, names, papers
 from surgeon.quantities import too_large
 from surgeon.recipe import Evaluation
 from surgeon.results.counts import EOT, MANY_CLASSES, MANY_SAMPLES, SAMPLES, SEEDS
-from surgeon.results.gain import from_record
+from surgeon.results.from_record import from_record
 from surgeon.results.paper import Paper, transfers
 from surgeon.results.threat import Attack, Norm
 

@@ -8,12 +8,13 @@ from surgeon.evaluation.parts import beyond, diagnosed
 from surgeon.recipe import Evaluation
 
 
-def unread(settings: Evaluation, sources: Collection[str] = ()) -> tuple[str, ...]:
+def unread(settings: Evaluation, sources: Collection[str] = (), *, cut: bool = False) -> tuple[str, ...]:
     """Name settings that were changed, and have no part in the evaluation.
 
     Args:
         settings: Settings of the evaluation.
         sources: Names of the models to transfer attacks from.
+        cut: Whether the network had surgery, whose record is attacked by.
 
     Returns:
         One sentence for each reason; none if every setting that was changed is read.
@@ -25,18 +26,19 @@ def unread(settings: Evaluation, sources: Collection[str] = ()) -> tuple[str, ..
         >>> unread(Evaluation(suite="basic", steps=100))
         ()
     """
-    suite = settings.suite
+    suite, informed = settings.suite, cut and settings.adaptive
     own = f"the attacks of the suite {suite} are its own; basic takes others"
     groups = (
         (suite != "basic", ("attacks", "steps"), own),
         (
-            suite == "basic" and "pgd" not in settings.attacks and "own-pgd" not in settings.attacks,
+            suite == "basic" and not informed and not {"pgd", "own-pgd"} & set(settings.attacks),
             ("steps",),
             "no attack is pgd",
         ),
         (suite != "paper", ("paper",), "only the suite paper follows a paper's tables"),
         (not settings.certify, ("certify_samples", "certify_draws"), "certify names no noise"),
-        (not settings.adaptive, ("adaptive_samples",), "adaptive=false leaves out what the record knows"),
+        (not cut, ("adaptive", "adaptive_samples"), "the network has no record of a surgery"),
+        (cut and not informed, ("adaptive_samples",), "adaptive=false leaves out what the record knows"),
         (not beyond(settings), ("gaussian", "uniform", "patches"), "curves need beyond=true"),
     )
     found = tuple(

@@ -11,7 +11,7 @@ from typing import Any
 
 from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import ArgumentError, MissingPackageError
-from surgeon.numerals import percent
+from surgeon.numerals import percent, points
 from surgeon.ownership import new_file
 from surgeon.report import curves, overview, tables
 from surgeon.report.charts import mark
@@ -65,7 +65,7 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
     environment.filters.update(
         percent=_percent,
         interval=_interval,
-        points=_points,
+        points=points,
         shown=_shown,
         mark=mark,
         size_words=size_words,
@@ -117,11 +117,6 @@ def _percent(share: Share | float) -> str:
 
 def _interval(share: Share) -> str:
     return f"{100 * share.low:.1f}–{100 * share.high:.1f}"
-
-
-def _points(difference: float) -> str:
-    """A difference in percentage points, with its sign."""
-    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _shown(value: float) -> str:

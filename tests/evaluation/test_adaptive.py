@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 import surgeon
+from surgeon.data import held_out, images
 from surgeon.edits import Edit, Traits
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArgumentError, ArtifactError
 from surgeon.evaluation import assess
 from surgeon.evaluation.adaptive import sources
 from surgeon.evaluation.adaptive.sources import Borrowed, known_from
@@ -18,10 +19,14 @@ from surgeon.evaluation.adaptive.stand_in import through
 from surgeon.evaluation.adaptive.surrogates import Given, Yielding
 from surgeon.evaluation.engine import blocks
 from surgeon.evaluation.engine.subject import of_pixels
+from surgeon.evaluation.unread import unread
 from surgeon.methods import registry
 from surgeon.methods.base import Cut, Proposal
 from surgeon.recipe import Evaluation
-from surgeon.results.gain import GRADIENT, SURROGATES, UNCUT
+from surgeon.results.from_record import GRADIENT, SURROGATES, UNCUT
+from surgeon.results.gain import gained
+from surgeon.results.threat import Attack
+from surgeon.results.verdict import Outcome, Verdict
 
 pytest.importorskip("torchattacks")
 pytest.importorskip("scipy")
@@ -226,3 +231,83 @@ def test_a_changed_gain_does_not_fit_its_verdicts(reader, tmp_path):
         c for c in attack_checks(tmp_path / "e", found.model_copy(update={"gain": other})) if c.name == "gain"
     ]
     assert changed.ok is False and "gain: tried has 1 entries" in changed.detail
+
+
+def outcome(right, standing):
+    """Verdicts of images that are right as they are, and that stand under one attack."""
+    attack = Attack(name="pgd", kind="own-pgd", eps=0.1, group="basic")
+    shared = {"image": "", "label": 0, "clean": 0, "margin": 1.0}
+    rows = [
+        Verdict(example=i, attack="none", success=not r, prediction=0, votes=float(r), **shared)
+        for i, r in enumerate(right)
+    ]
+    rows += [
+        Verdict(
+            example=i,
+            attack="pgd",
+            group="basic",
+            eps=0.1,
+            success=not s,
+            prediction=0,
+            votes=float(s),
+            **shared,
+        )
+        for i, s in enumerate(standing)
+        if right[i]
+    ]
+    return Outcome(tuple(rows), (attack,)), attack.threat
+
+
+def test_an_uncut_network_that_does_not_work_any_more_is_no_base():
+    """As where a network was trained after its convolutions were replaced: its own come back at a revert."""
+    cut, main = outcome([True] * 50, [True] * 20 + [False] * 30)
+    broken, _ = outcome([True] * 5 + [False] * 45, [True] * 2 + [False] * 48)
+    gain = gained(cut, broken, main, ())
+    assert gain.difference is None and "adds" not in gain.text and not gain.warning
+    assert "the uncut network is right on 10.0 % of the images without any attack" in gain.text
+    working, _ = outcome([True] * 48 + [False] * 2, [True] * 15 + [False] * 35)
+    assert gained(cut, working, main, ()).difference.difference == pytest.approx(0.1)
+
+
+def test_a_source_cannot_have_the_name_of_one_from_the_record(reader, tmp_path):
+    model, (x, y) = reader
+    with pytest.raises(
+        ArgumentError, match="source 'surrogates' has a name that the record's own sources have"
+    ):
+        assess(cut_of(model), x[:8], y[:8], BASIC, tmp_path / "e", sources={"surrogates": model})
+
+
+def test_settings_of_the_attacker_are_read_where_there_is_a_record():
+    fgsm = Evaluation(attacks=("fgsm",), steps=5, adaptive_samples=8)
+    assert not unread(fgsm, cut=True)
+    said = unread(fgsm)
+    assert any("steps=5" in s for s in said) and any("adaptive_samples=8" in s for s in said)
+    assert any("adaptive_samples" in s for s in unread(fgsm.model_copy(update={"adaptive": False}), cut=True))
+
+
+def test_a_surrogate_of_another_shape_is_told(reader, monkeypatch):
+    model, (x, _) = reader
+    monkeypatch.setattr(Rounding, "surrogate", lambda self, edit, layer: nn.Flatten())
+    cut = cut_of(model)
+    known = known_from(cut, cut.surgery, of_pixels(cut.eval()), x)
+    assert any("the surrogate gives another shape, and was not used" in note for note in known.notes)
+
+
+@pytest.mark.filterwarnings("ignore::surgeon.errors.CalibrationWarning")
+def test_mean_sparse_is_compared_with_its_base_as_that_stands_by_itself(shared, tmp_path):
+    """The field's own case, with the base attacked in an evaluation of its own."""
+    pytest.importorskip("pyarrow")
+    data = shared / "data" / "cifar10-jpeg"
+    network = surgeon.create_model(
+        "zoo/cifar_resnet20", weights=shared / "weights" / "resnet20-12fca82f.th"
+    ).eval()
+    calibration = surgeon.models.normalized(images(next(data.glob("train*")), 128, (3, 32, 32)), network)
+    test = held_out(str(next(data.glob("test*"))), (3, 32, 32), count=32)
+    cut = surgeon.apply(network, {"op": "meansparse", "alpha": 0.3}, calibration=calibration)
+    settings = BASIC.model_copy(update={"eps": 0.5 / 255})
+    found = assess(cut, test.x, test.y, settings, tmp_path / "cut")
+    base = assess(network, test.x, test.y, settings, tmp_path / "base").summary
+    gain, row = found.gain, next(r for r in found.summary.rows if r.attack == "adaptive-pgd")
+    assert (gain.uncut_clean, gain.uncut) == (base.clean, base.worst)
+    assert row.source == gain.chosen == gain.tried[0].source and found.summary.worst == gain.worst
+    assert gain.difference.difference == pytest.approx((gain.worst.k - base.worst.k) / 32)

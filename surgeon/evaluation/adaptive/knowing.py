@@ -18,7 +18,8 @@ from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.recipe import Evaluation
 from surgeon.results.counts import DRAWS, EOT
-from surgeon.results.gain import Gain, Tried, gained, on_uncut, pilots, strongest
+from surgeon.results.from_record import on_uncut, pilots
+from surgeon.results.gain import Gain, Tried, gained, strongest
 from surgeon.results.threat import main_threat
 from surgeon.results.verdict import Outcome
 from surgeon.surgery.door import surgery_of

@@ -11,19 +11,17 @@ from surgeon.edits import Plan
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.adaptive.stand_in import through
 from surgeon.evaluation.adaptive.surrogates import Given, Yielding
-from surgeon.evaluation.engine.scoring import device_of
+from surgeon.evaluation.engine.scoring import device_of, spread
 from surgeon.evaluation.engine.subject import of_pixels
 from surgeon.models.facts import normalization_of
 from surgeon.models.pixels import Normalized, logits_of
 from surgeon.models.quiet import held_still
-from surgeon.results.gain import GRADIENT, SURROGATES, UNCUT
+from surgeon.results.from_record import GRADIENT, SURROGATES, UNCUT
 from surgeon.surgery import revert
-from surgeon.verification import relative
+from surgeon.verification import relative, tolerance_of
 
 MOST = 8
 """Number of sources that are tried; the first are those of all operations together."""
-_SAME = 1e-6
-"""Relative difference of logits up to which two networks compute the same function."""
 
 
 class Known(NamedTuple):
@@ -70,7 +68,7 @@ def known_from(
     """
     notes, found = [], dict[str, nn.Module]()
     uncut: Normalized | None = None
-    few = images[:4].to(device_of(subject))
+    few = images[spread(16, len(images))].to(device_of(subject))
     try:
         uncut = of_pixels(revert(network), probabilities=probabilities)
         if _differs(uncut, subject, few):
@@ -92,6 +90,7 @@ def known_from(
         found[name + GRADIENT] = back
         if uncut is None or _differs(both, uncut, few):
             found[name] = both
+    notes += yielding.ignored()
     if len(found) > MOST:
         notes.append(f"of {len(found)} networks made from the record the first {MOST} were attacked")
         found = dict(list(found.items())[:MOST])
@@ -101,4 +100,4 @@ def known_from(
 def _differs(one: nn.Module, other: nn.Module, x: Tensor) -> bool:
     with held_still(one), held_still(other), torch.no_grad():
         first, second = logits_of(one(x)), logits_of(other(x))
-        return first.shape != second.shape or not relative(first, second) <= _SAME
+        return first.shape != second.shape or not relative(first, second) <= tolerance_of(one)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,7 +29,3 @@ def through(value: Tensor, differentiable: Tensor) -> Tensor:
     """
     found: Tensor = _Through.apply(value.detach(), differentiable)
     return found
-
-
-Stand = Callable[[Tensor], Tensor]
-"""What stands in for a layer."""

@@ -18,8 +18,8 @@ Pass = Literal["backward", "both"]
 class Yielding(nn.Module):
     """A copy of a rewritten network with a surrogate beside each inserted layer.
 
-    A layer that is its own surrogate stays as it is, and so does one whose surrogate gives another shape, such as one
-    left out that widens its input.
+    A layer that is its own surrogate stays as it is. So does one whose surrogate gives another shape, such as one left
+    out that widens its input; `ignored` names those.
 
     Args:
         network: The rewritten network; it is copied.
@@ -30,6 +30,7 @@ class Yielding(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network).eval()
         self._which: Collection[str] = ()
+        self._other_shape: dict[str, None] = {}
         self._pass: Pass = "backward"
         known, given = {k: parse(o) for k, o in record.operations.items()}, dict[str, None]()
         for edit in record.edits:
@@ -39,21 +40,32 @@ class Yielding(nn.Module):
             stand = known[edit.operation].surrogate(edit, layer)
             if stand is not layer:
                 layer.register_forward_hook(
-                    self._hook(edit.operation, None if stand is None else stand.eval())
+                    self._hook(
+                        edit.layer or edit.site, edit.operation, None if stand is None else stand.eval()
+                    )
                 )
                 given[edit.operation] = None
         self.operations = tuple(given)
 
-    def _hook(self, operation: str, stand: nn.Module | None) -> Any:
+    def _hook(self, name: str, operation: str, stand: nn.Module | None) -> Any:
         def give_way(_layer: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
             if operation not in self._which or not given or not isinstance(given[0], Tensor):
                 return None
             instead = given[0] if stand is None else stand(given[0])
             if not isinstance(output, Tensor) or instead.shape != output.shape:
+                self._other_shape[name] = None
                 return None
             return instead if self._pass == "both" else through(output, instead)
 
         return give_way
+
+    def ignored(self) -> list[str]:
+        """Say which layers kept their own gradient in the runs so far; one sentence or none."""
+        names = list(self._other_shape)
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return [f"{', '.join(names[:3])}{more}: the surrogate gives another shape, and was not used"][
+            : len(names)
+        ]
 
     def run(self, x: Any, which: Collection[str], passes: Pass) -> Any:
         """Compute the network with the surrogates of some operations.
