@@ -62,10 +62,10 @@ class Yielding(nn.Module):
     def ignored(self) -> list[str]:
         """Say which layers kept their own gradient in the runs so far; one sentence or none."""
         names = list(self._other_shape)
+        if not names:
+            return []
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return [f"{', '.join(names[:3])}{more}: the surrogate gives another shape, and was not used"][
-            : len(names)
-        ]
+        return [f"{', '.join(names[:3])}{more}: the surrogate gives another shape, and was not used"]
 
     def run(self, x: Any, which: Collection[str], passes: Pass) -> Any:
         """Compute the network with the surrogates of some operations.
