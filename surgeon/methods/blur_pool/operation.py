@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, sizes
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ class BlurPooling(Operation):
         """
         poolings = {s.name for s in sites if s.kind == "pool"}
         together = [s.model_copy(update={"kind": "conv"}) if s.kind == "pool" else s for s in sites]
-        chosen = self.chosen(together)
-        usable, passed = pass_over(chosen.sites, self.op, lambda s: self._unfit(s, s.name in poolings))
-        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
-        edits = tuple(self._edit(s, s.name in poolings) for s in usable)
-        return Proposal(edits, (*chosen.passed_over, *passed), notes)
+        return self.propose_each(
+            together,
+            lambda site: self._edit(site, site.name in poolings),
+            lambda site: self._unfit(site, site.name in poolings),
+        )
 
     def _unfit(self, site: Site, pooling: bool) -> str:
         """Return why a site gets no blur, or ""."""

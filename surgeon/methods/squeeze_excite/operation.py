@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.methods.base import Context, Cut, Operation, Proposal, pass_over
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.base import Context, Cut, Operation, Proposal
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ class SqueezeExcitation(Operation):
         Raises:
             SelectionError: No usable site.
         """
-        chosen = self.chosen(sites)
-        usable, passed = pass_over(chosen.sites, self.op, _unfit)
-        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
-        return Proposal(tuple(map(self._edit, usable)), (*chosen.passed_over, *passed), notes)
+        return self.propose_each(sites, self._edit, _unfit)
 
     def _edit(self, site: Site) -> Edit:
         """Make the edit of one site."""
