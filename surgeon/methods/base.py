@@ -55,6 +55,9 @@ class Operation(Strict):
     """Whether a replaced module is of another kind afterwards, so that later operations must skip it."""
     binds: ClassVar[bool] = False
     """Whether the inserted modules have parameters per position, so that only one image size fits."""
+    shows_slope: ClassVar[bool] = False
+    """Whether the layers' own gradient shows the loss's slope, so that an attack differentiates them as they are, also
+    where the edits' traits say that they are not linear. See `surrogate`."""
 
     select: Selector = Selector()
 
@@ -263,9 +266,11 @@ class Operation(Strict):
         Returns:
             A module that takes what the layer takes, in evaluation mode, and may share its tensors; `layer` itself
             where its own gradient shows the slope; None if the layer is left out, so that the gradient passes it
-            unchanged. Default: an inserted layer is left out unless the edit's traits say that it is linear and
-            always the same; what takes a module's place stays itself.
+            unchanged. Default: an inserted layer is left out unless the class attribute `shows_slope` is set, or the
+            edit's traits say that it is linear and always the same; what takes a module's place stays itself.
         """
+        if self.shows_slope:
+            return layer
         traits = edit.traits
         plain = traits.linear and not (traits.masked or traits.train_only or traits.stochastic == "always")
         return layer if plain or edit.layer is None else None

@@ -29,6 +29,7 @@ class BlurPooling(Operation):
         at: "conv" leaves max poolings alone, "pool" convolutions.
     """
 
+    shows_slope = True  # and behind a pooling, it gives another size than it takes
     op: Literal["blur-pool"] = "blur-pool"
     filter_size: int = Field(default=3, ge=2, le=7)
     at: Literal["all", "conv", "pool"] = "all"
@@ -94,18 +95,6 @@ class BlurPooling(Operation):
                 activations=dense or blurred,
             ),
         )
-
-    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
-        """Return the layer itself. The pooling is differentiable, and gives another size than it takes.
-
-        Args:
-            edit: The edit.
-            layer: The layer.
-
-        Returns:
-            `layer`.
-        """
-        return layer
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from surgeon.methods.blur_pool.cut import blurred_convolution, blurred_pooling

@@ -39,6 +39,7 @@ class DefectiveNeurons(Operation):
     """
 
     binds = True
+    shows_slope = True  # a mask is fixed, and what it holds constant no attack can move
     op: Literal["defective"] = "defective"
     keep: float = Field(default=0.5, gt=0, le=1)
     mode: Literal["neuron", "same", "channel"] = "neuron"
@@ -148,18 +149,6 @@ class DefectiveNeurons(Operation):
     def passes(self, edit: Edit, layer: nn.Module) -> Tensor | None:
         mask: Any = layer
         return mask.mask
-
-    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
-        """Return the mask itself: it is fixed, and what it holds constant no attack can move.
-
-        Args:
-            edit: The edit.
-            layer: The mask.
-
-        Returns:
-            `layer`.
-        """
-        return layer
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
         """Keep 1 − (1 − p) · progress of the neurons; the masks are nested.

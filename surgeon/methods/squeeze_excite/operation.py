@@ -26,6 +26,7 @@ class SqueezeExcitation(Operation):
         reduction: r: how many channels there are for each hidden number.
     """
 
+    shows_slope = True  # its gates are smooth
     op: Literal["squeeze-excite"] = "squeeze-excite"
     reduction: int = Field(default=16, ge=1)
 
@@ -64,18 +65,6 @@ class SqueezeExcitation(Operation):
                 activations=numbers,
             ),
         )
-
-    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
-        """Return the layer itself. Its gates are smooth.
-
-        Args:
-            edit: The edit.
-            layer: The layer.
-
-        Returns:
-            `layer`.
-        """
-        return layer
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from surgeon.methods.squeeze_excite.module import SqueezeExcite
