@@ -24,7 +24,7 @@ class ParametricNoise(Operation):
     The selector counts convolutions and linear layers together, in execution order.
 
     Attributes:
-        on: "weights" (PNI-W, the paper's best), or "outputs" (PNI-A).
+        on: "weights" (PNI-W), or "outputs" (PNI-A).
         alpha: α, the size of the noise in standard deviations of what it is added to. It is trained from there.
     """
 
