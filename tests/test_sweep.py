@@ -18,7 +18,7 @@ import torch
 from benchmarks import coverage
 from benchmarks.sweep import stages
 from benchmarks.sweep.child import in_child
-from benchmarks.sweep.kinds import IDENTITY, kinds, needs_norm, recipes, representatives
+from benchmarks.sweep.kinds import IDENTITY, draws, identity, kinds, needs_norm, recipes, representatives
 from benchmarks.sweep.order import all_models, broad_first, family_of, share_of
 from benchmarks.sweep.pair import LIGHT, run_pair
 from benchmarks.sweep.rows import append, read
@@ -68,6 +68,14 @@ def test_every_recipe_has_a_kind_and_its_turn():
         assert recipe in groups[kind], groups
     assert needs_norm("anl") and not needs_norm("defective") and not needs_norm("kap")
     assert set(IDENTITY) <= set(recipes())
+    assert [identity(r) for r in ("advprop", "squeeze-excite", "wm-input-scale", "kwta")] == [
+        [],
+        [],
+        [],
+        None,
+    ]
+    assert all(map(draws, ("noise", "input-noise", "gaussian", "parametric-noise")))
+    assert not any(map(draws, ("kap", "anl", "canl", "lat", "defective", "advprop")))
     turns = len(groups) * max(map(len, groups.values()))
     assert set().union(*(representatives(n) for n in range(turns))) == set(recipes())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 
+import torch
 from torch import Tensor, nn
 
 import surgeon
@@ -25,17 +26,13 @@ IDENTITY: dict[str, list[str]] = {
     **dict.fromkeys(
         ("wm-smoothing", "wm-unsharp", "wm-smoothing-all", "wm-unsharp-all"), ["weight-map.start=anneal"]
     ),
-    **dict.fromkeys(("wm-input-scale", "advprop", "squeeze-excite"), []),
     "parametric-noise": ["parametric-noise.alpha=0"],
     "meansparse": ["meansparse.start=identity"],
 }
-"""Settings at which a recipe's layers change nothing. The others have none: other kernels, another stem."""
+"""Settings at which a recipe's layers change nothing, of those that need some. See `identity`."""
 
 OTHER_SHAPES = ("blur-pool", "soft-pool")
 """Recipes that fold into stock modules of other shapes: larger kernels, convolutions in place of poolings."""
-
-DRAWS = ("noise", "input-noise", "gaussian", "parametric-noise")
-"""Recipes whose layers draw in training even where nothing comes of it, so that dropout draws something else."""
 
 
 @functools.cache
@@ -90,6 +87,25 @@ def needs_norm(recipe: str) -> bool:
     except SelectionError:
         return True
     return False
+
+
+@functools.cache
+def identity(recipe: str) -> list[str] | None:
+    """Settings at which a recipe's layers change nothing, in no mode; None: other kernels, another stem."""
+    if recipe in IDENTITY:
+        return IDENTITY[recipe]
+    made = _planned(recipe, Small())
+    return [] if made.effect == "exact" and made.traits.stochastic == "never" else None
+
+
+@functools.cache
+def draws(recipe: str) -> bool:
+    """Whether a recipe's layers draw in training even at `identity`, so that dropout draws something else."""
+    cut = surgeon.apply(Small(), load_recipe(recipe, identity(recipe) or ()), input_size=SIZE).train()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        cut(torch.zeros(2, *SIZE))
+        return not torch.equal(before, torch.get_rng_state())
 
 
 def _planned(recipe: str, model: nn.Module) -> Plan:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import surgeon
-from benchmarks.sweep.kinds import DRAWS, IDENTITY, OTHER_SHAPES
+from benchmarks.sweep.kinds import OTHER_SHAPES, draws
+from benchmarks.sweep.kinds import identity as settings_of_identity
 from benchmarks.sweep.subject import Subject, inputs, main_output, run
 from surgeon.edits import Plan
 from surgeon.errors import FoldError
@@ -150,11 +151,12 @@ def _loss(output: Any) -> Tensor:
 
 def identity(subject: Subject, recipe: str) -> bool:
     """At settings that change nothing, the cut network equals the stock one in both modes; False: it has none."""
-    if recipe not in IDENTITY:
+    nothing = settings_of_identity(recipe)
+    if nothing is None:
         return False
-    cut = apply(subject, plan(subject, recipe, tuple(IDENTITY[recipe])))
+    cut = apply(subject, plan(subject, recipe, tuple(nothing)))
     _same(run(subject, cut), subject.output, "at identity settings, in evaluation mode")
-    if recipe in DRAWS:
+    if draws(recipe):
         return True
     outputs = [_trained(subject, network) for network in (subject.model, cut)]
     _same(outputs[1], outputs[0], "at identity settings, in training mode")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from surgeon.edits import Note
-from surgeon.methods.base import Operation, pass_over
+from surgeon.methods.base import Operation, usable_of
 from surgeon.selection import PassedOver, Site
 
 WEIGHING = ("Softmax", "Softmax2d", "LogSoftmax", "Sigmoid", "Hardsigmoid", "HardSigmoid")
@@ -29,14 +29,11 @@ def activations(
     Raises:
         SelectionError: No site is left.
     """
-    chosen = operation.chosen(with_fused(sites))
 
     def why(site: Site) -> str:
         return f"{site.cls} weighs other activations" if site.cls in WEIGHING else unfit(site)
 
-    usable, passed = pass_over(chosen.sites, operation.name, why)
-    notes = tuple(Note(code="selector", text=f"{operation.name}: {r}") for r in chosen.remarks)
-    return usable, (*chosen.passed_over, *passed), notes
+    return usable_of(operation.chosen(with_fused(sites)), operation.name, why)
 
 
 def with_fused(sites: Sequence[Site]) -> list[Site]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from surgeon.edits import Edit
+from surgeon.edits import Edit, Note
 from surgeon.errors import FoldError, SelectionError
 from surgeon.methods.answers import (
     Context,
@@ -55,6 +55,9 @@ class Operation(Strict):
     """Whether a replaced module is of another kind afterwards, so that later operations must skip it."""
     binds: ClassVar[bool] = False
     """Whether the inserted modules have parameters per position, so that only one image size fits."""
+    shows_slope: ClassVar[bool] = False
+    """Whether the layers' own gradient shows the loss's slope, so that an attack differentiates them as they are, also
+    where the edits' traits say that they are not linear. See `surrogate`."""
 
     select: Selector = Selector()
 
@@ -77,6 +80,25 @@ class Operation(Strict):
             SelectionError: The selector leaves no site.
         """
         return select(sites, self.select, kind or self.kind, self.name)
+
+    def propose_each(
+        self, sites: Sequence[Site], edit: Callable[[Site], Edit], unfit: Callable[[Site], str] = lambda _: ""
+    ) -> Proposal:
+        """Propose one edit at each site that the selector chooses and that can be used.
+
+        Args:
+            sites: The sites of the network.
+            edit: Makes the edit of one site.
+            unfit: Returns why a site cannot be used, or "" if it can. Default: all can.
+
+        Returns:
+            The proposed edits, the sites passed over, and the selector's remarks.
+
+        Raises:
+            SelectionError: The selector leaves no site, or none of those that it leaves can be used.
+        """
+        usable, passed, notes = usable_of(self.chosen(sites), self.name, unfit)
+        return Proposal(tuple(map(edit, usable)), passed, notes)
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         """Decide on the edits, from data alone.
@@ -244,9 +266,11 @@ class Operation(Strict):
         Returns:
             A module that takes what the layer takes, in evaluation mode, and may share its tensors; `layer` itself
             where its own gradient shows the slope; None if the layer is left out, so that the gradient passes it
-            unchanged. Default: an inserted layer is left out unless the edit's traits say that it is linear and
-            always the same; what takes a module's place stays itself.
+            unchanged. Default: an inserted layer is left out unless the class attribute `shows_slope` is set, or the
+            edit's traits say that it is linear and always the same; what takes a module's place stays itself.
         """
+        if self.shows_slope:
+            return layer
         traits = edit.traits
         plain = traits.linear and not (traits.masked or traits.train_only or traits.stochastic == "always")
         return layer if plain or edit.layer is None else None
@@ -326,6 +350,28 @@ def pass_over(
     return kept, passed
 
 
+def usable_of(
+    chosen: Selection, operation: str, unfit: Callable[[Site], str], *, demand: bool = True
+) -> tuple[list[Site], tuple[PassedOver, ...], tuple[Note, ...]]:
+    """Split the sites of a selection, and keep what the selection says of the others and of its patterns.
+
+    Args:
+        chosen: The selection, as from `Operation.chosen`.
+        operation: Name of the operation, for the record.
+        unfit: Returns why a site cannot be used, or "" if it can.
+        demand: Whether an error is raised if no site can be used.
+
+    Returns:
+        The usable sites; all sites passed over, with their reasons; and a note for each pattern without effect.
+
+    Raises:
+        SelectionError: No site can be used.
+    """
+    usable, passed = pass_over(chosen.sites, operation, unfit, demand=demand)
+    notes = tuple(Note(code="selector", text=f"{operation}: {remark}") for remark in chosen.remarks)
+    return usable, (*chosen.passed_over, *passed), notes
+
+
 def sizes(edit: Edit) -> dict[str, Any]:
     """Return the settings of an edit, with lists turned back into tuples (JSON has no tuples).
 
@@ -351,4 +397,5 @@ __all__ = [
     "Wanted",
     "pass_over",
     "sizes",
+    "usable_of",
 ]

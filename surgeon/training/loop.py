@@ -31,7 +31,7 @@ from surgeon.training.progress import reporter
 from surgeon.training.records import BEST, LAST, Records, copied
 from surgeon.training.schedule import floor, schedule
 from surgeon.training.setup import average_of, check_settings, identity_of, make_accelerator, make_optimizer
-from surgeon.training.step import Step
+from surgeon.training.step import Step, calls_twice
 from surgeon.training.synced import synced_batch_norms
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
 
@@ -179,9 +179,10 @@ class _Training:
         self.model, self.val, self.settings, self.folder, self.seed = model, val, settings, folder, seed
         self.workers, self.save_every, self.shown, self.label = workers, save_every, shown, label
         self.annealed = anneals(model)
-        self.accelerator = make_accelerator(
-            device, mixed_precision, settings, self.annealed, has_auxiliary_norms(model)
-        )
+        twice = calls_twice(model, settings)
+        # An annealed weight map stops using its convolution; auxiliary norms are used in the second call alone.
+        idle = self.annealed or (has_auxiliary_norms(model) and not twice)
+        self.accelerator = make_accelerator(device, mixed_precision, settings, idle=idle, twice=twice)
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.device = self.accelerator.device
         self.batches = Batches(

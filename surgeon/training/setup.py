@@ -30,8 +30,9 @@ def make_accelerator(
     device: str | torch.device | None,
     mixed_precision: str,
     settings: Training,
-    annealed: bool = False,
-    dual: bool = False,
+    *,
+    idle: bool = False,
+    twice: bool = False,
 ) -> Accelerator:
     """Make accelerate's Accelerator.
 
@@ -39,8 +40,8 @@ def make_accelerator(
         device: Where to train; None for accelerate's choice.
         mixed_precision: "no", "bf16" or "fp16".
         settings: Settings of the training.
-        annealed: Whether layers are annealed.
-        dual: Whether the network has auxiliary norms, which are used with an adversary alone.
+        idle: Whether steps may leave parameters without gradients.
+        twice: Whether a step calls the network twice before it goes backward.
 
     Returns:
         The accelerator.
@@ -59,12 +60,10 @@ def make_accelerator(
     if AcceleratorState._shared_state and PartialState().num_processes == 1:
         # accelerate keeps device and precision of the first Accelerator of the process for all later ones.
         AcceleratorState._reset_state(reset_partial_state=True)
-    # An annealed weight map stops using its convolution during training, and DistributedDataParallel would
-    # wait for its gradients. Shared batch norms have equal buffers on all processes: none need to be sent.
-    twice = dual and settings.adversary is not None
+    # DistributedDataParallel would wait for gradients that do not come. Shared batch norms have equal buffers on all
+    # processes: none need to be sent. Nor are they between two calls, as the first one's gradients may need the old.
     parallel = DistributedDataParallelKwargs(
-        find_unused_parameters=annealed or (dual and not twice),
-        broadcast_buffers=not (settings.exact or twice),
+        find_unused_parameters=idle, broadcast_buffers=not (settings.exact or twice)
     )
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[parallel])
     if wanted is not None and wanted.type != accelerator.device.type:

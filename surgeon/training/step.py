@@ -30,6 +30,19 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
+def calls_twice(model: nn.Module, settings: Training) -> bool:
+    """Say whether a step calls a network once with clean images, and once with attacked ones by its auxiliary norms.
+
+    Args:
+        model: The network.
+        settings: Settings of the training.
+
+    Returns:
+        Whether it does.
+    """
+    return settings.adversary is not None and has_auxiliary_norms(model)
+
+
 class Step:
     """One optimizer step per call; returns the mean loss over the whole batch, of all processes.
 
@@ -72,7 +85,7 @@ class Step:
         adversary = settings.adversary
         beta = adversary.beta if adversary is not None and adversary.method == "trades" else None
         self.objective = Objective(settings.smoothing, beta, highest)
-        self.dual = adversary is not None and has_auxiliary_norms(model)
+        self.dual = calls_twice(model, settings)
         if self.dual and noise_layers(model):
             raise RecipeError(
                 "with an adversary, auxiliary norms (dual-norm) have each step call the network twice, and adversarial "

@@ -84,6 +84,15 @@ def test_convolutions_of_every_kind_fold(conv, size):
     assert list(folded.state_dict()) == [f"0.{k}" for k in conv.state_dict()]
 
 
+def test_what_folds_is_the_filter_that_the_layer_has():
+    """It is a buffer, which a state dict may bring."""
+    cut, x = rewritten(nn.Conv2d(4, 6, 3, 2, 1), (4, 9, 9)), double(2, 4, 9, 9)
+    other = torch.tensor([[0.0, 0.5, 0.0], [0.0, 0.25, 0.0], [0.1, 0.0, 0.15]])
+    cut.load_state_dict({**cut.state_dict(), "0.blur.filter": other})
+    with torch.no_grad():
+        torch.testing.assert_close(surgeon.fold(cut)(x), cut(x), atol=1e-12, rtol=1e-12)
+
+
 def test_an_axis_without_a_stride_is_not_blurred():
     cut = rewritten(nn.Conv2d(2, 2, 3, (1, 2), 1), (2, 8, 8))
     assert cut.get_submodule("0.blur").sizes == (1, 3)

@@ -90,6 +90,16 @@ def test_operation(operation, model):
     check_operation(operation, model, input_size=SIZE)
 
 
+@pytest.mark.parametrize("name", [n for n in names() if n not in ("small-image", "input-scale")])
+def test_a_pattern_without_effect_is_told_of(name, model):
+    """Of the two others, one works on the stem and one on the input, whatever the selector says."""
+    operation = {"op": name, "select": {"exclude": ["conv9*"]}}
+    if name == "adversarial-noise":
+        operation["num_classes"] = 4
+    notes = [n.text for n in surgeon.plan(model, operation, input_size=SIZE).notes if n.code == "selector"]
+    assert len(notes) == 1 and notes[0].startswith(f"{name}: exclude 'conv9*' has no effect"), notes
+
+
 def test_the_suite_notices_an_operation_that_breaks_its_promise(model, monkeypatch):
     from surgeon.methods.controls.noise import NoiseTraining
 

@@ -147,6 +147,25 @@ def test_without_noise_it_is_the_stock_network_which_also_loads(tiny, cut, image
     assert not result.missing_keys and float(cut.conv1.alpha) == 0.25
 
 
+@pytest.mark.parametrize("on", ["weights", "outputs"])
+def test_a_stock_checkpoint_does_not_fill_memory_that_nobody_wrote_to(tiny, images, on):
+    cut = surgeon.apply(tiny, {"op": "parametric-noise", "on": on}, input_size=SIZE).to("meta")
+    emptied = cut.to_empty(device="cpu").eval()
+    with torch.no_grad():
+        for parameter in emptied.parameters():
+            parameter.data.fill_(7.0)  # as memory may hold anything; `data` counts as no write
+    name = "conv1.alpha" if on == "weights" else "conv1.noise.alpha"
+    assert name in emptied.load_state_dict(tiny.state_dict(), strict=False).missing_keys
+    with pytest.raises(LayerError, match="alpha has no values since to_empty"):
+        emptied(images)
+    for module in emptied.modules():
+        if hasattr(module, "alpha"):
+            module.reset_parameters()
+    assert all(float(m.alpha) == 0.25 for m in emptied.modules() if hasattr(m, "alpha"))
+    emptied.load_state_dict(tiny.state_dict())
+    assert bool(torch.isfinite(emptied(images)).all())
+
+
 def test_alpha_is_trained(cut, images):
     cut.train()
     cut(images).square().sum().backward()

@@ -112,10 +112,21 @@ def test_the_answers(stock):
         ("parametric-noise", "weights"): {"Conv2d", "Linear"},
         ("parametric-noise", "outputs"): {"NoneType"},
         ("noise", ""): {"NoneType"},
+        ("blur-pool", ""): {"itself"},
+        ("squeeze-excite", ""): {"itself"},
     }
 
 
-KNOWN = ("meansparse", "kwta", "smooth-activation", "defective", "parametric-noise", "noise")
+KNOWN = (
+    "meansparse",
+    "kwta",
+    "smooth-activation",
+    "defective",
+    "parametric-noise",
+    "noise",
+    "blur-pool",
+    "squeeze-excite",
+)
 
 
 def test_the_expectation_is_the_mean_of_many_draws(stock):

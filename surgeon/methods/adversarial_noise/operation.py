@@ -11,7 +11,7 @@ from pydantic import Field
 
 from surgeon.edits import Edit, Growth, Note, Traits
 from surgeon.errors import SelectionError
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, sizes, usable_of
 from surgeon.quantities import Quantity
 from surgeon.selection import INPUT, Site, select
 
@@ -78,10 +78,10 @@ class AdversarialNoiseLayers(Operation):
                 f"none ({has}); {here}adversarial-noise.after=conv to use its convolutions"
             )
         chosen = select(wanted, self.select, self.after, self.op)
-        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
+        usable, passed, remarks = usable_of(chosen, self.op, self._unfit)
         places = [s for s in sites if s.kind == INPUT and self.at_input] + usable
         edits = tuple(self._edit(s, classes) for s in places)
-        notes = [Note(code="selector", text=f"{self.source}: {r}") for r in chosen.remarks]
+        notes = [*remarks]
         if self.source == "canl":
             width = {"float16": 2, "bfloat16": 2}.get(self.cache_dtype or "", 4)
             numbers = sum(e.growth.buffers for e in edits)
@@ -92,7 +92,7 @@ class AdversarialNoiseLayers(Operation):
                     code="cache", severity="info", text=f"canl's cache holds {classes} classes: {size}{half}"
                 )
             )
-        return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
+        return Proposal(edits, passed, tuple(notes))
 
     def _unfit(self, site: Site) -> str:
         """Return why a site cannot take a layer, or ""."""

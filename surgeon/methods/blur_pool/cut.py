@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from surgeon.methods.blur_pool.maths import blur_filter, with_blur
+from surgeon.methods.blur_pool.maths import with_blur
 from surgeon.methods.blur_pool.module import Blur
 from surgeon.tensors.convolution import effective_weight, with_weight
 from surgeon.tensors.own_copy import own_copy
@@ -47,8 +46,7 @@ def blurred_pooling(pool: Any, sizes: Sequence[int], stride: Sequence[int]) -> t
         tuple(v) if isinstance(v, (tuple, list)) else (v,) * axes
         for v in (pool.kernel_size, pool.padding, pool.dilation)
     )
-    dense = copy.copy(pool)
-    dense._modules = dict(pool._modules)
+    dense: Any = own_copy(pool)
     dense.stride, dense.ceil_mode = 1, False
     beyond = [d * (k - 1) - p for k, p, d in zip(kernel, padding, dilation, strict=True)]
     return dense, Blur(sizes, stride, mode="replicate", ceil=beyond if pool.ceil_mode else None)
@@ -59,14 +57,12 @@ def folded(conv: Any, layer: Blur) -> nn.Module:
 
     Args:
         conv: The convolution, which pads nothing.
-        layer: The blur.
+        layer: The blur, whose filter may have been exchanged.
 
     Returns:
         A new convolution with larger kernels.
     """
-    weight = with_blur(
-        effective_weight(conv).double(), blur_filter(layer.sizes).to(conv.weight.device), conv.dilation
-    )
+    weight = with_blur(effective_weight(conv).double(), layer.filter.double(), conv.dilation)
     bias = None if conv.bias is None else conv.bias.detach()
     new: Any = with_weight(conv, weight.to(conv.weight.dtype), bias)
     new.kernel_size, new.dilation = tuple(weight.shape[2:]), (1,) * len(layer.sizes)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, sizes
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class BlurPooling(Operation):
         at: "conv" leaves max poolings alone, "pool" convolutions.
     """
 
+    shows_slope = True  # and behind a pooling, it gives another size than it takes
     op: Literal["blur-pool"] = "blur-pool"
     filter_size: int = Field(default=3, ge=2, le=7)
     at: Literal["all", "conv", "pool"] = "all"
@@ -48,11 +49,11 @@ class BlurPooling(Operation):
         """
         poolings = {s.name for s in sites if s.kind == "pool"}
         together = [s.model_copy(update={"kind": "conv"}) if s.kind == "pool" else s for s in sites]
-        chosen = self.chosen(together)
-        usable, passed = pass_over(chosen.sites, self.op, lambda s: self._unfit(s, s.name in poolings))
-        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
-        edits = tuple(self._edit(s, s.name in poolings) for s in usable)
-        return Proposal(edits, (*chosen.passed_over, *passed), notes)
+        return self.propose_each(
+            together,
+            lambda site: self._edit(site, site.name in poolings),
+            lambda site: self._unfit(site, site.name in poolings),
+        )
 
     def _unfit(self, site: Site, pooling: bool) -> str:
         """Return why a site gets no blur, or ""."""
@@ -94,18 +95,6 @@ class BlurPooling(Operation):
                 activations=dense or blurred,
             ),
         )
-
-    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
-        """Return the layer itself. The pooling is differentiable, and gives another size than it takes.
-
-        Args:
-            edit: The edit.
-            layer: The layer.
-
-        Returns:
-            `layer`.
-        """
-        return layer
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from surgeon.methods.blur_pool.cut import blurred_convolution, blurred_pooling

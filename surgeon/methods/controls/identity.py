@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from surgeon.edits import Edit, Traits
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, usable_of
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ class Identity(Operation):
         Raises:
             SelectionError: No usable site.
         """
-        chosen = self.chosen(sites, self.at)
+        usable, passed, notes = usable_of(self.chosen(sites, self.at), self.op, lambda site: "")
         edits = tuple(
             Edit(site=s.name, operation=self.op, layer=f"{s.name}.identity", traits=Traits(train_only=False))
-            for s in chosen.sites
+            for s in usable
         )
-        return Proposal(edits, tuple(chosen.passed_over))
+        return Proposal(edits, passed, notes)
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from torch import nn

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from surgeon.edits import Edit, Traits
 from surgeon.errors import SelectionError
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over, sizes
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, sizes, usable_of
 from surgeon.methods.input_noise import InputNoise, noise_at_input
 from surgeon.quantities import Quantity
 from surgeon.selection import Site
@@ -56,9 +56,11 @@ class NoiseTraining(Operation):
                     else "noise of sigma=0 and input_sigma=0 at the input is none"
                 )
             return Proposal(first)
-        chosen = self.chosen(sites)
-        usable, passed = pass_over(
-            chosen.sites, self.op, lambda s: "its channels are the classes" if s.logits else "", demand=False
+        usable, passed, notes = usable_of(
+            self.chosen(sites),
+            self.op,
+            lambda s: "its channels are the classes" if s.logits else "",
+            demand=False,
         )
         edits = tuple(
             Edit(
@@ -70,7 +72,7 @@ class NoiseTraining(Operation):
             )
             for s in usable
         )
-        return Proposal((*first, *edits), (*chosen.passed_over, *passed))
+        return Proposal((*first, *edits), passed, notes)
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         """Make the noise layer.

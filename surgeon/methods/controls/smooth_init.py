@@ -14,7 +14,7 @@ from pydantic import Field
 
 from surgeon.edits import Edit, Traits
 from surgeon.errors import LayerError
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -46,13 +46,11 @@ class SmoothInit(Operation):
         Raises:
             SelectionError: No usable site.
         """
-        chosen = self.chosen(sites)
-        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
-        edits = tuple(
-            Edit(site=s.name, operation=self.op, replaces=True, effect="destroyed", traits=Traits())
-            for s in usable
-        )
-        return Proposal(edits, (*chosen.passed_over, *passed))
+        return self.propose_each(sites, self._edit, self._unfit)
+
+    def _edit(self, site: Site) -> Edit:
+        """Make the edit of one site."""
+        return Edit(site=site.name, operation=self.op, replaces=True, effect="destroyed", traits=Traits())
 
     def _unfit(self, site: Site) -> str:
         """Return why a convolution cannot be averaged, or ""."""

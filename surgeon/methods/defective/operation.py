@@ -10,7 +10,7 @@ from pydantic import Field
 
 from surgeon.edits import Edit, Growth, Traits
 from surgeon.errors import FoldError, SelectionError, either
-from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, pass_over, sizes
+from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, sizes, usable_of
 from surgeon.selection import Site, select
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class DefectiveNeurons(Operation):
     """
 
     binds = True
+    shows_slope = True  # a mask is fixed, and what it holds constant no attack can move
     op: Literal["defective"] = "defective"
     keep: float = Field(default=0.5, gt=0, le=1)
     mode: Literal["neuron", "same", "channel"] = "neuron"
@@ -71,11 +72,11 @@ class DefectiveNeurons(Operation):
                 "defective masks need to know the network's input size; give "
                 + either("input_size=(C, H, W)", "--input-size C,H,W")
             )
-        usable, passed = pass_over(chosen.sites, self.op, _unfit)
+        usable, passed, notes = usable_of(chosen, self.op, _unfit)
         start = self.start
         if start == "auto":
             start = "sequential" if context.trained and context.calibrated else "random"
-        return Proposal(tuple(self._edit(s, start) for s in usable), (*chosen.passed_over, *passed))
+        return Proposal(tuple(self._edit(s, start) for s in usable), passed, notes)
 
     def _edit(self, site: Site, start: str) -> Edit:
         """Make the edit of one site."""
@@ -148,18 +149,6 @@ class DefectiveNeurons(Operation):
     def passes(self, edit: Edit, layer: nn.Module) -> Tensor | None:
         mask: Any = layer
         return mask.mask
-
-    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
-        """Return the mask itself: it is fixed, and what it holds constant no attack can move.
-
-        Args:
-            edit: The edit.
-            layer: The mask.
-
-        Returns:
-            `layer`.
-        """
-        return layer
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
         """Keep 1 − (1 − p) · progress of the neurons; the masks are nested.

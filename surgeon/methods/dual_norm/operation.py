@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, pass_over
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -32,20 +32,18 @@ class DualNorm(Operation):
         Raises:
             SelectionError: No batch norm is selected.
         """
-        chosen = self.chosen(sites)
-        usable, passed = pass_over(chosen.sites, self.op, _unfit)
-        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
-        edits = tuple(
-            Edit(
-                site=s.name,
-                operation=self.op,
-                layer=f"{s.name}.auxiliary",
-                traits=Traits(train_only=True),
-                growth=Growth(parameters=2 * (s.channels or 0), buffers=2 * (s.channels or 0) + 1),
-            )
-            for s in usable
+        return self.propose_each(sites, self._edit, _unfit)
+
+    def _edit(self, site: Site) -> Edit:
+        """Make the edit of one site."""
+        channels = site.channels or 0
+        return Edit(
+            site=site.name,
+            operation=self.op,
+            layer=f"{site.name}.auxiliary",
+            traits=Traits(train_only=True),
+            growth=Growth(parameters=2 * channels, buffers=2 * channels + 1),
         )
-        return Proposal(edits, (*chosen.passed_over, *passed), notes)
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from surgeon.methods.dual_norm.module import AuxiliaryNorm

@@ -18,8 +18,8 @@ from surgeon.methods.base import (
     Observed,
     Operation,
     Proposal,
-    pass_over,
     sizes,
+    usable_of,
 )
 from surgeon.methods.input_noise import InputNoise, noise_at_input
 from surgeon.methods.kap.places import FITTED, ordered, sheet_of, start_of, stuck, unfit
@@ -158,9 +158,8 @@ class KernelAveragePooling(Operation):
         Raises:
             SelectionError: No selected convolution can be pooled.
         """
-        chosen = self.chosen(sites)
-        usable, passed = pass_over(chosen.sites, self.op, partial(unfit, self))
-        notes = [Note(code="selector", text=f"kap: {r}") for r in chosen.remarks]
+        usable, passed, remarks = usable_of(self.chosen(sites), self.op, partial(unfit, self))
+        notes = [*remarks]
         small = [p for p in passed if "exceeds" in p.reason]
         if small:
             notes.append(
@@ -191,7 +190,7 @@ class KernelAveragePooling(Operation):
             )
         sigma = self.sigma if self.input_sigma is None else self.input_sigma
         first = noise_at_input(sites, sigma, self.pixel_std, context, self.op)
-        return Proposal((*first, *edits), (*chosen.passed_over, *passed), tuple(notes))
+        return Proposal((*first, *edits), passed, tuple(notes))
 
     def _edit(self, site: Site, context: Context) -> Edit:
         """Make the edit of one site."""

@@ -8,14 +8,14 @@ With v the weights of a layer, or its outputs for one image, N numbers with mean
     ṽ = v + α η        η ~ N(0, σ²)        σ = √(1/N Σ (v − μ)²)
 
 α is one trainable number a layer and starts at 0.25. σ and η count as constants in the gradient, so that ∂ṽ/∂v = 1 and
-∂ṽ/∂α = η. The paper trains on clean and on attacked images at once, each with half of the loss, which keeps α from
-falling to 0: `--set training.adversary.clean_share=0.5`.
+∂ṽ/∂α = η. The authors' code trains on each image, clean and attacked, each with half of the loss. Adversarial training
+in which half of the images stay clean comes near: `--set training.adversary.clean_share=0.5`.
 
 The noise is there at inference too. An attack that follows one draw's gradient is too weak: robustness must be judged
 by attacks that average over draws. `surgeon evaluate` is told that outputs are random.
 
-Here: σ of outputs is each image's own, so that images of a batch do not depend on each other; the authors' code takes
-that of the batch.
+Here: σ is by 1/N, where the authors' code has 1/(N − 1); that of outputs is each image's own, so that images of a batch
+do not depend on each other.
 
 Files: `operation.py` has what recipes name, `maths.py` the equations, `module.py` the layers.
 """

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from surgeon.errors import LayerError
 from surgeon.methods.parametric_noise.maths import parametric_noise, spread
+from surgeon.tensors.emptied import Emptied
 from surgeon.tensors.gaussian import Drawing
 from surgeon.tensors.optional_state import OptionalState
 from surgeon.tensors.own_copy import own_copy
@@ -18,10 +19,12 @@ from surgeon.tensors.recording import recording
 from surgeon.tensors.traced import Proxy, called
 
 
-class _NoisyWeights(Drawing):
+class _NoisyWeights(Drawing, Emptied):
     """Mixed into a layer's class: its weights get noise at each call, the same on all processes."""
 
     alpha: nn.Parameter
+    start: float
+    """What alpha started with."""
 
     def noisy(self) -> Tensor:
         """The weights with new noise, like `weight`."""
@@ -32,9 +35,17 @@ class _NoisyWeights(Drawing):
         """The stock layer that this one is in expectation; it shares the tensors."""
         own: Any = self
         stock: Any = object.__new__(_STOCK[type(own)])
-        stock.__dict__ = {k: v for k, v in own.__dict__.items() if k not in ("stream", "shard")}
+        stock.__dict__ = {k: v for k, v in own.__dict__.items() if k not in ("stream", "shard", "start")}
         stock._parameters = {k: p for k, p in own._parameters.items() if k != "alpha"}
         return stock
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw weights as the stock layer does, and give alpha the value that it started with."""
+        stock: Any = super()
+        stock.reset_parameters()
+        self.alpha.fill_(self.start)
+        self.filled()
 
     def _load_from_state_dict(
         self,
@@ -45,9 +56,9 @@ class _NoisyWeights(Drawing):
         missing: list[str],
         *rest: Any,
     ) -> None:
-        own: Any = super()
-        own._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
-        missing[:] = [key for key in missing if key != prefix + "alpha"]  # a stock network's have none
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
+        if "alpha" not in self.lacking():  # a stock network has none: the value is kept
+            missing[:] = [key for key in missing if key != prefix + "alpha"]
 
 
 class NoisyConv1d(_NoisyWeights, nn.Conv1d):
@@ -122,7 +133,7 @@ def noisy_weights(module: nn.Module, alpha: float) -> nn.Module:
         known = ", ".join(k.__name__ for k in _STOCK.values())
         raise LayerError(f"a {type(module).__name__} gets no noise on its weights; {known} do")
     new: Any = own_copy(module)
-    new.__class__ = kind
+    new.__class__, new.start = kind, float(alpha)
     new.alpha = nn.Parameter(torch.full_like(new.weight.detach().flatten()[0], alpha))
     return new
 

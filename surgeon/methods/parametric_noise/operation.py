@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.methods.base import Context, Cut, Operation, Proposal, pass_over
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.base import Context, Cut, Operation, Proposal
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class ParametricNoise(Operation):
     The selector counts convolutions and linear layers together, in execution order.
 
     Attributes:
-        on: "weights" (PNI-W, the paper's best), or "outputs" (PNI-A).
+        on: "weights" (PNI-W), or "outputs" (PNI-A).
         alpha: α, the size of the noise in standard deviations of what it is added to. It is trained from there.
     """
 
@@ -46,10 +46,7 @@ class ParametricNoise(Operation):
             SelectionError: No usable site.
         """
         together = [s.model_copy(update={"kind": "conv"}) if s.kind == "linear" else s for s in sites]
-        chosen = self.chosen(together)
-        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
-        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
-        return Proposal(tuple(map(self._edit, usable)), (*chosen.passed_over, *passed), notes)
+        return self.propose_each(together, self._edit, self._unfit)
 
     def _unfit(self, site: Site) -> str:
         """Return why a layer gets no noise, or ""."""

@@ -30,6 +30,7 @@ class SmoothActivation(Operation):
 
     kind = "activation"
     consumes = True
+    shows_slope = True
     op: Literal["smooth-activation"] = "smooth-activation"
     to: Literal["silu", "gelu", "softplus"] = "silu"
     beta: float | None = Field(default=None, gt=0, le=10_000)
@@ -66,18 +67,6 @@ class SmoothActivation(Operation):
             for site in usable
         )
         return Proposal(edits, passed, notes)
-
-    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
-        """Return the layer itself. It is smooth.
-
-        Args:
-            edit: The edit.
-            layer: The layer.
-
-        Returns:
-            `layer`.
-        """
-        return layer
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from torch import nn

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, pass_over, sizes
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, sizes
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -57,11 +57,7 @@ class SoftPooling(Operation):
         Raises:
             SelectionError: No usable site.
         """
-        chosen = self.chosen(sites)
-        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
-        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
-        edits = tuple(self._edit(s, context) for s in usable)
-        return Proposal(edits, (*chosen.passed_over, *passed), notes)
+        return self.propose_each(sites, lambda site: self._edit(site, context), self._unfit)
 
     def _unfit(self, site: Site) -> str:
         """Return why a pooling must stay, or ""."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.methods.base import Context, Cut, Operation, Proposal, pass_over
+from surgeon.edits import Edit, Growth, Traits
+from surgeon.methods.base import Context, Cut, Operation, Proposal
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class SqueezeExcitation(Operation):
         reduction: r: how many channels there are for each hidden number.
     """
 
+    shows_slope = True  # its gates are smooth
     op: Literal["squeeze-excite"] = "squeeze-excite"
     reduction: int = Field(default=16, ge=1)
 
@@ -42,10 +43,7 @@ class SqueezeExcitation(Operation):
         Raises:
             SelectionError: No usable site.
         """
-        chosen = self.chosen(sites)
-        usable, passed = pass_over(chosen.sites, self.op, _unfit)
-        notes = tuple(Note(code="selector", text=f"{self.op}: {r}") for r in chosen.remarks)
-        return Proposal(tuple(map(self._edit, usable)), (*chosen.passed_over, *passed), notes)
+        return self.propose_each(sites, self._edit, _unfit)
 
     def _edit(self, site: Site) -> Edit:
         """Make the edit of one site."""
@@ -67,18 +65,6 @@ class SqueezeExcitation(Operation):
                 activations=numbers,
             ),
         )
-
-    def surrogate(self, edit: Edit, layer: nn.Module) -> nn.Module | None:
-        """Return the layer itself. Its gates are smooth.
-
-        Args:
-            edit: The edit.
-            layer: The layer.
-
-        Returns:
-            `layer`.
-        """
-        return layer
 
     def build(self, edit: Edit, module: nn.Module | None, generator: Generator) -> Cut:
         from surgeon.methods.squeeze_excite.module import SqueezeExcite

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from surgeon.edits import Edit, Growth, Note, Traits
 from surgeon.errors import FoldError, SelectionError, either
-from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, pass_over, sizes
+from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, sizes, usable_of
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class WeightMap(Operation):
                 "weight maps need to know the network's input size; give "
                 + either("input_size=(C, H, W)", "--input-size C,H,W")
             )
-        usable, passed = pass_over(chosen.sites, self.op, self._unfit)
+        usable, passed, remarks = usable_of(chosen, self.op, self._unfit)
         edits = tuple(self._edit(s, self._start(context)) for s in usable)
-        notes = [Note(code="selector", text=f"weight-map: {r}") for r in chosen.remarks]
+        notes = [*remarks]
         added = sum(e.growth.parameters for e in edits)
         if added > self.max_parameters:
             largest = max(edits, key=lambda e: e.growth.parameters)
@@ -86,7 +86,7 @@ class WeightMap(Operation):
                     f"input size, select fewer sites, or raise weight-map.max_parameters",
                 )
             )
-        return Proposal(edits, (*chosen.passed_over, *passed), tuple(notes))
+        return Proposal(edits, passed, tuple(notes))
 
     def _unfit(self, site: Site) -> str:
         """Return why a convolution cannot be replaced, or ""."""
