@@ -234,7 +234,8 @@ def _memory(module: nn.Module) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
         for n, t in held.items()
         if t is not None and not is_lazy(t) and t.layout == torch.strided and not t.is_nested
     )
-    return [(n, t, data) for n, t in strided if same_memory(t, data := t.data)]
+    data = ((n, t, t.data) for n, t in strided)
+    return [(n, t, d) for n, t, d in data if type(t) in (torch.Tensor, nn.Parameter) or same_memory(t, d)]
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any], names: list[str]) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 _OF_TORCH = frozenset(nn.Module().__dict__)
+_COMPARED = (int, str, bool, float, bytes, type(None))
 
 
 class Streams:
@@ -66,7 +67,7 @@ def held_by(*networks: nn.Module) -> list[Any]:
     found: dict[int, Any] = {}
     for module in (m for n in networks for m in n.modules()):
         for key, value in module.__dict__.items():
-            if key not in _OF_TORCH:
+            if type(value) not in _COMPARED and key not in _OF_TORCH:
                 found.update((id(s), s) for s in _inside(value))
     return list(found.values())
 
@@ -91,13 +92,17 @@ def is_stream(value: Any) -> bool:
 
 def _plain(state: Any) -> Any:
     """A state in values that can be compared."""
+    if type(state) in _COMPARED:
+        return state
     if hasattr(state, "tobytes"):  # an array of numpy's
         return state.tobytes()
     if isinstance(state, torch.Tensor):
         return state.numpy().tobytes()
     if isinstance(state, dict):
         return {k: _plain(v) for k, v in state.items()}
-    return tuple(map(_plain, state)) if isinstance(state, (tuple, list)) else state
+    if isinstance(state, (tuple, list)) and not all(type(v) is int for v in state):
+        return tuple(map(_plain, state))
+    return state
 
 
 def _inside(value: Any, depth: int = 3) -> Iterator[Any]:
