@@ -23,6 +23,8 @@ def parts_of(module: nn.Module, name: str) -> Parts | None:
     """
     if isinstance(module, nn.MultiheadAttention):
         return Parts(projection=f"{name}.out_proj")
+    if not module._modules:
+        return None
 
     def child(*groups: tuple[str, ...]) -> str | None:
         found = (n for names in groups for n in names if isinstance(module._modules.get(n), nn.Module))

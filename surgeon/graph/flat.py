@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
+
+from surgeon.graph.streams import is_stream, state_of
 
 _PLAIN = (str, int, float, complex, bool, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
@@ -18,12 +19,8 @@ def flat(value: Any, path: str = "", depth: int = 8, objects: bool = True) -> It
     classes, by their attributes."""
     if isinstance(value, (torch.Tensor, *_PLAIN)):
         yield path, value
-    elif isinstance(value, torch.Generator):
-        yield path, value.get_state()
-    elif isinstance(value, random.Random):
-        yield path, value.getstate()
-    elif isinstance(getattr(getattr(value, "bit_generator", None), "state", None), dict):
-        yield path, repr(value.bit_generator.state)
+    elif is_stream(value):
+        yield path, state_of(value)
     elif isinstance(value, nn.Module) or not depth:
         return
     elif isinstance(value, Mapping):

@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.parameter import is_lazy
 
 from surgeon.errors import TraceError
+from surgeon.graph.memory import same_memory
 
 _OF_TORCH = frozenset(nn.Module().__dict__)
 _COUNT = len(_OF_TORCH)
@@ -82,7 +84,7 @@ class Kept:
                         f"it puts another tensor in place of its {name}, which a graph would not"
                     )
         for name, tensor, data in self._memory[module]:
-            if not _shares(tensor, data):
+            if not same_memory(tensor, data):
                 raise TraceError(f"it puts other data into its {name}, which a graph would not")
         for name, value in list(module.__dict__.items()):
             if name in _OF_TORCH or isinstance(value, _PLAIN) or not _traced(value):
@@ -174,7 +176,7 @@ class Kept:
                     present.update(before_it)
         for memory in self._memory.values():
             for _, tensor, data in memory:
-                if not _shares(tensor, data):
+                if not same_memory(tensor, data):
                     tensor.data = data
         for value, content in self._contents:
             if isinstance(value, dict):
@@ -221,15 +223,19 @@ def _hooks(module: nn.Module) -> tuple[dict[int, Any], ...]:
 
 
 def _memory(module: nn.Module) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
-    """A module's own parameters and buffers by name, each with what it holds: `t.data = …` gives it something else."""
+    """A module's own parameters and buffers by name, each with what it holds: `t.data = …` gives it something else.
+
+    Without those that hold nothing yet, and classes whose data is another object each time.
+    """
     own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-    found = ((n, t) for held in own for n, t in held.items() if type(t) in (torch.Tensor, nn.Parameter))
-    return [(n, t, t.data) for n, t in found if t.layout == torch.strided]
-
-
-def _shares(tensor: torch.Tensor, data: torch.Tensor) -> bool:
-    same = tensor.untyped_storage()._cdata == data.untyped_storage()._cdata
-    return same and tensor.dtype == data.dtype
+    strided = (
+        (n, t)
+        for held in own
+        for n, t in held.items()
+        if t is not None and not is_lazy(t) and t.layout == torch.strided and not t.is_nested
+    )
+    data = ((n, t, t.data) for n, t in strided)
+    return [(n, t, d) for n, t, d in data if type(t) in (torch.Tensor, nn.Parameter) or same_memory(t, d)]
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any], names: list[str]) -> None:

@@ -20,7 +20,7 @@ from surgeon.graph.leaves import is_leaf
 from surgeon.graph.norm_shapes import NormsKeepShapes
 from surgeon.graph.one_mode import mode
 from surgeon.graph.signatures import needed_inputs
-from surgeon.graph.watch import draws_again
+from surgeon.graph.streams import draws_again
 from surgeon.torch_private import FakeTensorMode, NormBase, reparametrized
 
 Shape = tuple[int, ...]

@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 
 from surgeon.graph.fused import is_fused, is_opened, open_fused
 from surgeon.graph.kept import keep, keep_in
+from surgeon.graph.left_alone import left_alone
 from surgeon.graph.lifting import FUNCTION
 from surgeon.graph.network import Rewritten
-from surgeon.graph.watch import left_alone
 
 
 class Pair(NamedTuple):

@@ -64,11 +64,10 @@ def places(graph: fx.Graph, network: nn.Module) -> Iterator[Place]:
     """What the graph of a network calls, in order."""
     read = weights_read(graph, network)
     called = {p.node: p for p in functions(graph, network)}
-    whole = attention(graph, network)
+    parts = {n: p for n, m in network.named_modules(remove_duplicate=False) if n and (p := parts_of(m, n))}
+    whole = attention(graph, network, parts)
     for node in graph.nodes:
-        if node.op == "call_module" and not parts_of(
-            network.get_submodule(str(node.target)), str(node.target)
-        ):
+        if node.op == "call_module" and node.target not in parts:
             yield Place(str(node.target), node, network.get_submodule(str(node.target)))
         elif node in read:
             yield Place(read[node], node, network.get_submodule(read[node]), read=True)
@@ -91,9 +90,8 @@ def functions(graph: fx.Graph, network: nn.Module) -> Iterator[Place]:
             yield Place(call.name, node, module, call, branch=sums.get(node, 0))
 
 
-def attention(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, list[Place]]:
-    """Attention modules, by the node that each one gives: inner ones first."""
-    parts = {n: p for n, m in network.named_modules() if n and (p := parts_of(m, n))}
+def attention(graph: fx.Graph, network: nn.Module, parts: dict[str, Parts]) -> dict[fx.Node, list[Place]]:
+    """Attention modules, by the node that each one gives: inner ones first. parts: their layers, by their names."""
     found: dict[fx.Node, list[Place]] = {}
     for node in graph.nodes if parts else ():
         if node.op == "call_module" and str(node.target) in parts:

@@ -44,12 +44,11 @@ def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:
 
 def attended(node: fx.Node, network: nn.Module) -> fx.Node | None:
     """What torch's attention gives, without the weights that it gives beside; None if a node is no call of it."""
-    if node.op != "call_module" or not isinstance(
-        network.get_submodule(str(node.target)), nn.MultiheadAttention
-    ):
-        return None
     firsts = [u for u in node.users if u.target is operator.getitem and u.args[1] == 0]
-    return firsts[0] if len(firsts) == 1 else None
+    if node.op != "call_module" or len(firsts) != 1:
+        return None
+    module = network.get_submodule(str(node.target))
+    return firsts[0] if isinstance(module, nn.MultiheadAttention) else None
 
 
 def _weight(node: fx.Node) -> fx.Node | None:

@@ -15,8 +15,8 @@ from surgeon.graph.measure import BATCH, Measured, Pretence, Shape, on_fakes, on
 from surgeon.graph.norm_shapes import NormsKeepShapes
 from surgeon.graph.one_mode import mode
 from surgeon.graph.places import Mode, Place
+from surgeon.graph.streams import draws_again
 from surgeon.graph.traced import Traced
-from surgeon.graph.watch import draws_again
 from surgeon.torch_private import NormBase
 
 

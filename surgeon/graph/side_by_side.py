@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from torch import nn
 
 from surgeon.graph.flat import flat
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
-from surgeon.graph.watch import draws_again
+from surgeon.graph.streams import draws_again, of_numpy, state_of
 
 
 @dataclass(frozen=True)
@@ -185,21 +184,18 @@ def _kept(value: Any) -> Any:
 def _streams(network: nn.Module) -> Iterator[None]:
     """Every random stream begins at the same place, and goes on afterwards as if nothing had been drawn."""
     devices = {p.device.index or 0 for p in network.parameters() if p.device.type == "cuda"}
-    numpy = sys.modules.get("numpy.random")
     with draws_again(), torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(0)
         random.seed(0)
-        if numpy is not None:
+        for numpy in of_numpy():
             numpy.seed(0)
         yield
 
 
 def _drawn(device: torch.device) -> Noted:
-    numpy = sys.modules.get("numpy.random")
-    found: Noted = {"torch": torch.get_rng_state(), "Python's random": random.getstate()}
+    found: Noted = {"torch": torch.get_rng_state(), "Python's random": state_of(random)}
     if device.type == "cuda":
         found["torch.cuda"] = torch.cuda.get_rng_state(device)
-    if numpy is not None:
-        kind, keys, *rest = numpy.get_state()
-        found["numpy.random"] = (kind, keys.tobytes(), *rest)
+    for numpy in of_numpy():
+        found["numpy.random"] = state_of(numpy)
     return found

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import fx, nn
 
-from surgeon.graph.fused import can_open, is_fused
+from surgeon.graph.described import details, kind_of_site, why_altered
 from surgeon.graph.layout import Axis, channel_axes
-from surgeon.graph.leaves import (
-    altered,
-    is_activation,
-    is_convolution,
-    is_norm,
-    is_pool,
-    runs_children,
-)
+from surgeon.graph.leaves import runs_children
 from surgeon.graph.measure import Measured, Shape
 from surgeon.graph.places import MODES, Mode, Place, places, unlike
-from surgeon.graph.residual import Sum
 from surgeon.graph.roles import heads_of, stem_of
 from surgeon.graph.shapes import add_shapes
+from surgeon.graph.stages import stages_of
 from surgeon.graph.traced import Traced
 from surgeon.selection import INPUT, Kind, Parts, Site
-from surgeon.torch_private import AvgPoolNd, BatchNorm, ConvTransposeNd, InstanceNorm, MaxPoolNd
-
-_STAGE_NAME = re.compile(r"^((?:layer|stage|block|denseblock|layers|stages|blocks|res)\.?_?\d+)(\.|$)")
 
 _READ = "its weight is read by a function that its parent's code calls"
 
@@ -76,7 +65,7 @@ def find_sites(
         )
     for name, (place, count, modes) in calls.items():
         module = place.module
-        kind: Kind | None = "attention" if place.parts else _kind(module)
+        kind: Kind | None = "attention" if place.parts else kind_of_site(module)
         if kind is None:
             continue
         sites.append(
@@ -94,7 +83,7 @@ def find_sites(
                 logits=name in logits,
                 read=name in read,
                 parts=_under(place.parts, name),
-                altered=_altered(kind, module) or shared.get(name, "") or (_READ if name in read else ""),
+                altered=why_altered(kind, module) or shared.get(name, "") or (_READ if name in read else ""),
                 **_placed(kind, module, seen.outputs.get(name), axes.get(name)),
                 **links.get(name, {}),
             )
@@ -125,20 +114,6 @@ def _places(module: nn.Module, traced: Traced) -> dict[Mode, list[Place]]:
             if p.call is None or (p.name not in odd and not runs_children(module.get_submodule(p.call.owner)))
         ]
     return found
-
-
-def _kind(module: nn.Module) -> Kind | None:
-    if is_convolution(module):
-        return "conv"
-    if isinstance(module, nn.Linear):
-        return "linear"
-    if is_norm(module):
-        return "norm"
-    if is_activation(module):
-        return "activation"
-    if is_pool(module):
-        return "pool"
-    return "residual" if isinstance(module, Sum) else None
 
 
 def _ordered_calls(
@@ -190,61 +165,10 @@ def _call_shapes(seen: Measured, name: str) -> tuple[Shape, ...]:
 
 def _placed(kind: Kind, module: Any, out_shape: Shape | None, axis: Axis | None) -> dict[str, Any]:
     """What the module says of itself, and the axis of its channels, whose size is their number."""
-    found = _details(kind, module)
+    found = details(kind, module)
     if kind in ("activation", "pool", "residual", "attention") and out_shape and axis is not None:
         found["channels"] = out_shape[axis]
     return {**found, "channel_axis": axis}
-
-
-def _details(kind: Kind, module: Any) -> dict[str, Any]:
-    if kind == "conv":
-        name = type(module).__name__
-        known = type(module).__module__.startswith("timm.")
-        scaled = known and name.startswith("ScaledStdConv")
-        return dict(
-            dims=len(module.kernel_size),
-            channels=module.out_channels,
-            in_channels=module.in_channels,
-            kernel=tuple(module.kernel_size),
-            stride=tuple(module.stride),
-            groups=module.groups,
-            bias=module.bias is not None,
-            padding_mode=module.padding_mode,
-            transposed=isinstance(module, ConvTransposeNd),
-            standardized="scaled" if scaled else ("weights" if known and "StdConv" in name else ""),
-        )
-    if kind == "linear":
-        return dict(
-            channels=module.out_features, in_channels=module.in_features, bias=module.bias is not None
-        )
-    if kind == "norm":
-        fused = is_fused(module)
-        channels = getattr(module, "num_features", None) or getattr(module, "num_channels", None)
-        shape = getattr(module, "normalized_shape", None)
-        channels = channels or (int(shape[-1]) if isinstance(shape, tuple) and shape else None)
-        return dict(
-            family=_family(module), fused=fused, opens=not fused or can_open(module), channels=channels
-        )
-    return _window(module) if isinstance(module, (AvgPoolNd, MaxPoolNd)) else {}
-
-
-def _window(pool: Any) -> dict[str, Any]:
-    """The dimensions, window and stride of a pooling: torch's classes have the dimensions in their names."""
-    dims = next((n for n in (1, 2, 3) for c in type(pool).__mro__ if c.__name__.endswith(f"Pool{n}d")), None)
-    if dims is None:
-        return {}
-
-    def each(given: Any) -> tuple[int, ...]:
-        return tuple(given) if isinstance(given, (tuple, list)) else (given,) * dims
-
-    kernel, stride = each(pool.kernel_size), each(pool.stride or pool.kernel_size)
-    return dict(dims=dims, kernel=kernel, stride=stride, ceil=bool(pool.ceil_mode))
-
-
-def _altered(kind: Kind, module: nn.Module) -> str:
-    if getattr(module, "return_indices", False):
-        return "it gives the places of the maxima too"
-    return altered(module) if kind in ("conv", "linear", "norm", "pool") else ""
 
 
 def _shared_weights(model: nn.Module) -> dict[str, str]:
@@ -261,21 +185,6 @@ def _shared_weights(model: nn.Module) -> dict[str, str]:
             if others:
                 found[name] = f"it shares its weight with {', '.join(others)}"
     return found
-
-
-def _family(module: nn.Module) -> str:
-    name = type(module).__name__
-    if isinstance(module, BatchNorm) or "BatchNorm" in name:
-        return "batch"
-    if isinstance(module, InstanceNorm):
-        return "instance"
-    if isinstance(module, nn.GroupNorm) or "GroupNorm" in name:
-        return "group"
-    if isinstance(module, nn.LayerNorm) or "LayerNorm" in name:
-        return "layer"
-    if "Rms" in name or "RMS" in name:
-        return "rms"
-    return "other"
 
 
 def _links(regions: Iterable[tuple[str, Traced]]) -> dict[str, dict[str, str]]:
@@ -315,7 +224,7 @@ def _logits(model: nn.Module, traced: Traced | None) -> set[str]:
             if (
                 node.op == "call_module"
                 and last[node]
-                and _kind(model.get_submodule(str(node.target))) in ("conv", "linear")
+                and kind_of_site(model.get_submodule(str(node.target))) in ("conv", "linear")
             ):
                 found.add(str(node.target))
     return found
@@ -338,7 +247,7 @@ def _with_roles(model: nn.Module, sites: Sequence[Site]) -> tuple[Site, ...]:
 
 def _with_stages(model: nn.Module, sites: list[Site]) -> tuple[Site, ...]:
     kinds = {s.name: s.kind for s in sites if not (s.kind == "norm" and s.altered)}
-    stages = _stages_from_features(model, sites) or _stages_from_names(sites) or _stages_from_sizes(sites)
+    stages = stages_of(model, sites)
     return tuple(
         s.model_copy(
             update=dict(
@@ -351,56 +260,3 @@ def _with_stages(model: nn.Module, sites: list[Site]) -> tuple[Site, ...]:
         )
         for s in sites
     )
-
-
-def _stages_from_features(model: nn.Module, sites: list[Site]) -> dict[str, int]:
-    """Stages as timm's feature_info lists them: a stage ends where its feature is taken; the stem is 0."""
-    info = getattr(model, "feature_info", None)
-    entries = getattr(info, "info", info)
-    if not isinstance(entries, (list, tuple)) or not entries:
-        return {}
-    modules = [str(e["module"]) for e in entries if isinstance(e, dict) and e.get("module")]
-    ends = [
-        max((s.index for s in sites if s.name == m or s.name.startswith(m + ".")), default=None)
-        for m in modules
-    ]
-    known = [e for e in ends if e is not None]
-    if len(known) < 2:
-        return {}
-    if not _is_stem(modules[0], sites):
-        first = min(s.index for s in sites if s.name.startswith(modules[0] + ".") or s.name == modules[0])
-        known = [first - 1, *known]
-    return {s.name: next((i for i, e in enumerate(known) if s.index <= e), len(known)) for s in sites}
-
-
-def _is_stem(module: str, sites: list[Site]) -> bool:
-    return sum(
-        s.kind == "conv" and s.name.startswith(module + ".") for s in sites
-    ) < 2 and not _STAGE_NAME.match(module)
-
-
-def _stages_from_names(sites: list[Site]) -> dict[str, int]:
-    """Stages by numbered containers such as `layer1` or `stages.0`: what comes before the first is 0."""
-    order: dict[str, int] = {}
-    stages: dict[str, int] = {}
-    current = 0
-    for site in sites:
-        found = _STAGE_NAME.match(site.name)
-        if found:
-            current = order.setdefault(found.group(1), len(order) + 1)
-        stages[site.name] = current
-    return stages if len(order) >= 2 else {}
-
-
-def _stages_from_sizes(sites: list[Site]) -> dict[str, int]:
-    """Stages by resolution: a new one begins whenever a feature map is smaller than all before."""
-    stages: dict[str, int] = {}
-    current, smallest = 0, None
-    for site in sites:
-        if site.kind == "conv" and site.out_shape and len(site.out_shape) >= 2:
-            area = site.out_shape[-1]
-            if smallest is not None and area < smallest:
-                current += 1
-            smallest = area if smallest is None else min(area, smallest)
-        stages[site.name] = current
-    return stages if smallest is not None else {}

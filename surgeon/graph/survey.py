@@ -12,12 +12,12 @@ from surgeon.errors import TraceError
 from surgeon.graph.calls import Given
 from surgeon.graph.functional import functional_convolutions
 from surgeon.graph.leaves import is_leaf, is_norm, is_weighted
+from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import Measured, Shape, measure
 from surgeon.graph.region import Region
 from surgeon.graph.sites import find_sites
 from surgeon.graph.trace import trace
 from surgeon.graph.traced import Example, Traced
-from surgeon.graph.watch import left_alone
 from surgeon.graph.witness import Witness
 from surgeon.selection import Site
 

@@ -14,16 +14,16 @@ import functools
 import random
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from surgeon.errors import TraceError
-from surgeon.graph.held_streams import HeldStreams
-from surgeon.graph.kept import Kept
+from surgeon.graph.memory import Owned, storage_of, written_by
 from surgeon.graph.stream import asked
+from surgeon.graph.streams import Streams, held_by, of_numpy, of_process
 from surgeon.torch_private import TorchDispatchMode, tree_leaves
 
 _CONTEXTS: dict[type, str] = {
@@ -65,12 +65,14 @@ class Watch:
         self._inside: list[str] = []
         self._gradients = _gradients()
         self._tensors = _Tensors(network)
-        self._held = HeldStreams([network])
+        held = held_by(network)
+        self._streams = Streams([*of_process(), *held])
+        self._unseen = Streams([*of_numpy(), *held])  # whose draws `_refuse_draws` may not see
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
         """Watch until the end of the block; what is patched for that is as before afterwards."""
-        drawn, held = _drawn(), self._held.states()
+        states = self._streams.states()
         with contextlib.ExitStack() as stack:
             for kind, text in _CONTEXTS.items():
                 stack.enter_context(_patched(kind, "__enter__", functools.partial(self._entered, text)))
@@ -86,10 +88,9 @@ class Watch:
             try:
                 yield
             finally:
-                self.drew = _drawn() != drawn or not _same_states(self._held.states(), held)
+                self.drew = self._streams.drew_since(states)
                 if self.drew:
-                    _draw_again(drawn)
-                    self._held.put_back(held)
+                    self._streams.put_back(states)
 
     @contextlib.contextmanager
     def off(self) -> Iterator[None]:
@@ -131,9 +132,9 @@ class Watch:
     def forward(self) -> Iterator[None]:
         """A module's own code runs in this block. Raises TraceError at the end where it drew numbers
         that a graph would repeat."""
-        before = (_of_numpy(), self._held.states()) if self._closely else None
+        states = self._unseen.states() if self._closely else None
         yield
-        if before and (_of_numpy() != before[0] or not _same_states(self._held.states(), before[1])):
+        if states is not None and self._unseen.drew_since(states):
             raise TraceError("it draws numbers by numpy.random, which a graph would repeat at each call")
 
     # -- what the patched functions do first ----------------------------------------------------------
@@ -160,55 +161,24 @@ class Watch:
             )
 
 
-class _Owned:
-    """The tensors of a network, found by where their memory is."""
-
-    def __init__(self, network: nn.Module, but: Collection[nn.Module] = ()) -> None:
-        self._network, self._but = network, but
-
-    @functools.cached_property
-    def _names(self) -> dict[int, str]:
-        """The network's tensors by where their memory is; asked for by few networks, and then before
-        anything is written."""
-        found: dict[int, str] = {}
-        self._alive: list[torch.UntypedStorage] = []  # whose addresses no others get meanwhile
-        for name, module in self._network.named_modules():
-            if module in self._but:
-                continue
-            own = (module._parameters, module._buffers, module.__dict__)
-            for key, value in ((k, v) for held in own for k, v in held.items()):
-                if key.startswith("_tensor_constant"):  # torch.fx's, of the trace that is under way
-                    continue
-                storage = _storage(value) if isinstance(value, torch.Tensor) else None
-                if storage is not None:
-                    found.setdefault(storage._cdata, f"{name}.{key}" if name else key)
-                    self._alive.append(storage)
-        return found
-
-    def name(self, value: Any) -> str:
-        """The tensor of the network that shares memory with this one, or ''."""
-        storage = _storage(value) if isinstance(value, torch.Tensor) else None
-        return "" if storage is None else self._names.get(storage._cdata, "")
-
-
 class _Tensors(TorchDispatchMode):
     """Refuses operations on real tensors that draw numbers, write into the network's tensors, or read their values."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.watching = False
-        self._owned = _Owned(network)
+        self._owned = Owned(network)
         self._made: dict[int, torch.UntypedStorage] = {}
         self._recorded: dict[int, torch.UntypedStorage] = {}
 
     def made_of_network(self, value: torch.Tensor) -> bool:
         """Whether a tensor was computed from the network's own while this was on, or is one of those."""
-        storage = _storage(value)
+        storage = storage_of(value)
         return bool(self._owned.name(value)) or (storage is not None and storage._cdata in self._made)
 
     def read(self, value: torch.Tensor) -> None:
         """A graph holds this tensor: what is written into it from now on would be there at the start, too."""
-        storage = _storage(value)
+        storage = storage_of(value)
         if storage is not None:
             self._recorded[storage._cdata] = storage
 
@@ -231,13 +201,13 @@ class _Tensors(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise TraceError(f"it draws numbers by {_plain(func)}, which a graph would repeat at each call")
         if func._schema.is_mutable:
-            for value in _written(func, args, kwargs):
+            for value in written_by(func, args, kwargs):
                 name = self._owned.name(value)
                 if name:
                     raise TraceError(
                         f"it writes into {name} in place ({_plain(func)}), which a graph would not repeat"
                     )
-                storage = _storage(value) if self._recorded else None
+                storage = storage_of(value) if self._recorded else None
                 if storage is not None and storage._cdata in self._recorded:
                     raise TraceError(
                         f"it writes in place ({_plain(func)}) into a tensor that it has computed with, which a graph "
@@ -250,100 +220,10 @@ class _Tensors(TorchDispatchMode):
         result = func(*args, **kwargs)
         if any(isinstance(a, torch.Tensor) and self.made_of_network(a) for a in tree_leaves((args, kwargs))):
             for value in tree_leaves(result):
-                storage = _storage(value) if isinstance(value, torch.Tensor) else None
+                storage = storage_of(value)
                 if storage is not None:
                     self._made[storage._cdata] = storage
         return result
-
-
-class _PutBack(TorchDispatchMode):
-    """Keeps what is written over in the tensors of networks, and puts it back at the end."""
-
-    def __init__(self, networks: Iterable[nn.Module], but: Collection[nn.Module]) -> None:
-        super().__init__()
-        self._owned = [_Owned(n, but) for n in networks]
-        self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func._schema.is_mutable:
-            for value in _written(func, args, kwargs):
-                storage = _storage(value) if any(o.name(value) for o in self._owned) else None
-                if (
-                    storage is not None
-                    and storage.device.type != "meta"
-                    and storage._cdata not in self._before
-                ):
-                    self._before[storage._cdata] = (storage, storage.clone())
-        return func(*args, **kwargs)
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        for storage, value in self._before.values():
-            storage.copy_(value)
-
-
-@contextlib.contextmanager
-def left_alone(*networks: nn.Module, but: Collection[nn.Module] = ()) -> Iterator[None]:
-    """Networks may be run in this block, whatever their code does: parameters, buffers, attributes and the
-    random numbers of Python
-    and numpy are as before afterwards. but: modules whose tensors and attributes stay as they become."""
-    kept = [Kept(n, but) for n in networks]
-    data = [(t, t.data) for n in networks for t in _tensors_of(n, but)]
-    held = HeldStreams(networks)
-    states = held.states()
-    try:
-        with draws_again(), _PutBack(networks, but):
-            yield
-    finally:
-        held.put_back(states)
-        for one in kept:
-            one.restore(whole=True)
-        for tensor, was in data:
-            if _place(tensor) != _place(was):  # its `data` was set
-                tensor.data = was
-
-
-def _tensors_of(network: nn.Module, but: Collection[nn.Module]) -> Iterator[torch.Tensor]:
-    for module in network.modules():
-        if module not in but:
-            yield from (
-                t for own in (module._parameters, module._buffers) for t in own.values() if t is not None
-            )
-
-
-@contextlib.contextmanager
-def draws_again() -> Iterator[None]:
-    """The random numbers of Python and numpy go on after this block as if nothing had been drawn in it."""
-    before = _drawn()
-    try:
-        yield
-    finally:
-        if _drawn() != before:
-            _draw_again(before)
-
-
-def _storage(value: torch.Tensor) -> torch.UntypedStorage | None:
-    try:
-        return value.untyped_storage()
-    except (RuntimeError, NotImplementedError, ValueError):  # sparse, or not made yet
-        return None
-
-
-def _place(value: torch.Tensor) -> int | None:
-    storage = _storage(value)
-    return None if storage is None else storage._cdata
-
-
-def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[torch.Tensor]:
-    """The arguments of an operation that it writes into."""
-    for place, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is None or not argument.alias_info.is_write:
-            continue
-        value: Any = args[place] if place < len(args) else kwargs.get(argument.name)
-        yield from (value if isinstance(value, (list, tuple)) else [value])
 
 
 def _plain(func: Any) -> str:
@@ -369,32 +249,6 @@ def _numpy_to_itself() -> contextlib.AbstractContextManager[Any]:
     """Numpy's generator for this thread alone, where numpy is in use."""
     numpy = sys.modules.get("numpy.random")
     return contextlib.nullcontext() if numpy is None else numpy.get_bit_generator().lock
-
-
-def _drawn() -> tuple[Any, Any]:
-    """The state of the generators of Python and of numpy, where that is in use."""
-    return random.getstate(), _of_numpy()
-
-
-def _same_states(ones: list[Any], others: list[Any]) -> bool:
-    return repr(ones) == repr(others)
-
-
-def _of_numpy() -> Any:
-    numpy = sys.modules.get("numpy.random")
-    if numpy is None:
-        return None
-    kind, keys, *rest = numpy.get_state()
-    return (kind, keys.tobytes(), *rest)
-
-
-def _draw_again(state: tuple[Any, Any]) -> None:
-    random.setstate(state[0])
-    if state[1] is not None:
-        import numpy as np
-
-        kind, keys, *rest = state[1]
-        np.random.set_state((kind, np.frombuffer(keys, np.uint32), *rest))
 
 
 @contextlib.contextmanager

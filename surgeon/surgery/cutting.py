@@ -7,9 +7,9 @@ from torch import fx, nn
 
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
+from surgeon.graph.left_alone import left_alone
 from surgeon.graph.region import Region
 from surgeon.graph.survey import find_regions
-from surgeon.graph.watch import left_alone
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.surgery.attempt import Attempt

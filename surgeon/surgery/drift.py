@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.edits import Drift
+from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import images_of
 from surgeon.graph.network import Rewritten
 from surgeon.graph.one_mode import mode
 from surgeon.graph.pairs import Pair, run_side_by_side
-from surgeon.graph.watch import left_alone
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of
 from surgeon.torch_private import ConvNd

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from surgeon.edits import Edit
-from surgeon.graph.places import places
+from surgeon.graph.places import functions
 from surgeon.graph.region import Region
 from surgeon.selection import is_call
 
@@ -27,9 +27,9 @@ def hang_functions(tree: nn.Module, regions: Iterable[Region], edits: Iterable[E
         inside = tree.get_submodule(region.name)
         prefix = f"{region.name}." if region.name else ""
         for graph in (region.traced.eval, region.traced.train):
-            for place in places(graph, inside):
+            for place in functions(graph, inside):
                 owner, _, leaf = place.name.rpartition(".")
                 holder = inside.get_submodule(owner)
-                if place.call and prefix + place.name in wanted and leaf not in holder._modules:
+                if prefix + place.name in wanted and leaf not in holder._modules:
                     place.module.train(holder.training)
                     holder._modules[leaf] = place.module

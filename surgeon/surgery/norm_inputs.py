@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from surgeon.edits import Note, Plan
 from surgeon.errors import DataError
+from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import images_of
 from surgeon.graph.one_mode import mode
-from surgeon.graph.watch import left_alone
 from surgeon.images import check_taken, times
 from surgeon.models.facts import input_size_of, input_std_of, normalization_of
 from surgeon.surgery.drift import logits_of

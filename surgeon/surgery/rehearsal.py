@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from surgeon.errors import SurgeonError, SurgeryError
+from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import Shape, images_of, on_fakes, on_meta
 from surgeon.graph.one_mode import mode
-from surgeon.graph.watch import left_alone
 
 _CHEAP = 2e9
 """Up to this many FLOPs per image, computing takes no longer than running on meta tensors."""
@@ -80,7 +80,7 @@ def _error(model: nn.Module, size: Shape, *, computed: bool) -> Exception | None
                 left_alone(model),
                 mode(model, False),
                 torch.no_grad(),
-                _streams_kept(model),
+                _stream_kept(model),
                 how(model, size) as images,
             ):
                 model(*[images] * images_of(model))
@@ -98,14 +98,8 @@ def _with_numbers(model: nn.Module, size: Shape) -> Iterator[torch.Tensor]:
 
 
 @contextlib.contextmanager
-def _streams_kept(model: nn.Module) -> Iterator[None]:
-    """Restore torch's random state and that of the network's own generators at the end."""
-    own = [v for m in model.modules() for v in m.__dict__.values() if isinstance(v, torch.Generator)]
-    states = [g.get_state() for g in own]
+def _stream_kept(model: nn.Module) -> Iterator[None]:
+    """Restore torch's random state at the end."""
     devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
-    try:
-        with torch.random.fork_rng(devices=[d for d in devices if d is not None]):
-            yield
-    finally:
-        for generator, state in zip(own, states, strict=True):
-            generator.set_state(state)
+    with torch.random.fork_rng(devices=[d for d in devices if d is not None]):
+        yield

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError, SurgeryError
+from surgeon.graph.left_alone import left_alone
 from surgeon.graph.one_mode import mode
-from surgeon.graph.watch import left_alone
 from surgeon.images import check_inputs
 from surgeon.torch_private import BatchNorm
 

@@ -19,6 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 import surgeon
+from surgeon.graph.streams import Streams, held_by, state_of
 
 SIZE = (3, 8, 8)
 NETWORKS: list[type[nn.Module]] = []
@@ -160,6 +161,19 @@ class OtherData(Net):
 
 
 @network
+class Turning(Net):
+    """Other data of the same memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mixing", torch.rand(8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.mixing.data = self.mixing.data.t()
+        return self.fc(self.two(self.one(x)).mean((2, 3)) @ self.mixing)
+
+
+@network
 class ClampedWeights(Net):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.fc.weight.data = self.fc.weight.data.clamp(-0.1, 0.1)
@@ -203,6 +217,19 @@ class OwnGenerators(Net):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.one(x * (1 + self.rng.random()))
         return self.head(self.two(x * (1 + self.old.rand()) + self.plain.random()))
+
+
+@network
+class GeneratorsInContainers(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams = [np.random.default_rng(0), torch.Generator().manual_seed(0)]
+        self.named = {"plain": (random.Random(0),)}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        numpys, torchs = self.streams
+        x = self.one(x * (1 + numpys.random()) + torch.rand(1, generator=torchs, dtype=x.dtype))
+        return self.head(self.two(x * (1 + self.named["plain"][0].random())))
 
 
 class Doubled(torch.overrides.TorchFunctionMode):
@@ -428,6 +455,18 @@ def test_what_a_network_leaves_on_itself_is_left_by_its_graph_again() -> None:
     cut = as_stock(Leaving)
     assert isinstance(cut, torch.fx.GraphModule)  # traced whole: nothing is read before it is set
     assert cut.features.shape == (2, 8, 8, 8)
+
+
+def test_a_generator_that_nobody_can_put_back_is_left_out() -> None:
+    net = Net()
+    net.entropy, net.rngs = random.SystemRandom(), [random.Random(0), np.random.RandomState(0)]
+    held = held_by(net, net)
+    assert held == net.rngs
+    states = [state_of(s) for s in held]
+    with Streams(held).draw_again():
+        assert net.rngs[0].random() != net.rngs[1].rand()
+        assert states != [state_of(s) for s in held]
+    assert states == [state_of(s) for s in held]
 
 
 @pytest.mark.parametrize("kind", NETWORKS, ids=lambda k: k.__name__)
