@@ -72,6 +72,9 @@ ARCHITECTURES: Mapping[str, Callable[[tuple[int, int, int]], nn.Module]] = {
     "CNN": lambda size: surgeon.create_model(
         "zoo/cnn", input_size=size, model_args={"widths": [8, 8, 8], "hidden": 32}
     ),
+    "wide CNN": lambda size: surgeon.create_model(
+        "zoo/cnn", input_size=size, model_args={"widths": [16, 32, 32], "hidden": 32}
+    ),
     "narrow ResNet": narrow_resnet,
     "MLP": perceptron,
     "kWTA": lambda size: k_winners(ARCHITECTURES["CNN"](size)),
