@@ -1,0 +1,47 @@
+"""The table of the bench of the verdict: it is what the results give, and it says what the page says."""
+
+import json
+
+import pytest
+
+from tests.test_readme import EVALUATION
+
+pytest.importorskip("safetensors")
+pytest.importorskip("timm")
+
+
+def results():
+    from experiments.known_defences import RESULTS
+
+    return json.loads(RESULTS.read_text(encoding="utf-8"))
+
+
+def test_the_pages_table_is_made_of_the_results():
+    from experiments.known_defences import table
+
+    assert table(results()) in EVALUATION
+
+
+def test_every_row_of_the_bench_was_run(tmp_path):
+    from experiments.known_defences import rows
+
+    assert set(results()) == set(rows(tmp_path))
+
+
+def test_no_broken_defence_claims_more_than_the_undefended_network_and_honest_ones_have_a_number():
+    from experiments.known_defences import claims
+
+    for row, figures in results().items():
+        for k, headline in enumerate(figures["headline"]):
+            if row.startswith("honest"):
+                assert headline, row
+            elif headline:
+                assert not claims(figures["worst"][k], figures["undefended worst"][k]), row
+
+
+def test_what_the_page_says_of_single_rows():
+    failed = {r: {k for k in f if k.startswith("by ")} for r, f in results().items()}
+    assert failed["broken, networks that switch at random"] == {"by unbounded"}
+    for row in ("broken, k winners", "broken, MeanSparse, α = 0.4"):
+        found = results()[row]
+        assert found["headline"] == [1.0] and found["worst"][0] < found["itself"][0]
