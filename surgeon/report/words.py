@@ -22,7 +22,7 @@ _ATTACKS = {
     "uniform-noise": "Random noise U(0, u), brought back to [0, 1]: no attack",
 }
 _CHECKS = {
-    "two-passes": "Do two passes over the same images agree?",
+    "two-passes": "Do passes over the same images agree?",
     "zero-gradients": "Does the loss have a gradient at the images?",
     "few-images": "Are there enough images to tell anything from?",
     "finite-differences": "Are gradients the slopes of the function?",

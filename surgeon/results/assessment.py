@@ -69,7 +69,7 @@ class Diagnosis(_Frozen):
     norm: Norm
     eps: float
     images: int
-    random: bool = Field(description="two passes differ: attacks need the expectation over the noise (EOT)")
+    random: bool = Field(description="passes differ: attacks need the expectation over the noise (EOT)")
     checks: tuple[Check, ...]
 
     expectation: bool = Field(

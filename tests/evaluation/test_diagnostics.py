@@ -166,3 +166,19 @@ def test_two_classes_are_diagnosed_without_dlr():
     x = torch.rand(32, 3, 3, 3)
     found = diagnose(model, x, model(x).argmax(1), eps=0.05)
     assert "pgd-margin" in next(c for c in found.checks if c.code == "losses").measured
+
+
+def test_a_network_that_asks_one_of_two_at_random_is_seen_to_be_random():
+    from surgeon.evaluation.diagnostics.probes import PASSES, RANDOM, between_passes
+
+    class Switching(nn.Module):
+        """Asks one network in the first calls, and another in the last of those that are looked at."""
+
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return x.flatten(1) * (1.0 if self.calls < PASSES else 1.1)
+
+    assert between_passes(Switching(), torch.rand(2, 1, 4, 4)) > RANDOM
+    assert between_passes(nn.Flatten(), torch.rand(2, 1, 4, 4)) == 0

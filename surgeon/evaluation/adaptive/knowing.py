@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from surgeon.evaluation.adaptive.sources import Known, known_from
-from surgeon.evaluation.diagnostics.probes import RANDOM, two_passes
+from surgeon.evaluation.diagnostics.probes import RANDOM, between_passes
 from surgeon.evaluation.engine.blocks import evaluate
 from surgeon.evaluation.engine.scoring import device_of, spread
 from surgeon.evaluation.engine.store import Store
@@ -136,7 +136,7 @@ class Knowing:
 
     def _uncut(self, model: Normalized, outcome: Outcome) -> Outcome:
         with held_still(model, self.seed):
-            random = two_passes(model, self.images[:16].to(device_of(model))) > RANDOM
+            random = between_passes(model, self.images[:16].to(device_of(model))) > RANDOM
         # The main threat of the suite paper is that of its part standard, which needs no paper.
         named = "standard" if self.settings.suite == "paper" else self.settings.suite
         settings = self.settings.model_copy(update={"suite": named})

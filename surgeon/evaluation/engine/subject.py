@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import SurgeonError, VerificationError
-from surgeon.evaluation.diagnostics.probes import RANDOM, two_passes
+from surgeon.evaluation.diagnostics.probes import RANDOM, between_passes
 from surgeon.evaluation.diagnostics.speed import images_per_second
 from surgeon.evaluation.engine.admission import admitted
 from surgeon.evaluation.engine.fingerprints import weights_hash
@@ -133,7 +133,7 @@ def prepare(
     attacked = folded(network, given.normalize(few))
     subject = of_pixels(attacked.model, probabilities=probabilities)
     with held_still(subject, seed):
-        random = two_passes(subject, few) > RANDOM
+        random = between_passes(subject, few) > RANDOM
     random = random or (record is not None and record.traits.stochastic == "always")
     mean, std = normalization_of(network) or (None, None)
     operations = tuple(dict.fromkeys(e.operation.split("#")[0] for e in record.edits)) if record else ()
