@@ -28,6 +28,7 @@ COMMANDS = {
     "run": "Surgery, training and evaluation of a recipe, into one resumable folder.",
     "evaluate": "How robust a network is, and whether that can be believed.",
     "study": "What a surgery itself brings: five arms, one budget, the same seeds.",
+    "reproduce": "The tables of the papers: their figures beside those measured here.",
     "report": "One page about one or several evaluations.",
     "verify": "Whether a folder still fits to all that it was made from.",
     "doctor": "What state a network is in, and what fold, save, export and train would say to it.",

@@ -11,12 +11,14 @@ from rich.text import Text
 from surgeon.cli.sheet import Column, Sheet
 from surgeon.edits import EFFECT_TEXT
 from surgeon.numerals import percent, span
+from surgeon.protocol.markdown import figure, measure, quotable, state, value
 
 if TYPE_CHECKING:
     from surgeon.evaluation import Assessment
     from surgeon.pipeline import Study
     from surgeon.pipeline.conversion import Conversion
     from surgeon.pipeline.converting import Outcome
+    from surgeon.protocol import Protocol, Reproduction
     from surgeon.results.assessment import Certified
 
 
@@ -74,6 +76,39 @@ def study_table(found: Study) -> RenderableType:
         )
     note = "differences in points from the stock network fine-tuned equally, paired image by image, with 95 % intervals"
     return Group(Text(f"{found.recipe} on {found.model}", "bold"), table, Text(note))
+
+
+def protocol_table(found: Protocol, budget: str) -> RenderableType:
+    """The rows of a protocol: network, recipes, training, and the paper's figures."""
+    table = Sheet(
+        "row", Column("network", spare=True), Column("recipes", prose=True), "epochs", *found.columns
+    )
+    for row in found.rows_of(budget):
+        recipes, (model, _) = found.recipes_of(row, budget), found.network_of(row, budget)
+        epochs = recipes[-1].training.epochs if recipes[-1].training else 0
+        figures = [figure(found.rows[row].paper.get(c)) for c in found.columns_of(budget)]
+        table.add(row, model, " + ".join(r.name for r in recipes), str(epochs), *figures)
+    over = found.budgets[budget]  # type: ignore[index]
+    runs = len(found.rows_of(budget)) * over.seeds
+    told = [f"{found.paper}, {found.place}", f"budget {budget}, {runs} runs, {over.seeds} seeds: {over.note}"]
+    claims = [Text(f"claim: {c.text} ({c.column}, {c.row} against {c.against})") for c in found.claims]
+    return Group(Text(found.title, "bold"), *map(Text, told), table, *claims)
+
+
+def reproduction_table(found: Reproduction) -> RenderableType:
+    """The paper's figures beside those measured, and the answers to its claims."""
+    columns = [
+        Column(f"{c}: paper → measured", spare=n > 1)
+        for n, c in enumerate(found.protocol.columns_of(found.budget))
+    ]
+    table = Sheet("row", *columns, Column("a number may be quoted", spare=True), Column("seeds", spare=True))
+    for row, cells in found.rows.items():
+        shown = [f"{figure(cells[c].paper)} → {value(cells[c])}" for c in cells]
+        runs = found.of(row)
+        table.add(row, *shown, quotable(runs), str(len(runs)))
+    answers = [Text(f"{a.answer}: {a.claim.text}{measure(a)}") for a in found.claims]
+    head = f"{found.protocol.name}, {found.protocol.place}, budget {found.budget}; {state(found)}; per cent"
+    return Group(Text(head, "bold"), table, *answers)
 
 
 def conversion_table(found: Conversion) -> RenderableType:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,7 +25,8 @@ from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
 from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe
 from surgeon.results.assessment import Assessment
-from surgeon.results.statistics import Paired, mcnemar
+from surgeon.results.differences import Difference, over_seeds
+from surgeon.results.statistics import mcnemar
 from surgeon.results.verdict import standing
 from surgeon.store.artifact import folder_of, load
 from surgeon.store.folder import WEIGHTS
@@ -45,22 +45,6 @@ ROLES: dict[str, Role] = {
 }
 """Arm → its role: the common start, the control of all differences, the surgery before and after training."""
 ARMS = tuple(ROLES)
-
-
-class Difference(BaseModel):
-    """An arm against the control on the same images: the mean over seeds, with its 95 % interval."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean: float
-    low: float
-    high: float
-    pairs: tuple[Paired, ...] = Field(
-        description=(
-            "by seed; of one seed the interval is its own, of several Student's over them, no "
-            "narrower than one's"
-        )
-    )
 
 
 class Arm(BaseModel):
@@ -316,7 +300,7 @@ def _arm(
             for control, place in zip(folders[CONTROL], folders[name], strict=True)
         ]
         for k, what in enumerate(("clean", "worst")):
-            differences[what] = _difference([mcnemar(a[k], b[k]) for a, b in pairs])
+            differences[what] = over_seeds([mcnemar(a[k], b[k]) for a, b in pairs])
     return Arm(
         name=name,
         role=ROLES[name],
@@ -334,17 +318,3 @@ def _rights(place: Path) -> tuple[list[bool], list[bool]]:
     found = place / EVALUATION
     clean, worst = standing(read_parquet(found / "verdicts.parquet"), read_assessment(found).summary.main)
     return list(clean.values()), list(worst.values())
-
-
-def _difference(pairs: Sequence[Paired]) -> Difference:
-    values = [p.difference for p in pairs]
-    if len(pairs) == 1:
-        return Difference(mean=values[0], low=pairs[0].low, high=pairs[0].high, pairs=tuple(pairs))
-    from scipy.stats import t
-
-    mean, widest = fmean(values), max(p.high - p.low for p in pairs) / 2
-    over_seeds = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
-    half = max(
-        over_seeds, widest
-    )  # all seeds share the images, so more seeds cannot narrow the interval of one
-    return Difference(mean=mean, low=mean - half, high=mean + half, pairs=tuple(pairs))

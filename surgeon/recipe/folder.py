@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from surgeon.disk.shipped import PACKAGE, shipped_folder
 from surgeon.errors import RecipeError
 
 
@@ -16,15 +17,12 @@ def recipe_folder() -> Path:
     Raises:
         RecipeError: There is none.
     """
-    package = Path(__file__).parents[1]
-    inside = package / "recipes"
-    if inside.is_dir():
-        return inside
-    if (package.parent / "pyproject.toml").is_file() and (package.parent / "recipes").is_dir():
-        return package.parent / "recipes"
-    raise RecipeError(
-        f"the shipped recipes are missing: neither {inside} nor a checkout's recipes folder exists"
-    )
+    found = shipped_folder("recipes")
+    if found is None:
+        raise RecipeError(
+            f"the shipped recipes are missing: neither {PACKAGE / 'recipes'} nor a checkout's recipes folder exists"
+        )
+    return found
 
 
 def shipped() -> tuple[str, ...]:

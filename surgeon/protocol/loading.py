@@ -1,0 +1,128 @@
+"""A protocol by its name, from the shipped YAML files, or from a file of one's own."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from surgeon import strict_yaml
+from surgeon.disk.shipped import shipped_folder
+from surgeon.errors import ArgumentError, RecipeError, SurgeonError, nearest
+from surgeon.methods.registry import describe
+from surgeon.protocol.protocol import Protocol
+from surgeon.strict import shown
+
+
+def protocol_names() -> tuple[str, ...]:
+    """List the shipped protocols.
+
+    Returns:
+        Their names, such as `kap/table1`, sorted.
+
+    Raises:
+        RecipeError: The folder of the protocols is missing.
+
+    Examples:
+        >>> "kap/table1" in protocol_names()
+        True
+    """
+    folder = _folder()
+    return tuple(sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")))
+
+
+def load_protocol(protocol: str | PathLike[str]) -> Protocol:
+    """Load a protocol by name, or from a YAML file.
+
+    Every row is put together once for every budget, so that a setting that does not fit is told here and not
+    after hours of training.
+
+    Args:
+        protocol: The name or the file.
+
+    Returns:
+        The protocol.
+
+    Raises:
+        RecipeError: It is unknown, or its content does not fit together; the message names the key.
+
+    Examples:
+        >>> load_protocol("kap/table1").rows["NT"].paper["clean"]
+        94.89
+    """
+    path = _find(protocol)
+    try:
+        if path.stat().st_size > strict_yaml.LONGEST:
+            raise RecipeError(f"{path} cannot be read: it is larger than {strict_yaml.LONGEST >> 20} MiB")
+        content: Any = strict_yaml.load(path.read_text(encoding="utf-8"))
+    except strict_yaml.YamlError as error:
+        raise RecipeError(f"{path}, {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds {type(content).__name__}, not a mapping with the key 'rows'")
+    content.setdefault("name", _name(path))
+    try:
+        found = Protocol.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{path.name}: {describe(error, Protocol)}") from None
+    for budget in found.budgets:
+        for row in found.rows_of(budget):
+            try:
+                found.recipes_of(row, budget)
+            except ValidationError as error:
+                raise RecipeError(
+                    f"{path.name}: row {row!r} at the budget {budget}: {describe(error, Protocol)}"
+                ) from None
+            except SurgeonError as error:
+                error.at(f"{path.name}: row {row!r} at the budget {budget}")
+                raise
+    return found
+
+
+def check_budget(protocol: Protocol, budget: str) -> None:
+    """Refuse a budget that a protocol does not have.
+
+    Args:
+        protocol: The protocol.
+        budget: The budget's name.
+
+    Raises:
+        ArgumentError: It has none of this name.
+    """
+    if budget not in protocol.budgets:
+        raise ArgumentError(
+            f"{protocol.name} has no budget {shown(budget)}; it has {', '.join(protocol.budgets)}"
+        )
+
+
+def _folder() -> Path:
+    found = shipped_folder("protocols")
+    if found is None:
+        raise RecipeError(
+            "the shipped protocols are missing: neither the package nor a checkout has protocols/"
+        )
+    return found
+
+
+def _find(protocol: str | PathLike[str]) -> Path:
+    text = str(protocol)
+    if Path(text).suffix in (".yaml", ".yml"):
+        if not Path(text).is_file():
+            raise RecipeError(
+                f"{shown(text)} is no file; protocols by name are {', '.join(protocol_names())}"
+            )
+        return Path(text)
+    names = protocol_names()
+    if text not in names:
+        raise RecipeError(f"{shown(text)} is not a protocol; {nearest(text, names)}")
+    return _folder() / f"{text}.yaml"
+
+
+def _name(path: Path) -> str:
+    folder = shipped_folder("protocols")
+    if folder is not None and path.is_relative_to(folder):
+        return path.relative_to(folder).with_suffix("").as_posix()
+    return path.stem

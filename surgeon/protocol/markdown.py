@@ -1,0 +1,98 @@
+"""A reproduction as a page in Markdown: the table, the answers to the claims, and what it was run with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from surgeon.numerals import points
+from surgeon.protocol.reproduction import Answered, Cell, Ran, Reproduction
+
+
+def page(found: Reproduction) -> str:
+    """Write a reproduction as Markdown.
+
+    Args:
+        found: The reproduction.
+
+    Returns:
+        The text, which ends with a newline.
+    """
+    protocol, budget = found.protocol, found.protocol.budgets[found.budget]  # type: ignore[index]
+    head = f"## `{protocol.name}`: {protocol.title}"
+    told = [
+        f"{protocol.paper}, {protocol.place}. Budget `{found.budget}`: {budget.note}".rstrip(": "),
+        f"`surgeon reproduce run {protocol.name} --budget {found.budget} -o FOLDER`"
+        + ("" if found.finished else f" ({state(found)})"),
+    ]
+    answers = [f"- **{a.answer}** — {a.claim.text}{measure(a)}" for a in found.claims]
+    notes = [f"- {r}: {protocol.rows[r].note}" for r in found.rows if protocol.rows[r].note]
+    parts = [head, *told, "\n".join(table(found)), "\n".join(answers), "\n".join(notes), made(found.runs)]
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def table(found: Reproduction) -> list[str]:
+    """Write the lines of the table: paper | measured for each column."""
+    columns = list(found.protocol.columns_of(found.budget))
+    lines = [
+        "| row | "
+        + " | ".join(f"{c}: paper | measured" for c in columns)
+        + " | a number may be quoted | seeds |",
+        "|" + "---|" * (2 * len(columns) + 3),
+    ]
+    for row, cells in found.rows.items():
+        shown = [f"{figure(cells[c].paper)} | {value(cells[c])}" for c in columns]
+        lines.append(f"| {row} | {' | '.join(shown)} | {quotable(found.of(row))} | {len(found.of(row))} |")
+    return lines
+
+
+def figure(given: float | None) -> str:
+    """Write a figure of the paper."""
+    return "–" if given is None else f"{given:g}"
+
+
+def value(cell: Cell) -> str:
+    """Write what was measured, as `12.3 ± 0.4`."""
+    if cell.mean is None:
+        return "–"
+    return f"{cell.mean:.1f}" + ("" if cell.deviation is None else f" ± {cell.deviation:.1f}")
+
+
+def quotable(runs: Sequence[Ran]) -> str:
+    """Write how many runs have a headline."""
+    return f"{sum(r.headline for r in runs)} of {len(runs)}" if runs else "–"
+
+
+def measure(answered: Answered) -> str:
+    """Write the difference that an answer rests on."""
+    claim, found = answered.claim, answered.difference
+    what = f"; {claim.column}, {claim.row} less {claim.against}"
+    if found is None:
+        return f"{what}: not measured"
+    over = f" over {len(found.pairs)} seeds" if len(found.pairs) > 1 else ", one seed"
+    least = f", asked for at least {claim.margin:g}" if claim.margin else ""
+    return f"{what}: {points(found.mean)} points [{points(found.low)}, {points(found.high)}]{over}{least}"
+
+
+def state(found: Reproduction) -> str:
+    """Write how far a reproduction is."""
+    return f"{len(found.runs)} of {found.wanted} runs are there"
+
+
+def made(runs: Iterable[Ran]) -> str:
+    """Write on which machines and versions the runs were made, and how long they took."""
+    runs = list(runs)
+    if not runs:
+        return ""
+    where = sorted({machine(r) for r in runs})
+    hours = sum(r.seconds for r in runs) / 3600
+    return f"Made with {'; '.join(where)}; {hours:.1f} hours in all."
+
+
+def machine(run: Ran) -> str:
+    """Write the machine and the versions of a run."""
+    versions = run.made.get("versions", {})
+    gpus = ", ".join(run.made.get("gpus", ()))
+    device = (
+        gpus or f"{run.made.get('processor') or run.made.get('machine')}, {run.made.get('threads')} threads"
+    )
+    return f"surgeon {versions.get('surgeon')}, torch {versions.get('torch')}, {device}"

@@ -1,0 +1,221 @@
+"""The protocol: the rows of a paper's table, how each is made and measured, and what the paper found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from surgeon.merging import merge
+from surgeon.quantities import Quantity
+from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe
+from surgeon.strict import Prose, Strict
+
+Told = Annotated[Prose, Field(max_length=2000)]
+BUDGETS = ("paper", "small", "gpu", "smoke")
+"""As the paper has it; hours on two processor cores; half an hour on one graphics card; a minute."""
+Of = Literal["clean", "worst", "itself", "uncut", "attack", "gaussian", "uniform", "patches"]
+
+
+class Column(Strict):
+    """What is measured of each row, as a share of the test images.
+
+    Attributes:
+        of: `clean`: without an attack. `worst`: under every attack of the main threat, those from the record of
+            a surgery included. `itself`: the same without those. `uncut`: `worst` of the network before the
+            surgery. `attack`: under one attack alone. `gaussian`, `uniform`, `patches`: a point of that curve.
+        attack: the attack's name, of `attack`.
+        norm: its norm; None for any.
+        eps: its size in [0, 1] pixels; None for any.
+        level: the point on a curve: σ, the bound of the noise, patches per side.
+        error: the paper prints errors, 100 less the accuracy.
+    """
+
+    of: Of
+    attack: str | None = None
+    norm: str | None = None
+    eps: Quantity | None = None
+    level: float | None = None
+    error: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Column:
+        if (self.of == "attack") != (self.attack is not None):
+            raise ValueError("attack=NAME belongs to of=attack, which needs it")
+        if (self.of in ("gaussian", "uniform", "patches")) != (self.level is not None):
+            raise ValueError(
+                "level belongs to a point of a curve (gaussian, uniform, patches), which needs it"
+            )
+        return self
+
+
+class Line(Strict):
+    """One row of the table.
+
+    Attributes:
+        recipes: names of recipes, or recipes in place; applied in order.
+        model: another network than the protocol's.
+        model_args: its arguments.
+        training: settings over those of the protocol and of the recipes.
+        paper: column → the paper's figure, in its unit (per cent); None where it has none.
+        note: what differs from the paper's row.
+    """
+
+    recipes: tuple[str | dict[str, Any], ...] = ("plain",)
+    model: str | None = None
+    model_args: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    paper: dict[str, float | None] = Field(default_factory=dict)
+    note: Told = ""
+
+
+class Claim(Strict):
+    """A sentence of the paper as a comparison of two rows.
+
+    Attributes:
+        text: the sentence, in words of our own.
+        row: the row that it praises.
+        against: the row that it is compared with; None compares with the network before the surgery.
+        column: what is compared.
+        margin: the least difference that the sentence means, in percentage points.
+    """
+
+    text: Told
+    row: str
+    against: str
+    column: str
+    margin: float = Field(default=0.0, ge=0, le=100)
+
+
+class Budget(Strict):
+    """What a protocol is run with.
+
+    Attributes:
+        note: what differs from the paper.
+        model: another network for every row that names none.
+        model_args: its arguments.
+        data: another source of images.
+        images: which of them (`surgeon.recipe.Data`).
+        seeds: how many, from 0.
+        training: settings over all others.
+        evaluation: settings over the protocol's.
+        rows: the rows that are run; by default all.
+        columns: columns that are measured in another way; None for one that is not measured.
+    """
+
+    note: Told = ""
+    model: str | None = None
+    model_args: dict[str, Any] = Field(default_factory=dict)
+    data: str | None = None
+    images: dict[str, Any] = Field(default_factory=dict)
+    seeds: int = Field(default=3, ge=1, le=100)
+    training: dict[str, Any] = Field(default_factory=dict)
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    rows: tuple[str, ...] | None = None
+    columns: dict[str, Column | None] = Field(default_factory=dict)
+
+
+class Protocol(Strict):
+    """The experiment of one table or figure.
+
+    Attributes:
+        name: its name, such as `kap/table1`.
+        title: what it shows.
+        paper: authors, title, number.
+        place: the table or figure, and its page or section.
+        model: the paper's network.
+        model_args: its arguments.
+        prepared: recipes that make it fit the images, before each row's own.
+        data: the paper's images, as a source that `surgeon train` takes.
+        training: how every row is trained, where its recipes do not say otherwise.
+        evaluation: how every row is attacked.
+        columns: what is measured.
+        rows: the table.
+        claims: what the paper says of it.
+        budgets: what it is run with.
+    """
+
+    name: str
+    title: Told
+    paper: Told
+    place: Told
+    model: str
+    model_args: dict[str, Any] = Field(default_factory=dict)
+    prepared: tuple[str, ...] = ()
+    data: str
+    training: dict[str, Any] = Field(default_factory=dict)
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    columns: dict[str, Column] = Field(min_length=1)
+    rows: dict[str, Line] = Field(min_length=1)
+    claims: tuple[Claim, ...] = ()
+    budgets: dict[Literal["paper", "small", "gpu", "smoke"], Budget] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Protocol:
+        for claim in self.claims:
+            for row in (claim.row, claim.against):
+                if row not in self.rows:
+                    raise ValueError(
+                        f"the claim {claim.text!r} names the row {row!r}; there are {list(self.rows)}"
+                    )
+            if claim.column not in self.columns:
+                raise ValueError(
+                    f"the claim {claim.text!r} names the column {claim.column!r}; there are {list(self.columns)}"
+                )
+        for name, line in self.rows.items():
+            unknown = sorted(set(line.paper) - set(self.columns))
+            if unknown:
+                raise ValueError(
+                    f"row {name!r} has figures of {unknown}; the columns are {list(self.columns)}"
+                )
+        for name, budget in self.budgets.items():
+            unknown = sorted(set(budget.rows or ()) - set(self.rows))
+            if unknown:
+                raise ValueError(f"budget {name} runs {unknown}; the rows are {list(self.rows)}")
+            unknown = sorted(set(budget.columns) - set(self.columns))
+            if unknown:
+                raise ValueError(f"budget {name} measures {unknown}; the columns are {list(self.columns)}")
+        return self
+
+    def rows_of(self, budget: str) -> tuple[str, ...]:
+        """Return the names of the rows that a budget runs, in the order of the table."""
+        chosen = self.budgets[budget].rows  # type: ignore[index]
+        return tuple(r for r in self.rows if chosen is None or r in chosen)
+
+    def columns_of(self, budget: str) -> dict[str, Column]:
+        """Return what a budget measures of each row, in the order of the table."""
+        found = {**self.columns, **self.budgets[budget].columns}  # type: ignore[index]
+        return {name: column for name, column in found.items() if column is not None}
+
+    def recipes_of(self, row: str, budget: str) -> tuple[Recipe, ...]:
+        """Return the recipes of a row as a budget runs them, the last with training, images and evaluation.
+
+        Settings of a training come, from the weakest to the strongest, from the protocol, the row's recipes, the
+        row, and the budget.
+
+        Raises:
+            RecipeError: a recipe is unknown, or settings do not fit together.
+        """
+        line, over = self.rows[row], self.budgets[budget]  # type: ignore[index]
+        prepared = self.prepared if line.model is None and over.model is None else ()
+        recipes = [load_recipe(r) for r in (*prepared, *line.recipes)]
+        training: Mapping[str, Any] = dict(self.training)
+        for recipe in recipes:
+            if recipe.training is not None:
+                training = merge(training, recipe.training.model_dump(mode="json", exclude_unset=True))
+        training = merge(merge(training, line.training), over.training)
+        parts = {
+            "training": Training.model_validate(training),
+            "data": Data.model_validate(over.images) if over.images else None,
+            "evaluation": Evaluation.model_validate(merge(self.evaluation, over.evaluation)),
+        }
+        return tuple(r.model_copy(update=parts) for r in recipes)
+
+    def network_of(self, row: str, budget: str) -> tuple[str, dict[str, Any]]:
+        """Return the name and the arguments of a row's network."""
+        line, over = self.rows[row], self.budgets[budget]  # type: ignore[index]
+        for model, given in ((line.model, line.model_args), (over.model, over.model_args)):
+            if model is not None:
+                return model, given
+        return self.model, self.model_args

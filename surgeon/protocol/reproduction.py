@@ -1,0 +1,169 @@
+"""What came of a protocol: the paper's figures beside those measured, and an answer to each of its claims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from surgeon.protocol.measures import Measured
+from surgeon.protocol.protocol import Claim, Protocol
+from surgeon.results.differences import Difference, over_seeds
+from surgeon.results.statistics import mcnemar
+
+Answer = Literal["holds", "does not hold", "not decided at this budget"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ran(_Frozen):
+    """A row that was trained and evaluated with one seed."""
+
+    row: str
+    seed: int
+    settings: str = Field(description="hash of the recipes, the network and the images")
+    tested: str = Field(description="hash of the test images, in their order")
+    columns: dict[str, Measured | None]
+    reliable: bool | None = Field(description="whether no diagnostic failed; None without diagnostics")
+    headline: bool = Field(description="whether a number may be quoted")
+    seconds: float = Field(default=0.0, description="of training and evaluation")
+    made: dict[str, Any] = Field(default_factory=dict, description="machine and versions")
+
+
+class Runs(_Frozen):
+    """All runs of a protocol at a budget: the file that the table is made from."""
+
+    protocol: str
+    budget: str
+    runs: tuple[Ran, ...] = ()
+
+    def of(self, row: str, seed: int) -> Ran | None:
+        """Return one run; None if it is not there."""
+        return next((r for r in self.runs if (r.row, r.seed) == (row, seed)), None)
+
+    def with_(self, run: Ran) -> Runs:
+        """Return these runs and one more, in place of an earlier one of its row and seed."""
+        others = [r for r in self.runs if (r.row, r.seed) != (run.row, run.seed)]
+        return self.model_copy(update={"runs": tuple(sorted([*others, run], key=lambda r: (r.row, r.seed)))})
+
+
+class Cell(_Frozen):
+    """A column of a row, in the paper's unit (per cent)."""
+
+    paper: float | None = None
+    measured: tuple[float, ...] = Field(default=(), description="by seed")
+    images: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        """The mean over seeds; None where nothing was measured."""
+        return fmean(self.measured) if self.measured else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation over seeds; None for fewer than two."""
+        return stdev(self.measured) if len(self.measured) > 1 else None
+
+
+class Answered(_Frozen):
+    """A claim of the paper, and what the measured difference says of it."""
+
+    claim: Claim
+    answer: Answer
+    difference: Difference | None = Field(
+        description="row less the one that it is compared with; None: not measured"
+    )
+
+
+class Reproduction(_Frozen):
+    """A table of a paper, run at a budget.
+
+    Examples:
+        >>> from surgeon.pipeline import reproduce
+        >>> found = reproduce("kap/table1", "runs/kap", budget="smoke")  # doctest: +SKIP
+        >>> found.rows["NT"]["clean"].paper  # doctest: +SKIP
+        94.89
+    """
+
+    protocol: Protocol
+    budget: str
+    rows: dict[str, dict[str, Cell]] = Field(description="row → column → cell")
+    runs: tuple[Ran, ...]
+    claims: tuple[Answered, ...]
+
+    @property
+    def wanted(self) -> int:
+        """How many runs the budget has."""
+        return len(self.rows) * self.protocol.budgets[self.budget].seeds  # type: ignore[index]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every row has every seed of the budget."""
+        return len(self.runs) == self.wanted
+
+    def of(self, row: str) -> list[Ran]:
+        """Return the runs of a row, by seed."""
+        return [r for r in self.runs if r.row == row]
+
+
+def tabulated(protocol: Protocol, budget: str, runs: Sequence[Ran]) -> Reproduction:
+    """Put the runs of a protocol into its table, and answer its claims.
+
+    Args:
+        protocol: The protocol.
+        budget: The budget that they were run with.
+        runs: The runs.
+    """
+    rows, columns = protocol.rows_of(budget), protocol.columns_of(budget)
+    kept = tuple(r for r in runs if r.row in rows)
+
+    def cell(row: str, name: str) -> Cell:
+        found = [m for r in kept if r.row == row and (m := r.columns.get(name)) is not None]
+        error = columns[name].error
+        return Cell(
+            paper=protocol.rows[row].paper.get(name),
+            measured=tuple(100 * (1 - m.share.value if error else m.share.value) for m in found),
+            images=found[0].share.n if found else 0,
+        )
+
+    return Reproduction(
+        protocol=protocol,
+        budget=budget,
+        rows={r: {n: cell(r, n) for n in columns} for r in rows},
+        runs=kept,
+        claims=tuple(
+            answered(c, kept)
+            for c in protocol.claims
+            if {c.row, c.against} <= set(rows) and c.column in columns
+        ),
+    )
+
+
+def answered(claim: Claim, runs: Sequence[Ran]) -> Answered:
+    """Compare the two rows of a claim on the images that both were tested on, seed by seed.
+
+    It holds where the whole 95 % interval of the difference is above the margin, and does not hold where all of it is
+    below.
+
+    Args:
+        claim: The claim.
+        runs: The runs.
+    """
+    by = {(r.row, r.seed): r for r in runs}
+    pairs = []
+    for seed in sorted({r.seed for r in runs}):
+        both = [by.get((row, seed)) for row in (claim.against, claim.row)]
+        found = [(r.tested, m.right) for r in both if r and (m := r.columns.get(claim.column)) and m.right]
+        if len(found) == 2 and found[0][0] == found[1][0]:
+            pairs.append(mcnemar(*([bit == "1" for bit in right] for _, right in found)))
+    difference, margin = over_seeds(pairs) if pairs else None, claim.margin / 100
+    answer: Answer = "not decided at this budget"
+    if difference is not None and difference.low > margin:
+        answer = "holds"
+    elif difference is not None and difference.high < margin:
+        answer = "does not hold"
+    return Answered(claim=claim, answer=answer, difference=difference)

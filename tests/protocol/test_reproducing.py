@@ -1,0 +1,180 @@
+"""A protocol is run, killed, gone on with elsewhere, and its claims are answered by what was measured."""
+
+import json
+
+import pytest
+
+from surgeon.errors import ArgumentError, ArtifactError
+from surgeon.protocol import Claim, Column, Measured, Protocol, Ran, measured, tabulated
+from surgeon.protocol.markdown import page
+from surgeon.protocol.reproduction import answered
+from surgeon.results.statistics import wilson
+
+pytest.importorskip("timm")
+pytest.importorskip("accelerate")
+pytest.importorskip("sklearn")
+pytest.importorskip("torchattacks")
+
+PROTOCOL = Protocol.model_validate(
+    {
+        "name": "own",
+        "title": "t",
+        "paper": "p",
+        "place": "Table 1",
+        "model": "zoo/shallow1",
+        "model_args": {"in_chans": 1, "width": 9},
+        "data": "digits",
+        "training": {"epochs": 1, "batch_size": 256},
+        "evaluation": {"suite": "basic", "attacks": ["fgsm"], "eps": 0.02, "samples": 40, "adaptive": False},
+        "columns": {"clean": {"of": "clean"}, "FGSM": {"of": "attack", "attack": "fgsm", "error": True}},
+        "rows": {"stock": {"paper": {"clean": 90.0}}, "kap": {"recipes": ["kap"], "note": "n"}},
+        "claims": [{"text": "it is better", "row": "kap", "against": "stock", "column": "clean"}],
+        "budgets": {"smoke": {"seeds": 2, "note": "small"}},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    from surgeon.pipeline import reproduce
+
+    folder = tmp_path_factory.mktemp("reproduced") / "own"
+    found = reproduce(PROTOCOL, folder, budget="smoke", seeds=1)
+    return folder, found
+
+
+def test_each_row_is_a_run_and_what_came_of_it_is_the_evaluations(done):
+    from surgeon.evaluation import read_assessment
+
+    folder, found = done
+    assert [(r.row, r.seed) for r in found.runs] == [("kap", 0), ("stock", 0)] and not found.finished
+    for row in ("stock", "kap"):
+        seen = read_assessment(folder / "work" / row / "0" / "evaluation")
+        cells = found.rows[row]
+        assert cells["clean"].measured == (100 * seen.summary.clean.value,)
+        assert cells["FGSM"].measured == (pytest.approx(100 - 100 * seen.summary.robust["fgsm"].value),)
+        assert cells["clean"].images == 40
+    assert found.rows["stock"]["clean"].paper == 90.0
+
+
+def test_the_file_of_the_runs_is_enough_to_go_on_elsewhere(done, tmp_path, monkeypatch):
+    from surgeon.pipeline import reproduce, reproducing
+
+    folder, _ = done
+    results = tmp_path / "results.json"
+    results.write_text((folder / "runs.json").read_text())
+    asked = []
+
+    def counted(recipes, model, place, **given):
+        asked.append((place.parts[-2], given["seed"]))
+        raise ArgumentError("enough")
+
+    monkeypatch.setattr(reproducing, "run", counted)
+    with pytest.raises(ArgumentError, match="enough"):
+        reproduce(PROTOCOL, tmp_path / "elsewhere", budget="smoke", results=results)
+    assert asked == [("stock", 1)]
+
+
+def test_runs_of_other_settings_are_refused(done, tmp_path):
+    from surgeon.pipeline import reproduce
+
+    folder, _ = done
+    changed = PROTOCOL.model_copy(update={"training": {"epochs": 2}})
+    with pytest.raises(ArtifactError, match="other settings"):
+        reproduce(changed, tmp_path / "new", budget="smoke", results=folder / "runs.json")
+    with pytest.raises(ArtifactError, match="runs of own at smoke"):
+        other = PROTOCOL.model_copy(update={"name": "other"})
+        reproduce(other, tmp_path / "new2", budget="smoke", results=folder / "runs.json")
+
+
+def test_a_damaged_file_of_runs_is_one_line(done, tmp_path):
+    from surgeon.pipeline.reproducing import read_runs
+
+    folder, _ = done
+    content = json.loads((folder / "runs.json").read_text())
+    content["runs"][0]["columns"]["clean"]["share"]["k"] += 1
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError):
+        read_runs(bad, PROTOCOL, "smoke")
+
+
+def test_rows_and_seeds_that_a_budget_has_not_are_refused(tmp_path):
+    from surgeon.pipeline import reproduce
+
+    for given, said in (
+        ({"budget": "gpu"}, "has no budget 'gpu'"),
+        ({"budget": "smoke", "rows": ["no"]}, "no row 'no'"),
+        ({"budget": "smoke", "seeds": 3}, "1 to 2"),
+    ):
+        with pytest.raises(ArgumentError, match=said):
+            reproduce(PROTOCOL, tmp_path / "no", **given)
+    assert not (tmp_path / "no").exists()
+
+
+def ran(row, seed, bits, tested="t"):
+    share = Measured(share=wilson(bits.count("1"), len(bits)), right=bits)
+    return Ran(
+        row=row,
+        seed=seed,
+        settings="s",
+        tested=tested,
+        columns={"clean": share},
+        reliable=True,
+        headline=True,
+    )
+
+
+CLAIM = Claim(text="it is better", row="kap", against="stock", column="clean")
+MANY = 400
+
+
+@pytest.mark.parametrize(
+    "kap, stock, margin, answer",
+    [
+        ("1" * 300 + "0" * 100, "1" * 200 + "0" * 200, 0, "holds"),
+        ("1" * 200 + "0" * 200, "1" * 300 + "0" * 100, 0, "does not hold"),
+        ("1" * 201 + "0" * 199, "1" * 200 + "0" * 200, 0, "not decided at this budget"),
+        ("1" * 300 + "0" * 100, "1" * 200 + "0" * 200, 40, "does not hold"),  # 25 points, 40 are claimed
+    ],
+)
+def test_a_claim_is_answered_by_the_whole_interval(kap, stock, margin, answer):
+    claim = CLAIM.model_copy(update={"margin": float(margin)})
+    found = answered(claim, [ran("kap", 0, kap), ran("stock", 0, stock)])
+    assert found.answer == answer and found.difference is not None
+    assert found.difference.mean == pytest.approx((kap.count("1") - stock.count("1")) / MANY)
+
+
+def test_networks_that_were_tested_on_other_images_are_not_compared():
+    found = answered(CLAIM, [ran("kap", 0, "1" * MANY), ran("stock", 0, "0" * MANY, tested="other")])
+    assert found.answer == "not decided at this budget" and found.difference is None
+
+
+def test_seeds_that_disagree_do_not_decide():
+    better, worse = "1" * 300 + "0" * 100, "1" * 100 + "0" * 300
+    runs = [ran("kap", 0, better), ran("stock", 0, worse), ran("kap", 1, worse), ran("stock", 1, better)]
+    assert answered(CLAIM, runs).answer == "not decided at this budget"
+
+
+def test_an_attack_on_what_others_left_has_no_figure_of_its_own():
+    def row(example, attack, success):
+        return dict(
+            example=example, attack=attack, success=success, group="", norm="l2", eps=1.0, seed=0, source=None
+        )
+
+    rows = [row(e, "none", False) for e in range(3)] + [row(e, "first", e == 0) for e in range(3)]
+    rows += [row(e, "second", False) for e in (1, 2)]
+    assert measured(Column(of="attack", attack="first"), None, rows).right == "011"
+    with pytest.raises(ArgumentError, match="left standing"):
+        measured(Column(of="attack", attack="second"), None, rows)
+    with pytest.raises(ArgumentError, match="first, second"):
+        measured(Column(of="attack", attack="third"), None, rows)
+
+
+def test_the_page_has_both_figures_and_each_answer():
+    runs = [ran("kap", s, "1" * 300 + "0" * 100) for s in (0, 1)] + [ran("stock", 0, "1" * 200 + "0" * 200)]
+    protocol = PROTOCOL.model_copy(update={"columns": {"clean": Column(of="clean")}})
+    text = page(tabulated(protocol, "smoke", runs))
+    assert "| stock | 90 | 50.0 |" in text and "| kap | – | 75.0 ± 0.0 |" in text
+    assert "- **holds** — it is better; clean, kap less stock: +25.0 points" in text and "one seed" in text
+    assert "3 of 4 runs are there" in text and "- kap: n" in text
