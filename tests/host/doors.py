@@ -80,6 +80,7 @@ PLAIN = {
             "progress",
             "quantities",
             "reading",
+            "protocol",
             "recipe",
             "said",
             "selection",
