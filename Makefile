@@ -9,7 +9,7 @@ DOCS := $(VENV)/.docs
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts coverage docs docs-serve clean
+.PHONY: demo test portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts results coverage docs docs-serve clean
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -57,6 +57,9 @@ sweep: $(READY)
 
 verdicts: $(READY)
 	$(THREADS) $(BIN)/python -m experiments.known_defences
+
+results: $(READY)
+	$(BIN)/python -m experiments.results
 
 reach: $(READY)
 	$(THREADS) $(BIN)/python -m benchmarks.reach

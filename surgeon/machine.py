@@ -6,6 +6,7 @@ import contextlib
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "torchattacks", "numpy", "scipy")
@@ -27,8 +28,20 @@ def made_by() -> dict[str, Any]:
         "versions": versions,
         "python": platform.python_version(),
         "machine": platform.platform(),
+        "processor": processor(),
         "gpus": gpus,
         "processes": world(),
         "threads": torch.get_num_threads(),
         "command": sys.argv,
     }
+
+
+def processor() -> str:
+    """The name of the processor, and the instruction set that torch uses on it."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # where there is no /proc, the platform's word is all there is
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"

@@ -80,6 +80,7 @@ PLAIN = {
             "progress",
             "quantities",
             "reading",
+            "protocol",
             "recipe",
             "said",
             "selection",
@@ -171,6 +172,7 @@ CALLERS = {
     "surgeon.demo.run": "made of what is walked, for minutes",
     "surgeon.demo.load_copy": "saves and loads",
     "surgeon.pipeline.studying.study": "runs, of which `run` is walked, for minutes",
+    "surgeon.pipeline.reproducing.reproduce": "runs, of which `run` is walked",
 }
 
 

@@ -139,7 +139,8 @@ def test_a_study_is_its_arms(copied, runs, tmp_path):
 def study_of(copied, tmp_path, control):
     """A study's folder, whose arms are copies of the network with kap, but for the control."""
     from surgeon.disk.files import read_parquet
-    from surgeon.pipeline.studying import ARMS, CONTROL, ROLES, Arm, Study, _difference
+    from surgeon.pipeline.studying import ARMS, CONTROL, ROLES, Arm, Study
+    from surgeon.results.differences import over_seeds
     from surgeon.results.verdict import standing
 
     def stands(place):
@@ -154,7 +155,7 @@ def study_of(copied, tmp_path, control):
     from surgeon.results.statistics import mcnemar
 
     for name in ARMS:
-        own = _difference([mcnemar(first, stands(study / places[name] / "evaluation"))])
+        own = over_seeds([mcnemar(first, stands(study / places[name] / "evaluation"))])
         given = {"worst_difference": own} if name != CONTROL else {}
         arms.append(
             Arm(name=name, role=ROLES[name], seeds=(0,), clean=(1,), worst=(1,), reliable=(True,), **given)
