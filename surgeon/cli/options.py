@@ -11,7 +11,7 @@ import click
 
 from surgeon.arguments import SEEDS
 from surgeon.cli.completing import complete_setting
-from surgeon.cli.parameters import Pair, Size
+from surgeon.cli.parameters import Channels, Pair, Size
 
 
 def each_once(
@@ -55,6 +55,17 @@ allow_code_option = click.option(
 )
 
 
+normalisation_options = stacked(
+    click.option(
+        "--mean",
+        type=Channels(),
+        help="What images were normalised by in training, channel by channel, in [0, 1] pixels; by default as the "
+        "network's configuration says.",
+    ),
+    click.option("--std", type=Channels(), help="The deviations that go with --mean."),
+)
+
+
 model_options = stacked(
     click.option(
         "--weights",
@@ -73,6 +84,7 @@ model_options = stacked(
         callback=each_once,
         help="Further argument of the model.",
     ),
+    normalisation_options,
     allow_code_option,
 )
 

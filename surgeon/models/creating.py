@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -16,6 +16,7 @@ from surgeon.models.channels import for_channels
 from surgeon.models.checkpoints import load_weights
 from surgeon.models.facts import ORIGIN
 from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision, implied, library_models
+from surgeon.models.normalisation import as_said
 
 ZOO = "zoo/"
 
@@ -29,6 +30,8 @@ def create_model(
     input_size: tuple[int, ...] | None = None,
     weights: str | None = None,
     model_args: Mapping[str, Any] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> nn.Module:
     """Create a network by name.
 
@@ -44,13 +47,18 @@ def create_model(
         input_size: (C, H, W) of the images. Passed on to networks that are built for one size.
         weights: a checkpoint file to load. Nothing in it is executed.
         model_args: further arguments of the library's builder or of the factory.
+        mean: what images were normalised by when the weights were trained, one number per channel, in units of
+            [0, 1] pixels; by default as the library configures the network. Given together with std.
+        std: one number per channel.
 
     Returns:
         The network. It remembers its name and arguments, so that `surgeon.save` can record them.
 
     Raises:
         ModelError: the name is unknown (the message lists the nearest ones), the model does not accept an
-            argument, or an argument and model_args contradict each other.
+            argument, an argument and model_args contradict each other, or pretrained weights were trained on images
+            that were normalised otherwise.
+        DataError: mean and std are none.
         ArtifactError: the file of weights cannot be read or does not fit.
 
     Examples:
@@ -85,7 +93,10 @@ def create_model(
     model.__dict__[ORIGIN] = {"name": name, "args": made, "input_size": list(size) if size else None}
     if weights:
         load_weights(model, weights)
-    return model
+    theirs = pretrained and not weights
+    return as_said(
+        model, mean, std, record=f"the configuration of {name}'s pretrained weights" if theirs else ""
+    )
 
 
 def _check_said_once(
@@ -109,6 +120,8 @@ def _of_library(
     name: str, args: dict[str, Any], *, pretrained: bool, num_classes: int | None, in_chans: int | None
 ) -> nn.Module:
     if name.startswith(TORCHVISION):
+        in_chans = in_chans or args.get("in_chans")  # no builder of torchvision's takes it
+        args = {k: v for k, v in args.items() if k != "in_chans"}
         return from_torchvision(name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans)
     return from_timm(
         name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, valid=_all_models

@@ -20,6 +20,7 @@ from surgeon.machine import made_by
 from surgeon.models import own
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, normalization_of, normalized, num_classes_of
+from surgeon.models.normalisation import as_said
 from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
@@ -84,6 +85,8 @@ def train(
     weights: str | None = None,
     pretrained: bool = False,
     model_args: dict[str, Any] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     calibration_count: int = 1024,
     seed: int = 0,
     split_seed: int | None = None,
@@ -125,6 +128,9 @@ def train(
         weights: a checkpoint file to start from.
         pretrained: start from the library's pretrained weights.
         model_args: further arguments of the model's builder.
+        mean: what images are normalised by, one number per channel, in units of [0, 1] pixels; by default as the
+            model's configuration says. Given together with std.
+        std: one number per channel.
         calibration_count: training images from which starts are computed, for a trained network.
         seed: seed of weights, surgery and order of the images.
         split_seed: seed of the data's split; by default `seed`, or that of the record.
@@ -143,7 +149,8 @@ def train(
     Raises:
         ArtifactError: the folder is in use, or holds something else or a run with other settings or contents.
         RecipeError: the training has no epochs, or its optimizer or schedule is unknown.
-        ModelError: the model is a folder, and arguments of a model by name are given.
+        ModelError: the model is a folder, and arguments of a model by name, or another normalisation than its
+            record's, are given.
         DataError: the data cannot be split, have more classes than the model, or are not named although the
             model is trained already.
 
@@ -201,6 +208,7 @@ def train(
         "earlier": dumped(earlier),
         "training": training.model_dump(mode="json"),
         "data_settings": data_settings.model_dump(mode="json"),
+        **{k: list(v) for k, v in (("mean", mean), ("std", std)) if v is not None},
     }
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
@@ -238,6 +246,7 @@ def train(
                         weights,
                         pretrained,
                         model_args,
+                        (mean, std),
                         calibration_count,
                         seed,
                         allowed,
@@ -344,6 +353,7 @@ def _cut(
     weights: str | None,
     pretrained: bool,
     model_args: dict[str, Any] | None,
+    said: tuple[Sequence[float] | None, Sequence[float] | None],
     calibration_count: int,
     seed: int,
     allowed: Sequence[str],
@@ -356,7 +366,7 @@ def _cut(
                 f"{model} is a folder, whose network is trained as it is: use the recipe 'plain' or another without "
                 "surgery; `surgeon apply` cuts"
             )
-        return load(place, allow_code=allowed)
+        return as_said(load(place, allow_code=allowed), *said, record=model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         stock = create_model(
@@ -367,6 +377,8 @@ def _cut(
             input_size=size,
             weights=weights,
             model_args=model_args,
+            mean=said[0],
+            std=said[1],
         )
     if not operations:
         return stock
