@@ -19,6 +19,7 @@ def load_model(
     name: str,
     *,
     weights: str | None,
+    weights_entry: str | None,
     pretrained: bool,
     num_classes: int | None,
     in_chans: int | None,
@@ -51,6 +52,7 @@ def load_model(
     if _is_folder(name) or folder_of(name):
         given = {
             "--weights": weights,
+            "--weights-entry": weights_entry,
             "--pretrained": pretrained,
             "--num-classes": num_classes,
             "--in-chans": in_chans,
@@ -69,6 +71,7 @@ def load_model(
         in_chans=in_chans,
         input_size=input_size,
         weights=weights,
+        weights_entry=weights_entry,
         model_args=dict(model_args),
         mean=mean,
         std=std,

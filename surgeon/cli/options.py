@@ -55,6 +55,13 @@ allow_code_option = click.option(
 )
 
 
+entry_option = click.option(
+    "--weights-entry",
+    metavar="NAME",
+    help="Which weights of the file, where it holds several sets: the entry that they are under, such as model_ema.",
+)
+
+
 normalisation_options = stacked(
     click.option(
         "--mean",
@@ -73,6 +80,7 @@ model_options = stacked(
         metavar="FILE",
         help="Checkpoint to start from (.safetensors, .pth, …).",
     ),
+    entry_option,
     click.option("--pretrained", is_flag=True, help="The library's own pretrained weights."),
     click.option("--num-classes", type=click.IntRange(1), help="Classes of the classifier."),
     click.option("--input-size", type=Size(), help="Size of one image, without the batch."),

@@ -29,6 +29,7 @@ def create_model(
     in_chans: int | None = None,
     input_size: tuple[int, ...] | None = None,
     weights: str | None = None,
+    weights_entry: str | None = None,
     model_args: Mapping[str, Any] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -46,6 +47,8 @@ def create_model(
         in_chans: channels of the images; by default those of input_size, else the library's.
         input_size: (C, H, W) of the images. Passed on to networks that are built for one size.
         weights: a checkpoint file to load. Nothing in it is executed.
+        weights_entry: which set of weights of the file, where it holds several, such as `model_ema`; by default the
+            one under the likeliest entry.
         model_args: further arguments of the library's builder or of the factory.
         mean: what images were normalised by when the weights were trained, one number per channel, in units of
             [0, 1] pixels; by default as the library configures the network. Given together with std.
@@ -59,7 +62,7 @@ def create_model(
             argument, an argument and model_args contradict each other, or pretrained weights were trained on images
             that were normalised otherwise.
         DataError: mean and std are none.
-        ArtifactError: the file of weights cannot be read or does not fit.
+        ArtifactError: the file of weights cannot be read, does not fit, or has no such entry.
 
     Examples:
         >>> import surgeon
@@ -67,6 +70,7 @@ def create_model(
         >>> surgeon.models.num_classes_of(network), surgeon.models.input_size_of(network)
         (7, (1, 32, 32))
     """
+    check_entry(weights, weights_entry)
     args, name = dict(model_args or {}), naming.library_name(name)
     if not own.is_own(name):
         input_size = image_size(input_size)
@@ -92,11 +96,26 @@ def create_model(
     size = image_size(input_size, model)
     model.__dict__[ORIGIN] = {"name": name, "args": made, "input_size": list(size) if size else None}
     if weights:
-        load_weights(model, weights)
+        load_weights(model, weights, entry=weights_entry)
     theirs = pretrained and not weights
     return as_said(
         model, mean, std, record=f"the configuration of {name}'s pretrained weights" if theirs else ""
     )
+
+
+def check_entry(weights: object, entry: str | None) -> None:
+    """Check that an entry is asked for of a file.
+
+    Args:
+        weights: the file, or None.
+        entry: the entry, or None.
+
+    Raises:
+        ModelError: there is no file.
+    """
+    if entry is not None and not weights:
+        said = either(f"weights_entry={entry!r}", f"--weights-entry {entry}")
+        raise ModelError(f"{said} is of a file of weights: give that as {either('weights', '--weights')}")
 
 
 def _check_said_once(

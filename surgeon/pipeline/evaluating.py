@@ -56,6 +56,7 @@ def evaluate_target(
     root: str | None = None,
     sources: Sequence[str] = (),
     weights: str | None = None,
+    weights_entry: str | None = None,
     pretrained: bool = False,
     num_classes: int | None = None,
     input_size: tuple[int, ...] | None = None,
@@ -81,6 +82,7 @@ def evaluate_target(
         root: the folder that the source needs, if it needs one.
         sources: networks, named like targets, to attack in the target's place (transfer).
         weights: a checkpoint file, for a target by name.
+        weights_entry: which set of weights of the file, as for `surgeon.create_model`.
         pretrained: use the library's pretrained weights, for a target by name.
         num_classes: number of outputs of a target by name. For any target it permits more outputs than
             classes.
@@ -115,6 +117,7 @@ def evaluate_target(
     how: dict[str, Any] = {
         "pretrained": pretrained,
         "weights": weights,
+        "weights_entry": weights_entry,
         "num_classes": num_classes,
         "model_args": model_args,
         "mean": mean,
@@ -126,9 +129,8 @@ def evaluate_target(
         raise ModelError(
             f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
         )
-    demand_free(
-        target, {"weights": weights, "pretrained": pretrained and not sources, "model_args": model_args}
-    )
+    fixed = {"weights": weights, "weights_entry": weights_entry, "model_args": model_args}
+    demand_free(target, {**fixed, "pretrained": pretrained and not sources})
     data, root = source = to_evaluate_on(target, data, root)
     check_apart(folder, [data])
     place = own_device(device)
@@ -204,6 +206,7 @@ def evaluate_target(
                 **made_by(),
                 "target": absolute(target),
                 "weights": absolute(weights),
+                **({} if weights_entry is None else {"weights_entry": weights_entry}),
                 "sources": {n: absolute(s) for n, s in named.items()},
             },
             probabilities=probabilities,
@@ -286,6 +289,7 @@ def network_of(
     seed: int = 0,
     pretrained: bool = False,
     weights: str | None = None,
+    weights_entry: str | None = None,
     num_classes: int | None = None,
     model_args: dict[str, Any] | None = None,
     mean: Sequence[float] | None = None,
@@ -300,6 +304,7 @@ def network_of(
         seed: seed of random weights.
         pretrained: use the library's pretrained weights unless `weights` are given.
         weights: a checkpoint file.
+        weights_entry: which set of weights of the file.
         num_classes: number of outputs.
         model_args: further arguments of the builder.
         mean: what its images are normalised by, one number per channel; by default as its configuration says.
@@ -320,6 +325,7 @@ def network_of(
             target,
             pretrained=pretrained and not weights,
             weights=weights,
+            weights_entry=weights_entry,
             num_classes=num_classes,
             input_size=input_size,
             in_chans=input_size[0] if input_size else None,

@@ -18,7 +18,7 @@ from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import own
-from surgeon.models.creating import create_model
+from surgeon.models.creating import check_entry, create_model
 from surgeon.models.facts import input_size_of, normalization_of, normalized, num_classes_of
 from surgeon.models.normalisation import as_said
 from surgeon.ownership import check_apart, claim, owned, seal, taken
@@ -83,6 +83,7 @@ def train(
     input_size: tuple[int, ...] | None = None,
     num_classes: int | None = None,
     weights: str | None = None,
+    weights_entry: str | None = None,
     pretrained: bool = False,
     model_args: dict[str, Any] | None = None,
     mean: Sequence[float] | None = None,
@@ -126,6 +127,7 @@ def train(
         input_size: (C, H, W) of one image; by default the model's.
         num_classes: number of outputs; by default the number of classes of the data.
         weights: a checkpoint file to start from.
+        weights_entry: which set of weights of the file, as for `surgeon.create_model`.
         pretrained: start from the library's pretrained weights.
         model_args: further arguments of the model's builder.
         mean: what images are normalised by, one number per channel, in units of [0, 1] pixels; by default as the
@@ -165,8 +167,14 @@ def train(
     from accelerate import PartialState
 
     folder, seed, model = Path(folder), checked_seed(seed), absolute_model(model)
-    given = {"weights": weights, "pretrained": pretrained, "model_args": model_args}
+    given = {
+        "weights": weights,
+        "weights_entry": weights_entry,
+        "pretrained": pretrained,
+        "model_args": model_args,
+    }
     demand_free(model, given)
+    check_entry(weights, weights_entry)
     weights = absolute(weights)
     training, data_settings = part(recipes, "training", Training()), part(recipes, "data", Data())
     if not untrained:
@@ -208,6 +216,7 @@ def train(
         "earlier": dumped(earlier),
         "training": training.model_dump(mode="json"),
         "data_settings": data_settings.model_dump(mode="json"),
+        **({} if weights_entry is None else {"weights_entry": weights_entry}),
         **{k: list(v) for k, v in (("mean", mean), ("std", std)) if v is not None},
     }
     PartialState()  # initialise first: `owned` must know the other processes
@@ -244,6 +253,7 @@ def train(
                         size,
                         outputs,
                         weights,
+                        weights_entry,
                         pretrained,
                         model_args,
                         (mean, std),
@@ -351,6 +361,7 @@ def _cut(
     size: tuple[int, ...],
     classes: int,
     weights: str | None,
+    weights_entry: str | None,
     pretrained: bool,
     model_args: dict[str, Any] | None,
     said: tuple[Sequence[float] | None, Sequence[float] | None],
@@ -376,6 +387,7 @@ def _cut(
             in_chans=size[0],
             input_size=size,
             weights=weights,
+            weights_entry=weights_entry,
             model_args=model_args,
             mean=said[0],
             std=said[1],
