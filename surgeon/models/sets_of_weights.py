@@ -58,7 +58,8 @@ def taken(loaded: Any, *, ema: bool, entry: str | None, source: str) -> Taken:
         {'a': tensor([1.])}
     """
     if ema and entry is not None:
-        raise ArgumentError(f"ema=True and entry={entry!r} say two things of one file: leave one of them out")
+        both = either(f"ema=True and entry={entry!r}", f"averaged weights and --weights-entry {entry}")
+        raise ArgumentError(f"{both} say two things of one file: leave one of them out")
     sets = dict(_sets(loaded))
     if not sets:
         keys = list(loaded)[:6] if isinstance(loaded, Mapping) else type(loaded).__name__
