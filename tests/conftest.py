@@ -59,6 +59,15 @@ NUMERIC = (
 )
 """Where tests compare numbers that rounding touches: they are marked `numeric`, for `make portability`. What takes long
 and holds by a wide margin is left out."""
+PROCESSES = (
+    "cli/test_train.py::test_killed",
+    "evaluation/test_engine_folder.py::test_neither_a_kill",
+    "interop/test_distributed.py",
+    "training/test_processes.py",
+    "training/test_resume.py::test_killed_again",
+)
+"""Tests that start processes and compare them with one another, which all round alike. They are marked `slow`, and so is
+a network of 2²⁷ numbers: `make portable` leaves them out."""
 SHARED = Path(os.environ.get("SURGEON_SHARED", Path(__file__).parents[2] / "shared"))
 
 
@@ -67,6 +76,8 @@ def pytest_collection_modifyitems(items):
         inside = item.path.relative_to(Path(__file__).parent).as_posix()
         if inside.startswith(NUMERIC):
             item.add_marker("numeric")
+        if f"{inside}::{item.name}".startswith(PROCESSES):
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)
