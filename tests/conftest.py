@@ -66,8 +66,8 @@ PROCESSES = (
     "training/test_processes.py",
     "training/test_resume.py::test_killed_again",
 )
-"""Tests that start processes and compare them with one another, which all round alike. They are marked `slow`, and so is
-a network of 2²⁷ numbers: `make portable` leaves them out."""
+"""Tests that start processes and compare them with one another, which all round alike. They are marked `slow`, as is a
+network of 2²⁷ numbers: `make portable` leaves them out."""
 SHARED = Path(os.environ.get("SURGEON_SHARED", Path(__file__).parents[2] / "shared"))
 
 

@@ -20,7 +20,7 @@ from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models.creating import create_model
-from surgeon.models.facts import input_size_of, normalised_in_words, num_classes_of
+from surgeon.models.facts import input_size_of, normalised_in_words, normalization_of, num_classes_of
 from surgeon.models.normalisation import as_said
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
@@ -173,7 +173,7 @@ def evaluate_target(
     remarks += (taken,) if taken else ()
     if inside or weights or pretrained:
         remarks += () if lineage else unrecorded(target, data)
-        if weights and not lineage and mean is None:
+        if (weights or normalization_of(network) is None) and not lineage and mean is None:
             remarks += (
                 f"how the images of its training were normalised is not recorded: here they are "
                 f"{normalised_in_words(network)}, as {target} is configured; "

@@ -52,7 +52,8 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
             if config.exchanged is not None:
                 _check_exchanged(model, config, folder)
             stock = stock_of(config, folder) if model is None else model
-            if ours:
+            if model is None and config.settings:
+                stock = stock if ours else bare(stock)[0]
                 set_again(stock, config.settings, place)
             if record:
                 network = replay(stock, record, consume=ours)
