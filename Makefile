@@ -9,7 +9,7 @@ DOCS := $(VENV)/.docs
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts results coverage docs docs-serve clean
+.PHONY: demo test portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts results coverage docs docs-serve clean portable
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -19,6 +19,10 @@ test: $(READY)
 
 portability: $(READY)
 	$(BIN)/python -m tests.portability
+
+# Of the settings of `portability` the one that is farthest from what processors of today do, without the slow tests.
+portable: $(READY)
+	$(BIN)/python -m tests.portability farthest -n 2 --dist worksteal
 
 clients: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[clients]' || { echo "the libraries of the extra clients could not be installed; nothing was tried"; exit 0; }; \

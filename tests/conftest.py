@@ -18,47 +18,69 @@ from torch import nn
 ROOMS = sorted(p.parent.name for p in (Path(__file__).parents[1] / "surgeon/methods").glob("*/__init__.py"))
 NUMERIC = (
     *(f"methods/test_{room}.py" for room in ROOMS),
+    "cli/test_convert.py",
     "cli/test_train.py",
+    "evaluation/test_adaptive.py",
     "evaluation/test_attacks.py",
     "evaluation/test_certification.py",
     "evaluation/test_diagnostics.py",
     "evaluation/test_engine.py",
     "evaluation/test_engine_folder.py",
     "graph/test_checkpointing.py",
+    "graph/test_functions_as_sites.py",
     "graph/test_joined.py",
+    "graph/test_read_weights.py",
+    "graph/test_variants.py",
     "insight/test_changes.py",
     "insight/test_gradcam.py",
     "insight/test_kernels.py",
     "insight/test_maps.py",
     "interop/test_compilers.py",
     "interop/test_distributed.py",
+    "interop/test_exchanged.py",
     "interop/test_exported_files.py",
     "interop/test_features.py",
     "interop/test_loops.py",
     "interop/test_quantisation.py",
+    "interop/test_second_reader.py",
     "interop/test_timm_scripts.py",
+    "interop/test_unbatched.py",
+    "interop/test_weights.py",
+    "interop/test_written_in_place.py",
     "methods/test_adversarial_layer.py",
     "methods/test_box.py",
-    "methods/test_channel_statistics.py",
-    "methods/test_surrogates.py",
     "methods/test_channel_order.py",
+    "methods/test_channel_statistics.py",
     "methods/test_conv_pool.py",
     "methods/test_convolution.py",
     "methods/test_kap_kernels.py",
     "methods/test_kap_weights.py",
     "methods/test_noise.py",
+    "methods/test_surrogates.py",
+    "methods/test_transforms.py",
     "methods/test_weight_map_fit.py",
     "own_models/",
     "surgery/test_apply.py",
+    "surgery/test_calibration.py",
     "surgery/test_equations.py",
     "surgery/test_fold.py",
+    "surgery/test_made_weights.py",
     "surgery/test_refit.py",
     "surgery/test_starts.py",
-    "training/",
     "test_mapped.py",
+    "training/",
 )
 """Where tests compare numbers that rounding touches: they are marked `numeric`, for `make portability`. What takes long
 and holds by a wide margin is left out."""
+PROCESSES = (
+    "cli/test_train.py::test_killed",
+    "evaluation/test_engine_folder.py::test_neither_a_kill",
+    "interop/test_distributed.py",
+    "training/test_processes.py",
+    "training/test_resume.py::test_killed_again",
+)
+"""Tests that start processes and compare them with one another, which all round alike. They are marked `slow`, as is a
+network of 2²⁷ numbers: `make portable` leaves them out."""
 SHARED = Path(os.environ.get("SURGEON_SHARED", Path(__file__).parents[2] / "shared"))
 
 
@@ -67,6 +89,8 @@ def pytest_collection_modifyitems(items):
         inside = item.path.relative_to(Path(__file__).parent).as_posix()
         if inside.startswith(NUMERIC):
             item.add_marker("numeric")
+        if f"{inside}::{item.name}".startswith(PROCESSES):
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

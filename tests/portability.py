@@ -1,4 +1,4 @@
-"""The tests marked `numeric` as other processors would run them: `make portability`.
+"""The tests marked `numeric` as other processors would run them: `make portability`; `make portable` for the farthest.
 
 Each setting is a run of pytest of its own. The libraries below torch are held to older instructions, which sum in
 another order and round otherwise; two threads split sums once more. Each library is held twice, once with one thread
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -26,7 +27,10 @@ SETTINGS = (
     ("ATEN_CPU_CAPABILITY", "avx2", 2),
     ("ONEDNN_MAX_CPU_ISA", "SSE41", 2),
 )
-"""A variable of torch's or of oneDNN's, its value, and the number of threads."""
+"""A variable of torch's or of oneDNN's, its value, and the number of threads. The first is farthest from a processor of
+today: its sums are in another order and without fused products."""
+FARTHEST = "farthest"
+"""The argument that asks for the first setting alone, without the slow tests: minutes, for continuous integration."""
 ASKED = "SURGEON_TEST_SETTING"
 NAMES = {"SSE41": "SSE4.1"}
 """What oneDNN calls a set of instructions when it is asked, where that is not the variable's value."""
@@ -66,8 +70,9 @@ def _instructions() -> str:
     return found[1] if found else "unknown instructions"
 
 
-def run(setting: tuple[str, str, int]) -> bool:
-    """One setting: a line with what came out, and whether all passed."""
+def run(setting: tuple[str, str, int], marked: str, more: list[str]) -> bool:
+    """One setting of the tests that are `marked` so, with `more` arguments of pytest's: a line with what came out, and
+    whether all passed."""
     variable, value, threads = setting
     environment = {
         **os.environ,
@@ -79,7 +84,7 @@ def run(setting: tuple[str, str, int]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.xml"
         command = [sys.executable, "-m", "pytest", "-p", "tests.portability", "-p", "no:cacheprovider"]
-        command += ["-m", "numeric", f"--junitxml={results}", f"--basetemp={folder}/work", *sys.argv[1:]]
+        command += ["-m", marked, f"--junitxml={results}", f"--basetemp={folder}/work", *more]
         began = time.monotonic()
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         seconds = time.monotonic() - began
@@ -96,10 +101,13 @@ def run(setting: tuple[str, str, int]) -> bool:
 
 def main() -> None:
     """Settings of one thread two at a time, the others one after the other; exit code 1 where one failed."""
+    if sys.argv[1:2] == [FARTHEST]:
+        sys.exit(not run(SETTINGS[0], "numeric and not slow", sys.argv[2:]))
+    each = partial(run, marked="numeric", more=sys.argv[1:])
     alone = [s for s in SETTINGS if s[2] == 1]
     with ThreadPoolExecutor(2) as two:
-        fine = list(two.map(run, alone))
-    fine += [run(s) for s in SETTINGS if s not in alone]
+        fine = list(two.map(each, alone))
+    fine += [each(s) for s in SETTINGS if s not in alone]
     sys.exit(not all(fine))
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     callback=options.each_once,
     help="Further argument of the model.",
 )
+@options.entry_option
+@options.normalisation_options
 @options.allow_code_option
 @click.option(
     "--data",
@@ -128,6 +130,7 @@ def command(
         "num_classes": network["num_classes"],
         "in_chans": network["in_chans"],
         "model_args": dict(network["model_args"]),
+        **{k: network[k] for k in ("weights_entry", "mean", "std") if network[k] is not None},
     }
     job = Job(build, recipes, said, **images, lineage=lineage_of(checkpoint))
     if many:

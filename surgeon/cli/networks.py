@@ -19,25 +19,31 @@ def load_model(
     name: str,
     *,
     weights: str | None,
+    weights_entry: str | None,
     pretrained: bool,
     num_classes: int | None,
     in_chans: int | None,
     input_size: tuple[int, ...] | None,
     model_args: tuple[tuple[str, Any], ...],
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     allow_code: tuple[str, ...] = (),
     seed: int = 0,
 ) -> nn.Module:
     """The model that MODEL names: a name of timm, torchvision or the zoo, own code (`package.module:factory`), or a
     network that surgeon wrote: its folder, or its repository (`hf-hub:owner/name`).
 
+    mean, std: how its images are normalised, one number per channel.
     seed: of the initial weights, where none are loaded.
 
-    Raises ModelError for an unknown name, and for options that a folder leaves nothing to do;
+    Raises ModelError for an unknown name, for options that a folder leaves nothing to do, and for another normalisation
+    than a folder's record says;
     ArtifactError for a folder that is none of surgeon's.
     """
     import torch
 
     import surgeon
+    from surgeon.models.normalisation import as_said
     from surgeon.store.hub import folder_of
 
     torch.manual_seed(seed)
@@ -46,6 +52,7 @@ def load_model(
     if _is_folder(name) or folder_of(name):
         given = {
             "--weights": weights,
+            "--weights-entry": weights_entry,
             "--pretrained": pretrained,
             "--num-classes": num_classes,
             "--in-chans": in_chans,
@@ -56,7 +63,7 @@ def load_model(
             raise ModelError(
                 f"{name} is a folder, which fixes its network: {', '.join(useless)} cannot change it"
             )
-        return surgeon.load(name, allow_code=allow_code)
+        return as_said(surgeon.load(name, allow_code=allow_code), mean, std, record=name)
     return surgeon.create_model(
         name,
         pretrained=pretrained,
@@ -64,7 +71,10 @@ def load_model(
         in_chans=in_chans,
         input_size=input_size,
         weights=weights,
+        weights_entry=weights_entry,
         model_args=dict(model_args),
+        mean=mean,
+        std=std,
     )
 
 

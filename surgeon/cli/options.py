@@ -11,7 +11,7 @@ import click
 
 from surgeon.arguments import SEEDS
 from surgeon.cli.completing import complete_setting
-from surgeon.cli.parameters import Pair, Size
+from surgeon.cli.parameters import Channels, Pair, Size
 
 
 def each_once(
@@ -55,6 +55,24 @@ allow_code_option = click.option(
 )
 
 
+entry_option = click.option(
+    "--weights-entry",
+    metavar="NAME",
+    help="Which weights of the file, where it holds several sets: the entry that they are under, such as model_ema.",
+)
+
+
+normalisation_options = stacked(
+    click.option(
+        "--mean",
+        type=Channels(),
+        help="What images were normalised by in training, channel by channel, in [0, 1] pixels; by default as the "
+        "network's configuration says.",
+    ),
+    click.option("--std", type=Channels(), help="The deviations that go with --mean."),
+)
+
+
 model_options = stacked(
     click.option(
         "--weights",
@@ -62,6 +80,7 @@ model_options = stacked(
         metavar="FILE",
         help="Checkpoint to start from (.safetensors, .pth, …).",
     ),
+    entry_option,
     click.option("--pretrained", is_flag=True, help="The library's own pretrained weights."),
     click.option("--num-classes", type=click.IntRange(1), help="Classes of the classifier."),
     click.option("--input-size", type=Size(), help="Size of one image, without the batch."),
@@ -73,6 +92,7 @@ model_options = stacked(
         callback=each_once,
         help="Further argument of the model.",
     ),
+    normalisation_options,
     allow_code_option,
 )
 

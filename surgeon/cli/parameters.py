@@ -44,6 +44,24 @@ class Fraction(click.ParamType):
         return found
 
 
+class Channels(click.ParamType):
+    """One number per channel, as in 0.4914,0.4822,0.4465; a number may be a fraction such as 125/255."""
+
+    name = "NUMBER,…"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        from surgeon.quantities import number
+
+        try:
+            return tuple(float(number(part.strip())) for part in str(value).split(","))
+        except ValueError:
+            self.fail(
+                f"{value!r} is not one number per channel; write for instance 0.485,0.456,0.406", param, ctx
+            )
+
+
 class Pair(click.ParamType):
     """key=value, the value read as YAML."""
 

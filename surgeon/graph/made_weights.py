@@ -39,6 +39,12 @@ def maker(module: nn.Module) -> str:
     )
 
 
+def makes(module: nn.Module, hook: object) -> bool:
+    """Whether a forward pre-hook makes tensors of the module that are no parameters of it any more, from others."""
+    made = {n for n in _TENSORS if n not in module._parameters and isinstance(module.__dict__.get(n), Tensor)}
+    return bool(made and made & set(_written(module, hook)))
+
+
 def settled(module: nn.Module) -> nn.Module:
     """The module with the weights that it would use now as its own parameters, and without what makes them.
 

@@ -16,6 +16,7 @@ _HOMES = {
     "normalization_of": _FACTS,
     "normalized": _FACTS,
     "num_classes_of": _FACTS,
+    "set_normalization": "surgeon.models.normalisation",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 
@@ -30,5 +31,6 @@ if TYPE_CHECKING:
     from surgeon.models.facts import normalization_of as normalization_of
     from surgeon.models.facts import normalized as normalized
     from surgeon.models.facts import num_classes_of as num_classes_of
+    from surgeon.models.normalisation import set_normalization as set_normalization
 
 __getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -15,33 +15,33 @@ from torch import Tensor, nn
 from surgeon.errors import ArtifactError, ArtifactWarning, either, nearest
 from surgeon.extra_state import with_extra, without_extra
 from surgeon.host import in_own_state
+from surgeon.models.sets_of_weights import Taken, stripped, taken
 from surgeon.values import has_values
 
 if TYPE_CHECKING:
     from surgeon.methods.weight_map.module import WeightMap2d
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module")
-_EMA = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
 PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 
 
-def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
+def read_weights(path: str | Path, *, ema: bool = False, entry: str | None = None) -> dict[str, Tensor]:
     """Read the state dict in a checkpoint file.
 
     Wrappers such as `state_dict` or `model` and prefixes such as `module.` are removed.
 
     Args:
         path: a .safetensors, .pth, .pt, .th, .bin, .ckpt or .tar file.
-        ema: take the averaged weights where the file has both kinds. They are taken anyway where the file has
-            no others.
+        ema: take the averaged weights. They are taken anyway where the file has no others.
+        entry: take the weights under this entry of the file, such as `model_ema` or `swa.state_dict`; "." for those
+            that lie in it directly.
 
     Returns:
         Name → tensor, on the CPU.
 
     Raises:
-        ArtifactError: the file is missing, truncated or of an unknown kind, or holds pickled code, which is
-            never executed.
+        ArtifactError: the file is missing, truncated or of an unknown kind, holds pickled code, which is
+            never executed, or has no such weights; the message lists those that it has.
+        ArgumentError: ema and entry are given.
 
     Warns:
         ArtifactWarning: the file has other weights of the same names, such as averaged ones; they are named.
@@ -65,27 +65,28 @@ def read_weights(path: str | Path, *, ema: bool = False) -> dict[str, Tensor]:
         raise ArtifactError(
             f"{path}: unknown kind {path.suffix!r}; readable are .safetensors, {', '.join(PICKLED)}"
         )
-    key, found = _found(loaded, ema)
-    if not found:
-        keys = list(loaded)[:6] if isinstance(loaded, Mapping) else type(loaded).__name__
-        raise ArtifactError(f"{path} holds no state dict; it has {keys}")
-    _tell_of_others(path, loaded, key, found)
-    return _strip(found)
+    found = taken(loaded, ema=ema, entry=entry, source=str(path))
+    if entry is None and not ema:
+        _tell_of_others(path, found)
+    return stripped(found.weights)
 
 
 @in_own_state(training=True)
-def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, strict: bool = True) -> None:
+def load_weights(
+    model: nn.Module, path: str | Path, *, ema: bool = False, entry: str | None = None, strict: bool = True
+) -> None:
     """Load weights from a checkpoint file into a network.
 
     Args:
         model: the network, changed in place.
         path: a .safetensors, .pth, .pt, .th, .bin, .ckpt or .tar file. Nothing in it is executed.
-        ema: take the averaged weights where the file has both kinds.
+        ema: take the averaged weights.
+        entry: take the weights under this entry of the file, such as `model_ema`.
         strict: refuse missing and unexpected keys; False loads the keys that match.
 
     Raises:
         ArtifactError: the file cannot be read, or does not fit; the message names missing and unexpected keys
-            and differing shapes. Nothing has been loaded then.
+            and differing shapes, or the sets of weights that the file has. Nothing has been loaded then.
 
     Examples:
         >>> import tempfile, surgeon, torch
@@ -96,7 +97,7 @@ def load_weights(model: nn.Module, path: str | Path, *, ema: bool = False, stric
         >>> torch.equal(network.fc3.weight, other.fc3.weight)
         True
     """
-    weights = renamed_for(model, read_weights(path, ema=ema))
+    weights = renamed_for(model, read_weights(path, ema=ema, entry=entry))
     check_fit(model, weights, str(path), strict=strict)
     try:
         model.load_state_dict(versioned(model, weights), strict=strict)
@@ -336,50 +337,13 @@ def _pickled(path: Path) -> Any:
         raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
 
 
-def _found(loaded: Any, ema: bool) -> tuple[str, dict[str, Tensor]]:
-    """Return the entry of a checkpoint that its weights are under, "" for none, and the weights."""
-    if not isinstance(loaded, Mapping):
-        return "", {}
-    for key in (*_EMA, *_WRAPPERS) if ema else (*_WRAPPERS, *_EMA):
-        if isinstance(loaded.get(key), Mapping):
-            _, found = _found(loaded[key], ema)
-            if found:
-                return key, found
-    return "", {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
-
-
-def _tell_of_others(path: Path, loaded: Any, key: str, found: Mapping[str, Tensor]) -> None:
-    """Warn of weights under other entries that have the same names: nobody may think that those were taken."""
-    names = {_bare(k) for k in found}
-    others = [
-        other
-        for other, value in loaded.items()
-        if key
-        and isinstance(value, Mapping)
-        and other != key
-        and names <= {_bare(k) for k in _found(value, False)[1]}
-    ]
-    if others:
-        averaged = [o for o in others if o in _EMA]
-        hint = either("load_weights(model, path, ema=True)", "surgeon.load_weights(…, ema=True) in Python")
-        how = f"; {hint} takes the averaged ones" if averaged else ""
+def _tell_of_others(path: Path, found: Taken) -> None:
+    """Warn of other weights of the same names: nobody may think that those were taken."""
+    if found.others:
+        hint = either(f"entry={found.others[0]!r}", f"--weights-entry {found.others[0]}")
         warnings.warn(
-            f"{path} holds more than one set of weights: {key!r} was taken, and not "
-            f"{', '.join(map(repr, others))}{how}",
+            f"{path} holds more than one set of weights: {found.name!r} was taken, and not "
+            f"{', '.join(map(repr, found.others))}; {hint} takes another",
             ArtifactWarning,
             stacklevel=3,
         )
-
-
-def _bare(name: object) -> str:
-    """A tensor's name without the prefixes of wrappers."""
-    text = str(name)
-    while prefix := next((p for p in _PREFIXES if text.startswith(p)), ""):
-        text = text[len(prefix) :]
-    return text
-
-
-def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    while prefix := next((p for p in _PREFIXES if weights and all(k.startswith(p) for k in weights)), ""):
-        weights = {k[len(prefix) :]: v for k, v in weights.items()}
-    return weights

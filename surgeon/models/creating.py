@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -16,6 +16,7 @@ from surgeon.models.channels import for_channels
 from surgeon.models.checkpoints import load_weights
 from surgeon.models.facts import ORIGIN
 from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision, implied, library_models
+from surgeon.models.normalisation import as_said
 
 ZOO = "zoo/"
 
@@ -28,7 +29,10 @@ def create_model(
     in_chans: int | None = None,
     input_size: tuple[int, ...] | None = None,
     weights: str | None = None,
+    weights_entry: str | None = None,
     model_args: Mapping[str, Any] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> nn.Module:
     """Create a network by name.
 
@@ -43,15 +47,22 @@ def create_model(
         in_chans: channels of the images; by default those of input_size, else the library's.
         input_size: (C, H, W) of the images. Passed on to networks that are built for one size.
         weights: a checkpoint file to load. Nothing in it is executed.
+        weights_entry: which set of weights of the file, where it holds several, such as `model_ema`; by default the
+            one under the likeliest entry.
         model_args: further arguments of the library's builder or of the factory.
+        mean: what images were normalised by when the weights were trained, one number per channel, in units of
+            [0, 1] pixels; by default as the library configures the network. Given together with std.
+        std: one number per channel.
 
     Returns:
         The network. It remembers its name and arguments, so that `surgeon.save` can record them.
 
     Raises:
         ModelError: the name is unknown (the message lists the nearest ones), the model does not accept an
-            argument, or an argument and model_args contradict each other.
-        ArtifactError: the file of weights cannot be read or does not fit.
+            argument, an argument and model_args contradict each other, or pretrained weights were trained on images
+            that were normalised otherwise.
+        DataError: mean and std are none.
+        ArtifactError: the file of weights cannot be read, does not fit, or has no such entry.
 
     Examples:
         >>> import surgeon
@@ -59,6 +70,7 @@ def create_model(
         >>> surgeon.models.num_classes_of(network), surgeon.models.input_size_of(network)
         (7, (1, 32, 32))
     """
+    check_entry(weights, weights_entry)
     args, name = dict(model_args or {}), naming.library_name(name)
     if not own.is_own(name):
         input_size = image_size(input_size)
@@ -84,8 +96,26 @@ def create_model(
     size = image_size(input_size, model)
     model.__dict__[ORIGIN] = {"name": name, "args": made, "input_size": list(size) if size else None}
     if weights:
-        load_weights(model, weights)
-    return model
+        load_weights(model, weights, entry=weights_entry)
+    theirs = pretrained and not weights
+    return as_said(
+        model, mean, std, record=f"the configuration of {name}'s pretrained weights" if theirs else ""
+    )
+
+
+def check_entry(weights: object, entry: str | None) -> None:
+    """Check that an entry is asked for of a file.
+
+    Args:
+        weights: the file, or None.
+        entry: the entry, or None.
+
+    Raises:
+        ModelError: there is no file.
+    """
+    if entry is not None and not weights:
+        said = either(f"weights_entry={entry!r}", f"--weights-entry {entry}")
+        raise ModelError(f"{said} is of a file of weights: give that as {either('weights', '--weights')}")
 
 
 def _check_said_once(
@@ -109,6 +139,8 @@ def _of_library(
     name: str, args: dict[str, Any], *, pretrained: bool, num_classes: int | None, in_chans: int | None
 ) -> nn.Module:
     if name.startswith(TORCHVISION):
+        in_chans = in_chans or args.get("in_chans")  # no builder of torchvision's takes it
+        args = {k: v for k, v in args.items() if k != "in_chans"}
         return from_torchvision(name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans)
     return from_timm(
         name, args, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, valid=_all_models

@@ -102,9 +102,20 @@ def from_torchvision(
         raise
     except Exception as error:  # a library raises anything on arguments that do not fit
         raise ModelError(f"model {name!r} with {given}: {_line(error)}") from error
+    _describe(model, zoo.get_model_weights(short), given["weights"])
     if in_chans is not None:
         _set_in_channels(model, in_chans, name)
     return model
+
+
+def _describe(model: nn.Module, known: Any, taken: Any) -> None:
+    """Write down how the images of torchvision's weights were normalised, which its networks do not say themselves."""
+    if taken is None:
+        return
+    transforms = known.verify(taken).transforms()
+    mean, std = (getattr(transforms, key, None) for key in ("mean", "std"))
+    if mean and std:  # detectors normalise inside
+        model.__dict__["pretrained_cfg"] = {"mean": tuple(mean), "std": tuple(std)}
 
 
 def implied(model: nn.Module) -> dict[str, Any]:

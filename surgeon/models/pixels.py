@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from surgeon.errors import DataError
 from surgeon.host import own_state
 from surgeon.images import check_images
+from surgeon.models.normalisation import check_normalization
 
 
 class Normalized(nn.Module):
@@ -51,8 +52,7 @@ class Normalized(nn.Module):
         if (mean is None) != (std is None):
             raise DataError("mean and std belong together; give both or neither")
         if mean is not None and std is not None:
-            with own_state():
-                _check_normalisation(mean, std)
+            check_normalization(mean, std)
         self.model, self.probabilities = model, probabilities
         self.mean: Tensor | None
         self.std: Tensor | None
@@ -110,14 +110,6 @@ class Normalized(nn.Module):
 
 def _as_channels(values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device="cpu").view(1, -1, 1, 1)
-
-
-def _check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
-    numbers = torch.tensor([*mean, *std], dtype=torch.float64)
-    if len(mean) != len(std) or not bool(numbers.isfinite().all()) or min(std, default=0) <= 0:
-        raise DataError(
-            f"mean={tuple(mean)} and std={tuple(std)} must be finite, one number a channel, std above 0"
-        )
 
 
 def logits_of(output: object) -> Tensor:

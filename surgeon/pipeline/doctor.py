@@ -20,11 +20,12 @@ from surgeon.models.facts import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.store.artifact import load, save
 from surgeon.store.exporting import FORMATS, SUFFIXES, Format, export
+from surgeon.store.hooks import told_of_hooks
 from surgeon.surgery import fold
 from surgeon.surgery.door import surgery_of
 from surgeon.surgery.drift import first_tensor
 from surgeon.surgery.standing import findings
-from surgeon.verification import Check
+from surgeon.verification import Check, relative, tolerance_of
 
 _NEEDS = {"onnx": "onnxscript", "torch-export": "torch"}
 """Format of an export → the package that writes it."""
@@ -39,7 +40,7 @@ def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> l
         sites    each site is as the record says
         forward  the outputs on two seeded images are finite
         fold     folding works
-        save     saving works, and the folder loads
+        save     saving works, the folder loads, and what is loaded has the same outputs
         export   exporting works, one check per format
         train    one training step gives finite gradients
 
@@ -69,7 +70,7 @@ def _tried(model: nn.Module, input_size: tuple[int, ...] | None) -> list[Check]:
         ("sites", lambda: _sites(model)),
         ("forward", lambda: _forward(model, images)),
         ("fold", lambda: _fold(model)),
-        ("save", lambda: _save(model)),
+        ("save", lambda: _save(model, images)),
         *((f"export {kind}", lambda kind=kind: _export(model, kind, size)) for kind in FORMATS),
         ("train", lambda: _train(model, images)),
     ]
@@ -138,17 +139,37 @@ def _fold(model: nn.Module) -> str:
     return f"{len(left.edits)} edits are left" if left else "gives the stock network's class"
 
 
-def _save(model: nn.Module) -> str:
+def _save(model: nn.Module, images: list[torch.Tensor]) -> str:
     with tempfile.TemporaryDirectory() as place:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ArtifactWarning)  # loading reports it below
             folder = save(copy.deepcopy(model), Path(place) / "network")
         size = sum(p.stat().st_size for p in folder.iterdir())
         try:
-            load(folder)
+            again = load(folder)
         except Exception as error:  # whatever loading raises is the finding
             raise Misfit(f"can be saved, and loads only with model=: {error}".replace(place, "…")) from error
-    return f"{size / 2**20:.1f} MiB"
+    return f"{size / 2**20:.1f} MiB{_same(model, again, images)}"
+
+
+def _same(model: nn.Module, again: nn.Module, images: list[torch.Tensor]) -> str:
+    """Check that a network that was saved and loaded computes what it did, where it can be run."""
+    if not images:
+        return ""
+    found: list[torch.Tensor | None] = []
+    with torch.no_grad(), torch.random.fork_rng():
+        for network in (copy.deepcopy(model).eval(), again):
+            torch.manual_seed(0)
+            like = next((p for p in network.parameters() if p.is_floating_point()), images[0])
+            found.append(first_tensor(network(*[x.to(like) for x in images])))
+    before, after = found
+    if before is None or after is None:
+        return ""
+    difference = relative(after.cpu(), before.cpu())
+    if difference > tolerance_of(model):
+        why = told_of_hooks(model) or "saving keeps weights and plain settings, and this network has more"
+        raise Misfit(f"loads, and its outputs differ by {difference:.1e}: {why}")
+    return ", with the same outputs when it is loaded"
 
 
 def _export(model: nn.Module, kind: str, size: tuple[int, ...] | None) -> str:

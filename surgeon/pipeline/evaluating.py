@@ -20,7 +20,8 @@ from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models.creating import create_model
-from surgeon.models.facts import input_size_of, normalised_in_words, num_classes_of
+from surgeon.models.facts import input_size_of, normalised_in_words, normalization_of, num_classes_of
+from surgeon.models.normalisation import as_said
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
@@ -55,10 +56,13 @@ def evaluate_target(
     root: str | None = None,
     sources: Sequence[str] = (),
     weights: str | None = None,
+    weights_entry: str | None = None,
     pretrained: bool = False,
     num_classes: int | None = None,
     input_size: tuple[int, ...] | None = None,
     model_args: dict[str, Any] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     probabilities: bool = False,
     batch_size: int | None = None,
     seed: int = 0,
@@ -78,11 +82,15 @@ def evaluate_target(
         root: the folder that the source needs, if it needs one.
         sources: networks, named like targets, to attack in the target's place (transfer).
         weights: a checkpoint file, for a target by name.
+        weights_entry: which set of weights of the file, as for `surgeon.create_model`.
         pretrained: use the library's pretrained weights, for a target by name.
         num_classes: number of outputs of a target by name. For any target it permits more outputs than
             classes.
         input_size: (C, H, W) of one image; by default the network's own.
         model_args: further arguments of the builder, for a target by name.
+        mean: what the target's images were normalised by in training, one number per channel, in units of [0, 1]
+            pixels; by default as its configuration says. Given together with std. Sources keep their own.
+        std: one number per channel.
         probabilities: the network ends in a softmax.
         batch_size: images that go through the network at once; by default the size of a block of results.
         seed: seed of attacks, and of a target's random weights.
@@ -93,7 +101,8 @@ def evaluate_target(
         The results.
 
     Raises:
-        ModelError: the target's name or its input size is unknown.
+        ModelError: the target's name or its input size is unknown, or its folder or its pretrained weights are known
+            to be normalised otherwise.
         ArtifactError: a folder was not written by surgeon, or the output folder is in use.
         DataError: the images do not fit the network, or neither the caller nor the target names any.
 
@@ -108,8 +117,11 @@ def evaluate_target(
     how: dict[str, Any] = {
         "pretrained": pretrained,
         "weights": weights,
+        "weights_entry": weights_entry,
         "num_classes": num_classes,
         "model_args": model_args,
+        "mean": mean,
+        "std": std,
         "allow_code": allow_code,
     }
     named = {Path(s).name if Path(s).exists() else s: s for s in sources}
@@ -117,9 +129,8 @@ def evaluate_target(
         raise ModelError(
             f"two sources have one name: {', '.join(sources)}; give folders with names of their own"
         )
-    demand_free(
-        target, {"weights": weights, "pretrained": pretrained and not sources, "model_args": model_args}
-    )
+    fixed = {"weights": weights, "weights_entry": weights_entry, "model_args": model_args}
+    demand_free(target, {**fixed, "pretrained": pretrained and not sources})
     data, root = source = to_evaluate_on(target, data, root)
     check_apart(folder, [data])
     place = own_device(device)
@@ -162,10 +173,11 @@ def evaluate_target(
     remarks += (taken,) if taken else ()
     if inside or weights or pretrained:
         remarks += () if lineage else unrecorded(target, data)
-        if weights and not lineage:
+        if (weights or normalization_of(network) is None) and not lineage and mean is None:
             remarks += (
                 f"how the images of its training were normalised is not recorded: here they are "
-                f"{normalised_in_words(network)}, as {target} is configured",
+                f"{normalised_in_words(network)}, as {target} is configured; "
+                f"{either('mean=… and std=…', '--mean and --std')} say otherwise",
             )
     else:
         remarks += (
@@ -194,6 +206,7 @@ def evaluate_target(
                 **made_by(),
                 "target": absolute(target),
                 "weights": absolute(weights),
+                **({} if weights_entry is None else {"weights_entry": weights_entry}),
                 "sources": {n: absolute(s) for n, s in named.items()},
             },
             probabilities=probabilities,
@@ -276,8 +289,11 @@ def network_of(
     seed: int = 0,
     pretrained: bool = False,
     weights: str | None = None,
+    weights_entry: str | None = None,
     num_classes: int | None = None,
     model_args: dict[str, Any] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     allow_code: Sequence[str] = (),
 ) -> nn.Module:
     """The network in a folder (a network's or a run's), or by name with its weights.
@@ -288,25 +304,32 @@ def network_of(
         seed: seed of random weights.
         pretrained: use the library's pretrained weights unless `weights` are given.
         weights: a checkpoint file.
+        weights_entry: which set of weights of the file.
         num_classes: number of outputs.
         model_args: further arguments of the builder.
+        mean: what its images are normalised by, one number per channel; by default as its configuration says.
+        std: one number per channel.
         allow_code: modules that a folder may import.
 
     Raises:
         ArtifactError: surgeon did not write the folder.
-        ModelError: the name is unknown.
+        ModelError: the name is unknown, or a record says another normalisation.
     """
     path = folder_of(target)
     if path:
-        return load(path / TRAINED if (path / TRAINED).is_dir() else path, allow_code=allow_code)
+        place = path / TRAINED if (path / TRAINED).is_dir() else path
+        return as_said(load(place, allow_code=allow_code), mean, std, record=target)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return create_model(
             target,
             pretrained=pretrained and not weights,
             weights=weights,
+            weights_entry=weights_entry,
             num_classes=num_classes,
             input_size=input_size,
             in_chans=input_size[0] if input_size else None,
             model_args=model_args,
+            mean=mean,
+            std=std,
         )

@@ -18,8 +18,9 @@ from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import own
-from surgeon.models.creating import create_model
+from surgeon.models.creating import check_entry, create_model
 from surgeon.models.facts import input_size_of, normalization_of, normalized, num_classes_of
+from surgeon.models.normalisation import as_said
 from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
@@ -82,8 +83,11 @@ def train(
     input_size: tuple[int, ...] | None = None,
     num_classes: int | None = None,
     weights: str | None = None,
+    weights_entry: str | None = None,
     pretrained: bool = False,
     model_args: dict[str, Any] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     calibration_count: int = 1024,
     seed: int = 0,
     split_seed: int | None = None,
@@ -123,8 +127,12 @@ def train(
         input_size: (C, H, W) of one image; by default the model's.
         num_classes: number of outputs; by default the number of classes of the data.
         weights: a checkpoint file to start from.
+        weights_entry: which set of weights of the file, as for `surgeon.create_model`.
         pretrained: start from the library's pretrained weights.
         model_args: further arguments of the model's builder.
+        mean: what images are normalised by, one number per channel, in units of [0, 1] pixels; by default as the
+            model's configuration says. Given together with std.
+        std: one number per channel.
         calibration_count: training images from which starts are computed, for a trained network.
         seed: seed of weights, surgery and order of the images.
         split_seed: seed of the data's split; by default `seed`, or that of the record.
@@ -143,7 +151,8 @@ def train(
     Raises:
         ArtifactError: the folder is in use, or holds something else or a run with other settings or contents.
         RecipeError: the training has no epochs, or its optimizer or schedule is unknown.
-        ModelError: the model is a folder, and arguments of a model by name are given.
+        ModelError: the model is a folder, and arguments of a model by name, or another normalisation than its
+            record's, are given.
         DataError: the data cannot be split, have more classes than the model, or are not named although the
             model is trained already.
 
@@ -158,8 +167,14 @@ def train(
     from accelerate import PartialState
 
     folder, seed, model = Path(folder), checked_seed(seed), absolute_model(model)
-    given = {"weights": weights, "pretrained": pretrained, "model_args": model_args}
+    given = {
+        "weights": weights,
+        "weights_entry": weights_entry,
+        "pretrained": pretrained,
+        "model_args": model_args,
+    }
     demand_free(model, given)
+    check_entry(weights, weights_entry)
     weights = absolute(weights)
     training, data_settings = part(recipes, "training", Training()), part(recipes, "data", Data())
     if not untrained:
@@ -201,6 +216,8 @@ def train(
         "earlier": dumped(earlier),
         "training": training.model_dump(mode="json"),
         "data_settings": data_settings.model_dump(mode="json"),
+        **({} if weights_entry is None else {"weights_entry": weights_entry}),
+        **{k: list(v) for k, v in (("mean", mean), ("std", std)) if v is not None},
     }
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
@@ -236,8 +253,10 @@ def train(
                         size,
                         outputs,
                         weights,
+                        weights_entry,
                         pretrained,
                         model_args,
+                        (mean, std),
                         calibration_count,
                         seed,
                         allowed,
@@ -342,8 +361,10 @@ def _cut(
     size: tuple[int, ...],
     classes: int,
     weights: str | None,
+    weights_entry: str | None,
     pretrained: bool,
     model_args: dict[str, Any] | None,
+    said: tuple[Sequence[float] | None, Sequence[float] | None],
     calibration_count: int,
     seed: int,
     allowed: Sequence[str],
@@ -356,7 +377,7 @@ def _cut(
                 f"{model} is a folder, whose network is trained as it is: use the recipe 'plain' or another without "
                 "surgery; `surgeon apply` cuts"
             )
-        return load(place, allow_code=allowed)
+        return as_said(load(place, allow_code=allowed), *said, record=model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         stock = create_model(
@@ -366,7 +387,10 @@ def _cut(
             in_chans=size[0],
             input_size=size,
             weights=weights,
+            weights_entry=weights_entry,
             model_args=model_args,
+            mean=said[0],
+            std=said[1],
         )
     if not operations:
         return stock

@@ -46,6 +46,7 @@ from surgeon.store.folder import (
     read_surgery,
     surgery_entry,
 )
+from surgeon.store.hooks import told_of_hooks
 from surgeon.store.rebuilding import listed, rebuilt, stock_of
 from surgeon.surgery.standing import demand, findings
 
@@ -82,7 +83,8 @@ def save(
 
     Warns:
         ArtifactWarning: the network differs from what its name and arguments make (channels pruned, modules
-            exchanged, own code without a name), so that `surgeon.load` needs it as `model=…`; or a module's
+            exchanged, own code without a name), so that `surgeon.load` needs it as `model=…`; hooks on its modules
+            change its outputs or gradients, which is tried on two images where there are hooks; or a module's
             extra state (`get_extra_state`) is not a tensor and was left out.
 
     Examples:
@@ -108,6 +110,8 @@ def save(
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, text in {**_lineage(model, work), **(beside or {})}.items():
             (work / name).write_text(text + "\n", encoding="utf-8")
+    if told := told_of_hooks(model):
+        warnings.warn(f"{folder} does not hold all of this network: {told}", ArtifactWarning, stacklevel=3)
     if lost := left_out(state):
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         warnings.warn(

@@ -12,14 +12,19 @@ from collections.abc import Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+import xxhash
+from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError
 from surgeon.surgery.tree import bare, close_all
 from surgeon.torch_private import BatchNorm
+from surgeon.values import has_values
 
 _OF_A_RUN = frozenset({"training", "inplace", "grad_checkpointing", "fused_attn", "scriptable", "exportable"})
 """Settings of how a network runs, which leave its outputs as they are."""
+_TORCHS = frozenset(vars(nn.Module()))
+"""What every module of torch's holds for torch itself."""
 _PLAIN = (bool, int, float, str, type(None))
 _FUNCTIONS = (FunctionType, BuiltinFunctionType)
 
@@ -76,6 +81,8 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
                     found.settings[place] = list(value) if isinstance(value, tuple) else value
                 else:
                     found.exchanged[place] = f"{_shown(value)}, not {_shown(there[key])}"
+        for key, numbers in _unwritten(now, stock):  # type: ignore[arg-type]  # a module, as above
+            found.exchanged[f"{name}.{key}" if name else key] = numbers
         for key in _patched(now, stock):  # type: ignore[arg-type]  # a module, as above
             found.exchanged[f"{name}.{key}" if name else key] = (
                 f"a function of its own, not that of {_called(now)}"
@@ -129,6 +136,29 @@ def _shapes(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str, str]]:
             yield key, shapes[0], shapes[1]
 
 
+def _unwritten(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str]]:
+    """Tensors that no file holds (not persistent buffers, plain attributes), where their numbers are others."""
+    here, there = (_held_apart(m) for m in (now, was))
+    for key in there:
+        one, other = here.get(key), there[key]
+        if one is None or one.shape != other.shape or not (has_values(one) and has_values(other)):
+            continue
+        if not torch.equal(one.cpu(), other.to(device="cpu", dtype=one.dtype)):
+            yield key, f"numbers of its own ({_hash(one)}), which no file holds"
+
+
+def _held_apart(module: nn.Module) -> dict[str, Tensor]:
+    buffers = {k: module._buffers.get(k) for k in module._non_persistent_buffers_set}
+    every = {**buffers, **vars(module)}.items()
+    return {
+        k: v.detach() for k, v in every if type(v) in (Tensor, nn.Parameter) and v.layout == torch.strided
+    }
+
+
+def _hash(tensor: Tensor) -> str:
+    return xxhash.xxh3_64_hexdigest(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+
+
 def _called(module: nn.Module | None) -> str:
     return "nothing" if module is None else type(module).__name__
 
@@ -141,7 +171,7 @@ def _settings(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """The plain values and functions among a module's own attributes."""
     for key, value in vars(module).items():
         if (
-            not key.startswith("_")
+            key not in _TORCHS
             and key not in _OF_A_RUN
             and (_is_plain(value) or isinstance(value, _FUNCTIONS))
         ):

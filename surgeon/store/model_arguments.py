@@ -132,7 +132,9 @@ def taken_by(architecture: str) -> frozenset[str]:
         short = architecture.removeprefix(TORCHVISION)
         if short not in library.list_models():
             return frozenset()
-        return _of_code(sys.modules[library.get_model_builder(short).__module__])
+        return _of_code(sys.modules[library.get_model_builder(short).__module__]) | {
+            "in_chans"
+        }  # `from_torchvision`'s
     import timm
 
     short = architecture.split(".")[0]

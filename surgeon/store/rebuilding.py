@@ -52,11 +52,15 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
             if config.exchanged is not None:
                 _check_exchanged(model, config, folder)
             stock = stock_of(config, folder) if model is None else model
-            if ours:
+            if model is None and config.settings:
+                stock = stock if ours else bare(stock)[0]
                 set_again(stock, config.settings, place)
             if record:
-                return replay(stock, record, consume=ours)
-            return stock if ours else bare(stock)[0]
+                network = replay(stock, record, consume=ours)
+            else:
+                network = stock if ours else bare(stock)[0]
+            _normalised(network, config)
+            return network
     except SurgeonError:
         raise
     except Exception as error:  # libraries and layers raise anything on bad arguments
@@ -64,6 +68,15 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
         raise ArtifactError(
             f"{place}: {config.architecture} cannot be rebuilt as it says ({type(error).__name__}: {text})"
         ) from error
+
+
+def _normalised(network: nn.Module, config: Configuration) -> None:
+    """Have a network's images normalised as its folder says, also where nothing else describes the network."""
+    saved = config.pretrained_cfg
+    if saved.mean and saved.std:
+        known = network.__dict__.get("pretrained_cfg")
+        known = known if isinstance(known, Mapping) else {}
+        network.__dict__["pretrained_cfg"] = {**known, "mean": saved.mean, "std": saved.std}
 
 
 def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Path) -> None:

@@ -115,6 +115,7 @@ CALLERS = {
     "surgeon.models.facts.input_std_of": _READS,
     "surgeon.models.facts.normalization_of": _READS,
     "surgeon.models.facts.num_classes_of": _READS,
+    "surgeon.models.normalisation.set_normalization": "writes plain numbers",
     "surgeon.training.noise.adversarial_noise": "one line in the caller's own step, whose autocast it shares",
     "surgeon.training.noise.set_noise": "sets attributes",
     "surgeon.training.anneal.anneal": "sets attributes",

@@ -8,8 +8,10 @@ import surgeon
 from surgeon.errors import SurgeryError
 from tests.interop.conftest import RECIPES, SIZE
 
+LARGE = pytest.param("vgg11_bn", marks=pytest.mark.slow)
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "vgg11_bn"])
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", LARGE])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_features_only_network_is_cut_and_gives_its_maps(batch, name, recipe):
     x, _ = batch
@@ -21,7 +23,7 @@ def test_a_features_only_network_is_cut_and_gives_its_maps(batch, name, recipe):
     assert len(model.surgery.edits) > 1
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "vgg11_bn"])
+@pytest.mark.parametrize("name", ["test_resnet", LARGE])
 def test_a_features_only_network_folds(batch, name):
     x, _ = batch
     how = {"op": "kap", "start": "lstsq"}

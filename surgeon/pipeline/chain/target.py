@@ -9,6 +9,8 @@ from torch import nn
 from surgeon.data import HeldOut
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.folder import read_assessment
+from surgeon.models.facts import normalization_of
+from surgeon.models.normalisation import as_said
 from surgeon.pipeline.chain.checking import Unknown
 from surgeon.pipeline.chain.evaluation import Tested, reason
 from surgeon.pipeline.chain.sources import Reader, demand_source
@@ -31,7 +33,13 @@ def tested_by_name(folder: Path, reader: Reader) -> Tested:
 
     def network() -> nn.Module:
         if there:
-            return network_of(target, allow_code=reader.allowed)
+            subject = network_of(target, allow_code=reader.allowed)
+            # Where the folder says nothing, the evaluation was told.
+            return (
+                subject
+                if normalization_of(subject)
+                else as_said(subject, found.subject.mean, found.subject.std)
+            )
         if not target:
             raise Unknown("which network it is of is not in the record")
         if Path(target).is_absolute():

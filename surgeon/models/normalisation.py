@@ -1,0 +1,132 @@
+"""How a network's images are normalised, where the caller says it: checked, written down, compared with records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from surgeon.errors import DataError, ModelError, either
+from surgeon.models.facts import in_channels_of, name_of, normalization_of
+
+
+def set_normalization(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Say how a network's images are normalised, in its configuration.
+
+    `surgeon.apply`, trainings and evaluations then normalise so, and `surgeon.save` writes it into the folder. What the
+    configuration said before is replaced.
+
+    Args:
+        model: the network, changed in place.
+        mean: one number per channel, in units of [0, 1] pixels.
+        std: one number per channel, positive, in units of [0, 1] pixels.
+
+    Raises:
+        DataError: the numbers are not finite, not as many, or of pixels up to 255.
+        ModelError: the network takes another number of channels.
+
+    Examples:
+        >>> import surgeon
+        >>> network = surgeon.create_model("torchvision/resnet18")
+        >>> surgeon.models.set_normalization(network, (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
+        >>> surgeon.models.normalization_of(network)
+        ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
+    """
+    check_normalization(mean, std)
+    channels = in_channels_of(model)
+    if channels is not None and len(mean) != channels:
+        raise ModelError(
+            f"{in_words(mean, std)} {'has one number' if len(mean) == 1 else f'have {len(mean)} numbers'} each, and "
+            f"{name_of(model)} takes images of {channels} channel{'s' if channels > 1 else ''}: give one for each"
+        )
+    known = model.__dict__.get("pretrained_cfg")
+    known = known if isinstance(known, Mapping) else {}
+    said = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
+    model.__dict__["pretrained_cfg"] = {**known, **said}
+
+
+def as_said(
+    model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None, *, record: str = ""
+) -> nn.Module:
+    """Have a network's images normalised as a caller says, where the caller says anything.
+
+    Args:
+        model: the network, changed in place.
+        mean: one number per channel, or None.
+        std: one number per channel, or None.
+        record: whose word the configuration's normalisation is, where it is that of these weights; empty where it is a
+            library's default for the architecture, which the caller knows better.
+
+    Returns:
+        The network.
+
+    Raises:
+        DataError: one of both is missing, or the numbers are none.
+        ModelError: the record says another normalisation.
+    """
+    if mean is None and std is None:
+        return model
+    if mean is None or std is None:
+        lacks, there = ("mean", "std") if mean is None else ("std", "mean")
+        raise DataError(
+            f"{either(lacks, f'--{lacks}')} is missing: {either(f'{there} is', f'--{there} was')} given, and images "
+            "are normalised by both"
+        )
+    check_normalization(mean, std)
+    known = normalization_of(model)
+    if record and known is not None:
+        if not (_close(mean, known[0]) and _close(std, known[1])):
+            raise ModelError(
+                f"{record} says that images are normalised by {in_words(*known)}, and "
+                f"{in_words(mean, std)} says otherwise: leave {either('mean and std', '--mean and --std')} out"
+            )
+        return model
+    set_normalization(model, mean, std)
+    return model
+
+
+def check_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Check the numbers that pixels in [0, 1] are normalised by.
+
+    Args:
+        mean: one number per channel.
+        std: one number per channel.
+
+    Raises:
+        DataError: they are not finite, not as many, std is not above 0, or they are of pixels up to 255.
+    """
+    numbers = [*mean, *std]
+    if len(mean) != len(std) or not all(map(math.isfinite, numbers)) or min(std, default=0) <= 0:
+        raise DataError(
+            f"mean={tuple(mean)} and std={tuple(std)} must be finite, one number a channel, std above 0"
+        )
+    if max(mean) > _LARGEST or max(std) > _LARGEST:
+        raise DataError(
+            f"{in_words(mean, std)} are not of pixels in [0, 1]: divide them by 255 where they are of pixels up to 255"
+        )
+
+
+_LARGEST = 4.0
+"""Pixels in [0, 1] have none above 1. A scale of one's own may be a little larger; numbers of 255 levels are far."""
+
+
+def in_words(mean: Sequence[float], std: Sequence[float]) -> str:
+    """A normalisation as a text, in the words of the interface.
+
+    Args:
+        mean: one number per channel.
+        std: one number per channel.
+    """
+    here, there = (tuple(float(v) for v in values) for values in (mean, std))
+    return either(
+        f"mean={here} and std={there}",
+        f"--mean {','.join(map(repr, here))} --std {','.join(map(repr, there))}",
+    )
+
+
+def _close(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether numbers are equal up to how a file in 32 bits writes them."""
+    return len(one) == len(other) and all(
+        math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in zip(one, other, strict=True)
+    )
