@@ -21,6 +21,7 @@ from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, normalised_in_words, num_classes_of
+from surgeon.models.robustbench import is_robustbench
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
@@ -160,7 +161,7 @@ def evaluate_target(
         )
     )
     remarks += (taken,) if taken else ()
-    if inside or weights or pretrained:
+    if inside or weights or pretrained or is_robustbench(target):
         remarks += () if lineage else unrecorded(target, data)
         if weights and not lineage:
             remarks += (
