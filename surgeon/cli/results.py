@@ -11,6 +11,7 @@ from rich.text import Text
 from surgeon.cli.sheet import Column, Sheet
 from surgeon.edits import EFFECT_TEXT
 from surgeon.numerals import percent, span
+from surgeon.results.shifted import SEVERITIES, Shift, shift_words
 
 if TYPE_CHECKING:
     from surgeon.evaluation import Assessment
@@ -46,6 +47,7 @@ def assessment_table(found: Assessment) -> RenderableType:
     gain = [Text(found.gain.text, "bold")] if found.gain else []
     parts: list[RenderableType] = [*gain, _verdict(found), table]
     parts += [part for one in found.certified for part in _certified(one)]
+    parts += [part for one in found.shifts for part in _shifted(one, found.clean_error_on(one))]
     if found.diagnosis is not None:
         parts += [Text("diagnostics", "bold"), _checks(found)]
     parts += [Text(note) for note in found.notes]
@@ -179,6 +181,19 @@ def _certified(found: Certified) -> Iterable[RenderableType]:
     yield table
     silent = f"no certificate for {percent(found.abstained)} of them"
     yield Text(f"{found.images} images, {found.draws:,} draws each; {silent}")
+
+
+def _shifted(found: Shift, clean_error: float | None) -> Iterable[RenderableType]:
+    """What was measured on one shifted set: its figures, and the error on each corruption."""
+    yield Text("; ".join(shift_words(found, clean_error)), "bold")
+    kinds = dict.fromkeys(r.part for r in found.rows)
+    if found.kind in ("cifar-c", "imagenet-c"):
+        table = Sheet("error", *(Column(f"severity {s}", right=True) for s in SEVERITIES))
+        for kind in kinds:
+            own = {r.severity: r.share for r in found.rows if r.part == kind}
+            table.add(kind.replace("_", " "), *(percent(1 - own[s].value) for s in SEVERITIES))
+        yield table
+    yield from (Text(note) for note in found.notes)
 
 
 def _checks(found: Assessment) -> Sheet:

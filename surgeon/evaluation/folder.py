@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_seed
-from surgeon.disk.files import write_csv, write_json, write_parquet
+from surgeon.data.shifted import open_shift
+from surgeon.disk.files import absolute, write_csv, write_json, write_parquet
 from surgeon.edits import Plan
 from surgeon.errors import ArgumentError, ArtifactError, RecipeError
 from surgeon.evaluation.adaptive.knowing import Knowing
@@ -104,7 +105,8 @@ def assess(
         ArtifactError: `folder` holds something else, a different evaluation, or a result that was changed.
         RecipeError: `settings` are invalid.
         ArgumentError: A source has a name of the record's own sources.
-        DataError: Images, labels or the network do not fit, or gradients are missing or not finite.
+        DataError: Images, labels or the network do not fit, gradients are missing or not finite, or a shifted
+            set is not there, damaged, or not for this network.
         VerificationError: The folded network differs, or an adversarial image violates its constraints.
 
     Examples:
@@ -139,7 +141,8 @@ def assess(
         network, images, labels, settings.mode, name=name, probabilities=probabilities, seed=seed
     )
     norm, eps = size_of(settings, described.operations)
-    settings = settings.model_copy(update={"norm": norm, "eps": eps})
+    places = tuple(str(absolute(s)) for s in settings.shifts)
+    settings = settings.model_copy(update={"norm": norm, "eps": eps, "shifts": places})
     check_reach(norm, eps, images)
     random = described.mode == "random"
     attacks = attacks_of(settings, described, victims, seed)
@@ -161,6 +164,8 @@ def assess(
         "normalisation": [described.mean, described.std],
         "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
     }
+    # Before the folder is taken: a path that is wrong leaves it free for the right one.
+    shifts = [] if (folder / RESULT).is_file() else [open_shift(place) for place in places]
     # The first process takes the folder, the others wait and check it: two of them writing settings.json at
     # once could each find the folder empty.
     if first():
@@ -230,6 +235,7 @@ def assess(
             diagnosis=diagnosis,
             curves=parts.curves(),
             corruptions=parts.corruptions(),
+            shifts=parts.shifts(shifts, class_names),
             noise=parts.noise(outcome, store.keep),
             certified=certified_curves(certificates),
             plan=record,

@@ -13,7 +13,7 @@ from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import ArgumentError, MissingPackageError
 from surgeon.numerals import percent, points
 from surgeon.ownership import new_file
-from surgeon.report import curves, overview, tables
+from surgeon.report import curves, overview, shifts, tables
 from surgeon.report.charts import mark
 from surgeon.report.comparing import comparisons
 from surgeon.report.origin import hashes_of, is_page, signed
@@ -103,6 +103,8 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "noise_charts": curves.noise_charts(runs),
         "checks": tables.check_lines(runs),
         "corruptions": tables.corruption_lines(runs),
+        "shifted": shifts.shift_lines(runs),
+        "shift_words": shifts.shift_sentences(runs),
         "radii": radii,
         "certified": certified,
         "certified_charts": curves.certified_charts(runs),

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from surgeon import html
 from surgeon.edits import Plan
 from surgeon.numerals import percent
+from surgeon.results.benchmark import dataset_of
 from surgeon.results.gain import Gain
+from surgeon.results.shifted import Shift
 from surgeon.results.statistics import Share
 from surgeon.results.summary import Summary
 from surgeon.results.threat import Norm
@@ -189,6 +191,7 @@ class Assessment(_Frozen):
     diagnosis: Diagnosis | None = None
     curves: tuple[Curve, ...] = ()
     corruptions: tuple[Corruption, ...] = ()
+    shifts: tuple[Shift, ...] = ()
     noise: tuple[NoiseRow, ...] = ()
     certified: tuple[Certified, ...] = ()
     pictures: tuple[Drawn, ...] = ()
@@ -204,6 +207,16 @@ class Assessment(_Frozen):
             + self.summary._repr_html_()
             + html.paragraphs(self.notes)
         )
+
+    def clean_error_on(self, shift: Shift) -> float | None:
+        """Return the error on the clean images that a shifted set was made from; None where it is not known.
+
+        Args:
+            shift: What was measured on the set; of ImageNet-C alone there is a use for it.
+        """
+        if shift.kind != "imagenet-c" or dataset_of(self.data) != "imagenet":
+            return None
+        return 1 - self.summary.clean.value
 
     @property
     def reliable(self) -> bool | None:
