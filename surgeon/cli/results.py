@@ -50,6 +50,8 @@ def assessment_table(found: Assessment) -> RenderableType:
     parts += [part for one in found.shifts for part in _shifted(one, found.clean_error_on(one))]
     if found.diagnosis is not None:
         parts += [Text("diagnostics", "bold"), _checks(found)]
+    if found.flags is not None:
+        parts += [Text("RobustBench", "bold"), _rules(found)]
     parts += [Text(note) for note in found.notes]
     parts += [Text(f"{f.severity}: {f.text}") for f in found.summary.findings]
     return Group(*parts)
@@ -207,6 +209,17 @@ def _checks(found: Assessment) -> Sheet:
             else Text("ok", "green")
         )
         table.add(mark, check.code, ", ".join(check.figures), check.reason if check.failed else check.advice)
+    return table
+
+
+def _rules(found: Assessment) -> Sheet:
+    """Whether RobustBench would take the network, rule by rule."""
+    from surgeon.results.acceptance import acceptance
+
+    table = Sheet("", Column("", prose=True), header=False)
+    for rule in acceptance(found):
+        mark = ("?", "yellow") if rule.kept is None else ("yes", "green") if rule.kept else ("no", "red")
+        table.add(Text(*mark), rule.text)
     return table
 
 

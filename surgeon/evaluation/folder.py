@@ -21,6 +21,7 @@ from surgeon.evaluation.beyond.certification import Certificate, certified_curve
 from surgeon.evaluation.diagnostics.probes import black_box
 from surgeon.evaluation.engine.admission import on_cpu
 from surgeon.evaluation.engine.blocks import evaluate
+from surgeon.evaluation.engine.external import EXTERNAL, is_whole, write_external
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.engine.scoring import check_model, spread
 from surgeon.evaluation.engine.store import Store, read_outcome
@@ -233,6 +234,7 @@ def assess(
             summary=summed_up(outcome, settings, record, diagnosis, random=described.random, classes=classes),
             gain=gain,
             diagnosis=diagnosis,
+            flags=parts.flags(),
             curves=parts.curves(),
             corruptions=parts.corruptions(),
             shifts=parts.shifts(shifts, class_names),
@@ -250,6 +252,8 @@ def assess(
                 *skipped,
             ),
         )
+        if store.keep and is_whole(described_data, examples, len(images)):
+            write_external(folder, folder / ATTACKS, outcome, images)
         _write(folder, assessment, outcome, certificates)
     everyone()
     return read_assessment(folder)
@@ -397,4 +401,4 @@ def _write(folder: Path, found: Assessment, outcome: Outcome, certificates: Sequ
     write_json(
         folder / RESULT, found.model_dump(mode="json")
     )  # last: its presence marks a finished evaluation
-    seal(folder, (SETTINGS, ROBUSTBENCH, RESULT))
+    seal(folder, (SETTINGS, ROBUSTBENCH, RESULT, EXTERNAL))

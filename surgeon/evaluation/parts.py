@@ -18,6 +18,7 @@ from surgeon.evaluation.engine.scoring import spread
 from surgeon.reading import as_model, read_json
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Corruption, Curve, Diagnosis, Drawn, NoiseRow
+from surgeon.results.flags import Flags
 from surgeon.results.shifted import Shift
 from surgeon.results.threat import Norm
 from surgeon.results.verdict import Outcome
@@ -132,6 +133,23 @@ class Parts:
             ).model_copy(update={"expectation": expectation}),
             Diagnosis,
         )
+
+    def flags(self) -> Flags | None:
+        """Measure what AutoAttack would warn of, on the images of the diagnostics; None without diagnostics."""
+        count = diagnosed(self.settings)
+        if count == 0:
+            return None
+        few = spread(count, len(self.images))
+        norm, eps = self.size
+
+        def make() -> Flags:
+            from surgeon.evaluation.diagnostics.flags import autoattack_flags
+
+            return autoattack_flags(
+                self.subject, self.images[few], self.labels[few], eps=eps, norm=norm, seed=self.seed
+            )
+
+        return self._once("flags", make, Flags)
 
     def curves(self) -> tuple[Curve, ...]:
         """Measure accuracy against levels of noise and against patch shuffling; () if not asked for."""

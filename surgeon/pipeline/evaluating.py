@@ -24,6 +24,7 @@ from surgeon.models.facts import input_size_of, normalised_in_words, num_classes
 from surgeon.models.robustbench import is_robustbench
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
+from surgeon.pipeline.benchmark_list import of_the_list
 from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.origin import class_order
@@ -177,6 +178,7 @@ def evaluate_target(
         "root": absolute(root),
         "split": test.split,
         "classes": list(test.classes),
+        **({"robustbench": True} if of_the_list(data, root, test) else {}),
     }
     shown_images.of_testing(Path(target).name, data, test.split, len(test.y))
     with progress(Path(target).name) as show:

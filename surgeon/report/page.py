@@ -19,6 +19,7 @@ from surgeon.report.comparing import comparisons
 from surgeon.report.origin import hashes_of, is_page, signed
 from surgeon.report.reading import Run, read_runs, unique
 from surgeon.report.words import attack_words, check_words, size_words
+from surgeon.results.acceptance import acceptance
 from surgeon.results.statistics import Share
 
 _FEW = 3
@@ -102,6 +103,7 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "noise": tables.noise_lines(runs),
         "noise_charts": curves.noise_charts(runs),
         "checks": tables.check_lines(runs),
+        "acceptance": [(r.name, acceptance(r.found)) for r in runs if r.found.flags is not None],
         "corruptions": tables.corruption_lines(runs),
         "shifted": shifts.shift_lines(runs),
         "shift_words": shifts.shift_sentences(runs),

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from surgeon import html
 from surgeon.edits import Plan
 from surgeon.numerals import percent
-from surgeon.results.benchmark import dataset_of
+from surgeon.results.benchmark import dataset_of, lacks
+from surgeon.results.flags import Flags
 from surgeon.results.gain import Gain
 from surgeon.results.shifted import Shift
 from surgeon.results.statistics import Share
@@ -189,6 +190,7 @@ class Assessment(_Frozen):
         default=None, description="of a cut network: what the surgery adds under the attacker who knows it"
     )
     diagnosis: Diagnosis | None = None
+    flags: Flags | None = Field(default=None, description="AutoAttack's own, measured with the diagnostics")
     curves: tuple[Curve, ...] = ()
     corruptions: tuple[Corruption, ...] = ()
     shifts: tuple[Shift, ...] = ()
@@ -217,6 +219,11 @@ class Assessment(_Frozen):
         if shift.kind != "imagenet-c" or dataset_of(self.data) != "imagenet":
             return None
         return 1 - self.summary.clean.value
+
+    @property
+    def benchmark_lacks(self) -> tuple[str, ...]:
+        """What is missing for an entry of RobustBench by AutoAttack; () for nothing."""
+        return lacks(self)
 
     @property
     def reliable(self) -> bool | None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from surgeon.results.statistics import Share
+
+if TYPE_CHECKING:
+    from surgeon.results.assessment import Assessment
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _NAMES = """
@@ -19,6 +24,8 @@ television tiger tractor train trout tulip turtle wardrobe whale willow_tree wol
 CIFAR100 = tuple(_NAMES.split())
 TEST_IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}
 """How many test images RobustBench evaluates on; of ImageNet those of a list of its own."""
+STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
+"""AutoAttack's standard attacks, in their order (Croce & Hein 2020)."""
 _NAMED = {"torch/cifar10": "cifar10", "torch/cifar100": "cifar100", "torch/imagenet": "imagenet"}
 _WORDNET = re.compile(r"n\d{8}")
 
@@ -47,3 +54,56 @@ def dataset_of(data: Mapping[str, Any]) -> str | None:
     if len(classes) == 1000 and all(_WORDNET.fullmatch(c) for c in classes):
         return "imagenet"
     return None
+
+
+class AutoAttacked(NamedTuple):
+    """Accuracy under AutoAttack's four standard attacks, and before the last of them."""
+
+    share: Share
+    before_square: float
+
+
+def autoattack(found: Assessment) -> AutoAttacked | None:
+    """Return the accuracy that the standard version of AutoAttack leaves, without what else was attacked with.
+
+    Args:
+        found: The evaluation.
+
+    Returns:
+        The accuracy of the main threat; None where not all four attacks were made.
+    """
+    main = found.summary.main
+    if main is None or main.group != "standard" or not found.summary.complete:
+        return None
+    rows = {
+        r.attack: r
+        for r in found.summary.rows
+        if (r.group, r.norm, r.eps) == (main.group, main.norm, main.eps) and r.source is None and r.cascade
+    }
+    if not {*STANDARD} <= {*rows}:
+        return None
+    return AutoAttacked(rows[STANDARD[-1]].shares[0], rows[STANDARD[-2]].shares[0].value)
+
+
+def lacks(found: Assessment) -> tuple[str, ...]:
+    """Say what an evaluation lacks for an entry of RobustBench's leaderboards by AutoAttack.
+
+    Args:
+        found: The evaluation.
+
+    Returns:
+        One clause for each thing; () for whole AutoAttack on the whole test set.
+    """
+    dataset, count = dataset_of(found.data), found.summary.clean.n
+    reasons = []
+    if dataset is None:
+        reasons.append("the images are of none of RobustBench's data sets (cifar10, cifar100, imagenet)")
+    elif count != TEST_IMAGES[dataset]:
+        reasons.append(f"{count:,} of {TEST_IMAGES[dataset]:,} test images of {dataset} were attacked")
+    elif dataset == "imagenet" and not found.data.get("robustbench"):
+        reasons.append("nothing says that the images are the 5,000 of RobustBench's list")
+    elif dataset != "imagenet" and found.data.get("split") not in ("test", "val"):
+        reasons.append(f"nothing says that the images are the test images of {dataset}")
+    if autoattack(found) is None:
+        reasons.append("AutoAttack's four standard attacks were not all made")
+    return tuple(reasons)

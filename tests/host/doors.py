@@ -338,8 +338,8 @@ CALLS = {
     "surgeon.evaluation.beyond.noise.noise_accuracy": lambda w: evaluation.noise_accuracy(
         w.subject, w.x, w.y, [0.1, 0.3]
     ),
-    "surgeon.evaluation.beyond.published.shift_accuracy": lambda w: evaluation.shift_accuracy(
-        w.subject, _fog(w.folder), (3, 8, 8), samples=20
+    "surgeon.evaluation.beyond.published.shift_accuracy": lambda w: (
+        evaluation.shift_accuracy(Twice(w.subject), _fog(w.folder), (3, 8, 8), samples=20).rows
     ),
     "surgeon.evaluation.beyond.noise.noise_table": lambda w: evaluation.noise_table(w.subject, w.x, w.y),
     "surgeon.evaluation.attacks.transfer.transfer_matrix": lambda w: evaluation.transfer_matrix(
@@ -410,6 +410,18 @@ NEEDS = {
     **{n: ("sklearn",) for n in CALLS if n.startswith("surgeon.data.")},
     "surgeon.training.loop.fit": ("accelerate",),
 }
+
+
+class Twice(torch.nn.Module):
+    """A network of twice as many outputs: those of `model`, and the same turned about."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        found = self.model(x)
+        return torch.cat([found, -found], 1)
 
 
 def _fog(folder):

@@ -26,6 +26,7 @@ from surgeon.verification import Check
 
 PARTS = {
     "diagnostics": "diagnosis",
+    "flags": "flags",
     "curves": "curves",
     "corruptions": "corruptions",
     "shifts": "shifts",
