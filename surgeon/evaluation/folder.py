@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_seed
-from surgeon.data.shifted import open_shift
+from surgeon.data.shifted import open_shift, outputs_of
 from surgeon.disk.files import absolute, write_csv, write_json, write_parquet
 from surgeon.edits import Plan
 from surgeon.errors import ArgumentError, ArtifactError, RecipeError
@@ -165,8 +165,10 @@ def assess(
         "normalisation": [described.mean, described.std],
         "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
     }
-    # Before the folder is taken: a path that is wrong leaves it free for the right one.
+    # Before the folder is taken: a set that is wrong leaves it free for the right one, and no attack is in vain.
     shifts = [] if (folder / RESULT).is_file() else [open_shift(place) for place in places]
+    for one in shifts:
+        outputs_of(one, class_names, described.classes)
     # The first process takes the folder, the others wait and check it: two of them writing settings.json at
     # once could each find the folder empty.
     if first():

@@ -3,10 +3,9 @@
 import json
 import math
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
+import published_layouts as write
 import pytest
 import torch
 from PIL import Image
@@ -31,9 +30,6 @@ from surgeon.results.shifted import (
     shift_words,
 )
 from surgeon.results.statistics import wilson
-
-sys.path.append(str(Path(__file__).parents[1] / "data"))
-import published_layouts as write  # noqa: E402
 
 IMAGES = 20
 
@@ -656,6 +652,9 @@ def test_a_wrong_path_leaves_the_folder_free(small, tmp_path, images):
     write.cifar_c(tmp_path / "c", IMAGES, kinds=("fog",))
     with pytest.raises(DataError, match="is not there"):
         assess(linear(10, 32), *images, settings(tmp_path / "d"), tmp_path / "e")
+    with pytest.raises(DataError, match="not a set for this network"):
+        other = (*"abcdefghij",)
+        assess(linear(10, 32), *images, settings(tmp_path / "c"), tmp_path / "e", class_names=other)
     assert assess(linear(10, 32), *images, settings(tmp_path / "c"), tmp_path / "e").shifts
 
 
@@ -667,3 +666,33 @@ def test_a_set_twice_is_refused():
 def test_a_shift_is_read_again_as_it_was_written():
     shift = Shift(name="x", kind="cifar-c", source="s", contents="", images=1, whole=False)
     assert Shift.model_validate_json(shift.model_dump_json()) == shift
+
+
+def test_the_command_line_measures_and_prints_them(small, tmp_path):
+    from click.testing import CliRunner
+
+    from surgeon.cli import group
+
+    write.cifar_c(tmp_path / "c", IMAGES)
+    order = [
+        "evaluate",
+        "zoo/lenet5",
+        "--data",
+        "digits",
+        "--suite",
+        "basic",
+        "--samples",
+        "10",
+        "--eps",
+        "0.05",
+    ]
+    done = CliRunner().invoke(
+        group, [*order, "--shift", str(tmp_path / "c"), "-o", str(tmp_path / "e")], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "CIFAR-10-C, 20 images in each part; mean error over 15 corruptions and 5 severities" in said
+    assert "jpeg compression" in said and "taken in the order of CIFAR-10's classes" in said
+    wrong = CliRunner().invoke(group, [*order, "--shift", str(tmp_path / "d"), "-o", str(tmp_path / "f")])
+    assert wrong.exit_code == 2 and "is not there; expected is one of" in wrong.output
+    assert not (tmp_path / "f" / "settings.json").exists()
