@@ -54,7 +54,7 @@ def command(
         images = networks.calibration_images(
             calibration, calibration_count, network, model_options["input_size"]
         )
-        trained = True if model_options["weights"] or model_options["pretrained"] else None
+        trained = networks.trained(model, model_options)
         rewritten = apply(
             network,
             recipes,

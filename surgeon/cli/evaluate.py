@@ -62,6 +62,15 @@ if TYPE_CHECKING:
     help="Certify by smoothing with this noise; repeatable.",
 )
 @click.option(
+    "--shift",
+    "shifts",
+    multiple=True,
+    type=click.Path(),
+    metavar="FOLDER",
+    help="A published shifted set as it is distributed: CIFAR-10-C, CIFAR-100-C, ImageNet-C, -A, -R, -Sketch, "
+    "Stylized ImageNet, cue conflicts; repeatable.",
+)
+@click.option(
     "--set",
     "settings",
     shell_complete=complete_setting,
@@ -98,7 +107,7 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     --pretrained. An evaluation that was killed goes on where it stopped when the same command is given again.
     On many GPUs: accelerate launch -m surgeon evaluate …
     """
-    parts = ("suite", "norm", "eps", "samples", "paper", "certify", "beyond", "pictures")
+    parts = ("suite", "norm", "eps", "samples", "paper", "certify", "shifts", "beyond", "pictures")
     said_once(given["settings"], parts)
     settings = evaluation_settings({p: given.pop(p) for p in parts}, given.pop("settings"))
     given["model_args"] = dict(given["model_args"])

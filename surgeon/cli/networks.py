@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,9 @@ def load_model(
     allow_code: tuple[str, ...] = (),
     seed: int = 0,
 ) -> nn.Module:
-    """The model that MODEL names: a name of timm, torchvision or the zoo, own code (`package.module:factory`), or a
-    network that surgeon wrote: its folder, or its repository (`hf-hub:owner/name`).
+    """The model that MODEL names: a name of timm, torchvision, the zoo or RobustBench's model zoo
+    (`robustbench:DATASET/THREAT/NAME`), own code (`package.module:factory`), or a network that surgeon wrote: its
+    folder, or its repository (`hf-hub:owner/name`).
 
     mean, std: how its images are normalised, one number per channel.
     seed: of the initial weights, where none are loaded.
@@ -76,6 +78,16 @@ def load_model(
         mean=mean,
         std=std,
     )
+
+
+def trained(name: str, given: Mapping[str, Any]) -> bool | None:
+    """Whether MODEL's weights are said to be trained; None where nothing says so.
+
+    given: the options of `options.model_options`.
+    """
+    from surgeon.models.robustbench import is_robustbench
+
+    return True if given["weights"] or given["pretrained"] or is_robustbench(name) else None
 
 
 def load_folder(name: str, allow_code: tuple[str, ...] = ()) -> nn.Module:

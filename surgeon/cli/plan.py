@@ -36,7 +36,7 @@ def command(
     from surgeon.cli.tables import console, plan_table
 
     network = networks.load_model(model, seed=seed, **model_options)
-    trained = True if model_options["weights"] or model_options["pretrained"] else None
+    trained = networks.trained(model, model_options)
     made = plan(
         network, recipes, input_size=model_options["input_size"], seed=seed, trained=trained, stack=stack
     )

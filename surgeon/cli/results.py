@@ -12,6 +12,7 @@ from surgeon.cli.sheet import Column, Sheet
 from surgeon.edits import EFFECT_TEXT
 from surgeon.numerals import percent, span
 from surgeon.protocol.markdown import figure, measure, quotable, state, value
+from surgeon.results.shifted import SEVERITIES, Shift, shift_words
 
 if TYPE_CHECKING:
     from surgeon.evaluation import Assessment
@@ -48,8 +49,11 @@ def assessment_table(found: Assessment) -> RenderableType:
     gain = [Text(found.gain.text, "bold")] if found.gain else []
     parts: list[RenderableType] = [*gain, _verdict(found), table]
     parts += [part for one in found.certified for part in _certified(one)]
+    parts += [part for one in found.shifts for part in _shifted(one, found.clean_error_on(one))]
     if found.diagnosis is not None:
         parts += [Text("diagnostics", "bold"), _checks(found)]
+    if found.flags is not None:
+        parts += [Text("RobustBench", "bold"), _rules(found)]
     parts += [Text(note) for note in found.notes]
     parts += [Text(f"{f.severity}: {f.text}") for f in found.summary.findings]
     return Group(*parts)
@@ -216,6 +220,19 @@ def _certified(found: Certified) -> Iterable[RenderableType]:
     yield Text(f"{found.images} images, {found.draws:,} draws each; {silent}")
 
 
+def _shifted(found: Shift, clean_error: float | None) -> Iterable[RenderableType]:
+    """What was measured on one shifted set: its figures, and the error on each corruption."""
+    yield Text("; ".join(shift_words(found, clean_error)), "bold")
+    kinds = dict.fromkeys(r.part for r in found.rows)
+    if found.kind in ("cifar-c", "imagenet-c"):
+        table = Sheet("error", *(Column(f"severity {s}", right=True) for s in SEVERITIES))
+        for kind in kinds:
+            own = {r.severity: r.share for r in found.rows if r.part == kind}
+            table.add(kind.replace("_", " "), *(percent(1 - own[s].value) for s in SEVERITIES))
+        yield table
+    yield from (Text(note) for note in found.notes)
+
+
 def _checks(found: Assessment) -> Sheet:
     table = Sheet("", "", Column("", prose=True), Column("", prose=True), header=False)
     for check in found.diagnosis.checks if found.diagnosis else ():
@@ -227,6 +244,17 @@ def _checks(found: Assessment) -> Sheet:
             else Text("ok", "green")
         )
         table.add(mark, check.code, ", ".join(check.figures), check.reason if check.failed else check.advice)
+    return table
+
+
+def _rules(found: Assessment) -> Sheet:
+    """Whether RobustBench would take the network, rule by rule."""
+    from surgeon.results.acceptance import acceptance
+
+    table = Sheet("", Column("", prose=True), header=False)
+    for rule in acceptance(found):
+        mark = ("?", "yellow") if rule.kept is None else ("yes", "green") if rule.kept else ("no", "red")
+        table.add(Text(*mark), rule.text)
     return table
 
 

@@ -26,6 +26,7 @@ _HOME = {
     "Outcome": "surgeon.results.verdict",
     "Paired": "surgeon.results.statistics",
     "Share": "surgeon.results.statistics",
+    "Shift": "surgeon.results.shifted",
     "Store": "surgeon.evaluation.engine.store",
     "Summary": "surgeon.results.summary",
     "Verdict": "surgeon.results.verdict",
@@ -38,6 +39,7 @@ _HOME = {
     "evaluated": "surgeon.evaluation.engine.subject",
     "mcnemar": "surgeon.results.statistics",
     "noise_accuracy": "surgeon.evaluation.beyond.noise",
+    "shift_accuracy": "surgeon.evaluation.beyond.published",
     "noise_table": "surgeon.evaluation.beyond.noise",
     "read_assessment": "surgeon.evaluation.folder",
     "read_outcome": "surgeon.evaluation.engine.store",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from surgeon.evaluation.beyond.certification import certify as certify
     from surgeon.evaluation.beyond.noise import noise_accuracy as noise_accuracy
     from surgeon.evaluation.beyond.noise import noise_table as noise_table
+    from surgeon.evaluation.beyond.published import shift_accuracy as shift_accuracy
     from surgeon.evaluation.diagnostics.probes import diagnose as diagnose
     from surgeon.evaluation.engine.blocks import evaluate as evaluate
     from surgeon.evaluation.engine.kept import adversarial_images as adversarial_images
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
     from surgeon.results.assessment import Check as Check
     from surgeon.results.assessment import Diagnosis as Diagnosis
     from surgeon.results.findings import Finding as Finding
+    from surgeon.results.shifted import Shift as Shift
     from surgeon.results.statistics import Paired as Paired
     from surgeon.results.statistics import Share as Share
     from surgeon.results.statistics import mcnemar as mcnemar

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_seed
-from surgeon.disk.files import write_csv, write_json, write_parquet
+from surgeon.data.shifted import open_shift, outputs_of
+from surgeon.disk.files import absolute, write_csv, write_json, write_parquet
 from surgeon.edits import Plan
 from surgeon.errors import ArgumentError, ArtifactError, RecipeError
 from surgeon.evaluation.adaptive.knowing import Knowing
@@ -20,6 +21,7 @@ from surgeon.evaluation.beyond.certification import Certificate, certified_curve
 from surgeon.evaluation.diagnostics.probes import black_box
 from surgeon.evaluation.engine.admission import on_cpu
 from surgeon.evaluation.engine.blocks import evaluate
+from surgeon.evaluation.engine.external import EXTERNAL, is_whole, write_external
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.engine.scoring import check_model, spread
 from surgeon.evaluation.engine.store import Store, read_outcome
@@ -104,7 +106,8 @@ def assess(
         ArtifactError: `folder` holds something else, a different evaluation, or a result that was changed.
         RecipeError: `settings` are invalid.
         ArgumentError: A source has a name of the record's own sources.
-        DataError: Images, labels or the network do not fit, or gradients are missing or not finite.
+        DataError: Images, labels or the network do not fit, gradients are missing or not finite, or a shifted
+            set is not there, damaged, or not for this network.
         VerificationError: The folded network differs, or an adversarial image violates its constraints.
 
     Examples:
@@ -139,7 +142,8 @@ def assess(
         network, images, labels, settings.mode, name=name, probabilities=probabilities, seed=seed
     )
     norm, eps = size_of(settings, described.operations)
-    settings = settings.model_copy(update={"norm": norm, "eps": eps})
+    places = tuple(str(absolute(s)) for s in settings.shifts)
+    settings = settings.model_copy(update={"norm": norm, "eps": eps, "shifts": places})
     check_reach(norm, eps, images)
     random = described.mode == "random"
     attacks = attacks_of(settings, described, victims, seed)
@@ -161,6 +165,10 @@ def assess(
         "normalisation": [described.mean, described.std],
         "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
     }
+    # Before the folder is taken: a set that is wrong leaves it free for the right one, and no attack is in vain.
+    shifts = [] if (folder / RESULT).is_file() else [open_shift(place) for place in places]
+    for one in shifts:
+        outputs_of(one, class_names, described.classes)
     # The first process takes the folder, the others wait and check it: two of them writing settings.json at
     # once could each find the folder empty.
     if first():
@@ -228,8 +236,10 @@ def assess(
             summary=summed_up(outcome, settings, record, diagnosis, random=described.random, classes=classes),
             gain=gain,
             diagnosis=diagnosis,
+            flags=parts.flags(),
             curves=parts.curves(),
             corruptions=parts.corruptions(),
+            shifts=parts.shifts(shifts, class_names),
             noise=parts.noise(outcome, store.keep),
             certified=certified_curves(certificates),
             plan=record,
@@ -244,6 +254,8 @@ def assess(
                 *skipped,
             ),
         )
+        if store.keep and is_whole(described_data, examples, len(images)):
+            write_external(folder, folder / ATTACKS, outcome, images)
         _write(folder, assessment, outcome, certificates)
     everyone()
     return read_assessment(folder)
@@ -391,4 +403,4 @@ def _write(folder: Path, found: Assessment, outcome: Outcome, certificates: Sequ
     write_json(
         folder / RESULT, found.model_dump(mode="json")
     )  # last: its presence marks a finished evaluation
-    seal(folder, (SETTINGS, ROBUSTBENCH, RESULT))
+    seal(folder, (SETTINGS, ROBUSTBENCH, RESULT, EXTERNAL))

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from surgeon.data.shifted import ShiftSet
 from surgeon.disk.files import write_json
 from surgeon.evaluation.beyond.noise import noise_table
 from surgeon.evaluation.beyond.shifts import corruption_table, curve
@@ -17,10 +18,12 @@ from surgeon.evaluation.engine.scoring import spread
 from surgeon.reading import as_model, read_json
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Corruption, Curve, Diagnosis, Drawn, NoiseRow
+from surgeon.results.flags import Flags
+from surgeon.results.shifted import Shift
 from surgeon.results.threat import Norm
 from surgeon.results.verdict import Outcome
 
-ATTACKS, PICTURES = "attacks", "pictures"
+ATTACKS, PICTURES, SHIFTS = "attacks", "pictures", "shifts"
 Progress = Callable[[str, int, int], None]
 
 
@@ -131,6 +134,23 @@ class Parts:
             Diagnosis,
         )
 
+    def flags(self) -> Flags | None:
+        """Measure what AutoAttack would warn of, on the images of the diagnostics; None without diagnostics."""
+        count = diagnosed(self.settings)
+        if count == 0:
+            return None
+        few = spread(count, len(self.images))
+        norm, eps = self.size
+
+        def make() -> Flags:
+            from surgeon.evaluation.diagnostics.flags import autoattack_flags
+
+            return autoattack_flags(
+                self.subject, self.images[few], self.labels[few], eps=eps, norm=norm, seed=self.seed
+            )
+
+        return self._once("flags", make, Flags)
+
     def curves(self) -> tuple[Curve, ...]:
         """Measure accuracy against levels of noise and against patch shuffling; () if not asked for."""
         if not self.beyond:
@@ -167,6 +187,34 @@ class Parts:
             lambda: corruption_table(self.subject, self.images, self.labels, seed=self.seed),
             Corruption,
         )
+
+    def shifts(self, opened: Sequence[ShiftSet], class_names: Sequence[str]) -> tuple[Shift, ...]:
+        """Measure accuracy on published shifted sets; () where the settings name none.
+
+        Args:
+            opened: The sets, in the order of the settings.
+            class_names: Names of the network's outputs; empty for unknown.
+        """
+        if not opened:
+            return ()
+        from surgeon.evaluation.beyond.published import measured
+
+        def make() -> list[Shift]:
+            return [
+                measured(
+                    self.subject,
+                    one,
+                    tuple(self.images.shape[1:]),
+                    class_names=class_names,
+                    samples=self.settings.shift_samples,
+                    seed=self.seed,
+                    folder=self.folder / SHIFTS / str(number),
+                    tell=self.tell,
+                )
+                for number, one in enumerate(opened)
+            ]
+
+        return self._once("shifts", make, Shift)
 
     def noise(self, outcome: Outcome, kept: bool) -> tuple[NoiseRow, ...]:
         """Measure accuracy on the stored adversarial images with noise added at inference.

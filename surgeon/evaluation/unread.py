@@ -39,6 +39,7 @@ def unread(settings: Evaluation, sources: Collection[str] = (), *, cut: bool = F
         (not settings.certify, ("certify_samples", "certify_draws"), "certify names no noise"),
         (not cut, ("adaptive", "adaptive_samples"), "the network has no record of a surgery"),
         (cut and not informed, ("adaptive_samples",), "adaptive=false leaves out what the record knows"),
+        (not settings.shifts, ("shift_samples",), "shifts names no folder"),
         (not beyond(settings), ("gaussian", "uniform", "patches"), "curves need beyond=true"),
     )
     found = tuple(

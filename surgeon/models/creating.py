@@ -11,7 +11,7 @@ from torch import nn
 from surgeon import zoo
 from surgeon.errors import ModelError, either
 from surgeon.images import image_size
-from surgeon.models import naming, own
+from surgeon.models import naming, own, robustbench
 from surgeon.models.channels import for_channels
 from surgeon.models.checkpoints import load_weights
 from surgeon.models.facts import ORIGIN
@@ -38,7 +38,8 @@ def create_model(
 
     Args:
         name: `resnet18` from timm (also `timm/resnet18`, `hf-hub:…` and `local-dir:…`),
-            `torchvision/resnet18`, `zoo/lenet5` for a network of the papers that the libraries lack, or
+            `torchvision/resnet18`, `zoo/lenet5` for a network of the papers that the libraries lack,
+            `robustbench:DATASET/THREAT/NAME` from RobustBench's model zoo with its weights, or
             `package.module:factory` from your own code. Own code is imported; its factory, a function or a
             class, is called with model_args, and with num_classes and in_chans where its signature accepts
             them.
@@ -62,6 +63,7 @@ def create_model(
             argument, an argument and model_args contradict each other, or pretrained weights were trained on images
             that were normalised otherwise.
         DataError: mean and std are none.
+        MissingPackageError: a network of RobustBench is named, and its package is not installed.
         ArtifactError: the file of weights cannot be read, does not fit, or has no such entry.
 
     Examples:
@@ -72,6 +74,11 @@ def create_model(
     """
     check_entry(weights, weights_entry)
     args, name = dict(model_args or {}), naming.library_name(name)
+    if robustbench.is_robustbench(name):
+        if mean is not None or std is not None:
+            said = either("mean and std", "--mean and --std")
+            raise ModelError(f"{name} takes pixels in [0, 1] and normalises them itself: leave {said} out")
+        return _of_robustbench(name, args, weights, num_classes, in_chans, input_size)
     if not own.is_own(name):
         input_size = image_size(input_size)
     asked = {k: v for k, v in (("num_classes", num_classes), ("in_chans", in_chans)) if v is not None}
@@ -116,6 +123,58 @@ def check_entry(weights: object, entry: str | None) -> None:
     if entry is not None and not weights:
         said = either(f"weights_entry={entry!r}", f"--weights-entry {entry}")
         raise ModelError(f"{said} is of a file of weights: give that as {either('weights', '--weights')}")
+
+
+def bare_of_robustbench(name: str) -> nn.Module:
+    """Create a network of RobustBench's model zoo without its weights, for a folder that has them.
+
+    Args:
+        name: `robustbench:DATASET/THREAT/NAME`.
+
+    Raises:
+        ModelError: the name is unknown.
+        MissingPackageError: RobustBench's package is not installed.
+        ArtifactError: the package makes it with weights alone, which it would download.
+    """
+    model, entry = robustbench.build(name, {}, weights=False)
+    return _remembering(model, entry)
+
+
+def _of_robustbench(
+    name: str,
+    args: Mapping[str, Any],
+    weights: str | None,
+    num_classes: int | None,
+    in_chans: int | None,
+    input_size: tuple[int, ...] | None,
+) -> nn.Module:
+    """A network of RobustBench with its weights, which has the sizes that it has."""
+    if weights:
+        raise ModelError(
+            f"{name} has weights of its own; "
+            + either('model_args={"model_dir": …}', "--model-arg model_dir=FOLDER")
+            + " says where, and a file of others needs the network's own code (package.module:factory)"
+        )
+    model, entry = robustbench.build(name, args)
+    model = _remembering(model, entry)
+    size, classes = robustbench.SIZES[entry.dataset], robustbench.CLASSES[entry.dataset]
+    wanted = image_size(input_size)
+    asked = {"num_classes": (num_classes, classes), "in_chans": (in_chans, size[0])}
+    for key, (value, its) in asked.items():
+        if value not in (None, its):
+            raise ModelError(f"{entry.full} has {key}={its}, and {value} is asked for; leave it out")
+    if wanted is not None:
+        if wanted[0] != size[0]:
+            raise ModelError(f"{entry.full} takes images of {size[0]} channels, not {wanted[0]}")
+        model.__dict__[ORIGIN]["input_size"] = list(wanted)
+    return model
+
+
+def _remembering(model: nn.Module, entry: robustbench.Entry) -> nn.Module:
+    """The same network, which knows its name; where its weights were is not said, since a folder has them."""
+    size = robustbench.SIZES[entry.dataset]
+    model.__dict__[ORIGIN] = {"name": entry.full, "args": {}, "input_size": list(size)}
+    return model
 
 
 def _check_said_once(
@@ -185,10 +244,14 @@ def list_models(pattern: str = "*") -> list[str]:
     """List the names of all models that match a glob pattern.
 
     Args:
-        pattern: shell-style, case-sensitive; by default all.
+        pattern: shell-style, case-sensitive; by default all. RobustBench's are listed where it names them,
+            such as `robustbench:cifar10/*`.
 
     Returns:
-        timm's names as they are, others as `torchvision/NAME` and `zoo/NAME`.
+        timm's names as they are, others as `torchvision/NAME`, `zoo/NAME` and `robustbench:…`.
+
+    Raises:
+        MissingPackageError: RobustBench's are asked for, and its package is not installed.
 
     Examples:
         >>> from surgeon.models import list_models
@@ -197,4 +260,5 @@ def list_models(pattern: str = "*") -> list[str]:
     """
     import fnmatch
 
-    return [n for n in _all_models() if fnmatch.fnmatchcase(n, pattern)]
+    every = robustbench.names() if robustbench.is_robustbench(pattern) else _all_models()
+    return [n for n in every if fnmatch.fnmatchcase(n, pattern)]

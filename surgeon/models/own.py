@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 _WORD = r"[^\W\d]\w*"
 _NAME = re.compile(rf"({_WORD}(?:\.{_WORD})*):({_WORD})")
-_SCHEMES = ("hf-hub", "hf_hub", "local-dir", "local_dir", "timm")
+_SCHEMES = ("hf-hub", "hf_hub", "local-dir", "local_dir", "timm", "robustbench")
 
 
 def is_own(name: str) -> bool:
     """Whether a model's name refers to own code, `package.module:factory`.
 
     Args:
-        name: a model's name. `hf-hub:…` and `local-dir:…` are timm's and not own code.
+        name: a model's name. `hf-hub:…` and `local-dir:…` are timm's, `robustbench:…` is RobustBench's.
 
     Examples:
         >>> is_own("mine.networks:small"), is_own("resnet18"), is_own("hf-hub:ann/lenet5")

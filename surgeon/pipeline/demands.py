@@ -10,6 +10,7 @@ from surgeon.data import absolute_source
 from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError, either
 from surgeon.models import naming
 from surgeon.models.creating import is_known, list_models
+from surgeon.models.robustbench import is_robustbench
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.origin import Lineage, class_order
 from surgeon.recipe import Data, Training
@@ -48,7 +49,7 @@ def to_train_on(model: str, data: str | None, root: str | None, *, knows: bool =
     if data is not None:
         return Source(data, root)
     place = folder_of(model)
-    if not place and not knows:
+    if not place and not knows and not is_robustbench(model):
         return Source(FRESH, root)
     found = recorded(model) if place else None
     if found is None:

@@ -22,8 +22,10 @@ from surgeon.machine import made_by
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, normalised_in_words, normalization_of, num_classes_of
 from surgeon.models.normalisation import as_said
+from surgeon.models.robustbench import is_robustbench
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
+from surgeon.pipeline.benchmark_list import of_the_list
 from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.origin import class_order
@@ -171,9 +173,10 @@ def evaluate_target(
         )
     )
     remarks += (taken,) if taken else ()
-    if inside or weights or pretrained:
+    if inside or weights or pretrained or is_robustbench(target):
         remarks += () if lineage else unrecorded(target, data)
-        if (weights or normalization_of(network) is None) and not lineage and mean is None:
+        unsaid = weights or (normalization_of(network) is None and not is_robustbench(target))
+        if unsaid and not lineage and mean is None:
             remarks += (
                 f"how the images of its training were normalised is not recorded: here they are "
                 f"{normalised_in_words(network)}, as {target} is configured; "
@@ -188,6 +191,7 @@ def evaluate_target(
         "root": absolute(root),
         "split": test.split,
         "classes": list(test.classes),
+        **({"robustbench": True} if of_the_list(data, root, test) else {}),
     }
     shown_images.of_testing(Path(target).name, data, test.split, len(test.y))
     with progress(Path(target).name) as show:

@@ -21,6 +21,7 @@ from surgeon.models import own
 from surgeon.models.creating import check_entry, create_model
 from surgeon.models.facts import input_size_of, normalization_of, normalized, num_classes_of
 from surgeon.models.normalisation import as_said
+from surgeon.models.robustbench import is_robustbench
 from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
@@ -394,7 +395,7 @@ def _cut(
         )
     if not operations:
         return stock
-    known = bool(weights or pretrained)
+    known = bool(weights or pretrained) or is_robustbench(model)
     images = normalized(drawn(sets.train, calibration_count, seed=seed), stock) if known else None
     rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
     demand(verify(stock, rewritten))

@@ -60,6 +60,14 @@ class Evaluation(WithinPixels, Strict):
     patches: tuple[PositiveInt, ...] = Field(
         default=(2, 4, 8), description="n: images are cut into n × n patches, which are shuffled"
     )
+    shifts: tuple[str, ...] = Field(
+        default=(),
+        description="folders of published shifted sets: CIFAR-10-C, CIFAR-100-C, ImageNet-C, -A, -R, -Sketch, "
+        "Stylized ImageNet, cue conflicts",
+    )
+    shift_samples: int | None = Field(
+        default=None, ge=1, description="images of each part of a shifted set; by default all"
+    )
     keep: bool | None = Field(
         default=None,
         description="store adversarial images, and test noise on them; by default in the suite paper",
@@ -80,4 +88,6 @@ class Evaluation(WithinPixels, Strict):
     def _each_once(self) -> Evaluation:
         if len(set(self.certify)) < len(self.certify):
             raise ValueError(f"certify={self.certify} has a σ twice")
+        if len(set(self.shifts)) < len(self.shifts):
+            raise ValueError(f"shifts={[*map(shown, self.shifts)]} has a folder twice")
         return self

@@ -13,12 +13,13 @@ from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import ArgumentError, MissingPackageError
 from surgeon.numerals import percent, points
 from surgeon.ownership import new_file
-from surgeon.report import curves, overview, tables
+from surgeon.report import curves, overview, shifts, tables
 from surgeon.report.charts import mark
 from surgeon.report.comparing import comparisons
 from surgeon.report.origin import hashes_of, is_page, signed
 from surgeon.report.reading import Run, read_runs, unique
 from surgeon.report.words import attack_words, check_words, size_words
+from surgeon.results.acceptance import acceptance
 from surgeon.results.statistics import Share
 
 _FEW = 3
@@ -102,7 +103,10 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "noise": tables.noise_lines(runs),
         "noise_charts": curves.noise_charts(runs),
         "checks": tables.check_lines(runs),
+        "acceptance": [(r.name, acceptance(r.found)) for r in runs if r.found.flags is not None],
         "corruptions": tables.corruption_lines(runs),
+        "shifted": shifts.shift_lines(runs),
+        "shift_words": shifts.shift_sentences(runs),
         "radii": radii,
         "certified": certified,
         "certified_charts": curves.certified_charts(runs),

@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from surgeon import html
 from surgeon.edits import Plan
 from surgeon.numerals import percent
+from surgeon.results.benchmark import dataset_of, lacks
+from surgeon.results.flags import Flags
 from surgeon.results.gain import Gain
+from surgeon.results.shifted import Shift
 from surgeon.results.statistics import Share
 from surgeon.results.summary import Summary
 from surgeon.results.threat import Norm
@@ -187,8 +190,10 @@ class Assessment(_Frozen):
         default=None, description="of a cut network: what the surgery adds under the attacker who knows it"
     )
     diagnosis: Diagnosis | None = None
+    flags: Flags | None = Field(default=None, description="AutoAttack's own, measured with the diagnostics")
     curves: tuple[Curve, ...] = ()
     corruptions: tuple[Corruption, ...] = ()
+    shifts: tuple[Shift, ...] = ()
     noise: tuple[NoiseRow, ...] = ()
     certified: tuple[Certified, ...] = ()
     pictures: tuple[Drawn, ...] = ()
@@ -204,6 +209,21 @@ class Assessment(_Frozen):
             + self.summary._repr_html_()
             + html.paragraphs(self.notes)
         )
+
+    def clean_error_on(self, shift: Shift) -> float | None:
+        """Return the error on the clean images that a shifted set was made from; None where it is not known.
+
+        Args:
+            shift: What was measured on the set; of ImageNet-C alone there is a use for it.
+        """
+        if shift.kind != "imagenet-c" or dataset_of(self.data) != "imagenet":
+            return None
+        return 1 - self.summary.clean.value
+
+    @property
+    def benchmark_lacks(self) -> tuple[str, ...]:
+        """What is missing for an entry of RobustBench by AutoAttack; () for nothing."""
+        return lacks(self)
 
     @property
     def reliable(self) -> bool | None:

@@ -17,6 +17,7 @@ from surgeon.models import own
 from surgeon.models.creating import ZOO, is_known
 from surgeon.models.facts import ORIGIN, input_size_of, name_of, num_classes_of
 from surgeon.models.libraries import TORCHVISION
+from surgeon.models.robustbench import SCHEME as ROBUSTBENCH
 from surgeon.reading import read_mapping
 from surgeon.store.configuration import CONFIG as CONFIG
 from surgeon.store.configuration import FORMAT, Configuration, described
@@ -156,7 +157,7 @@ def config_of(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
     args = {k: v for k, v in args.items() if k not in unwritten}
     architecture = (
         name
-        if name.startswith((TORCHVISION, ZOO)) or own.is_own(name) or not cfg
+        if name.startswith((TORCHVISION, ZOO, ROBUSTBENCH)) or own.is_own(name) or not cfg
         else cfg.get("architecture", name.split(".")[0])
     )
     if size and size[0] != (cfg.get("input_size") or size)[0] and not own.is_own(name):
@@ -180,7 +181,7 @@ def config_of(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_timms(name: str) -> bool:
-    return not name.startswith((TORCHVISION, ZOO)) and not own.is_own(name)
+    return not name.startswith((TORCHVISION, ZOO, ROBUSTBENCH)) and not own.is_own(name)
 
 
 def surgery_entry(model: nn.Module, work: Path, displaced: bool) -> dict[str, Any] | None:

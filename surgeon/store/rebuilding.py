@@ -10,7 +10,8 @@ from torch import nn
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
 from surgeon.models import own
-from surgeon.models.creating import create_model
+from surgeon.models.creating import bare_of_robustbench, create_model
+from surgeon.models.robustbench import is_robustbench
 from surgeon.store import unnamed
 from surgeon.store.beyond_name import beyond_name, set_again
 from surgeon.store.blank import Blank
@@ -104,7 +105,7 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
 
 def stock_of(config: Configuration, folder: Path) -> nn.Module:
     name, size = config.architecture, config.pretrained_cfg.input_size
-    if ":" in name and not own.is_own(name):
+    if ":" in name and not own.is_own(name) and not is_robustbench(name):
         raise ArtifactError(
             f"{folder / CONFIG} points to other files ({name}), which a folder must not; nothing was read"
         )
@@ -117,11 +118,15 @@ def stock_of(config: Configuration, folder: Path) -> nn.Module:
                 "plain data, or said where weights are"
             )
         with Blank():
-            made = create_model(
-                name,
-                num_classes=None if own.is_own(name) else config.num_classes,
-                input_size=size,
-                model_args=config.model_args,
+            made = (
+                bare_of_robustbench(name)
+                if is_robustbench(name)
+                else create_model(
+                    name,
+                    num_classes=None if own.is_own(name) else config.num_classes,
+                    input_size=size,
+                    model_args=config.model_args,
+                )
             )
     except ArtifactError:
         raise

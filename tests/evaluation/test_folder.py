@@ -65,6 +65,7 @@ def test_the_folder_has_all_of_it(done):
         "corruptions.json",
         "curves.json",
         "diagnostics.json",
+        "flags.json",
         "evaluation.json",
         "model_info.json",
         ".surgeon.json",
@@ -106,7 +107,7 @@ def test_what_robustbench_keeps(done):
     info = json.loads((folder / "model_info.json").read_text())
     assert (
         info["clean_acc"] == f"{100 * found.summary.clean.value:.2f}"
-        and info["eps"] == 0.05
+        and info["eps"] == "0.05"
         and info["norm"] == "Linf"
     )
     assert info["reported"] == f"{100 * found.summary.worst.value:.2f}"

@@ -341,6 +341,9 @@ CALLS = {
     "surgeon.evaluation.beyond.noise.noise_accuracy": lambda w: evaluation.noise_accuracy(
         w.subject, w.x, w.y, [0.1, 0.3]
     ),
+    "surgeon.evaluation.beyond.published.shift_accuracy": lambda w: (
+        evaluation.shift_accuracy(Twice(w.subject), _fog(w.folder), (3, 8, 8), samples=20).rows
+    ),
     "surgeon.evaluation.beyond.noise.noise_table": lambda w: evaluation.noise_table(w.subject, w.x, w.y),
     "surgeon.evaluation.attacks.transfer.transfer_matrix": lambda w: evaluation.transfer_matrix(
         {"one": w.subject, "two": Normalized(w.cut)}, w.x, w.y, ATTACKS[0]
@@ -410,6 +413,31 @@ NEEDS = {
     **{n: ("sklearn",) for n in CALLS if n.startswith("surgeon.data.")},
     "surgeon.training.loop.fit": ("accelerate",),
 }
+
+
+class Twice(torch.nn.Module):
+    """A network of twice as many outputs: those of `model`, and the same turned about."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        found = self.model(x)
+        return torch.cat([found, -found], 1)
+
+
+def _fog(folder):
+    """CIFAR-10-C with one corruption, in files that are sparse but for the last images."""
+    import numpy
+
+    place = folder / "CIFAR-10-C"
+    place.mkdir()
+    numpy.save(place / "labels.npy", numpy.tile(numpy.arange(10_000) % 10, 5).astype("uint8"))
+    shape = (50_000, 32, 32, 3)
+    array = numpy.lib.format.open_memmap(place / "fog.npy", mode="w+", dtype="uint8", shape=shape)
+    array[-8:] = numpy.arange(8 * 3072).reshape(8, 32, 32, 3) % 251
+    return place
 
 
 def _with_mean(model):

@@ -14,7 +14,7 @@ from surgeon.errors import ArtifactError
 from surgeon.evaluation.folder import read_assessment
 from surgeon.evaluation.parts import PICTURES
 from surgeon.ownership import read_manifest
-from surgeon.pipeline.chain import attacks, certificates, page, subject
+from surgeon.pipeline.chain import attacks, certificates, page, shifts, subject
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, some, unknown
 from surgeon.pipeline.chain.comparing import demand_equal, read_json, read_mapping
 from surgeon.pipeline.chain.records import record_checks
@@ -24,7 +24,14 @@ from surgeon.results.files import RESULT, SETTINGS
 from surgeon.results.robustbench import model_info
 from surgeon.verification import Check
 
-PARTS = {"diagnostics": "diagnosis", "curves": "curves", "corruptions": "corruptions", "noise": "noise"}
+PARTS = {
+    "diagnostics": "diagnosis",
+    "flags": "flags",
+    "curves": "curves",
+    "corruptions": "corruptions",
+    "shifts": "shifts",
+    "noise": "noise",
+}
 """File of an evaluation → the field of evaluation.json with the same content."""
 
 
@@ -56,6 +63,7 @@ def evaluation_checks(folder: Path, tested: Tested) -> list[Check]:
     checks += subject.subject_checks(folder, found, tested.network, tested.images)
     checks += attacks.attack_checks(folder, found)
     checks += certificates.certificate_checks(folder, found)
+    checks += shifts.shift_checks(folder, found)
     checks.append(checked("parts", lambda: _parts(folder, found)))
     if found.pictures:
         checks.append(checked(PICTURES, lambda: _pictures(folder, found.pictures)))

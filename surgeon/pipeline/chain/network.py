@@ -12,6 +12,7 @@ from surgeon.errors import SurgeonError
 from surgeon.models import own
 from surgeon.models.creating import ZOO
 from surgeon.models.libraries import TORCHVISION
+from surgeon.models.robustbench import SCHEME
 from surgeon.ownership import read_manifest, strangers
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, some, unknown
 from surgeon.store.artifact import load
@@ -87,7 +88,9 @@ def _loaded(folder: Path, allowed: tuple[str, ...], found: list[nn.Module]) -> s
         raise Unknown(f"it imports {own.module_of(name)}: allow it by --allow-code {own.module_of(name)}")
     if config.unwritten_args:
         raise Unknown("its arguments were no plain data, and no name rebuilds it")
-    known = name.startswith((TORCHVISION, ZOO)) or own.is_own(name) or timm.is_model(name.split(".")[0])
+    known = (
+        name.startswith((TORCHVISION, ZOO, SCHEME)) or own.is_own(name) or timm.is_model(name.split(".")[0])
+    )
     if not known:
         raise Unknown(f"no name rebuilds it: {name} is a class of its own")
     found.append(load(folder, allow_code=allowed))
