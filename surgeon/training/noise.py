@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from surgeon.methods.adversarial_noise.base import NoiseLayer
 from surgeon.methods.adversarial_noise.sending import send
+from surgeon.tensors.rewinding import rewound
 from surgeon.tensors.shard import Shard, gather_shard
 from surgeon.torch_private import NormBase, SpectralNorm
 
@@ -70,8 +71,8 @@ def adversarial_noise(
 
     Within the context, the forward pass adds their noise. ANL layers (Algorithm 1) need the gradients of a
     first forward and backward pass, which runs on entering. It computes no parameter gradients and leaves
-    `.grad`, batch-norm statistics and the random state unchanged, so that dropout in the second pass draws
-    what it would have drawn without the first. CANL layers (Algorithm 2) get the labels. In evaluation mode,
+    `.grad`, batch-norm statistics and random streams unchanged, so that dropout and other noise in the second
+    pass are those of the first, and what they would have been without it. CANL layers (Algorithm 2) get the labels. In evaluation mode,
     or without such layers, the model is unchanged.
 
     On leaving, also by an error, the layers are as before, except for CANL's cache, LAT's memory and the
@@ -158,7 +159,7 @@ def _first_round(
     # DistributedDataParallel would wait for parameter gradients, of which this pass has none.
     alone = getattr(model, "no_sync", contextlib.nullcontext)()
     with (
-        torch.random.fork_rng(devices=_cuda(inputs, labels)),
+        rewound(model, (inputs, labels)),
         _frozen(model),
         _kept_statistics(model),
         alone,
@@ -204,11 +205,6 @@ def _before_caches(layers: list[NoiseLayer], inputs: Any, labels: Tensor) -> boo
         return False
     device = inputs.device if isinstance(inputs, Tensor) else labels.device
     return all(layer.makes_cache(device, len(labels)) for layer in cached)
-
-
-def _cuda(*tensors: Any) -> list[torch.device]:
-    devices = [t.device for t in tensors if isinstance(t, Tensor) and t.device.type == "cuda"]
-    return list(dict.fromkeys(devices))
 
 
 @contextlib.contextmanager
