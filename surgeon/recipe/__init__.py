@@ -1,8 +1,8 @@
 """Recipes: what to do to a network, as data in a YAML file. Imports no torch.
 
 `training.py` (with `adversary.py` and `weights.py`), `images.py` and `evaluation.py` have the settings of a recipe's
-parts, `recipe.py` the recipe. It is read by `loading.py` (with `named.py`, which knows `folder.py` and `plugged.py`, and
-`overriding.py`) and written by `writing.py`.
+parts, `recipe.py` the recipe. It is read by `loading.py` (with `named.py`, which knows `folder.py` and `plugged.py`,
+and `overriding.py`) and written by `writing.py`.
 """
 
 from surgeon.recipe.adversary import PAIRED as PAIRED
