@@ -12,7 +12,12 @@ from surgeon.methods.kap.module import KernelAveragePool
 from surgeon.methods.kap.order import channel_order, lstsq_ordered_weight, pooling_loss, weight_order
 from surgeon.methods.kap.prenorm import PreNormKernelAveragePool
 from surgeon.methods.kap.weighted import WeightedKernelPool
-from surgeon.methods.kap.weights import lstsq_data_weight, lstsq_grouped_weight, lstsq_weight, replicate_weight
+from surgeon.methods.kap.weights import (
+    lstsq_data_weight,
+    lstsq_grouped_weight,
+    lstsq_weight,
+    replicate_weight,
+)
 from surgeon.tensors.convolution import effective_weight, with_channels, with_weight
 
 if TYPE_CHECKING:
