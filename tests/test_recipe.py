@@ -44,6 +44,13 @@ PROMISED = {
     "soft-pool",
     "blur-pool",
     "kwta",
+    "awp",
+    "trades-awp",
+    "mart",
+    "n-fgsm",
+    "swa",
+    "at-swa",
+    "trades-ema",
 }
 """Names that scripts may use: none of them goes away. A new recipe is tested without being listed."""
 

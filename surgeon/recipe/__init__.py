@@ -1,14 +1,17 @@
 """Recipes: what to do to a network, as data in a YAML file. Imports no torch.
 
-`training.py`, `images.py` and `evaluation.py` have the settings of a recipe's parts, `recipe.py` the recipe. It is
-read by `loading.py` (with `named.py`, which knows `folder.py` and `plugged.py`, and `overriding.py`) and written
-by `writing.py`.
+`training.py` (with `adversary.py` and `weights.py`), `images.py` and `evaluation.py` have the settings of a recipe's
+parts, `recipe.py` the recipe. It is read by `loading.py` (with `named.py`, which knows `folder.py` and `plugged.py`,
+and `overriding.py`) and written by `writing.py`.
 """
 
+from surgeon.recipe.adversary import PAIRED as PAIRED
+from surgeon.recipe.adversary import Adversary as Adversary
 from surgeon.recipe.evaluation import Evaluation as Evaluation
 from surgeon.recipe.folder import recipe_folder as recipe_folder
 from surgeon.recipe.folder import shipped as shipped
 from surgeon.recipe.images import Data as Data
+from surgeon.recipe.limits import LARGEST as LARGEST
 from surgeon.recipe.loading import listed as listed
 from surgeon.recipe.loading import load_recipe as load_recipe
 from surgeon.recipe.named import available as available
@@ -18,8 +21,8 @@ from surgeon.recipe.overriding import put as put
 from surgeon.recipe.recipe import NAME as NAME
 from surgeon.recipe.recipe import PARTS as PARTS
 from surgeon.recipe.recipe import Recipe as Recipe
-from surgeon.recipe.training import LARGEST as LARGEST
-from surgeon.recipe.training import Adversary as Adversary
 from surgeon.recipe.training import Training as Training
+from surgeon.recipe.weights import WeightAverage as WeightAverage
+from surgeon.recipe.weights import WeightPerturbation as WeightPerturbation
 from surgeon.recipe.writing import dump as dump
 from surgeon.recipe.writing import schema as schema

@@ -10,7 +10,7 @@ from torch import nn
 
 from surgeon.errors import SurgeonError, SurgeryError
 from surgeon.graph.left_alone import left_alone
-from surgeon.graph.measure import Shape, images_of, on_fakes, on_meta
+from surgeon.graph.measure import BATCH, Shape, images_of, on_fakes, on_meta
 from surgeon.graph.one_mode import mode
 
 _CHEAP = 2e9
@@ -18,7 +18,7 @@ _CHEAP = 2e9
 
 
 def rehearse(stock: nn.Module, network: nn.Module, size: Shape | None, flops: int) -> None:
-    """Run a network once, in evaluation mode, on one black image.
+    """Run a network once, in evaluation mode, on two black images: some faults show in no batch of one.
 
     Expensive networks are run on meta tensors, without values, and computed only if that fails. Both networks
     are left as they were.
@@ -92,9 +92,9 @@ def _error(model: nn.Module, size: Shape, *, computed: bool) -> Exception | None
 
 @contextlib.contextmanager
 def _with_numbers(model: nn.Module, size: Shape) -> Iterator[torch.Tensor]:
-    """Yield an image of zeros on the network's device."""
+    """Yield images of zeros on the network's device."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    yield torch.zeros((1, *size), device=like.device, dtype=like.dtype)
+    yield torch.zeros((BATCH, *size), device=like.device, dtype=like.dtype)
 
 
 @contextlib.contextmanager

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.ball import STEP, direction, project, random_offset
-from surgeon.recipe import Adversary
+from surgeon.recipe import PAIRED, Adversary
 from surgeon.tensors.shard import Shard
 from surgeon.training.objective import divergence, outputs_of
 from surgeon.training.randomness import stream
 
-_TRADES_START = 1e-3
+_NEAR = 1e-3
+_NOISE = 2.0
 
 
 def attacked(
@@ -28,9 +29,10 @@ def attacked(
 ) -> Tensor:
     """Make adversarial images for a batch.
 
-    fgsm: one step from the image. fgsm-rs: one step of 1.25 ε from a random point (Wong et al. 2020). pgd:
-    from a random point. trades: from the image plus N(0, 10⁻⁶), raising the divergence from the clean output
-    instead of the loss (Zhang et al. 2019).
+    fgsm: one step from the image. fgsm-rs: one step of 1.25 ε from a random point (Wong et al. 2020). n-fgsm: one
+    step of ε from a random point of k times the ball, and no projection onto the ball (de Jorge et al. 2022). pgd:
+    from a random point. mart: from the image plus N(0, 10⁻⁶). trades: the same, raising the divergence from the
+    clean output instead of the loss (Zhang et al. 2019).
 
     Here: the images are made in evaluation mode, so that noise layers, dropout and batch-norm statistics have
     no part in it and stay unchanged; the papers' implementations differ among themselves.
@@ -45,25 +47,19 @@ def attacked(
         place: Names the random stream, such as (seed, epoch, step).
 
     Returns:
-        (n, C, H, W) in [0, 1] within the ball; the first `settings.clean_share` of them are left clean.
+        (n, C, H, W) in [0, 1], within the ball but for n-fgsm; the first `settings.clean_share` of them are left clean.
     """
     s = settings
-    size = {"fgsm": s.eps, "fgsm-rs": 1.25 * s.eps}.get(s.method, STEP * s.eps / s.steps)
+    size = {"fgsm": s.eps, "n-fgsm": s.eps, "fgsm-rs": 1.25 * s.eps}.get(s.method, STEP * s.eps / s.number)
     size = size if s.step_size is None else s.step_size
     generator = stream(*place, "attack")
-    whole = (shard.total, *x.shape[1:])
     with _held_still(model):
-        adversarial = x.clone()
-        if s.method in ("pgd", "fgsm-rs"):
-            adversarial = x + shard.take(random_offset(whole, s.eps, s.norm, generator), len(x)).to(x)
-        elif s.method == "trades":
-            adversarial = x + _TRADES_START * shard.take(torch.randn(whole, generator=generator), len(x)).to(
-                x
-            )
-        adversarial = adversarial.clamp(0, 1)
+        adversarial = (x + shard.take(_start((shard.total, *x.shape[1:]), s, generator), len(x)).to(x)).clamp(
+            0, 1
+        )
         with torch.no_grad():
             clean = outputs_of(forward(x))[0] if s.method == "trades" else None
-        for _ in range(s.steps if s.method in ("pgd", "trades") else 1):
+        for _ in range(s.number):
             adversarial.requires_grad_(True)
             with torch.enable_grad():
                 logits = outputs_of(forward(adversarial))[0]
@@ -73,9 +69,20 @@ def attacked(
                     else divergence(logits, clean).sum()
                 )
             (gradient,) = torch.autograd.grad(value, adversarial)
-            adversarial = project(adversarial.detach() + size * direction(gradient, s.norm), x, s.eps, s.norm)
+            stepped = adversarial.detach() + size * direction(gradient, s.norm)
+            adversarial = stepped.clamp(0, 1) if s.method == "n-fgsm" else project(stepped, x, s.eps, s.norm)
     untouched = int(s.clean_share * len(x))
     return torch.cat([x[:untouched], adversarial[untouched:]]) if untouched else adversarial
+
+
+def _start(shape: tuple[int, ...], s: Adversary, generator: torch.Generator) -> Tensor:
+    """Draw what the whole batch's images are moved by before the first step."""
+    if s.method in PAIRED:
+        return _NEAR * torch.randn(shape, generator=generator)
+    if s.method == "fgsm":
+        return torch.zeros(shape[0], 1, 1, 1)
+    k = (_NOISE if s.noise is None else s.noise) if s.method == "n-fgsm" else 1.0
+    return random_offset(shape, k * s.eps, s.norm, generator)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from surgeon import interrupts
 from surgeon.arguments import checked_seed
+from surgeon.data import pixels
 from surgeon.disk.writing import make_folder
 from surgeon.errors import DataError, WritingError
 from surgeon.host import in_own_state
@@ -22,15 +23,19 @@ from surgeon.methods.dual_norm.switch import has_auxiliary_norms
 from surgeon.ownership import owned
 from surgeon.recipe import Training
 from surgeon.tensors.memory_format import lay
+from surgeon.tensors.shard import Shard
 from surgeon.training import batches as sources
 from surgeon.training.anneal import anneal, anneals
+from surgeon.training.augment import augment
+from surgeon.training.average import average_of
 from surgeon.training.batches import Batch, Batches, Source
 from surgeon.training.checkpoint import Progress, Run, resume, store
 from surgeon.training.noise import set_noise
+from surgeon.training.norm_update import update_norms
 from surgeon.training.progress import reporter
 from surgeon.training.records import BEST, LAST, Records, copied
-from surgeon.training.schedule import floor, schedule
-from surgeon.training.setup import average_of, check_settings, identity_of, make_accelerator, make_optimizer
+from surgeon.training.schedule import first_averaged, floor, schedule
+from surgeon.training.setup import check_settings, identity_of, make_accelerator, make_optimizer
 from surgeon.training.step import Step, calls_twice
 from surgeon.training.synced import synced_batch_norms
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
@@ -103,7 +108,8 @@ def fit(
         ArgumentError: The device does not exist, or the precision is unknown.
         DataError: There are no images; they do not fit the model, are not finite, or leave [0, 1] where they
             are normalised or attacked; or labels are missing or not among the model's classes.
-        RecipeError: The optimizer or schedule is unknown, or keep='best' is set without `val`.
+        RecipeError: The optimizer or schedule is unknown, keep='best' is set without `val`, or the settings ask for
+            what is not defined for this network.
         ArtifactError: `folder` holds another training, or a damaged checkpoint.
         WritingError: The disk is full; the message says which checkpoint remains.
 
@@ -266,7 +272,7 @@ class _Training:
         losses = [r.loss if math.isnan(r.val_loss) else r.val_loss for r in at.rows]
         for step, batch in enumerate(self.batches.epoch(epoch, at.step), at.step):
             self.set_rate(epoch + step / steps, losses)
-            if quiet:
+            if quiet and not (s.swa is not None and s.swa.lr is not None and epoch >= first_averaged(s)):
                 for group in self.optimizer.param_groups:
                     group["lr"] = floor(s)
             self._anneal(epoch * steps + step + 1, s.epochs * steps)
@@ -283,7 +289,11 @@ class _Training:
                 if stopped:
                     self._stop(stopped)
         at.seconds += time.perf_counter() - began
-        validated = self.average.module if self.average is not None else self.model
+        if self.average is not None:
+            self.average.epoch(self.model, epoch)
+        validated = self._kept_network(epoch)
+        if s.swa is not None if s.update_norms is None else s.update_norms:
+            self._update_norms(epoch, validated)
         val_loss, val_accuracy = validate(
             validated, self.val, self.device, self.inputs, self.accelerator, workers=self.workers
         )
@@ -292,6 +302,23 @@ class _Training:
         lr = self.optimizer.param_groups[0]["lr"]
         at.rows.append(Epoch(epoch, at.total / at.seen, lr, val_loss, val_accuracy, rate, robust))
         at.epoch, at.step, at.total, at.seen, at.seconds = epoch + 1, 0, 0.0, 0, 0.0
+
+    def _kept_network(self, epoch: int) -> nn.Module:
+        """The network that an epoch leaves: with the averaged weights, where it has some."""
+        return self.model if self.average is None or epoch < self.average.first else self.average.module
+
+    def _update_norms(self, epoch: int, network: nn.Module) -> None:
+        """Measure batch norms of averaged weights on an epoch's images: augmented, not attacked or mixed."""
+        if network is self.model:
+            return
+
+        def images() -> Iterator[Tensor]:
+            for step, batch in enumerate(self.batches.epoch(epoch, 0)):
+                shard = Shard(batch.offset, batch.total)
+                yield augment(pixels(batch.x.to(self.device)), self.settings, shard, self.seed, epoch, step)
+
+        with synced_batch_norms(network, self.world > 1 and self.settings.exact):
+            update_norms(network, images(), self.inputs)
 
     def _due(self, seconds: float) -> tuple[bool, int]:
         """Whether to store a checkpoint now, and the signal that asked any process to stop, or 0.
@@ -331,8 +358,11 @@ class _Training:
         """Write the best weights so far, the last ones, and the checkpoint; after each epoch."""
         row = self.at.rows[-1]
         figure = row.val_accuracy if math.isnan(row.val_robust) else row.val_robust
-        kept = self.average.module if self.average is not None else self.model
-        better = not math.isnan(figure) and (self.at.best is None or figure > self.at.best[0])
+        kept = self._kept_network(row.epoch)
+        awaited = (
+            self.average is not None and row.epoch < self.average.first
+        )  # the best is one of the averages
+        better = not (math.isnan(figure) or awaited) and (self.at.best is None or figure > self.at.best[0])
         if better:
             self.at.best = (figure, row.epoch)
         if better and (self.folder is not None or self.settings.keep == "best"):

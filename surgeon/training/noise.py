@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from surgeon.methods.adversarial_noise.base import NoiseLayer
 from surgeon.methods.adversarial_noise.sending import send
+from surgeon.tensors.rewinding import rewound
 from surgeon.tensors.shard import Shard, gather_shard
-from surgeon.torch_private import NormBase, SpectralNorm
+from surgeon.training.statistics import kept_statistics
 
 Loss = Callable[[Any, Tensor], Tensor]
 
@@ -70,9 +71,9 @@ def adversarial_noise(
 
     Within the context, the forward pass adds their noise. ANL layers (Algorithm 1) need the gradients of a
     first forward and backward pass, which runs on entering. It computes no parameter gradients and leaves
-    `.grad`, batch-norm statistics and the random state unchanged, so that dropout in the second pass draws
-    what it would have drawn without the first. CANL layers (Algorithm 2) get the labels. In evaluation mode,
-    or without such layers, the model is unchanged.
+    `.grad`, batch-norm statistics and random streams unchanged, so that dropout and other noise in the second pass
+    are those of the first, and what they would have been without it. CANL layers (Algorithm 2) get the labels. In
+    evaluation mode, or without such layers, the model is unchanged.
 
     On leaving, also by an error, the layers are as before, except for CANL's cache, LAT's memory and the
     layers' own random streams. The backward pass may come after leaving, as in Lightning.
@@ -158,9 +159,9 @@ def _first_round(
     # DistributedDataParallel would wait for parameter gradients, of which this pass has none.
     alone = getattr(model, "no_sync", contextlib.nullcontext)()
     with (
-        torch.random.fork_rng(devices=_cuda(inputs, labels)),
+        rewound(model, (inputs, labels)),
         _frozen(model),
-        _kept_statistics(model),
+        kept_statistics(model),
         alone,
         _eager(),
     ):
@@ -206,11 +207,6 @@ def _before_caches(layers: list[NoiseLayer], inputs: Any, labels: Tensor) -> boo
     return all(layer.makes_cache(device, len(labels)) for layer in cached)
 
 
-def _cuda(*tensors: Any) -> list[torch.device]:
-    devices = [t.device for t in tensors if isinstance(t, Tensor) and t.device.type == "cuda"]
-    return list(dict.fromkeys(devices))
-
-
 @contextlib.contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -221,25 +217,3 @@ def _frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for p in trained:
             p.requires_grad_(True)
-
-
-@contextlib.contextmanager
-def _kept_statistics(model: nn.Module) -> Iterator[None]:
-    """Restore norm statistics at exit; copied in few calls, since a network has hundreds of them."""
-    norms = [m for m in model.modules() if isinstance(m, (NormBase, SpectralNorm)) and m.training]
-    statistics = [(norm, key, b) for norm in norms for key, b in norm._buffers.items() if b is not None]
-    by_kind: dict[Any, list[Tensor]] = {}
-    for _, _, statistic in statistics:
-        by_kind.setdefault((statistic.device, statistic.dtype), []).append(statistic)
-    with torch.no_grad():
-        kept = [[torch.empty_like(b) for b in buffers] for buffers in by_kind.values()]
-        for copies, buffers in zip(kept, by_kind.values(), strict=True):
-            torch._foreach_copy_(copies, buffers)
-    try:
-        yield
-    finally:
-        for norm, key, statistic in statistics:
-            norm._buffers[key] = statistic
-        with torch.no_grad():
-            for copies, buffers in zip(kept, by_kind.values(), strict=True):
-                torch._foreach_copy_(buffers, copies)

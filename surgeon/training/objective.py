@@ -23,11 +23,14 @@ class Objective:
         beta: For TRADES (Zhang et al. 2019, eq. 5): the first half of the outputs is of clean images, the
             second of the same images attacked, and β · KL(clean ‖ attacked) is added. None for no such term.
         highest: The highest label of all data, known beforehand so that no step has to read it from a GPU.
+        mart: Whether the two halves have MART's loss instead (Wang et al. 2020, eq. 11): `boosted` of the attacked
+            images plus β · KL(clean ‖ attacked) · (1 − p), p the probability of the true class on the clean image.
     """
 
     smoothing: float = 0.0
     beta: float | None = None
     highest: int = -1
+    mart: bool = False
 
     def __call__(self, output: Any, target: Tensor) -> Tensor:
         """Losses (n,) for target (n,) class indices or (n, classes) soft labels; with beta for 2n outputs."""
@@ -44,6 +47,9 @@ class Objective:
         if self.beta is None:
             return self._entropy(logits, target)
         clean, attacked = logits.chunk(2)
+        if self.mart:
+            true = clean.log_softmax(1).gather(1, target[:, None]).squeeze(1)
+            return boosted(attacked, target) - self.beta * divergence(attacked, clean) * true.expm1()
         return self._entropy(clean, target) + self.beta * divergence(attacked, clean)
 
     def _entropy(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -63,6 +69,25 @@ def divergence(logits: Tensor, reference: Tensor) -> Tensor:
     """
     log_p, log_q = reference.log_softmax(1), logits.log_softmax(1)
     return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def boosted(logits: Tensor, target: Tensor) -> Tensor:
+    """Compute MART's boosted cross-entropy, −log p_y − log(1 − max p_k over the classes k other than y).
+
+    Here: the second term is summed from the logits of the other classes, and has no bound; the authors' code adds
+    1e-4 to 1 − p_k.
+
+    Args:
+        logits: (n, classes), at least two classes.
+        target: (n,) class indices y.
+
+    Returns:
+        (n,).
+    """
+    log_p, true = logits.log_softmax(1), target[:, None]
+    rival = log_p.detach().scatter(1, true, -torch.inf).argmax(1, keepdim=True)
+    others = log_p.scatter(1, rival, -torch.inf).logsumexp(1)
+    return -log_p.gather(1, true).squeeze(1) - others
 
 
 def outputs_of(output: Any) -> list[Tensor]:

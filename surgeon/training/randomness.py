@@ -68,7 +68,8 @@ class NoiseStreams:
             shard: This process's part; None for a batch that is not shared.
         """
         for _, layer in self.layers:
-            layer.shard = shard
+            if layer.shard is not shard:  # setting an attribute of a module is slow
+                layer.shard = shard
 
     def end(self) -> None:
         """Return the layers to torch's global stream."""

@@ -1,7 +1,9 @@
-"""Learning rates: timm's schedules by name, and the plateau rule of the noise paper."""
+"""Learning rates: timm's schedules by name, decay at epochs, and the plateau rule of the noise paper."""
 
 from __future__ import annotations
 
+import bisect
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,18 @@ def floor(settings: Training) -> float:
         The rate.
     """
     return min(settings.min_lr, settings.lr)
+
+
+def first_averaged(settings: Training) -> int:
+    """Return the first epoch whose weights `swa` averages, the number of epochs if there is none.
+
+    Args:
+        settings: Settings of the training.
+
+    Returns:
+        The epoch, counted from 0.
+    """
+    return settings.epochs if settings.swa is None else math.floor(settings.swa.start * settings.epochs)
 
 
 def plateau(losses: Sequence[float], lr: float, min_lr: float) -> float:
@@ -59,14 +73,11 @@ def plateau(losses: Sequence[float], lr: float, min_lr: float) -> float:
 def schedule(optimizer: Optimizer, settings: Training) -> SetRate:
     """Make the function that sets the optimizer's learning rates.
 
-    Schedules are timm's, and "linear" (to min_lr), "plateau" (see `plateau`) and "constant". Rates are set at
-    every step; cosine, linear and similar ones change with the step, others with the epoch. During the first
-    `warmup_epochs` the rate rises linearly from 0, for any schedule. After that no rate falls below
-    `floor(settings)`.
-
-    Here: timm's step and multistep decay, which have fixed epochs by default, depend on the length of the
-    training:
-    they decay at every third of it, and at its half and three quarters.
+    "linear" falls to min_lr from the end of the warm-up on; "step" decays every `decay_epochs`, "multistep" after
+    each of the `milestones`, as torch's MultiStepLR does; "plateau" is `plateau`, "constant" is what it says; others
+    are timm's. Rates are set at every step; cosine, linear and similar ones change with the step, others with the
+    epoch. During the first `warmup_epochs` the rate rises linearly from 0, for any schedule. After that no rate falls
+    below `floor(settings)`. From the epoch on that `swa` begins with, its own rate holds, if it has one.
 
     Args:
         optimizer: The optimizer, whose groups keep the ratios of their rates.
@@ -83,9 +94,17 @@ def schedule(optimizer: Optimizer, settings: Training) -> SetRate:
     ours: dict[str, Callable[[float, Sequence[float]], float]] = {
         "constant": lambda done, losses: settings.lr,
         "plateau": lambda done, losses: plateau(losses, settings.lr, lowest),
-        "linear": lambda done, losses: settings.lr + (lowest - settings.lr) * done / epochs,
+        "linear": lambda done, losses: (
+            settings.lr + (lowest - settings.lr) * max(0.0, done - rise) / (epochs - rise)
+        ),
+        "step": lambda done, losses: settings.lr * settings.factor ** (done // every),
+        "multistep": lambda done, losses: settings.lr * settings.factor ** bisect.bisect(milestones, done),
     }
+    rise = min(settings.warmup_epochs, epochs - 1)
+    every, milestones = settings.decay_epochs or max(1, round(epochs / 3)), settings.milestones_in_epochs()
     theirs = None if settings.schedule in ours else _timm(optimizer, settings, lowest)
+
+    averaging = settings.swa.lr if settings.swa is not None else None
 
     def set_rate(done: float, losses: Sequence[float]) -> None:
         rising = min(1.0, done / settings.warmup_epochs) if settings.warmup_epochs else 1.0
@@ -94,6 +113,8 @@ def schedule(optimizer: Optimizer, settings: Training) -> SetRate:
         for group, share in zip(optimizer.param_groups, base, strict=True):
             now = group["lr"] if theirs is not None else ours[settings.schedule](done, losses) * share
             group["lr"] = max(now, lowest * share) * rising
+            if averaging is not None and done >= first_averaged(settings):
+                group["lr"] = averaging * share
 
     return set_rate
 
@@ -110,8 +131,6 @@ def _timm(optimizer: Optimizer, settings: Training, lowest: float) -> Any:
             num_epochs=epochs,
             min_lr=lowest,
             warmup_epochs=0,
-            decay_epochs=max(1, round(epochs / 3)),
-            decay_milestones=[max(1, epochs // 2), max(2, epochs * 3 // 4)],
         )
     except ValueError as error:
         raise RecipeError(f"{fault} ({error})") from None

@@ -1,4 +1,4 @@
-"""The parts of a training before its first step: accelerator, optimizer, moving average, identity."""
+"""The parts of a training before its first step: accelerator, optimizer, identity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import nn
 
 from surgeon.data import Images, Records, contents_of
 from surgeon.errors import ArgumentError, RecipeError, nearest
-from surgeon.extra_state import left_out
 from surgeon.processes import device_named
 from surgeon.recipe import Training
 from surgeon.training.batches import Source
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from accelerate import Accelerator
-    from timm.utils import ModelEmaV3
     from torch.optim import Optimizer
 
 
@@ -78,20 +76,30 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
 
     Args:
         model: The network to train.
-        settings: Name, learning rate, weight decay and momentum.
+        settings: Name, learning rate, weight decay and what it is of, momentum, and betas.
 
     Returns:
         The optimizer.
 
     Raises:
-        RecipeError: The optimizer is unknown.
+        RecipeError: The optimizer is unknown, or has no betas and is given some.
     """
     from timm.optim import create_optimizer_v2
 
-    momentum: dict[str, Any] = {"momentum": settings.momentum} if "sgd" in settings.optimizer else {}
+    more: dict[str, Any] = {} if settings.betas is None else {"betas": settings.betas}
+    if settings.momentum == 0 and "sgd" in settings.optimizer:
+        more["nesterov"] = False  # torch refuses Nesterov's without a momentum
     try:
+        if settings.betas is not None:
+            _demand_betas(settings)
         return create_optimizer_v2(
-            model, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay, **momentum
+            model,
+            opt=settings.optimizer,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            momentum=settings.momentum,
+            filter_bias_and_bn=settings.weight_decay_on == "weights",
+            **more,
         )
     except ValueError as error:
         from timm.optim import list_optimizers
@@ -102,6 +110,19 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
         raise RecipeError(
             f"optimizer={settings.optimizer!r} is not known ({error}); {nearest(settings.optimizer, known)}"
         ) from None
+
+
+def _demand_betas(settings: Training) -> None:
+    """Raise an error for betas of an optimizer that has none, or another number of them."""
+    from timm.optim import get_optimizer_info
+
+    info = get_optimizer_info(settings.optimizer.rpartition("_")[2])
+    number = info.num_betas if info.has_betas else 0
+    if len(settings.betas or ()) != number:
+        raise RecipeError(
+            f"betas={list(settings.betas or ())} and optimizer={settings.optimizer!r}, which takes "
+            f"{number or 'no'} betas: {'give ' + str(number) if number else 'set betas=null, or optimizer=adam'}"
+        )
 
 
 def check_settings(settings: Training, *, validated: bool) -> None:
@@ -117,29 +138,6 @@ def check_settings(settings: Training, *, validated: bool) -> None:
     schedule(make_optimizer(nn.Linear(1, 1), settings), settings)
     if settings.keep == "best" and not validated and settings.epochs:
         raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
-
-
-def average_of(model: nn.Module, settings: Training, device: torch.device) -> ModelEmaV3 | None:
-    """Make timm's moving average of the weights.
-
-    Args:
-        model: The network.
-        settings: `ema` is the decay.
-        device: Where the average is kept.
-
-    Returns:
-        The average; None if the settings ask for none.
-
-    Raises:
-        RecipeError: The model has extra state that cannot be averaged.
-    """
-    if settings.ema is None:
-        return None
-    from timm.utils import ModelEmaV3
-
-    if beside := left_out(model.state_dict()):
-        raise RecipeError(f"ema={settings.ema} averages tensors, and {beside[0]} is none: train without ema")
-    return ModelEmaV3(model, decay=settings.ema, device=device)
 
 
 def identity_of(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -12,21 +14,24 @@ from torch import Tensor, nn
 from surgeon.data import pixels
 from surgeon.errors import RecipeError, TrainingError
 from surgeon.methods.dual_norm.switch import auxiliary_norms, has_auxiliary_norms
-from surgeon.recipe import Training
+from surgeon.recipe import PAIRED, Training
+from surgeon.tensors.rewinding import rewound
 from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
 from surgeon.training.augment import augment, mix, mixer
+from surgeon.training.average import Average
 from surgeon.training.batches import Batch
 from surgeon.training.noise import adversarial_noise, noise_layers
 from surgeon.training.nonfinite import first_nonfinite
 from surgeon.training.objective import Objective, outputs_of
+from surgeon.training.perturbation import moved, perturbable, without_adversarial_noise, worst_offsets
 from surgeon.training.randomness import NoiseStreams, seed_of
+from surgeon.training.statistics import kept_statistics
 from surgeon.training.validation import Normalization
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from timm.data import Mixup
-    from timm.utils import ModelEmaV3
     from torch.optim import Optimizer
 
 
@@ -43,6 +48,20 @@ def calls_twice(model: nn.Module, settings: Training) -> bool:
     return settings.adversary is not None and has_auxiliary_norms(model)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A micro-batch: what the network is fed, labels of the noise layers, the loss's target, and its place.
+
+    shared: This process's part, where layers share it. total: Images of the whole batch.
+    """
+
+    fed: Tensor
+    labels: Tensor
+    target: Tensor
+    shared: Shard | None
+    total: int
+
+
 class Step:
     """One optimizer step per call; returns the mean loss over the whole batch, of all processes.
 
@@ -51,14 +70,15 @@ class Step:
         network: The network as accelerate prepared it.
         optimizer: The optimizer as accelerate prepared it.
         accelerator: The accelerator.
-        average: The moving average of the weights, or None.
+        average: The average of the weights, or None.
         settings: Settings of the training.
         seed: Its seed.
         inputs: Normalises pixels on their way to the model.
         highest: The highest label of the data, -1 if unknown.
 
     Raises:
-        RecipeError: The network has adversarial noise layers and auxiliary norms, and there is an adversary.
+        RecipeError: The network has adversarial noise layers and auxiliary norms, and there is an adversary; or weights
+            would be perturbed that are sharded.
         TrainingError: The loss is not finite.
     """
 
@@ -68,7 +88,7 @@ class Step:
         network: nn.Module,
         optimizer: Optimizer,
         accelerator: Accelerator,
-        average: ModelEmaV3 | None,
+        average: Average | None,
         settings: Training,
         seed: int,
         inputs: Normalization,
@@ -83,13 +103,21 @@ class Step:
         )
         self.call = cast(nn.Module, torch.compile(network)) if settings.compile else network
         adversary = settings.adversary
-        beta = adversary.beta if adversary is not None and adversary.method == "trades" else None
-        self.objective = Objective(settings.smoothing, beta, highest)
+        paired = adversary is not None and adversary.method in PAIRED
+        beta = (
+            (6.0 if adversary.beta is None else adversary.beta) if adversary is not None and paired else None
+        )
+        mart = adversary is not None and adversary.method == "mart"
+        self.objective = Objective(settings.smoothing, beta, highest, mart)
         self.dual = calls_twice(model, settings)
         if self.dual and noise_layers(model):
             raise RecipeError(
                 "with an adversary, auxiliary norms (dual-norm) have each step call the network twice, and adversarial "
                 "noise layers take one call: train with one of them"
+            )
+        if settings.awp is not None and str(accelerator.distributed_type).endswith("FSDP"):
+            raise RecipeError(
+                "awp perturbs whole layers, and FSDP has their weights in parts: train with DDP, or with awp=null"
             )
         self.streams = NoiseStreams(model, self.device)
         self.mixup: Mixup | None = None
@@ -107,20 +135,22 @@ class Step:
         self.streams.begin(*place)
         self.optimizer.zero_grad()
         whole = torch.zeros((), dtype=torch.float64, device=self.device)
-        parts = min(self.settings.accumulate, len(batch.x))
-        offset, failed = batch.offset, None
-        for number, (x, y) in enumerate(
-            zip(batch.x.tensor_split(parts), batch.y.tensor_split(parts), strict=True)
-        ):
-            last = number == parts - 1
-            shard = Shard(offset, batch.total)
-            offset += len(x)
-            # Gradients are exchanged once, with the last micro-batch, not with each.
-            alone = contextlib.nullcontext() if last else self.accelerator.no_sync(self.network)
-            with alone:
-                loss, fed = self._backward(x.to(self.device), y.to(self.device), shard, place, number)
-            whole += loss
-            failed = fed if not bool(torch.isfinite(loss)) else failed
+        number = min(self.settings.accumulate, len(batch.x))
+        parts: Iterable[_Part] = self._parts(batch, number, place)
+        perturbed: Any = contextlib.nullcontext()
+        if self.settings.awp is not None and epoch >= self.settings.awp.warmup_epochs:
+            parts = list(parts)
+            perturbed = self._perturbed(parts, self.settings.awp.gamma)
+        failed = None
+        with perturbed:
+            for count, part in enumerate(parts, 1):
+                # Gradients are exchanged once, with the last micro-batch, not with each.
+                last = count == number
+                alone = contextlib.nullcontext() if last else self.accelerator.no_sync(self.network)
+                with alone:
+                    loss = self._backward(part)
+                whole += loss
+                failed = part.fed if not bool(torch.isfinite(loss)) else failed
         if self.world > 1:
             whole = self.accelerator.reduce(whole, "sum")
         value = float(whole)
@@ -130,13 +160,20 @@ class Step:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip_grad)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update(self.model)
+            self.average.step(self.model)
         return value
 
-    def _backward(
-        self, x: Tensor, y: Tensor, shard: Shard, place: tuple, number: int
-    ) -> tuple[Tensor, Tensor]:
-        """Forward and backward for x (n, C, H, W); returns its part of the mean loss, and the model's input."""
+    def _parts(self, batch: Batch, number: int, place: tuple) -> Iterator[_Part]:
+        """The micro-batches, each augmented and attacked when it is asked for."""
+        offset = batch.offset
+        pieces = zip(batch.x.tensor_split(number), batch.y.tensor_split(number), strict=True)
+        for count, (x, y) in enumerate(pieces):
+            shard = Shard(offset, batch.total)
+            offset += len(x)
+            yield self._part(x.to(self.device), y.to(self.device), shard, place, count)
+
+    def _part(self, x: Tensor, y: Tensor, shard: Shard, place: tuple, number: int) -> _Part:
+        """What a micro-batch x (n, C, H, W) is trained on."""
         s = self.settings
         # Layers that share statistics need one contiguous piece of the batch: neither a micro-batch nor
         # clean and attacked halves are one.
@@ -151,7 +188,7 @@ class Step:
             x, y = mix(self.mixup, x, y, *place, number, self.rank)
         target, labels = y, y
         if s.adversary is not None:
-            plain = self.model if self.world == 1 else self.accelerator.unwrap_model(self.network)
+            plain = self._plain()
             with auxiliary_norms(plain) if self.dual else contextlib.nullcontext():
                 adversarial = attacked(
                     plain, lambda z: plain(self.inputs(z)), x, y, s.adversary, shard, *place
@@ -159,29 +196,69 @@ class Step:
             x = torch.cat([x, adversarial]) if halves else adversarial
             labels = torch.cat([y, y]) if halves else y
             target = y if self.objective.beta is not None else labels
-        fed = self.inputs(x)
+        return _Part(self.inputs(x), labels, target, shared, shard.total)
+
+    def _backward(self, part: _Part) -> Tensor:
+        """Forward and backward of a micro-batch; returns its part of the mean loss."""
 
         def loss_fn(output: Any, _: Tensor) -> Tensor:
-            return self.objective(output, target).sum() / shard.total
+            return self.objective(output, part.target).sum() / part.total
 
+        self.streams.share(part.shared)
         with (
             self.accelerator.autocast(),
-            adversarial_noise(self.call, fed, labels, loss_fn, shard=shared),
+            adversarial_noise(self.call, part.fed, part.labels, loss_fn, shard=part.shared),
         ):
-            loss = loss_fn(self._halves(fed) if self.dual else self.call(fed), labels)
+            loss = loss_fn(self._output(self.call, part.fed), part.labels)
             # All processes must run backward: one that skipped it would leave the others waiting. Gradients
             # are averaged over processes; the factor makes that a sum, since each loss is already divided by
             # the size of the whole batch.
             if self.world > 1 or bool(torch.isfinite(loss)):
                 self.accelerator.backward(loss * self.world)
-        return loss.detach().double(), fed
+        return loss.detach().double()
 
-    def _halves(self, fed: Tensor) -> list[Tensor]:
-        """The outputs of clean images by the main norms, and then of attacked ones by the auxiliary norms."""
+    @contextlib.contextmanager
+    def _perturbed(self, parts: list[_Part], gamma: float) -> Iterator[None]:
+        """Move the weights to where the loss of the whole batch is worst, and back at exit (Wu et al. 2020)."""
+        weights = perturbable(self.model)
+        with moved(weights, worst_offsets(weights, self._gradients(weights, parts), gamma)):
+            yield
+
+    def _gradients(self, weights: list[nn.Parameter], parts: list[_Part]) -> list[Tensor | None]:
+        """The gradients of the loss by weights, up to a factor, under the draws that the step makes after it."""
+        found: list[Tensor | None] = [None] * len(weights)
+        # DistributedDataParallel prepares for a backward pass that this is not; noise layers off are another graph.
+        call = self.call if self.world == 1 and not noise_layers(self.model) else self._plain()
+        with (
+            rewound(self.model, [p.fed for p in parts]),
+            kept_statistics(self.model),
+            without_adversarial_noise(self.model),
+            torch.enable_grad(),
+        ):
+            for part in parts:
+                self.streams.share(part.shared)
+                with self.accelerator.autocast():
+                    loss = self.objective(self._output(call, part.fed), part.target).sum()
+                new = torch.autograd.grad(loss, weights, allow_unused=True)
+                found = [
+                    n if f is None else f if n is None else f + n for f, n in zip(found, new, strict=True)
+                ]
+        if self.world > 1:
+            found = [None if f is None else self.accelerator.reduce(f, "sum") for f in found]
+        return found
+
+    def _plain(self) -> nn.Module:
+        """The network, not as it is called by several processes."""
+        return self.model if self.world == 1 else self.accelerator.unwrap_model(self.network)
+
+    def _output(self, call: nn.Module, fed: Tensor) -> Any:
+        """What the network says; with auxiliary norms, of clean images by the main ones, of attacked by those."""
+        if not self.dual:
+            return call(fed)
         clean, adversarial = fed.chunk(2)
-        one = outputs_of(self.call(clean))
+        one = outputs_of(call(clean))
         with auxiliary_norms(self.model):
-            return [torch.cat(both) for both in zip(one, outputs_of(self.call(adversarial)), strict=True)]
+            return [torch.cat(both) for both in zip(one, outputs_of(call(adversarial)), strict=True)]
 
     @torch.no_grad()
     def _classes(self, x: Tensor) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.data import pixels
-from surgeon.recipe import Adversary
+from surgeon.recipe import PAIRED, Adversary
 from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
 from surgeon.training.batches import Source, in_order
@@ -28,7 +28,7 @@ class Epoch(NamedTuple):
     """One row of a training's metrics.
 
     loss: Mean over the training images. lr: At the last step. images_per_second: Of training, all processes
-    together. val_robust: Accuracy under the attack that is trained on; NaN without one.
+    together. val_robust: Accuracy under attack (`robust_accuracy`); NaN in training without one.
     """
 
     epoch: int
@@ -116,7 +116,9 @@ def robust_accuracy(
     accelerator: Accelerator,
     seed: int,
 ) -> float:
-    """Compute accuracy on the first ROBUST_IMAGES under the training's own attack (PGD for TRADES).
+    """Compute accuracy on the first ROBUST_IMAGES under the training's own attack.
+
+    It is PGD for TRADES and MART; for N-FGSM, whose images leave the ball, PGD of its `steps` within the ball.
 
     Args:
         network: The network; its mode is restored afterwards.
@@ -131,8 +133,12 @@ def robust_accuracy(
     """
     if data is None or adversary is None:
         return math.nan
-    method = "pgd" if adversary.method == "trades" else adversary.method
-    attack = adversary.model_copy(update={"method": method, "clean_share": 0.0})
+    changed: dict[str, object] = {"clean_share": 0.0}
+    if adversary.method in PAIRED:
+        changed["method"] = "pgd"
+    elif adversary.method == "n-fgsm":
+        changed |= {"method": "pgd", "step_size": None}
+    attack = adversary.model_copy(update=changed)
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
     old_mode = network.training
     network.eval()

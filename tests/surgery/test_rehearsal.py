@@ -8,6 +8,7 @@ from torch import nn
 import surgeon
 from surgeon.errors import SurgeryError
 from surgeon.graph.network import Rewritten
+from surgeon.methods.controls.noise_layer import GaussianNoise
 from surgeon.surgery import rehearsal
 from tests.own_models.checks import SIZE, Plain, images
 
@@ -109,3 +110,12 @@ def test_a_stock_network_that_does_not_run_either_is_no_fault_of_the_cut():
 def test_no_size_is_no_run():
     cut = surgeon.apply(timm.create_model("resnet18", num_classes=2, pretrained_cfg={}), "anl")
     assert cut.surgery.edits
+
+
+def test_a_layer_that_fails_on_a_second_image_is_found(monkeypatch):
+    def across(layer, x):  # a view across the memory is one for a single image
+        return x.transpose(0, 1).view(-1).view_as(x)
+
+    monkeypatch.setattr(GaussianNoise, "forward", across)
+    with pytest.raises(SurgeryError, match="does not run on images of.*view size is not compatible"):
+        surgeon.apply(Plain(), "noise", input_size=SIZE)

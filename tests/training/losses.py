@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 import surgeon
 from surgeon.data import Images
-from surgeon.recipe import Adversary, Training
+from surgeon.recipe import Adversary, Training, WeightAverage, WeightPerturbation
 from surgeon.training import adversarial_noise, fit, loop
 from tests.sensitivity import doubled, nudge
 
@@ -32,6 +32,11 @@ SURGERY = {
     "trades-kap": {"op": "kap", "sigma": 0.1},
     "fgsm-rs-dual": {"op": "dual-norm"},
     "trades-dual": {"op": "dual-norm"},
+    "n-fgsm": None,
+    "mart": None,
+    "awp": None,
+    "awp-anl": {"op": "adversarial-noise", "source": "anl", "epsilon": 0.05},
+    "swa": None,
 }
 
 
@@ -59,12 +64,11 @@ def single(name):
     return train(name, model)
 
 
-def train(name, model=None):
-    """The losses of 15 steps and the validation losses; the last batch of each epoch is uneven (but for LAT)."""
-    name, exact = name.removesuffix("-apart"), not name.endswith("-apart")
-    model = doubled(network(name)) if model is None else model
-    method = "fgsm-rs" if name.startswith("fgsm-rs") else name.split("-")[0]
-    settings = Training(
+def settings_of(name, exact):
+    one_step = next((m for m in ("n-fgsm", "fgsm-rs") if name.startswith(m)), None)
+    method = one_step or {"awp": "pgd"}.get(name.split("-")[0], name.split("-")[0])
+    attacked = one_step or method in ("trades", "mart", "pgd")
+    return Training(
         epochs=3,
         batch_size=16,
         lr=0.02,
@@ -73,8 +77,17 @@ def train(name, model=None):
         flip=True,
         clip_grad=5.0,
         exact=exact,
-        adversary=Adversary(method=method, eps=0.03, steps=2) if method in ("trades", "fgsm-rs") else None,
+        adversary=Adversary(method=method, eps=0.03, steps=1 if one_step else 2) if attacked else None,
+        awp=WeightPerturbation(gamma=0.01) if name.startswith("awp") else None,
+        swa=WeightAverage(start=0.4) if name == "swa" else None,
     )
+
+
+def train(name, model=None):
+    """The losses of 15 steps and the validation losses; the last batch of each epoch is uneven (but for LAT)."""
+    name, exact = name.removesuffix("-apart"), not name.endswith("-apart")
+    model = doubled(network(name)) if model is None else model
+    settings = settings_of(name, exact)
     images = data(80 if name == "lat" else 77)  # LAT pairs samples with the last batch's, process by process
     seen, step = [], loop._Training._step
 

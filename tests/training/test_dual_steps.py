@@ -33,7 +33,7 @@ def network():
 
 
 def settings(method, **more):
-    adversary = Adversary(method=method, eps=0.1, steps=2)
+    adversary = Adversary(method=method, eps=0.1, steps=None if method == "fgsm" else 2)
     return Training(epochs=1, batch_size=8, lr=0.1, momentum=0.9, weight_decay=0, adversary=adversary, **more)
 
 

@@ -25,6 +25,11 @@ NAMES = (
     "trades",
     "fgsm-rs-dual",
     "trades-dual",
+    "n-fgsm",
+    "mart",
+    "awp",
+    "awp-anl",
+    "swa",
 )
 NEAR = 1e-9
 """In float64, after 15 steps: a million times what rounding does there."""

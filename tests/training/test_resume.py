@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import surgeon
 from surgeon.data import Images
-from surgeon.recipe import Adversary, Training
+from surgeon.recipe import Adversary, Training, WeightAverage, WeightPerturbation
 from surgeon.training import fit, loop
 from tests.killed import ROOT
 
@@ -52,6 +52,14 @@ CASES = {
     "masks": ({"op": "defective", "start": "anneal", "keep": 0.5}, {}),
     "average": ("anl", {"ema": 0.9, "schedule": "plateau"}),
     "attacked": ("kap", {"adversary": Adversary(method="fgsm-rs", eps=0.02), "keep": "best"}),
+    "perturbed": (
+        "kap+anl",
+        {
+            "adversary": Adversary(method="n-fgsm", eps=0.02),
+            "awp": WeightPerturbation(),
+            "swa": WeightAverage(),
+        },
+    ),
     "mixed": ("anl", {"mixup": 0.5, "accumulate": 2, "pad": 1, "flip": True, "warmup_epochs": 1}),
 }
 

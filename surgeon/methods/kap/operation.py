@@ -22,7 +22,7 @@ from surgeon.methods.base import (
     usable_of,
 )
 from surgeon.methods.input_noise import InputNoise, noise_at_input
-from surgeon.methods.kap.places import FITTED, ordered, sheet_of, start_of, stuck, unfit
+from surgeon.methods.kap.places import FITTED, alone, ordered, sheet_of, start_of, stuck, unfit
 from surgeon.quantities import Quantity
 from surgeon.selection import Site
 
@@ -40,6 +40,8 @@ _EFFECTS: dict[str, Effect] = {
     "anneal": "exact",
 }
 _DATA_RIDGE = 1e-5
+_MANY = 8
+"""From this many linear layers on, a network with one convolution is told to be cut in one layer alone."""
 
 
 class KernelAveragePooling(Operation):
@@ -73,6 +75,10 @@ class KernelAveragePooling(Operation):
             layer so that pooling loses least of what the trained kernels compute (stride 1); "auto" is
             "fitted" with least-squares starts.
 
+        depthwise: Whether convolutions that have each channel by itself are pooled. Default: only in fresh networks,
+            and with starts 'naive' and 'anneal': no weights come near the old layer's outputs, and a trained network
+            is lost. They do not fold either.
+
     Examples:
         >>> import surgeon
         >>> operation = surgeon.methods.parse({"op": "kap", "kernel_size": 3, "stride": 3})
@@ -95,6 +101,7 @@ class KernelAveragePooling(Operation):
     start: Literal["auto"] | Start = "auto"
     ridge: float | None = Field(default=None, ge=0)
     order: Literal["auto", "given", "fitted"] = "auto"
+    depthwise: bool | None = None
 
     @field_validator("kernel_size")
     @classmethod
@@ -158,7 +165,7 @@ class KernelAveragePooling(Operation):
         Raises:
             SelectionError: No selected convolution can be pooled.
         """
-        usable, passed, remarks = usable_of(self.chosen(sites), self.op, partial(unfit, self))
+        usable, passed, remarks = usable_of(self.chosen(sites), self.op, partial(unfit, self, context))
         notes = [*remarks]
         small = [p for p in passed if "exceeds" in p.reason]
         if small:
@@ -170,6 +177,15 @@ class KernelAveragePooling(Operation):
                 )
             )
         edits = [self._edit(site, context) for site in usable]
+        linear = sum(site.kind == "linear" for site in sites)
+        if len(edits) == 1 and linear >= _MANY:
+            notes.append(
+                Note(
+                    code="one-layer",
+                    text=f"kap pools behind convolutions, and this network has one that it takes, {edits[0].site}, "
+                    f"beside {linear} linear layers: the cut is of that layer alone",
+                )
+            )
         unfolded = [e for e in edits if not e.folds]
         if unfolded and self.pool == "mean":
             notes.append(
@@ -199,7 +215,8 @@ class KernelAveragePooling(Operation):
         wide = math.prod(sheet)
         start, note = start_of(self, site, context)
         replaces = self.widens or start in ("lstsq", "sequential")
-        effect = _EFFECTS[start]
+        # A pooled depthwise kernel reads nine channels where the old one reads one: no weights undo that.
+        effect = "destroyed" if alone(site) and start in FITTED else _EFFECTS[start]
         reason = stuck(self, site)
         per_kernel = (site.in_channels or 0) // (site.groups or 1) * math.prod(site.kernel or ())
         area = math.prod(site.spatial or (0,))
@@ -216,7 +233,7 @@ class KernelAveragePooling(Operation):
                 spatial_dims=site.dims,
                 biased=bool(site.bias),
                 changes_channels=self.stride > 1 and not self.widens,
-                ordered=ordered(self, start),
+                ordered=ordered(self, site, start),
             ),
             effect=effect,
             traits=Traits(stochastic="train" if self.sigma else "never", linear=self.pool == "mean"),

@@ -16,12 +16,23 @@ FITTED = ("lstsq", "sequential", "replicate")
 """Starts that compute the weights from the trained ones."""
 
 
-def unfit(operation: KernelAveragePooling, site: Site) -> str:
-    """Return why a site cannot be pooled, or ""."""
+def alone(site: Site) -> bool:
+    """Say whether a site's convolution has each channel by itself: a depthwise one."""
+    return (site.groups or 1) > 1 and site.groups == site.in_channels
+
+
+def unfit(operation: KernelAveragePooling, context: Context, site: Site) -> str:
+    """Return why a site cannot be pooled, or is passed over, or ""."""
     from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape
 
     if site.logits:
         return "its channels are the classes"
+    keeping = operation.depthwise is None and operation.start in ("auto", *FITTED)
+    if alone(site) and (operation.depthwise is False or (context.trained and keeping)):
+        return (
+            "it has each channel by itself (depthwise), and no start undoes a pooling of such: "
+            "depthwise=true takes it in"
+        )
     if site.altered and operation.widens:
         return f"it cannot be widened: {site.altered}"
     try:
@@ -77,15 +88,16 @@ def start_of(operation: KernelAveragePooling, site: Site, context: Context) -> t
     return wanted, ""
 
 
-def ordered(operation: KernelAveragePooling, start: str) -> bool:
+def ordered(operation: KernelAveragePooling, site: Site, start: str) -> bool:
     """Say whether the order of channels is fitted."""
     if operation.order == "fitted":
-        return True
+        return (site.groups or 1) == 1
     return (
         operation.kernel == "average"
         and operation.order == "auto"
         and start in ("lstsq", "sequential")
         and operation.stride == 1
+        and (site.groups or 1) == 1  # groups lie side by side as they are given
     )
 
 

@@ -12,7 +12,12 @@ from surgeon.methods.kap.module import KernelAveragePool
 from surgeon.methods.kap.order import channel_order, lstsq_ordered_weight, pooling_loss, weight_order
 from surgeon.methods.kap.prenorm import PreNormKernelAveragePool
 from surgeon.methods.kap.weighted import WeightedKernelPool
-from surgeon.methods.kap.weights import lstsq_data_weight, lstsq_weight, replicate_weight
+from surgeon.methods.kap.weights import (
+    lstsq_data_weight,
+    lstsq_grouped_weight,
+    lstsq_weight,
+    replicate_weight,
+)
 from surgeon.tensors.convolution import effective_weight, with_channels, with_weight
 
 if TYPE_CHECKING:
@@ -59,6 +64,10 @@ def started(
         replacement = with_channels(conv, wide, generator)
     elif start in ("lstsq", "sequential"):
         weight, bias = effective_weight(conv), conv.bias
+        if (groups := conv.groups) > 1:
+            fitted, residual = lstsq_grouped_weight(weight, pool.matrix(), groups, operation.damping)
+            shift = None if bias is None else lstsq_weight(bias.detach(), pool.matrix(), operation.damping)
+            return with_weight(conv, fitted, shift), layer, residual
         # Set the order here too: sites in sub-networks and wide layers are never fitted to images.
         if given.get("ordered"):
             pool.set_order(weight_order(weight, pool.factors(), operation.damping))

@@ -197,7 +197,10 @@ def _sum_of_maps(x: Tensor, weight: Tensor, groups: int) -> Tensor:
     left = x.reshape(places, n, groups, per_group).transpose(1, 2).reshape(places * groups, n, per_group)
     right = maps.view(places, per_group, groups, c_out // groups).transpose(1, 2)
     product = torch.bmm(left, right.reshape(places * groups, per_group, c_out // groups))
-    return product.view(places, groups, n, c_out // groups).transpose(1, 2).reshape(places, n, c_out)
+    product = product.view(places, groups, n, c_out // groups).transpose(1, 2).reshape(places, n, c_out)
+    return (
+        product.contiguous()
+    )  # with one output channel a group, the reshape above is a view across the memory
 
 
 def _at_centres(
