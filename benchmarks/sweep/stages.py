@@ -21,6 +21,7 @@ from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.surgery import replay
 from surgeon.surgery.attempt import needs_data
+from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.tree import bare, carve
 from surgeon.training import adversarial_noise
@@ -71,6 +72,7 @@ def apply(subject: Subject, made: Plan) -> nn.Module:
 def _without_data(subject: Subject, made: Plan) -> nn.Module:
     tree, displaced = bare(subject.model, share=True)
     operations = {k: parse(o) for k, o in made.operations.items()}
+    hang_functions(tree, subject.seen.regions, made.edits)
     cut_tree(tree, made.edits, operations, displaced, made.recipe, blank=True)
     cut = carve(tree, subject.seen.regions, made.edits, displaced)
     cut = cut.to("meta")  # with the tensors that tracing came upon
