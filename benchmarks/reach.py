@@ -6,20 +6,16 @@ attention, which its module reads without calling it, counts as one.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from torch import nn
 
 from benchmarks.coverage import table
+from benchmarks.sweep.layers import Reach, reach
 from benchmarks.sweep.order import all_models, family_of
 from benchmarks.sweep.subject import sketch
-from surgeon.graph.leaves import is_convolution
-from surgeon.selection import Site
 
 PAGE = Path("docs/reach.md")
 HEAD = """# Reach
@@ -29,33 +25,6 @@ of its convolutions and linear layers are sites.
 
 """
 ANY = {"batch", "layer", "group", "instance", "rms", "other"}
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How far one model is reached."""
-
-    layers: int
-    missed: tuple[str, ...]
-    """Names of layers with weights that are no sites."""
-    kinds: Counter[str]
-    """Their classes."""
-    norms: frozenset[str]
-    """Families of norms among the sites."""
-
-
-def reach(model: nn.Module, sites: Iterable[Site]) -> Reach:
-    """Count layers with weights, and find those that are no sites."""
-    sites = tuple(sites)
-    there = {s.name for s in sites}
-    layers = {n: m for n, m in model.named_modules() if is_convolution(m) or isinstance(m, nn.Linear)}
-    missed = tuple(n for n in layers if n not in there)
-    return Reach(
-        layers=len(layers),
-        missed=missed,
-        kinds=Counter(type(layers[n]).__name__ for n in missed),
-        norms=frozenset(str(s.family) for s in sites if s.kind == "norm"),
-    )
 
 
 def page(found: Mapping[str, Reach], failed: Mapping[str, str]) -> str:

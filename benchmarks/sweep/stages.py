@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import surgeon
-from benchmarks.sweep.kinds import OTHER_SHAPES, draws
+from benchmarks.sweep.kinds import OTHER_SHAPES, VARIANTS, draws
 from benchmarks.sweep.kinds import identity as settings_of_identity
 from benchmarks.sweep.subject import Subject, inputs, main_output, run
 from surgeon.edits import Plan
@@ -38,7 +38,8 @@ class Failed(Exception):
 @functools.cache
 def loaded(recipe: str, more: tuple[str, ...] = ()) -> Recipe:
     """A shipped recipe with the sweep's settings and `more`."""
-    return load_recipe(recipe, [*settings(recipe), *more])
+    name, *own = VARIANTS.get(recipe, (recipe,))
+    return load_recipe(name, [*settings(recipe), *own, *more])
 
 
 def settings(recipe: str) -> list[str]:
