@@ -34,9 +34,9 @@ Random initial weights, the smallest input that an architecture takes, tensors w
 
 EARLIER = """## An earlier sweep
 
-On 26 November 2026, at commit e2f7d84, all 1,492 models were swept with the 20 recipes that there were: 29,840 pairs, of
-which 25,613 were ok, 18,045 of them without data, 4,227 refused for a stated reason, and none failed or died. `anl` was
-refused on 657 models, which have no batch norms. The numbers above are of today's code and of today's recipes.
+On 26 November 2026, at commit e2f7d84, all 1,492 models were swept with the 20 recipes that there were: 29,840 pairs,
+of which 25,613 were ok, 18,045 of them without data, 4,227 refused for a stated reason, and none failed or died.
+`anl` was refused on 657 models, which have no batch norms. The numbers above are of today's code and recipes.
 """
 
 

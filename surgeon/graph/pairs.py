@@ -1,4 +1,4 @@
-"""Running a rewritten network and the stock one side by side, or the stock one alone, in one pass over the rewritten graph."""
+"""Running a rewritten network and the stock one side by side, or the stock one alone, along the rewritten graph."""
 
 from __future__ import annotations
 
@@ -173,9 +173,7 @@ def run_side_by_side(
     return result if isinstance(result, Pair) else Pair(_pick(result, 0), _pick(result, 1))
 
 
-def run_stock(
-    network: Rewritten, stock: nn.Module, images: Tensor, seen: Callable[[str, Any], None]
-) -> None:
+def run_stock(network: Rewritten, stock: nn.Module, images: Tensor, seen: Callable[[str, Any], None]) -> None:
     """Run the stock network alone along the rewritten graph, in evaluation mode and without gradients.
 
     `seen(name, value)` is told what each module gives, and at an inserted layer what the layer would be given.

@@ -107,9 +107,7 @@ class _SoFar:
         proposal = self._proposal(key, operation, context)
         fixed = {s.name: why for s in self.seen.sites if (why := _irreplaceable(s))}
         mixed = mixed_up(self.seen, self.scratch, proposal.edits)
-        usable = [
-            e for e in proposal.edits if not (e.replaces and e.site in fixed) and e.site not in mixed
-        ]
+        usable = [e for e in proposal.edits if not (e.replaces and e.site in fixed) and e.site not in mixed]
         new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in usable]
         self.notes += _twice(new, self.edits, key)
         self.edits += new

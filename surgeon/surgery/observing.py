@@ -38,7 +38,9 @@ class Observation:
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.left: dict[str, Edit] = {
-            str(e.layer): e for e in attempt.made.edits if attempt.operations[e.operation].observe(e) is not None
+            str(e.layer): e
+            for e in attempt.made.edits
+            if attempt.operations[e.operation].observe(e) is not None
         }
         self._found: dict[str, ChannelStatistics] = {}
 

@@ -88,9 +88,7 @@ def refit(
     return found
 
 
-def images_at_once(
-    network: nn.Module, record: Plan, operations: Mapping[str, Operation], number: int
-) -> int:
+def images_at_once(network: nn.Module, record: Plan, operations: Mapping[str, Operation], number: int) -> int:
     """Return how many images `refit` runs on, all of them in one batch.
 
     Args:

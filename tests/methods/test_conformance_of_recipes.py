@@ -1,6 +1,6 @@
-"""Every recipe on ViT-tiny, Swin-tiny, ConvNeXt-atto, MaxViT and EfficientNet keeps what every operation promises, in both
-modes, or is refused for a known reason. By default shallow networks, a recipe on one of them; `make matrix` runs all
-recipes on all five as they are."""
+"""Every recipe on ViT-tiny, Swin-tiny, ConvNeXt-atto, MaxViT and EfficientNet keeps what every operation promises, in
+both modes, or is refused for a known reason. By default shallow networks, a recipe on one of them; `make matrix` runs
+all recipes on all five as they are."""
 
 import functools
 import os
@@ -77,7 +77,7 @@ def network(name):
 
 
 def drawn(recipe):
-    """The network on which a recipe has its turn: by their names, so that a new recipe leaves the turns of the others."""
+    """The network on which a recipe has its turn, by their names: a new recipe leaves the turns of the others."""
     return min(
         (m for m in MODELS if (m, recipe) not in NO_SITE),
         key=lambda m: zlib.crc32(f"{m} {recipe}".encode()),
