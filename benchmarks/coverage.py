@@ -1,7 +1,7 @@
 """docs/coverage.md from the rows of a sweep: `make coverage`, or `python -m benchmarks.coverage`.
 
-The page is a function of the rows, and of which models and recipes there are; no number in it is typed but those of
-`EARLIER`, whose rows are gone.
+The page is a function of the rows, and of which models and recipes there are; no number in it is typed but those
+of `EARLIER`, whose rows are gone.
 """
 
 from __future__ import annotations
@@ -32,12 +32,8 @@ Random initial weights, the smallest input that an architecture takes, tensors w
   below.
 """
 
-EARLIER = """## An earlier sweep
-
-On 26 November 2026, at commit e2f7d84, all 1,492 models were swept with the 20 recipes that there were: 29,840 pairs,
-of which 25,613 were ok, 18,045 of them without data, 4,227 refused for a stated reason, and none failed or died.
-`anl` was refused on 657 models, which have no batch norms. The numbers above are of today's code and recipes.
-"""
+EARLIER = Path(__file__).parent / "sweep" / "earlier.md"
+"""What a sweep of earlier code found, whose rows are gone."""
 
 
 def page(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str]) -> str:
@@ -56,7 +52,7 @@ def page(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str
         "## Families\n\nA family is the Python module that defines the models. In a cell: "
         "pairs that are ok, then, where there "
         "are any, `r` refused and `f` failed or died.\n\n" + _families(rows, families, recipes),
-        EARLIER,
+        EARLIER.read_text(encoding="utf-8"),
     ]
     return "\n".join(parts).rstrip("\n") + "\n"
 
@@ -85,7 +81,8 @@ def _order(rows: Sequence[Row], families: Mapping[str, int]) -> str:
         return ""
     return (
         "Models are swept broad first: the one with the fewest parameters of each family, then the second of each, and "
-        "so on; these are the first ones in that order, and `make sweep` goes on with the next.\n"
+        "so on; these are the first ones in that order, and `make sweep` goes on with the next. Where a recipe "
+        "was not run on all of them, its row under *Recipes* has fewer.\n"
     )
 
 
