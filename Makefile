@@ -53,7 +53,7 @@ performance: $(READY)
 	$(BIN)/python -m benchmarks.page
 
 matrix: $(READY)
-	SURGEON_MATRIX=1 $(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_models_times_recipes.py
+	SURGEON_MATRIX=1 $(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_models_times_recipes.py tests/methods/test_conformance_of_recipes.py
 
 sweep: $(READY)
 	$(THREADS) $(BIN)/python -m benchmarks.sweep

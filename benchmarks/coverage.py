@@ -1,6 +1,7 @@
 """docs/coverage.md from the rows of a sweep: `make coverage`, or `python -m benchmarks.coverage`.
 
-The page is a function of the rows, and of which models and recipes there are; no number in it is typed.
+The page is a function of the rows, and of which models and recipes there are; no number in it is typed but those
+of `EARLIER`, whose rows are gone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from surgeon.numerals import percent
 
 Row = Mapping[str, Any]
 STAGES = ("plan", "apply", "names", "visible", "forward", "backward", "fold", "identity", "save_load")
@@ -29,13 +32,19 @@ Random initial weights, the smallest input that an architecture takes, tensors w
   below.
 """
 
+EARLIER = Path(__file__).parent / "sweep" / "earlier.md"
+"""What a sweep of earlier code found, whose rows are gone."""
+
 
 def page(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str]) -> str:
     """The page. families: the number of models in each. recipes: the columns; other rows do not count."""
-    rows = [r for r in rows if r["recipe"] in recipes and r["family"] in families]
+    every = [r for r in rows if r["family"] in families]
+    rows = [r for r in every if r["recipe"] in recipes]
     parts = [
         HEAD,
         _summary(rows, families, recipes),
+        _order(rows, families),
+        "## Reach\n\n" + _reach(rows) + _any_norm(every),
         "## Stages\n\n" + _stages(rows),
         "## Recipes\n\n" + _recipes(rows, recipes),
         "## What failed\n\n" + _failures(rows),
@@ -43,6 +52,7 @@ def page(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str
         "## Families\n\nA family is the Python module that defines the models. In a cell: "
         "pairs that are ok, then, where there "
         "are any, `r` refused and `f` failed or died.\n\n" + _families(rows, families, recipes),
+        EARLIER.read_text(encoding="utf-8"),
     ]
     return "\n".join(parts).rstrip("\n") + "\n"
 
@@ -61,6 +71,45 @@ def _summary(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence
         f"stated reason; of the other {placed:,}, **{counts['ok']:,} are ok{share}**, "
         f"{without:,} of them without data; "
         f"{counts['failed']:,} failed, {counts['died']:,} died.\n"
+    )
+
+
+def _order(rows: Sequence[Row], families: Mapping[str, int]) -> str:
+    """Which models these are, where they are not all."""
+    models = {r["model"] for r in rows}
+    if len(models) == sum(families.values()):
+        return ""
+    return (
+        "Models are swept broad first: the one with the fewest parameters of each family, then the second of each, and "
+        "so on; these are the first ones in that order, and `make sweep` goes on with the next. Where a recipe "
+        "was not run on all of them, its row under *Recipes* has fewer.\n"
+    )
+
+
+def _reach(rows: Sequence[Row]) -> str:
+    """How many layers with weights are sites."""
+    found = {r["model"]: (r["reached"], r["layers"]) for r in rows if "layers" in r}
+    reached, layers = (sum(n) for n in zip(*found.values(), strict=True)) if found else (0, 0)
+    share = f" ({percent(reached / layers)})" if layers else ""
+    whole = sum(a == b for a, b in found.values())
+    return (
+        f"**{reached:,} of {layers:,} convolutions and linear layers are sites{share}**, in {len(found):,} models; all "
+        f"of them in {whole:,}. [Reach](reach.md) names those that are none.\n\n"
+    )
+
+
+def _any_norm(rows: Sequence[Row]) -> str:
+    """How many of the refusals of ANL remain where it may stand behind norms of any family."""
+    refused = {r["model"] for r in rows if r["recipe"] == "anl" and r["outcome"] == "refused"}
+    tried = {r["model"]: r for r in rows if r["recipe"] == "anl norms=any" and r["model"] in refused}
+    outcomes = Counter(r["outcome"] for r in tried.values())
+    left = Counter(reason(r["cause"]) for r in tried.values() if r["outcome"] == "refused")
+    why = "; ".join(f"{n} × {cause}" for cause, n in left.most_common())
+    return (
+        f"`anl` stands behind batch norms, as in its paper, and is refused on {len(refused):,} of these models. With "
+        f"`--set adversarial-noise.norms=any` {outcomes['ok']:,} of {len(tried):,} are ok, and "
+        f"**{outcomes['refused']:,} remain refused**{f' ({why})' if why else ''}; "
+        f"{outcomes['failed'] + outcomes['died']:,} failed or died.\n"
     )
 
 

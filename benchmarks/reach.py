@@ -6,20 +6,17 @@ attention, which its module reads without calling it, counts as one.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from torch import nn
 
 from benchmarks.coverage import table
+from benchmarks.sweep.layers import Reach
 from benchmarks.sweep.order import all_models, family_of
 from benchmarks.sweep.subject import sketch
-from surgeon.graph.leaves import is_convolution
-from surgeon.selection import Site
 
 PAGE = Path("docs/reach.md")
 HEAD = """# Reach
@@ -29,33 +26,6 @@ of its convolutions and linear layers are sites.
 
 """
 ANY = {"batch", "layer", "group", "instance", "rms", "other"}
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How far one model is reached."""
-
-    layers: int
-    missed: tuple[str, ...]
-    """Names of layers with weights that are no sites."""
-    kinds: Counter[str]
-    """Their classes."""
-    norms: frozenset[str]
-    """Families of norms among the sites."""
-
-
-def reach(model: nn.Module, sites: Iterable[Site]) -> Reach:
-    """Count layers with weights, and find those that are no sites."""
-    sites = tuple(sites)
-    there = {s.name for s in sites}
-    layers = {n: m for n, m in model.named_modules() if is_convolution(m) or isinstance(m, nn.Linear)}
-    missed = tuple(n for n in layers if n not in there)
-    return Reach(
-        layers=len(layers),
-        missed=missed,
-        kinds=Counter(type(layers[n]).__name__ for n in missed),
-        norms=frozenset(str(s.family) for s in sites if s.kind == "norm"),
-    )
 
 
 def page(found: Mapping[str, Reach], failed: Mapping[str, str]) -> str:
@@ -75,9 +45,28 @@ def page(found: Mapping[str, Reach], failed: Mapping[str, str]) -> str:
             continue
         row = found[name]
         missed = ", ".join(f"{n} × {kind}" for kind, n in row.kinds.items())
-        first = f"{missed} ({row.missed[0]})" if missed else ""
+        first = f"{missed} ({next(iter(row.missed))})" if missed else ""
         lines.append([family_of(name), name, str(row.layers), str(row.layers - len(row.missed)), first])
-    return HEAD + text + table(["family", "model", "layers", "sites", "missed"], lines)
+    why = [
+        [name, layer, reason.replace("|", "\\|")]
+        for name in sorted(found, key=lambda n: (family_of(n), n))
+        for layer, reason in _together(found[name].missed).items()
+    ]
+    return (
+        HEAD
+        + text
+        + table(["family", "model", "layers", "sites", "missed"], lines)
+        + "\n## Layers that are no sites\n\n"
+        + (table(["model", "layers", "why"], why) if why else "There are none.\n")
+    )
+
+
+def _together(missed: Mapping[str, str]) -> dict[str, str]:
+    """Reasons by layers: names that differ in their numbers alone stand in one row, with `*` for the numbers."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, why in missed.items():
+        found.setdefault((re.sub(r"(?<=\.)\d+", "*", name), why), []).append(name)
+    return {f"{n[0]}" if len(n) == 1 else f"{len(n)} × {key}": why for (key, why), n in found.items()}
 
 
 def main() -> None:
@@ -90,7 +79,7 @@ def main() -> None:
     for name in track(sorted(chosen.values()), description="models", console=Console(stderr=True)):
         try:
             subject = sketch(name)
-            found[name] = reach(subject.model, subject.seen.sites)
+            found[name] = subject.reach
         except Exception as error:  # architectures raise anything: the page says it
             failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
     text = page(found, failed)

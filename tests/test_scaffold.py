@@ -3,7 +3,6 @@ tests pass."""
 
 import subprocess
 import sys
-import zipfile
 
 import pytest
 from click.testing import CliRunner
@@ -58,14 +57,30 @@ def test_its_wheel_makes_the_operation_known(written, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(site),
+    ]
+    subprocess.run([*pip, str(wheel)], check=True, cwd=tmp_path)
     assert (site / "my_op" / "recipes" / "my-op.yaml").is_file()
     code = USE.format(site=str(site), by_name=True)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.stdout.strip() == "ok", done.stderr[-2000:]
+    code = f"import sys; sys.path.insert(0, {str(site)!r}); from surgeon.cli import main; "
+    code += "sys.exit(main(['recipes', 'list', '--json']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert '"my-op"' in done.stdout, done.stdout[:1000] + done.stderr[-1000:]
 
 
 def test_the_operation_has_at_most_sixty_lines(written):

@@ -247,6 +247,47 @@ def test_the_page_is_a_function_of_the_rows(tmp_path):
     assert coverage.page(read(file), families, ["kap", "anl"]) == page
 
 
+def test_the_page_tells_how_many_layers_are_sites_and_what_anl_is_refused_with_any_norm():
+    families = {"vit": 3, "resnet": 1}
+    counted = {"layers": 10, "reached": 9}
+    refused = [
+        row(m, "anl", "refused", "SelectionError: no batch norm") | counted
+        for m in ("vit_a", "vit_b", "vit_c")
+    ]
+    any_norm = [
+        row("vit_a", "anl norms=any"),
+        row("vit_b", "anl norms=any", "refused", "SelectionError: the model has no norm"),
+    ]
+    fine = row("resnet_a", "anl") | {"layers": 5, "reached": 5}
+    page = coverage.page([*refused, *any_norm, fine], families, ["kap", "anl"])
+    assert (
+        "**32 of 35 convolutions and linear layers are sites (91.4 %)**, in 4 models; all of them in 1."
+        in page
+    )
+    assert (
+        "is refused on 3 of these models" in page
+        and "norms=any` 1 of 2 are ok, and **1 remain refused**" in page
+    )
+    assert "(1 × the model has no norm)" in page
+    assert "4 of 8 pairs with 2 recipes" in page  # a recipe with a setting is no recipe
+    assert "broad first" not in page  # they are all there
+    assert "broad first" in coverage.page(refused[:1], families, ["anl"])
+
+
+def test_functions_that_a_large_models_code_calls_are_cut_without_data():
+    subject = create("torchvision/googlenet").meta  # its activations are `F.relu`
+    found = run_pair(subject, "kwta", whole=False)
+    assert (found["outcome"], found["tensors"]) == ("ok", "fake") and found["edits"] > 50
+    assert found["layers"] == found["reached"] == 64
+
+
+def test_anl_has_its_place_behind_any_norm_in_a_row_of_its_own():
+    subject = create("test_vit")
+    rows = {r: run_pair(subject, r, whole=False) for r in ("anl", "anl norms=any")}
+    assert rows["anl"]["outcome"] == "refused" and rows["anl norms=any"]["outcome"] == "ok"
+    assert rows["anl norms=any"]["edits"] == 13
+
+
 def test_a_page_of_nothing_says_so():
     page = coverage.page([], {"resnet": 3}, ["kap"])
     assert "**0 of 3 models** swept" in page and "## What failed\n\nNothing." in page

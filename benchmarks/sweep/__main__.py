@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.sweep.child import in_child
-from benchmarks.sweep.kinds import recipes
+from benchmarks.sweep.kinds import VARIANTS, recipes
 from benchmarks.sweep.order import all_models, broad_first, share_of
 from benchmarks.sweep.rows import append, read
 from benchmarks.sweep.sizes import counted
@@ -45,6 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Every model × every recipe; a killed sweep goes on.")
     parser.add_argument("--models", default="*", help="glob on model names")
     parser.add_argument("--recipes", default="all", help="'all', or names separated by commas")
+    parser.add_argument(
+        "--first", type=int, help="how many models, the smallest of each family first; default: all"
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/sweep/rows.jsonl"))
     parser.add_argument("--memory", type=int, default=16_000, help="MiB of address space a model")
     parser.add_argument("--seconds", type=float, default=180, help="time a pair")
@@ -59,14 +62,14 @@ def main() -> None:
         parser.error(str(error))
     torch.set_num_threads(1)  # children are forked: no threads may run before
     _import_all()
-    wanted = recipes() if given.recipes == "all" else tuple(given.recipes.split(","))
+    wanted = (*recipes(), *VARIANTS) if given.recipes == "all" else tuple(given.recipes.split(","))
     again = tuple(given.again.split(","))
     rows = read(given.output)
     there = {(r["model"], r["recipe"]) for r in rows if r["outcome"] not in again}
     first = {r["model"] for r in rows if r["outcome"] in again}
     names = [n for n in mine if fnmatch.fnmatchcase(n, given.models)]
     sizes = counted(names, given.output.with_name("parameters.jsonl"), given.memory)
-    names = sorted(broad_first(names, sizes), key=lambda n: n not in first)
+    names = sorted(broad_first(names, sizes)[: given.first], key=lambda n: n not in first)
     counts: Counter[str] = Counter()
     share = given.output.with_name(f"{given.output.name} {given.share}".replace("/", " of "))
     with locked(share):  # the shares write into one file, each from one process

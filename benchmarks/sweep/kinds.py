@@ -35,6 +35,10 @@ OTHER_SHAPES = ("blur-pool", "soft-pool")
 """Recipes that fold into stock modules of other shapes: larger kernels, convolutions in place of poolings."""
 
 
+VARIANTS = {"anl norms=any": ("anl", "adversarial-noise.norms=any")}
+"""Recipes with settings that give them a place in more models, by the name that their rows have."""
+
+
 @functools.cache
 def recipes() -> tuple[str, ...]:
     """The shipped recipes that cut something."""

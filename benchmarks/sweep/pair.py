@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from benchmarks.sweep import stages
-from benchmarks.sweep.kinds import kinds, needs_norm, representatives
+from benchmarks.sweep.kinds import VARIANTS, kinds, needs_norm, representatives
 from benchmarks.sweep.order import family_of
 from benchmarks.sweep.subject import REAL, Subject
 from surgeon.edits import Plan
@@ -64,6 +64,7 @@ def run_pair(subject: Subject, recipe: str, *, whole: bool) -> Row:
     try:
         seen = subject.seen
         row |= {"sites": len(seen.sites), "hidden": len(seen.hidden)}
+        row |= {"layers": subject.reach.layers, "reached": subject.reach.layers - len(subject.reach.missed)}
         made = stages.plan(subject, recipe)
         row["edits"] = len(made.edits)
         subject = _with_or_without_data(subject, made, whole)
@@ -136,6 +137,9 @@ def _no_site(error: Exception, subject: Subject, recipe: str) -> bool:
 
 def _takes(recipe: str, module: nn.Module) -> bool:
     """Whether the module is of the kind that the recipe cuts at; the first of all convolutions is never hidden."""
+    recipe, *settings = VARIANTS.get(recipe, (recipe,))
+    if settings:
+        return is_norm(module)
     if needs_norm(recipe):
         return is_norm(module) and "BatchNorm" in type(module).__name__
     at_the_stem = recipe in kinds()["behind input"] or any(o.reshapes for o in load_recipe(recipe).surgery)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import surgeon
-from benchmarks.sweep.kinds import OTHER_SHAPES, draws
+from benchmarks.sweep.kinds import OTHER_SHAPES, VARIANTS, draws
 from benchmarks.sweep.kinds import identity as settings_of_identity
 from benchmarks.sweep.subject import Subject, inputs, main_output, run
 from surgeon.edits import Plan
@@ -21,6 +21,7 @@ from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.surgery import replay
 from surgeon.surgery.attempt import needs_data
+from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.tree import bare, carve
 from surgeon.training import adversarial_noise
@@ -37,7 +38,8 @@ class Failed(Exception):
 @functools.cache
 def loaded(recipe: str, more: tuple[str, ...] = ()) -> Recipe:
     """A shipped recipe with the sweep's settings and `more`."""
-    return load_recipe(recipe, [*settings(recipe), *more])
+    name, *own = VARIANTS.get(recipe, (recipe,))
+    return load_recipe(name, [*settings(recipe), *own, *more])
 
 
 def settings(recipe: str) -> list[str]:
@@ -71,6 +73,7 @@ def apply(subject: Subject, made: Plan) -> nn.Module:
 def _without_data(subject: Subject, made: Plan) -> nn.Module:
     tree, displaced = bare(subject.model, share=True)
     operations = {k: parse(o) for k, o in made.operations.items()}
+    hang_functions(tree, subject.seen.regions, made.edits)
     cut_tree(tree, made.edits, operations, displaced, made.recipe, blank=True)
     cut = carve(tree, subject.seen.regions, made.edits, displaced)
     cut = cut.to("meta")  # with the tensors that tracing came upon

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 import surgeon
+from benchmarks.sweep.layers import Reach, reach, reasons
 from benchmarks.sweep.order import all_models, family_of
 from surgeon.errors import ModelError
 from surgeon.graph.norm_shapes import NormsKeepShapes
@@ -52,6 +53,11 @@ class Subject:
     def seen(self) -> Any:
         """One look for all recipes."""
         return look(self.model, input_size=self.size)
+
+    @functools.cached_property
+    def reach(self) -> Reach:
+        """How many of its layers with weights are sites."""
+        return reach(self.model, self.seen.sites, reasons(self.seen))
 
     @property
     def runs_without_data(self) -> bool:

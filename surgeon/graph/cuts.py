@@ -13,7 +13,7 @@ from surgeon.errors import TraceError
 from surgeon.graph.containers import Passage, passages
 from surgeon.graph.fused import TAIL
 from surgeon.graph.lifting import BRANCH, lift, order_in, read_result
-from surgeon.graph.read_weights import attended, weights_read
+from surgeon.graph.read_weights import attended, projection, weights_read
 from surgeon.graph.recorded import IN_PLACE
 from surgeon.selection import is_call
 
@@ -132,7 +132,8 @@ def _insert_before(
     source = _source(anchor, passage)
     if source is None:
         raise TraceError(
-            f"{point.site} is called without a tensor as its first argument: nothing can stand before it"
+            f"{point.site} is called without a tensor as its first argument, or inside of attention that is kept "
+            "whole: nothing can stand before it"
         )
     with graph.inserting_before(readers[0]):
         node = graph.call_module(str(point.layer), (source,))
@@ -150,9 +151,11 @@ def _source(anchor: fx.Node, passage: Passage | None) -> fx.Node | None:
     if passage is not None:
         takes = passage.takes
         return takes[0] if len(takes) == 1 else None
+    if anchor.target is operator.getitem or projection(anchor) is not None:
+        return None  # attention as a whole, of which the projection is the last step
     place = anchor.meta.get(BRANCH, 0)
     source = anchor.args[place] if len(anchor.args) > place else None
-    return source if isinstance(source, fx.Node) and anchor.target is not operator.getitem else None
+    return source if isinstance(source, fx.Node) else None
 
 
 def _restate(node: fx.Node, tree: nn.Module) -> None:

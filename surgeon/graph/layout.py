@@ -16,6 +16,7 @@ from torch import fx, nn
 from surgeon.graph.leaves import is_activation, is_convolution, is_norm, is_pool
 from surgeon.graph.measure import Shape
 from surgeon.graph.places import MODES, Mode, Place
+from surgeon.graph.read_weights import projection
 from surgeon.graph.residual import is_sum
 from surgeon.graph.traced import Traced
 
@@ -139,7 +140,7 @@ def _axis(
     name = _name(node)
     if name in _MAPS:
         return 0
-    if name in _LAST:
+    if name in _LAST or projection(node) is not None:
         return -1
     if name in _LIKE and len(node.args) > 1 and isinstance(node.args[1], fx.Node):
         return known.get(node.args[1])

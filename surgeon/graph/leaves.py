@@ -25,7 +25,14 @@ POOLS = (AvgPoolNd, MaxPoolNd, AdaptiveAvgPoolNd, AdaptiveMaxPoolNd)
 _NORM_NAME = re.compile(
     r"(Norm|NormAct)(1|1d|2d|3d)?(Act)?(2d)?(Fp32)?$|^(EvoNorm|FilterResponseNorm|InplaceAbn)"
 )
-_ACTIVATION_MODULES = ("torch.nn.modules.activation", "timm.layers.activations", "timm.layers.activations_me")
+_ACTIVATION_MODULES = (
+    "torch.nn.modules.activation",
+    "timm.layers.activations",
+    "timm.layers.activations_me",
+    "transformers.activations",
+)
+_NO_ACTIVATIONS = ("MultiheadAttention", "LinearActivation")
+"""Classes of these files that are something else: attention, and transformers' name for the identity."""
 
 
 def is_convolution(module: nn.Module) -> bool:
@@ -43,11 +50,9 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def is_activation(module: nn.Module) -> bool:
-    """Any activation module of torch or timm."""
+    """Any activation module of torch, timm or transformers."""
     kind = type(module)
-    if kind is nn.MultiheadAttention:
-        return False
-    return kind.__module__ in _ACTIVATION_MODULES
+    return kind.__module__ in _ACTIVATION_MODULES and kind.__name__ not in _NO_ACTIVATIONS
 
 
 def is_pool(module: nn.Module) -> bool:

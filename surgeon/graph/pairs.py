@@ -1,4 +1,4 @@
-"""Running a rewritten network and the stock one side by side, in one pass over the rewritten graph."""
+"""Running a rewritten network and the stock one side by side, or the stock one alone, along the rewritten graph."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from surgeon.graph.kept import keep, keep_in
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.lifting import FUNCTION
 from surgeon.graph.network import Rewritten
+from surgeon.graph.one_mode import mode
 
 
 class Pair(NamedTuple):
@@ -56,11 +57,7 @@ class _SideBySide(fx.Interpreter):
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         new = super().get_attr(target, args, kwargs)
-        owner, _, leaf = str(target).rpartition(".")
-        try:
-            return Pair(getattr(self.stock.get_submodule(owner), leaf), new)
-        except AttributeError:
-            return Pair(new, new)
+        return Pair(_of_stock(self.stock, target, new), new)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if target in (keep, keep_in):  # nothing is left on either network by this pass
@@ -76,11 +73,7 @@ class _SideBySide(fx.Interpreter):
         if name in self.inserted:
             old = old_args[0]
         else:
-            stock = self.node.meta.get(FUNCTION) or self.stock.get_submodule(name)
-            if is_opened(self.network.get_submodule(name)) and is_fused(stock):
-                stock = open_fused(stock)  # the graph calls its drop and act by themselves
-            with left_alone(stock):
-                old = stock(*old_args, **old_kwargs)
+            old = _stock_gives(self.network, self.stock, self.node, old_args, old_kwargs)
         inputs = Pair(old_args[0] if old_args else None, new_args[0] if new_args else None)
         if self.visit:
             self.visit(Call(name, inputs, old, self.node, self.env))
@@ -88,6 +81,55 @@ class _SideBySide(fx.Interpreter):
         if self.seen:
             self.seen(name, outputs)
         return outputs
+
+
+class _StockAlone(fx.Interpreter):
+    def __init__(self, network: Rewritten, stock: nn.Module, seen: Callable[[str, Any], None]) -> None:
+        super().__init__(network, graph=network.eval_graph)
+        self.network, self.stock, self.seen = network, stock, seen
+        self.inserted = {p.layer for p in network.points if p.layer}
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.node = n
+        return super().run_node(n)
+
+    def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
+        value = super().placeholder(target, args, kwargs)
+        return value.clone() if isinstance(value, Tensor) else value  # code may write into its input
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return _of_stock(self.stock, target, super().get_attr(target, args, kwargs))
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return None if target in (keep, keep_in) else super().call_function(target, args, kwargs)
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        name = str(target)
+        if name in self.inserted:
+            given = args[0]
+        else:
+            given = _stock_gives(self.network, self.stock, self.node, args, kwargs)
+        self.seen(name, given)
+        return given
+
+
+def _of_stock(stock: nn.Module, target: Any, otherwise: Any) -> Any:
+    """An attribute of the stock network, or another value where it has none of that name."""
+    owner, _, leaf = str(target).rpartition(".")
+    try:
+        return getattr(stock.get_submodule(owner), leaf)
+    except AttributeError:
+        return otherwise
+
+
+def _stock_gives(network: nn.Module, stock: nn.Module, node: fx.Node, args: Any, kwargs: Any) -> Any:
+    """What the stock network's module gives at a call of the rewritten graph."""
+    name = str(node.target)
+    module = node.meta.get(FUNCTION) or stock.get_submodule(name)
+    if is_opened(network.get_submodule(name)) and is_fused(module):
+        module = open_fused(module)  # the graph calls its drop and act by themselves
+    with left_alone(module):
+        return module(*args, **kwargs)
 
 
 def _split(args: Any, kwargs: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -129,3 +171,12 @@ def run_side_by_side(
         for module, training in was:
             module.training = training
     return result if isinstance(result, Pair) else Pair(_pick(result, 0), _pick(result, 1))
+
+
+def run_stock(network: Rewritten, stock: nn.Module, images: Tensor, seen: Callable[[str, Any], None]) -> None:
+    """Run the stock network alone along the rewritten graph, in evaluation mode and without gradients.
+
+    `seen(name, value)` is told what each module gives, and at an inserted layer what the layer would be given.
+    """
+    with mode(stock, False), torch.no_grad():
+        _StockAlone(network, stock, seen).run(images)

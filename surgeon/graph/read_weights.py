@@ -2,12 +2,16 @@
 
 The layer itself is never called. Where the function reads one module's weight, and nothing else does, its result is
 what the layer gives, whatever bias the code makes for it. The projection of torch's attention is read so inside of
-torch, and its result is the attention's.
+torch, and its result is the attention's. So it is with a function that does all of attention and is kept whole, such
+as torchvision's `shifted_window_attention(x, qkv_weight, proj_weight, ...)`: what it gives is the projection's, with
+windows put back in their places. What its other weights make stays inside of it (`whole`).
 """
 
 from __future__ import annotations
 
+import inspect
 import operator
+from collections.abc import Iterator
 
 import torch
 from torch import fx, nn
@@ -21,6 +25,10 @@ CONVOLUTIONS = {getattr(home, name): name for home in (torch, functional) for na
 FUNCTIONS = {functional.linear, *CONVOLUTIONS}
 
 
+_PROJECTION = ("proj_weight", "out_proj_weight")
+"""Names that functions of attention give the weight of their last layer."""
+
+
 def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:
     """Functions that read a layer's weight, with the layer's name, in order."""
     found: dict[fx.Node, str] = {}
@@ -29,7 +37,7 @@ def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:
         given = attended(node, network)
         if given is not None:
             found[given] = f"{node.target}.out_proj"
-        weight = _weight(node)
+        weight = _weight(node) or projection(node)
         if weight is None:
             continue
         name, _, leaf = str(weight.target).rpartition(".")
@@ -37,7 +45,7 @@ def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:
             continue
         layer = network.get_submodule(name)
         fits = is_convolution(layer) if node.target in CONVOLUTIONS else isinstance(layer, nn.Linear)
-        if fits and all(_weight(user) is weight for user in weight.users):
+        if fits and all(weight in (_weight(user), projection(user)) for user in weight.users):
             found[node] = name
     return found
 
@@ -57,3 +65,32 @@ def _weight(node: fx.Node) -> fx.Node | None:
         return None
     weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
     return weight if isinstance(weight, fx.Node) and weight.op == "get_attr" else None
+
+
+def projection(node: fx.Node) -> fx.Node | None:
+    """The weight of its last layer that a function of attention is given; None for another node."""
+    return next((weight for name, weight in _given(node) if name in _PROJECTION), None)
+
+
+def whole(graph: fx.Graph) -> dict[str, str]:
+    """Layers whose weight a function is given that does more than the layer, with the function's name."""
+    return {
+        str(weight.target).rpartition(".")[0]: node.target.__name__
+        for node in graph.nodes
+        for name, weight in _given(node)
+        if name.endswith("weight") and name not in _PROJECTION and str(weight.target).endswith(".weight")
+    }
+
+
+def _given(node: fx.Node) -> Iterator[tuple[str, fx.Node]]:
+    """The network's own tensors that a Python function is given, by the names of its parameters."""
+    if node.op != "call_function" or not inspect.isfunction(node.target) or node.target in FUNCTIONS:
+        return
+    tensors = [n for n in node.all_input_nodes if n.op == "get_attr"]
+    if not tensors:
+        return
+    try:
+        given = inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments
+    except (TypeError, ValueError):  # it has no signature, or one that this call does not fit
+        return
+    yield from ((name, value) for name, value in given.items() if value in tensors)

@@ -22,10 +22,10 @@ from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt, needs_data, restates
 from surgeon.surgery.calibration import FEWEST, halves
 from surgeon.surgery.drift import drift_of, logits_of
-from surgeon.surgery.observing import observe
+from surgeon.surgery.observing import Observation
 from surgeon.surgery.reference import Reference, as_it_is, reference, statistics_of
-from surgeon.surgery.refit import refit
-from surgeon.surgery.searching import search, start_searches
+from surgeon.surgery.refit import images_at_once, refit
+from surgeon.surgery.searching import first_values, search
 from surgeon.surgery.statistics import (
     put_back,
     reestimate_statistics,
@@ -236,9 +236,13 @@ def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = 
         return attempt
     theirs, displaced = running_statistics(attempt.tree), attempt.displaced.statistics
     separate_statistics(attempt.network)
-    observe(attempt, stock, images)
-    start_searches(attempt)
-    found = refit(attempt.network, stock, attempt.made, attempt.operations, images)
+    observation = Observation(attempt)
+    at_once = images_at_once(attempt.network, attempt.made, attempt.operations, len(images))
+    if at_once < len(images) or not observation.can_join:
+        observation.alone(stock, images)
+    first_values(attempt, (e for e in attempt.made.edits if e.layer not in observation.left))
+    found = refit(attempt.network, stock, attempt.made, attempt.operations, images, observation.at)
+    observation.close(len(images))
     attempt.residuals |= found.errors
     attempt.unfitted |= found.unfitted
 

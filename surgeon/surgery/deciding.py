@@ -20,6 +20,7 @@ from surgeon.surgery.door import Subject
 from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.looking import check_runs, looks_trained, notes_of, seen_of
+from surgeon.surgery.told_apart import mixed_up
 from surgeon.surgery.tree import bare, free_name
 
 
@@ -105,7 +106,8 @@ class _SoFar:
         """Let an operation, called `key` in the record, propose its edits."""
         proposal = self._proposal(key, operation, context)
         fixed = {s.name: why for s in self.seen.sites if (why := _irreplaceable(s))}
-        usable = [e for e in proposal.edits if not (e.replaces and e.site in fixed)]
+        mixed = mixed_up(self.seen, self.scratch, proposal.edits)
+        usable = [e for e in proposal.edits if not (e.replaces and e.site in fixed) and e.site not in mixed]
         new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in usable]
         self.notes += _twice(new, self.edits, key)
         self.edits += new
@@ -115,6 +117,7 @@ class _SoFar:
             for e in proposal.edits
             if e.replaces and e.site in fixed
         ]
+        self.passed += [PassedOver(site=s, operation=key, reason=why) for s, why in mixed.items()]
         self.passed += [
             PassedOver(site=s, operation=key, reason=f"replaced by {by}")
             for s, by in self.gone.items()

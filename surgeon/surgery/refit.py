@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Edit, Plan
 from surgeon.graph.network import Rewritten
-from surgeon.graph.pairs import Call, run_side_by_side
+from surgeon.graph.pairs import Call, Visit, run_side_by_side
 from surgeon.methods.base import LeastSquares, Operation, Unfitted
 from surgeon.progress import tell
 from surgeon.selection import INPUT
@@ -53,7 +53,12 @@ class Refit:
 
 
 def refit(
-    network: nn.Module, stock: nn.Module, record: Plan, operations: Mapping[str, Operation], images: Tensor
+    network: nn.Module,
+    stock: nn.Module,
+    record: Plan,
+    operations: Mapping[str, Operation],
+    images: Tensor,
+    seen: Visit | None = None,
 ) -> Refit:
     """Fit a network to images after the cut, if any of its edits starts from data.
 
@@ -65,25 +70,39 @@ def refit(
         record: The plan.
         operations: The operations by key.
         images: (N, C, H, W); as many are used as memory allows, at most 2048.
+        seen: Told of each call before its layer is fitted.
 
     Returns:
         Errors, sites that were not fitted, and displaced weights.
     """
     found = Refit()
     asked = _fitted(record, operations)
-    if not asked:
-        return found
-    if isinstance(network, Rewritten):
-        number = min(
-            len(images), _MOST_IMAGES, max(16, int(_MOST_NUMBERS / max(record.before.activations, 1)))
-        )
+    number = images_at_once(network, record, operations, len(images))
+    if number and isinstance(network, Rewritten):
         like = next(p for p in stock.parameters() if p.is_floating_point())
-        visit = _Visit(network, stock, record, operations, found)
+        visit = _Visit(network, stock, record, operations, found, seen)
         tell("fitting layer by layer", 0, visit.calls.total())
         run_side_by_side(network, stock, images[:number].to(like), visit)
         asked = [e for e in asked if e.site not in visit.reached]
     found.unfitted |= {e.site: "it lies where torch.fx cannot follow the network as a whole" for e in asked}
     return found
+
+
+def images_at_once(network: nn.Module, record: Plan, operations: Mapping[str, Operation], number: int) -> int:
+    """Return how many images `refit` runs on, all of them in one batch.
+
+    Args:
+        network: The network after the cut.
+        record: The plan.
+        operations: The operations by key.
+        number: How many images there are.
+
+    Returns:
+        At most `number`, by memory; 0 if nothing is fitted.
+    """
+    if not _fitted(record, operations) or not isinstance(network, Rewritten):
+        return 0
+    return min(number, _MOST_IMAGES, max(16, int(_MOST_NUMBERS / max(record.before.activations, 1))))
 
 
 def _fitted(record: Plan, operations: Mapping[str, Operation]) -> list[Edit]:
@@ -102,7 +121,9 @@ class _Visit:
         record: Plan,
         operations: Mapping[str, Operation],
         found: Refit,
+        seen: Visit | None,
     ) -> None:
+        self.seen = seen
         self.network, self.stock, self.operations, self.found = network, stock, operations, found
         asked = _fitted(record, operations)
         self.edits = {e.site if e.replaces else e.layer: e for e in asked}
@@ -123,6 +144,8 @@ class _Visit:
         self.done = 0
 
     def __call__(self, call: Call) -> None:
+        if self.seen:
+            self.seen(call)
         self._visit(call)
         self.done += 1
         tell("fitting layer by layer", self.done, self.calls.total())

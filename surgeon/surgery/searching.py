@@ -12,11 +12,11 @@ the larger value is used, and the first one if they reach the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from surgeon.edits import Searched
+from surgeon.edits import Edit, Searched
 from surgeon.errors import SurgeryError
 from surgeon.methods.base import Search
 from surgeon.progress import step
@@ -25,28 +25,32 @@ from surgeon.surgery.drift import drift_of, logits_of
 from surgeon.surgery.statistics import put_back, separate_statistics
 
 
-def start_searches(attempt: Attempt) -> None:
-    """Give all layers whose setting is searched their first value, which is harmless.
+def first_values(attempt: Attempt, edits: Iterable[Edit]) -> None:
+    """Give layers whose setting is searched their first value, which is harmless.
 
     Args:
         attempt: The network after the cut.
+        edits: The edits of the layers.
 
     Raises:
         SurgeryError: An operation's values do not rise, or there are none.
     """
-    for key, asked in attempt.searching.items():
+    searching = attempt.searching
+    for key, asked in searching.items():
         if not asked.values or list(asked.values) != sorted(set(asked.values)):
             raise SurgeryError(
                 f"{key}: the values to try for {asked.setting} must rise; they are {asked.values}"
             )
-        _tune(attempt, key, asked.values[0])
+    for edit in edits:
+        if edit.operation in searching:
+            _tune_one(attempt, edit, searching[edit.operation].values[0])
 
 
 def search(attempt: Attempt, images: Tensor, settle: Callable[[], None] | None) -> None:
     """Search the settings that the operations of an attempt ask for, one operation after the other.
 
     Args:
-        attempt: The network after `start_searches`; its layers get the chosen values.
+        attempt: The network, whose layers have their first values; they get the chosen ones.
         images: (N, C, H, W) calibration images.
         settle: Has batch norms measure their inputs anew; None if they are to keep their statistics.
 
@@ -108,7 +112,13 @@ def _largest(curve: Curve, budget: float, otherwise: float = 0.0) -> float:
 
 
 def _tune(attempt: Attempt, key: str, value: float) -> None:
-    """Give the layers of an operation a value of its search; those that could not be set up are left alone."""
+    """Give the layers of an operation a value of its search."""
     for edit in attempt.made.edits:
-        if edit.operation == key and edit.layer and edit.site not in attempt.unfitted:
-            attempt.operations[key].tune(edit, attempt.network.get_submodule(edit.layer), value)
+        if edit.operation == key:
+            _tune_one(attempt, edit, value)
+
+
+def _tune_one(attempt: Attempt, edit: Edit, value: float) -> None:
+    """Give a layer a value; one that could not be set up is left alone."""
+    if edit.layer and edit.site not in attempt.unfitted:
+        attempt.operations[edit.operation].tune(edit, attempt.network.get_submodule(edit.layer), value)

@@ -7,6 +7,7 @@ of one is surgeon's. `page.py` makes the table of docs/interop.md from what came
 
 import copy
 import functools
+import warnings
 
 import pytest
 import timm
@@ -15,6 +16,11 @@ import torchvision
 from torch import nn
 
 import surgeon
+from surgeon.errors import CalibrationWarning, FoldError
+from surgeon.recipe import load_recipe
+from surgeon.surgery.attempt import needs_data
+from surgeon.surgery.drift import first_tensor
+from surgeon.verification import relative
 
 SIZE, CLASSES = (3, 32, 32), 5
 ARCHITECTURES = ("test_resnet", "test_efficientnet", "shufflenet_v2_x0_5")
@@ -81,3 +87,40 @@ def images():
 def labels():
     """A class for each of `images`."""
     return torch.randint(0, CLASSES, (8,), generator=torch.Generator().manual_seed(1))
+
+
+def walked(stock, recipe, images, folder, *, size, settings=()):
+    """A network of another library through all that is done with one: cut, trained for a step, folded or refused,
+    saved, loaded and taken back. Returns the plan that was carried out."""
+    images = images.double()
+    stock = copy.deepcopy(stock).double().eval()
+    loaded = load_recipe(recipe, settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)  # of so few images
+        made = surgeon.plan(stock, loaded, input_size=size)
+        cut = surgeon.apply(stock, made, calibration=images if needs_data(made) else None)
+    loss = first_tensor(cut.train()(images)).square().mean()
+    loss.backward()
+    step = torch.optim.SGD(cut.parameters(), lr=0.01)
+    before = {k: v.clone() for k, v in cut.state_dict().items()}
+    step.step()
+    assert any(not torch.equal(v, before[k]) for k, v in cut.state_dict().items())
+    cut.eval()
+    with torch.no_grad():
+        wanted = _said(cut, images)
+        if made.folds:
+            folded = surgeon.fold(cut)
+            assert type(folded) is type(stock) and relative(_said(folded, images), wanted) < 1e-6
+        else:
+            with pytest.raises(FoldError, match="do not fold"):
+                surgeon.fold(cut)
+        surgeon.save(cut, folder, overwrite=True)
+        again = surgeon.load(folder, model=copy.deepcopy(stock)).eval()
+        assert torch.equal(_said(again, images), wanted)
+    assert type(surgeon.revert(cut)) is type(stock)
+    return made
+
+
+def _said(network, images):
+    torch.manual_seed(0)  # for layers that are always random
+    return first_tensor(network(images))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import surgeon
+from tests.clients.conftest import walked
 
 smp = pytest.importorskip("segmentation_models_pytorch")
 
@@ -25,3 +26,14 @@ def test_segmentation(recipe, images, encoder):
     again = copy.deepcopy(network).eval()
     with torch.no_grad():
         assert torch.equal(again(images), network.eval()(images))
+
+
+@pytest.mark.parametrize("name", ["Unet", "FPN", "DeepLabV3Plus", "Segformer"])
+def test_methods(name, images, tmp_path):
+    """Each method on four networks: cut, trained, folded, saved, loaded and taken back."""
+    torch.manual_seed(0)
+    stock = getattr(smp, name)("resnet18", encoder_weights=None, classes=2)
+    for recipe in ("kap", "meansparse", "kwta", "squeeze-excite", "parametric-noise", "anl"):
+        made = walked(stock, recipe, images, tmp_path / recipe, size=(3, 32, 32))
+        encoder = [e for e in made.edits if e.site.startswith("encoder.")]
+        assert len(encoder) >= 9, recipe  # in each block, and at the stem

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import surgeon
-from surgeon.errors import FoldError
+from surgeon.errors import FoldError, SelectionError
+from tests.clients.conftest import walked
 
 transformers = pytest.importorskip("transformers")
 
@@ -33,6 +34,16 @@ def _stock(name):
         "MobileNetV2": (
             transformers.MobileNetV2ForImageClassification,
             transformers.MobileNetV2Config(depth_multiplier=0.25, **small),
+        ),
+        "ConvNeXt": (
+            transformers.ConvNextForImageClassification,
+            transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, **small),
+        ),
+        "Swin": (
+            transformers.SwinForImageClassification,
+            transformers.SwinConfig(
+                embed_dim=16, depths=[1, 1], num_heads=[1, 2], window_size=2, patch_size=4, **small
+            ),
         ),
         "ViT": (
             transformers.ViTForImageClassification,
@@ -107,3 +118,25 @@ def test_folders(network, recipe, images, tmp_path):
     with torch.no_grad():
         found, wanted = again(images).logits, network(images).logits
     assert (found - wanted).norm() <= 1e-3 * wanted.norm()
+
+
+METHODS = {  # edits of each recipe in these networks; 0: no place
+    "ResNet": {"kap": 4, "meansparse": 5, "kwta": 5, "squeeze-excite": 5, "parametric-noise": 7, "anl": 6},
+    "ConvNeXt": {"kap": 3, "meansparse": 2, "kwta": 2, "squeeze-excite": 3, "parametric-noise": 9, "anl": 5},
+    "ViT": {"kap": 2, "meansparse": 1, "kwta": 1, "squeeze-excite": 0, "parametric-noise": 8, "anl": 3},
+    "Swin": {"kap": 2, "meansparse": 2, "kwta": 2, "squeeze-excite": 0, "parametric-noise": 15, "anl": 7},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods(name, images, tmp_path):
+    """Each method: cut, trained, folded, saved, loaded and taken back, or a reason why it has no place."""
+    stock = _stock(name)
+    for recipe, edits in METHODS[name].items():
+        settings = ["adversarial-noise.norms=any"] if recipe == "anl" else []
+        if not edits:
+            with pytest.raises(SelectionError, match="none of the 1 conv sites fits"):
+                surgeon.plan(stock, recipe, input_size=SIZE)
+            continue
+        made = walked(stock, recipe, images, tmp_path / recipe, size=SIZE, settings=settings)
+        assert len(made.edits) == edits, recipe

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import types
 
 import pytest
 import timm
@@ -11,6 +12,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import SelectionError, TraceError
+from surgeon.graph.leaves import is_activation
 from surgeon.testing import check_operation
 from tests.graph.between import Bent, plug
 
@@ -329,3 +331,14 @@ def test_fits_to_images_see_through_a_sum_with_a_layer():
     one, other = alone.state_dict(), both.state_dict()
     assert not torch.allclose(one[names[1]], model.state_dict()[names[1]], rtol=1e-2)
     assert all(torch.allclose(one[n], other[n], rtol=1e-4, atol=1e-5) for n in names)
+
+
+def test_activations_of_other_libraries_are_known_by_their_file():
+    """transformers has classes of its own for GELU and others, and one for the identity beside them."""
+    home = types.ModuleType("transformers.activations")
+    for name in ("GELUActivation", "LinearActivation"):
+        setattr(
+            home, name, type(name, (nn.Module,), {"forward": lambda self, x: x, "__module__": home.__name__})
+        )
+    assert is_activation(home.GELUActivation()) and not is_activation(home.LinearActivation())
+    assert is_activation(nn.GELU()) and not is_activation(nn.MultiheadAttention(4, 1))

@@ -222,3 +222,47 @@ def test_parts_of_detectors_that_no_graph_shows():
     wanted = run(model)
     assert len(hooks) == 2 and not torch.allclose(stock, wanted, rtol=1e-6)
     assert torch.allclose(found, wanted, rtol=1e-12)
+
+
+def _swin(block=None):
+    torch.manual_seed(0)
+    more = {"block": block} if block else {}
+    return torchvision.models.SwinTransformer(
+        [2, 2], 16, [2], [2], [4, 4], num_classes=5, stochastic_depth_prob=0.0, **more
+    )
+
+
+@pytest.mark.parametrize("block", [None, torchvision.models.swin_transformer.SwinTransformerBlockV2])
+def test_windowed_attention_that_one_function_does_has_its_projection(block):
+    """torchvision's function is given both weights: what it gives is the projection's, the rest stays inside of it."""
+    model, x = (
+        _swin(block).double().eval(),
+        torch.rand(2, 3, 14, 14, dtype=torch.float64),
+    )  # windows are padded
+    names = ["features.1.0.attn.proj", "features.1.1.attn.proj"]
+    sites = {s.name: s for s in surgeon.sites(model, input_size=(3, 14, 14))}
+    for name in names:
+        assert (sites[name].out_shape, sites[name].channel_axis, sites[name].read) == ((7, 7, 16), -1, True)
+        assert name.replace("proj", "qkv") not in sites
+    recipe = {"op": "between", "at": "linear", "select": {"include": names}}
+    cut = surgeon.apply(model, recipe, input_size=(3, 14, 14)).eval()
+    assert [e.site for e in cut.surgery.edits] == names
+    bent = copy.deepcopy(model)
+    for name in names:
+        bent.get_submodule(name.removesuffix(".proj")).register_forward_hook(lambda m, a, o: Bent()(o))
+    assert torch.allclose(cut(x), bent(x), rtol=1e-12) and not torch.allclose(cut(x), model(x), rtol=1e-3)
+    assert torch.equal(surgeon.revert(cut)(x), model(x))
+    with pytest.raises(
+        TraceError, match="inside of attention that is kept whole: nothing can stand before it"
+    ):
+        surgeon.apply(model, {**recipe, "how": "before"}, input_size=(3, 14, 14))
+
+
+def test_no_module_takes_the_place_of_the_projection_of_windowed_attention():
+    made = surgeon.plan(_swin(), "parametric-noise", input_size=(3, 14, 14))
+    passed = {p.site: p.reason for p in made.passed_over}
+    assert "its weight is read by a function" in passed["features.1.0.attn.proj"]
+    assert [e.site for e in made.edits if e.site.startswith("features.1.0")] == [
+        "features.1.0.mlp.0",
+        "features.1.0.mlp.3",
+    ]

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 import surgeon
+from surgeon.cli import group
 from surgeon.data import labelled
+from surgeon.numerals import percent
 from surgeon.zoo import CifarResNet
 
 SIZE = (3, 32, 32)
@@ -66,3 +69,25 @@ def test_half_of_the_neurons_of_stem_and_first_stage_may_go(cifar):
     assert accuracy(cut, x, y) >= 0.55
     back = surgeon.revert(cut)
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in back.state_dict().items())
+
+
+def test_meansparse_prints_its_search_and_the_network_is_saved_loaded_and_given_back(cifar, shared, tmp_path):
+    model = cifar[0]
+    weights = str(shared / "weights" / "resnet20-12fca82f.th")
+    images = str(shared / "data" / "cifar10-jpeg" / "train-00000-of-00001.parquet")
+    place = ["--weights", weights, "--calibration", images, "-o", str(tmp_path / "cut")]
+    asked = ["apply", "meansparse", "zoo/cifar_resnet20", *place, "--set", "meansparse.step=0.1"]
+    done = CliRunner().invoke(group, asked)
+    assert done.exit_code == 0, done.output
+    cut = surgeon.load(tmp_path / "cut").eval()
+    found = cut.surgery.execution.searches["meansparse"]
+    assert found.curve[0] == (0.0, 0.0) and found.curve[-1][1] > 0.01 >= dict(found.curve)[found.value]
+    assert f"meansparse.alpha: {found.value:g}; the largest of those tried" in done.output
+    for value, cost in found.curve:
+        assert any(f"{value:g} " in line and percent(cost) in line for line in done.output.splitlines())
+    done = CliRunner().invoke(group, ["revert", str(tmp_path / "cut"), "-o", str(tmp_path / "back")])
+    assert done.exit_code == 0, done.output
+    stock = model.state_dict()
+    for back in (surgeon.load(tmp_path / "back"), surgeon.revert(cut)):
+        again = back.state_dict()
+        assert list(again) == list(stock) and all(torch.equal(v, again[k]) for k, v in stock.items())

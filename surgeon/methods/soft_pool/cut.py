@@ -44,12 +44,12 @@ def convolution(pool: Any, channels: int, kernel: tuple[int, ...], *, mixed: boo
         mixed: Whether it sees all channels, and not each by itself.
 
     Returns:
-        The convolution, with biases of 0.
+        The convolution in float64, with biases of 0: it gets the precision of the network where it is put.
     """
     kind: Any = _CONVOLUTIONS[len(kernel)]
     conv = kind(
         channels, channels, kernel, pool.stride, pool.padding, pool.dilation, 1 if mixed else channels
-    )
+    ).double()
     with torch.no_grad():
         conv.weight.copy_(mean_kernels(channels, kernel, mixed=mixed))
         conv.bias.zero_()

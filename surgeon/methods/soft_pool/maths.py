@@ -20,14 +20,14 @@ def mean_kernels(channels: int, kernel: Sequence[int], *, mixed: bool = False) -
         mixed: Of a convolution that sees all channels, and not each by itself.
 
     Returns:
-        (C, C, *kernel) if `mixed`, otherwise (C, 1, *kernel).
+        (C, C, *kernel) if `mixed`, otherwise (C, 1, *kernel), in float64.
 
     Examples:
         >>> mean_kernels(1, [2, 2])
         tensor([[[[0.2500, 0.2500],
-                  [0.2500, 0.2500]]]])
+                  [0.2500, 0.2500]]]], dtype=torch.float64)
     """
-    share = torch.eye(channels) if mixed else torch.ones(channels, 1)
+    share = (torch.eye(channels) if mixed else torch.ones(channels, 1)).double()
     return (share / math.prod(kernel)).view(*share.shape, *[1] * len(kernel)).repeat(1, 1, *kernel)
 
 
