@@ -17,7 +17,7 @@ from surgeon.evaluation.engine.scoring import spread
 from surgeon.reading import as_model, read_json
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Corruption, Curve, Diagnosis, Drawn, NoiseRow
-from surgeon.results.threat import Norm
+from surgeon.results.kinds import Norm
 from surgeon.results.verdict import Outcome
 
 ATTACKS, PICTURES = "attacks", "pictures"

@@ -18,12 +18,15 @@ from surgeon.errors import ArgumentError, EvaluationError, either
 from surgeon.methods.registry import get, names, papers
 from surgeon.quantities import too_large
 from surgeon.recipe import Evaluation
+from surgeon.recipe.evaluation import Sizes
 from surgeon.results.counts import EOT, MANY_CLASSES, MANY_SAMPLES, SAMPLES, SEEDS
 from surgeon.results.from_record import from_record
+from surgeon.results.kinds import Norm
+from surgeon.results.named import NAMED, STEPS, called
 from surgeon.results.paper import Paper, transfers
-from surgeon.results.threat import Attack, Norm
+from surgeon.results.threat import Attack, union_text
 
-EPS = {"linf": 8 / 255, "l2": 0.5}
+EPS: dict[Norm, float] = dict(Sizes().each)
 """Sizes where the settings give none."""
 
 
@@ -39,42 +42,54 @@ def suite(
 ) -> tuple[Attack, ...]:
     """Choose the attacks of `settings.suite`.
 
-    Args:
-        settings: Settings of the evaluation.
-        classes: Number of the model's classes, at least 2.
-        random: Whether the model is random at inference.
-        operations: Names of the operations of the model's surgery; they determine the paper.
-        sources: Names of models to transfer attacks from; every suite but basic adds one attack for each.
-        adaptive: Name of the network made from the surgery's record that is attacked beside the model itself
-            (`surgeon.evaluation.adaptive`); None for none. It counts in the worst case.
-        seed: Seed of the attacks.
+        Args:
+            settings: Settings of the evaluation.
+            classes: Number of the model's classes, at least 2.
+            random: Whether the model is random at inference.
+            operations: Names of the operations of the model's surgery; they determine the paper.
+            sources: Names of models to transfer attacks from; every suite but basic adds one attack for each.
+            adaptive: Name of the network made from the surgery's record that is attacked beside the model itself
+                (`surgeon.evaluation.adaptive`); None for none. It counts in the worst case.
+            seed: Seed of the attacks.
 
-    Returns:
-        The attacks in the order in which they run.
+        Returns:
+            The attacks in the order in which they run.
 
-    Raises:
-        EvaluationError: The model has fewer than two classes, or the suite is paper and no single paper
-            belongs to the operations.
-        ArgumentError: `classes` or `seed` is invalid, or ε is above 1 in Linf.
+        Raises:
+            EvaluationError: The model has fewer than two classes, or the suite is paper and no single paper
+                belongs to the operations.
+            ArgumentError: `classes` or `seed` is invalid, or ε is above 1 in Linf.
 
-    Examples:
-        >>> from surgeon.evaluation import suite
-        >>> from surgeon.recipe import Evaluation
-        >>> [attack.name for attack in suite(Evaluation(suite="standard"), classes=10)]
-        ['apgd-ce', 'apgd-t', 'fab-t', 'square']
+        Examples:
+            >>> from surgeon.evaluation import suite
+            >>> from surgeon.recipe import Evaluation
+    from surgeon.recipe.evaluation import Sizes
+            >>> [attack.name for attack in suite(Evaluation(suite="standard"), classes=10)]
+            ['apgd-ce', 'apgd-t', 'fab-t', 'square']
     """
     classes, seed = checked_count("classes", classes, 0), checked_seed(seed)
     if classes < 2:
         raise EvaluationError(f"the model gives {classes} class; robustness of a classifier needs 2 or more")
-    norm, eps = size_of(settings, operations)
     sources = tuple(sources)
+    if settings.norm == "union":
+        whole = union_text(settings.union.each)
+        alone = [settings.model_copy(update={"norm": n, "eps": e}) for n, e in settings.union.each]
+        given: dict[str, Any] = {"operations": operations, "sources": sources, "adaptive": adaptive}
+        parts = [suite(one, classes=classes, random=random, seed=seed, **given) for one in alone]
+        return tuple(a.model_copy(update={"union": whole}) for part in parts for a in part)
+    norm, eps = size_of(settings, operations)
     more: dict[str, Any] = {"seed": seed, "group": settings.suite}
     if settings.suite == "paper":
         more["group"] = "standard"
     own: dict[str, Any] = {"eot": EOT, **more} if random else more
-    known = from_record(adaptive, settings.suite, norm, eps, settings.steps, **own)
+    known = from_record(adaptive, settings.suite, norm, eps, settings.steps or STEPS, **own)
     if settings.suite == "basic":
-        return (*(_basic(a, norm, eps, settings.steps, seed) for a in settings.attacks), *known)
+        fit = [a for a in settings.attacks if norm in NAMED[a].norms]  # in the union each has its own norms
+        alone_: dict[str, Any] = {"seed": seed, "cascade": False, "group": "basic"}
+        return (
+            *(called(a, norm, eps, classes=classes, steps=settings.steps, **alone_) for a in fit),
+            *known,
+        )
     if settings.suite == "paper":
         paper = _paper(settings, operations)
         attacks = [
@@ -115,7 +130,7 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
 
     Args:
         settings: Settings of the evaluation; they take precedence. Otherwise the suite paper uses the paper's
-            values, the others Linf 8/255 or L2 0.5.
+            values, the others Linf 8/255, L2 0.5 or L1 12. Of a union the first is returned.
         operations: Names of the operations of the model's surgery; they determine the paper.
 
     Returns:
@@ -125,6 +140,8 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
         EvaluationError: A paper is needed and no single paper belongs to the operations.
         ArgumentError: ε is above 1 in Linf.
     """
+    if settings.norm == "union":
+        return settings.union.each[0]
     if settings.norm is not None and settings.eps is not None:
         return settings.norm, settings.eps
     norm: Norm = settings.norm or "linf"
@@ -138,6 +155,20 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
     if norm == "linf" and settings.eps > 1:
         raise ArgumentError(too_large("eps", settings.eps))
     return norm, settings.eps
+
+
+def sizes_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[tuple[Norm, float], ...]:
+    """Return norm and ε of an evaluation, or of each part of its union of norms.
+
+    Args:
+        settings: Settings of the evaluation.
+        operations: Names of the operations of the model's surgery.
+
+    Raises:
+        EvaluationError: As `size_of`.
+        ArgumentError: As `size_of`.
+    """
+    return settings.union.each if settings.norm == "union" else (size_of(settings, operations),)
 
 
 def paper_of(operations: Iterable[str]) -> Paper:
@@ -171,24 +202,13 @@ def _paper(settings: Evaluation, operations: Iterable[str]) -> Paper:
     return papers()[settings.paper] if settings.paper else paper_of(operations)
 
 
-def _basic(name: str, norm: Norm, eps: float, steps: int, seed: int) -> Attack:
-    own: dict[str, Any] = {"norm": norm, "eps": eps, "seed": seed, "cascade": False, "group": "basic"}
-    if (
-        name == "fgsm" and norm == "l2"
-    ):  # in L2 the step is along the gradient; its sign is steepest in Linf only
-        return Attack(name="fgm", kind="own-pgd", step_size=eps or None, random_start=False, **own)
-    if name == "fgsm":
-        return Attack(name=name, kind="fgsm", **own)
-    return Attack(name=name, kind="pgd" if name == "pgd" else "own-pgd", steps=steps, **own)
-
-
 def _quick(norm: Norm, eps: float, classes: int, random: bool, more: dict[str, Any]) -> list[Attack]:
     attacks = [
-        Attack(name="apgd-ce", kind="apgd", norm=norm, eps=eps, steps=20, **more),
+        called("apgd-ce", norm, eps, classes=classes, steps=20, **more),
         _dlr(norm, eps, classes, 20, more),
     ]
     attacks.append(_targeted(norm, eps, classes, 20, 3, more))
-    return [*attacks, _square(norm, eps, 200, more)]
+    return [*attacks, *_square(norm, eps, 200, more)]
 
 
 def _strong(
@@ -203,11 +223,13 @@ def _strong(
             _dlr(norm, eps, classes, steps, more | lucky, "-eot"),
             Attack(name="pgd-eot", kind="own-pgd", norm=norm, eps=eps, steps=steps, **lucky, **more),
         ]
+    # In L1 AutoAttack restarts APGD-CE, and aims at fewer classes (Croce & Hein 2021).
+    restarts, targets = (5, 5) if norm == "l1" else (1, 9)
     return [
-        Attack(name="apgd-ce", kind="apgd", norm=norm, eps=eps, steps=100, **more),
-        _targeted(norm, eps, classes, 100, 9, more),
-        Attack(name="fab-t", kind="fab", norm=norm, eps=eps, steps=100, targets=min(9, classes - 1), **more),
-        _square(norm, eps, 5000, more),
+        called("apgd-ce", norm, eps, classes=classes, restarts=restarts, **more),
+        _targeted(norm, eps, classes, 100, targets, more),
+        called("fab-t", norm, eps, classes=classes, **more),
+        *_square(norm, eps, 5000, more),
     ]
 
 
@@ -227,17 +249,11 @@ def _targeted(norm: Norm, eps: float, classes: int, steps: int, targets: int, mo
         return Attack(
             name="pgd-margin-restarts", kind="own-pgd", norm=norm, eps=eps, steps=steps, **own, **more
         )
-    return Attack(
-        name="apgd-t",
-        kind="apgdt",
-        loss="dlr",
-        norm=norm,
-        eps=eps,
-        steps=steps,
-        targets=min(targets, classes - 1),
-        **more,
-    )
+    return called("apgd-t", norm, eps, classes=classes, steps=steps, targets=targets, **more)
 
 
-def _square(norm: Norm, eps: float, queries: int, more: dict[str, Any]) -> Attack:
-    return Attack(name="square", kind="square", loss="margin", norm=norm, eps=eps, steps=queries, **more)
+def _square(norm: Norm, eps: float, queries: int, more: dict[str, Any]) -> list[Attack]:
+    """Square, in the norms that it works in."""
+    if norm not in NAMED["square"].norms:
+        return []
+    return [called("square", norm, eps, classes=2, steps=queries, **more)]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from surgeon.results.rows import Row
-from surgeon.results.threat import size_text
+from surgeon.results.threat import UNION, size_text
 
 _ATTACKS = {
     "apgd-ce": "Auto-PGD on the cross-entropy (Croce & Hein 2020)",
     "apgd-dlr": "Auto-PGD on the difference of logits ratio (Croce & Hein 2020)",
     "apgd-t": "Auto-PGD aimed at one wrong class after the other (Croce & Hein 2020)",
+    "alma": "ALMA: the smallest perturbation, by an augmented Lagrangian (Rony et al. 2021)",
     "cw": "Carlini & Wagner's smallest L2 perturbation that turns the image (2017); its size has no bound",
+    "ddn": "DDN: the smallest L2 perturbation, direction and length apart (Rony et al. 2019)",
     "fab-t": "FAB, to the nearest decision boundary, one wrong class after the other (Croce & Hein 2020)",
     "fgm": "One step along the gradient (Goodfellow et al. 2015)",
     "fgsm": "One step along the sign of the gradient (Goodfellow et al. 2015)",
+    "fmn": "FMN: the smallest perturbation, to the boundary and along it (Pintor et al. 2021)",
     "mi-fgsm": "FGSM iterated with momentum (Dong et al. 2018)",
     "own-pgd": "Projected gradient descent (Madry et al. 2018), this library's own",
     "pgd": "Projected gradient descent on the cross-entropy (Madry et al. 2018)",
@@ -53,6 +56,9 @@ def size_words(norm: str, eps: float | None) -> str:
     Returns:
         The text; `unbounded` for None.
     """
+    if eps is None and norm.startswith(UNION):
+        parts = [part.split(maxsplit=1) for part in norm.removeprefix(UNION).split(", ")]
+        return "all of " + ", ".join(f"{norm_words(name)} ε = {size}" for name, size in parts)
     if eps is None:
         return "unbounded"
     name, size = size_text(norm, eps).split(maxsplit=1)
@@ -68,7 +74,7 @@ def norm_words(norm: str) -> str:
     Returns:
         The text.
     """
-    return {"linf": "L∞", "l2": "L2"}.get(norm, norm)
+    return {"linf": "L∞", "l2": "L2", "l1": "L1"}.get(norm, norm)
 
 
 def attack_words(name: str) -> str:

@@ -33,7 +33,7 @@ def model_info(found: Assessment) -> dict[str, Any]:
         "architecture": found.subject.model
         + (f" with {found.subject.recipe}" if found.subject.recipe else ""),
         "eps": main.eps if main else None,
-        "norm": _NORMS[main.norm] if main else None,
+        "norm": _NORMS.get(main.norm) if main else None,
         "clean_acc": f"{100 * s.clean.value:.2f}",
         "reported": f"{100 * worst.share.value:.2f}" if worst else None,
         "autoattack_acc": f"{100 * worst.share.value:.2f}" if worst and standard else None,
