@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 )
 @click.option("--root", metavar="FOLDER", help="Where a data set of timm's lies.")
 @click.option(
-    "--suite", type=click.Choice(["basic", "quick", "standard", "paper"]), default="quick", show_default=True
+    "--suite",
+    type=click.Choice(["basic", "quick", "lean", "standard", "plus", "rand", "paper"]),
+    default="quick",
+    show_default=True,
 )
 @click.option(
     "--attack",

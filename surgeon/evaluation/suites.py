@@ -3,6 +3,9 @@
 quick     an upper bound in minutes
 standard  AutoAttack's standard version (Croce & Hein 2020): APGD-CE, targeted APGD, targeted FAB, Square
 paper     the attacks of the paper's own table plus standard; attacks that draw run with three seeds
+plus      AutoAttack's version of that name: standard's attacks, APGD-DLR and the untargeted FAB, with restarts
+rand      AutoAttack's version for networks that are random: APGD-CE and APGD-DLR over 20 draws
+lean      a cheaper tier: targeted APGD at the nearest classes by slope, then APGD-CE on what stands
 basic     the attacks that the settings name
 
 For a model that is random at inference, quick and standard use attacks on the expectation over its noise.
@@ -19,7 +22,7 @@ from surgeon.methods.registry import get, names, papers
 from surgeon.quantities import too_large
 from surgeon.recipe import Evaluation
 from surgeon.recipe.evaluation import Sizes
-from surgeon.results.counts import EOT, MANY_CLASSES, MANY_SAMPLES, SAMPLES, SEEDS
+from surgeon.results.counts import EOT, FULL, MANY_CLASSES, MANY_SAMPLES, SAMPLES, SEEDS
 from surgeon.results.from_record import from_record
 from surgeon.results.kinds import Norm
 from surgeon.results.named import NAMED, STEPS, called
@@ -28,6 +31,8 @@ from surgeon.results.threat import Attack, union_text
 
 EPS: dict[Norm, float] = dict(Sizes().each)
 """Sizes where the settings give none."""
+LEAN = 50
+"""Iterations of the attacks of the suite lean."""
 
 
 def suite(
@@ -101,7 +106,9 @@ def suite(
             if size != (norm, eps):
                 attacks += _strong(*size, classes, random, more)
         return (*attacks, *known)
-    if settings.suite == "quick" and random:
+    if settings.suite in _VERSIONS and not (random and settings.suite == "lean"):
+        chosen = _VERSIONS[settings.suite](norm, eps, classes, more)
+    elif settings.suite in ("quick", "lean") and random:
         chosen = _strong(norm, eps, classes, random, more, steps=20)
     else:
         chosen = (_quick if settings.suite == "quick" else _strong)(norm, eps, classes, random, more)
@@ -120,7 +127,7 @@ def samples_of(settings: Evaluation, classes: int | None) -> int | None:
     """
     if settings.samples is not None:
         return settings.samples
-    if settings.suite in ("standard", "paper") and (classes or 0) >= MANY_CLASSES:
+    if settings.suite in FULL and (classes or 0) >= MANY_CLASSES:
         return MANY_SAMPLES
     return SAMPLES.get(settings.suite)
 
@@ -231,6 +238,36 @@ def _strong(
         called("fab-t", norm, eps, classes=classes, **more),
         *_square(norm, eps, 5000, more),
     ]
+
+
+def _plus(norm: Norm, eps: float, classes: int, more: dict[str, Any]) -> list[Attack]:
+    """AutoAttack's version plus, without the attacks that too few classes leave no room for."""
+    five = {"classes": classes, "restarts": 5, **more}
+    return [
+        called("apgd-ce", norm, eps, **five),
+        *([called("apgd-dlr", norm, eps, **five)] if classes > 2 else []),
+        called("fab", norm, eps, **five),
+        *_square(norm, eps, 5000, more),
+        _targeted(norm, eps, classes, 100, 9, more),
+        called("fab-t", norm, eps, classes=classes, **more),
+    ]
+
+
+def _rand(norm: Norm, eps: float, classes: int, more: dict[str, Any]) -> list[Attack]:
+    """AutoAttack's version rand, which here does not stop at a lucky draw."""
+    return _strong(norm, eps, classes, True, more)[:2]
+
+
+def _lean(norm: Norm, eps: float, classes: int, more: dict[str, Any]) -> list[Attack]:
+    """Few classes first, by slope; what stands then is attacked on the cross-entropy."""
+    few = [called("apgd-t-near", norm, eps, classes=classes, steps=LEAN, **more)] if classes > 3 else []
+    return [
+        *(few or [_targeted(norm, eps, classes, LEAN, 9, more)]),
+        called("apgd-ce", norm, eps, classes=classes, steps=LEAN, **more),
+    ]
+
+
+_VERSIONS = {"plus": _plus, "rand": _rand, "lean": _lean}
 
 
 def _dlr(norm: Norm, eps: float, classes: int, steps: int, more: dict[str, Any], suffix: str = "") -> Attack:

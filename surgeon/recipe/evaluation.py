@@ -40,9 +40,9 @@ class Sizes(Strict):
 class Evaluation(WithinPixels, Strict):
     """How a network is attacked (`surgeon.evaluation.suites` reads it). ε and steps are in [0, 1] pixels."""
 
-    suite: Literal["basic", "quick", "standard", "paper"] = Field(
+    suite: Literal["basic", "quick", "lean", "standard", "plus", "rand", "paper"] = Field(
         default="basic",
-        description="basic: the attacks named below; quick, standard, paper: those of the suite",
+        description="basic: the attacks named below; the others have attacks of their own",
     )
     attacks: tuple[_Name, ...] = Field(
         default=("fgsm", "pgd"), min_length=1, description="names of attacks, each once; of the suite basic"

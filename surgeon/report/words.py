@@ -10,12 +10,15 @@ _ATTACKS = {
     "apgd-dlr": "Auto-PGD on the difference of logits ratio (Croce & Hein 2020)",
     "apgd-t": "Auto-PGD aimed at one wrong class after the other (Croce & Hein 2020)",
     "alma": "ALMA: the smallest perturbation, by an augmented Lagrangian (Rony et al. 2021)",
+    "apgd-t-near": "Auto-PGD aimed first at the classes whose boundaries are nearest by slope (as in MALT, Melamed et al. 2024)",
     "cw": "Carlini & Wagner's smallest L2 perturbation that turns the image (2017); its size has no bound",
     "ddn": "DDN: the smallest L2 perturbation, direction and length apart (Rony et al. 2019)",
     "fab-t": "FAB, to the nearest decision boundary, one wrong class after the other (Croce & Hein 2020)",
+    "fab": "FAB, to the nearest decision boundary (Croce & Hein 2020)",
     "fgm": "One step along the gradient (Goodfellow et al. 2015)",
     "fgsm": "One step along the sign of the gradient (Goodfellow et al. 2015)",
     "fmn": "FMN: the smallest perturbation, to the boundary and along it (Pintor et al. 2021)",
+    "hopskipjump": "HopSkipJump: along the decision boundary by answers alone (Chen et al. 2020)",
     "mi-fgsm": "FGSM iterated with momentum (Dong et al. 2018)",
     "own-pgd": "Projected gradient descent (Madry et al. 2018), this library's own",
     "pgd": "Projected gradient descent on the cross-entropy (Madry et al. 2018)",
@@ -104,7 +107,7 @@ def access_words(row: Row) -> str:
     """
     if row.source:
         return f"transfer from {row.source}"
-    if row.attack == "square":
+    if row.attack in ("square", "hopskipjump"):
         return "black-box"
     return "random" if row.attack == "uniform-noise" else "white-box"
 

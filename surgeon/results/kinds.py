@@ -69,12 +69,13 @@ KINDS: dict[str, Kind] = {
     # The targeted DLR divides by the distance to the fourth logit.
     "apgdt": Kind(
         NORMS,
-        ("restarts", "targets", "eot"),
+        ("restarts", "targets", "eot", "order"),
         classes=4,
         instead=MARGIN,
         package=(*_TORCHATTACKS, ("l1", "adv-lib")),
     ),
     "fab": Kind(NORMS, ("restarts", "targets"), package=(*_TORCHATTACKS, ("l1", "adv-lib"))),
+    "fab-untargeted": Kind(NORMS, ("restarts",), package=(*_TORCHATTACKS, ("l1", "adv-lib"))),
     # Its windows are square in L2.
     "square": Kind(
         _PLANE,
@@ -90,6 +91,7 @@ KINDS: dict[str, Kind] = {
     "fmn": Kind(NORMS, bounded=False, draws=False, package=ADV_LIB),
     # It divides by the distance to the third logit.
     "alma": Kind(("l2", "l1"), bounded=False, draws=False, classes=3, instead="fmn", package=ADV_LIB),
+    "hopskipjump": Kind(_PLANE, bounded=False, gradients=False),
     "random-sign": Kind(gradients=False),
     "uniform": Kind(gradients=False),
 }

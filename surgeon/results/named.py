@@ -22,6 +22,7 @@ class Named:
         loss: Its loss.
         steps: Its iterations or queries; None for one pass, which no setting makes longer.
         targets: Classes that are aimed at, at most one less than the model has.
+        order: Which classes it aims at first; in L1 the likeliest.
         beside: (norm, kind) where another kind does the same in a norm that `kind` does not work in.
     """
 
@@ -29,6 +30,7 @@ class Named:
     loss: Literal["ce", "dlr", "margin"] = "ce"
     steps: int | None = STEPS
     targets: int | None = None
+    order: Literal["likely", "near"] = "likely"
     beside: tuple[tuple[Norm, str], ...] = ()
 
     @property
@@ -60,12 +62,15 @@ NAMED: dict[str, Named] = {
     "apgd-ce": Named("apgd", steps=100),
     "apgd-dlr": Named("apgd", "dlr", steps=100),
     "apgd-t": Named("apgdt", "dlr", steps=100, targets=9),
+    "apgd-t-near": Named("apgdt", "dlr", steps=100, targets=4, order="near"),
+    "fab": Named("fab-untargeted", steps=100),
     "fab-t": Named("fab", steps=100, targets=9),
     "square": Named("square", "margin", steps=5000),
     "cw": Named("cw", steps=100),
     "ddn": Named("ddn", steps=200),
     "fmn": Named("fmn", steps=200),
     "alma": Named("alma", steps=300),
+    "hopskipjump": Named("hopskipjump", steps=5000),
     "random-sign": Named("random-sign", steps=None),
     "uniform": Named("uniform", steps=None),
 }
@@ -114,6 +119,8 @@ def called(
         fields["steps"] = steps or own.steps
     if own.targets is not None:
         fields["targets"] = min(targets or own.targets, classes - 1)
+    if own.order != "likely" and norm != "l1":
+        fields["order"] = own.order
     if not own.of.bounded:
         fields["eps"] = None
     return Attack(**fields | more)

@@ -208,12 +208,13 @@ def _worsts(outcome: Outcome, n: int, wrong: set[int], main: Threat | None) -> t
 def _headline(main: Threat, outcome: Outcome, n: int, random: bool) -> str:
     size = size_text(main.norm, main.eps)
     if random:
-        few = "upper bound (suite quick): " if main.group == "quick" else ""
+        few = f"upper bound (suite {main.group}): " if main.group in ("quick", "lean") else ""
         return (
             f"{few}accuracy by majority of {outcome.draws} draws under attacks on the expectation "
             f"over the model's noise, {size}, {n} images"
         )
-    if main.group == "quick":
-        return f"upper bound of robust accuracy (suite quick), {size}, {n} images"
+    if main.group in ("quick", "lean"):
+        return f"upper bound of robust accuracy (suite {main.group}), {size}, {n} images"
     fewer = "" if n >= SAMPLES["standard"] else f", fewer than the protocol's {SAMPLES['standard']}"
-    return f"robust accuracy (suite standard, AutoAttack's), {size}, {n} images{fewer}"
+    blind = " without Square in l1" if any(part.startswith("l1") for part in main.sizes) else ""
+    return f"robust accuracy (suite {main.group}, AutoAttack's{blind}), {size}, {n} images{fewer}"

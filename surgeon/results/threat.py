@@ -16,7 +16,7 @@ UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 UNION = "union of "
 """Begins the name of a union of norms."""
-_OF = ("step_size", "restarts", "targets", "eot", "random_start", "early_stop")
+_OF = ("step_size", "restarts", "targets", "eot", "random_start", "early_stop", "order")
 """Settings that only some kinds of attacks have."""
 
 
@@ -85,10 +85,14 @@ class Attack(WithinPixels):
         ge=0,
         description="None: the smallest distance is looked for, as Carlini and Wagner's does",
     )
-    steps: int = Field(default=1, ge=1, description="iterations; queries of square")
+    steps: int = Field(default=1, ge=1, description="iterations; queries of square and hopskipjump")
     step_size: Quantity | None = Field(default=None, gt=0, description="by default 2.5 eps / steps")
     restarts: int = Field(default=1, ge=1)
     targets: int | None = Field(default=None, ge=1, description="classes that are aimed at, of apgdt and fab")
+    order: Literal["likely", "near"] = Field(
+        default="likely",
+        description="of apgdt: aim first at the likeliest wrong classes, or the nearest by slope",
+    )
     loss: Literal["ce", "dlr", "margin"] = "ce"
     eot: int = Field(default=1, ge=1, description="draws of a random model that a gradient is averaged over")
     random_start: bool = True
@@ -121,6 +125,10 @@ class Attack(WithinPixels):
             raise ValueError(f"{self.name}: {self.kind} is an attack in {_or(of.norms)}, not {self.norm}")
         if self.kind == "apgd" and self.loss == "margin":
             raise ValueError(f"{self.name}: apgd has the losses ce and dlr; own-pgd has margin")
+        if self.order != "likely" and self.norm == "l1":
+            raise ValueError(
+                f"{self.name}: {self.kind} aims at the likeliest classes in l1; order must be likely"
+            )
         for setting in _OF:
             if (
                 setting not in of.settings

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from surgeon.ball import STEP
 from surgeon.errors import ArgumentError, MissingPackageError
 from surgeon.evaluation.attacks.cw import cw
+from surgeon.evaluation.attacks.decision import hop_skip_jump
 from surgeon.evaluation.attacks.in_l1 import auto_pgd_l1, fab_l1
 from surgeon.evaluation.attacks.minimum_norm import smallest
+from surgeon.evaluation.attacks.near_targets import aimed, nearest_classes
 from surgeon.evaluation.attacks.pgd import pgd
 from surgeon.evaluation.attacks.preconditions import check_needs
 from surgeon.models.quiet import held_still
@@ -107,8 +109,13 @@ def run_attack(
         check_needs([attack], images, classes)
         if KINDS[attack.kind].package == ADV_LIB:
             return smallest(attack, model, images, labels)
+        if attack.kind == "hopskipjump":
+            drawn = torch.Generator().manual_seed(seed)
+            return hop_skip_jump(
+                model, images, labels, queries=attack.steps, norm=attack.norm, generator=drawn
+            )
         if attack.norm == "l1":
-            made = fab_l1 if attack.kind == "fab" else auto_pgd_l1
+            made = fab_l1 if attack.kind.startswith("fab") else auto_pgd_l1
             return made(attack, model, images, labels, targets=_aimed(attack, classes))
         return _library(attack, model, images, labels, seed, classes).detach()
 
@@ -163,7 +170,7 @@ def _library(
             verbose=False,
             n_classes=_aimed(attack, classes) + 1,
         )
-    elif attack.kind == "fab":
+    elif attack.kind in ("fab", "fab-untargeted"):
         made = package.FAB(
             model,
             norm=norm,
@@ -175,7 +182,7 @@ def _library(
             beta=0.9,
             verbose=False,
             seed=seed,
-            multi_targeted=True,
+            multi_targeted=attack.kind == "fab",
             n_classes=_aimed(attack, classes) + 1,
         )
     elif attack.kind == "square":
@@ -194,6 +201,9 @@ def _library(
     else:
         raise ArgumentError(f"no attack is of the kind {attack.kind!r}")
     made.set_device(images.device)
+    if attack.order == "near":
+        targets = nearest_classes(model, images, labels, _aimed(attack, classes), attack.norm)
+        return aimed(made, model, images, labels, targets, seed)
     if attack.kind == "apgd" and not attack.early_stop:
         torch.manual_seed(seed)
         with torch.enable_grad():

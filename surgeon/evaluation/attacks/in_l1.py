@@ -103,8 +103,8 @@ def fab_l1(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor, *, 
             norm=1,
             n_iter=attack.steps,
             ε=eps,
-            restarts=targets * attack.restarts,
-            targeted_restarts=True,
+            restarts=(1 if attack.kind == "fab-untargeted" else targets) * attack.restarts,
+            targeted_restarts=attack.kind == "fab",
         )
     found = found.detach().clamp(0, 1)
     near = (distances(found, images).l1 <= eps).view(-1, 1, 1, 1)
