@@ -10,7 +10,7 @@ _ATTACKS = {
     "apgd-dlr": "Auto-PGD on the difference of logits ratio (Croce & Hein 2020)",
     "apgd-t": "Auto-PGD aimed at one wrong class after the other (Croce & Hein 2020)",
     "alma": "ALMA: the smallest perturbation, by an augmented Lagrangian (Rony et al. 2021)",
-    "apgd-t-near": "Auto-PGD aimed first at the classes whose boundaries are nearest by slope (as in MALT, Melamed et al. 2024)",
+    "apgd-t-near": "Auto-PGD aimed at the nearest classes by slope (as in MALT, Melamed et al. 2024)",
     "cw": "Carlini & Wagner's smallest L2 perturbation that turns the image (2017); its size has no bound",
     "ddn": "DDN: the smallest L2 perturbation, direction and length apart (Rony et al. 2019)",
     "fab-t": "FAB, to the nearest decision boundary, one wrong class after the other (Croce & Hein 2020)",
