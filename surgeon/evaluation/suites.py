@@ -47,30 +47,29 @@ def suite(
 ) -> tuple[Attack, ...]:
     """Choose the attacks of `settings.suite`.
 
-        Args:
-            settings: Settings of the evaluation.
-            classes: Number of the model's classes, at least 2.
-            random: Whether the model is random at inference.
-            operations: Names of the operations of the model's surgery; they determine the paper.
-            sources: Names of models to transfer attacks from; every suite but basic adds one attack for each.
-            adaptive: Name of the network made from the surgery's record that is attacked beside the model itself
-                (`surgeon.evaluation.adaptive`); None for none. It counts in the worst case.
-            seed: Seed of the attacks.
+    Args:
+        settings: Settings of the evaluation.
+        classes: Number of the model's classes, at least 2.
+        random: Whether the model is random at inference.
+        operations: Names of the operations of the model's surgery; they determine the paper.
+        sources: Names of models to transfer attacks from; every suite but basic adds one attack for each.
+        adaptive: Name of the network made from the surgery's record that is attacked beside the model itself
+            (`surgeon.evaluation.adaptive`); None for none. It counts in the worst case.
+        seed: Seed of the attacks.
 
-        Returns:
-            The attacks in the order in which they run.
+    Returns:
+        The attacks in the order in which they run.
 
-        Raises:
-            EvaluationError: The model has fewer than two classes, or the suite is paper and no single paper
-                belongs to the operations.
-            ArgumentError: `classes` or `seed` is invalid, or ε is above 1 in Linf.
+    Raises:
+        EvaluationError: The model has fewer than two classes, or the suite is paper and no single paper
+            belongs to the operations.
+        ArgumentError: `classes` or `seed` is invalid, or ε is above 1 in Linf.
 
-        Examples:
-            >>> from surgeon.evaluation import suite
-            >>> from surgeon.recipe import Evaluation
-    from surgeon.recipe.evaluation import Sizes
-            >>> [attack.name for attack in suite(Evaluation(suite="standard"), classes=10)]
-            ['apgd-ce', 'apgd-t', 'fab-t', 'square']
+    Examples:
+        >>> from surgeon.evaluation import suite
+        >>> from surgeon.recipe import Evaluation
+        >>> [attack.name for attack in suite(Evaluation(suite="standard"), classes=10)]
+        ['apgd-ce', 'apgd-t', 'fab-t', 'square']
     """
     classes, seed = checked_count("classes", classes, 0), checked_seed(seed)
     if classes < 2:
