@@ -87,7 +87,7 @@ $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "surgeon needs Python 3.11 or newer on the PATH (or make PYTHON=/path/to/python)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks==3.5.1
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks==3.5.1 adv-lib==0.2.8
 	@touch $@
 
 clean:

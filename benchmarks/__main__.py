@@ -26,7 +26,17 @@ from benchmarks.ceilings import ceilings
 from benchmarks.timing import Asked, Row
 from surgeon.disk.files import write_json
 
-GROUPS = ("networks", "formats", "maps", "cutting", "startup", "loading", "certificates", "attacks")
+GROUPS = (
+    "networks",
+    "formats",
+    "maps",
+    "cutting",
+    "startup",
+    "loading",
+    "certificates",
+    "attacks",
+    "verdicts",
+)
 ON_GPU = ("networks", "formats", "compiled", "maps", "certificates", "attacks")
 """Those that a GPU bears on."""
 ALL = tuple(dict.fromkeys((*GROUPS, *ON_GPU)))

@@ -32,6 +32,7 @@ RANKS = (
     ("disk", "interrupts", "processes"),
     ("progress", "machine", "ownership"),
     # what an evaluation found, as data
+    ("l1_ball",),
     ("results",),
     # tensors and graphs: strangers to each other
     ("tensors", "graph", "ball"),

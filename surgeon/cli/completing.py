@@ -54,6 +54,13 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return found or [CompletionItem(incomplete, type="dir")]
 
 
+def complete_attack(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Attacks by name, with what each needs."""
+    from surgeon.results.named import NAMED, needs_in_words
+
+    return [CompletionItem(n, help=needs_in_words(n)) for n in NAMED if n.startswith(incomplete)]
+
+
 def complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """`kap.kernel_size=` of the operations of the recipe that stands before, and of the parts that the command has."""
     from surgeon.errors import RecipeError

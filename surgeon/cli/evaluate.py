@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from surgeon.cli import networks, options
-from surgeon.cli.completing import complete_model, complete_setting
+from surgeon.cli.completing import complete_attack, complete_model, complete_setting
 from surgeon.cli.parameters import Fraction
 from surgeon.cli.processes import processes
 from surgeon.cli.settings import said_once
@@ -29,15 +30,30 @@ if TYPE_CHECKING:
 )
 @click.option("--root", metavar="FOLDER", help="Where a data set of timm's lies.")
 @click.option(
-    "--suite", type=click.Choice(["basic", "quick", "standard", "paper"]), default="quick", show_default=True
+    "--suite",
+    type=click.Choice(["basic", "quick", "lean", "standard", "plus", "rand", "paper"]),
+    default="quick",
+    show_default=True,
 )
 @click.option(
-    "--norm", type=click.Choice(["linf", "l2"]), help="By default linf; in the suite paper the paper's."
+    "--attack",
+    "attacks",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_attack,
+    help="An attack by its name, such as apgd-ce, square or fmn, in place of a suite; repeatable.",
+)
+@click.option(
+    "--norm",
+    type=click.Choice(["linf", "l2", "l1", "union"]),
+    help="By default linf; in the suite paper the paper's. In the union an image must stand in all three.",
 )
 @click.option(
     "--eps",
     type=Fraction(),
-    help="Size of attacks, in [0, 1] pixels: by default 8/255 in linf, 0.5 in l2; in the suite paper the paper's.",
+    help="Size of attacks, in [0, 1] pixels: by default 8/255 in linf, 0.5 in l2, 12 in l1; in the suite paper "
+    "the paper's. "
+    "Of the union: --set union.linf=…, union.l2=…, union.l1=….",
 )
 @click.option(
     "--samples", type=click.IntRange(1), help="Test images; by default as the suite says, class by class."
@@ -107,7 +123,9 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     --pretrained. An evaluation that was killed goes on where it stopped when the same command is given again.
     On many GPUs: accelerate launch -m surgeon evaluate …
     """
-    parts = ("suite", "norm", "eps", "samples", "paper", "certify", "shifts", "beyond", "pictures")
+    if given["attacks"]:
+        given["suite"] = _of_names(given["suite"], given["attacks"])
+    parts = ("suite", "attacks", "norm", "eps", "samples", "paper", "certify", "shifts", "beyond", "pictures")
     said_once(given["settings"], parts)
     settings = evaluation_settings({p: given.pop(p) for p in parts}, given.pop("settings"))
     given["model_args"] = dict(given["model_args"])
@@ -128,6 +146,21 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
                 console().print(assessment_table(found))
     if strict and (found.reliable is False or found.summary.headline is None):
         raise SystemExit(1)
+
+
+def _of_names(suite: str, attacks: tuple[str, ...]) -> str:
+    """The suite of attacks that are asked for by name.
+
+    Raises RecipeError where another suite is asked for beside them.
+    """
+    from surgeon.errors import RecipeError
+
+    here = click.get_current_context()
+    if suite != "basic" and here.get_parameter_source("suite") is ParameterSource.COMMANDLINE:
+        raise RecipeError(
+            f"--suite {suite} has attacks of its own, and --attack {attacks[0]} names another: leave one out"
+        )
+    return "basic"
 
 
 def evaluation_settings(options: dict[str, Any], settings: tuple[str, ...]) -> Evaluation:

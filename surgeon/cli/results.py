@@ -12,7 +12,9 @@ from surgeon.cli.sheet import Column, Sheet
 from surgeon.edits import EFFECT_TEXT
 from surgeon.numerals import percent, span
 from surgeon.protocol.markdown import figure, measure, quotable, state, value
+from surgeon.results.distances import DistanceCurve, curve_texts
 from surgeon.results.shifted import SEVERITIES, Shift, shift_words
+from surgeon.results.threat import size_text
 
 if TYPE_CHECKING:
     from surgeon.evaluation import Assessment
@@ -45,9 +47,19 @@ def assessment_table(found: Assessment) -> RenderableType:
         if row.draws is not None:
             notes.append(", ".join(f"{k} of draws {percent(v)}" for k, v in row.draws.items()))
         table.add(f"{row.group}: {row.label}", *_share(row.shares[0]), "; ".join(notes))
-    table.add("worst case", *_share(found.summary.worst), "image by image")
+    main = found.summary.main
+    parts_of_union = [w for w in found.summary.worsts if main and main.eps is None and w.eps is not None]
+    for part in parts_of_union:
+        table.add(
+            f"{part.group}: worst case {size_text(part.norm, part.eps)}",
+            *_share(part.share),
+            "image by image",
+        )
+    together = f"image by image, {main.norm}" if main and parts_of_union else "image by image"
+    table.add("worst case", *_share(found.summary.worst), together)
     gain = [Text(found.gain.text, "bold")] if found.gain else []
     parts: list[RenderableType] = [*gain, _verdict(found), table]
+    parts += [part for one in found.smallest for part in _distances(one)]
     parts += [part for one in found.certified for part in _certified(one)]
     parts += [part for one in found.shifts for part in _shifted(one, found.clean_error_on(one))]
     if found.diagnosis is not None:
@@ -206,6 +218,23 @@ def _verdict(found: Assessment) -> Text:
         )
     reasons = "; ".join(found.summary.refused) or "no attack was made"
     return Text.assemble(("no number to quote: ", "bold red"), reasons)
+
+
+def _distances(found: DistanceCurve) -> Iterable[RenderableType]:
+    """The accuracy at some sizes under attacks for the smallest distance, and the median distance."""
+    yield Text(f"accuracy by ε under {found.name}", "bold")
+    table = Sheet("ε", Column("accuracy", right=True), "95 % interval")
+    for size, share in curve_texts(found):
+        table.add(size, *_share(share))
+    yield table
+    middle = (
+        "more than half stand at every ε" if found.median is None else f"median distance {found.median:.4g}"
+    )
+    missed = (
+        f"; {found.unturned} of {found.n} images were not turned at any distance" if found.unturned else ""
+    )
+    yield Text(f"{middle}{missed}")
+    yield Text(f"{found.check.code}: {found.check.advice or ', '.join(found.check.figures)}")
 
 
 def _certified(found: Certified) -> Iterable[RenderableType]:

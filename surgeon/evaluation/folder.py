@@ -27,7 +27,7 @@ from surgeon.evaluation.engine.scoring import check_model, spread
 from surgeon.evaluation.engine.store import Store, read_outcome
 from surgeon.evaluation.engine.subject import normalisation_doubts, of_pixels, prepare, timed
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
-from surgeon.evaluation.suites import size_of, suite
+from surgeon.evaluation.suites import size_of, sizes_of, suite
 from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.host import in_own_state
@@ -38,9 +38,10 @@ from surgeon.reading import read_as
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment, Diagnosis, Subject
 from surgeon.results.counts import DRAWS
+from surgeon.results.distances import distance_curves
 from surgeon.results.files import RESULT, SETTINGS, VERDICTS, VERDICTS_AS_TEXT
 from surgeon.results.from_record import SURROGATES, UNCUT
-from surgeon.results.notes import notes_on
+from surgeon.results.notes import notes_on, told_of_norms
 from surgeon.results.robustbench import model_info
 from surgeon.results.summary import Summary, summarize
 from surgeon.results.threat import Attack
@@ -143,11 +144,15 @@ def assess(
     )
     norm, eps = size_of(settings, described.operations)
     places = tuple(str(absolute(s)) for s in settings.shifts)
-    settings = settings.model_copy(update={"norm": norm, "eps": eps, "shifts": places})
-    check_reach(norm, eps, images)
+    settings = settings.model_copy(update={"shifts": places})
+    sizes = sizes_of(settings, described.operations)
+    if settings.norm != "union":
+        settings = settings.model_copy(update={"norm": norm, "eps": eps})
+    for each, size in sizes:
+        check_reach(each, size, images)
     random = described.mode == "random"
     attacks = attacks_of(settings, described, victims, seed)
-    by_diagnostics = [black_box(norm, eps)] if diagnosed(settings) else []
+    by_diagnostics = black_box(norm, eps) if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
     described_data = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
@@ -242,11 +247,13 @@ def assess(
             shifts=parts.shifts(shifts, class_names),
             noise=parts.noise(outcome, store.keep),
             certified=certified_curves(certificates),
+            smallest=distance_curves(outcome, settings.curve_eps, dict(sizes)),
             plan=record,
             pictures=pictures,
             notes=(
                 *remarks,
                 *unread(settings, victims, cut=bool(record and record.edits)),
+                *told_of_norms(settings),
                 *normalisation_doubts(network, subject, images),
                 *notes_on(described, traits, victims),
                 *warnings,

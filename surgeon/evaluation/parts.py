@@ -19,8 +19,8 @@ from surgeon.reading import as_model, read_json
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Corruption, Curve, Diagnosis, Drawn, NoiseRow
 from surgeon.results.flags import Flags
+from surgeon.results.kinds import Norm
 from surgeon.results.shifted import Shift
-from surgeon.results.threat import Norm
 from surgeon.results.verdict import Outcome
 
 ATTACKS, PICTURES, SHIFTS = "attacks", "pictures", "shifts"

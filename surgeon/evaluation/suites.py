@@ -3,6 +3,9 @@
 quick     an upper bound in minutes
 standard  AutoAttack's standard version (Croce & Hein 2020): APGD-CE, targeted APGD, targeted FAB, Square
 paper     the attacks of the paper's own table plus standard; attacks that draw run with three seeds
+plus      AutoAttack's version of that name: standard's attacks, APGD-DLR and the untargeted FAB, with restarts
+rand      AutoAttack's version for networks that are random: APGD-CE and APGD-DLR over 20 draws
+lean      a cheaper tier: targeted APGD at the nearest classes by slope, then APGD-CE on what stands
 basic     the attacks that the settings name
 
 For a model that is random at inference, quick and standard use attacks on the expectation over its noise.
@@ -18,13 +21,18 @@ from surgeon.errors import ArgumentError, EvaluationError, either
 from surgeon.methods.registry import get, names, papers
 from surgeon.quantities import too_large
 from surgeon.recipe import Evaluation
-from surgeon.results.counts import EOT, MANY_CLASSES, MANY_SAMPLES, SAMPLES, SEEDS
+from surgeon.recipe.evaluation import Sizes
+from surgeon.results.counts import EOT, FULL, MANY_CLASSES, MANY_SAMPLES, SAMPLES, SEEDS
 from surgeon.results.from_record import from_record
+from surgeon.results.kinds import Norm
+from surgeon.results.named import NAMED, STEPS, called
 from surgeon.results.paper import Paper, transfers
-from surgeon.results.threat import Attack, Norm
+from surgeon.results.threat import Attack, union_text
 
-EPS = {"linf": 8 / 255, "l2": 0.5}
+EPS: dict[Norm, float] = dict(Sizes().each)
 """Sizes where the settings give none."""
+LEAN = 50
+"""Iterations of the attacks of the suite lean."""
 
 
 def suite(
@@ -66,15 +74,26 @@ def suite(
     classes, seed = checked_count("classes", classes, 0), checked_seed(seed)
     if classes < 2:
         raise EvaluationError(f"the model gives {classes} class; robustness of a classifier needs 2 or more")
-    norm, eps = size_of(settings, operations)
     sources = tuple(sources)
+    if settings.norm == "union":
+        whole = union_text(settings.union.each)
+        alone = [settings.model_copy(update={"norm": n, "eps": e}) for n, e in settings.union.each]
+        given: dict[str, Any] = {"operations": operations, "sources": sources, "adaptive": adaptive}
+        parts = [suite(one, classes=classes, random=random, seed=seed, **given) for one in alone]
+        return tuple(a.model_copy(update={"union": whole}) for part in parts for a in part)
+    norm, eps = size_of(settings, operations)
     more: dict[str, Any] = {"seed": seed, "group": settings.suite}
     if settings.suite == "paper":
         more["group"] = "standard"
     own: dict[str, Any] = {"eot": EOT, **more} if random else more
-    known = from_record(adaptive, settings.suite, norm, eps, settings.steps, **own)
+    known = from_record(adaptive, settings.suite, norm, eps, settings.steps or STEPS, **own)
     if settings.suite == "basic":
-        return (*(_basic(a, norm, eps, settings.steps, seed) for a in settings.attacks), *known)
+        fit = [a for a in settings.attacks if norm in NAMED[a].norms]  # in the union each has its own norms
+        alone_: dict[str, Any] = {"seed": seed, "cascade": False, "group": "basic"}
+        return (
+            *(called(a, norm, eps, classes=classes, steps=settings.steps, **alone_) for a in fit),
+            *known,
+        )
     if settings.suite == "paper":
         paper = _paper(settings, operations)
         attacks = [
@@ -86,7 +105,9 @@ def suite(
             if size != (norm, eps):
                 attacks += _strong(*size, classes, random, more)
         return (*attacks, *known)
-    if settings.suite == "quick" and random:
+    if settings.suite in _VERSIONS and not (random and settings.suite == "lean"):
+        chosen = _VERSIONS[settings.suite](norm, eps, classes, more)
+    elif settings.suite in ("quick", "lean") and random:
         chosen = _strong(norm, eps, classes, random, more, steps=20)
     else:
         chosen = (_quick if settings.suite == "quick" else _strong)(norm, eps, classes, random, more)
@@ -105,7 +126,7 @@ def samples_of(settings: Evaluation, classes: int | None) -> int | None:
     """
     if settings.samples is not None:
         return settings.samples
-    if settings.suite in ("standard", "paper") and (classes or 0) >= MANY_CLASSES:
+    if settings.suite in FULL and (classes or 0) >= MANY_CLASSES:
         return MANY_SAMPLES
     return SAMPLES.get(settings.suite)
 
@@ -115,7 +136,7 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
 
     Args:
         settings: Settings of the evaluation; they take precedence. Otherwise the suite paper uses the paper's
-            values, the others Linf 8/255 or L2 0.5.
+            values, the others Linf 8/255, L2 0.5 or L1 12. Of a union the first is returned.
         operations: Names of the operations of the model's surgery; they determine the paper.
 
     Returns:
@@ -125,6 +146,8 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
         EvaluationError: A paper is needed and no single paper belongs to the operations.
         ArgumentError: ε is above 1 in Linf.
     """
+    if settings.norm == "union":
+        return settings.union.each[0]
     if settings.norm is not None and settings.eps is not None:
         return settings.norm, settings.eps
     norm: Norm = settings.norm or "linf"
@@ -138,6 +161,20 @@ def size_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[Norm,
     if norm == "linf" and settings.eps > 1:
         raise ArgumentError(too_large("eps", settings.eps))
     return norm, settings.eps
+
+
+def sizes_of(settings: Evaluation, operations: Iterable[str] = ()) -> tuple[tuple[Norm, float], ...]:
+    """Return norm and ε of an evaluation, or of each part of its union of norms.
+
+    Args:
+        settings: Settings of the evaluation.
+        operations: Names of the operations of the model's surgery.
+
+    Raises:
+        EvaluationError: As `size_of`.
+        ArgumentError: As `size_of`.
+    """
+    return settings.union.each if settings.norm == "union" else (size_of(settings, operations),)
 
 
 def paper_of(operations: Iterable[str]) -> Paper:
@@ -171,24 +208,13 @@ def _paper(settings: Evaluation, operations: Iterable[str]) -> Paper:
     return papers()[settings.paper] if settings.paper else paper_of(operations)
 
 
-def _basic(name: str, norm: Norm, eps: float, steps: int, seed: int) -> Attack:
-    own: dict[str, Any] = {"norm": norm, "eps": eps, "seed": seed, "cascade": False, "group": "basic"}
-    if (
-        name == "fgsm" and norm == "l2"
-    ):  # in L2 the step is along the gradient; its sign is steepest in Linf only
-        return Attack(name="fgm", kind="own-pgd", step_size=eps or None, random_start=False, **own)
-    if name == "fgsm":
-        return Attack(name=name, kind="fgsm", **own)
-    return Attack(name=name, kind="pgd" if name == "pgd" else "own-pgd", steps=steps, **own)
-
-
 def _quick(norm: Norm, eps: float, classes: int, random: bool, more: dict[str, Any]) -> list[Attack]:
     attacks = [
-        Attack(name="apgd-ce", kind="apgd", norm=norm, eps=eps, steps=20, **more),
+        called("apgd-ce", norm, eps, classes=classes, steps=20, **more),
         _dlr(norm, eps, classes, 20, more),
     ]
     attacks.append(_targeted(norm, eps, classes, 20, 3, more))
-    return [*attacks, _square(norm, eps, 200, more)]
+    return [*attacks, *_square(norm, eps, 200, more)]
 
 
 def _strong(
@@ -203,12 +229,44 @@ def _strong(
             _dlr(norm, eps, classes, steps, more | lucky, "-eot"),
             Attack(name="pgd-eot", kind="own-pgd", norm=norm, eps=eps, steps=steps, **lucky, **more),
         ]
+    # In L1 AutoAttack restarts APGD-CE, and aims at fewer classes (Croce & Hein 2021).
+    restarts, targets = (5, 5) if norm == "l1" else (1, 9)
     return [
-        Attack(name="apgd-ce", kind="apgd", norm=norm, eps=eps, steps=100, **more),
-        _targeted(norm, eps, classes, 100, 9, more),
-        Attack(name="fab-t", kind="fab", norm=norm, eps=eps, steps=100, targets=min(9, classes - 1), **more),
-        _square(norm, eps, 5000, more),
+        called("apgd-ce", norm, eps, classes=classes, restarts=restarts, **more),
+        _targeted(norm, eps, classes, 100, targets, more),
+        called("fab-t", norm, eps, classes=classes, **more),
+        *_square(norm, eps, 5000, more),
     ]
+
+
+def _plus(norm: Norm, eps: float, classes: int, more: dict[str, Any]) -> list[Attack]:
+    """AutoAttack's version plus, without the attacks that too few classes leave no room for."""
+    five = {"classes": classes, "restarts": 5, **more}
+    return [
+        called("apgd-ce", norm, eps, **five),
+        *([called("apgd-dlr", norm, eps, **five)] if classes > 2 else []),
+        called("fab", norm, eps, **five),
+        *_square(norm, eps, 5000, more),
+        _targeted(norm, eps, classes, 100, 9, more),
+        called("fab-t", norm, eps, classes=classes, **more),
+    ]
+
+
+def _rand(norm: Norm, eps: float, classes: int, more: dict[str, Any]) -> list[Attack]:
+    """AutoAttack's version rand, which here does not stop at a lucky draw."""
+    return _strong(norm, eps, classes, True, more)[:2]
+
+
+def _lean(norm: Norm, eps: float, classes: int, more: dict[str, Any]) -> list[Attack]:
+    """Few classes first, by slope; what stands then is attacked on the cross-entropy."""
+    few = [called("apgd-t-near", norm, eps, classes=classes, steps=LEAN, **more)] if classes > 3 else []
+    return [
+        *(few or [_targeted(norm, eps, classes, LEAN, 9, more)]),
+        called("apgd-ce", norm, eps, classes=classes, steps=LEAN, **more),
+    ]
+
+
+_VERSIONS = {"plus": _plus, "rand": _rand, "lean": _lean}
 
 
 def _dlr(norm: Norm, eps: float, classes: int, steps: int, more: dict[str, Any], suffix: str = "") -> Attack:
@@ -227,17 +285,11 @@ def _targeted(norm: Norm, eps: float, classes: int, steps: int, targets: int, mo
         return Attack(
             name="pgd-margin-restarts", kind="own-pgd", norm=norm, eps=eps, steps=steps, **own, **more
         )
-    return Attack(
-        name="apgd-t",
-        kind="apgdt",
-        loss="dlr",
-        norm=norm,
-        eps=eps,
-        steps=steps,
-        targets=min(targets, classes - 1),
-        **more,
-    )
+    return called("apgd-t", norm, eps, classes=classes, steps=steps, targets=targets, **more)
 
 
-def _square(norm: Norm, eps: float, queries: int, more: dict[str, Any]) -> Attack:
-    return Attack(name="square", kind="square", loss="margin", norm=norm, eps=eps, steps=queries, **more)
+def _square(norm: Norm, eps: float, queries: int, more: dict[str, Any]) -> list[Attack]:
+    """Square, in the norms that it works in."""
+    if norm not in NAMED["square"].norms:
+        return []
+    return [called("square", norm, eps, classes=2, steps=queries, **more)]

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from surgeon.evaluation.parts import beyond, diagnosed
 from surgeon.recipe import Evaluation
+from surgeon.results.named import NAMED, steppers
 
 
 def unread(settings: Evaluation, sources: Collection[str] = (), *, cut: bool = False) -> tuple[str, ...]:
@@ -31,9 +32,15 @@ def unread(settings: Evaluation, sources: Collection[str] = (), *, cut: bool = F
     groups = (
         (suite != "basic", ("attacks", "steps"), own),
         (
-            suite == "basic" and not informed and not {"pgd", "own-pgd"} & set(settings.attacks),
+            suite == "basic" and not informed and not set(steppers()) & set(settings.attacks),
             ("steps",),
-            "no attack is pgd",
+            "no attack that was asked for makes steps",
+        ),
+        (settings.norm != "union", ("union",), "norm is not union"),
+        (
+            suite != "basic" or all(NAMED[a].of.bounded for a in settings.attacks),
+            ("curve_eps",),
+            "no attack looks for the smallest distance",
         ),
         (suite != "paper", ("paper",), "only the suite paper follows a paper's tables"),
         (not settings.certify, ("certify_samples", "certify_draws"), "certify names no noise"),

@@ -4,30 +4,66 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_validator
 
 from surgeon.errors import nearest
 from surgeon.methods.registry import papers
-from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels
+from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels, too_large
+from surgeon.results.kinds import NORMS, Norm
+from surgeon.results.named import NAMED, check_name, check_norm
 from surgeon.results.threat import UNIFORM
 from surgeon.strict import Strict, shown
+
+_Name = Annotated[str, WithJsonSchema({"type": "string", "enum": list(NAMED)})]
+
+
+class Sizes(Strict):
+    """ε of each norm of the union, in [0, 1] pixels."""
+
+    linf: Quantity = Field(default=8 / 255, ge=0)
+    l2: Quantity = Field(default=0.5, ge=0)
+    l1: Quantity = Field(default=12.0, ge=0)
+
+    @field_validator("linf")
+    @classmethod
+    def _within(cls, value: float) -> float:
+        if value > 1:
+            raise ValueError(too_large("linf", value, "of the union"))
+        return value
+
+    @property
+    def each(self) -> tuple[tuple[Norm, float], ...]:
+        """(norm, ε) of each norm."""
+        return tuple((norm, float(getattr(self, norm))) for norm in NORMS)
 
 
 class Evaluation(WithinPixels, Strict):
     """How a network is attacked (`surgeon.evaluation.suites` reads it). ε and steps are in [0, 1] pixels."""
 
-    suite: Literal["basic", "quick", "standard", "paper"] = Field(
+    suite: Literal["basic", "quick", "lean", "standard", "plus", "rand", "paper"] = Field(
         default="basic",
-        description="basic: the attacks named below; quick, standard, paper: those of the suite",
+        description="basic: the attacks named below; the others have attacks of their own",
     )
-    attacks: tuple[Literal["fgsm", "pgd", "own-pgd"], ...] = Field(default=("fgsm", "pgd"), min_length=1)
-    norm: Literal["linf", "l2"] | None = Field(
-        default=None, description="by default linf; in the suite paper the paper's"
+    attacks: tuple[_Name, ...] = Field(
+        default=("fgsm", "pgd"), min_length=1, description="names of attacks, each once; of the suite basic"
+    )
+    norm: Literal["linf", "l2", "l1", "union"] | None = Field(
+        default=None,
+        description="by default linf; in the suite paper the paper's; in the union an image must stand in all three",
     )
     eps: Quantity | None = Field(
-        default=None, ge=0, description="by default 8/255 in linf, 0.5 in l2; in the suite paper the paper's"
+        default=None,
+        ge=0,
+        description="by default 8/255 in linf, 0.5 in l2, 12 in l1; in the suite paper the paper's",
     )
-    steps: int = Field(default=20, ge=1, description="of pgd, in the suite basic")
+    union: Sizes = Field(default=Sizes(), description="ε by norm, where norm is union")
+    steps: int | None = Field(
+        default=None, ge=1, description="of the attacks of the suite basic; by default each one's own number"
+    )
+    curve_eps: tuple[Annotated[Quantity, Field(ge=0)], ...] = Field(
+        default=(),
+        description="ε at which the curve of the minimum-norm attacks is told; by default multiples of the usual one",
+    )
     samples: int | None = Field(
         default=None, ge=1, description="images of the test set; by default as the suite says, or all"
     )
@@ -77,6 +113,18 @@ class Evaluation(WithinPixels, Strict):
     certify_draws: int = Field(default=100_000, ge=1)
     pictures: bool | None = Field(default=None, description="by default in quick, standard and paper")
 
+    @field_validator("attacks")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            try:
+                check_name(name)
+            except ValueError as error:
+                raise ValueError(f"attacks: {error}") from None
+        if len(set(value)) < len(value):
+            raise ValueError(f"attacks={shown(list(value))} has a name twice")
+        return value
+
     @field_validator("paper")
     @classmethod
     def _published(cls, value: str | None) -> str | None:
@@ -90,4 +138,18 @@ class Evaluation(WithinPixels, Strict):
             raise ValueError(f"certify={self.certify} has a σ twice")
         if len(set(self.shifts)) < len(self.shifts):
             raise ValueError(f"shifts={[*map(shown, self.shifts)]} has a folder twice")
+        return self
+
+    @model_validator(mode="after")
+    def _norms_fit(self) -> Evaluation:
+        if self.norm == "union":
+            if self.eps is not None:
+                raise ValueError(
+                    f"eps={self.eps:g} is one size, and the union has three: set union.linf, union.l2 and union.l1"
+                )
+            if self.suite == "paper":
+                raise ValueError("the suite paper has its paper's norm; norm=union needs another suite")
+        elif self.suite == "basic":
+            for name in self.attacks:
+                check_norm(name, self.norm or "linf")
         return self

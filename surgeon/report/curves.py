@@ -60,7 +60,7 @@ def attack_charts(runs: Sequence[Run]) -> list[Chart]:
     Returns:
         The charts; only those with at least two sizes.
     """
-    return [c for c in (*_worsts(runs), *_singles(runs), *_diagnosed(runs)) if c]
+    return [c for c in (*_worsts(runs), *_singles(runs), *_distances(runs), *_diagnosed(runs)) if c]
 
 
 def noise_charts(runs: Sequence[Run]) -> list[Chart]:
@@ -198,6 +198,31 @@ def _by_size(
         levels = _with(0.0, run, points.items()) if clean else tuple(sorted(points.items()))
         series.append(Series(run.name, tuple((round(255 * e) if whole else e, s) for e, s in levels), k))
     return _chart(name, title, text, "ε, of 255" if whole else "ε, in [0, 1] pixels", series)
+
+
+def _distances(runs: Sequence[Run]) -> list[Chart | None]:
+    """Accuracy against ε by the smallest distances; where a norm has several attacks, by all of them."""
+    norms = dict.fromkeys(c.norm for r in runs for c in r.found.smallest)
+    return [
+        _by_size(
+            f"distances-{norm}",
+            f"Accuracy by ε from the smallest distances, {norm_words(norm)}",
+            "Each image stands below the smallest distance at which an attack turned it.",
+            norm,
+            [
+                (
+                    r,
+                    {
+                        p.eps: p.share
+                        for c in [c for c in r.found.smallest if c.norm == norm][-1:]
+                        for p in c.points
+                    },
+                )
+                for r in runs
+            ],
+        )
+        for norm in norms
+    ]
 
 
 def _diagnosed(runs: Sequence[Run]) -> list[Chart | None]:

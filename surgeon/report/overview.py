@@ -49,7 +49,7 @@ def card(run: Run) -> Card:
     """
     found, summary = run.found, run.found.summary
     main, head = summary.main, summary.headline
-    status = "bad" if head is None else ("warn" if main and main.group == "quick" else "good")
+    status = "bad" if head is None else ("warn" if main and main.group in ("quick", "lean") else "good")
     label = {"bad": "Robust accuracy", "warn": "Robust accuracy, upper bound", "good": "Robust accuracy"}[
         status
     ]

@@ -99,6 +99,7 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "edits": overview.edits,
         "passed_over": overview.passed_over,
         "attacks": tables.attack_lines(runs),
+        "smallest": [(r.name, c) for r in runs for c in r.found.smallest],
         "attack_charts": curves.attack_charts(runs),
         "noise": tables.noise_lines(runs),
         "noise_charts": curves.noise_charts(runs),

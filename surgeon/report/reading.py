@@ -16,6 +16,7 @@ from surgeon.reading import read_as
 from surgeon.results.assessment import Assessment, Drawn
 from surgeon.results.files import RESULT, VERDICTS
 from surgeon.results.statistics import Paired, mcnemar
+from surgeon.results.threat import Threat
 from surgeon.results.verdict import standing
 
 PICTURES, EVALUATION = "pictures", "evaluation"
@@ -208,7 +209,11 @@ def _threat(run: Run) -> tuple[object, frozenset[str], bool]:
     """
     main, plan = run.found.summary.main, run.found.plan
     rows = [r for r in run.found.summary.rows if r.source is None]
-    own = {r.attack for r in rows if main and (r.group, r.norm, r.eps) == main[:3] and main.seed in r.seeds}
+    own = {
+        r.attack
+        for r in rows
+        if main and main.seed in r.seeds and main.covers(Threat(r.group, r.norm, r.eps, main.seed))
+    }
     informed = plan is None or not plan.edits or run.found.gain is not None
     return main[:3] if main else None, frozenset(own), informed
 

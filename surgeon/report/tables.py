@@ -13,6 +13,7 @@ from surgeon.report.words import access_words, size_words
 from surgeon.results.rows import Row
 from surgeon.results.statistics import Share
 from surgeon.results.summary import Worst
+from surgeon.results.threat import UNION
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def attack_lines(runs: Sequence[Run]) -> list[Line]:
             line = found.setdefault(key, _line(row))
             line.cells[k] = Cell(row.shares[0], _note(row))
     lines = [clean]
-    for threat in dict.fromkeys(key[:3] for key in found):
+    unions = [main[:3] for r in runs if (main := r.found.summary.main) and main.norm.startswith(UNION)]
+    for threat in dict.fromkeys([*(key[:3] for key in found), *unions]):
         own = [line for key, line in found.items() if key[:3] == threat]
         worst = _worst(runs, threat)
         lines += own + ([worst] if worst.cells and (len(own) > 1 or worst.main) else [])
@@ -101,7 +103,7 @@ def _worst(runs: Sequence[Run], threat: tuple[str, str, float | None]) -> Line:
 
 
 def _order(norm: str, eps: float | None) -> float:
-    return 1e9 if eps is None else {"linf": 0.0, "l2": 1e6}.get(norm, 1e7) + eps
+    return 1e9 if eps is None else {"linf": 0.0, "l2": 1e6, "l1": 2e6}.get(norm, 1e7) + eps
 
 
 def _note(row: Row) -> str:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from surgeon.results.rows import Row
-from surgeon.results.threat import size_text
+from surgeon.results.threat import UNION, size_text
 
 _ATTACKS = {
     "apgd-ce": "Auto-PGD on the cross-entropy (Croce & Hein 2020)",
     "apgd-dlr": "Auto-PGD on the difference of logits ratio (Croce & Hein 2020)",
     "apgd-t": "Auto-PGD aimed at one wrong class after the other (Croce & Hein 2020)",
+    "alma": "ALMA: the smallest perturbation, by an augmented Lagrangian (Rony et al. 2021)",
+    "apgd-t-near": "Auto-PGD aimed at the nearest classes by slope (as in MALT, Melamed et al. 2024)",
     "cw": "Carlini & Wagner's smallest L2 perturbation that turns the image (2017); its size has no bound",
+    "ddn": "DDN: the smallest L2 perturbation, direction and length apart (Rony et al. 2019)",
     "fab-t": "FAB, to the nearest decision boundary, one wrong class after the other (Croce & Hein 2020)",
+    "fab": "FAB, to the nearest decision boundary (Croce & Hein 2020)",
     "fgm": "One step along the gradient (Goodfellow et al. 2015)",
     "fgsm": "One step along the sign of the gradient (Goodfellow et al. 2015)",
+    "fmn": "FMN: the smallest perturbation, to the boundary and along it (Pintor et al. 2021)",
+    "hopskipjump": "HopSkipJump: along the decision boundary by answers alone (Chen et al. 2020)",
     "mi-fgsm": "FGSM iterated with momentum (Dong et al. 2018)",
     "own-pgd": "Projected gradient descent (Madry et al. 2018), this library's own",
     "pgd": "Projected gradient descent on the cross-entropy (Madry et al. 2018)",
@@ -53,6 +59,9 @@ def size_words(norm: str, eps: float | None) -> str:
     Returns:
         The text; `unbounded` for None.
     """
+    if eps is None and norm.startswith(UNION):
+        parts = [part.split(maxsplit=1) for part in norm.removeprefix(UNION).split(", ")]
+        return "all of " + ", ".join(f"{norm_words(name)} ε = {size}" for name, size in parts)
     if eps is None:
         return "unbounded"
     name, size = size_text(norm, eps).split(maxsplit=1)
@@ -68,7 +77,7 @@ def norm_words(norm: str) -> str:
     Returns:
         The text.
     """
-    return {"linf": "L∞", "l2": "L2"}.get(norm, norm)
+    return {"linf": "L∞", "l2": "L2", "l1": "L1"}.get(norm, norm)
 
 
 def attack_words(name: str) -> str:
@@ -98,7 +107,7 @@ def access_words(row: Row) -> str:
     """
     if row.source:
         return f"transfer from {row.source}"
-    if row.attack == "square":
+    if row.attack in ("square", "hopskipjump"):
         return "black-box"
     return "random" if row.attack == "uniform-noise" else "white-box"
 

@@ -8,49 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon import html
 from surgeon.edits import Plan
-from surgeon.numerals import percent
 from surgeon.results.benchmark import dataset_of, lacks
+from surgeon.results.checked import Check as Check
+from surgeon.results.distances import DistanceCurve
 from surgeon.results.flags import Flags
 from surgeon.results.gain import Gain
+from surgeon.results.kinds import Norm
 from surgeon.results.shifted import Shift
 from surgeon.results.statistics import Share
 from surgeon.results.summary import Summary
-from surgeon.results.threat import Norm
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Check(_Frozen):
-    """One diagnostic: the measured values, the rule, and whether it failed.
-
-    Accuracies are shares of the images.
-
-    Examples:
-        >>> from surgeon.evaluation import Check
-        >>> check = Check(code="losses", measured={"APGD-CE": 0.312}, rule="more than half", failed=False)
-        >>> check.figures
-        ('APGD-CE 31.2 %',)
-    """
-
-    code: str
-    measured: dict[str, float]
-    plain: tuple[str, ...] = Field(default=(), description="what of `measured` is not a share of the images")
-    rule: str = Field(description="when it fails")
-    failed: bool
-    reason: str = Field(default="", description="what a failure means")
-    p: float | None = Field(
-        default=None, description="of the test that a comparison of attacks is; None for another check"
-    )
-    advice: str = Field(
-        default="", description="what to do where nothing failed, but something should be done"
-    )
-
-    @property
-    def figures(self) -> tuple[str, ...]:
-        """The measured values as text: `APGD-CE 31.2 %`, `images 128`."""
-        return tuple(f"{k} {f'{v:.3g}' if k in self.plain else percent(v)}" for k, v in self.measured.items())
 
 
 _ANSWERED = ("two-passes", "finite-differences")
@@ -196,6 +166,9 @@ class Assessment(_Frozen):
     shifts: tuple[Shift, ...] = ()
     noise: tuple[NoiseRow, ...] = ()
     certified: tuple[Certified, ...] = ()
+    smallest: tuple[DistanceCurve, ...] = Field(
+        default=(), description="of attacks for the smallest distance: accuracy at every ε"
+    )
     pictures: tuple[Drawn, ...] = ()
     notes: tuple[str, ...] = ()
     plan: Plan | None = None

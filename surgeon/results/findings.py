@@ -90,7 +90,7 @@ def findings(
                 )
             )
     found += _masked_signs(rows, clean, worst, main)
-    if group in ("standard", "basic") and n < SAMPLES["standard"]:
+    if group in ("standard", "plus", "rand", "basic") and n < SAMPLES["standard"]:
         found.append(
             Finding(
                 code="few-images",

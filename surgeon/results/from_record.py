@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from surgeon.results.threat import Attack, Norm, Threat
+from surgeon.results.kinds import Norm
+from surgeon.results.threat import Attack, Threat
 
 UNCUT, SURROGATES = "the uncut network", "surrogates"
 """What networks made from the record are called: as it was before the cut, and with surrogates of the layers."""
@@ -71,7 +72,7 @@ def on_uncut(attacks: Collection[Attack], main: Threat | None) -> list[Attack]:
         attacks: The suite's attacks for a network that is not random.
         main: The main threat.
     """
-    chosen = [a for a in attacks if a.threat == main and a.source is None]
+    chosen = [a for a in attacks if main is not None and main.covers(a.threat) and a.source is None]
     return [a for a in chosen if a.kind not in _BLIND] or chosen
 
 

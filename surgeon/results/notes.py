@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from surgeon.edits import Traits
 from surgeon.results.assessment import Subject
@@ -44,3 +45,20 @@ def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) 
             "margin takes the place of targeted APGD"
         )
     return tuple(notes)
+
+
+def told_of_norms(settings: Any) -> tuple[str, ...]:
+    """Say what an evaluation in L1, or in the union of norms, leaves out.
+
+    Args:
+        settings: Settings of the evaluation (`surgeon.recipe.Evaluation`).
+
+    Returns:
+        One sentence for each.
+    """
+    found = []
+    if settings.norm in ("l1", "union") and settings.suite != "basic":
+        found.append("no library has Square in l1: there every attack follows gradients")
+    if settings.norm == "union":
+        found.append("diagnostics and pictures are of linf, the first norm of the union")
+    return tuple(found)

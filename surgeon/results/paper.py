@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from surgeon.results.threat import Attack, Norm
+from surgeon.results.kinds import Norm
+from surgeon.results.threat import Attack
 
 Tables = Callable[[Sequence[str], int], list[Attack]]
 """Maps names of models to transfer from and a seed to the attacks of a paper's tables."""

@@ -42,7 +42,7 @@ def model_info(found: Assessment) -> dict[str, Any]:
         "architecture": found.subject.model
         + (f" with {found.subject.recipe}" if found.subject.recipe else ""),
         "eps": _size(main.norm, main.eps) if main else None,
-        "norm": _NORMS[main.norm] if main else None,
+        "norm": _NORMS.get(main.norm) if main else None,
         "clean_acc": _percent(s.clean.value),
         "reported": _percent(s.headline.share.value) if s.headline else None,
         "autoattack_acc": _percent(known.share.value) if known and whole else None,

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from surgeon.results.kinds import Norm
 from surgeon.results.statistics import Share, wilson
-from surgeon.results.threat import Attack, Norm, size_text
+from surgeon.results.threat import Attack, size_text
 from surgeon.results.verdict import Outcome, Verdict
 
 

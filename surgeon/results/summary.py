@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +14,7 @@ from surgeon.results.counts import SAMPLES
 from surgeon.results.findings import Finding, findings
 from surgeon.results.rows import Row, rows_of
 from surgeon.results.statistics import Share, wilson
-from surgeon.results.threat import Norm, Threat, main_threat, size_text
+from surgeon.results.threat import Threat, main_threat, size_text
 from surgeon.results.verdict import Outcome
 
 
@@ -27,7 +26,7 @@ class Worst(_Frozen):
     """Accuracy in the worst case: images that no attack of one threat turned, not an average over attacks."""
 
     group: str
-    norm: Norm
+    norm: str = Field(description="linf, l2 or l1; of a union of norms its sizes in words, and eps is None")
     eps: float | None
     seed: int
     share: Share
@@ -55,7 +54,7 @@ class Summary(_Frozen):
     main: Threat | None = Field(default=None, description="part, norm, ε and seed that the worst case is of")
     worst: Share = Field(description="images that no attack of the main threat turned")
     lowest: Share = Field(
-        description="images that no attack of the main threat's norm and ε turned, whatever its part, seed or source"
+        description="images that no attack turned at the main threat's norm and ε, whatever its part, seed or source"
     )
     headline: Headline | None = None
     refused: tuple[str, ...] = Field(default=(), description="why there is no headline")
@@ -129,13 +128,13 @@ def summarize(
         raise ArgumentError("there are no verdicts to sum up")
     clean = [v for v in outcome.verdicts if v.attack == "none"]
     n, wrong = len(clean), {v.example for v in clean if v.success}
-    rows, worsts = rows_of(outcome, n, wrong), _worsts(outcome, n, wrong)
-    accuracy = wilson(n - len(wrong), n)
     main = main_threat(outcome.attacks)
+    rows, worsts = rows_of(outcome, n, wrong), _worsts(outcome, n, wrong, main)
+    accuracy = wilson(n - len(wrong), n)
     group = main.group if main else ""
-    worst = wilson(n - len(_turned(outcome, lambda t: t == main) | wrong), n)
-    size = (main.norm, main.eps) if main else None
-    lowest = wilson(n - len(_turned(outcome, lambda t: (t.norm, t.eps) == size) | wrong), n)
+    worst = wilson(n - len(_turned(outcome, lambda t: main is not None and main.covers(t)) | wrong), n)
+    elsewhere = _turned(outcome, lambda t: main is not None and main.of_size(t)) | _near(outcome, main)
+    lowest = wilson(n - len(elsewhere | wrong), n)
     refused = (
         []
         if not outcome.missing
@@ -144,7 +143,7 @@ def summarize(
     if classes and accuracy.low <= 1 / classes:
         refused.append(_hardly_trained(accuracy, classes))
     refused += [f"not reliable: {reason}" for reason in failed]
-    if random and not any(a.eot > 1 for a in outcome.attacks if a.threat == main):
+    if random and not any(a.eot > 1 for a in outcome.attacks if main is not None and main.covers(a.threat)):
         refused.append("the model is random at inference, and no attack took the expectation over its noise")
     if group == "basic":
         refused.append(
@@ -180,11 +179,26 @@ def _turned(outcome: Outcome, of: Callable[[Threat], bool]) -> set[int]:
     return {v.example for v in outcome.verdicts if v.success and v.attack != "none" and of(v.threat)}
 
 
-def _worsts(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Worst, ...]:
-    turned: dict[Any, set[int]] = {a.threat: set(wrong) for a in outcome.attacks}
+def _near(outcome: Outcome, main: Threat | None) -> set[int]:
+    """The examples that an attack for the smallest distance turned within the main threat's size."""
+    sizes = {(a.norm, a.eps) for a in outcome.attacks if main is not None and main.of_size(a.threat)}
+    unbounded = [v for v in outcome.verdicts if v.success and v.attack != "none" and v.eps is None]
+    return {
+        v.example
+        for v in unbounded
+        for norm, eps in sizes
+        if eps is not None and v.norm == norm and getattr(v, norm) <= eps
+    }
+
+
+def _worsts(outcome: Outcome, n: int, wrong: set[int], main: Threat | None) -> tuple[Worst, ...]:
+    """The worst case of every threat; of a union of norms behind those of its parts."""
+    turned: dict[Threat, set[int]] = {a.threat: set(wrong) for a in outcome.attacks}
     for v in outcome.verdicts:
         if v.success and v.attack != "none":
             turned[v.threat].add(v.example)
+    if main is not None and main not in turned:
+        turned[main] = set(wrong).union(*(fallen for threat, fallen in turned.items() if main.covers(threat)))
     return tuple(
         Worst(group=group, norm=norm, eps=eps, seed=seed, share=wilson(n - len(fallen), n))
         for (group, norm, eps, seed), fallen in turned.items()
@@ -194,12 +208,13 @@ def _worsts(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Worst, ...]:
 def _headline(main: Threat, outcome: Outcome, n: int, random: bool) -> str:
     size = size_text(main.norm, main.eps)
     if random:
-        few = "upper bound (suite quick): " if main.group == "quick" else ""
+        few = f"upper bound (suite {main.group}): " if main.group in ("quick", "lean") else ""
         return (
             f"{few}accuracy by majority of {outcome.draws} draws under attacks on the expectation "
             f"over the model's noise, {size}, {n} images"
         )
-    if main.group == "quick":
-        return f"upper bound of robust accuracy (suite quick), {size}, {n} images"
+    if main.group in ("quick", "lean"):
+        return f"upper bound of robust accuracy (suite {main.group}), {size}, {n} images"
     fewer = "" if n >= SAMPLES["standard"] else f", fewer than the protocol's {SAMPLES['standard']}"
-    return f"robust accuracy (suite standard, AutoAttack's), {size}, {n} images{fewer}"
+    blind = " without Square in l1" if any(part.startswith("l1") for part in main.sizes) else ""
+    return f"robust accuracy (suite {main.group}, AutoAttack's{blind}), {size}, {n} images{fewer}"

@@ -2,68 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from surgeon.errors import nearest
 from surgeon.quantities import Quantity, WithinPixels
-
-Norm = Literal["linf", "l2"]
-Kind = Literal[
-    "none",
-    "fgsm",
-    "pgd",
-    "own-pgd",
-    "apgd",
-    "apgdt",
-    "fab",
-    "square",
-    "mi-fgsm",
-    "cw",
-    "random-sign",
-    "uniform",
-]
+from surgeon.results.kinds import KINDS, Needs, Norm, needs_of, with_setting
 
 UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 """u of the noise U(0, u) by which the weight-map paper tests."""
 
-_OF: dict[str, tuple[Kind, ...]] = {
-    "step_size": ("pgd", "own-pgd", "mi-fgsm"),
-    "restarts": ("own-pgd", "apgd", "apgdt", "fab", "square"),
-    "targets": ("apgdt", "fab"),
-    "eot": ("own-pgd", "apgd", "apgdt"),
-    "random_start": ("pgd", "own-pgd", "mi-fgsm"),
-    "early_stop": ("own-pgd", "apgd"),
-}
+UNION = "union of "
+"""Begins the name of a union of norms."""
+_OF = ("step_size", "restarts", "targets", "eot", "random_start", "early_stop", "order")
 """Settings that only some kinds of attacks have."""
 
 
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"no attack is of the kind {kind!r}; {nearest(kind, KINDS)}")
+    return kind
+
+
 class Threat(NamedTuple):
-    """What attacks have in common for the worst case over them, image by image, to be meaningful."""
+    """What attacks have in common for the worst case over them, image by image, to be meaningful.
+
+    norm: "linf", "l2" or "l1"; of a union of norms its sizes in words, and eps is None.
+    """
 
     group: str
-    norm: Norm
+    norm: str
     eps: float | None
     seed: int
 
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Its norms and ε as text, one for each norm of a union."""
+        if self.norm.startswith(UNION):
+            return tuple(self.norm.removeprefix(UNION).split(", "))
+        return (size_text(self.norm, self.eps),)
 
-class Needs(NamedTuple):
-    """Requirements of an attack.
+    def of_size(self, other: Threat) -> bool:
+        """Return whether another threat has this norm and ε, or those of a part of this union.
 
-    classes: The least number of the model's classes. side: The least side in pixels of square images; None if
-    any shape will do. gradients: Whether the model needs gradients with respect to the images. instead: An
-    attack that requires less.
-    """
+        Args:
+            other: The other threat.
+        """
+        if self.norm.startswith(UNION):
+            return size_text(other.norm, other.eps) in self.sizes
+        return (self.norm, self.eps) == (other.norm, other.eps)
 
-    classes: int = 2
-    side: int | None = None
-    gradients: bool = True
-    instead: str = ""
+    def covers(self, other: Threat) -> bool:
+        """Return whether another threat is this one, or a part of this union.
 
-
-_WITHOUT_GRADIENTS = ("none", "square", "random-sign", "uniform")
-_MARGIN = "own-pgd with the loss margin"
+        Args:
+            other: The other threat.
+        """
+        return (self.group, self.seed) == (other.group, other.seed) and self.of_size(other)
 
 
 class Attack(WithinPixels):
@@ -81,15 +78,21 @@ class Attack(WithinPixels):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(description="what tables call it; attacks of one name differ in norm, eps or seed")
-    kind: Kind
+    kind: Annotated[str, AfterValidator(_known)]
     norm: Norm = "linf"
     eps: Quantity | None = Field(
-        default=None, ge=0, description="None: unbounded, such as Carlini and Wagner's"
+        default=None,
+        ge=0,
+        description="None: the smallest distance is looked for, as Carlini and Wagner's does",
     )
-    steps: int = Field(default=1, ge=1, description="iterations; queries of square")
+    steps: int = Field(default=1, ge=1, description="iterations; queries of square and hopskipjump")
     step_size: Quantity | None = Field(default=None, gt=0, description="by default 2.5 eps / steps")
     restarts: int = Field(default=1, ge=1)
     targets: int | None = Field(default=None, ge=1, description="classes that are aimed at, of apgdt and fab")
+    order: Literal["likely", "near"] = Field(
+        default="likely",
+        description="of apgdt: aim first at the likeliest wrong classes, or the nearest by slope",
+    )
     loss: Literal["ce", "dlr", "margin"] = "ce"
     eot: int = Field(default=1, ge=1, description="draws of a random model that a gradient is averaged over")
     random_start: bool = True
@@ -106,20 +109,33 @@ class Attack(WithinPixels):
     group: str = Field(
         default="", description="the part of a suite that it belongs to; worst cases are taken within one"
     )
+    union: str = Field(
+        default="", description="the union of norms that it is a part of, as `union_text` writes it"
+    )
 
     @model_validator(mode="after")
     def _bounded(self) -> Attack:
-        if (self.eps is None) != (self.kind == "cw"):
+        of = KINDS[self.kind]
+        if (self.eps is None) == of.bounded:
             raise ValueError(
-                f"{self.name}: {'cw is unbounded, eps must be None' if self.eps is not None else 'eps is missing'}"
+                f"{self.name}: "
+                + ("eps is missing" if of.bounded else f"{self.kind} is unbounded, eps must be None")
             )
-        if self.kind in ("fgsm", "mi-fgsm", "random-sign", "uniform") and self.norm != "linf":
-            raise ValueError(f"{self.name}: {self.kind} is an attack in linf, not {self.norm}")
+        if self.norm not in of.norms:
+            raise ValueError(f"{self.name}: {self.kind} is an attack in {_or(of.norms)}, not {self.norm}")
         if self.kind == "apgd" and self.loss == "margin":
             raise ValueError(f"{self.name}: apgd has the losses ce and dlr; own-pgd has margin")
-        for setting, kinds in _OF.items():
-            if self.kind not in kinds and getattr(self, setting) != type(self).model_fields[setting].default:
-                raise ValueError(f"{self.name}: {self.kind} has no {setting}; {', '.join(kinds)} have")
+        if self.order != "likely" and self.norm == "l1":
+            raise ValueError(
+                f"{self.name}: {self.kind} aims at the likeliest classes in l1; order must be likely"
+            )
+        for setting in _OF:
+            if (
+                setting not in of.settings
+                and getattr(self, setting) != type(self).model_fields[setting].default
+            ):
+                kinds = ", ".join(with_setting(setting))
+                raise ValueError(f"{self.name}: {self.kind} has no {setting}; {kinds} have")
         return self
 
     @property
@@ -130,24 +146,14 @@ class Attack(WithinPixels):
     @property
     def needs(self) -> Needs:
         """The attack's requirements of the model and the images."""
-        gradients = self.kind not in _WITHOUT_GRADIENTS
-        if self.kind == "apgdt":  # the targeted DLR divides by the distance to the fourth logit
-            return Needs(4, None, gradients, _MARGIN)
-        if self.loss == "dlr" and self.kind in (
-            "apgd",
-            "own-pgd",
-        ):  # DLR divides by the distance to the third
-            return Needs(3, None, gradients, _MARGIN)
-        if self.kind == "square" and self.norm == "l2":  # its windows are square
-            return Needs(2, 8, gradients, "square in linf")
-        return Needs(gradients=gradients)
+        return needs_of(self.kind, self.norm, self.loss)
 
     @property
     def draws(self) -> bool:
         """Whether the result depends on the seed for a deterministic model."""
-        if self.kind in ("none", "fgsm", "mi-fgsm", "cw"):
-            return False
-        return self.kind not in ("pgd", "own-pgd") or self.random_start
+        if self.kind in ("pgd", "own-pgd"):
+            return self.random_start
+        return KINDS[self.kind].draws
 
     @property
     def label(self) -> str:
@@ -159,28 +165,53 @@ class Attack(WithinPixels):
 def main_threat(attacks: Sequence[Attack]) -> Threat | None:
     """Return the threat of the headline: the first of the part `standard`, or else the first.
 
+    Attacks that look for the smallest distance come last: nobody stands without a bound. Of attacks on a union of
+    norms it is the union.
+
     Args:
         attacks: The attacks of an evaluation in their order.
 
     Returns:
         The threat; None without attacks.
     """
-    return next((a.threat for a in attacks if a.group == "standard"), attacks[0].threat if attacks else None)
+    ranked = sorted(attacks, key=lambda a: (a.group != "standard", a.eps is None))
+    if not ranked:
+        return None
+    first = ranked[0].threat
+    return first._replace(norm=ranked[0].union, eps=None) if ranked[0].union else first
+
+
+def union_text(sizes: Iterable[tuple[str, float]]) -> str:
+    """Name a union of norms by its sizes.
+
+    Args:
+        sizes: (norm, ε) of each norm.
+
+    Examples:
+        >>> from surgeon.results.threat import union_text
+        >>> union_text([("linf", 8 / 255), ("l2", 0.5)])
+        'union of linf 8/255, l2 0.5'
+    """
+    return UNION + ", ".join(size_text(norm, eps) for norm, eps in sizes)
 
 
 def size_text(norm: str, eps: float | None) -> str:
     """Format norm and ε: `linf 8/255` if eps is a multiple of 1/255 in Linf, else `l2 0.5`.
 
     Args:
-        norm: "linf" or "l2".
+        norm: "linf", "l2", "l1", or the name of a union.
         eps: Size in [0, 1] pixels; None for an unbounded attack.
 
     Returns:
         The text; `unbounded` for None.
     """
     if eps is None:
-        return "unbounded"
+        return norm if norm.startswith(UNION) else "unbounded"
     levels = eps * 255
     if eps and norm == "linf" and abs(levels - round(levels)) < 1e-6:
         return f"{norm} {levels:g}/255"
     return f"{norm} {eps:g}"
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(words)

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from surgeon.results.threat import Attack, Norm, Threat
+from surgeon.results.kinds import Norm
+from surgeon.results.threat import Attack, Threat
 
 
 class Verdict(BaseModel):
@@ -43,6 +44,11 @@ class Verdict(BaseModel):
     )
     linf: float = 0.0
     l2: float = 0.0
+    l1: float = 0.0
+    loose: bool = Field(
+        default=False,
+        description="of an attack for the smallest distance: the image is turned by a shorter step too",
+    )
     queries: float = Field(default=0.0, description="images sent through the model, the mean of the block")
     seconds: float = Field(default=0.0, description="the mean of the block")
 
@@ -71,7 +77,7 @@ def standing(
     for row in rows:
         if row["attack"] == "none":
             clean[row[key]] = not row["success"]
-        elif Threat(row["group"], row["norm"], row["eps"], row["seed"]) != main:
+        elif main is None or not main.covers(Threat(row["group"], row["norm"], row["eps"], row["seed"])):
             continue
         worst[row[key]] = worst.get(row[key], True) and not row["success"]
     return clean, worst
@@ -95,6 +101,8 @@ COLUMNS = {
     "votes": "float64",
     "linf": "float64",
     "l2": "float64",
+    "l1": "float64",
+    "loose": "bool_",
     "queries": "float64",
     "seconds": "float64",
 }

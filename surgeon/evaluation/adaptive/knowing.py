@@ -13,13 +13,14 @@ from surgeon.evaluation.engine.blocks import evaluate
 from surgeon.evaluation.engine.scoring import device_of, spread
 from surgeon.evaluation.engine.store import Store
 from surgeon.evaluation.parts import Progress
-from surgeon.evaluation.suites import suite
+from surgeon.evaluation.suites import size_of, suite
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.recipe import Evaluation
 from surgeon.results.counts import DRAWS, EOT
 from surgeon.results.from_record import on_uncut, pilots
 from surgeon.results.gain import Gain, Tried, gained, strongest
+from surgeon.results.named import STEPS
 from surgeon.results.threat import main_threat
 from surgeon.results.verdict import Outcome
 from surgeon.surgery.door import surgery_of
@@ -101,8 +102,8 @@ class Knowing:
         if not sources:
             return ()
         few = spread(self.settings.adaptive_samples, len(self.images))
-        norm, eps = self.settings.norm or "linf", self.settings.eps or 0.0
-        steps = self.settings.steps if self.settings.suite == "basic" else 20
+        norm, eps = size_of(self.settings)
+        steps = self.settings.steps if self.settings.suite == "basic" and self.settings.steps else STEPS
         attacks = pilots(list(sources), norm, eps, steps, self.seed, eot=EOT if self.random else 1)
         outcome = evaluate(
             self.subject,

@@ -1,4 +1,4 @@
-"""Runs attacks by their description; the only place that uses torchattacks.
+"""Runs attacks by their description; the only place that uses torchattacks (`adv_lib` is that of adv-lib).
 
 torchattacks' single attacks are used with every argument given. Its defaults are not: PGD's step does not
 scale with ε, and L2 attacks take Linf's ε. docs/architecture.md says what else is avoided. Its attacks put
@@ -17,9 +17,14 @@ from torch import Tensor, nn
 from surgeon.ball import STEP
 from surgeon.errors import ArgumentError, MissingPackageError
 from surgeon.evaluation.attacks.cw import cw
+from surgeon.evaluation.attacks.decision import hop_skip_jump
+from surgeon.evaluation.attacks.in_l1 import auto_pgd_l1, fab_l1
+from surgeon.evaluation.attacks.minimum_norm import smallest
+from surgeon.evaluation.attacks.near_targets import aimed, nearest_classes
 from surgeon.evaluation.attacks.pgd import pgd
 from surgeon.evaluation.attacks.preconditions import check_needs
 from surgeon.models.quiet import held_still
+from surgeon.results.kinds import ADV_LIB, KINDS
 from surgeon.results.threat import Attack
 
 TINY = 1e-30
@@ -71,7 +76,7 @@ def run_attack(
         (N, C, H, W) adversarial images, detached.
 
     Raises:
-        MissingPackageError: The attack is torchattacks', which is not installed.
+        MissingPackageError: The attack is torchattacks' or adv-lib's, which is not installed.
         AttackError: The attack needs another model or other images.
     """
     images = images.detach().contiguous()
@@ -102,6 +107,16 @@ def run_attack(
             with torch.no_grad():
                 classes = model(images[:1]).shape[1]
         check_needs([attack], images, classes)
+        if KINDS[attack.kind].package == ADV_LIB:
+            return smallest(attack, model, images, labels)
+        if attack.kind == "hopskipjump":
+            drawn = torch.Generator().manual_seed(seed)
+            return hop_skip_jump(
+                model, images, labels, queries=attack.steps, norm=attack.norm, generator=drawn
+            )
+        if attack.norm == "l1":
+            made = fab_l1 if attack.kind.startswith("fab") else auto_pgd_l1
+            return made(attack, model, images, labels, targets=_aimed(attack, classes))
         return _library(attack, model, images, labels, seed, classes).detach()
 
 
@@ -155,7 +170,7 @@ def _library(
             verbose=False,
             n_classes=_aimed(attack, classes) + 1,
         )
-    elif attack.kind == "fab":
+    elif attack.kind in ("fab", "fab-untargeted"):
         made = package.FAB(
             model,
             norm=norm,
@@ -167,7 +182,7 @@ def _library(
             beta=0.9,
             verbose=False,
             seed=seed,
-            multi_targeted=True,
+            multi_targeted=attack.kind == "fab",
             n_classes=_aimed(attack, classes) + 1,
         )
     elif attack.kind == "square":
@@ -186,6 +201,9 @@ def _library(
     else:
         raise ArgumentError(f"no attack is of the kind {attack.kind!r}")
     made.set_device(images.device)
+    if attack.order == "near":
+        targets = nearest_classes(model, images, labels, _aimed(attack, classes), attack.norm)
+        return aimed(made, model, images, labels, targets, seed)
     if attack.kind == "apgd" and not attack.early_stop:
         torch.manual_seed(seed)
         with torch.enable_grad():

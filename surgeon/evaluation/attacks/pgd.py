@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from surgeon.ball import STEP, direction, project, random_offset
 from surgeon.errors import ArgumentError, AttackError
 from surgeon.quantities import too_large
+from surgeon.results.kinds import NORMS, Norm
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ def pgd(
     *,
     eps: float,
     steps: int,
-    norm: Literal["linf", "l2"] = "linf",
+    norm: Norm = "linf",
     step_size: float | None = None,
     restarts: int = 1,
     loss: Literal["ce", "margin", "dlr"] = "ce",
@@ -122,9 +123,9 @@ def pgd(
         >>> bool((adversarial - images).abs().max() <= 8 / 255 + 1e-6)
         True
     """
-    if norm not in ("linf", "l2") or loss not in LOSSES:
+    if norm not in NORMS or loss not in LOSSES:
         raise ArgumentError(
-            f"norm {norm!r} with loss {loss!r} is not known; linf or l2, and {', '.join(LOSSES)}"
+            f"norm {norm!r} with loss {loss!r} is not known; {', '.join(NORMS)}, and {', '.join(LOSSES)}"
         )
     if norm == "linf" and eps > 1:
         raise ArgumentError(too_large("eps", eps))

@@ -86,20 +86,20 @@ def check_sources(sources: Mapping[str, nn.Module], images: Tensor, labels: Tens
 
 
 def check_reach(norm: str, eps: float | None, images: Tensor) -> None:
-    """Check that an L2 size is at most √(C·H·W), the largest distance of two images of [0, 1] pixels.
+    """Check that a size is at most the largest distance of two images of [0, 1] pixels: √(C·H·W) in L2, C·H·W in L1.
 
     Args:
-        norm: "linf" or "l2"; only L2 is checked.
+        norm: "linf", "l2" or "l1"; Linf is not checked.
         eps: Size in [0, 1] pixels; None for an unbounded attack.
         images: (N, C, H, W).
 
     Raises:
         ArgumentError: The size is larger.
     """
-    farthest = math.sqrt(images[0].numel())
-    if norm == "l2" and eps is not None and eps > farthest:
+    farthest = {"l2": math.sqrt(images[0].numel()), "l1": float(images[0].numel())}.get(norm, math.inf)
+    if eps is not None and eps > farthest:
         raise ArgumentError(
-            f"eps={eps:g} in l2 is more than pixels can change: no two images of "
+            f"eps={eps:g} in {norm} is more than pixels can change: no two images of "
             f"{times(images.shape[1:])} pixels in [0, 1] are "
             f"farther apart than {farthest:.4g}; where {eps:g} of 255 levels are meant, write {eps:g}/255"
         )

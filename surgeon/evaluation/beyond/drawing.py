@@ -16,7 +16,7 @@ from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.reading import read_mapping
 from surgeon.results.assessment import Drawn
-from surgeon.results.threat import Norm
+from surgeon.results.kinds import Norm
 from surgeon.surgery import revert
 from surgeon.surgery.door import surgery_of
 

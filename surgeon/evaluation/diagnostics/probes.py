@@ -40,7 +40,8 @@ from surgeon.models.quiet import held_still
 from surgeon.numerals import percent
 from surgeon.quantities import too_large
 from surgeon.results.assessment import Check, Diagnosis
-from surgeon.results.threat import Attack, Norm
+from surgeon.results.kinds import KINDS, NORMS, Norm
+from surgeon.results.threat import Attack
 
 IMAGES = 128
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -81,7 +82,7 @@ def diagnose(
         images: (N, C, H, W) float32 in [0, 1]; 40 to 128 images are enough.
         labels: (N,) class indices.
         eps: Size of the attacks, in [0, 1] pixels.
-        norm: "linf" or "l2".
+        norm: "linf", "l2" or "l1".
         sources: Other models by name, whose adversarial images must not be stronger than this model's own.
         seed: Seed of the attacks.
         batch_size: Images in one forward pass; None for all.
@@ -108,13 +109,13 @@ def diagnose(
     """
     seed, eps = checked_seed(seed), checked_number("eps", eps)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
-    if norm not in ("linf", "l2"):
-        raise ArgumentError(f"norm={norm!r} is not known; 'linf' and 'l2' are")
+    if norm not in NORMS:
+        raise ArgumentError(f"norm={norm!r} is not known; {', '.join(map(repr, NORMS))} are")
     if norm == "linf" and eps > 1:
         raise ArgumentError(too_large("eps", eps))
     images, labels, classes = admitted(model, images, labels, seed=seed)
     check_reach(norm, eps, images)
-    check_needs([black_box(norm, eps)], images, classes)
+    check_needs(black_box(norm, eps), images, classes)
     check_sources(sources or {}, images, labels, classes)
     device = device_of(model)
     subject = Attacked(model, batch_size)
@@ -154,17 +155,19 @@ def diagnose(
     return Diagnosis(norm=norm, eps=eps, images=len(images), random=random > RANDOM, checks=tuple(checks))
 
 
-def black_box(norm: Norm, eps: float) -> Attack:
+def black_box(norm: Norm, eps: float) -> list[Attack]:
     """Return the attack without gradients (Square) that attacks with gradients are compared with.
 
     Args:
-        norm: "linf" or "l2".
+        norm: "linf", "l2" or "l1".
         eps: Size in [0, 1] pixels.
 
     Returns:
-        The attack.
+        The attack; none in L1, where no library has Square.
     """
-    return Attack(name="square", kind="square", norm=norm, eps=eps, steps=200, loss="margin")
+    if norm not in KINDS["square"].norms:
+        return []
+    return [Attack(name="square", kind="square", norm=norm, eps=eps, steps=200, loss="margin")]
 
 
 def between_passes(model: nn.Module, images: Tensor) -> float:
@@ -298,8 +301,9 @@ def _attacked(asked: _Asked) -> list[Check]:
     eps, count, n = asked.eps, asked.count, len(asked.x)
     most = 1.0 if asked.norm == "linf" else float("inf")
     curve = [asked.tried(f"{s:g} ε", steps=20, eps=min(eps * s, most)) for s in SCALES]
-    wide = UNBOUNDED if asked.norm == "linf" else UNBOUNDED * asked.x[0].numel() ** 0.5
-    unbounded = int(asked.tried("unbounded", steps=50, eps=wide).stands.sum())
+    # Steps in L1 move few pixels: where images may become anything, Linf is as good a norm.
+    wide = ("l2", UNBOUNDED * asked.x[0].numel() ** 0.5) if asked.norm == "l2" else ("linf", UNBOUNDED)
+    unbounded = int(asked.tried("unbounded", steps=50, norm=wide[0], eps=wide[1]).stands.sum())
     budgets = [
         asked.tried("10 steps", steps=10),
         asked.tried("50 steps", steps=50),
@@ -312,7 +316,7 @@ def _attacked(asked: _Asked) -> list[Check]:
         else asked.tried("APGD-DLR", "apgd", steps=20, loss="dlr")
     )
     white = _worst("white-box", [*budgets, entropy, sharp])
-    square = asked.by("Square", black_box(asked.norm, eps))
+    blind = [asked.by("Square", attack) for attack in black_box(asked.norm, eps)]
     checks = [
         not_growing("eps-curve", curve, count=count, means="larger perturbations raise accuracy"),
         rare(
@@ -324,12 +328,15 @@ def _attacked(asked: _Asked) -> list[Check]:
             means="attacks fail even there",
         ),
         _budget(budgets, count),
-        at_least_as_strong(
-            "black-box",
-            white,
-            square,
-            count=count,
-            means="an attack without gradients does better than those with them",
+        *(
+            at_least_as_strong(
+                "black-box",
+                white,
+                square,
+                count=count,
+                means="an attack without gradients does better than those with them",
+            )
+            for square in blind
         ),
         equally_useful("losses", entropy, sharp, count=count),
     ]

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_seed
@@ -15,6 +16,7 @@ from surgeon.errors import ArgumentError
 from surgeon.evaluation.attacks.attacked import Attacked
 from surgeon.evaluation.attacks.dispatch import run_attack
 from surgeon.evaluation.attacks.gradients import check_gradients
+from surgeon.evaluation.attacks.minimum_norm import shortened
 from surgeon.evaluation.attacks.preconditions import check_needs, check_said, check_sources
 from surgeon.evaluation.engine.admission import admitted, checked_attacks, checked_examples
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
@@ -262,11 +264,12 @@ class _Work:
             (victim.queries - queries_before) / len(alive),
         )
         adversarial = tightened(adversarial, x, attack)
-        linf, l2 = check_adversarial(adversarial, x, attack)
+        far = check_adversarial(adversarial, x, attack)
         # Scored again here, without the attack's own count of successes: an error there would go unnoticed.
         scores = score(
             self.model, adversarial, y, draws=self.draws, seed=stream + 1, batch_size=self.batch_size
         )
+        loose = self._loose(adversarial, x, y, stream) if attack.eps is None else torch.zeros(len(alive))
         shared = dict(
             attack=attack.name,
             group=attack.group,
@@ -291,12 +294,26 @@ class _Work:
                     success=_fallen(p, int(y[n]), float(scores.votes[n]), self.draws),
                     prediction=p,
                     votes=float(scores.votes[n]),
-                    linf=float(linf[n]),
-                    l2=float(l2[n]),
+                    linf=float(far.linf[n]),
+                    l2=float(far.l2[n]),
+                    l1=float(far.l1[n]),
+                    loose=bool(loose[n]),
                     **shared,
                 )
             )
         return rows, adversarial
+
+    def _loose(self, adversarial: Tensor, x: Tensor, y: Tensor, stream: int) -> Tensor:
+        """(n,) whether a perturbation turns the image when it is shortened, too."""
+        scores = score(
+            self.model,
+            shortened(adversarial, x),
+            y,
+            draws=self.draws,
+            seed=stream + 2,
+            batch_size=self.batch_size,
+        )
+        return scores.votes <= 0.5 if self.draws > 1 else scores.prediction != y.cpu()
 
 
 def _fallen(prediction: int, label: int, votes: float, draws: int) -> bool:

@@ -50,7 +50,7 @@ def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> 
     turned = {
         (v.attack, v.source, v.example)
         for v in outcome.verdicts
-        if v.success and v.attack != "none" and v.threat == main
+        if v.success and v.attack != "none" and main is not None and main.covers(v.threat)
     }
     if turned and not kept.is_dir():
         raise ArtifactError(
@@ -60,7 +60,7 @@ def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> 
     # In reverse, so that the first attack that turned an image overwrites later ones.
     for number in reversed(range(len(outcome.attacks))):
         attack = outcome.attacks[number]
-        if attack.threat != main:
+        if main is None or not main.covers(attack.threat):
             continue
         for path in sorted(kept.glob(f"{number:03d}-*.safetensors")):
             with safe_open(path, "pt") as file:

@@ -13,11 +13,13 @@ from surgeon.evaluation.adaptive.knowing import ADAPTIVE, BEFORE, PILOT
 from surgeon.evaluation.engine.store import MANIFEST, read_outcome
 from surgeon.evaluation.folder import attacks_of, summed_up
 from surgeon.evaluation.parts import ATTACKS
+from surgeon.evaluation.suites import sizes_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.chain.comparing import demand_equal, difference, read_mapping
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment
 from surgeon.results.counts import DRAWS
+from surgeon.results.distances import distance_curves
 from surgeon.results.files import VERDICTS, VERDICTS_AS_TEXT
 from surgeon.results.gain import gained, strongest
 from surgeon.results.threat import Attack
@@ -39,6 +41,7 @@ def attack_checks(folder: Path, found: Assessment) -> list[Check]:
         checked(TABLE, lambda: _verdicts(folder)),
         checked(TEXT, lambda: _text(folder)),
         checked("summary", lambda: _summary(folder, found)),
+        *([checked("distances", lambda: _distances(folder, found))] if found.smallest else []),
         *([checked("gain", lambda: _gain(folder, found))] if found.gain else []),
     ]
 
@@ -121,6 +124,19 @@ def _summary(folder: Path, found: Assessment) -> str:
     )
     clean, worst = again.clean, again.worst
     return f"clean {clean.k} of {clean.n}, worst case {worst.k} of {worst.n}, as the verdicts add up"
+
+
+def _distances(folder: Path, found: Assessment) -> str:
+    """Check the curves of the attacks for the smallest distance, by the distances in the table."""
+    settings = Evaluation.model_validate(found.settings["evaluation"])
+    rows = tuple(Verdict(**r) for r in read_parquet(folder / TABLE))
+    again = distance_curves(Outcome(rows, asked_for(found)), settings.curve_eps, dict(sizes_of(settings)))
+    demand_equal(
+        [c.model_dump(mode="json") for c in found.smallest],
+        [c.model_dump(mode="json") for c in again],
+        "the verdicts add up to something else: smallest",
+    )
+    return ", ".join(c.name for c in again)
 
 
 def _gain(folder: Path, found: Assessment) -> str:
