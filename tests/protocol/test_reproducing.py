@@ -65,8 +65,8 @@ def test_the_file_of_the_runs_is_enough_to_go_on_elsewhere(done, tmp_path, monke
     results.write_text((folder / "runs.json").read_text())
     asked = []
 
-    def counted(recipes, model, place, **given):
-        asked.append((place.parts[-2], given["seed"]))
+    def counted(*, folder, seed, **given):
+        asked.append((folder.parts[-2], seed))
         raise ArgumentError("enough")
 
     monkeypatch.setattr(reproducing, "run", counted)
@@ -167,7 +167,7 @@ def test_an_attack_on_what_others_left_has_no_figure_of_its_own():
     assert measured(Column(of="attack", attack="first"), None, rows).right == "011"
     with pytest.raises(ArgumentError, match="left standing"):
         measured(Column(of="attack", attack="second"), None, rows)
-    with pytest.raises(ArgumentError, match="first, second"):
+    with pytest.raises(ArgumentError, match="first l2 1, second l2 1"):
         measured(Column(of="attack", attack="third"), None, rows)
 
 
