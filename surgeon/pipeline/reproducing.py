@@ -175,7 +175,7 @@ def read_runs(file: str | Path, protocol: Protocol, budget: str) -> Runs:
     if other:
         raise ArtifactError(
             f"{file}: {len(other)} runs ({other[0].row}, seed {other[0].seed}, …) were made with other settings than "
-            f"{protocol.name} has now at {budget}; give another file for new ones"
+            f"{protocol.name} has now at {budget}; choose another folder, and another file of runs"
         )
     return found
 
