@@ -37,7 +37,8 @@ def protocol_names() -> tuple[str, ...]:
 def load_protocol(protocol: str | PathLike[str]) -> Protocol:
     """Load a protocol by name, or from a YAML file.
 
-    A protocol may `extends: NAME` another, of whose keys it gives those that differ; mappings are merged key by key.
+    A protocol may `extends:` another, by name or by a path from its own folder, and gives the keys that differ;
+    mappings are merged key by key.
 
     Every row is put together once for every budget, so that a setting that does not fit is told here and not
     after hours of training.
@@ -98,11 +99,12 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     parent = content.pop("extends", None)
     if parent is None:
         return content
-    target = _find(str(parent))
-    if target in (*seen, path):
+    beside = path.parent / str(parent)
+    target = (beside if beside.is_file() else _find(str(parent))).resolve()
+    if target in (*seen, path.resolve()):
         chain = " → ".join(p.name for p in (*seen, path, target))
         raise RecipeError(f"protocols extend one another in a circle: {chain}")
-    base = _extended(target, (*seen, path))
+    base = _extended(target, (*seen, path.resolve()))
     base.pop("name", None)
     return dict(merge(base, content))
 
