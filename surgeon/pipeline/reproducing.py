@@ -97,7 +97,13 @@ def reproduce(
     check_apart(folder, [source])
     asked = {"protocol": known.name, "budget": budget, "data": source, "root": absolute(root)}
     file = Path(results) if results is not None else folder / RUNS
-    given = {"mixed_precision": over.mixed_precision, **given, "root": root, "data": source}
+    given = {
+        "mixed_precision": over.mixed_precision,
+        "input_size": over.input_size,
+        **given,
+        "root": root,
+        "data": source,
+    }
     with owned(folder), taken(folder, SETTINGS, asked, "a reproduction"):
         done = read_runs(file, known, budget)
         wanted = _wanted(known, budget, rows, seeds or over.seeds)
@@ -195,8 +201,8 @@ def settings_of(protocol: Protocol, budget: str, row: str) -> str:
     # Only where they are set: runs that were made before these settings were there keep their hash.
     if sources := protocol.sources_of(row, budget):
         told["sources"] = {s: _network(protocol, budget, s) for s in sources}
-    if protocol.budgets[budget].mixed_precision != "no":  # type: ignore[index]
-        told["mixed_precision"] = protocol.budgets[budget].mixed_precision  # type: ignore[index]
+    over = protocol.budgets[budget]  # type: ignore[index]
+    told |= over.model_dump(mode="json", include={"mixed_precision", "input_size"}, exclude_defaults=True)
     return hash_of(json_text(told))
 
 

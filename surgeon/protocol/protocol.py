@@ -149,6 +149,7 @@ class Budget(Strict):
         models: network of a row → the one in its place.
         data: another source of images.
         images: which of them (`surgeon.recipe.Data`).
+        input_size: (C, H, W) of an image, where the network is also made for other images.
         seeds: how many, from 0.
         training: settings over all others.
         mixed_precision: of the training.
@@ -163,6 +164,7 @@ class Budget(Strict):
     models: dict[str, str] = Field(default_factory=dict)
     data: str | None = None
     images: dict[str, Any] = Field(default_factory=dict)
+    input_size: tuple[int, int, int] | None = None
     seeds: int = Field(default=3, ge=1, le=100)
     training: dict[str, Any] = Field(default_factory=dict)
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"

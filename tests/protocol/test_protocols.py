@@ -9,6 +9,7 @@ import torch
 from surgeon import strict_yaml
 from surgeon.errors import RecipeError
 from surgeon.models import create_model
+from surgeon.models.facts import input_size_of
 from surgeon.pipeline.reproducing import place_of
 from surgeon.protocol import Column, load_protocol, protocol_names
 from surgeon.protocol.protocol import TIMES
@@ -49,6 +50,22 @@ def test_every_row_has_a_folder_of_its_own_and_a_network_that_is_known(name):
     for (model, _), args in models.items():
         with torch.device("meta"):
             assert create_model(model, model_args=args) is not None
+
+
+SIDES = {"torch/cifar10": 32, "torch/cifar100": 32, "torch/mnist": 28, "torch/fashion_mnist": 28}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_are_read_at_their_own_size(name):
+    """A stock network says 224×224, at which small images would be trained on enlarged."""
+    found, sizes = load_protocol(name), {}
+    for budget in set(found.budgets) - {"smoke"}:
+        over = found.budgets[budget]
+        side = SIDES.get(over.data or found.data)
+        for model, _ in (found.network_of(row, budget) for row in found.rows_of(budget) if side):
+            if model not in sizes:
+                sizes[model] = input_size_of(create_model(model))
+            assert (over.input_size or sizes[model])[1:] == (side, side), (budget, model)
 
 
 def test_a_claim_can_be_answered_at_some_budget_besides_the_papers():

@@ -87,6 +87,21 @@ def test_runs_of_other_settings_are_refused(done, tmp_path):
         reproduce(other, tmp_path / "new2", budget="smoke", results=folder / "runs.json")
 
 
+def test_a_run_that_was_begun_with_other_settings_is_one_line_that_names_it(done, tmp_path):
+    import shutil
+
+    from surgeon.pipeline import reproduce
+
+    folder, _ = done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "runs.json").unlink()
+    changed = PROTOCOL.model_copy(update={"training": {"epochs": 2, "batch_size": 256}})
+    with pytest.raises(ArtifactError, match=r"stock.0 holds a run with other settings \(.*training") as said:
+        reproduce(changed, copy, budget="smoke", seeds=1)
+    assert "\n" not in str(said.value)
+
+
 def test_a_damaged_file_of_runs_is_one_line(done, tmp_path):
     from surgeon.pipeline.reproducing import read_runs
 

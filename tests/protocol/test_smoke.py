@@ -45,6 +45,14 @@ def test_the_folder_has_the_table_and_a_page_of_every_row(done):
     assert len(origin_of(folder / "report.html")) == len(found.rows)
 
 
+def test_a_folder_of_several_networks_is_told_from_one(done):
+    import surgeon
+    from surgeon.errors import ArtifactError
+
+    with pytest.raises(ArtifactError, match=r"is a reproduction of several networks: .*work.*trained"):
+        surgeon.load(done[0])
+
+
 def test_the_folder_is_verified_from_the_verdicts_on(done):
     from surgeon.pipeline import verify_folder
 
