@@ -96,7 +96,7 @@ def run(protocol: str, output: str, rows: tuple[str, ...], as_json: bool, **give
 
     with processes() as first:
         with options.told_apart(as_json):
-            found = reproduce(protocol, output, rows=rows or None, told=None if as_json else _told, **given)
+            found = reproduce(protocol, output, rows=rows or None, told=_told, **given)
         if first:
             _shown(found, as_json)
 
@@ -118,11 +118,9 @@ def page(files: tuple[str, ...]) -> None:
         click.echo(markdown(tabulated(known, told.budget, read_runs(file, known, told.budget).runs)))
 
 
-def _told(found: Reproduction) -> None:
-    """One line after each run, on stderr."""
-    from surgeon.protocol.markdown import state
-
-    click.echo(f"{found.protocol.name}: {state(found)}", err=True)
+def _told(sentence: str) -> None:
+    """One line before each run, on stderr."""
+    click.echo(sentence, err=True)
 
 
 def _shown(found: Reproduction, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from surgeon.cli import networks, options
 def command(folder: str, allow_code: tuple[str, ...], as_json: bool) -> None:
     """Whether what is in FOLDER still fits together, and to the data and weights that it was made from.
 
-    FOLDER is a network, a conversion, a run, an evaluation or a study that surgeon wrote, or a page of
+    FOLDER is a network, a conversion, a run, an evaluation, a study or a reproduction that surgeon wrote, or a page of
     `surgeon report`. The
     chain is read again: data, cut, training, evaluation, report. One line a link: `ok`; `FAILED`, and what
     does not fit any more; `–`, where it cannot be checked, because something is no longer there or not

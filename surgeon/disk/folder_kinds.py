@@ -40,6 +40,10 @@ def _study(path: Path) -> str:
     return f"is a study of several networks: {page} shows it; {_networks(path, '*/*')}"
 
 
+def _reproduction(path: Path) -> str:
+    return f"is a reproduction of several networks: {path / 'report.html'} shows it; {_networks(path, 'work/*/*')}"
+
+
 def _conversions(path: Path) -> str:
     return f"holds several conversions; {_networks(path, '*')}"
 
@@ -83,6 +87,7 @@ _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], str]], ...] = (
     (_has(f"trained/{NETWORK}"), _run),
     (_has(f"cut/{NETWORK}", "settings.json"), _begun),
     (_has("study.json"), _study),
+    (_has("protocol.json", "work"), _reproduction),
     (_has("evaluation.json"), _evaluation),
     (_has("settings.json", "attacks"), _evaluation),
     (_has("conversions.json"), _conversions),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from surgeon.data import absolute_source
-from surgeon.disk.files import absolute, json_text, read_parquet, write_json
+from surgeon.disk.files import absolute, json_text, write_json, write_text
 from surgeon.errors import ArgumentError, ArtifactError
 from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.ownership import check_apart, owned, taken
+from surgeon.pipeline.evaluating import PAGE
+from surgeon.pipeline.measuring import columns_of_run, hash_of, tested_in
 from surgeon.pipeline.running import EVALUATION, run
+from surgeon.pipeline.training import TRAINED, train
 from surgeon.processes import first
 from surgeon.protocol import (
     Protocol,
@@ -23,13 +26,14 @@ from surgeon.protocol import (
     Runs,
     check_budget,
     load_protocol,
-    measured,
     tabulated,
 )
+from surgeon.protocol.markdown import page
 from surgeon.reading import read_as
-from surgeon.results.files import VERDICTS
+from surgeon.report import report
+from surgeon.results.files import RESULT
 
-SETTINGS, RUNS, WORK = "protocol.json", "runs.json", "work"
+SETTINGS, RUNS, WORK, TABLE = "protocol.json", "runs.json", "work", "table.md"
 
 
 @in_own_state(training=True)
@@ -43,14 +47,16 @@ def reproduce(
     results: str | Path | None = None,
     rows: Sequence[str] | None = None,
     seeds: int | None = None,
-    told: Callable[[Reproduction], None] | None = None,
+    told: Callable[[str], None] | None = None,
     **given: Any,
 ) -> Reproduction:
     """Run the rows of a paper's table and answer its claims.
 
     Each (row, seed) is a run of `surgeon.pipeline.run` in a folder of its own. The same call after a kill continues
     where it stopped, in the middle of a training too. What came of each run goes into one file (`results`), which is
-    enough to make the table and to go on with the missing runs on another machine.
+    enough to make the table and to go on with the missing runs on another machine. The folder also gets the table
+    (table.md) and, where jinja2 and matplotlib are installed, a page of the evaluations that lie in it, the first seed
+    of each row (report.html).
 
     Args:
         protocol: A name of `surgeon.protocol.protocol_names`, a file, or a Protocol.
@@ -61,7 +67,7 @@ def reproduce(
         results: The file of the runs; by default runs.json in the folder.
         rows: The rows to run now; the others stay as they are.
         seeds: How many seeds to run now, at most the budget's.
-        told: Called with the table after every run.
+        told: Called with a sentence before every run: which it is, of how many.
         given: Further arguments of `surgeon.pipeline.train`, such as `device` and `workers`.
 
     Returns:
@@ -91,18 +97,62 @@ def reproduce(
     check_apart(folder, [source])
     asked = {"protocol": known.name, "budget": budget, "data": source, "root": absolute(root)}
     file = Path(results) if results is not None else folder / RUNS
+    given = {
+        "mixed_precision": over.mixed_precision,
+        "input_size": over.input_size,
+        **given,
+        "root": root,
+        "data": source,
+    }
     with owned(folder), taken(folder, SETTINGS, asked, "a reproduction"):
         done = read_runs(file, known, budget)
-        for seed in range(seeds or over.seeds):
-            for row in all_rows:
-                if (rows is not None and row not in rows) or done.of(row, seed) is not None:
-                    continue
-                done = done.with_(_run(known, budget, row, seed, folder, source, {**given, "root": root}))
-                if first():
-                    write_json(file, done.model_dump(mode="json"))
-                    if told is not None:
-                        told(tabulated(known, budget, done.runs))
-    return tabulated(known, budget, done.runs)
+        wanted = _wanted(known, budget, rows, seeds or over.seeds)
+        for number, (row, seed) in enumerate(wanted, 1):
+            if done.of(row, seed) is not None:
+                continue
+            if first() and told is not None:
+                told(f"{known.name} at {budget}: run {number} of {len(wanted)}, {row}, seed {seed}")
+            done = done.with_(_run(known, budget, row, seed, folder, given, f"{number} of {len(wanted)}"))
+            if first():
+                write_json(file, done.model_dump(mode="json"))
+        table = tabulated(known, budget, done.runs)
+        if first():
+            write_text(folder / TABLE, page(table))
+            _add_page(folder, all_rows)
+    return table
+
+
+def _wanted(known: Protocol, budget: str, rows: Sequence[str] | None, seeds: int) -> list[tuple[str, int]]:
+    """The runs in their order: seed by seed, and rows that others are attacked from before these."""
+    every = known.rows_of(budget)
+    named = {source for row in every for source in known.sources_of(row, budget)}
+    order = sorted(every, key=lambda row: row not in named)
+    return [(row, seed) for seed in range(seeds) for row in order if rows is None or row in rows]
+
+
+def place_of(folder: Path, row: str, seed: int) -> Path:
+    """Return the folder of a run in a reproduction's.
+
+    Args:
+        folder: The reproduction's folder.
+        row: The row.
+        seed: The seed.
+    """
+    kept = "".join(c if c.isalnum() or c in "-_.=" else "-" for c in row)
+    return folder / WORK / kept / str(seed)
+
+
+def _add_page(folder: Path, rows: Sequence[str]) -> None:
+    """Write the page of the evaluations that lie in the folder, the first seed of each row."""
+    if not all(importlib.util.find_spec(m) for m in ("jinja2", "matplotlib")):
+        return
+    seeds = {
+        row: sorted((folder / WORK).glob(f"{place_of(folder, row, 0).parent.name}/*/{EVALUATION}/{RESULT}"))
+        for row in rows
+    }
+    found = [files[0].parent for files in seeds.values() if files]
+    if found:
+        report(found, folder / PAGE, overwrite=True)
 
 
 def read_runs(file: str | Path, protocol: Protocol, budget: str) -> Runs:
@@ -131,7 +181,7 @@ def read_runs(file: str | Path, protocol: Protocol, budget: str) -> Runs:
     if other:
         raise ArtifactError(
             f"{file}: {len(other)} runs ({other[0].row}, seed {other[0].seed}, …) were made with other settings than "
-            f"{protocol.name} has now at {budget}; give another file for new ones"
+            f"{protocol.name} has now at {budget}; choose another folder, and another file of runs"
         )
     return found
 
@@ -146,37 +196,41 @@ def settings_of(protocol: Protocol, budget: str, row: str) -> str:
     """
     model, arguments = protocol.network_of(row, budget)
     recipes = [r.model_dump(mode="json", exclude_unset=True) for r in protocol.recipes_of(row, budget)]
-    columns = {n: c.model_dump(mode="json") for n, c in protocol.columns_of(budget).items()}
+    columns = {n: c.identity for n, c in protocol.columns_of(budget).items()}
     told = {"recipes": recipes, "model": model, "model_args": arguments, "columns": columns}
-    return _hash(json_text(told))
+    # Only where they are set: runs that were made before these settings were there keep their hash.
+    if sources := protocol.sources_of(row, budget):
+        told["sources"] = {s: _network(protocol, budget, s) for s in sources}
+    over = protocol.budgets[budget]  # type: ignore[index]
+    told |= over.model_dump(mode="json", include={"mixed_precision", "input_size"}, exclude_defaults=True)
+    return hash_of(json_text(told))
+
+
+def _network(protocol: Protocol, budget: str, row: str) -> list[Any]:
+    """What a row's network is made with."""
+    recipes = [
+        r.model_dump(mode="json", exclude_unset=True, exclude={"evaluation"})
+        for r in protocol.recipes_of(row, budget)
+    ]
+    return [recipes, *protocol.network_of(row, budget)]
 
 
 def _run(
-    known: Protocol, budget: str, row: str, seed: int, folder: Path, source: str, given: dict[str, Any]
+    known: Protocol, budget: str, row: str, seed: int, folder: Path, given: dict[str, Any], number: str
 ) -> Ran:
     """Train and evaluate a row with one seed, in its own folder."""
-    model, arguments = known.network_of(row, budget)
-    kept = "".join(c if c.isalnum() or c in "-_.=" else "-" for c in row)
-    place, begun = folder / WORK / kept / str(seed), time.monotonic()
-    found = run(
-        known.recipes_of(row, budget),
-        model,
-        place,
-        data=source,
-        model_args=arguments,
-        seed=seed,
-        split_seed=0,
-        label=f"{known.name}, {row}, seed {seed}",
-        **given,
-    )
-    verdicts = read_parquet(place / EVALUATION / VERDICTS)
-    images = {v["example"]: v["image"] for v in verdicts}
+    place, begun = place_of(folder, row, seed), time.monotonic()
+    sources = {s: place_of(folder, s, seed) for s in known.sources_of(row, budget)}
+    for source, where in sources.items():
+        if not (where / TRAINED).is_dir():  # its figures may be from another machine
+            train(**_how(known, budget, source, seed, where, given, f"{number}, to attack others from"))
+    found = run(**_how(known, budget, row, seed, place, given, number), sources=sources)
     return Ran(
         row=row,
         seed=seed,
         settings=settings_of(known, budget, row),
-        tested=_hash("".join(images[e] for e in sorted(images))),
-        columns={n: measured(c, found, verdicts) for n, c in known.columns_of(budget).items()},
+        tested=tested_in(place),
+        columns=columns_of_run(place, row, known.columns_of(budget)),
         reliable=found.reliable,
         headline=found.summary.headline is not None,
         seconds=round(time.monotonic() - begun, 1),
@@ -184,5 +238,18 @@ def _run(
     )
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _how(
+    known: Protocol, budget: str, row: str, seed: int, place: Path, given: dict[str, Any], number: str
+) -> dict[str, Any]:
+    """The arguments by which a row is trained."""
+    model, arguments = known.network_of(row, budget)
+    return {
+        "recipes": known.recipes_of(row, budget),
+        "model": model,
+        "folder": place,
+        "model_args": arguments,
+        "seed": seed,
+        "split_seed": 0,
+        "label": f"{known.name}, {number}: {row}, seed {seed}",
+        **given,
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from surgeon.models.facts import num_classes_of
 from surgeon.ownership import check_apart, owned
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import to_train_on
-from surgeon.pipeline.evaluating import add_page
+from surgeon.pipeline.evaluating import add_page, network_of
 from surgeon.pipeline.tested import trained_on, without_images
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
@@ -29,7 +29,14 @@ EVALUATION = "evaluation"
 
 
 @in_own_state(training=True)
-def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any) -> Assessment:
+def run(
+    recipes: Sequence[Recipe],
+    model: str,
+    folder: str | Path,
+    *,
+    sources: Mapping[str, str | Path] | None = None,
+    **given: Any,
+) -> Assessment:
     """Train as `train` does, then evaluate the trained network into the folder's evaluation/.
 
     Args:
@@ -37,6 +44,7 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
             that has them, else the defaults.
         model: a name, or a folder or `hf-hub:` repository that surgeon wrote.
         folder: the run's folder, which can be resumed.
+        sources: folders of networks by name, which are attacked in the place of the trained one (transfer).
         given: the further arguments of `surgeon.pipeline.train`.
 
     Returns:
@@ -65,11 +73,18 @@ def run(recipes: Sequence[Recipe], model: str, folder: str | Path, **given: Any)
             part(recipes, "evaluation", Evaluation()),
             {**given, "model": model},
             done.remarks,
+            sources=sources,
         )
 
 
 def evaluate_trained(
-    folder: Path, sets: Sets, settings: Evaluation, given: dict[str, Any], remarks: Sequence[str] = ()
+    folder: Path,
+    sets: Sets,
+    settings: Evaluation,
+    given: dict[str, Any],
+    remarks: Sequence[str] = (),
+    *,
+    sources: Mapping[str, str | Path] | None = None,
 ) -> Assessment:
     """Evaluate the network that was trained in a folder, on the test images of its sets.
 
@@ -79,10 +94,14 @@ def evaluate_trained(
         settings: how to evaluate.
         given: the arguments of `train`, with `model`.
         remarks: sentences to keep with the results.
+        sources: as for `run`.
     """
     seed = given.get("seed", 0)
     allowed = own.allowed_with(given.get("model", ""), given.get("allow_code", ()))
-    network = load(folder / TRAINED, device=own_device(given.get("device")), allow_code=allowed)
+    device = own_device(given.get("device"))
+    network = load(folder / TRAINED, device=device, allow_code=allowed)
+    places = {name: str(Path(place).resolve()) for name, place in (sources or {}).items()}
+    others = {n: network_of(p, allow_code=allowed).to(device) for n, p in places.items()}
     test = held_out_of(sets, samples_of(settings, num_classes_of(network)))
     data = {
         "source": absolute_source(given["data"]),
@@ -98,11 +117,16 @@ def evaluate_trained(
             test.y,
             settings,
             folder / EVALUATION,
+            sources=others,
             name=folder.name,
             data=data,
             examples=test.examples,
             class_names=test.classes,
-            made={**made_by(), "target": str(folder.resolve())},
+            made={
+                **made_by(),
+                "target": str(folder.resolve()),
+                **({"sources": places} if places else {}),
+            },
             seed=seed,
             progress=show,
             remarks=(

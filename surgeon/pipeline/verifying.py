@@ -13,6 +13,7 @@ from surgeon.pipeline.chain.conversion import conversion_checks, conversions_che
 from surgeon.pipeline.chain.evaluation import evaluation_checks
 from surgeon.pipeline.chain.network import written
 from surgeon.pipeline.chain.page import page_checks
+from surgeon.pipeline.chain.reproduction import reproduction_checks
 from surgeon.pipeline.chain.run import EVALUATION, run_checks
 from surgeon.pipeline.chain.sources import Reader
 from surgeon.pipeline.chain.study import study_checks
@@ -25,6 +26,7 @@ from surgeon.verification import Check
 
 _FILES = {
     "study.json": "study",
+    "protocol.json": "reproduction",
     "evaluation.json": "evaluation",
     "conversions.json": "conversions",
     "config.json": "network",
@@ -40,7 +42,8 @@ def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> list
     Nothing is written, downloaded or repaired.
 
     Args:
-        folder: the folder of a network, a conversion, a run, an evaluation or a study; or a page.
+        folder: the folder of a network, a conversion, a run, an evaluation, a study or a
+            reproduction; or a page.
         allow_code: modules that folders of own code may import, as for `surgeon.load`.
 
     Returns:
@@ -71,6 +74,8 @@ def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> list
         return run_checks(path, reader)
     if kind == "study":
         return study_checks(path, reader)
+    if kind == "reproduction":
+        return reproduction_checks(path, reader)
     if kind == "evaluation":
         return _evaluation(path, reader)
     return _others(path, allowed)
@@ -83,7 +88,7 @@ def kind_of(folder: Path) -> str:
         folder: the folder.
 
     Returns:
-        "network", "conversions", "run", "evaluation", "study", or another word of its manifest.
+        "network", "conversions", "run", "evaluation", "study", "reproduction", or another word of its manifest.
 
     Raises:
         ArtifactError: surgeon did not write the folder, or it is a part of one (which the message names).

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from surgeon import strict_yaml
 from surgeon.disk.shipped import shipped_folder
 from surgeon.errors import ArgumentError, RecipeError, SurgeonError, nearest
+from surgeon.merging import merge
 from surgeon.methods.registry import describe
 from surgeon.protocol.protocol import Protocol
 from surgeon.strict import shown
@@ -36,6 +37,9 @@ def protocol_names() -> tuple[str, ...]:
 def load_protocol(protocol: str | PathLike[str]) -> Protocol:
     """Load a protocol by name, or from a YAML file.
 
+    A protocol may `extends:` another, by name or by a path from its own folder, and gives the keys that differ;
+    mappings are merged key by key.
+
     Every row is put together once for every budget, so that a setting that does not fit is told here and not
     after hours of training.
 
@@ -53,16 +57,7 @@ def load_protocol(protocol: str | PathLike[str]) -> Protocol:
         94.89
     """
     path = _find(protocol)
-    try:
-        if path.stat().st_size > strict_yaml.LONGEST:
-            raise RecipeError(f"{path} cannot be read: it is larger than {strict_yaml.LONGEST >> 20} MiB")
-        content: Any = strict_yaml.load(path.read_text(encoding="utf-8"))
-    except strict_yaml.YamlError as error:
-        raise RecipeError(f"{path}, {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path} holds {type(content).__name__}, not a mapping with the key 'rows'")
+    content = _extended(path, ())
     content.setdefault("name", _name(path))
     try:
         found = Protocol.model_validate(content)
@@ -96,6 +91,36 @@ def check_budget(protocol: Protocol, budget: str) -> None:
         raise ArgumentError(
             f"{protocol.name} has no budget {shown(budget)}; it has {', '.join(protocol.budgets)}"
         )
+
+
+def _extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a protocol as plain data, merged over the one that it extends."""
+    content = _read(path)
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    beside = path.parent / str(parent)
+    target = (beside if beside.is_file() else _find(str(parent))).resolve()
+    if target in (*seen, path.resolve()):
+        chain = " → ".join(p.name for p in (*seen, path, target))
+        raise RecipeError(f"protocols extend one another in a circle: {chain}")
+    base = _extended(target, (*seen, path.resolve()))
+    base.pop("name", None)
+    return dict(merge(base, content))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > strict_yaml.LONGEST:
+            raise RecipeError(f"{path} cannot be read: it is larger than {strict_yaml.LONGEST >> 20} MiB")
+        content: Any = strict_yaml.load(path.read_text(encoding="utf-8"))
+    except strict_yaml.YamlError as error:
+        raise RecipeError(f"{path}, {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds {type(content).__name__}, not a mapping with the key 'rows'")
+    return content
 
 
 def _folder() -> Path:

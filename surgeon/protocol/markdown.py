@@ -68,7 +68,8 @@ def measure(answered: Answered) -> str:
     what = f"; {claim.column}, {claim.row} less {claim.against}"
     if found is None:
         return f"{what}: not measured"
-    over = f" over {len(found.pairs)} seeds" if len(found.pairs) > 1 else ", one seed"
+    over = f" over {answered.seeds} seeds" if answered.seeds > 1 else ", one seed"
+    over += "" if found.pairs else ", of the two shares"
     least = f", asked for at least {claim.margin:g}" if claim.margin else ""
     return f"{what}: {points(found.mean)} points [{points(found.low)}, {points(found.high)}]{over}{least}"
 

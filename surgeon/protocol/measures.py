@@ -1,77 +1,115 @@
-"""What a column says of an evaluation: a share of the test images, and the images themselves where they are known."""
+"""What a column says of a run: a time, or a share of the test images and, where it is known, which of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from surgeon.errors import ArgumentError
-from surgeon.protocol.protocol import Column
+from surgeon.protocol.protocol import CURVES, Column
 from surgeon.results.assessment import Assessment
 from surgeon.results.statistics import Share, wilson
 from surgeon.results.verdict import standing
 
+BATCH = 64
+"""Images in the batch of a column of=batch, and in that by which an evaluation takes the time."""
+
 
 class Measured(BaseModel):
-    """A share of the test images, and which of them it counts."""
+    """A share of the test images and which of them it counts, or a time."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    share: Share
+    share: Share | None = Field(default=None, description="None for a time")
     right: str = Field(
         default="",
         pattern="^[01]*$",
         description="1 for each image that is right, in the order of the test set; empty where only the share is known",
     )
+    time: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="in the column's unit")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.share is None) == (self.time is None):
+            raise ValueError("it has to be a share or a time, and not both")
+        counted = (self.right.count("1"), len(self.right))
+        if self.right and (self.share is None or counted != (self.share.k, self.share.n)):
+            raise ValueError("the images that are right do not add up to the share: a number was changed")
+        return self
 
 
-def measured(column: Column, found: Assessment, rows: Iterable[Mapping[str, Any]]) -> Measured | None:
-    """Read a column off an evaluation.
+def measured(
+    column: Column,
+    found: Assessment,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    row: str = "",
+    certificates: Iterable[Mapping[str, Any]] = (),
+    epoch: float | None = None,
+) -> Measured | None:
+    """Read a column off a run.
 
     Args:
-        column: what is asked.
-        found: the evaluation.
-        rows: its table of verdicts.
+        column: What is asked.
+        found: The run's evaluation.
+        rows: Its table of verdicts.
+        row: The run's row, which has no figure under attacks from itself.
+        certificates: The table of its certificates.
+        epoch: Seconds that an epoch of the training took.
 
     Returns:
-        The share; None where the evaluation has no such figure (a stock network has no `uncut`).
+        The share or the time; None where the run has no such figure (a stock network has no `uncut`).
 
     Raises:
-        ArgumentError: an attack or a level is asked for that the evaluation did not run.
+        ArgumentError: An attack, a level or a certificate is asked for that the evaluation did not make.
 
     Examples:
         >>> measured(Column(of="clean"), assessment, verdicts).share.value  # doctest: +SKIP
         0.952
     """
-    if column.of in ("gaussian", "uniform", "patches"):
+    if column.of == "epoch":
+        return None if epoch is None else Measured(time=epoch)
+    if column.of == "batch":
+        rate = found.subject.images_per_second
+        return Measured(time=1000 * BATCH / rate) if rate else None
+    if column.of in CURVES:
         return _point(column, found)
+    if column.of == "noise":
+        return _noisy(column, found)
+    if column.of == "certified":
+        return _certified(column, certificates)
     if column.of == "uncut":
         return None if found.gain is None or found.gain.uncut is None else Measured(share=found.gain.uncut)
     rows = list(rows)
+    if column.of == "attack":
+        return None if column.source == row and row else _counted(_alone(column, rows))
+    main = found.summary.main
     if column.of == "itself":
         rows = [r for r in rows if r["source"] is None]
-    if column.of == "attack":
-        return _counted(_alone(column, rows))
-    clean, worst = standing(rows, found.summary.main)
+        if column.norm is not None or column.eps is not None:
+            sizes = {
+                (r["norm"], r["eps"]) for r in rows if main and r["group"] == main.group and _sized(column, r)
+            }
+            if main is None or len(sizes) != 1:
+                raise _none("the evaluation's main attacks did not run at this size", rows)
+            main = main._replace(norm=next(iter(sizes))[0], eps=next(iter(sizes))[1])
+    clean, worst = standing(rows, main)
     return _counted(clean if column.of == "clean" else worst)
 
 
 def _alone(column: Column, rows: list[Mapping[str, Any]]) -> dict[int, bool]:
-    """Whether each image is right as it is and stands under one attack."""
+    """Whether each image is right as it is and stands under one attack, of the first seed."""
     right = {r["example"]: not r["success"] for r in rows if r["attack"] == "none"}
     own = [
-        r
-        for r in rows
-        if r["attack"] == column.attack
-        and r["source"] is None
-        and column.norm in (None, r["norm"])
-        and (column.eps is None or abs(r["eps"] - column.eps) < 1e-9)
+        r for r in rows if (r["attack"], r["source"]) == (column.attack, column.source) and _sized(column, r)
     ]
     if not own:
-        names = sorted({r["attack"] for r in rows} - {"none"})
-        raise ArgumentError(f"the evaluation ran no {column.attack} of that size; it ran {', '.join(names)}")
+        where = "" if column.source is None else f" on {column.source}"
+        raise _none(f"the evaluation ran no {column.attack} of that size{where}", rows)
+    seed = min(r["seed"] for r in own)
+    own = [r for r in own if r["seed"] == seed]
     attacked = {r["example"] for r in own}
     if any(stands and example not in attacked for example, stands in right.items()):
         raise ArgumentError(
@@ -82,14 +120,57 @@ def _alone(column: Column, rows: list[Mapping[str, Any]]) -> dict[int, bool]:
     return right
 
 
+def _sized(column: Column, row: Mapping[str, Any]) -> bool:
+    """Whether a verdict is of an attack of the column's norm and ε."""
+    eps = row["eps"]
+    near = column.eps is None or (eps is not None and abs(eps - column.eps) < 1e-9)
+    return row["attack"] != "none" and near and column.norm in (None, row["norm"])
+
+
 def _counted(right: Mapping[int, bool]) -> Measured:
     bits = "".join(str(int(right[example])) for example in sorted(right))
     return Measured(share=wilson(bits.count("1"), len(bits)), right=bits)
 
 
 def _point(column: Column, found: Assessment) -> Measured:
-    for curve in found.curves:
-        for point in curve.points:
-            if curve.kind == column.of and abs(point.level - (column.level or 0.0)) < 1e-9:
-                return Measured(share=point.share)
-    raise ArgumentError(f"the evaluation has no {column.of} noise or patches at {column.level}")
+    share = _only(
+        point.share
+        for curve in found.curves
+        for point in curve.points
+        if curve.kind == column.of and abs(point.level - (column.level or 0.0)) < 1e-9
+    )
+    if share is None:
+        raise ArgumentError(f"the evaluation has no {column.of} noise or patches at {column.level}")
+    return Measured(share=share)
+
+
+def _noisy(column: Column, found: Assessment) -> Measured:
+    wanted = (column.at in ("input", "both"), column.at in ("activations", "both"))
+    share = _only(n.share for n in found.noise if (n.input_noise, n.activation_noise) == wanted)
+    if share is None:
+        raise ArgumentError("the evaluation put no noise on adversarial images: that needs keep: true")
+    return Measured(share=share)
+
+
+def _certified(column: Column, certificates: Iterable[Mapping[str, Any]]) -> Measured:
+    """The images whose class is right and certified within the radius (Cohen et al. 2019)."""
+    sigma, radius = column.sigma or 0.0, column.level or 0.0
+    own = [c for c in certificates if abs(c["sigma"] - sigma) < 1e-9]
+    if not own:
+        raise ArgumentError(
+            f"the evaluation has no certificates of σ = {sigma:g}: that needs certify: [{sigma:g}]"
+        )
+    return _counted({c["example"]: c["prediction"] == c["label"] and c["radius"] >= radius for c in own})
+
+
+def _only(found: Iterable[Share]) -> Share | None:
+    return next(iter(found), None)
+
+
+def _none(what: str, rows: Iterable[Mapping[str, Any]]) -> ArgumentError:
+    """An error that says what ran instead."""
+    known = {
+        (r["attack"], r["norm"], r["eps"]) for r in rows if r["attack"] != "none" and r["eps"] is not None
+    }
+    names = sorted(f"{attack} {norm} {eps:.3g}" for attack, norm, eps in known)
+    return ArgumentError(f"{what}; it ran {', '.join(names)}")

@@ -15,39 +15,90 @@ from surgeon.strict import Prose, Strict
 Told = Annotated[Prose, Field(max_length=2000)]
 BUDGETS = ("paper", "small", "gpu", "smoke")
 """As the paper has it; hours on two processor cores; half an hour on one graphics card; a minute."""
-Of = Literal["clean", "worst", "itself", "uncut", "attack", "gaussian", "uniform", "patches"]
+CURVES = ("gaussian", "uniform", "patches")
+TIMES = {"epoch": "s", "batch": "ms"}
+"""Columns that are no share of the images, with their unit."""
+Of = Literal[
+    "clean",
+    "worst",
+    "itself",
+    "uncut",
+    "attack",
+    "gaussian",
+    "uniform",
+    "patches",
+    "certified",
+    "noise",
+    "epoch",
+    "batch",
+]
+_FIRST = ("of", "attack", "norm", "eps", "level", "error")
 
 
 class Column(Strict):
-    """What is measured of each row, as a share of the test images.
+    """What is measured of each row: a share of the test images, or a time.
 
     Attributes:
         of: `clean`: without an attack. `worst`: under every attack of the main threat, those from the record of
-            a surgery included. `itself`: the same without those. `uncut`: `worst` of the network before the
-            surgery. `attack`: under one attack alone. `gaussian`, `uniform`, `patches`: a point of that curve.
+            a surgery included. `itself`: the same without those, of the size `eps` if that is given. `uncut`:
+            `worst` of the network before the surgery. `attack`: under one attack alone. `gaussian`, `uniform`,
+            `patches`: a point of that curve. `certified`: certified by smoothing within an L2 radius. `noise`: right
+            on the adversarial images once noise of σ = 0.1 is added to them. `epoch`: seconds that an epoch of
+            training takes. `batch`: milliseconds of inference for 64 images.
         attack: the attack's name, of `attack`.
-        norm: its norm; None for any.
-        eps: its size in [0, 1] pixels; None for any.
-        level: the point on a curve: σ, the bound of the noise, patches per side.
+        source: the row whose network was attacked in this one's place, of `attack` (a transfer). The row itself has no
+            such figure.
+        norm: the norm, of `attack` and `itself`; None for any.
+        eps: the size in [0, 1] pixels, of `attack` and `itself`; None for any.
+        level: the point on a curve: σ, the bound of the noise, patches per side, the certified radius in pixels.
+        sigma: σ of the smoothing, of `certified`.
+        at: where the noise is added, of `noise`.
         error: the paper prints errors, 100 less the accuracy.
     """
 
     of: Of
     attack: str | None = None
+    source: str | None = None
     norm: str | None = None
     eps: Quantity | None = None
     level: float | None = None
+    sigma: float | None = None
+    at: Literal["nowhere", "input", "activations", "both"] | None = None
     error: bool = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> Column:
         if (self.of == "attack") != (self.attack is not None):
             raise ValueError("attack=NAME belongs to of=attack, which needs it")
-        if (self.of in ("gaussian", "uniform", "patches")) != (self.level is not None):
+        if self.source is not None and self.of != "attack":
+            raise ValueError("source=ROW belongs to of=attack")
+        if (self.of in (*CURVES, "certified")) != (self.level is not None):
             raise ValueError(
-                "level belongs to a point of a curve (gaussian, uniform, patches), which needs it"
+                "level belongs to a point of a curve (gaussian, uniform, patches, certified), which needs it"
             )
+        if (self.of == "certified") != (self.sigma is not None):
+            raise ValueError("sigma, of the smoothing, belongs to of=certified, which needs it")
+        if (self.of == "noise") != (self.at is not None):
+            raise ValueError("at=PLACE belongs to of=noise, which needs it")
+        if self.of not in ("attack", "itself") and (self.norm, self.eps) != (None, None):
+            raise ValueError("norm and eps belong to of=attack and of=itself")
+        if self.of in TIMES and self.error:
+            raise ValueError(f"of={self.of} is a time, which has no error")
         return self
+
+    @property
+    def unit(self) -> str:
+        """`%` of a share of the images; the unit of a time."""
+        return TIMES.get(self.of, "%")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells one column from another, for the hash of a run's settings.
+
+        Fields after the first six are part of it only where they are set, so that a new field leaves the hash of runs
+        that were made without it as it was.
+        """
+        return {k: v for k, v in self.model_dump(mode="json").items() if v is not None or k in _FIRST}
 
 
 class Line(Strict):
@@ -94,11 +145,14 @@ class Budget(Strict):
     Attributes:
         note: what differs from the paper.
         model: another network for every row that names none.
-        model_args: its arguments.
+        model_args: its arguments, and those of `models`.
+        models: network of a row → the one in its place.
         data: another source of images.
         images: which of them (`surgeon.recipe.Data`).
+        input_size: (C, H, W) of an image, where the network is also made for other images.
         seeds: how many, from 0.
         training: settings over all others.
+        mixed_precision: of the training.
         evaluation: settings over the protocol's.
         rows: the rows that are run; by default all.
         columns: columns that are measured in another way; None for one that is not measured.
@@ -107,10 +161,13 @@ class Budget(Strict):
     note: Told = ""
     model: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
+    models: dict[str, str] = Field(default_factory=dict)
     data: str | None = None
     images: dict[str, Any] = Field(default_factory=dict)
+    input_size: tuple[int, int, int] | None = None
     seeds: int = Field(default=3, ge=1, le=100)
     training: dict[str, Any] = Field(default_factory=dict)
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     evaluation: dict[str, Any] = Field(default_factory=dict)
     rows: tuple[str, ...] | None = None
     columns: dict[str, Column | None] = Field(default_factory=dict)
@@ -163,6 +220,10 @@ class Protocol(Strict):
                 raise ValueError(
                     f"the claim {claim.text!r} names the column {claim.column!r}; there are {list(self.columns)}"
                 )
+            if self.columns[claim.column].of in TIMES:
+                raise ValueError(
+                    f"the claim {claim.text!r} is on {claim.column!r}, a time; claims compare shares"
+                )
         for name, line in self.rows.items():
             unknown = sorted(set(line.paper) - set(self.columns))
             if unknown:
@@ -176,6 +237,13 @@ class Protocol(Strict):
             unknown = sorted(set(budget.columns) - set(self.columns))
             if unknown:
                 raise ValueError(f"budget {name} measures {unknown}; the columns are {list(self.columns)}")
+            rows = self.rows_of(name)
+            absent = [c.source for c in self.columns_of(name).values() if c.source and c.source not in rows]
+            if absent:
+                raise ValueError(f"budget {name} transfers from {absent}; its rows are {list(rows)}")
+            unused = sorted(set(budget.models) - {line.model for line in self.rows.values() if line.model})
+            if unused:
+                raise ValueError(f"budget {name} has others in place of {unused}, which no row names")
         return self
 
     def rows_of(self, budget: str) -> tuple[str, ...]:
@@ -212,9 +280,16 @@ class Protocol(Strict):
         }
         return tuple(r.model_copy(update=parts) for r in recipes)
 
+    def sources_of(self, row: str, budget: str) -> tuple[str, ...]:
+        """Return the rows whose networks are attacked in the place of this row's, in the order of the table."""
+        named = {c.source for c in self.columns_of(budget).values()}
+        return tuple(r for r in self.rows_of(budget) if r in named and r != row)
+
     def network_of(self, row: str, budget: str) -> tuple[str, dict[str, Any]]:
         """Return the name and the arguments of a row's network."""
         line, over = self.rows[row], self.budgets[budget]  # type: ignore[index]
+        if line.model in over.models:
+            return over.models[line.model], over.model_args
         for model, given in ((line.model, line.model_args), (over.model, over.model_args)):
             if model is not None:
                 return model, given

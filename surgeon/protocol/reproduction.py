@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from surgeon.protocol.differences import difference_of
 from surgeon.protocol.measures import Measured
 from surgeon.protocol.protocol import Claim, Protocol
-from surgeon.results.differences import Difference, over_seeds
-from surgeon.results.statistics import mcnemar
+from surgeon.results.differences import Difference
 
 Answer = Literal["holds", "does not hold", "not decided at this budget"]
 
@@ -52,7 +52,7 @@ class Runs(_Frozen):
 
 
 class Cell(_Frozen):
-    """A column of a row, in the paper's unit (per cent)."""
+    """A column of a row, in per cent or, of a time, in its unit."""
 
     paper: float | None = None
     measured: tuple[float, ...] = Field(default=(), description="by seed")
@@ -75,8 +75,10 @@ class Answered(_Frozen):
     claim: Claim
     answer: Answer
     difference: Difference | None = Field(
-        description="row less the one that it is compared with; None: not measured"
+        description="row less the one that it is compared with; its `pairs` are empty where it is not known which "
+        "images are right, and the two shares are compared; None: not measured"
     )
+    seeds: int = Field(default=0, description="over which the difference is")
 
 
 class Reproduction(_Frozen):
@@ -124,10 +126,14 @@ def tabulated(protocol: Protocol, budget: str, runs: Sequence[Ran]) -> Reproduct
     def cell(row: str, name: str) -> Cell:
         found = [m for r in kept if r.row == row and (m := r.columns.get(name)) is not None]
         error = columns[name].error
+
+        def figure(m: Measured) -> float:
+            return m.time or 0.0 if m.share is None else 100 * (1 - m.share.value if error else m.share.value)
+
         return Cell(
             paper=protocol.rows[row].paper.get(name),
-            measured=tuple(100 * (1 - m.share.value if error else m.share.value) for m in found),
-            images=found[0].share.n if found else 0,
+            measured=tuple(map(figure, found)),
+            images=found[0].share.n if found and found[0].share else 0,
         )
 
     return Reproduction(
@@ -146,6 +152,9 @@ def tabulated(protocol: Protocol, budget: str, runs: Sequence[Ran]) -> Reproduct
 def answered(claim: Claim, runs: Sequence[Ran]) -> Answered:
     """Compare the two rows of a claim on the images that both were tested on, seed by seed.
 
+    The comparison is paired image by image; where an evaluation only keeps the share of images that are right (curves,
+    noise on adversarial images), the two shares are compared, whose interval is wider.
+
     It holds where the whole 95 % interval of the difference is above the margin, and does not hold where all of it is
     below.
 
@@ -157,13 +166,13 @@ def answered(claim: Claim, runs: Sequence[Ran]) -> Answered:
     pairs = []
     for seed in sorted({r.seed for r in runs}):
         both = [by.get((row, seed)) for row in (claim.against, claim.row)]
-        found = [(r.tested, m.right) for r in both if r and (m := r.columns.get(claim.column)) and m.right]
+        found = [(r.tested, m) for r in both if r and (m := r.columns.get(claim.column))]
         if len(found) == 2 and found[0][0] == found[1][0]:
-            pairs.append(mcnemar(*([bit == "1" for bit in right] for _, right in found)))
-    difference, margin = over_seeds(pairs) if pairs else None, claim.margin / 100
+            pairs.append((found[0][1], found[1][1]))
+    difference, margin = difference_of(pairs), claim.margin / 100
     answer: Answer = "not decided at this budget"
     if difference is not None and difference.low > margin:
         answer = "holds"
     elif difference is not None and difference.high < margin:
         answer = "does not hold"
-    return Answered(claim=claim, answer=answer, difference=difference)
+    return Answered(claim=claim, answer=answer, difference=difference, seeds=len(pairs))

@@ -322,7 +322,7 @@ def test_attacks_that_make_no_sense_are_refused():
         Attack(name="a", kind="fgsm", norm="l2", eps=1.0)
     x, y = torch.rand(2, 1, 4, 4), torch.zeros(2, dtype=torch.long)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-    with pytest.raises(SurgeonError, match="norm 'l1'"):
-        pgd(model, x, y, eps=0.1, steps=1, norm="l1")
+    with pytest.raises(SurgeonError, match="norm 'l3'"):
+        pgd(model, x, y, eps=0.1, steps=1, norm="l3")
     with pytest.raises(SurgeonError, match="steps=0, restarts=1 and eot=1 must be at least 1"):
         pgd(model, x, y, eps=0.1, steps=0)

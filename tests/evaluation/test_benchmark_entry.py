@@ -72,7 +72,7 @@ def whole(network, tmp_path_factory):
 def _short_square(norm, eps, queries, more):
     from surgeon.results.threat import Attack
 
-    return Attack(name="square", kind="square", loss="margin", norm=norm, eps=eps, steps=20, **more)
+    return [Attack(name="square", kind="square", loss="margin", norm=norm, eps=eps, steps=20, **more)]
 
 
 def test_the_entry_of_a_whole_test_set_has_what_autoattack_leaves(small, whole):

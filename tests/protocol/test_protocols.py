@@ -1,13 +1,23 @@
 """The shipped protocols: whole, and each of their rows can be made at each budget."""
 
+import re
+from pathlib import Path
+
 import pytest
+import torch
 
 from surgeon import strict_yaml
 from surgeon.errors import RecipeError
+from surgeon.models import create_model
+from surgeon.models.facts import input_size_of
+from surgeon.pipeline.reproducing import place_of
 from surgeon.protocol import Column, load_protocol, protocol_names
+from surgeon.protocol.protocol import TIMES
 
 NAMES = protocol_names()
 METHODS = {"kap", "anl", "weight-map", "defective"}
+NOT_AT_HAND = {"imagenet", "tiny-imagenet", "iwildcam2019"}
+RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
 
 
 def test_every_paper_has_a_protocol():
@@ -17,12 +27,78 @@ def test_every_paper_has_a_protocol():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_protocol_is_whole(name):
     found = load_protocol(name)
-    assert found.name == name and found.claims and {"paper", "small", "smoke"} <= set(found.budgets)
+    assert found.name == name and {"paper", "smoke"} <= set(found.budgets)
+    assert found.claims or all(c.of in TIMES for c in found.columns.values())
+    assert ("small" in found.budgets) == (found.data not in NOT_AT_HAND)
     assert found.budgets["paper"].rows is None and found.budgets["paper"].model is None
     for budget in found.budgets:
         assert found.columns_of(budget)
         for row in found.rows_of(budget):
             assert found.recipes_of(row, budget)[-1].training.epochs > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_has_a_folder_of_its_own_and_a_network_that_is_known(name):
+    found = load_protocol(name)
+    assert len({place_of(Path(), row, 0) for row in found.rows}) == len(found.rows)
+    models = {
+        (model, tuple(sorted((k, str(v)) for k, v in args.items()))): args
+        for budget in found.budgets
+        for row in found.rows_of(budget)
+        for model, args in [found.network_of(row, budget)]
+    }
+    for (model, _), args in models.items():
+        with torch.device("meta"):
+            assert create_model(model, model_args=args) is not None
+
+
+SIDES = {"torch/cifar10": 32, "torch/cifar100": 32, "torch/mnist": 28, "torch/fashion_mnist": 28}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_are_read_at_their_own_size(name):
+    """A stock network says 224×224, at which small images would be trained on enlarged."""
+    found, sizes = load_protocol(name), {}
+    for budget in set(found.budgets) - {"smoke"}:
+        over = found.budgets[budget]
+        side = SIDES.get(over.data or found.data)
+        for model, _ in (found.network_of(row, budget) for row in found.rows_of(budget) if side):
+            if model not in sizes:
+                sizes[model] = input_size_of(create_model(model))
+            assert (over.input_size or sizes[model])[1:] == (side, side), (budget, model)
+
+
+def test_a_claim_can_be_answered_at_some_budget_besides_the_papers():
+    """At least one claim of every protocol that has claims and images for them."""
+    for name in NAMES:
+        found = load_protocol(name)
+        for budget in {"small", "gpu"} & set(found.budgets) if found.claims else ():
+            rows, columns = set(found.rows_of(budget)), found.columns_of(budget)
+            assert any({c.row, c.against} <= rows and c.column in columns for c in found.claims), (
+                name,
+                budget,
+            )
+
+
+def test_the_list_of_tables_and_figures_names_every_protocol():
+    listed = RESULTS.read_text(encoding="utf-8").split("## All tables and figures")[1].split("\n## ")[0]
+    assert set(re.findall(r"`((?:kap|anl|weight-map|defective)/[^`]+)`", listed)) == set(NAMES)
+
+
+def test_a_protocol_extends_another_key_by_key(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("extends: kap/table1\nrows:\n  NT:\n    paper: {clean: 1.0}\n", encoding="utf-8")
+    found, base = load_protocol(path), load_protocol("kap/table1")
+    assert found.name == "own" and found.rows["NT"].paper == {**base.rows["NT"].paper, "clean": 1.0}
+    assert found.budgets == base.budgets and list(found.rows) == list(base.rows)
+
+
+def test_protocols_that_extend_one_another_in_a_circle_are_refused(tmp_path):
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    one.write_text(f"extends: {other}\n", encoding="utf-8")
+    other.write_text(f"extends: {one}\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match="circle"):
+        load_protocol(one)
 
 
 def write(tmp_path, **changes):
@@ -67,6 +143,8 @@ def test_settings_come_from_protocol_recipe_row_and_budget_in_this_order(tmp_pat
         ({"budgets": {"tiny": {}}}, "tiny"),
         ({"columns": {"PGD": {"of": "attack"}}}, "attack"),
         ({"columns": {"u": {"of": "uniform"}}}, "level"),
+        ({"columns": {"t": {"of": "attack", "attack": "a", "source": "c"}}}, "transfers from"),
+        ({"budgets": {"smoke": {"models": {"zoo/vgg16": "zoo/lenet5"}}}}, "zoo/vgg16"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_before_anything_is_trained(tmp_path, changes, said):

@@ -65,8 +65,8 @@ def test_the_file_of_the_runs_is_enough_to_go_on_elsewhere(done, tmp_path, monke
     results.write_text((folder / "runs.json").read_text())
     asked = []
 
-    def counted(recipes, model, place, **given):
-        asked.append((place.parts[-2], given["seed"]))
+    def counted(*, folder, seed, **given):
+        asked.append((folder.parts[-2], seed))
         raise ArgumentError("enough")
 
     monkeypatch.setattr(reproducing, "run", counted)
@@ -85,6 +85,21 @@ def test_runs_of_other_settings_are_refused(done, tmp_path):
     with pytest.raises(ArtifactError, match="runs of own at smoke"):
         other = PROTOCOL.model_copy(update={"name": "other"})
         reproduce(other, tmp_path / "new2", budget="smoke", results=folder / "runs.json")
+
+
+def test_a_run_that_was_begun_with_other_settings_is_one_line_that_names_it(done, tmp_path):
+    import shutil
+
+    from surgeon.pipeline import reproduce
+
+    folder, _ = done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "runs.json").unlink()
+    changed = PROTOCOL.model_copy(update={"training": {"epochs": 2, "batch_size": 256}})
+    with pytest.raises(ArtifactError, match=r"stock.0 holds a run with other settings \(.*training") as said:
+        reproduce(changed, copy, budget="smoke", seeds=1)
+    assert "\n" not in str(said.value)
 
 
 def test_a_damaged_file_of_runs_is_one_line(done, tmp_path):
@@ -167,7 +182,7 @@ def test_an_attack_on_what_others_left_has_no_figure_of_its_own():
     assert measured(Column(of="attack", attack="first"), None, rows).right == "011"
     with pytest.raises(ArgumentError, match="left standing"):
         measured(Column(of="attack", attack="second"), None, rows)
-    with pytest.raises(ArgumentError, match="first, second"):
+    with pytest.raises(ArgumentError, match="first l2 1, second l2 1"):
         measured(Column(of="attack", attack="third"), None, rows)
 
 

@@ -1,0 +1,108 @@
+"""Check a reproduction: each run in it, its figures as the runs' verdicts give them, and the table made of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from surgeon.errors import RecipeError
+from surgeon.ownership import read_manifest
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, unknown, within
+from surgeon.pipeline.chain.comparing import demand_equal, read_mapping
+from surgeon.pipeline.chain.run import run_checks
+from surgeon.pipeline.chain.sources import Reader
+from surgeon.pipeline.measuring import columns_of_run, tested_in
+from surgeon.pipeline.reproducing import RUNS, SETTINGS, TABLE, WORK, place_of, settings_of
+from surgeon.pipeline.running import EVALUATION
+from surgeon.pipeline.training import SETTINGS as OF_RUN
+from surgeon.protocol import Protocol, Ran, Runs, check_budget, load_protocol, tabulated
+from surgeon.protocol.markdown import page
+from surgeon.reading import read_as
+from surgeon.results.files import RESULT as EVALUATED
+from surgeon.verification import Check
+
+
+def reproduction_checks(folder: Path, reader: Reader) -> list[Check]:
+    """The checks of a reproduction: each run that lies in it, and what is made of them.
+
+    Args:
+        folder: the reproduction's folder.
+        reader: opens what the folder names.
+    """
+    checks, read = in_use(folder), list[dict[str, Any]]()
+    checks.append(checked(SETTINGS, lambda: _settings(folder, read)))
+    if not read:
+        return checks
+    for place in sorted(p.parent for p in (folder / WORK).glob(f"*/*/{OF_RUN}")):
+        checks += within(place.relative_to(folder).as_posix(), run_checks(place, reader))
+    if not (folder / RUNS).is_file():
+        return [*checks, unknown(RUNS, "no run has ended here, or the file of the runs is kept elsewhere")]
+    told: list[Runs] = []
+    checks.append(checked(RUNS, lambda: _runs(folder, read[0], told)))
+    if not told:
+        return checks
+    try:
+        known = load_protocol(told[0].protocol)
+        check_budget(known, told[0].budget)
+    except RecipeError:
+        return [
+            *checks,
+            unknown("protocol", f"{told[0].protocol} is not a shipped protocol: it was given as a file"),
+        ]
+    for run in told[0].runs:
+        name = f"{RUNS}, {run.row}, seed {run.seed}"
+        checks.append(checked(name, partial(_figures, folder, known, told[0].budget, run)))
+    checks.append(checked(TABLE, lambda: _table(folder, known, told[0])))
+    return checks
+
+
+def _settings(folder: Path, read: list[dict[str, Any]]) -> str:
+    known = read_manifest(folder)
+    if known is None or known.what != "reproduction":
+        raise Misfit(
+            "the manifest .surgeon.json, which says that surgeon wrote the reproduction, is not there or damaged"
+        )
+    found = read_mapping(folder / SETTINGS)
+    said = f"{found['protocol']} at {found['budget']}"
+    read.append(found)
+    return said
+
+
+def _runs(folder: Path, asked: dict[str, Any], told: list[Runs]) -> str:
+    found = read_as(folder / RUNS, Runs)
+    for key in ("protocol", "budget"):
+        demand_equal(getattr(found, key), asked[key], f"it has the runs of another {key}")
+    told.append(found)
+    return f"{len(found.runs)} runs of {found.protocol} at {found.budget}"
+
+
+def _figures(folder: Path, known: Protocol, budget: str, run: Ran) -> str:
+    """Check that a run's figures are those that its verdicts give."""
+    if run.row not in known.rows_of(budget):
+        raise Misfit(f"{known.name} has no row {run.row!r} at {budget}")
+    if run.settings != settings_of(known, budget, run.row):
+        raise Misfit(f"it was made with other settings than {known.name} has at {budget} now")
+    place = place_of(folder, run.row, run.seed)
+    if not (place / EVALUATION / EVALUATED).is_file():
+        raise Unknown("its folder is not here, or not evaluated: the figures are from elsewhere")
+    if run.tested != tested_in(place):
+        raise Misfit("it was tested on other images than the run in its folder")
+    found = columns_of_run(place, run.row, known.columns_of(budget))
+    for column in {**found, **run.columns}:
+        written, now = (c.get(column) for c in (run.columns, found))
+        demand_equal(
+            written and written.model_dump(mode="json"),
+            now and now.model_dump(mode="json"),
+            f"{column}: the verdicts give another",
+        )
+    return "as its verdicts add up"
+
+
+def _table(folder: Path, known: Protocol, told: Runs) -> str:
+    file = folder / TABLE
+    if not file.is_file():
+        raise Unknown("not written yet; the same command goes on")
+    if file.read_text(encoding="utf-8") != page(tabulated(known, told.budget, told.runs)):
+        raise Misfit(f"it is not what {RUNS} gives")
+    return f"as {RUNS} gives it"

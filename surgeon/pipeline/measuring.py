@@ -1,0 +1,85 @@
+"""The columns of a protocol, read off the folder of a run."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+
+from surgeon.disk.files import read_parquet
+from surgeon.errors import ArtifactError
+from surgeon.evaluation.folder import CERTIFICATES, read_assessment
+from surgeon.protocol import Column, Measured, measured
+from surgeon.reading import read_mapping
+from surgeon.results.files import VERDICTS
+from surgeon.training.records import METRICS
+
+EVALUATION, SETTINGS, TRAINING = "evaluation", "settings.json", "training"
+
+
+def columns_of_run(place: Path, row: str, columns: Mapping[str, Column]) -> dict[str, Measured | None]:
+    """Measure the columns of a run.
+
+    Args:
+        place: The run's folder.
+        row: Its row.
+        columns: What is asked, by name.
+
+    Returns:
+        What was measured, by name.
+
+    Raises:
+        ArtifactError: The run is not evaluated, or a file of it is damaged.
+        ArgumentError: A column asks for what the evaluation did not make.
+    """
+    found, verdicts = read_assessment(place / EVALUATION), read_parquet(place / EVALUATION / VERDICTS)
+    file = place / EVALUATION / CERTIFICATES
+    certificates = read_parquet(file) if file.is_file() else []
+    timed = seconds_an_epoch(place) if any(c.of == "epoch" for c in columns.values()) else None
+    return {
+        n: measured(c, found, verdicts, row=row, certificates=certificates, epoch=timed)
+        for n, c in columns.items()
+    }
+
+
+def tested_in(place: Path) -> str:
+    """Return the hash of the test images of a run's evaluation, in their order.
+
+    Args:
+        place: The run's folder.
+    """
+    images = {v["example"]: v["image"] for v in read_parquet(place / EVALUATION / VERDICTS)}
+    return hash_of("".join(images[e] for e in sorted(images)))
+
+
+def seconds_an_epoch(place: Path) -> float | None:
+    """Return how long an epoch of a run's training took: the median, without its validation.
+
+    Args:
+        place: The run's folder.
+
+    Returns:
+        Seconds; None for a training of no epoch.
+
+    Raises:
+        ArtifactError: The metrics of the training are not there or damaged.
+    """
+    images = read_mapping(place / SETTINGS)["contents"]["training images"]["images"]
+    file = place / TRAINING / METRICS
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rates = [float(row["images_per_second"]) for row in csv.DictReader(lines)]
+        return median(images / rate for rate in rates) if rates else None
+    except (OSError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise ArtifactError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def hash_of(text: str) -> str:
+    """Return the SHA-256 of a text.
+
+    Args:
+        text: The text.
+    """
+    return hashlib.sha256(text.encode()).hexdigest()
