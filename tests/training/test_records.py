@@ -108,9 +108,9 @@ def test_a_warm_up_rises_from_nothing(tiny, data):
         )
     finally:
         loop._Training._step = step
-    assert seen[0] == 0
-    assert seen[1:4] == pytest.approx([0.3 * r * (1 - r / 3) for r in (1 / 3, 2 / 3, 1)])
-    assert seen[-1] == pytest.approx(0.3 / 9)
+    assert len(seen) == 9 and seen[0] == 0
+    assert seen[:4] == pytest.approx([0, 0.1, 0.2, 0.3])  # one epoch of three steps up to lr …
+    assert seen[3:] == pytest.approx([0.3 * (1 - k / 6) for k in range(6)])  # … and from there down to min_lr
 
 
 class Broken(nn.Module):
