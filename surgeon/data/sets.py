@@ -135,6 +135,10 @@ def _chosen(source: Source, settings: Data) -> tuple[dict[str, Entries], tuple[s
     if missing:
         has = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "") if classes else "no names for them"
         raise DataError(f"{source.name} lacks the classes {', '.join(missing)}; it has {has}")
+    if twice := [c for c in wanted if classes.count(c) > 1]:
+        raise DataError(
+            f"{source.name} has several classes of the name {twice[0]}: they cannot be chosen by name"
+        )
     place = {classes.index(c): n for n, c in enumerate(wanted)}
     odd = {s: [(i, c) for i, c in e if not 0 <= c < len(classes)] for s, e in splits.items()}
     kept = {s: [(i, place[c]) for i, c in e if c in place] for s, e in splits.items()}
