@@ -27,7 +27,7 @@ from surgeon.pipeline.demands import check_classes, check_names, demand_free, to
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.origin import class_order
 from surgeon.pipeline.own_images import own_sets, seen_in_its_folder, unknown, unrecorded
-from surgeon.pipeline.tested import trained_on, without_images
+from surgeon.pipeline.tested import on_sets, without_images
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
 from surgeon.progress import progress
@@ -234,10 +234,15 @@ def test_images(
     lineage = lineage_of(target, weights)
     own = own_sets(lineage, data, root, size)
     test = held_out_of(own[1], count) if own else held_out(data, size, count=count, root=root)
-    seen = trained_on(own[1].train, test.x) if own else seen_in_its_folder(lineage, data, size, test.x)
-    # What the pixels say is more than that nothing is known.
-    remarks = () if seen and not own else unknown(lineage, own[0] if own else None, target, data)
-    remarks += (*seen, *without_images(test.y, test.classes))
+    if own:
+        remarks = (*unknown(lineage, own[0], target, data), *on_sets(own[1], test.x, test.y))
+    else:
+        compared = seen_in_its_folder(lineage, data, size, test.x)
+        remarks = (
+            *unknown(lineage, compared.origin if compared else None, target, data),
+            *(compared.remarks if compared else ()),
+            *without_images(test.y, test.classes),
+        )
     known = lineage[0].classes if lineage else ()
     order = class_order(known, test.classes)
     if order is None or test.classes == known:

@@ -37,6 +37,7 @@ from surgeon.pipeline.head import check_outputs, outputs_for
 from surgeon.pipeline.lineage import lineage_of, of_run
 from surgeon.pipeline.origin import dumped
 from surgeon.pipeline.own_images import chosen
+from surgeon.pipeline.tested import validated_by_training
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.surgery import apply
@@ -252,6 +253,8 @@ def train(
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
                     save(rewritten, cut, beside=lineage)
             shown_images.of_training(label or folder.name, data, sets)
+            for text in validated_by_training(sets):
+                shown_images.remark(label or folder.name, text)
             # Always from the folder, never the network in memory: a resumed run and an uninterrupted one
             # then start from the same weights.
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)
