@@ -171,11 +171,13 @@ def _run(
     )
     verdicts = read_parquet(place / EVALUATION / VERDICTS)
     images = {v["example"]: v["image"] for v in verdicts}
+    labels = {v["example"]: v["label"] for v in verdicts}
     return Ran(
         row=row,
         seed=seed,
         settings=settings_of(known, budget, row),
         tested=_hash("".join(images[e] for e in sorted(images))),
+        labelled=_hash(json_text([*found.data.get("classes", ()), *(labels[e] for e in sorted(labels))])),
         columns={n: measured(c, found, verdicts) for n, c in known.columns_of(budget).items()},
         reliable=found.reliable,
         headline=found.summary.headline is not None,
