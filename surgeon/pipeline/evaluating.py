@@ -21,6 +21,7 @@ from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, normalised_in_words, num_classes_of
+from surgeon.models.preparation import resized_otherwise
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
@@ -162,6 +163,11 @@ def evaluate_target(
     remarks += (taken,) if taken else ()
     if inside or weights or pretrained:
         remarks += () if lineage else unrecorded(target, data)
+        if otherwise := resized_otherwise(network):
+            remarks += (
+                f"images are stretched to {size[-2]}×{size[-1]} (bilinear), whatever their shape; the configuration "
+                f"of {target} says {otherwise}: of images of another size it would be given other pixels",
+            )
         if weights and not lineage:
             remarks += (
                 f"how the images of its training were normalised is not recorded: here they are "

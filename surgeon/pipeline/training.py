@@ -20,6 +20,7 @@ from surgeon.machine import made_by
 from surgeon.models import own
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, normalization_of, normalized, num_classes_of
+from surgeon.models.preparation import trained_on_stretched
 from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
@@ -251,6 +252,7 @@ def train(
                     write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
                     write_json(folder / MADE, made_by())
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
+                    trained_on_stretched(rewritten)
                     save(rewritten, cut, beside=lineage)
             shown_images.of_training(label or folder.name, data, sets)
             for text in validated_by_training(sets):
