@@ -182,9 +182,9 @@ def load(
     """Load the network in a folder that `save` wrote, with its surgery applied again.
 
     Args:
-        folder: the folder, or that of a run, whose trained network is loaded; or `hf-hub:owner/name` for a repository of the Hugging Face Hub, with `@revision`
-            appended for another revision than the main branch. timm loads a repository that surgeon did not
-            write.
+        folder: the folder; that of a run, whose trained network is loaded; or `hf-hub:owner/name` for a
+            repository of the Hugging Face Hub, with `@revision` appended for another revision than the main
+            branch. timm loads a repository that surgeon did not write.
         model: the network as it was before any surgery, for one that cannot be made by name. It is not
             changed.
         device: the device to put the network on.
