@@ -40,10 +40,14 @@ PAGE = "report.html"
 
 
 class Tested(NamedTuple):
-    """Images that a network is tested on, and sentences on what is unknown about them."""
+    """Images that a network is tested on, and sentences on what is unknown about them.
+
+    compared: Whether they were compared with those of its training, pixel by pixel.
+    """
 
     images: HeldOut
     remarks: tuple[str, ...]
+    compared: bool = False
 
 
 @in_own_state()
@@ -134,7 +138,7 @@ def evaluate_target(
         )
     count = samples_of(settings, num_classes_of(network))
     lineage = lineage_of(target, weights)
-    test, unseen = test_images(target, data, root, size, count, weights=weights)
+    test, unseen, compared = test_images(target, data, root, size, count, weights=weights)
     inside = folder_of(target) is not None
     outputs = num_classes_of(network)
     said = either(f"num_classes={outputs}", f"--num-classes {outputs}")
@@ -151,7 +155,7 @@ def evaluate_target(
     }
     remarks = (
         unseen
-        if test.split != "train"
+        if test.split != "train" or compared
         else (
             *unseen,
             (
@@ -238,7 +242,7 @@ def test_images(
         ArtifactError: the source's contents have changed since the training.
     """
     lineage = lineage_of(target, weights)
-    own = own_sets(lineage, data, root, size)
+    own, compared = own_sets(lineage, data, root, size), None
     test = held_out_of(own[1], count) if own else held_out(data, size, count=count, root=root)
     if own:
         remarks = (*unknown(lineage, own[0], target, data), *on_sets(own[1], test.x, test.y))
@@ -251,10 +255,11 @@ def test_images(
         )
     known = lineage[0].classes if lineage else ()
     order = class_order(known, test.classes)
+    told = bool(own or compared)
     if order is None or test.classes == known:
-        return Tested(test, remarks)
+        return Tested(test, remarks, told)
     labels: Tensor = torch.tensor(order, dtype=torch.int64)[test.y]
-    return Tested(test._replace(y=labels, classes=known), remarks)
+    return Tested(test._replace(y=labels, classes=known), remarks, told)
 
 
 def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:
