@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from surgeon import strict_yaml
-from surgeon.errors import RecipeError, either, nearest
-
-
-def classes_setting(names: Sequence[str]) -> str:
-    """The setting that names classes in an order, as it is read: for a shell to paste on the command line.
-
-    Args:
-        names: the classes' names.
-
-    Examples:
-        >>> from surgeon.spelling import classes_setting
-        >>> classes_setting(["cat", "8", "no"])
-        'data.classes=[cat, "8", "no"]'
-    """
-    setting = f"data.classes=[{', '.join(map(_item, names))}]"
-    return either(setting, f"--set {shlex.quote(setting)}")
-
-
-def _item(name: str) -> str:
-    """A text in a list of YAML: plain where it is read as this text, else in quotes."""
-    try:
-        plain = strict_yaml.load(f"[{name}]") == [name]
-    except strict_yaml.YamlError:
-        plain = False
-    return name if plain else json.dumps(name, ensure_ascii=False)
+from surgeon.errors import RecipeError, nearest
 
 
 def split(recipe: str) -> list[str]:

@@ -10,10 +10,10 @@ from surgeon.data import absolute_source
 from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError, either
 from surgeon.models import naming
 from surgeon.models.creating import is_known, list_models
+from surgeon.pipeline.class_setting import classes_setting
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.origin import Lineage, class_order
 from surgeon.recipe import Data, Training
-from surgeon.spelling import classes_setting
 from surgeon.store.artifact import folder_of
 from surgeon.store.folder import CONFIG, no_network
 
