@@ -1,5 +1,6 @@
 """Sets that overlap, and classes that were never trained: told at the training and at every evaluation."""
 
+import json
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from surgeon.data import load_sets
 from surgeon.errors import DataError
 from surgeon.recipe import Data
+from tests.cli.commandline import invoke
 from tests.test_runs_network import SIZE, evaluated, pictures, trained
 
 
@@ -86,3 +88,18 @@ def test_a_class_without_a_name_is_one_of_any_split(tmp_path):
         load_sets(str(tmp_path), input_size=(3, 4, 4))
     sets = load_sets(str(tmp_path), Data(faults="skip"), input_size=(3, 4, 4))
     assert sets.classes == ("0", "1") and sorted({*sets.test.y.tolist()}) == [0, 1]
+
+
+def test_a_conversion_tells_of_test_images_that_its_network_has_seen(data, tmp_path):
+    for split in ("val", "test"):
+        shutil.rmtree(data / split)
+        shutil.copytree(data / "train", data / split)
+    run = trained(tmp_path / "run", data)
+    code, out, err = invoke(
+        "convert", "noise", run / "trained", "--data", data, "-o", tmp_path / "c", "--json"
+    )
+    assert code == 0, err
+    notes = json.loads(out)["notes"]
+    assert told(notes, "test images are pixel by pixel among the images") and told(
+        notes, "among the validation"
+    )
