@@ -7,6 +7,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from surgeon.told_settings import Told
+
 
 def number(value: Any) -> Any:
     """Convert a text such as `8/255` or `0.5` to a number; other values are returned unchanged.
@@ -74,7 +76,7 @@ Smoothing = Annotated[Quantity, AfterValidator(_deviation), Field(gt=0)]
 """The same for randomized smoothing, which needs noise above 0."""
 
 
-class WithinPixels(BaseModel):
+class WithinPixels(BaseModel, metaclass=Told):
     """A model with an eps and a norm. In linf, eps is at most 1: more would allow any image."""
 
     @model_validator(mode="after")

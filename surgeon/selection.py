@@ -8,11 +8,11 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from surgeon.errors import SelectionError, nearest
+from surgeon.errors import SelectionError, SurgeonError, nearest
 from surgeon.strict import Line, Prose, Strict, shown
 
 Kind = Literal[
@@ -205,6 +205,8 @@ class Selector(Strict):
         every: Keep each `every`-th of the remaining sites.
         offset: Index of the first site that `every` keeps.
     """
+
+    refused_as: ClassVar[type[SurgeonError]] = SelectionError
 
     include: tuple[str, ...] = ("**",)
     exclude: tuple[str, ...] = ()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
-import re
-import reprlib
-from collections.abc import Iterable
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from surgeon.errors import RecipeError, SurgeonError
+from surgeon.told_settings import Told
+from surgeon.told_settings import faults as faults
+from surgeon.told_settings import shown as shown
+from surgeon.told_settings import where as where
 
 LONGEST = 10_000
 """The most characters of a text."""
@@ -18,10 +21,9 @@ Line = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u20
 """A name: one line without control characters, so that it can be printed."""
 Prose = Annotated[str, Field(max_length=LONGEST, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
 """A text of several lines without other control characters."""
-_PLAIN = re.compile(r"[\w\-]{1,80}")
 
 
-class Strict(BaseModel):
+class Strict(BaseModel, metaclass=Told):
     """Frozen settings without unknown keys or converted types; numbers are finite.
 
     A text is not accepted as a number, nor a number as a boolean. An integer is accepted as a float, and a
@@ -31,6 +33,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, str_max_length=LONGEST
     )
+
+    refused_as: ClassVar[type[SurgeonError]] = RecipeError
 
     @model_validator(mode="before")
     @classmethod
@@ -55,43 +59,3 @@ def _has_tuple(annotation: Any) -> bool:
 
 def _tuple(value: Any) -> Any:
     return tuple(_tuple(v) for v in value) if isinstance(value, list) else value
-
-
-def shown(value: object) -> str:
-    """Write a value for an error message: as Python does, shortened where it is long or nested.
-
-    Args:
-        value: the value.
-    """
-    short = reprlib.Repr()
-    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
-    return " ".join(short.repr(value).split())
-
-
-def where(place: Iterable[object]) -> str:
-    """Write the path to a key in one line, whatever the keys hold.
-
-    Args:
-        place: the keys, from the outside in.
-
-    Examples:
-        >>> where(("training", "lr"))
-        'training.lr'
-    """
-    return ".".join(str(p) if isinstance(p, int) or _PLAIN.fullmatch(str(p)) else shown(p) for p in place)
-
-
-def faults(error: ValidationError) -> str:
-    """Describe a validation error in one line: key, reason and value of the first three faults.
-
-    Args:
-        error: pydantic's error.
-    """
-    errors = error.errors(include_url=False, include_context=False)
-    parts = []
-    for item in errors[:3]:
-        place = where(item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        parts.append(f"{place}: {message} (got {shown(item['input'])})" if place else message)
-    more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
-    return "; ".join(parts) + more

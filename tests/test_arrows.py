@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 RANKS = (
     ("errors", "lazy", "torch_private"),
     # text and numbers from outside, and how they are written
+    ("told_settings",),
     ("strict",),
     (
         "strict_yaml",
@@ -61,6 +62,7 @@ TOGETHER = {("models", "zoo"), ("zoo", "models")}
 NO_TORCH = (
     "errors",
     "lazy",
+    "told_settings",
     "strict",
     "strict_yaml",
     "reading",

@@ -170,6 +170,8 @@ def test_an_error_comes_back_from_another_process():
 
 def test_pydantic_is_told_of_errors_by_their_place():
     with pytest.raises(ValidationError, match="unknown operation 'kapp'; did you mean 'kap'"):
+        Recipe.model_validate({"name": "r", "surgery": ({"op": "kapp"},)})
+    with pytest.raises(RecipeError, match="^Recipe: .*unknown operation 'kapp'; did you mean 'kap'"):
         Recipe(name="r", surgery=({"op": "kapp"},))
     with pytest.raises(RecipeError, match="unknown operation 'kapp'; did you mean 'kap'"):
         load_recipe({"surgery": [{"op": "kapp"}]})
@@ -181,7 +183,7 @@ def test_a_validator_of_another_package_may_raise_an_error_of_surgeon(plugged):
         registry.parse(wanted)
     with pytest.raises(LayerError, match="^raising: operation 'raising': stubborn layers are not made here$"):
         load_recipe({"surgery": [wanted]})
-    with pytest.raises(ValidationError, match="operation 'raising': stubborn layers are not made here"):
+    with pytest.raises(RecipeError, match="operation 'raising': stubborn layers are not made here"):
         Recipe(name="r", surgery=(wanted,))
 
 

@@ -176,7 +176,7 @@ def test_other_classes_of_weights_and_of_a_conversion_are_told_how_they_would_be
         evaluated(NET, tmp_path / "e", data=str(other), **weights)
     given = ["convert", "noise", run.folder / "trained", "--data", other, "-o", tmp_path / "c"]
     code, _, err = invoke(*given)
-    assert code == 2 and "say so by data.classes=[bee, cat, dog]" in err
+    assert code == 2 and "say so by --set 'data.classes=[bee, cat, dog]'" in err
     code, out, err = invoke(*given, "--set", "data.classes=[bee,cat,dog]", "--json")
     assert code == 0 and any("taken by number, as was said" in n for n in json.loads(out)["notes"]), err
 
@@ -186,7 +186,7 @@ def test_the_same_classes_in_an_order_that_contradicts_the_outputs_are_refused(r
     code, _, err = invoke(
         "convert", "noise", run.folder / "trained", "--data", other, "--set", wrong, "-o", tmp_path / "c"
     )
-    assert code == 2 and "give them in that order, data.classes=[cat, bee, ape]" in err
+    assert code == 2 and "give them in that order, --set 'data.classes=[cat, bee, ape]'" in err
     with pytest.raises(DataError, match=r"data.classes=\[cat, bee, ape\]"):
         trained(tmp_path / "on", other, run.folder / "trained", more=[wrong])
 

@@ -1,10 +1,13 @@
 """Images of a part of the folder that a network was trained on, and classes that differ by one late name."""
 
+import shlex
+
 import pytest
 
-from surgeon.errors import DataError
+from surgeon.errors import DataError, at_the_command_line
 from surgeon.pipeline.demands import Source, check_names, in_order
 from surgeon.pipeline.origin import Origin
+from surgeon.recipe import load_recipe
 from tests.test_lineage import ORDER, evaluated, pictures, trained
 
 NAMES = tuple(f"c{k:02}" for k in range(12))
@@ -21,7 +24,8 @@ def test_the_training_part_of_its_own_folder_is_told_as_seen(tmp_path):
     ]
     assert "test images are pixel by pixel among the images that the network was trained on" in said
     notes = evaluated(tmp_path / "run", tmp_path / "f", data=str(tmp_path / "images" / "test")).notes
-    assert not [n for n in notes if "pixel by pixel" in n] and [n for n in notes if "there is not known" in n]
+    told = ("pixel by pixel", "there is not known", "no test images of its own")
+    assert not [n for n in notes if any(words in n for words in told)]
 
 
 def known(classes):
@@ -39,3 +43,25 @@ def test_the_name_that_differs_is_shown_where_lists_are_cut_short():
 def test_a_setting_to_copy_has_every_name():
     assert in_order(NAMES) == f"say so by data.classes=[{', '.join(NAMES)}]"
     assert in_order(ORDER) == "say so by data.classes=[cat, bee, ape]"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [str(k) for k in range(10)],
+        ["y", "n", "yes", "no", "on", "off", "null", "~", "true"],
+        ["1e3", "007", "1:30", "0x10", "-", "?", ".5"],
+        ["a, b", "[c]", "d: e", "#f", " g ", "h'i", '"j"', "k\\l", "ü", "{m}", "n o"],
+        [f"c{k}" for k in range(1000)],
+    ],
+)
+def test_a_setting_to_copy_is_read_as_these_names(names):
+    setting = in_order(tuple(names)).removeprefix("say so by ")
+    assert load_recipe("plain", [setting]).data.classes == tuple(names)
+    with at_the_command_line():
+        option, word = shlex.split(in_order(tuple(names)).removeprefix("say so by "))
+    assert (option, word) == ("--set", setting)
+    wrong = tuple(reversed(names))
+    with pytest.raises(DataError, match="give them in that order") as caught:
+        check_names("run", Source("images", None), wrong, known(tuple(names)), meant=False, how="")
+    assert str(caught.value).endswith(f"give them in that order, {setting}")

@@ -159,3 +159,39 @@ def test_a_page_is_made_of_an_untouched_evaluation(run, tmp_path):
             report([tmp_path / "e"], tmp_path / "after.html")
         path.write_text(text)
     report([tmp_path / "e"], tmp_path / "after.html")
+
+
+def test_a_runs_folder_stands_for_its_network_in_every_command(data, tmp_path):
+    from tests.cli.commandline import invoke
+
+    run = tmp_path / "cut-and-trained"
+    recipe = load_recipe("kap", ["training.epochs=1", "training.batch_size=4"])
+    from surgeon.pipeline import train
+
+    train([recipe], NET, run, data=str(data), input_size=SIZE, device="cpu")
+    whole, inside = surgeon.load(run), surgeon.load(run / "trained")
+    assert all(torch.equal(v, inside.state_dict()[k]) for k, v in whole.state_dict().items())
+    for name, *more in (
+        ("inspect",),
+        ("doctor",),
+        ("fold", "-o", tmp_path / "folded"),
+        ("revert", "-o", tmp_path / "back"),
+        ("export", "--format", "torch-export", "-o", tmp_path / "x.pt2"),
+    ):
+        code, _, err = invoke(name, run, *more)
+        assert code == 0, (name, err)
+    assert lineage_of(tmp_path / "folded") == lineage_of(run)
+    further = trained(tmp_path / "further", data, run)
+    assert json.loads((further / "settings.json").read_text())["model"] == str((run / "trained").resolve())
+    again = trained(tmp_path / "again", data, run / "trained")
+    weights = [(f / "trained" / "model.safetensors").read_bytes() for f in (further, again)]
+    assert weights[0] == weights[1]
+    code, out, err = invoke("verify", further)
+    assert code == 0, out + err
+
+
+def test_a_run_that_was_not_trained_yet_says_where_its_network_is(tmp_path, run):
+    begun = shutil.copytree(run, tmp_path / "begun")
+    shutil.rmtree(begun / "trained")
+    with pytest.raises(ArtifactError, match="is a run that is not finished"):
+        surgeon.load(begun)

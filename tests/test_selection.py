@@ -1,7 +1,6 @@
 """Selectors: globs, conditions, order, and the errors."""
 
 import pytest
-from pydantic import ValidationError
 
 from surgeon.errors import SelectionError
 from surgeon.selection import Selector, Site, matches, select
@@ -119,5 +118,5 @@ def test_patterns_without_effect_are_remarked():
     "bad", [{"kernel": "big"}, {"include": []}, {"every": 0}, {"offset": -1}, {"incude": "x"}]
 )
 def test_malformed_selectors_are_refused(bad):
-    with pytest.raises(ValidationError):
+    with pytest.raises(SelectionError, match="^Selector: "):
         Selector(**bad)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from surgeon.data.decoding import picture_of
-from surgeon.data.names import shown
+from surgeon.data.names import alike, shown
 from surgeon.data.records import Borrowed
 from surgeon.errors import DataError
 
@@ -87,7 +87,8 @@ def inspect(
     numbers = Counter(label for _, label in good)
     highest = max(numbers, default=-1) + 1
     names = list(classes) or [str(c) for c in range(highest)]
-    bad["empty classes"] = [n for c, n in enumerate(names) if complete and not numbers[c]]
+    full = [n for c, n in enumerate(names) if numbers[c]]
+    bad["empty classes"] = [_beside(n, full) for c, n in enumerate(names) if complete and not numbers[c]]
     found = Faults(
         images=len(good),
         classes={n: numbers[c] for c, n in enumerate(names)},
@@ -118,6 +119,12 @@ def check_labelled(source: object, entries: Sequence[tuple[Any, int]]) -> None:
                 "or give the parquet file a "
                 f"column 'label' of class indices, 0 to {CLASSES - 1:,}"
             )
+
+
+def _beside(name: str, full: Sequence[str]) -> str:
+    """The name of an empty class, with the one that it may be a misspelling of."""
+    other = alike(name, full)
+    return f"{shown(name)} (beside {shown(other)}: one class under two names?)" if other else shown(name)
 
 
 def _unreadable(item: Any) -> str:

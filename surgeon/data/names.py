@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from surgeon.disk.writing import reason_of
@@ -33,6 +34,25 @@ def check_class(folder: Path) -> str:
     except UnicodeEncodeError:
         raise DataError(f"{shown(folder)}: the name of a class must be UTF-8; rename the folder") from None
     return folder.name
+
+
+def alike(name: str, others: Sequence[str]) -> str:
+    """The name that differs from another one in case, spaces, hyphens and underscores alone; '' if there is none.
+
+    Args:
+        name: the name.
+        others: the names to look among.
+
+    Examples:
+        >>> from surgeon.data.names import alike
+        >>> alike("Fire_Truck", ["car", "fire truck"])
+        'fire truck'
+    """
+    return next((o for o in others if o != name and _plain(o) == _plain(name)), "")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
 
 
 @contextlib.contextmanager

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from surgeon.arguments import checked_seed
-from surgeon.data.faults import Faults, inspect
+from surgeon.data.faults import CLASSES, Faults, inspect
 from surgeon.data.images import SPLITS, Images
+from surgeon.data.leaving import without_untrained
 from surgeon.data.records import Records, Stream
 from surgeon.data.scans import DIGITS_SIZE, digits_as
 from surgeon.data.sources import Source, open_source
@@ -85,6 +86,8 @@ def load_sets(
     if opened.streams:
         return _streams(opened, settings, input_size)
     chosen, classes = _chosen(opened, settings)
+    # A class of any split is one, also where classes have no names.
+    names = classes or tuple(str(c) for c in range(_highest(chosen) + 1))
     size = _size(input_size, settings, next(e for part in chosen.values() for e in part))
     total = sum(map(len, chosen.values())) * size[0] * size[1] * size[2]
     inside = settings.in_memory == "always" or (settings.in_memory == "auto" and total < IN_MEMORY)
@@ -93,7 +96,7 @@ def load_sets(
         where = source if len(chosen) == 1 else f"{source}, {name},"
         good, found = inspect(
             entries,
-            classes,
+            names,
             policy=settings.faults,
             source=where,
             decode=inside or settings.faults == "skip",
@@ -101,15 +104,15 @@ def load_sets(
         )
         chosen[name] = good
         faults = _added(faults, found)
+    if settings.faults == "skip" and settings.classes is None:
+        chosen, names, faults = without_untrained(chosen, names, faults)
     if settings.per_class is not None:
         labels = torch.tensor([label for _, label in chosen["train"]])
-        keep = balanced(labels, settings.per_class, names=classes, seed=seed)
+        keep = balanced(labels, settings.per_class, names=names, seed=seed)
         chosen["train"] = [chosen["train"][i] for i in keep.tolist()]
     chosen = _split(chosen, settings, source, seed)
     records = {s: Records(chosen[s], size) for s in SPLITS}
     ready = {s: r.in_memory() if inside else r for s, r in records.items()}
-    highest = max((label for part in chosen.values() for _, label in part), default=-1) + 1
-    names = classes or tuple(str(c) for c in range(highest))
     return Sets(ready["train"], ready["val"], ready["test"], names, faults)
 
 
@@ -135,10 +138,18 @@ def _chosen(source: Source, settings: Data) -> tuple[dict[str, Entries], tuple[s
     if missing:
         has = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "") if classes else "no names for them"
         raise DataError(f"{source.name} lacks the classes {', '.join(missing)}; it has {has}")
+    if twice := [c for c in wanted if classes.count(c) > 1]:
+        raise DataError(
+            f"{source.name} has several classes of the name {twice[0]}: they cannot be chosen by name"
+        )
     place = {classes.index(c): n for n, c in enumerate(wanted)}
     odd = {s: [(i, c) for i, c in e if not 0 <= c < len(classes)] for s, e in splits.items()}
     kept = {s: [(i, place[c]) for i, c in e if c in place] for s, e in splits.items()}
     return {s: kept[s] + odd[s] for s in splits}, tuple(wanted)
+
+
+def _highest(splits: dict[str, Entries]) -> int:
+    return max((label for part in splits.values() for _, label in part if label < CLASSES), default=-1)
 
 
 def _size(given: tuple[int, int, int] | None, settings: Data, first: tuple[Any, int]) -> tuple[int, int, int]:

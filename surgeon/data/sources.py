@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.data import IterableDataset
 
 from surgeon.data.images import SYNONYMS
+from surgeon.data.joining import Part, joined
 from surgeon.data.library import Refused, library, tars_at
 from surgeon.data.listing import class_names, folder_entries, split_folders
 from surgeon.data.names import readable, shown
@@ -80,8 +81,7 @@ def _opened(source: str | Path, root: str | None) -> Source:
         )
     files = parquet_splits(path)
     if files:
-        splits = {s: [e for f in many for e in parquet_entries(f)] for s, many in files.items()}
-        return Source(text, splits, parquet_classes(next(iter(files.values()))[0]))
+        return _tables(text, files)
     there = split_folders(path)
     tars = {s: p for s, p in (there or {"train": path}).items() if any(p.glob("*.tar"))}
     if tars:
@@ -92,6 +92,16 @@ def _opened(source: str | Path, root: str | None) -> Source:
     if not any(own.values()):
         raise DataError(no_images(path))
     return Source(text, own, class_names(list(there.values()) or [path]))
+
+
+def _tables(name: str, files: Mapping[str, Sequence[Path]]) -> Source:
+    there = [(split, f) for split, many in files.items() for f in many]
+    parts = [Part(f.name, list(parquet_entries(f)), parquet_classes(f)) for _, f in there]
+    entries, classes = joined(parts, declared=True)
+    splits: dict[str, Any] = {split: [] for split in files}
+    for (split, _), found in zip(there, entries, strict=True):
+        splits[split] += found
+    return Source(name, splits, classes)
 
 
 def absolute_source(source: str) -> str:
@@ -149,8 +159,12 @@ def _read(name: str, datasets: Mapping[str, Any]) -> Source:
     first = next(iter(datasets.values()))
     if isinstance(first, IterableDataset):
         return Source(name, dict(datasets), (), streams=True)
-    splits = {s: [(Borrowed(d, i), label) for i, label in enumerate(_labels(d))] for s, d in datasets.items()}
-    return Source(name, splits, _classes(first))
+    parts = [
+        Part(s, [(Borrowed(d, i), label) for i, label in enumerate(_labels(d))], _classes(d))
+        for s, d in datasets.items()
+    ]
+    entries, classes = joined(parts, declared=False)
+    return Source(name, dict(zip(datasets, entries, strict=True)), classes)
 
 
 def _labels(dataset: Any) -> Sequence[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.data.images import SPLITS, split_of
+from surgeon.data.joining import check_distinct
 from surgeon.data.names import shown
 from surgeon.errors import ArtifactError, DataError, MissingPackageError
 from surgeon.reading import parse_json
@@ -61,7 +62,7 @@ def parquet_classes(path: Path) -> tuple[str, ...]:
         path: the file.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: the file is damaged, a name is empty, or two classes have one name.
         MissingPackageError: pyarrow is not installed.
     """
     with _opened(path) as file:
@@ -69,9 +70,13 @@ def parquet_classes(path: Path) -> tuple[str, ...]:
     try:
         schema: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
         names = schema["info"]["features"]["label"]["names"]
-        return tuple(n for n in map(str, names) if n.encode()) if isinstance(names, list) else ()
+        found = tuple(map(str, names)) if isinstance(names, list) else ()
+        for name in found:
+            name.encode()
     except (ArtifactError, ValueError, KeyError, TypeError, RecursionError):
         return ()
+    check_distinct(path, found)
+    return found
 
 
 def parquet_splits(path: Path) -> dict[str, list[Path]]:

@@ -15,7 +15,12 @@ from surgeon.disk.files import absolute, write_csv, write_json, write_parquet
 from surgeon.edits import Plan
 from surgeon.errors import ArgumentError, ArtifactError, RecipeError
 from surgeon.evaluation.adaptive.knowing import Knowing
-from surgeon.evaluation.attacks.preconditions import check_needs, check_reach, check_said
+from surgeon.evaluation.attacks.preconditions import (
+    check_needs,
+    check_reach,
+    check_said,
+    check_sources,
+)
 from surgeon.evaluation.beyond.certification import COLUMNS as OF_CERTIFICATES
 from surgeon.evaluation.beyond.certification import Certificate, certified_curves, certify
 from surgeon.evaluation.diagnostics.probes import black_box
@@ -142,6 +147,7 @@ def assess(
     subject, described = prepare(
         network, images, labels, settings.mode, name=name, probabilities=probabilities, seed=seed
     )
+    check_sources(victims, images, labels, described.classes)
     norm, eps = size_of(settings, described.operations)
     places = tuple(str(absolute(s)) for s in settings.shifts)
     settings = settings.model_copy(update={"shifts": places})

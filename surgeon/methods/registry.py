@@ -23,11 +23,10 @@ from pydantic import ValidationError
 from surgeon.errors import RecipeError, SurgeonError, nearest
 from surgeon.methods.base import Operation
 from surgeon.results.paper import Paper
-from surgeon.strict import shown, where
+from surgeon.strict import shown
+from surgeon.told_settings import describe as describe
 
 GROUP = "surgeon.operations"
-_MOST = 8
-"""Faults that one error message lists."""
 
 
 @functools.cache
@@ -131,43 +130,3 @@ def parse(settings: Mapping[str, Any]) -> Operation:
     except SurgeonError as error:  # a validator of another package need not raise ValueError
         error.at(f"operation {name!r}")
         raise
-
-
-def describe(error: ValidationError, model: Any) -> str:
-    """Describe a validation error in one line.
-
-    Args:
-        error: The error.
-        model: The pydantic model that was validated.
-
-    Returns:
-        Each key at fault, and for unknown keys the nearest valid ones.
-    """
-    unknown, parts = [], []
-    for item in error.errors():
-        place = where(item["loc"])
-        if item["type"] == "extra_forbidden":
-            fields = _fields_at(model, item["loc"][:-1])
-            unknown.append(f"unknown key '{place}'; {nearest(str(item['loc'][-1]), fields)}")
-        elif item["type"] == "missing":
-            parts.append(f"the key {place!r} is missing")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            # Validators of our own name the key and the value; pydantic's messages name neither.
-            complete = item["type"] == "value_error" and (not place or place.split(".")[-1] in message)
-            parts.append(
-                message if complete or not place else f"{place}: {message} (got {shown(item['input'])})"
-            )
-    parts = unknown + parts
-    return "; ".join(parts[:_MOST]) + (f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else "")
-
-
-def _fields_at(model: Any, path: tuple[Any, ...]) -> list[str]:
-    """Return the field names of the model at a path inside another model."""
-    for step in path:
-        field = getattr(model, "model_fields", {}).get(step)
-        if field is None:
-            return []
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((c for c in candidates if hasattr(c, "model_fields")), None)
-    return list(getattr(model, "model_fields", {}))

@@ -17,6 +17,7 @@ from surgeon.models.checkpoints import load_weights
 from surgeon.models.facts import ORIGIN
 from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision, implied, library_models
 from surgeon.models.normalisation import as_said
+from surgeon.models.preparation import without_weights
 
 ZOO = "zoo/"
 
@@ -100,6 +101,8 @@ def create_model(
         made |= {"in_chans": built} if built else {}
         if name.startswith(TORCHVISION):
             made = {**(implied(model) if pretrained else {}), **made}
+        elif weights or not pretrained:
+            without_weights(model)
     size = image_size(input_size, model)
     model.__dict__[ORIGIN] = {"name": name, "args": made, "input_size": list(size) if size else None}
     if weights:

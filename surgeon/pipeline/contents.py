@@ -11,7 +11,7 @@ from surgeon.data import Sets, contents_of, differing
 from surgeon.disk.files import absolute, json_text
 from surgeon.disk.hashes import own_hash
 from surgeon.errors import ArtifactError, DataError
-from surgeon.store.folder import CONFIG, WEIGHTS
+from surgeon.store.folder import CONFIG, WEIGHTS, network_in
 from surgeon.store.hub import is_hub
 
 IMAGES = ("training images", "validation images", "test images")
@@ -20,10 +20,14 @@ IMAGES = ("training images", "validation images", "test images")
 def absolute_model(model: str) -> str:
     """Make a model's folder an absolute path, valid in every working directory; other names are unchanged.
 
+    A run's folder stands for its trained network.
+
     Args:
         model: a folder or a name.
     """
-    return str(absolute(model)) if Path(model).is_dir() and not is_hub(model) else model
+    if not Path(model).is_dir() or is_hub(model):
+        return model
+    return str(absolute(str(network_in(Path(model)))))
 
 
 def made_from(sets: Sets, weights: str | None, folder: Path | None) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from surgeon.pipeline.demands import Source, check_names, in_order
 from surgeon.pipeline.lineage import CONVERSION
 from surgeon.pipeline.origin import Lineage, origin_of, written
 from surgeon.pipeline.own_images import chosen
+from surgeon.pipeline.tested import trained_on, validated_on
 from surgeon.pipeline.training import part
 from surgeon.progress import step
 from surgeon.recipe import Recipe
@@ -168,6 +169,8 @@ class Job:
             taken = self._check_names(sets)
             shown = held_out_of(sets, self.samples)
             test, remarks = Images(shown.x, shown.y), (*how.remarks, *((taken,) if taken else ()))
+            if how.origin is not None:
+                remarks += (*trained_on(sets.train, shown.x), *validated_on(sets.val, shown.x))
             known = lineage[0].classes if lineage and lineage[0].classes else sets.classes
             if how.origin is None:
                 own = origin_of(

@@ -11,6 +11,7 @@ from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError, ei
 from surgeon.models import naming
 from surgeon.models.creating import is_known, list_models
 from surgeon.models.robustbench import is_robustbench
+from surgeon.pipeline.class_setting import classes_setting
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.origin import Lineage, class_order
 from surgeon.recipe import Data, Training
@@ -162,7 +163,7 @@ def check_names(
         raise DataError(
             f"{source.data} has the classes {_some(names)} in this order, and the outputs of "
             f"{target} are {_some(known)}: give "
-            f"them in that order, data.classes=[{', '.join(c for c in known if c in names)}]"
+            f"them in that order, {classes_setting([c for c in known if c in names])}"
         )
     if not meant:
         raise DataError(
@@ -182,7 +183,7 @@ def in_order(names: tuple[str, ...]) -> str:
     Args:
         names: the classes' names.
     """
-    return f"say so by data.classes=[{_some(names, 100)}]"
+    return f"say so by {classes_setting(names)}"
 
 
 def demand_network(target: str) -> None:

@@ -22,6 +22,7 @@ from surgeon.machine import made_by
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, normalised_in_words, normalization_of, num_classes_of
 from surgeon.models.normalisation import as_said
+from surgeon.models.preparation import resized_otherwise
 from surgeon.models.robustbench import is_robustbench
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
@@ -30,7 +31,7 @@ from surgeon.pipeline.demands import check_classes, check_names, demand_free, to
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.origin import class_order
 from surgeon.pipeline.own_images import own_sets, seen_in_its_folder, unknown, unrecorded
-from surgeon.pipeline.tested import trained_on, without_images
+from surgeon.pipeline.tested import on_sets, without_images
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
 from surgeon.progress import progress
@@ -42,10 +43,14 @@ PAGE = "report.html"
 
 
 class Tested(NamedTuple):
-    """Images that a network is tested on, and sentences on what is unknown about them."""
+    """Images that a network is tested on, and sentences on what is unknown about them.
+
+    compared: Whether they were compared with those of its training, pixel by pixel.
+    """
 
     images: HeldOut
     remarks: tuple[str, ...]
+    compared: bool = False
 
 
 @in_own_state()
@@ -146,7 +151,7 @@ def evaluate_target(
         )
     count = samples_of(settings, num_classes_of(network))
     lineage = lineage_of(target, weights)
-    test, unseen = test_images(target, data, root, size, count, weights=weights)
+    test, unseen, compared = test_images(target, data, root, size, count, weights=weights)
     inside = folder_of(target) is not None
     outputs = num_classes_of(network)
     said = either(f"num_classes={outputs}", f"--num-classes {outputs}")
@@ -163,7 +168,7 @@ def evaluate_target(
     }
     remarks = (
         unseen
-        if test.split != "train"
+        if test.split != "train" or compared
         else (
             *unseen,
             (
@@ -175,6 +180,11 @@ def evaluate_target(
     remarks += (taken,) if taken else ()
     if inside or weights or pretrained or is_robustbench(target):
         remarks += () if lineage else unrecorded(target, data)
+        if otherwise := resized_otherwise(network):
+            remarks += (
+                f"images are stretched to {size[-2]}×{size[-1]} (bilinear), whatever their shape; the configuration "
+                f"of {target} says {otherwise}: of images of another size it would be given other pixels",
+            )
         unsaid = weights or (normalization_of(network) is None and not is_robustbench(target))
         if unsaid and not lineage and mean is None:
             remarks += (
@@ -249,18 +259,24 @@ def test_images(
         ArtifactError: the source's contents have changed since the training.
     """
     lineage = lineage_of(target, weights)
-    own = own_sets(lineage, data, root, size)
+    own, compared = own_sets(lineage, data, root, size), None
     test = held_out_of(own[1], count) if own else held_out(data, size, count=count, root=root)
-    seen = trained_on(own[1].train, test.x) if own else seen_in_its_folder(lineage, data, size, test.x)
-    # What the pixels say is more than that nothing is known.
-    remarks = () if seen and not own else unknown(lineage, own[0] if own else None, target, data)
-    remarks += (*seen, *without_images(test.y, test.classes))
+    if own:
+        remarks = (*unknown(lineage, own[0], target, data), *on_sets(own[1], test.x, test.y))
+    else:
+        compared = seen_in_its_folder(lineage, data, size, test.x)
+        remarks = (
+            *unknown(lineage, compared.origin if compared else None, target, data),
+            *(compared.remarks if compared else ()),
+            *without_images(test.y, test.classes),
+        )
     known = lineage[0].classes if lineage else ()
     order = class_order(known, test.classes)
+    told = bool(own or compared)
     if order is None or test.classes == known:
-        return Tested(test, remarks)
+        return Tested(test, remarks, told)
     labels: Tensor = torch.tensor(order, dtype=torch.int64)[test.y]
-    return Tested(test._replace(y=labels, classes=known), remarks)
+    return Tested(test._replace(y=labels, classes=known), remarks, told)
 
 
 def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
-from surgeon.disk.files import read_parquet
+from surgeon.disk.files import json_text, read_parquet
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.folder import CERTIFICATES, read_assessment
 from surgeon.protocol import Column, Measured, measured
@@ -52,6 +52,17 @@ def tested_in(place: Path) -> str:
     """
     images = {v["example"]: v["image"] for v in read_parquet(place / EVALUATION / VERDICTS)}
     return hash_of("".join(images[e] for e in sorted(images)))
+
+
+def labelled_in(place: Path) -> str:
+    """Return the hash of the labels of a run's test images, in their order, with the names of the classes.
+
+    Args:
+        place: The run's folder.
+    """
+    labels = {v["example"]: v["label"] for v in read_parquet(place / EVALUATION / VERDICTS)}
+    names = read_assessment(place / EVALUATION).data.get("classes", ())
+    return hash_of(json_text([*names, *(labels[e] for e in sorted(labels))]))
 
 
 def seconds_an_epoch(place: Path) -> float | None:

@@ -52,8 +52,11 @@ def class_order(known: Sequence[str], names: Sequence[str]) -> list[int] | None:
         names: the images' classes.
 
     Returns:
-        The output for each class of the images; None if a name is not among the network's.
+        The output for each class of the images; None if a name is not among the network's, or names two
+        classes of either.
     """
+    if len({*names}) < len(names) or any(known.count(n) > 1 for n in {*names}):
+        return [*range(len(names))] if tuple(names) == tuple(known) else None
     place = {name: k for k, name in enumerate(known)}
     return [place[n] for n in names] if names and all(n in place for n in names) else None
 

@@ -13,7 +13,7 @@ from surgeon.disk.files import absolute
 from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.pipeline.contents import IMAGES, check_contents, made_from
 from surgeon.pipeline.origin import HELD, Lineage, Origin
-from surgeon.pipeline.tested import trained_on
+from surgeon.pipeline.tested import comparable, trained_on, validated_on
 from surgeon.recipe import Data
 
 _CUTS = ("val_share", "test_share", "stratified", "per_class", "classes")
@@ -162,14 +162,29 @@ def unknown(lineage: Lineage, origin: Origin | None, target: str, data: str) -> 
     )
 
 
-def seen_in_its_folder(lineage: Lineage, data: str, size: tuple[int, ...], images: Tensor) -> tuple[str, ...]:
-    """A remark where test images of a part of a training's folder, or of one around it, were trained on.
+class Compared(NamedTuple):
+    """Test images that were compared with those of a training, pixel by pixel.
+
+    Attributes:
+        origin: the training.
+        remarks: sentences on images that are seen again; empty where none is.
+    """
+
+    origin: Origin
+    remarks: tuple[str, ...]
+
+
+def seen_in_its_folder(lineage: Lineage, data: str, size: tuple[int, ...], images: Tensor) -> Compared | None:
+    """Compare test images of a part of a training's folder, or of one around it, with those of the training.
 
     Args:
         lineage: what the network was trained on.
         data: the source of the test images.
         size: (C, H, W) of the images.
         images: (N, C, H, W), the test images.
+
+    Returns:
+        The comparison; None where there is no such training, or where its images are not in memory.
     """
     for origin in lineage:
         here, there = Path(absolute_source(data)), Path(origin.data)
@@ -179,9 +194,11 @@ def seen_in_its_folder(lineage: Lineage, data: str, size: tuple[int, ...], image
             sets = _sets(origin, origin.data, origin.root, size, compare=False)
         except (DataError, ArtifactError):
             continue
-        if found := trained_on(sets.train, images):
-            return found
-    return ()
+        if not comparable(sets.train, images):
+            continue
+        found = (*trained_on(sets.train, images), *validated_on(sets.val, images))
+        return Compared(origin, found)
+    return None
 
 
 def unrecorded(target: str, data: str) -> tuple[str, ...]:

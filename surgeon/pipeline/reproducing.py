@@ -15,7 +15,7 @@ from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.ownership import check_apart, owned, taken
 from surgeon.pipeline.evaluating import PAGE
-from surgeon.pipeline.measuring import columns_of_run, hash_of, tested_in
+from surgeon.pipeline.measuring import columns_of_run, hash_of, labelled_in, tested_in
 from surgeon.pipeline.running import EVALUATION, run
 from surgeon.pipeline.training import TRAINED, train
 from surgeon.processes import first
@@ -230,6 +230,7 @@ def _run(
         seed=seed,
         settings=settings_of(known, budget, row),
         tested=tested_in(place),
+        labelled=labelled_in(place),
         columns=columns_of_run(place, row, known.columns_of(budget)),
         reliable=found.reliable,
         headline=found.summary.headline is not None,

@@ -18,7 +18,7 @@ from surgeon.ownership import check_apart, owned
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import to_train_on
 from surgeon.pipeline.evaluating import add_page, network_of
-from surgeon.pipeline.tested import trained_on, without_images
+from surgeon.pipeline.tested import on_sets
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
 from surgeon.progress import progress
@@ -131,8 +131,7 @@ def evaluate_trained(
             progress=show,
             remarks=(
                 *remarks,
-                *trained_on(sets.train, test.x),
-                *without_images(test.y, test.classes),
+                *on_sets(sets, test.x, test.y),
             ),
         )
     add_page(folder / EVALUATION)

@@ -24,6 +24,16 @@ def of_training(label: str, source: str, sets: Sets) -> None:
     _say(label, f"{_source(source)}: {', '.join(counts)}")
 
 
+def remark(label: str, text: str) -> None:
+    """Report what is odd about the images of a training.
+
+    Args:
+        label: heads the line.
+        text: the sentence.
+    """
+    _say(label, text)
+
+
 def of_testing(label: str, source: str, split: str, count: int) -> None:
     """Report the images of an evaluation.
 

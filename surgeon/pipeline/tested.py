@@ -1,17 +1,37 @@
-"""Remarks on test images: those that the network was trained on, and classes that none of them is of."""
+"""Remarks on test images: those that a network has seen in training or validation, and classes without images."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from surgeon.data import Sets
 from surgeon.data.images import Images, pixels
+from surgeon.data.records import Records
 from surgeon.evaluation.engine.fingerprints import image_hashes
 
 _NAMED = 5
+
+
+def on_sets(sets: Sets, images: Tensor, labels: Tensor) -> tuple[str, ...]:
+    """Remarks on test images of the sets that a network was trained with.
+
+    Args:
+        sets: the sets.
+        images: (N, C, H, W), the test images.
+        labels: (N,) int64, by the sets' classes.
+    """
+    return (
+        *trained_on(sets.train, images),
+        *validated_on(sets.val, images),
+        *validated_by_training(sets),
+        *without_training(sets.train, labels, sets.classes),
+        *without_images(labels, sets.classes),
+    )
 
 
 def trained_on(train: Any, images: Tensor) -> tuple[str, ...]:
@@ -21,18 +41,87 @@ def trained_on(train: Any, images: Tensor) -> tuple[str, ...]:
         train: the training images; only those in memory are compared.
         images: (N, C, H, W), the test images.
     """
-    if not isinstance(train, Images) or train.x.shape[1:] != images.shape[1:]:
-        return ()
-    if train.x.dtype == torch.uint8:  # the few test images are converted, not the many training images
-        stored = (images * 255).round().to(torch.uint8)
-        images = stored if torch.equal(pixels(stored), images) else images
-    known = {*image_hashes(train.x)}
-    again = sum(h in known for h in image_hashes(images))
+    again = _among(train, images)
     if not again:
         return ()
     return (
         f"{again} of the {len(images)} test images are pixel by pixel among the images that the network was "
         "trained on: these accuracies are not those of new images",
+    )
+
+
+def validated_on(val: Any, images: Tensor) -> tuple[str, ...]:
+    """A remark where test images are, pixel by pixel, also among the validation images.
+
+    Args:
+        val: the validation images; only those in memory are compared.
+        images: (N, C, H, W), the test images.
+    """
+    again = _among(val, images)
+    if not again:
+        return ()
+    return (
+        f"{again} of the {len(images)} test images are pixel by pixel among the validation images, by which an "
+        "epoch or settings may have been chosen: these accuracies are not those of new images",
+    )
+
+
+def validated_by_training(sets: Sets) -> tuple[str, ...]:
+    """A remark where validation images are, pixel by pixel, also among the training images.
+
+    Args:
+        sets: the sets; only images in memory are compared.
+    """
+    again = _among(sets.train, sets.val.x) if isinstance(sets.val, Images) else 0
+    if not again:
+        return ()
+    return (
+        f"{again} of the {len(sets.val.x)} validation images are pixel by pixel among the training images: "
+        "an epoch that is chosen by them may be one that knows them by heart",
+    )
+
+
+def comparable(known: Any, images: Tensor) -> bool:
+    """Whether images can be compared with known ones, pixel by pixel.
+
+    Args:
+        known: a set of images.
+        images: (N, C, H, W).
+    """
+    return isinstance(known, Images) and known.x.shape[1:] == images.shape[1:]
+
+
+def _among(known: Any, images: Tensor) -> int:
+    """How many images are among known ones; 0 where they cannot be compared."""
+    if not comparable(known, images):
+        return 0
+    # The few images are converted, not the many known ones.
+    if known.x.dtype == torch.uint8 and images.dtype != torch.uint8:
+        stored = (images * 255).round().to(torch.uint8)
+        images = stored if torch.equal(pixels(stored), images) else images
+    hashes = {*image_hashes(known.x)}
+    return sum(h in hashes for h in image_hashes(images))
+
+
+def without_training(train: Any, labels: Tensor, classes: Sequence[str]) -> tuple[str, ...]:
+    """A remark where test images are of classes that no training image is of.
+
+    Args:
+        train: the training images; nothing is said of a stream.
+        labels: (N,) int64, of the test images.
+        classes: the classes' names, by label.
+    """
+    if not isinstance(train, (Images, Records)):
+        return ()
+    known = {*(train.y if isinstance(train, Images) else train.labels).tolist()}
+    tested = Counter(int(c) for c in labels.tolist() if c not in known)
+    if not tested:
+        return ()
+    named = ", ".join(classes[c] if c < len(classes) else str(c) for c in sorted(tested)[:_NAMED])
+    return (
+        f"no training image was of {len(tested)} of the {len(classes)} classes "
+        f"({named}{', …' if len(tested) > _NAMED else ''}), and {tested.total()} of the {len(labels)} test images "
+        "are: they are counted, and can hardly be right",
     )
 
 

@@ -21,6 +21,7 @@ from surgeon.models import own
 from surgeon.models.creating import check_entry, create_model
 from surgeon.models.facts import input_size_of, normalization_of, normalized, num_classes_of
 from surgeon.models.normalisation import as_said
+from surgeon.models.preparation import trained_on_stretched
 from surgeon.models.robustbench import is_robustbench
 from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline import shown_images
@@ -39,6 +40,7 @@ from surgeon.pipeline.head import check_outputs, outputs_for
 from surgeon.pipeline.lineage import lineage_of, of_run
 from surgeon.pipeline.origin import dumped
 from surgeon.pipeline.own_images import chosen
+from surgeon.pipeline.tested import validated_by_training
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.surgery import apply
@@ -270,8 +272,11 @@ def train(
                     write_text(folder / RECIPE, "---\n".join(dump(r) for r in recipes))
                     write_json(folder / MADE, made_by())
                     write_json(folder / FAULTS, sets.faults.model_dump(mode="json"))
+                    trained_on_stretched(rewritten)
                     save(rewritten, cut, beside=lineage)
             shown_images.of_training(label or folder.name, data, sets)
+            for text in validated_by_training(sets):
+                shown_images.remark(label or folder.name, text)
             # Always from the folder, never the network in memory: a resumed run and an uninterrupted one
             # then start from the same weights.
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)

@@ -21,6 +21,7 @@ from surgeon.pipeline.chain.target import tested_by_name
 from surgeon.pipeline.chain.transfer import transfer_checks
 from surgeon.reading import read_mapping
 from surgeon.report.origin import is_page
+from surgeon.store.exporting.request import SUFFIXES
 from surgeon.store.folder import CONFIG
 from surgeon.verification import Check
 
@@ -96,9 +97,7 @@ def kind_of(folder: Path) -> str:
     if not folder.exists():
         raise ArtifactError(f"{folder} is not there")
     if not folder.is_dir():
-        raise ArtifactError(
-            f"{folder} is a file that surgeon did not write; give a folder of surgeon's, or a page"
-        )
+        raise ArtifactError(f"{folder} {_why_no_folder(folder)}")
     known = read_manifest(folder)
     if (folder / "manifest.json").is_file() or (known is not None and known.what == "certification"):
         raise ArtifactError(f"{folder} is a part of an evaluation; verify {folder.resolve().parent}")
@@ -113,6 +112,18 @@ def kind_of(folder: Path) -> str:
     if above is not None:
         raise ArtifactError(f"{folder} is a part of what surgeon wrote; verify {above}")
     raise ArtifactError(f"{folder} was not written by surgeon: there is nothing to verify")
+
+
+def _why_no_folder(file: Path) -> str:
+    """A clause on what a file is that is no page, and what to verify instead."""
+    if file.suffix.lower() in SUFFIXES.values():
+        return (
+            "is an exported network, which says nothing of where it was made from: an export is compared with "
+            "its network when it is written; verify the network's folder"
+        )
+    if read_manifest(file.resolve().parent) is not None:
+        return f"is a file of what surgeon wrote; verify {file.resolve().parent}"
+    return "is neither a folder nor a page that surgeon wrote; give one"
 
 
 def _by_surgeon(folder: Path) -> bool:

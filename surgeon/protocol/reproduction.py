@@ -27,6 +27,7 @@ class Ran(_Frozen):
     seed: int
     settings: str = Field(description="hash of the recipes, the network and the images")
     tested: str = Field(description="hash of the test images, in their order")
+    labelled: str = Field(default="", description="hash of their labels; empty where it was not recorded")
     columns: dict[str, Measured | None]
     reliable: bool | None = Field(description="whether no diagnostic failed; None without diagnostics")
     headline: bool = Field(description="whether a number may be quoted")
@@ -149,6 +150,12 @@ def tabulated(protocol: Protocol, budget: str, runs: Sequence[Ran]) -> Reproduct
     )
 
 
+def _of_the_same(one: Ran, other: Ran) -> bool:
+    """Whether two rows were tested on the same images, with the same labels where both recorded them."""
+    labels = {r.labelled for r in (one, other) if r.labelled}
+    return one.tested == other.tested and len(labels) <= 1
+
+
 def answered(claim: Claim, runs: Sequence[Ran]) -> Answered:
     """Compare the two rows of a claim on the images that both were tested on, seed by seed.
 
@@ -166,8 +173,8 @@ def answered(claim: Claim, runs: Sequence[Ran]) -> Answered:
     pairs = []
     for seed in sorted({r.seed for r in runs}):
         both = [by.get((row, seed)) for row in (claim.against, claim.row)]
-        found = [(r.tested, m) for r in both if r and (m := r.columns.get(claim.column))]
-        if len(found) == 2 and found[0][0] == found[1][0]:
+        found = [(r, m) for r in both if r and (m := r.columns.get(claim.column))]
+        if len(found) == 2 and _of_the_same(found[0][0], found[1][0]):
             pairs.append((found[0][1], found[1][1]))
     difference, margin = difference_of(pairs), claim.margin / 100
     answer: Answer = "not decided at this budget"

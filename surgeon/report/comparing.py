@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from surgeon.report.reading import Run, compared
+from surgeon.report.reading import Run, apart, compared
 
 CONTROL = "the control of the study: the network without the surgery, trained equally"
 BASE = "the network before the surgery: it has the weights that a revert of the surgery gives"
@@ -46,6 +46,8 @@ class Comparison:
     """(reason, numbers of the runs that it holds for)."""
     rows: tuple[tuple[int, Difference | None], ...]
     """(number of the run, its difference; None if they cannot be compared)."""
+    apart: Mapping[int, str]
+    """Number of a run that cannot be compared → why."""
 
 
 def comparisons(runs: Sequence[Run]) -> list[Comparison]:
@@ -72,7 +74,8 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
         reasons = dict.fromkeys(chosen[k][1] for k in own)
         whys = tuple((why, tuple(k for k in own if chosen[k][1] == why)) for why in reasons)
         rows = tuple((k, _difference(k, reference, runs)) for k in own)
-        result.append(Comparison(reference, whys, rows))
+        reasons_against = {k: apart(runs[reference], runs[k]) for k, found in rows if found is None}
+        result.append(Comparison(reference, whys, rows, reasons_against))
     return result
 
 

@@ -109,9 +109,22 @@ def factors(run: Run) -> dict[str, float | None]:
     known: dict[str, float | None] = {}
     for name in ("parameters", "flops"):
         known[name] = 1.0 if plan is None or subject.folded else plan.factor(name)
-    speed, stock = subject.images_per_second, subject.stock_images_per_second
-    known["speed"] = speed / stock if speed and stock else (1.0 if plan is None else None)
+    same = plan is None or (subject.folded and subject.stock_images_per_second is None)
+    known["speed"] = 1.0 if same else (subject.speed_factor or (None,))[0]
     return known
+
+
+def spread(run: Run) -> str:
+    """The range of a measured factor of speed: ` [0.8 to 1.1]`.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The text; '' where nothing was measured, as for a network that folds into the stock one.
+    """
+    found = run.found.subject.speed_factor
+    return f" [{found[1]:.2f} to {found[2]:.2f}]" if found else ""
 
 
 def _cost(run: Run) -> str:
@@ -119,7 +132,9 @@ def _cost(run: Run) -> str:
         return "none: a stock network"
     names = (("parameters", "{:.3f}× parameters"), ("flops", "{:.3f}× FLOPs"), ("speed", "{:.2f}× speed"))
     known = factors(run)
-    text = ", ".join(form.format(known[name]) for name, form in names if known[name] is not None)
+    text = ", ".join(form.format(known[name]) for name, form in names if known[name] is not None) + spread(
+        run
+    )
     return text + (", folded into the stock network" if run.found.subject.folded else "")
 
 
@@ -140,7 +155,11 @@ def growth(run: Run) -> list[tuple[str, str, float, float]]:
         (*GROWTH[n], getattr(plan.before, n), getattr(plan.after, n)) for n in names
     ]
     if subject.images_per_second and subject.stock_images_per_second:
-        text = "at inference on this machine, batches of 64" + (", after folding" if subject.folded else "")
+        text = (
+            "at inference on this machine, batches of 64"
+            + (", after folding" if subject.folded else "")
+            + (f"; turn by turn {subject.speed_factor[0]:.2f}×{spread(run)}" if subject.speed_factor else "")
+        )
         rows.append(("images a second", text, subject.stock_images_per_second, subject.images_per_second))
     return rows
 

@@ -93,6 +93,7 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "cards": [overview.card(r) for r in runs],
         "remarks": overview.remarks(runs),
         "factors": [overview.factors(r) for r in runs],
+        "spreads": [overview.spread(r) for r in runs],
         "comparisons": comparisons(runs),
         "effects": EFFECT_TEXT,
         "growth": overview.growth,

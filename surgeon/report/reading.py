@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -73,6 +75,8 @@ class Run:
     """Image hash → whether it is right without an attack and under every attack of the main threat."""
     arm: Arm | None = None
     """None for a run outside studies."""
+    labels: dict[str, frozenset[int]] = field(default_factory=dict)
+    """Image hash → its label; several where copies of the image have several."""
 
     def picture(self, drawn: Drawn) -> str:
         """Return a picture as a data URL.
@@ -163,7 +167,9 @@ def read_run(folder: str | Path) -> Run:
     check_untouched(place, assessment)
     whole = path.resolve()
     name = whole.parent.name if whole.name == EVALUATION else whole.name
-    return Run(name, place, assessment, _standing(place / VERDICTS, assessment))
+    rows = read_parquet(place / VERDICTS) if (place / VERDICTS).is_file() else []
+    right = standing(rows, assessment.summary.main, "image")[1] if rows else {}
+    return Run(name, place, assessment, right, labels=_labels(rows))
 
 
 def _why_none(path: Path) -> str:
@@ -180,8 +186,40 @@ def _why_none(path: Path) -> str:
     return f"holds no evaluation: there is no {RESULT} in it"
 
 
-def _standing(path: Path, found: Assessment) -> dict[str, bool]:
-    return standing(read_parquet(path), found.summary.main, "image")[1] if path.is_file() else {}
+def _labels(rows: Sequence[Mapping[str, Any]]) -> dict[str, frozenset[int]]:
+    labels: dict[str, set[int]] = {}
+    for row in rows:
+        labels.setdefault(row["image"], set()).add(row["label"])
+    return {image: frozenset(of) for image, of in labels.items()}
+
+
+def apart(one: Run, other: Run) -> str:
+    """Say why two runs cannot be compared in the worst case, image by image.
+
+    Args:
+        one: The first run.
+        other: The second run.
+
+    Returns:
+        The reason; '' where they can be compared.
+    """
+    if _threat(one) != _threat(other):
+        return "other attacks"
+    shared = _shared(one, other)
+    if not shared:
+        return "no images in common"
+    # Labels are numbers of outputs, and networks may have their classes in another order.
+    names = [[str(n) for n in run.found.data.get("classes") or ()] for run in (one, other)]
+    if not all(names):
+        names = [[], []]
+    differing = sum(
+        _classes(one.labels.get(i), names[0]) != _classes(other.labels.get(i), names[1]) for i in shared
+    )
+    return f"other labels of {differing} of the {len(shared)} images in common" if differing else ""
+
+
+def _classes(labels: frozenset[int] | None, names: Sequence[str]) -> set[object]:
+    return {names[c] if 0 <= c < len(names) else c for c in labels or ()}
 
 
 def compared(one: Run, other: Run) -> Paired | None:
@@ -192,14 +230,17 @@ def compared(one: Run, other: Run) -> Paired | None:
         other: The second run.
 
     Returns:
-        McNemar's test; None if they have no images in common or other attacks.
+        McNemar's test; None where `apart` has a reason against it: no images in common, other labels of these,
+        or other attacks.
     """
-    if _threat(one) != _threat(other):
+    if apart(one, other):
         return None
-    shared = [image for image in one.standing if image in other.standing]
-    if not shared:
-        return None
+    shared = _shared(one, other)
     return mcnemar([one.standing[i] for i in shared], [other.standing[i] for i in shared])
+
+
+def _shared(one: Run, other: Run) -> list[str]:
+    return [image for image in one.standing if image in other.standing]
 
 
 def _threat(run: Run) -> tuple[object, frozenset[str], bool]:

@@ -132,10 +132,14 @@ class Subject(_Frozen):
     random: bool = Field(default=False, description="at inference")
     mode: Literal["standard", "random"] = "standard"
     images_per_second: float | None = Field(
-        default=None, description="inference on this machine, batches of 64"
+        default=None, description="inference on this machine, batches of 64, the median of several"
     )
     stock_images_per_second: float | None = Field(
-        default=None, description="of the network before the surgery, likewise"
+        default=None,
+        description="of the network before the surgery, likewise; None where the attacked one folded into its shapes",
+    )
+    speed_factor: tuple[float, float, float] | None = Field(
+        default=None, description="speed relative to it: median, lowest and highest of alternating turns"
     )
     uncut_weights: str | None = Field(
         default=None, description="hash of the weights that a revert of the surgery gives"

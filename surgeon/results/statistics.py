@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from surgeon.arguments import checked_count
 from surgeon.errors import ArgumentError
+from surgeon.results.rights import checked_rights
 
 _Z = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""
@@ -116,18 +117,18 @@ def wilson(k: int, n: int) -> Share:
     return Share(k=k, n=n, low=float(interval.low), high=float(interval.high))
 
 
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
+def mcnemar(first: Iterable[bool], second: Iterable[bool]) -> Paired:
     """Compare two models by McNemar's exact test (McNemar 1947), with the interval of Agresti & Min 2005.
 
     Args:
-        first: Whether the first model is right, for each image.
+        first: Whether the first model is right, for each image: booleans, or a tensor or array of bool (N,).
         second: Whether the second model is right, for the same images.
 
     Returns:
         The comparison; positive differences favour the second model.
 
     Raises:
-        ArgumentError: The sequences differ in length or are empty.
+        ArgumentError: A value is no boolean, or the two differ in length or are empty.
 
     Examples:
         >>> from surgeon.evaluation import mcnemar
@@ -137,6 +138,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Paired:
     """
     from scipy.stats import binomtest, norm
 
+    first, second = checked_rights("first", first), checked_rights("second", second)
     if len(first) != len(second) or not first:
         raise ArgumentError(
             f"{len(first)} and {len(second)} images cannot be compared: both models need the same, one or more"

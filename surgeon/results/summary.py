@@ -10,6 +10,7 @@ from surgeon import html
 from surgeon.edits import Traits
 from surgeon.errors import ArgumentError
 from surgeon.numerals import percent
+from surgeon.results.copies import copies_of
 from surgeon.results.counts import SAMPLES
 from surgeon.results.findings import Finding, findings
 from surgeon.results.rows import Row, rows_of
@@ -97,8 +98,9 @@ def summarize(
 ) -> Summary:
     """Summarise the verdicts of an evaluation.
 
-    There is no headline if blocks are missing, clean accuracy is not above guessing, a diagnostic failed, or
-    the attacks are not a protocol; `refused` states the reasons.
+    There is no headline if blocks are missing, clean accuracy is not above guessing, a diagnostic failed, most
+    images are copies of others, or the attacks are not a protocol; `refused` states the reasons. A few copies
+    are a finding.
 
     Args:
         outcome: The verdicts.
@@ -142,6 +144,8 @@ def summarize(
     )
     if classes and accuracy.low <= 1 / classes:
         refused.append(_hardly_trained(accuracy, classes))
+    copies = copies_of((v.image, v.label) for v in clean)
+    refused += [copies.refusal()] if copies.mostly else []
     refused += [f"not reliable: {reason}" for reason in failed]
     if random and not any(a.eot > 1 for a in outcome.attacks if main is not None and main.covers(a.threat)):
         refused.append("the model is random at inference, and no attack took the expectation over its noise")
@@ -162,7 +166,10 @@ def summarize(
         headline=headline,
         refused=tuple(refused),
         complete=not outcome.missing,
-        findings=tuple(findings(rows, accuracy, worst, lowest, main, n, traits, random)),
+        findings=(
+            *findings(rows, accuracy, worst, lowest, main, n, traits, random),
+            *((told,) if (told := copies.finding()) else ()),
+        ),
     )
 
 

@@ -42,6 +42,7 @@ from surgeon.store.folder import (
     check_hashes,
     check_present,
     config_of,
+    network_in,
     read_config,
     read_surgery,
     surgery_entry,
@@ -185,9 +186,9 @@ def load(
     """Load the network in a folder that `save` wrote, with its surgery applied again.
 
     Args:
-        folder: the folder, or `hf-hub:owner/name` for a repository of the Hugging Face Hub, with `@revision`
-            appended for another revision than the main branch. timm loads a repository that surgeon did not
-            write.
+        folder: the folder; that of a run, whose trained network is loaded; or `hf-hub:owner/name` for a
+            repository of the Hugging Face Hub, with `@revision` appended for another revision than the main
+            branch. timm loads a repository that surgeon did not write.
         model: the network as it was before any surgery, for one that cannot be made by name. It is not
             changed.
         device: the device to put the network on.
@@ -221,7 +222,7 @@ def load(
         if place is None:
             return create_model(str(folder), pretrained=True).to(device).eval()
         folder = place
-    folder = path_given(folder)
+    folder = network_in(path_given(folder))
     config = read_config(folder)
     architecture = config.architecture
     if model is None and own.is_own(architecture):

@@ -18,6 +18,7 @@ from surgeon.models.creating import ZOO, is_known
 from surgeon.models.facts import ORIGIN, input_size_of, name_of, num_classes_of
 from surgeon.models.libraries import TORCHVISION
 from surgeon.models.robustbench import SCHEME as ROBUSTBENCH
+from surgeon.ownership.parts import TRAINED
 from surgeon.reading import read_mapping
 from surgeon.store.configuration import CONFIG as CONFIG
 from surgeon.store.configuration import FORMAT, Configuration, described
@@ -62,6 +63,17 @@ def read_config(folder: str | Path) -> Configuration:
         ours = all(item["loc"][:1] == ("surgery",) for item in error.errors())
         place = f"{path}: the key 'surgery' cannot be understood" if ours else f"{path} cannot be used"
         raise ArtifactError(f"{place}: {faults(error)}") from error
+
+
+def network_in(folder: Path) -> Path:
+    """The folder of a network; a run's folder stands for that of the network that it trained.
+
+    Args:
+        folder: a folder.
+    """
+    if (folder / CONFIG).is_file() or not (folder / TRAINED / CONFIG).is_file():
+        return folder
+    return folder / TRAINED
 
 
 def no_network(folder: str | Path) -> str:

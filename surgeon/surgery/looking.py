@@ -118,11 +118,21 @@ def check_runs(subject: Subject, scratch: nn.Module, seen: Survey) -> None:
         )
     taken = channels_of(scratch)
     if taken not in (None, size[0]):
+        meant, why = _meant(size, int(taken or 0))
         raise SurgeryError(
-            f"{name} takes images of {taken} channels, not of {size[0]}: write {_size_words((taken, *size[1:]))}"
-            + either("", f", or build it for them: --in-chans {size[0]}")
+            f"{name} takes images of {taken} channels, not of {size[0]}{why}: write {_size_words(meant)}"
+            + either("", "" if why else f", or build it for them: --in-chans {size[0]}")
         )
     raise SurgeryError(f"{name} does not run on an image of {size}: {seen.measured.error}")
+
+
+def _meant(size: tuple[int, ...], channels: int) -> tuple[tuple[int, ...], str]:
+    """The size that was meant by one whose first number is not the channels, and what the given one looks like."""
+    if len(size) == 4 and size[1] == channels:
+        return size[1:], " (a size is that of one image, without the batch)"
+    if len(size) == 3 and size[-1] == channels:
+        return (channels, *size[:-1]), " (channels come first)"
+    return (channels, *size[1:]), ""
 
 
 def _size_words(size: tuple[int | None, ...]) -> str:

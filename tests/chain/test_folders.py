@@ -270,6 +270,16 @@ def test_a_folder_that_is_none_of_surgeons_is_refused(tmp_path, run_folder):
     assert invoke("verify", tmp_path / "thesis" / "config.json")[0] == 2
     from surgeon.pipeline import verify_folder
 
+    with pytest.raises(ArtifactError, match="config.json is neither a folder nor a page that surgeon wrote"):
+        verify_folder(tmp_path / "thesis" / "config.json")
+    with pytest.raises(ArtifactError, match="is a file of what surgeon wrote; verify .*trained$"):
+        verify_folder(run_folder / "trained" / "model.safetensors")
+    for name in ("cf.onnx", "cf.pt2"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(
+            ArtifactError, match=f"{name} is an exported network, which says nothing of where"
+        ):
+            verify_folder(tmp_path / name)
     with pytest.raises(ArtifactError, match="is a part of what surgeon wrote; verify"):
         verify_folder(run_folder / "training")
     with pytest.raises(ArtifactError, match="is a part of an evaluation; verify"):

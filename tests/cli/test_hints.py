@@ -140,7 +140,6 @@ def test_names_of_timm_may_have_its_prefix_and_harmless_spellings_are_read():
             "runs/quick is an evaluation, no network: surgeon report runs/quick -o page.html shows it",
         ),
         ("runs/begun", "runs/begun is an evaluation, no network"),
-        ("runs/kap", "runs/kap is a run; its network is runs/kap/trained"),
         ("runs/kap/training", "is a part of a run; its network is runs/kap/trained"),
         (
             "runs/study",
@@ -158,7 +157,7 @@ def test_folders_of_another_kind(place, monkeypatch, folder, message):
     for command in commands[: 2 if "safetensors" in folder else 4]:
         output = [] if command[0] == "plan" else ["-o", "x.onnx" if command[0] == "export" else "x"]
         assert message in refused([*command, folder, *output], place, monkeypatch)
-    if folder not in ("runs/kap", "out/kap/model.safetensors"):
+    if folder != "out/kap/model.safetensors":
         assert message in refused(["evaluate", folder, "-o", "x"], place, monkeypatch)
 
 

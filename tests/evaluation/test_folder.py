@@ -31,7 +31,7 @@ def network(reader):
 
 def same(one, other):
     """Equal but for what a clock says."""
-    drop = {"subject": {"images_per_second", "stock_images_per_second"}}
+    drop = {"subject": {"images_per_second", "stock_images_per_second", "speed_factor"}}
     return one.model_dump(exclude=drop) == other.model_dump(exclude=drop)
 
 
@@ -349,3 +349,22 @@ def test_what_does_not_fit_is_said_before_a_folder_is_there(network, tmp_path, c
     with pytest.raises(DataError, match=said):
         assess(**given, folder=tmp_path / "e")
     assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            lambda: surgeon.create_model("resnet10t", num_classes=10),
+            "source me cannot be attacked .* channels",
+        ),
+        (lambda: surgeon.create_model("resnet10t", num_classes=5, in_chans=1), "source me .* 5 classes"),
+        (lambda: nn.Linear(3, 10), "source me cannot be attacked on these images: the model does not take"),
+    ],
+)
+def test_a_source_that_does_not_take_the_images_is_named(network, tmp_path, source, told):
+    model, x, y = network
+    settings = Evaluation(suite="basic", attacks=["fgsm"], pictures=False)
+    with pytest.raises(DataError, match=told):
+        assess(model, x, y, settings, tmp_path / "e", sources={"me": source().eval()})
+    assert not (tmp_path / "e" / "settings.json").exists()

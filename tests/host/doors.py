@@ -87,6 +87,7 @@ PLAIN = {
             "spelling",
             "strict",
             "strict_yaml",
+            "told_settings",
             "torch_private",
             "values",
             "__main__",

@@ -127,13 +127,14 @@ def test_rows_and_seeds_that_a_budget_has_not_are_refused(tmp_path):
     assert not (tmp_path / "no").exists()
 
 
-def ran(row, seed, bits, tested="t"):
+def ran(row, seed, bits, tested="t", labelled=""):
     share = Measured(share=wilson(bits.count("1"), len(bits)), right=bits)
     return Ran(
         row=row,
         seed=seed,
         settings="s",
         tested=tested,
+        labelled=labelled,
         columns={"clean": share},
         reliable=True,
         headline=True,
@@ -163,6 +164,11 @@ def test_a_claim_is_answered_by_the_whole_interval(kap, stock, margin, answer):
 def test_networks_that_were_tested_on_other_images_are_not_compared():
     found = answered(CLAIM, [ran("kap", 0, "1" * MANY), ran("stock", 0, "0" * MANY, tested="other")])
     assert found.answer == "not decided at this budget" and found.difference is None
+    for labels, pairs in ((("a", "b"), 0), (("a", "a"), 1), (("", "b"), 1)):
+        found = answered(
+            CLAIM, [ran(r, 0, "1" * MANY, labelled=y) for r, y in zip(("kap", "stock"), labels, strict=True)]
+        )
+        assert (found.difference is not None) == pairs
 
 
 def test_seeds_that_disagree_do_not_decide():

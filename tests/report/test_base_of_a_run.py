@@ -7,6 +7,7 @@ import surgeon
 from surgeon.data import digits
 from surgeon.report import read_run
 from surgeon.report.comparing import BASE, KIND, OTHER, comparisons
+from surgeon.report.reading import apart, compared
 from tests.report.conftest import SIZE, network
 
 
@@ -25,7 +26,15 @@ def found(tmp_path_factory):
     settings = Evaluation(suite="basic", attacks=["fgsm"], pictures=False)
     for name, model in (("stock", stock), ("other", other), ("kap", kap)):
         assess(model, test.x[:8], test.y[:8], settings, folder / name, name=name)
-    return {name: read_run(folder / name) for name in ("stock", "other", "kap")}
+    names, turned = [f"c{k}" for k in range(10)], (test.y[:8] + 1) % 10
+    for name, y, classes in (
+        ("mislabelled", turned, ()),
+        ("named", test.y[:8], names),
+        ("in-order", turned, [names[-1], *names[:-1]]),
+        ("misnamed", turned, names),
+    ):
+        assess(stock, test.x[:8], y, settings, folder / name, name=name, class_names=classes)
+    return {path.name: read_run(path) for path in folder.iterdir() if path.is_dir()}
 
 
 def test_the_network_that_was_cut_is_the_base_wherever_it_stands(found):
@@ -37,3 +46,21 @@ def test_the_network_that_was_cut_is_the_base_wherever_it_stands(found):
 def test_another_uncut_network_is_not_called_the_one_before_the_surgery(found):
     (one,) = comparisons([found["other"], found["kap"]])
     assert (one.reference, one.whys) == (0, ((KIND, (1,)),))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        ("stock", "other", ""),
+        ("stock", "mislabelled", "other labels of 8 of the 8 images in common"),
+        ("named", "misnamed", "other labels of 8 of the 8 images in common"),
+        ("named", "in-order", ""),  # the same classes, at other outputs
+        ("stock", "named", ""),
+        ("mislabelled", "named", "other labels of 8 of the 8 images in common"),
+    ],
+)
+def test_runs_are_compared_on_images_with_the_same_labels(found, one, other, why):
+    assert apart(found[one], found[other]) == why
+    assert (compared(found[one], found[other]) is None) == bool(why)
+    (group,) = comparisons([found[one], found[other]])
+    assert list(group.apart.values()) == ([why] if why else [])

@@ -184,7 +184,10 @@ def _uncut(network: nn.Module) -> str | None:
 
 
 def timed(described: Subject, network: nn.Module, subject: Normalized, images: Tensor) -> Subject:
-    """Add inference speeds to a description: of the attacked network, and of the stock one if available.
+    """Add inference speeds to a description: of the attacked network, and of the stock one if it is another.
+
+    A network that folds into one of the stock network's shapes computes what that computes; a factor that was
+    measured would be of the machine.
 
     Args:
         described: The description.
@@ -196,6 +199,20 @@ def timed(described: Subject, network: nn.Module, subject: Normalized, images: T
         A copy of `described` with the speeds in images per second.
     """
     x = subject.normalize(images[:64].to(device_of(network)))
-    models = [subject.model] if surgery_of(network) is None else [subject.model, revert(network)]
-    speeds = [*images_per_second(models, x), None]
-    return described.model_copy(update={"images_per_second": speeds[0], "stock_images_per_second": speeds[1]})
+    models = [subject.model]
+    if surgery_of(network) is not None:
+        stock = revert(network)
+        if not (described.folded and _shapes(stock) == _shapes(subject.model)):
+            models.append(stock)
+    speeds = images_per_second(models, x)
+    return described.model_copy(
+        update={
+            "images_per_second": speeds.medians[0],
+            "stock_images_per_second": speeds.medians[1] if len(models) > 1 else None,
+            "speed_factor": speeds.factor,
+        }
+    )
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in model.state_dict().items() if hasattr(value, "shape")}

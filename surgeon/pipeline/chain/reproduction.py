@@ -12,7 +12,7 @@ from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, un
 from surgeon.pipeline.chain.comparing import demand_equal, read_mapping
 from surgeon.pipeline.chain.run import run_checks
 from surgeon.pipeline.chain.sources import Reader
-from surgeon.pipeline.measuring import columns_of_run, tested_in
+from surgeon.pipeline.measuring import columns_of_run, labelled_in, tested_in
 from surgeon.pipeline.reproducing import RUNS, SETTINGS, TABLE, WORK, place_of, settings_of
 from surgeon.pipeline.running import EVALUATION
 from surgeon.pipeline.training import SETTINGS as OF_RUN
@@ -88,6 +88,8 @@ def _figures(folder: Path, known: Protocol, budget: str, run: Ran) -> str:
         raise Unknown("its folder is not here, or not evaluated: the figures are from elsewhere")
     if run.tested != tested_in(place):
         raise Misfit("it was tested on other images than the run in its folder")
+    if run.labelled and run.labelled != labelled_in(place):
+        raise Misfit("its test images had other labels than those of the run in its folder")
     found = columns_of_run(place, run.row, known.columns_of(budget))
     for column in {**found, **run.columns}:
         written, now = (c.get(column) for c in (run.columns, found))

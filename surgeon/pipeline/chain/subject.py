@@ -26,7 +26,7 @@ from surgeon.results.verdict import Verdict
 from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check
 
-_MEASURED = {"name", "fold_error", "images_per_second", "stock_images_per_second"}
+_MEASURED = {"name", "fold_error", "images_per_second", "stock_images_per_second", "speed_factor"}
 """Fields of a subject that differ between machines, or are names."""
 
 

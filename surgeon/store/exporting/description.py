@@ -13,6 +13,7 @@ from surgeon import __version__
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.models.facts import name_of, normalization_of, num_classes_of
+from surgeon.models.preparation import resizing_of
 from surgeon.reading import parse_json
 from surgeon.store.exporting.request import SUFFIXES, need
 from surgeon.surgery.door import surgery_of
@@ -41,6 +42,7 @@ def described(model: nn.Module, left: Plan | None, size: tuple[int, ...]) -> dic
         "input_size": list(size),
         "mean": list(normal[0]) if normal else None,
         "std": list(normal[1]) if normal else None,
+        "resizing": resizing_of(model),
         "num_classes": num_classes_of(model),
         "recipe": record.recipe if record else None,
         "surgery": None,

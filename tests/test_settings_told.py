@@ -1,0 +1,50 @@
+"""Settings that are made in Python and do not fit are errors of surgeon in one line, as those of files are."""
+
+import copy
+import pickle
+
+import pytest
+from pydantic import ValidationError
+
+from surgeon import SurgeonError
+from surgeon.errors import ArgumentError, RecipeError, SelectionError
+from surgeon.evaluation import Attack
+from surgeon.methods.registry import get, names
+from surgeon.recipe import Adversary, Data, Evaluation, Recipe, Training
+from surgeon.selection import Selector
+
+
+@pytest.mark.parametrize(
+    ("cls", "given", "error", "told"),
+    [
+        (Attack, {"name": "x", "kind": "fgsm", "eps": 8}, ArgumentError, "eps=8 in linf is more"),
+        (Attack, {"name": "x", "kind": "fgsn", "eps": 0.1}, ArgumentError, "fgsn"),
+        (Attack, {"name": "x", "kind": "fgsm", "epsilon": 0.1}, ArgumentError, "did you mean 'eps'"),
+        (Adversary, {"eps": 8}, RecipeError, "eps=8 in linf is more"),
+        (Training, {"lr": "fast"}, RecipeError, "lr: .* \\(got 'fast'\\)"),
+        (Training, {"epoch": 3}, RecipeError, "unknown key 'epoch'; did you mean 'epochs'"),
+        (Evaluation, {"suite": "fast"}, RecipeError, "suite"),
+        (Data, {"classes": ("a", "a")}, RecipeError, "names a class twice"),
+        (Data, {"classes": ("a", 1)}, RecipeError, "classes.1"),
+        (Recipe, {"name": "r", "training": {"lr": "x"}}, RecipeError, "training.lr"),
+        (Selector, {"every": 0}, SelectionError, "every"),
+    ],
+)
+def test_settings_that_do_not_fit_are_told_in_one_line(cls, given, error, told):
+    with pytest.raises(error, match=f"^{cls.__name__}: .*{told}") as caught:
+        cls(**given)
+    assert "\n" not in str(caught.value) and "http" not in str(caught.value)
+    with pytest.raises(ValidationError):  # what reads a file knows the place, and tells it itself
+        cls.model_validate(given)
+
+
+@pytest.mark.parametrize("name", names())
+def test_so_are_those_of_every_operation(name):
+    with pytest.raises(SurgeonError, match="unknown key 'no_such_setting'"):
+        get(name)(no_such_setting=1)
+
+
+def test_settings_are_copied_and_pickled_as_before():
+    made = Attack(name="x", kind="fgsm", eps="8/255")
+    assert made.eps == 8 / 255 and pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
+    assert Training(epochs=2).model_copy(update={"epochs": 3}).epochs == 3
