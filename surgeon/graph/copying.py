@@ -32,6 +32,8 @@ _OF_ONE = (
     "_opened",
     "_read",
     "_ties",
+    "_asked",
+    "_types",
 )
 """What of a network is its own, and made anew for a copy of it."""
 
@@ -49,6 +51,7 @@ def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
     new.__dict__["_programs"] = {k: copy.deepcopy(g) for k, g in programs.items()}
     new.__dict__["_code_of"] = {}
     new.__dict__["_variants"] = network._variants
+    new.__dict__["_asked"] = network._asked
     new._regenerate()
     new.__dict__["_by_hand"] = network._by_hand
     _join_class(new, network)

@@ -15,7 +15,7 @@ from torch import fx, nn
 from surgeon.errors import TraceError
 from surgeon.graph.faults import of_a_layer, one_line
 from surgeon.graph.recorded import elsewhere_where_unseen
-from surgeon.graph.traced import PLAIN_CONSTANT
+from surgeon.graph.traced import PLAIN_CONSTANT, Asked
 from surgeon.graph.tracer import LeafTracer
 from surgeon.graph.watch import Watch
 
@@ -33,8 +33,8 @@ def trace_once(
     tracer: Callable[[Iterable[str]], LeafTracer],
     leaves: Iterable[str],
     opaque: dict[str, str],
-) -> tuple[fx.Graph, dict[str, torch.Tensor]]:
-    """The graph of a network in its present mode, and the tensors that its code made on the way.
+) -> tuple[fx.Graph, dict[str, torch.Tensor], Asked]:
+    """The graph of a network in its present mode, the tensors that its code made on the way, and what it asked for.
 
     opaque: modules that stay whole (dotted name → reason), to which those are added in which tracing fails.
     Raises TraceError where it fails in none of them.
@@ -56,7 +56,7 @@ def trace_once(
             for node in graph.nodes:
                 node.meta.pop("value", None)
             opaque.update(started.hooked)
-            return graph, made
+            return graph, made, started.asked.found
         except Exception as error:  # the network's own code, under proxies
             if of_a_layer(error):
                 raise

@@ -18,7 +18,7 @@ from surgeon.errors import TraceError
 from surgeon.graph.checkpointing import switched_off
 from surgeon.graph.one_mode import mode
 from surgeon.graph.one_trace import trace_once
-from surgeon.graph.traced import Behind, Example, Traced
+from surgeon.graph.traced import Asked, Behind, Example, Traced
 from surgeon.graph.tracer import LeafTracer
 from surgeon.graph.value_tracer import ValueTracer
 from surgeon.values import has_values
@@ -75,14 +75,17 @@ def _trace_both(
     made: dict[bool, dict[str, torch.Tensor]] = {}
     graphs: dict[bool, fx.Graph] = {}
     known: dict[bool, set[str]] = {}
+    asked: dict[bool, Asked] = {}
     with _ONE_AT_A_TIME:
         while any(known.get(training) != set(opaque) for training in (False, True)):
             training = known.get(False) == set(opaque)  # what stays whole in one mode does in the other
             with mode(model, training), switched_off(model):
-                graphs[training], made[training] = trace_once(model, tracer, leaves, opaque)
+                graphs[training], made[training], asked[training] = trace_once(model, tracer, leaves, opaque)
             known[training] = set(opaque)
     constants = _own_names(graphs, made)
-    return Traced(graphs[True], graphs[False], opaque, constants, sized=example is not None)
+    return Traced(
+        graphs[True], graphs[False], opaque, constants, example is not None, asked[True] | asked[False]
+    )
 
 
 def _own_names(
