@@ -69,6 +69,13 @@ def private_backend_name() -> str:
     return str(torch._C._get_privateuse1_backend_name())
 
 
+def without_transforms() -> contextlib.AbstractContextManager[Any]:
+    """Outside of all transforms of torch.func until the end of the block."""
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+    return temporarily_clear_interpreter_stack()
+
+
 def transforms_are_active() -> bool:
     """Whether a transform of torch.func, such as vmap or grad, is under way."""
     return bool(torch._C._are_functorch_transforms_active())
@@ -106,4 +113,5 @@ __all__ = [
     "transforms_are_active",
     "tree_leaves",
     "without_modes",
+    "without_transforms",
 ]

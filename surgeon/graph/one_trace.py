@@ -6,6 +6,7 @@ class, is then kept whole, and the trace begins anew, until nothing fails any mo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,12 +21,12 @@ from surgeon.graph.tracer import LeafTracer
 from surgeon.graph.watch import Watch
 
 _MOST_RETRIES = 64
-_tracing = 0
+_here = threading.local()
 
 
 def tracing() -> bool:
-    """Whether a trace by surgeon is under way."""
-    return _tracing > 0
+    """Whether a trace by surgeon is under way in this thread."""
+    return getattr(_here, "traces", 0) > 0
 
 
 def trace_once(
@@ -39,14 +40,13 @@ def trace_once(
     opaque: modules that stay whole (dotted name → reason), to which those are added in which tracing fails.
     Raises TraceError where it fails in none of them.
     """
-    global _tracing
     for _ in range(_MOST_RETRIES):
         started = tracer({*leaves, *opaque})
         method = started.traced_func_name
         before = set(model.__dict__)
         made: dict[str, torch.Tensor] = {}
         own: dict[str, str] = {}
-        _tracing += 1
+        _here.traces = getattr(_here, "traces", 0) + 1
         try:
             graph = started.trace(model)
             graph._tracer_cls = None
@@ -68,7 +68,7 @@ def trace_once(
             kind = type(model.get_submodule(name))
             opaque.update({n: one_line(cause) for n, m in model.named_modules() if type(m) is kind and n})
         finally:
-            _tracing -= 1
+            _here.traces -= 1
             # torch.fx leaves constants on the network under names of its own
             for key in [k for k in model.__dict__ if k not in before]:
                 value = model.__dict__.pop(key)
