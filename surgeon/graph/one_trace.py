@@ -6,6 +6,7 @@ class, is then kept whole, and the trace begins anew, until nothing fails any mo
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -62,7 +63,7 @@ def trace_once(
                 raise
             if started.failed is None:
                 raise TraceError(
-                    f"{type(model).__name__}.{method} cannot be traced: {one_line(error)}"
+                    f"{type(model).__name__}.{method} cannot be traced: {_with_values(one_line(error), started)}"
                 ) from error
             name, cause = started.failed
             kind = type(model.get_submodule(name))
@@ -75,6 +76,17 @@ def trace_once(
                 if isinstance(value, torch.Tensor):
                     made[own.get(key, key)] = value
     raise TraceError(f"{type(model).__name__} has too many parts that cannot be traced: {sorted(opaque)[:5]}")
+
+
+def _with_values(text: str, tracer: LeafTracer) -> str:
+    """A message of the network's own code with the values of the example in the place of what stood for them."""
+    values = {n.name: n.meta["value"] for n in tracer.graph.nodes if "value" in n.meta}
+
+    def value(found: re.Match[str]) -> str:
+        known = values.get(found[1])
+        return found[0] if known is None or isinstance(known, torch.Tensor) else str(known)
+
+    return re.sub(r"Proxy\((\w+)\)", value, text)
 
 
 def _named_by_origin(graph: fx.Graph, model: nn.Module, before: set[str], watch: Watch) -> dict[str, str]:
