@@ -339,6 +339,6 @@ def _unfilled(name: str, stock: type[nn.Module]) -> Rewritten:
     return network
 
 
-def _revive(network: Rewritten, kept: tuple[dict[str, Any], Mapping[str, Any]]) -> None:
+def _revive(network: Rewritten, kept: tuple[Any, ...]) -> None:
     """Pickles name this function and the one above."""
     copying.fill_again(network, kept)
