@@ -16,6 +16,9 @@ from torch import nn
 # Whether a tensor stands for many, under vmap or another transform of torch.func: a cache must not keep such a one.
 from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
+# Graphs are made outside of transforms of torch.func, such as grad and vmap.
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack as without_transforms
+
 # Tensors without values, for shapes and FLOPs without computing.
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
@@ -67,13 +70,6 @@ def uncompiled() -> contextlib.AbstractContextManager[Any]:
 def private_backend_name() -> str:
     """What the kind of device is called that another package has registered; `privateuseone` where none has."""
     return str(torch._C._get_privateuse1_backend_name())
-
-
-def without_transforms() -> contextlib.AbstractContextManager[Any]:
-    """Outside of all transforms of torch.func until the end of the block."""
-    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
-
-    return temporarily_clear_interpreter_stack()
 
 
 def transforms_are_active() -> bool:
