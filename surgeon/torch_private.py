@@ -16,6 +16,9 @@ from torch import nn
 # Whether a tensor stands for many, under vmap or another transform of torch.func: a cache must not keep such a one.
 from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
+# Graphs are made outside of transforms of torch.func, such as grad and vmap.
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack as without_transforms
+
 # Tensors without values, for shapes and FLOPs without computing.
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
@@ -106,4 +109,5 @@ __all__ = [
     "transforms_are_active",
     "tree_leaves",
     "without_modes",
+    "without_transforms",
 ]

@@ -197,9 +197,11 @@ def names_kept(before: nn.Module, after: nn.Module, record: Plan) -> Check:
     every = before.named_modules(remove_duplicate=False)
     replaced = tuple(f"{n}." for n, m in every if any(m is s for s in sites))
     old = {
-        k: tuple(v.shape) for k, v in without_extra(before.state_dict()).items() if not k.startswith(replaced)
+        k: tuple(v.shape)
+        for k, v in without_extra(nn.Module.state_dict(before)).items()
+        if not k.startswith(replaced)
     }
-    new = {k: tuple(v.shape) for k, v in without_extra(after.state_dict()).items()}
+    new = {k: tuple(v.shape) for k, v in without_extra(nn.Module.state_dict(after)).items()}
     wrong = [k for k, shape in old.items() if new.get(k) != shape]
     return Check(
         name="names", ok=not wrong, detail=f"{len(old)} tensors" if not wrong else f"lost: {wrong[:3]}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
-from surgeon.graph import anchors, checkpointing, exchanged, ties
+from surgeon.graph import anchors, asked, checkpointing, exchanged, ties
 from surgeon.graph.compiled import Code, compiled
 from surgeon.graph.dispatch import dispatcher
 from surgeon.graph.joined import joined
@@ -34,11 +34,14 @@ def generate(network: Rewritten) -> None:
     setattr(type(network), "_forward_train", network._code_of["forward", True, ()][0])
     setattr(type(network), "_forward_eval", network._code_of["forward", False, ()][0])
     type(network).forward = dispatcher(
-        network._stock_class.forward, [str(a) for a in arguments], network._held, network._sized is not None
+        network._stock_class.forward,
+        [str(a) for a in arguments],
+        network._held,
+        network._sized is not None or network._asked.by_type,
     )
     network.__dict__["_hung"] = anchors.hung(network, network._points)
     network.__dict__["_opened"] = exchanged.opened(network, network._programs.values(), network._points)
-    network.__dict__["_read"] = exchanged.read(network, network._programs.values())
+    listen(network)
     network.__dict__["_ties"] = ties.ties(network, network._programs.values())
     network.__dict__["_holders"] = (
         *anchors.holders(network, network._programs.values()),
@@ -47,6 +50,15 @@ def generate(network: Rewritten) -> None:
     network.__dict__["_code"] = network.code
     # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
     network.__dict__["_lineno_map"] = network.__dict__["_prologue_start"] = None
+
+
+def listen(network: Rewritten) -> None:
+    """Write down how what the code read, or asked for, stands now."""
+    network.__dict__["_types"] = asked.types_made_for(network, network._asked, network._example)
+    network.__dict__["_read"] = (
+        *exchanged.read(network, network._programs.values()),
+        *asked.watched(network, network._asked),
+    )
 
 
 def coded(network: Rewritten, graph: fx.Graph, training: bool) -> Code:

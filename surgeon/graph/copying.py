@@ -8,14 +8,15 @@ surgery was, and the graphs are made anew from the stock class's code when it is
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from torch import fx, nn
 
 from surgeon.errors import SurgeryError
 from surgeon.graph import checkpointing, tree
 from surgeon.graph.compiled import same_code
 from surgeon.graph.kinship import slots_of
-from surgeon.graph.own_attributes import GRAPH_STATE, OWN
+from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
 from surgeon.graph.variants import same
 
 if TYPE_CHECKING:
@@ -32,23 +33,34 @@ _OF_ONE = (
     "_opened",
     "_read",
     "_ties",
+    "_asked",
+    "_types",
 )
 """What of a network is its own, and made anew for a copy of it."""
+
+_OURS = frozenset({*OWN, *GRAPH_STATE, *RECORD})
 
 
 def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
     """Make an empty network a deep copy of another, and one of its class where both run the same code."""
     programs = network._programs
-    for key, value in network.__dict__.items():
+    ours = network.__dict__
+    if has_own_way(network._stock_class):
+        view = copy.deepcopy(network.stock_view(), memo)
+        _demand_layers(view, network)
+        _take_over(new, view)
+        ours = {k: v for k, v in ours.items() if k in _OURS}
+    for key, value in ours.items():
         if key in _OF_ONE or key in network._rebound:
             continue
         new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
-    for key, value in slots_of(network):
+    for key, value in slots_of(network) if ours is network.__dict__ else ():
         object.__setattr__(new, key, copy.deepcopy(value, memo))
     new.__dict__["_graph"] = network._graph
     new.__dict__["_programs"] = {k: copy.deepcopy(g) for k, g in programs.items()}
     new.__dict__["_code_of"] = {}
     new.__dict__["_variants"] = network._variants
+    new.__dict__["_asked"] = network._asked
     new._regenerate()
     new.__dict__["_by_hand"] = network._by_hand
     _join_class(new, network)
@@ -70,8 +82,38 @@ def _join_class(network: Rewritten, other: Rewritten) -> None:
         network.__dict__["_code_of"] = dict(theirs)
 
 
-def state(network: Rewritten) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a pickle holds: the attributes, but for the graphs and what was made of them, and the slots.
+def has_own_way(stock: type[nn.Module]) -> bool:
+    """Whether a class says itself what a copy or a pickle of its objects holds, such as one that leaves out a lock."""
+    known: tuple[type, ...] = (nn.Module, fx.GraphModule, object)
+    return any(
+        name in vars(c)
+        for c in stock.__mro__
+        if c not in known
+        for name in ("__getstate__", "__setstate__", "__deepcopy__")
+    )
+
+
+def _take_over(network: Rewritten, view: nn.Module) -> None:
+    """Give a network the attributes of an object of its stock class."""
+    network.__dict__.update(view.__dict__)
+    for key, value in slots_of(view):
+        object.__setattr__(network, key, value)
+
+
+def _demand_layers(view: nn.Module, network: Rewritten) -> None:
+    """Raise SurgeryError for a copy, as the stock class makes it, in which modules are missing."""
+    have = {n for n, _ in nn.Module.named_modules(view)}
+    lost = [n for n, _ in nn.Module.named_modules(network) if n not in have]
+    if lost:
+        raise SurgeryError(
+            f"{network._stock_class.__name__} copies itself in a way of its own, in which {lost[0]} is lost: copy the "
+            "network before surgeon.apply, or have its __deepcopy__ copy its modules"
+        )
+
+
+def state(network: Rewritten) -> tuple[Any, ...]:
+    """What a pickle holds: the attributes, but for the graphs and what was made of them, and the slots; and last, where
+    the stock class says itself what a pickle of it holds, that instead of its attributes and slots.
 
     Raises SurgeryError for a network with a part that is a function: no graphs could be made when it is read.
     """
@@ -82,12 +124,19 @@ def state(network: Rewritten) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     left_out = {*OWN, *GRAPH_STATE, *network._rebound}
     kept = {k: v for k, v in network.__dict__.items() if k not in left_out}
+    if has_own_way(network._stock_class):
+        own = network.stock_view().__getstate__()
+        return {k: v for k, v in kept.items() if k in _OURS}, {}, own
     return kept, dict(slots_of(network))
 
 
-def fill_again(network: Rewritten, kept: tuple[dict[str, Any], Mapping[str, Any]]) -> None:
+def fill_again(network: Rewritten, kept: tuple[Any, ...]) -> None:
     """Give an empty network what a pickle held, and make its graphs anew."""
-    state, slots = kept
+    state, slots, *own = kept
+    for held in own:
+        view = object.__new__(network._stock_class)
+        view.__setstate__(held)
+        _take_over(network, view)
     network.__dict__.update(state)
     for key, value in slots.items():
         object.__setattr__(network, key, value)

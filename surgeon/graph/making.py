@@ -48,7 +48,8 @@ def trace_and_cut(
     if traced.sized:
         network.__dict__["_sized"] = network._example
     held_tensors.adopt(network, traced.constants, (traced.train, traced.eval), "" if forward else method)
-    follow_modes(traced.train, traced.eval)
+    follow_modes(traced.train, traced.eval, traced.asked.settings)
+    network.__dict__["_asked"] = traced.asked if forward else traced.asked | network._asked
     for training, graph in ((True, traced.train), (False, traced.eval)):
         cut(network, graph, with_input=method != "forward_head")
         if traced.sized and forward and network._example:

@@ -9,7 +9,7 @@ one or the other, and warn when the module is not in theirs.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import fx
@@ -18,16 +18,19 @@ _Call = tuple[str, Any]
 _PLAIN = (bool, int, float)
 
 
-def follow_modes(train: fx.Graph, evaluation: fx.Graph) -> None:
+def follow_modes(train: fx.Graph, evaluation: fx.Graph, asked: Iterable[tuple[str, str]] = ()) -> None:
     """Have both graphs ask modules for their mode where their calls differ by it. The mode of the network
-    itself chooses the graph."""
+    itself chooses the graph.
+
+    asked: attributes that the code of other modules read, as (module, attribute)."""
     others = _calls(evaluation)
     for call, nodes in _calls(train).items():
         for node, other in zip(nodes, others.get(call, ()), strict=False):
             if len(nodes) == len(others[call]):
                 _follow(call[0], node, other)
     ours, theirs = _made_by(train), _made_by(evaluation)
-    for owner in (o for o in ours if o in theirs and ours[o] != theirs[o]):
+    differ = [o for o in ours if o in theirs and ours[o] != theirs[o]]
+    for owner in dict.fromkeys((*differ, *(path for path, name in asked if name == "training"))):
         for graph, training in ((train, True), (evaluation, False)):
             _watch(graph, owner, training)
 
@@ -44,8 +47,8 @@ def tell_mode(name: str, training: bool, wanted: bool) -> None:
         here, there = ("evaluation", "training") if wanted else ("training", "evaluation")
         warnings.warn(
             f"{name} is in {here} mode and the rewritten network around it in {there} mode, "
-            f"and {name}'s code makes other calls in "
-            f"either: it runs here as in {there} mode; put both in one mode",
+            f"and the code makes other calls by the "
+            f"mode of {name}: it runs here as in {there} mode; put both in one mode",
             stacklevel=2,
         )
 

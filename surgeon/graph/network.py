@@ -21,6 +21,7 @@ from surgeon.graph import (
     making,
     other_calls,
 )
+from surgeon.graph.asked import of_types
 from surgeon.graph.bound_hooks import rebind
 from surgeon.graph.cuts import Point, check_visible
 from surgeon.graph.dispatch import dispatchers, later
@@ -28,7 +29,7 @@ from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.kinship import class_for, how_for, slots_of
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD, graph_state
 from surgeon.graph.stock_methods import bound, has
-from surgeon.graph.traced import Example, Traced, copied
+from surgeon.graph.traced import Asked, Example, Traced, copied
 from surgeon.graph.variants import Variants, fits
 
 
@@ -87,6 +88,8 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_constants"] = ()
         self.__dict__["_example"] = example
         self.__dict__["_sized"] = None
+        self.__dict__["_asked"] = Asked()
+        self.__dict__["_types"] = None
         self.__dict__["_held"] = dict(constants or {})
         self.__dict__["_inputs"] = tuple(inputs)
         rebind(self, {"": network})
@@ -188,7 +191,9 @@ class Rewritten(fx.GraphModule):
     # -- other calls ------------------------------------------------------------------------------
 
     def _fits(self, *inputs: Any) -> bool:
-        return fits(inputs, self._sized)
+        if self._sized is not None and not fits(inputs, self._sized):
+            return False
+        return self._types is None or of_types(inputs, self._types)
 
     def _otherwise(self, inputs: tuple[str, ...], given: dict[str, Any]) -> Any:
         """`forward` for sizes, or values of optional arguments, that its graphs were not made for."""
@@ -287,6 +292,7 @@ class Rewritten(fx.GraphModule):
         values through empty memory."""
         with held_tensors.kept_through(self, fn):
             super()._apply(fn, recurse)
+        self.anchor(demand=False, remake=True)  # code may have decided by types
         return self
 
     # -- copies -----------------------------------------------------------------------------------
@@ -333,6 +339,6 @@ def _unfilled(name: str, stock: type[nn.Module]) -> Rewritten:
     return network
 
 
-def _revive(network: Rewritten, kept: tuple[dict[str, Any], Mapping[str, Any]]) -> None:
+def _revive(network: Rewritten, kept: tuple[Any, ...]) -> None:
     """Pickles name this function and the one above."""
     copying.fill_again(network, kept)

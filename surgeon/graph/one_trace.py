@@ -6,6 +6,8 @@ class, is then kept whole, and the trace begins anew, until nothing fails any mo
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,17 +17,17 @@ from torch import fx, nn
 from surgeon.errors import TraceError
 from surgeon.graph.faults import of_a_layer, one_line
 from surgeon.graph.recorded import elsewhere_where_unseen
-from surgeon.graph.traced import PLAIN_CONSTANT
+from surgeon.graph.traced import PLAIN_CONSTANT, Asked
 from surgeon.graph.tracer import LeafTracer
 from surgeon.graph.watch import Watch
 
 _MOST_RETRIES = 64
-_tracing = 0
+_here = threading.local()
 
 
 def tracing() -> bool:
-    """Whether a trace by surgeon is under way."""
-    return _tracing > 0
+    """Whether a trace by surgeon is under way in this thread."""
+    return getattr(_here, "traces", 0) > 0
 
 
 def trace_once(
@@ -33,20 +35,19 @@ def trace_once(
     tracer: Callable[[Iterable[str]], LeafTracer],
     leaves: Iterable[str],
     opaque: dict[str, str],
-) -> tuple[fx.Graph, dict[str, torch.Tensor]]:
-    """The graph of a network in its present mode, and the tensors that its code made on the way.
+) -> tuple[fx.Graph, dict[str, torch.Tensor], Asked]:
+    """The graph of a network in its present mode, the tensors that its code made on the way, and what it asked for.
 
     opaque: modules that stay whole (dotted name → reason), to which those are added in which tracing fails.
     Raises TraceError where it fails in none of them.
     """
-    global _tracing
     for _ in range(_MOST_RETRIES):
         started = tracer({*leaves, *opaque})
         method = started.traced_func_name
         before = set(model.__dict__)
         made: dict[str, torch.Tensor] = {}
         own: dict[str, str] = {}
-        _tracing += 1
+        _here.traces = getattr(_here, "traces", 0) + 1
         try:
             graph = started.trace(model)
             graph._tracer_cls = None
@@ -56,25 +57,36 @@ def trace_once(
             for node in graph.nodes:
                 node.meta.pop("value", None)
             opaque.update(started.hooked)
-            return graph, made
+            return graph, made, started.asked.found
         except Exception as error:  # the network's own code, under proxies
             if of_a_layer(error):
                 raise
             if started.failed is None:
                 raise TraceError(
-                    f"{type(model).__name__}.{method} cannot be traced: {one_line(error)}"
+                    f"{type(model).__name__}.{method} cannot be traced: {_with_values(one_line(error), started)}"
                 ) from error
             name, cause = started.failed
             kind = type(model.get_submodule(name))
             opaque.update({n: one_line(cause) for n, m in model.named_modules() if type(m) is kind and n})
         finally:
-            _tracing -= 1
+            _here.traces -= 1
             # torch.fx leaves constants on the network under names of its own
             for key in [k for k in model.__dict__ if k not in before]:
                 value = model.__dict__.pop(key)
                 if isinstance(value, torch.Tensor):
                     made[own.get(key, key)] = value
     raise TraceError(f"{type(model).__name__} has too many parts that cannot be traced: {sorted(opaque)[:5]}")
+
+
+def _with_values(text: str, tracer: LeafTracer) -> str:
+    """A message of the network's own code with the values of the example in the place of what stood for them."""
+    values = {n.name: n.meta["value"] for n in tracer.graph.nodes if "value" in n.meta}
+
+    def value(found: re.Match[str]) -> str:
+        known = values.get(found[1])
+        return found[0] if known is None or isinstance(known, torch.Tensor) else str(known)
+
+    return re.sub(r"Proxy\((\w+)\)", value, text)
 
 
 def _named_by_origin(graph: fx.Graph, model: nn.Module, before: set[str], watch: Watch) -> dict[str, str]:

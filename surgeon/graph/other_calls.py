@@ -14,13 +14,14 @@ import torch
 
 from surgeon.errors import SurgeryError, TraceError, either
 from surgeon.graph import coding, held_tensors, making
+from surgeon.graph.asked import of_types, types_of
 from surgeon.graph.compiled import compiled, numbers
 from surgeon.graph.forms import same_form
 from surgeon.graph.guard import unguard
 from surgeon.graph.modes import follow_modes
 from surgeon.graph.one_at_a_time import alone
 from surgeon.graph.signatures import held_arguments
-from surgeon.graph.traced import Traced
+from surgeon.graph.traced import Asked, Traced
 from surgeon.graph.variants import (
     Call,
     Variant,
@@ -102,13 +103,16 @@ def _made(network: Rewritten, call: Call) -> Variant:
     graphs = {True: traced.train, False: traced.eval}
     number = next(numbers)
     constants = held_tensors.adopt(network, traced.constants, graphs.values(), f"call_{number}")
-    follow_modes(traced.train, traced.eval)
+    follow_modes(traced.train, traced.eval, traced.asked.settings)
     for graph in graphs.values():
         making.cut(network, graph, with_input=True)
         graph.owning_module = network
     run = {mode: coding.coded(network, graph, mode)[0] for mode, graph in graphs.items()}
     variant = Variant(graphs, run, constants)
-    for gone in network._variants.keep(call.sized if traced.sized else call.key, variant, network):
+    if traced.asked != Asked() and traced.asked | network._asked != network._asked:
+        network.__dict__["_asked"] = traced.asked | network._asked
+        coding.listen(network)
+    for gone in network._variants.keep(call.kept_under(traced), variant, network):
         held_tensors.drop(network, gone.constants)
     return variant
 
@@ -159,6 +163,13 @@ def _refuse(network: Rewritten, inputs: tuple[str, ...], given: Mapping[str, Any
                 f"{tuple(shape[1:])}; it was given {sizes(value)}: {later}, or apply the recipe again with "
                 f"{either('input_size', '--input-size')} for that size"
             )
+    made_for = network._types
+    if made_for is not None and not of_types((given[n] for n in inputs), made_for):
+        types, cast = types_of(given[n] for n in inputs)
+        raise SurgeryError(
+            f"{network._stock_class.__name__} decides by types and was rewritten for {_named(*made_for)}; it was given "
+            f"{_named(types, cast)}: {later}"
+        )
     defaults = held_arguments(network._stock_class.forward, inputs) | network._held
     name = next(n for n, v in given.items() if n not in inputs and not same(v, defaults.get(n)))
     raise SurgeryError(
@@ -166,6 +177,12 @@ def _refuse(network: Rewritten, inputs: tuple[str, ...], given: Mapping[str, Any
         f"{name}={defaults.get(name)!r}, and its graph knows no other "
         f"value; {later}, or leave {name} out"
     )
+
+
+def _named(types: tuple[torch.dtype | None, ...], cast: torch.dtype | None) -> str:
+    """The types of a call in words."""
+    given = ", ".join(str(t).removeprefix("torch.") for t in types if t is not None)
+    return f"{given} under autocast to {str(cast).removeprefix('torch.')}" if cast else given
 
 
 def _refuse_argument(network: Rewritten, name: str, value: Any) -> NoReturn:

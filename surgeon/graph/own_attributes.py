@@ -26,6 +26,8 @@ OWN = (
     "_aside",
     "_read",
     "_ties",
+    "_asked",
+    "_types",
 )
 """What belongs to the graphs of one network: never pickled, since code cannot be."""
 

@@ -6,6 +6,7 @@ under another name and reads it afterwards.
 
 from __future__ import annotations
 
+import dis
 import itertools
 import linecache
 import operator
@@ -108,6 +109,8 @@ class Recorded(_Typed):
     def __getattr__(self, name: str) -> Any:
         if name in _OF_GRADIENTS and not _asked_by_a_library(sys._getframe(1)):
             raise TraceError(f"it asks for {name} of a tensor, whose answer a graph would keep")
+        if name == "dtype" and _compared_as_an_object(sys._getframe(1)):
+            raise TraceError("it compares a type by `is`, which cannot be recorded: compare it by `==`")
         if not hasattr(torch.Tensor, name) and not _asked_by_a_library(sys._getframe(1)):
             kind = self.tracer.kind_of(self.node)  # type: ignore[attr-defined]  # a LeafTracer
             if kind is torch.Tensor:
@@ -136,6 +139,14 @@ def parameter(tracer: TracerBase, made: Callable[[fx.Node], fx.Proxy], node: fx.
 
 def _asked_by_a_library(frame: Any) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
+
+
+def _compared_as_an_object(frame: Any) -> bool:
+    """Whether what a frame reads now is compared by `is` with a name, `x.dtype is torch.uint8`, or before one."""
+    at = [i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti][1:5]
+    names = itertools.takewhile(lambda i: i.opname.startswith("LOAD_"), at)
+    behind = len(list(names))
+    return behind < len(at) and at[behind].opname == "IS_OP"
 
 
 def _recording(target: Any) -> Any:

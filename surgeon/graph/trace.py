@@ -7,7 +7,6 @@ in one mode does in the other, so that both graphs call the same modules.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,15 +15,13 @@ from torch import fx, nn
 
 from surgeon.errors import TraceError
 from surgeon.graph.checkpointing import switched_off
+from surgeon.graph.one_at_a_time import LOCK
 from surgeon.graph.one_mode import mode
 from surgeon.graph.one_trace import trace_once
-from surgeon.graph.traced import Behind, Example, Traced
+from surgeon.graph.traced import Asked, Behind, Example, Traced
 from surgeon.graph.tracer import LeafTracer
 from surgeon.graph.value_tracer import ValueTracer
 from surgeon.values import has_values
-
-_ONE_AT_A_TIME = threading.RLock()
-"""torch.fx exchanges methods of nn.Module while it traces, and this the modes of the modules."""
 
 
 def trace(
@@ -75,14 +72,17 @@ def _trace_both(
     made: dict[bool, dict[str, torch.Tensor]] = {}
     graphs: dict[bool, fx.Graph] = {}
     known: dict[bool, set[str]] = {}
-    with _ONE_AT_A_TIME:
+    asked: dict[bool, Asked] = {}
+    with LOCK:
         while any(known.get(training) != set(opaque) for training in (False, True)):
             training = known.get(False) == set(opaque)  # what stays whole in one mode does in the other
             with mode(model, training), switched_off(model):
-                graphs[training], made[training] = trace_once(model, tracer, leaves, opaque)
+                graphs[training], made[training], asked[training] = trace_once(model, tracer, leaves, opaque)
             known[training] = set(opaque)
     constants = _own_names(graphs, made)
-    return Traced(graphs[True], graphs[False], opaque, constants, sized=example is not None)
+    return Traced(
+        graphs[True], graphs[False], opaque, constants, example is not None, asked[True] | asked[False]
+    )
 
 
 def _own_names(

@@ -18,17 +18,38 @@ Behind = Mapping[str, Sequence[str]]
 """Layers that stand after a module, by its name."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What code asked for while it was traced, whose answers the graphs hold.
+
+    settings: plain attributes of modules that stay whole, as (module's name, attribute). types: parameters and buffers
+    whose type was asked. by_type: whether code decided by the type of an input or of what it had computed.
+    """
+
+    settings: tuple[tuple[str, str], ...] = ()
+    types: tuple[str, ...] = ()
+    by_type: bool = False
+
+    def __or__(self, other: Asked) -> Asked:
+        return Asked(
+            tuple(sorted({*self.settings, *other.settings})),
+            tuple(sorted({*self.types, *other.types})),
+            self.by_type or other.by_type,
+        )
+
+
 @dataclass
 class Traced:
     """The graphs of one method: `train` and `eval`, the modules that were kept whole because tracing failed
-    inside them (dotted name → reason), tensors that the code made on the way, and whether the graphs hold
-    for one input size only."""
+    inside them (dotted name → reason), tensors that the code made on the way, whether the graphs hold
+    for one input size only, and what the code asked for."""
 
     train: fx.Graph
     eval: fx.Graph
     opaque: dict[str, str] = field(default_factory=dict)
     constants: dict[str, torch.Tensor] = field(default_factory=dict)
     sized: bool = False
+    asked: Asked = Asked()
 
 
 def copied(traced: Traced) -> Traced:
@@ -39,4 +60,5 @@ def copied(traced: Traced) -> Traced:
         dict(traced.opaque),
         {k: v.clone() for k, v in traced.constants.items()},
         traced.sized,
+        traced.asked,
     )

@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.asked import Asking
 from surgeon.graph.earlier_calls import refused
 from surgeon.graph.faults import of_a_layer
 from surgeon.graph.kept import ITSELF, Kept
@@ -44,6 +45,7 @@ class LeafTracer(fx.Tracer):
 
     watch: Watch
     kept: Kept
+    asked: Asking
 
     def __init__(
         self,
@@ -73,8 +75,9 @@ class LeafTracer(fx.Tracer):
         again: dict[nn.Module, list[str]] = {}
         while True:
             self.watch, self.kept = Watch(root, closely), Kept(root)
+            self.asked = Asking(root, self.leaves, self.runs_code)
             try:
-                with self.watch.on(), uncompiled(), refused(again):
+                with self.watch.on(), uncompiled(), refused(again), self.asked.on():
                     graph = super().trace(root, concrete_args)
             finally:
                 self.kept.restore()
@@ -84,6 +87,10 @@ class LeafTracer(fx.Tracer):
                 again |= found
             else:
                 return graph
+
+    def runs_code(self) -> bool:
+        """Whether the network's code runs now."""
+        return True
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Recorded(node, self)

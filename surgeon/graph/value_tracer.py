@@ -13,7 +13,9 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.asked import asks_a_type
 from surgeon.graph.image_counts import counts_images
+from surgeon.graph.limits_asked import limits_answered
 from surgeon.graph.recorded import Recorded
 from surgeon.graph.sizes_given import sizes_recorded
 from surgeon.graph.traced import Behind, Example
@@ -41,6 +43,7 @@ class Sized(Recorded):
         if value is None or (isinstance(value, torch.Tensor) and not value.dim()):
             raise TraceError("a number is made of a tensor's values")
         self.tracer.fixed = True  # type: ignore[attr-defined]  # a ValueTracer
+        self.tracer.decided_by(self.node)  # type: ignore[attr-defined]
         return value
 
 
@@ -60,12 +63,20 @@ class ValueTracer(LeafTracer):
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
 
     def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]  # of modules alone
-        with sizes_recorded(self):
+        with sizes_recorded(self), limits_answered(self):
             return super().trace(root, concrete_args)
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
         self._given = iter(self.example)
         return super().create_args_for_root(*args, **kwargs)
+
+    def runs_code(self) -> bool:
+        return not self.evaluating
+
+    def decided_by(self, node: fx.Node) -> None:
+        """The code decides by a value, or makes a number of it."""
+        if not self.asked.by_type:
+            self.asked.by_type = asks_a_type(node)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Sized(node, self)
@@ -135,6 +146,7 @@ class ValueTracer(LeafTracer):
         if isinstance(value, torch.Tensor):
             return super().to_bool(obj)
         self.decides |= counts_images(obj.node)
+        self.decided_by(obj.node)
         return bool(value)
 
     def iter(self, obj: Any) -> Iterator[Any]:

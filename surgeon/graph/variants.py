@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import SurgeryError, either
+from surgeon.graph.asked import types_of
 from surgeon.graph.signatures import placeholders
-from surgeon.graph.traced import Example
+from surgeon.graph.traced import Example, Traced
 
 MOST = 16
 """How many calls of other sizes or arguments a network keeps graphs for."""
@@ -44,6 +45,21 @@ class Call:
     def sized(self) -> Key:
         """What graphs that hold for these sizes and types alone are kept under."""
         return (*self.key, tuple(_spec(v) for v in self.tensors.values()))
+
+    @property
+    def keys(self) -> Iterator[Key]:
+        """All that graphs for the call may be kept under."""
+        yield self.key
+        if self.tensors:
+            types = types_of(self.tensors.values())
+            yield (*self.key, types)
+            yield self.sized
+            yield (*self.sized, types)
+
+    def kept_under(self, traced: Traced) -> Key:
+        """What graphs that were traced for the call are kept under: what they hold for."""
+        key = self.sized if traced.sized else self.key
+        return (*key, types_of(self.tensors.values())) if traced.asked.by_type else key
 
     def example(self, fewest: int) -> Example:
         """The inputs as meta tensors, of at least `fewest` images: code may branch on a batch of one."""
@@ -100,8 +116,7 @@ class Variants:
 
     def find(self, call: Call) -> Variant | None:
         """The graphs for a call, or None where there are none yet."""
-        found = self.kept.get(call.key)
-        return self.kept.get(call.sized) if found is None else found
+        return next((self.kept[k] for k in call.keys if k in self.kept), None)
 
     def keep(self, key: Key, variant: Variant, network: nn.Module) -> list[Variant]:
         """Keep graphs; returns those that had to go."""
@@ -121,7 +136,7 @@ class Variants:
 
     def use(self, call: Call) -> None:
         """Move a call's graphs to the end."""
-        for key in (call.key, call.sized):
+        for key in call.keys:
             found = self.kept.pop(key, None)
             if found is not None:
                 self.kept[key] = found

@@ -14,6 +14,7 @@ from surgeon.arguments import checked_seed
 from surgeon.edits import Drift, Note, Plan
 from surgeon.errors import SurgeonError, SurgeryError, either
 from surgeon.graph.measure import measure
+from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
 from surgeon.images import check_taken, times
@@ -40,6 +41,7 @@ from surgeon.surgery.worded import with_settings
 _NOISE_IMAGES = 2
 
 
+@one_at_a_time
 @in_own_state()
 def apply(
     model: nn.Module,

@@ -8,6 +8,7 @@ from torch import fx, nn
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
 from surgeon.graph.left_alone import left_alone
+from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.region import Region
 from surgeon.graph.survey import find_regions
 from surgeon.host import in_own_state
@@ -42,6 +43,7 @@ def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> A
     return Attempt(rewritten, tree, made, record, operations, displaced, residuals)
 
 
+@one_at_a_time
 @in_own_state()
 def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     """Make the cuts of an executed plan on a stock network whose weights are loaded afterwards.

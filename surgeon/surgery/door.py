@@ -167,6 +167,7 @@ def fingerprint(model: nn.Module) -> str:
         16 hexadecimal digits; values of tensors do not matter.
     """
     digest = hashlib.sha256(type(model).__name__.encode())
-    for name, tensor in sorted(without_extra(model.state_dict()).items()):
+    # torch's own: a class may give another form
+    for name, tensor in sorted(without_extra(nn.Module.state_dict(model)).items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
     return digest.hexdigest()[:16]

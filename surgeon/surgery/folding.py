@@ -13,6 +13,7 @@ from surgeon.errors import FoldError, SurgeonError, either
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.lifting import unlift
 from surgeon.graph.made_weights import settled
+from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
 from surgeon.methods.base import FoldContext, Operation
@@ -26,6 +27,7 @@ from surgeon.surgery.ties import tie, ties
 from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, take
 
 
+@one_at_a_time
 @in_own_state()
 def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     """Return a network of the stock class, names and shapes that equals the rewritten one in evaluation mode.
@@ -161,6 +163,7 @@ def _folded(
     return folded
 
 
+@one_at_a_time
 @in_own_state()
 def revert(model: nn.Module) -> nn.Module:
     """Return the network as it was before the surgery, of its stock class. `model` is left untouched.

@@ -9,6 +9,7 @@ from torch import nn
 
 from surgeon.edits import Note
 from surgeon.errors import SurgeryError, either
+from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.signatures import needed_inputs
 from surgeon.graph.survey import Survey, survey
 from surgeon.host import in_own_state
@@ -22,6 +23,7 @@ from surgeon.torch_private import NormBase
 from surgeon.values import has_values
 
 
+@one_at_a_time
 @in_own_state()
 def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tuple[Site, ...]:
     """List every place of a network where an operation can cut, in execution order.
@@ -45,6 +47,7 @@ def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tup
     return look(model, input_size=input_size).sites
 
 
+@one_at_a_time
 @in_own_state()
 def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Survey:
     """Return what `plan` and `apply` see of a network; pass it to both as `seen`, so that they look once.

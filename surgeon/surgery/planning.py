@@ -9,6 +9,7 @@ from torch import nn
 
 from surgeon.arguments import checked_seed
 from surgeon.edits import Note, Plan
+from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
 from surgeon.surgery.asked import RecipeLike, operations_of
@@ -19,6 +20,7 @@ from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.surgery.worded import with_settings
 
 
+@one_at_a_time
 @in_own_state()
 def plan(
     model: nn.Module,

@@ -203,7 +203,7 @@ def _kind(module: nn.Module) -> str:
 
 def _of(module: Any, layers: set[str]) -> Standing:
     """Describe a module, without layers that surgery inserted below it."""
-    own = without_extra(module.state_dict())
+    own = without_extra(nn.Module.state_dict(module))
     tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers))
     groups = getattr(module, "groups", None)
     return Standing(

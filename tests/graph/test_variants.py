@@ -405,3 +405,15 @@ def test_parts_are_traced_with_the_values_that_they_are_called_with():
         assert torch.equal(cut(x), model(x))
     assert not cut.inner._variants.find(variants.Call({"x": None}, {"resolution": (8, 8)}))
     assert len(cut.inner._variants.kept) == 2
+
+
+class Demanding(Plain):
+    def forward(self, x):
+        assert x.shape[1] == 3, f"bad shape {x.shape}"
+        return super().forward(x)
+
+
+def test_what_the_code_says_of_a_wrong_input_names_its_size():
+    cut = surgeon.apply(Demanding().eval(), "noise", input_size=SIZE).eval()
+    with pytest.raises(SurgeryError, match=r"bad shape torch.Size\(\[2, 4, 8, 8\]\)"):
+        cut(torch.zeros(2, 4, 8, 8))

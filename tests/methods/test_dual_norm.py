@@ -145,3 +145,8 @@ def test_an_emptied_layer_is_as_a_new_norm():
 def test_other_norms_are_passed_over():
     with pytest.raises(SelectionError, match="GroupNorm is no batch norm"):
         surgeon.plan(nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4)), OP, input_size=SIZE)
+
+
+def test_the_plan_says_what_a_plain_step_under_ddp_needs(tiny):
+    notes = surgeon.plan(tiny, "advprop").notes
+    assert [n.severity for n in notes if "find_unused_parameters=True" in n.text] == ["info"]

@@ -191,3 +191,11 @@ def test_what_gets_no_noise(tiny, cut):
         NoisyOutputs(0.25)(torch.zeros(4))
     with pytest.raises(RecipeError, match="alpha"):
         surgeon.plan(tiny, "parametric-noise", input_size=SIZE, alpha=-1.0)
+
+
+def test_each_sample_has_noise_of_its_own_under_vmap():
+    torch.manual_seed(0)
+    layer = noisy_weights(nn.Conv2d(3, 4, 3), 1.0)
+    x = torch.randn(3, 5, 5).expand(2, 3, 5, 5)
+    one, two = torch.vmap(lambda z: layer(z[None])[0], randomness="different")(x)
+    assert not torch.allclose(one, two)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from surgeon.edits import Edit, Growth, Traits
+from surgeon.edits import Edit, Growth, Note, Traits
 from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
     from torch import Generator, nn
+
+
+_IDLE = Note(
+    code="loop",
+    severity="info",
+    text="a training step without `surgeon.training.auxiliary_norms` gives the auxiliary norms no gradient; "
+    "DistributedDataParallel then needs find_unused_parameters=True",
+)
 
 
 class DualNorm(Operation):
@@ -32,7 +41,8 @@ class DualNorm(Operation):
         Raises:
             SelectionError: No batch norm is selected.
         """
-        return self.propose_each(sites, self._edit, _unfit)
+        proposal = self.propose_each(sites, self._edit, _unfit)
+        return dataclasses.replace(proposal, notes=(*proposal.notes, _IDLE))
 
     def _edit(self, site: Site) -> Edit:
         """Make the edit of one site."""

@@ -187,5 +187,5 @@ def _unit_noise(like: Tensor, drawing: Drawing, shared: bool = False) -> Tensor:
         return torch.randn_like(like)
     shard = drawing.shard if shared else None
     shape = like.shape if shard is None else (shard.total, *like.shape[1:])
-    noise = torch.empty(shape, dtype=torch.float32, device=like.device).normal_(generator=drawing.stream)
+    noise = torch.randn(shape, dtype=torch.float32, device=like.device, generator=drawing.stream)
     return (noise if shard is None else shard.take(noise, len(like))).to(like.dtype)
