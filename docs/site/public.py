@@ -29,12 +29,14 @@ DOCUMENTED = (
     "surgeon.store.exporting",
     "surgeon.report",
     "surgeon.pipeline",
+    "surgeon.protocol",
     "surgeon.surgery",
 )
 INTERNAL = (
     "surgeon.graph",
     "surgeon.ownership",
     "surgeon.torch_private",
+    "surgeon.data.shifted",
     "surgeon.evaluation.beyond.corruptions",
 )
 """With an `__all__` of their own, for the rooms of surgeon that use them."""
