@@ -75,7 +75,7 @@ def _gradients(flags: Flags) -> Rule:
 
 def _deterministic(found: Assessment, flags: Flags) -> Rule:
     said = found.plan is not None and found.plan.traits.stochastic == "always"
-    measured = f"{PASSES} passes over {flags.images} images differ by at most {flags.difference:.1e}"
+    measured = f"{PASSES} passes over {flags.images} images differ by at most {flags.difference:.1g}"
     if said and not flags.randomized:
         return Rule(
             "deterministic forward pass", False, f"its surgery draws at inference, although {measured}"

@@ -66,6 +66,7 @@ def test_every_bar_of_an_evaluation_is_full_before_its_verdict_begins(screens):
         "certificates",
         "diagnostics",
         "pictures",
+        "flags",
     ]
     assert all(re.search(r" (\d+)/\1 ", line) for line in bars)
     after = lines[lines.index(bars[-1]) + 1]

@@ -115,7 +115,7 @@ def test_a_network_that_was_trained_is_trained_on(run, tmp_path):
         (["--set", "training.optimizer=adamm"], "optimizer='adamm' is not known"),
         (
             ["--set", "training.epoch=3"],
-            "unknown key 'training.epoch'; did you mean 'epochs' or 'warmup_epochs'?",
+            "unknown key 'training.epoch'; did you mean 'epochs' or 'decay_epochs' or 'warmup_epochs'?",
         ),
         (["--set", "training.adversary.method=pdg"], "training.adversary.method"),
         (["--num-classes", "3"], "--num-classes 3, and the data have 10 classes"),

@@ -95,7 +95,7 @@ own = [a for a in suite(Evaluation(suite="paper"), operations=["centring"]) if a
 assert [a.eps for a in own] == [0.01, 0.02], own
 assert suite(Evaluation(suite="paper", paper="centring"))[0].eps == 0.01
 try: Evaluation(suite="paper", paper="centering")
-except ValueError as e: assert "centring" in str(e), e
+except surgeon.SurgeonError as e: assert "centring" in str(e), e
 check_operation({{"op": "centring", "start": "anneal"}}, net, input_size=(3, 32, 32))
 print("ok")
 """
