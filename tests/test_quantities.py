@@ -107,7 +107,7 @@ def test_more_than_pixels_can_change_is_refused_in_python():
     ):
         with pytest.raises((ValueError, SurgeonError), match="sigma=64 of noise on pixels .*write 64/255"):
             call()
-    with pytest.raises(ValueError, match="greater than 0"):
+    with pytest.raises(SurgeonError, match="greater than 0"):
         Evaluation(certify=(0,))
 
 

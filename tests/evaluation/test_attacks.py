@@ -294,9 +294,9 @@ def test_settings_that_an_attack_does_not_have_are_refused():
         {"kind": "fgsm", "restarts": 2},
         {"kind": "pgd", "early_stop": False},
     ):
-        with pytest.raises(ValueError, match=f"{wrong['kind']} has no "):
+        with pytest.raises(SurgeonError, match=f"{wrong['kind']} has no "):
             Attack(name="a", eps=0.1, **wrong)
-    with pytest.raises(ValueError, match="apgd has the losses ce and dlr"):
+    with pytest.raises(SurgeonError, match="apgd has the losses ce and dlr"):
         Attack(name="a", kind="apgd", eps=0.1, loss="margin")
 
 
@@ -314,11 +314,11 @@ def test_tf32_set_by_torchs_new_switches_is_off_inside_and_back_afterwards(train
 
 
 def test_attacks_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="eps is missing"):
+    with pytest.raises(SurgeonError, match="eps is missing"):
         Attack(name="a", kind="pgd")
-    with pytest.raises(ValueError, match="cw is unbounded"):
+    with pytest.raises(SurgeonError, match="cw is unbounded"):
         Attack(name="a", kind="cw", eps=1.0)
-    with pytest.raises(ValueError, match="fgsm is an attack in linf"):
+    with pytest.raises(SurgeonError, match="fgsm is an attack in linf"):
         Attack(name="a", kind="fgsm", norm="l2", eps=1.0)
     x, y = torch.rand(2, 1, 4, 4), torch.zeros(2, dtype=torch.long)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))

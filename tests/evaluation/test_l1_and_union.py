@@ -117,9 +117,9 @@ def test_a_size_in_l1_beyond_all_images_is_refused(tmp_path):
         with pytest.raises(SurgeonError, match=text):
             assess(model, x, y, settings, tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    with pytest.raises(ValueError, match="linf=8 of the union is more than pixels can change"):
+    with pytest.raises(SurgeonError, match="linf=8 of the union is more than pixels can change"):
         Evaluation(norm="union", union={"linf": 8.0})
-    with pytest.raises(ValueError, match="eps=0.1 is one size, and the union has three"):
+    with pytest.raises(SurgeonError, match="eps=0.1 is one size, and the union has three"):
         Evaluation(norm="union", eps=0.1)
 
 

@@ -659,7 +659,7 @@ def test_a_wrong_path_leaves_the_folder_free(small, tmp_path, images):
 
 
 def test_a_set_twice_is_refused():
-    with pytest.raises(ValueError, match="a folder twice"):
+    with pytest.raises(SurgeonError, match="a folder twice"):
         settings("c", "c")
 
 
