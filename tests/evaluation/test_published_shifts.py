@@ -14,7 +14,7 @@ from torch import nn
 from surgeon.data.shifted import cifar_c as layout_of_cifar
 from surgeon.data.shifted import open_shift
 from surgeon.data.shifted.classes import CIFAR10, CIFAR100, CUES, imagenet, imagenet_subset
-from surgeon.errors import ArtifactError, DataError
+from surgeon.errors import ArtifactError, DataError, SurgeonError
 from surgeon.evaluation import assess, shift_accuracy
 from surgeon.pipeline.verifying import verify_folder
 from surgeon.recipe import Evaluation
