@@ -62,6 +62,7 @@ PLAIN = {
         (
             "arguments",
             "ball",
+            "l1_ball",
             "edits",
             "face",
             "scaffold",
