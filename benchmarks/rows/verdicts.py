@@ -27,7 +27,7 @@ SWEEP = tuple(0.02 * k for k in range(1, 17))
 
 def measure(asked: Asked) -> Iterator[Row]:
     """Each once: a suite is minutes, and both sides of a row run one after the other. Small: a tenth of the steps."""
-    network, x, y = _network(8 if asked.small else 64)
+    network, x, y = trained_cnn(8 if asked.small else 64)
     yield _adaptive(network, x, y, asked.small)
     with contextlib.suppress(MissingPackageError):  # adv-lib is optional
         yield _curve(network, x, y, asked.small)
@@ -93,7 +93,8 @@ def _curve(network: nn.Module, x: Tensor, y: Tensor, small: bool) -> Row:
     )
 
 
-def _network(count: int) -> tuple[nn.Module, Tensor, Tensor]:
+def trained_cnn(count: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """A small CNN trained on the digits, and `count` test images with their labels."""
     torch.manual_seed(0)
     sets = digits(8)
     model = nn.Sequential(

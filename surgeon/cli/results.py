@@ -104,7 +104,7 @@ def protocol_table(found: Protocol, budget: str) -> RenderableType:
         epochs = recipes[-1].training.epochs if recipes[-1].training else 0
         figures = [figure(found.rows[row].paper.get(c)) for c in found.columns_of(budget)]
         table.add(row, model, " + ".join(r.name for r in recipes), str(epochs), *figures)
-    over = found.budgets[budget]  # type: ignore[index]
+    over = found.budgets[budget]
     runs = len(found.rows_of(budget)) * over.seeds
     told = [f"{found.paper}, {found.place}", f"budget {budget}, {runs} runs, {over.seeds} seeds: {over.note}"]
     claims = [Text(f"claim: {c.text} ({c.column}, {c.row} against {c.against})") for c in found.claims]

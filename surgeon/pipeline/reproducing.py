@@ -86,7 +86,7 @@ def reproduce(
     """
     known = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
     check_budget(known, budget)
-    over, all_rows = known.budgets[budget], known.rows_of(budget)  # type: ignore[index]
+    over, all_rows = known.budgets[budget], known.rows_of(budget)
     for row in rows or ():
         if row not in all_rows:
             raise ArgumentError(f"{known.name} has no row {row!r} at {budget}; it has {', '.join(all_rows)}")
@@ -201,7 +201,7 @@ def settings_of(protocol: Protocol, budget: str, row: str) -> str:
     # Only where they are set: runs that were made before these settings were there keep their hash.
     if sources := protocol.sources_of(row, budget):
         told["sources"] = {s: _network(protocol, budget, s) for s in sources}
-    over = protocol.budgets[budget]  # type: ignore[index]
+    over = protocol.budgets[budget]
     told |= over.model_dump(mode="json", include={"mixed_precision", "input_size"}, exclude_defaults=True)
     return hash_of(json_text(told))
 

@@ -17,7 +17,7 @@ def page(found: Reproduction) -> str:
     Returns:
         The text, which ends with a newline.
     """
-    protocol, budget = found.protocol, found.protocol.budgets[found.budget]  # type: ignore[index]
+    protocol, budget = found.protocol, found.protocol.budgets[found.budget]
     head = f"## `{protocol.name}`: {protocol.title}"
     told = [
         f"{protocol.paper}, {protocol.place}. Budget `{found.budget}`: {budget.note}".rstrip(": "),

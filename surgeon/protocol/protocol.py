@@ -206,7 +206,7 @@ class Protocol(Strict):
     columns: dict[str, Column] = Field(min_length=1)
     rows: dict[str, Line] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()
-    budgets: dict[Literal["paper", "small", "gpu", "smoke"], Budget] = Field(min_length=1)
+    budgets: dict[str, Budget] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Protocol:
@@ -231,6 +231,8 @@ class Protocol(Strict):
                     f"row {name!r} has figures of {unknown}; the columns are {list(self.columns)}"
                 )
         for name, budget in self.budgets.items():
+            if name not in BUDGETS:
+                raise ValueError(f"{name!r} is no budget; budgets are {', '.join(BUDGETS)}")
             unknown = sorted(set(budget.rows or ()) - set(self.rows))
             if unknown:
                 raise ValueError(f"budget {name} runs {unknown}; the rows are {list(self.rows)}")
@@ -248,12 +250,12 @@ class Protocol(Strict):
 
     def rows_of(self, budget: str) -> tuple[str, ...]:
         """Return the names of the rows that a budget runs, in the order of the table."""
-        chosen = self.budgets[budget].rows  # type: ignore[index]
+        chosen = self.budgets[budget].rows
         return tuple(r for r in self.rows if chosen is None or r in chosen)
 
     def columns_of(self, budget: str) -> dict[str, Column]:
         """Return what a budget measures of each row, in the order of the table."""
-        found = {**self.columns, **self.budgets[budget].columns}  # type: ignore[index]
+        found = {**self.columns, **self.budgets[budget].columns}
         return {name: column for name, column in found.items() if column is not None}
 
     def recipes_of(self, row: str, budget: str) -> tuple[Recipe, ...]:
@@ -265,7 +267,7 @@ class Protocol(Strict):
         Raises:
             RecipeError: a recipe is unknown, or settings do not fit together.
         """
-        line, over = self.rows[row], self.budgets[budget]  # type: ignore[index]
+        line, over = self.rows[row], self.budgets[budget]
         prepared = self.prepared if line.model is None and over.model is None else ()
         recipes = [load_recipe(r) for r in (*prepared, *line.recipes)]
         training: Mapping[str, Any] = dict(self.training)
@@ -287,7 +289,7 @@ class Protocol(Strict):
 
     def network_of(self, row: str, budget: str) -> tuple[str, dict[str, Any]]:
         """Return the name and the arguments of a row's network."""
-        line, over = self.rows[row], self.budgets[budget]  # type: ignore[index]
+        line, over = self.rows[row], self.budgets[budget]
         if line.model in over.models:
             return over.models[line.model], over.model_args
         for model, given in ((line.model, line.model_args), (over.model, over.model_args)):

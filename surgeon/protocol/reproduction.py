@@ -101,7 +101,7 @@ class Reproduction(_Frozen):
     @property
     def wanted(self) -> int:
         """How many runs the budget has."""
-        return len(self.rows) * self.protocol.budgets[self.budget].seeds  # type: ignore[index]
+        return len(self.rows) * self.protocol.budgets[self.budget].seeds
 
     @property
     def finished(self) -> bool:
