@@ -1,4 +1,5 @@
-# Two commands set everything up: `make demo` and `make test`. Both share one .venv.
+# Two commands set everything up: `make demo` and `make test`. Both share one .venv. `make test` leaves the slow tests
+# (tests/slow.txt) to `make test-all`, and both leave other people's libraries to `make clients`.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -9,18 +10,22 @@ DOCS := $(VENV)/.docs
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts results coverage docs docs-serve clean portable
+.PHONY: demo test test-all portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts results coverage docs docs-serve clean portable
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
 
 test: $(READY)
-	$(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/clients -m "not slow"
+
+test-all: $(READY)
+	mkdir -p build && $(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/clients --junitxml=build/tests.xml
 
 portability: $(READY)
 	$(BIN)/python -m tests.portability
 
-# Of the settings of `portability` the one that is farthest from what processors of today do, without the slow tests.
+# Of the settings of `portability` the one that is farthest from what processors of today do, without the tests that start
+# processes.
 portable: $(READY)
 	$(BIN)/python -m tests.portability farthest -n 2 --dist worksteal
 

@@ -79,8 +79,10 @@ PROCESSES = (
     "training/test_processes.py",
     "training/test_resume.py::test_killed_again",
 )
-"""Tests that start processes and compare them with one another, which all round alike. They are marked `slow`, as is a
-network of 2²⁷ numbers: `make portable` leaves them out."""
+"""Tests that start processes and compare them with one another, which all round alike. They are marked `processes`, as
+is a network of 2²⁷ numbers: `make portable` leaves them out."""
+SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text().split())
+"""What `make test` leaves to `make test-all`, by file and function: `python -m tests.slow` writes the list."""
 SHARED = Path(os.environ.get("SURGEON_SHARED", Path(__file__).parents[2] / "shared"))
 
 
@@ -90,6 +92,8 @@ def pytest_collection_modifyitems(items):
         if inside.startswith(NUMERIC):
             item.add_marker("numeric")
         if f"{inside}::{item.name}".startswith(PROCESSES):
+            item.add_marker("processes")
+        if f"{inside}::{item.originalname}" in SLOW:
             item.add_marker("slow")
 
 

@@ -71,7 +71,8 @@ def _window(pool: Any) -> dict[str, Any]:
         return tuple(given) if isinstance(given, (tuple, list)) else (given,) * dims
 
     kernel, stride = each(pool.kernel_size), each(pool.stride or pool.kernel_size)
-    return dict(dims=dims, kernel=kernel, stride=stride, ceil=bool(pool.ceil_mode))
+    spread = each(getattr(pool, "dilation", 1))  # averages have none
+    return dict(dims=dims, kernel=kernel, stride=stride, dilation=spread, ceil=bool(pool.ceil_mode))
 
 
 def why_altered(kind: Kind, module: nn.Module) -> str:

@@ -8,7 +8,7 @@ import surgeon
 from surgeon.errors import SurgeryError
 from tests.interop.conftest import RECIPES, SIZE
 
-LARGE = pytest.param("vgg11_bn", marks=pytest.mark.slow)
+LARGE = pytest.param("vgg11_bn", marks=pytest.mark.processes)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", LARGE])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.errors import LayerError, RecipeError, SelectionError
+from surgeon.errors import RecipeError, SelectionError
 from surgeon.methods.soft_pool import fitted_kernels, mean_kernels
 from surgeon.surgery.equations import equations
 from tests.reference import soft_pool as reference
@@ -120,8 +120,8 @@ def test_what_is_no_maximum_stays_and_wrong_settings_are_errors(stock):
     with pytest.raises(RecipeError, match="start 'fitted' needs weights"):
         surgeon.plan(stock, "soft-pool", input_size=SIZE, to="average", start="fitted")
     dilated = nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(2, dilation=2))
-    with pytest.raises(LayerError, match="dilation=2, which no average pooling"):
-        surgeon.apply(dilated, "soft-pool", input_size=SIZE, to="average")
+    with pytest.raises(SelectionError, match=r"dilation \[2, 2\], which no average pooling has"):
+        surgeon.plan(dilated, "soft-pool", input_size=SIZE, to="average")
     x = torch.rand(2, *SIZE)
     assert surgeon.apply(dilated, "soft-pool", input_size=SIZE)(x).shape == dilated(x).shape
 

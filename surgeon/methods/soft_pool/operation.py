@@ -63,8 +63,15 @@ class SoftPooling(Operation):
         """Return why a pooling must stay, or ""."""
         if site.cls not in _MAXIMA:
             return f"{site.cls} is no max pooling of torch's"
-        if site.altered or self.to == "average":
+        if site.altered:
             return site.altered
+        if self.to == "average":
+            dilated = [d for d in site.dilation or () if d != 1]
+            return (
+                f"its window has dilation {list(site.dilation or ())}, which no average pooling has; 'depthwise' has it"
+                if dilated
+                else ""
+            )
         if site.ceil:
             return "it rounds its size up, which no convolution does"
         if site.channels is None or site.channel_axis != 0:
