@@ -15,7 +15,6 @@ import surgeon
 from surgeon.arguments import checked_seed
 from surgeon.data import Images, digits
 from surgeon.disk.files import write_csv, write_json
-from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import VerificationError
 from surgeon.evaluation import (
     Attack,
@@ -151,7 +150,7 @@ def _row(
         method=method,
         parameters=record.factor("parameters") if record else 1.0,
         flops=record.factor("flops") if record else 1.0,
-        effect=EFFECT_TEXT[record.effect].split(" (")[0] if record else "",
+        effect=record.told().split(" (")[0] if record else "",
         folds=folds,
         start=start,
         clean=summary.clean,

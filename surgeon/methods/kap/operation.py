@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from surgeon.edits import Edit, Effect, Growth, Note, Traits
+from surgeon.edits import Edit, Growth, Note, Traits
+from surgeon.effects import Effect
 from surgeon.errors import FoldError
 from surgeon.methods.base import (
     Context,
