@@ -3,9 +3,9 @@
 "Deep Pyramidal Residual Networks", arXiv 1610.02915. 6n + 2 layers: a 3×3 convolution of 16 channels, three stages of
 n blocks, a batch norm, a ReLU, global average pooling, one fully connected layer. Each of the N = 3n blocks has α/N
 channels more than the one before (eq. 3; α = 48 and 270 at 110 layers). A block is norm, convolution, norm, ReLU,
-convolution, norm (Fig. 6 d). Its shortcut has no parameters: zeros for the new channels, and a 2×2 average where the block
-has stride 2. "Adversarial Noise Layer" (arXiv 1805.08000), Table 3, trains "PyramidNet-48" and "PyramidNet-270"; its depth
-is not stated.
+convolution, norm (Fig. 6 d). Its shortcut has no parameters: zeros for the new channels, and a 2×2
+average where the block has stride 2. "Adversarial Noise Layer" (arXiv 1805.08000), Table 3, trains "PyramidNet-48" and
+"PyramidNet-270"; its depth is not stated.
 """
 
 from __future__ import annotations
