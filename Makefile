@@ -10,7 +10,7 @@ DOCS := $(VENV)/.docs
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-all portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts results coverage docs docs-serve clean portable
+.PHONY: demo test test-all portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts results claims coverage docs docs-serve clean portable
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -69,6 +69,10 @@ verdicts: $(READY)
 
 results: $(READY)
 	$(BIN)/python -m experiments.results
+
+# Figures of README and docs against the commands that print them, where those take less than three minutes.
+claims: $(READY)
+	$(THREADS) $(BIN)/python -m experiments.claims
 
 reach: $(READY)
 	$(THREADS) $(BIN)/python -m benchmarks.reach

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -15,7 +17,7 @@ import surgeon
 from surgeon.arguments import checked_seed
 from surgeon.data import Images, digits
 from surgeon.disk.files import write_csv, write_json
-from surgeon.edits import EFFECT_TEXT
+from surgeon.effects import EFFECT_TEXT, worst
 from surgeon.errors import VerificationError
 from surgeon.evaluation import (
     Attack,
@@ -26,6 +28,7 @@ from surgeon.evaluation import (
     noise_accuracy,
     suite,
     summarize,
+    wilson,
 )
 from surgeon.evaluation.attacks.pgd import pgd
 from surgeon.evaluation.engine.scoring import check_adversarial
@@ -44,10 +47,27 @@ MODEL = "resnet18"
 CHANNELS = (16, 32, 64, 128)
 METHODS = ("noise", "kap", "wm-smoothing", "wm-unsharp", "anl", "canl", "defective")
 SIGMA, EPS, STEPS = 0.2, 0.1, 20
+SEEDS, CALIBRATION = 3, 256
+
+
+class Over(BaseModel):
+    """An accuracy over seeds, with its 95 % interval: Wilson's of all images together, or, where that is wider,
+    Student's of the seeds' means, which is what another processor may give."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    low: float
+    high: float
+    images: int
+    seeds: int
 
 
 class Row(BaseModel):
-    """One row of the demo's table. Accuracies are on test images; `start` is before fine-tuning."""
+    """One row of the demo's table. Accuracies are on test images; `start` is before fine-tuning.
+
+    `noise`, `fgsm` and `pgd` are of different test images with each seed, all of them together once.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,25 +77,37 @@ class Row(BaseModel):
     effect: str
     folds: str
     start: float
+    clean: Over
+    noise: Over
+    fgsm: Over
+    pgd: Over
+    seconds: float
+
+
+class _Tested(NamedTuple):
+    """What one seed gives."""
+
+    network: nn.Module
+    start: float
     clean: Share
-    noise: float
+    noise: Share
     fgsm: Share
     pgd: Share
-    seconds: float
 
 
 @in_own_state(training=True)
 def run(folder: str | Path, *, seed: int = 0, quick: bool = False, overwrite: bool = False) -> list[Row]:
     """Run the demo into a folder: table.json, table.csv, adversarial.png, and a loadable network per method.
 
-    A narrow ResNet-18 (timm) is trained on scikit-learn's digits at 32×32 and rewritten by each method with
-    the recipes of this package. Each network is fine-tuned for as long as a stock copy, and tested with
-    Gaussian noise σ = 0.2, FGSM and PGD-20 within Linf ε = 0.1 by torchattacks.
+    A narrow ResNet-18 (timm) is trained on scikit-learn's digits at 32×32 with three seeds and rewritten by each method
+    with the recipes of this package. Each network is fine-tuned for as long as a stock copy, and tested on a third of
+    the test images, another one with each seed, with Gaussian noise σ = 0.2, FGSM and PGD-20 within Linf ε = 0.1 by
+    torchattacks. Folder and pictures have the networks of the first seed.
 
     Args:
         folder: Where the results go.
-        seed: Seed of all random choices.
-        quick: Train less, on fewer methods and test images.
+        seed: The first seed; the others follow.
+        quick: Train less, with one seed, on fewer methods and test images.
         overwrite: Replace an existing folder of the demo.
 
     Returns:
@@ -90,39 +122,66 @@ def run(folder: str | Path, *, seed: int = 0, quick: bool = False, overwrite: bo
         >>> rows = run("runs/demo", quick=True)  # doctest: +SKIP
     """
     seed, sets = checked_seed(seed), digits(SIZE[1], seed=0)
-    train, val = sets["train"], sets["val"]
-    test = Images(sets["test"].x[: 64 if quick else None], sets["test"].y[: 64 if quick else None])
-    first = Training(epochs=1 if quick else 8, batch_size=64, lr=0.1, min_lr=1e-3)
-    after = Training(epochs=1 if quick else 6, batch_size=64, lr=0.05, min_lr=1e-3)
-    methods = METHODS[1:5:3] if quick else METHODS
+    seeds = [seed] if quick else [(seed + k) % 2**32 for k in range(SEEDS)]
+    train, val, test = sets["train"], sets["val"], sets["test"]
+    parts = (
+        [Images(test.x[:64], test.y[:64])]
+        if quick
+        else [Images(test.x[k :: len(seeds)], test.y[k :: len(seeds)]) for k in range(len(seeds))]
+    )
+    first = Training(epochs=1 if quick else 5, batch_size=64, lr=0.1, min_lr=1e-3)
+    after = Training(epochs=1 if quick else 3, batch_size=64, lr=0.05, min_lr=1e-3)
     rows: list[Row] = []
     pictures: dict[str, tuple[Tensor, Tensor]] = {}
+    bases: list[nn.Module] = []
     with new_folder(folder, "demo", overwrite=overwrite) as work:
-        torch.manual_seed(seed)
-        base = create_model(
-            MODEL, num_classes=10, in_chans=1, input_size=SIZE, model_args={"channels": CHANNELS}
-        )
-        began = time.perf_counter()
-        fit(base, train, val, first, seed=seed, label="stock")
-        rows.append(_row("stock", base, base, test, seed, validate(base, test, "cpu")[1], began))
-        for method in ("stock, fine-tuned", *methods):
+        for method in ("stock", "stock, fine-tuned", *(METHODS[1:5:3] if quick else METHODS)):
             began = time.perf_counter()
-            if method in METHODS:
-                network: nn.Module = apply(
-                    base, method, input_size=SIZE, seed=seed, trained=True, calibration=train.x
-                )
-            else:
-                network = load_copy(base)
-            start = validate(network, test, "cpu")[1]
-            fit(network, train, val, after, seed=seed, label=method)
-            network.eval()
-            rows.append(_row(method, network, base, test, seed, start, began))
+            tested: list[_Tested] = []
+            for number, part in zip(seeds, parts, strict=True):
+                if method == "stock":
+                    network = _trained(train, val, first, number)
+                    bases.append(network)
+                    start = validate(network, part, "cpu")[1]
+                else:
+                    network, start = _tuned(method, bases[len(tested)], train, val, part, after, number)
+                tested.append(_test(network, start, part, number))
+            rows.append(_row(method, tested, time.perf_counter() - began))
+            network = tested[0].network
             if method in METHODS:
                 _save_and_check(network, work / "models" / method, test.x[:16])
-            pictures[method] = _adversarial(network, test, seed)
+            if method != "stock":
+                pictures[method] = _adversarial(network, test, seed)
         _draw(pictures, test, work / "adversarial.png")
-        _write(rows, work, seed, quick)
+        _write(rows, work, seeds, quick)
     return rows
+
+
+def _trained(train: Images, val: Images, settings: Training, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    base = create_model(MODEL, num_classes=10, in_chans=1, input_size=SIZE, model_args={"channels": CHANNELS})
+    fit(base, train, val, settings, seed=seed, label=f"stock, seed {seed}")
+    return base
+
+
+def _tuned(
+    method: str,
+    base: nn.Module,
+    train: Images,
+    val: Images,
+    part: Images,
+    settings: Training,
+    seed: int,
+) -> tuple[nn.Module, float]:
+    """The network cut by a method and fine-tuned, and its accuracy between the two."""
+    if method in METHODS:
+        images = train.x[:CALIBRATION]
+        network: nn.Module = apply(base, method, input_size=SIZE, seed=seed, trained=True, calibration=images)
+    else:
+        network = load_copy(base)
+    start = validate(network, part, "cpu")[1]
+    fit(network, train, val, settings, seed=seed, label=f"{method}, seed {seed}")
+    return network.eval(), start
 
 
 def load_copy(model: nn.Module) -> nn.Module:
@@ -139,26 +198,60 @@ def load_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model)
 
 
-def _row(
-    method: str, network: nn.Module, base: nn.Module, test: Images, seed: int, start: float, began: float
-) -> Row:
-    subject = Normalized(evaluated(network, test.x[:16]))
+def _test(network: nn.Module, start: float, part: Images, seed: int) -> _Tested:
+    subject = Normalized(evaluated(network, part.x[:16]))
     attacks = suite(Evaluation(attacks=("fgsm", "pgd"), norm="linf", eps=EPS, steps=STEPS), seed=seed)
-    summary = summarize(evaluate(subject, test.x, test.y, attacks, seed=seed))
-    record: Any = getattr(network, "surgery", None)
-    folds = "stock" if record is None else "yes" if record.folds else "no"
+    summary = summarize(evaluate(subject, part.x, part.y, attacks, seed=seed))
+    right = noise_accuracy(subject, part.x, part.y, [SIGMA], seed=seed)[0]
+    noise = wilson(round(right * len(part.y)), len(part.y))
+    return _Tested(network, start, summary.clean, noise, summary.robust["fgsm"], summary.robust["pgd"])
+
+
+def over(shares: Sequence[Share]) -> Over:
+    """Return the mean of the shares of several seeds, with its 95 % interval.
+
+    Args:
+        shares: One a seed, of as many images each up to one.
+
+    Returns:
+        The mean, between the lower and the upper end of the wider interval: Wilson's of all images together, or
+        Student's of the seeds.
+
+    Examples:
+        >>> from surgeon.evaluation import wilson
+        >>> found = over([wilson(4, 120), wilson(12, 120), wilson(2, 120)])
+        >>> found.value, round(found.low, 3), round(found.high, 3)
+        (0.05, 0.0, 0.16)
+    """
+    together = wilson(sum(s.k for s in shares), sum(s.n for s in shares))
+    low, high = together.low, together.high
+    if len(shares) > 1:
+        from scipy.stats import t
+
+        spread = stdev(s.value for s in shares) / len(shares) ** 0.5
+        half = float(t.ppf(0.975, len(shares) - 1)) * spread
+        low, high = min(low, together.value - half), max(high, together.value + half)
+    return Over(
+        value=together.value, low=max(0.0, low), high=min(1.0, high), images=together.n, seeds=len(shares)
+    )
+
+
+def _row(method: str, tested: Sequence[_Tested], seconds: float) -> Row:
+    records: list[Any] = [getattr(t.network, "surgery", None) for t in tested]
+    record = records[0]
+    effect = worst(r.effect for r in records) if record else None
     return Row(
         method=method,
         parameters=record.factor("parameters") if record else 1.0,
         flops=record.factor("flops") if record else 1.0,
-        effect=EFFECT_TEXT[record.effect].split(" (")[0] if record else "",
-        folds=folds,
-        start=start,
-        clean=summary.clean,
-        noise=noise_accuracy(subject, test.x, test.y, [SIGMA], seed=seed)[0],
-        fgsm=summary.robust["fgsm"],
-        pgd=summary.robust["pgd"],
-        seconds=time.perf_counter() - began,
+        effect=EFFECT_TEXT[effect].split(" (")[0] if effect else "",
+        folds="stock" if record is None else "yes" if record.folds else "no",
+        start=fmean(t.start for t in tested),
+        clean=over([t.clean for t in tested]),
+        noise=over([t.noise for t in tested]),
+        fgsm=over([t.fgsm for t in tested]),
+        pgd=over([t.pgd for t in tested]),
+        seconds=seconds,
     )
 
 
@@ -209,9 +302,9 @@ def _draw(pictures: dict[str, tuple[Tensor, Tensor]], test: Images, path: Path) 
     pyplot.close(figure)
 
 
-def _write(rows: list[Row], work: Path, seed: int, quick: bool) -> None:
+def _write(rows: list[Row], work: Path, seeds: list[int], quick: bool) -> None:
     settings = {
-        "seed": seed,
+        "seeds": seeds,
         "quick": quick,
         "model": MODEL,
         "channels": CHANNELS,
@@ -252,7 +345,7 @@ def _write(rows: list[Row], work: Path, seed: int, quick: bool) -> None:
                 r.folds,
                 r.start,
                 r.clean.value,
-                r.noise,
+                r.noise.value,
                 r.fgsm.value,
                 r.pgd.value,
                 r.pgd.low,

@@ -12,26 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon import html
+from surgeon.effects import AIMED, EFFECT_TEXT, Accuracy, Drift, Effect, worst
 from surgeon.numerals import percent
 from surgeon.selection import PassedOver
 from surgeon.strict import LONGEST, Line, Prose
-
-Effect = Literal["exact", "folds", "approximated", "destroyed"]
-"""What a cut does to the function that the network computed in evaluation mode.
-
-exact         nothing on the inference path changes
-folds         layer and convolution together equal the stock convolution, up to rounding
-approximated  close to the old function; the drift is measured when the cut is made
-destroyed     unrelated to the old function; training is needed
-"""
-_WORST: tuple[Effect, ...] = ("exact", "folds", "approximated", "destroyed")
-EFFECT_TEXT: dict[Effect, str] = {
-    "exact": "kept exactly",
-    "folds": "kept by folding",
-    "approximated": "approximated",
-    "destroyed": "destroyed (train before use)",
-}
-
 
 Number = Annotated[int, Field(ge=-(2**62), le=2**62)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
@@ -103,7 +87,7 @@ class Edit(_Frozen):
         before: Whether the layer is called on the module's input, instead of its output.
         call: Which call of the module the layer belongs to, from 0, in execution order; None means each call.
         settings: Sizes and choices resolved for this site.
-        effect: What happens to the network's function; see `Effect`.
+        effect: What is aimed at; see `Effect`. What was measured of all edits together is `Plan.effect`.
         traits: What an evaluation must know.
         folds: Whether there is an equal stock module.
         note: Why it does not fold, or what is special here.
@@ -147,22 +131,6 @@ class Note(_Frozen):
     code: Line
     severity: Literal["info", "warning"] = "warning"
     text: Prose
-
-
-class Drift(_Frozen):
-    """How far the logits moved from the stock to the rewritten network, in evaluation mode.
-
-    Attributes:
-        relative: ‖after − before‖ / ‖before‖ over all logits.
-        agreement: Share of images whose largest logit is the same.
-        images: Number of images it was measured on.
-        source: What the images were: test images, calibration images, or seeded noise.
-    """
-
-    relative: float = Field(description="‖after − before‖ / ‖before‖ over all logits")
-    agreement: float = Field(description="share of images whose largest logit is the same")
-    images: int
-    source: Literal["test", "calibration", "noise"] = Field(description="real images, or seeded noise")
 
 
 class Trial(_Frozen):
@@ -229,7 +197,9 @@ class Execution(_Frozen):
 
     Attributes:
         versions: Versions of Python and of the libraries, by name.
+        effect: What the cut was measured to do to the function (`surgeon.effects.measured_effect`).
         drift: How far the logits moved, or None if that was not measured.
+        accuracy: Right images before and after, where labels were given.
         statistics: Calibration images that batch-norm statistics were re-estimated on.
         residuals: Relative error of least-squares starts, by site.
         unfitted: Why sites keep their initial start instead of being fitted to images, by site.
@@ -239,7 +209,9 @@ class Execution(_Frozen):
     """
 
     versions: dict[Line, Line] = Field(default_factory=dict)
+    effect: Effect | None = Field(default=None, description="what the cut was measured to do to the function")
     drift: Drift | None = None
+    accuracy: Accuracy | None = Field(default=None, description="where labels were given")
     statistics: int = Field(
         default=0, description="calibration images that batch-norm statistics were taken from"
     )
@@ -343,9 +315,31 @@ class Plan(_Frozen):
         return total
 
     @property
+    def planned(self) -> Effect:
+        """The worst effect of any edit: what is aimed at."""
+        return worst(e.effect for e in self.edits)
+
+    @property
     def effect(self) -> Effect:
-        """The worst effect of any edit: what happens to the network's function."""
-        return max((e.effect for e in self.edits), key=_WORST.index, default="exact")
+        """What happens to the network's function: what was measured at the cut, before it what is planned."""
+        return (self.execution and self.execution.effect) or self.planned
+
+    def told(self, edit: Edit | None = None) -> str:
+        """Say in words what happens to the function, or what an edit adds to it.
+
+        Args:
+            edit: One edit; None for all together.
+
+        Returns:
+            Some words. Of an edit whose weights were fitted the relative error of the fit, after the cut.
+        """
+        planned = self.planned if edit is None else edit.effect
+        if self.execution is None:
+            return AIMED if planned == "approximated" else EFFECT_TEXT[planned]
+        if edit is None or planned in ("exact", "folds"):
+            return EFFECT_TEXT[self.effect if edit is None else planned]
+        error = self.execution.residuals.get(edit.site)
+        return EFFECT_TEXT[self.effect] if error is None else f"fitted, error {error:.2g}"
 
     @property
     def folds(self) -> bool:
@@ -360,14 +354,14 @@ class Plan(_Frozen):
         for e in self.edits:
             what = f"+ {e.layer.rpartition('.')[2]}" if e.layer else "replaced"
             folds = "folds" if e.folds else f"does not fold: {e.note}"
-            lines.append(f"  {e.site:{width}}  {e.operation}  {what}  {EFFECT_TEXT[e.effect]}  {folds}")
+            lines.append(f"  {e.site:{width}}  {e.operation}  {what}  {self.told(e)}  {folds}")
         reasons = Counter((p.operation, p.reason) for p in self.passed_over)
         lines += [f"  passed over {n} × {op}: {reason}" for (op, reason), n in reasons.items()]
         for name in ("parameters", "flops", "activations"):
             if factor := self.factor(name):
                 before, after = getattr(self.before, name), getattr(self.after, name)
                 lines.append(f"{name}: {before:,} → {after:,} ({factor:.3f}×)")
-        lines.append(f"function: {EFFECT_TEXT[self.effect]}; folds: {'yes' if self.folds else 'no'}")
+        lines.append(f"function: {self.told()}; folds: {'yes' if self.folds else 'no'}")
         if self.execution and self.execution.choice:
             lines.append(f"start: {self.execution.choice.why}")
         for name, search in (self.execution.searches if self.execution else {}).items():
@@ -385,7 +379,7 @@ class Plan(_Frozen):
                 e.site,
                 e.operation,
                 e.layer or "replaced",
-                EFFECT_TEXT[e.effect],
+                self.told(e),
                 "yes" if e.folds else f"no: {e.note}",
             )
             for e in self.edits

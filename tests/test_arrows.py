@@ -26,6 +26,7 @@ RANKS = (
     ),
     # what surgery is, as data
     ("selection",),
+    ("effects",),
     ("edits",),
     # torch's state, and what is true of any tensor
     ("host", "values", "extra_state"),
@@ -72,6 +73,7 @@ NO_TORCH = (
     "quantities",
     "arguments",
     "selection",
+    "effects",
     "edits",
     "spelling",
     "said",
@@ -199,7 +201,10 @@ def test_mathematics_knows_torch_alone(arrows):
             for o in others
             if o not in allowed
             and not o.startswith(("surgeon.tensors", f"surgeon.methods.{parts[2]}"))
-            and not (data and room(o) in ("edits", "selection", "quantities", "strict", "methods", "results"))
+            and not (
+                data
+                and room(o) in ("edits", "effects", "selection", "quantities", "strict", "methods", "results")
+            )
         }
         assert not wrong, (name, wrong)
     for name, others in arrows.items():

@@ -23,7 +23,7 @@ def test_the_demo_runs_prints_its_table_and_leaves_loadable_networks(tmp_path):
 
     rows = run(tmp_path / "demo", quick=True)
     assert [r.method for r in rows] == ["stock", "stock, fine-tuned", "kap", "anl"]
-    assert all(r.clean.n == 64 for r in rows)
+    assert all((r.clean.images, r.clean.seeds) == (64, 1) for r in rows)
     assert rows[3].effect == "kept exactly" and rows[3].start == rows[0].clean.value
     with (tmp_path / "demo" / "table.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(rows)
@@ -32,6 +32,18 @@ def test_the_demo_runs_prints_its_table_and_leaves_loadable_networks(tmp_path):
     assert surgeon.load(tmp_path / "demo" / "models" / "kap").surgery.recipe == "kap"
     with pytest.raises(ArtifactError, match="exists already"):
         run(tmp_path / "demo", quick=True)
+
+
+def test_an_accuracy_over_seeds_has_the_wider_of_two_intervals():
+    from surgeon.demo import over
+    from surgeon.evaluation import wilson
+
+    equal = over([wilson(12, 120)] * 3)
+    whole = wilson(36, 360)
+    assert (equal.value, equal.low, equal.high) == (whole.value, whole.low, whole.high)
+    torn = over([wilson(4, 120), wilson(12, 120), wilson(20, 120)])  # 4.30 · (1/15) / √3 is 0.1656
+    assert torn.value == pytest.approx(0.1) and torn.low == 0 and torn.high == pytest.approx(0.2656, abs=1e-3)
+    assert over([wilson(4, 120)]).high == wilson(4, 120).high and (torn.images, torn.seeds) == (360, 3)
 
 
 def _run(folder, **more):

@@ -33,10 +33,11 @@ def command(output: str | None, overwrite: bool, seed: int, quick: bool, as_json
         return
     console().print(_table(rows))
     console().print(
-        f"Accuracy on {rows[0].clean.n} test images; noise is Gaussian with σ = {SIGMA}, FGSM and PGD-{STEPS} stay "
-        f"within Linf ε = {EPS}; brackets are 95 % Wilson intervals. These are small networks, fine-tuned for "
-        f"seconds: the table shows that the machinery works, not which method is best. PGD alone is an upper bound "
-        f"of robustness, and for masked or noisy networks a poor one.",
+        f"Accuracy on {rows[0].clean.images} test images, a part of them with each of {rows[0].clean.seeds} "
+        f"seeds; noise is Gaussian with σ = {SIGMA}, FGSM and PGD-{STEPS} stay within Linf ε = {EPS}; brackets "
+        f"are 95 % intervals over images and seeds. These are small networks, fine-tuned for seconds: rows whose "
+        f"intervals overlap are not told apart, and the table shows that the machinery works, not which method is "
+        f"best. PGD alone is an upper bound of robustness, and for masked or noisy networks a poor one.",
         highlight=False,
     )
     click.echo(f"written to {folder}: table.json, table.csv, adversarial.png, models/")
@@ -62,7 +63,7 @@ def _table(rows: list[Row]) -> Sheet:
             r.folds,
             percent(r.start),
             percent(r.clean.value),
-            percent(r.noise),
+            percent(r.noise.value),
             percent(r.fgsm.value),
             with_interval(r.pgd),
             f"{r.seconds:.0f}",

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from surgeon.cli.sheet import Column, Sheet
-from surgeon.edits import EFFECT_TEXT
+from surgeon.effects import EFFECT_TEXT
 from surgeon.numerals import percent, span
 from surgeon.protocol.markdown import figure, measure, quotable, state, value
 from surgeon.results.distances import DistanceCurve, curve_texts

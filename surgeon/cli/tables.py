@@ -9,11 +9,17 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from surgeon.cli.sheet import Column, Sheet
-from surgeon.edits import EFFECT_TEXT, Choice, Plan, Searched
+from surgeon.edits import Choice, Plan, Searched
 from surgeon.numerals import percent
 from surgeon.selection import Site
 
-_EFFECT_COLOUR = {"exact": "green", "folds": "green", "approximated": "yellow", "destroyed": "red"}
+_EFFECT_COLOUR = {
+    "exact": "green",
+    "folds": "green",
+    "approximated": "yellow",
+    "changed": "yellow",
+    "destroyed": "red",
+}
 
 
 _COUNTED = {"flops": "FLOPs", "buffers": "masks, caches and other buffers"}
@@ -65,7 +71,7 @@ def _edits(plan: Plan, full: bool) -> RenderableType:
             edit.operation,
             (edit.layer or "").rpartition(".")[2],
             "yes" if edit.replaces else "",
-            Text(EFFECT_TEXT[edit.effect].split(" (")[0], _EFFECT_COLOUR[edit.effect]),
+            Text(plan.told(edit).split(" (")[0], _EFFECT_COLOUR[edit.effect]),
             "yes" if edit.folds else "no",
             f"{edit.growth.parameters:+,}" if edit.growth.parameters else "",
         )
@@ -101,7 +107,7 @@ def _growth(plan: Plan) -> Sheet:
 def _effect(plan: Plan) -> Text:
     text = Text.assemble(
         "function: ",
-        (EFFECT_TEXT[plan.effect], _EFFECT_COLOUR[plan.effect]),
+        (plan.told(), _EFFECT_COLOUR[plan.effect]),
         (
             "; folds into a stock checkpoint: "
             f"{'yes' if plan.folds else 'no' if not any(e.folds for e in plan.edits) else 'in part'}"
@@ -111,9 +117,9 @@ def _effect(plan: Plan) -> Text:
     if drift is not None:
         text.append(
             f"; measured drift of the logits {drift.relative:.2g}, same prediction on {percent(drift.agreement)} of "
-            f"{drift.images} {'calibration images' if drift.source == 'calibration' else 'noise images'}"
+            f"{drift.images} {drift.source} images"
         )
-    elif plan.effect == "approximated":
+    elif plan.execution is None and plan.effect == "approximated":
         text.append("; its drift is measured when the cut is made")
     return text
 

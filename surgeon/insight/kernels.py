@@ -86,7 +86,7 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
     kept = next((e for e in left.edits if e.site == name), None) if left else None
     if kept is not None:
         return KernelSheet(name, stored, None, kept.note or f"{kept.operation} does not fold")
-    sheet = pooled_sheet(pool.sheet, pool.kernel_size, pool.stride, pool.dims)
+    sheet = pooled_sheet(pool.sheet, pool.kernel_size, pool.stride, pool.dims, even=pool.even)
     weight = effective_weight(folded.get_submodule(name))  # type: ignore[arg-type]  # the place of `conv`
     return KernelSheet(name, stored, Kernels(weight.cpu()[order].clone(), sheet))
 

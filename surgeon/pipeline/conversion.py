@@ -7,21 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from surgeon.edits import Choice, Drift, Effect
+from surgeon.edits import Choice
+from surgeon.effects import Accuracy, Drift, Effect
 from surgeon.pipeline.lineage import CONVERSION as CONVERSION
 from surgeon.pipeline.origin import Lineage
 from surgeon.reading import read_as
-
-
-class Accuracy(BaseModel):
-    """Images classified correctly, of `images`, before and after the cut; `both`: correctly both times."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images: int
-    before: int
-    after: int
-    both: int
 
 
 class Conversion(BaseModel):

@@ -27,6 +27,7 @@ from surgeon.data import (
 from surgeon.disk.files import absolute, json_text, write_json
 from surgeon.disk.hashes import sha256_of
 from surgeon.edits import Execution, Plan
+from surgeon.effects import Accuracy, measured_effect
 from surgeon.errors import ArgumentError, ArtifactError, SurgeonError, either
 from surgeon.graph.one_mode import mode
 from surgeon.host import in_own_state
@@ -36,7 +37,7 @@ from surgeon.models.facts import input_size_of, normalized
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model
-from surgeon.pipeline.conversion import Accuracy, Conversion, read_conversion
+from surgeon.pipeline.conversion import Conversion, read_conversion
 from surgeon.pipeline.demands import Source, check_names, in_order
 from surgeon.pipeline.lineage import CONVERSION
 from surgeon.pipeline.origin import Lineage, origin_of, written
@@ -328,6 +329,11 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         accuracy = None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y)
     with step("measuring: layers"):
         layers = {} if measured is None else layer_drifts(stock, rewritten, measured[:_SHOWN_IMAGES])
+    told: dict[str, object] = {"drift": drift, "accuracy": accuracy}
+    if accuracy is not None or drift is not None and drift.source == "test":
+        told["effect"] = measured_effect(record.planned, drift, accuracy)
+    record = record.model_copy(update={"execution": carried_out.model_copy(update=told)})
+    rewritten.__dict__["surgery"] = record
     found = Conversion(
         checkpoint=str(absolute(str(checkpoint))),
         sha256=_hash(checkpoint),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgeon.disk.files import write_text
-from surgeon.edits import EFFECT_TEXT, Plan
+from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, RecipeError
 from surgeon.markdown import code, text
 from surgeon.models import own
@@ -172,7 +172,7 @@ def _surgery(record: Plan, folded: bool) -> str:
         *[("paper", text(p)) for p in _papers(record.recipe)],
         ("edits", ", ".join(f"{n} × {text(op)}" for op, n in counts.items())),
         ("sites passed over", str(len(record.passed_over))),
-        ("function at the cut", EFFECT_TEXT[record.effect]),
+        ("function at the cut", record.told()),
         ("drift at the cut", _drift(record)),
         ("folds into a stock checkpoint", "folded" if folded else ("yes" if record.folds else "no")),
         *_growth(record, folded),

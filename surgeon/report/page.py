@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from surgeon.edits import EFFECT_TEXT
 from surgeon.errors import ArgumentError, MissingPackageError
 from surgeon.numerals import percent, points
 from surgeon.ownership import new_file
@@ -95,7 +94,6 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "factors": [overview.factors(r) for r in runs],
         "spreads": [overview.spread(r) for r in runs],
         "comparisons": comparisons(runs),
-        "effects": EFFECT_TEXT,
         "growth": overview.growth,
         "edits": overview.edits,
         "passed_over": overview.passed_over,

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_seed
-from surgeon.edits import Drift, Note, Plan
+from surgeon.edits import Note, Plan
+from surgeon.effects import Drift
 from surgeon.errors import SurgeonError, SurgeryError, either
 from surgeon.graph.measure import measure
 from surgeon.graph.one_at_a_time import one_at_a_time
@@ -253,7 +254,7 @@ def _unasked(
 def _noise_drift(model: nn.Module, attempt: Attempt) -> Drift | None:
     """Return the drift of the logits on seeded noise, or None if it cannot be measured or says nothing."""
     record = attempt.record
-    if record.effect in ("exact", "destroyed") or not record.measured or record.input_size is None:
+    if record.planned in ("exact", "destroyed") or not record.measured or record.input_size is None:
         return None
     generator = torch.Generator().manual_seed(record.seed)
     noise = torch.randn(_NOISE_IMAGES, *record.input_size, generator=generator)

@@ -12,6 +12,7 @@ import torch
 
 from surgeon import __version__
 from surgeon.edits import Execution, Note, Plan
+from surgeon.effects import measured_effect, worst
 from surgeon.errors import CalibrationWarning
 from surgeon.surgery.choice import Started
 from surgeon.surgery.rewritten import RewrittenModule
@@ -37,8 +38,14 @@ def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
         if note.severity == "warning":
             # Level 4 is the caller of `apply`: between are `apply` itself and its decorator.
             warnings.warn(note.text, CalibrationWarning, stacklevel=4)
+    before = attempt.record.execution
+    effects = [
+        measured_effect(attempt.made.planned, found.drift),
+        *([before.effect] if before and before.effect else []),
+    ]
     execution = Execution(
         versions=_versions(),
+        effect=worst(effects),
         statistics=attempt.statistics,
         residuals=attempt.residuals,
         unfitted=attempt.unfitted,
@@ -80,7 +87,7 @@ def combined(previous: Plan, made: Plan) -> Plan:
         made: The plan of the second.
 
     Returns:
-        The record of both.
+        The record of both. Its execution is the first one's, until the second is carried out.
     """
     return made.model_copy(
         update=dict(
@@ -91,6 +98,7 @@ def combined(previous: Plan, made: Plan) -> Plan:
             refused={**previous.refused, **made.refused},
             before=previous.before,
             notes=(*previous.notes, *made.notes),
+            execution=previous.execution,
         )
     )
 

@@ -28,7 +28,7 @@ from torch import nn
 from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision
 
 
-def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
+def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3, *, drop_rate: float = 0.0) -> nn.Module:
     """Build torchvision's VGG for 32×32 images, with one fully connected layer.
 
     The stock head, with 120 million parameters, is only built on the meta device before it is replaced.
@@ -37,6 +37,7 @@ def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3) -> nn.Modul
         layers: Configuration "A" (11 layers) or "D" (16).
         num_classes: Number of classes.
         in_chans: Channels of the images.
+        drop_rate: Share of the pooled features that is left out in training, before the fully connected layer.
 
     Returns:
         The network.
@@ -49,6 +50,8 @@ def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3) -> nn.Modul
     with torch.device("meta"):
         model = VGG(features, num_classes, init_weights=True)
     model.avgpool = nn.AdaptiveAvgPool2d(1)
+    if drop_rate:  # behind the pooling: the names of the weights stay
+        model.avgpool = nn.Sequential(model.avgpool, nn.Dropout(drop_rate))
     model.classifier = nn.Linear(512, num_classes)
     nn.init.normal_(model.classifier.weight, 0, 0.01)
     nn.init.zeros_(model.classifier.bias)

@@ -16,6 +16,7 @@ from surgeon.zoo.cifar_resnet import CifarResNet
 from surgeon.zoo.cnn import PlainCNN
 from surgeon.zoo.fits import FITS
 from surgeon.zoo.lenet import LeNet5
+from surgeon.zoo.pyramidnet import PyramidNet
 from surgeon.zoo.shallow import Shallow
 from surgeon.zoo.wm_densenet import WeightMapDenseNet
 from surgeon.zoo.wm_resnet import WeightMapResNet
@@ -51,6 +52,7 @@ ENTRIES: dict[str, Entry] = {
     "wm_densenet": Entry(WeightMapDenseNet, MNIST),
     **{f"shallow{n}": Entry(partial(Shallow, n), CIFAR, IMAGENET) for n in (1, 2, 3)},
     **{f"cifar_resnet{n}": Entry(partial(CifarResNet, n), CIFAR, IMAGENET) for n in (20, 32, 44, 56, 110)},
+    **{f"pyramidnet{n}": Entry(partial(PyramidNet, alpha=n), CIFAR, IMAGENET) for n in (48, 270)},
     **{
         name: Entry(partial(build, *fixed, **changed), (3, side, side), IMAGENET)
         for name, (build, fixed, changed, side) in FITS.items()

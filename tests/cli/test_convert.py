@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 import surgeon
 from surgeon.data import digits
+from surgeon.effects import Accuracy, measured_effect
 from tests.cli.commandline import invoke
 from tests.sensitivity import in_float64
 
@@ -77,6 +78,12 @@ def test_a_checkpoint_is_cut_measured_and_not_converted_twice(weights, tmp_path)
     assert [t["start"] for t in found["choice"]["trials"]] == ["lstsq", "lstsq", "sequential"]
     assert list(found["layers"])[0] == "conv1.kap" and 0 < found["layers"]["fc"] < 1
     cut = surgeon.load(tmp_path / "kap")
+    effect = measured_effect("approximated", None, Accuracy(**right))
+    assert (cut.surgery.effect, cut.surgery.planned) == (found["effect"], "approximated") and found[
+        "effect"
+    ] == effect
+    assert cut.surgery.execution.accuracy.model_dump() == right
+    assert cut.surgery.execution.drift.source == "test"
     assert len(cut.surgery.of("kap")) == 22  # 21 convolutions and the noise at the input
     before = (tmp_path / "kap" / "model.safetensors").stat().st_mtime_ns
     code, again, _ = convert(*args, "--json")

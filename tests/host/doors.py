@@ -64,6 +64,7 @@ PLAIN = {
             "ball",
             "l1_ball",
             "edits",
+            "effects",
             "face",
             "scaffold",
             "html",

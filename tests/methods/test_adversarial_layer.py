@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import surgeon
+from surgeon.errors import LayerError, RecipeError
 from surgeon.methods.adversarial_noise import ANL, CANL, GaussianControl
 from tests.methods.adversarial import Net, batch, gradient_at_zero_noise, round_one
 from tests.reference import adversarial_noise as reference
@@ -212,3 +214,49 @@ def test_seeds_part_the_layers_and_follow_the_global_seed():
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
     assert not torch.equal(first[0], first[1]) and not torch.equal(first[0], other[0])
     assert torch.equal(ANL(seed=5).draw(4), ANL(seed=5).draw(4))
+
+
+@pytest.mark.parametrize("source", ["anl", "canl"])
+@pytest.mark.parametrize("deviation, magnitude", [(False, "drawn"), (True, "fixed"), (False, "fixed")])
+def test_without_the_deviation_and_with_a_fixed_magnitude(source, deviation, magnitude):
+    """eq. 4 with s(h) = 1, and r = ε/2 instead of eq. 2."""
+    more = {"num_classes": 3} if source == "canl" else {}
+    net, (x, y) = Net(source, epsilon=0.4, deviation=deviation, magnitude=magnitude, seed=3, **more), batch()
+    expected = gradient_at_zero_noise(net, x, y)
+    if source == "anl":
+        round_one(net, x, y)
+    else:
+        net.noise.cache = expected[:3].clone()  # the first three samples are of classes 0, 1 and 2
+        expected = expected[[0, 1, 2, 0, 1, 2]]
+        net.noise.set_labels(y)
+        net.noise.enter("perturb")
+    net(x)
+    eta = (net.after - net.before).double()
+    std = reference.standard_deviation(net.before) if deviation else 1.0
+    r = eta.flatten(1).abs().amax(1) / std
+    if magnitude == "fixed":
+        torch.testing.assert_close(r, torch.full_like(r, 0.2), rtol=0, atol=1e-7)
+    else:
+        assert r.std() > 1e-3 and r.min() >= 0 and r.max() <= 0.4 + 1e-7
+    torch.testing.assert_close(eta, reference.eta(expected, std, r), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"magnitude": "constant"}, "'drawn', 'fixed'"),
+        ({"deviation": False, "momentum": 0.1}, "leaves out"),
+    ],
+)
+def test_controls_that_do_not_fit_are_refused(settings, said):
+    with pytest.raises(LayerError, match=said):
+        ANL(0.1, **settings)
+
+
+def test_only_gradient_noise_has_deviation_and_magnitude():
+    with pytest.raises(RecipeError, match="deviation is of sources"):
+        surgeon.plan(
+            torch.nn.Conv2d(3, 3, 3),
+            {"op": "adversarial-noise", "source": "lat", "deviation": False, "after": "conv"},
+            input_size=(3, 8, 8),
+        )

@@ -13,22 +13,22 @@ def closest_factors(channels):
 def windows(sheet, kernel_size, stride):
     """For each pooled channel the channels in its window; a side of one channel is not pooled along."""
     rows, cols = sheet
-    reach = (kernel_size - 1) // 2
+    reach, beyond = (kernel_size - 1) // 2, kernel_size // 2
     down = [0] if rows == 1 else range(0, rows, stride)
     across = [0] if cols == 1 else range(0, cols, stride)
     found = []
     for top in down:
         for left in across:
             members = []
-            for r in range(top - reach, top + reach + 1):
-                for c in range(left - reach, left + reach + 1):
+            for r in range(top - reach, top + beyond + 1):
+                for c in range(left - reach, left + beyond + 1):
                     if 0 <= r < rows and 0 <= c < cols:
                         members.append(r * cols + c)
             found.append(members)
     return found
 
 
-def pool(x, kernel_size, stride, sheet, kind="mean"):
+def pool(x, kernel_size, stride, sheet, kind="mean", divisor="channels"):
     x = x.double()
     out = []
     for members in windows(sheet, kernel_size, stride):
@@ -37,7 +37,8 @@ def pool(x, kernel_size, stride, sheet, kind="mean"):
             total = taken[0].clone()
             for one in taken[1:]:
                 total = total + one
-            out.append(total / len(taken))
+            whole = kernel_size ** sum(side > 1 for side in sheet)
+            out.append(total / (whole if divisor == "window" else len(taken)))
         else:
             best = taken[0]
             for one in taken[1:]:

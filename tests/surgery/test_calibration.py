@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import surgeon
 from surgeon.data import digits
+from surgeon.effects import measured_effect
 from surgeon.errors import CalibrationWarning, DataError, RecipeError, SurgeonError
 from surgeon.recipe import Training
 from surgeon.surgery.calibration import FEWEST, MOST, gathered, halves
@@ -345,3 +346,27 @@ def test_a_network_without_a_configured_size_is_cut_for_that_of_its_images():
     assert cut.surgery.input_size == (3, 8, 8) and cut.surgery.measured
     # A further surgery knows the size from the record.
     assert surgeon.apply(cut, "anl", stack=True).surgery.input_size == (3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "recipe, effects",
+    [
+        ({"op": "kap", "kernel_size": 1, "start": "lstsq"}, {"approximated"}),
+        ("defective", {"changed", "destroyed"}),
+    ],
+)
+def test_the_record_says_what_was_measured(trained, recipe, effects):
+    """Windows of one channel lose nothing; half of the neurons, much. Both aim at the same."""
+    model, images, _ = trained
+    how = {} if isinstance(recipe, dict) else {"warm_start": "random"}
+    found = cut(model, recipe, calibration=images[:160], **how).surgery
+    used = found.execution.drift
+    assert found.planned == "approximated" and found.effect == measured_effect("approximated", used)
+    assert found.effect in effects
+
+
+def test_a_second_surgery_that_changes_nothing_leaves_what_the_first_was_measured_to_do(trained):
+    model, images, _ = trained
+    first = cut(model, METHODS["kap"])
+    both = cut(first, "noise", stack=True).surgery
+    assert both.effect == first.surgery.effect == "changed" and both.planned == "approximated"

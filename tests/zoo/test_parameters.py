@@ -62,6 +62,23 @@ def test_what_does_not_match_the_papers():
     assert count(built("mobilenet_v2")) == 2_236_682
 
 
+@pytest.mark.parametrize("alpha, paper", [(48, 1.7), (270, 28.3)])
+def test_pyramidal_networks_have_the_parameters_of_their_paper(alpha, paper):
+    """A count layer by layer, and Han et al.'s Table 4 in millions, which has a little less of the wide one."""
+    widths = [16 + alpha * k // 54 for k in range(55)]
+    total = 27 * 16 + 2 * 16 + 2 * widths[-1] + 10 * widths[-1] + 10
+    for one, other in zip(widths, widths[1:], strict=False):
+        total += 9 * one * other + 9 * other * other + 2 * one + 2 * other + 2 * other
+    found = count(built(f"pyramidnet{alpha}"))
+    assert found == total and abs(found / 1e6 - paper) < 0.01 * paper + 0.05
+
+
+def test_dropout_leaves_the_weights_their_names():
+    plain, dropped = built("vgg11"), built("vgg11", drop_rate=0.5)
+    assert list(plain.state_dict()) == list(dropped.state_dict())
+    assert [m.p for m in dropped.modules() if isinstance(m, torch.nn.Dropout)] == [0.5]
+
+
 def test_table_3_pools_to_256_channels_and_table_2_to_64():
     assert built("wm_densenet").fc.in_features == 256
     assert built("wm_resnet").fc.in_features == 64
@@ -81,12 +98,13 @@ def test_the_wide_residual_network_has_four_times_the_kernels_everywhere():
 
 @pytest.mark.parametrize("name", [n.removeprefix("zoo/") for n in zoo.names()])
 def test_every_network_maps_its_images_to_its_classes_and_can_be_traced(name):
-    model = built(name).eval()
+    shallow = {"depth": 8} if name.startswith("pyramidnet") else {}  # of many blocks that are alike
+    model = built(name, **shallow).eval()
     size = input_size_of(model)
     graph = torch.fx.symbolic_trace(model)
     for network in (model, graph):
         assert network(torch.zeros(2, *size, device="meta")).shape == (2, model.num_classes)
-    small = built(name, num_classes=7, in_chans=2).eval()
+    small = built(name, num_classes=7, in_chans=2, **shallow).eval()
     assert small(torch.zeros(2, 2, *size[1:], device="meta")).shape == (2, 7)
     assert small.num_classes == 7 and input_size_of(small) == (2, *size[1:])
     assert "mean" not in small.pretrained_cfg

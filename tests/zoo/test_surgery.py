@@ -17,6 +17,7 @@ NETWORKS = {
     "cifar_resnet20": {},
     "shallow1": {},
     "shallow3": {},
+    "pyramidnet48": {"depth": 8},
     "vgg11": {},
     "resnet18": {"width": 0.25},
     "resnet18_wide4": {"width": 0.25},

@@ -54,6 +54,8 @@ class CANL(GradientNoise):
         momentum: float | None = None,
         cache_dtype: torch.dtype | None = None,
         seed: int | None = None,
+        deviation: bool = True,
+        magnitude: str = "drawn",
     ) -> None:
         if num_classes is None or num_classes < 1:
             raise LayerError(
@@ -63,7 +65,14 @@ class CANL(GradientNoise):
             raise LayerError(
                 f"cache_dtype={cache_dtype} cannot hold gradients; a floating dtype such as float16 can"
             )
-        super().__init__(epsilon, per_sample=per_sample, momentum=momentum, seed=seed)
+        super().__init__(
+            epsilon,
+            per_sample=per_sample,
+            momentum=momentum,
+            seed=seed,
+            deviation=deviation,
+            magnitude=magnitude,
+        )
         self.num_classes = num_classes
         self.cache_dtype = cache_dtype
 

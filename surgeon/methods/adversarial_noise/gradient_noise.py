@@ -13,6 +13,8 @@ from surgeon.methods.adversarial_noise.maths import deviation, draw_magnitude, n
 from surgeon.tensors.gpu import sent
 from surgeon.tensors.stream_state import stream_at, stream_state
 
+MAGNITUDES = ("drawn", "fixed")
+
 
 class GradientNoise(NoiseLayer):
     """h' = h + r s(h) g/‖g‖∞ in phase "perturb".
@@ -28,13 +30,19 @@ class GradientNoise(NoiseLayer):
         per_sample: Draw one r per sample, instead of one per batch.
         momentum: m in (0, 1], the weight of the current batch in a running s(h); None uses each batch's own.
         seed: Seed of the layer's own random stream; None draws one from torch's global stream.
+        deviation: Multiply by s(h), eq. 4. Without it ε is in the units of the activations: the paper's control of
+            Fig. 2 and of its section "Validity of the standard deviation".
+        magnitude: "drawn" is eq. 2; "fixed" is its mean, r = ε/2, which the paper compares it with in words.
 
     Raises:
-        LayerError: `epsilon` is not finite, or `momentum` is outside (0, 1].
+        LayerError: `epsilon` is not finite, `magnitude` is unknown, s(h) is to be a running mean and is not
+            used, or `momentum` is outside (0, 1].
     """
 
-    settings: ClassVar[tuple[str, ...]] = ("per_sample", "momentum", "seed")
+    settings: ClassVar[tuple[str, ...]] = ("per_sample", "momentum", "seed", "deviation", "magnitude")
     running_std: Tensor | None
+    deviation: bool = True
+    magnitude: str = "drawn"
 
     def __init__(
         self,
@@ -43,21 +51,30 @@ class GradientNoise(NoiseLayer):
         per_sample: bool = True,
         momentum: float | None = None,
         seed: int | None = None,
+        deviation: bool = True,
+        magnitude: str = "drawn",
     ) -> None:
         super().__init__(epsilon)
+        if magnitude not in MAGNITUDES:
+            raise LayerError(f"magnitude={magnitude!r} is not known; {', '.join(map(repr, MAGNITUDES))} are")
+        if momentum is not None and not deviation:
+            raise LayerError(
+                f"momentum={momentum} is of the standard deviation s(h), which deviation=False leaves out"
+            )
         if momentum is not None and not 0 < momentum <= 1:
             raise LayerError(
                 f"momentum={momentum} is outside (0, 1]; None uses the standard deviation of each batch"
             )
         self.per_sample = per_sample
         self.momentum = momentum
+        self.deviation, self.magnitude = deviation, magnitude
         seed = int(torch.randint(2**31, (), device="cpu")) if seed is None else seed
         self._generator = torch.Generator(device="cpu").manual_seed(seed)
 
     @property
     def measures_alone(self) -> bool:
-        """Whether s(h) is that of this process's batch alone."""
-        return self.shard is None and self.momentum is None
+        """Whether s(h) is used, and is that of this process's batch alone."""
+        return self.shard is None and self.momentum is None and self.deviation
 
     def draw(self, n: int) -> Tensor:
         """Draw the magnitudes r of this process's samples from the layer's own stream.
@@ -68,6 +85,8 @@ class GradientNoise(NoiseLayer):
         Returns:
             (n,), or (1,) unless `per_sample`.
         """
+        if self.magnitude == "fixed":
+            return torch.full((n if self.per_sample else 1,), self.epsilon / 2)
         shard = self.shard if self.per_sample else None
         if shard is None:
             return draw_magnitude(n if self.per_sample else 1, self.epsilon, self._generator)
@@ -98,7 +117,9 @@ class GradientNoise(NoiseLayer):
         return noise_along(gradient.to(h.device, h.dtype), self._std(h.detach().to(wide)), r)
 
     def _std(self, h: Tensor) -> Tensor:
-        """Return s(h), and update the running one."""
+        """Return s(h), and update the running one; 1 where it is left out."""
+        if not self.deviation:
+            return h.new_ones(())
         std = deviation(h) if self.shard is None else self.shard.std(h)
         if self.momentum is None:
             return std

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from surgeon.edits import Edit, Growth, Note, Traits
 from surgeon.errors import SelectionError
@@ -35,6 +35,8 @@ class AdversarialNoiseLayers(Operation):
         at_input: Also add a layer at the network's input.
         per_sample: Draw one magnitude per sample, instead of one per batch.
         momentum: Weight of the current batch in a running s(h). Default: each batch's own.
+        deviation: Multiply the noise of anl and canl by s(h), eq. 4; without it ε is in the units of the activations.
+        magnitude: "drawn": r by eq. 2; "fixed": r = ε/2, its mean (anl and canl).
         cache_dtype: Data type of canl's cache. Default: that of the activations.
         num_classes: Classes of canl's cache. Default: those of the model.
     """
@@ -47,8 +49,23 @@ class AdversarialNoiseLayers(Operation):
     at_input: bool = False
     per_sample: bool = True
     momentum: float | None = Field(default=None, gt=0, lt=1)
+    deviation: bool = True
+    magnitude: Literal["drawn", "fixed"] = "drawn"
     cache_dtype: Literal["float16", "bfloat16", "float32"] | None = None
     num_classes: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> AdversarialNoiseLayers:
+        changed = [
+            n for n, v in (("deviation", not self.deviation), ("magnitude", self.magnitude != "drawn")) if v
+        ]
+        if changed and self.source not in ("anl", "canl"):
+            raise ValueError(
+                f"{changed[0]} is of sources 'anl' and 'canl'; {self.source!r} has neither s(h) nor r"
+            )
+        if not self.deviation and self.momentum is not None:
+            raise ValueError("momentum is of s(h), which deviation=false leaves out")
+        return self
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         """Propose a noise layer behind each usable norm or convolution.
@@ -143,6 +160,8 @@ class AdversarialNoiseLayers(Operation):
             num_classes=sizes(edit)["num_classes"],
             cache_dtype=dtype,
             seed=edit.seed,
+            deviation=self.deviation,
+            magnitude=self.magnitude,
         )
         return Cut(layer=layer)
 

@@ -25,6 +25,8 @@ def make_layer(
     num_classes: int | None = None,
     cache_dtype: dtype | None = None,
     seed: int | None = None,
+    deviation: bool = True,
+    magnitude: str = "drawn",
 ) -> NoiseLayer:
     """Make the layer of a source, with those of the settings that it has.
 
@@ -36,6 +38,8 @@ def make_layer(
         num_classes: Classes of the cache (canl).
         cache_dtype: Data type of the cache; None is that of the activations (canl).
         seed: Seed of the layer's own random stream; None draws one (anl, canl).
+        deviation: Multiply by s(h) (anl, canl).
+        magnitude: "drawn" by eq. 2, or "fixed" at ε/2 (anl, canl).
 
     Returns:
         The layer.
@@ -50,7 +54,13 @@ def make_layer(
     if source not in SOURCES:
         raise LayerError(f"source={source!r} is not known; {', '.join(map(repr, SOURCES))} are")
     given = dict(
-        per_sample=per_sample, momentum=momentum, num_classes=num_classes, cache_dtype=cache_dtype, seed=seed
+        per_sample=per_sample,
+        momentum=momentum,
+        num_classes=num_classes,
+        cache_dtype=cache_dtype,
+        seed=seed,
+        deviation=deviation,
+        magnitude=magnitude,
     )
     cls = SOURCES[source]
     return cls(epsilon, **{k: v for k, v in given.items() if k in cls.settings})

@@ -12,6 +12,7 @@ from surgeon.errors import LayerError
 from surgeon.methods.kap.conv_pool import convolve, pools_weights
 from surgeon.methods.kap.maths import POOLS, kernel_average_pool
 from surgeon.methods.kap.sheet import (
+    Divisor,
     Sheet,
     pooled_sheet,
     pooling_matrix,
@@ -43,6 +44,9 @@ class KernelAveragePool(Drawing, OptionalState):
     is one image without a batch, (channels, *spatial), as torch's convolutions take it; without, the second
     axis always is that of the channels.
 
+    Here: `even` allows an even window, and `divisor` "window" divides by the window's size at the sheet's border too
+    (eq. 2 and 10 as they are written; Algorithm 1 counts real channels alone): see `sheet.pooling_matrix`.
+
     Raises LayerError for settings that do not fit `channels`, alpha outside [0, 1], or alpha < 1 where the
     pooling changes the number of channels, so that there is nothing to blend with.
     """
@@ -50,6 +54,8 @@ class KernelAveragePool(Drawing, OptionalState):
     alpha: Tensor
     order: Tensor | None
     spatial_dims: int | None = None
+    even: bool = False
+    divisor: Divisor = "channels"
     _made_with: tuple[float, Tensor | None] = (1.0, None)
     """Alpha and order as they were given; of a layer from an older file, what most have."""
     _turned: tuple[Tensor, int, Tensor] | None = None
@@ -68,8 +74,15 @@ class KernelAveragePool(Drawing, OptionalState):
         alpha: float = 1.0,
         order: Tensor | None = None,
         spatial_dims: int | None = None,
+        even: bool = False,
+        divisor: Divisor = "channels",
     ) -> None:
         super().__init__()
+        if divisor not in ("channels", "window"):
+            raise LayerError(
+                f"divisor={divisor!r} is not known; 'channels' (Algorithm 1) and 'window' (eq. 2) are"
+            )
+        self.even, self.divisor = even, divisor
         if pool not in POOLS:
             raise LayerError(f"pool={pool!r} is not known; 'mean' (KAP) and 'max' (KMP) are")
         self.channels = channels
@@ -80,7 +93,7 @@ class KernelAveragePool(Drawing, OptionalState):
         self.pool = pool
         self.sigma = check_sigma(sigma)
         self.sheet = resolve_sheet(channels, dims, sheet)
-        rows, cols = pooled_sheet(self.sheet, kernel_size, stride, dims)
+        rows, cols = pooled_sheet(self.sheet, kernel_size, stride, dims, even=even)
         self.out_channels = rows * cols
         self.register_buffer("alpha", torch.ones((), dtype=torch.float32))
         self._share = KnownValue(1.0)
@@ -171,7 +184,7 @@ class KernelAveragePool(Drawing, OptionalState):
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """The two factors of A, without alpha; see `sheet.side_matrices`."""
-        return side_matrices(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
+        return side_matrices(self.channels, self.kernel_size, self.stride, self.dims, **self._window)
 
     def fold(self, weight: Tensor) -> Tensor:
         """((1-alpha) I + alpha A) W, eq. 3: `weight` (channels, ...), a convolution's kernels or bias, as pooled."""
@@ -249,10 +262,14 @@ class KernelAveragePool(Drawing, OptionalState):
             out = torch.lerp(x, out, self.alpha.to(x.dtype))
         return out
 
+    @property
+    def _window(self) -> dict[str, Any]:
+        return {"sheet": self.sheet, "even": self.even, "divisor": self.divisor}
+
     def _window_pool(self, x: Tensor) -> Tensor:
         """The pooling alone, on channels that lie row by row."""
         return kernel_average_pool(
-            x, self.kernel_size, self.stride, self.dims, pool=self.pool, sheet=self.sheet
+            x, self.kernel_size, self.stride, self.dims, pool=self.pool, **self._window
         )
 
     def _window_weight(self, weight: Tensor) -> Tensor:
@@ -261,7 +278,7 @@ class KernelAveragePool(Drawing, OptionalState):
 
     def _window_matrix(self) -> Tensor:
         """Its matrix, float64 on the CPU."""
-        return pooling_matrix(self.channels, self.kernel_size, self.stride, self.dims, sheet=self.sheet)
+        return pooling_matrix(self.channels, self.kernel_size, self.stride, self.dims, **self._window)
 
     def _whole_order(self) -> None:
         """Take the order as integers again, where an average over all buffers has made other numbers of it."""
@@ -284,6 +301,7 @@ class KernelAveragePool(Drawing, OptionalState):
             f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, sheet={rows}x{cols}"
         ]
         parts += [f"pool={self.pool!r}"] if self.pool != "mean" else []
+        parts += ["divisor='window'"] if self.divisor == "window" else []
         parts += [f"sigma={self.sigma}"] if self.sigma else []
         parts += ["channels in an order of their own"] if self.order is not None else []
         parts += ["blended with its input"] if self._share.of(self.alpha) not in (1, None) else []

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from surgeon.edits import Edit, Effect, Growth, Note, Traits
+from surgeon.edits import Edit, Growth, Note, Traits
+from surgeon.effects import Effect
 from surgeon.errors import FoldError
 from surgeon.methods.base import (
     Context,
@@ -48,7 +49,12 @@ class KernelAveragePooling(Operation):
     """Mean (or max) pooling along the channels, directly after each selected convolution.
 
     Attributes:
-        kernel_size: Side K of the window on the sheet of channels; odd.
+        kernel_size: Side K of the window on the sheet of channels; odd, unless `even`.
+        even: Allow an even K, whose windows have one channel more behind the centre than before it.
+        divisor: "channels" divides by the real channels in a window, as the paper's Algorithm 1; "window" by the
+            window's size at the border of the sheet too, as its eq. 2 and 10 are written.
+        narrow: What becomes of channels whose sheet is narrower than the window, as the 2×11 of 22 channels: "pass"
+            passes over their convolution, and the plan says so; "line" lays them on a line, as those of a prime number.
         stride: Stride on the sheet.
         dims: 2 for a sheet of rows and columns, 1 for a line of channels.
         pool: "mean" (KAP), or "max" (Kernel Max Pooling, the paper's control).
@@ -88,6 +94,9 @@ class KernelAveragePooling(Operation):
 
     op: Literal["kap"] = "kap"
     kernel_size: int = Field(default=3, ge=1)
+    even: bool = False
+    divisor: Literal["channels", "window"] = "channels"
+    narrow: Literal["pass", "line"] = "pass"
     stride: int = Field(default=1, ge=1)
     dims: Literal[1, 2] = 2
     pool: Literal["mean", "max"] = "mean"
@@ -103,17 +112,28 @@ class KernelAveragePooling(Operation):
     order: Literal["auto", "given", "fitted"] = "auto"
     depthwise: bool | None = None
 
-    @field_validator("kernel_size")
-    @classmethod
-    def _odd(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError(
-                f"kernel_size={value} is even; a window needs a centre: {value - 1} or {value + 1}"
-            )
-        return value
-
     @model_validator(mode="after")
     def _fits_together(self) -> KernelAveragePooling:
+        size = self.kernel_size
+        if size % 2 == 0 and not self.even:
+            raise ValueError(
+                f"kernel_size={size} is even; a window needs a centre: {size - 1} or {size + 1}; even=true does "
+                "without one"
+            )
+        if size % 2 == 0 and (self.start == "replicate" or self.kernel != "average"):
+            raise ValueError(
+                f"kernel_size={size} is even, which start 'replicate' and kernels other than 'average' are not made for"
+            )
+        if self.divisor == "window" and (self.pool == "max" or self.kernel != "average"):
+            raise ValueError("divisor 'window' is of an average: it needs pool 'mean' and kernel 'average'")
+        if self.divisor == "window" and self.start == "replicate":
+            raise ValueError(
+                "divisor 'window' makes less of the copies at the border: start 'replicate' needs 'channels'"
+            )
+        if self.narrow == "line" and self.widens:
+            raise ValueError(
+                "narrow 'line' is of convolutions that keep their channels, and stride widens them"
+            )
         if self.start == "replicate" and (self.stride != self.kernel_size or not self.widens):
             raise ValueError(
                 "start 'replicate' copies each kernel over its window: it needs stride = kernel_size, widened"
@@ -173,7 +193,7 @@ class KernelAveragePooling(Operation):
                 Note(
                     code="small-sheet",
                     text=f"kap passes over {len(small)} convolutions whose sheet is too "
-                    f"small, the first at {small[0].site}: {small[0].reason}",
+                    f"small, the first at {small[0].site}: {small[0].reason}; narrow=line pools along a line there",
                 )
             )
         edits = [self._edit(site, context) for site in usable]

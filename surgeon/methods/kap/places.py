@@ -23,7 +23,7 @@ def alone(site: Site) -> bool:
 
 def unfit(operation: KernelAveragePooling, context: Context, site: Site) -> str:
     """Return why a site cannot be pooled, or is passed over, or ""."""
-    from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape
+    from surgeon.methods.kap.sheet import pooled_sheet
 
     if site.logits:
         return "its channels are the classes"
@@ -36,9 +36,10 @@ def unfit(operation: KernelAveragePooling, context: Context, site: Site) -> str:
     if site.altered and operation.widens:
         return f"it cannot be widened: {site.altered}"
     try:
-        sheet = sheet_shape(site.channels or 0, operation.dims)
-        wide = sheet_of(operation, site) if operation.widens else sheet
-        pooled = pooled_sheet(wide, operation.kernel_size, operation.stride, operation.dims)
+        wide = sheet_of(operation, site)
+        pooled = pooled_sheet(
+            wide, operation.kernel_size, operation.stride, operation.dims, even=operation.even
+        )
     except LayerError as error:
         return str(error)
     if operation.pre_norm and site.dims not in (1, 2, 3):
@@ -51,15 +52,16 @@ def unfit(operation: KernelAveragePooling, context: Context, site: Site) -> str:
 
 
 def sheet_of(operation: KernelAveragePooling, site: Site) -> tuple[int, int]:
-    """Return the sheet of a site's channels, widened if the operation widens."""
+    """Return the sheet of a site's channels: widened if the operation widens, a line if it is to be one."""
     from surgeon.methods.kap.sheet import sheet_shape, widened_sheet
 
     channels = site.channels or 0
-    return (
-        widened_sheet(channels, operation.stride, operation.dims)
-        if operation.widens
-        else sheet_shape(channels, operation.dims)
-    )
+    if operation.widens:
+        return widened_sheet(channels, operation.stride, operation.dims)
+    sheet = sheet_shape(channels, operation.dims)
+    if operation.narrow == "line" and min(sheet) < operation.kernel_size:
+        return 1, channels
+    return sheet
 
 
 def start_of(operation: KernelAveragePooling, site: Site, context: Context) -> tuple[str, str]:

@@ -9,6 +9,7 @@ activations.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from torch import Tensor
 from surgeon.errors import LayerError
 
 Sheet = tuple[int, int]
+Divisor = Literal["channels", "window"]
+"""By what the sum over a window is divided: the channels that it covers, or its size."""
 
 
 def sheet_shape(channels: int, dims: int = 2) -> Sheet:
@@ -123,8 +126,10 @@ def largest_kernel(sheet: Sheet, dims: int = 2) -> int:
     return limit if limit % 2 else limit - 1
 
 
-def pooled_sheet(sheet: Sheet, kernel_size: int, stride: int = 1, dims: int = 2) -> Sheet:
-    """Return the sheet after pooling: each side becomes ceil(side / stride), since the padding is (K − 1)/2.
+def pooled_sheet(
+    sheet: Sheet, kernel_size: int, stride: int = 1, dims: int = 2, *, even: bool = False
+) -> Sheet:
+    """Return the sheet after pooling: each side becomes ceil(side / stride), since the padding is K − 1 in all.
 
     Here: a single channel accepts every odd K, since its window is cut to that channel (the identity).
 
@@ -133,34 +138,39 @@ def pooled_sheet(sheet: Sheet, kernel_size: int, stride: int = 1, dims: int = 2)
         kernel_size: Side K of the window.
         stride: Stride on the sheet.
         dims: 1 or 2.
+        even: Allow an even K, whose windows have one channel more behind the centre than before it.
 
     Returns:
         (rows, columns).
 
     Raises:
-        LayerError: `kernel_size` is even, not positive, or too large for the sheet; or stride is below 1.
+        LayerError: `kernel_size` is even without `even`, not positive, or too large for the sheet; or stride is
+            below 1.
 
     Examples:
         >>> pooled_sheet((8, 8), 3, stride=2)
         (4, 4)
     """
     channels = sheet[0] * sheet[1]
-    if not _is_int(kernel_size) or kernel_size < 1 or kernel_size % 2 == 0:
+    if not _is_int(kernel_size) or kernel_size < 1 or (kernel_size % 2 == 0 and not even):
         near = (
             f"; {kernel_size - 1} or {kernel_size + 1} would do"
             if _is_int(kernel_size) and kernel_size > 1
             else ""
         )
         raise LayerError(
-            f"kernel_size={kernel_size!r} must be odd and positive, so that a window has a centre{near}"
+            f"kernel_size={kernel_size!r} must be odd and positive, so that a window has a centre{near}; "
+            "even=True allows windows without one"
         )
     if not _is_int(stride) or stride < 1:
         raise LayerError(f"stride={stride!r} must be an integer of at least 1")
     largest = largest_kernel(sheet, dims)
+    if even:
+        largest = max(sheet) if dims == 1 or min(sheet) == 1 else min(sheet)
     if kernel_size > largest and channels > 1:
         raise LayerError(
             f"kernel_size={kernel_size} exceeds the {_show(sheet)} sheet of {channels} channels; "
-            f"largest odd size is {largest}"
+            f"largest {'' if even else 'odd '}size is {largest}"
         )
     return -(-sheet[0] // stride), -(-sheet[1] // stride)
 
@@ -185,13 +195,16 @@ def pooling_matrix(
     dims: int = 2,
     *,
     sheet: Sheet | None = None,
+    even: bool = False,
+    divisor: Divisor = "channels",
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Return the matrix A of mean pooling along the channels: KAP(z) = A z (eq. 2, 3; Algorithm 1).
 
     Each row averages one window: equal weights over the channels that it covers, zero elsewhere. The window
-    is padded by (K − 1)/2 with zero *weight*: the divisor counts real channels only, so rows sum to one. The
+    is padded by (K − 1)/2 with zero *weight*: the divisor counts real channels only, so rows sum to one (those at
+    the border to less with divisor "window"). The
     mean over a rectangle is the mean of means, hence A = A_rows ⊗ A_columns, a Kronecker product.
 
     Args:
@@ -200,6 +213,9 @@ def pooling_matrix(
         stride: Stride on the sheet.
         dims: 1 or 2.
         sheet: (rows, columns). Default: `sheet_shape(channels, dims)`.
+        even: Allow an even K, whose windows have one channel more behind the centre than before it.
+        divisor: "channels" counts the real channels of a window (Algorithm 1: padding has zero weight); "window" is
+            the window's size at the border too, as eq. 2 and 10 have it (1/K, 1/K²).
         dtype: Data type of the matrix.
         device: Device of the matrix. Default: the CPU.
 
@@ -215,13 +231,20 @@ def pooling_matrix(
                 [0.3333, 0.3333, 0.3333],
                 [0.0000, 0.5000, 0.5000]], dtype=torch.float64)
     """
-    return torch.kron(*side_matrices(channels, kernel_size, stride, dims, sheet=sheet)).to(
-        dtype=dtype, device=device
-    )
+    return torch.kron(
+        *side_matrices(channels, kernel_size, stride, dims, sheet=sheet, even=even, divisor=divisor)
+    ).to(dtype=dtype, device=device)
 
 
 def side_matrices(
-    channels: int, kernel_size: int, stride: int = 1, dims: int = 2, *, sheet: Sheet | None = None
+    channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    dims: int = 2,
+    *,
+    sheet: Sheet | None = None,
+    even: bool = False,
+    divisor: Divisor = "channels",
 ) -> tuple[Tensor, Tensor]:
     """Return the two factors of `pooling_matrix`: A = A_rows ⊗ A_columns.
 
@@ -233,6 +256,9 @@ def side_matrices(
         stride: Stride on the sheet.
         dims: 1 or 2.
         sheet: (rows, columns). Default: `sheet_shape(channels, dims)`.
+        even: Allow an even K, whose windows have one channel more behind the centre than before it.
+        divisor: "channels" counts the real channels of a window (Algorithm 1: padding has zero weight); "window" is
+            the window's size at the border too, as eq. 2 and 10 have it (1/K, 1/K²).
 
     Returns:
         A_rows and A_columns, each (pooled side, side), float64.
@@ -241,18 +267,20 @@ def side_matrices(
         LayerError: As for `pooled_sheet` and `resolve_sheet`.
     """
     sheet = resolve_sheet(channels, dims, sheet)
-    pooled = pooled_sheet(sheet, kernel_size, stride, dims)
+    pooled = pooled_sheet(sheet, kernel_size, stride, dims, even=even)
     rows, cols = (
-        _side_matrix(*of, stride) for of in zip(sheet, pooled, window(sheet, kernel_size), strict=True)
+        _side_matrix(*of, stride, divisor)
+        for of in zip(sheet, pooled, window(sheet, kernel_size), strict=True)
     )
     return rows, cols
 
 
-def _side_matrix(length: int, pooled: int, size: int, stride: int) -> Tensor:
-    """Return (pooled, length): row i averages the channels within (size − 1)/2 of channel i · stride."""
+def _side_matrix(length: int, pooled: int, size: int, stride: int, divisor: Divisor) -> Tensor:
+    """Return (pooled, length): row i averages `size` channels, from (size − 1)//2 before channel i · stride on."""
     centre = torch.arange(pooled, device="cpu").unsqueeze(1) * stride
-    covered = ((torch.arange(length, device="cpu") - centre).abs() <= size // 2).double()
-    return covered / covered.sum(1, keepdim=True)
+    place = torch.arange(length, device="cpu") - centre + (size - 1) // 2
+    covered = ((place >= 0) & (place < size)).double()
+    return covered / (size if divisor == "window" else covered.sum(1, keepdim=True))
 
 
 def _show(sheet: Sheet) -> str:

@@ -50,7 +50,7 @@ def started(
     )
     sizes = (wide, operation.kernel_size, operation.stride, operation.dims)
     pool = (
-        KernelAveragePool(*sizes, **made)
+        KernelAveragePool(*sizes, even=operation.even, divisor=operation.divisor, **made)
         if operation.kernel == "average"
         else WeightedKernelPool(*sizes, kernel=operation.kernel, spread=operation.spread, **made)
     )
