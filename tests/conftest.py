@@ -87,8 +87,11 @@ SHARED = Path(os.environ.get("SURGEON_SHARED", Path(__file__).parents[2] / "shar
 
 
 def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
     for item in items:
-        inside = item.path.relative_to(Path(__file__).parent).as_posix()
+        if not item.path.is_relative_to(here):  # collected beside the tests: examples in docstrings
+            continue
+        inside = item.path.relative_to(here).as_posix()
         if inside.startswith(NUMERIC):
             item.add_marker("numeric")
         if f"{inside}::{item.name}".startswith(PROCESSES):

@@ -1,8 +1,11 @@
 """The skeleton of an operation: it builds into a wheel, which makes the operation and its recipe known, and its own
 tests pass."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,6 +14,7 @@ from surgeon.cli import group, main
 from surgeon.errors import ArgumentError
 from surgeon.scaffold import new_operation
 
+ROOT = Path(__file__).parents[1]
 USE = """
 import sys; sys.path.insert(0, {site!r})
 import surgeon, torch
@@ -81,6 +85,70 @@ def test_its_wheel_makes_the_operation_known(written, tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert '"my-op"' in done.stdout, done.stdout[:1000] + done.stderr[-1000:]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of this checkout: the package, and of the rest what a room's tests need."""
+    there = tmp_path_factory.mktemp("checkout")
+    skipped = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "surgeon", there / "surgeon", ignore=skipped)
+    shutil.copytree(ROOT / "recipes", there / "recipes")
+    for folder in ("reference", "methods"):
+        (there / "tests" / folder).mkdir(parents=True)
+        shutil.copy(ROOT / "tests" / folder / "__init__.py", there / "tests" / folder)
+    for file in ("tests/__init__.py", "tests/conftest.py", "tests/test_arrows.py", "pyproject.toml"):
+        if (ROOT / file).is_file():
+            shutil.copy(ROOT / file, there / file)
+    return there
+
+
+def test_a_room_in_a_checkout_passes_its_own_tests_and_the_rules_of_the_house(checkout):
+    done = CliRunner().invoke(group, ["new-operation", "my-op", "--inside", "-o", str(checkout)])
+    assert done.exit_code == 0, done.output
+    written = [Path(line) for line in done.output.splitlines()[:-1]]
+    assert {p.relative_to(checkout).as_posix() for p in written} == {
+        *(f"surgeon/methods/my_op/{n}.py" for n in ("__init__", "maths", "module", "operation")),
+        "recipes/my-op.yaml",
+        "tests/methods/test_my_op.py",
+        "tests/reference/my_op.py",
+    }
+    code = f"import sys; sys.path.insert(0, {str(checkout)!r}); import doctest, pytest; "
+    code += "from surgeon.methods.my_op import maths, module; "
+    code += "assert not any(doctest.testmod(m).failed for m in (maths, module)); "
+    code += "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', "
+    code += "'tests/methods/test_my_op.py', 'tests/test_arrows.py']))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+    )
+    assert ran.returncode == 0 and " passed" in ran.stdout, ran.stdout[-3000:] + ran.stderr[-1000:]
+    ruff = Path(sys.executable).with_name("ruff")
+    if ruff.is_file():
+        for words in (["check"], ["format", "--check"]):
+            style = subprocess.run(
+                [ruff, *words, *written[:4], *written[5:]],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=checkout,
+            )
+            assert style.returncode == 0, style.stdout
+    with pytest.raises(ArgumentError, match="there already|already; choose another name"):
+        new_operation("my-op", checkout, inside=True)
+
+
+def test_a_room_is_refused_outside_a_checkout_and_under_a_name_that_is_taken(checkout, tmp_path):
+    with pytest.raises(ArgumentError, match="no checkout of surgeon: it has no surgeon/methods/registry.py"):
+        new_operation("other-op", tmp_path, inside=True)
+    for name in ("base", "registry", "answers"):
+        with pytest.raises(ArgumentError, match="in surgeon/methods already"):
+            new_operation(name, checkout, inside=True)
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_operation_has_at_most_sixty_lines(written):

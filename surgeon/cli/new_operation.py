@@ -10,18 +10,25 @@ import click
 @click.option(
     "-o",
     "--output",
-    help="The folder to write. [default: the name]",
+    help="The folder to write; with --inside the checkout. [default: the name; with --inside this folder]",
     metavar="FOLDER",
 )
-def command(name: str, output: str | None) -> None:
-    """Write a package with an operation of your own, which installs and passes its own tests.
+@click.option("--inside", is_flag=True, help="Write a room into a checkout of surgeon, not a package.")
+def command(name: str, output: str | None, inside: bool) -> None:
+    """Write an operation of your own, which passes its own tests: a package, or a room of surgeon.
 
-    It has a layer, the operation, a recipe, tests, and a pyproject.toml whose entry points make both known to surgeon.
+    A package has a layer, the operation, a recipe, tests, and a pyproject.toml whose entry points make both known to
+    surgeon. A room has the same in surgeon's own layout, with a slow reference; nothing has to be listed anywhere.
     """
     from surgeon.disk.files import resolved
     from surgeon.scaffold import new_operation
 
-    folder = resolved(name if output is None else output)
-    for path in new_operation(name, folder):
+    folder = resolved(("." if inside else name) if output is None else output)
+    written = new_operation(name, folder, inside=inside)
+    for path in written:
         click.echo(path)
-    click.echo(f"next: pip install -e {folder} && python -m pytest {folder}")
+    if inside:
+        tests = next(path for path in written if path.name.startswith("test_"))
+        click.echo(f"next: python -m pytest {tests}, then a line in {folder / 'CHANGELOG.md'}")
+    else:
+        click.echo(f"next: pip install -e {folder} && python -m pytest {folder}")

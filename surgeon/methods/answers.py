@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from surgeon.edits import Edit, Note
 from surgeon.selection import PassedOver
@@ -88,12 +88,15 @@ class Wanted:
         axis: Axis of the channels in a batch: 1 in (N, C, H, W), -1 in (N, L, C).
         covariance: Whether the covariance of the channels is wanted too.
         quantiles: Whether quantiles are wanted too.
+        of: What counts: "values", every number of a channel, or "means", its mean over the positions of each image,
+            as global average pooling has it.
     """
 
     channels: int
     axis: int = 1
     covariance: bool = False
     quantiles: bool = False
+    of: Literal["values", "means"] = "values"
 
 
 @dataclass(frozen=True)

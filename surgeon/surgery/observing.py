@@ -108,17 +108,18 @@ class Observation:
         edit = self.left.get(name)
         if edit is None or not isinstance(values, Tensor):
             return
-        if name not in self._found:
-            wanted = self.attempt.operations[edit.operation].observe(edit)
-            assert wanted is not None
-            self._found[name] = ChannelStatistics(
-                wanted.channels,
-                wanted.axis,
-                covariance=wanted.covariance,
-                quantiles=wanted.quantiles,
-                seed=edit.seed % 2**63,
-            )
         try:
+            if name not in self._found:
+                wanted = self.attempt.operations[edit.operation].observe(edit)
+                assert wanted is not None
+                self._found[name] = ChannelStatistics(
+                    wanted.channels,
+                    wanted.axis,
+                    covariance=wanted.covariance,
+                    quantiles=wanted.quantiles,
+                    seed=edit.seed % 2**63,
+                    of=wanted.of,
+                )
             self._found[name].update(values)
         except LayerError as error:
             raise SurgeryError(f"{edit.operation} at {edit.site}: {error}") from error

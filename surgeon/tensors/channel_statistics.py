@@ -16,6 +16,9 @@ SAMPLE = 4096
 """Values kept per channel for quantiles: the standard error of a quantile's rank is at most 0.5/√4096 = 0.8 %."""
 
 
+_OF = ("values", "means")
+
+
 class ChannelStatistics:
     """Mean, variance, and on request covariance and quantiles of each channel.
 
@@ -25,6 +28,11 @@ class ChannelStatistics:
         covariance: Whether the covariance of the channels is kept too, C × C numbers.
         quantiles: Whether a sample is kept for quantiles, 4,096 numbers per channel.
         seed: Seed of the sample. Parts that are merged need different seeds.
+        of: "values" counts every number of a channel; "means" counts one number for each row of the batch, the mean
+            over its positions: what global average pooling gives.
+
+    Raises:
+        LayerError: `of` is another word.
 
     Examples:
         >>> import torch
@@ -42,8 +50,11 @@ class ChannelStatistics:
         covariance: bool = False,
         quantiles: bool = False,
         seed: int = 0,
+        of: str = "values",
     ) -> None:
-        self.axis = axis
+        if of not in _OF:
+            raise LayerError(f"statistics of {of!r}: there are those of {' and of '.join(map(repr, _OF))}")
+        self.axis, self.of = axis, of
         self.count = 0
         self.mean = torch.zeros(channels, dtype=torch.float64)
         self._squares = torch.zeros(channels, dtype=torch.float64)
@@ -93,12 +104,12 @@ class ChannelStatistics:
         """Take in a batch.
 
         Args:
-            batch: (N, C, ...) or, by `axis`, (N, ..., C); every number of a channel counts alike.
+            batch: (N, C, ...) or, by `axis`, (N, ..., C); what counts of a channel counts alike.
 
         Raises:
             LayerError: It has another number of channels, or numbers that are not finite.
         """
-        rows = batch.detach().movedim(self.axis, 0).flatten(1).double().cpu()
+        rows = self._rows(batch)
         if len(rows) != len(self.mean):
             raise LayerError(
                 f"statistics are of {len(self.mean)} channels; axis {self.axis} of {tuple(batch.shape)} has {len(rows)}"
@@ -114,6 +125,13 @@ class ChannelStatistics:
         if self._keys is not None:
             self._keep(torch.rand(rows.shape, generator=self._generator), rows.float())
 
+    def _rows(self, batch: Tensor) -> Tensor:
+        """Return (C, count) float64: the numbers of each channel that count."""
+        values = batch.detach().double().movedim(self.axis, 0)
+        if self.of == "means" and values.dim() > 2:
+            values = values.flatten(2).mean(2) if values.numel() else values.flatten(2)[..., 0:0]
+        return values.flatten(1).cpu()
+
     def merge(self, other: ChannelStatistics) -> None:
         """Take in what another pass has seen, such as that of another process.
 
@@ -123,8 +141,8 @@ class ChannelStatistics:
         Raises:
             LayerError: They do not fit together.
         """
-        ours = (len(self.mean), self._products is None, self._keys is None)
-        if ours != (len(other.mean), other._products is None, other._keys is None):
+        ours = (len(self.mean), self._products is None, self._keys is None, self.of)
+        if ours != (len(other.mean), other._products is None, other._keys is None, other.of):
             raise LayerError("only statistics of the same channels that keep the same things can be merged")
         if other.count:
             self._join(other.count, other.mean, other._squares, other._products)

@@ -38,6 +38,30 @@ def test_tokens_count_by_their_last_axis():
     torch.testing.assert_close(found.mean, x.mean((0, 1)))
 
 
+@pytest.mark.parametrize("axis", [1, -1])
+def test_means_count_each_image_once(axis):
+    x = torch.randn(9, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1e3
+    wanted = x.mean((2, 3))
+    given = x if axis == 1 else x.movedim(1, -1)
+    parts = [ChannelStatistics(3, axis, of="means", covariance=True, quantiles=True) for _ in range(2)]
+    for part, chunk in zip(parts, given.split([4, 5]), strict=True):
+        for batch in chunk.split(2):
+            part.update(batch)
+    first, second = parts
+    first.merge(second)
+    mean, variance, covariance = whole(wanted)
+    assert first.count == 9
+    torch.testing.assert_close(first.mean.numpy(), mean, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(first.variance.numpy(), variance, rtol=1e-8, atol=0)
+    torch.testing.assert_close(first.covariance.numpy(), covariance, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(first.quantile(0.5), wanted.float().median(0).values)
+    first.update(given[:0])
+    assert first.count == 9
+    rows = ChannelStatistics(3, of="means")
+    rows.update(wanted)  # without positions each row counts as it is
+    assert rows.count == 9
+
+
 def test_quantiles_are_exact_while_all_values_are_kept_and_close_beyond():
     generator = torch.Generator().manual_seed(0)
     few = torch.randn(10, 2, 5, generator=generator)
@@ -66,5 +90,9 @@ def test_what_does_not_fit_is_an_error():
         _ = ChannelStatistics(1).covariance
     with pytest.raises(LayerError, match="no sample for quantiles"):
         ChannelStatistics(1).quantile(0.5)
+    with pytest.raises(LayerError, match="'median': there are those of 'values' and of 'means'"):
+        ChannelStatistics(1, of="median")
+    with pytest.raises(LayerError, match="merged"):
+        ChannelStatistics(1).merge(ChannelStatistics(1, of="means"))
     with pytest.raises(LayerError, match="merged"):
         ChannelStatistics(1).merge(ChannelStatistics(1, covariance=True))

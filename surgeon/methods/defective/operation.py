@@ -11,6 +11,7 @@ from pydantic import Field
 from surgeon.edits import Edit, Growth, Traits
 from surgeon.errors import FoldError, SelectionError, either
 from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, sizes, usable_of
+from surgeon.methods.channel_sites import unopened
 from surgeon.selection import Site, select
 
 if TYPE_CHECKING:
@@ -202,8 +203,8 @@ def _unfit(site: Site) -> str:
         return "its size is not known"
     if len(site.out_shape) != 3:
         return f"its activations are {len(site.out_shape) - 1}-D; masks are for C×H×W"
-    if site.fused and not site.opens:
-        return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
+    if closed := unopened(site):
+        return closed
     if site.calls > 1:
         return f"it is called {site.calls} times a pass, and a mask has one size"
     if site.logits:

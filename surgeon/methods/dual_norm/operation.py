@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from surgeon.edits import Edit, Growth, Note, Traits
 from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal
+from surgeon.methods.channel_sites import unopened
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -78,6 +79,4 @@ def _unfit(site: Site) -> str:
     """Return why a norm gets no auxiliary one, or ""."""
     if site.family != "batch":
         return f"{site.cls} is no batch norm"
-    if site.fused and not site.opens:
-        return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
-    return site.altered
+    return unopened(site) or site.altered

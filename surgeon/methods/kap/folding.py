@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from surgeon.errors import FoldError
 from surgeon.methods.kap.prenorm import PreNormKernelAveragePool
 from surgeon.tensors.convolution import effective_weight, with_weight
+from surgeon.tensors.mixing import take_up
 
 
 def folded(conv: Any, layer: Any, next_norm: Any) -> nn.Module:
@@ -41,9 +41,7 @@ def folded(conv: Any, layer: Any, next_norm: Any) -> nn.Module:
         else:
             bias = offset + scale * bias
     if shift is not None:
-        if getattr(next_norm, "running_mean", None) is None:
-            raise FoldError("pre_norm shifts the output, and no running mean follows that could take it up")
-        next_norm.running_mean = next_norm.running_mean - shift.to(next_norm.running_mean)
+        take_up(next_norm, shift)
     dtype = conv.weight.dtype
     constant = None if bias is None else pool.fold(bias).to(dtype)
     return with_weight(conv, pool.fold(weight).to(dtype), constant)

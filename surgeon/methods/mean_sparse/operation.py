@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from surgeon.edits import Edit, Growth, Traits
 from surgeon.methods.activation_sites import activations
 from surgeon.methods.base import Context, Cut, Operation, Proposal, Search, Wanted
+from surgeon.methods.channel_sites import unfit
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -129,10 +130,4 @@ class MeanSparse(Operation):
 
 def _unfit(site: Site) -> str:
     """Return why a site cannot take a layer, or ""."""
-    if site.fused and not site.opens:
-        return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
-    if site.channel_axis is None:
-        return "it is not known in which axis its channels are"
-    if site.channels is None or (site.calls > 1 and len(site.call_shapes) != site.calls):
-        return "its size is not known"
-    return ""
+    return unfit(site, each_call=True)
