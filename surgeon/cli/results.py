@@ -62,8 +62,8 @@ def assessment_table(found: Assessment) -> RenderableType:
     parts += [part for one in found.smallest for part in _distances(one)]
     parts += [part for one in found.certified for part in _certified(one)]
     parts += [part for one in found.shifts for part in _shifted(one, found.clean_error_on(one))]
-    if found.diagnosis is not None:
-        parts += [Text("diagnostics", "bold"), _checks(found)]
+    if found.checks:
+        parts += [Text(_made_in(found), "bold"), _checks(found)]
     if found.flags is not None:
         parts += [Text("RobustBench", "bold"), _rules(found)]
     parts += [Text(note) for note in found.notes]
@@ -234,7 +234,6 @@ def _distances(found: DistanceCurve) -> Iterable[RenderableType]:
         f"; {found.unturned} of {found.n} images were not turned at any distance" if found.unturned else ""
     )
     yield Text(f"{middle}{missed}")
-    yield Text(f"{found.check.code}: {found.check.advice or ', '.join(found.check.figures)}")
 
 
 def _certified(found: Certified) -> Iterable[RenderableType]:
@@ -262,9 +261,15 @@ def _shifted(found: Shift, clean_error: float | None) -> Iterable[RenderableType
     yield from (Text(note) for note in found.notes)
 
 
+def _made_in(found: Assessment) -> str:
+    """The heading of the checks, with the norm where an evaluation has several."""
+    in_union = found.diagnosis is not None and found.settings.get("evaluation", {}).get("norm") == "union"
+    return f"diagnostics, in {found.diagnosis.norm} alone" if in_union and found.diagnosis else "diagnostics"
+
+
 def _checks(found: Assessment) -> Sheet:
     table = Sheet("", "", Column("", prose=True), Column("", prose=True), header=False)
-    for check in found.diagnosis.checks if found.diagnosis else ():
+    for check in found.checks:
         mark = (
             Text("FAILED", "red")
             if check.failed

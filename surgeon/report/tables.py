@@ -188,7 +188,7 @@ def check_lines(runs: Sequence[Run]) -> list[tuple[str, str, dict[int, Any]]]:
     """
     found: dict[str, tuple[str, dict[int, Any]]] = {}
     for k, run in enumerate(runs):
-        for check in run.found.diagnosis.checks if run.found.diagnosis else ():
+        for check in run.found.checks:
             found.setdefault(check.code, (check.rule, {}))[1][k] = check
     return [(code, rule, cells) for code, (rule, cells) in found.items()]
 

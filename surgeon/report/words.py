@@ -39,6 +39,11 @@ _CHECKS = {
     "losses": "Does each loss turn most of what the other turns?",
     "random-sign": "Are attacks stronger than random signs?",
     "transfer": "Are images made for this model stronger than those made for another?",
+    "silent-success": "Is what an attack passes over on its way also what it gives?",
+    "incomplete-optimisation": "Had the attack come to its end?",
+    "transfer-failure": "Is what turned the network in the attack still turned when it is scored?",
+    "bad-initialisation": "Does the loss have a gradient where attacks begin?",
+    "local-optimality": "Had the attack for the smallest distance come to its end?",
 }
 GROWTH = {
     "parameters": ("parameters", "trained numbers"),
@@ -121,4 +126,5 @@ def check_words(code: str) -> str:
     Returns:
         The question; '' for an unknown diagnostic.
     """
-    return _CHECKS.get("transfer" if code.startswith("transfer from ") else code, "")
+    several = next((c for c in ("transfer", "local-optimality") if code.startswith(c + " ")), code)
+    return _CHECKS.get(several, "")

@@ -23,7 +23,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-_ANSWERED = ("two-passes", "finite-differences")
+_ANSWERED = ("two-passes", "finite-differences", "silent-success", "transfer-failure")
 """Checks that fail on every random model; attacks on the expectation over its noise make up for them."""
 
 
@@ -196,6 +196,15 @@ class Assessment(_Frozen):
         if shift.kind != "imagenet-c" or dataset_of(self.data) != "imagenet":
             return None
         return 1 - self.summary.clean.value
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The diagnostics, and the local optimality of each attack for the smallest distance.
+
+        A curve of several attacks together has no row: each of them has its own.
+        """
+        made = self.diagnosis.checks if self.diagnosis else ()
+        return (*made, *(one.check for one in self.smallest if len(one.attacks) == 1))
 
     @property
     def benchmark_lacks(self) -> tuple[str, ...]:

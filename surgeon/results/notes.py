@@ -60,5 +60,8 @@ def told_of_norms(settings: Any) -> tuple[str, ...]:
     if settings.norm in ("l1", "union") and settings.suite != "basic":
         found.append("no library has Square in l1: there every attack follows gradients")
     if settings.norm == "union":
-        found.append("diagnostics and pictures are of linf, the first norm of the union")
+        found.append(
+            "diagnostics, AutoAttack's flags, pictures and the trial of what the record knows are of "
+            f"{settings.union.each[0][0]} alone, the first norm of the union"
+        )
     return tuple(found)

@@ -53,6 +53,8 @@ def test_the_plain_network_passes(trained):
     found = diagnose(model, x[:64], y[:64], eps=0.1)
     assert found.reliable and not found.random, found.reasons
     assert found.reasons == ()
+    traced = {"silent-success", "incomplete-optimisation", "transfer-failure", "bad-initialisation"}
+    assert traced <= {c.code for c in found.checks}
 
 
 def test_the_adversarially_trained_network_passes(hardened, trained):
@@ -133,14 +135,14 @@ class Contrast(nn.Module):
 
 def test_the_ties_of_flat_images_are_no_masked_gradients():
     """As the black background of a scan: half of the slope is on one side of the tie, none of it on the other."""
-    from surgeon.evaluation.diagnostics.probes import _finite_differences
+    from surgeon.evaluation.diagnostics.slopes import finite_differences
 
     x, y = (
         torch.linspace(0, 1, 40).view(-1, 1, 1, 1).expand(-1, 1, 16, 16).contiguous(),
         torch.zeros(40).long(),
     )
-    assert not _finite_differences(Contrast(), x, y, 0).failed
-    assert _finite_differences(Quantised(Contrast()), x, y, 0).failed
+    assert not finite_differences(Contrast(), x, y, 0).failed
+    assert finite_differences(Quantised(Contrast()), x, y, 0).failed
 
 
 def test_too_few_images_tell_nothing(trained):

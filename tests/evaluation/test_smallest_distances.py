@@ -1,14 +1,18 @@
 """Attacks for the smallest distance, and the accuracy at every ε that one run of them gives."""
 
+import io
 import math
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
+from surgeon.cli.results import assessment_table
 from surgeon.evaluation import Attack, Outcome, assess, evaluate, summarize
 from surgeon.pipeline import verify_folder
 from surgeon.recipe import Evaluation
+from surgeon.report import report
 from surgeon.results.distances import distance_curves
 
 pytest.importorskip("torchattacks")
@@ -168,6 +172,13 @@ def test_a_folder_has_the_curve_and_verify_adds_it_up_again(tmp_path):
     assert [p.eps for p in found.smallest[0].points] == [0.01, 0.1]
     checks = {c.name: c for c in verify_folder(tmp_path / "e")}
     assert checks["distances"].ok, checks["distances"]
+    rows = ["local-optimality of fmn, l2", "local-optimality of ddn, l2"]
+    assert found.diagnosis is None and [c.code for c in found.checks] == rows
+    console = Console(file=io.StringIO(), width=200)
+    console.print(assessment_table(found))
+    page = report([tmp_path / "e"], tmp_path / "page.html").read_text()
+    for row in rows:
+        assert console.file.getvalue().count(row) == 1 and page.count(row) == 1, row
     path = tmp_path / "e" / "evaluation.json"
     text = path.read_text()
     changed = text.replace('"unturned": 0', '"unturned": 1', 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -63,6 +64,9 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     return margin(logits, labels) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
 
 
+Watch = Callable[[Tensor, Tensor, Tensor, Tensor], None]
+"""Given at each iterate: the places (n,) of the images that are still searched for, their losses (n,), margins (n,) and
+gradients (n, C, H, W)."""
 LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
 
 
@@ -81,6 +85,7 @@ def pgd(
     eot: int = 1,
     early_stop: bool = True,
     generator: torch.Generator | None = None,
+    watch: Watch | None = None,
 ) -> Tensor:
     """Search for adversarial images within a ball by projected gradient descent, after Madry et al. 2018.
 
@@ -106,6 +111,8 @@ def pgd(
             and the iterate with the largest loss is kept: no lucky draw of a random model ends the search,
             and the result transfers better.
         generator: Source of the random starts; None for torch's global stream.
+        watch: Called at each iterate with the places (n,) of the images that are still searched for, their
+            losses (n,), margins (n,) and gradients (n, C, H, W), which are zeros at the last iterate.
 
     Returns:
         (N, C, H, W) in [0, 1], within the ball.
@@ -145,8 +152,10 @@ def pgd(
             if not len(left):
                 break
             last = step == steps
-            gradient, value, logits = _gradient(model, x, labels[left], loss, eot, needed=not last)
+            gradient, value, logits = averaged(model, x, labels[left], loss, eot, needed=not last)
             score = margin(logits, labels[left]) if early_stop else value
+            if watch is not None:
+                watch(left, value, margin(logits, labels[left]), gradient)
             better = score > best_score[left]
             best[left[better]], best_score[left[better]] = x[better], score[better]
             if not last:
@@ -154,10 +163,22 @@ def pgd(
     return best
 
 
-def _gradient(
+def averaged(
     model: nn.Module, x: Tensor, labels: Tensor, loss: str, eot: int, *, needed: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Means over `eot` passes: gradient (N, C, H, W), zeros if not needed; loss (N,); logits (N, K)."""
+    """Compute what a step follows, as means over passes.
+
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        x: (N, C, H, W).
+        labels: (N,) class indices.
+        loss: A name of `LOSSES`.
+        eot: Number of passes.
+        needed: Whether the gradient is; without it, none is recorded.
+
+    Returns:
+        The gradient (N, C, H, W), zeros if not needed; the loss (N,); the logits (N, K).
+    """
     x = x.detach().requires_grad_(needed)
     gradient = torch.zeros_like(x)
     value, logits = torch.zeros(len(x), device=x.device), torch.zeros((), device=x.device)

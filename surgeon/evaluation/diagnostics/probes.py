@@ -6,7 +6,7 @@ alone may fail a check, are in `checks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from surgeon.errors import ArgumentError
 from surgeon.evaluation.attacks.attacked import Attacked
 from surgeon.evaluation.attacks.dispatch import run_attack
 from surgeon.evaluation.attacks.gradients import check_gradients
-from surgeon.evaluation.attacks.pgd import LOSSES, margin
+from surgeon.evaluation.attacks.pgd import pgd
 from surgeon.evaluation.attacks.preconditions import check_needs, check_reach, check_sources
 from surgeon.evaluation.diagnostics.checks import (
     ADVICE,
@@ -33,6 +33,8 @@ from surgeon.evaluation.diagnostics.checks import (
     not_growing,
     rare,
 )
+from surgeon.evaluation.diagnostics.slopes import finite_differences, zero_gradients
+from surgeon.evaluation.diagnostics.traces import Trace, failures, seen
 from surgeon.evaluation.engine.admission import admitted
 from surgeon.evaluation.engine.scoring import device_of, score
 from surgeon.host import in_own_state
@@ -52,10 +54,6 @@ RANDOM = 1e-4
 """Relative difference of the logits of two passes, above which a model is random."""
 PASSES = 8
 """A network that asks one of two others at random passes for deterministic once in 128 times."""
-_FINITE = 0.01
-"""Length of the step of finite differences, L2 in pixels."""
-_BESIDE = 2 / 255
-"""Linf size of the noise that is added before finite differences are taken."""
 _NOISE = 0.05
 """Share of the images that random signs may turn."""
 
@@ -147,8 +145,8 @@ def diagnose(
                 "its noise, and single draws, overstate it",
             ),
             _enough(len(x)),
-            _zero_gradients(subject, x, y),
-            _finite_differences(subject, x, y, seed),
+            zero_gradients(subject, x, y),
+            finite_differences(subject, x, y, seed),
             *_attacked(asked),
             *_transferred(asked, sources or {}),
         ]
@@ -230,8 +228,31 @@ class _Asked:
         adversarial = run_attack(
             attack, on or self.model, self.x, self.y, seed=self.seed, classes=self.classes
         )
+        return Tried(name, self._stands(adversarial))
+
+    def watched(self, name: str, steps: int) -> tuple[Tried, list[Check]]:
+        """Our PGD on the cross-entropy, and what its trace tells."""
+        trace, drawn = Trace(len(self.x)), torch.Generator().manual_seed(self.seed)
+        with held_still(self.model, self.seed):
+            found = pgd(
+                self.model,
+                self.x,
+                self.y,
+                eps=self.eps,
+                steps=steps,
+                norm=self.norm,
+                eot=EOT if self.how else 1,
+                early_stop=not self.how,
+                generator=drawn,
+                watch=trace,
+            )
+            given = seen(self.model, found, self.y, EOT if self.how else 1)
+        stands = self._stands(found)
+        return Tried(name, stands), failures(trace, given, stands)
+
+    def _stands(self, adversarial: Tensor) -> Tensor:
         scores = score(self.model, adversarial, self.y, draws=self.draws, seed=self.seed + 1)
-        return Tried(name, scores.prediction == self.y.cpu())
+        return scores.prediction == self.y.cpu()
 
 
 def _enough(count: int) -> Check:
@@ -245,58 +266,6 @@ def _enough(count: int) -> Check:
     )
 
 
-def _zero_gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
-    counts = {}
-    for name in ("ce", "margin"):
-        gradient = _gradient(model, x, y, LOSSES[name])
-        counts[name] = int((gradient.flatten(1).abs().amax(1) == 0).sum())
-    return rare(
-        "zero-gradients",
-        counts,
-        len(x),
-        share=STRAY,
-        what="have no gradient",
-        means="attacks that follow it stand still",
-    )
-
-
-def _finite_differences(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Check:
-    """Compare the change of the margin along its gradient with the change that the gradient predicts.
-
-    A little noise is added to the images first: flat parts of an image, such as a black background, are
-    ties for max pooling and kinks for ReLU, where even a plain network has no slope.
-    """
-    draw = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
-    x = x * (1 - 2 * _BESIDE) + 2 * _BESIDE * draw
-    gradient = _gradient(model, x, y, margin)
-    length = gradient.flatten(1).norm(dim=1)
-    unit = gradient / length.clamp_min(1e-30).view(-1, 1, 1, 1)
-    with torch.no_grad():
-        ahead, behind = (margin(model((x + s * _FINITE * unit).clamp(0, 1)), y) for s in (1, -1))
-        # Clamping at 0 and 1 shortens the step: compare with the gradient along the step that remains.
-        step = ((x + _FINITE * unit).clamp(0, 1) - (x - _FINITE * unit).clamp(0, 1)).flatten(1)
-        expected = (gradient.flatten(1) * step).sum(1)
-    ratio = torch.where(
-        expected > 0, (ahead - behind) / expected.clamp_min(1e-30), torch.zeros_like(expected)
-    )
-    wrong = int(((ratio < 0.5) | (ratio > 1.5)).sum())
-    return Check(
-        code="finite-differences",
-        measured={"median ratio": float(ratio.median()), "outside": wrong / len(x)},
-        plain=("median ratio",),
-        rule="more than half of the images outside 0.5 to 1.5",
-        failed=beyond(wrong, len(x), HALF) <= ERROR,
-        reason=f"gradients are not the slopes of the function at {wrong} of {len(x)} images: something hides them",
-    )
-
-
-def _gradient(model: nn.Module, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    x = x.detach().requires_grad_(True)
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(model(x), y).sum(), x, allow_unused=True)
-    return torch.zeros_like(x) if gradient is None else gradient
-
-
 def _attacked(asked: _Asked) -> list[Check]:
     eps, count, n = asked.eps, asked.count, len(asked.x)
     most = 1.0 if asked.norm == "linf" else float("inf")
@@ -304,9 +273,10 @@ def _attacked(asked: _Asked) -> list[Check]:
     # Steps in L1 move few pixels: where images may become anything, Linf is as good a norm.
     wide = ("l2", UNBOUNDED * asked.x[0].numel() ** 0.5) if asked.norm == "l2" else ("linf", UNBOUNDED)
     unbounded = int(asked.tried("unbounded", steps=50, norm=wide[0], eps=wide[1]).stands.sum())
+    longest, traced = asked.watched("50 steps", steps=50)
     budgets = [
         asked.tried("10 steps", steps=10),
-        asked.tried("50 steps", steps=50),
+        longest,
         asked.tried("3 restarts", steps=10, restarts=3),
     ]
     entropy = asked.tried("APGD-CE", "apgd", steps=20)
@@ -328,6 +298,7 @@ def _attacked(asked: _Asked) -> list[Check]:
             means="attacks fail even there",
         ),
         _budget(budgets, count),
+        *traced,
         *(
             at_least_as_strong(
                 "black-box",
