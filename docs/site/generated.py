@@ -15,7 +15,8 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-import method_pages  # noqa: E402  (a hook is a file, not a module of a package)
+import kept_table  # noqa: E402  (a hook is a file, not a module of a package)
+import method_pages  # noqa: E402
 import public  # noqa: E402
 
 
@@ -40,7 +41,9 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """The overview of the methods has each of them."""
-    return method_pages.with_rows(markdown) if page.file.src_uri == "methods/index.md" else markdown
+    if page.file.src_uri != "methods/index.md":
+        return markdown
+    return kept_table.with_table(method_pages.with_rows(markdown))
 
 
 def _open(config: Any, section: str, folder: str, pages: Iterable[str]) -> None:
