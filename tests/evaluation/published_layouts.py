@@ -59,3 +59,22 @@ def cue_conflict(folder, side=8):
             written[path] = random_pixels([5, i, len(texture)], side)
             png(path, written[path])
     return written
+
+
+NAMED = {
+    "imagenet-a": "0.000116_digital clock _ digital clock_0.865662.jpg",
+    "imagenet-r": "art_0.jpg",
+    "sketch": "sketch_1.JPEG",
+}
+"""Folder of an archive → a file's name as it is published, in a folder for each class."""
+
+
+def archive(folder, name, wnids):
+    """An archive as it is unpacked: a README beside the classes, JPEG files by their published names."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "README.txt").write_text("Please cite.\n")
+    for wnid in wnids:
+        path = folder / name / wnid / NAMED[name]
+        path.parent.mkdir()
+        Image.new("RGB", (8, 8), (len(wnid), 20, 30)).save(path, "JPEG")
+    return folder / name

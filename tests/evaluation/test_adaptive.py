@@ -24,7 +24,8 @@ from surgeon.methods import registry
 from surgeon.methods.base import Cut, Proposal
 from surgeon.recipe import Evaluation
 from surgeon.results.from_record import GRADIENT, SURROGATES, UNCUT
-from surgeon.results.gain import gained
+from surgeon.results.gain import Tried, gained
+from surgeon.results.statistics import wilson
 from surgeon.results.threat import Attack
 from surgeon.results.verdict import Outcome, Verdict
 
@@ -267,6 +268,32 @@ def test_an_uncut_network_that_does_not_work_any_more_is_no_base():
     assert "the uncut network is right on 10.0 % of the images without any attack" in gain.text
     working, _ = outcome([True] * 48 + [False] * 2, [True] * 15 + [False] * 35)
     assert gained(cut, working, main, ()).difference.difference == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "itself, knowing, uncut, adds, hides",
+    [
+        (133, 125, 122, "the surgery adds +1.9 points [", False),  # the trial of MeanSparse: 83, 78 and 76 %
+        (133, 122, 122, "the surgery adds +0.0 points [", True),
+        (133, 110, 122, "the surgery adds −7.5 points [", True),
+        (133, 133, 100, "the surgery adds +20.6 points [", False),
+    ],
+)
+def test_the_first_line_tells_what_is_left_under_the_attacker_who_knows_the_cut(
+    itself, knowing, uncut, adds, hides
+):
+    """Of 160 images. A line above the uncut network's never stands alone: the difference has its interval beside it."""
+    cut, main = outcome([True] * 160, [k < itself for k in range(160)])
+    known = cut.attacks[0].model_copy(update={"source": UNCUT})
+    rows = [
+        v.model_copy(update={"source": UNCUT, "success": v.example >= knowing}) for v in cut.verdicts[160:]
+    ]
+    both = Outcome((*cut.verdicts, *rows), (*cut.attacks, known))
+    base, _ = outcome([True] * 160, [k < uncut for k in range(160)])
+    gain = gained(both, base, main, (Tried(source=UNCUT, share=wilson(1, 2)),))
+    assert (gain.itself.k, gain.worst.k, gain.uncut.k) == (itself, knowing, uncut)
+    assert adds in gain.text.replace("\N{NO-BREAK SPACE}", " "), gain.text
+    assert bool(gain.warning) == hides and ("hides gradients" in gain.warning) == hides
 
 
 def test_a_source_cannot_have_the_name_of_one_from_the_record(reader, tmp_path):

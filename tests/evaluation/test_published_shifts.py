@@ -336,6 +336,28 @@ def test_mce_of_alexnet_is_one_and_of_resnet_50_what_others_publish():
     assert abs(mean_corruption_error(rows(errors)) - 0.767) < 0.005
 
 
+def test_mce_by_hand():
+    """Errors of one half everywhere: 0.5 / 0.886428 + 0.5 / 0.894468 + … + 0.5 / 0.606500, by the authors' AlexNet."""
+    halves = dict.fromkeys(CORRUPTIONS, 0.5)
+    assert math.isclose(mean_corruption_error(rows(halves)), MCE_OF_HALVES, abs_tol=5e-6)
+    # fog alone at 0.25: 0.25 / 0.819324 less, shared by fifteen
+    fog = mean_corruption_error(rows(halves | {"fog": 0.25}))
+    assert math.isclose(fog, MCE_OF_HALVES - 0.25 / 0.819324 / 15, abs_tol=5e-6)
+
+
+MCE_OF_HALVES = 0.646726
+
+
+@pytest.mark.parametrize("name, letter", [("imagenet-a", "a"), ("imagenet-r", "r"), ("sketch", None)])
+def test_archives_are_read_as_they_are_unpacked(tmp_path, name, letter):
+    wnids = imagenet_subset(letter) if letter else imagenet()
+    opened = open_shift(write.archive(tmp_path, name, wnids))
+    assert opened.name == {"a": "ImageNet-A", "r": "ImageNet-R", None: "ImageNet-Sketch"}[letter]
+    assert [opened.classes[k] for k in opened.labels.tolist()] == sorted(wnids)
+    (part,) = opened.parts
+    assert part.read([0, len(wnids) - 1], (3, 8, 8)).shape == (2, 3, 8, 8)
+
+
 def test_images_in_the_folders_of_the_archives_are_found(tmp_path):
     write.imagenet_c(tmp_path, WNIDS[:1], each=1, kinds=("fog", "snow"))
     for kind in ("fog", "snow"):

@@ -1,6 +1,7 @@
 """Steps of AWP, MART and N-FGSM, each beside the paper's own algorithm written out slowly, in float64."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -261,3 +262,25 @@ def test_what_is_not_defined_is_refused_in_a_line(recipe, setting, message):
     with pytest.raises(RecipeError) as caught:
         load_recipe(recipe, [setting])
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_weights_in_parts_are_not_perturbed():
+    """FSDP has a layer's weights in parts, and AWP's offsets are relative to the norm of the whole of them."""
+    from accelerate import DistributedType
+
+    from surgeon.training.step import Step
+
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(kind, awp):
+        ours = SimpleNamespace(
+            process_index=0, num_processes=2, device=torch.device("cpu"), distributed_type=kind
+        )
+        return Step(model, model, optimizer, ours, None, settings("pgd", awp=awp), 0, None, 4)
+
+    awp = WeightPerturbation(gamma=GAMMA)
+    with pytest.raises(RecipeError, match=r"awp perturbs whole layers.*train with DDP, or with awp=null"):
+        step(DistributedType.FSDP, awp)
+    step(DistributedType.FSDP, None).end()
+    step(DistributedType.MULTI_GPU, awp).end()
