@@ -10,7 +10,7 @@ DOCS := $(VENV)/.docs
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-all portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts results claims coverage docs docs-serve clean portable
+.PHONY: demo test test-all portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts results claims gpu-campaign coverage docs docs-serve clean portable
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -69,6 +69,12 @@ verdicts: $(READY)
 
 results: $(READY)
 	$(BIN)/python -m experiments.results
+
+# On a graphics card: a table of trainings and evaluations in steps of under ten minutes (exit code 3: the same command goes
+# on). IMAGES is made beforehand by `python -m experiments.campaign pack FOLDER images.npz`.
+IMAGES ?= images.npz
+gpu-campaign: $(READY)
+	$(BIN)/python -m experiments.campaign run $(IMAGES) -o runs/campaign --minutes 9 --workers 8
 
 # Figures of README and docs against the commands that print them, where those take less than three minutes.
 claims: $(READY)

@@ -102,6 +102,8 @@ class Bar:
 
 def _line(row: Epoch) -> str:
     checked = "" if math.isnan(row.val_accuracy) else f"validation accuracy {percent(row.val_accuracy)}, "
+    if not math.isnan(row.val_robust):
+        checked += f"{percent(row.val_robust)} under attack, "
     return (
         f"epoch {row.epoch}: loss {row.loss:.4f}, {checked}"
         f"lr {row.lr:.2g}, {row.images_per_second:.0f} images/s"

@@ -82,7 +82,7 @@ def test_a_claim_can_be_answered_at_some_budget_besides_the_papers():
 
 def test_the_list_of_tables_and_figures_names_every_protocol():
     listed = RESULTS.read_text(encoding="utf-8").split("## All tables and figures")[1].split("\n## ")[0]
-    assert set(re.findall(r"`((?:kap|anl|weight-map|defective)/[^`]+)`", listed)) == set(NAMES)
+    assert set(re.findall(r"`((?:kap|anl|weight-map|defective|all)/[^`]+)`", listed)) == set(NAMES)
 
 
 def test_a_protocol_extends_another_key_by_key(tmp_path):
