@@ -124,7 +124,7 @@ def _incomplete(trace: Trace, standing: Tensor) -> Check:
     chance = beyond(late, left, HALF)
     return Check(
         code="incomplete-optimisation",
-        measured={"still rising": late / len(standing), "stand": left / len(standing)},
+        measured={"still rising": late / len(standing), "stand, of those attacked": left / len(standing)},
         rule=f"of the images that stand {steps} steps, more than half gain more than {percent(LATE)} of the rise of "
         f"their loss in the last {LAST}",
         p=chance,
