@@ -1,5 +1,6 @@
 """Every command in the README, as written but for its budget."""
 
+import math
 import re
 import shlex
 from pathlib import Path
@@ -57,7 +58,13 @@ def test_the_commands_run(tmp_path, monkeypatch, capsys, text, least):
         assert not stop.value.code, f"{command}: {capsys.readouterr().err}"
 
 
+def test_it_fits_three_screens():
+    """Of fifty lines each, at a hundred columns."""
+    shown = sum(max(1, math.ceil(len(line) / 100)) for line in README.splitlines())
+    assert shown <= 150
+
+
 def test_the_demos_table_is_one_that_was_printed():
-    (table,) = [b for b in blocks("text") if "at the cut" in b]
+    (table,) = [b for b in blocks("text", START) if "at the cut" in b]
     for method in ("stock, fine-tuned", "kap", "wm-unsharp", "anl", "canl", "defective"):
         assert re.search(rf"^{method} .*%", table, re.M), method
