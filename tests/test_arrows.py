@@ -26,6 +26,7 @@ RANKS = (
     ),
     # what surgery is, as data
     ("selection",),
+    ("execution",),
     ("edits",),
     # torch's state, and what is true of any tensor
     ("host", "values", "extra_state"),
@@ -72,6 +73,7 @@ NO_TORCH = (
     "quantities",
     "arguments",
     "selection",
+    "execution",
     "edits",
     "spelling",
     "said",

@@ -15,6 +15,7 @@ DOCUMENTED = (
     "surgeon.methods",
     "surgeon.methods.base",
     "surgeon.edits",
+    "surgeon.execution",
     "surgeon.selection",
     "surgeon.results.paper",
     "surgeon.tensors.channel_statistics",

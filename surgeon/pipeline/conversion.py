@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from surgeon.edits import Choice, Drift, Effect
+from surgeon.edits import Effect
+from surgeon.execution import Choice, Drift
 from surgeon.pipeline.lineage import CONVERSION as CONVERSION
 from surgeon.pipeline.origin import Lineage
 from surgeon.reading import read_as

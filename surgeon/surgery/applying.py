@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_seed
-from surgeon.edits import Drift, Note, Plan
+from surgeon.edits import Note, Plan
 from surgeon.errors import SurgeonError, SurgeryError, either
+from surgeon.execution import Drift
 from surgeon.graph.measure import measure
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey

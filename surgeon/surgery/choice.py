@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from surgeon.edits import Choice, Drift, Note, Plan, Trial
+from surgeon.edits import Note, Plan
+from surgeon.execution import Choice, Drift, Trial
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt, needs_data, restates
 from surgeon.surgery.calibration import FEWEST, halves

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from surgeon.edits import Drift
+from surgeon.execution import Drift
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import images_of
 from surgeon.graph.network import Rewritten
