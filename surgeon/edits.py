@@ -9,26 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from surgeon import html
-from surgeon.effects import AIMED, EFFECT_TEXT, Accuracy, Drift, Effect, worst
+from surgeon.effects import AIMED, EFFECT_TEXT, Effect, worst
+from surgeon.execution import Execution, Operated
 from surgeon.numerals import percent
 from surgeon.selection import PassedOver
-from surgeon.strict import LONGEST, Line, Prose
+from surgeon.strict import Line, Prose, Record
 
 Number = Annotated[int, Field(ge=-(2**62), le=2**62)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
-Operated = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][\w.\-]*(#[0-9]{1,4})?$")]
-"""The name of an operation, with a number where it is the second of that name in a plan, or a later one."""
 Side = Annotated[int, Field(ge=1, le=65_536)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=LONGEST)
-
-
-class Growth(_Frozen):
+class Growth(Record):
     """What something costs, counted for one image (batch size 1).
 
     Attributes:
@@ -51,7 +46,7 @@ class Growth(_Frozen):
         return Growth(**{k: getattr(self, k) + getattr(other, k) for k in type(self).model_fields})
 
 
-class Traits(_Frozen):
+class Traits(Record):
     """What an evaluation must know of an edit, without knowing its layers.
 
     Attributes:
@@ -76,7 +71,7 @@ class Traits(_Frozen):
         )
 
 
-class Edit(_Frozen):
+class Edit(Record):
     """One change at one site, by the name and settings of a registered operation, never by a class path.
 
     Attributes:
@@ -119,7 +114,7 @@ class Edit(_Frozen):
     seed: Seed = 0
 
 
-class Note(_Frozen):
+class Note(Record):
     """A remark on a plan: a code for programs, a sentence for readers.
 
     Attributes:
@@ -133,107 +128,7 @@ class Note(_Frozen):
     text: Prose
 
 
-class Trial(_Frozen):
-    """A start that was tried on calibration images, and its drift on held-out ones.
-
-    Attributes:
-        start: Name of the start, or one per operation: 'kap lstsq, defective random'.
-        statistics: Images that batch-norm statistics were re-estimated on; 0 if they are the stock network's.
-        drift: The drift on the held-out images.
-        used: Whether this start was chosen.
-    """
-
-    start: Line = Field(
-        description="of each operation: 'sequential', or 'kap lstsq, defective random' for several"
-    )
-    statistics: int = Field(
-        description="calibration images that batch norms measured; 0: they keep the stock network's"
-    )
-    drift: Drift
-    used: bool = False
-
-    @property
-    def label(self) -> str:
-        """The start, with a note if it keeps the stock network's batch-norm statistics."""
-        return self.start if self.statistics else f"{self.start} with stock statistics"
-
-
-class Choice(_Frozen):
-    """How a start was chosen. Without trials nothing could be measured; `why` says so.
-
-    Attributes:
-        fitted: Calibration images that starts were fitted to.
-        held_out: Other calibration images, on which starts were compared.
-        trials: The trials, cheapest first.
-        why: The reason in words.
-    """
-
-    fitted: int = Field(description="calibration images that starts were taken from")
-    held_out: int = Field(description="other calibration images, that said what each start keeps")
-    trials: tuple[Trial, ...] = Field(default=(), description="in the order of their cost")
-    why: Prose
-
-
-class Searched(_Frozen):
-    """How a setting was chosen on calibration images: the largest value whose cost keeps to the budget.
-
-    Attributes:
-        setting: Name of the setting.
-        budget: Largest share of predictions that may differ from those before the search, with the first value.
-        images: Number of images that the costs were measured on.
-        curve: (value, cost) of each value that was tried, rising; a cost is a share of predictions.
-        value: The chosen value.
-    """
-
-    setting: Line
-    budget: float
-    images: int
-    curve: tuple[tuple[float, float], ...]
-    value: float
-
-
-class Execution(_Frozen):
-    """What `apply` found out while cutting.
-
-    Attributes:
-        versions: Versions of Python and of the libraries, by name.
-        effect: What the cut was measured to do to the function (`surgeon.effects.measured_effect`).
-        drift: How far the logits moved, or None if that was not measured.
-        accuracy: Right images before and after, where labels were given.
-        statistics: Calibration images that batch-norm statistics were re-estimated on.
-        residuals: Relative error of least-squares starts, by site.
-        unfitted: Why sites keep their initial start instead of being fitted to images, by site.
-        choice: How the start was chosen, if there were calibration images.
-        searches: How settings were chosen on calibration images, by operation.
-        observed: Number of images that statistics by channel were taken from.
-    """
-
-    versions: dict[Line, Line] = Field(default_factory=dict)
-    effect: Effect | None = Field(default=None, description="what the cut was measured to do to the function")
-    drift: Drift | None = None
-    accuracy: Accuracy | None = Field(default=None, description="where labels were given")
-    statistics: int = Field(
-        default=0, description="calibration images that batch-norm statistics were taken from"
-    )
-    residuals: dict[Line, float] = Field(
-        default_factory=dict, description="site → relative error of a least-squares start on the weights"
-    )
-    unfitted: dict[Line, Line] = Field(
-        default_factory=dict,
-        description="site → why it keeps the start that it was built with, and was not fitted to images",
-    )
-    choice: Choice | None = Field(
-        default=None, description="of the start, where there were calibration images"
-    )
-    searches: dict[Operated, Searched] = Field(
-        default_factory=dict, description="operation → how a setting was chosen on calibration images"
-    )
-    observed: int = Field(
-        default=0, description="calibration images that statistics by channel were taken from"
-    )
-
-
-class Plan(_Frozen):
+class Plan(Record):
     """The edits of one surgery, in the order in which they are made, with costs and notes.
 
     Attributes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from surgeon.strict import Record
 
 Effect = Literal["exact", "folds", "approximated", "changed", "destroyed"]
 """What a cut does to the function that the network computed in evaluation mode.
@@ -36,11 +38,7 @@ LEAST_KEPT = 0.5
 """The smallest share that `changed` keeps."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Drift(_Frozen):
+class Drift(Record):
     """How far the logits moved from the stock to the rewritten network, in evaluation mode.
 
     Attributes:
@@ -56,7 +54,7 @@ class Drift(_Frozen):
     source: Literal["test", "calibration", "noise"] = Field(description="real images, or seeded noise")
 
 
-class Accuracy(_Frozen):
+class Accuracy(Record):
     """How many labelled images were right before the cut, after it, and both times.
 
     Attributes:

@@ -23,6 +23,12 @@ Prose = Annotated[str, Field(max_length=LONGEST, pattern=r"^[^\x00-\x08\x0b-\x1f
 """A text of several lines without other control characters."""
 
 
+class Record(BaseModel):
+    """Base of plans and of what they hold: it does not change, and has no other fields than its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=LONGEST)
+
+
 class Strict(BaseModel, metaclass=Told):
     """Frozen settings without unknown keys or converted types; numbers are finite.
 

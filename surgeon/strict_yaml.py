@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 from typing import Any
 
-from surgeon.errors import SurgeonError
+from surgeon.errors import RecipeError, SurgeonError
 
 LONGEST, DEEPEST, MOST = 2**20, 32, 20_000
 """The most characters of a text, levels of nesting, and values."""
@@ -69,6 +70,29 @@ def load(text: str) -> Any:
     except (YAMLError, ValueError, RecursionError) as error:
         raise YamlError(" ".join(str(error).split())[:200] or "no YAML", 1) from None
     return builder.found
+
+
+def mapping_in(path: Path, key: str) -> dict[str, Any]:
+    """Read a file that holds a mapping: a recipe, a protocol.
+
+    Args:
+        path: the file.
+        key: a key that such a mapping has, for the message.
+
+    Raises:
+        RecipeError: the file cannot be read, is too large, is not YAML, or holds something else.
+    """
+    try:
+        if path.stat().st_size > LONGEST:
+            raise RecipeError(f"{path} cannot be read: it is larger than {LONGEST >> 20} MiB")
+        content = load(path.read_text(encoding="utf-8"))
+    except YamlError as error:
+        raise RecipeError(f"{path}, {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds {type(content).__name__}, not a mapping with the key {key!r}")
+    return content
 
 
 class _Builder:

@@ -27,6 +27,7 @@ RANKS = (
     # what surgery is, as data
     ("selection",),
     ("effects",),
+    ("execution",),
     ("edits",),
     # torch's state, and what is true of any tensor
     ("host", "values", "extra_state"),
@@ -74,6 +75,7 @@ NO_TORCH = (
     "arguments",
     "selection",
     "effects",
+    "execution",
     "edits",
     "spelling",
     "said",

@@ -1,5 +1,6 @@
 """Every command in the README, as written but for its budget."""
 
+import math
 import re
 import shlex
 from pathlib import Path
@@ -57,11 +58,17 @@ def test_the_commands_run(tmp_path, monkeypatch, capsys, text, least):
         assert not stop.value.code, f"{command}: {capsys.readouterr().err}"
 
 
+def test_it_fits_three_screens():
+    """Of fifty lines each, at a hundred columns."""
+    shown = sum(max(1, math.ceil(len(line) / 100)) for line in README.splitlines())
+    assert shown <= 150
+
+
 def test_the_demos_table_says_what_the_cuts_give_on_every_machine():
     import surgeon
     from surgeon.demo import CHANNELS, METHODS, MODEL, SIZE
 
-    (table,) = [b for b in blocks("text") if "folds" in b and "wm-unsharp" in b]
+    (table,) = [b for b in blocks("text", START) if "folds" in b and "wm-unsharp" in b]
     rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()[1:]}
     assert tuple(rows) == METHODS
     made = {"num_classes": 10, "in_chans": 1, "input_size": SIZE, "model_args": {"channels": CHANNELS}}

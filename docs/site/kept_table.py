@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from surgeon.edits import EFFECT_TEXT, Effect
+
 MARK = "<!-- kept: the site has the table here -->"
 HEAD = (
     "| recipe | what happens to a trained network at the cut | folds into a stock checkpoint |",
     "|---|---|---|",
 )
-_WORDS = {"exact": "kept exactly", "approximated": "approximated", "destroyed": "destroyed: train it"}
 
 
 def with_table(text: str) -> str:
@@ -44,11 +45,10 @@ def answers() -> dict[str, tuple[str, str]]:
     return found
 
 
-def effect(without: str, images: str) -> str:
+def effect(without: Effect, images: Effect) -> str:
     """What is left of a trained network, without calibration images and with them."""
-    if without == images:
-        return _WORDS[without]
-    return f"{_WORDS[images].partition(':')[0]} with calibration images, else {_WORDS[without]}"
+    said, otherwise = (EFFECT_TEXT[effect] for effect in (images, without))
+    return said if said == otherwise else f"{said} with calibration images, else {otherwise}"
 
 
 def folding(edits: Iterable[Any]) -> str:

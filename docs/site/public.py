@@ -16,6 +16,7 @@ DOCUMENTED = (
     "surgeon.methods.base",
     "surgeon.edits",
     "surgeon.effects",
+    "surgeon.execution",
     "surgeon.selection",
     "surgeon.results.paper",
     "surgeon.tensors.channel_statistics",

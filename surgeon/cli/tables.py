@@ -9,7 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from surgeon.cli.sheet import Column, Sheet
-from surgeon.edits import Choice, Plan, Searched
+from surgeon.edits import Plan
+from surgeon.execution import Choice, Searched
 from surgeon.numerals import percent
 from surgeon.selection import Site
 

@@ -41,7 +41,7 @@ _HOME = {
     "noise_accuracy": "surgeon.evaluation.beyond.noise",
     "shift_accuracy": "surgeon.evaluation.beyond.published",
     "noise_table": "surgeon.evaluation.beyond.noise",
-    "read_assessment": "surgeon.evaluation.folder",
+    "read_assessment": "surgeon.evaluation.finished",
     "read_outcome": "surgeon.evaluation.engine.store",
     "suite": "surgeon.evaluation.suites",
     "summarize": "surgeon.results.summary",
@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from surgeon.evaluation.engine.store import Store as Store
     from surgeon.evaluation.engine.store import read_outcome as read_outcome
     from surgeon.evaluation.engine.subject import evaluated as evaluated
+    from surgeon.evaluation.finished import read_assessment as read_assessment
     from surgeon.evaluation.folder import assess as assess
-    from surgeon.evaluation.folder import read_assessment as read_assessment
     from surgeon.evaluation.suites import suite as suite
     from surgeon.models.pixels import Normalized as Normalized
     from surgeon.results.assessment import Assessment as Assessment

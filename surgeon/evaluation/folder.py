@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.shifted import open_shift, outputs_of
-from surgeon.disk.files import absolute, write_csv, write_json, write_parquet
+from surgeon.disk.files import absolute
 from surgeon.edits import Plan
-from surgeon.errors import ArgumentError, ArtifactError, RecipeError
+from surgeon.errors import ArgumentError, RecipeError
 from surgeon.evaluation.adaptive.knowing import Knowing
 from surgeon.evaluation.attacks.preconditions import (
     check_needs,
@@ -21,39 +21,35 @@ from surgeon.evaluation.attacks.preconditions import (
     check_said,
     check_sources,
 )
-from surgeon.evaluation.beyond.certification import COLUMNS as OF_CERTIFICATES
 from surgeon.evaluation.beyond.certification import Certificate, certified_curves, certify
 from surgeon.evaluation.diagnostics.probes import black_box
 from surgeon.evaluation.engine.admission import on_cpu
 from surgeon.evaluation.engine.blocks import evaluate
-from surgeon.evaluation.engine.external import EXTERNAL, is_whole, write_external
+from surgeon.evaluation.engine.external import is_whole, write_external
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.engine.scoring import check_model, spread
-from surgeon.evaluation.engine.store import Store, read_outcome
+from surgeon.evaluation.engine.store import Store
 from surgeon.evaluation.engine.subject import normalisation_doubts, of_pixels, prepare, timed
+from surgeon.evaluation.finished import read_assessment, write_assessment
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
 from surgeon.evaluation.suites import size_of, sizes_of, suite
 from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.host import in_own_state
 from surgeon.methods.registry import describe
-from surgeon.ownership import claim, owning, seal, take
+from surgeon.ownership import claim, owning, take
 from surgeon.processes import everyone, first
-from surgeon.reading import read_as
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment, Diagnosis, Subject
 from surgeon.results.counts import DRAWS
 from surgeon.results.distances import distance_curves
-from surgeon.results.files import RESULT, SETTINGS, VERDICTS, VERDICTS_AS_TEXT
+from surgeon.results.files import RESULT, SETTINGS
 from surgeon.results.from_record import SURROGATES, UNCUT
 from surgeon.results.notes import notes_on, told_of_norms
-from surgeon.results.robustbench import model_info
 from surgeon.results.summary import Summary, summarize
 from surgeon.results.threat import Attack
-from surgeon.results.verdict import COLUMNS, Outcome
+from surgeon.results.verdict import Outcome
 from surgeon.surgery.door import surgery_of
-
-CERTIFICATES, ROBUSTBENCH = "certificates.parquet", "model_info.json"
 
 
 @in_own_state()
@@ -269,7 +265,7 @@ def assess(
         )
         if store.keep and is_whole(described_data, examples, len(images)):
             write_external(folder, folder / ATTACKS, outcome, images)
-        _write(folder, assessment, outcome, certificates)
+        write_assessment(folder, assessment, outcome, certificates)
     everyone()
     return read_assessment(folder)
 
@@ -349,35 +345,6 @@ def summed_up(
     )
 
 
-def read_assessment(folder: str | Path) -> Assessment:
-    """Read the result of a finished evaluation.
-
-    Args:
-        folder: The folder that `assess` wrote.
-
-    Returns:
-        The assessment.
-
-    Raises:
-        ArtifactError: The folder has no evaluation, or an unfinished one; the message states its progress.
-
-    Examples:
-        >>> from surgeon.evaluation import read_assessment
-        >>> read_assessment("runs/demo/evaluation").summary.headline  # doctest: +SKIP
-    """
-    path = Path(folder) / RESULT
-    if not path.is_file():
-        blocks = Path(folder) / ATTACKS
-        if blocks.is_dir():
-            missing = len(read_outcome(blocks).missing)
-            state = f"{missing} blocks of attacks are missing" if missing else "its attacks are done"
-            raise ArtifactError(
-                f"{folder} holds an evaluation that is not finished ({state}): run the same command again"
-            )
-        raise ArtifactError(f"{folder} holds no evaluation: there is no {RESULT} in it")
-    return read_as(path, Assessment)
-
-
 def _certificates(
     subject: nn.Module,
     images: Tensor,
@@ -404,16 +371,3 @@ def _certificates(
             advance=lambda done, total: tell("certificates", done, total),
         )
     return certificates
-
-
-def _write(folder: Path, found: Assessment, outcome: Outcome, certificates: Sequence[Certificate]) -> None:
-    rows = outcome.rows()
-    write_parquet(folder / VERDICTS, COLUMNS, rows)
-    write_csv(folder / VERDICTS_AS_TEXT, list(COLUMNS), ([r[c] for c in COLUMNS] for r in rows))
-    if certificates:
-        write_parquet(folder / CERTIFICATES, OF_CERTIFICATES, [c.model_dump() for c in certificates])
-    write_json(folder / ROBUSTBENCH, model_info(found))
-    write_json(
-        folder / RESULT, found.model_dump(mode="json")
-    )  # last: its presence marks a finished evaluation
-    seal(folder, (SETTINGS, ROBUSTBENCH, RESULT, EXTERNAL))

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from surgeon.edits import Choice
 from surgeon.effects import Accuracy, Drift, Effect
+from surgeon.execution import Choice
 from surgeon.pipeline.lineage import CONVERSION as CONVERSION
 from surgeon.pipeline.origin import Lineage
 from surgeon.reading import read_as

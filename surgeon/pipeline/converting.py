@@ -26,9 +26,10 @@ from surgeon.data import (
 )
 from surgeon.disk.files import absolute, json_text, write_json
 from surgeon.disk.hashes import sha256_of
-from surgeon.edits import Execution, Plan
+from surgeon.edits import Plan
 from surgeon.effects import Accuracy, measured_effect
 from surgeon.errors import ArgumentError, ArtifactError, SurgeonError, either
+from surgeon.execution import Execution
 from surgeon.graph.one_mode import mode
 from surgeon.host import in_own_state
 from surgeon.images import image_size

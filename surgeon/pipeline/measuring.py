@@ -10,7 +10,7 @@ from statistics import median
 
 from surgeon.disk.files import json_text, read_parquet
 from surgeon.errors import ArtifactError
-from surgeon.evaluation.folder import CERTIFICATES, read_assessment
+from surgeon.evaluation.finished import CERTIFICATES, read_assessment
 from surgeon.protocol import Column, Measured, measured
 from surgeon.reading import read_mapping
 from surgeon.results.files import VERDICTS

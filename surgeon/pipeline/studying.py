@@ -12,7 +12,7 @@ from surgeon.arguments import checked_count, checked_seed
 from surgeon.data import absolute_source
 from surgeon.disk.files import absolute, read_parquet, write_json
 from surgeon.errors import RecipeError, either
-from surgeon.evaluation.folder import read_assessment
+from surgeon.evaluation.finished import read_assessment
 from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.ownership import check_apart, owned, taken

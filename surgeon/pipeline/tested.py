@@ -41,13 +41,7 @@ def trained_on(train: Any, images: Tensor) -> tuple[str, ...]:
         train: the training images; only those in memory are compared.
         images: (N, C, H, W), the test images.
     """
-    again = _among(train, images)
-    if not again:
-        return ()
-    return (
-        f"{again} of the {len(images)} test images are pixel by pixel among the images that the network was "
-        "trained on: these accuracies are not those of new images",
-    )
+    return _seen(train, images, "images that the network was trained on")
 
 
 def validated_on(val: Any, images: Tensor) -> tuple[str, ...]:
@@ -57,12 +51,17 @@ def validated_on(val: Any, images: Tensor) -> tuple[str, ...]:
         val: the validation images; only those in memory are compared.
         images: (N, C, H, W), the test images.
     """
-    again = _among(val, images)
+    return _seen(val, images, "validation images, by which an epoch or settings may have been chosen")
+
+
+def _seen(known: Any, images: Tensor, what: str) -> tuple[str, ...]:
+    """A remark where test images are among known ones."""
+    again = _among(known, images)
     if not again:
         return ()
     return (
-        f"{again} of the {len(images)} test images are pixel by pixel among the validation images, by which an "
-        "epoch or settings may have been chosen: these accuracies are not those of new images",
+        f"{again} of the {len(images)} test images are pixel by pixel among the {what}: these accuracies are not "
+        "those of new images",
     )
 
 

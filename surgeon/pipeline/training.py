@@ -7,22 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-from torch import nn
-
 from surgeon.arguments import checked_seed
-from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source, drawn
+from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source
 from surgeon.disk.files import absolute, write_json, write_text
-from surgeon.errors import ArtifactError, DataError, RecipeError, either
+from surgeon.errors import DataError, RecipeError
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models import own
-from surgeon.models.creating import check_entry, create_model
-from surgeon.models.facts import input_size_of, normalization_of, normalized, num_classes_of
-from surgeon.models.normalisation import as_said
+from surgeon.models.creating import check_entry
+from surgeon.models.facts import normalization_of, num_classes_of
 from surgeon.models.preparation import trained_on_stretched
-from surgeon.models.robustbench import is_robustbench
 from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
@@ -40,20 +35,17 @@ from surgeon.pipeline.head import check_outputs, outputs_for
 from surgeon.pipeline.lineage import lineage_of, of_run
 from surgeon.pipeline.origin import dumped
 from surgeon.pipeline.own_images import chosen
+from surgeon.pipeline.starting import cut_network, own_size
 from surgeon.pipeline.tested import validated_by_training
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
-from surgeon.surgery import apply
 from surgeon.training import fit
 from surgeon.training.loop import History
 from surgeon.training.setup import check_settings, make_accelerator
-from surgeon.verification import demand, verify
 
 SETTINGS, RECIPE, MADE, FAULTS = "settings.json", "recipe.yaml", "made.json", "faults.json"
 _TOLD_LATER = ("size", "earlier")
 """Keys of the settings that runs of older versions do not have."""
-_TOLD = ("cache", "start", "images")
-"""Notes that are printed: the memory that the training needs, and what it starts from."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +219,7 @@ def train(
         # Size and contents are known only once the data are read; they are compared below.
         before = claim(folder, SETTINGS, settings, "a run", later=["contents", *_TOLD_LATER])
         allowed = own.allowed_with(model, allow_code)
-        size = size or _own_size(model, data_settings, allowed)
+        size = size or own_size(model, data_settings, allowed)
         sets = how.load(data, root, size)
         _transform(sets, training, size)
         check_settings(training, validated=sets.val is not None)
@@ -249,7 +241,7 @@ def train(
         with taken(folder, SETTINGS, begun, "a run"):
             with PartialState().main_process_first():  # the others wait, then find what it wrote
                 if not cut.is_dir():
-                    rewritten = _cut(
+                    rewritten = cut_network(
                         recipes,
                         model,
                         sets,
@@ -345,66 +337,3 @@ def part(recipes: Sequence[Recipe], name: str, default: T) -> T:
         default: what to return if no recipe has it.
     """
     return next((getattr(r, name) for r in reversed(recipes) if getattr(r, name)), default)
-
-
-def _own_size(model: str, told: Data, allowed: Sequence[str]) -> tuple[int, ...]:
-    folder = folder_of(model)
-    known = load(folder, allow_code=allowed) if folder else create_model(model)
-    size = input_size_of(known)
-    if size is None and told.size is None:
-        raise ArtifactError(
-            f"{model} does not tell its input size; give {either('input_size', '--input-size')}"
-        )
-    if told.size is not None:
-        return (1 if told.grayscale else (size or (3,))[0], *told.size)
-    return tuple(size or ())
-
-
-def _cut(
-    recipes: Sequence[Recipe],
-    model: str,
-    sets: Sets,
-    size: tuple[int, ...],
-    classes: int,
-    weights: str | None,
-    weights_entry: str | None,
-    pretrained: bool,
-    model_args: dict[str, Any] | None,
-    said: tuple[Sequence[float] | None, Sequence[float] | None],
-    calibration_count: int,
-    seed: int,
-    allowed: Sequence[str],
-) -> nn.Module:
-    operations = [r for r in recipes if r.surgery]
-    place = folder_of(model)
-    if place:
-        if operations:
-            raise RecipeError(
-                f"{model} is a folder, whose network is trained as it is: use the recipe 'plain' or another without "
-                "surgery; `surgeon apply` cuts"
-            )
-        return as_said(load(place, allow_code=allowed), *said, record=model)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        stock = create_model(
-            model,
-            pretrained=pretrained,
-            num_classes=classes,
-            in_chans=size[0],
-            input_size=size,
-            weights=weights,
-            weights_entry=weights_entry,
-            model_args=model_args,
-            mean=said[0],
-            std=said[1],
-        )
-    if not operations:
-        return stock
-    known = bool(weights or pretrained) or is_robustbench(model)
-    images = normalized(drawn(sets.train, calibration_count, seed=seed), stock) if known else None
-    rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
-    demand(verify(stock, rewritten))
-    for note in rewritten.surgery.notes:
-        if note.code in _TOLD:
-            print(note.text, flush=True)
-    return rewritten

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from surgeon import strict_yaml
 from surgeon.disk.shipped import shipped_folder
 from surgeon.errors import ArgumentError, RecipeError, SurgeonError, nearest
 from surgeon.merging import merge
 from surgeon.methods.registry import describe
 from surgeon.protocol.protocol import Protocol
 from surgeon.strict import shown
+from surgeon.strict_yaml import mapping_in
 
 
 def protocol_names() -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def check_budget(protocol: Protocol, budget: str) -> None:
 
 def _extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Read a protocol as plain data, merged over the one that it extends."""
-    content = _read(path)
+    content = mapping_in(path, "rows")
     parent = content.pop("extends", None)
     if parent is None:
         return content
@@ -107,20 +107,6 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = _extended(target, (*seen, path.resolve()))
     base.pop("name", None)
     return dict(merge(base, content))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > strict_yaml.LONGEST:
-            raise RecipeError(f"{path} cannot be read: it is larger than {strict_yaml.LONGEST >> 20} MiB")
-        content: Any = strict_yaml.load(path.read_text(encoding="utf-8"))
-    except strict_yaml.YamlError as error:
-        raise RecipeError(f"{path}, {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path} holds {type(content).__name__}, not a mapping with the key 'rows'")
-    return content
 
 
 def _folder() -> Path:

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from surgeon import strict_yaml
 from surgeon.errors import RecipeError, SurgeonError
 from surgeon.markdown import plain
 from surgeon.merging import merge
@@ -23,6 +22,7 @@ from surgeon.recipe.recipe import Recipe
 from surgeon.recipe.writing import with_names
 from surgeon.spelling import unknown
 from surgeon.strict import shown
+from surgeon.strict_yaml import mapping_in
 
 _LONGEST_CHAIN = 20
 
@@ -64,7 +64,7 @@ def load_recipe(
         except RecursionError:
             raise RecipeError("the recipe is nested too deep to be one") from None
     path = _find(recipe)
-    content = _read(path)
+    content = mapping_in(path, "surgery")
     content.setdefault("name", path.stem)
     return _validate(apply_settings(_extended(content, path, (path,)), settings), str(path.name))
 
@@ -109,21 +109,6 @@ def _find(recipe: str | PathLike[str]) -> Path:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read a recipe file as a mapping."""
-    try:
-        if path.stat().st_size > strict_yaml.LONGEST:
-            raise RecipeError(f"{path} cannot be read: it is larger than {strict_yaml.LONGEST >> 20} MiB")
-        content = strict_yaml.load(path.read_text(encoding="utf-8"))
-    except strict_yaml.YamlError as error:
-        raise RecipeError(f"{path}, {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path} holds {type(content).__name__}, not a mapping with the key 'surgery'")
-    return content
-
-
 def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Merge a recipe into the one that it extends."""
     parent = content.pop("extends", None)
@@ -136,7 +121,7 @@ def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]
         raise RecipeError(f"recipes extend one another in a circle: {chain}")
     if len(seen) > _LONGEST_CHAIN:
         raise RecipeError(f"{seen[0]} extends a chain of more than {_LONGEST_CHAIN} recipes")
-    base = _extended(_read(target), target, (*seen, target))
+    base = _extended(mapping_in(target, "surgery"), target, (*seen, target))
     base.pop("name", None)
     return merge(base, content)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from surgeon.edits import Plan, Searched
+from surgeon.edits import Plan
+from surgeon.execution import Searched
 from surgeon.methods.base import Operation, Search
 from surgeon.methods.registry import parse
 from surgeon.surgery.tree import Displaced

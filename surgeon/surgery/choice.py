@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from surgeon.edits import Choice, Note, Plan, Trial
+from surgeon.edits import Note, Plan
 from surgeon.effects import Drift
+from surgeon.execution import Choice, Trial
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt, needs_data, restates
 from surgeon.surgery.calibration import FEWEST, halves

@@ -11,9 +11,10 @@ from typing import cast
 import torch
 
 from surgeon import __version__
-from surgeon.edits import Execution, Note, Plan
+from surgeon.edits import Note, Plan
 from surgeon.effects import measured_effect, worst
 from surgeon.errors import CalibrationWarning
+from surgeon.execution import Execution
 from surgeon.surgery.choice import Started
 from surgeon.surgery.rewritten import RewrittenModule
 from surgeon.surgery.standing import standing

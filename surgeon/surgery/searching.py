@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from surgeon.edits import Edit, Searched
+from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
+from surgeon.execution import Searched
 from surgeon.methods.base import Search
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt

@@ -67,7 +67,7 @@ def test_a_stock_network_has_no_surgery_in_its_card(tmp_path):
 
 
 def test_without_a_headline_the_card_says_why_there_is_none(folder, evaluated):
-    from surgeon.evaluation.folder import read_assessment
+    from surgeon.evaluation.finished import read_assessment
 
     found = read_assessment(evaluated)
     text = card.card(folder, NAME, evaluated)

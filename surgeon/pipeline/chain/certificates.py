@@ -7,7 +7,7 @@ from typing import Any
 
 from surgeon.disk.files import read_parquet
 from surgeon.evaluation.beyond.certification import PARTS, Certificate, certified_curves
-from surgeon.evaluation.folder import CERTIFICATES
+from surgeon.evaluation.finished import CERTIFICATES
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.chain.comparing import demand_equal, difference
 from surgeon.results.assessment import Assessment

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from surgeon.errors import SurgeonError
+from surgeon.ownership import read_manifest
 from surgeon.verification import Check
 
 
@@ -15,6 +17,10 @@ class Misfit(SurgeonError):
 
 class Unknown(Exception):
     """Something cannot be checked; the text is the reason."""
+
+
+Keep = Callable[[dict[str, Any]], None]
+"""Takes the settings that further checks go by."""
 
 
 def checked(name: str, look: Callable[[], str]) -> Check:
@@ -82,6 +88,44 @@ def in_use(folder: Path) -> list[Check]:
             )
         ]
     return []
+
+
+def opened(
+    folder: Path, what: str, name: str, read: Callable[[Path, Keep], str]
+) -> tuple[list[Check], dict[str, Any] | None]:
+    """The first checks of a folder, and the settings that all others go by.
+
+    Args:
+        folder: the folder.
+        what: what its manifest says that it is.
+        name: name of the check of its settings.
+        read: returns that check's text, and keeps the settings as soon as others can go by them.
+
+    Returns:
+        The checks; the settings, or None where they cannot be read.
+    """
+    found: list[dict[str, Any]] = []
+
+    def look() -> str:
+        demand_manifest(folder, what)
+        return read(folder, found.append)
+
+    checks = [*in_use(folder), checked(name, look)]
+    return checks, found[0] if found else None
+
+
+def demand_manifest(folder: Path, what: str) -> None:
+    """Raise `Misfit` where no manifest says what a folder is.
+
+    Args:
+        folder: the folder.
+        what: what it must be, such as "run".
+    """
+    known = read_manifest(folder)
+    if known is None or known.what != what:
+        raise Misfit(
+            f"the manifest .surgeon.json, which says that surgeon wrote the {what}, is not there or damaged"
+        )
 
 
 def _line(error: Exception) -> str:

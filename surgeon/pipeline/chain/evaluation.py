@@ -11,11 +11,10 @@ from torch import nn
 
 from surgeon.data import HeldOut
 from surgeon.errors import ArtifactError
-from surgeon.evaluation.folder import read_assessment
+from surgeon.evaluation.finished import read_assessment
 from surgeon.evaluation.parts import PICTURES
-from surgeon.ownership import read_manifest
 from surgeon.pipeline.chain import attacks, certificates, page, shifts, subject
-from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, some, unknown
+from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, demand_manifest, in_use, some, unknown
 from surgeon.pipeline.chain.comparing import demand_equal, read_json, read_mapping
 from surgeon.pipeline.chain.records import record_checks
 from surgeon.pipeline.evaluating import PAGE
@@ -81,11 +80,7 @@ def _unfinished(folder: Path) -> str:
 
 
 def _result(folder: Path, read: list[Assessment]) -> str:
-    known = read_manifest(folder)
-    if known is None or known.what != "evaluation":
-        raise Misfit(
-            "the manifest .surgeon.json, which says that surgeon wrote the evaluation, is not there or damaged"
-        )
+    demand_manifest(folder, "evaluation")
     found = read_assessment(folder)
     read.append(found)
     demand_equal(found.settings, read_mapping(folder / SETTINGS), f"its settings are not those of {SETTINGS}")

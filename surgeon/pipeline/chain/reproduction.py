@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.errors import RecipeError
-from surgeon.ownership import read_manifest
-from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, unknown, within
+from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, unknown, within
 from surgeon.pipeline.chain.comparing import demand_equal, read_mapping
 from surgeon.pipeline.chain.run import run_checks
 from surgeon.pipeline.chain.sources import Reader
@@ -30,16 +29,15 @@ def reproduction_checks(folder: Path, reader: Reader) -> list[Check]:
         folder: the reproduction's folder.
         reader: opens what the folder names.
     """
-    checks, read = in_use(folder), list[dict[str, Any]]()
-    checks.append(checked(SETTINGS, lambda: _settings(folder, read)))
-    if not read:
+    checks, asked = opened(folder, "reproduction", SETTINGS, _settings)
+    if asked is None:
         return checks
     for place in sorted(p.parent for p in (folder / WORK).glob(f"*/*/{OF_RUN}")):
         checks += within(place.relative_to(folder).as_posix(), run_checks(place, reader))
     if not (folder / RUNS).is_file():
         return [*checks, unknown(RUNS, "no run has ended here, or the file of the runs is kept elsewhere")]
     told: list[Runs] = []
-    checks.append(checked(RUNS, lambda: _runs(folder, read[0], told)))
+    checks.append(checked(RUNS, lambda: _runs(folder, asked, told)))
     if not told:
         return checks
     try:
@@ -57,15 +55,10 @@ def reproduction_checks(folder: Path, reader: Reader) -> list[Check]:
     return checks
 
 
-def _settings(folder: Path, read: list[dict[str, Any]]) -> str:
-    known = read_manifest(folder)
-    if known is None or known.what != "reproduction":
-        raise Misfit(
-            "the manifest .surgeon.json, which says that surgeon wrote the reproduction, is not there or damaged"
-        )
+def _settings(folder: Path, keep: Keep) -> str:
     found = read_mapping(folder / SETTINGS)
     said = f"{found['protocol']} at {found['budget']}"
-    read.append(found)
+    keep(found)
     return said
 
 

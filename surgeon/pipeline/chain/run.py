@@ -9,8 +9,7 @@ from torch import nn
 
 from surgeon.data import held_out_of
 from surgeon.errors import ArtifactError
-from surgeon.ownership import read_manifest
-from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, unknown, within
+from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, unknown, within
 from surgeon.pipeline.chain.comparing import read_mapping
 from surgeon.pipeline.chain.evaluation import Tested, evaluation_checks
 from surgeon.pipeline.chain.network import network_checks
@@ -48,11 +47,9 @@ def run_checks(folder: Path, reader: Reader) -> list[Check]:
         folder: the run's folder.
         reader: opens what the folder names.
     """
-    checks, read = in_use(folder), list[dict[str, Any]]()
-    checks.append(checked("settings", lambda: _settings(folder, read)))
-    if not read:
+    checks, settings = opened(folder, "run", "settings", _settings)
+    if settings is None:
         return checks
-    (settings,) = read
     if not (folder / CUT).is_dir():
         return [*checks, *_uncut(folder, settings, reader)]
     made, network = network_checks(folder / CUT, reader.allowed, fresh=True)
@@ -91,18 +88,13 @@ def tested_of(
     return Tested(network, lambda count: held_out_of(reader.sets(settings, cut), count))
 
 
-def _settings(folder: Path, read: list[dict[str, Any]]) -> str:
-    known = read_manifest(folder)
-    if known is None or known.what != "run":
-        raise Misfit(
-            "the manifest .surgeon.json, which says that surgeon wrote the run, is not there or damaged"
-        )
+def _settings(folder: Path, keep: Keep) -> str:
     found = read_mapping(folder / SETTINGS)
     missing = [k for k in KEYS if k not in found]
     if missing:
         raise Misfit(f"{SETTINGS} lacks {', '.join(missing)}")
     recipes = [Recipe.model_validate(r) for r in found["recipes"]]
-    read.append(found)
+    keep(found)
     if (folder / RECIPE).is_file():
         _same_recipe(folder, recipes)
     return f"{'+'.join(r.name for r in recipes)} on {found['model']}"

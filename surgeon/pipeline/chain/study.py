@@ -9,10 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from surgeon.errors import SurgeonError
-from surgeon.evaluation.folder import read_assessment
+from surgeon.evaluation.finished import read_assessment
 from surgeon.models.checkpoints import read_weights
-from surgeon.ownership import read_manifest
-from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, in_use, some, unknown, within
+from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, some, unknown, within
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors, read_mapping
 from surgeon.pipeline.chain.run import EVALUATION, run_checks
 from surgeon.pipeline.chain.sources import Reader
@@ -36,11 +35,9 @@ def study_checks(folder: Path, reader: Reader) -> list[Check]:
         folder: the study's folder.
         reader: opens what the folder names.
     """
-    checks, read = in_use(folder), list[dict[str, Any]]()
-    checks.append(checked("settings", lambda: _settings(folder, read)))
-    if not read:
+    checks, asked = opened(folder, "study", "settings", _settings)
+    if asked is None:
         return checks
-    (asked,) = read
     seeds = range(asked["seed"], asked["seed"] + asked["seeds"])
     places = {(arm, seed): place_of(folder, arm, seed) for seed in seeds for arm in ARMS}
     runs = [p for p in (folder / BASE, *places.values()) if (p / OF_RUN).is_file()]
@@ -65,16 +62,11 @@ def study_checks(folder: Path, reader: Reader) -> list[Check]:
     return checks
 
 
-def _settings(folder: Path, read: list[dict[str, Any]]) -> str:
-    known = read_manifest(folder)
-    if known is None or known.what != "study":
-        raise Misfit(
-            "the manifest .surgeon.json, which says that surgeon wrote the study, is not there or damaged"
-        )
+def _settings(folder: Path, keep: Keep) -> str:
     found = read_mapping(folder / SETTINGS)
     name = _name(found)
     int(found["seed"]), int(found["seeds"])
-    read.append(found)
+    keep(found)
     return f"{name} on {found['model']}"
 
 

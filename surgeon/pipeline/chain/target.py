@@ -8,7 +8,7 @@ from torch import nn
 
 from surgeon.data import HeldOut
 from surgeon.errors import ArtifactError
-from surgeon.evaluation.folder import read_assessment
+from surgeon.evaluation.finished import read_assessment
 from surgeon.models.facts import normalization_of
 from surgeon.models.normalisation import as_said
 from surgeon.pipeline.chain.checking import Unknown

@@ -8,7 +8,7 @@ from typing import Any
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.engine.fingerprints import weights_hash
 from surgeon.evaluation.engine.subject import of_pixels
-from surgeon.evaluation.folder import read_assessment
+from surgeon.evaluation.finished import read_assessment
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.evaluating import network_of
 from surgeon.verification import Check

@@ -1,0 +1,74 @@
+"""What a finished evaluation leaves in its folder: the result, the verdicts as tables, a benchmark's entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from surgeon.disk.files import write_csv, write_json, write_parquet
+from surgeon.errors import ArtifactError
+from surgeon.evaluation.beyond.certification import COLUMNS as OF_CERTIFICATES
+from surgeon.evaluation.beyond.certification import Certificate
+from surgeon.evaluation.engine.external import EXTERNAL
+from surgeon.evaluation.engine.store import read_outcome
+from surgeon.evaluation.parts import ATTACKS
+from surgeon.ownership import seal
+from surgeon.reading import read_as
+from surgeon.results.assessment import Assessment
+from surgeon.results.files import RESULT, SETTINGS, VERDICTS, VERDICTS_AS_TEXT
+from surgeon.results.robustbench import model_info
+from surgeon.results.verdict import COLUMNS, Outcome
+
+CERTIFICATES, ROBUSTBENCH = "certificates.parquet", "model_info.json"
+
+
+def write_assessment(
+    folder: Path, found: Assessment, outcome: Outcome, certificates: Sequence[Certificate]
+) -> None:
+    """Write the result of an evaluation, and the files that are made of it.
+
+    Args:
+        folder: The evaluation's folder.
+        found: The result.
+        outcome: The verdicts.
+        certificates: The certificates, if some were made.
+    """
+    rows = outcome.rows()
+    write_parquet(folder / VERDICTS, COLUMNS, rows)
+    write_csv(folder / VERDICTS_AS_TEXT, list(COLUMNS), ([r[c] for c in COLUMNS] for r in rows))
+    if certificates:
+        write_parquet(folder / CERTIFICATES, OF_CERTIFICATES, [c.model_dump() for c in certificates])
+    write_json(folder / ROBUSTBENCH, model_info(found))
+    write_json(
+        folder / RESULT, found.model_dump(mode="json")
+    )  # last: its presence marks a finished evaluation
+    seal(folder, (SETTINGS, ROBUSTBENCH, RESULT, EXTERNAL))
+
+
+def read_assessment(folder: str | Path) -> Assessment:
+    """Read the result of a finished evaluation.
+
+    Args:
+        folder: The folder that `assess` wrote.
+
+    Returns:
+        The assessment.
+
+    Raises:
+        ArtifactError: The folder has no evaluation, or an unfinished one; the message states its progress.
+
+    Examples:
+        >>> from surgeon.evaluation import read_assessment
+        >>> read_assessment("runs/demo/evaluation").summary.headline  # doctest: +SKIP
+    """
+    path = Path(folder) / RESULT
+    if not path.is_file():
+        blocks = Path(folder) / ATTACKS
+        if blocks.is_dir():
+            missing = len(read_outcome(blocks).missing)
+            state = f"{missing} blocks of attacks are missing" if missing else "its attacks are done"
+            raise ArtifactError(
+                f"{folder} holds an evaluation that is not finished ({state}): run the same command again"
+            )
+        raise ArtifactError(f"{folder} holds no evaluation: there is no {RESULT} in it")
+    return read_as(path, Assessment)
