@@ -96,7 +96,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker("numeric")
         if f"{inside}::{item.name}".startswith(PROCESSES):
             item.add_marker("processes")
-        if f"{inside}::{item.originalname}" in SLOW:
+        if f"{inside}::{item.name.split('[')[0]}" in SLOW:
             item.add_marker("slow")
 
 

@@ -16,6 +16,6 @@ def marked(path, name="test_it"):
 def test_a_file_is_marked_by_its_place_and_examples_in_docstrings_are_not():
     here = Path(conftest.__file__).parent
     assert marked(here / "methods" / "test_kap.py") == ["numeric"]
-    assert marked(here / "interop" / "test_distributed.py") == ["numeric", "slow"]
+    assert marked(here / "interop" / "test_distributed.py") == ["numeric", "processes"]
     assert marked(here / "test_marks.py") == []
     assert marked(here.parent / "surgeon" / "methods" / "kap" / "maths.py") == []
