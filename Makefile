@@ -24,8 +24,8 @@ test-all: $(READY)
 portability: $(READY)
 	$(BIN)/python -m tests.portability
 
-# Of the settings of `portability` the one that is farthest from what processors of today do, without the tests that start
-# processes.
+# Of the settings of `portability` the one that is farthest from what processors of today do, without slow tests and those that
+# start processes.
 portable: $(READY)
 	$(BIN)/python -m tests.portability farthest -n 2 --dist worksteal
 

@@ -30,7 +30,7 @@ SETTINGS = (
 """A variable of torch's or of oneDNN's, its value, and the number of threads. The first is farthest from a processor of
 today: its sums are in another order and without fused products."""
 FARTHEST = "farthest"
-"""The argument that asks for the first setting alone, without the tests of processes: minutes. `.ci/run` asks so."""
+"""The argument that asks for the first setting alone, without slow tests and those of processes: minutes. `.ci/run` asks so."""
 ASKED = "SURGEON_TEST_SETTING"
 NAMES = {"SSE41": "SSE4.1"}
 """What oneDNN calls a set of instructions when it is asked, where that is not the variable's value."""
@@ -102,7 +102,7 @@ def run(setting: tuple[str, str, int], marked: str, more: list[str]) -> bool:
 def main() -> None:
     """Settings of one thread two at a time, the others one after the other; exit code 1 where one failed."""
     if sys.argv[1:2] == [FARTHEST]:
-        sys.exit(not run(SETTINGS[0], "numeric and not processes", sys.argv[2:]))
+        sys.exit(not run(SETTINGS[0], "numeric and not processes and not slow", sys.argv[2:]))
     each = partial(run, marked="numeric", more=sys.argv[1:])
     alone = [s for s in SETTINGS if s[2] == 1]
     with ThreadPoolExecutor(2) as two:
