@@ -30,7 +30,7 @@ SETTINGS = (
 """A variable of torch's or of oneDNN's, its value, and the number of threads. The first is farthest from a processor of
 today: its sums are in another order and without fused products."""
 FARTHEST = "farthest"
-"""The argument that asks for the first setting alone, without slow tests and those of processes: minutes. `.ci/run` asks so."""
+"""The argument that asks for the first setting alone, without slow tests and those of processes: minutes."""
 ASKED = "SURGEON_TEST_SETTING"
 NAMES = {"SSE41": "SSE4.1"}
 """What oneDNN calls a set of instructions when it is asked, where that is not the variable's value."""

@@ -72,4 +72,8 @@ def constant(package: str, name: str) -> str:
     for node in ast.walk(ast.parse(Path(str(file)).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and any(a.name == name for a in node.names):
             return f"{node.module}.{name}"
+        if isinstance(node, ast.Dict):  # of names that are imported when they are asked for
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == name and isinstance(value, ast.Constant):
+                    return f"{value.value}.{name}"
     return f"{package}.{name}"

@@ -11,6 +11,7 @@ from typing import Any
 from torch import fx, nn
 
 Proxy = fx.Proxy
+"""What stands for a tensor while torch.fx traces."""
 
 
 def called(layer: nn.Module, x: Any) -> Any:

@@ -59,7 +59,7 @@ class GradientNoise(NoiseLayer):
             raise LayerError(f"magnitude={magnitude!r} is not known; {', '.join(map(repr, MAGNITUDES))} are")
         if momentum is not None and not deviation:
             raise LayerError(
-                f"momentum={momentum} is of the standard deviation s(h), which deviation=False leaves out"
+                f"momentum={momentum} is of the standard deviation s(h), which 'deviation' leaves out"
             )
         if momentum is not None and not 0 < momentum <= 1:
             raise LayerError(

@@ -160,7 +160,7 @@ def pooled_sheet(
         )
         raise LayerError(
             f"kernel_size={kernel_size!r} must be odd and positive, so that a window has a centre{near}; "
-            "even=True allows windows without one"
+            "'even' allows windows without one"
         )
     if not _is_int(stride) or stride < 1:
         raise LayerError(f"stride={stride!r} must be an integer of at least 1")
