@@ -17,6 +17,7 @@ from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
 from surgeon.extra_state import without_extra
 from surgeon.graph.fused import is_opened
+from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import maker
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of
@@ -206,9 +207,11 @@ def _of(module: Any, layers: set[str]) -> Standing:
     own = without_extra(nn.Module.state_dict(module))
     tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers))
     groups = getattr(module, "groups", None)
+    with left_alone(module):  # a parametrization may write where it is only read, as a spectral norm does
+        weight = getattr(module, "weight", None)
     return Standing(
         kind=_kind(module),
-        shape=tuple(module.weight.shape) if isinstance(getattr(module, "weight", None), Tensor) else None,
+        shape=tuple(weight.shape) if isinstance(weight, Tensor) else None,
         tensors=tensors,
         groups=groups if isinstance(groups, int) else None,
         made=maker(module),

@@ -103,3 +103,14 @@ def test_what_is_taken_off_again_is_found_no_more(tiny):
     assert "made by a forward pre-hook" in findings(model)[0].found
     prune.remove(model.conv1, "weight")
     assert findings(model) == ()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_spectral_norm_is_where_it_was_before_the_cut(tiny, training):
+    """A read of its weight in training mode is a step of its iteration: neither a cut nor a look takes one."""
+    parametrizations.spectral_norm(tiny.conv1)
+    before = {k: v.clone() for k, v in tiny.train(training).state_dict().items()}
+    cut = surgeon.apply(tiny, {"op": "noise", "sigma": 0.1}, input_size=SIZE)
+    findings(cut)
+    for network in (tiny, cut):
+        assert [k for k, v in network.state_dict().items() if not torch.equal(v, before[k])] == []
