@@ -84,3 +84,9 @@ def test_a_network_with_one_convolution_says_that_it_is_cut_there_alone():
         for n in surgeon.plan(timm.create_model("resnet18"), "kap", input_size=(3, 64, 64)).notes
         if n.code == "one-layer"
     ]
+
+
+def test_a_transposed_convolution_with_groups_is_not_widened():
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ConvTranspose2d(16, 16, 3, groups=2), nn.Conv2d(16, 4, 1))
+    cut = surgeon.apply(net.eval(), "kap-ensemble", input_size=SIZE)
+    assert "1" not in [e.site for e in cut.surgery.edits] and cut(torch.zeros(2, *SIZE)).shape[0] == 2

@@ -35,6 +35,8 @@ def unfit(operation: KernelAveragePooling, context: Context, site: Site) -> str:
         )
     if site.altered and operation.widens:
         return f"it cannot be widened: {site.altered}"
+    if operation.widens and site.transposed and (site.groups or 1) > 1:
+        return "a transposed convolution with groups cannot be widened"
     try:
         sheet = sheet_shape(site.channels or 0, operation.dims)
         wide = sheet_of(operation, site) if operation.widens else sheet
