@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from surgeon.graph.signatures import held_arguments, takes_more
 from surgeon.graph.variants import same
@@ -42,8 +42,11 @@ def dispatcher(
     tests: list[str] = []
     arguments: list[str] = []
     named: list[str] = []
-    by_name = optional = False
+    by_name = optional = rest = False
     for p in list(inspect.signature(stock).parameters.values())[1:]:
+        if p.kind is p.VAR_POSITIONAL:
+            arguments.append("*_rest")
+            by_name = rest = True
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             continue
         if p.kind is p.KEYWORD_ONLY and not by_name:
@@ -82,8 +85,14 @@ def dispatcher(
             f"    if not ({tensors}):\n        return "
             f"self._unlike({{{', '.join(f'{n!r}: {n}' for n in inputs)}}})\n"
         )
+    refusal = (
+        "    if not isinstance(_rest, _Proxy) and _rest:\n        self._more_than_traced(_rest)\n"
+        if rest
+        else ""
+    )
     scope: dict[str, Any] = {
         "_Tensor": torch.Tensor,
+        "_Proxy": fx.Proxy,  # what another tracer of torch.fx has for `*args`
         "_held": held,
         "_same": same,
         "_also": more,
@@ -91,7 +100,8 @@ def dispatcher(
         "_is_compiling": torch.compiler.is_compiling,
     }
     exec(  # the names come from a traced signature
-        f"def forward(self, {', '.join(arguments)}):\n    if not _is_compiling():\n        self.anchor()\n{check}"
+        f"def forward(self, {', '.join(arguments)}):\n{refusal}"
+        f"    if not _is_compiling():\n        self.anchor()\n{check}"
         f"    if self.training:\n        return self._forward_train({given})\n"
         f"    return self._forward_eval({given})\n",
         scope,

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from types import MethodType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from torch import fx, nn
 
@@ -202,6 +202,10 @@ class Rewritten(fx.GraphModule):
     def _unlike(self, given: dict[str, Any]) -> Any:
         """`forward` for a required input that is not a tensor."""
         return other_calls.unlike(self, given)
+
+    def _more_than_traced(self, rest: tuple[Any, ...]) -> NoReturn:
+        """`forward` for arguments that its code takes as `*args`, of which its graphs have none."""
+        other_calls.more_than_traced(self, rest)
 
     # -- the stock network ------------------------------------------------------------------------
 

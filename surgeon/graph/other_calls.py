@@ -77,6 +77,19 @@ def unlike(network: Rewritten, given: dict[str, Any]) -> Any:
         ) from error
 
 
+def more_than_traced(network: Rewritten, rest: tuple[Any, ...]) -> NoReturn:
+    """Refuse the arguments of a call that the code takes as `*args`: its graphs were made without any.
+
+    Raises:
+        SurgeryError: Always.
+    """
+    name = network._stock_class.__name__
+    raise SurgeryError(
+        f"{name}.forward was given {len(rest)} more by position than it names, and its graphs were made "
+        f"without any: give them names with defaults in the code of {name}.forward, and cut it then"
+    )
+
+
 @alone
 def _made(network: Rewritten, call: Call) -> Variant:
     """Make the graphs for a call, on modules of their own: other threads may compute meanwhile."""

@@ -417,3 +417,21 @@ def test_what_the_code_says_of_a_wrong_input_names_its_size():
     cut = surgeon.apply(Demanding().eval(), "noise", input_size=SIZE).eval()
     with pytest.raises(SurgeryError, match=r"bad shape torch.Size\(\[2, 4, 8, 8\]\)"):
         cut(torch.zeros(2, 4, 8, 8))
+
+
+def test_more_by_position_than_the_code_names_is_refused():
+    class More(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 16, 3)
+
+        def forward(self, x, *more, scale=1.0):
+            return sum((m.mean() for m in more), self.conv(x)) * scale
+
+    x = torch.randn(2, 3, 8, 8)
+    stock = More().eval()
+    cut = surgeon.apply(stock, {"op": "noise", "sigma": 0.1}, input_size=(3, 8, 8)).eval()
+    assert torch.equal(cut(x), stock(x)) and torch.equal(cut(x, scale=2.0), stock(x, scale=2.0))
+    assert torch.equal(torch.fx.symbolic_trace(cut)(x), stock(x))
+    with pytest.raises(SurgeryError, match="More.forward was given 2 more by position than it names"):
+        cut(x, x, x)
