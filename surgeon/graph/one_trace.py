@@ -98,6 +98,11 @@ def _named_by_origin(graph: fx.Graph, model: nn.Module, before: set[str], watch:
     for node in [n for n in graph.nodes if n.op == "get_attr" and n.target not in before]:
         key = str(node.target)
         value = model.__dict__.get(key)
+        if isinstance(value, torch.Tensor) and watch.left_by_a_run(value):
+            raise TraceError(
+                "it reads a tensor that an earlier run left outside of the network, as a hook does that keeps what a "
+                "module gave: a graph would hold it for ever"
+            )
         if isinstance(value, torch.Tensor) and not watch.made_of_network(value):
             names[key] = key.replace("_tensor_constant", PLAIN_CONSTANT)
             node.target = names[key]

@@ -105,6 +105,11 @@ class Watch:
         """Whether a tensor that the code made was computed from parameters or buffers."""
         return self._tensors.made_of_network(value)
 
+    def left_by_a_run(self, value: torch.Tensor) -> bool:
+        """Whether a tensor that is none of the network's was computed by a run before: by a hook of somebody's, say,
+        that keeps what a module gave."""
+        return self._tensors.left_by_a_run(value)
+
     def written(self, tensor: torch.Tensor) -> None:
         """Raise TraceError for a real tensor that a recorded value is written into."""
         name = self._tensors.owned(tensor)
@@ -170,6 +175,25 @@ class _Tensors(TorchDispatchMode):
         self._owned = Owned(network)
         self._made: dict[int, torch.UntypedStorage] = {}
         self._recorded: dict[int, torch.UntypedStorage] = {}
+        self._new: dict[int, torch.UntypedStorage] = {}
+        self._left: dict[int, torch.UntypedStorage] = {}
+        self._hooked = any(m._forward_hooks for m in network.modules())
+        self._meta = any(t.is_meta for t in (*network.parameters(), *network.buffers()))
+
+    def left_by_a_run(self, value: torch.Tensor) -> bool:
+        """Whether a tensor is a result of a run before this was on, or was computed from one.
+
+        It has a gradient's history, or no values although the network has; or it was not made while this was on, and
+        there are hooks that could have kept it.
+        """
+        storage = storage_of(value)
+        key = None if storage is None else storage._cdata
+        if key in self._left:
+            return True
+        if self.made_of_network(value):
+            return False
+        lost = value.grad_fn is not None or (value.is_meta and not self._meta)
+        return key not in self._new and (lost or (self._hooked and key is not None))
 
     def made_of_network(self, value: torch.Tensor) -> bool:
         """Whether a tensor was computed from the network's own while this was on, or is one of those."""
@@ -218,11 +242,12 @@ class _Tensors(TorchDispatchMode):
                 f"it makes a number of the values in {self._owned.name(args[0])}, which a graph would keep"
             )
         result = func(*args, **kwargs)
-        if any(isinstance(a, torch.Tensor) and self.made_of_network(a) for a in tree_leaves((args, kwargs))):
-            for value in tree_leaves(result):
-                storage = storage_of(value)
-                if storage is not None:
-                    self._made[storage._cdata] = storage
+        given = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
+        left = func is not torch.ops.aten.lift_fresh.default and any(map(self.left_by_a_run, given))
+        of_it = {s._cdata: s for s in map(storage_of, tree_leaves(result)) if s is not None}
+        (self._left if left else self._new).update(of_it)
+        if any(map(self.made_of_network, given)):
+            self._made.update(of_it)
         return result
 
 
