@@ -11,7 +11,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import ArtifactError
-from surgeon.models.checkpoints import read_weights
+from surgeon.models.checkpoints import check_fit, read_weights
 
 
 class Evil:
@@ -123,6 +123,25 @@ def test_numbers_of_another_kind_are_never_cast(tiny, state, tmp_path, change, t
     assert all(torch.equal(v, before[k]) for k, v in tiny.state_dict().items())
     torch.save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, tmp_path / "half.pth")
     surgeon.load_weights(tiny, tmp_path / "half.pth")
+
+
+def test_values_that_the_networks_type_cannot_hold_are_refused(tiny, state, tmp_path):
+    key = "conv1.weight"
+    big = state[key].double()
+    big.view(-1)[0] = 1e39
+    torch.save({**state, key: big}, tmp_path / "big.pth")
+    with pytest.raises(ArtifactError, match=f"1 of another kind: {key} has values that float32 cannot hold"):
+        surgeon.load_weights(tiny, tmp_path / "big.pth")
+    big.view(-1)[0] = float("inf")  # no number became infinite
+    torch.save({**state, key: big}, tmp_path / "big.pth")
+    surgeon.load_weights(tiny, tmp_path / "big.pth")
+    with pytest.raises(ArtifactError, match="has values that float16 cannot hold"):
+        check_fit(nn.Linear(1, 1).half(), {"weight": torch.full((1, 1), 1e5), "bias": torch.zeros(1)}, "it")
+    counted = nn.Module()
+    counted.register_buffer("count", torch.zeros(1, dtype=torch.int32))
+    check_fit(counted, {"count": torch.tensor([2**31 - 1])}, "it")
+    with pytest.raises(ArtifactError, match="count has values that int32 cannot hold"):
+        check_fit(counted, {"count": torch.tensor([2**31])}, "it")
 
 
 def test_files_of_torchs_old_form_are_refused_wherever_they_end(state, tmp_path):

@@ -60,6 +60,27 @@ def test_settings_cut_short_by_a_kill_are_no_obstacle_and_damaged_ones_are_named
         start(tmp_path / "run")
 
 
+def test_a_finished_run_whose_checkpoint_is_gone_is_not_trained_once_more(tmp_path):
+    from surgeon.pipeline import train
+
+    def go_on():
+        return train(
+            [load_recipe("plain", SETTINGS[:2])], "zoo/lenet5", tmp_path / "run", input_size=(1, 16, 16)
+        )
+
+    go_on()
+    before = {p: p.read_bytes() for p in sorted((tmp_path / "run").rglob("*")) if p.is_file()}
+    (tmp_path / "run/training/checkpoint.pt").unlink()
+    with pytest.raises(
+        ArtifactError, match=r"run is trained, and training/checkpoint\.pt, which says so, is gone"
+    ):
+        go_on()
+    kept = {p: c for p, c in before.items() if p.name != "checkpoint.pt"}
+    assert {p: p.read_bytes() for p in kept} == kept
+    (tmp_path / "run/training/checkpoint.pt").write_bytes(before[tmp_path / "run/training/checkpoint.pt"])
+    assert len(go_on().history) == 1
+
+
 def test_a_file_in_the_folders_place_is_an_error(tmp_path):
     (tmp_path / "run").write_text("mine")
     with pytest.raises(ArtifactError, match="exists already and holds no run"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -48,7 +50,7 @@ def read(item: Item, input_size: tuple[int, ...] | None) -> Tensor:
 def picture_of(item: Item, gray: bool | None = None) -> Image:
     """Decode an image to a PIL image.
 
-    Of several frames the first is taken. Transparency is dropped; 16 bits become 8; CMYK and palettes become
+    Of several frames the first is taken. Transparency is dropped; 9 to 16 bits become 8; CMYK and palettes become
     RGB. EXIF's orientation is not applied.
 
     Args:
@@ -73,7 +75,7 @@ def _decoded(source: Any, gray: bool | None) -> Any:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         # Opening reads the header alone, so that a decompression bomb is refused before it is decoded.
         opened: Image.Image = Image.open(source, formats=FORMATS)
-    with opened:
+    with opened, _no_truncated_ones():
         width, height = opened.size
         most = min(PIXELS, Image.MAX_IMAGE_PIXELS or PIXELS)
         if width * height > most:
@@ -87,15 +89,40 @@ def _decoded(source: Any, gray: bool | None) -> Any:
         return whole.convert("L" if gray else "RGB")
 
 
+@contextlib.contextmanager
+def _no_truncated_ones() -> Iterator[None]:
+    """Inside, Pillow raises for a truncated image, also where other code of the process asked it to fill it up."""
+    from PIL import ImageFile
+
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
 def _eight_bits(picture: Any) -> Any:
-    """Scale a gray image of 16 bits to 8; PIL's convert would clip it at 255."""
+    """Scale a gray image of more than 8 bits to 8; PIL's convert would clip it at 255."""
     import numpy
     from PIL import Image
 
+    bits = _bits(picture)
+    most = 2 ** min(bits, 16) - 1
     wide = numpy.asarray(picture).astype(numpy.float64)
-    if wide.min() < 0 or wide.max() > 65535:
+    if wide.min() < 0 or wide.max() > most:
         raise ValueError(f"its values run from {wide.min():g} to {wide.max():g}, and 8 or 16 bits are read")
-    return Image.fromarray(numpy.round(wide / 257).astype(numpy.uint8))
+    if bits > 16 and 0 < wide.max() <= 255:
+        raise ValueError(
+            f"its values of {bits} bits run to {wide.max():g}: whether white is 255 or 65535 is not told; write 8 or "
+            "16 bits"
+        )
+    return Image.fromarray(numpy.round(wide * (255 / most)).astype(numpy.uint8))
+
+
+def _bits(picture: Any) -> int:
+    """How many bits a gray image's values have: a TIFF says so; PIL scales those of other formats to 16."""
+    told = getattr(picture, "tag_v2", {}).get(258)
+    return 16 if told is None else int(told[0] if isinstance(told, tuple) else told)
 
 
 def _reason(error: Exception) -> str:

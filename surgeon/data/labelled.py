@@ -11,6 +11,7 @@ from torch import Tensor
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.decoding import read
 from surgeon.data.faults import check_labelled
+from surgeon.data.forms import check_no_tables
 from surgeon.data.images import SPLITS, Images
 from surgeon.data.listing import folder_entries
 from surgeon.data.names import readable, shown
@@ -98,6 +99,8 @@ def labelled(
     with readable(source):
         if path.is_dir():
             entries: list[tuple[Any, int]] = list(folder_entries(path, split))
+            if entries:
+                check_no_tables(path)
         elif path.suffix == ".parquet" and path.is_file():
             entries = list(parquet_entries(path))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,13 @@ def tars_at(path: Path) -> Any:
         path: a tar or a folder of tars.
 
     Raises:
-        DataError: there is no readable tar with images.
+        DataError: there is no readable tar with images, or one ends before its end.
     """
     from timm.data import ImageDataset
     from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
+    for tar in [path] if path.is_file() else sorted(path.glob("*.tar")):
+        _check_whole(tar)
     try:
         return ImageDataset(
             str(path), reader=ReaderImageInTar(str(path), cache_tarfiles=False, cache_tarinfo=False)
@@ -76,6 +79,24 @@ def tars_at(path: Path) -> Any:
     ) as error:  # tarfile has many errors for a damaged file, and the reader none for an empty one
         reason = shown(str(error).partition("\n")[0])[:200] or type(error).__name__
         raise DataError(f"{shown(path)} holds no tar of images that can be read: {reason}") from error
+
+
+def _check_whole(path: Path) -> None:
+    """Raise DataError for a tar that breaks off or has a damaged part: its readers take what is before for all."""
+    try:
+        with tarfile.open(path) as tar:
+            number = sum(1 for _ in tar)
+            file: Any = tar.fileobj
+            file.seek(tar.offset)
+            end = file.read(tarfile.BLOCKSIZE)
+    except (OSError, EOFError, tarfile.TarError) as error:
+        reason = shown(str(error).partition("\n")[0])[:200] or type(error).__name__
+        raise DataError(f"{shown(path)} holds no tar of images that can be read: {reason}") from error
+    if end != bytes(tarfile.BLOCKSIZE):
+        raise DataError(
+            f"{shown(path)} is damaged or broke off when it was copied: after {number:,} files comes neither "
+            "another nor the mark of its end; copy it again"
+        )
 
 
 @contextlib.contextmanager

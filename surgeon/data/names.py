@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def check_class(folder: Path) -> str:
 
 
 def alike(name: str, others: Sequence[str]) -> str:
-    """The name that differs from another one in case, spaces, hyphens and underscores alone; '' if there is none.
+    """The name that differs from another one in case, encoding, spaces, hyphens and underscores alone; '' for none.
+
+    Between digits, a space, hyphen or underscore is a difference: 1-2 is not 12.
 
     Args:
         name: the name.
@@ -51,8 +54,23 @@ def alike(name: str, others: Sequence[str]) -> str:
     return next((o for o in others if o != name and _plain(o) == _plain(name)), "")
 
 
+def pairs_alike(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of names that differ as `alike` says; each name with the first one that it is like.
+
+    Args:
+        names: the names.
+
+    Examples:
+        >>> from surgeon.data.names import pairs_alike
+        >>> pairs_alike(["Cat", "dog", "cat"])
+        [('Cat', 'cat')]
+    """
+    first: dict[str, str] = {}
+    return [(other, n) for n in names if (other := first.setdefault(_plain(n), n)) != n]
+
+
 def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).casefold()
+    return re.sub(r"(?<!\d)[\s_-]|[\s_-](?!\d)", "", unicodedata.normalize("NFKC", name)).casefold()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
+from surgeon.data.forms import are_left_over, check_one_form
 from surgeon.data.images import SYNONYMS
 from surgeon.data.joining import Part, joined
 from surgeon.data.library import Refused, library, tars_at
@@ -16,7 +17,8 @@ from surgeon.data.listing import class_names, folder_entries, split_folders
 from surgeon.data.names import readable, shown
 from surgeon.data.records import Borrowed
 from surgeon.data.refusals import TORCH, meant, no_images, unlocated
-from surgeon.data.tables import parquet_classes, parquet_entries, parquet_splits
+from surgeon.data.shards import files_by_split
+from surgeon.data.tables import parquet_classes, parquet_entries
 from surgeon.disk.files import absolute
 from surgeon.errors import DataError, either
 
@@ -79,13 +81,19 @@ def _opened(source: str | Path, root: str | None) -> Source:
             ".parquet or .tar file, or a name of "
             f"timm's such as torch/cifar10{why}"
         )
-    files = parquet_splits(path)
+    files = files_by_split(path, ".parquet")
     if files:
+        check_one_form(path, "parquet files")
         return _tables(text, files)
+    files = files_by_split(path, ".tar")
     there = split_folders(path)
-    tars = {s: p for s, p in (there or {"train": path}).items() if any(p.glob("*.tar"))}
-    if tars:
-        return _read(text, {s: tars_at(p) for s, p in tars.items()})
+    if files and not are_left_over(files, there):
+        check_one_form(path, "tars")
+        return _tars(text, files) if len(files) > 1 else _read(text, {s: tars_at(path) for s in files})
+    if any(any(p.glob("*.tar")) for p in there.values()):
+        for folder in there.values():
+            check_one_form(folder, "tars")
+        return _read(text, {s: tars_at(p) for s, p in there.items()})
     own: dict[str, Any] = {s: list(folder_entries(path, s)) for s in there} or {
         "train": list(folder_entries(path, "train"))
     }
@@ -100,6 +108,17 @@ def _tables(name: str, files: Mapping[str, Sequence[Path]]) -> Source:
     entries, classes = joined(parts, declared=True)
     splits: dict[str, Any] = {split: [] for split in files}
     for (split, _), found in zip(there, entries, strict=True):
+        splits[split] += found
+    return Source(name, splits, classes)
+
+
+def _tars(name: str, files: Mapping[str, Sequence[Path]]) -> Source:
+    there = [(split, f, tars_at(f)) for split, many in files.items() for f in many]
+    parts = [Part(f.name, _borrowed(tar), _classes(tar)) for _, f, tar in there]
+    order = Part(name, [], tuple(sorted({c for p in parts for c in p.classes})))
+    (_, *entries), classes = joined([order, *parts], declared=False)
+    splits: dict[str, Any] = {split: [] for split in files}
+    for (split, *_), found in zip(there, entries, strict=True):
         splits[split] += found
     return Source(name, splits, classes)
 
@@ -159,12 +178,13 @@ def _read(name: str, datasets: Mapping[str, Any]) -> Source:
     first = next(iter(datasets.values()))
     if isinstance(first, IterableDataset):
         return Source(name, dict(datasets), (), streams=True)
-    parts = [
-        Part(s, [(Borrowed(d, i), label) for i, label in enumerate(_labels(d))], _classes(d))
-        for s, d in datasets.items()
-    ]
+    parts = [Part(s, _borrowed(d), _classes(d)) for s, d in datasets.items()]
     entries, classes = joined(parts, declared=False)
     return Source(name, dict(zip(datasets, entries, strict=True)), classes)
+
+
+def _borrowed(dataset: Any) -> list[tuple[Any, int]]:
+    return [(Borrowed(dataset, i), label) for i, label in enumerate(_labels(dataset))]
 
 
 def _labels(dataset: Any) -> Sequence[int]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from surgeon.data.images import SPLITS, split_of
 from surgeon.data.joining import check_distinct
 from surgeon.data.names import shown
 from surgeon.errors import ArtifactError, DataError, MissingPackageError
@@ -77,30 +76,6 @@ def parquet_classes(path: Path) -> tuple[str, ...]:
         return ()
     check_distinct(path, found)
     return found
-
-
-def parquet_splits(path: Path) -> dict[str, list[Path]]:
-    """A folder's parquet files by split, named as Hugging Face does: train-00000-of-00002.parquet.
-
-    Args:
-        path: the folder.
-
-    Raises:
-        DataError: files of other names lie beside those of splits.
-    """
-    files = sorted(path.glob("*.parquet"))
-    found = {
-        s: [f for f in files if split_of(f.name.split("-")[0].removesuffix(".parquet")) == s] for s in SPLITS
-    }
-    named = {s: f for s, f in found.items() if f}
-    others = [f.name for f in files if not any(f in those for those in named.values())]
-    if named and others:
-        raise DataError(
-            f"{shown(path)} has files of the splits {', '.join(named)} beside others "
-            f"({', '.join(map(shown, others[:5]))}); name "
-            "these after their split, or move them away"
-        )
-    return named or ({"train": files} if files else {})
 
 
 @contextlib.contextmanager

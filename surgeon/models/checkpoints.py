@@ -211,8 +211,8 @@ def _loads_plainly(model: nn.Module, name: str) -> bool:
 def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, strict: bool = True) -> None:
     """Check that weights have the names, shapes and kinds of number that a network loads.
 
-    Floats of any precision fit floats and integers of any size fit integers. Other conversions would change
-    the numbers.
+    Floats of any precision fit floats and integers of any size fit integers, as long as the network's type can hold
+    the values: 16 bits into 32 are exact, 64 into 32 are rounded. Other conversions would change the numbers.
 
     Args:
         model: the network.
@@ -240,6 +240,11 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         for k in own
         if k in weights and _kind(weights[k]) != _kind(own[k])
     ]
+    kinds += [
+        f"{k} has values that {str(own[k].dtype).removeprefix('torch.')} cannot hold"
+        for k in own
+        if k in weights and _kind(weights[k]) == _kind(own[k]) and not _holds(own[k].dtype, weights[k])
+    ]
     kinds += [f"{k} is without values, on the device meta" for k, v in weights.items() if not has_values(v)]
     fitting = sum(k in weights and weights[k].shape == own[k].shape for k in own)
     problems = []
@@ -264,6 +269,18 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         problems += [reason for prefix, m in _weight_maps(model) if (reason := unfit(m, weights, prefix))][:1]
     if problems:
         raise ArtifactError(f"{source} does not fit {type(model).__name__}: {'; '.join(problems)}")
+
+
+def _holds(dtype: torch.dtype, tensor: Tensor) -> bool:
+    """Whether a type can hold a tensor's values: no finite one becomes infinite, and no integer another one."""
+    if tensor.dtype == dtype or not has_values(tensor) or _kind(tensor) not in ("floats", "integers"):
+        return True
+    limits = torch.finfo if dtype.is_floating_point else torch.iinfo
+    given, own = limits(tensor.dtype), limits(dtype)
+    if own.min <= given.min and given.max <= own.max:
+        return True
+    finite = tensor[tensor.isfinite()]
+    return bool(finite.numel() == 0 or (own.min <= finite.min() and finite.max() <= own.max))
 
 
 def _kind(tensor: Tensor) -> str:

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from surgeon.data import Sets, absolute_source
 from surgeon.disk.files import absolute
 from surgeon.pipeline.contents import IMAGES, made_from
 from surgeon.recipe import Data
-from surgeon.store.configuration import LINEAGE
+from surgeon.store.configuration import LINEAGE, Side
 
 HELD = (*IMAGES, "classes")
 """What a record says of the contents of its images."""
+_NAMES: TypeAdapter[list[str]] = TypeAdapter(list[str])
+
+
+class _Set(BaseModel):
+    """What `surgeon.data.contents_of` says of a set."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    read: int = Field(ge=0)
+    images: int | None = Field(default=None, ge=0)
+    listing: str | None = None
+    labels: str | None = None
+    pixels: str | None = None
+    contents: str | None = None
 
 
 class Origin(BaseModel):
@@ -30,7 +44,7 @@ class Origin(BaseModel):
     root: str | None = None
     settings: Data = Data()
     split_seed: int = 0
-    size: tuple[int, ...] | None = Field(
+    size: Annotated[tuple[Side, ...], Field(min_length=3, max_length=3)] | None = Field(
         default=None, description="(C, H, W) of the images; None where it is not told"
     )
     num_classes: int | None = Field(
@@ -38,6 +52,18 @@ class Origin(BaseModel):
     )
     classes: tuple[str, ...] = Field(default=(), description="by output; empty where they are not told")
     contents: dict[str, Any] = Field(default_factory=dict, description="of each set; empty where not told")
+
+    @field_validator("contents")
+    @classmethod
+    def _of_sets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, held in value.items():
+            if name == "classes":
+                _NAMES.validate_python(held)
+            elif name not in IMAGES:
+                raise ValueError(f"{name!r:.80} is no set of images; {', '.join(IMAGES)} are")
+            elif held is not None and (told := _Set.model_validate(held)).read and told.images is None:
+                raise ValueError(f"{name} have no number of images")
+        return value
 
 
 Lineage = tuple[Origin, ...]

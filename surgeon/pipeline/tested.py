@@ -11,7 +11,9 @@ from torch import Tensor
 
 from surgeon.data import Sets
 from surgeon.data.images import Images, pixels
+from surgeon.data.names import pairs_alike, shown
 from surgeon.data.records import Records
+from surgeon.data.same_files import shared_files
 from surgeon.evaluation.engine.fingerprints import image_hashes
 
 _NAMED = 5
@@ -28,6 +30,7 @@ def on_sets(sets: Sets, images: Tensor, labels: Tensor) -> tuple[str, ...]:
     return (
         *trained_on(sets.train, images),
         *validated_on(sets.val, images),
+        *tested_files(sets),
         *validated_by_training(sets),
         *without_training(sets.train, labels, sets.classes),
         *without_images(labels, sets.classes),
@@ -65,19 +68,55 @@ def _seen(known: Any, images: Tensor, what: str) -> tuple[str, ...]:
     )
 
 
-def validated_by_training(sets: Sets) -> tuple[str, ...]:
-    """A remark where validation images are, pixel by pixel, also among the training images.
+def tested_files(sets: Sets) -> tuple[str, ...]:
+    """Remarks where files of test images are, byte by byte, also among those of training or validation images.
 
     Args:
-        sets: the sets; only images in memory are compared.
+        sets: the sets; only images that are not in memory are compared, and of the test images a part that is told.
     """
-    again = _among(sets.train, sets.val.x) if isinstance(sets.val, Images) else 0
-    if not again:
+    found = []
+    for known, what in (
+        (sets.train, "images that the network was trained on"),
+        (sets.val, "validation images"),
+    ):
+        if again := _files_among(known, sets.test):
+            found.append(
+                f"{again} test images are byte by byte among the {what}: these accuracies are not those "
+                "of new images"
+            )
+    return tuple(found)
+
+
+def validated_by_training(sets: Sets) -> tuple[str, ...]:
+    """A remark where validation images are also among the training images; and one on two names for one class.
+
+    Args:
+        sets: the sets; images in memory are compared pixel by pixel, of others some files byte by byte.
+    """
+    again = ""
+    if isinstance(sets.val, Images) and (count := _among(sets.train, sets.val.x)):
+        again = f"{count} of the {len(sets.val.x)} validation images are pixel by pixel"
+    elif count_of_files := _files_among(sets.train, sets.val):
+        again = f"{count_of_files} validation images are byte by byte"
+    heart = f"{again} among the training images: an epoch that is chosen by them may be one that knows them by heart"
+    return (*_two_names(sets.classes), *((heart,) if again else ()))
+
+
+def _two_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """A remark where names of classes differ in case, spaces, hyphens and underscores alone."""
+    pairs = [f"{shown(a)} and {shown(b)}" for a, b in pairs_alike(classes)]
+    if not pairs:
         return ()
-    return (
-        f"{again} of the {len(sets.val.x)} validation images are pixel by pixel among the training images: "
-        "an epoch that is chosen by them may be one that knows them by heart",
-    )
+    named = ", ".join(pairs[:_NAMED]) + (", …" if len(pairs) > _NAMED else "")
+    return (f"names of classes are nearly equal ({named}): one class under two names would count as two",)
+
+
+def _files_among(known: Any, tested: Any) -> str:
+    """How many of the files of a set were found in another, in words; '' for none, and for sets in memory."""
+    if not (isinstance(known, Records) and isinstance(tested, Records)):
+        return ""
+    found = shared_files(known, tested)
+    return f"{found.count} of {found.compared} compared" if found.count else ""
 
 
 def comparable(known: Any, images: Tensor) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from surgeon.arguments import checked_seed
 from surgeon.data import DIGITS_SIZE, Records, Sets, absolute_source
 from surgeon.disk.files import absolute, write_json, write_text
-from surgeon.errors import DataError, RecipeError
+from surgeon.errors import ArtifactError, DataError, RecipeError
 from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
@@ -19,6 +19,7 @@ from surgeon.models.creating import check_entry
 from surgeon.models.facts import normalization_of, num_classes_of
 from surgeon.models.preparation import trained_on_stretched
 from surgeon.ownership import check_apart, claim, owned, seal, taken
+from surgeon.ownership.parts import TRAINING
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, made_from
 from surgeon.pipeline.demands import (
@@ -40,6 +41,7 @@ from surgeon.pipeline.tested import validated_by_training
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.training import fit
+from surgeon.training.checkpoint import CHECKPOINT
 from surgeon.training.loop import History
 from surgeon.training.setup import check_settings, make_accelerator
 
@@ -271,6 +273,7 @@ def train(
                 shown_images.remark(label or folder.name, text)
             # Always from the folder, never the network in memory: a resumed run and an uninterrupted one
             # then start from the same weights.
+            _demand_checkpoint(folder, training)
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)
             history = fit(
                 network,
@@ -292,6 +295,17 @@ def train(
                 if PartialState().is_main_process:
                     seal(folder, (SETTINGS, RECIPE, MADE, FAULTS))
     return Trained(folder, history, sets, now, how.remarks)
+
+
+def _demand_checkpoint(folder: Path, training: Training) -> None:
+    """Raise ArtifactError for a finished run without its checkpoint: its network would be trained once more."""
+    lost = folder / TRAINING / CHECKPOINT
+    if training.epochs and (folder / TRAINED).is_dir() and not lost.is_file():
+        raise ArtifactError(
+            f"{folder} is trained, and {lost.relative_to(folder).as_posix()}, which says so, is gone: put it back; the "
+            f"network in {TRAINED}/ can be evaluated as it is (surgeon evaluate {folder}); to train anew, "
+            "choose another folder"
+        )
 
 
 def _as_begun(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,10 +1,20 @@
 """The same image counted several times: a remark with the count, and no headline where most are copies."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 
-from surgeon.evaluation import Attack, Outcome, Verdict, evaluate, summarize
+from surgeon.evaluation import (
+    Attack,
+    Certificate,
+    Outcome,
+    Verdict,
+    certified_accuracy,
+    evaluate,
+    summarize,
+)
 from surgeon.results.copies import copies_of
 
 pytest.importorskip("scipy")
@@ -57,3 +67,16 @@ def test_copies_are_seen_across_blocks():
     found = summarize(evaluate(network, torch.cat([x] * 5), torch.cat([y] * 5), [attack]))
     assert told(found)[0].startswith("200 test images are 40 distinct ones")
     assert not told(summarize(evaluate(network, x, y, [attack])))
+
+
+def test_copies_among_certificates_are_told_where_their_share_is_stated():
+    fields = {"label": 1, "sigma": 0.25, "count": 99, "n": 100, "prediction": 1, "radius": 0.3}
+    twice = [Certificate(example=i, image="ab"[i % 2], **fields) for i in range(4)]
+    with pytest.warns(UserWarning, match="4 test images are 2 distinct ones"):
+        certified_accuracy(twice, [0.1])
+    other = {**fields, "sigma": 0.5}  # the same images at another σ are no copies
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        certified_accuracy(
+            [*twice[:2], *(Certificate(example=i, image="ab"[i], **other) for i in range(2))], [0.1]
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from surgeon.ownership import owning, take
 from surgeon.processes import everyone, first, gathered, rank, world
 from surgeon.quantities import too_large
 from surgeon.results.assessment import Certified, Point
+from surgeon.results.copies import copies_of
 from surgeon.results.statistics import Share, clopper_pearson_low, wilson
 
 ABSTAIN = -1
@@ -188,6 +190,8 @@ def certify(
 def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[float]) -> list[Share]:
     """Compute certified accuracy: the share of images that are right and certified at each L2 radius.
 
+    Copies of one image count as images of their own. They are known by their hashes, and a warning counts them.
+
     Args:
         certificates: Certificates of `certify`.
         radii: L2 radii in [0, 1] pixels.
@@ -206,6 +210,15 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
         [1.0, 0.0]
     """
     radii = [checked_number("a radius", r) for r in radii]
+    for sigma in dict.fromkeys(c.sigma for c in certificates):
+        copies = copies_of((c.image, c.label) for c in certificates if c.sigma == sigma).finding()
+        if copies is not None:
+            warnings.warn(copies.text, stacklevel=2)
+            break
+    return _shares(certificates, radii)
+
+
+def _shares(certificates: Sequence[Certificate], radii: Sequence[float]) -> list[Share]:
     return [
         wilson(sum(c.prediction == c.label and c.radius >= r for c in certificates), len(certificates))
         for r in radii
@@ -225,9 +238,7 @@ def certified_curves(certificates: Sequence[Certificate]) -> tuple[Certified, ..
     for sigma in dict.fromkeys(c.sigma for c in certificates):
         own = [c for c in certificates if c.sigma == sigma]
         far = [r for r in RADII if r <= max(c.radius for c in own) + RADII[1]]
-        points = tuple(
-            Point(level=r, share=s) for r, s in zip(far, certified_accuracy(own, far), strict=True)
-        )
+        points = tuple(Point(level=r, share=s) for r, s in zip(far, _shares(own, far), strict=True))
         silent = sum(c.prediction == ABSTAIN for c in own) / len(own)
         rows.append(Certified(sigma=sigma, images=len(own), draws=own[0].n, abstained=silent, points=points))
     return tuple(rows)

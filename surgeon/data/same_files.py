@@ -1,0 +1,81 @@
+"""Files of images that two sets share, byte by byte, where the images are too many to be held in memory."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import xxhash
+
+from surgeon.data.records import Records
+from surgeon.disk.hashes import own_hash
+
+COMPARED = 256
+"""Files that are looked for, spread evenly over their set. All files of the other set are asked for their sizes,
+and those of an equal size are read: some thousands of a million."""
+
+
+class Shared(NamedTuple):
+    """How many files of one set are among those of another.
+
+    Attributes:
+        count: how many of those that were looked for.
+        compared: how many were looked for.
+    """
+
+    count: int
+    compared: int
+
+
+def shared_files(known: Records, tested: Records, most: int = COMPARED) -> Shared:
+    """Count the files of one set that are, byte by byte, among those of another.
+
+    A file that cannot be read is among none: reading its image tells of it. Images of tars and of libraries' data
+    sets have no file of their own and are not compared.
+
+    Args:
+        known: the set in which they are looked for.
+        tested: the set whose files are looked for.
+        most: how many of them, spread evenly.
+    """
+    own = [item for item, _ in tested.entries if _size(item) is not None]
+    count = min(most, len(own))
+    chosen = [own[k * len(own) // count] for k in range(count)]
+    wanted: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for item in chosen:
+        if (size := _size(item)) is not None and (content := _hash(item)) is not None:
+            wanted[size][content] += 1
+    found = 0
+    for item in _of_sizes(known, wanted):
+        content = _hash(item)
+        size = _size(item)
+        if content is not None and size is not None:
+            found += wanted[size].pop(content, 0)
+    return Shared(found, count)
+
+
+def _of_sizes(known: Records, wanted: dict[int, dict[str, int]]) -> Iterator[Any]:
+    for item, _ in known.entries:
+        if (size := _size(item)) is not None and wanted.get(size):
+            yield item
+
+
+def _size(item: Any) -> int | None:
+    """The bytes of an item's file; None for one that has none, or that cannot be read."""
+    if isinstance(item, tuple) and isinstance(item[1], bytes):
+        return len(item[1])
+    try:
+        return item.stat().st_size if isinstance(item, Path) else None
+    except OSError:
+        return None
+
+
+def _hash(item: Any) -> str | None:
+    if isinstance(item, tuple):
+        return xxhash.xxh3_128(item[1]).hexdigest()
+    try:
+        return own_hash(item).rpartition(":")[2]
+    except OSError:
+        return None

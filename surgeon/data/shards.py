@@ -1,0 +1,76 @@
+"""The files of one folder that hold many images each, parquet files or tars, by split and with none missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from surgeon.data.images import SPLITS, split_of
+from surgeon.data.names import shown
+from surgeon.errors import DataError
+
+_NUMBERED = re.compile(r"(?P<of>.*?)-?(?P<number>\d+)-of-(?P<total>\d+)")
+_NAMED = 5
+
+
+def files_by_split(path: Path, suffix: str) -> dict[str, list[Path]]:
+    """The files of a folder with one suffix, by the split that their names begin with: `train-00000-of-00002.tar`.
+
+    Args:
+        path: the folder.
+        suffix: the suffix, with the dot.
+
+    Returns:
+        Split → files; all are training images where no name is a split's. Empty without such files.
+
+    Raises:
+        DataError: files of other names lie beside those of splits, a file of a numbered set is missing, or
+            files of two such sets are of one split.
+    """
+    files = sorted(p for p in path.glob(f"*{suffix}") if not p.name.startswith("."))
+    found = {s: [f for f in files if split_of(f.stem.split("-")[0]) == s] for s in SPLITS}
+    named = {s: f for s, f in found.items() if f}
+    others = [f.name for f in files if not any(f in those for those in named.values())]
+    if named and others:
+        raise DataError(
+            f"{shown(path)} has files of the splits {', '.join(named)} beside others ({_listed(others)}); name "
+            "these after their split, or move them away"
+        )
+    grouped = named or ({"train": files} if files else {})
+    for split, those in grouped.items():
+        _check_complete(path, split, those)
+    return grouped
+
+
+def _check_complete(path: Path, split: str, files: Sequence[Path]) -> None:
+    """Raise DataError where the files' own numbers say that some are missing, or that two sets are mixed."""
+    sets: dict[tuple[str, str], dict[int, str]] = {}
+    plain = []
+    for file in files:
+        told = _NUMBERED.fullmatch(file.stem)
+        if told is None:
+            plain.append(file.name)
+        else:
+            sets.setdefault((told["of"], told["total"]), {})[int(told["number"])] = file.name
+    if not sets:
+        return
+    if len(sets) > 1 or plain:
+        some = [*(next(iter(s.values())) for s in sets.values()), *plain]
+        raise DataError(
+            f"{shown(path)} has files of several sets as its images of the split {split} ({_listed(some)}): "
+            "keep those of one"
+        )
+    ((_, total), there) = next(iter(sets.items()))
+    first = next(iter(there.values()))
+    missing = [n for n in range(min(int(total), len(there) + 1)) if n not in there]
+    if missing or len(there) != int(total):
+        lacks = f"number {missing[0]} is missing" if missing else "there are more"
+        raise DataError(
+            f"{shown(path)} has {len(there)} of the {int(total)} files that {shown(first)} is one of; {lacks}: "
+            "a part of the images would be taken for all; complete them, or name one file as the source"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(shown, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
