@@ -21,11 +21,11 @@ class Shared(NamedTuple):
     """How many files of one set are among those of another.
 
     Attributes:
-        count: how many of those that were looked for.
+        found: how many of those that were looked for.
         compared: how many were looked for.
     """
 
-    count: int
+    found: int
     compared: int
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ _LIBRARIES = ("torch", "surgeon")
 _OF_TORCH = frozenset(nn.Module().__dict__) - {"training"}
 _PLAIN = (bool, int, float, str, tuple, type(None))
 _TYPE = ("dtype", "is_floating_point", "is_complex", "element_size", "itemsize", "type", "is_signed")
+LAYOUT = ("is_contiguous", "stride", "storage_offset", "is_non_overlapping_and_dense", "data_ptr")
+"""Questions of how a tensor lies in memory, which one call answers otherwise than another."""
 _MISSING = object()
 
 Types = tuple[tuple[torch.dtype | None, ...], torch.dtype | None]
@@ -106,7 +108,12 @@ def _put_back(owner: Any, name: str, value: Any) -> None:
 
 
 def asks_a_type(node: fx.Node) -> bool:
-    """Whether a value that is no tensor may depend on the type of one.
+    """Whether a value that is no tensor may depend on the type of one."""
+    return bool(comes_of(node, _TYPE))
+
+
+def comes_of(node: fx.Node, questions: Collection[str]) -> str:
+    """The first of some questions to a tensor that a value, which is no tensor, comes of; '' if it comes of none.
 
     The nodes have their `value`, as `ValueTracer` leaves it.
     """
@@ -118,10 +125,11 @@ def asks_a_type(node: fx.Node) -> bool:
             continue
         seen.add(found)
         name = found.args[1] if found.target is getattr and len(found.args) > 1 else found.target
-        if getattr(name, "__name__", name) in _TYPE:
-            return True
+        asked = getattr(name, "__name__", name)
+        if asked in questions:
+            return str(asked)
         todo += found.all_input_nodes
-    return False
+    return ""
 
 
 @dataclass(frozen=True)

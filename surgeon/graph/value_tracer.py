@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import TraceError
-from surgeon.graph.asked import asks_a_type
+from surgeon.graph.asked import LAYOUT, asks_a_type, comes_of
 from surgeon.graph.image_counts import counts_images
 from surgeon.graph.limits_asked import limits_answered
 from surgeon.graph.recorded import Recorded
@@ -75,6 +75,9 @@ class ValueTracer(LeafTracer):
 
     def decided_by(self, node: fx.Node) -> None:
         """The code decides by a value, or makes a number of it."""
+        layout = comes_of(node, LAYOUT)
+        if layout:
+            raise TraceError(f"it decides by {layout} of a tensor, whose answer a graph would keep")
         if not self.asked.by_type:
             self.asked.by_type = asks_a_type(node)
 

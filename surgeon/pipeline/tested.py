@@ -115,8 +115,8 @@ def _files_among(known: Any, tested: Any) -> str:
     """How many of the files of a set were found in another, in words; '' for none, and for sets in memory."""
     if not (isinstance(known, Records) and isinstance(tested, Records)):
         return ""
-    found = shared_files(known, tested)
-    return f"{found.count} of {found.compared} compared" if found.count else ""
+    shared = shared_files(known, tested)
+    return f"{shared.found} of {shared.compared} compared" if shared.found else ""
 
 
 def comparable(known: Any, images: Tensor) -> bool:

@@ -176,6 +176,7 @@ CALLERS = {
     "surgeon.insight.gradcam.pictured": "called by pictures alone",
     "surgeon.demo.run": "made of what is walked, for minutes",
     "surgeon.demo.load_copy": "saves and loads",
+    "surgeon.demo.over": "counts alone",
     "surgeon.pipeline.studying.study": "runs, of which `run` is walked, for minutes",
     "surgeon.pipeline.reproducing.reproduce": "runs, of which `run` is walked",
 }

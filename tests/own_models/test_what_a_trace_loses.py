@@ -666,3 +666,26 @@ def test_each_mode_keeps_its_own_constants():
         assert torch.equal(net.train(training)(images()), cut.train(training)(images()))
     found = trace(net).constants
     assert sorted(v.item() for v in found.values()) == [1.0, 2.0, 3.0]
+
+
+class Lying(Base):
+    """Decides by how the images lie in memory."""
+
+    def forward(self, x):
+        y = self.features(x)
+        return self.fc(y * 2 if x.is_contiguous(memory_format=torch.channels_last) else y)
+
+
+class Striding(Base):
+    def forward(self, x):
+        return self.fc(self.features(x) * (2 if x.stride(1) == 1 else 1))
+
+
+@pytest.mark.parametrize("kind", [Lying, Striding])
+def test_code_that_decides_by_the_layout_in_memory_is_kept(kind):
+    stock = kind().eval()
+    cut = surgeon.apply(stock, {"op": "noise", "sigma": 0.1}, input_size=SIZE).eval()
+    x = images(2)
+    for given in (x, x.to(memory_format=torch.channels_last)):
+        torch.testing.assert_close(cut(given), stock(given))
+    assert not torch.equal(stock(x), stock(x.to(memory_format=torch.channels_last)))
