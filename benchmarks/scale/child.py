@@ -139,6 +139,7 @@ def together(
         fork.Process(target=_process, args=(k, world, port, what, tuple(kinds), steps, send))
         for k in range(world)
     ]
+    torch.set_num_threads(1)  # here too: a pool of threads that was used does not survive a fork
     for kind in kinds:
         network(what, kind)  # before the fork: cut once
     for process in processes:
@@ -170,7 +171,6 @@ def _process(
         os.environ.update(
             {k: str(v) for k, v in names.items()}, MASTER_ADDR="127.0.0.1", ACCELERATE_USE_CPU="true"
         )
-    torch.set_num_threads(1)
     try:
         rows = [measured(what, kind, exact, world, steps) for kind in kinds for exact in (True, False)]
     except BaseException:

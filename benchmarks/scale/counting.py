@@ -68,7 +68,8 @@ class Count:
 
     def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **more: Any) -> Any:
-            given = args[1] if name.startswith("all_gather") else args[0] if args else more.get("tensor")
+            place = 1 if name.startswith("all_gather") else 0
+            given = args[place] if len(args) > place else more.get("tensor", more.get("input_tensor"))
             self.add(self._label or name, given.nbytes if isinstance(given, Tensor) else 0)
             return function(*args, **more)
 
