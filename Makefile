@@ -10,7 +10,7 @@ DOCS := $(VENV)/.docs
 OUT ?= runs/demo
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-all portability clients oldest gpu lint bench growth performance matrix sweep reach verdicts results claims gpu-campaign coverage docs docs-serve clean portable
+.PHONY: demo test test-all portability clients oldest gpu lint bench growth scale performance matrix sweep reach verdicts results claims gpu-campaign coverage docs docs-serve clean portable
 
 demo: $(READY)
 	$(BIN)/surgeon demo -o $(OUT) --overwrite
@@ -53,6 +53,9 @@ bench: $(READY)
 
 growth: $(READY)
 	$(BIN)/python -m benchmarks.growth
+
+scale: $(READY)
+	$(THREADS) $(BIN)/python -m benchmarks.scale
 
 performance: $(READY)
 	$(BIN)/python -m benchmarks.page

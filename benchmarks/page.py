@@ -1,21 +1,29 @@
-"""`make performance`: the tables of docs/performance.md, from what `make bench` and `make growth` left in runs/."""
+"""`make performance`: the tables of docs/performance.md, from what `make bench` and `make growth` left in runs/, and
+from what `make scale` measured."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scale.page import SCALE, sections
 from benchmarks.timing import Row
 
 RUNS, PAGE = Path("runs"), Path("docs/performance.md")
 
 
 def main() -> None:
-    """Put the tables between their marks, and the picture beside the page."""
+    """Put the tables between their marks, and the picture beside the page. With --scale, only those of `make scale`."""
     text = PAGE.read_text(encoding="utf-8")
+    if SCALE.is_file():
+        text = between(text, "scale", f"\n{sections(json.loads(SCALE.read_text()))}\n")
+    if "--scale" in sys.argv[1:]:
+        PAGE.write_text(text, encoding="utf-8")
+        return
     bench = json.loads((RUNS / "bench.json").read_text())
     text = between(text, "bench", bench_table(bench["groups"]))
     on_gpu = RUNS / "bench-cuda.json"

@@ -93,7 +93,7 @@ def test_an_exponent_is_the_slope():
 
 def test_the_page_has_marks_for_its_tables():
     text = page.PAGE.read_text(encoding="utf-8")
-    for mark in ("bench", "growth"):
+    for mark in ("bench", "growth", "scale"):
         assert "| new |" in page.between(text, mark, "| new |")
     with pytest.raises(ValueError, match="no marks for nothing"):
         page.between(text, "nothing", "")
