@@ -183,3 +183,21 @@ def test_a_factory_that_makes_too_few_outputs_leaves_nothing_in_the_way(tmp_path
             input_size=(3, 16, 16),
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_images_of_one_class_are_refused_before_anything_is_written(tmp_path):
+    from surgeon.pipeline import train
+
+    for k in range(8):
+        path = tmp_path / "data" / "cat" / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), k).save(path)
+    with pytest.raises(DataError, match=r"all of one class \(cat\)"):
+        train(
+            [load_recipe("plain")],
+            "zoo/lenet5",
+            tmp_path / "run",
+            data=str(tmp_path / "data"),
+            input_size=(1, 32, 32),
+        )
+    assert not (tmp_path / "run").exists()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
+import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -75,7 +74,7 @@ def _decoded(source: Any, gray: bool | None) -> Any:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         # Opening reads the header alone, so that a decompression bomb is refused before it is decoded.
         opened: Image.Image = Image.open(source, formats=FORMATS)
-    with opened, _no_truncated_ones():
+    with opened, _strict:
         width, height = opened.size
         most = min(PIXELS, Image.MAX_IMAGE_PIXELS or PIXELS)
         if width * height > most:
@@ -89,16 +88,34 @@ def _decoded(source: Any, gray: bool | None) -> Any:
         return whole.convert("L" if gray else "RGB")
 
 
-@contextlib.contextmanager
-def _no_truncated_ones() -> Iterator[None]:
-    """Inside, Pillow raises for a truncated image, also where other code of the process asked it to fill it up."""
-    from PIL import ImageFile
+class _Strict:
+    """Inside, Pillow raises for a truncated image, also where other code of the process asked it to fill it up.
 
-    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
+    The switch is the process's: the first thread that enters turns it off, the last that leaves puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside, self._before = 0, False
+
+    def __enter__(self) -> None:
+        from PIL import ImageFile
+
+        with self._lock:
+            if not self._inside:
+                self._before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        from PIL import ImageFile
+
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._before
+
+
+_strict = _Strict()
 
 
 def _eight_bits(picture: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,18 +47,11 @@ def shared_files(known: Records, tested: Records, most: int = COMPARED) -> Share
         if (size := _size(item)) is not None and (content := _hash(item)) is not None:
             wanted[size][content] += 1
     found = 0
-    for item in _of_sizes(known, wanted):
-        content = _hash(item)
+    for item, _ in known.entries:
         size = _size(item)
-        if content is not None and size is not None:
+        if size is not None and wanted.get(size) and (content := _hash(item)) is not None:
             found += wanted[size].pop(content, 0)
     return Shared(found, count)
-
-
-def _of_sizes(known: Records, wanted: dict[int, dict[str, int]]) -> Iterator[Any]:
-    for item, _ in known.entries:
-        if (size := _size(item)) is not None and wanted.get(size):
-            yield item
 
 
 def _size(item: Any) -> int | None:

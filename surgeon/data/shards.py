@@ -11,11 +11,14 @@ from surgeon.data.names import shown
 from surgeon.errors import DataError
 
 _NUMBERED = re.compile(r"(?P<of>.*?)-?(?P<number>\d+)-of-(?P<total>\d+)")
+_WORDS = re.compile(r"[-_.]")
 _NAMED = 5
 
 
 def files_by_split(path: Path, suffix: str) -> dict[str, list[Path]]:
     """The files of a folder with one suffix, by the split that their names begin with: `train-00000-of-00002.tar`.
+
+    Where none begins so, a word inside counts, if they have several: `set-train-0.tar` beside `set-validation-0.tar`.
 
     Args:
         path: the folder.
@@ -29,8 +32,12 @@ def files_by_split(path: Path, suffix: str) -> dict[str, list[Path]]:
             files of two such sets are of one split.
     """
     files = sorted(p for p in path.glob(f"*{suffix}") if not p.name.startswith("."))
-    found = {s: [f for f in files if split_of(f.stem.split("-")[0]) == s] for s in SPLITS}
-    named = {s: f for s, f in found.items() if f}
+    named = _grouped(files, [split_of(f.stem.split("-")[0]) for f in files])
+    if not named:
+        inside = _grouped(
+            files, [next(filter(None, map(split_of, _WORDS.split(f.stem))), None) for f in files]
+        )
+        named = inside if len(inside) > 1 else {}
     others = [f.name for f in files if not any(f in those for those in named.values())]
     if named and others:
         raise DataError(
@@ -41,6 +48,11 @@ def files_by_split(path: Path, suffix: str) -> dict[str, list[Path]]:
     for split, those in grouped.items():
         _check_complete(path, split, those)
     return grouped
+
+
+def _grouped(files: Sequence[Path], splits: Sequence[str | None]) -> dict[str, list[Path]]:
+    found = {s: [f for f, own in zip(files, splits, strict=True) if own == s] for s in SPLITS}
+    return {s: f for s, f in found.items() if f}
 
 
 def _check_complete(path: Path, split: str, files: Sequence[Path]) -> None:

@@ -246,8 +246,20 @@ def _has_all(folder: Path, known: Manifest) -> bool:
 
 
 def _left_inside(folder: Path) -> Iterator[Path]:
-    """What was left below a folder, except in parts that have a lock of their own."""
+    """What was left below a folder, except in parts that somebody has locked."""
     for place, folders, files in os.walk(folder):
         here = Path(place)
         yield from (here / n for n in [*folders, *files] if is_temporary(n))
-        folders[:] = [n for n in folders if not is_temporary(n) and not lock_beside(here / n).exists()]
+        folders[:] = [n for n in folders if not is_temporary(n) and not _is_locked(here / n)]
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether anybody holds the lock beside a path now: a killed process leaves the file, and not the lock."""
+    file = lock_beside(path)
+    if not file.exists():
+        return False
+    try:
+        with FileLock(file, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from surgeon.data.names import shown
 from surgeon.errors import DataError, ModelError, either
 from surgeon.models import num_classes_of
 
@@ -31,9 +32,14 @@ def outputs_for(
         The number of outputs, at least that of the classes.
 
     Raises:
-        DataError: fewer outputs than classes were asked for.
+        DataError: the images are all of one class, or fewer outputs than classes were asked for.
         ModelError: an argument contradicts the number of outputs or the channels.
     """
+    if len(classes) < 2:
+        raise DataError(
+            f"the images are all of one class ({', '.join(map(shown, classes))}), so that one answer is always right: "
+            "give a folder with a folder for each of two or more classes"
+        )
     outputs = num_classes or len(classes)
     if outputs < len(classes):
         said = either(f"num_classes={outputs}", f"--num-classes {outputs}")

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from surgeon.data import held_out, images, load_sets
+from surgeon.data import decoding, held_out, images, load_sets
 from surgeon.data.decoding import read
 from surgeon.errors import DataError
 
@@ -213,3 +214,24 @@ def test_a_truncated_image_is_a_fault_whatever_other_code_asked_of_pillow(tmp_pa
     with pytest.raises(DataError, match="half cannot be read as an image"):
         read(tmp_path / "half", None)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_threads_that_decode_at_once_leave_pillows_switch_as_it_was(tmp_path, monkeypatch):
+    file = io.BytesIO()
+    Image.effect_noise((32, 32), 60).save(file, "PNG")
+    (tmp_path / "half").write_bytes(file.getvalue()[: len(file.getvalue()) // 2])
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with ThreadPoolExecutor(1) as other:
+        with decoding._strict:  # this thread is in the middle of an image when the other begins and ends one
+            with pytest.raises(DataError):
+                other.submit(read, tmp_path / "half", None).result()
+            assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+        assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_splits_are_known_by_a_word_inside_of_names_too(tmp_path):
+    for name in ("set-train-0", "set-train-1"):
+        table(tmp_path / f"{name}.parquet")
+    table(tmp_path / "set-test-0.parquet", first=8, count=4)
+    sets = load_sets(str(tmp_path), input_size=SIZE)
+    assert len(sets.test.y) == 4 and len(sets.train.y) + len(sets.val.y) == 16

@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from filelock import FileLock
 
 from surgeon.errors import ArtifactError
 from surgeon.ownership import check_input, locked, new_folder
@@ -103,6 +104,20 @@ def test_what_a_killed_owner_had_not_finished_is_cleared_by_the_next(tmp_path):
         (work / "whole").write_text("x")
     assert sorted(os.listdir(tmp_path)) == [mine.name, "cut"]
     assert sorted(os.listdir(tmp_path / "cut")) == [".surgeon.json", "whole"]
+
+
+def test_what_a_kill_left_in_a_part_is_cleared_although_the_parts_lock_is_still_there(tmp_path):
+    """A killed process leaves the file of a lock, not the lock; what somebody holds is not touched."""
+    run, name = tmp_path / "run", ".surgeon-new-1.00000000-last.safetensors"
+    for part in ("training", "other"):
+        (run / part).mkdir(parents=True)
+        (run / part / name).write_text("half")
+        (run / f".surgeon-lock-{part}").touch()
+    write_manifest(run, "run", files=False)
+    with FileLock(run / ".surgeon-lock-other"), locked(run):
+        assert not (run / "training" / name).exists() and (run / "other" / name).exists()
+    with locked(run):
+        assert not (run / "other" / name).exists()
 
 
 def test_what_a_killed_owner_was_replacing_is_put_back(tmp_path):

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from filelock import FileLock
 
 from surgeon.disk.files import write_json
 from surgeon.errors import ArtifactError
@@ -46,8 +47,7 @@ def test_files_that_were_not_finished_are_cleared_and_those_of_other_owners_are_
         with owned(study / "busy"), owned(study):
             pass  # the same owner again clears nothing
         assert left.exists()
-    (study / ".surgeon-lock-busy").write_text("")  # somebody works there
-    with owned(study):
+    with FileLock(study / ".surgeon-lock-busy"), owned(study):  # somebody works there
         assert not left.exists() and other.exists()
 
 

@@ -63,15 +63,13 @@ class SoftPooling(Operation):
         """Return why a pooling must stay, or ""."""
         if site.cls not in _MAXIMA:
             return f"{site.cls} is no max pooling of torch's"
-        if site.altered:
-            return site.altered
-        if self.to == "average":
-            dilated = [d for d in site.dilation or () if d != 1]
+        if self.to == "average" and any(d != 1 for d in site.dilation or ()):
             return (
-                f"its window has dilation {list(site.dilation or ())}, which no average pooling has; 'depthwise' has it"
-                if dilated
-                else ""
+                f"its window has dilation {list(site.dilation or ())}, which no average pooling has; "
+                "'depthwise' has it"
             )
+        if site.altered or self.to == "average":
+            return site.altered
         if site.ceil:
             return "it rounds its size up, which no convolution does"
         if site.channels is None or site.channel_axis != 0:
