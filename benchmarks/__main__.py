@@ -11,7 +11,6 @@ import argparse
 import importlib
 import json
 import os
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,17 @@ from rich.console import Console
 from rich.table import Table
 
 import surgeon
-from benchmarks.ceilings import ceilings
+from benchmarks.ceilings import caches, ceilings
 from benchmarks.timing import Asked, Row
 from surgeon.disk.files import write_json
+from surgeon.machine import processor
 
 GROUPS = (
     "networks",
     "formats",
     "maps",
     "cutting",
+    "starts",
     "startup",
     "loading",
     "certificates",
@@ -103,7 +104,8 @@ def _made(device: str) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(device)
         if device != "cpu"
-        else platform.processor() or platform.machine(),
+        else processor(),
+        **({} if device != "cpu" else {"caches": caches()}),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "GFLOP/s of torch.mm": round(ceilings(device)[0] / 1e9, 1),

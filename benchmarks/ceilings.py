@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -21,6 +23,17 @@ def ceilings(device: str = "cpu") -> tuple[float, float]:
     source, target = torch.randn(2, size, device=device, dtype=dtype)
     moved = 2 * source.element_size() * size
     return 2 * side**3 / _best(lambda: torch.mm(a, b)), moved / _best(lambda: target.copy_(source))
+
+
+def caches() -> str:
+    """Sizes of the first core's caches, level by level, as Linux tells them; empty elsewhere."""
+    found = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        with contextlib.suppress(OSError):
+            level, kind, size = ((index / n).read_text().strip() for n in ("level", "type", "size"))
+            if kind != "Instruction":
+                found[f"L{level}"] = size
+    return " ".join(f"{level} {size}" for level, size in found.items())
 
 
 def _best(task: Callable[[], object]) -> float:

@@ -99,7 +99,7 @@ def _against_product(n: int, c: int, side: int, asked: Asked) -> Iterator[Row]:
             "forward",
             8 if cpu else 2,
             captured(_quiet(product), asked.device),
-            1.3,
+            1.5,
             {m: captured(_quiet(partial(layer, x)), asked.device) for m, layer in layers.items()},
         ),
         (

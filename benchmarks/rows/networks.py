@@ -21,8 +21,8 @@ BARS = {
     "KAP folded": 1.02,
     "KAP, σ=0": 1.04,
     "KAP, σ=0.1": 1.10,
-    "defective": 1.03,
-    "ANL": 1.75,
+    "defective": 1.02,
+    "ANL": 1.70,
     "CANL": 1.06,
 }
 
