@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from torch import fx, nn
 
 from surgeon.graph.described import details, kind_of_site, why_altered
@@ -48,7 +49,8 @@ def find_sites(
     axes = channel_axes(model, regions, called, seen.outputs)
     shared = _shared_weights(model)
     sites: list[Site] = []
-    if any(name == "" for name, _ in regions):
+    whole = dict(regions).get("")
+    if whole is not None and not _takes_numbers_of_words(model, whole):
         size = tuple(input_size) if input_size else None
         sites.append(
             Site(
@@ -89,6 +91,19 @@ def find_sites(
             )
         )
     return _with_roles(model, _with_stages(model, sites))
+
+
+def _takes_numbers_of_words(model: nn.Module, traced: Traced) -> bool:
+    """Whether the network's first input goes to an embedding: no layer for images can stand there."""
+    first = next((n for n in traced.eval.nodes if n.op == "placeholder"), None)
+    for node in first.users if first is not None else ():
+        if node.op == "call_module" and isinstance(
+            model.get_submodule(str(node.target)), (nn.Embedding, nn.EmbeddingBag)
+        ):
+            return True
+        if node.op == "call_function" and node.target in (F.embedding, F.embedding_bag):
+            return True
+    return False
 
 
 def _under(parts: Parts | None, name: str) -> Parts | None:

@@ -59,7 +59,12 @@ def add_noise(x: Tensor, sigma: float | Tensor, drawing: Drawing | None = None) 
 
     Returns:
         A tensor of the shape, dtype and memory format of `x`.
+
+    Raises:
+        LayerError: `x` holds integers.
     """
+    if not x.is_floating_point() and not x.is_complex():
+        raise LayerError(f"noise is added to floating-point numbers; it was given {x.dtype}")
     if recording() and (drawing is None or drawing.shard is None):
         return x + (torch.randn_like(x) * sigma).to(x.dtype)
     if drawing is None or (drawing.stream is None and drawing.shard is None):

@@ -99,15 +99,17 @@ def weight_map(
     out = box(m, kernel, step, pads, holes, divisor, negative=unsharp)
     if unsharp:
         centres = _at_centres(m, kernel, step, pads, holes, out_size)  # type: ignore[arg-type]  # two sides
-        mapped = together and is_functorch_wrapped_tensor(out)  # a view under vmap
-        out = torch.add(out, centres, alpha=2) if mapped else out.add_(centres, alpha=2)
+        # Under vmap, and of a subclass that keeps its type, it is a view, which is not written to.
+        view = together and (is_functorch_wrapped_tensor(out) or type(out) is not Tensor)
+        out = torch.add(out, centres, alpha=2) if view else out.add_(centres, alpha=2)
         del centres  # a view of m
     del m
     if together:
         out = from_places(places_of(out, x.shape[0]), *out_size)
     if bias is not None:
         bias = lying(bias.to(out.dtype).unsqueeze(0), torch.channels_last)
-        out = out + bias if not recording() and transformed(bias) else out.add_(bias)
+        apart = not recording() and (transformed(bias) or type(out) is not Tensor)
+        out = out + bias if apart else out.add_(bias)
     return out if last else from_channels_last(out)
 
 
