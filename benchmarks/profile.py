@@ -1,7 +1,8 @@
 """`python -m benchmarks.profile ROW`: where a line of the table spends its time, operation by operation.
 
-ROW is `group/task`, such as "training step, ResNet-18/KAP, σ=0.1"; `list` names them all. The task and its baseline are
-recorded by torch's profiler, which slows both; what is done outside of torch's operations, in Python, is a line of its
+ROW is `group/task`, such as "training step, ResNet-18/KAP, σ=0.1"; `list` names them all (of lines that differ in their
+baseline alone, the second has its name behind). The task and its baseline are recorded by torch's profiler, which
+slows both; what is done outside of torch's operations, in Python or in waiting for the processor, is a line of its
 own. Largest differences first.
 """
 
@@ -97,13 +98,18 @@ def compared(own: Mapping[str, Spent], base: Mapping[str, Spent]) -> list[Line]:
 
 
 def named(asked: Asked, groups: tuple[str, ...] = GROUPS) -> Iterator[tuple[str, Comparison, str]]:
-    """(name, comparison, task) of each line that can be profiled; networks are made on the way."""
+    """(name, comparison, task) of each line that can be profiled; networks are made on the way. A name that an earlier
+    line has is followed by the baseline."""
+    known: set[str] = set()
     for group in groups:
         if group == "compiled" and asked.device == "cpu" and not asked.small:
             continue  # as in `make bench`: a compiler's minutes
         for one in comparisons(group, asked):
             for what in one.tasks:
-                yield f"{one.group}/{what}", one, what
+                name = f"{one.group}/{what}"
+                name += f"/{one.against}" * (name in known)
+                known.add(name)
+                yield name, one, what
 
 
 def table(lines: list[Line], one: Comparison, what: str, most: int) -> Table:

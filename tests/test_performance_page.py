@@ -147,3 +147,9 @@ def test_the_command_prints_a_table_or_what_is_near(row):
         assert "aten::normal_" in done.stdout and "others)" in done.stdout and "stock: ms" in done.stdout
     else:
         assert done.returncode == 2 and f"{STEP}/KAP, σ=0.1" in done.stderr
+
+
+def test_lines_that_differ_in_their_baseline_alone_have_names_of_their_own():
+    names = [name for name, _, _ in profile.named(Asked(small=True), ("maps",))]
+    assert len(names) == len({*names})
+    assert "weight map, forward/unsharp, 2 × 4 × 6²/torch.bmm" in names

@@ -71,7 +71,8 @@ def main() -> None:
     for part in given.parts or PARTS:
         found[part] = {"made": made(), "rows": measured(part, given.small, given.steps)}
         write_json(given.output, found)
-    print(sections(found))
+    left = [part for part in PARTS if part not in found]
+    print(f"still to be measured: {', '.join(left)}" if left else sections(found))
 
 
 def measured(part: str, small: bool, steps: int) -> list[dict[str, Any]]:
