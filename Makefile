@@ -58,7 +58,7 @@ scale: $(READY)
 	$(THREADS) $(BIN)/python -m benchmarks.scale
 
 performance: $(READY)
-	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.page --keep
 
 matrix: $(READY)
 	SURGEON_MATRIX=1 $(THREADS) $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_models_times_recipes.py tests/methods/test_conformance_of_recipes.py

@@ -8,10 +8,8 @@ a GPU bears on, into runs/bench-cuda.json.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 import surgeon
+from benchmarks.bars import barred
 from benchmarks.ceilings import caches, ceilings
+from benchmarks.machines import group_of
+from benchmarks.rows import measured
 from benchmarks.timing import Asked, Row
 from surgeon.disk.files import write_json
 from surgeon.machine import processor
@@ -67,8 +68,8 @@ def main() -> None:
         console.print(f"measuring {group}", style="dim", highlight=False)
         rows: list[Row] = []
         first = not (output.is_file() and group in json.loads(output.read_text())["groups"])
-        for row in importlib.import_module(f"benchmarks.rows.{group}").measure(asked):
-            rows.append(row)
+        for row in measured(group, asked):
+            rows.append(barred(row, given.device))
             if first:  # where there are no lines to lose, each as it comes
                 _keep(output, group, rows, given.device)
         _keep(output, group, rows, given.device)
@@ -94,7 +95,8 @@ def table(rows: list[Row]) -> Table:
 
 def _keep(path: Path, group: str, rows: list[Row], device: str) -> None:
     known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"groups": {}}
-    known["groups"][group] = {"made": _made(device), "rows": [asdict(r) for r in rows]}
+    known["groups"][group] = group_of(rows, _made(device))
+    known["kind"] = device
     known["groups"] = {g: known["groups"][g] for g in ALL if g in known["groups"]}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, known)

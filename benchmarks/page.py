@@ -1,37 +1,55 @@
-"""`make performance`: the tables of docs/performance.md, from what `make bench` and `make growth` left in runs/, and
-from what `make scale` measured."""
+"""`make performance`: the tables of docs/performance.md, from what was measured on each machine (benchmarks/measured/),
+from what `make growth` left in runs/, and from what `make scale` measured."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machines import Machine, keep, lines_of, read
 from benchmarks.scale.page import SCALE, sections
 from benchmarks.timing import Row
 
 RUNS, PAGE = Path("runs"), Path("docs/performance.md")
+KEPT = {"cpu": RUNS / "bench.json", "cuda": RUNS / "bench-cuda.json"}
+MARKS = {"cpu": "bench", "cuda": "bench-cuda"}
 
 
 def main() -> None:
-    """Put the tables between their marks, and the picture beside the page. With --scale, only those of `make scale`."""
+    """Put the tables between their marks, and the picture beside the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        nargs="*",
+        metavar="RUN",
+        help="first write these runs of `make bench` to the files of their machines; without a RUN, "
+        "runs/bench.json and runs/bench-cuda.json where they are",
+    )
+    parser.add_argument("--scale", action="store_true", help="only the tables of `make scale`")
+    given = parser.parse_args()
+    if given.keep is not None:
+        for run in given.keep or [path for path in KEPT.values() if path.is_file()]:
+            found = json.loads(run.read_text(encoding="utf-8"))
+            for path in keep(found, found.get("kind", "cuda" if "cuda" in run.stem else "cpu")):
+                print(f"{run} → {path}")
     text = PAGE.read_text(encoding="utf-8")
     if SCALE.is_file():
         text = between(text, "scale", f"\n{sections(json.loads(SCALE.read_text()))}\n")
-    if "--scale" in sys.argv[1:]:
-        PAGE.write_text(text, encoding="utf-8")
-        return
-    bench = json.loads((RUNS / "bench.json").read_text())
-    text = between(text, "bench", bench_table(bench["groups"]))
-    on_gpu = RUNS / "bench-cuda.json"
-    if on_gpu.is_file():
-        text = between(text, "bench-cuda", bench_table(json.loads(on_gpu.read_text())["groups"], times=True))
-    growth = json.loads((RUNS / "growth.json").read_text())
-    text = between(text, "growth", growth_table(growth))
-    shutil.copy(RUNS / "growth.png", PAGE.with_name("growth.png"))
+    if not given.scale:
+        for kind, mark in MARKS.items():
+            text = between(text, mark, bench_table([m for m in read() if m.kind == kind]))
+        growth = RUNS / "growth.json"
+        if growth.is_file():
+            text = between(text, "growth", growth_table(json.loads(growth.read_text())))
+            shutil.copy(RUNS / "growth.png", PAGE.with_name("growth.png"))
     PAGE.write_text(text, encoding="utf-8")
 
 
@@ -43,42 +61,55 @@ def between(text: str, mark: str, table: str) -> str:
     return found.sub(lambda m: f"{m[1]}\n{table}\n{m[2]}", text)
 
 
-def bench_table(groups: dict[str, Any], times: bool = False) -> str:
-    """One line a row, and what they were measured on. times: milliseconds of the task and of its baseline too."""
-    columns = [
-        "what",
-        "",
-        "against",
-        "ratio",
-        "quartiles",
-        "bar",
-        *(["ms", "of the baseline"] if times else []),
-        "note",
-    ]
+def bench_table(measured: Sequence[Machine]) -> str:
+    """One line a row, a column a machine, and on which of them the bar is missed; then what they are."""
+    names = [m.name for m in measured]
+    columns = ["what", "", "against", "bar", *names, "missed on", "note"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for group in groups.values():
-        for r in (Row(**row) for row in group["rows"]):
-            bar = (
-                ""
-                if r.bar is None
-                else f"{'≥' if r.more else '≤'} {r.bar:g}{'' if r.kept else ', **missed**'}"
-            )
-            took = [f"{1e3 * t:.3g}" for t in (r.seconds, r.baseline)] if times else []
-            cells = (
-                r.group,
-                r.what,
-                r.against,
-                f"{r.ratio:.2f}",
-                f"{r.low:.2f}–{r.high:.2f}",
-                bar,
-                *took,
-                r.note,
-            )
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + f"\n\nMeasured on: {machines([g['made'] for g in groups.values()])}.\n"
+    barred = missed = 0
+    for (group, what, against), by in lines_of(measured).items():
+        bars = {f"{'≥' if r.more else '≤'} {r.bar:g}" for r in by.values() if r.bar is not None}
+        lost = [n for n in names if n in by and by[n].kept is False]
+        barred, missed = barred + bool(bars), missed + bool(lost)
+        cells = (
+            group,
+            what,
+            against,
+            "".join(bars),
+            *(_ratio(by[n]) if n in by else "" for n in names),
+            f"**{', '.join(lost)}**" if lost else "",
+            _notes(by),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    summed = f"{missed} of {barred} lines with a bar miss it on a machine where they were measured."
+    return "\n".join(lines) + f"\n\n{summed}\n\n{_told(measured)}\n"
 
 
-def machines(made: list[dict[str, Any]]) -> str:
+def _ratio(row: Row) -> str:
+    times = [_milliseconds(t) for t in (row.seconds, row.baseline) if t]
+    took = f", {' by '.join(times)} ms" if len(times) == 2 else ""
+    return f"{row.ratio:.2f} ({row.low:.2f}–{row.high:.2f}{took})"
+
+
+def _milliseconds(seconds: float) -> str:
+    """Three digits, and no powers of ten."""
+    return f"{1e3 * seconds:.0f}" if seconds >= 1 else f"{1e3 * seconds:.3g}"
+
+
+def _notes(by: dict[str, Row]) -> str:
+    """Each note once; with the machine's name where there are several machines."""
+    noted = {name: row.note for name, row in by.items() if row.note}
+    if len(by) == 1 or len({*noted.values()}) == 1 and len(noted) == len(by):
+        return next(iter(noted.values()), "")
+    return "; ".join(f"{name}: {note}" for name, note in noted.items())
+
+
+def _told(measured: Sequence[Machine]) -> str:
+    lines = [f"- **{m.name}**: {machines(m.made)}{f' ({m.source})' if m.source else ''}" for m in measured]
+    return "\n".join(["Measured on:", "", *lines])
+
+
+def machines(made: Sequence[dict[str, Any]]) -> str:
     """Each device that groups were measured on, once: a range where numbers differ between its groups."""
     told = []
     for device in dict.fromkeys(m["device"] for m in made):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -99,7 +99,6 @@ def row(
     own: list[float],
     base: list[float],
     *,
-    bar: float | None = None,
     per: float = 1.0,
     more: bool = False,
     note: str = "",
@@ -119,19 +118,33 @@ def row(
         high,
         statistics.median(own),
         statistics.median(base),
-        bar,
-        more,
-        note,
+        more=more,
+        note=note,
     )
 
 
-def compare(
-    group: str, against: str, baseline: Task, tasks: Mapping[str, tuple[Task, float | None]], repeats: int
-) -> Iterator[Row]:
-    """A line for each task (what → task, bar) against the baseline."""
-    taken = turns({against: baseline, **{what: task for what, (task, _) in tasks.items()}}, repeats)
-    for what, (_, bar) in tasks.items():
-        yield row(group, what, against, taken[what], taken[against], bar=bar)
+@dataclass(frozen=True)
+class Comparison:
+    """Tasks that take turns with one baseline.
+
+    tasks: what → task. repeats: turns. more: the lines say how many times as fast as the baseline. note: of a
+    line, what else is to be said.
+    """
+
+    group: str
+    against: str
+    baseline: Task
+    tasks: Mapping[str, Task]
+    repeats: int
+    more: bool = False
+    note: Callable[[Row], str] = lambda _: ""
+
+    def rows(self) -> Iterator[Row]:
+        """Measure, and give a line for each task."""
+        taken = turns({self.against: self.baseline, **self.tasks}, self.repeats)
+        for what in self.tasks:
+            found = row(self.group, what, self.against, taken[what], taken[self.against], more=self.more)
+            yield replace(found, note=self.note(found))
 
 
 def captured(task: Task, device: str) -> Task:

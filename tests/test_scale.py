@@ -107,6 +107,9 @@ def test_the_page_tells_a_prediction_as_one(small):
     assert "**Predicted, not measured**" in printed and "| 64 |" in printed
 
 
-def test_what_is_received_grows_with_verdicts(small):
-    one, two = small[0]["evaluation"]["rows"]
+def test_what_is_received_grows_with_verdicts_and_with_a_store_nothing_is(small):
+    rows = small[0]["evaluation"]["rows"]
+    one, two = (r for r in rows if not r["store"])
     assert two["verdicts"] > one["verdicts"] and two["received"] > one["received"]
+    one, two = (r for r in rows if r["store"])
+    assert two["verdicts"] == 2 * one["verdicts"] and one["received"] == two["received"] == 0

@@ -62,7 +62,6 @@ def measure(asked: Asked) -> Iterator[Row]:
         base / own,
         own,
         base,
-        2.0,
         more=True,
         note=f"{same} of {len(x)} verdicts the same, {sum(stand.values())} stand",
     )

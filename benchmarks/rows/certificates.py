@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import torch
 
 import surgeon
-from benchmarks.timing import Asked, Row, row, turns
+from benchmarks.timing import Asked, Comparison
 from surgeon.evaluation import certify
 
 SIZE = (3, 32, 32)
 
 
-def measure(asked: Asked) -> Iterator[Row]:
+def comparisons(asked: Asked) -> Iterator[Comparison]:
     """Samples per second, ResNet-20, batches of 512 at 32 pixels."""
     images, n = (2, 100) if asked.small else (8, 1000 if asked.device == "cpu" else 10_000)
     torch.manual_seed(0)
@@ -30,13 +30,11 @@ def measure(asked: Asked) -> Iterator[Row]:
             for done in range(0, draws, 512):
                 model(batch[: draws - done])
 
-    taken = turns({"own": own, "inference": inference}, 1 if asked.small else min(asked.repeats, 5))
-    yield row(
+    yield Comparison(
         "certification, samples a second",
-        "ResNet-20 at 32 px",
         "inference",
-        taken["own"],
-        taken["inference"],
-        bar=0.9,
+        inference,
+        {"ResNet-20 at 32 px": own},
+        1 if asked.small else min(asked.repeats, 5),
         more=True,
     )

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from benchmarks.rows.formats import network
 from benchmarks.steps import Form
-from benchmarks.timing import Asked, Row
+from benchmarks.timing import Asked, Comparison
 
 
-def measure(asked: Asked) -> Iterator[Row]:
+def comparisons(asked: Asked) -> Iterator[Comparison]:
     """ResNet-18 at 32 pixels and on a GPU ResNet-50 at 224, network by network. Small: by a backend that
     compiles nothing."""
     form = Form("bfloat16, channels_last, compiled", True, "eager" if asked.small else "inductor")

@@ -8,21 +8,19 @@ import timm
 import torch
 
 import surgeon
-from benchmarks.timing import Asked, Row, Task, compare
+from benchmarks.timing import Asked, Comparison, Task
 from surgeon.surgery.drift import compare_logits
 
-BARS = {"kap": 2.0, "anl": 2.0, "noise": 2.0, "defective": 1.2}
+RECIPES = ("kap", "anl", "noise", "defective")
 
 
-def measure(asked: Asked) -> Iterator[Row]:
-    """ResNet-50 at its own size; the bar in seconds is 3."""
+def comparisons(asked: Asked) -> Iterator[Comparison]:
+    """ResNet-50 at its own size."""
     name = "resnet18" if asked.small else "resnet50"
     stock = timm.create_model(name)
-    tasks: dict[str, tuple[Task, float | None]] = {
-        f"plan + apply {r}": (lambda r=r: surgeon.apply(stock, r), bar) for r, bar in BARS.items()
-    }
+    tasks: dict[str, Task] = {f"plan + apply {r}": lambda r=r: surgeon.apply(stock, r) for r in RECIPES}
     rewritten, images = surgeon.apply(stock, "defective"), torch.randn(2, 3, 224, 224)
-    tasks["the drift of defective, alone"] = (lambda: compare_logits(stock, rewritten, images, "noise"), None)
-    yield from compare(
+    tasks["the drift of defective, alone"] = lambda: compare_logits(stock, rewritten, images, "noise")
+    yield Comparison(
         f"surgery, {name}", "timm.create_model", lambda: timm.create_model(name), tasks, min(asked.repeats, 5)
     )

@@ -9,12 +9,12 @@ import timm
 import torch
 
 import surgeon
-from benchmarks.rows.networks import BARS, KAP, NOISY
+from benchmarks.rows.networks import KAP, NOISY
 from benchmarks.steps import Form, forward, step
-from benchmarks.timing import Asked, Row, compare
+from benchmarks.timing import Asked, Comparison
 
 
-def measure(asked: Asked) -> Iterator[Row]:
+def comparisons(asked: Asked) -> Iterator[Comparison]:
     """ResNet-18 at 32 pixels; on a GPU, which that does not fill, ResNet-50 at 224 too."""
     last, half = Form("channels_last", False), Form("bfloat16, channels_last", True)
     if asked.device == "cpu":
@@ -26,7 +26,7 @@ def measure(asked: Asked) -> Iterator[Row]:
 
 def network(
     shown: str, name: str, side: int, forms: tuple[Form, ...], asked: Asked, singly: bool = False
-) -> Iterator[Row]:
+) -> Iterator[Comparison]:
     """Inference and training steps of rewritten networks, in each form. singly: beside the stock network
     alone, one after the other."""
     cpu = asked.device == "cpu"
@@ -45,15 +45,13 @@ def network(
     if not cpu:
         still["KAP not folded"] = cuts["KAP, σ=0"]
     repeats = min(asked.repeats, 5)
-    bars: dict[str, float] = {} if cpu else BARS
     for form in forms:
         for group, baseline, tasks in (
             ("inference", forward(stock, x, form), {k: forward(m, x, form) for k, m in still.items()}),
             ("training step", step(stock, x, y, form), {k: step(m, x, y, form) for k, m in cuts.items()}),
         ):
-            barred = {k: (task, bars.get(k)) for k, task in tasks.items()}
-            for some in [{k: v} for k, v in barred.items()] if singly else [barred]:
-                yield from compare(f"{group}, {shown}, {form.name}", "stock", baseline, some, repeats)
+            for some in [{k: v} for k, v in tasks.items()] if singly else [tasks]:
+                yield Comparison(f"{group}, {shown}, {form.name}", "stock", baseline, some, repeats)
 
 
 def _images(asked: Asked, side: int, compiled: bool) -> int:

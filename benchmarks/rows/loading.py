@@ -75,7 +75,6 @@ def measure(asked: Asked) -> Iterator[Row]:
             "its weights read",
             own,
             base,
-            bar=1.3,
             note=f"holds {held:.2f}× the weights in the end",
         )
         yield row(
@@ -84,7 +83,6 @@ def measure(asked: Asked) -> Iterator[Row]:
             "its weights read",
             mapped,
             base,
-            bar=1.3,
             note=f"holds {kept:.2f}× the weights in the end, beside the pages of the file",
         )
         yield row("surgeon.load", "making its network, alone", "its weights read", made, base)

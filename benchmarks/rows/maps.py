@@ -6,7 +6,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.ceilings import ceilings
-from benchmarks.timing import Asked, Row, Task, captured, compare, row, turns
+from benchmarks.timing import Asked, Comparison, Row, Task, captured
 from surgeon.methods.weight_map.module import WeightMap2d
 
 NAIVE, NAIVE_ON_GPU = (32, 32, 28), (128, 32, 56)
@@ -25,29 +24,25 @@ ON_GPU = ((512, 64, 56), (512, 128, 28), (512, 256, 14), (512, 512, 7))
 MEMORY = (64, 64, 56)
 
 
-def measure(asked: Asked) -> Iterator[Row]:
-    """Forward passes against the equations, forward and backward passes against torch.bmm, and peak memory."""
-    for mode, bar in (("smoothing", 5.0), ("unsharp", 50.0)):
-        n, c, side = (2, 4, 6) if asked.small else NAIVE if asked.device == "cpu" else NAIVE_ON_GPU
+def comparisons(asked: Asked) -> Iterator[Comparison]:
+    """Forward passes against the equations, forward and backward passes against torch.bmm."""
+    n, c, side = (2, 4, 6) if asked.small else NAIVE if asked.device == "cpu" else NAIVE_ON_GPU
+    for mode in ("smoothing", "unsharp"):
         layer, x = _layer(c, side, mode, asked), torch.randn(n, c, side, side, device=asked.device)
-        taken = turns(
-            {
-                "own": _quiet(partial(layer, x)),
-                "as written": _quiet(partial(as_written, layer, layer.by_channels().contiguous(), x)),
-            },
-            1 if asked.small else min(asked.repeats, 5),
-        )
-        yield row(
+        yield Comparison(
             "weight map, forward",
-            f"{mode}, {n} × {c} × {side}²",
             "the equations as written",
-            taken["own"],
-            taken["as written"],
-            bar=bar,
+            _quiet(partial(as_written, layer, layer.by_channels().contiguous(), x)),
+            {f"{mode}, {n} × {c} × {side}²": _quiet(partial(layer, x))},
+            1 if asked.small else min(asked.repeats, 5),
             more=True,
         )
     for n, c, side in [(2, 4, 6)] if asked.small else PRODUCTS if asked.device == "cpu" else ON_GPU:
         yield from _against_product(n, c, side, asked)
+
+
+def measure(asked: Asked) -> Iterator[Row]:
+    """Peak memory."""
     if asked.device == "cpu":
         yield from _memory(asked)
 
@@ -77,7 +72,7 @@ def _quiet(task: Task) -> Task:
     return run
 
 
-def _against_product(n: int, c: int, side: int, asked: Asked) -> Iterator[Row]:
+def _against_product(n: int, c: int, side: int, asked: Asked) -> Iterator[Comparison]:
     """On a GPU as CUDA graphs: what the GPU takes, without Python's share."""
     cpu = asked.device == "cpu"
     form = {"device": asked.device, "dtype": torch.float32 if cpu else torch.bfloat16}
@@ -94,28 +89,27 @@ def _against_product(n: int, c: int, side: int, asked: Asked) -> Iterator[Row]:
         return captured(lambda: torch.autograd.grad(task(), of, gradient), asked.device)
 
     product = partial(torch.bmm, left, right)
-    for group, passes, baseline, bar, tasks in (
+    for group, passes, baseline, tasks in (
         (
             "forward",
             8 if cpu else 2,
             captured(_quiet(product), asked.device),
-            1.5,
             {m: captured(_quiet(partial(layer, x)), asked.device) for m, layer in layers.items()},
         ),
         (
             "forward and backward",
             16 if cpu else 4,
             gradients(product, (left, right), given[0]),
-            1.4,
             {m: gradients(partial(layer, x), (x, layer.maps), given[1]) for m, layer in layers.items()},
         ),
     ):
-        named = {f"{m}, {size}": (task, bar) for m, task in tasks.items()}
-        for found in compare(f"weight map, {group}", "torch.bmm", baseline, named, asked.repeats):
-            moved = passes * numbers / ceilings(asked.device)[1]
-            yield replace(
-                found, note=f"copies at the machine's speed alone: {1 + moved / found.baseline:.2f}"
-            )
+
+        def note(row: Row, moved: int = passes * numbers) -> str:
+            at_best = 1 + moved / ceilings(asked.device)[1] / row.baseline
+            return f"copies at the machine's speed alone: {at_best:.2f}"
+
+        named = {f"{m}, {size}": task for m, task in tasks.items()}
+        yield Comparison(f"weight map, {group}", "torch.bmm", baseline, named, asked.repeats, note=note)
 
 
 _PEAK = """
@@ -157,6 +151,5 @@ def _memory(asked: Asked) -> Iterator[Row]:
             peak / least,
             0.0,
             0.0,
-            1.5,
             note=f"{peak / 2**20:.0f} MiB against {least / 2**20:.0f} MiB",
         )

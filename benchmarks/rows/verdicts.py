@@ -60,7 +60,6 @@ def _adaptive(network: nn.Module, x: Tensor, y: Tensor, small: bool) -> Row:
         ratio,
         seconds[1],
         seconds[0],
-        1.6,
     )
 
 
@@ -92,9 +91,8 @@ def _curve(network: nn.Module, x: Tensor, y: Tensor, small: bool) -> Row:
         base / own,
         own,
         base,
-        5.0,
-        True,
-        f"images that stand, the curve's less the sweep's: {min(apart):+d} to {max(apart):+d}",
+        more=True,
+        note=f"images that stand, the curve's less the sweep's: {min(apart):+d} to {max(apart):+d}",
     )
 
 

@@ -71,7 +71,8 @@ def main() -> None:
     for part in given.parts or PARTS:
         found[part] = {"made": made(), "rows": measured(part, given.small, given.steps)}
         write_json(given.output, found)
-    print(sections(found))
+    left = [part for part in PARTS if part not in found]
+    print(f"still to be measured: {', '.join(left)}" if left else sections(found))
 
 
 def measured(part: str, small: bool, steps: int) -> list[dict[str, Any]]:
@@ -81,7 +82,8 @@ def measured(part: str, small: bool, steps: int) -> list[dict[str, Any]]:
         return [row for world in worlds for row in together(world, "chain", kinds, 2 if small else steps)]
     if part == "resnet50":  # a test takes the chain's two processes in its place
         return together(2, *(("chain", ("plain",)) if small else ("resnet50", PREDICTED)), 1)
-    return account((2, 4) if small else (10, 100, 1000), 2 if small else 64, 2)
+    sizes = ((2, 2), (4, 2)) if small else ((10, 2), (100, 2), (1000, 2), (100, 8))
+    return account(sizes, 2 if small else 64)
 
 
 def made() -> dict[str, Any]:

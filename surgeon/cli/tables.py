@@ -121,7 +121,7 @@ def _effect(plan: Plan) -> Text:
             f"{drift.images} {drift.source} images"
         )
     elif plan.execution is None and plan.effect == "approximated":
-        text.append("; its drift is measured when the cut is made")
+        text.append("; its drift is measured when the cut is made, of large networks with calibration images")
     return text
 
 

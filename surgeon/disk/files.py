@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
+import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from surgeon.disk.writing import written
 from surgeon.errors import ArtifactError, MissingPackageError
 
 _HALF = re.compile("[\ud800-\udfff]")
+_ROWS = 4096
+"""Rows of a table that are held at once."""
 
 
 def absolute(name: str | None) -> str | None:
@@ -143,8 +147,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         beside.write_bytes(content)
 
 
-def write_parquet(path: Path, columns: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write a parquet table.
+def write_parquet(path: Path, columns: dict[str, str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write a parquet table, so many rows at a time that memory does not grow with them.
 
     Args:
         path: the file.
@@ -157,10 +161,17 @@ def write_parquet(path: Path, columns: dict[str, str], rows: Sequence[dict[str, 
     """
     arrow, parquet = _arrow()
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in columns.items()])
-    table = arrow.Table.from_pylist(list(rows), schema=schema)
+    left = iter(rows)
+    part = list(itertools.islice(left, _ROWS))
     # pyarrow takes paths as UTF-8 text, which a name need not be.
-    with written(path) as beside, beside.open("wb") as file:
-        parquet.write_table(table, file)
+    with (
+        written(path) as beside,
+        beside.open("wb") as file,
+        parquet.ParquetWriter(file, schema) as table,
+    ):
+        table.write_table(arrow.Table.from_pylist(part, schema=schema))
+        while part := list(itertools.islice(left, _ROWS)):
+            table.write_table(arrow.Table.from_pylist(part, schema=schema))
 
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
@@ -176,10 +187,47 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
         ArtifactError: the file cannot be read as parquet.
         MissingPackageError: pyarrow is not installed.
     """
+    return list(each_of_parquet(path))
+
+
+def each_of_parquet(path: Path) -> Iterator[dict[str, Any]]:
+    """Read a parquet table row by row, for tables that need not fit into memory.
+
+    Args:
+        path: the file.
+
+    Yields:
+        The rows, name → value.
+
+    Raises:
+        ArtifactError: the file cannot be read as parquet.
+        MissingPackageError: pyarrow is not installed.
+    """
+    with _opened(path) as table:
+        for part in table.iter_batches(_ROWS):
+            yield from part.to_pylist()
+
+
+def count_parquet(path: Path) -> int:
+    """Number of rows of a parquet table, by its last bytes.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ArtifactError: the file cannot be read as parquet.
+        MissingPackageError: pyarrow is not installed.
+    """
+    with _opened(path) as table:
+        return int(table.metadata.num_rows)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     arrow, parquet = _arrow()
     try:
         with path.open("rb") as file:
-            return parquet.read_table(file).to_pylist()
+            yield parquet.ParquetFile(file)
     except (OSError, arrow.ArrowException) as error:
         raise ArtifactError(f"{path} cannot be read as parquet: {error}") from None
 

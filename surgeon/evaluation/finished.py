@@ -33,9 +33,8 @@ def write_assessment(
         outcome: The verdicts.
         certificates: The certificates, if some were made.
     """
-    rows = outcome.rows()
-    write_parquet(folder / VERDICTS, COLUMNS, rows)
-    write_csv(folder / VERDICTS_AS_TEXT, list(COLUMNS), ([r[c] for c in COLUMNS] for r in rows))
+    write_parquet(folder / VERDICTS, COLUMNS, outcome.rows())
+    write_csv(folder / VERDICTS_AS_TEXT, list(COLUMNS), ([r[c] for c in COLUMNS] for r in outcome.rows()))
     if certificates:
         write_parquet(folder / CERTIFICATES, OF_CERTIFICATES, [c.model_dump() for c in certificates])
     write_json(folder / ROBUSTBENCH, model_info(found))

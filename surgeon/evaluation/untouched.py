@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from surgeon.disk.files import read_parquet
+from surgeon.disk.files import each_of_parquet
 from surgeon.errors import ArtifactError
 from surgeon.ownership import unsealed
 from surgeon.results.assessment import Assessment
@@ -31,7 +31,7 @@ def check_untouched(folder: str | Path, found: Assessment) -> None:
         return
     summary = found.summary
     try:
-        clean, worst = standing(read_parquet(place / VERDICTS), summary.main)
+        clean, worst = standing(each_of_parquet(place / VERDICTS), summary.main)
     except KeyError as error:
         raise ArtifactError(f"{place / VERDICTS} has no column {error}; {how}") from None
     for name, share, right in (("clean", summary.clean, clean), ("worst", summary.worst, worst)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -122,18 +122,18 @@ def distance_curves(
         >>> curve.median, [point.share.value for point in curve.points]
         (0.3, [1.0, 0.0])
     """
-    clean = [v for v in outcome.verdicts if v.attack == "none"]
+    clean = outcome.clean
     unbounded = [a for a in outcome.attacks if a.eps is None and a.source is None]
     curves = []
     for norm in dict.fromkeys(a.norm for a in unbounded):
         names = tuple(dict.fromkeys(a.name for a in unbounded if a.norm == norm))
         eps = asked or tuple(m * (sizes or USUAL).get(norm, USUAL[norm]) for m in MULTIPLES)
         for group in [(name,) for name in names] + ([names] if len(names) > 1 else []):
-            rows = [
+            rows = (
                 v
                 for v in outcome.verdicts
                 if v.attack in group and v.norm == norm and v.eps is None and v.source is None and v.success
-            ]
+            )
             curves.append(_curve(norm, group, clean, rows, eps))
     return tuple(curves)
 
@@ -142,7 +142,7 @@ def _curve(
     norm: Norm,
     names: tuple[str, ...],
     clean: Sequence[Verdict],
-    rows: Sequence[Verdict],
+    rows: Iterable[Verdict],
     eps: Sequence[float],
 ) -> DistanceCurve:
     best: dict[int, Verdict] = {}

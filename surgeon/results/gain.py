@@ -88,9 +88,12 @@ def strongest(outcome: Outcome, sources: Collection[str]) -> tuple[Tried, ...]:
         outcome: The verdicts of `pilots`.
         sources: The networks, of which the earlier is taken where two did the same.
     """
-    clean = [v for v in outcome.verdicts if v.attack == "none"]
+    clean = outcome.clean
     right = {v.example for v in clean if not v.success}
-    turned = {s: {v.example for v in outcome.verdicts if v.source == s and v.success} for s in sources}
+    turned: dict[str | None, set[int]] = {s: set() for s in sources}
+    for v in outcome.verdicts:
+        if v.success and v.source in turned:
+            turned[v.source].add(v.example)
     found = [Tried(source=s, share=wilson(len(right - turned[s]), len(clean))) for s in sources]
     return tuple(sorted(found, key=lambda t: t.share.k))
 
@@ -105,7 +108,7 @@ def gained(outcome: Outcome, uncut: Outcome | None, main: Threat | None, tried: 
         tried: The networks made from the record, the strongest first.
     """
     clean, worst = standing(outcome.rows(), main)
-    _, itself = standing([r for r in outcome.rows() if r["source"] is None], main)
+    _, itself = standing((r for r in outcome.rows() if r["source"] is None), main)
     n, found = len(clean), dict[str, Any]()
     whole = wilson(sum(clean.values()), n)
     if uncut is not None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from surgeon.results.kinds import Norm
 from surgeon.results.statistics import Share, wilson
 from surgeon.results.threat import Attack, size_text
-from surgeon.results.verdict import Outcome, Verdict
+from surgeon.results.verdict import Outcome
 
 
 class Row(BaseModel):
@@ -58,31 +58,30 @@ def rows_of(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
         The rows in the order of the attacks.
     """
     fallen: dict[Any, set[int]] = defaultdict(lambda: set(wrong))
-    clean = {v.example: v.votes for v in outcome.verdicts if v.attack == "none"}
+    clean = {v.example: v.votes for v in outcome.clean}
     lowest: dict[Any, dict[int, float]] = defaultdict(lambda: dict(clean))
     drawn: dict[Any, dict[str, float]] = {}
-    by: dict[Any, list[Verdict]] = defaultdict(list)
-    for v in outcome.verdicts:
-        by[(v.attack, v.source, v.threat)].append(v)
-    found: dict[Any, list[tuple[Attack, Share, list[Verdict]]]] = defaultdict(list)
+    found: dict[Any, list[tuple[Attack, Share]]] = defaultdict(list)
     for attack in outcome.attacks:
-        own = by[(attack.name, attack.source, attack.threat)]
-        turned = {v.example for v in own if v.success}
-        if outcome.draws > 1:
-            votes = lowest[attack.threat] if attack.cascade else dict(clean)
-            for v in own:
+        turned: set[int] = set()
+        votes = lowest[attack.threat] if attack.cascade else dict(clean)
+        for v in outcome.of(attack):
+            if outcome.draws > 1:
                 votes[v.example] = min(votes[v.example], v.votes)
+            if v.success:
+                turned.add(v.example)
+        if outcome.draws > 1:
             drawn[(attack.name, attack.group, attack.source, attack.norm, attack.eps, attack.seed)] = _draws(
                 votes
             )
         fallen[attack.threat] |= turned
         standing = n - len(fallen[attack.threat] if attack.cascade else turned | wrong)
         found[(attack.name, attack.group, attack.source, attack.norm, attack.eps)].append(
-            (attack, wilson(standing, n), own)
+            (attack, wilson(standing, n))
         )
     rows = []
     for (name, group, source, norm, eps), many in found.items():
-        shares = tuple(share for _, share, _ in many)
+        shares = tuple(share for _, share in many)
         values = [s.value for s in shares]
         rows.append(
             Row(
@@ -92,7 +91,7 @@ def rows_of(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
                 norm=norm,
                 eps=eps,
                 cascade=many[0][0].cascade,
-                seeds=tuple(a.seed for a, _, _ in many),
+                seeds=tuple(a.seed for a, _ in many),
                 shares=shares,
                 mean=fmean(values),
                 of_right=fmean(values) * n / (n - len(wrong)) if n > len(wrong) else None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +16,7 @@ from surgeon.results.counts import SAMPLES
 from surgeon.results.findings import Finding, findings
 from surgeon.results.rows import Row, rows_of
 from surgeon.results.statistics import Share, wilson
-from surgeon.results.threat import Threat, main_threat, size_text
+from surgeon.results.threat import Attack, Threat, main_threat, size_text
 from surgeon.results.verdict import Outcome
 
 
@@ -128,14 +129,15 @@ def summarize(
     """
     if not len(outcome):
         raise ArgumentError("there are no verdicts to sum up")
-    clean = [v for v in outcome.verdicts if v.attack == "none"]
+    clean = outcome.clean
     n, wrong = len(clean), {v.example for v in clean if v.success}
     main = main_threat(outcome.attacks)
-    rows, worsts = rows_of(outcome, n, wrong), _worsts(outcome, n, wrong, main)
+    turned, near = _turned(outcome, main)
+    rows, worsts = rows_of(outcome, n, wrong), _worsts(outcome.attacks, turned, n, wrong, main)
     accuracy = wilson(n - len(wrong), n)
     group = main.group if main else ""
-    worst = wilson(n - len(_turned(outcome, lambda t: main is not None and main.covers(t)) | wrong), n)
-    elsewhere = _turned(outcome, lambda t: main is not None and main.of_size(t)) | _near(outcome, main)
+    worst = wilson(n - len(_where(turned, lambda t: main is not None and main.covers(t)) | wrong), n)
+    elsewhere = _where(turned, lambda t: main is not None and main.of_size(t)) | near
     lowest = wilson(n - len(elsewhere | wrong), n)
     refused = (
         []
@@ -181,29 +183,37 @@ def _hardly_trained(clean: Share, classes: int) -> str:
     )
 
 
-def _turned(outcome: Outcome, of: Callable[[Threat], bool]) -> set[int]:
-    """The examples that some attack of the chosen threats turned."""
-    return {v.example for v in outcome.verdicts if v.success and v.attack != "none" and of(v.threat)}
-
-
-def _near(outcome: Outcome, main: Threat | None) -> set[int]:
-    """The examples that an attack for the smallest distance turned within the main threat's size."""
+def _turned(outcome: Outcome, main: Threat | None) -> tuple[dict[Threat, set[int]], set[int]]:
+    """The examples that some attack of each threat turned, and those that one for the smallest distance turned within
+    the main threat's size; in one reading of the verdicts."""
     sizes = {(a.norm, a.eps) for a in outcome.attacks if main is not None and main.of_size(a.threat)}
-    unbounded = [v for v in outcome.verdicts if v.success and v.attack != "none" and v.eps is None]
-    return {
-        v.example
-        for v in unbounded
-        for norm, eps in sizes
-        if eps is not None and v.norm == norm and getattr(v, norm) <= eps
-    }
-
-
-def _worsts(outcome: Outcome, n: int, wrong: set[int], main: Threat | None) -> tuple[Worst, ...]:
-    """The worst case of every threat; of a union of norms behind those of its parts."""
-    turned: dict[Threat, set[int]] = {a.threat: set(wrong) for a in outcome.attacks}
+    turned: dict[Threat, set[int]] = defaultdict(set)
+    near: set[int] = set()
     for v in outcome.verdicts:
-        if v.success and v.attack != "none":
-            turned[v.threat].add(v.example)
+        if not v.success or v.attack == "none":
+            continue
+        turned[v.threat].add(v.example)
+        if v.eps is None and any(
+            eps is not None and v.norm == norm and getattr(v, norm) <= eps for norm, eps in sizes
+        ):
+            near.add(v.example)
+    return turned, near
+
+
+def _where(turned: Mapping[Threat, set[int]], of: Callable[[Threat], bool]) -> set[int]:
+    """The examples that some attack of the chosen threats turned."""
+    return set().union(*(fallen for threat, fallen in turned.items() if of(threat)))
+
+
+def _worsts(
+    attacks: Sequence[Attack],
+    fallen_by: Mapping[Threat, set[int]],
+    n: int,
+    wrong: set[int],
+    main: Threat | None,
+) -> tuple[Worst, ...]:
+    """The worst case of every threat; of a union of norms behind those of its parts."""
+    turned = {a.threat: wrong | fallen_by.get(a.threat, set()) for a in attacks}
     if main is not None and main not in turned:
         turned[main] = set(wrong).union(*(fallen for threat, fallen in turned.items() if main.covers(threat)))
     return tuple(

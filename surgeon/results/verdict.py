@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -109,11 +111,59 @@ COLUMNS = {
 """The columns of a table of verdicts, with their types in pyarrow."""
 
 
+class Unheld(Sequence[Verdict]):
+    """Verdicts that lie elsewhere and are read when they are needed: those of the clean images alone are held.
+
+    Args:
+        clean: The verdicts of the clean images.
+    """
+
+    def __init__(self, clean: tuple[Verdict, ...]) -> None:
+        self.clean = clean
+
+    @abstractmethod
+    def attacked(self, attack: Attack | None = None) -> Iterator[Verdict]:
+        """Read the verdicts of one attack, or of all in their order.
+
+        Args:
+            attack: The attack; None for all.
+        """
+
+    def __iter__(self) -> Iterator[Verdict]:
+        yield from self.clean
+        yield from self.attacked()
+
+    @overload
+    def __getitem__(self, index: int) -> Verdict: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Verdict]: ...
+    def __getitem__(self, index: int | slice) -> Verdict | Sequence[Verdict]:
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
+def key_of(one: Attack | Verdict) -> tuple[str, str | None, Threat]:
+    """Name, source and threat: what a verdict and its attack share.
+
+    Args:
+        one: An attack, or a verdict of it.
+    """
+    return one.name if isinstance(one, Attack) else one.attack, one.source, one.threat
+
+
 @dataclass(frozen=True)
 class Outcome:
     """All verdicts of an evaluation, its attacks in their order, and the blocks that are still missing.
 
-    Iterating over it gives the verdicts.
+    Iterating over it gives the verdicts. Those of an evaluation with a store stay in its folder, and are read from
+    there each time, a block at a time.
 
     Args:
         verdicts: The verdicts, those of the clean images first.
@@ -128,17 +178,41 @@ class Outcome:
         (0, 'fgsm linf 8/255')
     """
 
-    verdicts: tuple[Verdict, ...]
+    verdicts: Sequence[Verdict]
     attacks: tuple[Attack, ...]
     draws: int = 1
     missing: tuple[str, ...] = ()
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Verdict]:
         return iter(self.verdicts)
 
     def __len__(self) -> int:
         return len(self.verdicts)
 
-    def rows(self) -> Sequence[dict[str, Any]]:
-        """Return the verdicts as plain dictionaries."""
-        return [v.model_dump() for v in self.verdicts]
+    @property
+    def clean(self) -> Sequence[Verdict]:
+        """The verdicts of the clean images."""
+        if isinstance(self.verdicts, Unheld):
+            return self.verdicts.clean
+        return [v for v in self.verdicts if v.attack == "none"]
+
+    def of(self, attack: Attack) -> Iterator[Verdict]:
+        """Return the verdicts of one attack.
+
+        Args:
+            attack: One of `attacks`.
+        """
+        if isinstance(self.verdicts, Unheld):
+            return self.verdicts.attacked(attack)
+        return iter(self._by_attack.get(key_of(attack), ()))
+
+    @functools.cached_property
+    def _by_attack(self) -> dict[tuple[str, str | None, Threat], list[Verdict]]:
+        found: dict[tuple[str, str | None, Threat], list[Verdict]] = {}
+        for v in self.verdicts:
+            found.setdefault(key_of(v), []).append(v)
+        return found
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Give the verdicts as plain dictionaries, one after the other."""
+        return (v.model_dump() for v in self.verdicts)

@@ -33,7 +33,7 @@ from surgeon.surgery.drift import compare_logits
 from surgeon.surgery.looking import seen_of
 from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.recording import recorded
-from surgeon.surgery.rehearsal import rehearse, told_of
+from surgeon.surgery.rehearsal import CHEAP, rehearse, told_of
 from surgeon.surgery.rewritten import RewrittenModule
 from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.surgery.tree import bare
@@ -78,7 +78,8 @@ def apply(
             and at most 2,048 images are used. If a cut changes the network's function, several starts are
             fitted to some of the images and compared on the held-out rest; the best one is used
             (`surgery/choice.py`) and the comparison is recorded in `surgery.execution.choice`. Fewer than 8
-            images are too few for that.
+            images are too few for that. Without images the drift of the logits is measured on noise, of networks of
+            up to 2 · 10⁹ FLOPs an image, and of larger ones not at all.
         copy: False shares parameters and buffers with `model` instead of copying them.
         stack: Allow a network that has already had surgery, and add to it.
         seen: What `surgeon.surgery.look` returned for this network at this size, so that several calls share
@@ -213,7 +214,7 @@ def _check_images(images: Tensor | None, made: Plan) -> None:
 
 
 def _started_alone(subject: Subject, attempt: Attempt) -> Started:
-    """Start a cut network without calibration images: run it once, and measure its drift on noise."""
+    """Start a cut network without calibration images: run it once, on noise if that is cheap, which gives its drift."""
     made = attempt.made
     with told_of(attempt.network, made.input_size):
         drift = _noise_drift(subject.model, attempt)
@@ -252,9 +253,14 @@ def _unasked(
 
 
 def _noise_drift(model: nn.Module, attempt: Attempt) -> Drift | None:
-    """Return the drift of the logits on seeded noise, or None if it cannot be measured or says nothing."""
+    """Return the drift of the logits on seeded noise, or None if it says nothing or would take longer than the cut.
+
+    Cheap networks run once anyway. Where a run is dear, calibration images ask for it.
+    """
     record = attempt.record
     if record.planned in ("exact", "destroyed") or not record.measured or record.input_size is None:
+        return None
+    if attempt.made.before.flops > CHEAP:
         return None
     generator = torch.Generator().manual_seed(record.seed)
     noise = torch.randn(_NOISE_IMAGES, *record.input_size, generator=generator)

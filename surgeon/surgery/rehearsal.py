@@ -13,8 +13,9 @@ from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import BATCH, Shape, images_of, on_fakes, on_meta
 from surgeon.graph.one_mode import mode
 
-_CHEAP = 2e9
-"""Up to this many FLOPs per image, computing takes no longer than running on meta tensors."""
+CHEAP = 2e9
+"""Up to this many FLOPs per image, computing takes no longer than running on meta tensors; beyond it a cut without
+calibration images computes nothing."""
 
 
 def rehearse(stock: nn.Module, network: nn.Module, size: Shape | None, flops: int) -> None:
@@ -34,7 +35,7 @@ def rehearse(stock: nn.Module, network: nn.Module, size: Shape | None, flops: in
     """
     if size is None:
         return
-    if flops > _CHEAP and _error(network, size, computed=False) is None:
+    if flops > CHEAP and _error(network, size, computed=False) is None:
         return
     error = _error(network, size, computed=True)
     if error is None or _error(stock, size, computed=True) is not None:

@@ -48,6 +48,21 @@ def test_the_solution_is_the_least_squares_one(groups, centred, ones):
             assert found.error(solved) == pytest.approx(float(rest), rel=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_each_patch_counts_once_for_any_window(masked):
+    """Windows that are not square, with strides, gaps and edges that differ; more weights than a block of rows."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(11, 2, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 3)).double()
+    x = torch.randn(5, 11, 7, 6).double().contiguous(memory_format=torch.channels_last)
+    y = layer(x).detach()
+    mask = torch.ones(y.shape[1:], dtype=torch.bool) if masked else None
+    found, u = equations(layer, x, y, mask=mask), rows(layer, x).flatten(0, 1)
+    gram, cross = u.mT @ u / len(u), y.transpose(0, 1).flatten(1) @ u / len(u)
+    for c in range(2):
+        torch.testing.assert_close(found.gram[c if masked else 0], gram)
+        torch.testing.assert_close(found.cross[c, 0] if masked else found.cross[0, c], cross[c])
+
+
 @pytest.mark.parametrize("centred", [False, True])
 def test_masked_places_do_not_count(centred):
     torch.manual_seed(0)

@@ -16,6 +16,7 @@ from surgeon.evaluation.parts import Progress
 from surgeon.evaluation.suites import size_of, suite
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
+from surgeon.processes import first
 from surgeon.recipe import Evaluation
 from surgeon.results.counts import DRAWS, EOT
 from surgeon.results.from_record import on_uncut, pilots
@@ -127,13 +128,14 @@ class Knowing:
             outcome: The cut network's verdicts.
 
         Returns:
-            The comparison; None for a network without surgery.
+            The comparison; None for a network without surgery, and in other processes than the first.
         """
         if self.known is None:
             return None
         main = main_threat(outcome.attacks)
         uncut = None if self.known.uncut is None else self._uncut(self.known.uncut, outcome)
-        return gained(outcome, uncut, main, self.tried)
+        # The first process alone writes it, and reading all verdicts takes time.
+        return gained(outcome, uncut, main, self.tried) if first() else None
 
     def _uncut(self, model: Normalized, outcome: Outcome) -> Outcome:
         with held_still(model, self.seed):

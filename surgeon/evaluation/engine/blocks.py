@@ -20,6 +20,7 @@ from surgeon.evaluation.attacks.minimum_norm import shortened
 from surgeon.evaluation.attacks.preconditions import check_needs, check_said, check_sources
 from surgeon.evaluation.engine.admission import admitted, checked_attacks, checked_examples
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
+from surgeon.evaluation.engine.on_disk import OnDisk
 from surgeon.evaluation.engine.scoring import (
     check_adversarial,
     device_of,
@@ -58,7 +59,9 @@ def evaluate(
 
     Images that the model misclassifies without an attack are not attacked. Attacks with `cascade` see only
     images that withstood the earlier attacks of the same threat. Blocks of 64 images are distributed over the
-    processes that accelerate started, if any; every process returns all verdicts.
+    processes that accelerate started, if any; every process returns all verdicts. With a store they stay in its
+    folder, a file a block, and the outcome reads them from there: what a process holds does not grow with images times
+    attacks, so keep the folder for as long as the outcome is used.
 
     Args:
         model: Takes [0, 1] pixels (see `Normalized`), float32, and gives logits.
@@ -143,10 +146,16 @@ def evaluate(
             advance(0, len(blocks) * len(attacks))
         for k in range(rank(), len(blocks), world()):
             for number, found in work.block(k, blocks[k]):
-                rows.append((number, k, found))
+                if store is None:
+                    rows.append((number, k, found))
                 done += 1
                 if advance is not None:
                     advance(done * world(), len(blocks) * len(attacks))
+    if (
+        store is not None
+    ):  # the blocks are in its folder: no process needs to hold, or to send, those of others
+        everyone()
+        return Outcome(OnDisk(store, tuple(clean), tuple(attacks), len(blocks)), tuple(attacks), draws)
     every = sorted(gathered(rows), key=lambda r: r[:2])
     return Outcome((*clean, *(v for _, _, found in every for v in found)), tuple(attacks), draws)
 

@@ -44,29 +44,25 @@ def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> 
         True
     """
     main, kept = main_threat(outcome.attacks), Path(folder) / IMAGES
-    place = {v.example: i for i, v in enumerate(v for v in outcome.verdicts if v.attack == "none")}
+    place = {v.example: i for i, v in enumerate(outcome.clean)}
     if len(images) != len(place):
         raise DataError(f"the outcome is of {len(place)} images, and {len(images)} are given")
-    turned = {
-        (v.attack, v.source, v.example)
-        for v in outcome.verdicts
-        if v.success and v.attack != "none" and main is not None and main.covers(v.threat)
-    }
-    if turned and not kept.is_dir():
-        raise ArtifactError(
-            f"{folder} keeps no adversarial images: evaluate with keep=true into another folder"
-        )
     result = images.clone()
     # In reverse, so that the first attack that turned an image overwrites later ones.
     for number in reversed(range(len(outcome.attacks))):
         attack = outcome.attacks[number]
         if main is None or not main.covers(attack.threat):
             continue
+        turned = {v.example for v in outcome.of(attack) if v.success}
+        if turned and not kept.is_dir():
+            raise ArtifactError(
+                f"{folder} keeps no adversarial images: evaluate with keep=true into another folder"
+            )
         for path in sorted(kept.glob(f"{number:03d}-*.safetensors")):
             with safe_open(path, "pt") as file:
                 stored = file.get_tensor("images")
                 ids = [int(i) for i in file.metadata()["examples"].split(",") if i]
             for i, image in zip(ids, stored, strict=True):
-                if (attack.name, attack.source, i) in turned:
+                if i in turned:
                     result[place[i]] = image
     return result

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from surgeon.disk.files import read_parquet, write_bytes, write_parquet
+from surgeon.disk.files import count_parquet, read_parquet, write_bytes, write_parquet
 from surgeon.disk.writing import make_folder
 from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.evaluation.engine.on_disk import OnDisk
 from surgeon.ownership import claim, take
 from surgeon.reading import read_json
 from surgeon.results.threat import Attack
@@ -82,6 +83,27 @@ class Store:
         """
         return _read(self._path(number, attack, block))
 
+    def is_written(self, number: int, attack: Attack, block: int) -> bool:
+        """Return whether the verdicts of one attack on one block are written.
+
+        Args:
+            number: Index of the attack in the evaluation.
+            attack: The attack.
+            block: Index of the block.
+        """
+        return self._path(number, attack, block).is_file()
+
+    def count(self, number: int, attack: Attack, block: int) -> int | None:
+        """Return the number of verdicts of one attack on one block, or None if they are not written yet.
+
+        Args:
+            number: Index of the attack in the evaluation.
+            attack: The attack.
+            block: Index of the block.
+        """
+        path = self._path(number, attack, block)
+        return count_parquet(path) if path.is_file() else None
+
     def write(
         self, number: int, attack: Attack, block: int, rows: Sequence[Verdict], found: Tensor | None
     ) -> None:
@@ -122,7 +144,8 @@ def read_outcome(folder: str | Path) -> Outcome:
         folder: The folder of a `Store`, or attacks/ of an assessment.
 
     Returns:
-        The verdicts; `missing` names the blocks that are not written yet.
+        The verdicts, which are read from the folder each time they are asked for; `missing` names the blocks that are
+        not written yet.
 
     Raises:
         ArtifactError: The folder has no evaluation, or its clean predictions are not written yet.
@@ -144,15 +167,14 @@ def read_outcome(folder: str | Path) -> Outcome:
     if clean is None:
         raise ArtifactError(f"{folder} holds an evaluation that has only begun: run the same command again")
     count = -(-sum(not v.success for v in clean) // size)
-    rows, missing = list(clean), []
-    for number, attack in enumerate(attacks):
-        for block in range(count):
-            block_rows = store.block(number, attack, block)
-            if block_rows is None:
-                missing.append(f"{attack.label}, block {block}")
-            else:
-                rows += block_rows
-    return Outcome(tuple(rows), attacks, draws, tuple(missing))
+    absent = {
+        (number, block)
+        for number, attack in enumerate(attacks)
+        for block in range(count)
+        if not store.is_written(number, attack, block)
+    }
+    missing = tuple(f"{attacks[number].label}, block {block}" for number, block in sorted(absent))
+    return Outcome(OnDisk(store, tuple(clean), attacks, count, absent), attacks, draws, missing)
 
 
 def _read(path: Path) -> list[Verdict] | None:
