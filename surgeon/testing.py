@@ -26,6 +26,7 @@ from surgeon.results.threat import Attack
 from surgeon.surgery import apply, fold, plan, revert
 from surgeon.surgery.attempt import needs_data
 from surgeon.surgery.drift import first_tensor
+from surgeon.tensors.own_calls import PastOwnCalls
 from surgeon.verification import relative
 
 FOLD_TOLERANCE = 1e-6
@@ -178,7 +179,7 @@ def _check_surrogates(cut: nn.Module, made: Plan, x: Tensor) -> None:
             layer = twin.get_submodule(edit.layer)
             stand = operations[edit.operation].surrogate(edit, layer)
             if stand is not None and stand is not layer:
-                layer.register_forward_hook(compare(edit.layer, stand))
+                layer.register_forward_hook(PastOwnCalls(compare(edit.layer, stand)))
     _output(twin, x)
     _demand(not complaints, next(iter(complaints), ""))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import DataError
 from surgeon.host import in_own_state
+from surgeon.insight.attacked_images import AttackedImages
 from surgeon.insight.picture import WRONG, Picture, png
 from surgeon.insight.raster import grid, named, seen, show, side_text
 from surgeon.models.pixels import logits_of
@@ -19,8 +20,6 @@ from surgeon.models.quiet import held_still
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -119,30 +118,17 @@ def _say(axis: Axes, arrow: str, said: int, label: int, names: Sequence[str] | N
     )
 
 
-def pictured(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    adversarial: Tensor,
-    names: Sequence[str] | None = None,
-    *,
-    seed: int = 0,
-) -> Picture:
+def pictured(shown: AttackedImages) -> Picture:
     """Make the picture of a few attacked images.
 
     Args:
-        model: Takes [0, 1] pixels and gives logits.
-        images: (N, C, H, W) in [0, 1]; the first five are shown.
-        labels: (N,) true classes.
-        adversarial: (N, C, H, W) in [0, 1].
-        names: Names of the classes; None for numbers.
-        seed: Seed for a model that is random.
+        shown: The images before and after the attack.
 
     Returns:
         The picture.
     """
-    images, labels, adversarial = images[:SHOWN], labels[:SHOWN].cpu(), adversarial[:SHOWN]
-    found = attacked(model, images, adversarial, seed=seed)
+    names, labels = shown.names, shown.labels.cpu()
+    found = attacked(shown.model, shown.images, shown.adversarial, seed=shown.seed)
     right = [int((said == labels).sum()) for said in (found.before, found.after)]
     count = len(labels)
     each = "; ".join(
@@ -158,5 +144,5 @@ def pictured(
         f"{right[0]} of {count}; after: {right[1]} of {count}; {size}, in pixels of [0, 1]. A wrong answer "
         "is red and has a ✗.",
         f"{count} images before and after the attack: {each}. {size}.",
-        png(lambda: draw_adversarial(images, adversarial, labels, found, names)),
+        png(lambda: draw_adversarial(shown.images, shown.adversarial, labels, found, names)),
     )

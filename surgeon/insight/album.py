@@ -12,9 +12,13 @@ from surgeon.errors import ArgumentError, DataError, SurgeonError
 from surgeon.host import in_own_state
 from surgeon.insight import adversarial as attack
 from surgeon.insight import changes, features, gradcam, kernels, masks
+from surgeon.insight.attacked_images import AttackedImages
 from surgeon.insight.listening import network_of
 from surgeon.insight.picture import Picture
 from surgeon.surgery.door import surgery_of
+
+_SHOWN = 5
+"""Images that are drawn one by one."""
 
 
 @in_own_state()
@@ -81,14 +85,15 @@ def pictures(
         return [], ["no pictures: they need matplotlib: pip install 'fx-surgeon[report]'"]
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images)
     noisy = (images + sigma * noise).clamp(0, 1)
+    shown = AttackedImages(subject, images[:_SHOWN], labels[:_SHOWN], adversarial[:_SHOWN], class_names, seed)
     models = {_name(subject, beside or {}): subject, **(beside or {})}
     makers: dict[str, Callable[[], Picture]] = {
-        "adversarial": lambda: attack.pictured(subject, images, labels, adversarial, class_names, seed=seed),
+        "adversarial": lambda: attack.pictured(shown),
         "changes": lambda: changes.pictured_changes(
             models, images, noisy, adversarial, sigma=sigma, seed=seed
         ),
         "spread": lambda: changes.pictured_spread(models, images, seed=seed),
-        "gradcam": lambda: gradcam.pictured(subject, images, labels, adversarial, class_names, seed=seed),
+        "gradcam": lambda: gradcam.pictured(shown),
         "features": lambda: features.pictured(models, images, seed=seed),
         "kernels": lambda: kernels.pictured(subject),
     }

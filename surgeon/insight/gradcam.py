@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import ArgumentError, DataError, PictureError, nearest
 from surgeon.host import in_own_state
+from surgeon.insight.attacked_images import AttackedImages
 from surgeon.insight.last_maps import last_spatial
 from surgeon.insight.listening import is_spatial, network_of
 from surgeon.insight.picture import Picture, png
@@ -24,8 +25,6 @@ from surgeon.surgery.tree import has
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-SHOWN = 5
 
 
 @in_own_state()
@@ -141,24 +140,11 @@ def draw_gradcam(
     return figure
 
 
-def pictured(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    adversarial: Tensor,
-    names: Sequence[str] | None = None,
-    *,
-    seed: int = 0,
-) -> Picture:
+def pictured(shown: AttackedImages) -> Picture:
     """Make the picture of Grad-CAM for the true classes, before and after an attack.
 
     Args:
-        model: Takes [0, 1] pixels and gives logits.
-        images: (N, C, H, W) in [0, 1]; the first five are shown.
-        labels: (N,) true classes.
-        adversarial: (N, C, H, W) in [0, 1].
-        names: Names of the classes; None for numbers.
-        seed: Seed for a model that is random.
+        shown: The images before and after the attack.
 
     Returns:
         The picture.
@@ -166,9 +152,9 @@ def pictured(
     Raises:
         PictureError: The model has no suitable layer.
     """
-    images, labels, adversarial = images[:SHOWN], labels[:SHOWN], adversarial[:SHOWN]
-    layer = last_spatial(model, images[:1])
-    before, after = (gradcam(model, x, labels, layer, seed=seed) for x in (images, adversarial))
+    images, labels, adversarial = shown.images, shown.labels, shown.adversarial
+    layer = last_spatial(shown.model, images[:1])
+    before, after = (gradcam(shown.model, x, labels, layer, seed=shown.seed) for x in (images, adversarial))
     areas = [float((cam > 0.5).float().mean()) for cam in (before, after)]
     alike = float(nn.functional.cosine_similarity(before.flatten(1), after.flatten(1)).mean())
     numbers = (
@@ -182,5 +168,5 @@ def pictured(
         "by its maximum; a map without colour: nothing there speaks for the class. "
         f"{numbers[0].upper()}{numbers[1:]}. Selvaraju et al. 2017; after the weight-map paper, Fig. 5.",
         f"Grad-CAM heat maps of {len(images)} images, clean and adversarial; {numbers}.",
-        png(lambda: draw_gradcam(images, adversarial, before, after, labels, names)),
+        png(lambda: draw_gradcam(images, adversarial, before, after, labels, shown.names)),
     )

@@ -22,21 +22,20 @@ from surgeon.images import check_taken, times
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
 from surgeon.progress import step
-from surgeon.surgery.asked import RecipeLike, operations_of
+from surgeon.surgery.asked import RecipeLike, keyed, operations_of
 from surgeon.surgery.attempt import Attempt, needs_data
 from surgeon.surgery.calibration import Calibration, gathered
 from surgeon.surgery.choice import Started, different, started
-from surgeon.surgery.cutting import cut, regions_of
+from surgeon.surgery.cutting import check_plan, cut, regions_of
 from surgeon.surgery.deciding import decide
-from surgeon.surgery.door import Subject, admitted, check_plan
+from surgeon.surgery.door import Subject, admitted
 from surgeon.surgery.drift import compare_logits
-from surgeon.surgery.looking import seen_of
+from surgeon.surgery.looking import Looked, looked
 from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.recording import recorded
 from surgeon.surgery.rehearsal import CHEAP, rehearse, told_of
 from surgeon.surgery.rewritten import RewrittenModule
 from surgeon.surgery.starts import WarmStart, with_starts
-from surgeon.surgery.tree import bare
 from surgeon.surgery.worded import with_settings
 
 _NOISE_IMAGES = 2
@@ -129,9 +128,10 @@ def apply(
         title, operations = operations_of(recipe)
         operations = with_settings(operations, settings, words)
         with_starts(operations, warm_start)  # fail on a wrong start now, before the slow look
+        by_key, seed = keyed(operations, subject.record), checked_seed(seed)
         with step("looking at the network"):
-            seen = seen or seen_of(bare(model, share=True)[0], subject.size)
-        wish = _Wish(subject, title, operations, checked_seed(seed), trained, seen)
+            look = looked(subject, seen)
+        wish, seen = _Wish(look, title, by_key, seed, trained), look.survey
         options = wish.plans(images is not None, warm_start)
     made = options[-1]
     check_plan(subject, made)
@@ -154,26 +154,18 @@ def apply(
 class _Wish:
     """A recipe for a network, from which plans with different starts can be made."""
 
-    subject: Subject
+    look: Looked
     title: str
-    operations: list[Operation]
+    operations: Mapping[str, Operation]
     seed: int
     trained: bool | None
-    seen: Survey
 
     def plan(self, calibrated: bool, warm_start: WarmStart | None) -> Plan:
         """Return the plan for a cut with calibration images (`calibrated`) or without."""
-        operations = with_starts(self.operations, warm_start)
+        operations = with_starts(list(self.operations.values()), warm_start)
         trained = True if self.trained is None and calibrated else self.trained
-        return decide(
-            self.subject,
-            self.title,
-            operations,
-            seed=self.seed,
-            trained=trained,
-            calibrated=calibrated,
-            seen=self.seen,
-        )
+        by_key = dict(zip(self.operations, operations, strict=True))
+        return decide(self.look, self.title, by_key, seed=self.seed, trained=trained, calibrated=calibrated)
 
     def plans(self, calibrated: bool, warm_start: WarmStart | None) -> list[Plan]:
         """Return the plans to try, cheapest first; the last one is the plan that was asked for."""
@@ -208,7 +200,8 @@ def _check_images(images: Tensor | None, made: Plan) -> None:
             f"the plan starts from data ({needs_data(made)}): "
             + either(
                 "pass calibration images, or plan without them",
-                "give images (--calibration, or --data of convert)",
+                "give images (--calibration, or --data of convert); train and run draw their own for a network "
+                "that is trained (--weights, --pretrained)",
             )
         )
 
@@ -241,11 +234,11 @@ def _unasked(
     by_itself = all(o.get("start", "auto") == "auto" for o in made.operations.values())
     if wish is not None and (wish.trained is False or by_itself):
         return []
-    operations = [parse(o) for o in made.operations.values()] if wish is None else wish.operations
-    seen = seen or seen_of(bare(subject.model, share=True)[0], made.input_size, made.refused)
+    operations = {k: parse(o) for k, o in made.operations.items()} if wish is None else wish.operations
     at_its_size = dataclasses.replace(subject, size=made.input_size, stated=made.input_size is not None)
-    other = _Wish(at_its_size, made.recipe, operations, made.seed, True, seen)
     try:
+        look = looked(at_its_size, seen, made.refused)
+        other = _Wish(look, made.recipe, operations, made.seed, True)
         plans = [other.plan(calibrated, "auto") for calibrated in (False, True)]
     except SurgeonError:  # a setting that is valid only with the start that was asked for
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import fx, nn
+from torch.nn.parameter import is_lazy
 
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
@@ -14,12 +15,34 @@ from surgeon.graph.survey import find_regions
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.surgery.attempt import Attempt
-from surgeon.surgery.door import Subject, admitted, check_plan
+from surgeon.surgery.door import Subject, admitted
 from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.recording import combined
 from surgeon.surgery.standing import standing
 from surgeon.surgery.tree import Displaced, bare, carve
+from surgeon.values import has_values
+
+
+def check_plan(subject: Subject, made: Plan) -> None:
+    """Check that a plan can be carried out on a network.
+
+    Args:
+        subject: The network.
+        made: The plan.
+
+    Raises:
+        SurgeryError: The plan is for another network or too large, or the network's tensors have no values.
+    """
+    _refuse_empty(subject.model)
+    if subject.fingerprint != made.fingerprint:
+        raise SurgeryError(
+            f"the plan was made for {made.model} (fingerprint {made.fingerprint}), not for this "
+            f"{type(subject.model).__name__} (fingerprint {subject.fingerprint}); make it anew with surgeon.plan"
+        )
+    large = [n.text for n in made.notes if n.code == "too-large"]
+    if large:
+        raise SurgeryError(large[0])
 
 
 def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> Attempt:
@@ -114,3 +137,16 @@ def _check_fits(rewritten: nn.Module, record: Plan) -> None:
         ) from error
     finally:
         rewritten.train(old_mode)
+
+
+def _refuse_empty(model: nn.Module) -> None:
+    """Raise SurgeryError if parameters have no values: on the meta device, or fake tensors."""
+    found = ((n, t) for n, t in model.named_parameters() if not is_lazy(t) and not has_values(t))
+    empty, tensor = next(found, (None, None))
+    if empty is not None and tensor is not None:
+        raise SurgeryError(
+            f"{empty} is "
+            f"{'on the meta device' if tensor.device.type == 'meta' else 'a fake tensor'}, "
+            "without values; a plan can be made of it, but a cut needs weights: "
+            f"model.to_empty(device=…), and load them first"
+        )

@@ -15,65 +15,58 @@ from surgeon.graph.survey import Survey
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
 from surgeon.selection import PassedOver, Site, is_call
-from surgeon.surgery.asked import keyed
-from surgeon.surgery.door import Subject
 from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
-from surgeon.surgery.looking import check_runs, looks_trained, notes_of, seen_of
+from surgeon.surgery.looking import Looked, seen_of
 from surgeon.surgery.told_apart import mixed_up
 from surgeon.surgery.tree import bare, free_name
 
 
 def decide(
-    subject: Subject,
+    look: Looked,
     title: str,
-    operations: Sequence[Operation],
+    operations: Mapping[str, Operation],
     *,
     seed: int,
     trained: bool | None,
     calibrated: bool,
-    seen: Survey | None,
 ) -> Plan:
-    """Make the plan of a list of operations for a network.
+    """Make the plan of a recipe's operations for a network.
 
     Args:
-        subject: The network.
+        look: The network, which was looked at.
         title: Name of the recipe.
-        operations: The operations, in order.
+        operations: The operations by the keys that the record uses, in order.
         seed: As for `surgeon.plan`, as are the following.
         trained: Whether the weights are trained; None looks at batch-norm statistics.
         calibrated: Whether `apply` will get calibration images.
-        seen: A survey of the network, or None to make one.
 
     Returns:
         The plan.
 
     Raises:
         SelectionError: An operation finds no usable site, or leaves a network that does not run.
-        SurgeryError: The network cannot be traced, or does not run at the stated size.
     """
+    subject, seen = look.subject, look.survey
     model, size = subject.model, subject.size
-    untouched = seen is not None and subject.record is None and not any(o.reshapes for o in operations)
-    scratch = model if untouched else bare(model, share=True)[0]
-    seen = seen or seen_of(scratch, size)
-    check_runs(subject, scratch, seen)
+    reshaped = any(o.reshapes for o in operations.values())
+    scratch = bare(look.tree, share=True)[0] if reshaped else look.tree
     context = Context(
-        trained=looks_trained(scratch) if trained is None else trained,
+        trained=look.trained if trained is None else trained,
         num_classes=num_classes_of(model),
         calibrated=calibrated,
         input_std=input_std_of(model),
     )
-    by_key = keyed(operations, subject.record)
-    so_far = _SoFar(scratch, seen, size, seed, title, notes=notes_of(seen, size))
-    for number, (key, operation) in enumerate(by_key.items()):
-        so_far.add(key, operation, context, last=number + 1 == len(by_key))
+    so_far = _SoFar(scratch, seen, size, seed, title, notes=list(look.notes))
+    for number, (key, operation) in enumerate(operations.items()):
+        so_far.add(key, operation, context, last=number + 1 == len(operations))
     return Plan(
         model=name_of(model),
         fingerprint=subject.fingerprint,
         input_size=size,
         seed=seed,
         recipe=title,
-        operations={k: o.model_dump(mode="json", exclude_defaults=False) for k, o in by_key.items()},
+        operations={k: o.model_dump(mode="json", exclude_defaults=False) for k, o in operations.items()},
         edits=tuple(so_far.edits),
         passed_over=(*so_far.passed, *_unreached(so_far.seen, name_of(model))),
         refused=seen.refused,

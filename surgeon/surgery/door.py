@@ -15,7 +15,7 @@ from surgeon.errors import SurgeryError, either
 from surgeon.extra_state import without_extra
 from surgeon.images import image_size
 from surgeon.models.facts import input_size_of
-from surgeon.surgery.fitness import refuse_empty, refuse_unfit
+from surgeon.surgery.fitness import refuse_unfit
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,14 @@ class Subject:
         record: The record of earlier surgery, or None.
         size: (C, H, W) or (C, T, H, W) of the images that it is looked at with, or None.
         stated: Whether the caller stated that size.
+        fingerprint: Hash of the network's structure before any surgery.
     """
 
     model: nn.Module
     record: Plan | None
     size: tuple[int, ...] | None
     stated: bool
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the network's structure before any surgery."""
-        return self.record.fingerprint if self.record else fingerprint(self.model)
+    fingerprint: str
 
 
 def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: bool) -> Subject:
@@ -61,28 +58,8 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
         _refuse_second(model, record)
     stated = image_size(input_size, model)
     size = stated or input_size_of(model) or (record.input_size if record else None)
-    return Subject(model, record, size, stated is not None)
-
-
-def check_plan(subject: Subject, made: Plan) -> None:
-    """Check that a plan can be carried out on a network.
-
-    Args:
-        subject: The network.
-        made: The plan.
-
-    Raises:
-        SurgeryError: The plan is for another network or too large, or the network's tensors have no values.
-    """
-    refuse_empty(subject.model)
-    if subject.fingerprint != made.fingerprint:
-        raise SurgeryError(
-            f"the plan was made for {made.model} (fingerprint {made.fingerprint}), not for this "
-            f"{type(subject.model).__name__} (fingerprint {subject.fingerprint}); make it anew with surgeon.plan"
-        )
-    large = [n.text for n in made.notes if n.code == "too-large"]
-    if large:
-        raise SurgeryError(large[0])
+    known = record.fingerprint if record else fingerprint(model)
+    return Subject(model, record, size, stated is not None, known)
 
 
 def surgery_of(model: nn.Module) -> Plan | None:

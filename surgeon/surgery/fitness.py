@@ -7,10 +7,8 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.parameter import is_lazy
 
 from surgeon.errors import SurgeryError
-from surgeon.values import has_values
 
 _WRAPPERS = {
     "DataParallel": "module",
@@ -38,26 +36,6 @@ def refuse_unfit(model: object) -> None:
         problem = _problem(module, root=not name)
         if problem:
             raise SurgeryError(f"{name or 'the model'}: {problem}")
-
-
-def refuse_empty(model: nn.Module) -> None:
-    """Check that a network's parameters have values.
-
-    Args:
-        model: The network.
-
-    Raises:
-        SurgeryError: It is on the meta device, or has fake tensors.
-    """
-    found = ((n, t) for n, t in model.named_parameters() if not is_lazy(t) and not has_values(t))
-    empty, tensor = next(found, (None, None))
-    if empty is not None and tensor is not None:
-        raise SurgeryError(
-            f"{empty} is "
-            f"{'on the meta device' if tensor.device.type == 'meta' else 'a fake tensor'}, "
-            "without values; a plan can be made of it, but a cut needs weights: "
-            f"model.to_empty(device=…), and load them first"
-        )
 
 
 def _problem(module: nn.Module, root: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -21,6 +22,25 @@ from surgeon.surgery.fitness import refuse_unfit
 from surgeon.surgery.tree import bare
 from surgeon.torch_private import NormBase
 from surgeon.values import has_values
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A network that was looked at: all that edits are decided by.
+
+    Attributes:
+        subject: The network as the caller gave it.
+        tree: The same as a plain tree of modules; not to be changed.
+        survey: Its sites, its traceable regions, its costs.
+        trained: Whether its batch norms have seen images.
+        notes: Remarks for the plan.
+    """
+
+    subject: Subject
+    tree: nn.Module
+    survey: Survey
+    trained: bool
+    notes: tuple[Note, ...]
 
 
 @one_at_a_time
@@ -99,27 +119,41 @@ def seen_of(
     return seen
 
 
-def check_runs(subject: Subject, scratch: nn.Module, seen: Survey) -> None:
-    """Check that the network runs on images of the size that the caller stated.
+def looked(
+    subject: Subject, survey: Survey | None = None, refused: Mapping[str, str] | None = None
+) -> Looked:
+    """Look at a network, once for all plans that are made of it.
 
     Args:
-        subject: The network as the caller gave it.
-        scratch: A copy of it that may be run.
-        seen: Its survey at that size.
+        subject: The network.
+        survey: What `look` returned for it, or None to make a survey.
+        refused: As for `seen_of`.
+
+    Returns:
+        What was found.
 
     Raises:
-        SurgeryError: It does not run; the message says which size would work, if that is known.
+        SurgeryError: torch.fx can trace no part of the network, or it does not run at the stated size.
     """
+    if survey is None:
+        survey = seen_of(bare(subject.model, share=True)[0], subject.size, refused)
+    tree = bare(subject.model, share=True)[0] if subject.record else subject.model
+    _check_runs(subject, tree, survey)
+    return Looked(subject, tree, survey, _looks_trained(tree), tuple(_notes_of(survey, subject.size)))
+
+
+def _check_runs(subject: Subject, tree: nn.Module, seen: Survey) -> None:
+    """Raise SurgeryError if the network does not run on images of the size that the caller stated."""
     if not subject.stated or seen.regions[0].name or not (seen.measured and seen.measured.error):
         return
     name, size = name_of(subject.model), subject.size or ()
-    more = needed_inputs(scratch)[1:]
+    more = needed_inputs(tree)[1:]
     if more:
         raise SurgeryError(
             f"{name} takes other inputs than an image ({', '.join(more)}), so that it cannot be run here on "
             f"{_size_words(size)}: leave it out; shapes and FLOPs are then not counted"
         )
-    taken = channels_of(scratch)
+    taken = channels_of(tree)
     if taken not in (None, size[0]):
         meant, why = _meant(size, int(taken or 0))
         raise SurgeryError(
@@ -143,14 +177,10 @@ def _size_words(size: tuple[int | None, ...]) -> str:
     return either(f"input_size={size}", "--input-size " + ",".join(map(str, size)))
 
 
-def looks_trained(model: nn.Module) -> bool:
+def _looks_trained(model: nn.Module) -> bool:
     """Say whether any batch norm's running mean has moved from its initial zeros.
 
-    Args:
-        model: The network.
-
-    Returns:
-        True if so; False too for networks without batch norms, or without values (meta device).
+    False too for networks without batch norms, or without values (meta device).
     """
     for module in model.modules():
         if isinstance(module, NormBase) and isinstance(module.running_mean, torch.Tensor):
@@ -164,16 +194,8 @@ def looks_trained(model: nn.Module) -> bool:
 _UNFOLLOWED = "torch.fx cannot follow the network as a whole"
 
 
-def notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
-    """Collect notes on a survey: size unknown, parts not traceable, graphs valid for one size only.
-
-    Args:
-        seen: The survey.
-        size: (C, H, W) or (C, T, H, W) that it was made at, or None.
-
-    Returns:
-        The notes for the plan.
-    """
+def _notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
+    """Collect notes on a survey: size unknown, parts not traceable, graphs valid for one size only."""
     notes = []
     if size is None:
         notes.append(

@@ -12,10 +12,11 @@ from surgeon.edits import Note, Plan
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
-from surgeon.surgery.asked import RecipeLike, operations_of
+from surgeon.surgery.asked import RecipeLike, keyed, operations_of
 from surgeon.surgery.attempt import needs_data
 from surgeon.surgery.deciding import decide
 from surgeon.surgery.door import admitted
+from surgeon.surgery.looking import looked
 from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.surgery.worded import with_settings
 
@@ -79,7 +80,8 @@ def plan(
     subject = admitted(model, input_size, stack=stack)
     title, operations = operations_of(recipe)
     operations = with_starts(with_settings(operations, settings, words), warm_start)
-    made = decide(subject, title, operations, seed=seed, trained=trained, calibrated=calibrated, seen=seen)
+    by_key = keyed(operations, subject.record)
+    made = decide(looked(subject, seen), title, by_key, seed=seed, trained=trained, calibrated=calibrated)
     return made if calibrated else _with_need(made)
 
 

@@ -28,6 +28,7 @@ from surgeon.results.gain import Tried, gained
 from surgeon.results.statistics import wilson
 from surgeon.results.threat import Attack
 from surgeon.results.verdict import Outcome, Verdict
+from surgeon.testing import check_operation
 
 pytest.importorskip("torchattacks")
 pytest.importorskip("scipy")
@@ -130,6 +131,41 @@ def test_surrogates_in_the_backward_pass_are_straight_through_by_hand(reader):
         assert torch.equal(Given(yielding, ("rounding",), "backward")(x), cut.eval()(x))
     finally:
         model.float()
+
+
+class Eased(nn.Module):
+    """A layer's own values, with the identity's gradient: a stand-in that calls the layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return x + (self.layer(x) - x).detach()
+
+
+class EasedRounding(Rounding):
+    def surrogate(self, edit, layer):
+        return Eased(layer)
+
+
+@pytest.mark.parametrize("passes", ["backward", "both"])
+def test_what_stands_in_for_a_layer_may_call_it(reader, monkeypatch, passes):
+    model, (x, _) = reader
+    monkeypatch.setattr(Point, "load", lambda self: EasedRounding)
+    cut = check_operation({"op": "rounding"}, model, input_size=(1, 8, 8)).eval()
+    image = x[:3].clone().requires_grad_(True)
+    logits = Given(Yielding(cut, cut.surgery), ("rounding",), passes)(image)
+    assert torch.allclose(logits, cut(x[:3]), atol=1e-5)
+    assert torch.autograd.grad(logits[:, 1].sum(), image)[0].any()
+
+
+def test_a_surrogate_of_the_same_values_is_tried_for_its_gradient(reader, monkeypatch):
+    model, (x, _) = reader
+    monkeypatch.setattr(Point, "load", lambda self: EasedRounding)
+    cut = cut_of(model).eval()
+    known = known_from(cut, cut.surgery, of_pixels(cut), x)
+    assert SURROGATES + GRADIENT in known.sources and SURROGATES not in known.sources
 
 
 def test_the_values_are_of_one_network_and_the_gradients_of_another(reader):

@@ -138,3 +138,17 @@ def test_a_mask_that_was_written_has_the_share_that_it_has():
     assert one.keep == 0.25 and "keep=0.25" in repr(one)
     one.set_keep(0.125)
     assert one.keep == 0.125
+
+
+@pytest.mark.parametrize("made", [kap, blend])
+def test_a_share_of_another_shape_is_told_as_torch_tells_it(made):
+    layer = made()
+    with pytest.raises(RuntimeError, match="size mismatch for alpha"):
+        layer.load_state_dict(layer.state_dict() | {"alpha": torch.ones(2)})
+
+
+@pytest.mark.parametrize("made", [kap, blend])
+def test_a_loaded_share_outside_of_its_bounds_is_told(made):
+    layer = made()
+    with pytest.raises(RuntimeError, match=r"alpha: alpha=1.5 is outside \[0, 1\]: 0 "):
+        layer.load_state_dict(layer.state_dict() | {"alpha": torch.tensor(1.5)})

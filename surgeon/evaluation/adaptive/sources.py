@@ -11,6 +11,7 @@ from surgeon.edits import Plan
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.adaptive.stand_in import through
 from surgeon.evaluation.adaptive.surrogates import Given, Yielding
+from surgeon.evaluation.attacks.gradients import input_gradient
 from surgeon.evaluation.engine.scoring import device_of, spread
 from surgeon.evaluation.engine.subject import of_pixels
 from surgeon.models.facts import normalization_of
@@ -22,6 +23,8 @@ from surgeon.verification import relative, tolerance_of
 
 MOST = 8
 """Number of sources that are tried; the first are those of all operations together."""
+_SAME_GRADIENT = 0.05
+"""Relative difference up to which gradients count as equal: rounding at the kinks of activations stays below it."""
 
 
 class Known(NamedTuple):
@@ -71,8 +74,10 @@ def known_from(
     few = images[spread(16, len(images))].to(device_of(subject))
     try:
         uncut = of_pixels(revert(network), probabilities=probabilities)
-        if _differs(uncut, subject, few):
+        other_values = _differs(uncut, subject, few)
+        if other_values or _leads_elsewhere(uncut, subject, few):
             found[UNCUT + GRADIENT] = Borrowed(subject, uncut)
+        if other_values:
             found[UNCUT] = uncut
     except SurgeonError as error:
         notes.append(f"no attack was made on the network before the surgery, which cannot be had: {error}")
@@ -85,10 +90,11 @@ def known_from(
             Normalized(Given(yielding, which, passes), mean, std, probabilities=probabilities)
             for passes in ("both", "backward")
         )
-        if not _differs(both, subject, few):
-            continue
-        found[name + GRADIENT] = back
-        if uncut is None or _differs(both, uncut, few):
+        other_values = _differs(both, subject, few)
+        # A layer's own values with another gradient are what a straight-through surrogate gives.
+        if other_values or _leads_elsewhere(back, subject, few):
+            found[name + GRADIENT] = back
+        if other_values and (uncut is None or _differs(both, uncut, few)):
             found[name] = both
     notes += yielding.ignored()
     if len(found) > MOST:
@@ -97,7 +103,17 @@ def known_from(
     return Known(found, uncut, tuple(notes))
 
 
+def _leads_elsewhere(one: nn.Module, other: nn.Module, x: Tensor) -> bool:
+    """Say whether a network of another one's values has other gradients."""
+    with held_still(one), held_still(other):
+        with torch.no_grad():
+            labels = logits_of(other(x)).argmax(1)
+        first, second = (input_gradient(model, x, labels) for model in (one, other))
+    return first is not None and (second is None or not relative(first, second) <= _SAME_GRADIENT)
+
+
 def _differs(one: nn.Module, other: nn.Module, x: Tensor) -> bool:
+    """Say whether two networks give other logits."""
     with held_still(one), held_still(other), torch.no_grad():
         first, second = logits_of(one(x)), logits_of(other(x))
         return first.shape != second.shape or not relative(first, second) <= tolerance_of(one)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from surgeon.edits import Plan
 from surgeon.evaluation.adaptive.stand_in import through
 from surgeon.methods.registry import parse
+from surgeon.tensors.own_calls import PastOwnCalls
 
 Pass = Literal["backward", "both"]
 
@@ -57,7 +58,7 @@ class Yielding(nn.Module):
                 return None
             return instead if self._pass == "both" else through(output, instead)
 
-        return give_way
+        return PastOwnCalls(give_way)
 
     def ignored(self) -> list[str]:
         """Say which layers kept their own gradient in the runs so far; one sentence or none."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import DataError
 from surgeon.evaluation.engine.scoring import device_of
+from surgeon.models.pixels import logits_of
 from surgeon.models.quiet import held_still
 
 BLOCK = 64
@@ -32,7 +33,13 @@ def check_gradients(
     wrong, device = 0, device_of(model)
     with held_still(model, seed):
         for x, y in zip(images.split(BLOCK), labels.split(BLOCK), strict=True):
-            wrong += int(_not_finite(_gradient(model, x.to(device), y.to(device), what)).sum())
+            gradient = input_gradient(model, x.to(device), y.to(device))
+            if gradient is None:
+                raise DataError(
+                    f"{what}'s outputs have no gradient with respect to the images (it detaches them, works under "
+                    "no_grad, or in whole numbers): attacks that follow gradients cannot be made on it"
+                )
+            wrong += int(_not_finite(gradient).sum())
     if wrong:
         raise DataError(_words(what, wrong, len(images)))
 
@@ -54,19 +61,27 @@ def checked(gradient: Tensor) -> Tensor:
     return gradient
 
 
-def _gradient(model: nn.Module, x: Tensor, y: Tensor, what: str) -> Tensor:
+def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor | None:
+    """Compute the gradient of the cross-entropy, summed over the images.
+
+    Args:
+        model: Takes [0, 1] pixels and gives logits.
+        x: (N, C, H, W) in [0, 1].
+        y: (N,) class indices.
+
+    Returns:
+        (N, C, H, W); None if the logits do not depend on the images in a way that can be differentiated.
+    """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
-        logits = model(x.view_as(x))  # a view: some models change their input in place, which a leaf forbids
-        if logits.requires_grad:
-            loss = nn.functional.cross_entropy(logits, y, reduction="sum")
-            (found,) = torch.autograd.grad(loss, x, allow_unused=True)
-            if found is not None:
-                return found
-    raise DataError(
-        f"{what}'s outputs have no gradient with respect to the images (it detaches them, works under no_grad, or in "
-        "whole numbers): attacks that follow gradients cannot be made on it"
-    )
+        logits = logits_of(
+            model(x.view_as(x))
+        )  # some models change their input in place, which a leaf forbids
+        if not logits.requires_grad:
+            return None
+        loss = nn.functional.cross_entropy(logits, y, reduction="sum")
+        (found,) = torch.autograd.grad(loss, x, allow_unused=True)
+    return found
 
 
 def _not_finite(gradient: Tensor) -> Tensor:

@@ -177,7 +177,8 @@ def averaged(
         needed: Whether the gradient is; without it, none is recorded.
 
     Returns:
-        The gradient (N, C, H, W), zeros if not needed; the loss (N,); the logits (N, K).
+        The gradient (N, C, H, W), zeros if not needed, or if the loss does not depend on the images;
+        the loss (N,); the logits (N, K).
     """
     x = x.detach().requires_grad_(needed)
     gradient = torch.zeros_like(x)
@@ -187,6 +188,7 @@ def averaged(
             given = model(x)
             each = LOSSES[loss](given, labels)
             if needed:
-                gradient = gradient + torch.autograd.grad(each.sum(), x)[0] / eot
+                (found,) = torch.autograd.grad(each.sum(), x, allow_unused=True, materialize_grads=True)
+                gradient = gradient + found / eot
         value, logits = value + each.detach() / eot, logits + given.detach() / eot
     return gradient.detach(), value, logits

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from surgeon.evaluation.attacks.pgd import LOSSES, margin
+from surgeon.evaluation.attacks.pgd import averaged, margin
 from surgeon.evaluation.diagnostics.checks import ERROR, HALF, STRAY, beyond, rare
 from surgeon.results.checked import Check
 
@@ -30,7 +28,7 @@ def zero_gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
     """
     counts = {}
     for name in ("ce", "margin"):
-        gradient = _gradient(model, x, y, LOSSES[name])
+        gradient, _, _ = averaged(model, x, y, name, 1, needed=True)
         counts[name] = int((gradient.flatten(1).abs().amax(1) == 0).sum())
     return rare(
         "zero-gradients",
@@ -59,7 +57,7 @@ def finite_differences(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Che
     """
     draw = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
     x = x * (1 - 2 * _BESIDE) + 2 * _BESIDE * draw
-    gradient = _gradient(model, x, y, margin)
+    gradient, _, _ = averaged(model, x, y, "margin", 1, needed=True)
     length = gradient.flatten(1).norm(dim=1)
     unit = gradient / length.clamp_min(1e-30).view(-1, 1, 1, 1)
     with torch.no_grad():
@@ -79,10 +77,3 @@ def finite_differences(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Che
         failed=beyond(wrong, len(x), HALF) <= ERROR,
         reason=f"gradients are not the slopes of the function at {wrong} of {len(x)} images: something hides them",
     )
-
-
-def _gradient(model: nn.Module, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    x = x.detach().requires_grad_(True)
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(model(x), y).sum(), x, allow_unused=True)
-    return torch.zeros_like(x) if gradient is None else gradient

@@ -20,6 +20,7 @@ from surgeon.methods.kap.sheet import (
     side_matrices,
 )
 from surgeon.methods.kap.weights import pool_weight
+from surgeon.tensors.blending import Blending
 from surgeon.tensors.gaussian import Drawing, add_noise, check_sigma
 from surgeon.tensors.known_value import KnownValue
 from surgeon.tensors.optional_state import OptionalState
@@ -28,7 +29,7 @@ from surgeon.tensors.traced import Proxy, called
 from surgeon.torch_private import is_functorch_wrapped_tensor
 
 
-class KernelAveragePool(Drawing, OptionalState):
+class KernelAveragePool(Drawing, Blending, OptionalState):
     """Pooling along channels, to stand directly after a convolution: (1-alpha) z + alpha KAP(z), then noise.
 
     Input (N, channels, *spatial), output (N, out_channels, *spatial). `sigma`, in the units of the
@@ -51,7 +52,7 @@ class KernelAveragePool(Drawing, OptionalState):
     pooling changes the number of channels, so that there is nothing to blend with.
     """
 
-    alpha: Tensor
+    _ends = ": 0 leaves the input as it is, 1 is the pooling alone"
     order: Tensor | None
     spatial_dims: int | None = None
     even: bool = False
@@ -95,9 +96,7 @@ class KernelAveragePool(Drawing, OptionalState):
         self.sheet = resolve_sheet(channels, dims, sheet)
         rows, cols = pooled_sheet(self.sheet, kernel_size, stride, dims, even=even)
         self.out_channels = rows * cols
-        self.register_buffer("alpha", torch.ones((), dtype=torch.float32))
-        self._share = KnownValue(1.0)
-        self.set_alpha(alpha)
+        self._begin(alpha)
         self.register_buffer("order", None)
         if order is not None:
             self.set_order(order)
@@ -169,13 +168,6 @@ class KernelAveragePool(Drawing, OptionalState):
         if self.order is not None:
             self._turn()
         return self
-
-    def set_alpha(self, value: float) -> None:
-        """Set the share of the pooled activations, 0 (the input unchanged) to 1 (KAP alone)."""
-        self._check_alpha(value)
-        self.alpha.fill_(value)
-        self._share.set(self.alpha, value)
-        self.filled("alpha")
 
     @property
     def _blends(self) -> bool:
@@ -308,10 +300,7 @@ class KernelAveragePool(Drawing, OptionalState):
         return ", ".join(parts)
 
     def _check_alpha(self, value: float) -> None:
-        if not 0 <= value <= 1:
-            raise LayerError(
-                f"alpha={value} is outside [0, 1]: 0 leaves the input as it is, 1 is the pooling alone"
-            )
+        super()._check_alpha(value)
         if value != 1 and (self.stride != 1 or self.out_channels != self.channels):
             raise LayerError(
                 f"alpha={value} cannot blend {self.channels} channels with the {self.out_channels} of stride="
@@ -323,33 +312,17 @@ class KernelAveragePool(Drawing, OptionalState):
         self._buffers.pop("_place", None)  # which was one
         self.__dict__.setdefault("_share", KnownValue(1.0))
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing: list[str],
-        unexpected: list[str],
-        errors: list[str],
-    ) -> None:
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
-        lacking = self.lacking()
-        if self.order is not None and "order" not in lacking:
-            made_with = self._made_with
-            try:
-                self.set_order(self.order)
-            except LayerError as fault:
-                errors.append(f"{prefix}order: {fault}")
-            self._made_with = made_with
-        if "alpha" in lacking:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.order is None or "order" in self.lacking():
             return
-        value = float(self.alpha)
+        made_with = self._made_with
         try:
-            self._check_alpha(value)
+            self.set_order(self.order)
         except LayerError as fault:
-            errors.append(f"{prefix}alpha: {fault}")
-        self._share.set(self.alpha, value)
+            errors: list[str] = args[-1]
+            errors.append(f"{prefix}order: {fault}")
+        self._made_with = made_with
 
 
 _FORWARD = KernelAveragePool.forward

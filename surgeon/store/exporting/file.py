@@ -17,7 +17,7 @@ from surgeon.ownership import new_file
 from surgeon.store.exporting.checking import BATCHES, differences, not_checked, run_onnx, run_program
 from surgeon.store.exporting.description import described, is_export
 from surgeon.store.exporting.request import Format, check_request, need, size_of
-from surgeon.store.exporting.writing import write_onnx, write_program
+from surgeon.store.exporting.writing import write
 from surgeon.surgery import fold as fold_network
 from surgeon.surgery.door import surgery_of
 from surgeon.verification import FOLD_TOLERANCE, Check
@@ -100,9 +100,8 @@ def export(
     size = size_of(model, input_size)
     network, record = _prepared(model, fold)
     with new_file(path, overwrite=overwrite, ours=is_export) as work:
-        write = write_onnx if format == "onnx" else write_program
         known = described(model, record, size)
-        number = write(network, work, size, dynamic_batch, opset, known)
+        number = write(network, work, format, size=size, dynamic=dynamic_batch, opset=opset, known=known)
         found, difference = not_checked(), None
         if check:
             run = run_onnx(work) if format == "onnx" else run_program(work)

@@ -16,84 +16,78 @@ from surgeon.disk.writing import patient
 from surgeon.errors import ExportError, SurgeonError, either
 from surgeon.extra_state import without_extra
 from surgeon.store.exporting.description import METADATA, line
+from surgeon.store.exporting.request import Format
 
 _LARGEST_ONNX = 2**31 - 2**20  # bytes: protobuf's 2 GiB, less room for the graph
 
 
-def write_onnx(
+def write(
     network: nn.Module,
     path: Path,
+    format: Format,
+    *,
     size: tuple[int, ...],
     dynamic: bool,
     opset: int | None,
     known: dict[str, Any],
-) -> int:
-    """Write an ONNX file.
+) -> int | None:
+    """Write a file of either kind.
 
     Args:
         network: the network, on the CPU, in float32 and evaluation mode.
         path: the file.
+        format: its kind.
         size: (C, H, W) of one image.
         dynamic: whether the batch size is free.
         opset: version of ONNX's operators; None for torch's choice.
         known: metadata, stored in the file.
 
     Returns:
-        The opset that was used.
+        The opset that was used; None for torch's exported program.
 
     Raises:
         ExportError: the weights exceed ONNX's 2 GiB, or torch cannot export the network.
     """
+    if format == "onnx":
+        _check_weight(network)
+    with _told(format, network, dynamic), torch.no_grad():
+        exported, single = _exported(network, size, dynamic)
+        if format == "onnx":
+            return _write_onnx(exported, path, single, opset, known)
+        with patient(path) as file:
+            torch.export.save(exported, file, extra_files={METADATA: json.dumps(known)})
+    return None
+
+
+def _check_weight(network: nn.Module) -> None:
+    """Raise ExportError if the weights do not fit into one ONNX file."""
     weight = sum(t.numel() * t.element_size() for t in without_extra(network.state_dict()).values())
     if weight > _LARGEST_ONNX:
         raise ExportError(
             f"{weight / 2**30:.1f} GiB of weights do not fit into one ONNX file, which ends at 2 GiB; use "
             + either("format='torch-export'", "--format torch-export")
         )
-    with _told("onnx", network, dynamic), torch.no_grad():
-        exported, single = _exported(network, size, dynamic)
-        _without_divisors(exported.graph_module)
-        program = torch.onnx.export(
-            exported,
-            dynamo=True,
-            opset_version=opset,
-            verbose=False,
-            input_names=["images"],
-            output_names=["logits"] if single else None,
-        )
-        assert program is not None
-        number = int(program.model.opset_imports[""])
-        flat = {k: v if isinstance(v, str) else json.dumps(v) for k, v in known.items() if v is not None}
-        program.model.metadata_props.update({**flat, "opset": str(number), "surgeon": json.dumps(known)})
-        program.save(path, external_data=False)
+
+
+def _write_onnx(
+    exported: torch.export.ExportedProgram, path: Path, single: bool, opset: int | None, known: dict[str, Any]
+) -> int:
+    """Write an exported program as ONNX, and return the opset. `single`: whether the output is a single tensor."""
+    _without_divisors(exported.graph_module)
+    program = torch.onnx.export(
+        exported,
+        dynamo=True,
+        opset_version=opset,
+        verbose=False,
+        input_names=["images"],
+        output_names=["logits"] if single else None,
+    )
+    assert program is not None
+    number = int(program.model.opset_imports[""])
+    flat = {k: v if isinstance(v, str) else json.dumps(v) for k, v in known.items() if v is not None}
+    program.model.metadata_props.update({**flat, "opset": str(number), "surgeon": json.dumps(known)})
+    program.save(path, external_data=False)
     return number
-
-
-def write_program(
-    network: nn.Module,
-    path: Path,
-    size: tuple[int, ...],
-    dynamic: bool,
-    opset: int | None,
-    known: dict[str, Any],
-) -> None:
-    """Write torch's exported program.
-
-    Args:
-        network: the network, on the CPU, in float32 and evaluation mode.
-        path: the file.
-        size: (C, H, W) of one image.
-        dynamic: whether the batch size is free.
-        opset: not used; here for the signature of `write_onnx`.
-        known: metadata, stored in the file.
-
-    Raises:
-        ExportError: torch cannot export the network.
-    """
-    with _told("torch-export", network, dynamic), torch.no_grad():
-        exported, _ = _exported(network, size, dynamic)
-        with patient(path) as file:
-            torch.export.save(exported, file, extra_files={METADATA: json.dumps(known)})
 
 
 def _exported(
