@@ -138,6 +138,14 @@ def test_settings_come_from_protocol_recipe_row_and_budget_in_this_order(tmp_pat
         ({"rows": {"a": {"paper": {"cleen": 1.0}}}}, "cleen"),
         ({"claims": [{"text": "t", "row": "a", "against": "c", "column": "clean"}]}, "'c'"),
         ({"claims": [{"text": "t", "row": "a", "against": "b", "column": "PGD"}]}, "PGD"),
+        ({"claims": [{"text": "t", "row": "a", "against": "a", "column": "clean", "than": "PGD"}]}, "PGD"),
+        (
+            {
+                "columns": {"clean": {"of": "clean"}, "std": {"of": "deviation", "layer": "conv1"}},
+                "claims": [{"text": "t", "row": "a", "against": "a", "column": "clean", "than": "std"}],
+            },
+            "another kind",
+        ),
         ({"budgets": {"smoke": {"rows": ["c"]}}}, "'c'"),
         ({"budgets": {"smoke": {"columns": {"PGD": None}}}}, "PGD"),
         ({"budgets": {"tiny": {}}}, "tiny"),
