@@ -32,10 +32,10 @@ def quotable(found: Sequence[Reproduction]) -> str:
     images = next((c.images for c in table.rows[KAP].values() if c.images), 0)
     said = (
         f"Of {images} CIFAR-10 test images a network with kernel average pooling and noise (`{network}`, {KAP}) "
-        f"gets "
-        f"{_share(table, KAP, 'clean')} right, and {_share(table, KAP, PGD)} under PGD ({size}); AutoAttack leaves "
-        f"{_share(table, KAP, AUTOATTACK)}{_lost(table, AUTOATTACK)}, black-box attacks {_black_box(table, transfers)}, "
-        f"and an attacker who knows the surgery {_share(table, KAP, KNOWING)}{_lost(table, KNOWING)}; the network that was "
+        f"gets {_share(table, KAP, 'clean')} right, and {_share(table, KAP, PGD)} under PGD ({size}); "
+        f"AutoAttack leaves {_share(table, KAP, AUTOATTACK)}{_lost(table, AUTOATTACK)}, black-box attacks "
+        f"{_black_box(table, transfers)}, and an attacker who knows the surgery "
+        f"{_share(table, KAP, KNOWING)}{_lost(table, KNOWING)}; the network that was "
         f"trained with the same noise alone keeps {_share(table, NOISE, KNOWING)} under that attacker{_beside(table)}."
     )
     runs = len(table.of(KAP))

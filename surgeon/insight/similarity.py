@@ -36,7 +36,7 @@ def gradient_similarity(
 
     Raises:
         ArgumentError: The model has no such layer; or there are labels of more than `classes`.
-        DataError: There are no images, or not as many labels; the layer is not called, or the logits do not depend on it.
+        DataError: There are no images, or not as many labels; the layer is not called, or no logit depends on it.
 
     Examples:
         >>> import torch

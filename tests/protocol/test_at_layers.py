@@ -21,21 +21,21 @@ def done(tmp_path_factory):
 
 def test_a_column_is_what_the_trained_network_gives_on_the_evaluations_images(done):
     import surgeon
-    from surgeon.data import digits
     from surgeon.evaluation import read_assessment
     from surgeon.evaluation.engine.subject import of_pixels
     from surgeon.insight.changes import spread_by_layer
+    from surgeon.pipeline.evaluating import test_images
 
     folder, found = done
     assert found.finished
     place = folder / "work" / "epoch-3" / "0"
     size = read_assessment(place / "evaluation").subject.input_size
-    network, test = surgeon.load(place), digits(size[1], seed=0)["test"]
-    seen = spread_by_layer(of_pixels(network), test.x[:64])
+    test = test_images(str(place), "digits", None, size, 64, weights=None).images
+    seen = spread_by_layer(of_pixels(surgeon.load(place)), test.x)
     cells = found.rows["epoch 3"]
     assert cells["last noise layer"].unit == ""
     for column, layer in (("first noise layer", "features.bn1"), ("last noise layer", "features.bn3")):
-        assert cells[column].measured[0] == pytest.approx(seen[layer], rel=0.2)  # of other images of the set
+        assert cells[column].measured[0] == pytest.approx(seen[layer], rel=1e-4)
 
 
 def test_a_short_training_is_the_beginning_of_a_longer_one(done):
