@@ -140,20 +140,19 @@ def _turned(column: Column, row: Mapping[str, Any]) -> bool:
 
 def _median(column: Column, rows: list[Mapping[str, Any]]) -> Measured | None:
     """The median smallest distance; None where half of the images stand at every distance."""
+    norm = column.norm or ""
     own = [
         r
         for r in rows
-        if (r["attack"], r["source"], r["eps"], r["norm"]) == (column.attack, None, None, column.norm)
+        if (r["attack"], r["source"], r["eps"], r["norm"]) == (column.attack, None, None, norm)
     ]
     if not own:
-        raise ArgumentError(
-            f"the evaluation ran no {column.attack} for the smallest distance in {column.norm}"
-        )
+        raise ArgumentError(f"the evaluation ran no {column.attack} for the smallest distance in {norm}")
     seed = min(r["seed"] for r in own)
     far = {r["example"]: 0.0 if r["success"] else math.inf for r in rows if r["attack"] == "none"}
     for row in own:
         if row["seed"] == seed and row["success"] and far[row["example"]] > 0:
-            far[row["example"]] = min(far[row["example"]], row[column.norm])
+            far[row["example"]] = min(far[row["example"]], row[norm])
     middle = median(far.values())
     return Measured(value=middle) if math.isfinite(middle) else None
 

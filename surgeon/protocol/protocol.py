@@ -15,6 +15,8 @@ from surgeon.strict import Prose, Strict
 Told = Annotated[Prose, Field(max_length=2000)]
 BUDGETS = ("paper", "small", "gpu", "smoke")
 """As the paper has it; hours on two processor cores; half an hour on one graphics card; a minute."""
+BASELINE = "plain"
+"""The recipe of a row without surgery."""
 CURVES = ("gaussian", "uniform", "patches")
 TIMES = {"epoch": "s", "batch": "ms"}
 """Columns that are times, with their unit."""
@@ -141,7 +143,7 @@ class Line(Strict):
         note: what differs from the paper's row.
     """
 
-    recipes: tuple[str | dict[str, Any], ...] = ("plain",)
+    recipes: tuple[str | dict[str, Any], ...] = (BASELINE,)
     model: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -305,7 +307,8 @@ class Protocol(Strict):
         """Return the recipes of a row as a budget runs them, the last with training, images and evaluation.
 
         Settings of a training come, from the weakest to the strongest, from the protocol, the row's recipes, the
-        row, and the budget.
+        row, and the budget. The recipe `plain` is the network as it is: it says nothing against the protocol, so that a
+        paper's baseline is trained as its other rows are.
 
         Raises:
             RecipeError: a recipe is unknown, or settings do not fit together.
@@ -316,7 +319,8 @@ class Protocol(Strict):
         training: Mapping[str, Any] = dict(self.training)
         for recipe in recipes:
             if recipe.training is not None:
-                training = merge(training, recipe.training.model_dump(mode="json", exclude_unset=True))
+                said = recipe.training.model_dump(mode="json", exclude_unset=True)
+                training = merge(training, merge(said, self.training) if recipe.name == BASELINE else said)
         training = merge(merge(training, line.training), over.training)
         parts = {
             "training": Training.model_validate(training),
