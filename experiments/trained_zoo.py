@@ -134,7 +134,7 @@ def table(found: dict[str, Any]) -> str:
     names = [n for n in NETWORKS if n in found]
     calibrated = max((r["calibration"] for r in found.values()), default=0)
     lines = [
-        f"| network | trained | convolutions pooled, passed over | with {calibrated} training images: kept "
+        f"| network | trained | convolutions pooled, passed over | with {calibrated:,} training images: kept "
         "| the record says | start | without images: kept | the record says |",
         "|" + "---|" * 8,
         *(row(n, found[n]) for n in names),
@@ -150,7 +150,7 @@ def table(found: dict[str, Any]) -> str:
         + (
             f"**Missed** by {', '.join(broken)}."
             if broken
-            else f"It is met by all {len(kept)} that are called so."
+            else f"It is met by the {len(kept)} that are called so."
         )
     )
     machines = sorted(
