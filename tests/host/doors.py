@@ -377,7 +377,7 @@ CALLS = {
     "surgeon.insight.gradcam.gradcam": lambda w: gradcam.gradcam(w.subject, w.x[:4], w.y[:4]),
     "surgeon.insight.moments.moments_by_layer": lambda w: moments.moments_by_layer(w.subject, w.x[:4]),
     "surgeon.insight.similarity.gradient_similarity": lambda w: similarity.gradient_similarity(
-        w.subject, w.x[:8], w.y[:8], layer="conv1"
+        w.subject, w.x[:8], w.y[:8], layer="0"
     ).nan_to_num(),
     "surgeon.pipeline.training.train": _train,
     "surgeon.pipeline.running.run": _run,
