@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from benchmarks.page import between
+from experiments.quotable import quotable
 from surgeon.pipeline.reproducing import read_runs
-from surgeon.protocol import Runs, load_protocol, tabulated
+from surgeon.protocol import Reproduction, Runs, load_protocol, tabulated
 from surgeon.protocol.markdown import page
 from surgeon.reading import read_as
 
@@ -14,18 +16,39 @@ RESULTS, PAGE = Path("results"), Path("docs/results.md")
 
 
 def main() -> None:
+    found = reproductions()
     text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(between(text, "reproductions", pages()), encoding="utf-8")
+    text = between(text, "quotable", quotable(list(found.values())))
+    pages = [f"{page(one)}\n{dated(file)}\n" for file, one in found.items()]
+    PAGE.write_text(between(text, "reproductions", "\n".join(pages)), encoding="utf-8")
 
 
-def pages() -> str:
-    """Every reproduction that results/ has, in the order of the protocols' names."""
-    written = []
+def reproductions() -> dict[Path, Reproduction]:
+    """Every reproduction that results/ has, by its file, in the order of the protocols' names."""
+    found = {}
     for file in sorted(RESULTS.glob("*.json")):
         told = read_as(file, Runs)
         known = load_protocol(told.protocol)
-        written.append(page(tabulated(known, told.budget, read_runs(file, known, told.budget).runs)))
-    return "\n".join(written)
+        found[file] = tabulated(known, told.budget, read_runs(file, known, told.budget).runs)
+    return found
+
+
+def dated(file: Path) -> str:
+    """The commit and day that a file of runs is of; where it is not committed as it is, those that it is based on."""
+    changed = _git("status", "--porcelain", "--", str(file))
+    found = _git("log", "-1", "--format=%h, %cs", *(() if changed else ("--", str(file))))
+    if not found:
+        return f"Runs: `{file.as_posix()}`."
+    return f"Runs: `{file.as_posix()}`, {'on top of commit' if changed else 'commit'} {found}."
+
+
+def _git(*arguments: str) -> str:
+    """What git prints; nothing where there is no git or no checkout."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

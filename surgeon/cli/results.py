@@ -107,7 +107,10 @@ def protocol_table(found: Protocol, budget: str) -> RenderableType:
     over = found.budgets[budget]
     runs = len(found.rows_of(budget)) * over.seeds
     told = [f"{found.paper}, {found.place}", f"budget {budget}, {runs} runs, {over.seeds} seeds: {over.note}"]
-    claims = [Text(f"claim: {c.text} ({c.column}, {c.row} against {c.against})") for c in found.claims]
+    claims = [
+        Text(f"claim: {c.text} ({c.column}, {c.row} against {c.against}{', ' + c.than if c.than else ''})")
+        for c in found.claims
+    ]
     return Group(Text(found.title, "bold"), *map(Text, told), table, *claims)
 
 
@@ -123,7 +126,7 @@ def reproduction_table(found: Reproduction) -> RenderableType:
         runs = found.of(row)
         table.add(row, *shown, quotable(runs), str(len(runs)))
     answers = [Text(f"{a.answer}: {a.claim.text}{measure(a)}") for a in found.claims]
-    head = f"{found.protocol.name}, {found.protocol.place}, budget {found.budget}; {state(found)}; per cent"
+    head = f"{found.protocol.name}, {found.protocol.place}, budget {found.budget}; {state(found)}; shares in per cent"
     return Group(Text(head, "bold"), table, *answers)
 
 

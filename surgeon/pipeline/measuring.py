@@ -1,4 +1,4 @@
-"""The columns of a protocol, read off the folder of a run."""
+"""The columns of a protocol, read off the folder of a run or measured at the layers of its network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from statistics import median
 from surgeon.disk.files import json_text, read_parquet
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.finished import CERTIFICATES, read_assessment
+from surgeon.pipeline.at_layers import at_layers
 from surgeon.protocol import Column, Measured, measured
+from surgeon.protocol.protocol import ON_LAYERS
 from surgeon.reading import read_mapping
 from surgeon.results.files import VERDICTS
 from surgeon.training.records import METRICS
@@ -19,27 +21,31 @@ from surgeon.training.records import METRICS
 EVALUATION, SETTINGS, TRAINING = "evaluation", "settings.json", "training"
 
 
-def columns_of_run(place: Path, row: str, columns: Mapping[str, Column]) -> dict[str, Measured | None]:
+def columns_of_run(
+    place: Path, row: str, columns: Mapping[str, Column], *, allow_code: tuple[str, ...] = ()
+) -> dict[str, Measured | None]:
     """Measure the columns of a run.
 
     Args:
         place: The run's folder.
         row: Its row.
         columns: What is asked, by name.
+        allow_code: Modules that the trained network's folder may import, for columns at its layers.
 
     Returns:
         What was measured, by name.
 
     Raises:
         ArtifactError: The run is not evaluated, or a file of it is damaged.
-        ArgumentError: A column asks for what the evaluation did not make.
+        ArgumentError: A column asks for what the evaluation did not make, or for a layer that the network has not.
     """
     found, verdicts = read_assessment(place / EVALUATION), read_parquet(place / EVALUATION / VERDICTS)
     file = place / EVALUATION / CERTIFICATES
     certificates = read_parquet(file) if file.is_file() else []
     timed = seconds_an_epoch(place) if any(c.of == "epoch" for c in columns.values()) else None
+    layers = at_layers(place, [c for c in columns.values() if c.of in ON_LAYERS], allow_code=allow_code)
     return {
-        n: measured(c, found, verdicts, row=row, certificates=certificates, epoch=timed)
+        n: measured(c, found, verdicts, row=row, certificates=certificates, epoch=timed, layers=layers)
         for n, c in columns.items()
     }
 

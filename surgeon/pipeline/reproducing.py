@@ -231,7 +231,9 @@ def _run(
         settings=settings_of(known, budget, row),
         tested=tested_in(place),
         labelled=labelled_in(place),
-        columns=columns_of_run(place, row, known.columns_of(budget)),
+        columns=columns_of_run(
+            place, row, known.columns_of(budget), allow_code=tuple(given.get("allow_code", ()))
+        ),
         reliable=found.reliable,
         headline=found.summary.headline is not None,
         seconds=round(time.monotonic() - begun, 1),

@@ -1,4 +1,4 @@
-"""The difference of two rows over seeds: paired where the images are known, else of the two shares."""
+"""The difference of two rows over seeds: paired where the images are known, else of the two shares or numbers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ def difference_of(pairs: Sequence[tuple[Measured, Measured]]) -> Difference | No
         pairs: The two measures of each seed, on the same images.
 
     Returns:
-        The difference of accuracies; None without pairs, or for times. Its `pairs` are empty where the shares alone
-        are known.
+        The difference of accuracies, or of numbers; None without pairs, for times, and for numbers of one seed, which
+        have no interval. Its `pairs` are empty where the shares alone are known.
     """
+    if pairs and all(m.value is not None for pair in pairs for m in pair):
+        return _of_numbers([(other.value or 0.0) - (one.value or 0.0) for one, other in pairs])
     if not pairs or any(m.share is None for pair in pairs for m in pair):
         return None
     if all(m.right for pair in pairs for m in pair):
@@ -28,11 +30,23 @@ def difference_of(pairs: Sequence[tuple[Measured, Measured]]) -> Difference | No
     mean, half = fmean(d for d, _, _ in apart), max(high - low for _, low, high in apart) / 2
     if len(apart) == 1:
         return Difference(mean=mean, low=apart[0][1], high=apart[0][2], pairs=())
+    half = max(half, _half([d for d, _, _ in apart]))  # all seeds share the images, as in `over_seeds`
+    return Difference(mean=mean, low=mean - half, high=mean + half, pairs=())
+
+
+def _of_numbers(apart: Sequence[float]) -> Difference | None:
+    """The mean over seeds with Student's interval; None for one seed."""
+    if len(apart) < 2:
+        return None
+    mean, half = fmean(apart), _half(apart)
+    return Difference(mean=mean, low=mean - half, high=mean + half, pairs=())
+
+
+def _half(apart: Sequence[float]) -> float:
+    """Half of Student's 95 % interval of the mean."""
     from scipy.stats import t
 
-    spread = float(t.ppf(0.975, len(apart) - 1)) * stdev(d for d, _, _ in apart) / len(apart) ** 0.5
-    half = max(half, spread)  # all seeds share the images, as in `over_seeds`
-    return Difference(mean=mean, low=mean - half, high=mean + half, pairs=())
+    return float(t.ppf(0.975, len(apart) - 1)) * stdev(apart) / len(apart) ** 0.5
 
 
 def newcombe(one: Share, other: Share) -> tuple[float, float, float]:

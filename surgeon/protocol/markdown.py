@@ -51,10 +51,11 @@ def figure(given: float | None) -> str:
 
 
 def value(cell: Cell) -> str:
-    """Write what was measured, as `12.3 ± 0.4`."""
+    """Write what was measured, as `12.3 ± 0.4`; numbers that are neither shares nor times to three digits."""
     if cell.mean is None:
         return "–"
-    return f"{cell.mean:.1f}" + ("" if cell.deviation is None else f" ± {cell.deviation:.1f}")
+    form = ".1f" if cell.unit else ".3g"
+    return f"{cell.mean:{form}}" + ("" if cell.deviation is None else f" ± {cell.deviation:{form}}")
 
 
 def quotable(runs: Sequence[Ran]) -> str:
@@ -66,11 +67,16 @@ def measure(answered: Answered) -> str:
     """Write the difference that an answer rests on."""
     claim, found = answered.claim, answered.difference
     what = f"; {claim.column}, {claim.row} less {claim.against}"
+    if claim.than is not None:
+        what = f"; {claim.row}, {claim.column} less "
+        what += claim.than if claim.row == claim.against else f"{claim.against}, {claim.than}"
     if found is None:
-        return f"{what}: not measured"
+        return f"{what}: {'one seed has no interval' if answered.seeds else 'not measured'}"
     over = f" over {answered.seeds} seeds" if answered.seeds > 1 else ", one seed"
-    over += "" if found.pairs else ", of the two shares"
     least = f", asked for at least {claim.margin:g}" if claim.margin else ""
+    if answered.unit != "%":
+        return f"{what}: {found.mean:+.3g} [{found.low:+.3g}, {found.high:+.3g}]{over}{least}"
+    over += "" if found.pairs else ", of the two shares"
     return f"{what}: {points(found.mean)} points [{points(found.low)}, {points(found.high)}]{over}{least}"
 
 

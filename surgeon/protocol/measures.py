@@ -1,14 +1,16 @@
-"""What a column says of a run: a time, or a share of the test images and, where it is known, which of them."""
+"""What a column says of a run: a share of the test images, which of them where that is known, a time or a number."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from statistics import median
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from surgeon.errors import ArgumentError
-from surgeon.protocol.protocol import CURVES, Column
+from surgeon.protocol.protocol import CURVES, ON_LAYERS, Column
 from surgeon.results.assessment import Assessment
 from surgeon.results.statistics import Share, wilson
 from surgeon.results.verdict import standing
@@ -18,22 +20,23 @@ BATCH = 64
 
 
 class Measured(BaseModel):
-    """A share of the test images and which of them it counts, or a time."""
+    """A share of the test images and which of them it counts, a time, or another number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    share: Share | None = Field(default=None, description="None for a time")
+    share: Share | None = Field(default=None, description="None for a time and another number")
     right: str = Field(
         default="",
         pattern="^[01]*$",
         description="1 for each image that is right, in the order of the test set; empty where only the share is known",
     )
     time: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="in the column's unit")
+    value: float | None = Field(default=None, allow_inf_nan=False, description="another number than these")
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.share is None) == (self.time is None):
-            raise ValueError("it has to be a share or a time, and not both")
+    def _one_of_them(self) -> Self:
+        if sum(v is not None for v in (self.share, self.time, self.value)) != 1:
+            raise ValueError("it has to be a share, a time or a number, and not both or none")
         counted = (self.right.count("1"), len(self.right))
         if self.right and (self.share is None or counted != (self.share.k, self.share.n)):
             raise ValueError("the images that are right do not add up to the share: a number was changed")
@@ -48,6 +51,7 @@ def measured(
     row: str = "",
     certificates: Iterable[Mapping[str, Any]] = (),
     epoch: float | None = None,
+    layers: Mapping[Column, float] | None = None,
 ) -> Measured | None:
     """Read a column off a run.
 
@@ -58,9 +62,10 @@ def measured(
         row: The run's row, which has no figure under attacks from itself.
         certificates: The table of its certificates.
         epoch: Seconds that an epoch of the training took.
+        layers: What was measured at layers of the trained network, by column.
 
     Returns:
-        The share or the time; None where the run has no such figure (a stock network has no `uncut`).
+        The share, the time or the number; None where the run has no such figure (a stock network has no `uncut`).
 
     Raises:
         ArgumentError: An attack, a level or a certificate is asked for that the evaluation did not make.
@@ -69,6 +74,8 @@ def measured(
         >>> measured(Column(of="clean"), assessment, verdicts).share.value  # doctest: +SKIP
         0.952
     """
+    if column.of in ON_LAYERS:
+        return None if layers is None else Measured(value=layers[column])
     if column.of == "epoch":
         return None if epoch is None else Measured(time=epoch)
     if column.of == "batch":
@@ -83,6 +90,8 @@ def measured(
     if column.of == "uncut":
         return None if found.gain is None or found.gain.uncut is None else Measured(share=found.gain.uncut)
     rows = list(rows)
+    if column.of == "distance":
+        return _median(column, rows)
     if column.of == "attack":
         return None if column.source == row and row else _counted(_alone(column, rows))
     main = found.summary.main
@@ -103,7 +112,10 @@ def _alone(column: Column, rows: list[Mapping[str, Any]]) -> dict[int, bool]:
     """Whether each image is right as it is and stands under one attack, of the first seed."""
     right = {r["example"]: not r["success"] for r in rows if r["attack"] == "none"}
     own = [
-        r for r in rows if (r["attack"], r["source"]) == (column.attack, column.source) and _sized(column, r)
+        {**r, "success": _turned(column, r)}
+        for r in rows
+        if (r["attack"], r["source"]) == (column.attack, column.source)
+        and (_sized(column, r) or (r["eps"] is None and column.norm in (None, r["norm"])))
     ]
     if not own:
         where = "" if column.source is None else f" on {column.source}"
@@ -118,6 +130,31 @@ def _alone(column: Column, rows: list[Mapping[str, Any]]) -> dict[int, bool]:
     for row in own:
         right[row["example"]] = right[row["example"]] and not row["success"]
     return right
+
+
+def _turned(column: Column, row: Mapping[str, Any]) -> bool:
+    """Whether an attack turned an image, within the column's size where the attack looks for the smallest distance."""
+    near = row["eps"] is not None or column.eps is None or row[row["norm"]] <= column.eps
+    return bool(row["success"] and near)
+
+
+def _median(column: Column, rows: list[Mapping[str, Any]]) -> Measured | None:
+    """The median smallest distance; None where half of the images stand at every distance."""
+    norm = column.norm or ""
+    own = [
+        r
+        for r in rows
+        if (r["attack"], r["source"], r["eps"], r["norm"]) == (column.attack, None, None, norm)
+    ]
+    if not own:
+        raise ArgumentError(f"the evaluation ran no {column.attack} for the smallest distance in {norm}")
+    seed = min(r["seed"] for r in own)
+    far = {r["example"]: 0.0 if r["success"] else math.inf for r in rows if r["attack"] == "none"}
+    for row in own:
+        if row["seed"] == seed and row["success"] and far[row["example"]] > 0:
+            far[row["example"]] = min(far[row["example"]], row[norm])
+    middle = median(far.values())
+    return Measured(value=middle) if math.isfinite(middle) else None
 
 
 def _sized(column: Column, row: Mapping[str, Any]) -> bool:

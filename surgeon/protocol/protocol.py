@@ -15,9 +15,15 @@ from surgeon.strict import Prose, Strict
 Told = Annotated[Prose, Field(max_length=2000)]
 BUDGETS = ("paper", "small", "gpu", "smoke")
 """As the paper has it; hours on two processor cores; half an hour on one graphics card; a minute."""
+BASELINE = "plain"
+"""The recipe of a row without surgery."""
 CURVES = ("gaussian", "uniform", "patches")
 TIMES = {"epoch": "s", "batch": "ms"}
-"""Columns that are no share of the images, with their unit."""
+"""Columns that are times, with their unit."""
+ON_LAYERS = ("amplification", "deviation", "gradient-similarity")
+"""Columns that are measured at a layer of the trained network, and not read off its evaluation."""
+VALUES = ("distance", *ON_LAYERS)
+"""Columns that are numbers of their own, neither shares of the images nor times."""
 Of = Literal[
     "clean",
     "worst",
@@ -31,12 +37,16 @@ Of = Literal[
     "noise",
     "epoch",
     "batch",
+    "distance",
+    "amplification",
+    "deviation",
+    "gradient-similarity",
 ]
 _FIRST = ("of", "attack", "norm", "eps", "level", "error")
 
 
 class Column(Strict):
-    """What is measured of each row: a share of the test images, or a time.
+    """What is measured of each row: a share of the test images, a time, or a number of its own.
 
     Attributes:
         of: `clean`: without an attack. `worst`: under every attack of the main threat, those from the record of
@@ -44,15 +54,24 @@ class Column(Strict):
             `worst` of the network before the surgery. `attack`: under one attack alone. `gaussian`, `uniform`,
             `patches`: a point of that curve. `certified`: certified by smoothing within an L2 radius. `noise`: right
             on the adversarial images once noise of σ = 0.1 is added to them. `epoch`: seconds that an epoch of
-            training takes. `batch`: milliseconds of inference for 64 images.
-        attack: the attack's name, of `attack`.
+            training takes. `batch`: milliseconds of inference for 64 images. `distance`: the median over all images of
+            the smallest distance at which `attack` turns them, in [0, 1] pixels; 0 for one that is wrong as it is.
+            At `layer` of the trained network, in evaluation mode: `amplification`: the mean variance over the images of
+            its output over that of its input, index by index. `deviation`: the standard deviation of its output over
+            images, channels and space. `gradient-similarity`: the mean cosine between the gradients of the loss by its
+            output, of images of two classes.
+        attack: the attack's name, of `attack` and `distance`.
         source: the row whose network was attacked in this one's place, of `attack` (a transfer). The row itself has no
             such figure.
-        norm: the norm, of `attack` and `itself`; None for any.
-        eps: the size in [0, 1] pixels, of `attack` and `itself`; None for any.
+        norm: the norm, of `attack`, `itself` and `distance`; None for any, but that of a distance.
+        eps: the size in [0, 1] pixels, of `attack` and `itself`; None for any. Under an attack for the smallest
+            distance an image stands that is turned beyond it.
         level: the point on a curve: σ, the bound of the noise, patches per side, the certified radius in pixels.
         sigma: σ of the smoothing, of `certified`.
         at: where the noise is added, of `noise`.
+        layer: the layer's name in the network, of `amplification`, `deviation` and `gradient-similarity`.
+        classes: a class, and the classes whose images are compared with its own, of `gradient-similarity`; of several
+            the mean.
         error: the paper prints errors, 100 less the accuracy.
     """
 
@@ -65,11 +84,13 @@ class Column(Strict):
     sigma: float | None = None
     at: Literal["nowhere", "input", "activations", "both"] | None = None
     error: bool = False
+    layer: str | None = None
+    classes: tuple[Annotated[int, Field(ge=0)], ...] | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Column:
-        if (self.of == "attack") != (self.attack is not None):
-            raise ValueError("attack=NAME belongs to of=attack, which needs it")
+        if (self.of in ("attack", "distance")) != (self.attack is not None):
+            raise ValueError("attack=NAME belongs to of=attack and of=distance, which need it")
         if self.source is not None and self.of != "attack":
             raise ValueError("source=ROW belongs to of=attack")
         if (self.of in (*CURVES, "certified")) != (self.level is not None):
@@ -80,16 +101,25 @@ class Column(Strict):
             raise ValueError("sigma, of the smoothing, belongs to of=certified, which needs it")
         if (self.of == "noise") != (self.at is not None):
             raise ValueError("at=PLACE belongs to of=noise, which needs it")
-        if self.of not in ("attack", "itself") and (self.norm, self.eps) != (None, None):
-            raise ValueError("norm and eps belong to of=attack and of=itself")
-        if self.of in TIMES and self.error:
-            raise ValueError(f"of={self.of} is a time, which has no error")
+        sizes = (self.norm, self.eps) if self.of != "distance" else (self.eps,)
+        if self.of not in ("attack", "itself") and any(size is not None for size in sizes):
+            raise ValueError("norm and eps belong to of=attack and of=itself, norm to of=distance too")
+        if self.of == "distance" and self.norm is None:
+            raise ValueError("norm, in which it is measured, belongs to of=distance, which needs it")
+        if (self.of in ON_LAYERS) != (self.layer is not None):
+            raise ValueError(f"layer=NAME belongs to of={', of='.join(ON_LAYERS)}, which need it")
+        if (self.of == "gradient-similarity") != (self.classes is not None and len(self.classes) > 1):
+            raise ValueError("classes=[ONE, OTHER, …] belongs to of=gradient-similarity, which needs it")
+        if self.error and self.unit != "%":
+            raise ValueError(
+                f"of={self.of} is {'a time' if self.of in TIMES else 'a number'}, which has no error"
+            )
         return self
 
     @property
     def unit(self) -> str:
-        """`%` of a share of the images; the unit of a time."""
-        return TIMES.get(self.of, "%")
+        """`%` of a share of the images; the unit of a time; "" of another number."""
+        return TIMES.get(self.of, "" if self.of in VALUES else "%")
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -113,7 +143,7 @@ class Line(Strict):
         note: what differs from the paper's row.
     """
 
-    recipes: tuple[str | dict[str, Any], ...] = ("plain",)
+    recipes: tuple[str | dict[str, Any], ...] = (BASELINE,)
     model: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -122,21 +152,30 @@ class Line(Strict):
 
 
 class Claim(Strict):
-    """A sentence of the paper as a comparison of two rows.
+    """A sentence of the paper as a comparison of two rows, or of two columns.
 
     Attributes:
         text: the sentence, in words of our own.
         row: the row that it praises.
         against: the row that it is compared with; None compares with the network before the surgery.
         column: what is compared.
-        margin: the least difference that the sentence means, in percentage points.
+        than: the column of `against`, where it is another one than `column`.
+        margin: the least difference that the sentence means, in percentage points, or in the column's own unit.
+        differ: the sentence means a difference of at least the margin in either direction.
     """
 
     text: Told
     row: str
     against: str
     column: str
+    than: str | None = None
     margin: float = Field(default=0.0, ge=0, le=100)
+    differ: bool = False
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns of `row` and of `against`."""
+        return self.column, self.than or self.column
 
 
 class Budget(Strict):
@@ -216,13 +255,19 @@ class Protocol(Strict):
                     raise ValueError(
                         f"the claim {claim.text!r} names the row {row!r}; there are {list(self.rows)}"
                     )
-            if claim.column not in self.columns:
+            for column in claim.columns:
+                if column not in self.columns:
+                    raise ValueError(
+                        f"the claim {claim.text!r} names the column {column!r}; there are {list(self.columns)}"
+                    )
+                if self.columns[column].of in TIMES:
+                    raise ValueError(
+                        f"the claim {claim.text!r} is on {column!r}, a time; claims compare shares and numbers"
+                    )
+            kinds = {self.columns[c].of if self.columns[c].of in VALUES else "share" for c in claim.columns}
+            if len(kinds) > 1:
                 raise ValueError(
-                    f"the claim {claim.text!r} names the column {claim.column!r}; there are {list(self.columns)}"
-                )
-            if self.columns[claim.column].of in TIMES:
-                raise ValueError(
-                    f"the claim {claim.text!r} is on {claim.column!r}, a time; claims compare shares"
+                    f"the claim {claim.text!r} compares {claim.column!r} with {claim.than!r}, which is of another kind"
                 )
         for name, line in self.rows.items():
             unknown = sorted(set(line.paper) - set(self.columns))
@@ -262,7 +307,8 @@ class Protocol(Strict):
         """Return the recipes of a row as a budget runs them, the last with training, images and evaluation.
 
         Settings of a training come, from the weakest to the strongest, from the protocol, the row's recipes, the
-        row, and the budget.
+        row, and the budget. The recipe `plain` is the network as it is: it says nothing against the protocol, so that a
+        paper's baseline is trained as its other rows are.
 
         Raises:
             RecipeError: a recipe is unknown, or settings do not fit together.
@@ -273,7 +319,8 @@ class Protocol(Strict):
         training: Mapping[str, Any] = dict(self.training)
         for recipe in recipes:
             if recipe.training is not None:
-                training = merge(training, recipe.training.model_dump(mode="json", exclude_unset=True))
+                said = recipe.training.model_dump(mode="json", exclude_unset=True)
+                training = merge(training, merge(said, self.training) if recipe.name == BASELINE else said)
         training = merge(merge(training, line.training), over.training)
         parts = {
             "training": Training.model_validate(training),

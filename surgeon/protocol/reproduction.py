@@ -53,9 +53,10 @@ class Runs(_Frozen):
 
 
 class Cell(_Frozen):
-    """A column of a row, in per cent or, of a time, in its unit."""
+    """A column of a row, in per cent or, of a time and another number, in its unit."""
 
     paper: float | None = None
+    unit: str = Field(default="%", description="`%` of a share, s or ms of a time, empty for another number")
     measured: tuple[float, ...] = Field(default=(), description="by seed")
     images: int = 0
 
@@ -77,9 +78,10 @@ class Answered(_Frozen):
     answer: Answer
     difference: Difference | None = Field(
         description="row less the one that it is compared with; its `pairs` are empty where it is not known which "
-        "images are right, and the two shares are compared; None: not measured"
+        "images are right, and the two shares or numbers are compared; None: not measured, or numbers of one seed"
     )
     seeds: int = Field(default=0, description="over which the difference is")
+    unit: str = Field(default="%", description="of the difference: `%` for shares, empty for other numbers")
 
 
 class Reproduction(_Frozen):
@@ -129,10 +131,13 @@ def tabulated(protocol: Protocol, budget: str, runs: Sequence[Ran]) -> Reproduct
         error = columns[name].error
 
         def figure(m: Measured) -> float:
-            return m.time or 0.0 if m.share is None else 100 * (1 - m.share.value if error else m.share.value)
+            if m.share is None:
+                return (m.value if m.time is None else m.time) or 0.0
+            return 100 * (1 - m.share.value if error else m.share.value)
 
         return Cell(
             paper=protocol.rows[row].paper.get(name),
+            unit=columns[name].unit,
             measured=tuple(map(figure, found)),
             images=found[0].share.n if found and found[0].share else 0,
         )
@@ -143,9 +148,9 @@ def tabulated(protocol: Protocol, budget: str, runs: Sequence[Ran]) -> Reproduct
         rows={r: {n: cell(r, n) for n in columns} for r in rows},
         runs=kept,
         claims=tuple(
-            answered(c, kept)
+            answered(c, kept, unit=columns[c.column].unit)
             for c in protocol.claims
-            if {c.row, c.against} <= set(rows) and c.column in columns
+            if {c.row, c.against} <= set(rows) and {*c.columns} <= set(columns)
         ),
     )
 
@@ -156,30 +161,35 @@ def _of_the_same(one: Ran, other: Ran) -> bool:
     return one.tested == other.tested and len(labels) <= 1
 
 
-def answered(claim: Claim, runs: Sequence[Ran]) -> Answered:
+def answered(claim: Claim, runs: Sequence[Ran], *, unit: str = "%") -> Answered:
     """Compare the two rows of a claim on the images that both were tested on, seed by seed.
 
     The comparison is paired image by image; where an evaluation only keeps the share of images that are right (curves,
     noise on adversarial images), the two shares are compared, whose interval is wider.
 
     It holds where the whole 95 % interval of the difference is above the margin, and does not hold where all of it is
-    below.
+    below. A claim that two figures differ holds where the whole interval is beyond the margin on one side of 0, and
+    does not hold where all of it is within the margin.
 
     Args:
         claim: The claim.
         runs: The runs.
+        unit: The column's unit; empty for numbers that are neither shares nor times.
     """
     by = {(r.row, r.seed): r for r in runs}
     pairs = []
     for seed in sorted({r.seed for r in runs}):
-        both = [by.get((row, seed)) for row in (claim.against, claim.row)]
-        found = [(r, m) for r in both if r and (m := r.columns.get(claim.column))]
+        column, than = claim.columns
+        both = [(by.get((claim.against, seed)), than), (by.get((claim.row, seed)), column)]
+        found = [(r, m) for r, name in both if r and (m := r.columns.get(name))]
         if len(found) == 2 and _of_the_same(found[0][0], found[1][0]):
             pairs.append((found[0][1], found[1][1]))
-    difference, margin = difference_of(pairs), claim.margin / 100
+    difference, margin = difference_of(pairs), claim.margin / 100 if unit == "%" else claim.margin
     answer: Answer = "not decided at this budget"
-    if difference is not None and difference.low > margin:
-        answer = "holds"
-    elif difference is not None and difference.high < margin:
-        answer = "does not hold"
-    return Answered(claim=claim, answer=answer, difference=difference, seeds=len(pairs))
+    if difference is not None:
+        low, high = difference.low, difference.high
+        if low > margin or (claim.differ and high < -margin):
+            answer = "holds"
+        elif high < margin and (not claim.differ or low > -margin):
+            answer = "does not hold"
+    return Answered(claim=claim, answer=answer, difference=difference, seeds=len(pairs), unit=unit)

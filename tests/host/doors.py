@@ -17,7 +17,7 @@ import torch
 import surgeon
 from surgeon import data, evaluation, insight, models, pipeline, testing, training
 from surgeon.evaluation import Attack, Normalized
-from surgeon.insight import adversarial, changes, features, gradcam
+from surgeon.insight import adversarial, changes, features, gradcam, moments, similarity
 from surgeon.methods.registry import parse
 from surgeon.models import checkpoints
 from surgeon.recipe import Evaluation, Training, load_recipe
@@ -45,6 +45,8 @@ WALKED = (
     "surgeon.insight.changes",
     "surgeon.insight.features",
     "surgeon.insight.gradcam",
+    "surgeon.insight.moments",
+    "surgeon.insight.similarity",
     "surgeon.demo",
 )
 PLAIN = {
@@ -373,6 +375,10 @@ CALLS = {
     "surgeon.insight.changes.spread_by_layer": lambda w: changes.spread_by_layer(w.subject, w.x[:4]),
     "surgeon.insight.features.feature_maps": lambda w: features.feature_maps(w.subject, w.x[:4]),
     "surgeon.insight.gradcam.gradcam": lambda w: gradcam.gradcam(w.subject, w.x[:4], w.y[:4]),
+    "surgeon.insight.moments.moments_by_layer": lambda w: moments.moments_by_layer(w.subject, w.x[:4]),
+    "surgeon.insight.similarity.gradient_similarity": lambda w: similarity.gradient_similarity(
+        w.subject, w.x[:8], w.y[:8], layer="0"
+    ).nan_to_num(),
     "surgeon.pipeline.training.train": _train,
     "surgeon.pipeline.running.run": _run,
     "surgeon.pipeline.evaluating.evaluate_target": _target,

@@ -11,6 +11,7 @@ from surgeon.errors import ArgumentError
 from surgeon.pipeline.reproducing import settings_of
 from surgeon.protocol import Claim, Column, Measured, Ran, load_protocol, measured
 from surgeon.protocol.differences import difference_of, newcombe
+from surgeon.protocol.markdown import measure
 from surgeon.protocol.reproduction import answered
 from surgeon.results.assessment import NoiseRow
 from surgeon.results.statistics import wilson
@@ -102,6 +103,31 @@ def test_noise_on_adversarial_images_is_told_apart_by_its_place():
         measured(Column(of="noise", at="input"), SimpleNamespace(noise=()), [])
 
 
+def test_under_an_attack_for_the_smallest_distance_an_image_stands_that_is_turned_beyond_the_size():
+    far = {0: 0.1, 1: 0.25, 2: 0.5}
+    rows = CLEAN + [
+        verdict(e, "hopskipjump", True, eps=None) | {"l2": d, "linf": 9.0} for e, d in far.items()
+    ]
+    one = Column(of="attack", attack="hopskipjump", norm="l2", eps=0.25)
+    assert measured(one, None, rows).right == "0010"
+    assert measured(one.model_copy(update={"eps": 0.05}), None, rows).right == "1110"
+    with pytest.raises(ArgumentError, match="no hopskipjump of that size"):
+        measured(one.model_copy(update={"norm": "linf"}), None, rows)
+    distance = Column(of="distance", attack="hopskipjump", norm="l2")
+    assert measured(distance, None, rows).value == pytest.approx(
+        (0.1 + 0.25) / 2
+    )  # the fourth is wrong as it is: 0
+    standing = [r | {"success": False} if r["attack"] != "none" else r for r in rows]
+    assert measured(distance, None, standing) is None
+    with pytest.raises(ArgumentError, match="smallest distance in linf"):
+        measured(distance.model_copy(update={"norm": "linf"}), None, rows)
+
+
+def test_what_is_measured_at_a_layer_is_handed_over():
+    column = Column(of="deviation", layer="conv1")
+    assert measured(column, None, [], layers={column: 0.25}) == Measured(value=0.25)
+
+
 def test_times_are_no_shares():
     found = SimpleNamespace(subject=SimpleNamespace(images_per_second=640.0))
     assert measured(Column(of="batch"), found, []).time == pytest.approx(100.0)
@@ -117,6 +143,13 @@ def test_times_are_no_shares():
         ({"of": "noise"}, "at=PLACE"),
         ({"of": "worst", "eps": 0.5}, "itself"),
         ({"of": "epoch", "error": True}, "time"),
+        ({"of": "deviation"}, "layer=NAME"),
+        ({"of": "clean", "layer": "conv1"}, "layer=NAME"),
+        ({"of": "deviation", "layer": "conv1", "error": True}, "number"),
+        ({"of": "gradient-similarity", "layer": "conv1", "classes": [0]}, "classes"),
+        ({"of": "distance", "attack": "hopskipjump"}, "norm"),
+        ({"of": "distance", "attack": "hopskipjump", "norm": "l2", "eps": 1.0}, "eps"),
+        ({"of": "distance", "norm": "l2"}, "attack=NAME"),
     ],
 )
 def test_a_column_that_does_not_fit_together_is_refused(content, said):
@@ -168,3 +201,45 @@ def test_more_seeds_do_not_narrow_the_interval_of_one_and_unequal_seeds_widen_it
     assert many.high - many.low == pytest.approx(single.high - single.low)
     assert torn.low < -0.5 and torn.high > 0.5 and torn.mean == pytest.approx(0)
     assert difference_of([]) is None and difference_of([(Measured(time=1.0), Measured(time=2.0))]) is None
+
+
+def number(row, seed, **values):
+    columns = {name: Measured(value=value) for name, value in values.items()}
+    return shares(row, seed, 1).model_copy(update={"columns": columns})
+
+
+ALIKE = Claim(text="classes differ", row="net", against="net", column="same", than="others")
+
+
+def test_two_columns_of_a_row_are_compared_over_seeds():
+    runs = [number("net", s, same=0.5 + 0.01 * s, others=0.1 - 0.01 * s) for s in range(3)]
+    found = answered(ALIKE, runs, unit="")
+    # Differences 0.40, 0.42, 0.44: Student's half width at two degrees of freedom is 4.303 · 0.02 / √3.
+    assert found.difference.mean == pytest.approx(0.42)
+    assert found.difference.high - 0.42 == pytest.approx(4.3027 * 0.02 / 3**0.5, rel=1e-4)
+    assert (found.answer, found.seeds) == ("holds", 3)
+    assert measure(found) == "; net, same less others: +0.42 [+0.37, +0.47] over 3 seeds"
+    asked = ALIKE.model_copy(update={"margin": 0.5})
+    assert answered(asked, runs, unit="").answer == "does not hold"
+
+
+def test_a_number_of_one_seed_decides_nothing():
+    found = answered(ALIKE, [number("net", 0, same=0.9, others=0.1)], unit="")
+    assert (found.answer, found.difference) == ("not decided at this budget", None)
+    assert measure(found).endswith("one seed has no interval")
+    assert measure(answered(ALIKE, [], unit="")).endswith("not measured")
+
+
+@pytest.mark.parametrize(
+    "same, margin, answer",
+    [
+        (-0.5, 0.0, "holds"),
+        (0.9, 0.0, "holds"),
+        (-0.5, 0.7, "does not hold"),
+        (-0.5, 0.58, "not decided at this budget"),
+    ],
+)
+def test_a_claim_that_two_figures_differ_has_no_direction(same, margin, answer):
+    runs = [number("net", s, same=same + 0.01 * s, others=0.1) for s in range(3)]
+    claim = ALIKE.model_copy(update={"differ": True, "margin": margin})
+    assert answered(claim, runs, unit="").answer == answer

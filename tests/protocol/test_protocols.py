@@ -13,6 +13,7 @@ from surgeon.models.facts import input_size_of
 from surgeon.pipeline.reproducing import place_of
 from surgeon.protocol import Column, load_protocol, protocol_names
 from surgeon.protocol.protocol import TIMES
+from surgeon.recipe import Training
 
 NAMES = protocol_names()
 METHODS = {"kap", "anl", "weight-map", "defective"}
@@ -117,17 +118,42 @@ def write(tmp_path, **changes):
     return path
 
 
+CALM = {"name": "calm", "surgery": [], "training": {"lr": 0.1, "weight_decay": 0.0005}}
+
+
 def test_settings_come_from_protocol_recipe_row_and_budget_in_this_order(tmp_path):
     path = write(
         tmp_path,
         training={"lr": 0.3, "epochs": 7, "momentum": 0.5, "weight_decay": 0.1},
-        rows={"a": {"recipes": ["plain"], "training": {"momentum": 0.7, "batch_size": 8}}},
+        rows={"a": {"recipes": [CALM], "training": {"momentum": 0.7, "batch_size": 8}}},
         budgets={"smoke": {"training": {"batch_size": 4}}},
     )
     (recipe,) = load_protocol(path).recipes_of("a", "smoke")
     found = recipe.training
-    assert (found.epochs, found.lr, found.weight_decay) == (7, 0.1, 0.0005)  # the last two by plain.yaml
+    assert (found.epochs, found.lr, found.weight_decay) == (7, 0.1, 0.0005)  # the last two by the recipe
     assert (found.momentum, found.batch_size) == (0.7, 4)
+
+
+def test_a_baseline_is_trained_as_its_protocol_says(tmp_path):
+    """The recipe plain has SGD at 0.1, beside which a paper's Adam at 0.001 would be another experiment."""
+    training = {"optimizer": "adam", "lr": 0.001, "weight_decay": 0.0}
+    for row in ({}, {"recipes": ["plain"]}):
+        (recipe,) = load_protocol(write(tmp_path, training=training, rows={"a": row})).recipes_of(
+            "a", "smoke"
+        )
+        found = recipe.training
+        assert (found.optimizer, found.lr, found.weight_decay, found.momentum) == ("adam", 0.001, 0.0, 0.9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_baseline_has_another_procedure_than_its_protocol(name):
+    found = load_protocol(name)
+    for row, line in found.rows.items():
+        if line.recipes == ("plain",):
+            training = found.recipes_of(row, "paper")[-1].training.model_dump(mode="json")
+            own = {**found.training, **line.training, **found.budgets["paper"].training}
+            told = Training.model_validate(own).model_dump(mode="json", exclude_unset=True)
+            assert {k: training[k] for k in own} == told, row
 
 
 @pytest.mark.parametrize(
@@ -138,6 +164,14 @@ def test_settings_come_from_protocol_recipe_row_and_budget_in_this_order(tmp_pat
         ({"rows": {"a": {"paper": {"cleen": 1.0}}}}, "cleen"),
         ({"claims": [{"text": "t", "row": "a", "against": "c", "column": "clean"}]}, "'c'"),
         ({"claims": [{"text": "t", "row": "a", "against": "b", "column": "PGD"}]}, "PGD"),
+        ({"claims": [{"text": "t", "row": "a", "against": "a", "column": "clean", "than": "PGD"}]}, "PGD"),
+        (
+            {
+                "columns": {"clean": {"of": "clean"}, "std": {"of": "deviation", "layer": "conv1"}},
+                "claims": [{"text": "t", "row": "a", "against": "a", "column": "clean", "than": "std"}],
+            },
+            "another kind",
+        ),
         ({"budgets": {"smoke": {"rows": ["c"]}}}, "'c'"),
         ({"budgets": {"smoke": {"columns": {"PGD": None}}}}, "PGD"),
         ({"budgets": {"tiny": {}}}, "tiny"),

@@ -1,5 +1,8 @@
 """The zoo's sizes against the papers' tables."""
 
+from fractions import Fraction
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -62,15 +65,25 @@ def test_what_does_not_match_the_papers():
     assert count(built("mobilenet_v2")) == 2_236_682
 
 
-@pytest.mark.parametrize("alpha, paper", [(48, 1.7), (270, 28.3)])
-def test_pyramidal_networks_have_the_parameters_of_their_paper(alpha, paper):
-    """A count layer by layer, and Han et al.'s Table 4 in millions, which has a little less of the wide one."""
-    widths = [16 + alpha * k // 54 for k in range(55)]
-    total = 27 * 16 + 2 * 16 + 2 * widths[-1] + 10 * widths[-1] + 10
-    for one, other in zip(widths, widths[1:], strict=False):
-        total += 9 * one * other + 9 * other * other + 2 * one + 2 * other + 2 * other
-    found = count(built(f"pyramidnet{alpha}"))
-    assert found == total and abs(found / 1e6 - paper) < 0.01 * paper + 0.05
+@pytest.mark.parametrize("alpha", [48, 270])
+def test_pyramidal_networks_grow_by_the_additive_rule_of_their_paper(alpha):
+    """Han et al., eq. 3: each of the N = 54 blocks of 110 layers is α / N wider than the one before, rounded down."""
+    width, widths = Fraction(16), [16]
+    for _ in range(54):
+        width += Fraction(alpha, 54)
+        widths.append(int(width))
+    model = built(f"pyramidnet{alpha}")
+    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == 109 and widths[-1] == 16 + alpha  # and one fully connected layer
+    assert [m.out_channels for m in convolutions] == [
+        16,
+        *(w for block in widths[1:] for w in (block, block)),
+    ]
+    total = 3 * 9 * 16 + 2 * 16  # the first convolution and its norm
+    for before, after in pairwise(widths):
+        total += 9 * before * after + 9 * after * after + 2 * (before + 2 * after)  # Fig. 6 d: three norms
+    total += 2 * widths[-1] + (widths[-1] + 1) * 10
+    assert count(model) == total
 
 
 def test_dropout_leaves_the_weights_their_names():
