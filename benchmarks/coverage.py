@@ -22,7 +22,7 @@ _SHOWN = 4
 
 HEAD = """# Coverage
 
-Written by `make coverage` from what `make sweep` found (`runs/sweep/rows.jsonl`); not edited by hand.
+Written by `make coverage` from what `make sweep` found (`benchmarks/sweep/found/`); not edited by hand.
 `benchmarks/sweep/__init__.py` says what is done with a pair of model and recipe, and why not everything with each.
 Random initial weights, the smallest input that an architecture takes, tensors without data where it is large.
 
@@ -36,15 +36,18 @@ EARLIER = Path(__file__).parent / "sweep" / "earlier.md"
 """What a sweep of earlier code found, whose rows are gone."""
 
 
-def page(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str]) -> str:
-    """The page. families: the number of models in each. recipes: the columns; other rows do not count."""
-    every = [r for r in rows if r["family"] in families]
-    rows = [r for r in every if r["recipe"] in recipes]
+def page(
+    rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str], plans: Sequence[Row] = ()
+) -> str:
+    """The page. families: the number of models in each. recipes: the columns; other rows do not count.
+    plans: rows of pairs that were planned alone."""
+    rows, plans = ([r for r in some if r["family"] in families] for some in (rows, plans))
+    every, rows = (*plans, *rows), [r for r in rows if r["recipe"] in recipes]
     parts = [
         HEAD,
         _summary(rows, families, recipes),
         _order(rows, families),
-        "## Reach\n\n" + _reach(rows) + _any_norm(every),
+        "## Reach\n\n" + _reach(every) + _any_norm(every),
         "## Stages\n\n" + _stages(rows),
         "## Recipes\n\n" + _recipes(rows, recipes),
         "## What failed\n\n" + _failures(rows),
@@ -105,11 +108,13 @@ def _any_norm(rows: Sequence[Row]) -> str:
     outcomes = Counter(r["outcome"] for r in tried.values())
     left = Counter(reason(r["cause"]) for r in tried.values() if r["outcome"] == "refused")
     why = "; ".join(f"{n} × {cause}" for cause, n in left.most_common())
+    total = len({r["model"] for r in rows if r["recipe"] == "anl"})
     return (
-        f"`anl` stands behind batch norms, as in its paper, and is refused on {len(refused):,} of these models. With "
-        f"`--set adversarial-noise.norms=any` {outcomes['ok']:,} of {len(tried):,} are ok, and "
+        f"`anl` stands behind batch norms, as in its paper, and is refused on {len(refused):,} of {total:,} models. "
+        f"With `--set adversarial-noise.norms=any` {outcomes['ok']:,} of {len(tried):,} are ok, and "
         f"**{outcomes['refused']:,} remain refused**{f' ({why})' if why else ''}; "
-        f"{outcomes['failed'] + outcomes['died']:,} failed or died.\n"
+        f"{outcomes['failed'] + outcomes['died']:,} failed or died. Models that the sweep has not come to were planned "
+        "alone, on tensors without data (`python -m benchmarks.sweep --plans`).\n"
     )
 
 
@@ -209,18 +214,19 @@ def main() -> None:
     """Write the page, and print what it says first."""
     from benchmarks.sweep.kinds import recipes
     from benchmarks.sweep.order import all_models, family_of
-    from benchmarks.sweep.rows import read
+    from benchmarks.sweep.rows import PAIRS, PLANS, read
 
     parser = argparse.ArgumentParser(description="Write docs/coverage.md from the rows of a sweep.")
-    parser.add_argument("--rows", type=Path, default=Path("runs/sweep/rows.jsonl"))
+    parser.add_argument("--rows", type=Path, default=PAIRS)
+    parser.add_argument("--plans", type=Path, default=PLANS)
     parser.add_argument("--output", type=Path, default=Path("docs/coverage.md"))
     given = parser.parse_args()
     families = Counter(family_of(n) for n in all_models())
     known = set(all_models())
-    rows = [r for r in read(given.rows) if r["model"] in known]
+    rows, plans = ([r for r in read(path) if r["model"] in known] for path in (given.rows, given.plans))
     if not rows:
         parser.error(f"{given.rows} has no rows; `make sweep` writes them")
-    text = page(rows, families, recipes())
+    text = page(rows, families, recipes(), plans)
     given.output.write_text(text, encoding="utf-8")
     print(next(line for line in text.splitlines() if line.startswith("**")))
 
