@@ -43,11 +43,12 @@ def page(
     plans: rows of pairs that were planned alone."""
     rows, plans = ([r for r in some if r["family"] in families] for some in (rows, plans))
     every, rows = (*plans, *rows), [r for r in rows if r["recipe"] in recipes]
+    alone = len({r["model"] for r in plans} - {r["model"] for r in rows})
     parts = [
         HEAD,
         _summary(rows, families, recipes),
         _order(rows, families),
-        "## Reach\n\n" + _reach(every) + _any_norm(every),
+        "## Reach\n\n" + _reach(every) + _any_norm(every, alone),
         "## Stages\n\n" + _stages(rows),
         "## Recipes\n\n" + _recipes(rows, recipes),
         "## What failed\n\n" + _failures(rows),
@@ -84,7 +85,7 @@ def _order(rows: Sequence[Row], families: Mapping[str, int]) -> str:
         return ""
     return (
         "Models are swept broad first: the one with the fewest parameters of each family, then the second of each, and "
-        "so on; these are the first ones in that order, and `make sweep` goes on with the next. Where a recipe "
+        "so on; these are the ones that it has come to, and `make sweep` goes on with the next. Where a recipe "
         "was not run on all of them, its row under *Recipes* has fewer.\n"
     )
 
@@ -101,8 +102,9 @@ def _reach(rows: Sequence[Row]) -> str:
     )
 
 
-def _any_norm(rows: Sequence[Row]) -> str:
-    """How many of the refusals of ANL remain where it may stand behind norms of any family."""
+def _any_norm(rows: Sequence[Row], alone: int) -> str:
+    """How many of the refusals of ANL remain where it may stand behind norms of any family.
+    alone: how many of the models were planned alone."""
     refused = {r["model"] for r in rows if r["recipe"] == "anl" and r["outcome"] == "refused"}
     tried = {r["model"]: r for r in rows if r["recipe"] == "anl norms=any" and r["model"] in refused}
     outcomes = Counter(r["outcome"] for r in tried.values())
@@ -113,8 +115,8 @@ def _any_norm(rows: Sequence[Row]) -> str:
         f"`anl` stands behind batch norms, as in its paper, and is refused on {len(refused):,} of {total:,} models. "
         f"With `--set adversarial-noise.norms=any` {outcomes['ok']:,} of {len(tried):,} are ok, and "
         f"**{outcomes['refused']:,} remain refused**{f' ({why})' if why else ''}; "
-        f"{outcomes['failed'] + outcomes['died']:,} failed or died. Models that the sweep has not come to were planned "
-        "alone, on tensors without data (`python -m benchmarks.sweep --plans`).\n"
+        f"{outcomes['failed'] + outcomes['died']:,} failed or died. {alone:,} models were planned alone, without "
+        "data, the first by name of each family first (`python -m benchmarks.sweep --plans` goes on).\n"
     )
 
 

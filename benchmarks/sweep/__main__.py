@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -77,7 +78,7 @@ def main() -> None:
     names = [n for n in mine if fnmatch.fnmatchcase(n, given.models)]
     file = output.with_name(SIZES.name)
     if given.plans:  # they cost as much whatever the size, and counting costs as much as a plan
-        sizes = dict.fromkeys(names, UNKNOWN) | known(file)
+        sizes: Mapping[str, int] = dict.fromkeys(names, UNKNOWN) | known(file)
     else:
         sizes = counted(names, file, given.memory)
     names = sorted(broad_first(names, sizes)[: given.first], key=lambda n: n not in first)
