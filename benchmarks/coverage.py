@@ -22,7 +22,7 @@ _SHOWN = 4
 
 HEAD = """# Coverage
 
-Written by `make coverage` from what `make sweep` found (`runs/sweep/rows.jsonl`); not edited by hand.
+Written by `make coverage` from what `make sweep` found (`benchmarks/sweep/found/`); not edited by hand.
 `benchmarks/sweep/__init__.py` says what is done with a pair of model and recipe, and why not everything with each.
 Random initial weights, the smallest input that an architecture takes, tensors without data where it is large.
 
@@ -36,15 +36,19 @@ EARLIER = Path(__file__).parent / "sweep" / "earlier.md"
 """What a sweep of earlier code found, whose rows are gone."""
 
 
-def page(rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str]) -> str:
-    """The page. families: the number of models in each. recipes: the columns; other rows do not count."""
-    every = [r for r in rows if r["family"] in families]
-    rows = [r for r in every if r["recipe"] in recipes]
+def page(
+    rows: Sequence[Row], families: Mapping[str, int], recipes: Sequence[str], plans: Sequence[Row] = ()
+) -> str:
+    """The page. families: the number of models in each. recipes: the columns; other rows do not count.
+    plans: rows of pairs that were planned alone."""
+    rows, plans = ([r for r in some if r["family"] in families] for some in (rows, plans))
+    every, rows = (*plans, *rows), [r for r in rows if r["recipe"] in recipes]
+    alone = len({r["model"] for r in plans} - {r["model"] for r in rows})
     parts = [
         HEAD,
         _summary(rows, families, recipes),
         _order(rows, families),
-        "## Reach\n\n" + _reach(rows) + _any_norm(every),
+        "## Reach\n\n" + _reach(every) + _any_norm(every, alone),
         "## Stages\n\n" + _stages(rows),
         "## Recipes\n\n" + _recipes(rows, recipes),
         "## What failed\n\n" + _failures(rows),
@@ -81,7 +85,7 @@ def _order(rows: Sequence[Row], families: Mapping[str, int]) -> str:
         return ""
     return (
         "Models are swept broad first: the one with the fewest parameters of each family, then the second of each, and "
-        "so on; these are the first ones in that order, and `make sweep` goes on with the next. Where a recipe "
+        "so on; these are the ones that it has come to, and `make sweep` goes on with the next. Where a recipe "
         "was not run on all of them, its row under *Recipes* has fewer.\n"
     )
 
@@ -98,18 +102,21 @@ def _reach(rows: Sequence[Row]) -> str:
     )
 
 
-def _any_norm(rows: Sequence[Row]) -> str:
-    """How many of the refusals of ANL remain where it may stand behind norms of any family."""
+def _any_norm(rows: Sequence[Row], alone: int) -> str:
+    """How many of the refusals of ANL remain where it may stand behind norms of any family.
+    alone: how many of the models were planned alone."""
     refused = {r["model"] for r in rows if r["recipe"] == "anl" and r["outcome"] == "refused"}
     tried = {r["model"]: r for r in rows if r["recipe"] == "anl norms=any" and r["model"] in refused}
     outcomes = Counter(r["outcome"] for r in tried.values())
     left = Counter(reason(r["cause"]) for r in tried.values() if r["outcome"] == "refused")
     why = "; ".join(f"{n} × {cause}" for cause, n in left.most_common())
+    total = len({r["model"] for r in rows if r["recipe"] == "anl"})
     return (
-        f"`anl` stands behind batch norms, as in its paper, and is refused on {len(refused):,} of these models. With "
-        f"`--set adversarial-noise.norms=any` {outcomes['ok']:,} of {len(tried):,} are ok, and "
+        f"`anl` stands behind batch norms, as in its paper, and is refused on {len(refused):,} of {total:,} models. "
+        f"With `--set adversarial-noise.norms=any` {outcomes['ok']:,} of {len(tried):,} are ok, and "
         f"**{outcomes['refused']:,} remain refused**{f' ({why})' if why else ''}; "
-        f"{outcomes['failed'] + outcomes['died']:,} failed or died.\n"
+        f"{outcomes['failed'] + outcomes['died']:,} failed or died. {alone:,} models were planned alone, without "
+        "data, the first by name of each family first (`python -m benchmarks.sweep --plans` goes on).\n"
     )
 
 
@@ -209,18 +216,19 @@ def main() -> None:
     """Write the page, and print what it says first."""
     from benchmarks.sweep.kinds import recipes
     from benchmarks.sweep.order import all_models, family_of
-    from benchmarks.sweep.rows import read
+    from benchmarks.sweep.rows import PAIRS, PLANS, read
 
     parser = argparse.ArgumentParser(description="Write docs/coverage.md from the rows of a sweep.")
-    parser.add_argument("--rows", type=Path, default=Path("runs/sweep/rows.jsonl"))
+    parser.add_argument("--rows", type=Path, default=PAIRS)
+    parser.add_argument("--plans", type=Path, default=PLANS)
     parser.add_argument("--output", type=Path, default=Path("docs/coverage.md"))
     given = parser.parse_args()
     families = Counter(family_of(n) for n in all_models())
     known = set(all_models())
-    rows = [r for r in read(given.rows) if r["model"] in known]
+    rows, plans = ([r for r in read(path) if r["model"] in known] for path in (given.rows, given.plans))
     if not rows:
         parser.error(f"{given.rows} has no rows; `make sweep` writes them")
-    text = page(rows, families, recipes())
+    text = page(rows, families, recipes(), plans)
     given.output.write_text(text, encoding="utf-8")
     print(next(line for line in text.splitlines() if line.startswith("**")))
 

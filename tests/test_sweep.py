@@ -1,7 +1,6 @@
 """The sweep over all models: a sample of its pairs, drawn by a seed, and the machinery around them."""
 
 import contextlib
-import json
 import os
 import random
 import re
@@ -17,7 +16,7 @@ import torch
 
 from benchmarks import coverage
 from benchmarks.sweep import stages
-from benchmarks.sweep.child import in_child
+from benchmarks.sweep.child import in_child, plans_of
 from benchmarks.sweep.kinds import IDENTITY, draws, identity, kinds, needs_norm, recipes, representatives
 from benchmarks.sweep.order import all_models, broad_first, family_of, share_of
 from benchmarks.sweep.pair import LIGHT, run_pair
@@ -265,8 +264,7 @@ def test_the_page_tells_how_many_layers_are_sites_and_what_anl_is_refused_with_a
         in page
     )
     assert (
-        "is refused on 3 of these models" in page
-        and "norms=any` 1 of 2 are ok, and **1 remain refused**" in page
+        "is refused on 3 of 4 models" in page and "norms=any` 1 of 2 are ok, and **1 remain refused**" in page
     )
     assert "(1 × the model has no norm)" in page
     assert "4 of 8 pairs with 2 recipes" in page  # a recipe with a setting is no recipe
@@ -295,7 +293,8 @@ def test_a_page_of_nothing_says_so():
 
 def test_reading_ignores_what_is_no_row(tmp_path):
     file = tmp_path / "rows.jsonl"
-    file.write_text(json.dumps(ROWS[0]) + "\n" + '{"mod')
+    append(file, ROWS[:1])
+    file.write_text(file.read_text() + '{"mod')
     append(file, ROWS[1:2])
     assert read(file) == ROWS[:2]
 
@@ -327,7 +326,10 @@ def test_a_pair_tells_where_it_failed_and_a_refusal_after_the_plan_is_a_failure(
 
 def test_the_page_is_written_and_its_first_line_printed_and_no_rows_leave_it(tmp_path, capsys, monkeypatch):
     rows, page = tmp_path / "rows.jsonl", tmp_path / "page.md"
-    monkeypatch.setattr("sys.argv", ["coverage", "--rows", str(rows), "--output", str(page)])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["coverage", "--rows", str(rows), "--plans", str(tmp_path / "none"), "--output", str(page)],
+    )
     with pytest.raises(SystemExit):
         coverage.main()
     assert "has no rows" in capsys.readouterr().err and not page.exists()
@@ -339,8 +341,31 @@ def test_the_page_is_written_and_its_first_line_printed_and_no_rows_leave_it(tmp
         "stages": {},
         "edits": 20,
     }
-    rows.write_text(json.dumps(row | {"cause": ""}) + "\n")
+    append(rows, [row | {"cause": ""}])
     coverage.main()
     said = capsys.readouterr().out
     assert "**1 of " in said and "**1 are ok (100.00 %)**" in said
     assert said.strip() in page.read_text()
+
+
+def test_pairs_that_are_planned_alone_count_for_anl_and_reach_but_not_as_swept(tmp_path):
+    rows = {r["recipe"]: r for r in plans_of("test_vit", ["anl", "anl norms=any"])}
+    assert rows["anl"]["outcome"] == "refused" and not rows["anl"]["stages"]
+    found = rows["anl norms=any"]
+    assert (found["outcome"], found["stages"], found["edits"]) == ("ok", {"plan": "ok"}, 13)
+    append(file := tmp_path / "plans.jsonl", rows.values())
+    fine = row("resnet_a", "anl") | {"layers": 5, "reached": 5}
+    page = coverage.page([fine], {"vision_transformer": 3, "resnet": 1}, ["kap", "anl"], read(file))
+    assert "**1 of 4 models** swept" in page and "1 of 8 pairs with 2 recipes" in page
+    assert "is refused on 1 of 2 models. With `--set adversarial-noise.norms=any` 1 of 1 are ok" in page
+    assert f"**{found['layers'] + 5} of {found['layers'] + 5} convolutions" in page
+
+
+def test_a_line_has_what_the_row_has_and_says_nothing_twice(tmp_path):
+    made = row("resnet18", "kap", "failed", "no | reason", plan="ok", identity="none", fold="failed")
+    for whole in (made | {"family": "resnet"}, made | {"family": "another", "cause": "", "edits": 0}):
+        append(file := tmp_path / "rows.jsonl", [whole])
+        assert read(file) == [whole]
+    first, second = file.read_text().splitlines()
+    assert '"stages":"plan identity=none fold=failed"' in first and "family" not in first
+    assert '"family":"another"' in second and "cause" not in second and "edits" not in second

@@ -1,7 +1,9 @@
 """`make sweep`: every timm architecture and every torchvision model × every shipped recipe with surgery.
 
-One line of JSON a pair in runs/sweep/rows.jsonl; pairs that are there are not repeated, so that a sweep can be
-killed and goes on. `benchmarks.coverage` writes docs/coverage.md from these lines.
+One line of JSON a pair in found/pairs.jsonl, which is kept with the code; pairs that are there are not repeated, so
+that a sweep can be killed and goes on. `benchmarks.coverage` writes docs/coverage.md from these lines. With `--plans`
+models are planned alone, on tensors without data, with ANL behind batch norms and behind norms of any family:
+found/plans.jsonl says how many of them have no place for it.
 
 What is done with a pair:
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.sweep.pair import blank, run_pairs
-from benchmarks.sweep.subject import create
+from benchmarks.sweep.subject import create, sketch
 
 Row = dict[str, Any]
 Work = Callable[[str, Sequence[str]], Iterable[Row]]
@@ -24,6 +24,11 @@ Work = Callable[[str, Sequence[str]], Iterable[Row]]
 def rows_of(name: str, recipes: Sequence[str]) -> Iterator[Row]:
     """The rows of one model, here and now."""
     yield from run_pairs(create(name), recipes)
+
+
+def plans_of(name: str, recipes: Sequence[str]) -> Iterator[Row]:
+    """The rows of one model that is planned alone, without data."""
+    yield from run_pairs(sketch(name), recipes, only_plans=True)
 
 
 def in_child(

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from torch import nn
 
 from surgeon.graph.leaves import is_weighted
-from surgeon.graph.read_weights import whole
 from surgeon.graph.survey import Survey
 from surgeon.selection import Site
 
@@ -50,12 +49,7 @@ def reach(model: nn.Module, sites: Iterable[Site], why: Mapping[str, str] | None
 
 def reasons(seen: Survey) -> dict[str, str]:
     """Why layers are no sites, as far as a look at the network tells."""
-    found = {n: _first(w) for n, w in seen.hidden.items()}
-    for region in seen.regions:
-        prefix = f"{region.name}." if region.name else ""
-        for name, function in whole(region.traced.eval).items():
-            found[prefix + name] = f"its weight is used inside of {function}, which torch.fx keeps whole"
-    return found
+    return {n: _first(w) for n, w in seen.hidden.items()}
 
 
 def _first(why: str) -> str:

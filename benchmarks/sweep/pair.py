@@ -48,28 +48,28 @@ def blank(model: str, recipe: str) -> Row:
     }
 
 
-def run_pairs(subject: Subject, recipes: Iterable[str]) -> Iterator[Row]:
+def run_pairs(subject: Subject, recipes: Iterable[str], *, only_plans: bool = False) -> Iterator[Row]:
     """A row a recipe."""
-    whole = representatives(subject.number)
+    whole = set() if only_plans else representatives(subject.number)
     for recipe in recipes:
-        yield run_pair(subject, recipe, whole=recipe in whole)
+        yield run_pair(subject, recipe, whole=recipe in whole, only_plan=only_plans)
 
 
-def run_pair(subject: Subject, recipe: str, *, whole: bool) -> Row:
-    """Take a pair through the stages; `whole` for all of them."""
+def run_pair(subject: Subject, recipe: str, *, whole: bool, only_plan: bool = False) -> Row:
+    """Take a pair through the stages; `whole` for all of them, `only_plan` for the first."""
     began = time.perf_counter()
     row = blank(subject.name, recipe)
-    row |= {"parameters": subject.parameters, "size": list(subject.size), "edits": 0}
+    row["edits"] = 0
     done: dict[str, str] = row["stages"]
     try:
-        seen = subject.seen
-        row |= {"sites": len(seen.sites), "hidden": len(seen.hidden)}
         row |= {"layers": subject.reach.layers, "reached": subject.reach.layers - len(subject.reach.missed)}
         made = stages.plan(subject, recipe)
         row["edits"] = len(made.edits)
-        subject = _with_or_without_data(subject, made, whole)
-        for stage, result in _stages(subject, recipe, made, whole):
-            done[stage] = result
+        done["plan"] = "ok"
+        if not only_plan:
+            subject = _with_or_without_data(subject, made, whole)
+            for stage, result in _stages(subject, recipe, made, whole):
+                done[stage] = result
         row["outcome"] = "ok"
     except Exception as error:  # whatever is raised is what the sweep is for: it becomes the row's cause
         row["outcome"] = "refused" if not done and _no_site(error, subject, recipe) else "failed"
@@ -89,7 +89,6 @@ _ORDER = ("plan", "apply", "names", "visible", "forward", "backward", "fold", "i
 
 
 def _stages(subject: Subject, recipe: str, made: Plan, whole: bool) -> Iterator[tuple[str, str]]:
-    yield "plan", "ok"
     cut = stages.apply(subject, made)
     yield "apply", "ok"
     stages.names(subject, cut)

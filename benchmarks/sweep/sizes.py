@@ -15,21 +15,27 @@ UNKNOWN = 1 << 40
 """For a model that cannot be made without data: it comes last in its family."""
 
 
-def counted(names: Sequence[str], file: Path, memory: int) -> Mapping[str, int]:
-    """name → parameters; counts what `file` does not have yet, in a process of its own, and adds it line by line."""
-    known: dict[str, int] = {}
+def known(file: Path) -> dict[str, int]:
+    """name → parameters, as far as a file has them."""
+    found: dict[str, int] = {}
     if file.is_file():
         for line in file.read_text().splitlines():
             with contextlib.suppress(ValueError):  # cut off by a kill
-                known |= json.loads(line)
-    left = [n for n in names if n not in known]
+                found |= json.loads(line)
+    return found
+
+
+def counted(names: Sequence[str], file: Path, memory: int) -> Mapping[str, int]:
+    """name → parameters; counts what `file` does not have yet, in a process of its own, and adds it line by line."""
+    there = known(file)
+    left = [n for n in names if n not in there]
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as out:
         for row in in_child("", left, memory=memory, seconds=60, work=_count):
             found = {row["recipe"]: row.get("parameters", UNKNOWN)}
             print(json.dumps(found), file=out, flush=True)
-            known |= found
-    return known
+            there |= found
+    return there
 
 
 def _count(_: str, names: Sequence[str]) -> Iterable[dict[str, Any]]:

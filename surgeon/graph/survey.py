@@ -14,6 +14,7 @@ from surgeon.graph.functional import functional_convolutions
 from surgeon.graph.leaves import is_leaf, is_norm, is_weighted
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import Measured, Shape, measure
+from surgeon.graph.read_weights import whole
 from surgeon.graph.region import Region
 from surgeon.graph.sites import find_sites
 from surgeon.graph.trace import trace
@@ -58,7 +59,20 @@ def survey(
     sites = find_sites(model, [(r.name, r.traced) for r in regions], seen, input_size)
     graphs = [(r.name, (r.traced.train, r.traced.eval)) for r in regions]
     functional = functional_convolutions(model, graphs, seen.functional if seen else {})
+    there = {s.name for s in sites}
+    hidden |= {n: why for n, why in _kept_inside(regions).items() if n not in there}
     return Survey(regions, sites, seen, hidden, functional, explorer.refused)
+
+
+def _kept_inside(regions: list[Region]) -> dict[str, str]:
+    """Layers whose weight a function is given that no graph looks into, with the reason why they are no sites."""
+    return {
+        f"{r.name}.{name}"
+        if r.name
+        else name: f"its weight is used inside of {function}, which torch.fx keeps whole"
+        for r in regions
+        for name, function in whole(r.traced.eval).items()
+    }
 
 
 def find_regions(

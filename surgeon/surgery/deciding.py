@@ -14,7 +14,7 @@ from surgeon.graph.measure import measure
 from surgeon.graph.survey import Survey
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
-from surgeon.selection import PassedOver, Site, is_call
+from surgeon.selection import PassedOver, Site, is_call, matches
 from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.looking import Looked, seen_of
@@ -134,7 +134,8 @@ class _SoFar:
         try:
             return operation.propose(usable, context)
         except SelectionError as error:
-            raise SelectionError(_explain(error, self.title, key, self.gone, self.seen)) from error
+            asked = [n for n in self.seen.hidden if _asked_for(n, operation)]
+            raise SelectionError(_explain(error, self.title, key, self.gone, self.seen, asked)) from error
 
     def _check_still_runs(self, key: str) -> None:
         """Raise SelectionError if the network ran before an operation and does not run after it."""
@@ -207,10 +208,26 @@ def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Ed
     )
 
 
-def _explain(error: SelectionError, recipe: str, key: str, gone: Mapping[str, str], seen: Survey) -> str:
-    """Add to a selection error what hides sites."""
+def _asked_for(name: str, operation: Operation) -> bool:
+    """Return whether an operation asks for a layer by more than the default, every name."""
+    globs = operation.select.include
+    return globs != ("**",) and any(matches(name, glob) for glob in globs)
+
+
+def _explain(
+    error: SelectionError,
+    recipe: str,
+    key: str,
+    gone: Mapping[str, str],
+    seen: Survey,
+    asked: Sequence[str],
+) -> str:
+    """Add to a selection error what hides sites. asked: those of them that the selector asks for."""
     text = f"recipe {recipe}, operation {key}: {error}"
-    if seen.hidden:
+    if asked:
+        more = f" and {len(asked) - 1} more are no sites" if asked[1:] else " is no site"
+        text += f" ({asked[0]}{more}: {seen.hidden[asked[0]]})"
+    elif seen.hidden:
         text += f" ({len(seen.hidden)} more lie where torch.fx cannot follow)"
     if gone:
         text += f" ({len(gone)} sites are replaced already by {', '.join(sorted(set(gone.values())))})"

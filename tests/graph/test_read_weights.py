@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 
 import surgeon
-from surgeon.errors import TraceError
+from surgeon.errors import SelectionError, TraceError
 from surgeon.testing import check_operation
 from tests.graph.between import Bent, plug
 
@@ -266,3 +266,23 @@ def test_no_module_takes_the_place_of_the_projection_of_windowed_attention():
         "features.1.0.mlp.0",
         "features.1.0.mlp.3",
     ]
+
+
+def test_query_key_and_value_of_windowed_attention_are_passed_over_and_named_where_they_are_asked_for():
+    model, size = _swin(), (3, 14, 14)
+    inside = "its weight is used inside of shifted_window_attention, which torch.fx keeps whole"
+    recipe = {"op": "between", "at": "linear"}
+    made = surgeon.plan(model, recipe, input_size=size)
+    passed = {p.site: p.reason for p in made.passed_over}
+    names = [f"features.1.{i}.attn.qkv" for i in (0, 1)]
+    assert [passed[n] for n in names] == [inside] * 2 and not {e.site for e in made.edits} & {*names}
+    found = surgeon.plan(model, {**recipe, "select": {"include": "**.attn.*"}}, input_size=size)
+    assert [e.site for e in found.edits] == [n.replace("qkv", "proj") for n in names]
+    with pytest.raises(SelectionError) as told:
+        surgeon.plan(model, {**recipe, "select": {"include": "**.qkv"}}, input_size=size)
+    assert "no linear site matches '**.qkv'" in str(told.value)
+    assert f"({names[0]} and 1 more are no sites: {inside})" in str(told.value)
+    with pytest.raises(SelectionError, match=r"1\.1\.attn\.qkv is no site: its weight"):
+        surgeon.plan(model, {**recipe, "select": {"include": names[1]}}, input_size=size)
+    with pytest.raises(SelectionError, match="2 more lie where"):  # nothing of them was asked for
+        surgeon.plan(model, "soft-pool", input_size=size)
