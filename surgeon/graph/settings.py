@@ -71,9 +71,7 @@ class Settings:
 
 def settings(network: nn.Module, names: Iterable[tuple[str, str]]) -> Settings | None:
     """What attributes are now, each by its module's path and its name; None where there are none."""
-    found = [
-        (path, name, held) for path, name in names if (held := holder(network, path, name)) is not None
-    ]
+    found = [(path, name, held) for path, name in names if (held := holder(network, path, name)) is not None]
     if not found:
         return None
     keys = tuple(name.rpartition(".")[2] for _, name, _ in found)

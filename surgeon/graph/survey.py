@@ -112,6 +112,8 @@ class _Explorer:
             raise TraceError(self.refused[name])
         if type(module).forward is nn.Module.forward:
             raise TraceError(f"{name or 'the model'} is a list of modules, without code of its own")
+        if name and self._passed_over(module):
+            raise TraceError("the code around it calls its children one by one, and never it as a whole")
         called = self._given(name)
 
         def example() -> Example | None:
@@ -126,6 +128,14 @@ class _Explorer:
         )
         traced.opaque |= {n: w for n, w in kept.items() if not _inside(n, {*kept, *traced.opaque})}
         return Region(name, traced, example() if traced.sized else None, called, tuple(kept))
+
+    def _passed_over(self, module: nn.Module) -> bool:
+        """Whether a run of the network called modules inside a part and not the part itself."""
+        seen = self.measured()
+        name = next(n for n, m in self.model.named_modules() if m is module)
+        if seen is None or seen.error or name in seen.calls:
+            return False
+        return any(called.startswith(f"{name}.") for called in seen.calls)
 
     def _given(self, name: str) -> Given:
         seen = self.measured() if name else None
