@@ -77,8 +77,30 @@ def test_layers_in_a_sequential_that_is_checkpointed_child_by_child_are_not_cut(
         def forward(self, x):
             return self.head(checkpoint_sequential(self.body, 2, x, use_reentrant=False))
 
-    with pytest.raises(SurgeryError, match="one by one"):
+    with pytest.raises(SurgeryError, match="calls modules inside it, and never it as a whole"):
         surgeon.apply(made(Layers), NOISE, input_size=SIZE)
+
+
+def test_a_part_whose_layers_are_called_from_outside_is_not_cut_in_vain():
+    class Part(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.rest = nn.Conv2d(3, 16, 3, padding=1), body(16)
+
+        def forward(self, x):
+            return self.rest(self.conv(x))
+
+    class Reaching(Net):
+        def __init__(self):
+            super().__init__()
+            self.body = Part()
+
+        def forward(self, x):
+            x = x * 2 if x.sum() > 0 else x
+            return self.head(self.body.rest(self.body.conv(x)))
+
+    cut = surgeon.apply(made(Reaching), NOISE, input_size=SIZE)
+    assert {e.site for e in cut.surgery.edits} == {"body.rest.0", "body.rest.2"}
 
 
 def test_a_rewritten_sequential_is_not_checkpointed_child_by_child():
