@@ -1,14 +1,15 @@
 """What a network's code asked for while it was traced, whose answers its graphs hold.
 
 Code decides by more than sizes: by types (`x.dtype == torch.uint8`, `next(self.parameters()).dtype`), and by
-settings and modes of modules that it calls (`self.fc.out_features`, `self.drop.p`, `self.bn.training`). A graph has no
-place where it would ask again. So what was asked is written down, and a rewritten network compares it at each call:
-nothing where nothing was asked, as in nearly all networks of timm and torchvision.
+attributes and modes, its own and those of modules that it calls (`self.drop_rate`, `self.config.hidden`,
+`self.fc.out_features`, `self.bn.training`). A graph has no place where it would ask again. So what was asked is
+written down, and a rewritten network compares it at each call.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -18,18 +19,19 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from surgeon.errors import TraceError
 from surgeon.graph.anchors import walk
 from surgeon.graph.exchanged import Change
 from surgeon.graph.leaves import is_leaf
+from surgeon.graph.left_by_hooks import LeftByHooks
+from surgeon.graph.settings import MISSING, Settings, objects, settings
 from surgeon.graph.traced import Asked, Example
 
 _LIBRARIES = ("torch", "surgeon")
 _OF_TORCH = frozenset(nn.Module().__dict__) - {"training"}
-_PLAIN = (bool, int, float, str, tuple, type(None))
 _TYPE = ("dtype", "is_floating_point", "is_complex", "element_size", "itemsize", "type", "is_signed")
 LAYOUT = ("is_contiguous", "stride", "storage_offset", "is_non_overlapping_and_dense", "data_ptr")
 """Questions of how a tensor lies in memory, which one call answers otherwise than another."""
-_MISSING = object()
 
 Types = tuple[tuple[torch.dtype | None, ...], torch.dtype | None]
 """The types of a call: of each input, None for one that is no tensor, and that of autocast, None where that is off."""
@@ -38,13 +40,25 @@ Types = tuple[tuple[torch.dtype | None, ...], torch.dtype | None]
 class Asking:
     """Writes down what one trace asks for, in the thread that made this."""
 
-    def __init__(self, root: nn.Module, leaves: Iterable[str], watching: Callable[[], bool]) -> None:
-        """watching: whether the network's own code runs now, and not surgeon's."""
+    def __init__(
+        self,
+        root: nn.Module,
+        leaves: Iterable[str],
+        watching: Callable[[], bool],
+        as_found: Callable[[nn.Module, str, Any], bool],
+    ) -> None:
+        """watching: whether the network's own code runs now, and not surgeon's. as_found: whether a module's attribute
+        is what it was before the trace, and not what the code has set meanwhile."""
         self._thread = threading.get_ident()
         self._watching = watching
+        self._as_found = as_found
         whole = set(leaves)
-        self._leaves = {id(m): n for n, m in root.named_modules() if n and (n in whole or is_leaf(m))}
-        self._kinds = {type(m) for n, m in root.named_modules() if n and id(m) in self._leaves}
+        named = dict(root.named_modules())
+        self._leaves = {id(m): n for n, m in named.items() if n and (n in whole or is_leaf(m))}
+        self._modules = {id(m): n for n, m in named.items()}
+        self._objects = {id(o): (path, name) for path, name, o in objects(root)}
+        self._kinds = {type(m) for m in named.values()} | {type(o) for _, _, o in objects(root)}
+        self._hooks = LeftByHooks(root)
         self._tensors = {id(t): n for n, t in (*root.named_parameters(), *root.named_buffers())}
         self._settings: set[tuple[str, str]] = set()
         self._types: set[str] = set()
@@ -60,14 +74,24 @@ class Asking:
         """Listen until the end of the block."""
         known = torch.Tensor.dtype
         with contextlib.ExitStack() as stack:
-            stack.callback(_put_back, torch.Tensor, "dtype", vars(torch.Tensor).get("dtype", _MISSING))
+            stack.callback(_put_back, torch.Tensor, "dtype", vars(torch.Tensor).get("dtype", MISSING))
             torch.Tensor.dtype = property(self._type_of(known))  # type: ignore[assignment]
             for kind in self._kinds:
-                stack.callback(
-                    _put_back, kind, "__getattribute__", vars(kind).get("__getattribute__", _MISSING)
-                )
-                kind.__getattribute__ = self._reading(kind.__getattribute__)  # type: ignore[assignment]
+                before = vars(kind).get("__getattribute__", MISSING)
+                try:
+                    kind.__getattribute__ = self._reading(kind.__getattribute__)  # type: ignore[assignment]
+                except (TypeError, AttributeError):  # a class that takes no attributes
+                    continue
+                stack.callback(_put_back, kind, "__getattribute__", before)
             yield
+
+    def followed(self, path: str) -> None:
+        """The trace goes into the code of a module below the root, which an object may have exchanged."""
+        self._settings.add((path, "forward"))
+
+    def forget(self, names: Iterable[tuple[str, str]]) -> None:
+        """Leave out attributes, by module and name, that the graphs themselves set."""
+        self._settings -= set(names)
 
     def _type_of(self, known: Any) -> Callable[[torch.Tensor], torch.dtype]:
         def dtype(tensor: torch.Tensor) -> torch.dtype:
@@ -79,20 +103,37 @@ class Asking:
 
         return dtype
 
-    def _reading(self, known: Any) -> Callable[[nn.Module, str], Any]:
-        def read(module: nn.Module, name: str) -> Any:
-            value = known(module, name)
+    def _reading(self, known: Any) -> Callable[[Any, str], Any]:
+        def read(owner: Any, name: str) -> Any:
+            value = known(owner, name)
             if (
-                type(value) in _PLAIN
-                and name not in _OF_TORCH
-                and id(module) in self._leaves
-                and name in object.__getattribute__(module, "__dict__")
+                name not in _OF_TORCH
+                and not name.startswith("__")
+                and not issubclass(type(value), (fx.Proxy, torch.Tensor, nn.Module))
                 and self._by_the_network(sys._getframe(1))
             ):
-                self._settings.add((self._leaves[id(module)], name))
+                self._note(owner, name, value, sys._getframe(1))
             return value
 
         return read
+
+    def _note(self, owner: Any, name: str, value: Any, frame: Any) -> None:
+        """Write down an attribute that the network's code read."""
+        own = object.__getattribute__(owner, "__dict__")
+        if name not in own and not _may_be_exchanged(type(owner), name):
+            return
+        path = self._modules.get(id(owner))
+        if path is None:
+            held = self._objects.get(id(owner))
+            if held is not None:
+                self._settings.add((held[0], f"{held[1]}.{name}"))
+        elif name == "training":
+            if id(owner) in self._leaves or (path and _of_another(frame, owner)):
+                self._settings.add((path, name))
+        elif name not in own or self._as_found(owner, name, value):
+            if self._hooks.has(name, value):
+                raise TraceError(f"it reads {name} as a hook leaves it, which a graph would keep")
+            self._settings.add((path, name))
 
     def _by_the_network(self, frame: Any) -> bool:
         if threading.get_ident() != self._thread or not self._watching():
@@ -100,8 +141,21 @@ class Asking:
         return str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _LIBRARIES
 
 
+def _may_be_exchanged(kind: type, name: str) -> bool:
+    """Whether a class has something under a name that an object may have another of: a plain value, or a method."""
+    found = next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), MISSING)
+    descriptor = hasattr(type(found), "__set__") or isinstance(found, functools.cached_property)
+    return found is not MISSING and not descriptor and not hasattr(nn.Module, name)
+
+
+def _of_another(frame: Any, module: nn.Module) -> bool:
+    """Whether a frame runs the code of another module."""
+    own = frame.f_locals.get("self")
+    return issubclass(type(own), nn.Module) and own is not module
+
+
 def _put_back(owner: Any, name: str, value: Any) -> None:
-    if value is _MISSING:
+    if value is MISSING:
         delattr(owner, name)
     else:
         setattr(owner, name, value)
@@ -133,31 +187,6 @@ def comes_of(node: fx.Node, questions: Collection[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Plain attributes of one module that the code of another read: their values are in the graphs."""
-
-    path: str
-    module: nn.Module
-    names: tuple[str, ...]
-    values: tuple[Any, ...]
-
-    def stands(self) -> bool:
-        """Whether they are what they were. It is asked at every call."""
-        return _same(tuple(map(self.module.__dict__.get, self.names)), self.values)
-
-    def change(self, network: nn.Module) -> Change | None:
-        """What became of them in the module that stands there now."""
-        module = walk(network, self.path)
-        if module is None:
-            return None  # its container says so
-        for name, was in zip(self.names, self.values, strict=True):
-            now = module.__dict__.get(name)
-            if not _same((now,), (was,)):
-                return Change(f"{self.path}.{name}", f"{now!r} in place of {was!r}", True)
-        return None
-
-
-@dataclass(frozen=True)
 class TensorTypes:
     """Types of the network's own tensors that its code decided by, or named in a call."""
 
@@ -181,15 +210,10 @@ class TensorTypes:
 def watched(network: nn.Module, asked: Asked) -> tuple[Settings | TensorTypes, ...]:
     """What stands now of all that the graphs' code asked for, to be compared at each call."""
     found: list[Settings | TensorTypes] = []
-    settings: dict[str, list[str]] = {}
-    for path, name in asked.settings:
-        if name != "training":  # a graph says so itself (`modes.py`)
-            settings.setdefault(path, []).append(name)
-    for path, names in settings.items():
-        module = walk(network, path)
-        if module is not None:
-            values = tuple(map(module.__dict__.get, names))
-            found.append(Settings(path, module, tuple(names), values))
+    # of modes a graph says so itself (`modes.py`)
+    read = settings(network, [(path, name) for path, name in asked.settings if name != "training"])
+    if read is not None:
+        found.append(read)
     named = dict(asked_tensors(network, asked))
     if named:
         places = tuple((own, name.rpartition(".")[2]) for name, own in named.items())
@@ -221,12 +245,6 @@ def _tensor(network: nn.Module, name: str) -> Any:
     path, _, leaf = name.rpartition(".")
     module = walk(network, path) if path else network
     return module and module._parameters.get(leaf, module._buffers.get(leaf))
-
-
-def _same(now: tuple[Any, ...], was: tuple[Any, ...]) -> bool:
-    if all(a is b for a, b in zip(now, was, strict=True)):
-        return True
-    return all(type(a) is type(b) and a == b for a, b in zip(now, was, strict=True))
 
 
 def types_of(values: Iterable[Any]) -> Types:

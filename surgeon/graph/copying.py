@@ -35,6 +35,7 @@ _OF_ONE = (
     "_ties",
     "_asked",
     "_types",
+    "_remade",
 )
 """What of a network is its own, and made anew for a copy of it."""
 

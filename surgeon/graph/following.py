@@ -8,6 +8,7 @@ the graphs are made anew; and where neither works an error says so before anythi
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ from surgeon.graph.variants import traced_elsewhere
 
 if TYPE_CHECKING:
     from surgeon.graph.network import Rewritten
+
+_OFTEN = 8
+_log = logging.getLogger(__name__)
 
 
 @alone
@@ -77,9 +81,19 @@ def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
             reason = " ".join(str(error).split())[:300]
         if reason or _written(network._programs, before["_programs"]):  # who holds the graphs goes on to
             held_tensors.drop(network)
-            network.__dict__.update(before)
+            asked = before["_asked"] if reason else before["_asked"] | network._asked
+            network.__dict__.update(before, _asked=asked)
             for name, value in tensors.items():
                 network.register_buffer(name, value, persistent=False)
+        network.__dict__["_remade"] = network.__dict__.get("_remade", 0) + 1
+        if network._remade == _OFTEN:
+            _log.warning(
+                "%s: graphs were made anew for the %dth time (%s), which takes about as long as the cut: a number that "
+                "changes from call to call had better be a buffer, which graphs read at each call",
+                network._stock_class.__name__,
+                _OFTEN,
+                changes[0],
+            )
     binding = [c for c in changes if c.binding]
     if reason and binding:
         more = f" (and {len(binding) - 1} more)" if len(binding) > 1 else ""

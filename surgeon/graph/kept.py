@@ -144,6 +144,15 @@ class Kept:
             if any(map(operator.ne, _hooks(module), self._hooks[module])):
                 raise TraceError(f"it puts hooks on {type(module).__name__}, which a graph would not")
 
+    def is_as_found(self, module: nn.Module, name: str, value: Any) -> bool:
+        """Whether a module's attribute has a value that it had before."""
+        return module in self._before and self._before[module][0].get(name, _MISSING) is value
+
+    @property
+    def left(self) -> set[tuple[nn.Module, str]]:
+        """The attributes that the graph sets, or whose items it does."""
+        return {(module, name) for module, name, _ in self._set}
+
     @property
     def set_again(self) -> dict[nn.Module, list[str]]:
         """The attributes that the graph sets, and that were there before, by their module."""

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from surgeon.graph.calls import Given, given_to
+from surgeon.graph.faults import one_line
 from surgeon.graph.functional import Watch
 from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_leaf
@@ -22,6 +23,7 @@ from surgeon.graph.one_mode import mode
 from surgeon.graph.signatures import needed_inputs
 from surgeon.graph.streams import draws_again
 from surgeon.torch_private import FakeTensorMode, NormBase, reparametrized
+from surgeon.values import has_values
 
 Shape = tuple[int, ...]
 Pretence = Callable[[nn.Module, Shape], contextlib.AbstractContextManager[torch.Tensor]]
@@ -52,6 +54,8 @@ class Measured:
     error: str = ""
 
 
+_BY_VALUES = ("DynamicOutputShapeException", "DataDependentOutputException")
+"""How torch says that code wants to know values, of tensors that have none."""
 BATCH = 2  # a batch of one would let code branch on it, and batch norm refuse 1×1 maps
 
 
@@ -60,12 +64,13 @@ def measure(
 ) -> Measured:
     """Run `model` on a fake batch of `input_size` (C, H, W, or C, T, H, W) and note every leaf and `extra` module.
 
-    Nothing is computed and nothing changes: buffers, modes and random state stay as they are. `training`
-    runs the training branch of the code, with the norms still in evaluation mode.
+    Nothing is computed, but for code whose shapes depend on values (`nonzero`, `x[x > 0]`), and nothing changes:
+    buffers, modes and random state stay as they are. `training` runs the training branch of the code, with the norms
+    still in evaluation mode.
     """
-    for pretended in (on_meta, on_fakes):
+    for pretended in (on_meta, on_fakes, on_values):
         seen = _measured(model, input_size, set(extra), training, pretended)
-        if not seen.error:
+        if not seen.error or (pretended is on_fakes and not seen.error.startswith(_BY_VALUES)):
             break
     return seen
 
@@ -95,7 +100,7 @@ def _measured(
             seen.functional = watch.found
             seen.flops = counter.get_total_flops() // BATCH
     except Exception as error:  # the network's own code, on tensors without numbers
-        seen.error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        seen.error = one_line(error)
     finally:
         torch.random.set_rng_state(state)
         for hook in hooks:
@@ -126,6 +131,21 @@ def on_fakes(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
     like = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield torch.empty((BATCH, *input_size), device=device, dtype=like)
+
+
+@contextlib.contextmanager
+def on_values(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
+    """On images drawn from a seed, and on copies of the model's tensors."""
+    own = (
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    )
+    if not all(has_values(t) for _, t in own):
+        raise ValueError("its code asks for values, and its weights have none")
+    like = next((p for _, p in own if p.is_floating_point()), torch.empty(0))
+    images = torch.randn((BATCH, *input_size), generator=torch.Generator().manual_seed(0))
+    with reparametrized(model, {n: t.detach().clone() for n, t in own}):
+        yield images.to(like)
 
 
 def images_of(model: nn.Module) -> int:

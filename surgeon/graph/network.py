@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import MethodType
 from typing import Any, ClassVar, NoReturn
@@ -275,6 +276,17 @@ class Rewritten(fx.GraphModule):
     def named_children(self) -> Any:
         self.anchor(demand=False)
         return super().named_children()
+
+    def children(self) -> Any:
+        """As of any module; not for torch's checkpoint_sequential, which would call them without the layers.
+
+        Raises SurgeryError there."""
+        if sys._getframe(1).f_globals.get("__name__") == "torch.utils.checkpoint":
+            raise SurgeryError(
+                f"checkpoint_sequential calls the children of a rewritten {self._stock_class.__name__} one by one, "
+                "without the layers between them: checkpoint it as a whole, by torch.utils.checkpoint.checkpoint"
+            )
+        return super().children()
 
     def get_submodule(self, target: str) -> nn.Module:
         self.anchor(demand=False)

@@ -28,6 +28,7 @@ OWN = (
     "_ties",
     "_asked",
     "_types",
+    "_remade",
 )
 """What belongs to the graphs of one network: never pickled, since code cannot be."""
 

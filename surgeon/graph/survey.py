@@ -11,6 +11,7 @@ from torch import nn
 from surgeon.errors import TraceError
 from surgeon.graph.calls import Given
 from surgeon.graph.functional import functional_convolutions
+from surgeon.graph.kinship import TRACED_METHODS
 from surgeon.graph.leaves import is_leaf, is_norm, is_weighted
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import Measured, Shape, measure
@@ -126,6 +127,8 @@ class _Explorer:
             raise TraceError(self.refused[name])
         if type(module).forward is nn.Module.forward:
             raise TraceError(f"{name or 'the model'} is a list of modules, without code of its own")
+        if name and self._passed_over(module):
+            raise TraceError("the code around it calls modules inside it, and never it as a whole")
         called = self._given(name)
 
         def example() -> Example | None:
@@ -140,6 +143,17 @@ class _Explorer:
         )
         traced.opaque |= {n: w for n, w in kept.items() if not _inside(n, {*kept, *traced.opaque})}
         return Region(name, traced, example() if traced.sized else None, called, tuple(kept))
+
+    def _passed_over(self, module: nn.Module) -> bool:
+        """Whether a run of the network called modules inside a part, and neither the part itself nor, as far as that
+        can be told, a method of it that has graphs."""
+        if any(hasattr(module, name) for name in TRACED_METHODS):
+            return False
+        seen = self.measured()
+        name = next(n for n, m in self.model.named_modules() if m is module)
+        if seen is None or seen.error or name in seen.calls:
+            return False
+        return any(called.startswith(f"{name}.") for called in seen.calls)
 
     def _given(self, name: str) -> Given:
         seen = self.measured() if name else None

@@ -22,8 +22,8 @@ Behind = Mapping[str, Sequence[str]]
 class Asked:
     """What code asked for while it was traced, whose answers the graphs hold.
 
-    settings: plain attributes of modules that stay whole, as (module's name, attribute). types: parameters and buffers
-    whose type was asked. by_type: whether code decided by the type of an input or of what it had computed.
+    settings: attributes of modules, and of objects that they hold, as (module's name, attribute). types: parameters
+    and buffers whose type was asked. by_type: whether code decided by the type of an input or of what it had computed.
     """
 
     settings: tuple[tuple[str, str], ...] = ()

@@ -75,7 +75,7 @@ class LeafTracer(fx.Tracer):
         again: dict[nn.Module, list[str]] = {}
         while True:
             self.watch, self.kept = Watch(root, closely), Kept(root)
-            self.asked = Asking(root, self.leaves, self.runs_code)
+            self.asked = Asking(root, self.leaves, self.runs_code, self.kept.is_as_found)
             try:
                 with self.watch.on(), uncompiled(), refused(again), self.asked.on():
                     graph = super().trace(root, concrete_args)
@@ -86,6 +86,8 @@ class LeafTracer(fx.Tracer):
             elif again.keys() | (found := self.kept.set_again).keys() != again.keys():
                 again |= found
             else:
+                names = {m: n for n, m in root.named_modules()}
+                self.asked.forget((names[m], attribute) for m, attribute in self.kept.left)
                 return graph
 
     def runs_code(self) -> bool:
@@ -138,7 +140,11 @@ class LeafTracer(fx.Tracer):
         ):  # torch.fx exchanges nn.Module's own `__call__` for all threads
             return forward(*args, **kwargs)
         self.watch.held()  # faults of the code that calls, not of what it calls
-        self.kept.as_found(m, whole=self.is_leaf_module(m, self.path_of_module(m)))
+        path = self.path_of_module(m)
+        whole = self.is_leaf_module(m, path)
+        self.kept.as_found(m, whole=whole)
+        if not whole:
+            self.asked.followed(path)
         try:
             return super().call_module(m, functools.partial(self._followed, m, forward), args, kwargs)
         except Exception as error:  # the network's own code, under proxies

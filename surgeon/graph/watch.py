@@ -154,6 +154,14 @@ class Watch:
 
     def _stream(self) -> None:
         if threading.get_ident() == self._thread and self._tensors.watching:
+            frame: Any = sys._getframe(1)
+            while frame is not None:
+                if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
+                    raise TraceError(
+                        "it calls torch.utils.checkpoint, which computes again in the backward pass as a graph does "
+                        "not: checkpoint parts of the network in the forward of a module above them, or none"
+                    )
+                frame = frame.f_back
             raise TraceError("it seeds or reads torch's random stream, which a graph would not")
 
     def _read(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -160,7 +161,14 @@ def _check_runs(subject: Subject, tree: nn.Module, seen: Survey) -> None:
             f"{name} takes images of {taken} channels, not of {size[0]}{why}: write {_size_words(meant)}"
             + either("", "" if why else f", or build it for them: --in-chans {size[0]}")
         )
-    raise SurgeryError(f"{name} does not run on an image of {size}: {seen.measured.error}")
+    error = seen.measured.error
+    way = (
+        "; it was run under torch.no_grad(), as every evaluation is: have its code ask for gradients only "
+        "`if x.requires_grad` or `if torch.is_grad_enabled()`"
+        if re.search(r"retain_grad|does not require grad", error)
+        else ""
+    )
+    raise SurgeryError(f"{name} does not run on an image of {size}: {error}{way}")
 
 
 def _meant(size: tuple[int, ...], channels: int) -> tuple[tuple[int, ...], str]:

@@ -210,7 +210,6 @@ def test_what_the_documents_say_of_children_and_attributes(x):
     assert torch.equal(cut.features[:2](x), model.features[:2](x))
     before = cut(x)
     cut.scale = 2.0
-    assert torch.equal(cut(x), before)
-    assert torch.equal(pickle.loads(pickle.dumps(cut))(x), 2 * before)
+    assert torch.equal(cut(x), 2 * before)
     cut.features[0].padding = (0, 0)
     assert not torch.equal(cut(x), before)

@@ -1,0 +1,181 @@
+"""Attributes that a network's code read while it was traced: their values are in the graphs.
+
+A graph has no place where it would read them again. So a rewritten network compares them at each call, which is
+quick where nothing changed, and has its graphs made anew where something did.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import numbers
+import operator
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgeon.graph.anchors import inner_of, walk
+from surgeon.graph.exchanged import Change
+
+MISSING: Any = object()
+_IN_ORDER = (list, tuple, deque)
+_WITHOUT_ORDER = (set, frozenset)
+_MUTABLE = (list, deque, set, dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Attributes of modules, and of objects that modules hold, with what they were when the graphs were made.
+
+    names: (the module's path, the attribute, or `object.attribute`). held: the dicts that have them. contents: what was
+    in lists, dicts and sets, by place among the names.
+    """
+
+    names: tuple[tuple[str, str], ...]
+    held: tuple[dict[str, Any], ...]
+    keys: tuple[str, ...]
+    values: tuple[Any, ...]
+    contents: tuple[tuple[int, Any], ...]
+
+    def stands(self) -> bool:
+        """Whether they are what they were. It is asked at every call."""
+        now = map(dict.get, self.held, self.keys, itertools.repeat(MISSING))
+        if not all(map(operator.is_, now, self.values)):
+            again = map(dict.get, self.held, self.keys, itertools.repeat(MISSING))
+            if not all(map(same, again, self.values)):
+                return False
+        return all(same(self.values[place], was) for place, was in self.contents)
+
+    def change(self, network: nn.Module) -> Change | None:
+        """What became of them in the modules that stand there now: the first that is another one."""
+        contents = dict(self.contents)
+        for place, (path, name) in enumerate(self.names):
+            held = holder(network, path, name)
+            if held is None:
+                continue  # its container says so
+            key = self.keys[place]
+            now, was = held.get(key, MISSING), contents.get(place, self.values[place])
+            if not same(now, was):
+                if now is MISSING and key in held.get("_modules", {}):
+                    now = held["_modules"][key]
+                whole = f"{path}.{name}" if path else name
+                return Change(whole, f"{_told(now)} in place of {_told(was)}", True)
+        return None
+
+
+def settings(network: nn.Module, names: Iterable[tuple[str, str]]) -> Settings | None:
+    """What attributes are now, each by its module's path and its name; None where there are none."""
+    found = [(path, name, held) for path, name in names if (held := holder(network, path, name)) is not None]
+    if not found:
+        return None
+    keys = tuple(name.rpartition(".")[2] for _, name, _ in found)
+    values = tuple(held.get(key, MISSING) for (_, _, held), key in zip(found, keys, strict=True))
+    return Settings(
+        tuple((path, name) for path, name, _ in found),
+        tuple(held for _, _, held in found),
+        keys,
+        values,
+        tuple((i, _copied(v)) for i, v in enumerate(values) if _may_change(v)),
+    )
+
+
+def holder(network: nn.Module, path: str, name: str) -> dict[str, Any] | None:
+    """The dict that has an attribute, of a module or of an object that one holds; None where that is gone."""
+    module = walk(network, path) if path else network
+    owner: Any = None if module is None else inner_of(module)
+    for part in name.split(".")[:-1]:
+        owner = getattr(owner, "__dict__", {}).get(part)
+    return getattr(owner, "__dict__", None)
+
+
+def objects(network: nn.Module, depth: int = 2) -> Iterator[tuple[str, str, Any]]:
+    """Objects of classes written in Python that modules hold, such as configurations, each once: the module's path, the
+    attribute's name, and the object."""
+    seen: set[int] = set()
+    for path, module in nn.Module.named_modules(network):
+        own = {k: v for k, v in module.__dict__.items() if k not in _OF_TORCH}
+        yield from _objects(path, "", own, depth, seen)
+
+
+_OF_TORCH = frozenset(nn.Module().__dict__)
+_HEAP = 1 << 9  # a class that Python code made
+_LIBRARIES = sys.stdlib_module_names | {"torch", "surgeon", "numpy"}
+"""Whose objects are no settings of a network's."""
+
+
+def _objects(
+    path: str, prefix: str, own: dict[str, Any], depth: int, seen: set[int]
+) -> Iterator[tuple[str, str, Any]]:
+    for key, value in own.items():
+        kind = type(value)
+        if not kind.__flags__ & _HEAP or isinstance(value, (nn.Module, type)) or id(value) in seen:
+            continue
+        if kind.__module__.partition(".")[0] in _LIBRARIES:
+            continue
+        inner = getattr(value, "__dict__", None)
+        if type(inner) is dict:
+            seen.add(id(value))
+            yield path, f"{prefix}{key}", value
+            if depth > 1:
+                yield from _objects(path, f"{prefix}{key}.", inner, depth - 1, seen)
+
+
+def same(now: Any, was: Any) -> bool:
+    """Whether a value is what it was: plain ones and what is in containers by value, others by being the same object,
+    bound methods by their function."""
+    if now is was:
+        return True
+    if isinstance(now, SimpleNamespace):
+        now = vars(now)
+    if isinstance(now, dict) or isinstance(was, dict):
+        both = isinstance(now, dict) and isinstance(was, dict) and now.keys() == was.keys()
+        return both and all(same(now[k], was[k]) for k in was)
+    if isinstance(was, _IN_ORDER):
+        alike = isinstance(now, _IN_ORDER) and len(now) == len(was)
+        return alike and all(map(same, now, was))
+    if isinstance(was, _WITHOUT_ORDER):
+        return isinstance(now, _WITHOUT_ORDER) and now == was
+    if type(now) is not type(was):
+        return False
+    if isinstance(was, functools.partial):
+        return same(now.func, was.func) and same(now.args, was.args) and same(now.keywords, was.keywords)
+    if hasattr(was, "__func__") and hasattr(was, "__self__"):
+        return now.__func__ is was.__func__
+    return isinstance(was, _PLAIN) and bool(now == was)
+
+
+_PLAIN = (numbers.Number, str, bytes, slice, range, torch.device)
+
+
+def _may_change(value: Any, depth: int = 4) -> bool:
+    if isinstance(value, tuple):
+        return depth > 0 and any(_may_change(v, depth - 1) for v in value)
+    return isinstance(value, (*_MUTABLE, SimpleNamespace))
+
+
+def _copied(value: Any, depth: int = 4) -> Any:
+    """Containers copied, and what is in them as it is."""
+    if not depth:
+        return value
+    if isinstance(value, SimpleNamespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        return {k: _copied(v, depth - 1) for k, v in value.items()}
+    if isinstance(value, _IN_ORDER):
+        return (tuple if isinstance(value, tuple) else list)(_copied(v, depth - 1) for v in value)
+    return set(value) if isinstance(value, _WITHOUT_ORDER) else value
+
+
+def _told(value: Any) -> str:
+    if value is MISSING:
+        return "nothing"
+    if isinstance(value, (type(None), *_PLAIN, *_IN_ORDER, *_WITHOUT_ORDER, dict)):
+        text = " ".join(repr(value).split())
+        return text if len(text) <= 60 else f"{text[:60]}…"
+    return str(getattr(value, "__name__", "") or type(value).__name__)
