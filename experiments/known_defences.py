@@ -179,8 +179,18 @@ def claims(worst: float, undefended: float) -> bool:
     return one.low > other.high
 
 
+def alone(found: dict[str, dict[str, list[float]]]) -> dict[str, str]:
+    """Broken defence → the one check that failed where nothing else stood between it and a headline."""
+    single = {}
+    for row, figures in found.items():
+        failed = Counter({k.removeprefix("by "): len(v) for k, v in figures.items() if k.startswith("by ")})
+        if row.startswith(BROKEN) and not any(figures["headline"]) and len(failed) == 1:
+            single[row.split(", ", 1)[1]] = next(iter(failed))
+    return single
+
+
 def table(found: dict[str, dict[str, list[float]]]) -> str:
-    """One line a network, then sensitivity and specificity with their intervals."""
+    """One line a network, then sensitivity and specificity with their intervals, and what one check alone catches."""
     lines = [
         "| network | clean | by itself | worst case | undefended | verdict | failed checks |",
         "|" + "---|" * 7,
@@ -213,6 +223,8 @@ def table(found: dict[str, dict[str, list[float]]]) -> str:
             f"| **{what}** | | | | | **{share.k} of {share.n}** "
             f"[{100 * share.low:.0f} %, {100 * share.high:.0f} %] | |"
         )
+    single = ", ".join(f"{name} ({check})" for name, check in alone(found).items()) or "none"
+    lines.append(f"| **broken defences that one check alone catches** | | | | | {single} | |")
     return "\n".join(lines)
 
 

@@ -63,7 +63,7 @@ def assessment_table(found: Assessment) -> RenderableType:
     parts += [part for one in found.certified for part in _certified(one)]
     parts += [part for one in found.shifts for part in _shifted(one, found.clean_error_on(one))]
     if found.checks:
-        parts += [Text(_made_in(found), "bold"), _checks(found)]
+        parts += [Text("diagnostics", "bold"), _checks(found)]
     if found.flags is not None:
         parts += [Text("RobustBench", "bold"), _rules(found)]
     parts += [Text(note) for note in found.notes]
@@ -262,12 +262,6 @@ def _shifted(found: Shift, clean_error: float | None) -> Iterable[RenderableType
             table.add(kind.replace("_", " "), *(percent(1 - own[s].value) for s in SEVERITIES))
         yield table
     yield from (Text(note) for note in found.notes)
-
-
-def _made_in(found: Assessment) -> str:
-    """The heading of the checks, with the norm where an evaluation has several."""
-    in_union = found.diagnosis is not None and found.settings.get("evaluation", {}).get("norm") == "union"
-    return f"diagnostics, in {found.diagnosis.norm} alone" if in_union and found.diagnosis else "diagnostics"
 
 
 def _checks(found: Assessment) -> Sheet:

@@ -154,7 +154,7 @@ def assess(
         check_reach(each, size, images)
     random = described.mode == "random"
     attacks = attacks_of(settings, described, victims, seed)
-    by_diagnostics = black_box(norm, eps) if diagnosed(settings) else []
+    by_diagnostics = [a for size in sizes for a in black_box(*size)] if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
     described_data = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
@@ -231,7 +231,7 @@ def assess(
     warnings = (gain.warning,) if gain and gain.warning else ()
     certificates = _certificates(subject, images, labels, settings, folder, examples, seed, tell)
     if first():
-        parts = Parts(folder, subject, images, labels, settings, (norm, eps), seed, tell)
+        parts = Parts(folder, subject, images, labels, settings, sizes, seed, tell)
         diagnosis = parts.diagnosis(victims, batch_size, expectation=random)
         pictures, skipped = parts.pictures(network, outcome, class_names)
         classes = min(described.classes, len(class_names) or described.classes)

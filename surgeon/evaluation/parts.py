@@ -61,7 +61,7 @@ class Parts:
         images: (N, C, H, W) float32 in [0, 1].
         labels: (N,) class indices.
         settings: Settings of the evaluation.
-        size: Norm and ε of the evaluation.
+        sizes: Norm and ε of the evaluation, of each norm of a union; what is not diagnostics is of the first.
         seed: Seed of all random choices.
         tell: Called with (part, done, total).
     """
@@ -73,12 +73,12 @@ class Parts:
         images: Tensor,
         labels: Tensor,
         settings: Evaluation,
-        size: tuple[Norm, float],
+        sizes: Sequence[tuple[Norm, float]],
         seed: int,
         tell: Progress,
     ) -> None:
         self.folder, self.subject, self.images, self.labels = folder, subject, images, labels
-        self.settings, self.size, self.seed, self.tell = settings, size, seed, tell
+        self.settings, self.sizes, self.size, self.seed, self.tell = settings, sizes, sizes[0], seed, tell
         self.beyond = beyond(settings)
 
     def _once(self, name: str, make: Callable[[], Any], of: Any) -> Any:
@@ -118,21 +118,24 @@ class Parts:
         if count == 0:
             return None
         few = spread(count, len(self.images))
-        norm, eps = self.size
-        return self._once(
-            "diagnostics",
-            lambda: diagnose(
-                self.subject,
-                self.images[few],
-                self.labels[few],
-                eps=eps,
-                norm=norm,
-                sources=sources,
-                seed=self.seed,
-                batch_size=batch_size,
-            ).model_copy(update={"expectation": expectation}),
-            Diagnosis,
-        )
+
+        def make() -> Diagnosis:
+            found = [
+                diagnose(
+                    self.subject,
+                    self.images[few],
+                    self.labels[few],
+                    eps=eps,
+                    norm=norm,
+                    sources=sources,
+                    seed=self.seed,
+                    batch_size=batch_size,
+                )
+                for norm, eps in self.sizes
+            ]
+            return Diagnosis.of_union(found).model_copy(update={"expectation": expectation})
+
+        return self._once("diagnostics", make, Diagnosis)
 
     def flags(self) -> Flags | None:
         """Measure what AutoAttack would warn of, on the images of the diagnostics; None without diagnostics."""

@@ -227,7 +227,7 @@ def _distances(runs: Sequence[Run]) -> list[Chart | None]:
 
 def _diagnosed(runs: Sequence[Run]) -> list[Chart | None]:
     """PGD of the diagnostics at a few multiples of ε."""
-    norms = dict.fromkeys(r.found.diagnosis.norm for r in runs if r.found.diagnosis)
+    norms = dict.fromkeys(n for r in runs if r.found.diagnosis for n, _ in r.found.diagnosis.sizes)
     return [
         _by_size(
             f"diagnosed-{norm}",
@@ -244,14 +244,12 @@ def _diagnosed(runs: Sequence[Run]) -> list[Chart | None]:
 
 def _multiples(run: Run, norm: str) -> dict[float, Share]:
     diagnosis = run.found.diagnosis
-    if diagnosis is None or diagnosis.norm != norm or diagnosis.eps == 0:
+    eps = next((e for n, e in diagnosis.sizes if n == norm), 0.0) if diagnosis else 0.0
+    check = diagnosis.in_norm(norm, "eps-curve") if diagnosis else None
+    if diagnosis is None or check is None or eps == 0:
         return {}
-    measured = [c.measured for c in diagnosis.checks if c.code == "eps-curve"]
     most = 1.0 if norm == "linf" else float("inf")
     return {
-        min(float(key.split()[0]) * diagnosis.eps, most): wilson(
-            round(value * diagnosis.images), diagnosis.images
-        )
-        for one in measured
-        for key, value in one.items()
+        min(float(key.split()[0]) * eps, most): wilson(round(value * diagnosis.images), diagnosis.images)
+        for key, value in check.measured.items()
     }

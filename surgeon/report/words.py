@@ -126,5 +126,6 @@ def check_words(code: str) -> str:
     Returns:
         The question; '' for an unknown diagnostic.
     """
+    code = code.removesuffix(" in l2").removesuffix(" in l1")  # of a further norm of a union
     several = next((c for c in ("transfer", "local-optimality") if code.startswith(c + " ")), code)
     return _CHECKS.get(several, "")

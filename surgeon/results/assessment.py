@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,10 +26,14 @@ class _Frozen(BaseModel):
 
 _ANSWERED = ("two-passes", "finite-differences", "silent-success", "transfer-failure")
 """Checks that fail on every random model; attacks on the expectation over its noise make up for them."""
+_OF_NO_NORM = ("nothing-right", "two-passes", "few-images", "zero-gradients", "finite-differences")
+"""Checks that no size of an attack has a part in: made once for all norms of a union."""
+_IN = " in "
+"""Stands between a check's code and its norm, where it is of a further norm of a union."""
 
 
 class Diagnosis(_Frozen):
-    """All diagnostics of one model for one norm and ε.
+    """All diagnostics of one model for one norm and ε, or for each norm of a union.
 
     Examples:
         >>> from surgeon.evaluation import Check, Diagnosis
@@ -49,6 +54,15 @@ class Diagnosis(_Frozen):
         default=False,
         description="attacks were on the expectation over the noise, which answers that the model is random",
     )
+    also: tuple[tuple[Norm, float], ...] = Field(
+        default=(),
+        description="the further norms of a union, with their ε; the codes of their checks name the norm",
+    )
+
+    @property
+    def sizes(self) -> tuple[tuple[Norm, float], ...]:
+        """(norm, ε) of each norm that it is of."""
+        return ((self.norm, self.eps), *self.also)
 
     @property
     def reliable(self) -> bool:
@@ -59,7 +73,46 @@ class Diagnosis(_Frozen):
     def reasons(self) -> tuple[str, ...]:
         """The reasons of the failed checks, except those that attacks on the expectation make up for."""
         answered = _ANSWERED if self.random and self.expectation else ()
-        return tuple(f"{c.reason} ({c.code})" for c in self.checks if c.failed and c.code not in answered)
+        return tuple(
+            f"{c.reason} ({c.code})"
+            for c in self.checks
+            if c.failed and c.code.rsplit(_IN, 1)[0] not in answered
+        )
+
+    def in_norm(self, norm: str, code: str) -> Check | None:
+        """Return the check of this code in this norm; None if it was not made.
+
+        Args:
+            norm: "linf", "l2" or "l1".
+            code: The code, without a norm.
+        """
+        wanted = code if norm == self.norm else f"{code}{_IN}{norm}"
+        return next((c for c in self.checks if c.code == wanted), None)
+
+    @classmethod
+    def of_union(cls, found: Sequence[Diagnosis]) -> Diagnosis:
+        """Join the diagnoses of one model in the norms of a union.
+
+        Args:
+            found: One a norm. Checks that do not depend on the norm are those of the first.
+
+        Returns:
+            One that is reliable where each of them is.
+        """
+        first, *others = found
+        more = [
+            c.model_copy(update={"code": f"{c.code}{_IN}{d.norm}"})
+            for d in others
+            for c in d.checks
+            if c.code not in _OF_NO_NORM
+        ]
+        return first.model_copy(
+            update={
+                "checks": (*first.checks, *more),
+                "also": tuple((d.norm, d.eps) for d in others),
+                "random": any(d.random for d in found),
+            }
+        )
 
 
 class NoiseRow(_Frozen):

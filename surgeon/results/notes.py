@@ -61,7 +61,7 @@ def told_of_norms(settings: Any) -> tuple[str, ...]:
         found.append("no library has Square in l1: there every attack follows gradients")
     if settings.norm == "union":
         found.append(
-            "diagnostics, AutoAttack's flags, pictures and the trial of what the record knows are of "
+            "AutoAttack's flags, pictures and the trial of what the record knows are of "
             f"{settings.union.each[0][0]} alone, the first norm of the union"
         )
     return tuple(found)

@@ -192,6 +192,42 @@ def test_an_evaluation_in_the_union_names_each_size(tmp_path, trained):
     assert "all of L∞ ε = 0.05, L2 ε = 0.3, L1 ε = 2" in page
 
 
+def test_the_union_is_diagnosed_in_each_norm_and_one_that_fails_is_named(tmp_path, trained, monkeypatch):
+    pytest.importorskip("pyarrow")
+    from surgeon.cli.results import assessment_table
+    from surgeon.evaluation import parts
+    from surgeon.report import report
+    from surgeon.results.assessment import Check, Diagnosis
+
+    asked = []
+
+    def made(model, images, labels, *, eps, norm, **_):
+        asked.append((norm, eps))
+        shared = {"measured": {"1 ε": 0.5, "2 ε": 0.25}, "rule": "", "reason": "weaker"}
+        codes = {"two-passes": False, "eps-curve": norm == "l2", "silent-success": norm == "l1"}
+        checks = tuple(Check(code=c, failed=f, **shared) for c, f in codes.items())
+        return Diagnosis(norm=norm, eps=eps, images=8, random=False, checks=checks)
+
+    monkeypatch.setattr(parts, "diagnose", made)
+    model, (x, y) = trained
+    union = {"linf": 0.05, "l2": 0.3, "l1": 2.0}
+    settings = Evaluation(
+        norm="union", union=union, attacks=("own-pgd",), steps=1, pictures=False, diagnostics=8
+    )
+    found = assess(model.model, x[:12], y[:12], settings, tmp_path / "e")
+    assert asked == list(union.items()) == list(found.diagnosis.sizes)
+    failed = [c.code for c in found.checks if c.failed]
+    assert failed == ["eps-curve in l2", "silent-success in l1"]
+    assert [c.code for c in found.checks].count("two-passes") == 1
+    assert found.diagnosis.reasons == ("weaker (eps-curve in l2)", "weaker (silent-success in l1)")
+    averaged = found.diagnosis.model_copy(update={"random": True, "expectation": True})
+    assert averaged.reasons == ("weaker (eps-curve in l2)",)  # the other is answered, in every norm
+    assert "eps-curve in l2" in text_of(assessment_table(found))
+    page = report([tmp_path / "e"], tmp_path / "page.html").read_text()
+    assert "8 images, L∞ ε = 0.05; L2 ε = 0.3; L1 ε = 2" in page
+    assert all(f"PGD far beyond ε, {n}" in page for n in ("L∞", "L2", "L1"))
+
+
 def test_diagnostics_are_made_in_l1_without_square(trained):
     pytest.importorskip("scipy")
     from surgeon.errors import MissingPackageError

@@ -183,34 +183,111 @@ def fab(model, images, labels, *, eps, steps, norm="linf", targets=3):
     return far
 
 
-def square(model, images, labels, *, eps, queries, seed=0):
-    """Square in Linf: vertical stripes, then windows that are kept where the margin falls."""
+def signs(*shape):
+    return (2 * torch.rand(shape) - 1).sign().double()
 
-    def signs(*shape):
-        return (2 * torch.rand(shape) - 1).sign().double()
 
-    def margin(x, y):
-        z = logits_of(model, x).clone()
-        own, z[y] = float(z[y]), -torch.inf
-        return own - float(z.max())
+def margin(model, x, y):
+    z = logits_of(model, x).clone()
+    own, z[y] = float(z[y]), -torch.inf
+    return own - float(z.max())
 
-    torch.manual_seed(seed)
+
+def corner(length, side):
+    """A window's first row or column, drawn."""
+    return int((length - side) * torch.rand(1))
+
+
+def striped(images, eps):
+    """Where Square begins in Linf: vertical stripes of ± ε."""
+    stripes = signs(len(images), images.shape[1], 1, images.shape[3])
+    return [(x + eps * s).clamp(0, 1) for x, s in zip(images, stripes, strict=True)]
+
+
+def sign_window(found, images, eps, p):
+    """A step of Square in Linf: ± 2ε in a window, one sign a channel, and back into the ball."""
+    _, channels, height, width = images.shape
+    side = max(round((p * height * width) ** 0.5), 1)
+    top, left = corner(height, side), corner(width, side)
+    window = torch.zeros(channels, height, width, dtype=torch.float64)
+    window[:, top : top + side, left : left + side] = 2 * eps * signs(channels, 1, 1)
+    return [into(x + window, image, eps, "linf") for x, image in zip(found, images, strict=True)]
+
+
+def mound(height, width):
+    """η of the paper: a pixel k from the middle, in the larger of its two distances, has Σ 1/(j + 1)² over j ≥ k."""
+    last = max(height // 2, width // 2)
+    rows = [
+        [
+            sum(1 / (j + 1) ** 2 for j in range(max(abs(r - height // 2), abs(c - width // 2)), last + 1))
+            for c in range(width)
+        ]
+        for r in range(height)
+    ]
+    found = torch.tensor(rows, dtype=torch.float64).view(height, width)
+    return found / found.norm()
+
+
+def two_mounds(side):
+    """One above the other, of opposite signs, or side by side by the toss of a coin; of length 1."""
+    found = torch.cat([mound(side // 2, side), -mound(side - side // 2, side)])
+    found = found / found.norm()
+    return found.T if float(torch.rand(1)) > 0.5 else found
+
+
+def tiled(images, eps):
+    """Where Square begins in L2: mounds side by side, a sign for each image and channel, of length ε."""
     count, channels, height, width = images.shape
-    stripes = signs(count, channels, 1, width)
-    found = [(x + eps * s).clamp(0, 1) for x, s in zip(images, stripes, strict=True)]
-    least = [margin(x, int(y)) for x, y in zip(found, labels, strict=True)]
+    side = height // 5
+    edge = (height - 5 * side) // 2
+    delta = torch.zeros_like(images)
+    for top in range(edge, edge + height // side * side, side):
+        for left in range(edge, edge + width // side * side, side):
+            delta[..., top : top + side, left : left + side] += two_mounds(side) * signs(
+                count, channels, 1, 1
+            )
+    return [(x + eps * d / d.norm()).clamp(0, 1) for x, d in zip(images, delta, strict=True)]
+
+
+def two_windows(found, images, eps, p):
+    """A step of Square in L2: what a second window holds, and what of ε is not used yet, goes into the first.
+
+    As AutoAttack has it both windows are measured over all channels at once; its authors' code does so by channel.
+    """
+    _, channels, height, width = images.shape
+    side = max(round((p * height * width) ** 0.5), 3)
+    side += side % 2 == 0
+    (top, left), (up, across) = ((corner(height, side), corner(width, side)) for _ in range(2))
+    one = (slice(None), slice(top, top + side), slice(left, left + side))
+    two = (slice(None), slice(up, up + side), slice(across, across + side))
+    shape = two_mounds(side)
+    made = []
+    for x, image, sign in zip(found, images, signs(len(found), channels, 1, 1), strict=True):
+        delta = x - image
+        either = torch.zeros_like(delta)
+        either[one] = either[two] = 1
+        room = max(eps**2 - float(delta.square().sum()), 0.0) / channels
+        length = (room + float((delta * either).square().sum())) ** 0.5
+        put = [s * shape + old / old.norm().clamp_min(1e-12) for s, old in zip(sign, delta[one], strict=True)]
+        delta[two] = 0
+        delta[one] = torch.stack([length * new / new.norm() for new in put])
+        made.append((image + eps * delta / delta.norm()).clamp(0, 1))
+    return made
+
+
+def square(model, images, labels, *, eps, queries, norm="linf", seed=0):
+    """Square: a beginning, then windows that are kept where the margin falls."""
+    begin, step = {"linf": (striped, sign_window), "l2": (tiled, two_windows)}[norm]
+    torch.manual_seed(seed)
+    found = begin(images, eps)
+    least = [margin(model, x, int(y)) for x, y in zip(found, labels, strict=True)]
     for query in range(queries):
-        alive = [i for i in range(count) if least[i] > 0]
+        alive = [i for i in range(len(images)) if least[i] > 0]
         if not alive:
             break
         p = P_FIRST / 2 ** sum(query > at for at in HALVED_AT)
-        side = max(round((p * height * width) ** 0.5), 1)
-        top, left = int((height - side) * torch.rand(1)), int((width - side) * torch.rand(1))
-        window = torch.zeros(channels, height, width, dtype=torch.float64)
-        window[:, top : top + side, left : left + side] = 2 * eps * signs(channels, 1, 1)
-        for i in alive:
-            new = into(found[i] + window, images[i], eps, "linf")
-            value = margin(new, int(labels[i]))
+        for i, new in zip(alive, step([found[i] for i in alive], images[alive], eps, p), strict=True):
+            value = margin(model, new, int(labels[i]))
             if value < least[i] or value <= 0:
                 found[i], least[i] = new, value
     return torch.stack(found)

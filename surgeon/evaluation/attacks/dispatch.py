@@ -9,6 +9,7 @@ the model is held still around each of them.
 from __future__ import annotations
 
 import math
+from functools import partial
 from types import ModuleType
 
 import torch
@@ -20,7 +21,7 @@ from surgeon.evaluation.attacks.cw import cw
 from surgeon.evaluation.attacks.decision import hop_skip_jump
 from surgeon.evaluation.attacks.in_l1 import auto_pgd_l1, fab_l1
 from surgeon.evaluation.attacks.minimum_norm import smallest
-from surgeon.evaluation.attacks.near_targets import aimed, nearest_classes
+from surgeon.evaluation.attacks.near_targets import aimed, likeliest_classes, nearest_classes
 from surgeon.evaluation.attacks.pgd import pgd
 from surgeon.evaluation.attacks.preconditions import check_needs
 from surgeon.models.quiet import held_still
@@ -144,7 +145,7 @@ def _library(
         )
     elif attack.kind == "mi-fgsm":
         made = package.MIFGSM(model, eps=eps, alpha=size, steps=steps, decay=1.0)
-    elif attack.kind == "apgd":
+    elif attack.kind in ("apgd", "apgdt"):
         made = package.APGD(
             model,
             norm=norm,
@@ -152,23 +153,10 @@ def _library(
             steps=steps,
             n_restarts=attack.restarts,
             seed=seed,
-            loss=attack.loss,
+            loss="dlr" if attack.kind == "apgdt" else attack.loss,
             eot_iter=attack.eot,
             rho=0.75,
             verbose=False,
-        )
-    elif attack.kind == "apgdt":
-        made = package.APGDT(
-            model,
-            norm=norm,
-            eps=eps,
-            steps=steps,
-            n_restarts=attack.restarts,
-            seed=seed,
-            eot_iter=attack.eot,
-            rho=0.75,
-            verbose=False,
-            n_classes=_aimed(attack, classes) + 1,
         )
     elif attack.kind in ("fab", "fab-untargeted"):
         made = package.FAB(
@@ -201,9 +189,11 @@ def _library(
     else:
         raise ArgumentError(f"no attack is of the kind {attack.kind!r}")
     made.set_device(images.device)
-    if attack.order == "near":
-        targets = nearest_classes(model, images, labels, _aimed(attack, classes), attack.norm)
-        return aimed(made, model, images, labels, targets, seed)
+    if attack.kind == "apgdt":
+        order = nearest_classes if attack.order == "near" else likeliest_classes
+        targets = order(model, images, labels, _aimed(attack, classes), attack.norm)
+        loss = partial(package.APGDT.dlr_loss_targeted, made)
+        return aimed(made, loss, model, images, labels, targets, restarts=attack.restarts, seed=seed)
     if attack.kind == "apgd" and not attack.early_stop:
         torch.manual_seed(seed)
         with torch.enable_grad():

@@ -1,7 +1,8 @@
-"""Targeted Auto-PGD that aims first at the classes whose boundaries are nearest, by the slopes at the image."""
+"""Targeted Auto-PGD: which classes it aims at, by their logits or by the slopes at the image, and the search itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,36 +47,67 @@ def nearest_classes(model: nn.Module, images: Tensor, labels: Tensor, count: int
     return likely.gather(1, order)
 
 
-def aimed(made: Any, model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor, seed: int) -> Tensor:
-    """Run torchattacks' targeted Auto-PGD at given classes, one after the other, on what still stands.
+def likeliest_classes(model: nn.Module, images: Tensor, labels: Tensor, count: int, norm: Norm) -> Tensor:
+    """Order classes by their logits, as AutoAttack does: those behind the first, which is the label where it is right.
 
     Args:
-        made: torchattacks' APGDT.
+        model: Takes [0, 1] pixels and gives logits.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) class indices, which do not matter here.
+        count: Number of classes to return.
+        norm: Norm of the perturbation, which does not matter here.
+
+    Returns:
+        (N, count) int64, the likeliest first.
+    """
+    with torch.no_grad():
+        return model(images).argsort(dim=1).flip(1)[:, 1 : count + 1]
+
+
+def aimed(
+    made: Any,
+    targeted: Callable[[Tensor, Tensor, Tensor], Tensor],
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    *,
+    restarts: int,
+    seed: int,
+) -> Tensor:
+    """Run torchattacks' Auto-PGD at given classes, one after the other, on what still stands.
+
+    Its own targeted class takes all of a batch's steps in L2 with the size of the first image's. AutoAttack has a size
+    for each image, and so has torchattacks' class for other losses, which is given the targeted one here.
+
+    Args:
+        made: torchattacks' APGD with the loss "dlr".
+        targeted: Loss of logits (N, classes), labels (N,) and targets (N,), to be made large.
         model: The attacked model.
         images: (N, C, H, W) in [0, 1].
         labels: (N,) class indices.
         targets: (N, count) class indices.
+        restarts: Starts at each class.
         seed: Seed of the starts.
 
     Returns:
-        (N, C, H, W): the first misclassified iterate, or the image itself.
+        (N, C, H, W): the last misclassified iterate of the first search that has one, or the image itself.
     """
-    found, original = images.clone(), made.dlr_loss_targeted
+    found = images.clone()
     with torch.no_grad():
         stands = model(images).argmax(1) == labels
     torch.manual_seed(seed)
-    made.target_class = 2  # which class it means is said below
     with torch.enable_grad():
-        for column in range(targets.shape[1]):
+        for column in [c for c in range(targets.shape[1]) for _ in range(restarts)]:
             left = stands.nonzero().flatten()
             if not len(left):
                 break
             aim = targets[left, column]
 
-            def loss(logits: Tensor, y: Tensor, _: Tensor, aim: Tensor = aim) -> Tensor:
-                return original(logits, y, aim)
+            def loss(logits: Tensor, y: Tensor, aim: Tensor = aim) -> Tensor:
+                return targeted(logits, y, aim)
 
-            made.dlr_loss_targeted = loss
+            made.dlr_loss = loss
             _, standing, _, adversarial = made.attack_single_run(images[left], labels[left])
             fallen = left[~standing.bool()]
             found[fallen], stands[fallen] = adversarial[~standing.bool()], False
