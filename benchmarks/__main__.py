@@ -102,7 +102,9 @@ def _keep(path: Path, group: str, rows: list[Row], device: str) -> None:
 
 def _made(device: str) -> dict[str, Any]:
     return {
-        "device": torch.cuda.get_device_name(device) if device != "cpu" else processor(),
+        "device": torch.cuda.get_device_name(device)
+        if device != "cpu"
+        else processor(),
         **({} if device != "cpu" else {"caches": caches()}),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

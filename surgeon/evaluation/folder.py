@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from surgeon.evaluation.engine.store import Store
 from surgeon.evaluation.engine.subject import normalisation_doubts, of_pixels, prepare, timed
 from surgeon.evaluation.finished import read_assessment, write_assessment
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
-from surgeon.evaluation.suites import size_of, sizes_of, suite
+from surgeon.evaluation.suites import attacks_of, size_of, sizes_of
 from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.host import in_own_state
@@ -47,7 +47,6 @@ from surgeon.results.files import RESULT, SETTINGS
 from surgeon.results.from_record import SURROGATES, UNCUT
 from surgeon.results.notes import notes_on, told_of_norms
 from surgeon.results.summary import Summary, summarize
-from surgeon.results.threat import Attack
 from surgeon.results.verdict import Outcome
 from surgeon.surgery.door import surgery_of
 
@@ -268,32 +267,6 @@ def assess(
         write_assessment(folder, assessment, outcome, certificates)
     everyone()
     return read_assessment(folder)
-
-
-def attacks_of(
-    settings: Evaluation, subject: Subject, sources: Iterable[str], seed: int, adaptive: str | None = None
-) -> tuple[Attack, ...]:
-    """Choose the attacks of an evaluation.
-
-    Args:
-        settings: Settings of the evaluation.
-        subject: Description of the network.
-        sources: Names of the networks that attacks are transferred from.
-        seed: Seed of the evaluation.
-        adaptive: Name of the network made from the surgery's record; None for none.
-
-    Returns:
-        The attacks in their order.
-    """
-    return suite(
-        settings,
-        classes=subject.classes,
-        random=subject.mode == "random",
-        operations=subject.operations,
-        sources=sources,
-        adaptive=adaptive,
-        seed=seed,
-    )
 
 
 def checked_settings(settings: Evaluation) -> Evaluation:
