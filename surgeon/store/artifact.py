@@ -241,7 +241,8 @@ def load(
         with _by_name(architecture, model):
             network = rebuilt(folder, config, record, model)
         hashed.result()  # a changed file must be refused before any of it is read
-    weights = renamed_for(network, read_weights(folder / WEIGHTS), certain=True)
+    saved = read_weights(folder / WEIGHTS, names=network.state_dict())
+    weights = renamed_for(network, saved, certain=True)
     with _by_name(architecture, model):
         check_fit(network, weights, str(folder / WEIGHTS))
     if mapped or device.type != "cpu":
