@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from surgeon.evaluation.attacks.preconditions import (
 )
 from surgeon.evaluation.beyond.certification import Certificate, certified_curves, certify
 from surgeon.evaluation.diagnostics.probes import black_box
-from surgeon.evaluation.engine.admission import on_cpu
+from surgeon.evaluation.engine.admission import checked_examples, on_cpu
 from surgeon.evaluation.engine.blocks import evaluate
 from surgeon.evaluation.engine.external import is_whole, write_external
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
@@ -40,7 +40,7 @@ from surgeon.methods.registry import describe
 from surgeon.ownership import claim, owning, take
 from surgeon.processes import everyone, first
 from surgeon.recipe import Evaluation
-from surgeon.results.assessment import Assessment, Diagnosis, Subject
+from surgeon.results.assessment import Assessment, Diagnosis
 from surgeon.results.counts import DRAWS
 from surgeon.results.distances import distance_curves
 from surgeon.results.files import RESULT, SETTINGS
@@ -63,8 +63,8 @@ def assess(
     sources: Mapping[str, nn.Module] | None = None,
     name: str = "",
     data: Mapping[str, Any] | None = None,
-    examples: Sequence[int] | None = None,
-    class_names: Sequence[str] = (),
+    examples: Iterable[int] | None = None,
+    class_names: Iterable[str] = (),
     made: Mapping[str, Any] | None = None,
     probabilities: bool = False,
     batch_size: int | None = None,
@@ -89,7 +89,8 @@ def assess(
         settings: What to evaluate: suite, norm, ε, diagnostics, certificates (`surgeon.recipe.Evaluation`).
         folder: Where the results go. It must be new, empty, or hold the same evaluation.
         sources: Networks by name from which attacks are transferred.
-        name: Name of the evaluated network in reports; by default the name of its architecture.
+        name: Name of the evaluated network in reports; by default the name of its architecture. A finished
+            folder keeps the one that it was made with.
         data: Description of the images (such as the data set and the split), kept with the results.
         examples: Index of each image in its data set; by default 0 to N − 1.
         class_names: Names of the classes, for captions and for the accuracy of guessing.
@@ -106,7 +107,8 @@ def assess(
     Raises:
         ArtifactError: `folder` holds something else, a different evaluation, or a result that was changed.
         RecipeError: `settings` are invalid.
-        ArgumentError: A source has a name of the record's own sources.
+        ArgumentError: A source has a name of the record's own sources, `examples` are not one number for each
+            image, or `class_names` leave out the class of a label.
         DataError: Images, labels or the network do not fit, gradients are missing or not finite, or a shifted
             set is not there, damaged, or not for this network.
         VerificationError: The folded network differs, or an adversarial image violates its constraints.
@@ -131,6 +133,7 @@ def assess(
     settings, seed = checked_settings(settings), checked_seed(seed)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
     folder, images, labels = Path(folder), on_cpu("images", images), on_cpu("labels", labels)
+    names, class_names = checked_examples(examples, len(images)), tuple(class_names)
     tell = progress or (lambda what, done, total: None)
     record = surgery_of(network)
     traits = record.traits if record else None
@@ -155,6 +158,10 @@ def assess(
     attacks = attacks_of(settings, described, victims, seed)
     by_diagnostics = black_box(norm, eps) if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
+    if class_names and (unnamed := [int(y) for y in labels if y >= len(class_names)]):
+        raise ArgumentError(
+            f"class_names are {len(class_names)}, and an image has the label {unnamed[0]}; give one for each output"
+        )
     described_data = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
         "count": len(images),
@@ -170,6 +177,7 @@ def assess(
         "probabilities": probabilities,
         "normalisation": [described.mean, described.std],
         "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
+        **({} if names == [*range(len(images))] else {"examples": joined(list(map(str, names)))}),
     }
     # Before the folder is taken: a set that is wrong leaves it free for the right one, and no attack is in vain.
     shifts = [] if (folder / RESULT).is_file() else [open_shift(place) for place in places]
@@ -209,7 +217,7 @@ def assess(
         random=random,
         probabilities=probabilities,
         batch_size=batch_size,
-        examples=examples,
+        examples=names,
         seed=seed,
         tell=tell,
     )
@@ -223,12 +231,12 @@ def assess(
         seed=seed,
         batch_size=batch_size,
         store=store,
-        examples=examples,
+        examples=names,
         advance=lambda done, total: tell("attacks on blocks", done, total),
     )
     gain = knowing.gain(outcome)
     warnings = (gain.warning,) if gain and gain.warning else ()
-    certificates = _certificates(subject, images, labels, settings, folder, examples, seed, tell)
+    certificates = _certificates(subject, images, labels, settings, folder, names, seed, tell)
     if first():
         parts = Parts(folder, subject, images, labels, settings, (norm, eps), seed, tell)
         diagnosis = parts.diagnosis(victims, batch_size, expectation=random)
@@ -253,7 +261,7 @@ def assess(
             pictures=pictures,
             notes=(
                 *remarks,
-                *unread(settings, victims, cut=bool(record and record.edits)),
+                *unread(settings, victims, cut=bool(record and record.edits), side=min(images.shape[-2:])),
                 *told_of_norms(settings),
                 *normalisation_doubts(network, subject, images),
                 *notes_on(described, traits, victims),
@@ -262,7 +270,7 @@ def assess(
                 *skipped,
             ),
         )
-        if store.keep and is_whole(described_data, examples, len(images)):
+        if store.keep and is_whole(described_data, names, len(images)):
             write_external(folder, folder / ATTACKS, outcome, images)
         write_assessment(folder, assessment, outcome, certificates)
     everyone()
@@ -324,12 +332,12 @@ def _certificates(
     labels: Tensor,
     settings: Evaluation,
     folder: Path,
-    examples: Sequence[int] | None,
+    examples: Sequence[int],
     seed: int,
     tell: Progress,
 ) -> list[Certificate]:
     chosen = spread(settings.certify_samples, len(images))
-    names = chosen.tolist() if examples is None else [examples[i] for i in chosen.tolist()]
+    names = [examples[i] for i in chosen.tolist()]
     certificates: list[Certificate] = []
     for sigma in settings.certify:
         certificates += certify(
