@@ -32,7 +32,7 @@ from surgeon.evaluation.engine.store import Store
 from surgeon.evaluation.engine.subject import normalisation_doubts, of_pixels, prepare, timed
 from surgeon.evaluation.finished import read_assessment, write_assessment
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
-from surgeon.evaluation.suites import attacks_of, size_of, sizes_of
+from surgeon.evaluation.suites import attacks_of, keeps, size_of, sizes_of
 from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.host import in_own_state
@@ -189,9 +189,7 @@ def assess(
         take(folder, SETTINGS, identity, "an evaluation")
     everyone()
     claim(folder, SETTINGS, identity, "an evaluation")
-    store = Store(
-        folder / ATTACKS, keep=settings.keep if settings.keep is not None else settings.suite == "paper"
-    )
+    store = Store(folder / ATTACKS, keep=keeps(settings))
     if (folder / RESULT).is_file():
         # Equal weights do not mean an equal forward pass: compare stored predictions before returning them.
         check_said(

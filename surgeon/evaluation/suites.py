@@ -160,6 +160,15 @@ def asked_for(found: Assessment) -> tuple[Attack, ...]:
     )
 
 
+def keeps(settings: Evaluation) -> bool:
+    """Whether an evaluation stores its adversarial images.
+
+    Args:
+        settings: Settings of the evaluation.
+    """
+    return settings.keep if settings.keep is not None else settings.suite == "paper"
+
+
 def samples_of(settings: Evaluation, classes: int | None) -> int | None:
     """Return how many test images an evaluation uses.
 
