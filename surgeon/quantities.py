@@ -25,6 +25,8 @@ def number(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
+    if "_" in value:  # Python reads 8_0 as 80
+        raise ValueError(f"{value!r} is not a number; write for instance 8/255 or 0.5")
     above, slash, below = value.partition("/")
     try:
         parts = [float(above), float(below)] if slash else [float(above)]

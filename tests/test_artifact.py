@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import surgeon
 from surgeon.disk.hashes import sha256_of
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, ArtifactWarning
 from surgeon.methods.weight_map.module import WeightMap2d
 from surgeon.ownership import new_folder
 from surgeon.store.folder import read_config
@@ -150,6 +151,59 @@ def test_a_changed_or_truncated_file_is_noticed(stock, tmp_path):
     path.unlink()
     with pytest.raises(ArtifactError, match="incomplete: model.safetensors is missing"):
         surgeon.load(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def lenets(tmp_path_factory):
+    """Folders of a stock network, and of one that a revert and a fold gave."""
+    place = tmp_path_factory.mktemp("lenets")
+    stock = surgeon.create_model("zoo/lenet5")
+    cut = surgeon.apply(stock, "kap")
+    surgeon.save(stock, place / "stock")
+    surgeon.save(surgeon.revert(cut), place / "reverted")
+    surgeon.save(surgeon.fold(cut), place / "folded")
+    return place
+
+
+def exchanged(folder):
+    """The classes of a network's head in another order: of the right names and shapes."""
+    path = folder / "model.safetensors"
+    state = load_file(path)
+    state["fc3.weight"] = state["fc3.weight"].roll(1, 0)
+    save_file(state, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("name", ["stock", "reverted", "folded"])
+@pytest.mark.parametrize("manifest", [True, False])
+def test_changed_weights_of_any_network_are_noticed_with_what_works(
+    lenets, tmp_path, name, manifest, recwarn
+):
+    folder = shutil.copytree(lenets / name, tmp_path / "out")
+    if not manifest:
+        (folder / ".surgeon.json").unlink()  # as the Hub carries a network
+    surgeon.load(folder)
+    assert not [w for w in recwarn if "no hash" in str(w.message)]
+    exchanged(folder)
+    with pytest.raises(
+        ArtifactError, match="has changed since it was written: its hash is xxh3-128:"
+    ) as told:
+        surgeon.load(folder)
+    assert "surgeon.load_weights(network, " in str(told.value)
+
+
+def test_a_folder_that_states_no_hash_is_told_and_loads_and_an_older_ones_manifest_counts(lenets, tmp_path):
+    folder = shutil.copytree(lenets / "stock", tmp_path / "out")
+    config = json.loads((folder / "config.json").read_text())
+    assert [*config.pop("hashes")] == ["model.safetensors"]
+    (folder / "config.json").write_text(json.dumps(config))
+    foreign = shutil.copytree(folder, tmp_path / "foreign")
+    (foreign / ".surgeon.json").unlink()
+    for place in (folder, foreign):
+        exchanged(place)
+    with pytest.raises(ArtifactError, match="has changed since it was written"):
+        surgeon.load(folder)
+    with pytest.warns(ArtifactWarning, match="states no hash of model.safetensors, so that nothing tells"):
+        surgeon.load(foreign)
 
 
 def test_a_config_that_names_other_things_imports_nothing(stock, tmp_path):

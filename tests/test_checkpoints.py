@@ -38,6 +38,33 @@ def test_plain_wrapped_prefixed_and_safetensors_files_are_read(tiny, state, tmp_
         assert all(torch.equal(v, state[k]) for k, v in fresh.state_dict().items()), name
 
 
+class Wrapped(nn.Module):
+    """A network whose only child is called as a wrapper calls it."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+        layers = nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 36, 3)
+        self.add_module(name, nn.Sequential(*layers))
+
+    def forward(self, x):
+        return getattr(self, self.name)(x)
+
+
+@pytest.mark.parametrize("name", ["model", "module", "_orig_mod"])
+@pytest.mark.filterwarnings("ignore::surgeon.errors.ArtifactWarning")
+def test_a_network_whose_only_child_is_called_as_a_wrapper_comes_back(tmp_path, name):
+    network, x = Wrapped(name).eval(), torch.rand(2, 1, 8, 8)
+    cut = surgeon.apply(network, "kap", input_size=(1, 8, 8)).eval()
+    for place, saved in (("stock", network), ("cut", cut)):
+        surgeon.save(saved, tmp_path / place)
+        assert torch.equal(surgeon.load(tmp_path / place, model=Wrapped(name))(x), saved(x))
+    torch.save({f"module.{k}": v for k, v in network.state_dict().items()}, tmp_path / "parallel.pth")
+    other = Wrapped(name).eval()
+    surgeon.load_weights(other, tmp_path / "parallel.pth")
+    assert torch.equal(other(x), network(x))
+
+
 def test_averaged_weights_are_taken_when_asked(state, tmp_path):
     averaged = {k: v + 1 for k, v in state.items()}
     torch.save({"state_dict": state, "state_dict_ema": averaged}, tmp_path / "both.pt")

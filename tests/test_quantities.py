@@ -25,6 +25,8 @@ def test_a_text_is_a_number_or_a_fraction():
         "inf",
         "1/2/3",
         "8%",
+        "8_0/255",
+        "1_0",
         "8/inf",
         "8/-inf",
         "8/1e400",

@@ -81,6 +81,10 @@ def test_another_network_in_a_runs_place_is_not_evaluated_as_the_runs(run, data,
             trained(tmp_path / name / "on", data, copy / "trained")
         shutil.rmtree(copy / "training")  # nothing is left to compare with
         lineage_of(copy)
+    alone = shutil.copytree(run / "trained", tmp_path / "alone")  # no run is left to compare with
+    shutil.copy(run / "cut" / "model.safetensors", alone)
+    with pytest.raises(ArtifactError, match="has changed since it was written"):
+        evaluated(alone, tmp_path / "of alone")
 
 
 def test_images_that_were_trained_on_and_classes_without_images_are_remarks(run, data, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+import surgeon
 from surgeon.errors import RecipeError
 from surgeon.recipe import load_recipe
 from tests.cli.commandline import invoke
@@ -23,6 +24,30 @@ def test_two_values_are_refused_with_both_named(settings):
     with pytest.raises(RecipeError) as told:
         load_recipe(KAP, settings)
     assert all(repr(s) in str(told.value) for s in settings) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "both"),
+    [
+        ({"kap.kernel_size": 5}, {"kernel_size": 3}, ("kap.kernel_size=5", "kernel_size=3")),
+        ({"kap.kernel_size": 7, "kernel_size": 5}, {}, ("kap.kernel_size=7", "kernel_size=5")),
+        ({"kernel_size": 5, "kap.kernel_size": 7}, {}, ("kernel_size=5", "kap.kernel_size=7")),
+        ({"kap#1.kernel_size": 5}, {"kernel_size": 3}, ("kap#1.kernel_size=5", "kernel_size=3")),
+        ({"kap.select.skip_last": 1}, {"select": {"first": 1}}, ("kap.select.skip_last=1", "select=")),
+    ],
+)
+def test_python_says_so_too_under_whatever_names(tiny, settings, words, both):
+    with pytest.raises(RecipeError, match="say two things of one setting") as told:
+        surgeon.plan(tiny, "kap", input_size=(3, 8, 8), settings=settings, **words)
+    assert all(b in str(told.value) for b in both) and "\n" not in str(told.value)
+
+
+def test_what_adds_up_in_python_is_taken_and_a_mapping_stays_as_it_was(tiny):
+    select = {"first": 1}
+    given = {"kap.kernel_size": 3, "kernel_size": 3, "select": select, "kap.select.every": 2}
+    found = surgeon.plan(tiny, "kap", input_size=(3, 8, 8), settings=given).operations["kap"]
+    assert found["kernel_size"] == 3 and select == {"first": 1}
+    assert (found["select"]["first"], found["select"]["every"]) == (1, 2)
 
 
 def test_what_is_no_contradiction_is_taken():

@@ -8,9 +8,10 @@ from pathlib import Path
 from surgeon.disk.files import write_csv, write_json, write_parquet
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.beyond.certification import COLUMNS as OF_CERTIFICATES
+from surgeon.evaluation.beyond.certification import SETTINGS as OF_ONE_SIGMA
 from surgeon.evaluation.beyond.certification import Certificate
 from surgeon.evaluation.engine.external import EXTERNAL
-from surgeon.evaluation.engine.store import read_outcome
+from surgeon.evaluation.engine.store import MANIFEST, read_outcome
 from surgeon.evaluation.parts import ATTACKS
 from surgeon.ownership import seal
 from surgeon.reading import read_as
@@ -41,7 +42,9 @@ def write_assessment(
     write_json(
         folder / RESULT, found.model_dump(mode="json")
     )  # last: its presence marks a finished evaluation
-    seal(folder, (SETTINGS, ROBUSTBENCH, RESULT, EXTERNAL))
+    of_parts = [*folder.rglob(MANIFEST), *folder.rglob(OF_ONE_SIGMA)]
+    inside = sorted(p.relative_to(folder).as_posix() for p in of_parts)
+    seal(folder, (SETTINGS, ROBUSTBENCH, RESULT, EXTERNAL, *inside))
 
 
 def read_assessment(folder: str | Path) -> Assessment:

@@ -23,7 +23,7 @@ from surgeon.evaluation.attacks.preconditions import (
 )
 from surgeon.evaluation.beyond.certification import Certificate, certified_curves, certify
 from surgeon.evaluation.diagnostics.probes import black_box
-from surgeon.evaluation.engine.admission import on_cpu
+from surgeon.evaluation.engine.admission import checked_examples, on_cpu
 from surgeon.evaluation.engine.blocks import evaluate
 from surgeon.evaluation.engine.external import is_whole, write_external
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
@@ -32,7 +32,7 @@ from surgeon.evaluation.engine.store import Store
 from surgeon.evaluation.engine.subject import normalisation_doubts, of_pixels, prepare, timed
 from surgeon.evaluation.finished import read_assessment, write_assessment
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
-from surgeon.evaluation.suites import size_of, sizes_of, suite
+from surgeon.evaluation.suites import attacks_of, keeps, size_of, sizes_of
 from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.host import in_own_state
@@ -40,14 +40,13 @@ from surgeon.methods.registry import describe
 from surgeon.ownership import claim, owning, take
 from surgeon.processes import everyone, first
 from surgeon.recipe import Evaluation
-from surgeon.results.assessment import Assessment, Diagnosis, Subject
+from surgeon.results.assessment import Assessment, Diagnosis
 from surgeon.results.counts import DRAWS
 from surgeon.results.distances import distance_curves
 from surgeon.results.files import RESULT, SETTINGS
 from surgeon.results.from_record import SURROGATES, UNCUT
 from surgeon.results.notes import notes_on, told_of_norms
 from surgeon.results.summary import Summary, summarize
-from surgeon.results.threat import Attack
 from surgeon.results.verdict import Outcome
 from surgeon.surgery.door import surgery_of
 
@@ -64,8 +63,8 @@ def assess(
     sources: Mapping[str, nn.Module] | None = None,
     name: str = "",
     data: Mapping[str, Any] | None = None,
-    examples: Sequence[int] | None = None,
-    class_names: Sequence[str] = (),
+    examples: Iterable[int] | None = None,
+    class_names: Iterable[str] = (),
     made: Mapping[str, Any] | None = None,
     probabilities: bool = False,
     batch_size: int | None = None,
@@ -90,7 +89,8 @@ def assess(
         settings: What to evaluate: suite, norm, ε, diagnostics, certificates (`surgeon.recipe.Evaluation`).
         folder: Where the results go. It must be new, empty, or hold the same evaluation.
         sources: Networks by name from which attacks are transferred.
-        name: Name of the evaluated network in reports; by default the name of its architecture.
+        name: Name of the evaluated network in reports; by default the name of its architecture. A finished
+            folder keeps the one that it was made with.
         data: Description of the images (such as the data set and the split), kept with the results.
         examples: Index of each image in its data set; by default 0 to N − 1.
         class_names: Names of the classes, for captions and for the accuracy of guessing.
@@ -107,7 +107,8 @@ def assess(
     Raises:
         ArtifactError: `folder` holds something else, a different evaluation, or a result that was changed.
         RecipeError: `settings` are invalid.
-        ArgumentError: A source has a name of the record's own sources.
+        ArgumentError: A source has a name of the record's own sources, `examples` are not one number for each
+            image, or `class_names` leave out the class of a label.
         DataError: Images, labels or the network do not fit, gradients are missing or not finite, or a shifted
             set is not there, damaged, or not for this network.
         VerificationError: The folded network differs, or an adversarial image violates its constraints.
@@ -132,6 +133,7 @@ def assess(
     settings, seed = checked_settings(settings), checked_seed(seed)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
     folder, images, labels = Path(folder), on_cpu("images", images), on_cpu("labels", labels)
+    names, class_names = checked_examples(examples, len(images)), tuple(class_names)
     tell = progress or (lambda what, done, total: None)
     record = surgery_of(network)
     traits = record.traits if record else None
@@ -156,6 +158,10 @@ def assess(
     attacks = attacks_of(settings, described, victims, seed)
     by_diagnostics = [a for size in sizes for a in black_box(*size)] if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
+    if class_names and (unnamed := [int(y) for y in labels if y >= len(class_names)]):
+        raise ArgumentError(
+            f"class_names are {len(class_names)}, and an image has the label {unnamed[0]}; give one for each output"
+        )
     described_data = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
         "count": len(images),
@@ -171,6 +177,7 @@ def assess(
         "probabilities": probabilities,
         "normalisation": [described.mean, described.std],
         "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
+        **({} if names == [*range(len(images))] else {"examples": joined(list(map(str, names)))}),
     }
     # Before the folder is taken: a set that is wrong leaves it free for the right one, and no attack is in vain.
     shifts = [] if (folder / RESULT).is_file() else [open_shift(place) for place in places]
@@ -182,9 +189,7 @@ def assess(
         take(folder, SETTINGS, identity, "an evaluation")
     everyone()
     claim(folder, SETTINGS, identity, "an evaluation")
-    store = Store(
-        folder / ATTACKS, keep=settings.keep if settings.keep is not None else settings.suite == "paper"
-    )
+    store = Store(folder / ATTACKS, keep=keeps(settings))
     if (folder / RESULT).is_file():
         # Equal weights do not mean an equal forward pass: compare stored predictions before returning them.
         check_said(
@@ -210,7 +215,7 @@ def assess(
         random=random,
         probabilities=probabilities,
         batch_size=batch_size,
-        examples=examples,
+        examples=names,
         seed=seed,
         tell=tell,
     )
@@ -224,12 +229,12 @@ def assess(
         seed=seed,
         batch_size=batch_size,
         store=store,
-        examples=examples,
+        examples=names,
         advance=lambda done, total: tell("attacks on blocks", done, total),
     )
     gain = knowing.gain(outcome)
     warnings = (gain.warning,) if gain and gain.warning else ()
-    certificates = _certificates(subject, images, labels, settings, folder, examples, seed, tell)
+    certificates = _certificates(subject, images, labels, settings, folder, names, seed, tell)
     if first():
         parts = Parts(folder, subject, images, labels, settings, sizes, seed, tell)
         diagnosis = parts.diagnosis(victims, batch_size, expectation=random)
@@ -254,7 +259,7 @@ def assess(
             pictures=pictures,
             notes=(
                 *remarks,
-                *unread(settings, victims, cut=bool(record and record.edits)),
+                *unread(settings, victims, cut=bool(record and record.edits), side=min(images.shape[-2:])),
                 *told_of_norms(settings),
                 *normalisation_doubts(network, subject, images),
                 *notes_on(described, traits, victims),
@@ -263,37 +268,11 @@ def assess(
                 *skipped,
             ),
         )
-        if store.keep and is_whole(described_data, examples, len(images)):
+        if store.keep and is_whole(described_data, names, len(images)):
             write_external(folder, folder / ATTACKS, outcome, images)
         write_assessment(folder, assessment, outcome, certificates)
     everyone()
     return read_assessment(folder)
-
-
-def attacks_of(
-    settings: Evaluation, subject: Subject, sources: Iterable[str], seed: int, adaptive: str | None = None
-) -> tuple[Attack, ...]:
-    """Choose the attacks of an evaluation.
-
-    Args:
-        settings: Settings of the evaluation.
-        subject: Description of the network.
-        sources: Names of the networks that attacks are transferred from.
-        seed: Seed of the evaluation.
-        adaptive: Name of the network made from the surgery's record; None for none.
-
-    Returns:
-        The attacks in their order.
-    """
-    return suite(
-        settings,
-        classes=subject.classes,
-        random=subject.mode == "random",
-        operations=subject.operations,
-        sources=sources,
-        adaptive=adaptive,
-        seed=seed,
-    )
 
 
 def checked_settings(settings: Evaluation) -> Evaluation:
@@ -351,12 +330,12 @@ def _certificates(
     labels: Tensor,
     settings: Evaluation,
     folder: Path,
-    examples: Sequence[int] | None,
+    examples: Sequence[int],
     seed: int,
     tell: Progress,
 ) -> list[Certificate]:
     chosen = spread(settings.certify_samples, len(images))
-    names = chosen.tolist() if examples is None else [examples[i] for i in chosen.tolist()]
+    names = [examples[i] for i in chosen.tolist()]
     certificates: list[Certificate] = []
     for sigma in settings.certify:
         certificates += certify(

@@ -158,12 +158,12 @@ class Parts:
         """Measure accuracy against levels of noise and against patch shuffling; () if not asked for."""
         if not self.beyond:
             return ()
-        levels = {
+        side = min(self.images.shape[-2:])
+        levels: dict[str, tuple[float, ...]] = {
             "gaussian": self.settings.gaussian,
             "uniform": self.settings.uniform,
-            "patches": self.settings.patches,
+            "patches": tuple(n for n in self.settings.patches if n <= side),
         }
-        side = min(self.images.shape[-2:])
 
         def make() -> list[Curve]:
             return [
@@ -172,7 +172,7 @@ class Parts:
                     self.images,
                     self.labels,
                     kind,
-                    [v for v in many if kind != "patches" or v <= side],
+                    many,
                     seed=self.seed,
                 )
                 for kind, many in levels.items()

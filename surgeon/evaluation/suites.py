@@ -22,6 +22,7 @@ from surgeon.methods.registry import get, names, papers
 from surgeon.quantities import too_large
 from surgeon.recipe import Evaluation
 from surgeon.recipe.evaluation import Sizes
+from surgeon.results.assessment import Assessment, Subject
 from surgeon.results.counts import EOT, FULL, MANY_CLASSES, MANY_SAMPLES, SAMPLES, SEEDS
 from surgeon.results.from_record import from_record
 from surgeon.results.kinds import Norm
@@ -112,6 +113,60 @@ def suite(
     else:
         chosen = (_quick if settings.suite == "quick" else _strong)(norm, eps, classes, random, more)
     return (*chosen, *known, *transfers(sources, norm, eps, **more))
+
+
+def attacks_of(
+    settings: Evaluation, subject: Subject, sources: Iterable[str], seed: int, adaptive: str | None = None
+) -> tuple[Attack, ...]:
+    """Choose the attacks of an evaluation.
+
+    Args:
+        settings: Settings of the evaluation.
+        subject: Description of the network.
+        sources: Names of the networks that attacks are transferred from.
+        seed: Seed of the evaluation.
+        adaptive: Name of the network made from the surgery's record; None for none.
+
+    Returns:
+        The attacks in their order.
+    """
+    return suite(
+        settings,
+        classes=subject.classes,
+        random=subject.mode == "random",
+        operations=subject.operations,
+        sources=sources,
+        adaptive=adaptive,
+        seed=seed,
+    )
+
+
+def asked_for(found: Assessment) -> tuple[Attack, ...]:
+    """The attacks of a finished evaluation: those that its settings ask for.
+
+    Args:
+        found: The evaluation's results.
+
+    Raises:
+        ValidationError: Its settings are those of another version.
+        EvaluationError: As `suite`.
+    """
+    return attacks_of(
+        Evaluation.model_validate(found.settings["evaluation"]),
+        found.subject,
+        list(found.settings["sources"]),
+        found.settings["seed"],
+        found.gain.chosen if found.gain else None,
+    )
+
+
+def keeps(settings: Evaluation) -> bool:
+    """Whether an evaluation stores its adversarial images.
+
+    Args:
+        settings: Settings of the evaluation.
+    """
+    return settings.keep if settings.keep is not None else settings.suite == "paper"
 
 
 def samples_of(settings: Evaluation, classes: int | None) -> int | None:

@@ -9,13 +9,16 @@ from surgeon.recipe import Evaluation
 from surgeon.results.named import NAMED, steppers
 
 
-def unread(settings: Evaluation, sources: Collection[str] = (), *, cut: bool = False) -> tuple[str, ...]:
+def unread(
+    settings: Evaluation, sources: Collection[str] = (), *, cut: bool = False, side: int | None = None
+) -> tuple[str, ...]:
     """Name settings that were changed, and have no part in the evaluation.
 
     Args:
         settings: Settings of the evaluation.
         sources: Names of the models to transfer attacks from.
         cut: Whether the network had surgery, whose record is attacked by.
+        side: Shorter side of the images in pixels; None for unknown.
 
     Returns:
         One sentence for each reason; none if every setting that was changed is read.
@@ -58,6 +61,12 @@ def unread(settings: Evaluation, sources: Collection[str] = (), *, cut: bool = F
         found += (
             f"nothing was transferred from {', '.join(sources)}: the suite basic has no transfer without "
             "diagnostics; take another suite",
+        )
+    fine = [n for n in settings.patches if side is not None and n > side]
+    if fine and beyond(settings) and _changed(settings, ("patches",)):
+        found += (
+            f"patches={_written(tuple(fine))} has no part in this evaluation: images with a side of {side} pixels "
+            "are not cut into more pieces",
         )
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +24,20 @@ if TYPE_CHECKING:
 PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 
 
-def read_weights(path: str | Path, *, ema: bool = False, entry: str | None = None) -> dict[str, Tensor]:
+def read_weights(
+    path: str | Path, *, ema: bool = False, entry: str | None = None, names: Collection[str] = ()
+) -> dict[str, Tensor]:
     """Read the state dict in a checkpoint file.
 
-    Wrappers such as `state_dict` or `model` and prefixes such as `module.` are removed.
+    Wrappers such as `state_dict` or `model` are removed, and so are prefixes such as `module.` that all names have.
 
     Args:
         path: a .safetensors, .pth, .pt, .th, .bin, .ckpt or .tar file.
         ema: take the averaged weights. They are taken anyway where the file has no others.
         entry: take the weights under this entry of the file, such as `model_ema` or `swa.state_dict`; "." for those
             that lie in it directly.
+        names: what the network's tensors are called. Prefixes stay where it has such names, as a network does
+            whose only child is called `model`.
 
     Returns:
         Name → tensor, on the CPU.
@@ -68,7 +72,7 @@ def read_weights(path: str | Path, *, ema: bool = False, entry: str | None = Non
     found = taken(loaded, ema=ema, entry=entry, source=str(path))
     if entry is None and not ema:
         _tell_of_others(path, found)
-    return stripped(found.weights)
+    return stripped(found.weights, names)
 
 
 @in_own_state(training=True)
@@ -97,7 +101,7 @@ def load_weights(
         >>> torch.equal(network.fc3.weight, other.fc3.weight)
         True
     """
-    weights = renamed_for(model, read_weights(path, ema=ema, entry=entry))
+    weights = renamed_for(model, read_weights(path, ema=ema, entry=entry, names=model.state_dict()))
     check_fit(model, weights, str(path), strict=strict)
     try:
         model.load_state_dict(versioned(model, weights), strict=strict)

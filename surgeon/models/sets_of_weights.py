@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -86,13 +86,22 @@ def taken(loaded: Any, *, ema: bool, entry: str | None, source: str) -> Taken:
     return Taken(names[path], sets[path], tuple(names[p] for p in same))
 
 
-def stripped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off the prefixes of wrappers that all names have.
+def stripped(weights: dict[str, Tensor], names: Collection[str] = ()) -> dict[str, Tensor]:
+    """Take off the prefixes of wrappers that all names have, as far as the network has none such.
 
     Args:
         weights: name → tensor.
+        names: what the tensors of the network are called.
+
+    Examples:
+        >>> import torch
+        >>> file = {"module.model.weight": torch.zeros(1)}
+        >>> [*stripped(file)], [*stripped(file, {"model.weight"})]
+        (['weight'], ['model.weight'])
     """
     while prefix := next((p for p in _PREFIXES if weights and all(k.startswith(p) for k in weights)), ""):
+        if not weights.keys().isdisjoint(names):
+            break
         weights = {k[len(prefix) :]: v for k, v in weights.items()}
     return weights
 

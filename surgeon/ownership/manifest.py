@@ -75,13 +75,16 @@ def seal(folder: Path, names: Iterable[str]) -> None:
 def unsealed(folder: Path) -> list[str]:
     """The names of a folder's records that have changed since its work ended.
 
+    A record of a part goes with it: where the part's folder is gone, nothing is left that it is of.
+
     Args:
         folder: the folder.
     """
     known = read_manifest(folder)
     texts = {} if known is None else known.texts
+    there = {n: recorded for n, recorded in texts.items() if (folder / n).parent.is_dir()}
     return [
-        n for n, recorded in texts.items() if not (folder / n).is_file() or own_hash(folder / n) != recorded
+        n for n, recorded in there.items() if not (folder / n).is_file() or own_hash(folder / n) != recorded
     ]
 
 

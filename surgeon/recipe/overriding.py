@@ -51,13 +51,11 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
             raise RecipeError(
                 f"setting {shown(setting)}: the value {shown(text)} cannot be read: {error.reason}"
             ) from None
-        for target in _targets(content, parts[0], setting):
-            said.add((id(target), *parts[1:]), value, setting, single="#" in parts[0])
-        put(content, key.strip(), value, setting)
+        put(content, key.strip(), value, setting, said)
     return content
 
 
-def put(content: dict[str, Any], key: str, value: Any, setting: str) -> None:
+def put(content: dict[str, Any], key: str, value: Any, setting: str, said: Said) -> None:
     """Set one setting, such as `kap.kernel_size`, in a recipe's plain content, in place.
 
     Args:
@@ -65,17 +63,20 @@ def put(content: dict[str, Any], key: str, value: Any, setting: str) -> None:
         key: The dotted key.
         value: The value.
         setting: The setting as the user wrote it, for error messages.
+        said: The settings that were put there before; this one is noted too.
 
     Raises:
-        RecipeError: The recipe has no such operation, or a part of the key has no keys of its own.
+        RecipeError: The recipe has no such operation, a part of the key has no keys of its own, or another setting
+            says another value.
     """
     parts = key.split(".")
     for target in _targets(content, parts[0], setting):
+        said.add((id(target), *parts[1:]), value, setting, single="#" in parts[0])
         for part in parts[1:-1]:
             target = target.setdefault(part, {})
             if not isinstance(target, dict):
                 raise RecipeError(f"setting {setting!r}: {part!r} has no keys of its own")
-        target[parts[-1]] = value
+        target[parts[-1]] = copy.deepcopy(value)  # each its own: a further setting may add to it
 
 
 def owners(operations: Iterable[Any]) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from surgeon.disk.files import read_parquet
 from surgeon.disk.folder_kinds import NETWORK
-from surgeon.errors import ArtifactError, either
+from surgeon.errors import ArtifactError, SurgeonError, either
+from surgeon.evaluation.suites import asked_for
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.reading import read_as
 from surgeon.results.assessment import Assessment, Drawn
@@ -244,19 +245,33 @@ def _shared(one: Run, other: Run) -> list[str]:
 
 
 def _threat(run: Run) -> tuple[object, frozenset[str], bool]:
-    """The threat and the attacks of a run's worst case: part, norm and ε, and names.
+    """The threat and the attacks of a run's worst case: part, norm and ε, and each attack with all its settings.
 
     Last, whether the attacker knew all that there was to know: only a cut network has a record to attack by.
     """
     main, plan = run.found.summary.main, run.found.plan
-    rows = [r for r in run.found.summary.rows if r.source is None]
-    own = {
-        r.attack
-        for r in rows
-        if main and main.seed in r.seeds and main.covers(Threat(r.group, r.norm, r.eps, main.seed))
-    }
     informed = plan is None or not plan.edits or run.found.gain is not None
-    return main[:3] if main else None, frozenset(own), informed
+    return main[:3] if main else None, _strengths(run.found), informed
+
+
+def _strengths(found: Assessment) -> frozenset[str]:
+    """The attacks of a worst case on the network itself, as text: all that decides how strong each is.
+
+    Seeds are left out, since they choose among attacks of one strength. Settings that this version does not know
+    are taken as they are written.
+    """
+    main = found.summary.main
+    try:
+        attacks = asked_for(found)
+    except (SurgeonError, ValidationError, KeyError, TypeError):
+        rows = [r for r in found.summary.rows if r.source is None and main and main.seed in r.seeds]
+        own = {r.attack for r in rows if main and main.covers(Threat(r.group, r.norm, r.eps, main.seed))}
+        return frozenset({*own, repr(found.settings.get("evaluation"))})
+    return frozenset(
+        a.model_dump_json(exclude={"seed"})
+        for a in attacks
+        if a.source is None and main is not None and main.covers(a.threat)
+    )
 
 
 def unique(runs: list[Run]) -> list[Run]:

@@ -19,6 +19,9 @@ from surgeon.results.statistics import Share, wilson
 from surgeon.results.threat import Attack, Threat, main_threat, size_text
 from surgeon.results.verdict import Outcome
 
+PROTOCOLS = ("quick", "lean", "standard", "plus", "rand")
+"""Parts of suites whose worst case may be quoted; attacks of all others were chosen by hand."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -135,7 +138,6 @@ def summarize(
     turned, near = _turned(outcome, main)
     rows, worsts = rows_of(outcome, n, wrong), _worsts(outcome.attacks, turned, n, wrong, main)
     accuracy = wilson(n - len(wrong), n)
-    group = main.group if main else ""
     worst = wilson(n - len(_where(turned, lambda t: main is not None and main.covers(t)) | wrong), n)
     elsewhere = _where(turned, lambda t: main is not None and main.of_size(t)) | near
     lowest = wilson(n - len(elsewhere | wrong), n)
@@ -151,7 +153,9 @@ def summarize(
     refused += [f"not reliable: {reason}" for reason in failed]
     if random and not any(a.eot > 1 for a in outcome.attacks if main is not None and main.covers(a.threat)):
         refused.append("the model is random at inference, and no attack took the expectation over its noise")
-    if group == "basic":
+    if main is None:
+        refused.append("no attacks were made")
+    elif main.group not in PROTOCOLS:
         refused.append(
             "the attacks named by hand are no protocol: use the suite standard, or quick for an upper bound"
         )

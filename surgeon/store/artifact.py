@@ -42,10 +42,12 @@ from surgeon.store.folder import (
     check_hashes,
     check_present,
     config_of,
+    hashed_entries,
+    hashes_of,
     network_in,
     read_config,
-    read_surgery,
-    surgery_entry,
+    record_of,
+    tell_unverified,
 )
 from surgeon.store.hooks import told_of_hooks
 from surgeon.store.rebuilding import listed, rebuilt, stock_of
@@ -105,9 +107,7 @@ def save(
             _write(displaced, work / ORIGINAL, Path(folder) / ORIGINAL)
         config = config_of(model, dict(model_args or {}))
         config |= _beyond_name(model, config, Path(folder))
-        config["surgery"] = surgery_entry(model, work, bool(displaced))
-        if config["surgery"] is None:
-            del config["surgery"]
+        config |= hashed_entries(model, work, bool(displaced))
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, text in {**_lineage(model, work), **(beside or {})}.items():
             (work / name).write_text(text + "\n", encoding="utf-8")
@@ -207,6 +207,10 @@ def load(
         ArtifactError: the folder is incomplete, was changed after it was written (hashes), holds a network
             that cannot be rebuilt here, or names code that is not allowed.
 
+    Warns:
+        ArtifactWarning: nothing states a hash of the weights, as where another program wrote the folder: whether
+            they were changed is not known.
+
     Examples:
         >>> import tempfile, surgeon, torch
         >>> rewritten = surgeon.apply(surgeon.create_model("zoo/lenet5"), "kap").eval()
@@ -228,15 +232,17 @@ def load(
     if model is None and own.is_own(architecture):
         allowed = [allow_code] if isinstance(allow_code, str) else allow_code
         own.check_allowed(architecture, allowed, shown)
-    record, hashes = read_surgery(config)
+    record, hashes = record_of(config), hashes_of(folder, config)
     check_present(folder, hashes)
+    tell_unverified(folder, hashes)
     # Hashing reads whole files, so it runs beside the building of the network.
     with ThreadPoolExecutor(1) as beside:
         hashed = beside.submit(check_hashes, folder, hashes)
         with _by_name(architecture, model):
             network = rebuilt(folder, config, record, model)
         hashed.result()  # a changed file must be refused before any of it is read
-    weights = renamed_for(network, read_weights(folder / WEIGHTS), certain=True)
+    saved = read_weights(folder / WEIGHTS, names=network.state_dict())
+    weights = renamed_for(network, saved, certain=True)
     with _by_name(architecture, model):
         check_fit(network, weights, str(folder / WEIGHTS))
     if mapped or device.type != "cpu":

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from surgeon.edits import Plan
 from surgeon.store.model_arguments import refusal
@@ -20,6 +28,17 @@ Count = Annotated[int, Field(ge=0, le=2**20)]
 Size = Annotated[tuple[Side, ...], Field(min_length=1, max_length=4)]
 Word = Annotated[str, Field(max_length=200)]
 Deviation = Annotated[float, Field(gt=0)]
+
+
+def _of_files_beside(value: dict[str, str]) -> dict[str, str]:
+    for name in value:
+        if name not in (WEIGHTS, ORIGINAL):
+            raise ValueError(f"{name!r:.80} is not a file of weights; {WEIGHTS} and {ORIGINAL} are")
+    return value
+
+
+Hashes = Annotated[dict[str, Word], AfterValidator(_of_files_beside)]
+"""The name of a file of weights → its hash."""
 
 
 class Description(Strict):
@@ -83,15 +102,7 @@ class Surgery(Strict):
 
     folded: bool
     plan: Plan
-    hashes: dict[str, Word] = Field(validation_alias=AliasChoices("hashes", "sha256"))
-
-    @field_validator("hashes")
-    @classmethod
-    def _of_files_beside(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if name not in (WEIGHTS, ORIGINAL):
-                raise ValueError(f"{name!r:.80} is not a file of weights; {WEIGHTS} and {ORIGINAL} are")
-        return value
+    hashes: Hashes = Field(validation_alias=AliasChoices("hashes", "sha256"))
 
 
 class Configuration(Strict):
@@ -109,6 +120,7 @@ class Configuration(Strict):
     settings: dict[Word, Any] = Field(default_factory=dict, max_length=65_536)
     exchanged: dict[Word, Word] | None = Field(default=None, max_length=65_536)
     format: Literal[1] | None = None
+    hashes: Hashes = Field(default_factory=dict, description="of a stock network; of a cut one, in surgery")
     surgery: Surgery | None = None
 
     @field_validator("pretrained_cfg", "model_args", "surgery", mode="before")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from torch import nn
 from surgeon.disk.folder_kinds import instead
 from surgeon.disk.hashes import own_hash, same_kind
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, ArtifactWarning, either
 from surgeon.models import own
 from surgeon.models.creating import ZOO, is_known
 from surgeon.models.facts import ORIGIN, input_size_of, name_of, num_classes_of
 from surgeon.models.libraries import TORCHVISION
 from surgeon.models.robustbench import SCHEME as ROBUSTBENCH
+from surgeon.ownership import read_manifest
 from surgeon.ownership.parts import TRAINED
 from surgeon.reading import read_mapping
 from surgeon.store.configuration import CONFIG as CONFIG
@@ -106,12 +108,17 @@ def check_files(folder: str | Path) -> Plan | None:
 
     Raises:
         ArtifactError: the folder is incomplete, or was changed after it was written (hashes).
+
+    Warns:
+        ArtifactWarning: nothing states a hash of its weights.
     """
     folder = Path(folder)
-    record, hashes = read_surgery(read_config(folder))
+    config = read_config(folder)
+    hashes = hashes_of(folder, config)
     check_present(folder, hashes)
+    tell_unverified(folder, hashes)
     check_hashes(folder, hashes)
-    return record
+    return record_of(config)
 
 
 def check_present(folder: Path, hashes: Mapping[str, str]) -> None:
@@ -142,9 +149,41 @@ def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
     for name, wanted in hashes.items():
         found = same_kind(folder / name, wanted)
         if found != wanted:
-            raise ArtifactError(
-                f"{folder / name} has changed since it was written: its hash is {found[:21]}…, not {wanted[:21]}…"
+            place = folder / name
+            meant = either(
+                f"load them into a network (surgeon.load_weights(network, {str(place)!r})) and surgeon.save "
+                "that to a new folder",
+                f"give the file to a network by name, --weights {place}",
             )
+            raise ArtifactError(
+                f"{place} has changed since it was written: its hash is {found[:21]}…, not {wanted[:21]}…; put "
+                f"the file back, or fetch it again; if other weights are meant, {meant}"
+            )
+
+
+def unverified(hashes: Mapping[str, str]) -> bool:
+    """Whether nothing tells if a folder's weights are those that were saved.
+
+    Args:
+        hashes: file name → hash, of `hashes_of`.
+    """
+    return WEIGHTS not in hashes
+
+
+def tell_unverified(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Warn where nothing tells if a folder's weights are those that were saved.
+
+    Args:
+        folder: the folder.
+        hashes: file name → hash, of `hashes_of`.
+    """
+    if unverified(hashes):
+        warnings.warn(
+            f"{folder / CONFIG} states no hash of {WEIGHTS}, so that nothing tells whether these are the "
+            "weights that were saved; surgeon.save writes one",
+            ArtifactWarning,
+            stacklevel=3,
+        )
 
 
 def config_of(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
@@ -196,8 +235,8 @@ def _is_timms(name: str) -> bool:
     return not name.startswith((TORCHVISION, ZOO, ROBUSTBENCH)) and not own.is_own(name)
 
 
-def surgery_entry(model: nn.Module, work: Path, displaced: bool) -> dict[str, Any] | None:
-    """The key `surgery` of `config.json`.
+def hashed_entries(model: nn.Module, work: Path, displaced: bool) -> dict[str, Any]:
+    """The keys of `config.json` with the hashes of the files of weights: `surgery`, or `hashes` without one.
 
     Args:
         model: the network.
@@ -205,30 +244,45 @@ def surgery_entry(model: nn.Module, work: Path, displaced: bool) -> dict[str, An
         displaced: whether there is an `original.safetensors`.
 
     Returns:
-        The entry; None for a network without surgery.
+        The key, with its content.
     """
     record = surgery_of(model)
     folded = model.__dict__.get("folded_from")
     hashes = {WEIGHTS: own_hash(work / WEIGHTS)}
     if displaced:
         hashes[ORIGINAL] = own_hash(work / ORIGINAL)
-    if record is None:
-        if folded is None:
-            return None
-        return {"folded": True, "plan": folded.model_dump(mode="json"), "hashes": hashes}
-    return {"folded": False, "plan": record.model_dump(mode="json"), "hashes": hashes}
+    plan = folded if record is None else record
+    if plan is None:
+        return {"hashes": hashes}
+    return {
+        "surgery": {"folded": record is None, "plan": plan.model_dump(mode="json"), "hashes": hashes},
+    }
 
 
-def read_surgery(config: Configuration) -> tuple[Plan | None, dict[str, str]]:
-    """The surgery in a configuration.
+def record_of(config: Configuration) -> Plan | None:
+    """The record of the surgery in a configuration; None for a stock or a folded network.
 
     Args:
         config: the configuration.
-
-    Returns:
-        The record (None for a stock or a folded network), and file name → hash.
     """
     surgery = config.surgery
-    if surgery is None:
-        return None, {}
-    return (None if surgery.folded else surgery.plan), dict(surgery.hashes)
+    return None if surgery is None or surgery.folded else surgery.plan
+
+
+def hashes_of(folder: Path, config: Configuration) -> dict[str, str]:
+    """The hashes that a folder's files of weights must have.
+
+    They are those of the configuration. Where it states none of the weights, as of stock networks in folders of
+    older versions, that of the manifest counts.
+
+    Args:
+        folder: the folder.
+        config: its configuration.
+
+    Returns:
+        File name → hash; without the weights where nothing states theirs.
+    """
+    stated = {**config.hashes, **(config.surgery.hashes if config.surgery else {})}
+    if WEIGHTS not in stated and (known := read_manifest(folder)) and WEIGHTS in (known.files or {}):
+        return {WEIGHTS: (known.files or {})[WEIGHTS], **stated}
+    return stated

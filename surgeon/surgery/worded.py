@@ -9,6 +9,7 @@ from surgeon.errors import RecipeError, nearest
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
 from surgeon.recipe import put
+from surgeon.said import Said
 from surgeon.spelling import places
 from surgeon.strict import shown
 
@@ -43,12 +44,12 @@ def with_settings(
         The operations, in order.
 
     Raises:
-        RecipeError: No operation has a setting (the nearest are given), several have it, it is given twice,
-            or its value is invalid.
+        RecipeError: No operation has a setting (the nearest are given), several have it, it is given two
+            values, under whatever names, or its value is invalid.
     """
     if settings is not None and not isinstance(settings, Mapping):
         raise RecipeError(f"settings={shown(settings)} must be a mapping, such as {{'kernel_size': 5}}")
-    given = {**(settings or {}), **words}
+    given = [*(settings or {}).items(), *words.items()]
     if not given:
         return list(operations)
     twice = sorted(set(settings or {}) & set(words))
@@ -57,9 +58,10 @@ def with_settings(
     # Only what was set explicitly: an unset default may depend on a setting that is overridden.
     dumped = [{"op": o.name} | o.model_dump(mode="json", exclude_unset=True) for o in operations]
     content: dict[str, Any] = {"surgery": dumped}
-    for key, value in given.items():
+    said = Said()
+    for key, value in given:
         place = _place(str(key), operations)
-        put(content, place, _plain(value), f"{key}={shown(value)}")
+        put(content, place, _plain(value), f"{key}={shown(value)}", said)
     return [parse(one) for one in dumped]
 
 

@@ -71,12 +71,12 @@ def test_networks_of_every_command_fit(network, tmp_path):
     assert checks["record"].detail.startswith("names, visible, finite")
 
 
-def test_a_stock_network_has_its_hash_in_the_manifest_alone(network, tmp_path):
+def test_a_stock_network_that_was_changed_is_told_by_its_hash(network, tmp_path):
     invoke("revert", network, "-o", tmp_path / "stock")
     weights = tmp_path / "stock" / "model.safetensors"
     with changed(weights, flipped(weights)):
         checks = verified(tmp_path / "stock")
-        assert failures(checks) == {"files"}
+        assert failures(checks) == {"files", "hashes"}
         assert checks["files"].detail == "changed since they were written: model.safetensors"
     (tmp_path / "stock" / "notes.txt").write_text("mine")
     checks = verified(tmp_path / "stock")

@@ -121,6 +121,21 @@ CHANGES = {
         lambda p: rewritten(p, radius=9.0, prediction=0, label=0),
         {"evaluation/certificates.parquet", "evaluation/certified"},
     ),
+    "whose the blocks are": (
+        "evaluation/attacks/manifest.json",
+        lambda p: with_value(p, ["weights"], "0" * 16),
+        {"evaluation/records"},
+    ),
+    "the seed of the blocks": (
+        "evaluation/attacks/manifest.json",
+        lambda p: with_value(p, ["seed"], 9),
+        {"evaluation/records"},
+    ),
+    "the draws of the certificates": (
+        "evaluation/certification-0.25/certification.json",
+        lambda p: with_value(p, ["n"], 7),
+        {"evaluation/records"},
+    ),
     "the page": (
         "evaluation/report.html",
         lambda p: edited(p, "Robust accuracy", "Robuster accuracy"),
@@ -141,6 +156,25 @@ def test_one_thing_that_is_changed_is_named(run_folder, what):
     with changed(path, change(path)):
         checks = verified(run_folder)
         assert failures(checks) == wanted
+
+
+def test_stored_images_that_are_gone_are_told(run_folder, tmp_path):
+    stored, before = run_folder / "evaluation" / "attacks" / "adversarial", verified(run_folder)
+    one = sorted(stored.iterdir())[0]
+    shutil.move(one, tmp_path)
+    try:
+        checks = verified(run_folder)
+        assert failures(checks) == {"evaluation/adversarial images"}
+        assert one.name in checks["evaluation/adversarial images"].detail
+    finally:
+        shutil.move(tmp_path / one.name, one)
+    shutil.move(stored, tmp_path / "all")
+    try:
+        checks = verified(run_folder)
+        assert failures(checks) == set() and checks["evaluation/adversarial images"].ok is None
+    finally:
+        shutil.move(tmp_path / "all", stored)
+    assert failures(before) == set()
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,9 @@ def test_what_was_fetched_is_there_without_a_network(hub, cut, folder, x):
     assert torch.equal(surgeon.load(f"hf-hub:{NAME}")(x), cut(x))
 
 
-def test_weights_that_were_changed_on_the_way_are_noticed(hub, folder, tmp_path):
-    pushing.push(folder, NAME)
+@pytest.mark.parametrize("which", ["folder", "stock"])
+def test_weights_that_were_changed_on_the_way_are_noticed(hub, which, request, tmp_path):
+    pushing.push(request.getfixturevalue(which), NAME)
     files = dict(hub.repositories[NAME].files())
     content = bytearray(files["model.safetensors"])
     content[-1] ^= 1

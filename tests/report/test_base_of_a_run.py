@@ -1,5 +1,7 @@
 """Which network a page calls the one before a surgery: the one with the weights that a revert gives."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -34,6 +36,9 @@ def found(tmp_path_factory):
         ("misnamed", turned, names),
     ):
         assess(stock, test.x[:8], y, settings, folder / name, name=name, class_names=classes)
+    for name, steps in (("two-steps", 2), ("again", 2), ("three-steps", 3)):
+        pgd = Evaluation(suite="basic", attacks=["pgd"], steps=steps, pictures=False)
+        assess(stock, test.x[:8], test.y[:8], pgd, folder / name, name=name, seed=int(name == "again"))
     return {path.name: read_run(path) for path in folder.iterdir() if path.is_dir()}
 
 
@@ -64,3 +69,19 @@ def test_runs_are_compared_on_images_with_the_same_labels(found, one, other, why
     assert (compared(found[one], found[other]) is None) == bool(why)
     (group,) = comparisons([found[one], found[other]])
     assert list(group.apart.values()) == ([why] if why else [])
+
+
+def test_runs_are_compared_under_attacks_of_one_strength_alone(found):
+    two, again, three = (found[n] for n in ("two-steps", "again", "three-steps"))
+    assert apart(two, three) == "other attacks" and compared(two, three) is None
+    assert apart(two, again) == "" and compared(two, again) is not None  # another seed is no other strength
+
+
+def test_settings_of_another_version_are_compared_as_they_are_written(found):
+    def other(run, **more):
+        settings = {**run.found.settings, "evaluation": {"unknown": 1, **more}}
+        return replace(run, found=run.found.model_copy(update={"settings": settings}))
+
+    two = found["two-steps"]
+    assert apart(other(two), other(two)) == ""
+    assert apart(other(two), other(two, steps=3)) == "other attacks"

@@ -45,7 +45,7 @@ def test_a_network_that_does_not_run_is_an_error_of_apply(broken, recipe, calibr
 
 
 def test_a_dear_network_is_run_without_numbers(broken, monkeypatch):
-    monkeypatch.setattr(rehearsal, "_CHEAP", 0)
+    monkeypatch.setattr(rehearsal, "CHEAP", 0)
     with pytest.raises(SurgeryError, match="does not run"):
         surgeon.apply(Plain(), "noise", input_size=SIZE)
 
@@ -60,7 +60,7 @@ def test_it_leaves_numbers_buffers_modes_and_random_streams_alone(monkeypatch, c
         def forward(self, x):
             return self.counter(super().forward(x))
 
-    monkeypatch.setattr(rehearsal, "_CHEAP", cheap)
+    monkeypatch.setattr(rehearsal, "CHEAP", cheap)
     model = Counts().train()
     model.norm.eval()
     torch.manual_seed(3)

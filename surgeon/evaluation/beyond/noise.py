@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -17,6 +17,7 @@ from surgeon.host import in_own_state
 from surgeon.models.quiet import held_still
 from surgeon.results.assessment import NoiseRow
 from surgeon.results.statistics import wilson
+from surgeon.strict import shown
 from surgeon.surgery.door import surgery_of
 from surgeon.torch_private import ConvNd
 
@@ -63,6 +64,8 @@ def noise_accuracy(
     if kind not in ("gaussian", "uniform"):
         raise ArgumentError(f"noise {kind!r} is not known; 'gaussian' and 'uniform' are")
     draws, seed = checked_count("draws", draws), checked_seed(seed)
+    if not isinstance(levels, Iterable):
+        raise ArgumentError(f"levels={shown(levels)} is one level; give a list, such as [{shown(levels)}]")
     levels = [checked_number("a noise level", level) for level in levels]
     images, labels, _ = admitted(model, images, labels, seed=seed)
     generator = torch.Generator().manual_seed(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -152,7 +152,7 @@ def checked_attacks(attacks: Any) -> tuple[Attack, ...]:
     return listed
 
 
-def checked_examples(examples: Sequence[int] | None, count: int) -> list[int]:
+def checked_examples(examples: Iterable[int] | None, count: int) -> list[int]:
     """Check the indices that identify images.
 
     Args:

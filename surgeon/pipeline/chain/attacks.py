@@ -11,9 +11,9 @@ from typing import Any
 from surgeon.disk.files import read_parquet
 from surgeon.evaluation.adaptive.knowing import ADAPTIVE, BEFORE, PILOT
 from surgeon.evaluation.engine.store import MANIFEST, read_outcome
-from surgeon.evaluation.folder import attacks_of, summed_up
+from surgeon.evaluation.folder import summed_up
 from surgeon.evaluation.parts import ATTACKS
-from surgeon.evaluation.suites import sizes_of
+from surgeon.evaluation.suites import asked_for, sizes_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.chain.comparing import demand_equal, difference, read_mapping
 from surgeon.recipe import Evaluation
@@ -22,7 +22,6 @@ from surgeon.results.counts import DRAWS
 from surgeon.results.distances import distance_curves
 from surgeon.results.files import VERDICTS, VERDICTS_AS_TEXT
 from surgeon.results.gain import gained, strongest
-from surgeon.results.threat import Attack
 from surgeon.results.verdict import COLUMNS, Outcome, Verdict
 from surgeon.verification import Check
 
@@ -44,21 +43,6 @@ def attack_checks(folder: Path, found: Assessment) -> list[Check]:
         *([checked("distances", lambda: _distances(folder, found))] if found.smallest else []),
         *([checked("gain", lambda: _gain(folder, found))] if found.gain else []),
     ]
-
-
-def asked_for(found: Assessment) -> tuple[Attack, ...]:
-    """The attacks that an evaluation's settings ask for.
-
-    Args:
-        found: the evaluation's results.
-    """
-    return attacks_of(
-        Evaluation.model_validate(found.settings["evaluation"]),
-        found.subject,
-        list(found.settings["sources"]),
-        found.settings["seed"],
-        found.gain.chosen if found.gain else None,
-    )
 
 
 def _attacks(folder: Path, found: Assessment) -> str:

@@ -11,13 +11,14 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from surgeon.data import HeldOut
+from surgeon.disk.files import read_parquet
 from surgeon.errors import ArtifactError, VerificationError
 from surgeon.evaluation.attacks.preconditions import DRIFT
 from surgeon.evaluation.engine.scoring import check_adversarial, score
-from surgeon.evaluation.engine.store import IMAGES, read_outcome
+from surgeon.evaluation.engine.store import BLOCKS, IMAGES, read_outcome
 from surgeon.evaluation.parts import ATTACKS
 from surgeon.models.quiet import held_still
-from surgeon.pipeline.chain.checking import Misfit
+from surgeon.pipeline.chain.checking import Misfit, Unknown, some
 from surgeon.results.threat import Attack
 
 FOLDER = f"{ATTACKS}/{IMAGES}"
@@ -33,14 +34,20 @@ def check_kept(folder: Path, subject: nn.Module, test: HeldOut, *, random: bool)
         random: whether the model is random.
 
     Raises:
-        Misfit: an image does not match; the message names attack and image.
+        Misfit: an image is missing or does not match; the message names attack and image.
+        Unknown: the images, or the blocks that they are of, are no longer there.
     """
+    attacked = _attacked(folder)
     outcome = read_outcome(folder / ATTACKS)
     said = {(v.attack, v.source, v.norm, v.eps, v.seed, v.example): v for v in outcome.verdicts}
     place, count = {e: i for i, e in enumerate(test.examples)}, 0
     for path in sorted((folder / FOLDER).glob("*.safetensors")):
         attack = outcome.attacks[int(path.name[:3])]
         found, names = _read(path)
+        if names != attacked.get(path.stem):
+            raise Misfit(
+                f"{path.name}: has the images {some(map(str, names))}, which are not those of its block"
+            )
         rows = [place[e] for e in names]
         try:
             check_adversarial(found, test.x[rows], attack)
@@ -50,6 +57,18 @@ def check_kept(folder: Path, subject: nn.Module, test: HeldOut, *, random: bool)
             _check_verdicts(path.name, subject, found, test.y[rows], attack, names, said)
         count += len(names)
     return f"{count} images in their balls" + ("" if random else ", with the verdicts that they have")
+
+
+def _attacked(folder: Path) -> dict[str, list[int]]:
+    """The examples of each block that has images: those that were attacked."""
+    if not (folder / FOLDER).is_dir():
+        raise Unknown(f"{FOLDER}/, where they were stored, is no longer there")
+    blocks = {p.stem: read_parquet(p) for p in sorted((folder / ATTACKS / BLOCKS).glob("*.parquet"))}
+    found = {name: [int(r["example"]) for r in rows] for name, rows in blocks.items() if rows}
+    missing = [f"{n}.safetensors" for n in found if not (folder / FOLDER / f"{n}.safetensors").is_file()]
+    if missing:
+        raise Misfit(f"missing in {FOLDER}/: {some(missing)}")
+    return found
 
 
 def _read(path: Path) -> tuple[Tensor, list[int]]:

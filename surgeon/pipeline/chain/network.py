@@ -16,7 +16,14 @@ from surgeon.models.robustbench import SCHEME
 from surgeon.ownership import read_manifest, strangers
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, some, unknown
 from surgeon.store.artifact import load
-from surgeon.store.folder import check_files, read_config
+from surgeon.store.folder import (
+    CONFIG,
+    WEIGHTS,
+    check_files,
+    hashes_of,
+    read_config,
+    unverified,
+)
 from surgeon.surgery import revert
 from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check, demand, verify
@@ -75,6 +82,8 @@ def written(folder: Path) -> str:
 
 
 def _hashes(folder: Path) -> str:
+    if unverified(hashes_of(folder, read_config(folder))):
+        raise Unknown(f"{CONFIG} states no hash of {WEIGHTS}, so that nothing tells whether it has changed")
     record = check_files(folder)
     return (
         "a stock network" if record is None else f"{len(record.edits)} edits by {record.recipe or 'a plan'}"

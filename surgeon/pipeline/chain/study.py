@@ -112,7 +112,9 @@ def _one_start(folder: Path, places: dict[str, Path], reader: Reader) -> str:
     base = folder / BASE / TRAINED / WEIGHTS
     if base.is_file():
         demand_tensors(
-            starts[first], read_weights(base), f"{first} does not begin with the network of {BASE}"
+            starts[first],
+            read_weights(base, names=starts[first]),
+            f"{first} does not begin with the network of {BASE}",
         )
     return f"the same network for {len(starts)} arms" + (f", that of {BASE}" if base.is_file() else "")
 

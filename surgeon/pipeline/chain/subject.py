@@ -14,7 +14,7 @@ from surgeon.errors import ArtifactError
 from surgeon.evaluation.attacks.preconditions import SAID, check_said
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, weights_hash
 from surgeon.evaluation.engine.subject import prepare
-from surgeon.evaluation.suites import samples_of
+from surgeon.evaluation.suites import keeps, samples_of
 from surgeon.pipeline.chain import kept
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.chain.comparing import demand_equal
@@ -50,7 +50,7 @@ def subject_checks(
         checked("images", lambda: _images(folder, found, images, shown)),
     ]
     checks.append(checked("predictions", lambda: _said(folder, found, models, shown)))
-    if (folder / kept.FOLDER).is_dir():
+    if keeps(Evaluation.model_validate(found.settings["evaluation"])) or (folder / kept.FOLDER).is_dir():
         checks.append(checked("adversarial images", lambda: _adversarial(folder, found, models, shown)))
     return checks
 

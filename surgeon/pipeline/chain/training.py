@@ -130,7 +130,7 @@ def _last(folder: Path, state: dict[str, Any]) -> str:
 
 
 def _equal(path: Path, wanted: dict[str, Tensor]) -> str:
-    found = read_weights(path)
+    found = read_weights(path, names=wanted)
     if {*found} != {*wanted}:  # sharded trainings use other names
         raise Unknown("the checkpoint names its tensors otherwise")
     demand_tensors(found, wanted, "not the checkpoint's weights")

@@ -1,0 +1,52 @@
+"""What `assess` is asked beside the settings: names and numbers of images, and what a finished folder gives back."""
+
+import pytest
+import torch
+from torch import nn
+
+from surgeon.errors import ArgumentError, ArtifactError
+from surgeon.evaluation import assess, noise_accuracy
+from surgeon.evaluation.unread import unread
+from surgeon.recipe import Evaluation
+
+pytest.importorskip("pyarrow")
+FGSM = Evaluation(attacks=("fgsm",), eps=0.05, pictures=False)
+
+
+@pytest.fixture(scope="module")
+def asked():
+    torch.manual_seed(0)
+    network, x = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval(), torch.rand(8, 1, 8, 8)
+    return network, x, torch.arange(8)
+
+
+def test_a_finished_folder_is_of_its_images_numbers(asked, tmp_path):
+    assess(*asked, FGSM, tmp_path / "plain")
+    assess(*asked, FGSM, tmp_path / "plain", examples=range(8))
+    with pytest.raises(ArtifactError, match=r"with other settings \(examples\)"):
+        assess(*asked, FGSM, tmp_path / "plain", examples=range(100, 108))
+
+
+def test_generators_are_taken_as_lists_are(asked, tmp_path):
+    given = {"class_names": (str(i) for i in range(10)), "examples": (i for i in range(100, 108))}
+    found = assess(*asked, FGSM, tmp_path / "e", **given)
+    assert found.data["classes"] == [str(i) for i in range(10)] and "examples" in found.settings
+
+
+def test_names_that_leave_out_a_label_are_refused_and_leave_no_folder(asked, tmp_path):
+    with pytest.raises(ArgumentError, match="class_names are 2, and an image has the label 2"):
+        assess(*asked, FGSM, tmp_path / "e", class_names=("a", "b"))
+    assert not (tmp_path / "e").exists()
+
+
+def test_patches_that_images_have_no_room_for_are_told():
+    settings = Evaluation(suite="basic", beyond=True, patches=(2, 64))
+    (told,) = [n for n in unread(settings, side=8) if "patches" in n]
+    assert told.startswith("patches=[64] has no part in this evaluation: images with a side of 8 pixels")
+    assert not [n for n in unread(settings, side=64) if "patches" in n]
+    assert not unread(Evaluation(suite="basic", beyond=True), side=4)  # the usual ones, where there is room
+
+
+def test_one_level_of_noise_alone_is_told(asked):
+    with pytest.raises(ArgumentError, match=r"levels=0.1 is one level; give a list, such as \[0.1\]"):
+        noise_accuracy(*asked, 0.1)
