@@ -140,11 +140,11 @@ def test_lines_are_named_and_networks_are_made_on_the_way():
 
 @pytest.mark.parametrize("row", [f"{STEP}/drawing its noise, alone", f"{STEP}/KAP σ=0.1"])
 def test_the_command_prints_a_table_or_what_is_near(row):
-    command = [sys.executable, "-m", "benchmarks.profile", row, "--small", "--times", "1", "--lines", "4"]
+    command = [sys.executable, "-m", "benchmarks.profile", row, "--small", "--times", "1", "--lines", "60"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     if "alone" in row:
         assert done.returncode == 0, done.stderr
-        assert "aten::normal_" in done.stdout and "others)" in done.stdout and "stock: ms" in done.stdout
+        assert "aten::normal_" in done.stdout and "stock: ms" in done.stdout
     else:
         assert done.returncode == 2 and f"{STEP}/KAP, σ=0.1" in done.stderr
 
