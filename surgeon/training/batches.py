@@ -101,7 +101,7 @@ class Batches:
         if isinstance(self.data, Images):
             loaded: Any = ((self.data.x[i], self.data.y[i]) for i in own)
         else:
-            items = _Seeded(self.data, self.seed, epoch)
+            items = Seeded(self.data, self.seed, epoch)
             loaded = DataLoader(items, batch_sampler=[i.tolist() for i in own], num_workers=self.workers)
         for (x, y), part, (a, _) in zip(loaded, whole, bounds, strict=True):
             yield Batch(x, torch.as_tensor(y, dtype=torch.int64), a, len(part))
@@ -116,7 +116,7 @@ class Batches:
             yield Batch(x, torch.as_tensor(y, dtype=torch.int64), self.rank * size, self.size)
 
 
-class _Seeded(Dataset):
+class Seeded(Dataset):
     """A dataset whose random transforms are functions of (seed, epoch, image), independent of the worker."""
 
     def __init__(self, data: Any, seed: int, epoch: int) -> None:
@@ -179,7 +179,7 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
         DataError: Images are invalid or do not fit the model, or labels are missing or not class indices.
     """
     if not isinstance(data, Images):
-        first = None if isinstance(data, IterableDataset) or not _length(data) else _Seeded(data, 0, 0)[0][0]
+        first = None if isinstance(data, IterableDataset) or not _length(data) else Seeded(data, 0, 0)[0][0]
         if isinstance(first, Tensor):
             check_stored(first.unsqueeze(0), name, pixels=pixels)
             check_taken(first.unsqueeze(0), model, f"{name}: images")
