@@ -29,6 +29,7 @@ from surgeon.training.anneal import anneal, anneals
 from surgeon.training.augment import augment
 from surgeon.training.average import average_of
 from surgeon.training.batches import Batch, Batches, Source
+from surgeon.training.call import check_call
 from surgeon.training.checkpoint import Progress, Run, resume, store
 from surgeon.training.identity import identity_of
 from surgeon.training.noise import set_noise
@@ -127,7 +128,8 @@ def fit(
         >>> [row.epoch for row in history]
         [0, 1]
     """
-    settings, seed = settings or Training(), checked_seed(seed)
+    settings, seed = Training() if settings is None else settings, checked_seed(seed)
+    check_call(model, train, settings, normalize)
     for name, data in (("train", train), ("val", val)):
         if data is not None:
             sources.check(name, data, model, pixels=bool(normalize or settings.adversary))
