@@ -1,12 +1,14 @@
 """The run: what it refuses, and that a refusal leaves nothing behind."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from PIL import Image
 
 from surgeon.disk.files import read_parquet
 from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError
-from surgeon.recipe import load_recipe
+from surgeon.recipe import Training, load_recipe
 
 for package in ("accelerate", "sklearn", "torchattacks", "scipy"):
     pytest.importorskip(package)
@@ -86,6 +88,18 @@ def test_a_file_in_the_folders_place_is_an_error(tmp_path):
     with pytest.raises(ArtifactError, match="exists already and holds no run"):
         start(tmp_path / "run")
     assert (tmp_path / "run").read_text() == "mine"
+
+
+@pytest.mark.parametrize("key", ["mean", "std", "normalize", "is_training"])
+def test_transforms_that_validation_images_would_not_have_are_refused(key):
+    from surgeon.data import Records
+    from surgeon.pipeline.training import _transform
+
+    sets = SimpleNamespace(train=Records([], (1, 8, 8)))
+    settings = Training(transform={key: [0.5], "hflip": 0.0})
+    with pytest.raises(RecipeError, match=rf"training.transform has {key}=\[0.5\]: .*leave .* out"):
+        _transform(sets, settings, (1, 8, 8))
+    _transform(sets, Training(transform={"hflip": 0.0}), (1, 8, 8))
 
 
 def test_timms_transforms_are_for_images_that_are_read_one_by_one(tmp_path):

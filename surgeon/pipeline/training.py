@@ -332,6 +332,16 @@ def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:
         )
     from timm.data import create_transform
 
+    if taken := [
+        f"{name}={training.transform[name]}"
+        for name in ("mean", "std", "normalize", "is_training", "input_size", "use_prefetcher")
+        if name in training.transform
+    ]:
+        raise RecipeError(
+            f"training.transform has {' and '.join(taken)}: the network's own normalisation is applied to training, "
+            "validation and test images alike, and the size is the data's; leave it out (mean and std are said of "
+            "the network)"
+        )
     plain = {"mean": (0.0,) * size[0], "std": (1.0,) * size[0], "is_training": True}
     try:
         sets.train.transform = create_transform((size[-2], size[-1]), **{**plain, **training.transform})

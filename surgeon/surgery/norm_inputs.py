@@ -71,6 +71,12 @@ def first_norm_inputs(model: nn.Module, images: Tensor) -> NormInputs | None:
     return found[0] if found else None
 
 
+def _farthest(images: Tensor) -> Tensor:
+    """Return the images whose values reach farthest from zero, 16 at most: a wrong scale of any part shows there."""
+    reach = images.detach().abs().flatten(1).amax(1)
+    return images[reach.topk(min(_BATCH, len(images))).indices]
+
+
 def _listener(name: str, found: list[NormInputs]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     """Return a hook that measures the first call of any norm."""
 
@@ -109,6 +115,9 @@ def check_calibration(model: nn.Module, images: Tensor, made: Plan, *, stated: b
     notes = [n for n in (_size(model, images, made, stated),) if n]
     try:
         seen = first_norm_inputs(model, images) if _has_statistics(model) else None
+        if seen is not None:
+            far = first_norm_inputs(model, _farthest(images)) or seen
+            seen = seen if far.deviations <= _WRONG else far
         logits_of(model, images[:1])
     except Exception as error:  # the network's own code
         line = " ".join(str(error).split())[:200]

@@ -20,7 +20,7 @@ def anneals(model: nn.Module) -> bool:
     Returns:
         Whether `anneal` changes it.
     """
-    return any(True for _ in _annealed(model))
+    return any(True for _ in annealed(model))
 
 
 def anneal(model: nn.Module, progress: float) -> None:
@@ -43,11 +43,19 @@ def anneal(model: nn.Module, progress: float) -> None:
         >>> anneal(model, 0.5)  # in the middle of the training
     """
     progress = min(max(progress, 0.0), 1.0)
-    for operation, edit, layer in _annealed(model):
+    for operation, edit, layer in annealed(model):
         operation.anneal(edit, layer, progress)
 
 
-def _annealed(model: nn.Module) -> Iterator[tuple[Operation, Edit, nn.Module]]:
+def annealed(model: nn.Module) -> Iterator[tuple[Operation, Edit, nn.Module]]:
+    """Yield each annealed layer of a model, with its operation and its edit.
+
+    Args:
+        model: A network, rewritten or stock.
+
+    Yields:
+        (operation, edit, layer).
+    """
     record = getattr(model, "surgery", None)
     if not isinstance(record, Plan):
         return

@@ -101,10 +101,10 @@ class Batches:
         if isinstance(self.data, Images):
             loaded: Any = ((self.data.x[i], self.data.y[i]) for i in own)
         else:
-            items = _Seeded(self.data, self.seed, epoch)
+            items = Seeded(self.data, self.seed, epoch)
             loaded = DataLoader(items, batch_sampler=[i.tolist() for i in own], num_workers=self.workers)
         for (x, y), part, (a, _) in zip(loaded, whole, bounds, strict=True):
-            yield Batch(x, torch.as_tensor(y, dtype=torch.int64), a, len(part))
+            yield Batch(x, labels_of(y, "train"), a, len(part))
 
     def _streamed(self, epoch: int, start: int) -> Iterator[Batch]:
         data: Any = self.data
@@ -113,10 +113,10 @@ class Batches:
         size = self.size // self.world
         loader: Any = DataLoader(data, batch_size=size, num_workers=self.workers, drop_last=True)
         for x, y in itertools.islice(loader, start, self.steps):
-            yield Batch(x, torch.as_tensor(y, dtype=torch.int64), self.rank * size, self.size)
+            yield Batch(x, labels_of(y, "train"), self.rank * size, self.size)
 
 
-class _Seeded(Dataset):
+class Seeded(Dataset):
     """A dataset whose random transforms are functions of (seed, epoch, image), independent of the worker."""
 
     def __init__(self, data: Any, seed: int, epoch: int) -> None:
@@ -167,7 +167,8 @@ def in_order(
 def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
     """Check the images and labels of a training.
 
-    Of a Dataset only the first image is checked, of a stream none: reading it could not be undone.
+    Of a Dataset only the first image is checked here, of a stream none: reading it could not be undone. Labels of both
+    are checked batch by batch, as they are read (`labels_of`).
 
     Args:
         name: Name of the data in error messages.
@@ -176,20 +177,72 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
         pixels: Whether floats must be in [0, 1].
 
     Raises:
-        DataError: Images are invalid or do not fit the model, or labels are missing or not class indices.
+        DataError: The data are of another kind; images are invalid or do not fit the model, or labels are missing or
+            not class indices.
     """
+    if isinstance(data, DataLoader):
+        raise DataError(f"{name} is a DataLoader; give its dataset, as fit makes the batches: {name}.dataset")
+    if not isinstance(data, Images) and (
+        isinstance(data, (tuple, Tensor)) or not hasattr(data, "__getitem__")
+    ):
+        raise DataError(
+            f"{name} is a {type(data).__name__}; give surgeon.data.Images(x, y), or a Dataset of (image, label)"
+        )
     if not isinstance(data, Images):
-        first = None if isinstance(data, IterableDataset) or not _length(data) else _Seeded(data, 0, 0)[0][0]
+        first = None if isinstance(data, IterableDataset) or not _length(data) else Seeded(data, 0, 0)[0][0]
         if isinstance(first, Tensor):
             check_stored(first.unsqueeze(0), name, pixels=pixels)
             check_taken(first.unsqueeze(0), model, f"{name}: images")
         return
     check_stored(data.x, name, pixels=pixels)
     check_taken(data.x, model, f"{name}: images")
+    if data.x.dtype == torch.uint8 and data.x.numel() and int(data.x.max()) == 1:
+        raise DataError(
+            f"{name} has bytes of 0 and 1 alone, and bytes are 0–255: give images.float() where 1 is white, or "
+            "images * 255"
+        )
+    if not isinstance(data.y, Tensor):
+        raise DataError(
+            f"{name} has labels in a {type(data.y).__name__}; give a tensor (N,) of class indices: torch.as_tensor(y)"
+        )
     if len(data.x) != len(data.y):
         raise DataError(f"{name} has {len(data.x)} images and {len(data.y)} labels; give one label each")
-    if len(data.y) and int(data.y.min()) < 0:
-        raise DataError(f"{name} has the label {int(data.y.min())}; give class indices from 0")
+    labels_of(data.y, name)
+
+
+def labels_of(y: Any, name: str, classes: int | None = None) -> Tensor:
+    """Return labels as class indices.
+
+    Args:
+        y: (N,) whole numbers of any integer type.
+        name: Name of the data in error messages.
+        classes: Number of the network's outputs; None where it is not known yet.
+
+    Returns:
+        (N,) int64.
+
+    Raises:
+        DataError: They are of another type or shape, below 0, or not below `classes`.
+    """
+    y = torch.as_tensor(y)
+    if y.dim() != 1:
+        remedy = (
+            "labels.argmax(1) of one-hot labels" if y.dim() == 2 and y.shape[1] > 1 else "labels.flatten()"
+        )
+        raise DataError(f"{name} has labels of the shape {tuple(y.shape)}; give class indices (N,): {remedy}")
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise DataError(
+            f"{name} has labels of {y.dtype}; give class indices, whole numbers from 0: labels.long()"
+        )
+    y = y.to(torch.int64)
+    low, high = (int(v) for v in y.aminmax()) if len(y) else (0, 0)
+    if low < 0:
+        raise DataError(f"{name} has the label {low}; give class indices from 0")
+    if classes is not None and high >= classes:
+        raise DataError(
+            f"{name} has the label {high}, and the network has {classes} outputs, for labels from 0"
+        )
+    return y
 
 
 def highest(data: Source) -> int:

@@ -13,6 +13,7 @@ from surgeon.disk.writing import patient, written
 from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.extra_state import demand_plain
 from surgeon.methods.adversarial_noise.base import NoiseLayer
+from surgeon.training.identity import other
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -106,13 +107,10 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
         raise ArtifactError(
             f"{path} is not a checkpoint of a training, or is damaged ({reason}); delete it to start over"
         ) from error
-    other = sorted(
-        f"{k}: {identity.get(k)} there, {run.identity.get(k)} here"
-        for k in {*identity, *run.identity}
-        if identity.get(k) != run.identity.get(k)
-    )
-    if other:
-        raise ArtifactError(f"{folder} holds another training ({'; '.join(other)}); choose another folder")
+    if differences := other(identity, run.identity):
+        raise ArtifactError(
+            f"{folder} holds another training ({'; '.join(differences)}); choose another folder"
+        )
     layers = _noise(run.model)
     memory = noise[run.accelerator.process_index % len(noise)]
     try:

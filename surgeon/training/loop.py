@@ -29,13 +29,15 @@ from surgeon.training.anneal import anneal, anneals
 from surgeon.training.augment import augment
 from surgeon.training.average import average_of
 from surgeon.training.batches import Batch, Batches, Source
+from surgeon.training.call import check_call
 from surgeon.training.checkpoint import Progress, Run, resume, store
+from surgeon.training.identity import identity_of
 from surgeon.training.noise import set_noise
 from surgeon.training.norm_update import update_norms
 from surgeon.training.progress import reporter
 from surgeon.training.records import BEST, LAST, Records, copied
 from surgeon.training.schedule import first_averaged, floor, schedule
-from surgeon.training.setup import check_settings, identity_of, make_accelerator, make_optimizer
+from surgeon.training.setup import check_settings, make_accelerator, make_optimizer
 from surgeon.training.step import Step, calls_twice
 from surgeon.training.synced import synced_batch_norms
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
@@ -126,7 +128,8 @@ def fit(
         >>> [row.epoch for row in history]
         [0, 1]
     """
-    settings, seed = settings or Training(), checked_seed(seed)
+    settings, seed = Training() if settings is None else settings, checked_seed(seed)
+    check_call(model, train, settings, normalize)
     for name, data in (("train", train), ("val", val)):
         if data is not None:
             sources.check(name, data, model, pixels=bool(normalize or settings.adversary))
@@ -196,6 +199,11 @@ class _Training:
         )
         if self.batches.count == 0:
             raise DataError("train has no images")
+        identity = (
+            {}
+            if folder is None
+            else identity_of(settings, seed, train, val, model, normalize, mixed_precision)
+        )
         if settings.channels_last:
             lay(model, torch.channels_last)
         torch.manual_seed(seed)
@@ -216,7 +224,6 @@ class _Training:
             sources.highest(train),
         )
         self.noisy = any(isinstance(m, NoiseLayer) for m in model.modules())
-        identity = identity_of(settings, seed, train, normalize, mixed_precision)
         self.training = Run(model, self.network, self.optimizer, self.accelerator, self.average, identity)
         self.at = Progress()
         self.best: dict[str, Tensor] | None = None

@@ -36,8 +36,10 @@ class Objective:
         """Losses (n,) for target (n,) class indices or (n, classes) soft labels; with beta for 2n outputs."""
         outputs = outputs_of(output)
         classes = outputs[0].shape[1]
-        if self.highest >= classes:
-            raise DataError(f"train has labels up to {self.highest}, the model has {classes} classes")
+        known = self.highest >= 0 or target.is_floating_point() or not len(target)
+        highest = self.highest if known else int(target.max())  # a Dataset's labels are seen batch by batch
+        if highest >= classes:
+            raise DataError(f"train has labels up to {highest}, the model has {classes} classes")
         return sum(
             (self._losses(o, target) * (AUXILIARY if i else 1) for i, o in enumerate(outputs)),
             torch.zeros((), device=target.device),

@@ -1,4 +1,4 @@
-"""The parts of a training before its first step: accelerator, optimizer, identity."""
+"""The parts of a training before its first step: accelerator and optimizer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from surgeon.data import Images, Records, contents_of
 from surgeon.errors import ArgumentError, RecipeError, nearest
 from surgeon.processes import device_named
 from surgeon.recipe import Training
-from surgeon.training.batches import Source
 from surgeon.training.schedule import schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from accelerate import Accelerator
     from torch.optim import Optimizer
 
@@ -138,34 +134,3 @@ def check_settings(settings: Training, *, validated: bool) -> None:
     schedule(make_optimizer(nn.Linear(1, 1), settings), settings)
     if settings.keep == "best" and not validated and settings.epochs:
         raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
-
-
-def identity_of(
-    settings: Training,
-    seed: int,
-    train: Source,
-    normalize: tuple[Sequence[float], Sequence[float]] | None,
-    mixed_precision: str,
-) -> dict[str, Any]:
-    """Return the values that distinguish one training from another.
-
-    Args:
-        settings: Settings of the training.
-        seed: Its seed.
-        train: Its images.
-        normalize: (mean, std) per channel, or None.
-        mixed_precision: Its precision.
-
-    Returns:
-        Plain values by name.
-    """
-    plain = settings.model_dump(mode="json")
-    # A Dataset has a length here: `Batches` has refused others.
-    number = len(train.x) if isinstance(train, Images) else len(train)  # type: ignore[arg-type]
-    identity = {**plain, "seed": seed, "images": number, "mixed_precision": mixed_precision}
-    identity["normalize"] = None if normalize is None else [[float(v) for v in part] for part in normalize]
-    if isinstance(train, Images):
-        identity["shape"] = list(train.x.shape[1:])
-    if isinstance(train, (Images, Records)):
-        identity |= {k: v for k, v in contents_of(train).items() if k not in ("images", "read")}
-    return identity

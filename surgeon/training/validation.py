@@ -13,7 +13,7 @@ from surgeon.data import pixels
 from surgeon.recipe import PAIRED, Adversary
 from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
-from surgeon.training.batches import Source, in_order
+from surgeon.training.batches import Source, in_order, labels_of
 from surgeon.training.objective import outputs_of
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def validate(
     for x, y in in_order(data, 256, rank=rank, world=world, workers=workers):
         x, y = pixels(x.to(device)), y.to(device)
         output = outputs_of(network(inputs(x) if inputs else x))[0]
+        y = labels_of(y, "val", output.shape[1] if output.dim() == 2 else None)
         loss = nn.functional.cross_entropy(output, y, reduction="sum")
         sums += torch.stack([loss.double(), (output.argmax(1) == y).sum().double(), sums.new_tensor(len(x))])
     network.train(old_mode)

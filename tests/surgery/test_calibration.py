@@ -104,6 +104,14 @@ def test_uint8_and_0_to_255_are_refused_with_the_line_that_works(trained):
                 surgeon.apply(model, recipe, input_size=SIZE, calibration=wrong)
 
 
+@pytest.mark.parametrize("first", [16, 128, 255])
+def test_later_batches_are_judged_as_the_first(trained, first):
+    model, images, _ = trained
+    batches = [images[:first], images[first:256] * 255]
+    with pytest.raises(DataError, match="not what this network was trained on.*divide them by 255"):
+        surgeon.apply(model, "kap", input_size=SIZE, calibration=batches)
+
+
 def test_odd_images_are_a_note_and_a_warning(trained):
     model, images, _ = trained
     assert 0.5 < first_norm_inputs(model, images[:16]).deviations < 1.5

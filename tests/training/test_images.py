@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from surgeon.data import Images
-from surgeon.errors import DataError
+from surgeon.errors import ArgumentError, DataError, SurgeonError
 from surgeon.recipe import Adversary, Training
 from surgeon.training import fit
 
@@ -61,3 +61,63 @@ def test_normalised_images_are_for_trainings_that_neither_normalise_nor_attack(t
 def test_bytes_are_taken(tiny):
     x, y = pixels()
     assert len(fit(tiny, Images((x * 255).to(torch.uint8), y), None, ATTACKED, progress=False)) == 1
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda y: y + 0.6, "labels of torch.float32; give class indices"),
+        (lambda y: torch.nn.functional.one_hot(y), r"shape \(16, 5\).*labels.argmax\(1\)"),
+        (lambda y: y[:, None], r"shape \(16, 1\).*labels.flatten\(\)"),
+        (lambda y: y - 100, "the label -100"),
+        (lambda y: y + 1, "5"),
+    ],
+)
+def test_labels_are_class_indices_in_memory_and_in_a_dataset(tiny, part, change, told):
+    x, y = pixels()
+    for kind in (Images, TensorDataset):
+        given = {"train": Images(x, y), "val": Images(x, y), part: kind(x, change(y))}
+        with pytest.raises(DataError, match=f"{part} has .*{told}"):
+            fit(tiny, given["train"], given["val"], ONE, progress=False)
+
+
+@pytest.mark.parametrize(
+    "make, told",
+    [
+        (lambda x, y: Images(x, y.numpy()), "labels in a ndarray; give a tensor"),
+        (lambda x, y: Images(x, y.tolist()), "labels in a list; give a tensor"),
+        (lambda x, y: (x, y), r"train is a tuple; give surgeon.data.Images\(x, y\)"),
+        (lambda x, y: DataLoader(TensorDataset(x, y), 8), "train is a DataLoader; give its dataset"),
+        (lambda x, y: Images((x > 0.5).byte(), y), "bytes of 0 and 1 alone"),
+    ],
+)
+def test_what_is_no_labelled_set_is_refused_with_what_works(tiny, make, told):
+    with pytest.raises(DataError, match=told):
+        fit(tiny, make(*pixels()), None, ONE, progress=False)
+
+
+@pytest.mark.parametrize(
+    "how, told",
+    [
+        ({"normalize": ([127.0] * 3, [60.0] * 3)}, r"not of pixels in \[0, 1\]: divide them by 255"),
+        ({"normalize": ([0.5] * 3, [0.0] * 3)}, "std above 0"),
+        (
+            {"normalize": ([0.5] * 2, [0.5] * 2)},
+            "has 2 numbers each, and the network takes images of 3 channels",
+        ),
+        ({"settings": {"epochs": 1}}, "settings is a dict; give surgeon.recipe.Training"),
+        ({"settings": Training(epochs=1, transform={"hflip": 1.0})}, "is not made by fit"),
+    ],
+)
+def test_a_call_that_would_mean_something_else_is_refused(tiny, how, told):
+    with pytest.raises(SurgeonError, match=told):
+        fit(tiny, Images(*pixels()), None, **{"settings": ONE, **how}, progress=False)
+
+
+def test_a_network_that_cannot_be_trained_is_told(tiny):
+    for dtype in (torch.half, torch.bfloat16, torch.double):
+        with pytest.raises(ArgumentError, match=f"parameters of {dtype}.*model.float"):
+            fit(tiny.to(dtype), Images(*pixels()), None, ONE, progress=False)
+    with pytest.raises(ArgumentError, match="all of its parameters are frozen"):
+        fit(tiny.float().requires_grad_(False), Images(*pixels()), None, ONE, progress=False)

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.data import TensorDataset
 
 import surgeon
 from surgeon.data import Images
@@ -134,3 +136,67 @@ def test_another_number_of_epochs_or_other_images_are_another_training(tiny, dat
     for changed, images in ((settings.model_copy(update={"epochs": 2}), data), (settings, other)):
         with pytest.raises(surgeon.SurgeonError, match="holds another training"):
             fit(tiny, images, None, changed, folder=tmp_path)
+
+
+def network(act=torch.nn.ReLU):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), act(), torch.nn.Flatten(), torch.nn.Linear(144, 5))
+
+
+def frozen():
+    model = network()
+    model[0].requires_grad_(False)
+    return model
+
+
+def test_other_validation_images_or_another_network_of_equal_shapes_are_another_training(data, tmp_path):
+    settings = Training(epochs=1, batch_size=40)
+    done = fit(network(), data, data, settings, folder=tmp_path)
+    assert repr(fit(network(), data, data, settings, folder=tmp_path)) == repr(done)
+    relabelled = Images(data.x, (data.y + 1) % 5)
+    for model, val, told in (
+        (network(), relabelled, "validation images: other labels"),
+        (network(), None, "validation images: is not there"),
+        (network(torch.nn.Tanh), data, r"layer 1: ReLU\(\) there, Tanh\(\) here"),
+        (frozen(), data, "frozen"),
+    ):
+        with pytest.raises(surgeon.SurgeonError, match=f"holds another training .*{told}"):
+            fit(model, data, val, settings, folder=tmp_path)
+
+
+class Indexed(torch.utils.data.Dataset):
+    """A Dataset of one's own, with chance of its own where `shaken`."""
+
+    def __init__(self, x, y, shaken=False):
+        self.x, self.y, self.shaken = x, y, shaken
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        noise = numpy.random.default_rng().random() if self.shaken else 0.0
+        return (self.x[index] + 1e-3 * noise).clamp(0, 1), self.y[index]
+
+
+@pytest.mark.parametrize("kind", ["TensorDataset", "of one's own", "shaken"])
+def test_another_dataset_of_the_same_length_is_another_training(data, tmp_path, kind):
+    def made(x, y):
+        return TensorDataset(x, y) if kind == "TensorDataset" else Indexed(x, y, kind == "shaken")
+
+    settings = Training(epochs=1, batch_size=40)
+    done = fit(network(), made(*data), None, settings, folder=tmp_path)
+    assert repr(fit(network(), made(*data), None, settings, folder=tmp_path)) == repr(done)
+    others = [made(data.x, (data.y + 3) % 5)] + ([] if kind == "shaken" else [made(data.x.flip(0), data.y)])
+    for other in others:
+        with pytest.raises(surgeon.SurgeonError, match="holds another training .*sample"):
+            fit(network(), other, None, settings, folder=tmp_path)
+
+
+def test_a_checkpoint_of_an_older_version_goes_on(data, tmp_path):
+    settings = Training(epochs=1, batch_size=40)
+    done = fit(network(), data, data, settings, folder=tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    for key in ("network", "frozen", "validation"):
+        del state["identity"][key]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    assert repr(fit(network(), data, data, settings, folder=tmp_path)) == repr(done)

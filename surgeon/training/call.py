@@ -1,0 +1,61 @@
+"""What `fit` is called with, checked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgeon.data import Records
+from surgeon.errors import ArgumentError, DataError
+from surgeon.images import channels_of
+from surgeon.models.normalisation import check_normalization, in_words
+from surgeon.recipe import Training
+
+
+def check_call(
+    model: nn.Module, train: Any, settings: Any, normalize: tuple[Sequence[float], Sequence[float]] | None
+) -> None:
+    """Check the network, the settings and the normalisation of a training.
+
+    Args:
+        model: The network.
+        train: The training images.
+        settings: The settings.
+        normalize: (mean, std) per channel, or None.
+
+    Raises:
+        ArgumentError: The settings are no `Training`, ask for transforms that `fit` does not make, or the network has
+            nothing to train or is not in float32.
+        DataError: The normalisation is none of pixels in [0, 1], or is of another number of channels.
+    """
+    if not isinstance(settings, Training):
+        raise ArgumentError(
+            f"settings is a {type(settings).__name__}; give surgeon.recipe.Training(epochs=1, ...)"
+        )
+    if settings.transform is not None and not (isinstance(train, Records) and train.transform is not None):
+        raise ArgumentError(
+            f"transform={settings.transform} is not made by fit: give a Dataset that makes it (Records(transform=...))"
+            ", or use pad and flip; surgeon.pipeline.train reads it"
+        )
+    if settings.epochs and not any(p.requires_grad for p in model.parameters()):
+        raise ArgumentError(
+            "the network has nothing to train: all of its parameters are frozen (requires_grad)"
+        )
+    types = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    if types and torch.float32 not in types:
+        raise ArgumentError(
+            f"the network has parameters of {sorted(map(str, types))[0]}, and trainings are in float32: model.float(), "
+            "with mixed_precision='bf16' or 'fp16' for speed"
+        )
+    if normalize is not None:
+        mean, std = normalize
+        check_normalization(mean, std)
+        channels = channels_of(model)
+        if channels is not None and len(mean) not in (1, channels):
+            raise DataError(
+                f"normalize={in_words(mean, std)} has {len(mean)} numbers each, and the network takes images of "
+                f"{channels} channels: give one for each"
+            )

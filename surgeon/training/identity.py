@@ -1,0 +1,146 @@
+"""What distinguishes one training from another: its settings, its images, and the network but for its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import xxhash
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset, TensorDataset
+
+from surgeon.data import Images, Records, contents_of, differing
+from surgeon.methods.adversarial_noise.base import NoiseLayer
+from surgeon.recipe import Training
+from surgeon.training.anneal import annealed
+from surgeon.training.batches import Seeded, Source
+
+SAMPLE = 32
+"""So many images of a Dataset of one's own, evenly spaced, are read to know it again."""
+LATER = ("network", "frozen", "validation", "sample")
+"""What checkpoints of older versions do not have."""
+
+
+def identity_of(
+    settings: Training,
+    seed: int,
+    train: Source,
+    val: Source | None,
+    model: nn.Module,
+    normalize: tuple[Sequence[float], Sequence[float]] | None,
+    mixed_precision: str,
+) -> dict[str, Any]:
+    """Return the values that distinguish one training from another.
+
+    Images in memory and Records are known by `contents_of`, a TensorDataset by all of its values, another Dataset by
+    its length and a sample of its images and labels, a stream by its length. The network is known by its layers, in
+    the words that they print, and by which parameters are frozen; the weights that it begins with do not count.
+
+    Args:
+        settings: Settings of the training.
+        seed: Its seed.
+        train: Its images.
+        val: Its validation images; None for none.
+        model: The network.
+        normalize: (mean, std) per channel, or None.
+        mixed_precision: Its precision.
+
+    Returns:
+        Plain values by name.
+    """
+    identity = {**settings.model_dump(mode="json"), "seed": seed, "mixed_precision": mixed_precision}
+    identity["normalize"] = None if normalize is None else [[float(v) for v in part] for part in normalize]
+    if isinstance(train, Images):
+        identity["shape"] = list(train.x.shape[1:])
+    identity |= {k: v for k, v in _known(train).items() if k != "read"}
+    identity["validation"] = None if val is None else _known(val)
+    identity["network"] = layers_of(model)
+    identity["frozen"] = sorted(n for n, p in model.named_parameters() if not p.requires_grad)
+    return identity
+
+
+def layers_of(model: nn.Module) -> dict[str, str]:
+    """Return what each module of a network is, in the words that it prints.
+
+    Args:
+        model: The network.
+
+    Returns:
+        Kind and settings by name; of what a training anneals the kind alone.
+    """
+    layers = [layer for _, _, layer in annealed(model)]
+    changing = {name for name, module in model.named_modules() if any(module is layer for layer in layers)}
+    found: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if any(name.startswith(f"{c}.") for c in changing):
+            continue  # a part of it may be gone at the end
+        told = "…" if name in changing else module.extra_repr()
+        if isinstance(module, NoiseLayer):
+            told = told.removesuffix(", disabled")
+        found[name] = f"{type(module).__qualname__.rpartition('.')[2]}({told})"
+    return found
+
+
+def other(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Say how two identities differ.
+
+    Args:
+        before: The recorded one; it may be of an older version.
+        now: The present one.
+
+    Returns:
+        A phrase for each difference, in order.
+    """
+    names = {*before, *now} - {k for k in LATER if k not in before}
+    found = []
+    for name in sorted(k for k in names if before.get(k) != now.get(k)):
+        there, here = before.get(name), now.get(name)
+        if name == "validation":
+            found.append(f"validation images: {differing(there, here)}")
+        elif name == "network":
+            layer = next(k for k in [*there, *here] if there.get(k) != here.get(k))
+            found.append(
+                f"layer {layer or 'of the whole'}: {there.get(layer, 'none')} there, {here.get(layer, 'none')} here"
+            )
+        else:
+            found.append(f"{name}: {there} there, {here} here")
+    return found
+
+
+def _known(data: Source) -> dict[str, Any]:
+    if isinstance(data, (Images, Records)):
+        return contents_of(data)
+    # A Dataset has a length here: `Batches` has refused others.
+    known: dict[str, Any] = {"images": len(data)}  # type: ignore[arg-type]
+    if isinstance(data, TensorDataset):
+        known["sample"] = _hash([t for part in data.tensors for t in part.split(1024)])
+    elif not isinstance(data, IterableDataset):
+        known["sample"] = _sample(data, known["images"])
+    return known
+
+
+def _sample(data: Any, count: int) -> str:
+    """Hash evenly spaced images and labels, of random transforms with one seed.
+
+    Where reading an image twice gives two, it has a source of chance of its own: then labels alone are hashed.
+    """
+    chosen = range(0, count, max(1, count // SAMPLE))
+    read, again = ([Seeded(data, 0, 0)[i] for i in chosen] for _ in range(2))
+    both = [[_bytes(item[0]) for item in items] for items in (read, again)]
+    labels = [torch.as_tensor(item[1]) for item in read]
+    return _hash(labels if both[0] != both[1] else [*labels, *both[0]])
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, Tensor):
+        return repr(type(value)).encode()
+    head = f"{value.dtype} {tuple(value.shape)}".encode()
+    return head + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _hash(values: Sequence[Tensor | bytes]) -> str:
+    digest = xxhash.xxh3_128()
+    for value in values:
+        digest.update(_bytes(value) if isinstance(value, Tensor) else value)
+    return digest.hexdigest()
