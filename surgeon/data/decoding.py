@@ -81,11 +81,8 @@ def _decoded(source: Any, gray: bool | None) -> Any:
             raise ValueError(
                 f"it has {width:,} × {height:,} pixels, more than the {most:,} that an image may have"
             )
-        if opened.mode == "F":
-            raise ValueError("its values are floats, of a range that nothing tells")
         gray = opened.mode in ("1", "L") or opened.mode.startswith("I") if gray is None else gray
-        whole = _eight_bits(opened) if opened.mode.startswith("I") else opened
-        return whole.convert("L" if gray else "RGB")
+        return whole(opened).convert("L" if gray else "RGB")
 
 
 class _Strict:
@@ -133,7 +130,25 @@ def _eight_bits(picture: Any) -> Any:
             f"its values of {bits} bits run to {wide.max():g}: whether white is 255 or 65535 is not told; write 8 or "
             "16 bits"
         )
+    if getattr(picture, "tag_v2", {}).get(262) == 0:  # WhiteIsZero: Pillow turns 8 bits round, and no more
+        if bits > 16:
+            raise ValueError(f"its white is 0 and its values have {bits} bits; write 8 or 16 bits")
+        wide = most - wide
     return Image.fromarray(numpy.round(wide * (255 / most)).astype(numpy.uint8))
+
+
+def whole(picture: Any) -> Any:
+    """Return a PIL image that a library has decoded, of 8 bits a value.
+
+    Args:
+        picture: The image; gray ones of more bits are scaled, where PIL's convert would clip them at 255.
+
+    Raises:
+        ValueError: Its values are of no range that is known.
+    """
+    if picture.mode == "F":
+        raise ValueError("its values are floats, of a range that nothing tells")
+    return _eight_bits(picture) if picture.mode.startswith("I") else picture
 
 
 def _bits(picture: Any) -> int:

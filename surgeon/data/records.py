@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from surgeon.data.decoding import picture_of, start_no_programs, to_bytes
+from surgeon.data.decoding import picture_of, start_no_programs, to_bytes, whole
 from surgeon.data.images import Images
 from surgeon.data.names import shown
 from surgeon.errors import DataError
@@ -101,8 +102,11 @@ class Borrowed:
             DataError: the image cannot be read.
         """
         reader = getattr(self.dataset, "reader", None)
+        if hasattr(self.dataset, "loader") and hasattr(self.dataset, "samples"):
+            # torchvision's folder of images: its loader would clip gray of 16 bits at 255
+            return picture_of(Path(self.dataset.samples[self.index][0]), gray)
         try:
-            found = self.dataset[self.index][0] if reader is None else reader[self.index][0]
+            found = whole(self.dataset[self.index][0]) if reader is None else reader[self.index][0]
         except Exception as error:  # decoders raise almost anything
             raise DataError(f"{self} cannot be read as an image: {shown(error)}") from error
         return found if reader is None else picture_of((str(self), found), gray)
@@ -132,7 +136,7 @@ class Stream(IterableDataset):
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
         start_no_programs()  # in each worker process
         for picture, label in self.dataset:
-            yield to_bytes(picture, self.size), int(label)
+            yield to_bytes(whole(picture), self.size), int(label)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which decides how the library shuffles.

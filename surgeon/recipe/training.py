@@ -121,6 +121,11 @@ class Training(Strict):
                     f"{name}={_said(getattr(self, name))} and schedule={self.schedule!r}: "
                     f"{' and '.join(owner)} {'take' if len(owner) > 1 else 'takes'} {name}"
                 )
+        if self.decay_epochs is not None and 0 < self.epochs <= self.decay_epochs:
+            raise ValueError(
+                f"decay_epochs={self.decay_epochs:g} and epochs={self.epochs}: the rate never falls; "
+                "lower decay_epochs, or set schedule=constant"
+            )
         if self.milestones is not None:
             at = self.milestones_in_epochs()
             if any(b <= a for a, b in itertools.pairwise((0.0, *at))):

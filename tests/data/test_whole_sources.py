@@ -169,7 +169,7 @@ def test_a_tar_that_breaks_off_or_is_damaged_within_is_refused(tmp_path):
             load_sets(str(tmp_path / "all.tar"), input_size=SIZE)
 
 
-def tiff(bits, values):
+def tiff(bits, values, photometric=1):
     """A gray TIFF of one strip, whose values have this number of bits; 12 are packed."""
     height, width = values.shape
     if bits == 12:
@@ -177,7 +177,16 @@ def tiff(bits, values):
         strip = bytes(int(text[i : i + 8], 2) for i in range(0, len(text), 8))
     else:
         strip = values.astype(f"<u{bits // 8}").tobytes()
-    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, height)]
+    tags = [
+        (256, width),
+        (257, height),
+        (258, bits),
+        (259, 1),
+        (262, photometric),
+        (273, 8),
+        (277, 1),
+        (278, height),
+    ]
     tags.append((279, len(strip)))
     strip += b"\0" * (len(strip) % 2)
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
@@ -197,6 +206,33 @@ def test_white_is_white_whatever_number_of_bits_says_it(tmp_path: Path, bits):
     (tmp_path / "gray.tif").write_bytes(tiff(bits, values))
     expected = torch.from_numpy(numpy.round(values * 255 / (2**bits - 1)) / 255).float()
     assert torch.equal(read(tmp_path / "gray.tif", None)[0], expected)
+
+
+def test_white_is_zero_where_a_tiff_says_so(tmp_path):
+    values = numpy.linspace(0, 65535, 16).round().astype(numpy.int64).reshape(4, 4)
+    (tmp_path / "gray.tif").write_bytes(tiff(16, values, photometric=0))
+    expected = torch.from_numpy(numpy.round((65535 - values) / 257) / 255).float()
+    assert torch.equal(read(tmp_path / "gray.tif", None)[0], expected)
+
+
+def test_gray_of_16_bits_that_a_library_decoded_is_scaled():
+    from surgeon.data.records import Borrowed, Records, Stream
+
+    wide = numpy.array([[0, 64], [128, 255]], numpy.uint16) * 257
+    held = [(Image.fromarray(wide), 1)]
+    for data in (Records([(Borrowed(held, 0), 1)], (1, 2, 2)), Stream(held, (1, 2, 2))):
+        assert next(iter(data))[0].flatten().tolist() == [0, 64, 128, 255]
+
+
+def test_gray_of_16_bits_by_torchvisions_name_is_that_of_its_path(tmp_path):
+    pytest.importorskip("torchvision")
+    wide = numpy.array([[0, 64], [128, 255]], numpy.uint16) * 257
+    for folder in (f"{split}/{name}" for split in ("train", "val") for name in "ab"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(wide).save(tmp_path / folder / f"{number}.png")
+    sets = load_sets("torch/image_folder", root=str(tmp_path), input_size=(1, 2, 2))
+    assert sets.train.x[0].flatten().tolist() == [0, 64, 128, 255]
 
 
 def test_values_of_32_bits_that_fit_8_have_no_range(tmp_path):

@@ -92,6 +92,7 @@ def test_momentum_is_what_it_is_set_to(name, momentum):
             ("decay_rate=0.5", "schedule=linear"),
             "decay_rate=0.5 and schedule='linear': step and multistep take",
         ),
+        (("decay_epochs=100", "schedule=step"), "decay_epochs=100 and epochs=10: the rate never falls"),
         (("milestones=[5,3]", "schedule=multistep"), "milestones=[5, 3] do not rise"),
         (("milestones=[0.5,5]", "schedule=multistep"), "milestones=[0.5, 5] do not rise, over epochs=10"),
         (
