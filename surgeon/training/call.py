@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from surgeon.data import Records
+from surgeon.data import Images, Records
 from surgeon.errors import ArgumentError, DataError
 from surgeon.images import channels_of
 from surgeon.models.normalisation import check_normalization, in_words
@@ -28,7 +29,7 @@ def check_call(
 
     Raises:
         ArgumentError: The settings are no `Training`, ask for transforms that `fit` does not make, or the network has
-            nothing to train or is not in float32.
+            nothing to train or takes no images in float32.
         DataError: The normalisation is none of pixels in [0, 1], or is of another number of channels.
     """
     if not isinstance(settings, Training):
@@ -45,7 +46,7 @@ def check_call(
             "the network has nothing to train: all of its parameters are frozen (requires_grad)"
         )
     types = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    if types and torch.float32 not in types:
+    if types and torch.float32 not in types and not _takes_float32(model, train):
         raise ArgumentError(
             f"the network has parameters of {sorted(map(str, types))[0]}, and trainings are in float32: model.float(), "
             "with mixed_precision='bf16' or 'fp16' for speed"
@@ -59,3 +60,15 @@ def check_call(
                 f"normalize={in_words(mean, std)} has {len(mean)} numbers each, and the network takes images of "
                 f"{channels} channels: give one for each"
             )
+
+
+def _takes_float32(model: nn.Module, train: Any) -> bool:
+    """Whether a network of another precision takes images in float32: it may convert them itself."""
+    image = train.x[:1] if isinstance(train, Images) else torch.as_tensor(train[0][0]).unsqueeze(0)
+    like = next(model.parameters())
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).eval()(image.to(like.device, torch.float32))
+    except RuntimeError:
+        return False
+    return True

@@ -99,9 +99,10 @@ def other(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         if name == "validation":
             found.append(f"validation images: {differing(there, here)}")
         elif name == "network":
-            layer = next(k for k in [*there, *here] if there.get(k) != here.get(k))
+            old, new = dict(there or {}), dict(here or {})
+            layer = next(k for k in [*old, *new] if old.get(k) != new.get(k))
             found.append(
-                f"layer {layer or 'of the whole'}: {there.get(layer, 'none')} there, {here.get(layer, 'none')} here"
+                f"layer {layer or 'of the whole'}: {old.get(layer, 'none')} there, {new.get(layer, 'none')} here"
             )
         else:
             found.append(f"{name}: {there} there, {here} here")

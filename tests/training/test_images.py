@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from surgeon.data import Images
@@ -119,5 +120,8 @@ def test_a_network_that_cannot_be_trained_is_told(tiny):
     for dtype in (torch.half, torch.bfloat16, torch.double):
         with pytest.raises(ArgumentError, match=f"parameters of {dtype}.*model.float"):
             fit(tiny.to(dtype), Images(*pixels()), None, ONE, progress=False)
+    casting = nn.Sequential(tiny.double())
+    casting.register_forward_pre_hook(lambda module, given: (given[0].double(),))
+    assert len(fit(casting, Images(*pixels()), None, ONE, progress=False)) == 1
     with pytest.raises(ArgumentError, match="all of its parameters are frozen"):
         fit(tiny.float().requires_grad_(False), Images(*pixels()), None, ONE, progress=False)
