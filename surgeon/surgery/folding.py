@@ -23,7 +23,7 @@ from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings, standing
 from surgeon.surgery.statistics import demand_room, give_back
-from surgeon.surgery.ties import tie, ties
+from surgeon.surgery.ties import read_by_functions, tie, ties
 from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, take
 
 
@@ -66,6 +66,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         return tree.get_submodule(norm) if norm else None
 
     changed = {f.site: f for f in findings(model)}
+    beside = read_by_functions(model)
     stuck: list[tuple[Edit, str]] = []
     # Last edit first: a layer can be merged into a convolution only if nothing stands between the two.
     for edit in reversed(record.edits):
@@ -84,6 +85,8 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
                 changed,
                 next((e.operation for e in behind if e.replaces), ""),
             )
+            if folded is not None and edit.site in beside:
+                raise FoldError(beside[edit.site])
             if folded is not None and is_call(edit.site):
                 raise FoldError(
                     f"the network's code calls {edit.site} as a function: no module can take its place"
