@@ -29,7 +29,10 @@ class Watch(TorchFunctionMode):
         self.found: dict[str, str] = {}
         self.read: dict[str, str] = {}
         self._owners = {
-            id(p): (n, leaf, m) for n, m in model.named_modules() for leaf, p in m._parameters.items() if p is not None
+            id(p): (n, leaf, m)
+            for n, m in model.named_modules()
+            for leaf, p in m._parameters.items()
+            if p is not None
         }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -66,7 +66,11 @@ def why_beside(function: str, leaf: str) -> str:
 
 def _function(node: fx.Node) -> str:
     if node.op == "call_function":
-        return str(node.args[1]) if node.target is getattr else str(getattr(node.target, "__name__", node.target))
+        return (
+            str(node.args[1])
+            if node.target is getattr
+            else str(getattr(node.target, "__name__", node.target))
+        )
     return str(node.target)
 
 

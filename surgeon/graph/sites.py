@@ -47,7 +47,12 @@ def find_sites(
     links = _links(regions)
     logits = _logits(model, dict(regions).get(""))
     axes = channel_axes(model, regions, called, seen.outputs)
-    shared = {**seen.read_beside, **_read_beside(regions), **dict.fromkeys(read, _READ), **_shared_weights(model)}
+    shared = {
+        **seen.read_beside,
+        **_read_beside(regions),
+        **dict.fromkeys(read, _READ),
+        **_shared_weights(model),
+    }
     sites: list[Site] = []
     if any(name == "" for name, _ in regions):
         size = tuple(input_size) if input_size else None

@@ -199,9 +199,7 @@ def _alive(graph: fx.Graph) -> list[str]:
         if kept or alive & node.users.keys():
             alive.add(node)
     places = {node: f"%{i}" for i, node in enumerate(n for n in graph.nodes if n in alive)}
-    return [
-        f"{n.op} {n.target} {fx.node.map_arg((n.args, n.kwargs), places.__getitem__)}" for n in places
-    ]
+    return [f"{n.op} {n.target} {fx.node.map_arg((n.args, n.kwargs), places.__getitem__)}" for n in places]
 
 
 def _tracer(

@@ -63,7 +63,9 @@ def _modules(value: Any, depth: int) -> Iterator[nn.Module]:
         yield value
     elif depth and not isinstance(value, _PLAIN):
         inner = (
-            value if isinstance(value, (list, tuple, deque, set, frozenset)) else (_inner(value) or {}).values()
+            value
+            if isinstance(value, (list, tuple, deque, set, frozenset))
+            else (_inner(value) or {}).values()
         )
         for one in inner:
             yield from _modules(one, depth - 1)

@@ -75,7 +75,9 @@ def test_the_branch_for_export_runs_where_the_cut_network_is_exported():
 
 def test_a_network_that_asks_beside_its_layers_is_refused_by_the_question():
     """Its convolutions are of a part, but none of its own code can be followed."""
-    with pytest.raises(SurgeryError, match=r"asks torch.jit.is_tracing\(\) and computes otherwise then.*module of its own"):
+    with pytest.raises(
+        SurgeryError, match=r"asks torch.jit.is_tracing\(\) and computes otherwise then.*module of its own"
+    ):
         surgeon.apply(Alone(), "kap", input_size=SIZE)
     assert surgeon.apply(Root("torch.jit.is_tracing"), "kap", input_size=SIZE).surgery.edits
 
