@@ -78,8 +78,8 @@ def _heard(
         export.asked.add(text)
         if export.met == "refused":
             raise TraceError(
-                f"it asks {text} and computes otherwise then, and a graph would keep the answer: put what depends on it "
-                "into a module of its own, which keeps its Python"
+                f"it asks {text} and computes otherwise then, and a graph would keep the answer: put what depends on "
+                "it into a module of its own, which keeps its Python"
             )
         return export.met == "yes"
 

@@ -33,10 +33,25 @@ _PROJECTION = ("proj_weight", "out_proj_weight")
 
 
 _LOOKS = frozenset(
-    "dtype device shape layout ndim requires_grad is_cuda is_meta is_sparse names size dim numel nelement stride "
-    "get_device is_contiguous is_floating_point is_complex is_signed element_size type_as expand_as view_as reshape_as "
-    "new_zeros new_ones new_empty new_full new_tensor zeros_like ones_like empty_like full_like rand_like randn_like "
-    "__len__ register_hook requires_grad_".split()
+    (
+        *(
+            "dtype",
+            "device",
+            "shape",
+            "layout",
+            "ndim",
+            "requires_grad",
+            "is_cuda",
+            "is_meta",
+            "names",
+            "get_device",
+        ),
+        *("size", "dim", "numel", "nelement", "stride", "is_contiguous", "element_size", "__len__"),
+        *("is_floating_point", "is_complex", "type_as", "expand_as", "view_as", "reshape_as"),
+        *("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"),
+        *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"),
+        *("register_hook", "requires_grad_"),
+    )
 )
 """What can be asked of a tensor without reading its values."""
 
