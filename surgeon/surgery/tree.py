@@ -285,9 +285,10 @@ def close_all(tree: nn.Module) -> None:
     Args:
         tree: The network, changed in place.
     """
-    for name, module in list(tree.named_modules()):
-        if is_opened(module):
-            exchange(tree, name, close_fused(module))
+    opened = [(name, module) for name, module in tree.named_modules() if is_opened(module)]
+    shared = shared_in(tree) if opened else None
+    for name, module in opened:
+        exchange(tree, name, close_fused(module), shared)
     unlift(tree)
 
 
