@@ -212,6 +212,36 @@ def fused(
     return ""
 
 
+def norms_behind(
+    network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Point], children: Iterable[Hung]
+) -> list[str]:
+    """Norms that graphs call right behind an inserted layer, and that are gone now, or whose layer's site holds another
+    module: what code that fuses a norm into the convolution before it leaves."""
+    moved = {one.site for one in children if walk(network, one.site) is not one.at}
+    sites = {p.layer: p.site for p in points if p.layer and p.site}
+    found = []
+    for node in (n for g in graphs for n in g.nodes if n.op == "call_module" and n.args):
+        before = node.args[0]
+        if not (isinstance(before, fx.Node) and before.op == "call_module" and before.target in sites):
+            continue
+        module = walk(network, str(node.target))
+        if module is None or (is_norm(module) and sites[str(before.target)] in moved):
+            found.append(str(node.target))
+    return list(dict.fromkeys(found))
+
+
+def uncalled(names: Iterable[str], graphs: Iterable[fx.Graph]) -> str:
+    """The first of some norms behind inserted layers that graphs made anew no longer call, in words; else ""."""
+    called = _targets(graphs)
+    name = next((n for n in names if n not in called), None)
+    if name is None:
+        return ""
+    return (
+        f"{name}, which came behind an inserted layer, is no longer called: fused into the convolution before the "
+        "layer, it would act before it"
+    )
+
+
 def refuse_fused(norm: str) -> None:
     """Raises SurgeryError for a norm that is gone from behind a layer."""
     raise SurgeryError(

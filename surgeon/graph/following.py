@@ -75,8 +75,11 @@ def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
             if k in network.__dict__
         }
         tensors = {n: network._buffers[n] for n in network._constants}
+        graphs = network._programs.values()
+        norms = anchors.norms_behind(network, graphs, network._points, network._hung)
         try:
             network.retrace()
+            reason = anchors.uncalled(norms, network._programs.values())
         except Exception as error:  # the stock class's own code, traced anew
             reason = " ".join(str(error).split())[:300]
         if reason or _written(network._programs, before["_programs"]):  # who holds the graphs goes on to

@@ -1,4 +1,5 @@
-"""Convolutions that are called as functions, such as F.conv2d, on weights of no module: nothing can be cut there."""
+"""What code does with functions in place of modules: convolutions such as F.conv2d on weights of no module, where
+nothing can be cut, and functions that read a parameter of a module beside it."""
 
 from __future__ import annotations
 
@@ -12,24 +13,50 @@ from torch.overrides import TorchFunctionMode
 
 from surgeon.graph.leaves import is_convolution, is_pool
 from surgeon.graph.owners import owner_of
-from surgeon.graph.read_weights import CONVOLUTIONS, weights_read
+from surgeon.graph.read_weights import CONVOLUTIONS, reads_values, weights_read, why_beside
 
 
 class Watch(TorchFunctionMode):
     """While it is on, notes in `found` each convolution that another module than a convolution or a pool calls.
 
-    found: dotted name of the module → what it calls, and at which line of which file.
+    found: dotted name of the module → what it calls, and at which line of which file. read: dotted name of a module
+    whose parameter a function in the code of another module reads → why nothing may be folded into it.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.names = {id(m): n for n, m in model.named_modules()}
         self.found: dict[str, str] = {}
+        self.read: dict[str, str] = {}
+        self._owners = {
+            id(p): (n, leaf, m)
+            for n, m in model.named_modules()
+            for leaf, p in m._parameters.items()
+            if p is not None
+        }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in CONVOLUTIONS:
             self._note(CONVOLUTIONS[func])
+        for place, value in enumerate(args):
+            if id(value) in self._owners:
+                self._note_read(func, place, *self._owners[id(value)])
         return func(*args, **(kwargs or {}))
+
+    def _note_read(self, func: Any, place: int, name: str, leaf: str, owner: nn.Module) -> None:
+        """Note that a function takes a parameter, unless the module that has it calls the function itself."""
+        asked = getattr(func, "__self__", None) if func.__name__ == "__get__" else func
+        called = str(getattr(asked, "__name__", func.__name__))
+        if name in self.read or not reads_values(called, place):
+            return
+        frame = sys._getframe(2)
+        while frame is not None:
+            module = frame.f_locals.get("self")
+            if isinstance(module, nn.Module) and id(module) in self.names:
+                if module is not owner and not any(module is m for m in owner.modules()):
+                    self.read[name] = why_beside(called, leaf)
+                return
+            frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
 
     def _note(self, called: str) -> None:
         frame, line = sys._getframe(2), ""

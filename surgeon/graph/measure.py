@@ -38,7 +38,7 @@ class Measured:
     output has another first dimension than the images. arguments: of each `extra` module, how it was called:
     by name the shapes of tensors, batch included, and the values of what is plain. flops, activations: of the
     whole network, for one image. functional: modules that call a convolution as a function → which, and
-    where.
+    where. read_beside: modules of which a function in other code reads a parameter → why they stay as they are.
     error: why nothing was measured, or ''.
     """
 
@@ -51,6 +51,7 @@ class Measured:
     flops: int = 0
     activations: int = 0
     functional: dict[str, str] = field(default_factory=dict)
+    read_beside: dict[str, str] = field(default_factory=dict)
     error: str = ""
 
 
@@ -97,7 +98,7 @@ def _measured(
                 setattr(counter, "mod_tracker", _Whole())
                 with counter, NormsKeepShapes(), Watch(model) as watch:
                     model(*[images] * images_of(model))
-            seen.functional = watch.found
+            seen.functional, seen.read_beside = watch.found, watch.read
             seen.flops = counter.get_total_flops() // BATCH
     except Exception as error:  # the network's own code, on tensors without numbers
         seen.error = one_line(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -77,7 +78,11 @@ class _SideBySide(fx.Interpreter):
         inputs = Pair(old_args[0] if old_args else None, new_args[0] if new_args else None)
         if self.visit:
             self.visit(Call(name, inputs, old, self.node, self.env))
-        outputs = Pair(old, self.network.get_submodule(name)(*new_args, **new_kwargs))
+        module = self.network.get_submodule(name)
+        # the visit's changes stay; those that the network's own code makes of these images do not
+        ours = type(module).__module__.startswith("surgeon.")
+        with contextlib.nullcontext() if ours else left_alone(module):
+            outputs = Pair(old, module(*new_args, **new_kwargs))
         if self.seen:
             self.seen(name, outputs)
         return outputs

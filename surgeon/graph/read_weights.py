@@ -5,6 +5,9 @@ what the layer gives, whatever bias the code makes for it. The projection of tor
 torch, and its result is the attention's. So it is with a function that does all of attention and is kept whole, such
 as torchvision's `shifted_window_attention(x, qkv_weight, proj_weight, ...)`: what it gives is the projection's, with
 windows put back in their places. What its other weights make stays inside of it (`whole`).
+
+A layer that is called may have its weight read beside: by the transposed convolution of a tied decoder, or for its
+norm. What is folded into such a weight, or fitted, would act there too (`read_beside`).
 """
 
 from __future__ import annotations
@@ -27,6 +30,63 @@ FUNCTIONS = {functional.linear, *CONVOLUTIONS}
 
 _PROJECTION = ("proj_weight", "out_proj_weight")
 """Names that functions of attention give the weight of their last layer."""
+
+
+_LOOKS = frozenset(
+    (
+        *(
+            "dtype",
+            "device",
+            "shape",
+            "layout",
+            "ndim",
+            "requires_grad",
+            "is_cuda",
+            "is_meta",
+            "names",
+            "get_device",
+        ),
+        *("size", "dim", "numel", "nelement", "stride", "is_contiguous", "element_size", "__len__"),
+        *("is_floating_point", "is_complex", "type_as", "expand_as", "view_as", "reshape_as"),
+        *("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"),
+        *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"),
+        *("register_hook", "requires_grad_"),
+    )
+)
+"""What can be asked of a tensor without reading its values."""
+
+
+def reads_values(function: str, place: int) -> bool:
+    """Whether a function reads the values of the tensor that is its argument at a place; `x.to(weight)` does not."""
+    return function not in _LOOKS and not (function == "to" and place > 0)
+
+
+def read_beside(graph: fx.Graph) -> dict[str, str]:
+    """Modules whose parameter the code around them reads, with why nothing may be folded into it, or fitted."""
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        name, _, leaf = str(node.target).rpartition(".") if node.op == "get_attr" else ("", "", "")
+        for user in node.users if name else ():
+            function = _function(user)
+            places = [i for i, a in enumerate(user.args) if a is node] or [0]
+            if any(reads_values(function, i) for i in places):
+                found.setdefault(name, why_beside(function, leaf))
+    return found
+
+
+def why_beside(function: str, leaf: str) -> str:
+    """Why a parameter that a function reads stays as it is, in words."""
+    return f"{function} in the network's code reads its {leaf} too, where a changed {leaf} would act as well"
+
+
+def _function(node: fx.Node) -> str:
+    if node.op == "call_function":
+        return (
+            str(node.args[1])
+            if node.target is getattr
+            else str(getattr(node.target, "__name__", node.target))
+        )
+    return str(node.target)
 
 
 def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:

@@ -14,6 +14,7 @@ from surgeon.graph.layout import Axis, channel_axes
 from surgeon.graph.leaves import runs_children
 from surgeon.graph.measure import Measured, Shape
 from surgeon.graph.places import MODES, Mode, Place, places, unlike
+from surgeon.graph.read_weights import read_beside
 from surgeon.graph.roles import heads_of, stem_of
 from surgeon.graph.shapes import add_shapes
 from surgeon.graph.stages import stages_of
@@ -47,7 +48,12 @@ def find_sites(
     links = _links(regions)
     logits = _logits(model, dict(regions).get(""))
     axes = channel_axes(model, regions, called, seen.outputs)
-    shared = _shared_weights(model)
+    shared = {
+        **seen.read_beside,
+        **_read_beside(regions),
+        **dict.fromkeys(read, _READ),
+        **_shared_weights(model),
+    }
     sites: list[Site] = []
     whole = dict(regions).get("")
     if whole is not None and not _takes_numbers_of_words(model, whole):
@@ -85,7 +91,7 @@ def find_sites(
                 logits=name in logits,
                 read=name in read,
                 parts=_under(place.parts, name),
-                altered=why_altered(kind, module) or shared.get(name, "") or (_READ if name in read else ""),
+                altered=why_altered(kind, module) or shared.get(name, ""),
                 **_placed(kind, module, seen.outputs.get(name), axes.get(name)),
                 **links.get(name, {}),
             )
@@ -200,6 +206,16 @@ def _shared_weights(model: nn.Module) -> dict[str, str]:
             if others:
                 found[name] = f"it shares its weight with {', '.join(others)}"
     return found
+
+
+def _read_beside(regions: Iterable[tuple[str, Traced]]) -> dict[str, str]:
+    """Modules whose parameter the code around them reads beside calling them."""
+    return {
+        f"{region}.{name}" if region else name: why
+        for region, traced in regions
+        for graph in (traced.train, traced.eval)
+        for name, why in read_beside(graph).items()
+    }
 
 
 def _links(regions: Iterable[tuple[str, Traced]]) -> dict[str, dict[str, str]]:

@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import TraceError
+from surgeon.graph import exporting
 from surgeon.graph.checkpointing import switched_off
 from surgeon.graph.one_at_a_time import LOCK
 from surgeon.graph.one_mode import mode
@@ -48,13 +49,38 @@ def trace(
         functools.cache(example) if callable(example) else functools.partial(_itself, example)
     )
     tracer = functools.partial(_tracer, method=method, constants=constants, inputs=tuple(inputs), given=given)
+    leaves = tuple(leaves)
+
+    def traced() -> Traced:
+        try:
+            return _trace_both(model, tracer, leaves, None)
+        except TraceError:
+            known = given()
+            if known is None:
+                raise
+        return _with_values(model, functools.partial(tracer, behind=behind or {}), leaves, known)
+
+    with exporting.met_by("no") as export:
+        found = traced()
+    if not export.asked or _same_under_export(found, traced):
+        return found
+    with exporting.met_by("refused"):
+        return traced()
+
+
+def _same_under_export(found: Traced, traced: Callable[[], Traced]) -> bool:
+    """Whether graphs are the same where code that asks is told that it is traced or exported."""
     try:
-        return _trace_both(model, tracer, leaves, None)
+        with exporting.met_by("yes"):
+            other = traced()
     except TraceError:
-        known = given()
-        if known is None:
-            raise
-    return _with_values(model, functools.partial(tracer, behind=behind or {}), leaves, known)
+        return False
+    return (
+        _alive(found.train) == _alive(other.train)
+        and _alive(found.eval) == _alive(other.eval)
+        and found.constants.keys() == other.constants.keys()
+        and all(_same(value, other.constants[name]) for name, value in found.constants.items())
+    )
 
 
 def _itself(example: Example | None) -> Example | None:
@@ -163,6 +189,17 @@ def _of_images(
 
 def _written(graph: fx.Graph) -> list[str]:
     return [f"{n.op} {n.target} {n.args} {n.kwargs}" for n in graph.nodes]
+
+
+def _alive(graph: fx.Graph) -> list[str]:
+    """What of a graph reaches its output or leaves something behind, whatever its nodes are called."""
+    alive: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        kept = node.op in ("placeholder", "output", "call_module") or node.is_impure()
+        if kept or alive & node.users.keys():
+            alive.add(node)
+    places = {node: f"%{i}" for i, node in enumerate(n for n in graph.nodes if n in alive)}
+    return [f"{n.op} {n.target} {fx.node.map_arg((n.args, n.kwargs), places.__getitem__)}" for n in places]
 
 
 def _tracer(

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from surgeon.errors import TraceError
+from surgeon.graph.exporting import listening
 from surgeon.graph.memory import Owned, storage_of, written_by
 from surgeon.graph.stream import asked
 from surgeon.graph.streams import Streams, held_by, of_numpy, of_process
@@ -79,6 +80,7 @@ class Watch:
                 stack.enter_context(_patched(kind, "__exit__", self._left))
             for name in (n for n in _READ if hasattr(torch, n)):
                 stack.enter_context(_patched(torch, name, functools.partial(self._read, name)))
+            stack.enter_context(listening(self._runs_code))
             stack.enter_context(asked(self._stream))
             stack.enter_context(self._tensors)
             if self._closely:
@@ -152,8 +154,12 @@ class Watch:
         if threading.get_ident() == self._thread and self._inside:
             self._inside.pop()
 
+    def _runs_code(self) -> bool:
+        """Whether the network's own code runs now, in this thread."""
+        return threading.get_ident() == self._thread and self._tensors.watching
+
     def _stream(self) -> None:
-        if threading.get_ident() == self._thread and self._tensors.watching:
+        if self._runs_code():
             frame: Any = sys._getframe(1)
             while frame is not None:
                 if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
@@ -165,7 +171,7 @@ class Watch:
             raise TraceError("it seeds or reads torch's random stream, which a graph would not")
 
     def _read(self, name: str) -> None:
-        if threading.get_ident() != self._thread or not self._tensors.watching:
+        if not self._runs_code():
             return
         home = str(sys._getframe(2).f_globals.get("__name__", ""))
         if home.partition(".")[0] not in _LIBRARIES:

@@ -23,8 +23,8 @@ from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings, standing
 from surgeon.surgery.statistics import demand_room, give_back
-from surgeon.surgery.ties import tie, ties
-from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, take
+from surgeon.surgery.ties import read_by_functions, tie, ties
+from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, shared_in, take
 
 
 @one_at_a_time
@@ -66,6 +66,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         return tree.get_submodule(norm) if norm else None
 
     changed = {f.site: f for f in findings(model)}
+    beside, shared = read_by_functions(model), shared_in(tree)
     stuck: list[tuple[Edit, str]] = []
     # Last edit first: a layer can be merged into a convolution only if nothing stands between the two.
     for edit in reversed(record.edits):
@@ -84,6 +85,8 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
                 changed,
                 next((e.operation for e in behind if e.replaces), ""),
             )
+            if folded is not None and edit.site in beside:
+                raise FoldError(beside[edit.site])
             if folded is not None and is_call(edit.site):
                 raise FoldError(
                     f"the network's code calls {edit.site} as a function: no module can take its place"
@@ -97,7 +100,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
             stuck.append((edit, str(error)))
             continue
         if folded is not None and module is not None:
-            put(tree, edit.site, folded)
+            put(tree, edit.site, folded, shared)
         if edit.layer:
             take(tree, edit.layer)
     if stuck and not partial:
@@ -198,10 +201,10 @@ def revert(model: nn.Module) -> nn.Module:
     for edit in reversed(record.edits):
         if edit.layer and has(tree, edit.layer):
             take(tree, edit.layer)
-    bound = bound_in(tree, displaced.modules.values())
+    bound, shared = bound_in(tree, displaced.modules.values()), shared_in(tree)
     for name, module in displaced.modules.items():
         old = tree.get_submodule(name)
-        exchange(tree, name, restate(module, old, tree.parameters()))
+        exchange(tree, name, restate(module, old, tree.parameters()), shared)
     close_all(tree)
     rebind(tree, bound)
     give_back(tree, displaced.statistics)

@@ -26,6 +26,7 @@ from surgeon.progress import tell
 from surgeon.selection import INPUT
 from surgeon.surgery.equations import equations
 from surgeon.surgery.targets import Target, target
+from surgeon.surgery.ties import read_by_functions
 from surgeon.tensors.convolution import laid_like
 from surgeon.torch_private import BatchNorm
 
@@ -139,6 +140,7 @@ class _Visit:
         self.calls = Counter(str(n.target) for n in network.eval_graph.nodes if n.op == "call_module")
         holders = Counter(id(p) for m in network.modules() for p in m.parameters(recurse=False))
         self.tied = {p for p, number in holders.items() if number > 1}
+        self.beside = read_by_functions(network)
         self.reached: set[str] = set()
         self.drifted = False
         self.done = 0
@@ -189,7 +191,7 @@ class _Visit:
     def _can_fit(self, call: Call, module: nn.Module) -> bool:
         """Say whether a layer that no edit touched can be re-fitted."""
         x = call.inputs.new
-        plain = type(module) is nn.Conv2d and self.calls[call.name] == 1
+        plain = type(module) is nn.Conv2d and self.calls[call.name] == 1 and call.name not in self.beside
         if not plain or not isinstance(call.old, Tensor) or not isinstance(x, Tensor):
             return False
         own: Any = module

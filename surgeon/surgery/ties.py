@@ -1,4 +1,4 @@
-"""Keep parameters shared that several modules have in common, when modules are made anew."""
+"""Parameters that more than one place of a network reads: several modules have them, or functions in its code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+
+from surgeon.graph.network import Rewritten
+from surgeon.graph.read_weights import read_beside
 
 Ties = tuple[tuple[str, ...], ...]
 
@@ -49,6 +52,24 @@ def tie(tree: nn.Module, before: Ties) -> Sequence[str]:
             if module is not None:
                 module._parameters[leaf] = first
     return broken
+
+
+def read_by_functions(network: nn.Module) -> dict[str, str]:
+    """Find modules whose parameter the code around them reads too, in the graphs of a rewritten network.
+
+    Args:
+        network: The network.
+
+    Returns:
+        Why nothing may be folded into the parameter, or fitted, by the module's name.
+    """
+    return {
+        f"{name}.{inner}" if name else inner: why
+        for name, part in network.named_modules()
+        if isinstance(part, Rewritten)
+        for graph in part.graphs
+        for inner, why in read_beside(graph).items()
+    }
 
 
 def _module(tree: nn.Module, name: str) -> nn.Module | None:

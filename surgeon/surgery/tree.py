@@ -19,6 +19,7 @@ from surgeon.graph.network import Rewritten
 from surgeon.graph.region import Region, innermost_first
 from surgeon.selection import INPUT, is_call
 from surgeon.surgery.parameters import carry_over
+from surgeon.surgery.references import held_elsewhere, refer
 from surgeon.surgery.twin import twin
 
 
@@ -71,7 +72,11 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     for key in ("surgery", "displaced"):
         tree.__dict__.pop(key, None)
     bound = bound_in(tree, displaced.modules.values())
-    flat = _flatten(tree, {})
+    done: dict[int, nn.Module] = {}
+    flat = _flatten(tree, done)
+    inner = {key: stock for key, stock in done.items() if key != id(stock) and stock is not flat}
+    if inner:
+        refer(flat, inner)
     rebind(flat, bound, displaced.modules.values())
     return flat, displaced
 
@@ -115,7 +120,7 @@ def _flatten(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
 
 
 def shared_in(tree: nn.Module) -> set[int]:
-    """Find modules that are in several places of a tree.
+    """Find modules that are in several places of a tree, or that attributes hold besides it.
 
     Args:
         tree: The network.
@@ -124,11 +129,11 @@ def shared_in(tree: nn.Module) -> set[int]:
         Their ids, for `exchange`.
     """
     count = Counter(id(child) for holder in tree.modules() for child in holder._modules.values())
-    return {i for i, places in count.items() if places > 1}
+    return {i for i, places in count.items() if places > 1} | held_elsewhere(tree)
 
 
 def exchange(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | None = None) -> None:
-    """Replace a module, under every name that the old one has in the tree.
+    """Replace a module, under every name that the old one has in the tree, and in what holds it besides.
 
     Args:
         tree: The network, changed in place.
@@ -145,6 +150,7 @@ def exchange(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | N
             for key, child in holder._modules.items():
                 if child is old:
                     holder._modules[key] = module
+        refer(tree, {id(old): module})
         if shared is not None:
             shared.add(id(module))
     parent._modules[leaf] = module
@@ -279,9 +285,10 @@ def close_all(tree: nn.Module) -> None:
     Args:
         tree: The network, changed in place.
     """
-    for name, module in list(tree.named_modules()):
-        if is_opened(module):
-            exchange(tree, name, close_fused(module))
+    opened = [(name, module) for name, module in tree.named_modules() if is_opened(module)]
+    shared = shared_in(tree) if opened else None
+    for name, module in opened:
+        exchange(tree, name, close_fused(module), shared)
     unlift(tree)
 
 
