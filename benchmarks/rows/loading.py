@@ -20,7 +20,7 @@ import safetensors.torch, timm, torch
 import surgeon
 from pathlib import Path
 from surgeon.store.rebuilding import rebuilt
-from surgeon.store.folder import read_config, read_surgery
+from surgeon.store.folder import read_config, record_of
 
 def anonymous():
     with open("/proc/self/status") as status:
@@ -35,7 +35,7 @@ for how in sys.argv[3:]:
         found = surgeon.load(folder, mapped=how == "mapped").state_dict()
     elif how == "made":
         config = read_config(folder)
-        rebuilt(Path(folder), config, read_surgery(config)[0], None)
+        rebuilt(Path(folder), config, record_of(config), None)
         found = {}
     else:
         found = {k: v.clone() for k, v in safetensors.torch.load_file(folder + "/model.safetensors").items()}
