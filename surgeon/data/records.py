@@ -102,8 +102,9 @@ class Borrowed:
             DataError: the image cannot be read.
         """
         reader = getattr(self.dataset, "reader", None)
-        if hasattr(self.dataset, "loader") and hasattr(self.dataset, "samples"):
-            # torchvision's folder of images: its loader would clip gray of 16 bits at 255
+        loader = getattr(self.dataset, "loader", None)
+        if hasattr(self.dataset, "samples") and getattr(loader, "__module__", "").startswith("torchvision."):
+            # torchvision's own loader of a folder of images would clip gray of 16 bits at 255
             return picture_of(Path(self.dataset.samples[self.index][0]), gray)
         try:
             found = whole(self.dataset[self.index][0]) if reader is None else reader[self.index][0]

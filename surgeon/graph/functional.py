@@ -4,7 +4,7 @@ nothing can be cut, and functions that read a parameter of a module beside it.""
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Watch(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in CONVOLUTIONS:
             self._note(CONVOLUTIONS[func])
-        for place, value in enumerate(args):
+        for place, value in _tensors_in(args, kwargs or {}):
             if id(value) in self._owners:
                 self._note_read(func, place, *self._owners[id(value)])
         return func(*args, **(kwargs or {}))
@@ -94,3 +94,10 @@ def functional_convolutions(
                 else:
                     shown.setdefault(name, CONVOLUTIONS[node.target])
     return {**shown, **{n: r for n, r in ran.items() if n in shown or n not in solved}}
+
+
+def _tensors_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
+    """The values that a function is given, with their places: by position, by name, and in lists."""
+    for place, given in enumerate((*args, *kwargs.values())):
+        for value in given if isinstance(given, (list, tuple)) else (given,):
+            yield place, value

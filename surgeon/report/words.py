@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from surgeon.results.rows import Row
 from surgeon.results.threat import UNION, size_text
 
@@ -126,6 +128,6 @@ def check_words(code: str) -> str:
     Returns:
         The question; '' for an unknown diagnostic.
     """
-    code = code.removesuffix(" in l2").removesuffix(" in l1")  # of a further norm of a union
+    code = re.sub(r" in (linf|l2|l1)$", "", code)  # of a further norm of a union
     several = next((c for c in ("transfer", "local-optimality") if code.startswith(c + " ")), code)
     return _CHECKS.get(several, "")

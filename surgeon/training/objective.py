@@ -22,7 +22,8 @@ class Objective:
         smoothing: Label smoothing for class indices.
         beta: For TRADES (Zhang et al. 2019, eq. 5): the first half of the outputs is of clean images, the
             second of the same images attacked, and β · KL(clean ‖ attacked) is added. None for no such term.
-        highest: The highest label of all data, known beforehand so that no step has to read it from a GPU.
+        highest: The highest label of the data, or of the step's batch, known beforehand so that nothing has to read it
+            from a GPU.
         mart: Whether the two halves have MART's loss instead (Wang et al. 2020, eq. 11): `boosted` of the attacked
             images plus β · KL(clean ‖ attacked) · (1 − p), p the probability of the true class on the clean image.
     """
@@ -36,10 +37,8 @@ class Objective:
         """Losses (n,) for target (n,) class indices or (n, classes) soft labels; with beta for 2n outputs."""
         outputs = outputs_of(output)
         classes = outputs[0].shape[1]
-        known = self.highest >= 0 or target.is_floating_point() or not len(target)
-        highest = self.highest if known else int(target.max())  # a Dataset's labels are seen batch by batch
-        if highest >= classes:
-            raise DataError(f"train has labels up to {highest}, the model has {classes} classes")
+        if self.highest >= classes:
+            raise DataError(f"train has labels up to {self.highest}, the model has {classes} classes")
         return sum(
             (self._losses(o, target) * (AUXILIARY if i else 1) for i, o in enumerate(outputs)),
             torch.zeros((), device=target.device),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -109,6 +109,7 @@ class Step:
         )
         mart = adversary is not None and adversary.method == "mart"
         self.objective = Objective(settings.smoothing, beta, highest, mart)
+        self.labels_known = highest >= 0
         self.dual = calls_twice(model, settings)
         if self.dual and noise_layers(model):
             raise RecipeError(
@@ -129,6 +130,8 @@ class Step:
     def __call__(self, batch: Batch, epoch: int, step: int) -> float:
         """One optimizer step; returns the mean loss over the whole batch."""
         place = (self.seed, epoch, step)
+        if not self.labels_known and len(batch.y):
+            self.objective = replace(self.objective, highest=int(batch.y.max()))
         # Seeded at every step, so that a resumed training draws the same as an uninterrupted one; and by
         # rank, so that dropout masks of several processes differ.
         torch.manual_seed(seed_of(*place, "process", self.rank))

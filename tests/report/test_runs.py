@@ -306,3 +306,5 @@ def test_every_attack_and_check_is_told_in_words(runs):
     for name in ("stock", "kap"):
         for check in read_run(runs[name]).found.diagnosis.checks:
             assert check_words(check.code).endswith("?"), check.code
+            for norm in ("linf", "l2", "l1"):  # of a further norm of a union
+                assert check_words(f"{check.code} in {norm}") == check_words(check.code)

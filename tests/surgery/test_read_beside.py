@@ -57,6 +57,20 @@ class Untraced(nn.Module):
         return self.part(given[0]).mean((2, 3)) / self.part[0].weight.norm()
 
 
+class ByName(Untraced):
+    """The same as an argument with a name."""
+
+    def forward(self, *given):
+        return self.part(given[0]).mean((2, 3)) / torch.sum(input=self.part[0].weight)
+
+
+class InAList(Untraced):
+    """The same in a list."""
+
+    def forward(self, *given):
+        return self.part(given[0]).mean((2, 3)) / torch.stack([self.part[0].weight]).sum()
+
+
 @pytest.mark.parametrize("kind, site, by", [(Tied, "enc", "conv_transpose2d"), (Scaled, "c", "norm")])
 def test_a_weight_that_a_function_reads_is_not_folded_into(kind, site, by):
     torch.manual_seed(0)
@@ -126,6 +140,7 @@ def test_asking_for_the_type_of_a_weight_is_no_reading():
         torch.testing.assert_close(surgeon.fold(cut).eval()(x), cut(x))
 
 
-def test_code_without_a_graph_reads_too():
-    (edit,) = surgeon.plan(Untraced(), "kap", sigma=0.0, input_size=SIZE).edits
-    assert not edit.folds and "norm in the network's code reads its weight too" in edit.note
+@pytest.mark.parametrize("kind, by", [(Untraced, "norm"), (ByName, "sum"), (InAList, "stack")])
+def test_code_without_a_graph_reads_too(kind, by):
+    (edit,) = surgeon.plan(kind(), "kap", sigma=0.0, input_size=SIZE).edits
+    assert not edit.folds and f"{by} in the network's code reads its weight too" in edit.note

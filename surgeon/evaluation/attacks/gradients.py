@@ -74,9 +74,8 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor | None:
     """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
-        logits = logits_of(
-            model(x.view_as(x))
-        )  # some models change their input in place, which a leaf forbids
+        given = x.view_as(x)  # some models change their input in place, which a leaf forbids
+        logits = logits_of(model(given))
         if not logits.requires_grad:
             return None
         loss = nn.functional.cross_entropy(logits, y, reduction="sum")

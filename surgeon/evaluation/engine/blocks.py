@@ -151,10 +151,8 @@ def evaluate(
                 done += 1
                 if advance is not None:
                     advance(done * world(), len(blocks) * len(attacks))
-    if (
-        store is not None
-    ):  # the blocks are in its folder: no process needs to hold, or to send, those of others
-        everyone()
+    if store is not None:
+        everyone()  # the blocks are in its folder: no process needs to hold, or to send, those of others
         return Outcome(OnDisk(store, tuple(clean), tuple(attacks), len(blocks)), tuple(attacks), draws)
     every = sorted(gathered(rows), key=lambda r: r[:2])
     return Outcome((*clean, *(v for _, _, found in every for v in found)), tuple(attacks), draws)
