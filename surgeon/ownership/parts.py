@@ -9,6 +9,8 @@ from surgeon.errors import ArtifactError
 from surgeon.ownership.manifest import read_manifest
 
 CUT, TRAINED, TRAINING = "cut", "trained", "training"
+EVALUATION = "evaluation"
+"""Sub-folder of a run that holds what its trained network withstands."""
 PARTS = (CUT, TRAINED, TRAINING)
 """Sub-folders of a run. The run goes on from them, and is evaluated by them, whatever they hold."""
 

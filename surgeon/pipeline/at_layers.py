@@ -17,11 +17,11 @@ from surgeon.evaluation.finished import read_assessment
 from surgeon.insight.moments import moments_by_layer
 from surgeon.insight.similarity import gradient_similarity
 from surgeon.models.pixels import Normalized
+from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.evaluating import network_of, test_images
 from surgeon.protocol import Column
 from surgeon.results.files import VERDICTS
 
-EVALUATION = "evaluation"
 MOST, EACH = 1000, 100
 """Images that variances are taken over, and images of a class whose gradients are compared, at most."""
 

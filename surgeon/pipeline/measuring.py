@@ -11,6 +11,7 @@ from statistics import median
 from surgeon.disk.files import json_text, read_parquet
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.finished import CERTIFICATES, read_assessment
+from surgeon.ownership.parts import EVALUATION, TRAINING
 from surgeon.pipeline.at_layers import at_layers
 from surgeon.protocol import Column, Measured, measured
 from surgeon.protocol.protocol import ON_LAYERS
@@ -18,7 +19,7 @@ from surgeon.reading import read_mapping
 from surgeon.results.files import VERDICTS
 from surgeon.training.records import METRICS
 
-EVALUATION, SETTINGS, TRAINING = "evaluation", "settings.json", "training"
+SETTINGS = "settings.json"
 
 
 def columns_of_run(

@@ -14,9 +14,10 @@ from surgeon.errors import ArgumentError, ArtifactError
 from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.ownership import check_apart, owned, taken
+from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.evaluating import PAGE
 from surgeon.pipeline.measuring import columns_of_run, hash_of, labelled_in, tested_in
-from surgeon.pipeline.running import EVALUATION, run
+from surgeon.pipeline.running import run
 from surgeon.pipeline.training import TRAINED, train
 from surgeon.processes import first
 from surgeon.protocol import (

@@ -15,6 +15,7 @@ from surgeon.machine import made_by
 from surgeon.models import own
 from surgeon.models.facts import num_classes_of
 from surgeon.ownership import check_apart, owned
+from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import to_train_on
 from surgeon.pipeline.evaluating import add_page, network_of
@@ -24,8 +25,6 @@ from surgeon.processes import own_device
 from surgeon.progress import progress
 from surgeon.recipe import Evaluation, Recipe
 from surgeon.store.artifact import load
-
-EVALUATION = "evaluation"
 
 
 @in_own_state(training=True)

@@ -16,11 +16,12 @@ from surgeon.evaluation.finished import read_assessment
 from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.ownership import check_apart, owned, taken
+from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.contents import IMAGES, absolute_model
 from surgeon.pipeline.demands import demand_epochs, to_train_on
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.own_images import chosen
-from surgeon.pipeline.running import EVALUATION, evaluate_trained
+from surgeon.pipeline.running import evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
 from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe

@@ -8,13 +8,14 @@ from pathlib import Path
 from surgeon.errors import ArtifactError
 from surgeon.host import in_own_state
 from surgeon.ownership import read_manifest
+from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import checked, within
 from surgeon.pipeline.chain.conversion import conversion_checks, conversions_checks
 from surgeon.pipeline.chain.evaluation import evaluation_checks
 from surgeon.pipeline.chain.network import written
 from surgeon.pipeline.chain.page import page_checks
 from surgeon.pipeline.chain.reproduction import reproduction_checks
-from surgeon.pipeline.chain.run import EVALUATION, run_checks
+from surgeon.pipeline.chain.run import run_checks
 from surgeon.pipeline.chain.sources import Reader
 from surgeon.pipeline.chain.study import study_checks
 from surgeon.pipeline.chain.target import tested_by_name

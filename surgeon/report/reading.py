@@ -15,6 +15,7 @@ from surgeon.disk.folder_kinds import NETWORK
 from surgeon.errors import ArtifactError, SurgeonError, either
 from surgeon.evaluation.suites import asked_for
 from surgeon.evaluation.untouched import check_untouched
+from surgeon.ownership.parts import EVALUATION
 from surgeon.reading import read_as
 from surgeon.results.assessment import Assessment, Drawn
 from surgeon.results.files import RESULT, VERDICTS
@@ -22,7 +23,7 @@ from surgeon.results.statistics import Paired, mcnemar
 from surgeon.results.threat import Threat
 from surgeon.results.verdict import standing
 
-PICTURES, EVALUATION = "pictures", "evaluation"
+PICTURES = "pictures"
 STUDY, ARMS = "study.json", "table.json"
 
 

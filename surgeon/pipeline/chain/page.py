@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgeon.disk.hashes import own_hash
+from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.report.origin import origin_of
-from surgeon.report.reading import EVALUATION, RESULT
+from surgeon.report.reading import RESULT
 from surgeon.verification import Check
 
 _BESIDE = (

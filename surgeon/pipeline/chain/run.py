@@ -9,6 +9,7 @@ from torch import nn
 
 from surgeon.data import held_out_of
 from surgeon.errors import ArtifactError
+from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, unknown, within
 from surgeon.pipeline.chain.comparing import read_mapping
 from surgeon.pipeline.chain.evaluation import Tested, evaluation_checks
@@ -22,7 +23,6 @@ from surgeon.recipe import Recipe, dump
 from surgeon.store.folder import check_files
 from surgeon.verification import Check
 
-EVALUATION = "evaluation"
 KEYS = (
     "recipes",
     "model",

@@ -11,9 +11,10 @@ from torch import Tensor
 from surgeon.errors import SurgeonError
 from surgeon.evaluation.finished import read_assessment
 from surgeon.models.checkpoints import read_weights
+from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, some, unknown, within
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors, read_mapping
-from surgeon.pipeline.chain.run import EVALUATION, run_checks
+from surgeon.pipeline.chain.run import run_checks
 from surgeon.pipeline.chain.sources import Reader
 from surgeon.pipeline.contents import IMAGES
 from surgeon.pipeline.ended import CUT, TRAINED
