@@ -97,3 +97,20 @@ def test_a_question_that_changes_no_graph_costs_nothing():
     assert isinstance(cut, torch.fx.GraphModule)
     called = {str(n.target) for n in cut.eval_graph.nodes if n.op == "call_module"}
     assert {"body.0", "tail.fc"} <= called
+
+
+def test_timms_code_that_asks_gives_the_same_values_either_way():
+    import timm
+
+    torch.manual_seed(0)
+    stock = timm.create_model("levit_128s", num_classes=5).eval()
+    with torch.no_grad():
+        for parameter in stock.parameters():
+            parameter.normal_(0, 0.1)
+    x = torch.randn(1, 3, 224, 224)
+    cut = surgeon.apply(stock, "noise", input_size=(3, 224, 224)).eval()
+    with torch.no_grad():
+        wanted = stock(x)
+        assert wanted.abs().max() > 0.1
+        for network in (stock, cut):
+            assert torch.equal(torch.jit.trace(network, x, check_trace=False)(x), wanted)
