@@ -127,3 +127,15 @@ def test_auto_pgd_in_l1(subject, in_l1, monkeypatch, kind, how):
     x, y = x[:6], y[:6]
     found = run_attack(Attack(name=kind, kind=kind, norm="l1", eps=1.0, steps=20, **how), model, x, y, seed=5)
     alike(found, slow_l1.apgd(model, x, y, eps=1.0, steps=20, seed=5, **how), model, y)
+
+
+def test_targeted_auto_pgd_in_l1_ends_at_any_wrong_class(in_l1):
+    """The class that is aimed at is never the largest; another wrong one lies on the way."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 4))
+    model[1].weight.data.copy_(torch.tensor([[0.0], [0.1], [1.0], [-50.0]]))
+    model[1].bias.data.copy_(torch.tensor([0.2, 0.15, 0.0, 0.1]))
+    x, y = torch.full((3, 1, 1, 1), 0.1), torch.zeros(3, dtype=torch.long)
+    assert model(x).argsort(descending=True)[0].tolist() == [0, 1, 2, 3]
+    attack = Attack(name="t", kind="apgdt", norm="l1", eps=0.3, steps=20, targets=1, loss="dlr")
+    found = run_attack(attack, model, x, y, seed=0)
+    assert (model(found).argmax(1) == 2).all()

@@ -90,8 +90,8 @@ def apgd(model, images, labels, *, eps, steps, seed=0, restarts=1, targets=None)
             def loss(z, aim=aim, sign=sign):
                 return sign * (torch.logsumexp(z, 0) - z[aim])
 
-            def fallen(z, aim=aim):
-                return (int(z.argmax()) != aim) if targets is None else (int(z.argmax()) == aim)
+            def fallen(z, label=int(labels[i])):
+                return int(z.argmax()) != label  # whichever class was aimed at
 
             x = image + draw
             x = x + onto(image, x - image, 3 * eps)

@@ -5,6 +5,8 @@ torchattacks' Auto-PGD knows Linf and L2 only, and its FAB fails in L1 (a variab
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -48,13 +50,81 @@ def auto_pgd_l1(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor
         return images.clone()
     with torch.enable_grad():
         if attack.kind == "apgdt":
-            found = package.apgd_targeted(model, images, labels, num_targets=targets, **shared)
+            found = _targeted(package, attack, model, images, labels, targets)
         elif attack.early_stop:
             found = package.apgd(model, images, labels, **shared)
         else:
             found = _largest(package, attack, model, images, labels)
     # Its sums are in float32: by rounding it leaves the ball of thousands of pixels by more than is allowed.
     return project(found.detach(), images, eps, "l1")
+
+
+class _Watched(nn.Module):
+    """A network that keeps the latest image at each place of the batch that it has told as another class."""
+
+    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
+        super().__init__()
+        self.model, self.found, self._labels = model, images.clone(), labels
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        wrong = logits.argmax(1) != self._labels
+        self.found[wrong] = x.detach()[wrong]
+        return logits
+
+
+def _targeted(
+    package: object, attack: Attack, model: nn.Module, images: Tensor, labels: Tensor, targets: int
+) -> Tensor:
+    """Towards one wrong class after the other, the likeliest first; any wrong class ends it, as in AutoAttack.
+
+    adv-lib's `apgd_targeted` counts the class alone that it aims at, so that it goes on past other wrong ones.
+    """
+    run, onto, eps = getattr(package, "_apgd"), getattr(package, "l1_projection"), float(attack.eps or 0.0)
+    phases = _phases(attack.steps)
+    with torch.no_grad():
+        order = model(images).argsort(dim=1, descending=True)
+    # The label is left out wherever it stands, as images may be wrong as they are.
+    classes = order[order != labels[:, None]].view(len(labels), -1)[:, :targets]
+    adversarial, left = images.clone(), torch.arange(len(images), device=images.device)
+    for target in classes.T.repeat_interleave(attack.restarts, 0):
+        if not len(left):
+            break
+        given = images[left]
+        watched, start = _Watched(model, given, labels[left]), None
+        if len(phases) > 1:
+            start = given + torch.randn_like(given)
+            start = start + onto(
+                given, start - given, torch.full((len(left),), 3 * eps, device=images.device)
+            )
+        for share, steps in phases:
+            sizes = torch.full((len(left),), share * eps, device=images.device)
+            if start is not None:
+                start = start + onto(given, start - given, sizes)
+            start = run(
+                model=watched if share == 1 else model,
+                inputs=given,
+                labels=target[left],
+                eps=sizes,
+                norm=1,
+                x_init=start,
+                targeted=True,
+                n_iter=steps,
+                loss_function=attack.loss,
+                eot_iter=attack.eot,
+            )[0]
+        wrong = (watched.found != given).flatten(1).any(1)
+        adversarial[left[wrong]] = watched.found[wrong]
+        left = left[~wrong]
+    return adversarial
+
+
+def _phases(steps: int) -> list[tuple[int, int]]:
+    """How many times ε, and how many steps."""
+    if steps < PHASES:
+        return [(1, steps)]
+    first = math.ceil(0.3 * steps)
+    return [(3, first), (2, first), (1, steps - 2 * first)]
 
 
 def _largest(package: object, attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
