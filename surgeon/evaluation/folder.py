@@ -30,7 +30,7 @@ from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, w
 from surgeon.evaluation.engine.scoring import check_model, spread
 from surgeon.evaluation.engine.store import Store
 from surgeon.evaluation.engine.subject import normalisation_doubts, of_pixels, prepare, timed
-from surgeon.evaluation.finished import read_assessment, write_assessment
+from surgeon.evaluation.finished import check_named, read_assessment, write_assessment
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
 from surgeon.evaluation.suites import attacks_of, keeps, size_of, sizes_of
 from surgeon.evaluation.unread import unread
@@ -90,7 +90,7 @@ def assess(
         folder: Where the results go. It must be new, empty, or hold the same evaluation.
         sources: Networks by name from which attacks are transferred.
         name: Name of the evaluated network in reports; by default the name of its architecture. A finished
-            folder keeps the one that it was made with.
+            folder keeps the one that it was made with, and is refused for another.
         data: Description of the images (such as the data set and the split), kept with the results.
         examples: Index of each image in its data set; by default 0 to N − 1.
         class_names: Names of the classes, for captions and for the accuracy of guessing.
@@ -105,7 +105,8 @@ def assess(
         The assessment, as `read_assessment` reads it from the folder.
 
     Raises:
-        ArtifactError: `folder` holds something else, a different evaluation, or a result that was changed.
+        ArtifactError: `folder` holds something else, a different evaluation, one under another name, or a result that
+            was changed.
         RecipeError: `settings` are invalid.
         ArgumentError: A source has a name of the record's own sources, `examples` are not one number for each
             image, or `class_names` leave out the class of a label.
@@ -203,6 +204,7 @@ def assess(
         )
         result = read_assessment(folder)
         check_untouched(folder, result)
+        check_named(folder, result, name)
         return result
     knowing = Knowing(
         network,

@@ -18,7 +18,7 @@ from surgeon.ownership import check_apart, owned
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import to_train_on
-from surgeon.pipeline.evaluating import add_page, network_of
+from surgeon.pipeline.evaluating import add_page, kept_name, network_of
 from surgeon.pipeline.tested import on_sets
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
@@ -117,7 +117,7 @@ def evaluate_trained(
             settings,
             folder / EVALUATION,
             sources=others,
-            name=folder.name,
+            name=kept_name(folder / EVALUATION, folder.name),
             data=data,
             examples=test.examples,
             class_names=test.classes,

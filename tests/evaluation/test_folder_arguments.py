@@ -50,3 +50,15 @@ def test_patches_that_images_have_no_room_for_are_told():
 def test_one_level_of_noise_alone_is_told(asked):
     with pytest.raises(ArgumentError, match=r"levels=0.1 is one level; give a list, such as \[0.1\]"):
         noise_accuracy(*asked, 0.1)
+
+
+def test_a_finished_folder_keeps_the_name_that_it_was_made_with(asked, tmp_path):
+    assert assess(*asked, FGSM, tmp_path / "e", name="mine").subject.name == "mine"
+    before = {p.name: p.read_bytes() for p in (tmp_path / "e").iterdir() if p.is_file()}
+    for given in ({}, {"name": "mine"}):
+        assert assess(*asked, FGSM, tmp_path / "e", **given).subject.name == "mine"
+    with pytest.raises(
+        ArtifactError, match="is called 'mine' in it, and name='other' is given: leave name out"
+    ):
+        assess(*asked, FGSM, tmp_path / "e", name="other")
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "e").iterdir() if p.is_file()}
