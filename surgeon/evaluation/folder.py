@@ -23,7 +23,7 @@ from surgeon.evaluation.attacks.preconditions import (
 )
 from surgeon.evaluation.beyond.certification import Certificate, certified_curves, certify
 from surgeon.evaluation.diagnostics.probes import black_box
-from surgeon.evaluation.engine.admission import checked_examples, on_cpu
+from surgeon.evaluation.engine.admission import checked_class_names, checked_examples, on_cpu
 from surgeon.evaluation.engine.blocks import evaluate
 from surgeon.evaluation.engine.external import is_whole, write_external
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
@@ -65,6 +65,7 @@ def assess(
     data: Mapping[str, Any] | None = None,
     examples: Iterable[int] | None = None,
     class_names: Iterable[str] = (),
+    num_classes: int | None = None,
     made: Mapping[str, Any] | None = None,
     probabilities: bool = False,
     batch_size: int | None = None,
@@ -93,7 +94,8 @@ def assess(
             folder keeps the one that it was made with, and is refused for another.
         data: Description of the images (such as the data set and the split), kept with the results.
         examples: Index of each image in its data set; by default 0 to N − 1.
-        class_names: Names of the classes, for captions and for the accuracy of guessing.
+        class_names: Names of the classes by output, for captions and for the accuracy of guessing.
+        num_classes: The number of the network's outputs, where `class_names` are those of the first of them on purpose.
         made: Description of how the network was made, kept with the results.
         probabilities: Whether the network ends in a softmax.
         batch_size: Images in one forward pass; by default one block, 64.
@@ -109,7 +111,7 @@ def assess(
             was changed.
         RecipeError: `settings` are invalid.
         ArgumentError: A source has a name of the record's own sources, `examples` are not one number for each
-            image, or `class_names` leave out the class of a label.
+            image, or `class_names` leave out the class of a label or are not as many as the network's outputs.
         DataError: Images, labels or the network do not fit, gradients are missing or not finite, or a shifted
             set is not there, damaged, or not for this network.
         VerificationError: The folded network differs, or an adversarial image violates its constraints.
@@ -134,7 +136,7 @@ def assess(
     settings, seed = checked_settings(settings), checked_seed(seed)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
     folder, images, labels = Path(folder), on_cpu("images", images), on_cpu("labels", labels)
-    names, class_names = checked_examples(examples, len(images)), tuple(class_names)
+    names = checked_examples(examples, len(images))
     tell = progress or (lambda what, done, total: None)
     record = surgery_of(network)
     traits = record.traits if record else None
@@ -159,10 +161,7 @@ def assess(
     attacks = attacks_of(settings, described, victims, seed)
     by_diagnostics = [a for size in sizes for a in black_box(*size)] if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
-    if class_names and (unnamed := [int(y) for y in labels if y >= len(class_names)]):
-        raise ArgumentError(
-            f"class_names are {len(class_names)}, and an image has the label {unnamed[0]}; give one for each output"
-        )
+    class_names = checked_class_names(class_names, labels, described.classes, num_classes)
     described_data = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
         "count": len(images),

@@ -218,6 +218,7 @@ def evaluate_target(
             data=about,
             examples=test.examples,
             class_names=test.classes,
+            num_classes=outputs if len(test.classes) < (outputs or 0) else num_classes,
             made={
                 **made_by(),
                 "target": absolute(target),

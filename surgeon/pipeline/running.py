@@ -101,7 +101,8 @@ def evaluate_trained(
     network = load(folder / TRAINED, device=device, allow_code=allowed)
     places = {name: str(Path(place).resolve()) for name, place in (sources or {}).items()}
     others = {n: network_of(p, allow_code=allowed).to(device) for n, p in places.items()}
-    test = held_out_of(sets, samples_of(settings, num_classes_of(network)))
+    outputs = num_classes_of(network)
+    test = held_out_of(sets, samples_of(settings, outputs))
     data = {
         "source": absolute_source(given["data"]),
         "root": absolute(given.get("root")),
@@ -121,6 +122,7 @@ def evaluate_trained(
             data=data,
             examples=test.examples,
             class_names=test.classes,
+            num_classes=outputs if len(test.classes) < (outputs or 0) else given.get("num_classes"),
             made={
                 **made_by(),
                 "target": str(folder.resolve()),
