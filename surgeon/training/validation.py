@@ -99,13 +99,11 @@ def validate(
     network.eval()
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     sums = torch.zeros(3, dtype=torch.float64, device=device)
-    for number, (x, y) in enumerate(in_order(data, READ, rank=rank, world=world, workers=workers)):
+    for read, (x, y) in enumerate(in_order(data, READ, rank=rank, world=world, workers=workers)):
         x, y = pixels(x.to(device)), y.to(device)
         output = outputs_of(network(inputs(x) if inputs else x))[0]
         numbers = (
-            None
-            if isinstance(data, IterableDataset)
-            else rank + world * (number * READ + torch.arange(len(x)))
+            None if isinstance(data, IterableDataset) else rank + world * (read * READ + torch.arange(len(x)))
         )
         y = labels_of(y, "val", output.shape[1] if output.dim() == 2 else None, numbers=numbers)
         loss = nn.functional.cross_entropy(output, y, reduction="sum")
