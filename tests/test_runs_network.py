@@ -165,6 +165,16 @@ def test_a_page_is_made_of_an_untouched_evaluation(run, tmp_path):
     report([tmp_path / "e"], tmp_path / "after.html")
 
 
+def test_a_finished_evaluation_keeps_its_name_and_says_so_where_the_network_is_called_otherwise(
+    run, tmp_path, capsys
+):
+    found = evaluated(run, tmp_path / "e")
+    capsys.readouterr()
+    again = evaluated(shutil.copytree(run, tmp_path / "renamed"), tmp_path / "e")
+    assert (found.subject.name, again) == ("run", found)
+    assert capsys.readouterr().err.count("is finished, and calls the network 'run'\n") == 1
+
+
 def test_a_runs_folder_stands_for_its_network_in_every_command(data, tmp_path):
     from tests.cli.commandline import invoke
 

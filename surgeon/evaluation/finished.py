@@ -47,6 +47,24 @@ def write_assessment(
     seal(folder, (SETTINGS, ROBUSTBENCH, RESULT, EXTERNAL, *inside))
 
 
+def check_named(folder: Path, found: Assessment, name: str) -> None:
+    """Check that a finished evaluation calls its network as it is asked for.
+
+    Args:
+        folder: The evaluation's folder.
+        found: Its result.
+        name: The name that is asked for; empty for any.
+
+    Raises:
+        ArtifactError: It calls it otherwise.
+    """
+    if name and name != found.subject.name:
+        raise ArtifactError(
+            f"{folder} holds a finished evaluation, whose network is called {found.subject.name!r} in it, and "
+            f"name={name!r} is given: leave name out, or choose another folder"
+        )
+
+
 def read_assessment(folder: str | Path) -> Assessment:
     """Read the result of a finished evaluation.
 

@@ -23,14 +23,14 @@ from surgeon.evaluation.attacks.preconditions import (
 )
 from surgeon.evaluation.beyond.certification import Certificate, certified_curves, certify
 from surgeon.evaluation.diagnostics.probes import black_box
-from surgeon.evaluation.engine.admission import checked_examples, on_cpu
+from surgeon.evaluation.engine.admission import checked_class_names, checked_examples, on_cpu
 from surgeon.evaluation.engine.blocks import evaluate
 from surgeon.evaluation.engine.external import is_whole, write_external
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.engine.scoring import check_model, spread
 from surgeon.evaluation.engine.store import Store
 from surgeon.evaluation.engine.subject import normalisation_doubts, of_pixels, prepare, timed
-from surgeon.evaluation.finished import read_assessment, write_assessment
+from surgeon.evaluation.finished import check_named, read_assessment, write_assessment
 from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
 from surgeon.evaluation.suites import attacks_of, keeps, size_of, sizes_of
 from surgeon.evaluation.unread import unread
@@ -65,6 +65,7 @@ def assess(
     data: Mapping[str, Any] | None = None,
     examples: Iterable[int] | None = None,
     class_names: Iterable[str] = (),
+    num_classes: int | None = None,
     made: Mapping[str, Any] | None = None,
     probabilities: bool = False,
     batch_size: int | None = None,
@@ -90,10 +91,11 @@ def assess(
         folder: Where the results go. It must be new, empty, or hold the same evaluation.
         sources: Networks by name from which attacks are transferred.
         name: Name of the evaluated network in reports; by default the name of its architecture. A finished
-            folder keeps the one that it was made with.
+            folder keeps the one that it was made with, and is refused for another.
         data: Description of the images (such as the data set and the split), kept with the results.
         examples: Index of each image in its data set; by default 0 to N − 1.
-        class_names: Names of the classes, for captions and for the accuracy of guessing.
+        class_names: Names of the classes by output, for captions and for the accuracy of guessing.
+        num_classes: The number of the network's outputs, where `class_names` are those of the first of them on purpose.
         made: Description of how the network was made, kept with the results.
         probabilities: Whether the network ends in a softmax.
         batch_size: Images in one forward pass; by default one block, 64.
@@ -105,10 +107,11 @@ def assess(
         The assessment, as `read_assessment` reads it from the folder.
 
     Raises:
-        ArtifactError: `folder` holds something else, a different evaluation, or a result that was changed.
+        ArtifactError: `folder` holds something else, a different evaluation, one under another name, or a result that
+            was changed.
         RecipeError: `settings` are invalid.
         ArgumentError: A source has a name of the record's own sources, `examples` are not one number for each
-            image, or `class_names` leave out the class of a label.
+            image, or `class_names` leave out the class of a label or are not as many as the network's outputs.
         DataError: Images, labels or the network do not fit, gradients are missing or not finite, or a shifted
             set is not there, damaged, or not for this network.
         VerificationError: The folded network differs, or an adversarial image violates its constraints.
@@ -133,7 +136,7 @@ def assess(
     settings, seed = checked_settings(settings), checked_seed(seed)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
     folder, images, labels = Path(folder), on_cpu("images", images), on_cpu("labels", labels)
-    names, class_names = checked_examples(examples, len(images)), tuple(class_names)
+    names = checked_examples(examples, len(images))
     tell = progress or (lambda what, done, total: None)
     record = surgery_of(network)
     traits = record.traits if record else None
@@ -158,10 +161,7 @@ def assess(
     attacks = attacks_of(settings, described, victims, seed)
     by_diagnostics = [a for size in sizes for a in black_box(*size)] if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
-    if class_names and (unnamed := [int(y) for y in labels if y >= len(class_names)]):
-        raise ArgumentError(
-            f"class_names are {len(class_names)}, and an image has the label {unnamed[0]}; give one for each output"
-        )
+    class_names = checked_class_names(class_names, labels, described.classes, num_classes)
     described_data = {
         "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
         "count": len(images),
@@ -203,6 +203,7 @@ def assess(
         )
         result = read_assessment(folder)
         check_untouched(folder, result)
+        check_named(folder, result, name)
         return result
     knowing = Knowing(
         network,

@@ -8,11 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from surgeon.errors import ModelError, SurgeonError, nearest
+from surgeon.errors import ModelError, SurgeonError, either, nearest
 from surgeon.models import naming
+from surgeon.models.fetching import reason
 from surgeon.torch_private import ConvNd
 
 TORCHVISION = "torchvision/"
+HUB = ("hf-hub:", "hf_hub:")
+"""How timm's names of repositories of the Hub begin."""
 
 
 @functools.cache
@@ -44,7 +47,8 @@ def from_timm(
         valid: gives the names among which to look for the nearest to an unknown one.
 
     Raises:
-        ModelError: the name is unknown, or timm does not accept the arguments.
+        ModelError: the name is unknown, timm does not accept the arguments, or what the name stands for cannot be
+            fetched.
     """
     import timm
 
@@ -59,6 +63,7 @@ def from_timm(
     except SurgeonError:
         raise
     except Exception as error:  # a library raises anything on arguments that do not fit
+        _demand_fetched(name, error, pretrained)
         raise ModelError(f"model {name!r} with {given or 'no arguments'}: {_line(error)}") from error
 
 
@@ -80,7 +85,7 @@ def from_torchvision(
         in_chans: channels of the images; another number replaces the first convolution, with random weights.
 
     Raises:
-        ModelError: the name is unknown, or torchvision does not accept the arguments.
+        ModelError: the name is unknown, torchvision does not accept the arguments, or the weights cannot be fetched.
     """
     import torchvision.models as zoo
 
@@ -101,11 +106,30 @@ def from_torchvision(
     except SurgeonError:
         raise
     except Exception as error:  # a library raises anything on arguments that do not fit
+        _demand_fetched(name, error, pretrained)
         raise ModelError(f"model {name!r} with {given}: {_line(error)}") from error
     _describe(model, zoo.get_model_weights(short), given["weights"])
     if in_chans is not None:
         _set_in_channels(model, in_chans, name)
     return model
+
+
+def _demand_fetched(name: str, error: Exception, pretrained: bool) -> None:
+    """Raise ModelError for a network or for weights that could not be fetched; nothing for errors of another kind."""
+    of_the_hub = name.startswith(HUB)
+    if not (of_the_hub or pretrained):
+        return
+    file = either("weights=FILE", "--weights FILE")
+    without = (
+        "a folder needs no network: local-dir:FOLDER, with the repository's config.json and weights"
+        if of_the_hub
+        else f"a file needs no network: {file}, in the place of {either('pretrained=True', '--pretrained')}"
+    )
+    form = f"{HUB[0]}owner/name, or {HUB[0]}owner/name@revision"
+    why = reason(error, revision=name.partition("@")[2] or None, without=without, form=form)
+    if why:
+        what = name if of_the_hub else f"the pretrained weights of {name}"
+        raise ModelError(f"{what} cannot be read: {why}") from error
 
 
 def _describe(model: nn.Module, known: Any, taken: Any) -> None:

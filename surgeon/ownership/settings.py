@@ -22,6 +22,7 @@ from surgeon.reading import read_mapping
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_PROSE = ("title", "paper", "source")
 
 
 @contextlib.contextmanager
@@ -124,9 +125,9 @@ def claim(
     if known is not None and known.what != what.split()[-1]:
         raise ArtifactError(f"{folder} holds surgeon's {known.what}, not {what}; choose another folder")
     if before is not None:
-        now = json.loads(json_text(settings))
-        keys = {*before, *now} - {*later}
-        other = sorted(k for k in keys if before.get(k) != now.get(k))
+        here, now = _work(before), _work(json.loads(json_text(settings)))
+        keys = {*here, *now} - {*later}
+        other = sorted(k for k in keys if here.get(k) != now.get(k))
         if other:
             raise ArtifactError(
                 f"{folder} holds {what} with other settings ({', '.join(other)}); choose another folder"
@@ -135,6 +136,15 @@ def claim(
     if folder.is_file() or (folder.is_dir() and not all(is_own(p.name) for p in folder.iterdir())):
         raise ArtifactError(f"{folder} exists already and holds no {what.split()[-1]}; choose another folder")
     return None
+
+
+def _work(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without what their recipes say of themselves: in other words they are the same work."""
+    recipes = settings.get("recipes")
+    if not isinstance(recipes, list):
+        return settings
+    kept = [{k: v for k, v in r.items() if k not in _PROSE} if isinstance(r, dict) else r for r in recipes]
+    return {**settings, "recipes": kept}
 
 
 def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from surgeon.arguments import checked_seed
 from surgeon.data import DIGITS_SIZE, HeldOut, absolute_source, held_out, held_out_of
 from surgeon.disk.files import absolute
 from surgeon.errors import DataError, ModelError, either
-from surgeon.evaluation import Assessment, assess
+from surgeon.evaluation import Assessment, assess, read_assessment
 from surgeon.evaluation.suites import samples_of
 from surgeon.host import in_own_state
 from surgeon.images import image_size
@@ -37,6 +38,7 @@ from surgeon.processes import first, own_device
 from surgeon.progress import progress
 from surgeon.recipe import Evaluation
 from surgeon.report import report
+from surgeon.results.files import RESULT
 from surgeon.store.artifact import folder_of, load
 
 PAGE = "report.html"
@@ -212,10 +214,11 @@ def evaluate_target(
             settings,
             folder,
             sources=others,
-            name=Path(target).name,
+            name=kept_name(folder, Path(target).name),
             data=about,
             examples=test.examples,
             class_names=test.classes,
+            num_classes=outputs if len(test.classes) < (outputs or 0) else num_classes,
             made={
                 **made_by(),
                 "target": absolute(target),
@@ -289,6 +292,23 @@ def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:
                 f"the source {source} says {', '.join(known[:8])} by its outputs, and the images are labelled "
                 f"{', '.join(classes[:8])}: attacks on it would be on other classes; leave it out"
             )
+
+
+def kept_name(folder: str | Path, name: str) -> str:
+    """The name under which a network is evaluated: that of the finished evaluation, where there is one.
+
+    A folder that was moved or copied has another name than then; that it is not used is said on standard error.
+
+    Args:
+        folder: the evaluation's folder.
+        name: what the network would be called now.
+    """
+    if not (Path(folder) / RESULT).is_file():
+        return name
+    kept = read_assessment(folder).subject.name
+    if kept != name and first():
+        print(f"{name}: {folder} is finished, and calls the network {kept!r}", file=sys.stderr, flush=True)
+    return kept
 
 
 def add_page(folder: str | Path) -> None:

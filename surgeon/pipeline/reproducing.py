@@ -31,6 +31,7 @@ from surgeon.protocol import (
 )
 from surgeon.protocol.markdown import page
 from surgeon.reading import read_as
+from surgeon.recipe import load_recipe
 from surgeon.report import report
 from surgeon.results.files import RESULT
 
@@ -196,7 +197,7 @@ def settings_of(protocol: Protocol, budget: str, row: str) -> str:
         row: The row.
     """
     model, arguments = protocol.network_of(row, budget)
-    recipes = [r.model_dump(mode="json", exclude_unset=True) for r in protocol.recipes_of(row, budget)]
+    recipes = _written(protocol, budget, row)
     columns = {n: c.identity for n, c in protocol.columns_of(budget).items()}
     told = {"recipes": recipes, "model": model, "model_args": arguments, "columns": columns}
     # Only where they are set: runs that were made before these settings were there keep their hash.
@@ -209,11 +210,21 @@ def settings_of(protocol: Protocol, budget: str, row: str) -> str:
 
 def _network(protocol: Protocol, budget: str, row: str) -> list[Any]:
     """What a row's network is made with."""
-    recipes = [
-        r.model_dump(mode="json", exclude_unset=True, exclude={"evaluation"})
-        for r in protocol.recipes_of(row, budget)
-    ]
+    recipes = [{k: v for k, v in r.items() if k != "evaluation"} for r in _written(protocol, budget, row)]
     return [recipes, *protocol.network_of(row, budget)]
+
+
+def _written(protocol: Protocol, budget: str, row: str) -> list[dict[str, Any]]:
+    """The recipes of a row as plain data, with title and source as they were written: hashes are of these, and not of
+    what a recipe says of changed settings."""
+    found = []
+    for named, recipe in zip(protocol.named_by(row, budget), protocol.recipes_of(row, budget), strict=True):
+        plain = recipe.model_dump(mode="json", exclude_unset=True)
+        own = load_recipe(named if isinstance(named, str) else named.get("extends", named))
+        stated: dict[str, Any] = named if isinstance(named, dict) else {}
+        words = {k: stated.get(k, getattr(own, k)) for k in ("title", "source") if k in plain}
+        found.append({**plain, **words})
+    return found
 
 
 def _run(

@@ -18,7 +18,7 @@ from surgeon.ownership import check_apart, owned
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import to_train_on
-from surgeon.pipeline.evaluating import add_page, network_of
+from surgeon.pipeline.evaluating import add_page, kept_name, network_of
 from surgeon.pipeline.tested import on_sets
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import own_device
@@ -101,7 +101,8 @@ def evaluate_trained(
     network = load(folder / TRAINED, device=device, allow_code=allowed)
     places = {name: str(Path(place).resolve()) for name, place in (sources or {}).items()}
     others = {n: network_of(p, allow_code=allowed).to(device) for n, p in places.items()}
-    test = held_out_of(sets, samples_of(settings, num_classes_of(network)))
+    outputs = num_classes_of(network)
+    test = held_out_of(sets, samples_of(settings, outputs))
     data = {
         "source": absolute_source(given["data"]),
         "root": absolute(given.get("root")),
@@ -117,10 +118,11 @@ def evaluate_trained(
             settings,
             folder / EVALUATION,
             sources=others,
-            name=folder.name,
+            name=kept_name(folder / EVALUATION, folder.name),
             data=data,
             examples=test.examples,
             class_names=test.classes,
+            num_classes=outputs if len(test.classes) < (outputs or 0) else given.get("num_classes"),
             made={
                 **made_by(),
                 "target": str(folder.resolve()),

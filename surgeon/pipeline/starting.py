@@ -19,8 +19,8 @@ from surgeon.store.artifact import folder_of, load
 from surgeon.surgery import apply
 from surgeon.verification import demand, verify
 
-_TOLD = ("cache", "start", "images")
-"""Notes that are printed: the memory that the training needs, and what it starts from."""
+_TOLD = ("cache", "start", "images", "idle")
+"""Notes that are printed: the memory that the training needs, what it starts from, and layers that add nothing."""
 
 
 def own_size(model: str, told: Data, allowed: Sequence[str]) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from surgeon.pipeline.own_images import chosen
 from surgeon.pipeline.running import evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
-from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe
+from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe, with_parts
 from surgeon.results.assessment import Assessment
 from surgeon.results.differences import Difference, over_seeds
 from surgeon.results.statistics import mcnemar
@@ -274,7 +274,7 @@ def _absolute(given: dict[str, Any]) -> dict[str, Any]:
 
 def _with(recipes: Sequence[Recipe], training: Training) -> list[Recipe]:
     """The recipes, with one training for all."""
-    return [r.model_copy(update={"training": training}) for r in recipes]
+    return [with_parts(r, training=training) for r in recipes]
 
 
 def _placebo(cut: Any, stock: Recipe) -> Recipe:

@@ -41,6 +41,7 @@ from surgeon.pipeline.tested import validated_by_training
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.training import fit
+from surgeon.training.call import check_noise, idle_norms
 from surgeon.training.checkpoint import CHECKPOINT
 from surgeon.training.loop import History
 from surgeon.training.setup import check_settings, make_accelerator
@@ -258,6 +259,9 @@ def train(
                         seed,
                         allowed,
                     )
+                    check_noise(rewritten, training)
+                    if idle := idle_norms(rewritten, training):
+                        print(idle, flush=True)
                     if folder_of(model):
                         has = num_classes_of(rewritten)
                         check_classes(model, has, source, sets.classes, num_classes, earlier)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from surgeon.merging import merge
 from surgeon.quantities import Quantity
-from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe
+from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe, with_parts
 from surgeon.strict import Prose, Strict
 
 Told = Annotated[Prose, Field(max_length=2000)]
@@ -303,6 +303,12 @@ class Protocol(Strict):
         found = {**self.columns, **self.budgets[budget].columns}
         return {name: column for name, column in found.items() if column is not None}
 
+    def named_by(self, row: str, budget: str) -> tuple[str | dict[str, Any], ...]:
+        """Return the recipes of a row as its protocol writes them: names, or mappings that extend one."""
+        line, over = self.rows[row], self.budgets[budget]
+        prepared = self.prepared if line.model is None and over.model is None else ()
+        return (*prepared, *line.recipes)
+
     def recipes_of(self, row: str, budget: str) -> tuple[Recipe, ...]:
         """Return the recipes of a row as a budget runs them, the last with training, images and evaluation.
 
@@ -314,8 +320,7 @@ class Protocol(Strict):
             RecipeError: a recipe is unknown, or settings do not fit together.
         """
         line, over = self.rows[row], self.budgets[budget]
-        prepared = self.prepared if line.model is None and over.model is None else ()
-        recipes = [load_recipe(r) for r in (*prepared, *line.recipes)]
+        recipes = [load_recipe(r) for r in self.named_by(row, budget)]
         training: Mapping[str, Any] = dict(self.training)
         for recipe in recipes:
             if recipe.training is not None:
@@ -327,7 +332,7 @@ class Protocol(Strict):
             "data": Data.model_validate(over.images) if over.images else None,
             "evaluation": Evaluation.model_validate(merge(self.evaluation, over.evaluation)),
         }
-        return tuple(r.model_copy(update=parts) for r in recipes)
+        return tuple(with_parts(r, **parts) for r in recipes)
 
     def sources_of(self, row: str, budget: str) -> tuple[str, ...]:
         """Return the rows whose networks are attacked in the place of this row's, in the order of the table."""

@@ -2,7 +2,7 @@
 
 `training.py` (with `adversary.py` and `weights.py`), `images.py` and `evaluation.py` have the settings of a recipe's
 parts, `recipe.py` the recipe. It is read by `loading.py` (with `named.py`, which knows `folder.py` and `plugged.py`,
-and `overriding.py`) and written by `writing.py`.
+`overriding.py`, and `retelling.py`: what it says of its source once settings are others) and written by `writing.py`.
 """
 
 from surgeon.recipe.adversary import PAIRED as PAIRED
@@ -21,6 +21,7 @@ from surgeon.recipe.overriding import put as put
 from surgeon.recipe.recipe import NAME as NAME
 from surgeon.recipe.recipe import PARTS as PARTS
 from surgeon.recipe.recipe import Recipe as Recipe
+from surgeon.recipe.retelling import with_parts as with_parts
 from surgeon.recipe.training import Training as Training
 from surgeon.recipe.weights import WeightAverage as WeightAverage
 from surgeon.recipe.weights import WeightPerturbation as WeightPerturbation

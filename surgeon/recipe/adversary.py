@@ -27,10 +27,11 @@ class Adversary(WithinPixels, Strict):
     Attributes:
         method: The attack.
         norm: The norm that bounds it.
-        eps: Its bound ε.
+        eps: Its bound ε, above 0.
         steps: Number of steps, of pgd, trades and mart. Default: 10.
         step_size: Size of a step. Default: 1.25 ε for fgsm-rs, ε for fgsm and n-fgsm, otherwise 2.5 ε / steps.
-        beta: Weight of the second term of TRADES (1/λ) and MART (λ). Default: 6.
+        beta: Weight of the second term of TRADES (1/λ), above 0, and MART (λ); MART at 0 has its boosted
+            cross-entropy on attacked images alone. Default: 6.
         noise: k of n-fgsm, the random start's bound in units of ε. Default: 2.
         clean_share: Share of each batch that is left clean.
     """
@@ -59,6 +60,20 @@ class Adversary(WithinPixels, Strict):
     def number(self) -> int:
         """How many steps the method takes."""
         return (10 if self.steps is None else self.steps) if self.method in STEPWISE else 1
+
+    @model_validator(mode="after")
+    def _attacks(self) -> Adversary:
+        if self.eps == 0:
+            raise ValueError(
+                "eps=0 attacks nothing, and the training would be a plain one: give a size such as 8/255, or "
+                "adversary=null"
+            )
+        if self.beta == 0 and self.method == "trades":
+            raise ValueError(
+                "beta=0 and method='trades', whose loss is then that of clean images alone, a plain training: give "
+                "beta above 0, or adversary=null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _of_one_method(self) -> Adversary:

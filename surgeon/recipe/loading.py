@@ -19,6 +19,7 @@ from surgeon.recipe.named import available, file_of
 from surgeon.recipe.overriding import apply_settings
 from surgeon.recipe.plugged import check
 from surgeon.recipe.recipe import Recipe
+from surgeon.recipe.retelling import retold
 from surgeon.recipe.writing import with_names
 from surgeon.spelling import unknown
 from surgeon.strict import shown
@@ -36,7 +37,8 @@ def load_recipe(
     `surgeon.recipes`). A file may `extends:` another, by a name or by a path relative to its own folder. Mappings are
     merged key by key, and the n-th operation of a name with the n-th of that name; operations that the
     extended recipe lacks are appended. A recipe without a name is named after its file, or after the
-    operations of a mapping.
+    operations of a mapping. A title or source that comes from the extended recipe, or was there before
+    `settings`, names the settings that are others.
 
     Args:
         recipe: The name, file or mapping, or a Recipe to override settings of.
@@ -55,18 +57,18 @@ def load_recipe(
     """
     settings = tuple(settings)
     if isinstance(recipe, Recipe):
-        return recipe if not settings else _validate(apply_settings(_plain(recipe), settings), recipe.name)
+        return recipe if not settings else _validate(_with_settings(_plain(recipe), settings), recipe.name)
     if isinstance(recipe, Mapping):
         try:
             content = _extended(dict(recipe), None, ())
             content.setdefault("name", _name(content))
-            return _validate(apply_settings(content, settings), plain(content["name"], 80))
+            return _validate(_with_settings(content, settings), plain(content["name"], 80))
         except RecursionError:
             raise RecipeError("the recipe is nested too deep to be one") from None
     path = _find(recipe)
     content = mapping_in(path, "surgery")
     content.setdefault("name", path.stem)
-    return _validate(apply_settings(_extended(content, path, (path,)), settings), str(path.name))
+    return _validate(_with_settings(_extended(content, path, (path,)), settings), str(path.name))
 
 
 def listed() -> dict[str, Recipe]:
@@ -123,7 +125,29 @@ def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]
         raise RecipeError(f"{seen[0]} extends a chain of more than {_LONGEST_CHAIN} recipes")
     base = _extended(mapping_in(target, "surgery"), target, (*seen, target))
     base.pop("name", None)
-    return merge(base, content)
+    merged = merge(base, content)
+    words = _retold(base, merged)
+    return {**merged, **{key: text for key, text in words.items() if key not in content}}
+
+
+def _with_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Set settings in a recipe's plain content, and have its title and source say so."""
+    changed = apply_settings(content, settings)
+    return {**changed, **_retold(content, changed)}
+
+
+def _retold(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """The title and source of changed content; none where it is no recipe, which is told when it is validated."""
+    whole = _whole(now)
+    return {} if whole is None else retold(_whole(before) or before, whole)
+
+
+def _whole(content: dict[str, Any]) -> dict[str, Any] | None:
+    """A recipe's plain content with all defaults; None where it is no recipe by itself."""
+    try:
+        return _validate({"name": "recipe", **content}, "").model_dump(mode="json")
+    except SurgeonError:
+        return None
 
 
 def _validate(content: dict[str, Any], place: str) -> Recipe:

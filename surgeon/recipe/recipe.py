@@ -16,7 +16,9 @@ from surgeon.recipe.images import Data
 from surgeon.recipe.training import Training
 from surgeon.strict import Prose, Strict
 
-Told = Annotated[Prose, Field(max_length=1000)]
+TOLD = 1000
+"""The most characters of a title, of a paper and of a source."""
+Told = Annotated[Prose, Field(max_length=TOLD)]
 NAME = r"^[\w(][\w .,+#()\-]*$"
 """Characters of a recipe's name."""
 PARTS = ("training", "data", "evaluation")

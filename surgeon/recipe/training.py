@@ -82,7 +82,10 @@ class Training(Strict):
     smoothing: float = Field(default=0, ge=0, lt=1, description="label smoothing")
     adversary: Adversary | None = None
     noise_share: float = Field(
-        default=0.5, ge=0, le=1, description="share of the epochs with noise layers on"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of the epochs with noise layers on; above 0 where there are some",
     )
     anneal_share: float = Field(default=0.5, ge=0, le=1, description="share of the steps that anneals take")
     exact: bool = Field(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from surgeon.errors import ArtifactError
+from surgeon.models.fetching import reason
 from surgeon.reading import read_json
 from surgeon.store.configuration import LINEAGE
 
@@ -198,57 +199,11 @@ def refuse(error: Exception, repository: str, revision: str | None, verb: str) -
         ArtifactError: for errors of the hub, the network and the file system; any other error is raised
             again.
     """
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    login = "log in (`hf auth login`, or the variable HF_TOKEN)"
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    away = (
-        f"{constants.ENDPOINT} cannot be reached (see HF_ENDPOINT, HF_HUB_OFFLINE); what was "
-        "fetched before is kept, and "
-        f"a folder of `surgeon pull` needs no network"
-    )
-    text = " ".join(str(error).split())[:200]
-    # Special classes come first: a GatedRepoError, for instance, is a RepositoryNotFoundError too.
-    if isinstance(error, HFValidationError):
-        why = f"write owner/name, or {PREFIX}owner/name@revision"
-    elif isinstance(error, GatedRepoError):
-        why = f"it is gated: ask for access on its page, and {login}"
-    elif isinstance(error, RevisionNotFoundError):
-        why = f"it has no revision {revision!r}; give a branch, a tag or a commit that its page lists"
-    elif isinstance(error, RepositoryNotFoundError):
-        why = f"{constants.ENDPOINT} has none of that name, or it is private: look at the name, or {login}"
-    elif isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
-        why = away
-    elif isinstance(error, HfHubHTTPError) and status in (401, 403):
-        why = f"the token does not allow it: {login} with one that may be {verb.removesuffix(' to')} there"
-    elif isinstance(error, HfHubHTTPError):
-        why = f"{constants.ENDPOINT} answered {status or text}; try again later"
-    elif isinstance(error, (ConnectionError, *_transport())):
-        why = away
-    elif isinstance(error, OSError):
-        why = text
-    else:
+    form = f"owner/name, or {PREFIX}owner/name@revision"
+    without = "a folder of `surgeon pull` needs no network"
+    why = reason(error, revision=revision, without=without, form=form, verb=verb)
+    if not why and not isinstance(error, OSError):
         raise error
-    raise ArtifactError(f"{repository} cannot be {verb}: {why}") from error
-
-
-def _transport() -> tuple[type[Exception], ...]:
-    """The base error of huggingface_hub's HTTP client: requests before its version 1, httpx since."""
-    from huggingface_hub import errors
-
-    kind = next(c for c in errors.HfHubHTTPError.__mro__ if c.__name__ in ("HTTPError", "RequestException"))
-    base = next(
-        c
-        for c in reversed(kind.__mro__)
-        if c.__module__.partition(".")[0] == kind.__module__.partition(".")[0]
-    )
-    return (base,)
+    raise ArtifactError(
+        f"{repository} cannot be {verb}: {why or ' '.join(str(error).split())[:200]}"
+    ) from error

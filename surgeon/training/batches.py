@@ -22,13 +22,14 @@ Source: TypeAlias = "Images | Dataset"
 class Batch(NamedTuple):
     """A process's part of a step's batch: samples `offset` to offset + n of `total`.
 
-    x: (n, C, H, W) as stored. y: (n,) int64.
+    x: (n, C, H, W) as stored. y: (n,) int64. numbers: (n,) int64, their indices in the data; None for a stream.
     """
 
     x: Tensor
     y: Tensor
     offset: int
     total: int
+    numbers: Tensor | None = None
 
 
 class Batches:
@@ -103,8 +104,8 @@ class Batches:
         else:
             items = Seeded(self.data, self.seed, epoch)
             loaded = DataLoader(items, batch_sampler=[i.tolist() for i in own], num_workers=self.workers)
-        for (x, y), part, (a, _) in zip(loaded, whole, bounds, strict=True):
-            yield Batch(x, labels_of(y, "train"), a, len(part))
+        for (x, y), numbers, part, (a, _) in zip(loaded, own, whole, bounds, strict=True):
+            yield Batch(x, labels_of(y, "train", numbers=numbers), a, len(part), numbers)
 
     def _streamed(self, epoch: int, start: int) -> Iterator[Batch]:
         data: Any = self.data
@@ -207,16 +208,17 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
         )
     if len(data.x) != len(data.y):
         raise DataError(f"{name} has {len(data.x)} images and {len(data.y)} labels; give one label each")
-    labels_of(data.y, name)
+    labels_of(data.y, name, numbers=torch.arange(len(data.y)))
 
 
-def labels_of(y: Any, name: str, classes: int | None = None) -> Tensor:
+def labels_of(y: Any, name: str, classes: int | None = None, *, numbers: Tensor | None = None) -> Tensor:
     """Return labels as class indices.
 
     Args:
         y: (N,) whole numbers of any integer type.
         name: Name of the data in error messages.
         classes: Number of the network's outputs; None where it is not known yet.
+        numbers: (N,) indices of the images in their data; None where they have none.
 
     Returns:
         (N,) int64.
@@ -237,25 +239,69 @@ def labels_of(y: Any, name: str, classes: int | None = None) -> Tensor:
     y = y.to(torch.int64)
     low, high = (int(v) for v in y.aminmax()) if len(y) else (0, 0)
     if low < 0:
-        raise DataError(f"{name} has the label {low}; give class indices from 0")
-    if classes is not None and high >= classes:
-        raise DataError(
-            f"{name} has the label {high}, and the network has {classes} outputs, for labels from 0"
-        )
+        at = None if numbers is None else int(numbers[int(y.argmin())])
+        raise DataError(f"{name} has the label {low}{_at(at)}; give class indices from 0")
+    if classes is not None:
+        highest_of(y, numbers).demand(name, classes)
     return y
 
 
-def highest(data: Source) -> int:
-    """Return the highest label.
+class Highest(NamedTuple):
+    """The highest label of some, and the index of an image that has it; -1 and None where they are not known."""
+
+    label: int = -1
+    number: int | None = None
+
+    def demand(self, name: str, classes: int) -> None:
+        """Check that a network has an output for it.
+
+        Args:
+            name: Name of the data in the message.
+            classes: Number of the network's outputs.
+
+        Raises:
+            DataError: It has none.
+        """
+        if self.label >= classes:
+            raise DataError(
+                f"{name} has the label {self.label}{_at(self.number)}, and the network has {classes} outputs, for "
+                "labels from 0"
+            )
+
+
+def highest_of(y: Tensor, numbers: Tensor | None) -> Highest:
+    """Find the highest of labels.
+
+    Args:
+        y: (N,) labels.
+        numbers: (N,) indices of the images in their data; None where they have none.
+
+    Returns:
+        The label, and the index of the first image that has it.
+    """
+    if not len(y):
+        return Highest()
+    place = int(y.argmax())
+    return Highest(int(y[place]), None if numbers is None else int(numbers[place]))
+
+
+def highest(data: Source) -> Highest:
+    """Find the highest label.
 
     Args:
         data: Images, a Dataset or an IterableDataset.
 
     Returns:
-        The highest label; -1 if it is not known without reading the data.
+        The highest label and its place; -1 if it is not known without reading the data.
     """
     labels = data.y if isinstance(data, Images) else getattr(data, "labels", None)
-    return int(labels.max()) if isinstance(labels, Tensor) and len(labels) else -1
+    if not isinstance(labels, Tensor) or labels.dim() != 1:
+        return Highest()
+    return highest_of(labels, torch.arange(len(labels)))
+
+
+def _at(number: int | None) -> str:
+    return "" if number is None else f" at index {number}"
 
 
 def _length(data: Source) -> int:

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from surgeon.data import Images, Records
-from surgeon.errors import ArgumentError, DataError
+from surgeon.errors import ArgumentError, DataError, RecipeError
 from surgeon.images import channels_of
+from surgeon.methods.adversarial_noise.base import NoiseLayer
+from surgeon.methods.dual_norm.switch import has_auxiliary_norms
 from surgeon.models.normalisation import check_normalization, in_words
 from surgeon.recipe import Training
 
@@ -30,6 +32,7 @@ def check_call(
     Raises:
         ArgumentError: The settings are no `Training`, ask for transforms that `fit` does not make, or the network has
             nothing to train or takes no images in float32.
+        RecipeError: The network's noise layers would be off in every epoch.
         DataError: The normalisation is none of pixels in [0, 1], or is of another number of channels.
     """
     if not isinstance(settings, Training):
@@ -51,6 +54,7 @@ def check_call(
             f"the network has parameters of {sorted(map(str, types))[0]}, and trainings are in float32: model.float(), "
             "with mixed_precision='bf16' or 'fp16' for speed"
         )
+    check_noise(model, settings)
     if normalize is not None:
         mean, std = normalize
         check_normalization(mean, std)
@@ -60,6 +64,45 @@ def check_call(
                 f"normalize={in_words(mean, std)} has {len(mean)} numbers each, and the network takes images of "
                 f"{channels} channels: give one for each"
             )
+
+
+def check_noise(model: nn.Module, settings: Training) -> None:
+    """Check that a training has epochs in which the network's noise layers are on.
+
+    Args:
+        model: The network.
+        settings: The settings.
+
+    Raises:
+        RecipeError: It has such layers, and `noise_share` is 0.
+    """
+    if (
+        settings.epochs
+        and settings.noise_share == 0
+        and any(isinstance(m, NoiseLayer) for m in model.modules())
+    ):
+        raise RecipeError(
+            "noise_share=0 leaves the network's adversarial noise layers off in every epoch, and the learning rate at "
+            "its minimum: give noise_share above 0, or train a network without these layers"
+        )
+
+
+def idle_norms(model: nn.Module, settings: Training) -> str:
+    """Say that a training does not use the auxiliary norms that a network has for attacked images.
+
+    Args:
+        model: The network.
+        settings: The settings.
+
+    Returns:
+        The sentence; empty where it uses them, or there are none.
+    """
+    if settings.adversary is not None or not has_auxiliary_norms(model):
+        return ""
+    return (
+        "the network has auxiliary norms for attacked images, and training.adversary is null: they stay as they are, "
+        "and the training is a plain one"
+    )
 
 
 def _takes_float32(model: nn.Module, train: Any) -> bool:

@@ -31,6 +31,7 @@ from surgeon.training.average import average_of
 from surgeon.training.batches import Batch, Batches, Source
 from surgeon.training.call import check_call
 from surgeon.training.checkpoint import Progress, Run, resume, store
+from surgeon.training.given_back import given_back
 from surgeon.training.identity import identity_of
 from surgeon.training.noise import set_noise
 from surgeon.training.norm_update import update_norms
@@ -43,10 +44,6 @@ from surgeon.training.synced import synced_batch_norms
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
 
 History = list[Epoch]
-
-
-_MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
-"""Attributes that accelerate leaves on a model that it prepared; they are valid for one accelerator only."""
 
 
 @in_own_state(training=True)
@@ -134,13 +131,7 @@ def fit(
         if data is not None:
             sources.check(name, data, model, pixels=bool(normalize or settings.adversary))
     check_settings(settings, validated=val is not None)
-    old_mode, old_device = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
-    marks = {name: vars(model)[name] for name in _MARKS if name in vars(model)}
-    # accelerate skips a model that it prepared before, and would leave it on another accelerator's device.
-    vars(model).pop("_is_accelerate_prepared", None)
-    if vars(model).pop("_original_forward", None) is not None:
-        del model.forward
-    try:
+    with given_back(model):
         trainer = _Training(
             model,
             train,
@@ -157,13 +148,6 @@ def fit(
             label,
         )
         return trainer.run()
-    finally:
-        for name in _MARKS:
-            vars(model).pop(name, None)
-        vars(model).update(marks)
-        set_noise(model, True)
-        lay(model.to(old_device), torch.contiguous_format)
-        model.train(old_mode)
 
 
 class _Training:

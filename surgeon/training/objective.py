@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
+from surgeon.training.batches import Highest
 
 AUXILIARY = 0.3
 """Weight of the outputs after the first, as Szegedy et al. 2015 weigh theirs."""
@@ -23,26 +24,29 @@ class Objective:
         beta: For TRADES (Zhang et al. 2019, eq. 5): the first half of the outputs is of clean images, the
             second of the same images attacked, and β · KL(clean ‖ attacked) is added. None for no such term.
         highest: The highest label of the data, or of the step's batch, known beforehand so that nothing has to read it
-            from a GPU.
+            from a GPU; None for unknown.
         mart: Whether the two halves have MART's loss instead (Wang et al. 2020, eq. 11): `boosted` of the attacked
             images plus β · KL(clean ‖ attacked) · (1 − p), p the probability of the true class on the clean image.
     """
 
     smoothing: float = 0.0
     beta: float | None = None
-    highest: int = -1
+    highest: Highest | None = None
     mart: bool = False
 
     def __call__(self, output: Any, target: Tensor) -> Tensor:
         """Losses (n,) for target (n,) class indices or (n, classes) soft labels; with beta for 2n outputs."""
         outputs = outputs_of(output)
-        classes = outputs[0].shape[1]
-        if self.highest >= classes:
-            raise DataError(f"train has labels up to {self.highest}, the model has {classes} classes")
+        self.check(outputs[0].shape[1])
         return sum(
             (self._losses(o, target) * (AUXILIARY if i else 1) for i, o in enumerate(outputs)),
             torch.zeros((), device=target.device),
         )
+
+    def check(self, classes: int) -> None:
+        """Raise DataError for a label that a network of so many outputs has none for."""
+        if self.highest is not None:
+            self.highest.demand("train", classes)
 
     def _losses(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.beta is None:

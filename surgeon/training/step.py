@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,7 @@ from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
 from surgeon.training.augment import augment, mix, mixer
 from surgeon.training.average import Average
-from surgeon.training.batches import Batch
+from surgeon.training.batches import Batch, Highest, highest_of
 from surgeon.training.noise import adversarial_noise, noise_layers
 from surgeon.training.nonfinite import first_nonfinite
 from surgeon.training.objective import Objective, outputs_of
@@ -74,7 +74,7 @@ class Step:
         settings: Settings of the training.
         seed: Its seed.
         inputs: Normalises pixels on their way to the model.
-        highest: The highest label of the data, -1 if unknown.
+        highest: The highest label of the data, with label -1 if unknown.
 
     Raises:
         RecipeError: The network has adversarial noise layers and auxiliary norms, and there is an adversary; or weights
@@ -92,7 +92,7 @@ class Step:
         settings: Training,
         seed: int,
         inputs: Normalization,
-        highest: int,
+        highest: Highest,
     ) -> None:
         self.model, self.network, self.optimizer, self.accelerator = model, network, optimizer, accelerator
         self.average, self.settings, self.seed, self.inputs = average, settings, seed, inputs
@@ -109,7 +109,7 @@ class Step:
         )
         mart = adversary is not None and adversary.method == "mart"
         self.objective = Objective(settings.smoothing, beta, highest, mart)
-        self.labels_known = highest >= 0
+        self.labels_known = highest.label >= 0
         self.dual = calls_twice(model, settings)
         if self.dual and noise_layers(model):
             raise RecipeError(
@@ -131,7 +131,7 @@ class Step:
         """One optimizer step; returns the mean loss over the whole batch."""
         place = (self.seed, epoch, step)
         if not self.labels_known and len(batch.y):
-            self.objective = replace(self.objective, highest=int(batch.y.max()))
+            self.objective = replace(self.objective, highest=highest_of(batch.y, batch.numbers))
         # Seeded at every step, so that a resumed training draws the same as an uninterrupted one; and by
         # rank, so that dropout masks of several processes differ.
         torch.manual_seed(seed_of(*place, "process", self.rank))
@@ -186,16 +186,15 @@ class Step:
         self.streams.share(shared)
         x = augment(pixels(x), s, shard, *place)
         if s.mixup or s.cutmix:
-            self.mixup = self.mixup or mixer(s, self._classes(x))
+            self.mixup = self.mixup or mixer(s, self._classes())
         if self.mixup is not None:
+            self.objective.check(self.mixup.num_classes)  # before labels become shares of classes
             x, y = mix(self.mixup, x, y, *place, number, self.rank)
         target, labels = y, y
         if s.adversary is not None:
             plain = self._plain()
             with auxiliary_norms(plain) if self.dual else contextlib.nullcontext():
-                adversarial = attacked(
-                    plain, lambda z: plain(self.inputs(z)), x, y, s.adversary, shard, *place
-                )
+                adversarial = attacked(plain, self._says(plain), x, y, s.adversary, shard, *place)
             x = torch.cat([x, adversarial]) if halves else adversarial
             labels = torch.cat([y, y]) if halves else y
             target = y if self.objective.beta is not None else labels
@@ -250,6 +249,16 @@ class Step:
             found = [None if f is None else self.accelerator.reduce(f, "sum") for f in found]
         return found
 
+    def _says(self, plain: nn.Module) -> Callable[[Tensor], Any]:
+        """What the network says of pixels, once its outputs are known to be enough for the labels."""
+
+        def says(z: Tensor) -> Any:
+            output = plain(self.inputs(z))
+            self.objective.check(outputs_of(output)[0].shape[1])
+            return output
+
+        return says
+
     def _plain(self) -> nn.Module:
         """The network, not as it is called by several processes."""
         return self.model if self.world == 1 else self.accelerator.unwrap_model(self.network)
@@ -263,8 +272,7 @@ class Step:
         with auxiliary_norms(self.model):
             return [torch.cat(both) for both in zip(one, outputs_of(call(adversarial)), strict=True)]
 
-    @torch.no_grad()
-    def _classes(self, x: Tensor) -> int:
+    def _classes(self) -> int:
         from surgeon.models.facts import num_classes_of
 
         classes = num_classes_of(self.model)

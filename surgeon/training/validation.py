@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 
 from surgeon.data import pixels
 from surgeon.recipe import PAIRED, Adversary
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+READ = 256
+"""Images in one forward pass of validation."""
 ROBUST_IMAGES = 1024
 """How many validation images are attacked after each epoch of adversarial training."""
 
@@ -96,10 +99,13 @@ def validate(
     network.eval()
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     sums = torch.zeros(3, dtype=torch.float64, device=device)
-    for x, y in in_order(data, 256, rank=rank, world=world, workers=workers):
+    for read, (x, y) in enumerate(in_order(data, READ, rank=rank, world=world, workers=workers)):
         x, y = pixels(x.to(device)), y.to(device)
         output = outputs_of(network(inputs(x) if inputs else x))[0]
-        y = labels_of(y, "val", output.shape[1] if output.dim() == 2 else None)
+        numbers = (
+            None if isinstance(data, IterableDataset) else rank + world * (read * READ + torch.arange(len(x)))
+        )
+        y = labels_of(y, "val", output.shape[1] if output.dim() == 2 else None, numbers=numbers)
         loss = nn.functional.cross_entropy(output, y, reduction="sum")
         sums += torch.stack([loss.double(), (output.argmax(1) == y).sum().double(), sums.new_tensor(len(x))])
     network.train(old_mode)

@@ -33,10 +33,32 @@ def test_generators_are_taken_as_lists_are(asked, tmp_path):
     assert found.data["classes"] == [str(i) for i in range(10)] and "examples" in found.settings
 
 
-def test_names_that_leave_out_a_label_are_refused_and_leave_no_folder(asked, tmp_path):
-    with pytest.raises(ArgumentError, match="class_names are 2, and an image has the label 2"):
-        assess(*asked, FGSM, tmp_path / "e", class_names=("a", "b"))
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"class_names": ("a", "b")}, "class_names are 2, and an image has the label 7"),
+        ({"class_names": "abcdefghij"}, "class_names='abcdefghij' is one text; give a list of names"),
+        ({"class_names": [*"abcdefghijk"]}, "class_names are 11, and the network has 10 outputs; give one"),
+        (
+            {"class_names": [*"abcdefgh"]},
+            "class_names are 8, and the network has 10 outputs: .* num_classes=10",
+        ),
+        ({"class_names": [*"abcdefgh"], "num_classes": 9}, "num_classes=9, and the network has 10 outputs"),
+    ],
+)
+def test_names_that_do_not_fit_the_outputs_are_refused_and_leave_no_folder(asked, tmp_path, given, told):
+    network, x, y = asked
+    with pytest.raises(ArgumentError, match=told):
+        assess(network, x, y.flip(0), FGSM, tmp_path / "e", **given)
     assert not (tmp_path / "e").exists()
+
+
+def test_names_of_the_first_outputs_alone_are_taken_where_they_are_said_to_be_meant(asked, tmp_path):
+    network, x, y = asked
+    with pytest.raises(ArgumentError, match="class_names are 2, and the network has 10 outputs"):
+        assess(network, x, y % 2, FGSM, tmp_path / "e", class_names=("a", "b"))
+    found = assess(network, x, y % 2, FGSM, tmp_path / "e", class_names=("a", "b"), num_classes=10)
+    assert found.data["classes"] == ["a", "b"]
 
 
 def test_patches_that_images_have_no_room_for_are_told():
@@ -50,3 +72,15 @@ def test_patches_that_images_have_no_room_for_are_told():
 def test_one_level_of_noise_alone_is_told(asked):
     with pytest.raises(ArgumentError, match=r"levels=0.1 is one level; give a list, such as \[0.1\]"):
         noise_accuracy(*asked, 0.1)
+
+
+def test_a_finished_folder_keeps_the_name_that_it_was_made_with(asked, tmp_path):
+    assert assess(*asked, FGSM, tmp_path / "e", name="mine").subject.name == "mine"
+    before = {p.name: p.read_bytes() for p in (tmp_path / "e").iterdir() if p.is_file()}
+    for given in ({}, {"name": "mine"}):
+        assert assess(*asked, FGSM, tmp_path / "e", **given).subject.name == "mine"
+    with pytest.raises(
+        ArtifactError, match="is called 'mine' in it, and name='other' is given: leave name out"
+    ):
+        assess(*asked, FGSM, tmp_path / "e", name="other")
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "e").iterdir() if p.is_file()}

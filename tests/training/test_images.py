@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from surgeon.data import Images
 from surgeon.errors import ArgumentError, DataError, SurgeonError
@@ -81,6 +81,47 @@ def test_labels_are_class_indices_in_memory_and_in_a_dataset(tiny, part, change,
         given = {"train": Images(x, y), "val": Images(x, y), part: kind(x, change(y))}
         with pytest.raises(DataError, match=f"{part} has .*{told}"):
             fit(tiny, given["train"], given["val"], ONE, progress=False)
+
+
+class Stream(IterableDataset):
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.x)
+
+    def __iter__(self):
+        return zip(self.x, self.y, strict=True)
+
+
+@pytest.mark.parametrize("kind", [Images, TensorDataset, Stream])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"mixup": 0.5},
+        {"cutmix": 0.5, "smoothing": 0.1},
+        {"adversary": Adversary(method="fgsm", eps=0.03)},
+        {"adversary": Adversary(method="trades", eps=0.03, steps=1)},
+        {"mixup": 0.5, "adversary": Adversary(method="pgd", eps=0.03, steps=1)},
+    ],
+)
+def test_a_label_that_is_no_output_is_told_with_its_place_whatever_the_step_does(tiny, kind, more):
+    x, y = pixels()
+    y[11] = 5
+    at = "" if kind is Stream else " at index 11"
+    with pytest.raises(
+        DataError, match=f"^train has the label 5{at}, and the network has 5 outputs, for labels from 0"
+    ):
+        fit(tiny, kind(x, y), None, Training(epochs=1, batch_size=8, **more), progress=False)
+    if kind is not Stream:
+        with pytest.raises(
+            DataError, match="^val has the label 5 at index 11, and the network has 5 outputs"
+        ):
+            fit(tiny, Images(*pixels()), kind(x, y), Training(epochs=1, batch_size=8, **more), progress=False)
+        y[11] = -2
+        with pytest.raises(DataError, match="^train has the label -2 at index 11; give class indices from 0"):
+            fit(tiny, kind(x, y), None, Training(epochs=1, batch_size=8, **more), progress=False)
 
 
 @pytest.mark.parametrize(

@@ -134,9 +134,9 @@ def test_metrics_that_a_kill_cut_off_are_written_on_resuming(tiny, data, tmp_pat
 def test_labels_that_are_no_classes_of_the_model_are_refused(tiny, data, surgery):
     model = tiny if surgery is None else surgeon.apply(tiny, surgery, input_size=SIZE)
     settings = Training(epochs=1, batch_size=32)
-    with pytest.raises(DataError, match="train has labels up to 6, the model has 5 classes"):
+    with pytest.raises(DataError, match=r"train has the label 6 at index \d+, and the network has 5 outputs"):
         fit(model, Images(data.x, data.y + 2), None, settings)
-    with pytest.raises(DataError, match="val has the label -1; give class indices from 0"):
+    with pytest.raises(DataError, match=r"val has the label -1 at index \d+; give class indices from 0"):
         fit(model, data, Images(data.x, data.y - 1), settings)
 
 

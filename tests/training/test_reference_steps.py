@@ -16,6 +16,7 @@ from surgeon.recipe import Adversary, Training, WeightPerturbation, load_recipe
 from surgeon.tensors.shard import Shard
 from surgeon.training import adversarial_noise, fit
 from surgeon.training.adversary import attacked
+from surgeon.training.batches import Highest
 from surgeon.training.objective import Objective, boosted, divergence
 from surgeon.training.perturbation import perturbable, worst_offsets
 from tests.sensitivity import doubled
@@ -277,7 +278,7 @@ def test_weights_in_parts_are_not_perturbed():
         ours = SimpleNamespace(
             process_index=0, num_processes=2, device=torch.device("cpu"), distributed_type=kind
         )
-        return Step(model, model, optimizer, ours, None, settings("pgd", awp=awp), 0, None, 4)
+        return Step(model, model, optimizer, ours, None, settings("pgd", awp=awp), 0, None, Highest(4))
 
     awp = WeightPerturbation(gamma=GAMMA)
     with pytest.raises(RecipeError, match=r"awp perturbs whole layers.*train with DDP, or with awp=null"):

@@ -17,6 +17,7 @@ from surgeon.models.facts import name_of, normalised_in_words, normalization_of
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.results.threat import Attack
+from surgeon.strict import shown
 from surgeon.values import has_values
 
 FEW = 8
@@ -169,5 +170,48 @@ def checked_examples(examples: Iterable[int] | None, count: int) -> list[int]:
     if len(names) != count or len(set(names)) < count:
         raise ArgumentError(
             f"{len(names)} examples, {len(set(names))} of them different, for {count} images; give each its own number"
+        )
+    return names
+
+
+def checked_class_names(
+    given: Iterable[str], labels: Tensor, outputs: int, num_classes: int | None
+) -> tuple[str, ...]:
+    """Check the names of a network's outputs.
+
+    Args:
+        given: The names, by output; empty if unknown.
+        labels: (N,) class indices.
+        outputs: Number of outputs of the network.
+        num_classes: Their number as the caller said it, which permits names of the first of them alone.
+
+    Returns:
+        The names.
+
+    Raises:
+        ArgumentError: A label has no name, there are more or fewer names than outputs, or `num_classes` is not their
+            number.
+    """
+    if isinstance(given, str):
+        raise ArgumentError(
+            f"class_names={shown(given)} is one text; give a list of names, one for each output"
+        )
+    names = tuple(given)
+    if num_classes is not None and num_classes != outputs:
+        raise ArgumentError(f"num_classes={num_classes}, and the network has {outputs} outputs")
+    if not names:
+        return ()
+    if unnamed := [int(y) for y in labels if y >= len(names)]:
+        raise ArgumentError(
+            f"class_names are {len(names)}, and an image has the label {unnamed[0]}; give one for each output"
+        )
+    if len(names) > outputs:
+        raise ArgumentError(
+            f"class_names are {len(names)}, and the network has {outputs} outputs; give one for each output"
+        )
+    if len(names) < outputs and num_classes is None:
+        raise ArgumentError(
+            f"class_names are {len(names)}, and the network has {outputs} outputs: give one for each output; where the "
+            f"first {len(names)} are meant, and the rest are no class of these images, say so by num_classes={outputs}"
         )
     return names

@@ -99,6 +99,14 @@ class AdversarialNoiseLayers(Operation):
         places = [s for s in sites if s.kind == INPUT and self.at_input] + usable
         edits = tuple(self._edit(s, classes) for s in places)
         notes = [*remarks]
+        if self.epsilon == 0:
+            notes.append(
+                Note(
+                    code="idle",
+                    severity="info",
+                    text="adversarial-noise.epsilon=0 adds no noise: training is that of the stock network",
+                )
+            )
         if self.source == "canl":
             width = {"float16": 2, "bfloat16": 2}.get(self.cache_dtype or "", 4)
             numbers = sum(e.growth.buffers for e in edits)
