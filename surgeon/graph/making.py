@@ -15,6 +15,7 @@ from surgeon.graph import held_tensors
 from surgeon.graph.anchors import walk
 from surgeon.graph.attention import parts_of
 from surgeon.graph.cuts import cut_graph
+from surgeon.graph.exporting import with_demand_plain
 from surgeon.graph.modes import follow_modes
 from surgeon.graph.trace import trace
 from surgeon.graph.traced import Example, Traced
@@ -52,6 +53,7 @@ def trace_and_cut(
     network.__dict__["_asked"] = traced.asked if forward else traced.asked | network._asked
     for training, graph in ((True, traced.train), (False, traced.eval)):
         cut(network, graph, with_input=method != "forward_head")
+        with_demand_plain(graph, network._stock_class.__name__, traced.questions)
         if traced.sized and forward and network._example:
             with_demand(graph, network._stock_class.__name__, network._example)
         network._programs[method, training, constants] = graph

@@ -17,6 +17,7 @@ from surgeon.graph import coding, held_tensors, making
 from surgeon.graph.asked import of_types, types_of
 from surgeon.graph.compiled import compiled, numbers
 from surgeon.graph.forms import same_form
+from surgeon.graph.exporting import with_demand_plain
 from surgeon.graph.guard import unguard
 from surgeon.graph.modes import follow_modes
 from surgeon.graph.one_at_a_time import alone
@@ -119,6 +120,7 @@ def _made(network: Rewritten, call: Call) -> Variant:
     follow_modes(traced.train, traced.eval, traced.asked.settings)
     for graph in graphs.values():
         making.cut(network, graph, with_input=True)
+        with_demand_plain(graph, network._stock_class.__name__, traced.questions)
         graph.owning_module = network
     run = {mode: coding.coded(network, graph, mode)[0] for mode, graph in graphs.items()}
     variant = Variant(graphs, run, constants)

@@ -10,9 +10,10 @@ from torch import nn
 
 from surgeon.errors import TraceError
 from surgeon.graph.calls import Given
+from surgeon.graph.exporting import of_a_question
 from surgeon.graph.functional import functional_convolutions
 from surgeon.graph.kinship import TRACED_METHODS
-from surgeon.graph.leaves import is_leaf, is_norm, is_weighted
+from surgeon.graph.leaves import is_convolution, is_leaf, is_norm, is_weighted
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import Measured, Shape, measure
 from surgeon.graph.read_weights import whole
@@ -109,16 +110,32 @@ class _Explorer:
     measured: Callable[[], Measured | None]
     input_size: Shape | None
     refused: dict[str, str]
+    _questions: bool = False
+    """Whether a part that asks whether it is exported gets graphs, which hold for the answer no."""
+    _asks: bool = False
+    """Whether one was refused for that question."""
     _shown: set[nn.Module] = field(default_factory=set)
     """The sites that the regions found so far call."""
 
     def explored(self) -> tuple[list[Region], dict[str, str]]:
         """The regions, and the sites that none of them shows, with the reason."""
+        found = self._explored(False)
+        if self._hides_all(found[1]):
+            found = self._explored(True)
+        return found
+
+    def _explored(self, questions: bool) -> tuple[list[Region], dict[str, str]]:
         regions: list[Region] = []
         hidden: dict[str, str] = {}
+        self._questions, self._asks = questions, False
         self._shown.clear()
         self._explore("", regions, hidden)
         return regions, hidden
+
+    def _hides_all(self, hidden: dict[str, str]) -> bool:
+        """Whether code asks whether it is exported, and no convolution can be cut but beside that question."""
+        there = any(is_convolution(self.model.get_submodule(n)) for n in hidden)
+        return self._asks and there and not any(is_convolution(m) for m in self._shown)
 
     def region(self, name: str) -> Region:
         """One part. Raises TraceError where it can't be traced, or is refused."""
@@ -139,7 +156,12 @@ class _Explorer:
         prefix = f"{name}." if name else ""
         kept = {n.removeprefix(prefix): why for n, why in self.refused.items() if n and n.startswith(prefix)}
         traced = trace(
-            module, leaves=kept, example=example, constants=called.values, inputs=tuple(called.shapes)
+            module,
+            leaves=kept,
+            example=example,
+            constants=called.values,
+            inputs=tuple(called.shapes),
+            questions=self._questions,
         )
         traced.opaque |= {n: w for n, w in kept.items() if not _inside(n, {*kept, *traced.opaque})}
         return Region(name, traced, example() if traced.sized else None, called, tuple(kept))
@@ -169,6 +191,7 @@ class _Explorer:
                 raise TraceError("it shares modules with another part, which has graphs of its own")
             region = self.region(name)
         except TraceError as error:
+            self._asks = self._asks or of_a_question(error)
             for child_name, child in module.named_children():
                 full = f"{name}.{child_name}" if name else child_name
                 if is_leaf(child):

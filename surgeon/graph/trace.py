@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,13 +35,15 @@ def trace(
     example: Example | Callable[[], Example | None] | None = None,
     behind: Behind | None = None,
     inputs: Iterable[str] = (),
+    questions: bool = True,
 ) -> Traced:
     """Trace one method in both modes.
 
     A module that cannot be traced is kept whole and reported in `opaque`; the trace is then started
     again. If the method itself cannot be traced and an `example` is given (or a function that gives one, which
     is called then alone), it is traced with values, for which `behind` tells the layers that are called after
-    a module. `inputs`: arguments with a default that are inputs all the same.
+    a module. `inputs`: arguments with a default that are inputs all the same. `questions`: where the method itself asks
+    whether it is exported, its graphs hold for the answer no; else it cannot be traced.
     The model is left as it was: modes, attributes, buffers.
 
     Raises TraceError when the method itself cannot be traced, with the reason.
@@ -64,8 +67,13 @@ def trace(
         found = traced()
     if not export.asked or _same_under_export(found, traced):
         return found
-    with exporting.met_by("refused"):
-        return traced()
+    try:
+        with exporting.met_by("refused"):
+            return traced()
+    except TraceError as error:
+        if not questions or not exporting.of_a_question(error):
+            raise
+    return replace(found, questions=tuple(sorted(export.asked)))
 
 
 def _same_under_export(found: Traced, traced: Callable[[], Traced]) -> bool:

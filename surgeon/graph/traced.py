@@ -42,7 +42,8 @@ class Asked:
 class Traced:
     """The graphs of one method: `train` and `eval`, the modules that were kept whole because tracing failed
     inside them (dotted name → reason), tensors that the code made on the way, whether the graphs hold
-    for one input size only, and what the code asked for."""
+    for one input size only, what the code asked for, and what of an export it asked, where the graphs hold for
+    the answer no alone (`exporting.py`)."""
 
     train: fx.Graph
     eval: fx.Graph
@@ -50,6 +51,7 @@ class Traced:
     constants: dict[str, torch.Tensor] = field(default_factory=dict)
     sized: bool = False
     asked: Asked = Asked()
+    questions: tuple[str, ...] = ()
 
 
 def copied(traced: Traced) -> Traced:
@@ -61,4 +63,5 @@ def copied(traced: Traced) -> Traced:
         {k: v.clone() for k, v in traced.constants.items()},
         traced.sized,
         traced.asked,
+        traced.questions,
     )

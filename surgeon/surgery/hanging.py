@@ -14,6 +14,7 @@ from surgeon.methods.base import Operation
 from surgeon.selection import INPUT
 from surgeon.surgery.parameters import take_after
 from surgeon.surgery.tree import Displaced, hang, match, open_site, put, shared_in
+from surgeon.tensors.instead import Instead
 from surgeon.tensors.memory_format import lay, memory_format_of
 
 
@@ -69,6 +70,8 @@ def cut_tree(
             take_after(cut.replacement, module)
             if next(module.parameters(), None) is None:  # it could not say where the new one belongs
                 match(tree, module, cut.replacement)
+            if isinstance(cut.replacement, Instead):
+                cut.replacement.stands_for(edit.site, module)
             put(tree, edit.site, cut.replacement, shared)
         if cut.layer is not None and edit.layer is not None:
             if module is not None:

@@ -230,6 +230,15 @@ def _notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
         parts = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         if parts:
             notes.append(Note(code="partial", text=f"{parts} keeps its Python code: {why}"))
+    for region in [r for r in seen.regions if r.traced.questions]:
+        notes.append(
+            Note(
+                code="partial",
+                text=f"the code of {region.name or 'the network'} asks {' and '.join(region.traced.questions)} beside "
+                "its own layers: its graphs hold what it computes where the answer is no, and a call where it is yes is "
+                "an error",
+            )
+        )
     sized = [r.name or "the network" for r in seen.regions if r.traced.sized]
     if sized:
         notes.append(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
 from surgeon.graph.bound_hooks import bound_in, rebind
+from surgeon.graph.caches import throw_away
 from surgeon.graph.cuts import Point
 from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open_fused
 from surgeon.graph.lifting import unlift
@@ -78,6 +79,7 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     if inner:
         refer(flat, inner)
     rebind(flat, bound, displaced.modules.values())
+    throw_away(flat)
     return flat, displaced
 
 

@@ -1,5 +1,7 @@
 """Code that asks whether it is traced or exported: its graphs hold one answer."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -73,23 +75,64 @@ def test_the_branch_for_export_runs_where_the_cut_network_is_exported():
     torch.testing.assert_close(torch.export.export(cut, (x,)).module()(x).sum(1), torch.ones(2))
 
 
-def test_a_network_that_asks_beside_its_layers_is_refused_by_the_question():
-    """Its convolutions are of a part, but none of its own code can be followed."""
-    with pytest.raises(
-        SurgeryError, match=r"asks torch.jit.is_tracing\(\) and computes otherwise then.*module of its own"
-    ):
-        surgeon.apply(Alone(), "kap", input_size=SIZE)
-    assert surgeon.apply(Root("torch.jit.is_tracing"), "kap", input_size=SIZE).surgery.edits
+def test_a_root_that_asks_keeps_its_python_where_its_parts_can_be_cut():
+    cut = surgeon.apply(Root("torch.jit.is_tracing"), "kap", input_size=SIZE)
+    assert [e.site for e in cut.surgery.edits] == ["body.0"] and type(cut) is Root
 
 
 class Alone(nn.Module):
-    def __init__(self):
+    """Its convolution is no part's: there is no module that could keep its Python."""
+
+    def __init__(self, asks):
         super().__init__()
-        self.c = nn.Conv2d(3, 16, 3, padding=1)
+        self.c, self.head, self.asks = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 5, 1), asks
+
+    def forward(self, x, scale=1.0):
+        y = self.head(self.c(x)).mean((2, 3)) * scale
+        return y.softmax(1) if QUESTIONS[self.asks]() else y
+
+
+class Blocks(nn.Module):
+    def __init__(self, asks):
+        super().__init__()
+        self.blocks = nn.Sequential(Alone(asks), nn.Unflatten(1, (5, 1, 1)), nn.Flatten())
 
     def forward(self, x):
-        y = self.c(x).mean((2, 3))
-        return y.softmax(1) if torch.jit.is_tracing() else y
+        return self.blocks(x)
+
+
+@pytest.mark.parametrize("kind", [Alone, Blocks])
+def test_layers_beside_a_question_are_cut_and_an_export_is_refused(kind, tmp_path):
+    torch.manual_seed(0)
+    stock, x = kind("torch.jit.is_tracing").eval(), torch.randn(2, *SIZE)
+    cut = surgeon.apply(stock, "kap", sigma=0.0, input_size=SIZE).eval()
+    assert cut.surgery.edits and any("asks torch.jit.is_tracing()" in n.text for n in cut.surgery.notes)
+    surgeon.save(cut, tmp_path / "saved")
+    for network in (
+        cut,
+        copy.deepcopy(cut),
+        surgeon.load(tmp_path / "saved", model=kind("torch.jit.is_tracing")),
+    ):
+        assert not torch.equal(network.eval()(x), stock(x)) and torch.equal(network(x), cut(x))
+        with pytest.raises(
+            SurgeryError, match=r"Alone asks torch\.jit\.is_tracing\(\), .* a module of its own"
+        ):
+            torch.jit.trace(network, x)
+    if kind is Alone:
+        assert torch.equal(cut(x, scale=2.0), 2 * cut(x))  # graphs that are made for the call
+        with pytest.raises(SurgeryError, match="asks torch.jit"):
+            torch.jit.trace(lambda x: cut(x, scale=2.0), x)
+    folded = surgeon.fold(cut).eval()
+    torch.testing.assert_close(folded(x), cut(x))
+    torch.testing.assert_close(torch.jit.trace(folded, x)(x).sum(1), torch.ones(2))
+
+
+def test_another_question_than_the_one_that_was_asked_is_no_matter():
+    cut = surgeon.apply(Alone("torch.compiler.is_exporting"), "kap", input_size=SIZE).eval()
+    x = torch.randn(2, *SIZE)
+    torch.testing.assert_close(torch.jit.trace(cut, x)(x), cut(x))
+    with pytest.raises(SurgeryError, match=r"asks torch\.compiler\.is_exporting\(\), which is true here"):
+        torch.export.export(cut, (x,))
 
 
 def test_a_question_that_changes_no_graph_costs_nothing():

@@ -1,11 +1,13 @@
 """Loops that fuse norms into convolutions after the cut, as YOLO's do: a new convolution, no norm, another forward."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 import surgeon
-from surgeon.errors import SurgeryError
+from surgeon.errors import SurgeonError, SurgeryError
 
 SIZE = (3, 8, 8)
 
@@ -80,3 +82,32 @@ def test_a_setting_that_leaves_norms_out_acts(stock):
     for block in (cut.one, cut.two):
         block.normed = False
     assert not torch.allclose(cut(x), before)
+
+
+def by_shapes(conv, norm):
+    """As YOLO's fuse: a new convolution from the old one's settings and weights."""
+    sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    made = nn.Conv2d(*sizes, conv.groups, bias=True)
+    made.weight.data.copy_(
+        conv.weight * (norm.weight / (norm.running_var + norm.eps) ** 0.5)[:, None, None, None]
+    )
+    return made
+
+
+@pytest.mark.parametrize("fused", [nn.utils.fuse_conv_bn_eval, by_shapes], ids=["torch", "yolo"])
+@pytest.mark.parametrize("start", ["mean", "anneal"])
+def test_what_replaced_a_convolution_says_what_it_is_not(stock, fused, start, tmp_path):
+    cut = surgeon.apply(stock, "wm-smoothing-all", start=start, input_size=SIZE).eval()
+    surgeon.save(cut, tmp_path / "saved")
+    for network in (cut, copy.deepcopy(cut), surgeon.load(tmp_path / "saved", model=Net()).eval()):
+        conv = network.two.conv
+        assert not hasattr(conv, "weight") and getattr(conv, "weight", None) is None
+        with pytest.raises(SurgeonError, match=r"^two\.conv was a Conv2d, .* before surgeon\.apply or after"):
+            fused(conv, network.two.bn)
+        with pytest.raises(AttributeError, match="object has no attribute 'wieght'"):
+            conv.wieght  # noqa: B018
+    back = surgeon.revert(cut).eval()
+    fuse(back)
+    with torch.no_grad():
+        x = torch.randn(2, *SIZE)
+        torch.testing.assert_close(back(x), stock(x), rtol=1e-4, atol=1e-5)

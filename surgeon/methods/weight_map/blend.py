@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from surgeon.errors import LayerError
 from surgeon.methods.weight_map.module import WeightMap2d
 from surgeon.tensors.blending import Blending
+from surgeon.tensors.instead import Instead
 from surgeon.tensors.traced import Proxy, called
 
 
-class WeightMapBlend(Blending):
+class WeightMapBlend(Instead, Blending):
     """(1 − alpha) conv(x) + alpha map(x), until `alpha` is 1 and the convolution is dropped.
 
     Input (N, C_in, H, W), output (N, C_out, H_out, W_out), the same of both. At alpha = 0 it is the convolution, whose

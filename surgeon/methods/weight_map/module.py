@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from surgeon.errors import LayerError
 from surgeon.methods.weight_map.maths import MODES, Pair, output_size, pair, resolve_padding, weight_map
+from surgeon.tensors.instead import Instead
 from surgeon.tensors.resize import resize_maps, resized_parameter, warn_resized
 from surgeon.tensors.traced import Proxy, called
 
 STARTS = ("mean", "projection")
 
 
-class WeightMap2d(nn.Module):
+class WeightMap2d(Instead):
     """A weight for every input position, then a fixed filter of ones ("Weight Map Layer ...", eq. 1-4).
 
     Parameters are `maps` (H·W, C_in/groups, C_out), laid out as the matrix products read it, and `bias`
