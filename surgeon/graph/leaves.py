@@ -88,7 +88,7 @@ def altered(module: nn.Module) -> str:
         return made
     if "forward" in module.__dict__:
         return "its forward was exchanged on the object"
-    for method in ("forward", "_conv_forward"):
+    for method in ("__call__", "forward", "_conv_forward"):
         home = next((c for c in type(module).__mro__ if method in vars(c)), nn.Module)
         if not home.__module__.startswith(_KNOWN):
             return f"{home.__name__} has a {method} of its own, which may do anything with its weights"

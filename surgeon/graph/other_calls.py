@@ -16,8 +16,8 @@ from surgeon.errors import SurgeryError, TraceError, either
 from surgeon.graph import coding, held_tensors, making
 from surgeon.graph.asked import of_types, types_of
 from surgeon.graph.compiled import compiled, numbers
-from surgeon.graph.forms import same_form
 from surgeon.graph.exporting import with_demand_plain
+from surgeon.graph.forms import same_form
 from surgeon.graph.guard import unguard
 from surgeon.graph.modes import follow_modes
 from surgeon.graph.one_at_a_time import alone

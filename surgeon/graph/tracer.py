@@ -28,6 +28,7 @@ from surgeon.graph.recorded import Recorded, parameter
 from surgeon.graph.signatures import placeholders
 from surgeon.graph.traced import Example
 from surgeon.graph.watch import Watch
+from surgeon.graph.whole_calls import called_whole
 from surgeon.graph.writes import written
 from surgeon.torch_private import uncompiled
 
@@ -78,7 +79,8 @@ class LeafTracer(fx.Tracer):
             self.asked = Asking(root, self.leaves, self.runs_code, self.kept.is_as_found)
             try:
                 with self.watch.on(), uncompiled(), refused(again), self.asked.on():
-                    graph = super().trace(root, concrete_args)
+                    with called_whole(root, self._keeps_whole):
+                        graph = super().trace(root, concrete_args)
             finally:
                 self.kept.restore()
             if self.watch.drew and not closely:
@@ -89,6 +91,11 @@ class LeafTracer(fx.Tracer):
                 names = {m: n for n, m in root.named_modules()}
                 self.asked.forget((names[m], attribute) for m, attribute in self.kept.left)
                 return graph
+
+    def _keeps_whole(self, module: nn.Module) -> bool:
+        """Whether a call of a module, in this thread, is recorded as one."""
+        here = threading.get_ident() == self.thread
+        return here and self.runs_code() and self.is_leaf_module(module, self.path_of_module(module))
 
     def runs_code(self) -> bool:
         """Whether the network's code runs now."""

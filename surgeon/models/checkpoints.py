@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -255,7 +255,7 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
     if strict and 2 * fitting < len(own):
         problems.append(f"it is probably of another network, as {fitting} of {len(own)} tensors fit")
     if missing and strict:
-        problems.append(f"{len(missing)} missing: {_some(missing)}")
+        problems.append(f"{len(missing)} missing: {_some(missing)}{_without_statistics(missing, weights)}")
     if unexpected and strict:
         hint = f" ({nearest(unexpected[0], missing)})" if missing else ""
         problems.append(f"{len(unexpected)} unexpected: {_some(unexpected)}{hint}")
@@ -273,6 +273,18 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         problems += [reason for prefix, m in _weight_maps(model) if (reason := unfit(m, weights, prefix))][:1]
     if problems:
         raise ArtifactError(f"{source} does not fit {type(model).__name__}: {'; '.join(problems)}")
+
+
+def _without_statistics(missing: Iterable[str], weights: Mapping[str, Tensor]) -> str:
+    """Say so where weights are of norms that have lost their running statistics."""
+    norms = [k.removesuffix(".running_mean") for k in missing if k.endswith(".running_mean")]
+    norm = next((n for n in norms if f"{n}.weight" in weights and f"{n}.running_var" not in weights), None)
+    if norm is None:
+        return ""
+    return (
+        f" ({norm} was saved without running statistics, as adaptation at test time leaves norms: they load into a "
+        f"network whose {norm}.running_mean and running_var are None too)"
+    )
 
 
 def _holds(dtype: torch.dtype, tensor: Tensor) -> bool:

@@ -17,7 +17,7 @@ from surgeon.models.facts import input_std_of, name_of, num_classes_of
 from surgeon.selection import PassedOver, Site, is_call, matches
 from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
-from surgeon.surgery.looking import Looked, seen_of
+from surgeon.surgery.looking import Looked, of_one_input, seen_of
 from surgeon.surgery.told_apart import mixed_up
 from surgeon.surgery.tree import bare, free_name
 
@@ -135,7 +135,9 @@ class _SoFar:
             return operation.propose(usable, context)
         except SelectionError as error:
             asked = [n for n in self.seen.hidden if _asked_for(n, operation)]
-            raise SelectionError(_explain(error, self.title, key, self.gone, self.seen, asked)) from error
+            text = _explain(error, self.title, key, self.gone, self.seen, asked)
+            way = of_one_input(self.scratch) if self.size is None else ""
+            raise SelectionError(f"{text}; {way}" if way else text) from error
 
     def _check_still_runs(self, key: str) -> None:
         """Raise SelectionError if the network ran before an operation and does not run after it."""

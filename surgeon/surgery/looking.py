@@ -24,6 +24,9 @@ from surgeon.surgery.tree import bare
 from surgeon.torch_private import NormBase
 from surgeon.values import has_values
 
+_PARTED = ("a graph would", "control flow")
+"""How reasons are worded that hold for a few lines of code, and not for all of a network."""
+
 
 @dataclass(frozen=True)
 class Looked:
@@ -116,7 +119,13 @@ def seen_of(
     seen = survey(model, size, refused)
     if not seen.regions:
         reason = next(iter(seen.hidden.values()), "it has no convolution and no norm")
-        raise SurgeryError(f"{type(model).__name__} has no part that torch.fx can follow: {reason}")
+        way = (
+            "; put the code that does this into a module of its own, which keeps its Python: the layers beside it are "
+            "then cut"
+            if any(text in reason for text in _PARTED) and "module of its own" not in reason
+            else ""
+        )
+        raise SurgeryError(f"{type(model).__name__} has no part that torch.fx can follow: {reason}{way}")
     return seen
 
 
@@ -152,7 +161,8 @@ def _check_runs(subject: Subject, tree: nn.Module, seen: Survey) -> None:
     if more:
         raise SurgeryError(
             f"{name} takes other inputs than an image ({', '.join(more)}), so that it cannot be run here on "
-            f"{_size_words(size)}: leave it out; shapes and FLOPs are then not counted"
+            f"{_size_words(size)}: leave it out, which does for all but operations that need sizes, such as weight "
+            f"maps; {of_one_input(tree)}"
         )
     taken = channels_of(tree)
     if taken not in (None, size[0]):
@@ -178,6 +188,24 @@ def _meant(size: tuple[int, ...], channels: int) -> tuple[tuple[int, ...], str]:
     if len(size) == 3 and size[-1] == channels:
         return (channels, *size[:-1]), " (channels come first)"
     return (channels, *size[1:]), ""
+
+
+def of_one_input(model: nn.Module) -> str:
+    """Say how a network of several inputs can be cut at a stated size; "" for one of a single input.
+
+    Args:
+        model: The network.
+
+    Returns:
+        The advice.
+    """
+    more = needed_inputs(model)[1:]
+    if not more:
+        return ""
+    return (
+        f"to cut it at a size, give {' and '.join(more)} a default in its forward, or cut a module around it whose "
+        "forward takes one tensor and parts it, as model(x[:, :3], x[:, 3:]) does, at the size of that"
+    )
 
 
 def _size_words(size: tuple[int | None, ...]) -> str:
@@ -235,8 +263,8 @@ def _notes_of(seen: Survey, size: tuple[int, ...] | None) -> list[Note]:
             Note(
                 code="partial",
                 text=f"the code of {region.name or 'the network'} asks {' and '.join(region.traced.questions)} beside "
-                "its own layers: its graphs hold what it computes where the answer is no, and a call where it is yes is "
-                "an error",
+                "its own layers: its graphs hold what it computes where the answer is no, and where it is yes a call "
+                "is an error",
             )
         )
     sized = [r.name or "the network" for r in seen.regions if r.traced.sized]

@@ -22,6 +22,7 @@ from surgeon.graph.made_weights import maker
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of
 from surgeon.surgery.tree import has
+from surgeon.torch_private import BatchNorm
 
 _COUNTERS = ("num_batches_tracked",)
 
@@ -82,7 +83,7 @@ def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
         edits: The edits.
 
     Returns:
-        The description of each site that exists.
+        The description of each site that exists, and of batch norms that have lost their statistics already.
     """
     edits = tuple(edits)
     layers = {e.layer for e in edits if e.layer}
@@ -92,11 +93,14 @@ def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
             found[site] = _of(
                 tree.get_submodule(site), {n.rpartition(".")[2] for n in layers if n.startswith(site + ".")}
             )
-    return found
+    return found | {n: _of(m, set()) for n, m in tree.named_modules() if n not in found and _emptied(m)}
 
 
 def findings(model: nn.Module) -> tuple[Finding, ...]:
     """List the sites of a rewritten network that are not what its record says.
+
+    Batch norms that have lost their running statistics since are listed too, wherever they are: the network's record
+    is of one that has them.
 
     Args:
         model: The network.
@@ -109,9 +113,9 @@ def findings(model: nn.Module) -> tuple[Finding, ...]:
         return ()
     recorded: dict[str, Standing] = getattr(model.__dict__.get("displaced"), "standing", None) or {}
     layers = {e.site: [n.layer for n in record.edits if n.site == e.site and n.layer] for e in record.edits}
-    return tuple(
-        f for site in layers if site != INPUT for f in at(model, site, recorded.get(site), layers[site])
-    )
+    found = [f for site in layers if site != INPUT for f in at(model, site, recorded.get(site), layers[site])]
+    lost = [(n, m) for n, m in model.named_modules() if n not in {*layers, *recorded} and _emptied(m)]
+    return (*found, *(_without_statistics(n, m) for n, m in lost))
 
 
 def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] = ()) -> list[Finding]:
@@ -134,6 +138,8 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
         return [_finding(site, was, f"{now.kind} without {gone[0]}", _ORDER)]
     if was is None or now == was:
         return []
+    if _emptied(tree.get_submodule(site)) and "running_mean" in dict(was.tensors):
+        return [_without_statistics(site, tree.get_submodule(site))]
     loads = _named(now) == _named(was)
     if now.kind != was.kind or now.opened != was.opened:
         wrapped = any(_kind(m) == was.kind for m in list(tree.get_submodule(site).modules())[1:])
@@ -173,10 +179,33 @@ _ORDER = (
     "exchange, fuse or reparameterise modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
 )
 
+_STATISTICS = (
+    "adaptation at test time, such as TENT, leaves norms so, and a folder's record is of a network that has the "
+    "statistics; put them back first (track_running_stats = True, and running_mean and running_var of a copy from "
+    "before), or save what surgeon.fold(model) gives"
+)
 _PLAIN = (
     "what computes its weights, as a hook or a parametrization does, is to be taken off "
     "first, so that they are plain parameters again"
 )
+
+
+def _emptied(module: nn.Module) -> bool:
+    """Say whether a batch norm was made with running statistics and has none: one made without counts no batches."""
+    return (
+        isinstance(module, BatchNorm)
+        and module.running_mean is None
+        and module.num_batches_tracked is not None
+    )
+
+
+def _without_statistics(site: str, module: nn.Module) -> Finding:
+    return Finding(
+        site=site,
+        recorded=f"{_kind(module)} with running statistics",
+        found="one without running_mean and running_var",
+        remedy=_STATISTICS,
+    )
 
 
 def _other_tensors(now: Standing, was: Standing) -> str:
