@@ -9,9 +9,9 @@ from torch import nn
 
 from surgeon.edits import Plan
 from surgeon.execution import Searched
+from surgeon.graph.module_tree import Displaced
 from surgeon.methods.base import Operation, Search
 from surgeon.methods.registry import parse
-from surgeon.surgery.tree import Displaced
 
 
 @dataclass

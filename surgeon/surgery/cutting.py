@@ -9,6 +9,7 @@ from torch.nn.parameter import is_lazy
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
 from surgeon.graph.left_alone import left_alone
+from surgeon.graph.module_tree import Displaced, bare, carve
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.region import Region
 from surgeon.graph.survey import find_regions
@@ -20,7 +21,6 @@ from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.recording import combined
 from surgeon.surgery.standing import standing
-from surgeon.surgery.tree import Displaced, bare, carve
 from surgeon.values import has_values
 
 

@@ -10,10 +10,10 @@ from torch import nn
 from surgeon.edits import Edit
 from surgeon.errors import SurgeryError, located
 from surgeon.graph.bound_hooks import bound_in, hand_over, rebind
+from surgeon.graph.module_tree import Displaced, hang, match, open_site, put, shared_in
 from surgeon.graph.parameters import take_after
 from surgeon.methods.base import Operation
 from surgeon.selection import INPUT
-from surgeon.surgery.tree import Displaced, hang, match, open_site, put, shared_in
 from surgeon.tensors.memory_format import lay, memory_format_of
 
 

@@ -19,9 +19,9 @@ from surgeon.extra_state import without_extra
 from surgeon.graph.fused import is_opened
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import maker
+from surgeon.graph.module_tree import has
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of
-from surgeon.surgery.tree import has
 
 _COUNTERS = ("num_batches_tracked",)
 
