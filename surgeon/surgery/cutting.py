@@ -8,6 +8,7 @@ from torch.nn.parameter import is_lazy
 
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
+from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.module_tree import Displaced, bare, carve
 from surgeon.graph.one_at_a_time import one_at_a_time
@@ -17,7 +18,6 @@ from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.door import Subject, admitted
-from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.recording import combined
 from surgeon.surgery.standing import standing
