@@ -14,12 +14,12 @@ from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.measure import measure
 from surgeon.graph.module_tree import bare, free_name
 from surgeon.graph.survey import Survey
+from surgeon.graph.told_apart import mixed_up
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
 from surgeon.selection import PassedOver, Site, is_call, matches
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.looking import Looked, seen_of
-from surgeon.surgery.told_apart import mixed_up
 
 
 def decide(
