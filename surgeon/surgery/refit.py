@@ -22,11 +22,11 @@ from surgeon.edits import Edit, Plan
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, Visit, run_side_by_side
 from surgeon.graph.shared_parameters import read_by_functions
+from surgeon.graph.targets import Target, target
 from surgeon.methods.base import LeastSquares, Operation, Unfitted
 from surgeon.progress import tell
 from surgeon.selection import INPUT
 from surgeon.surgery.equations import equations
-from surgeon.surgery.targets import Target, target
 from surgeon.tensors.convolution import laid_like
 from surgeon.torch_private import BatchNorm
 
