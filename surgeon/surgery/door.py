@@ -13,9 +13,9 @@ from torch import nn
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError, either
 from surgeon.extra_state import without_extra
+from surgeon.graph.fitness import refuse_unfit
 from surgeon.images import image_size
 from surgeon.models.facts import input_size_of
-from surgeon.surgery.fitness import refuse_unfit
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import nn
 
 from surgeon.edits import Note
 from surgeon.errors import SurgeryError, either
+from surgeon.graph.fitness import refuse_unfit
 from surgeon.graph.module_tree import bare
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.signatures import needed_inputs
@@ -20,7 +21,6 @@ from surgeon.images import channels_of, image_size
 from surgeon.models.facts import input_size_of, name_of
 from surgeon.selection import Site
 from surgeon.surgery.door import Subject
-from surgeon.surgery.fitness import refuse_unfit
 from surgeon.torch_private import NormBase
 from surgeon.values import has_values
 
