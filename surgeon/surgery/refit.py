@@ -26,8 +26,8 @@ from surgeon.graph.targets import Target, target
 from surgeon.methods.base import LeastSquares, Operation, Unfitted
 from surgeon.progress import tell
 from surgeon.selection import INPUT
-from surgeon.surgery.equations import equations
 from surgeon.tensors.convolution import laid_like
+from surgeon.tensors.equations import equations
 from surgeon.torch_private import BatchNorm
 
 _MOST_IMAGES = 2048

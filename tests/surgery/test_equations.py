@@ -7,7 +7,7 @@ from torch import nn
 import surgeon
 from surgeon.graph.pairs import run_side_by_side
 from surgeon.graph.targets import target
-from surgeon.surgery.equations import equations
+from surgeon.tensors.equations import equations
 from surgeon.tensors.least_squares import ridge_solve
 
 
