@@ -47,12 +47,12 @@ from surgeon.pipeline.tested import trained_on, validated_on
 from surgeon.pipeline.training import part
 from surgeon.progress import step
 from surgeon.recipe import Recipe
+from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.store.artifact import save
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import apply
 from surgeon.surgery.calibration import MOST
 from surgeon.surgery.drift import compare_logits, first_tensor, layer_drifts
-from surgeon.surgery.starts import WarmStart, with_starts
 from surgeon.verification import demand, verify
 
 CONVERSIONS, SETTINGS = "conversions.json", "settings.json"

@@ -22,7 +22,9 @@ from surgeon.images import check_taken, times
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
 from surgeon.progress import step
-from surgeon.surgery.asked import RecipeLike, keyed, operations_of
+from surgeon.recipe.asked import RecipeLike, keyed, operations_of
+from surgeon.recipe.starts import WarmStart, with_starts
+from surgeon.recipe.worded import with_settings
 from surgeon.surgery.attempt import Attempt, needs_data
 from surgeon.surgery.calibration import Calibration, gathered
 from surgeon.surgery.choice import Started, different, started
@@ -35,8 +37,6 @@ from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.recording import recorded
 from surgeon.surgery.rehearsal import CHEAP, rehearse, told_of
 from surgeon.surgery.rewritten import RewrittenModule
-from surgeon.surgery.starts import WarmStart, with_starts
-from surgeon.surgery.worded import with_settings
 
 _NOISE_IMAGES = 2
 
