@@ -20,6 +20,12 @@ from torch import Tensor, nn
 from surgeon.edits import Note, Plan
 from surgeon.effects import Drift
 from surgeon.execution import Choice, Trial
+from surgeon.models.norm_statistics import (
+    put_back,
+    reestimate_statistics,
+    running_statistics,
+    separate_statistics,
+)
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt, needs_data, restates
 from surgeon.surgery.calibration import FEWEST, halves
@@ -28,12 +34,6 @@ from surgeon.surgery.observing import Observation
 from surgeon.surgery.reference import Reference, as_it_is, reference, statistics_of
 from surgeon.surgery.refit import images_at_once, refit
 from surgeon.surgery.searching import first_values, search
-from surgeon.surgery.statistics import (
-    put_back,
-    reestimate_statistics,
-    running_statistics,
-    separate_statistics,
-)
 
 _CLEARLY = 0.9
 """A more expensive start is used if its drift is below this share of the cheaper one's."""

@@ -20,11 +20,11 @@ from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
 from surgeon.methods.base import FoldContext, Operation
 from surgeon.methods.registry import parse
+from surgeon.models.norm_statistics import demand_room, give_back
 from surgeon.selection import INPUT, is_call
 from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings, standing
-from surgeon.surgery.statistics import demand_room, give_back
 
 
 @one_at_a_time
