@@ -35,6 +35,7 @@ from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.models.checkpoints import PICKLED
 from surgeon.models.facts import input_size_of, normalized
+from surgeon.models.logits import compare_logits, first_tensor
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model
@@ -52,7 +53,7 @@ from surgeon.store.artifact import save
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import apply
 from surgeon.surgery.calibration import MOST
-from surgeon.surgery.drift import compare_logits, first_tensor, layer_drifts
+from surgeon.surgery.drift import layer_drifts
 from surgeon.verification import demand, verify
 
 CONVERSIONS, SETTINGS = "conversions.json", "settings.json"

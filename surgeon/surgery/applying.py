@@ -21,6 +21,7 @@ from surgeon.host import in_own_state
 from surgeon.images import check_taken, times
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
+from surgeon.models.logits import compare_logits
 from surgeon.progress import step
 from surgeon.recipe.asked import RecipeLike, keyed, operations_of
 from surgeon.recipe.starts import WarmStart, with_starts
@@ -31,7 +32,6 @@ from surgeon.surgery.choice import Started, different, started
 from surgeon.surgery.cutting import check_plan, cut, regions_of
 from surgeon.surgery.deciding import decide
 from surgeon.surgery.door import Subject, admitted
-from surgeon.surgery.drift import compare_logits
 from surgeon.surgery.looking import Looked, looked
 from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.recording import recorded

@@ -20,10 +20,10 @@ from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
 from surgeon.execution import Searched
 from surgeon.methods.base import Search
+from surgeon.models.logits import drift_of, logits_of
 from surgeon.models.norm_statistics import put_back, separate_statistics
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt
-from surgeon.surgery.drift import drift_of, logits_of
 
 
 def first_values(attempt: Attempt, edits: Iterable[Edit]) -> None:
