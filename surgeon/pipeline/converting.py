@@ -33,6 +33,7 @@ from surgeon.execution import Execution
 from surgeon.graph.one_mode import mode
 from surgeon.host import in_own_state
 from surgeon.images import image_size
+from surgeon.models.calibration import MOST
 from surgeon.models.checkpoints import PICKLED
 from surgeon.models.facts import input_size_of, normalized
 from surgeon.models.logits import compare_logits, first_tensor
@@ -52,7 +53,6 @@ from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.store.artifact import save
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import apply
-from surgeon.surgery.calibration import MOST
 from surgeon.surgery.drift import layer_drifts
 from surgeon.verification import demand, verify
 

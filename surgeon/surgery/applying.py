@@ -21,19 +21,19 @@ from surgeon.host import in_own_state
 from surgeon.images import check_taken, times
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
+from surgeon.models.calibration import Calibration, gathered
 from surgeon.models.logits import compare_logits
+from surgeon.models.norm_inputs import check_calibration
 from surgeon.progress import step
 from surgeon.recipe.asked import RecipeLike, keyed, operations_of
 from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.recipe.worded import with_settings
 from surgeon.surgery.attempt import Attempt, needs_data
-from surgeon.surgery.calibration import Calibration, gathered
 from surgeon.surgery.choice import Started, different, started
 from surgeon.surgery.cutting import check_plan, cut, regions_of
 from surgeon.surgery.deciding import decide
 from surgeon.surgery.door import Subject, admitted
 from surgeon.surgery.looking import Looked, looked
-from surgeon.surgery.norm_inputs import check_calibration
 from surgeon.surgery.recording import recorded
 from surgeon.surgery.rehearsal import CHEAP, rehearse, told_of
 from surgeon.surgery.rewritten import RewrittenModule

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from surgeon.edits import Note, Plan
 from surgeon.effects import Drift
 from surgeon.execution import Choice, Trial
+from surgeon.models.calibration import FEWEST, halves
 from surgeon.models.logits import drift_of, logits_of
 from surgeon.models.norm_statistics import (
     put_back,
@@ -29,7 +30,6 @@ from surgeon.models.norm_statistics import (
 )
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt, needs_data, restates
-from surgeon.surgery.calibration import FEWEST, halves
 from surgeon.surgery.observing import Observation
 from surgeon.surgery.reference import Reference, as_it_is, reference, statistics_of
 from surgeon.surgery.refit import images_at_once, refit

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.surgery.calibration import halves
+from surgeon.models.calibration import halves
 
 SIZE = (3, 8, 8)
 
