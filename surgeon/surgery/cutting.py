@@ -13,6 +13,7 @@ from surgeon.graph.left_alone import left_alone
 from surgeon.graph.module_tree import Displaced, bare, carve
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.region import Region
+from surgeon.graph.standing import standing
 from surgeon.graph.survey import find_regions
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
@@ -20,7 +21,6 @@ from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.door import Subject, admitted
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.recording import combined
-from surgeon.surgery.standing import standing
 from surgeon.values import has_values
 
 

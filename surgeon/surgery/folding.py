@@ -16,6 +16,7 @@ from surgeon.graph.made_weights import settled
 from surgeon.graph.module_tree import bare, carve, close_all, exchange, has, put, shared_in, take
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.shared_parameters import read_by_functions, tie, ties
+from surgeon.graph.standing import standing
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
 from surgeon.methods.base import FoldContext, Operation
@@ -24,7 +25,7 @@ from surgeon.models.norm_statistics import demand_room, give_back
 from surgeon.selection import INPUT, is_call
 from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
-from surgeon.surgery.standing import Finding, demand, findings, standing
+from surgeon.surgery.standing import Finding, demand, findings
 
 
 @one_at_a_time

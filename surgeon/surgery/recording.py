@@ -15,9 +15,9 @@ from surgeon.edits import Note, Plan
 from surgeon.effects import measured_effect, worst
 from surgeon.errors import CalibrationWarning
 from surgeon.execution import Execution
+from surgeon.graph.standing import standing
 from surgeon.surgery.choice import Started
 from surgeon.surgery.rewritten import RewrittenModule
-from surgeon.surgery.standing import standing
 
 
 def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
