@@ -19,10 +19,10 @@ from surgeon.errors import FoldError
 from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.module_tree import bare, carve
 from surgeon.graph.one_mode import mode
+from surgeon.methods.records import needs_data
 from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.surgery import replay
-from surgeon.surgery.attempt import needs_data
 from surgeon.surgery.hanging import cut_tree
 from surgeon.training import adversarial_noise
 from surgeon.verification import layers_called, names_kept, relative

@@ -20,6 +20,7 @@ from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
 from surgeon.images import check_taken, times
 from surgeon.methods.base import Operation
+from surgeon.methods.records import needs_data
 from surgeon.methods.registry import parse
 from surgeon.models.calibration import Calibration, gathered
 from surgeon.models.logits import compare_logits
@@ -28,7 +29,7 @@ from surgeon.progress import step
 from surgeon.recipe.asked import RecipeLike, keyed, operations_of
 from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.recipe.worded import with_settings
-from surgeon.surgery.attempt import Attempt, needs_data
+from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.choice import Started, different, started
 from surgeon.surgery.cutting import check_plan, cut, regions_of
 from surgeon.surgery.deciding import decide

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from surgeon.edits import Note, Plan
 from surgeon.effects import Drift
 from surgeon.execution import Choice, Trial
+from surgeon.methods.records import needs_data, restates
 from surgeon.models.calibration import FEWEST, halves
 from surgeon.models.logits import drift_of, logits_of
 from surgeon.models.norm_statistics import (
@@ -29,7 +30,7 @@ from surgeon.models.norm_statistics import (
     separate_statistics,
 )
 from surgeon.progress import step
-from surgeon.surgery.attempt import Attempt, needs_data, restates
+from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.observing import Observation
 from surgeon.surgery.reference import Reference, as_it_is, reference, statistics_of
 from surgeon.surgery.refit import images_at_once, refit

@@ -16,6 +16,7 @@ from surgeon.graph.region import Region
 from surgeon.graph.standing import standing
 from surgeon.graph.survey import find_regions
 from surgeon.host import in_own_state
+from surgeon.methods.records import needs_data, restates
 from surgeon.methods.registry import parse
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.door import Subject, admitted
@@ -63,7 +64,20 @@ def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> A
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
     record = combined(subject.record, made) if subject.record else made
     rewritten = _carved(tree, record, made, regions, displaced)
-    return Attempt(rewritten, tree, made, record, operations, displaced, residuals)
+    searches = {key: operation.search() for key, operation in operations.items()}
+    searching = {key: asked for key, asked in searches.items() if asked is not None}
+    return Attempt(
+        network=rewritten,
+        tree=tree,
+        made=made,
+        record=record,
+        operations=operations,
+        displaced=displaced,
+        residuals=residuals,
+        approximates=restates(made),
+        searching=searching,
+        fits=bool(needs_data(made) or searching),
+    )
 
 
 @one_at_a_time

@@ -10,6 +10,7 @@ from torch import nn
 
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import SelectionError
+from surgeon.graph.followed import seen_of
 from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.measure import measure
 from surgeon.graph.module_tree import bare, free_name
@@ -19,7 +20,7 @@ from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
 from surgeon.selection import PassedOver, Site, is_call, matches
 from surgeon.surgery.hanging import cut_tree
-from surgeon.surgery.looking import Looked, seen_of
+from surgeon.surgery.looking import Looked
 
 
 def decide(

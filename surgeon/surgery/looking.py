@@ -12,10 +12,11 @@ from torch import nn
 from surgeon.edits import Note
 from surgeon.errors import SurgeryError, either
 from surgeon.graph.fitness import refuse_unfit
+from surgeon.graph.followed import seen_of
 from surgeon.graph.module_tree import bare
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.signatures import needed_inputs
-from surgeon.graph.survey import Survey, survey
+from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
 from surgeon.images import channels_of, image_size
 from surgeon.models.facts import input_size_of, name_of
@@ -95,29 +96,6 @@ def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Surv
     """
     refuse_unfit(model)
     return seen_of(bare(model, share=True)[0], image_size(input_size, model) or input_size_of(model))
-
-
-def seen_of(
-    model: nn.Module, size: tuple[int, ...] | None, refused: Mapping[str, str] | None = None
-) -> Survey:
-    """Survey a network that may be traced in place.
-
-    Args:
-        model: The network, or a copy that tracing may write to.
-        size: (C, H, W) or (C, T, H, W) of one image, or None.
-        refused: Modules that must keep their code, with the reason, where an earlier survey found them.
-
-    Returns:
-        The survey, with at least one traceable region.
-
-    Raises:
-        SurgeryError: torch.fx can trace no part of the network.
-    """
-    seen = survey(model, size, refused)
-    if not seen.regions:
-        reason = next(iter(seen.hidden.values()), "it has no convolution and no norm")
-        raise SurgeryError(f"{type(model).__name__} has no part that torch.fx can follow: {reason}")
-    return seen
 
 
 def looked(
