@@ -23,7 +23,7 @@ from surgeon.methods.records import needs_data
 from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.surgery import replay
-from surgeon.surgery.hanging import cut_tree
+from surgeon.surgery.cutting import cut_tree
 from surgeon.training import adversarial_noise
 from surgeon.verification import layers_called, names_kept, relative
 

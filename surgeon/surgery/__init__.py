@@ -7,11 +7,11 @@ from calibration images if there are any (`choice.py`, `refit.py`), measured (`d
 """
 
 from surgeon.surgery.applying import apply
-from surgeon.surgery.cutting import replay
 from surgeon.surgery.door import surgery_of
 from surgeon.surgery.folding import fold, revert
 from surgeon.surgery.looking import look, sites
 from surgeon.surgery.planning import plan
+from surgeon.surgery.replaying import replay
 from surgeon.surgery.rewritten import RewrittenModule
 
 __all__ = ["RewrittenModule", "apply", "fold", "look", "plan", "replay", "revert", "sites", "surgery_of"]

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from surgeon.arguments import checked_seed
 from surgeon.edits import Note, Plan
 from surgeon.effects import Drift
-from surgeon.errors import SurgeonError, SurgeryError, either
+from surgeon.errors import SurgeonError, SurgeryError
 from surgeon.graph.measure import measure
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
 from surgeon.images import check_taken, times
 from surgeon.methods.base import Operation
-from surgeon.methods.records import needs_data
 from surgeon.methods.registry import parse
 from surgeon.models.calibration import Calibration, gathered
 from surgeon.models.logits import compare_logits
@@ -31,9 +30,9 @@ from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.recipe.worded import with_settings
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.choice import Started, different, started
-from surgeon.surgery.cutting import check_plan, cut, regions_of
+from surgeon.surgery.cutting import cut, regions_of
 from surgeon.surgery.deciding import decide
-from surgeon.surgery.door import Subject, admitted
+from surgeon.surgery.door import Subject, admitted, check_images, check_plan
 from surgeon.surgery.looking import Looked, looked
 from surgeon.surgery.recording import recorded
 from surgeon.surgery.rehearsal import CHEAP, rehearse, told_of
@@ -136,7 +135,7 @@ def apply(
         options = wish.plans(images is not None, warm_start)
     made = options[-1]
     check_plan(subject, made)
-    _check_images(images, made)
+    check_images(images, made)
     regions = seen.regions if seen else regions_of(model, made)
     carried_out = functools.partial(cut, subject, regions=regions, copy=copy)
     if images is None:
@@ -192,19 +191,6 @@ def _sized(subject: Subject, images: Tensor | None, *, free: bool) -> tuple[Subj
         return sized, []
     text = f"cut for {times(size)}, the size of the calibration images; the model is configured for {times(known)}"
     return sized, [Note(code="images", severity="info", text=text)]
-
-
-def _check_images(images: Tensor | None, made: Plan) -> None:
-    """Raise SurgeryError if the plan starts from calibration images and there are none."""
-    if images is None and needs_data(made):
-        raise SurgeryError(
-            f"the plan starts from data ({needs_data(made)}): "
-            + either(
-                "pass calibration images, or plan without them",
-                "give images (--calibration, or --data of convert); train and run draw their own for a network "
-                "that is trained (--weights, --pretrained)",
-            )
-        )
 
 
 def _started_alone(subject: Subject, attempt: Attempt) -> Started:

@@ -19,7 +19,7 @@ from surgeon.graph.told_apart import mixed_up
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
 from surgeon.selection import PassedOver, Site, is_call, matches
-from surgeon.surgery.hanging import cut_tree
+from surgeon.surgery.cutting import cut_tree
 from surgeon.surgery.looking import Looked
 
 
