@@ -25,16 +25,12 @@ from surgeon.models.calibration import FEWEST, halves
 from surgeon.models.logits import drift_of, logits_of
 from surgeon.models.norm_statistics import (
     put_back,
-    reestimate_statistics,
-    running_statistics,
     separate_statistics,
 )
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt
-from surgeon.surgery.observing import Observation
+from surgeon.surgery.fitting import fitted
 from surgeon.surgery.reference import Reference, as_it_is, reference, statistics_of
-from surgeon.surgery.refit import images_at_once, refit
-from surgeon.surgery.searching import first_values, search
 
 _CLEARLY = 0.9
 """A more expensive start is used if its drift is below this share of the cheaper one's."""
@@ -86,7 +82,7 @@ def started(
     """
     asked = options[-1]
     if asked.effect == "exact":
-        return Started(_fitted(cut(asked), stock, images), None, None)
+        return Started(fitted(cut(asked), stock, images), None, None)
     parts = halves(images, seed)
     if parts is None:
         return _from_few(stock, images, cut, options)
@@ -95,7 +91,7 @@ def started(
     for option in options:
         found.add(option, parts.fitted)
     if found.best is None:  # the outputs cannot be compared
-        return Started(_fitted(cut(asked), stock, images), None, None)
+        return Started(fitted(cut(asked), stock, images), None, None)
     attempt, used = found.best
     others = _Trials(stock, parts.held_out, cut, aim, "start that was not asked for:")
     for plan in unasked() if asked.effect != "folds" else ():
@@ -153,7 +149,7 @@ class _Trials:
         """Fit an attempt to images, with the stock network in the state that starts are compared with."""
         lags = self.aim.note is not None
         with statistics_of(self.stock, images) if lags else contextlib.nullcontext():
-            return _fitted(attempt, self.stock, images, lags=lags)
+            return fitted(attempt, self.stock, images, lags=lags)
 
     def _trial(self, attempt: Attempt) -> Trial | None:
         """Measure an attempt on the held-out images."""
@@ -169,7 +165,7 @@ def _from_few(stock: nn.Module, images: Tensor, cut: Cut, options: Sequence[Plan
     number = len(images)
     reason = f"{number} calibration images are too few to hold some out"
     free = [o for o in options if not needs_data(o)]
-    attempt = cut(free[-1]) if free else _fitted(cut(options[-1]), stock, images)
+    attempt = cut(free[-1]) if free else fitted(cut(options[-1]), stock, images)
     drift = drift_of(logits_of(stock, images), logits_of(attempt.network, images), "calibration")
     start = start_of(attempt.made)
     why = f"{reason}, so that nothing is taken from them" if free else f"asked for; {reason}"
@@ -227,39 +223,6 @@ def start_of(plan: Plan) -> str:
     if len(most) == 1:
         return next(iter(most.values()))
     return ", ".join(f"{name} {start}" for name, start in most.items()) or "as built"
-
-
-def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = False) -> Attempt:
-    """Fit to images what the plan says, and re-estimate batch-norm statistics if the function has changed.
-
-    Layers whose setting is searched change nothing at first. If no other operation has changed the function, the
-    search begins with the stock network's statistics, unless these lag behind its weights.
-    """
-    if not (attempt.fits or attempt.approximates):
-        return attempt
-    theirs, displaced = running_statistics(attempt.tree), attempt.displaced.statistics
-    separate_statistics(attempt.network)
-    observation = Observation(attempt)
-    at_once = images_at_once(attempt.network, attempt.made, attempt.operations, len(images))
-    if at_once < len(images) or not observation.can_join:
-        observation.alone(stock, images)
-    first_values(attempt, (e for e in attempt.made.edits if e.layer not in observation.left))
-    found = refit(attempt.network, stock, attempt.made, attempt.operations, images, observation.at)
-    observation.close(len(images))
-    attempt.residuals |= found.errors
-    attempt.unfitted |= found.unfitted
-
-    def settle() -> None:
-        attempt.statistics = reestimate_statistics(attempt.network, images)
-
-    if attempt.approximates and (lags or restates(attempt.made, but=attempt.searching)):
-        settle()
-    search(attempt, images, settle if attempt.approximates else None)
-    # Statistics that were not taken again are not displaced: what training makes of them stays at a revert.
-    # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that.
-    taken = theirs if attempt.statistics else {}
-    attempt.displaced.statistics = {**found.displaced, **taken, **displaced}
-    return attempt
 
 
 def _why(used: Trial, trials: Sequence[Trial], number: int) -> str:
