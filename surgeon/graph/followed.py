@@ -1,4 +1,4 @@
-"""A survey of a network of which torch.fx must be able to follow some part."""
+"""The parts of a network that torch.fx can follow: of all that is seen in a survey, or found again for a plan."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
-from surgeon.graph.survey import Survey, survey
+from surgeon.graph.module_tree import bare
+from surgeon.graph.region import Region
+from surgeon.graph.survey import Survey, find_regions, survey
 
 
 def seen_of(
@@ -31,3 +34,16 @@ def seen_of(
         reason = next(iter(seen.hidden.values()), "it has no convolution and no norm")
         raise SurgeryError(f"{type(model).__name__} has no part that torch.fx can follow: {reason}")
     return seen
+
+
+def regions_of(tree: nn.Module, made: Plan) -> list[Region]:
+    """Find the traceable regions of a network, on a copy: tracing lets a network write to its own attributes.
+
+    Args:
+        tree: The network, which is left untouched.
+        made: A plan for it, with its input size and the modules that must keep their code.
+
+    Returns:
+        The regions.
+    """
+    return find_regions(bare(tree, share=True)[0], made.input_size, made.refused)

@@ -11,12 +11,12 @@ from torch import fx, nn
 from surgeon.edits import Edit, Plan
 from surgeon.errors import SurgeryError, located
 from surgeon.graph.bound_hooks import bound_in, hand_over, rebind
+from surgeon.graph.followed import regions_of
 from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.module_tree import Displaced, bare, carve, hang, match, open_site, put, shared_in
 from surgeon.graph.parameters import take_after
 from surgeon.graph.region import Region
-from surgeon.graph.survey import find_regions
 from surgeon.methods.base import Operation
 from surgeon.methods.records import needs_data, restates
 from surgeon.methods.registry import parse
@@ -158,19 +158,6 @@ def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:
     alone = copying.copy(module)
     alone._modules = {k: v for k, v in module._modules.items() if k not in ours}
     return alone
-
-
-def regions_of(tree: nn.Module, made: Plan) -> list[Region]:
-    """Find the traceable regions of a network, on a copy: tracing lets a network write to its own attributes.
-
-    Args:
-        tree: The network, which is left untouched.
-        made: A plan for it, with its input size and the modules that must keep their code.
-
-    Returns:
-        The regions.
-    """
-    return find_regions(bare(tree, share=True)[0], made.input_size, made.refused)
 
 
 def carved(

@@ -5,17 +5,19 @@ What is known of a network is one value, `Subject`, made here and only passed on
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from surgeon.edits import Plan
+from surgeon.edits import Note, Plan
 from surgeon.errors import SurgeryError, either
 from surgeon.extra_state import without_extra
 from surgeon.graph.fitness import refuse_unfit
-from surgeon.images import image_size
+from surgeon.graph.measure import measure
+from surgeon.images import check_taken, image_size, times
 from surgeon.methods.records import needs_data
 from surgeon.models.facts import input_size_of
 from surgeon.values import has_values
@@ -63,6 +65,33 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
     size = stated or input_size_of(model) or (record.input_size if record else None)
     known = record.fingerprint if record else fingerprint(model)
     return Subject(model, record, size, stated is not None, known)
+
+
+def sized(subject: Subject, images: Tensor | None, *, free: bool) -> tuple[Subject, list[Note]]:
+    """Return the subject at the size of the calibration images, if the network runs on them.
+
+    Args:
+        subject: The subject.
+        images: (N, C, H, W), or None.
+        free: Whether the size may still change.
+
+    Returns:
+        The subject, and a note if the size differs from the configured one.
+
+    Raises:
+        DataError: The network does not take the images' channels.
+    """
+    if images is None or subject.stated or not free:
+        return subject, []
+    check_taken(images, subject.model, "calibration images")
+    size, known = tuple(images.shape[1:]), subject.size
+    if known == size or measure(subject.model, size).error:
+        return subject, []
+    at_theirs = dataclasses.replace(subject, size=size, stated=True)
+    if known is None:
+        return at_theirs, []
+    text = f"cut for {times(size)}, the size of the calibration images; the model is configured for {times(known)}"
+    return at_theirs, [Note(code="images", severity="info", text=text)]
 
 
 def surgery_of(model: nn.Module) -> Plan | None:

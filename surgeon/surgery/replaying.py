@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import nn
 
 from surgeon.edits import Plan
+from surgeon.graph.followed import regions_of
 from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.module_tree import Displaced, bare
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.standing import standing
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
-from surgeon.surgery.cutting import carved, cut_tree, regions_of
+from surgeon.surgery.cutting import carved, cut_tree
 from surgeon.surgery.door import admitted, check_plan
 
 
