@@ -1,4 +1,4 @@
-"""Apply a recipe: look at the network, decide, cut, choose a start, measure the drift, and record."""
+"""Apply a recipe: look at the network, decide; for each start cut a copy, run and start it; record the one kept."""
 
 from __future__ import annotations
 

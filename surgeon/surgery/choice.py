@@ -28,7 +28,7 @@ from surgeon.models.norm_statistics import (
     put_back,
     separate_statistics,
 )
-from surgeon.models.reference import as_it_is, reference, statistics_of
+from surgeon.models.reference import Reference, as_it_is, reference, statistics_of
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.fitting import fitted
@@ -124,6 +124,7 @@ class Trials:
     ) -> None:
         self.stock, self.parts, self.plans = stock, parts, plans
         self.tried = "start that was not asked for:" if beside else "start"
+        self.aim: Reference
         if beside:
             self.aim = beside.aim
         else:
