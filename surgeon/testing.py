@@ -20,12 +20,12 @@ from surgeon.errors import CalibrationWarning, FoldError, SurgeryError, Verifica
 from surgeon.extra_state import without_extra
 from surgeon.host import in_own_state
 from surgeon.methods.base import Operation
+from surgeon.methods.records import needs_data
 from surgeon.methods.registry import parse
+from surgeon.models.logits import first_tensor
 from surgeon.results.paper import Paper
 from surgeon.results.threat import Attack
 from surgeon.surgery import apply, fold, plan, revert
-from surgeon.surgery.attempt import needs_data
-from surgeon.surgery.drift import first_tensor
 from surgeon.tensors.own_calls import PastOwnCalls
 from surgeon.verification import relative
 

@@ -16,10 +16,10 @@ from surgeon.graph.network import Rewritten
 from surgeon.graph.one_mode import mode
 from surgeon.host import in_own_state
 from surgeon.models.facts import input_size_of
+from surgeon.models.logits import first_tensor
 from surgeon.selection import is_call
 from surgeon.surgery import fold
 from surgeon.surgery.door import surgery_of
-from surgeon.surgery.drift import first_tensor
 
 FOLD_TOLERANCE = 1e-5
 """Relative error (2-norm over all logits) up to which a folded network counts as equal (`tolerance_of`)."""

@@ -201,7 +201,7 @@ def test_the_command_line_tells_an_error_of_another_package_in_one_line(plugged,
 def test_a_network_that_raises_is_not_taken_for_one_of_librarys_errors():
     """One calibration image has no spread for torch's batch norms, which is a ValueError; a layer's own
     error is told as it is."""
-    from surgeon.surgery.statistics import reestimate_statistics
+    from surgeon.models.norm_statistics import reestimate_statistics
 
     class Refusing(nn.Module):
         def forward(self, x):

@@ -14,10 +14,10 @@ from surgeon.errors import RecipeError, SelectionError, SurgeryError
 from surgeon.face import Listing
 from surgeon.html import MOST, table
 from surgeon.recipe import load_recipe
+from surgeon.recipe.worded import OWN
 from surgeon.results.statistics import wilson
 from surgeon.results.summary import Summary
 from surgeon.selection import Selector
-from surgeon.surgery.worded import OWN
 
 SIZE = (3, 8, 8)
 

@@ -14,9 +14,9 @@ import torch
 import surgeon
 from surgeon.errors import CalibrationWarning, FoldError, RecipeError, SelectionError
 from surgeon.graph.one_mode import mode
+from surgeon.methods.records import needs_data
+from surgeon.models.logits import first_tensor
 from surgeon.recipe import load_recipe, shipped
-from surgeon.surgery.attempt import needs_data
-from surgeon.surgery.drift import first_tensor
 from surgeon.training import adversarial_noise
 from surgeon.verification import demand, relative, verify
 

@@ -9,7 +9,7 @@ import torch
 
 import surgeon
 from benchmarks.timing import Asked, Comparison, Task
-from surgeon.surgery.drift import compare_logits
+from surgeon.models.logits import compare_logits
 
 RECIPES = ("kap", "anl", "noise", "defective")
 

@@ -16,14 +16,14 @@ from benchmarks.sweep.kinds import identity as settings_of_identity
 from benchmarks.sweep.subject import Subject, inputs, main_output, run
 from surgeon.edits import Plan
 from surgeon.errors import FoldError
+from surgeon.graph.function_modules import hang_functions
+from surgeon.graph.module_tree import bare, carve
 from surgeon.graph.one_mode import mode
+from surgeon.methods.records import needs_data
 from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.surgery import replay
-from surgeon.surgery.attempt import needs_data
-from surgeon.surgery.functions import hang_functions
-from surgeon.surgery.hanging import cut_tree
-from surgeon.surgery.tree import bare, carve
+from surgeon.surgery.cutting import cut_tree
 from surgeon.training import adversarial_noise
 from surgeon.verification import layers_called, names_kept, relative
 

@@ -16,13 +16,13 @@ import surgeon
 from benchmarks.sweep.layers import Reach, reach, reasons
 from benchmarks.sweep.order import all_models, family_of
 from surgeon.errors import ModelError
+from surgeon.graph.module_tree import bare
 from surgeon.graph.norm_shapes import NormsKeepShapes
 from surgeon.graph.one_mode import mode
 from surgeon.models.facts import ORIGIN
 from surgeon.models.libraries import TORCHVISION
+from surgeon.models.logits import first_tensor
 from surgeon.surgery import look
-from surgeon.surgery.drift import first_tensor
-from surgeon.surgery.tree import bare
 
 SIDES = (64, 96, 128, 160)
 CLIPS = ((4, 32, 32), (8, 64, 64), (16, 112, 112), (16, 224, 224))

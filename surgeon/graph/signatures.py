@@ -44,3 +44,21 @@ def held_arguments(method: Callable[..., Any], inputs: Iterable[str]) -> dict[st
 def takes_more(method: Callable[..., Any]) -> bool:
     """Whether a method takes arguments by names that it does not list."""
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(method).parameters.values())
+
+
+def of_one_input(model: nn.Module) -> str:
+    """Say how a network of several inputs can be cut at a stated size; "" for one of a single input.
+
+    Args:
+        model: The network.
+
+    Returns:
+        The advice.
+    """
+    more = needed_inputs(model)[1:]
+    if not more:
+        return ""
+    return (
+        f"to cut it at a size, give {' and '.join(more)} a default in its forward, or cut a module around it whose "
+        "forward takes one tensor and parts it, as model(x[:, :3], x[:, 3:]) does, at the size of that"
+    )

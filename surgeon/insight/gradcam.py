@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import ArgumentError, DataError, PictureError, nearest
+from surgeon.graph.module_tree import has
 from surgeon.host import in_own_state
 from surgeon.insight.attacked_images import AttackedImages
 from surgeon.insight.last_maps import last_spatial
@@ -21,7 +22,6 @@ from surgeon.insight.raster import grid, named, seen, show, side_text
 from surgeon.models.pixels import logits_of
 from surgeon.models.quiet import held_still
 from surgeon.numerals import percent
-from surgeon.surgery.tree import has
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from surgeon.errors import PictureError
 from surgeon.graph.fused import TAIL, is_opened
 from surgeon.graph.leaves import is_activation, is_convolution, is_norm
+from surgeon.graph.module_tree import has
 from surgeon.methods.weight_map.blend import WeightMapBlend
 from surgeon.methods.weight_map.module import WeightMap2d
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.surgery.door import surgery_of
-from surgeon.surgery.tree import has
 
 
 class Output(NamedTuple):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from surgeon.errors import PictureError
+from surgeon.graph.module_tree import has
 from surgeon.insight.listening import network_of
 from surgeon.insight.picture import Picture, png
 from surgeon.insight.raster import grid, show, side_text, spread_out
 from surgeon.numerals import percent
 from surgeon.surgery.door import surgery_of
-from surgeon.surgery.tree import has
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -33,8 +33,10 @@ from surgeon.execution import Execution
 from surgeon.graph.one_mode import mode
 from surgeon.host import in_own_state
 from surgeon.images import image_size
+from surgeon.models.calibration import MOST
 from surgeon.models.checkpoints import PICKLED
 from surgeon.models.facts import input_size_of, normalized
+from surgeon.models.logits import compare_logits, first_tensor
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model
@@ -47,12 +49,11 @@ from surgeon.pipeline.tested import trained_on, validated_on
 from surgeon.pipeline.training import part
 from surgeon.progress import step
 from surgeon.recipe import Recipe
+from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.store.artifact import save
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import apply
-from surgeon.surgery.calibration import MOST
-from surgeon.surgery.drift import compare_logits, first_tensor, layer_drifts
-from surgeon.surgery.starts import WarmStart, with_starts
+from surgeon.surgery.drift import layer_drifts
 from surgeon.verification import demand, verify
 
 CONVERSIONS, SETTINGS = "conversions.json", "settings.json"

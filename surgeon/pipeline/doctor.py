@@ -17,13 +17,13 @@ from surgeon.errors import ArtifactWarning
 from surgeon.graph.measure import images_of
 from surgeon.host import in_own_state
 from surgeon.models.facts import input_size_of
+from surgeon.models.logits import first_tensor
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.store.artifact import load, save
 from surgeon.store.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.store.hooks import told_of_hooks
 from surgeon.surgery import fold
 from surgeon.surgery.door import surgery_of
-from surgeon.surgery.drift import first_tensor
 from surgeon.surgery.standing import findings
 from surgeon.verification import Check, relative, tolerance_of
 

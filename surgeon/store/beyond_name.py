@@ -17,7 +17,7 @@ import xxhash
 from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError
-from surgeon.surgery.tree import bare, close_all
+from surgeon.graph.module_tree import bare, close_all
 from surgeon.torch_private import BatchNorm
 from surgeon.values import has_values
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
+from surgeon.graph.module_tree import bare
 from surgeon.models import own
 from surgeon.models.creating import bare_of_robustbench, create_model
 from surgeon.models.robustbench import is_robustbench
@@ -23,7 +24,6 @@ from surgeon.store.folder import (
 )
 from surgeon.store.model_arguments import check_taken
 from surgeon.surgery import replay
-from surgeon.surgery.tree import bare
 
 
 def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.Module | None) -> nn.Module:

@@ -1,44 +1,34 @@
-"""Apply a recipe: look at the network, decide, cut, choose a start, measure the drift, and record."""
+"""Apply a recipe: look at the network, decide; for each start cut a copy, run and start it; record the one kept."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from surgeon.arguments import checked_seed
-from surgeon.edits import Note, Plan
-from surgeon.effects import Drift
-from surgeon.errors import SurgeonError, SurgeryError, either
-from surgeon.graph.measure import measure
+from surgeon.edits import Plan
+from surgeon.errors import SurgeonError, SurgeryError
+from surgeon.graph.followed import regions_of
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
-from surgeon.images import check_taken, times
-from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
+from surgeon.models.calibration import FEWEST, Calibration, gathered
+from surgeon.models.norm_inputs import check_calibration
 from surgeon.progress import step
-from surgeon.surgery.asked import RecipeLike, keyed, operations_of
-from surgeon.surgery.attempt import Attempt, needs_data
-from surgeon.surgery.calibration import Calibration, gathered
-from surgeon.surgery.choice import Started, different, started
-from surgeon.surgery.cutting import check_plan, cut, regions_of
-from surgeon.surgery.deciding import decide
-from surgeon.surgery.door import Subject, admitted
-from surgeon.surgery.drift import compare_logits
-from surgeon.surgery.looking import Looked, looked
-from surgeon.surgery.norm_inputs import check_calibration
+from surgeon.recipe.asked import RecipeLike, keyed, operations_of
+from surgeon.recipe.starts import WarmStart, with_starts
+from surgeon.recipe.worded import with_settings
+from surgeon.surgery.choice import AsAsked, Started, Starts, Trials, starts_of
+from surgeon.surgery.cutting import cut
+from surgeon.surgery.deciding import Wish, different
+from surgeon.surgery.door import Subject, admitted, check_images, check_plan, sized
+from surgeon.surgery.looking import looked
+from surgeon.surgery.measuring import measured, rehearsed
 from surgeon.surgery.recording import recorded
-from surgeon.surgery.rehearsal import CHEAP, rehearse, told_of
 from surgeon.surgery.rewritten import RewrittenModule
-from surgeon.surgery.starts import WarmStart, with_starts
-from surgeon.surgery.worded import with_settings
-
-_NOISE_IMAGES = 2
 
 
 @one_at_a_time
@@ -120,7 +110,7 @@ def apply(
         named = ", ".join({**(settings or {}), **words})
         raise SurgeryError(f"a plan has its settings already: pass {named} to surgeon.plan")
     images = None if calibration is None else gathered(calibration, len(subject.size or "CHW"))
-    subject, notes = _sized(subject, images, free=seen is None and not isinstance(recipe, Plan))
+    subject, notes = sized(subject, images, free=seen is None and not isinstance(recipe, Plan))
     # The images come before the plan: their size and number decide the input size and the starts to try.
     if isinstance(recipe, Plan):
         wish, options = None, [recipe]
@@ -131,130 +121,45 @@ def apply(
         by_key, seed = keyed(operations, subject.record), checked_seed(seed)
         with step("looking at the network"):
             look = looked(subject, seen)
-        wish, seen = _Wish(look, title, by_key, seed, trained), look.survey
+        wish, seen = Wish(look, title, by_key, seed, trained), look.survey
         options = wish.plans(images is not None, warm_start)
     made = options[-1]
     check_plan(subject, made)
-    _check_images(images, made)
+    check_images(images, made)
     regions = seen.regions if seen else regions_of(model, made)
-    carried_out = functools.partial(cut, subject, regions=regions, copy=copy)
     if images is None:
-        return recorded(_started_alone(subject, carried_out(made)), notes)
-    notes = [
-        *check_calibration(model, images, made, stated=subject.stated),
-        *notes,
-    ]
-    others = functools.partial(_unasked, subject, wish, made, options, seen)
-    return recorded(
-        started(model, images, _rehearsed(subject, carried_out), options, others, made.seed), notes
-    )
+        attempt = cut(subject, made, regions, copy=copy)
+        return recorded(Started(attempt, None, measured(model, attempt)), notes)
+    notes = [*check_calibration(model, images, made, stated=subject.stated), *notes]
+
+    def try_each(starts: Starts) -> None:
+        for option in starts.plans:
+            with starts.step(option):
+                starts.add(rehearsed(model, cut(subject, option, regions, copy=copy)))
+
+    others = _unasked(subject, wish, options, seen) if len(images) >= FEWEST else []
+    starts = starts_of(model, images, options)
+    try_each(starts)
+    if starts.undecided:
+        starts = AsAsked(model, images, made)
+        try_each(starts)
+    elif isinstance(starts, Trials):
+        try_each(starts.beside(others))
+    return recorded(starts.started(), notes)
 
 
-@dataclass(frozen=True)
-class _Wish:
-    """A recipe for a network, from which plans with different starts can be made."""
-
-    look: Looked
-    title: str
-    operations: Mapping[str, Operation]
-    seed: int
-    trained: bool | None
-
-    def plan(self, calibrated: bool, warm_start: WarmStart | None) -> Plan:
-        """Return the plan for a cut with calibration images (`calibrated`) or without."""
-        operations = with_starts(list(self.operations.values()), warm_start)
-        trained = True if self.trained is None and calibrated else self.trained
-        by_key = dict(zip(self.operations, operations, strict=True))
-        return decide(self.look, self.title, by_key, seed=self.seed, trained=trained, calibrated=calibrated)
-
-    def plans(self, calibrated: bool, warm_start: WarmStart | None) -> list[Plan]:
-        """Return the plans to try, cheapest first; the last one is the plan that was asked for."""
-        if not calibrated:
-            return [self.plan(False, warm_start)]
-        known = dataclasses.replace(self, trained=True if self.trained is None else self.trained)
-        return different([known.plan(False, warm_start), known.plan(True, warm_start)])
-
-
-def _sized(subject: Subject, images: Tensor | None, *, free: bool) -> tuple[Subject, list[Note]]:
-    """Return the subject at the size of the calibration images, if the network runs on them.
-
-    free: whether the size may still change. The note says that the size differs from the configured one.
-    """
-    if images is None or subject.stated or not free:
-        return subject, []
-    check_taken(images, subject.model, "calibration images")
-    size, known = tuple(images.shape[1:]), subject.size
-    if known == size or measure(subject.model, size).error:
-        return subject, []
-    sized = dataclasses.replace(subject, size=size, stated=True)
-    if known is None:
-        return sized, []
-    text = f"cut for {times(size)}, the size of the calibration images; the model is configured for {times(known)}"
-    return sized, [Note(code="images", severity="info", text=text)]
-
-
-def _check_images(images: Tensor | None, made: Plan) -> None:
-    """Raise SurgeryError if the plan starts from calibration images and there are none."""
-    if images is None and needs_data(made):
-        raise SurgeryError(
-            f"the plan starts from data ({needs_data(made)}): "
-            + either(
-                "pass calibration images, or plan without them",
-                "give images (--calibration, or --data of convert); train and run draw their own for a network "
-                "that is trained (--weights, --pretrained)",
-            )
-        )
-
-
-def _started_alone(subject: Subject, attempt: Attempt) -> Started:
-    """Start a cut network without calibration images: run it once, on noise if that is cheap, which gives its drift."""
-    made = attempt.made
-    with told_of(attempt.network, made.input_size):
-        drift = _noise_drift(subject.model, attempt)
-    if drift is None:
-        rehearse(subject.model, attempt.network, made.input_size, made.before.flops)
-    return Started(attempt, None, drift)
-
-
-def _rehearsed(subject: Subject, carried_out: Callable[[Plan], Attempt]) -> Callable[[Plan], Attempt]:
-    """Return a function that carries a plan out and runs the network once."""
-
-    def run(made: Plan) -> Attempt:
-        attempt = carried_out(made)
-        rehearse(subject.model, attempt.network, made.input_size, made.before.flops)
-        return attempt
-
-    return run
-
-
-def _unasked(
-    subject: Subject, wish: _Wish | None, made: Plan, options: Sequence[Plan], seen: Survey | None
-) -> list[Plan]:
+def _unasked(subject: Subject, wish: Wish | None, options: Sequence[Plan], seen: Survey | None) -> list[Plan]:
     """Return plans with the starts that `auto` would choose, if other starts were asked for."""
+    made = options[-1]
     by_itself = all(o.get("start", "auto") == "auto" for o in made.operations.values())
-    if wish is not None and (wish.trained is False or by_itself):
+    if made.effect in ("exact", "folds") or wish is not None and (wish.trained is False or by_itself):
         return []
     operations = {k: parse(o) for k, o in made.operations.items()} if wish is None else wish.operations
     at_its_size = dataclasses.replace(subject, size=made.input_size, stated=made.input_size is not None)
     try:
         look = looked(at_its_size, seen, made.refused)
-        other = _Wish(look, made.recipe, operations, made.seed, True)
+        other = Wish(look, made.recipe, operations, made.seed, True)
         plans = [other.plan(calibrated, "auto") for calibrated in (False, True)]
     except SurgeonError:  # a setting that is valid only with the start that was asked for
         return []
     return [p for p in different(plans) if all(p.edits != o.edits for o in options)]
-
-
-def _noise_drift(model: nn.Module, attempt: Attempt) -> Drift | None:
-    """Return the drift of the logits on seeded noise, or None if it says nothing or would take longer than the cut.
-
-    Cheap networks run once anyway. Where a run is dear, calibration images ask for it.
-    """
-    record = attempt.record
-    if record.planned in ("exact", "destroyed") or not record.measured or record.input_size is None:
-        return None
-    if attempt.made.before.flops > CHEAP:
-        return None
-    generator = torch.Generator().manual_seed(record.seed)
-    noise = torch.randn(_NOISE_IMAGES, *record.input_size, generator=generator)
-    return compare_logits(model, attempt.network, noise, "noise")

@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -20,20 +21,17 @@ from torch import Tensor, nn
 from surgeon.edits import Note, Plan
 from surgeon.effects import Drift
 from surgeon.execution import Choice, Trial
-from surgeon.progress import step
-from surgeon.surgery.attempt import Attempt, needs_data, restates
-from surgeon.surgery.calibration import FEWEST, halves
-from surgeon.surgery.drift import drift_of, logits_of
-from surgeon.surgery.observing import Observation
-from surgeon.surgery.reference import Reference, as_it_is, reference, statistics_of
-from surgeon.surgery.refit import images_at_once, refit
-from surgeon.surgery.searching import first_values, search
-from surgeon.surgery.statistics import (
+from surgeon.methods.records import needs_data, restates
+from surgeon.models.calibration import FEWEST, Halves, halves
+from surgeon.models.logits import drift_of, logits_of
+from surgeon.models.norm_statistics import (
     put_back,
-    reestimate_statistics,
-    running_statistics,
     separate_statistics,
 )
+from surgeon.models.reference import Reference, as_it_is, reference, statistics_of
+from surgeon.progress import step
+from surgeon.surgery.attempt import Attempt
+from surgeon.surgery.fitting import fitted
 
 _CLEARLY = 0.9
 """A more expensive start is used if its drift is below this share of the cheaper one's."""
@@ -57,89 +55,118 @@ class Started(NamedTuple):
     notes: tuple[Note, ...] = ()
 
 
-Cut = Callable[[Plan], Attempt]
+class AsAsked:
+    """The start that was asked for, which is compared with no other.
+
+    Attributes:
+        plans: What is to be cut.
+        undecided: Whether no network can be kept: never here.
+    """
+
+    undecided = False
+
+    def __init__(self, stock: nn.Module, images: Tensor, plan: Plan) -> None:
+        self.stock, self.images = stock, images
+        self.plans: Sequence[Plan] = [plan]
+        self._started: Started
+
+    def step(self, plan: Plan) -> AbstractContextManager[None]:
+        """Report nothing."""
+        return contextlib.nullcontext()
+
+    def add(self, attempt: Attempt) -> None:
+        """Fit the network to all images."""
+        self._started = Started(fitted(attempt, self.stock, self.images), None, None)
+
+    def started(self) -> Started:
+        """Return the network."""
+        return self._started
 
 
-def started(
-    stock: nn.Module,
-    images: Tensor,
-    cut: Cut,
-    options: Sequence[Plan],
-    unasked: Callable[[], Iterable[Plan]],
-    seed: int,
-) -> Started:
-    """Cut a network with each of several starts, and keep the best.
+class FromFew(AsAsked):
+    """A start with too few images to hold some out: nothing is fitted to them unless that was asked for."""
+
+    def __init__(self, stock: nn.Module, images: Tensor, options: Sequence[Plan]) -> None:
+        free = [o for o in options if not needs_data(o)]
+        super().__init__(stock, images, (free or options)[-1])
+        self.free = bool(free)
+
+    def add(self, attempt: Attempt) -> None:
+        """Start the network, and measure it on the images."""
+        images, free, number = self.images, self.free, len(self.images)
+        if not free:
+            fitted(attempt, self.stock, images)
+        drift = drift_of(logits_of(self.stock, images), logits_of(attempt.network, images), "calibration")
+        start = start_of(attempt.made)
+        reason = f"{number} calibration images are too few to hold some out"
+        why = f"{reason}, so that nothing is taken from them" if free else f"asked for; {reason}"
+        choice = Choice(fitted=0 if free else number, held_out=number if free else 0, why=why)
+        if drift is not None and free:
+            trial = Trial(start=start, statistics=0, drift=drift, used=True)
+            choice = choice.model_copy(update={"trials": (trial,)})
+        note = Note(code="start", text=f"start {start!r}: {why}; give {FEWEST} or more, better some hundred")
+        notes = (note,) if attempt.approximates or attempt.observed else ()
+        self._started = Started(attempt, choice, drift, notes)
+
+
+class Trials:
+    """Starts tried one after the other; only the best network so far is kept in memory.
 
     Args:
         stock: The network before the cut.
-        images: (N, C, H, W) calibration images, already checked.
-        cut: Carries a plan out.
-        options: Plans that differ in their starts, cheapest first; the last one is the one that was asked
-            for.
-        unasked: Returns plans with starts that were not asked for; they are tried only to report what they
-            would keep.
-        seed: Seed of the split into fitted and held-out images.
-
-    Returns:
-        The chosen network.
+        parts: The images that starts are fitted to, and those that they are compared on.
+        plans: The plans to try, cheapest first.
+        beside: The trials of the starts that were asked for, if these were not.
     """
-    asked = options[-1]
-    if asked.effect == "exact":
-        return Started(_fitted(cut(asked), stock, images), None, None)
-    parts = halves(images, seed)
-    if parts is None:
-        return _from_few(stock, images, cut, options)
-    aim = reference(stock, *parts) if restates(asked) else as_it_is(stock, parts.held_out)
-    found = _Trials(stock, parts.held_out, cut, aim)
-    for option in options:
-        found.add(option, parts.fitted)
-    if found.best is None:  # the outputs cannot be compared
-        return Started(_fitted(cut(asked), stock, images), None, None)
-    attempt, used = found.best
-    others = _Trials(stock, parts.held_out, cut, aim, "start that was not asked for:")
-    for plan in unasked() if asked.effect != "folds" else ():
-        others.add(plan, parts.fitted[:_UNASKED])
-    choice = Choice(
-        fitted=len(parts.fitted),
-        held_out=len(parts.held_out),
-        trials=tuple(t.model_copy(update={"used": t is used}) for t in found.trials),
-        why=_why(used, found.trials, len(parts.held_out)),
-    )
-    drift = used.drift
-    if aim.note is not None:  # record the drift from the stock network itself
-        drift = drift_of(aim.stock, logits_of(attempt.network, parts.held_out), "calibration") or drift
-    notes = (aim.note, _note_of_less(used, found.trials), _note_of_more(used, others.trials))
-    return Started(attempt, choice, drift, tuple(n for n in notes if n is not None))
-
-
-class _Trials:
-    """Starts tried one after the other; only the best network so far is kept in memory."""
 
     def __init__(
-        self, stock: nn.Module, held_out: Tensor, cut: Cut, aim: Reference, tried: str = "start"
+        self, stock: nn.Module, parts: Halves, plans: Sequence[Plan], beside: Trials | None = None
     ) -> None:
-        self.tried = tried
-        self.stock, self.held_out, self.cut, self.aim = stock, held_out, cut, aim
+        self.stock, self.parts, self.plans = stock, parts, plans
+        self.tried = "start that was not asked for:" if beside else "start"
+        self.aim: Reference
+        if beside:
+            self.aim = beside.aim
+        else:
+            self.aim = reference(stock, *parts) if restates(plans[-1]) else as_it_is(stock, parts.held_out)
         self.trials: list[Trial] = []
+        self.others: list[Trial] = []
         self.best: tuple[Attempt, Trial] | None = None
 
-    def add(self, plan: Plan, images: Tensor) -> None:
-        """Try a plan; without a fit to images, try both stock and re-estimated statistics."""
-        with step(f"{self.tried} {start_of(plan)}"):
-            self._add(plan, images)
+    def beside(self, plans: Sequence[Plan]) -> Trials:
+        """Return trials of starts that were not asked for, only to report with these what they would keep.
 
-    def _add(self, plan: Plan, images: Tensor) -> None:
-        """Try a plan, and keep its network if it is the best so far."""
-        attempt = self.cut(plan)
+        Args:
+            plans: Their plans.
+
+        Returns:
+            The trials, on fewer images.
+        """
+        others = Trials(self.stock, Halves(self.parts.fitted[:_UNASKED], self.parts.held_out), plans, self)
+        self.others = others.trials
+        return others
+
+    def step(self, plan: Plan) -> AbstractContextManager[None]:
+        """Report a plan by its start."""
+        return step(f"{self.tried} {start_of(plan)}")
+
+    def add(self, attempt: Attempt) -> None:
+        """Start a network, and keep it if it is the best so far.
+
+        Without a fit to images, both stock and re-estimated statistics are tried.
+
+        Args:
+            attempt: The network after the cut.
+        """
         fits = attempt.fits
-        trial = self._trial(self._fitted(attempt, images) if fits else attempt)
+        trial = self._trial(self._fitted(attempt) if fits else attempt)
         if trial is None:
             return
         if not fits and attempt.approximates:
             # Re-estimating writes into the norms: keep the stock statistics, in case they were better.
             displaced = attempt.displaced.statistics
             theirs = separate_statistics(attempt.network)
-            again = self._trial(self._fitted(attempt, images))
+            again = self._trial(self._fitted(attempt))
             if again is not None and keeps_more(again.drift, trial.drift):
                 trial = again
             else:
@@ -148,36 +175,65 @@ class _Trials:
         if self.best is None or keeps_more(trial.drift, self.best[1].drift):
             self.best = attempt, trial
 
-    def _fitted(self, attempt: Attempt, images: Tensor) -> Attempt:
+    @property
+    def undecided(self) -> bool:
+        """Whether no network can be kept, since their outputs cannot be compared."""
+        return self.best is None
+
+    def started(self) -> Started:
+        """Return the best network, with how it was chosen."""
+        assert self.best is not None
+        attempt, used = self.best
+        number = len(self.parts.held_out)
+        choice = Choice(
+            fitted=len(self.parts.fitted),
+            held_out=number,
+            trials=tuple(t.model_copy(update={"used": t is used}) for t in self.trials),
+            why=_why(used, self.trials, number),
+        )
+        drift = used.drift
+        if self.aim.note is not None:  # record the drift from the stock network itself
+            logits = logits_of(attempt.network, self.parts.held_out)
+            drift = drift_of(self.aim.stock, logits, "calibration") or drift
+        notes = (self.aim.note, _note_of_less(used, self.trials), _note_of_more(used, self.others))
+        return Started(attempt, choice, drift, tuple(n for n in notes if n is not None))
+
+    def _fitted(self, attempt: Attempt) -> Attempt:
         """Fit an attempt to images, with the stock network in the state that starts are compared with."""
-        lags = self.aim.note is not None
+        lags, images = self.aim.note is not None, self.parts.fitted
         with statistics_of(self.stock, images) if lags else contextlib.nullcontext():
-            return _fitted(attempt, self.stock, images, lags=lags)
+            return fitted(attempt, self.stock, images, lags=lags)
 
     def _trial(self, attempt: Attempt) -> Trial | None:
         """Measure an attempt on the held-out images."""
-        drift = drift_of(self.aim.logits, logits_of(attempt.network, self.held_out), "calibration")
+        drift = drift_of(self.aim.logits, logits_of(attempt.network, self.parts.held_out), "calibration")
         if drift is None:
             return None
         self.trials.append(Trial(start=start_of(attempt.made), statistics=attempt.statistics, drift=drift))
         return self.trials[-1]
 
 
-def _from_few(stock: nn.Module, images: Tensor, cut: Cut, options: Sequence[Plan]) -> Started:
-    """Start with too few images to hold some out: nothing is fitted to them unless that was asked for."""
-    number = len(images)
-    reason = f"{number} calibration images are too few to hold some out"
-    free = [o for o in options if not needs_data(o)]
-    attempt = cut(free[-1]) if free else _fitted(cut(options[-1]), stock, images)
-    drift = drift_of(logits_of(stock, images), logits_of(attempt.network, images), "calibration")
-    start = start_of(attempt.made)
-    why = f"{reason}, so that nothing is taken from them" if free else f"asked for; {reason}"
-    choice = Choice(fitted=0 if free else number, held_out=number if free else 0, why=why)
-    if drift is not None and free:
-        trial = Trial(start=start, statistics=0, drift=drift, used=True)
-        choice = choice.model_copy(update={"trials": (trial,)})
-    note = Note(code="start", text=f"start {start!r}: {why}; give {FEWEST} or more, better some hundred")
-    return Started(attempt, choice, drift, (note,) if attempt.approximates or attempt.observed else ())
+Starts = AsAsked | Trials
+"""Plans with different starts: each is cut and handed over to be started, and one network is kept."""
+
+
+def starts_of(stock: nn.Module, images: Tensor, options: Sequence[Plan]) -> Starts:
+    """Find out which starts are to be tried, and what they are compared with.
+
+    Args:
+        stock: The network before the cut.
+        images: (N, C, H, W) calibration images, already checked.
+        options: Plans that differ in their starts, cheapest first; the last one is the one that was asked
+            for. Its seed splits the images into fitted and held-out ones.
+
+    Returns:
+        The starts.
+    """
+    asked = options[-1]
+    if asked.effect == "exact":
+        return AsAsked(stock, images, asked)
+    parts = halves(images, asked.seed)
+    return FromFew(stock, images, options) if parts is None else Trials(stock, parts, options)
 
 
 def keeps_more(new: Drift, old: Drift) -> bool:
@@ -197,18 +253,6 @@ def keeps_more(new: Drift, old: Drift) -> bool:
     return not new.relative >= _CLEARLY * old.relative and new.agreement >= old.agreement - chance
 
 
-def different(plans: Sequence[Plan]) -> list[Plan]:
-    """Drop plans that have the edits of an earlier one.
-
-    Args:
-        plans: The plans.
-
-    Returns:
-        The remaining plans, in order.
-    """
-    return [p for i, p in enumerate(plans) if all(p.edits != q.edits for q in plans[:i])]
-
-
 def start_of(plan: Plan) -> str:
     """Name the start that most sites of each operation have.
 
@@ -226,39 +270,6 @@ def start_of(plan: Plan) -> str:
     if len(most) == 1:
         return next(iter(most.values()))
     return ", ".join(f"{name} {start}" for name, start in most.items()) or "as built"
-
-
-def _fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = False) -> Attempt:
-    """Fit to images what the plan says, and re-estimate batch-norm statistics if the function has changed.
-
-    Layers whose setting is searched change nothing at first. If no other operation has changed the function, the
-    search begins with the stock network's statistics, unless these lag behind its weights.
-    """
-    if not (attempt.fits or attempt.approximates):
-        return attempt
-    theirs, displaced = running_statistics(attempt.tree), attempt.displaced.statistics
-    separate_statistics(attempt.network)
-    observation = Observation(attempt)
-    at_once = images_at_once(attempt.network, attempt.made, attempt.operations, len(images))
-    if at_once < len(images) or not observation.can_join:
-        observation.alone(stock, images)
-    first_values(attempt, (e for e in attempt.made.edits if e.layer not in observation.left))
-    found = refit(attempt.network, stock, attempt.made, attempt.operations, images, observation.at)
-    observation.close(len(images))
-    attempt.residuals |= found.errors
-    attempt.unfitted |= found.unfitted
-
-    def settle() -> None:
-        attempt.statistics = reestimate_statistics(attempt.network, images)
-
-    if attempt.approximates and (lags or restates(attempt.made, but=attempt.searching)):
-        settle()
-    search(attempt, images, settle if attempt.approximates else None)
-    # Statistics that were not taken again are not displaced: what training makes of them stays at a revert.
-    # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that.
-    taken = theirs if attempt.statistics else {}
-    attempt.displaced.statistics = {**found.displaced, **taken, **displaced}
-    return attempt
 
 
 def _why(used: Trial, trials: Sequence[Trial], number: int) -> str:

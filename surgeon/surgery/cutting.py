@@ -1,48 +1,30 @@
-"""Carry a plan out."""
+"""Carry a plan out: put the modules of every edit into a copy of the tree, and give it its graphs."""
 
 from __future__ import annotations
 
+import copy as copying
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import fx, nn
-from torch.nn.parameter import is_lazy
 
-from surgeon.edits import Plan
-from surgeon.errors import SurgeryError
+from surgeon.edits import Edit, Plan
+from surgeon.errors import SurgeryError, located
+from surgeon.graph.bound_hooks import bound_in, hand_over, rebind
+from surgeon.graph.followed import regions_of
+from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.left_alone import left_alone
-from surgeon.graph.one_at_a_time import one_at_a_time
+from surgeon.graph.module_tree import Displaced, bare, carve, hang, match, open_site, put, shared_in
+from surgeon.graph.parameters import take_after
 from surgeon.graph.region import Region
-from surgeon.graph.survey import find_regions
-from surgeon.host import in_own_state
+from surgeon.methods.base import Operation
+from surgeon.methods.records import needs_data, restates
 from surgeon.methods.registry import parse
+from surgeon.selection import INPUT
 from surgeon.surgery.attempt import Attempt
-from surgeon.surgery.door import Subject, admitted
-from surgeon.surgery.functions import hang_functions
-from surgeon.surgery.hanging import cut_tree
-from surgeon.surgery.recording import combined
-from surgeon.surgery.standing import standing
-from surgeon.surgery.tree import Displaced, bare, carve
-from surgeon.values import has_values
-
-
-def check_plan(subject: Subject, made: Plan) -> None:
-    """Check that a plan can be carried out on a network.
-
-    Args:
-        subject: The network.
-        made: The plan.
-
-    Raises:
-        SurgeryError: The plan is for another network or too large, or the network's tensors have no values.
-    """
-    _refuse_empty(subject.model)
-    if subject.fingerprint != made.fingerprint:
-        raise SurgeryError(
-            f"the plan was made for {made.model} (fingerprint {made.fingerprint}), not for this "
-            f"{type(subject.model).__name__} (fingerprint {subject.fingerprint}); make it anew with surgeon.plan"
-        )
-    large = [n.text for n in made.notes if n.code == "too-large"]
-    if large:
-        raise SurgeryError(large[0])
+from surgeon.surgery.door import Subject
+from surgeon.tensors.instead import Instead
+from surgeon.tensors.memory_format import lay, memory_format_of
 
 
 def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> Attempt:
@@ -61,57 +43,144 @@ def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> A
     tree, displaced = bare(subject.model, share=not copy)
     hang_functions(tree, regions, made.edits)
     residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
-    record = combined(subject.record, made) if subject.record else made
-    rewritten = _carved(tree, record, made, regions, displaced)
-    return Attempt(rewritten, tree, made, record, operations, displaced, residuals)
+    record = _combined(subject.record, made) if subject.record else made
+    rewritten = carved(tree, record, made, regions, displaced)
+    searches = {key: operation.search() for key, operation in operations.items()}
+    searching = {key: asked for key, asked in searches.items() if asked is not None}
+    return Attempt(
+        network=rewritten,
+        tree=tree,
+        made=made,
+        record=record,
+        operations=operations,
+        displaced=displaced,
+        residuals=residuals,
+        approximates=restates(made),
+        searching=searching,
+        fits=bool(needs_data(made) or searching),
+    )
 
 
-@one_at_a_time
-@in_own_state()
-def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
-    """Make the cuts of an executed plan on a stock network whose weights are loaded afterwards.
+def _combined(previous: Plan, made: Plan) -> Plan:
+    """Join the records of two surgeries; the execution is the first one's, until the second is carried out."""
+    return made.model_copy(
+        update=dict(
+            recipe=f"{previous.recipe}+{made.recipe}",
+            operations={**previous.operations, **made.operations},
+            edits=(*previous.edits, *made.edits),
+            passed_over=(*previous.passed_over, *made.passed_over),
+            refused={**previous.refused, **made.refused},
+            before=previous.before,
+            notes=(*previous.notes, *made.notes),
+            execution=previous.execution,
+        )
+    )
+
+
+def cut_tree(
+    tree: nn.Module,
+    edits: Iterable[Edit],
+    operations: Mapping[str, Operation],
+    displaced: Displaced | None = None,
+    recipe: str = "",
+    *,
+    blank: bool = False,
+) -> dict[str, float]:
+    """Build every edit's modules and put them into the tree, in place.
 
     Args:
-        model: The stock network.
-        record: The plan.
-        consume: The network belongs to no one else and may be cut itself; False cuts a copy.
+        tree: The network as a plain tree.
+        edits: The edits, in order.
+        operations: The operations by key.
+        displaced: Collects the modules that are taken out, or None.
+        recipe: Name of the recipe, for error messages.
+        blank: Weights are loaded afterwards, so that starts do not matter.
 
     Returns:
-        The rewritten network, with values that are yet to be loaded.
+        The relative errors of least-squares starts, by site.
 
     Raises:
-        SurgeryError: The plan is for another network.
+        SurgeryError: The network has no module that an edit names. Errors of operations name recipe and site.
     """
-    check_plan(admitted(model, record.input_size, stack=True), record)
-    operations = {k: parse(o) for k, o in record.operations.items()}
-    tree, displaced = (model, Displaced()) if consume else bare(model)
-    regions = regions_of(tree, record)
-    hang_functions(tree, regions, record.edits)
-    cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
-    rewritten = _carved(tree, record, record, regions, displaced)
-    rewritten.__dict__["surgery"] = record
-    displaced.standing = standing(rewritten, record.edits)
-    rewritten.__dict__["displaced"] = displaced
-    return rewritten
+    residuals: dict[str, float] = {}
+    edits, shared = tuple(edits), shared_in(tree)
+    bound = bound_in(tree)
+    channels_last = _in_channels_last(tree)
+    for edit in edits:
+        operation = operations[edit.operation]
+        module = None if edit.site == INPUT else _module(tree, edit)
+        generator = torch.Generator().manual_seed(edit.seed)
+        try:
+            # Constructors of modules draw from the global generator: without a seed no cut could be repeated.
+            with torch.random.fork_rng(devices=[]):
+                torch.random.default_generator.manual_seed(edit.seed)
+                cut = (operation.rebuild if blank else operation.build)(edit, module, generator)
+        except Exception as error:  # an operation of another package may raise anything
+            place = f"{recipe}: " if recipe and recipe != edit.operation else ""
+            located(error, f"{place}{edit.operation} at {edit.site}")
+            raise
+        for made in (cut.replacement, cut.layer) if channels_last else ():
+            if made is not None:
+                lay(made, torch.channels_last)
+        if cut.replacement is not None and module is not None:
+            if displaced is not None and edit.site not in displaced.modules:
+                displaced.modules[edit.site] = _without_children(module, edits)
+            hand_over(module, cut.replacement)
+            take_after(cut.replacement, module)
+            if next(module.parameters(), None) is None:  # it could not say where the new one belongs
+                match(tree, module, cut.replacement)
+            if isinstance(cut.replacement, Instead):
+                cut.replacement.stands_for(edit.site, module)
+            put(tree, edit.site, cut.replacement, shared)
+        if cut.layer is not None and edit.layer is not None:
+            if module is not None:
+                open_site(tree, edit.site, shared)
+            hang(tree, edit.layer, cut.layer)
+        if cut.residual is not None:
+            residuals[edit.site] = cut.residual
+    rebind(tree, bound)
+    return residuals
 
 
-def regions_of(tree: nn.Module, made: Plan) -> list[Region]:
-    """Find the traceable regions of a network, on a copy: tracing lets a network write to its own attributes.
-
-    Args:
-        tree: The network, which is left untouched.
-        made: A plan for it, with its input size and the modules that must keep their code.
-
-    Returns:
-        The regions.
-    """
-    return find_regions(bare(tree, share=True)[0], made.input_size, made.refused)
+def _module(tree: nn.Module, edit: Edit) -> nn.Module:
+    """Return the module at an edit's site."""
+    try:
+        return tree.get_submodule(edit.site)
+    except AttributeError:
+        raise SurgeryError(f"the network has no module {edit.site}, which the plan would edit") from None
 
 
-def _carved(
+def _in_channels_last(tree: nn.Module) -> bool:
+    """Say whether the network's kernels are in channels_last, as new modules then should be."""
+    return any(memory_format_of(p) == torch.channels_last for p in tree.parameters())
+
+
+def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:
+    """Return a module without the layers that surgery inserted below it."""
+    ours = {e.layer.rpartition(".")[2] for e in edits if e.layer}
+    alone = copying.copy(module)
+    alone._modules = {k: v for k, v in module._modules.items() if k not in ours}
+    return alone
+
+
+def carved(
     tree: nn.Module, record: Plan, made: Plan, regions: list[Region], displaced: Displaced
 ) -> nn.Module:
-    """Give the tree its graphs, and check that they fit together if channels have changed."""
+    """Give the tree its graphs, and check that they fit together if channels have changed.
+
+    Args:
+        tree: The network as a plain tree with its layers, changed in place.
+        record: The plan together with earlier surgery.
+        made: The plan.
+        regions: The traceable regions of the network before the cut.
+        displaced: What the cut took out of it.
+
+    Returns:
+        The rewritten network.
+
+    Raises:
+        SurgeryError: An edit is in no region, or the changed channels do not fit together.
+    """
     if any(r.example for r in regions) and any(parse(o).reshapes for o in made.operations.values()):
         regions = regions_of(tree, record)  # the examples' shapes have changed
     rewritten = carve(tree, regions, record.edits, displaced)
@@ -137,16 +206,3 @@ def _check_fits(rewritten: nn.Module, record: Plan) -> None:
         ) from error
     finally:
         rewritten.train(old_mode)
-
-
-def _refuse_empty(model: nn.Module) -> None:
-    """Raise SurgeryError if parameters have no values: on the meta device, or fake tensors."""
-    found = ((n, t) for n, t in model.named_parameters() if not is_lazy(t) and not has_values(t))
-    empty, tensor = next(found, (None, None))
-    if empty is not None and tensor is not None:
-        raise SurgeryError(
-            f"{empty} is "
-            f"{'on the meta device' if tensor.device.type == 'meta' else 'a fake tensor'}, "
-            "without values; a plan can be made of it, but a cut needs weights: "
-            f"model.to_empty(device=…), and load them first"
-        )

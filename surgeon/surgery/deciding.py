@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,16 +11,19 @@ from torch import nn
 
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import SelectionError
+from surgeon.graph.followed import seen_of
+from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.measure import measure
+from surgeon.graph.module_tree import bare, free_name
+from surgeon.graph.signatures import of_one_input
 from surgeon.graph.survey import Survey
+from surgeon.graph.told_apart import mixed_up
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
+from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.selection import PassedOver, Site, is_call, matches
-from surgeon.surgery.functions import hang_functions
-from surgeon.surgery.hanging import cut_tree
-from surgeon.surgery.looking import Looked, of_one_input, seen_of
-from surgeon.surgery.told_apart import mixed_up
-from surgeon.surgery.tree import bare, free_name
+from surgeon.surgery.cutting import cut_tree
+from surgeon.surgery.looking import Looked
 
 
 def decide(
@@ -74,6 +78,59 @@ def decide(
         measured=bool(so_far.seen.measured and not so_far.seen.measured.error),
         notes=tuple(so_far.notes),
     )
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A recipe for a network, from which plans with different starts can be made."""
+
+    look: Looked
+    title: str
+    operations: Mapping[str, Operation]
+    seed: int
+    trained: bool | None
+
+    def plan(self, calibrated: bool, warm_start: WarmStart | None) -> Plan:
+        """Return the plan for a cut.
+
+        Args:
+            calibrated: Whether there are calibration images.
+            warm_start: As for `surgeon.plan`.
+
+        Returns:
+            The plan.
+        """
+        operations = with_starts(list(self.operations.values()), warm_start)
+        trained = True if self.trained is None and calibrated else self.trained
+        by_key = dict(zip(self.operations, operations, strict=True))
+        return decide(self.look, self.title, by_key, seed=self.seed, trained=trained, calibrated=calibrated)
+
+    def plans(self, calibrated: bool, warm_start: WarmStart | None) -> list[Plan]:
+        """Return the plans to try.
+
+        Args:
+            calibrated: Whether there are calibration images.
+            warm_start: As for `surgeon.plan`.
+
+        Returns:
+            The plans, cheapest first; the last one is the plan that was asked for.
+        """
+        if not calibrated:
+            return [self.plan(False, warm_start)]
+        known = dataclasses.replace(self, trained=True if self.trained is None else self.trained)
+        return different([known.plan(False, warm_start), known.plan(True, warm_start)])
+
+
+def different(plans: Sequence[Plan]) -> list[Plan]:
+    """Drop plans that have the edits of an earlier one.
+
+    Args:
+        plans: The plans.
+
+    Returns:
+        The remaining plans, in order.
+    """
+    return [p for i, p in enumerate(plans) if all(p.edits != q.edits for q in plans[:i])]
 
 
 @dataclass

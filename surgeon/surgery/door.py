@@ -1,21 +1,26 @@
-"""Admit networks to surgery: what arrives, what was done to it before, and what is refused.
+"""Admit networks to surgery, and plans to networks: what arrives, what was done to it before, and what is refused.
 
 What is known of a network is one value, `Subject`, made here and only passed on afterwards.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from surgeon.edits import Plan
+from surgeon.edits import Note, Plan
 from surgeon.errors import SurgeryError, either
 from surgeon.extra_state import without_extra
-from surgeon.images import image_size
+from surgeon.graph.fitness import refuse_unfit
+from surgeon.graph.measure import measure
+from surgeon.images import check_taken, image_size, times
+from surgeon.methods.records import needs_data
 from surgeon.models.facts import input_size_of
-from surgeon.surgery.fitness import refuse_unfit
+from surgeon.values import has_values
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,33 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
     size = stated or input_size_of(model) or (record.input_size if record else None)
     known = record.fingerprint if record else fingerprint(model)
     return Subject(model, record, size, stated is not None, known)
+
+
+def sized(subject: Subject, images: Tensor | None, *, free: bool) -> tuple[Subject, list[Note]]:
+    """Return the subject at the size of the calibration images, if the network runs on them.
+
+    Args:
+        subject: The subject.
+        images: (N, C, H, W), or None.
+        free: Whether the size may still change.
+
+    Returns:
+        The subject, and a note if the size differs from the configured one.
+
+    Raises:
+        DataError: The network does not take the images' channels.
+    """
+    if images is None or subject.stated or not free:
+        return subject, []
+    check_taken(images, subject.model, "calibration images")
+    size, known = tuple(images.shape[1:]), subject.size
+    if known == size or measure(subject.model, size).error:
+        return subject, []
+    at_theirs = dataclasses.replace(subject, size=size, stated=True)
+    if known is None:
+        return at_theirs, []
+    text = f"cut for {times(size)}, the size of the calibration images; the model is configured for {times(known)}"
+    return at_theirs, [Note(code="images", severity="info", text=text)]
 
 
 def surgery_of(model: nn.Module) -> Plan | None:
@@ -148,3 +180,58 @@ def fingerprint(model: nn.Module) -> str:
     for name, tensor in sorted(without_extra(nn.Module.state_dict(model)).items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
     return digest.hexdigest()[:16]
+
+
+def check_plan(subject: Subject, made: Plan) -> None:
+    """Check that a plan can be carried out on a network.
+
+    Args:
+        subject: The network.
+        made: The plan.
+
+    Raises:
+        SurgeryError: The plan is for another network or too large, or the network's tensors have no values.
+    """
+    _refuse_empty(subject.model)
+    if subject.fingerprint != made.fingerprint:
+        raise SurgeryError(
+            f"the plan was made for {made.model} (fingerprint {made.fingerprint}), not for this "
+            f"{type(subject.model).__name__} (fingerprint {subject.fingerprint}); make it anew with surgeon.plan"
+        )
+    large = [n.text for n in made.notes if n.code == "too-large"]
+    if large:
+        raise SurgeryError(large[0])
+
+
+def check_images(images: Tensor | None, made: Plan) -> None:
+    """Check that there are calibration images if a plan starts from some.
+
+    Args:
+        images: The images, or None.
+        made: The plan.
+
+    Raises:
+        SurgeryError: There are none, and the plan needs some.
+    """
+    if images is None and needs_data(made):
+        raise SurgeryError(
+            f"the plan starts from data ({needs_data(made)}): "
+            + either(
+                "pass calibration images, or plan without them",
+                "give images (--calibration, or --data of convert); train and run draw their own for a network "
+                "that is trained (--weights, --pretrained)",
+            )
+        )
+
+
+def _refuse_empty(model: nn.Module) -> None:
+    """Raise SurgeryError if parameters have no values: on the meta device, or fake tensors."""
+    found = ((n, t) for n, t in model.named_parameters() if not is_lazy(t) and not has_values(t))
+    empty, tensor = next(found, (None, None))
+    if empty is not None and tensor is not None:
+        raise SurgeryError(
+            f"{empty} is "
+            f"{'on the meta device' if tensor.device.type == 'meta' else 'a fake tensor'}, "
+            "without values; a plan can be made of it, but a cut needs weights: "
+            f"model.to_empty(device=…), and load them first"
+        )

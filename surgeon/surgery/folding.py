@@ -13,18 +13,19 @@ from surgeon.errors import FoldError, SurgeonError, either
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.lifting import unlift
 from surgeon.graph.made_weights import settled
+from surgeon.graph.module_tree import bare, carve, close_all, exchange, has, put, shared_in, take
 from surgeon.graph.one_at_a_time import one_at_a_time
+from surgeon.graph.shared_parameters import read_by_functions, tie, ties
+from surgeon.graph.standing import standing
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
 from surgeon.methods.base import FoldContext, Operation
 from surgeon.methods.registry import parse
+from surgeon.models.norm_statistics import demand_room, give_back
 from surgeon.selection import INPUT, is_call
 from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
-from surgeon.surgery.standing import Finding, demand, findings, standing
-from surgeon.surgery.statistics import demand_room, give_back
-from surgeon.surgery.ties import read_by_functions, tie, ties
-from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, shared_in, take
+from surgeon.surgery.standing import Finding, demand, findings
 
 
 @one_at_a_time

@@ -11,21 +11,19 @@ from torch import nn
 
 from surgeon.edits import Note
 from surgeon.errors import SurgeryError, either
+from surgeon.graph.fitness import refuse_unfit
+from surgeon.graph.followed import seen_of
+from surgeon.graph.module_tree import bare
 from surgeon.graph.one_at_a_time import one_at_a_time
-from surgeon.graph.signatures import needed_inputs
-from surgeon.graph.survey import Survey, survey
+from surgeon.graph.signatures import needed_inputs, of_one_input
+from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
 from surgeon.images import channels_of, image_size
 from surgeon.models.facts import input_size_of, name_of
 from surgeon.selection import Site
 from surgeon.surgery.door import Subject
-from surgeon.surgery.fitness import refuse_unfit
-from surgeon.surgery.tree import bare
 from surgeon.torch_private import NormBase
 from surgeon.values import has_values
-
-_PARTED = ("a graph would", "control flow")
-"""How reasons are worded that hold for a few lines of code, and not for all of a network."""
 
 
 @dataclass(frozen=True)
@@ -100,35 +98,6 @@ def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Surv
     return seen_of(bare(model, share=True)[0], image_size(input_size, model) or input_size_of(model))
 
 
-def seen_of(
-    model: nn.Module, size: tuple[int, ...] | None, refused: Mapping[str, str] | None = None
-) -> Survey:
-    """Survey a network that may be traced in place.
-
-    Args:
-        model: The network, or a copy that tracing may write to.
-        size: (C, H, W) or (C, T, H, W) of one image, or None.
-        refused: Modules that must keep their code, with the reason, where an earlier survey found them.
-
-    Returns:
-        The survey, with at least one traceable region.
-
-    Raises:
-        SurgeryError: torch.fx can trace no part of the network.
-    """
-    seen = survey(model, size, refused)
-    if not seen.regions:
-        reason = next(iter(seen.hidden.values()), "it has no convolution and no norm")
-        way = (
-            "; put the code that does this into a module of its own, which keeps its Python: the layers beside it are "
-            "then cut"
-            if any(text in reason for text in _PARTED) and "module of its own" not in reason
-            else ""
-        )
-        raise SurgeryError(f"{type(model).__name__} has no part that torch.fx can follow: {reason}{way}")
-    return seen
-
-
 def looked(
     subject: Subject, survey: Survey | None = None, refused: Mapping[str, str] | None = None
 ) -> Looked:
@@ -188,24 +157,6 @@ def _meant(size: tuple[int, ...], channels: int) -> tuple[tuple[int, ...], str]:
     if len(size) == 3 and size[-1] == channels:
         return (channels, *size[:-1]), " (channels come first)"
     return (channels, *size[1:]), ""
-
-
-def of_one_input(model: nn.Module) -> str:
-    """Say how a network of several inputs can be cut at a stated size; "" for one of a single input.
-
-    Args:
-        model: The network.
-
-    Returns:
-        The advice.
-    """
-    more = needed_inputs(model)[1:]
-    if not more:
-        return ""
-    return (
-        f"to cut it at a size, give {' and '.join(more)} a default in its forward, or cut a module around it whose "
-        "forward takes one tensor and parts it, as model(x[:, :3], x[:, 3:]) does, at the size of that"
-    )
 
 
 def _size_words(size: tuple[int | None, ...]) -> str:

@@ -12,13 +12,13 @@ from surgeon.edits import Note, Plan
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
-from surgeon.surgery.asked import RecipeLike, keyed, operations_of
-from surgeon.surgery.attempt import needs_data
+from surgeon.methods.records import needs_data
+from surgeon.recipe.asked import RecipeLike, keyed, operations_of
+from surgeon.recipe.starts import WarmStart, with_starts
+from surgeon.recipe.worded import with_settings
 from surgeon.surgery.deciding import decide
 from surgeon.surgery.door import admitted
 from surgeon.surgery.looking import looked
-from surgeon.surgery.starts import WarmStart, with_starts
-from surgeon.surgery.worded import with_settings
 
 
 @one_at_a_time

@@ -11,13 +11,13 @@ from typing import cast
 import torch
 
 from surgeon import __version__
-from surgeon.edits import Note, Plan
+from surgeon.edits import Note
 from surgeon.effects import measured_effect, worst
 from surgeon.errors import CalibrationWarning
 from surgeon.execution import Execution
+from surgeon.graph.standing import standing
 from surgeon.surgery.choice import Started
 from surgeon.surgery.rewritten import RewrittenModule
-from surgeon.surgery.standing import standing
 
 
 def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
@@ -78,30 +78,6 @@ def _unfitted(found: Mapping[str, str]) -> list[Note]:
         )
         for reason, sites in by_reason.items()
     ]
-
-
-def combined(previous: Plan, made: Plan) -> Plan:
-    """Join the records of two surgeries, one after the other.
-
-    Args:
-        previous: The record of the first.
-        made: The plan of the second.
-
-    Returns:
-        The record of both. Its execution is the first one's, until the second is carried out.
-    """
-    return made.model_copy(
-        update=dict(
-            recipe=f"{previous.recipe}+{made.recipe}",
-            operations={**previous.operations, **made.operations},
-            edits=(*previous.edits, *made.edits),
-            passed_over=(*previous.passed_over, *made.passed_over),
-            refused={**previous.refused, **made.refused},
-            before=previous.before,
-            notes=(*previous.notes, *made.notes),
-            execution=previous.execution,
-        )
-    )
 
 
 def _versions() -> dict[str, str]:

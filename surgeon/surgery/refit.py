@@ -10,7 +10,7 @@ the others behind the first edit are re-fitted too, with a ridge towards the wei
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from surgeon.edits import Edit, Plan
 from surgeon.graph.network import Rewritten
-from surgeon.graph.pairs import Call, Visit, run_side_by_side
+from surgeon.graph.pairs import Call
+from surgeon.graph.shared_parameters import read_by_functions
+from surgeon.graph.targets import Target, target
 from surgeon.methods.base import LeastSquares, Operation, Unfitted
 from surgeon.progress import tell
 from surgeon.selection import INPUT
-from surgeon.surgery.equations import equations
-from surgeon.surgery.targets import Target, target
-from surgeon.surgery.ties import read_by_functions
 from surgeon.tensors.convolution import laid_like
+from surgeon.tensors.equations import equations
 from surgeon.torch_private import BatchNorm
 
 _MOST_IMAGES = 2048
@@ -53,44 +53,8 @@ class Refit:
     displaced: dict[str, Tensor] = field(default_factory=dict)
 
 
-def refit(
-    network: nn.Module,
-    stock: nn.Module,
-    record: Plan,
-    operations: Mapping[str, Operation],
-    images: Tensor,
-    seen: Visit | None = None,
-) -> Refit:
-    """Fit a network to images after the cut, if any of its edits starts from data.
-
-    Sites inside sub-networks that were rewritten separately keep their start.
-
-    Args:
-        network: The network after the cut; its weights and batch-norm statistics are set.
-        stock: The network before the cut.
-        record: The plan.
-        operations: The operations by key.
-        images: (N, C, H, W); as many are used as memory allows, at most 2048.
-        seen: Told of each call before its layer is fitted.
-
-    Returns:
-        Errors, sites that were not fitted, and displaced weights.
-    """
-    found = Refit()
-    asked = _fitted(record, operations)
-    number = images_at_once(network, record, operations, len(images))
-    if number and isinstance(network, Rewritten):
-        like = next(p for p in stock.parameters() if p.is_floating_point())
-        visit = _Visit(network, stock, record, operations, found, seen)
-        tell("fitting layer by layer", 0, visit.calls.total())
-        run_side_by_side(network, stock, images[:number].to(like), visit)
-        asked = [e for e in asked if e.site not in visit.reached]
-    found.unfitted |= {e.site: "it lies where torch.fx cannot follow the network as a whole" for e in asked}
-    return found
-
-
 def images_at_once(network: nn.Module, record: Plan, operations: Mapping[str, Operation], number: int) -> int:
-    """Return how many images `refit` runs on, all of them in one batch.
+    """Return how many images layers are fitted to, all of them in one batch.
 
     Args:
         network: The network after the cut.
@@ -112,8 +76,36 @@ def _fitted(record: Plan, operations: Mapping[str, Operation]) -> list[Edit]:
     return [e for e, operation in asked if operation.needs_images(e) and operation.observe(e) is None]
 
 
-class _Visit:
-    """What happens at each call of the pass."""
+def left_out(
+    record: Plan, operations: Mapping[str, Operation], reached: Collection[str] = ()
+) -> dict[str, str]:
+    """Say why edits were not fitted that no call of the pass reached: they are in sub-networks cut by themselves.
+
+    Args:
+        record: The plan.
+        operations: The operations by key.
+        reached: The sites that were.
+
+    Returns:
+        The reasons, by site.
+    """
+    why = "it lies where torch.fx cannot follow the network as a whole"
+    return {e.site: why for e in _fitted(record, operations) if e.site not in reached}
+
+
+class LayerByLayer:
+    """What happens at each call while stock and rewritten network run side by side (`run_side_by_side`).
+
+    Args:
+        network: The network after the cut; its weights and batch-norm statistics are set.
+        stock: The network before the cut.
+        record: The plan.
+        operations: The operations by key.
+
+    Attributes:
+        found: Errors, sites that were not fitted, and displaced weights.
+        reached: The sites that were reached so far.
+    """
 
     def __init__(
         self,
@@ -121,11 +113,8 @@ class _Visit:
         stock: nn.Module,
         record: Plan,
         operations: Mapping[str, Operation],
-        found: Refit,
-        seen: Visit | None,
     ) -> None:
-        self.seen = seen
-        self.network, self.stock, self.operations, self.found = network, stock, operations, found
+        self.network, self.stock, self.operations, self.found = network, stock, operations, Refit()
         asked = _fitted(record, operations)
         self.edits = {e.site if e.replaces else e.layer: e for e in asked}
         refitting = [e for e in record.edits if operations[e.operation].refits(e)]
@@ -144,10 +133,9 @@ class _Visit:
         self.reached: set[str] = set()
         self.drifted = False
         self.done = 0
+        tell("fitting layer by layer", 0, self.calls.total())
 
     def __call__(self, call: Call) -> None:
-        if self.seen:
-            self.seen(call)
         self._visit(call)
         self.done += 1
         tell("fitting layer by layer", self.done, self.calls.total())
@@ -245,7 +233,7 @@ class _Visit:
 class _Seen:
     """The images at one edit, for its operation (`surgeon.methods.base.Observed`)."""
 
-    def __init__(self, visit: _Visit, call: Call, edit: Edit) -> None:
+    def __init__(self, visit: LayerByLayer, call: Call, edit: Edit) -> None:
         self.visit, self.call, self.edit = visit, call, edit
         self.inputs, self.stock = call.inputs.new, call.old
 

@@ -7,45 +7,17 @@ first, and reports what differs; `findings` returns the same as values.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
+from torch import nn
 
-from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
-from surgeon.extra_state import without_extra
-from surgeon.graph.fused import is_opened
-from surgeon.graph.left_alone import left_alone
-from surgeon.graph.made_weights import maker
+from surgeon.graph.module_tree import has
+from surgeon.graph.standing import Standing, described, emptied, kind_of
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of
-from surgeon.surgery.tree import has
-from surgeon.torch_private import BatchNorm
 
 _COUNTERS = ("num_batches_tracked",)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What was at a site when the surgery was done.
-
-    Attributes:
-        kind: Class of the module.
-        shape: Shape of its weight, or None.
-        tensors: Names and shapes of its tensors.
-        groups: Number of groups of a convolution, or None.
-        made: How hooks or parametrizations compute its weights, in words; "" for plain parameters.
-        opened: Whether it is an opened norm.
-    """
-
-    kind: str
-    shape: tuple[int, ...] | None
-    tensors: tuple[tuple[str, tuple[int, ...]], ...]
-    groups: int | None
-    made: str
-    opened: bool
 
 
 class Finding(BaseModel):
@@ -75,27 +47,6 @@ class Finding(BaseModel):
         return f"at {self.site} the surgery left {self.recorded}, and {self.found} stands there now: {self.remedy}"
 
 
-def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
-    """Describe what is at the sites of edits now.
-
-    Args:
-        tree: The network.
-        edits: The edits.
-
-    Returns:
-        The description of each site that exists, and of batch norms that have lost their statistics already.
-    """
-    edits = tuple(edits)
-    layers = {e.layer for e in edits if e.layer}
-    found = {}
-    for site in {e.site: None for e in edits if e.site != INPUT}:
-        if has(tree, site):
-            found[site] = _of(
-                tree.get_submodule(site), {n.rpartition(".")[2] for n in layers if n.startswith(site + ".")}
-            )
-    return found | {n: _of(m, set()) for n, m in tree.named_modules() if n not in found and _emptied(m)}
-
-
 def findings(model: nn.Module) -> tuple[Finding, ...]:
     """List the sites of a rewritten network that are not what its record says.
 
@@ -114,7 +65,7 @@ def findings(model: nn.Module) -> tuple[Finding, ...]:
     recorded: dict[str, Standing] = getattr(model.__dict__.get("displaced"), "standing", None) or {}
     layers = {e.site: [n.layer for n in record.edits if n.site == e.site and n.layer] for e in record.edits}
     found = [f for site in layers if site != INPUT for f in at(model, site, recorded.get(site), layers[site])]
-    lost = [(n, m) for n, m in model.named_modules() if n not in {*layers, *recorded} and _emptied(m)]
+    lost = [(n, m) for n, m in model.named_modules() if n not in {*layers, *recorded} and emptied(m)]
     return (*found, *(_without_statistics(n, m) for n, m in lost))
 
 
@@ -132,17 +83,17 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
     """
     if not has(tree, site):
         return [_finding(site, was, "nothing", _ORDER)]
-    now = _of(tree.get_submodule(site), {n.rpartition(".")[2] for n in layers})
+    now = described(tree.get_submodule(site), {n.rpartition(".")[2] for n in layers})
     gone = [n for n in layers if not has(tree, n)]
     if gone:
         return [_finding(site, was, f"{now.kind} without {gone[0]}", _ORDER)]
     if was is None or now == was:
         return []
-    if _emptied(tree.get_submodule(site)) and "running_mean" in dict(was.tensors):
+    if emptied(tree.get_submodule(site)) and "running_mean" in dict(was.tensors):
         return [_without_statistics(site, tree.get_submodule(site))]
     loads = _named(now) == _named(was)
     if now.kind != was.kind or now.opened != was.opened:
-        wrapped = any(_kind(m) == was.kind for m in list(tree.get_submodule(site).modules())[1:])
+        wrapped = any(kind_of(m) == was.kind for m in list(tree.get_submodule(site).modules())[1:])
         return [_finding(site, was, now.kind, _MERGE if wrapped else _ORDER, loads)]
     if was.made and not now.made:
         return []  # plainer than it was
@@ -190,19 +141,10 @@ _PLAIN = (
 )
 
 
-def _emptied(module: nn.Module) -> bool:
-    """Say whether a batch norm was made with running statistics and has none: one made without counts no batches."""
-    return (
-        isinstance(module, BatchNorm)
-        and module.running_mean is None
-        and module.num_batches_tracked is not None
-    )
-
-
 def _without_statistics(site: str, module: nn.Module) -> Finding:
     return Finding(
         site=site,
-        recorded=f"{_kind(module)} with running statistics",
+        recorded=f"{kind_of(module)} with running statistics",
         found="one without running_mean and running_var",
         remedy=_STATISTICS,
     )
@@ -220,31 +162,6 @@ def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bo
     """Make the finding for a site."""
     return Finding(
         site=site, recorded=_shapes(was) if was else "a module", found=found, remedy=remedy, loads=loads
-    )
-
-
-def _kind(module: nn.Module) -> str:
-    """Name a module's class, with its package unless torch.nn: PEFT has a Conv2d of its own."""
-    kind = type(module).__bases__[0] if hasattr(module, "parametrizations") else type(module)
-    return (
-        kind.__name__ if kind.__module__.startswith("torch.nn.") else f"{kind.__module__}.{kind.__qualname__}"
-    )
-
-
-def _of(module: Any, layers: set[str]) -> Standing:
-    """Describe a module, without layers that surgery inserted below it."""
-    own = without_extra(nn.Module.state_dict(module))
-    tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers))
-    groups = getattr(module, "groups", None)
-    with left_alone(module):  # a parametrization may write where it is only read, as a spectral norm does
-        weight = getattr(module, "weight", None)
-    return Standing(
-        kind=_kind(module),
-        shape=tuple(weight.shape) if isinstance(weight, Tensor) else None,
-        tensors=tensors,
-        groups=groups if isinstance(groups, int) else None,
-        made=maker(module),
-        opened=is_opened(module),
     )
 
 

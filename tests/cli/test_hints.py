@@ -273,7 +273,7 @@ FROM_PYTHON_ALONE = (
     "graph/other_calls.py",
     "graph/stock_methods.py",
     "insight/",
-    "surgery/fitness.py",
+    "graph/fitness.py",
     "surgery/rewritten.py",
     "surgery/cutting.py",
     "testing.py",

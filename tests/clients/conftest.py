@@ -17,9 +17,9 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import CalibrationWarning, FoldError
+from surgeon.methods.records import needs_data
+from surgeon.models.logits import first_tensor
 from surgeon.recipe import load_recipe
-from surgeon.surgery.attempt import needs_data
-from surgeon.surgery.drift import first_tensor
 from surgeon.verification import relative
 
 SIZE, CLASSES = (3, 32, 32), 5

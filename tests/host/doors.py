@@ -316,7 +316,9 @@ CALLS = {
     "apply from a list": lambda w: surgeon.apply(
         w.stock, "kap", input_size=SIZE, calibration=[w.x[:24], w.x[24:]]
     ),
-    "surgeon.surgery.cutting.replay": lambda w: surgeon.surgery.replay(w.stock, w.cut.surgery, consume=False),
+    "surgeon.surgery.replaying.replay": lambda w: surgeon.surgery.replay(
+        w.stock, w.cut.surgery, consume=False
+    ),
     "surgeon.surgery.folding.fold": lambda w: surgeon.fold(w.cut),
     "surgeon.surgery.folding.revert": lambda w: surgeon.revert(w.cut),
     "surgeon.verification.verify": lambda w: surgeon.verify(w.stock, w.cut),

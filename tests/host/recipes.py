@@ -6,8 +6,8 @@ from torch.nn.functional import cross_entropy
 
 import surgeon
 from surgeon.methods.dual_norm import has_auxiliary_norms
+from surgeon.methods.records import needs_data
 from surgeon.recipe import load_recipe, shipped
-from surgeon.surgery.attempt import needs_data
 from surgeon.training import adversarial_noise, auxiliary_norms
 
 SIZE = (3, 8, 8)

@@ -7,7 +7,7 @@ from torch import nn
 import surgeon
 from surgeon.errors import LayerError, SurgeryError
 from surgeon.methods.mean_sparse import MeanSparsification
-from surgeon.surgery.drift import logits_of
+from surgeon.models.logits import logits_of
 from tests.reference import mean_sparse as reference
 
 SIZE = (3, 8, 8)

@@ -148,8 +148,8 @@ def test_reverting_brings_the_relu_back(stock, images):
 
 
 def test_what_is_recorded_of_a_search_is_true_of_the_network_that_is_returned():
-    from surgeon.surgery.calibration import halves
-    from surgeon.surgery.drift import drift_of, logits_of
+    from surgeon.models.calibration import halves
+    from surgeon.models.logits import drift_of, logits_of
 
     class Normed(nn.Module):
         def __init__(self):

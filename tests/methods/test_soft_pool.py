@@ -8,7 +8,7 @@ from torch import nn
 import surgeon
 from surgeon.errors import RecipeError, SelectionError
 from surgeon.methods.soft_pool import fitted_kernels, mean_kernels
-from surgeon.surgery.equations import equations
+from surgeon.tensors.equations import equations
 from tests.reference import soft_pool as reference
 
 SIZE = (3, 16, 16)

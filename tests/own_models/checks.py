@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.surgery.drift import first_tensor
+from surgeon.models.logits import first_tensor
 from surgeon.verification import demand, relative, verify
 
 SIZE = (3, 8, 8)

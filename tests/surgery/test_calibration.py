@@ -13,9 +13,9 @@ import surgeon
 from surgeon.data import digits
 from surgeon.effects import measured_effect
 from surgeon.errors import CalibrationWarning, DataError, RecipeError, SurgeonError
+from surgeon.models.calibration import FEWEST, MOST, gathered, halves
+from surgeon.models.norm_inputs import first_norm_inputs
 from surgeon.recipe import Training
-from surgeon.surgery.calibration import FEWEST, MOST, gathered, halves
-from surgeon.surgery.norm_inputs import first_norm_inputs
 
 pytest.importorskip("sklearn")
 SIZE = (1, 16, 16)

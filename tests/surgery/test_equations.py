@@ -6,8 +6,8 @@ from torch import nn
 
 import surgeon
 from surgeon.graph.pairs import run_side_by_side
-from surgeon.surgery.equations import equations
-from surgeon.surgery.targets import target
+from surgeon.graph.targets import target
+from surgeon.tensors.equations import equations
 from surgeon.tensors.least_squares import ridge_solve
 
 

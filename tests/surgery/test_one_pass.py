@@ -9,7 +9,7 @@ from torch import nn
 import surgeon
 from surgeon.graph.pairs import run_side_by_side, run_stock
 from surgeon.methods.mean_sparse.operation import MeanSparse
-from surgeon.surgery import observing, refit
+from surgeon.surgery import fitting, refit
 
 SIZE = (3, 8, 8)
 KAP = {"op": "kap", "start": "sequential", "select": {"include": "conv1"}}
@@ -49,8 +49,8 @@ def passes(monkeypatch):
         found.append(("alone", len(images)))
         run_stock(network, stock, images, seen)
 
-    monkeypatch.setattr(refit, "run_side_by_side", both)
-    monkeypatch.setattr(observing, "run_stock", alone)
+    monkeypatch.setattr(fitting, "run_side_by_side", both)
+    monkeypatch.setattr(fitting, "run_stock", alone)
     return found
 
 

@@ -9,8 +9,8 @@ from surgeon.errors import DataError, SurgeryError
 from surgeon.graph.pairs import run_side_by_side
 from surgeon.methods.kap.sheet import pooling_matrix, side_matrices
 from surgeon.methods.kap.weights import lstsq_data_weight, lstsq_sheet_weight, lstsq_weight, pool_weight
-from surgeon.surgery.calibration import halves
-from surgeon.surgery.statistics import reestimate_statistics
+from surgeon.models.calibration import halves
+from surgeon.models.norm_statistics import reestimate_statistics
 
 SIZE = (3, 8, 8)
 

@@ -9,7 +9,7 @@ import surgeon
 from surgeon.errors import SurgeryError
 from surgeon.graph.network import Rewritten
 from surgeon.methods.controls.noise_layer import GaussianNoise
-from surgeon.surgery import rehearsal
+from surgeon.surgery import measuring
 from tests.own_models.checks import SIZE, Plain, images
 
 
@@ -45,7 +45,7 @@ def test_a_network_that_does_not_run_is_an_error_of_apply(broken, recipe, calibr
 
 
 def test_a_dear_network_is_run_without_numbers(broken, monkeypatch):
-    monkeypatch.setattr(rehearsal, "CHEAP", 0)
+    monkeypatch.setattr(measuring, "CHEAP", 0)
     with pytest.raises(SurgeryError, match="does not run"):
         surgeon.apply(Plain(), "noise", input_size=SIZE)
 
@@ -60,7 +60,7 @@ def test_it_leaves_numbers_buffers_modes_and_random_streams_alone(monkeypatch, c
         def forward(self, x):
             return self.counter(super().forward(x))
 
-    monkeypatch.setattr(rehearsal, "CHEAP", cheap)
+    monkeypatch.setattr(measuring, "CHEAP", cheap)
     model = Counts().train()
     model.norm.eval()
     torch.manual_seed(3)
@@ -71,7 +71,7 @@ def test_it_leaves_numbers_buffers_modes_and_random_streams_alone(monkeypatch, c
     assert cut.training and not cut.norm.training and cut.conv.training
     assert int(cut.counter.calls) == int(model.counter.calls) == 0
     first = surgeon.apply(model, "noise", input_size=SIZE, seed=5)
-    monkeypatch.setattr("surgeon.surgery.applying.rehearse", lambda *a: None)
+    monkeypatch.setattr("surgeon.surgery.measuring.rehearsed", lambda model, attempt: attempt)
     second = surgeon.apply(model, "noise", input_size=SIZE, seed=5)
     torch.manual_seed(1)
     one = first(images())

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.surgery.calibration import halves
+from surgeon.models.calibration import halves
 
 SIZE = (3, 8, 8)
 
@@ -57,7 +57,7 @@ def test_the_share_that_is_recorded_is_that_of_the_network_that_was_given(stock,
 
 def test_new_statistics_alone_would_have_broken_the_budget(stock, images):
     """Without this the test above could not fail."""
-    from surgeon.surgery.reference import statistics_of
+    from surgeon.models.reference import statistics_of
 
     fitted = halves(images, 0).fitted
     with torch.no_grad(), statistics_of(stock, fitted):

@@ -5,7 +5,7 @@ import torch
 
 import surgeon
 from surgeon.errors import RecipeError, SurgeryError
-from surgeon.surgery.statistics import reestimate_statistics
+from surgeon.models.norm_statistics import reestimate_statistics
 
 SIZE = (3, 8, 8)
 BOTH = [{"op": "kap"}, {"op": "defective"}, {"op": "noise", "sigma": 0.1}]

@@ -15,12 +15,12 @@ from surgeon.evaluation.engine.fingerprints import weights_hash
 from surgeon.evaluation.engine.scoring import device_of, spread
 from surgeon.host import in_own_state
 from surgeon.models.facts import name_of, normalised_in_words, normalization_of
+from surgeon.models.norm_inputs import far_from_training
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.results.assessment import Subject
 from surgeon.surgery import fold, revert
 from surgeon.surgery.door import surgery_of
-from surgeon.surgery.norm_inputs import far_from_training
 from surgeon.verification import relative, tolerance_of
 
 

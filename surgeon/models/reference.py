@@ -15,8 +15,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from surgeon.edits import Note
-from surgeon.surgery.drift import drift_of, logits_of
-from surgeon.surgery.statistics import put_back, reestimate_statistics, separate_statistics
+from surgeon.models.logits import drift_of, logits_of
+from surgeon.models.norm_statistics import put_back, reestimate_statistics, separate_statistics
 
 _MOVED, _TIMES = 0.8, 3.0
 """Statistics lag if new ones move the logits by 0.8 and by 3 times the drift between two halves."""

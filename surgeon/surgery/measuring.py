@@ -1,4 +1,7 @@
-"""Run a rewritten network once, so that one that cannot run fails in `apply`, not at the first batch."""
+"""Run a rewritten network once, so that one that cannot run fails in `apply`, not at the first batch.
+
+Without calibration images it is run on noise, if that is cheap, which gives its drift too.
+"""
 
 from __future__ import annotations
 
@@ -8,56 +11,71 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from surgeon.effects import Drift
 from surgeon.errors import SurgeonError, SurgeryError
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import BATCH, Shape, images_of, on_fakes, on_meta
 from surgeon.graph.one_mode import mode
+from surgeon.models.logits import compare_logits
+from surgeon.surgery.attempt import Attempt
 
+_NOISE_IMAGES = 2
 CHEAP = 2e9
 """Up to this many FLOPs per image, computing takes no longer than running on meta tensors; beyond it a cut without
 calibration images computes nothing."""
 
 
-def rehearse(stock: nn.Module, network: nn.Module, size: Shape | None, flops: int) -> None:
+def measured(model: nn.Module, attempt: Attempt) -> Drift | None:
+    """Run a network once that was cut without calibration images, and measure its drift on noise if that is cheap.
+
+    Args:
+        model: The network before the cut.
+        attempt: The network after it.
+
+    Returns:
+        The drift, or None if it says nothing or would take longer than the cut.
+
+    Raises:
+        SurgeryError: As for `rehearsed`.
+    """
+    with _told_of(attempt.network, attempt.made.input_size):
+        drift = _noise_drift(model, attempt)
+    if drift is None:
+        rehearsed(model, attempt)
+    return drift
+
+
+def rehearsed(model: nn.Module, attempt: Attempt) -> Attempt:
     """Run a network once, in evaluation mode, on two black images: some faults show in no batch of one.
 
     Expensive networks are run on meta tensors, without values, and computed only if that fails. Both networks
     are left as they were.
 
     Args:
-        stock: The network before the cut. If it does not run at this size either, nothing is concluded.
-        network: The network after it.
-        size: (C, H, W), or None to do nothing.
-        flops: FLOPs of the stock network for one image.
+        model: The network before the cut. If it does not run at this size either, nothing is concluded.
+        attempt: The network after it.
+
+    Returns:
+        `attempt`.
 
     Raises:
         SurgeryError: The rewritten network fails and the stock network does not.
     """
+    network, size = attempt.network, attempt.made.input_size
     if size is None:
-        return
-    if flops > CHEAP and _error(network, size, computed=False) is None:
-        return
+        return attempt
+    if attempt.made.before.flops > CHEAP and _error(network, size, computed=False) is None:
+        return attempt
     error = _error(network, size, computed=True)
-    if error is None or _error(stock, size, computed=True) is not None:
-        return
-    with told_of(network, size):
+    if error is None or _error(model, size, computed=True) is not None:
+        return attempt
+    with _told_of(network, size):
         raise error
 
 
 @contextlib.contextmanager
-def told_of(network: nn.Module, size: Shape | None) -> Iterator[None]:
-    """Context manager: an error inside is raised as a SurgeryError about the rewritten network.
-
-    Args:
-        network: The rewritten network.
-        size: (C, H, W) that it runs on.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        SurgeryError: The code inside failed.
-    """
+def _told_of(network: nn.Module, size: Shape | None) -> Iterator[None]:
+    """Context manager: an error inside is raised as a SurgeryError about the rewritten network."""
     try:
         yield
     except SurgeonError:
@@ -70,6 +88,21 @@ def told_of(network: nn.Module, size: Shape | None) -> Iterator[None]:
             f"takes: {type(error).__name__}: {text}; nothing was changed, and a recipe whose "
             "select leaves that part out may do"
         ) from error
+
+
+def _noise_drift(model: nn.Module, attempt: Attempt) -> Drift | None:
+    """Return the drift of the logits on seeded noise, or None if it says nothing or would take longer than the cut.
+
+    Cheap networks run once anyway. Where a run is dear, calibration images ask for it.
+    """
+    record = attempt.record
+    if record.planned in ("exact", "destroyed") or not record.measured or record.input_size is None:
+        return None
+    if attempt.made.before.flops > CHEAP:
+        return None
+    generator = torch.Generator().manual_seed(record.seed)
+    noise = torch.randn(_NOISE_IMAGES, *record.input_size, generator=generator)
+    return compare_logits(model, attempt.network, noise, "noise")
 
 
 def _error(model: nn.Module, size: Shape, *, computed: bool) -> Exception | None:

@@ -17,11 +17,11 @@ from surgeon.graph.cuts import Point
 from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open_fused
 from surgeon.graph.lifting import unlift
 from surgeon.graph.network import Rewritten
+from surgeon.graph.parameters import carry_over
+from surgeon.graph.references import held_elsewhere, refer
 from surgeon.graph.region import Region, innermost_first
+from surgeon.graph.twin import twin
 from surgeon.selection import INPUT, is_call
-from surgeon.surgery.parameters import carry_over
-from surgeon.surgery.references import held_elsewhere, refer
-from surgeon.surgery.twin import twin
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 from surgeon.errors import RecipeError, nearest
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
-from surgeon.recipe import put
+from surgeon.recipe.overriding import put
 from surgeon.said import Said
 from surgeon.spelling import places
 from surgeon.strict import shown

@@ -20,7 +20,7 @@ from surgeon.graph.measure import images_of
 from surgeon.graph.one_mode import mode
 from surgeon.images import check_taken, times
 from surgeon.models.facts import input_size_of, input_std_of, normalization_of
-from surgeon.surgery.drift import logits_of
+from surgeon.models.logits import logits_of
 from surgeon.torch_private import BatchNorm
 
 _WRONG = 20.0

@@ -11,7 +11,8 @@ from surgeon.edits import Plan
 from surgeon.errors import RecipeError
 from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
-from surgeon.recipe import Recipe, load_recipe
+from surgeon.recipe.loading import load_recipe
+from surgeon.recipe.recipe import Recipe
 from surgeon.spelling import split
 
 RecipeLike = str | Recipe | Operation | PathLike[str] | Mapping[str, Any] | Sequence["RecipeLike"]

@@ -1,0 +1,116 @@
+"""What is at a site: class, shapes, groups, and what makes its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from surgeon.edits import Edit
+from surgeon.extra_state import without_extra
+from surgeon.graph.fused import is_opened
+from surgeon.graph.left_alone import left_alone
+from surgeon.graph.made_weights import maker
+from surgeon.graph.module_tree import has
+from surgeon.selection import INPUT
+from surgeon.torch_private import BatchNorm
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was at a site when the surgery was done.
+
+    Attributes:
+        kind: Class of the module.
+        shape: Shape of its weight, or None.
+        tensors: Names and shapes of its tensors.
+        groups: Number of groups of a convolution, or None.
+        made: How hooks or parametrizations compute its weights, in words; "" for plain parameters.
+        opened: Whether it is an opened norm.
+    """
+
+    kind: str
+    shape: tuple[int, ...] | None
+    tensors: tuple[tuple[str, tuple[int, ...]], ...]
+    groups: int | None
+    made: str
+    opened: bool
+
+
+def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
+    """Describe what is at the sites of edits now.
+
+    Args:
+        tree: The network.
+        edits: The edits.
+
+    Returns:
+        The description of each site that exists, and of batch norms that have lost their statistics already.
+    """
+    edits = tuple(edits)
+    layers = {e.layer for e in edits if e.layer}
+    found = {}
+    for site in {e.site: None for e in edits if e.site != INPUT}:
+        if has(tree, site):
+            found[site] = described(
+                tree.get_submodule(site), {n.rpartition(".")[2] for n in layers if n.startswith(site + ".")}
+            )
+    return found | {n: described(m, set()) for n, m in tree.named_modules() if n not in found and emptied(m)}
+
+
+def emptied(module: nn.Module) -> bool:
+    """Say whether a batch norm was made with running statistics and has none: one made without counts no batches.
+
+    Args:
+        module: The module.
+
+    Returns:
+        Whether it has lost them.
+    """
+    return (
+        isinstance(module, BatchNorm)
+        and module.running_mean is None
+        and module.num_batches_tracked is not None
+    )
+
+
+def kind_of(module: nn.Module) -> str:
+    """Name a module's class, with its package unless torch.nn: PEFT has a Conv2d of its own.
+
+    Args:
+        module: The module.
+
+    Returns:
+        The name; of a parametrised module, that of the class before.
+    """
+    kind = type(module).__bases__[0] if hasattr(module, "parametrizations") else type(module)
+    return (
+        kind.__name__ if kind.__module__.startswith("torch.nn.") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def described(module: Any, layers: set[str]) -> Standing:
+    """Describe a module, without layers that surgery inserted below it.
+
+    Args:
+        module: The module.
+        layers: The names, below it, of the inserted layers.
+
+    Returns:
+        The description.
+    """
+    own = without_extra(nn.Module.state_dict(module))
+    tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers))
+    groups = getattr(module, "groups", None)
+    with left_alone(module):  # a parametrization may write where it is only read, as a spectral norm does
+        weight = getattr(module, "weight", None)
+    return Standing(
+        kind=kind_of(module),
+        shape=tuple(weight.shape) if isinstance(weight, Tensor) else None,
+        tensors=tensors,
+        groups=groups if isinstance(groups, int) else None,
+        made=maker(module),
+        opened=is_opened(module),
+    )

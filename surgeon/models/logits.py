@@ -1,0 +1,97 @@
+"""A network's logits in evaluation mode, and how far those of another one are from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from surgeon.effects import Drift
+from surgeon.graph.left_alone import left_alone
+from surgeon.graph.measure import images_of
+from surgeon.graph.one_mode import mode
+
+
+def first_tensor(output: object) -> Tensor | None:
+    """Return the main output of a network.
+
+    Args:
+        output: What the network returned.
+
+    Returns:
+        The tensor itself, or the first tensor in a tuple, list, dict or dataclass; None if there is none.
+
+    Examples:
+        >>> import torch
+        >>> first_tensor({"loss": None, "logits": torch.ones(2)})
+        tensor([1., 1.])
+    """
+    if isinstance(output, Tensor):
+        return output
+    if dataclasses.is_dataclass(output):
+        output = vars(output)
+    values = list(output.values()) if isinstance(output, dict) else output
+    if isinstance(values, (list, tuple)):
+        return next((t for v in values if (t := first_tensor(v)) is not None), None)
+    return None
+
+
+def compare_logits(
+    before: nn.Module, after: nn.Module, images: Tensor, source: Literal["test", "calibration", "noise"]
+) -> Drift | None:
+    """Measure the drift between two networks in evaluation mode.
+
+    Args:
+        before: The reference.
+        after: The other network.
+        images: (N, C, H, W).
+        source: What the images are, for the record.
+
+    Returns:
+        The drift, or None if the networks return nothing that can be compared.
+    """
+    return drift_of(logits_of(before, images), logits_of(after, images), source)
+
+
+def logits_of(model: nn.Module, images: Tensor) -> Tensor | None:
+    """Return a network's output in evaluation mode.
+
+    Args:
+        model: The network, which is left as it was.
+        images: (N, C, H, W).
+
+    Returns:
+        (N, ...) float64, flattened per image; None if the network returns no tensor.
+    """
+    like = next((p for p in model.parameters() if p.is_floating_point()), images)
+    with left_alone(model), mode(model, False), torch.no_grad():
+        outputs = [
+            first_tensor(model(*[part.to(like, copy=True)] * images_of(model))) for part in images.split(16)
+        ]
+    tensors = [t for t in outputs if t is not None]
+    return torch.cat(tensors).double().flatten(1) if len(tensors) == len(outputs) else None
+
+
+def drift_of(
+    old: Tensor | None, new: Tensor | None, source: Literal["test", "calibration", "noise"]
+) -> Drift | None:
+    """Compute the drift between logits.
+
+    Args:
+        old: (N, ...), as from `logits_of`, or None.
+        new: (N, ...), or None.
+        source: What the images are, for the record.
+
+    Returns:
+        The drift, or None if the logits cannot be compared.
+    """
+    if old is None or new is None or old.shape != new.shape:
+        return None
+    return Drift(
+        relative=float((new - old).norm() / old.norm().clamp_min(1e-30)),
+        agreement=float((old.argmax(1) == new.argmax(1)).double().mean()),
+        images=len(old),
+        source=source,
+    )

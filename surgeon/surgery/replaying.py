@@ -1,0 +1,45 @@
+"""Make the cuts of a record again, on a stock network whose weights are loaded afterwards."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from surgeon.edits import Plan
+from surgeon.graph.followed import regions_of
+from surgeon.graph.function_modules import hang_functions
+from surgeon.graph.module_tree import Displaced, bare
+from surgeon.graph.one_at_a_time import one_at_a_time
+from surgeon.graph.standing import standing
+from surgeon.host import in_own_state
+from surgeon.methods.registry import parse
+from surgeon.surgery.cutting import carved, cut_tree
+from surgeon.surgery.door import admitted, check_plan
+
+
+@one_at_a_time
+@in_own_state()
+def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
+    """Make the cuts of an executed plan on a stock network whose weights are loaded afterwards.
+
+    Args:
+        model: The stock network.
+        record: The plan.
+        consume: The network belongs to no one else and may be cut itself; False cuts a copy.
+
+    Returns:
+        The rewritten network, with values that are yet to be loaded.
+
+    Raises:
+        SurgeryError: The plan is for another network.
+    """
+    check_plan(admitted(model, record.input_size, stack=True), record)
+    operations = {k: parse(o) for k, o in record.operations.items()}
+    tree, displaced = (model, Displaced()) if consume else bare(model)
+    regions = regions_of(tree, record)
+    hang_functions(tree, regions, record.edits)
+    cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
+    rewritten = carved(tree, record, record, regions, displaced)
+    rewritten.__dict__["surgery"] = record
+    displaced.standing = standing(rewritten, record.edits)
+    rewritten.__dict__["displaced"] = displaced
+    return rewritten
