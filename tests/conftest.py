@@ -17,7 +17,7 @@ from torch import nn
 
 ROOMS = sorted(p.parent.name for p in (Path(__file__).parents[1] / "surgeon/methods").glob("*/__init__.py"))
 NUMERIC = (
-    *(f"methods/test_{room}.py" for room in ROOMS),
+    *(p for p in (f"methods/test_{room}.py" for room in ROOMS) if (Path(__file__).parent / p).is_file()),
     "cli/test_convert.py",
     "cli/test_train.py",
     "evaluation/test_adaptive.py",

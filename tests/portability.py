@@ -70,6 +70,15 @@ def _instructions() -> str:
     return found[1] if found else "unknown instructions"
 
 
+def places(more: list[str]) -> list[str]:
+    """The files and folders of numeric tests, so that no setting reads all others; none where `more` names some."""
+    from tests.conftest import NUMERIC
+
+    if any((ROOT / argument.partition("::")[0]).exists() for argument in more):
+        return []
+    return [f"tests/{place}" for place in NUMERIC]
+
+
 def run(setting: tuple[str, str, int], marked: str, more: list[str]) -> bool:
     """One setting of the tests that are `marked` so, with `more` arguments of pytest's: a line with what came out, and
     whether all passed."""
@@ -84,7 +93,7 @@ def run(setting: tuple[str, str, int], marked: str, more: list[str]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.xml"
         command = [sys.executable, "-m", "pytest", "-p", "tests.portability", "-p", "no:cacheprovider"]
-        command += ["-m", marked, f"--junitxml={results}", f"--basetemp={folder}/work", *more]
+        command += ["-m", marked, f"--junitxml={results}", f"--basetemp={folder}/work", *more, *places(more)]
         began = time.monotonic()
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         seconds = time.monotonic() - began

@@ -220,8 +220,8 @@ def _written(protocol: Protocol, budget: str, row: str) -> list[dict[str, Any]]:
     found = []
     for named, recipe in zip(protocol.named_by(row, budget), protocol.recipes_of(row, budget), strict=True):
         plain = recipe.model_dump(mode="json", exclude_unset=True)
-        own = load_recipe(named if isinstance(named, str) else named.get("extends", named))
-        stated: dict[str, Any] = named if isinstance(named, dict) else {}
+        stated: dict[str, Any] = {} if isinstance(named, str) else named
+        own = load_recipe(stated.get("extends", named))
         words = {k: stated.get(k, getattr(own, k)) for k in ("title", "source") if k in plain}
         found.append({**plain, **words})
     return found
