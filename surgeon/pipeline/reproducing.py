@@ -219,11 +219,11 @@ def _written(protocol: Protocol, budget: str, row: str) -> list[dict[str, Any]]:
     what a recipe says of changed settings."""
     found = []
     for named, recipe in zip(protocol.named_by(row, budget), protocol.recipes_of(row, budget), strict=True):
-        plain = recipe.model_dump(mode="json", exclude_unset=True)
+        plain: dict[str, Any] = recipe.model_dump(mode="json", exclude_unset=True)
         stated: dict[str, Any] = {} if isinstance(named, str) else named
         own = load_recipe(stated.get("extends", named))
         words = {k: stated.get(k, getattr(own, k)) for k in ("title", "source") if k in plain}
-        found.append({**plain, **words})
+        found.append(plain | words)
     return found
 
 
