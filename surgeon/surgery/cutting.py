@@ -19,7 +19,7 @@ from surgeon.surgery.door import Subject, admitted
 from surgeon.surgery.functions import hang_functions
 from surgeon.surgery.hanging import cut_tree
 from surgeon.surgery.recording import combined
-from surgeon.surgery.standing import standing
+from surgeon.surgery.standing import remember
 from surgeon.surgery.tree import Displaced, bare, carve
 from surgeon.values import has_values
 
@@ -90,7 +90,7 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
     rewritten = _carved(tree, record, record, regions, displaced)
     rewritten.__dict__["surgery"] = record
-    displaced.standing = standing(rewritten, record.edits)
+    remember(displaced, rewritten, record.edits)
     rewritten.__dict__["displaced"] = displaced
     return rewritten
 

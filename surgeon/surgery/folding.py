@@ -21,7 +21,7 @@ from surgeon.methods.registry import parse
 from surgeon.selection import INPUT, is_call
 from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
-from surgeon.surgery.standing import Finding, demand, findings, standing
+from surgeon.surgery.standing import Finding, demand, findings, remember
 from surgeon.surgery.statistics import demand_room, give_back
 from surgeon.surgery.ties import read_by_functions, tie, ties
 from surgeon.surgery.tree import bare, carve, close_all, exchange, has, put, shared_in, take
@@ -129,7 +129,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     )
     sites = {e.site for e in remaining}
     displaced.modules = {k: v for k, v in displaced.modules.items() if k in sites}
-    displaced.standing = standing(rewritten, remaining)
+    remember(displaced, rewritten, remaining)
     rewritten.__dict__["displaced"] = displaced
     return rewritten
 

@@ -21,7 +21,8 @@ from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import maker
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of
-from surgeon.surgery.tree import has
+from surgeon.surgery.implants import Implant, exchanged, implants, kind_of
+from surgeon.surgery.tree import Displaced, has
 
 _COUNTERS = ("num_batches_tracked",)
 
@@ -74,6 +75,20 @@ class Finding(BaseModel):
         return f"at {self.site} the surgery left {self.recorded}, and {self.found} stands there now: {self.remedy}"
 
 
+def remember(displaced: Displaced, tree: nn.Module, edits: Iterable[Edit]) -> None:
+    """Keep what a surgery leaves, to be compared with what is there later.
+
+    Args:
+        displaced: Where it is kept; of modules that an earlier surgery put in, what that left is kept.
+        tree: The network.
+        edits: The edits, with those of earlier surgery.
+    """
+    edits = tuple(edits)
+    earlier = getattr(displaced, "implants", {})
+    displaced.standing = standing(tree, edits)
+    displaced.implants = {n: earlier.get(n, i) for n, i in implants(tree, edits).items()}
+
+
 def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
     """Describe what is at the sites of edits now.
 
@@ -107,10 +122,21 @@ def findings(model: nn.Module) -> tuple[Finding, ...]:
     record = surgery_of(model)
     if record is None:
         return ()
-    recorded: dict[str, Standing] = getattr(model.__dict__.get("displaced"), "standing", None) or {}
+    displaced = model.__dict__.get("displaced")
+    recorded: dict[str, Standing] = getattr(displaced, "standing", None) or {}
+    left: dict[str, Implant] = getattr(displaced, "implants", None) or {}
     layers = {e.site: [n.layer for n in record.edits if n.site == e.site and n.layer] for e in record.edits}
+    others = {e.site: found for e in record.edits if (found := exchanged(model, e, left))}
     return tuple(
-        f for site in layers if site != INPUT for f in at(model, site, recorded.get(site), layers[site])
+        finding
+        for site in layers
+        for finding in (
+            [_other_implant(site, *others[site])]
+            if site in others
+            else at(model, site, recorded.get(site), layers[site])
+            if site != INPUT
+            else []
+        )
     )
 
 
@@ -136,7 +162,7 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
         return []
     loads = _named(now) == _named(was)
     if now.kind != was.kind or now.opened != was.opened:
-        wrapped = any(_kind(m) == was.kind for m in list(tree.get_submodule(site).modules())[1:])
+        wrapped = any(kind_of(m) == was.kind for m in list(tree.get_submodule(site).modules())[1:])
         return [_finding(site, was, now.kind, _MERGE if wrapped else _ORDER, loads)]
     if was.made and not now.made:
         return []  # plainer than it was
@@ -187,18 +213,16 @@ def _other_tensors(now: Standing, was: Standing) -> str:
     return " and ".join([*parts, *([f"without {', '.join(gone)}"] if gone else [])]) or "in another way"
 
 
+def _other_implant(site: str, name: str, was: str, now: str) -> Finding:
+    """Make the finding for a module of the surgery's in whose place another one stands: no record gives that."""
+    below = "" if name == site else f" in {name}"
+    return Finding(site=site, recorded=f"{was}{below}", found=now, remedy=_ORDER)
+
+
 def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bool = False) -> Finding:
     """Make the finding for a site."""
     return Finding(
         site=site, recorded=_shapes(was) if was else "a module", found=found, remedy=remedy, loads=loads
-    )
-
-
-def _kind(module: nn.Module) -> str:
-    """Name a module's class, with its package unless torch.nn: PEFT has a Conv2d of its own."""
-    kind = type(module).__bases__[0] if hasattr(module, "parametrizations") else type(module)
-    return (
-        kind.__name__ if kind.__module__.startswith("torch.nn.") else f"{kind.__module__}.{kind.__qualname__}"
     )
 
 
@@ -210,7 +234,7 @@ def _of(module: Any, layers: set[str]) -> Standing:
     with left_alone(module):  # a parametrization may write where it is only read, as a spectral norm does
         weight = getattr(module, "weight", None)
     return Standing(
-        kind=_kind(module),
+        kind=kind_of(module),
         shape=tuple(weight.shape) if isinstance(weight, Tensor) else None,
         tensors=tensors,
         groups=groups if isinstance(groups, int) else None,
