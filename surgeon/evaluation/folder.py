@@ -260,7 +260,13 @@ def assess(
             pictures=pictures,
             notes=(
                 *remarks,
-                *unread(settings, victims, cut=bool(record and record.edits), side=min(images.shape[-2:])),
+                *unread(
+                    settings,
+                    victims,
+                    cut=bool(record and record.edits),
+                    side=min(images.shape[-2:]),
+                    count=len(images),
+                ),
                 *told_of_norms(settings),
                 *normalisation_doubts(network, subject, images),
                 *notes_on(described, traits, victims),

@@ -10,7 +10,12 @@ from surgeon.results.named import NAMED, steppers
 
 
 def unread(
-    settings: Evaluation, sources: Collection[str] = (), *, cut: bool = False, side: int | None = None
+    settings: Evaluation,
+    sources: Collection[str] = (),
+    *,
+    cut: bool = False,
+    side: int | None = None,
+    count: int | None = None,
 ) -> tuple[str, ...]:
     """Name settings that were changed, and have no part in the evaluation.
 
@@ -19,6 +24,7 @@ def unread(
         sources: Names of the models to transfer attacks from.
         cut: Whether the network had surgery, whose record is attacked by.
         side: Shorter side of the images in pixels; None for unknown.
+        count: Number of images; None for unknown.
 
     Returns:
         One sentence for each reason; none if every setting that was changed is read.
@@ -62,6 +68,8 @@ def unread(
             f"nothing was transferred from {', '.join(sources)}: the suite basic has no transfer without "
             "diagnostics; take another suite",
         )
+    if None not in (count, settings.samples) and count != settings.samples:
+        found += (f"samples={settings.samples}, and {count} images were given: all of them are evaluated",)
     fine = [n for n in settings.patches if side is not None and n > side]
     if fine and beyond(settings) and _changed(settings, ("patches",)):
         found += (

@@ -32,12 +32,15 @@ class Displaced:
         modules: Replaced modules, by site.
         statistics: Old values of what was set in other modules, by tensor name.
         standing: What surgery left at each site (`standing.py`).
+        implants: The modules that it put in, as it left them (`implants.py`).
     """
 
     modules: dict[str, nn.Module] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
     standing: dict[str, Any] = field(default_factory=dict)
     """What it left at each site (`standing.py`); computed again when a folder is loaded."""
+    implants: dict[str, Any] = field(default_factory=dict)
+    """The modules that it put in (`implants.py`); described again when a folder is loaded."""
 
 
 def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced]:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from surgeon.edits import Edit
 from surgeon.extra_state import without_extra
 from surgeon.graph.fused import is_opened
+from surgeon.graph.implants import implants, kind_of
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import maker
-from surgeon.graph.module_tree import has
+from surgeon.graph.module_tree import Displaced, has
 from surgeon.selection import INPUT
 from surgeon.torch_private import BatchNorm
 
@@ -37,6 +38,20 @@ class Standing:
     groups: int | None
     made: str
     opened: bool
+
+
+def remember(displaced: Displaced, tree: nn.Module, edits: Iterable[Edit]) -> None:
+    """Keep what a surgery leaves, to be compared with what is there later.
+
+    Args:
+        displaced: Where it is kept; of modules that an earlier surgery put in, what that left is kept.
+        tree: The network.
+        edits: The edits, with those of earlier surgery.
+    """
+    edits = tuple(edits)
+    earlier = displaced.implants
+    displaced.standing = standing(tree, edits)
+    displaced.implants = {n: earlier.get(n, i) for n, i in implants(tree, edits).items()}
 
 
 def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
@@ -73,21 +88,6 @@ def emptied(module: nn.Module) -> bool:
         isinstance(module, BatchNorm)
         and module.running_mean is None
         and module.num_batches_tracked is not None
-    )
-
-
-def kind_of(module: nn.Module) -> str:
-    """Name a module's class, with its package unless torch.nn: PEFT has a Conv2d of its own.
-
-    Args:
-        module: The module.
-
-    Returns:
-        The name; of a parametrised module, that of the class before.
-    """
-    kind = type(module).__bases__[0] if hasattr(module, "parametrizations") else type(module)
-    return (
-        kind.__name__ if kind.__module__.startswith("torch.nn.") else f"{kind.__module__}.{kind.__qualname__}"
     )
 
 

@@ -41,6 +41,7 @@ from surgeon.pipeline.tested import validated_by_training
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.training import fit
+from surgeon.training.augment import check_pad
 from surgeon.training.call import check_noise, idle_norms
 from surgeon.training.checkpoint import CHECKPOINT
 from surgeon.training.loop import History
@@ -225,6 +226,7 @@ def train(
         size = size or own_size(model, data_settings, allowed)
         sets = how.load(data, root, size)
         _transform(sets, training, size)
+        check_pad(training.pad, *size[-2:])
         check_settings(training, validated=sets.val is not None)
         # Nothing is written yet: contradicting arguments and a missing device must leave no folder behind.
         outputs = outputs_for(model, sets.classes, size, num_classes, model_args)

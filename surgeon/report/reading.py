@@ -114,11 +114,21 @@ def read_runs(folder: str | Path) -> list[Run]:
         raise ArtifactError(f"{folder} holds a study that is not finished: run the same command again")
     table, whole = _table(path), path.resolve()
     return [
-        replace(
-            read_run(path / place), name=a.name, arm=Arm(whole, a.role, Path(place).name, a.worst_difference)
-        )
+        replace(_own(path, place), name=a.name, arm=Arm(whole, a.role, Path(place).name, a.worst_difference))
         for a, place in zip(table.arms, table.folders, strict=True)
     ]
+
+
+def _own(study: Path, place: str) -> Run:
+    """The run of an arm; ArtifactError where the evaluation in its folder says that it is of another arm or seed."""
+    run = read_run(study / place)
+    target = str(run.found.made.get("target") or "")
+    if target and Path(target).parts[-2:] != Path(place).parts[-2:]:
+        raise ArtifactError(
+            f"{study / place} holds the evaluation of {target}, not its own: put that back, or move it out of the "
+            f"study and give the study's command again; surgeon verify {study} names all that does not fit"
+        )
+    return run
 
 
 def _table(study: Path) -> _Table:

@@ -25,6 +25,7 @@ from surgeon.disk.stored import stored
 from surgeon.disk.writing import telling
 from surgeon.errors import ArtifactWarning, SurgeonError, either
 from surgeon.extra_state import in_tensors, left_out
+from surgeon.graph.implants import changed
 from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_for, versioned
@@ -33,7 +34,7 @@ from surgeon.models.tensor_files import same_tensors
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
 from surgeon.store import hub, unnamed
-from surgeon.store.beyond_name import beyond_name
+from surgeon.store.beyond_name import beyond_name, can_be_set
 from surgeon.store.configuration import LINEAGE, ORIGINAL, Configuration
 from surgeon.store.displaced import displaced_state, restore_displaced
 from surgeon.store.folder import (
@@ -107,6 +108,7 @@ def save(
             _write(displaced, work / ORIGINAL, Path(folder) / ORIGINAL)
         config = config_of(model, dict(model_args or {}))
         config |= _beyond_name(model, config, Path(folder))
+        config |= _implants(model, Path(folder))
         config |= hashed_entries(model, work, bool(displaced))
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, text in {**_lineage(model, work), **(beside or {})}.items():
@@ -155,6 +157,23 @@ def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict
             stacklevel=3,
         )
     return {"settings": found.settings, "exchanged": found.exchanged}
+
+
+def _implants(model: nn.Module, folder: Path) -> dict[str, Any]:
+    """Settings of modules that a surgery put in, and that are not as it left them: a key for the configuration."""
+    found = changed(model)
+    lost = {k: (now, was) for k, (now, was) in found.items() if not can_be_set(now, was)}
+    if lost:
+        name, (now, was) = next(iter(lost.items()))
+        more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        warnings.warn(
+            f"{name} is {now!r}, and the surgery left {was!r}{more}: {folder} does not hold that, and the loaded "
+            "network has what the surgery left",
+            ArtifactWarning,
+            stacklevel=3,
+        )
+    kept = {k: list(now) if isinstance(now, tuple) else now for k, (now, _) in found.items() if k not in lost}
+    return {"implants": kept} if kept else {}
 
 
 @contextlib.contextmanager

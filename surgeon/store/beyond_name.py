@@ -9,7 +9,7 @@ cannot.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
@@ -17,16 +17,10 @@ import xxhash
 from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError
+from surgeon.graph.implants import FUNCTIONS, same, settings_of
 from surgeon.graph.module_tree import bare, close_all
 from surgeon.torch_private import BatchNorm
 from surgeon.values import has_values
-
-_OF_A_RUN = frozenset({"training", "inplace", "grad_checkpointing", "fused_attn", "scriptable", "exportable"})
-"""Settings of how a network runs, which leave its outputs as they are."""
-_TORCHS = frozenset(vars(nn.Module()))
-"""What every module of torch's holds for torch itself."""
-_PLAIN = (bool, int, float, str, type(None))
-_FUNCTIONS = (FunctionType, BuiltinFunctionType)
 
 
 class Beyond(NamedTuple):
@@ -73,11 +67,11 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
             continue
         for key, shape, old_shape in _shapes(now, stock):  # type: ignore[arg-type]  # a module, as `_alike` found
             found.exchanged[f"{name}.{key}" if name else key] = f"{shape}, not {old_shape}"
-        there = dict(_settings(stock))
-        for key, value in _settings(now):  # type: ignore[arg-type]  # a module, as above
-            if key in there and not _same(value, there[key]):
+        there = dict(settings_of(stock))
+        for key, value in settings_of(now):  # type: ignore[arg-type]  # a module, as above
+            if key in there and not same(value, there[key]):
                 place = f"{name}.{key}" if name else key
-                if _can_be_set(value, there[key]):
+                if can_be_set(value, there[key]):
                     found.settings[place] = list(value) if isinstance(value, tuple) else value
                 else:
                     found.exchanged[place] = f"{_shown(value)}, not {_shown(there[key])}"
@@ -107,8 +101,8 @@ def set_again(made: nn.Module, settings: Mapping[str, Any], place: str) -> None:
             module = made.get_submodule(owner)
         except AttributeError:
             raise ArtifactError(f"{place}: the network has no module {owner!r} to set {key} of") from None
-        there = dict(_settings(module))
-        if key not in there or not _can_be_set(value, there[key]):
+        there = dict(settings_of(module))
+        if key not in there or not can_be_set(value, there[key]):
             raise ArtifactError(
                 f"{place}: {path} cannot be set to {_shown(value)} on a {type(module).__name__}"
             )
@@ -167,17 +161,6 @@ def _shown(value: Any) -> str:
     return str(getattr(value, "__name__", None) or repr(value))[:80]
 
 
-def _settings(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The plain values and functions among a module's own attributes."""
-    for key, value in vars(module).items():
-        if (
-            key not in _TORCHS
-            and key not in _OF_A_RUN
-            and (_is_plain(value) or isinstance(value, _FUNCTIONS))
-        ):
-            yield key, value
-
-
 def _patched(module: nn.Module, was: nn.Module) -> Iterator[str]:
     """The methods that a module has for itself in place of its class's, which no name makes.
 
@@ -185,24 +168,25 @@ def _patched(module: nn.Module, was: nn.Module) -> Iterator[str]:
     """
     own = vars(module)
     for key, value in own.items():
-        if key.startswith("_") or key in vars(was) or not isinstance(value, (*_FUNCTIONS, MethodType)):
+        if key.startswith("_") or key in vars(was) or not isinstance(value, (*FUNCTIONS, MethodType)):
             continue
         wrapped = key == "forward" and ("_original_forward" in own or "_old_forward" in own)
         if callable(getattr(type(module), key, None)) and not wrapped:
             yield key
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, _PLAIN) or (isinstance(value, (tuple, list)) and all(map(_is_plain, value)))
+def can_be_set(value: Any, there: Any) -> bool:
+    """Whether a value is plain, finite and of the present one's kind: number for number, equal lengths.
 
-
-def _can_be_set(value: Any, there: Any) -> bool:
-    """Whether a value is plain, finite and of the present one's kind: number for number, equal lengths."""
+    Args:
+        value: the value.
+        there: the present one.
+    """
     if isinstance(there, (tuple, list)):
         return (
             isinstance(value, (tuple, list))
             and len(value) == len(there)
-            and all(map(_can_be_set, value, there))
+            and all(map(can_be_set, value, there))
         )
     if isinstance(there, bool) or isinstance(value, bool):
         return isinstance(there, bool) and isinstance(value, bool)
@@ -212,9 +196,3 @@ def _can_be_set(value: Any, there: Any) -> bool:
 
 
 _LARGEST = 2**16
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return bool(one == other) or (one != one and other != other)

@@ -119,6 +119,11 @@ class Configuration(Strict):
     unwritten_args: tuple[Word, ...] = ()
     settings: dict[Word, Any] = Field(default_factory=dict, max_length=65_536)
     exchanged: dict[Word, Word] | None = Field(default=None, max_length=65_536)
+    implants: dict[Word, Any] = Field(
+        default_factory=dict,
+        max_length=65_536,
+        description="settings of modules that the surgery put in, where code changed them after it",
+    )
     format: Literal[1] | None = None
     hashes: Hashes = Field(default_factory=dict, description="of a stock network; of a cut one, in surgery")
     surgery: Surgery | None = None

@@ -58,6 +58,7 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
                 set_again(stock, config.settings, place)
             if record:
                 network = replay(stock, record, consume=ours)
+                set_again(network, config.implants, place)
             else:
                 network = stock if ours else bare(stock)[0]
             _normalised(network, config)

@@ -16,7 +16,7 @@ from surgeon.graph.made_weights import settled
 from surgeon.graph.module_tree import bare, carve, close_all, exchange, has, put, shared_in, take
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.shared_parameters import read_by_functions, tie, ties
-from surgeon.graph.standing import standing
+from surgeon.graph.standing import remember
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
 from surgeon.methods.base import FoldContext, Operation
@@ -130,7 +130,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     )
     sites = {e.site for e in remaining}
     displaced.modules = {k: v for k, v in displaced.modules.items() if k in sites}
-    displaced.standing = standing(rewritten, remaining)
+    remember(displaced, rewritten, remaining)
     rewritten.__dict__["displaced"] = displaced
     return rewritten
 

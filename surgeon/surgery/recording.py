@@ -15,7 +15,7 @@ from surgeon.edits import Note
 from surgeon.effects import measured_effect, worst
 from surgeon.errors import CalibrationWarning
 from surgeon.execution import Execution
-from surgeon.graph.standing import standing
+from surgeon.graph.standing import remember
 from surgeon.surgery.choice import Started
 from surgeon.surgery.rewritten import RewrittenModule
 
@@ -57,7 +57,7 @@ def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
     )
     update = {"execution": execution, "notes": (*attempt.record.notes, *notes)}
     attempt.network.__dict__["surgery"] = attempt.record.model_copy(update=update)
-    attempt.displaced.standing = standing(attempt.network, attempt.record.edits)
+    remember(attempt.displaced, attempt.network, attempt.record.edits)
     attempt.network.__dict__["displaced"] = attempt.displaced
     return cast(RewrittenModule, attempt.network)
 

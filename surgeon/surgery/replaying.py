@@ -9,7 +9,7 @@ from surgeon.graph.followed import regions_of
 from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.module_tree import Displaced, bare
 from surgeon.graph.one_at_a_time import one_at_a_time
-from surgeon.graph.standing import standing
+from surgeon.graph.standing import remember
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.surgery.cutting import carved, cut_tree
@@ -40,6 +40,6 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     cut_tree(tree, record.edits, operations, displaced, record.recipe, blank=True)
     rewritten = carved(tree, record, record, regions, displaced)
     rewritten.__dict__["surgery"] = record
-    displaced.standing = standing(rewritten, record.edits)
+    remember(displaced, rewritten, record.edits)
     rewritten.__dict__["displaced"] = displaced
     return rewritten

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from surgeon.errors import SurgeryError
+from surgeon.graph.implants import Implant, exchanged, kind_of
 from surgeon.graph.module_tree import has
-from surgeon.graph.standing import Standing, described, emptied, kind_of
+from surgeon.graph.standing import Standing, described, emptied
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of
 
@@ -62,9 +63,15 @@ def findings(model: nn.Module) -> tuple[Finding, ...]:
     record = surgery_of(model)
     if record is None:
         return ()
-    recorded: dict[str, Standing] = getattr(model.__dict__.get("displaced"), "standing", None) or {}
+    displaced = model.__dict__.get("displaced")
+    recorded: dict[str, Standing] = getattr(displaced, "standing", None) or {}
+    left: dict[str, Implant] = getattr(displaced, "implants", None) or {}
     layers = {e.site: [n.layer for n in record.edits if n.site == e.site and n.layer] for e in record.edits}
-    found = [f for site in layers if site != INPUT for f in at(model, site, recorded.get(site), layers[site])]
+    others = {e.site: other for e in record.edits if (other := exchanged(model, e, left))}
+    found = [_other_implant(site, *others[site]) for site in layers if site in others]
+    for site in layers:
+        if site not in others and site != INPUT:
+            found += at(model, site, recorded.get(site), layers[site])
     lost = [(n, m) for n, m in model.named_modules() if n not in {*layers, *recorded} and emptied(m)]
     return (*found, *(_without_statistics(n, m) for n, m in lost))
 
@@ -156,6 +163,12 @@ def _other_tensors(now: Standing, was: Standing) -> str:
     only, gone = [t for t in new if t not in old], [t for t in old if t not in new]
     parts = [f"with {', '.join(only)}"] if only else []
     return " and ".join([*parts, *([f"without {', '.join(gone)}"] if gone else [])]) or "in another way"
+
+
+def _other_implant(site: str, name: str, was: str, now: str) -> Finding:
+    """Make the finding for a module of the surgery's in whose place another one stands: no record gives that."""
+    below = "" if name == site else f" in {name}"
+    return Finding(site=site, recorded=f"{was}{below}", found=now, remedy=_ORDER)
 
 
 def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bool = False) -> Finding:

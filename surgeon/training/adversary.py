@@ -47,7 +47,7 @@ def attacked(
         place: Names the random stream, such as (seed, epoch, step).
 
     Returns:
-        (n, C, H, W) in [0, 1], within the ball but for n-fgsm; the first `settings.clean_share` of them are left clean.
+        (n, C, H, W) in [0, 1], within the ball but for n-fgsm; those that `left_clean` says are the images themselves.
     """
     s = settings
     size = {"fgsm": s.eps, "n-fgsm": s.eps, "fgsm-rs": 1.25 * s.eps}.get(s.method, STEP * s.eps / s.number)
@@ -71,8 +71,24 @@ def attacked(
             (gradient,) = torch.autograd.grad(value, adversarial)
             stepped = adversarial.detach() + size * direction(gradient, s.norm)
             adversarial = stepped.clamp(0, 1) if s.method == "n-fgsm" else project(stepped, x, s.eps, s.norm)
-    untouched = int(s.clean_share * len(x))
-    return torch.cat([x[:untouched], adversarial[untouched:]]) if untouched else adversarial
+    if not s.clean_share:
+        return adversarial
+    clean_ones = shard.take(left_clean(s.clean_share, shard.total), len(x)).to(x.device)
+    return torch.where(clean_ones.view(-1, 1, 1, 1), x, adversarial)
+
+
+def left_clean(share: float, total: int) -> Tensor:
+    """Say which images of a whole batch are left clean: evenly spread, so that each part of it has its share.
+
+    Args:
+        share: The share, below 1.
+        total: Images of all processes and micro-batches.
+
+    Returns:
+        (total,) bool, with ⌊share · total⌋ true.
+    """
+    reached = (share * torch.arange(total + 1, dtype=torch.float64)).floor()
+    return reached[1:] > reached[:-1]
 
 
 def _start(shape: tuple[int, ...], s: Adversary, generator: torch.Generator) -> Tensor:

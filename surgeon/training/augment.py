@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from surgeon.errors import RecipeError
 from surgeon.recipe import Training
 from surgeon.tensors.shard import Shard
 from surgeon.training.randomness import seed_of, stream
@@ -26,6 +27,9 @@ def augment(x: Tensor, settings: Training, shard: Shard, *place: object) -> Tens
 
     Returns:
         (n, C, H, W).
+
+    Raises:
+        RecipeError: The padding is as wide as the images.
     """
     if not settings.pad and not settings.flip:
         return x
@@ -33,11 +37,30 @@ def augment(x: Tensor, settings: Training, shard: Shard, *place: object) -> Tens
     shifts = torch.randint(0, 2 * settings.pad + 1, (shard.total, 2), generator=generator)
     mirrored = torch.rand(shard.total, generator=generator) < 0.5
     n = len(x)
+    check_pad(settings.pad, *x.shape[-2:])
     if settings.pad:
         x = crop(x, shard.take(shifts, n).to(x.device), settings.pad)
     if settings.flip:
         x = torch.where(shard.take(mirrored, n).to(x.device).view(-1, 1, 1, 1), x.flip(3), x)
     return x
+
+
+def check_pad(pad: int, height: int, width: int) -> None:
+    """Check that a crop always has a part of its image.
+
+    Args:
+        pad: Pixels of padding.
+        height: Of the images.
+        width: Of the images.
+
+    Raises:
+        RecipeError: Some crops would be blank.
+    """
+    if pad >= min(height, width):
+        raise RecipeError(
+            f"training.pad={pad} on images of {height}×{width} pixels: some crops would have nothing of their image; "
+            f"give less than {min(height, width)}"
+        )
 
 
 def crop(x: Tensor, shifts: Tensor, pad: int) -> Tensor:

@@ -103,7 +103,7 @@ class Batches:
             loaded: Any = ((self.data.x[i], self.data.y[i]) for i in own)
         else:
             items = Seeded(self.data, self.seed, epoch)
-            loaded = DataLoader(items, batch_sampler=[i.tolist() for i in own], num_workers=self.workers)
+            loaded = _read(items, "train", batch_sampler=[i.tolist() for i in own], num_workers=self.workers)
         for (x, y), numbers, part, (a, _) in zip(loaded, own, whole, bounds, strict=True):
             yield Batch(x, labels_of(y, "train", numbers=numbers), a, len(part), numbers)
 
@@ -112,7 +112,7 @@ class Batches:
         if hasattr(data, "set_epoch"):
             data.set_epoch(epoch)
         size = self.size // self.world
-        loader: Any = DataLoader(data, batch_size=size, num_workers=self.workers, drop_last=True)
+        loader = _read(data, "train", batch_size=size, num_workers=self.workers, drop_last=True)
         for x, y in itertools.islice(loader, start, self.steps):
             yield Batch(x, labels_of(y, "train"), self.rank * size, self.size)
 
@@ -142,7 +142,7 @@ class Seeded(Dataset):
 def in_order(
     data: Source, size: int, *, rank: int = 0, world: int = 1, workers: int = 0
 ) -> Iterator[Sequence[Tensor]]:
-    """Yield every image once, in order, for evaluation.
+    """Yield every image once, in order, for validation. Random transforms of a Dataset give the same at each time.
 
     Args:
         data: Images, a Dataset or an IterableDataset.
@@ -155,21 +155,30 @@ def in_order(
         (x, y): images (n, C, H, W) as stored, and labels (n,).
     """
     if isinstance(data, IterableDataset):
-        loader: Any = DataLoader(data, batch_size=size, num_workers=workers)
+        loader = _read(data, "val", batch_size=size, num_workers=workers)
         yield from (b for n, b in enumerate(loader) if n % world == rank)
         return
     own = torch.arange(rank, _length(data), world).split(size) if _length(data) else ()
     if isinstance(data, Images):
         yield from ((data.x[i], data.y[i]) for i in own)
     else:
-        yield from DataLoader(data, batch_sampler=[i.tolist() for i in own if len(i)], num_workers=workers)
+        items = Seeded(data, 0, -1)
+        yield from _read(items, "val", batch_sampler=[i.tolist() for i in own if len(i)], num_workers=workers)
+
+
+def _read(data: Any, name: str, **how: Any) -> Iterator[Any]:
+    """Batches of a Dataset; images that no training takes are refused as they come, as those in memory are at once."""
+    for batch in DataLoader(data, **how):
+        if isinstance(batch[0], Tensor):
+            check_stored(batch[0], name, pixels=False)
+        yield batch
 
 
 def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
     """Check the images and labels of a training.
 
-    Of a Dataset only the first image is checked here, of a stream none: reading it could not be undone. Labels of both
-    are checked batch by batch, as they are read (`labels_of`).
+    Of a Dataset only the first image is checked here, of a stream none: reading it could not be undone. Images and
+    labels of both are checked batch by batch, as they are read.
 
     Args:
         name: Name of the data in error messages.

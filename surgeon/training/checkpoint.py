@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.disk.writing import patient, written
-from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.errors import ArtifactError, ArtifactWarning, SurgeonError
 from surgeon.extra_state import demand_plain
 from surgeon.methods.adversarial_noise.base import NoiseLayer
-from surgeon.training.identity import other
+from surgeon.training.identity import hash_of, other
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -23,7 +24,8 @@ class Progress:
     """The position of a training: `step` steps into `epoch`.
 
     rows: Of the finished epochs. total: Loss summed over the `seen` images of this epoch so far. seconds:
-    Time spent on them. best: The best validation figure so far and its epoch.
+    Time spent on them. best: The best validation figure so far and its epoch. began: Hash of the weights that the
+    training began with; "" where that is not known.
     """
 
     epoch: int = 0
@@ -33,6 +35,7 @@ class Progress:
     seen: int = 0
     seconds: float = 0.0
     best: tuple[float, int] | None = None
+    began: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,14 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
     Raises:
         ArtifactError: The file cannot be read, or belongs to another training; the message names the
             difference.
+
+    Warns:
+        ArtifactWarning: The network has other weights than those that the training began with, or that it has come to.
     """
     path = folder / CHECKPOINT
+    given = "" if _sharded(run) else hash_of(run.model.state_dict())
     if not path.is_file():
-        return Progress(), None
+        return Progress(began=given), None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         identity, progress = state["identity"], Progress(**state["progress"])
@@ -111,6 +118,7 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
         raise ArtifactError(
             f"{folder} holds another training ({'; '.join(differences)}); choose another folder"
         )
+    _tell_of_other_weights(folder, given, progress, [state["model"], state["average"], state["best_weights"]])
     layers = _noise(run.model)
     memory = noise[run.accelerator.process_index % len(noise)]
     try:
@@ -129,6 +137,19 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
     if state["scaler"] and run.accelerator.scaler is not None:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     return progress, state["best_weights"] or None
+
+
+def _tell_of_other_weights(
+    folder: Path, given: str, progress: Progress, kept: list[dict[str, Tensor]]
+) -> None:
+    """Warn where a network has neither the weights that a training began with nor any that it has come to."""
+    if progress.began and given and given != progress.began and given not in map(hash_of, filter(None, kept)):
+        warnings.warn(
+            f"{folder} holds a training that began with other weights than this network has: it goes on, or is given "
+            "back, with those of the folder; for a training of this network's weights choose another folder",
+            ArtifactWarning,
+            stacklevel=2,
+        )
 
 
 def _sharded(run: Run) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,6 +80,25 @@ def layers_of(model: nn.Module) -> dict[str, str]:
             told = told.removesuffix(", disabled")
         found[name] = f"{type(module).__qualname__.rpartition('.')[2]}({told})"
     return found
+
+
+def hash_of(weights: Mapping[str, Any]) -> str:
+    """Hash the tensors of a state dict, with their names.
+
+    Args:
+        weights: The state dict.
+
+    Returns:
+        The hash in hexadecimal digits.
+    """
+    return _hash(
+        [
+            p
+            for k, v in weights.items()
+            for p in (k.encode(), v)
+            if isinstance(p, bytes) or isinstance(v, Tensor)
+        ]
+    )
 
 
 def other(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -112,6 +112,9 @@ def fit(
         ArtifactError: `folder` holds another training, or a damaged checkpoint.
         WritingError: The disk is full; the message says which checkpoint remains.
 
+    Warns:
+        ArtifactWarning: `folder` holds a training that began with other weights than the model has.
+
     Examples:
         >>> import torch
         >>> from torch import nn

@@ -48,6 +48,21 @@ def calls_twice(model: nn.Module, settings: Training) -> bool:
     return settings.adversary is not None and has_auxiliary_norms(model)
 
 
+@contextlib.contextmanager
+def _told_of_one_value(settings: Training) -> Iterator[None]:
+    """Say in the words of the settings that a batch norm has nothing to normalise by."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingError(
+            "a batch norm got a single value per channel, which it cannot be trained on: with "
+            f"batch_size={settings.batch_size} and accumulate={settings.accumulate} a micro-batch has one image; give "
+            "a larger batch_size or a smaller accumulate"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A micro-batch: what the network is fed, labels of the noise layers, the loss's target, and its place.
@@ -79,7 +94,7 @@ class Step:
     Raises:
         RecipeError: The network has adversarial noise layers and auxiliary norms, and there is an adversary; or weights
             would be perturbed that are sharded.
-        TrainingError: The loss is not finite.
+        TrainingError: The loss is not finite, or a batch norm gets a single value per channel.
     """
 
     def __init__(
@@ -145,7 +160,7 @@ class Step:
             parts = list(parts)
             perturbed = self._perturbed(parts, self.settings.awp.gamma)
         failed = None
-        with perturbed:
+        with perturbed, _told_of_one_value(self.settings):
             for count, part in enumerate(parts, 1):
                 # Gradients are exchanged once, with the last micro-batch, not with each.
                 last = count == number

@@ -131,6 +131,13 @@ def test_a_study_is_its_arms(copied, runs, tmp_path):
     table = Study(recipe="kap", model="net", arms=arms, folders=tuple(places))
     (study / "table.json").write_text(table.model_dump_json(), encoding="utf-8")
     assert [r.name for r in read_runs(study)] == list(ARMS)
+    changed(study / places[2] / "evaluation", lambda c: c["made"].update(target=f"/moved/study/{places[2]}"))
+    assert [r.name for r in read_runs(study)] == list(ARMS)
+    changed(study / places[2] / "evaluation", lambda c: c["made"].update(target=f"/moved/study/{places[0]}"))
+    with pytest.raises(
+        ArtifactError, match="surgery/0 holds the evaluation of /moved/study/stock/0, not its own"
+    ):
+        read_runs(study)
     (study / "table.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"table\.json cannot be read"):
         read_runs(study)

@@ -10,7 +10,7 @@ from surgeon.recipe import Adversary, Training
 from surgeon.recipe.adversary import STEPWISE
 from surgeon.tensors.shard import Shard
 from surgeon.training import fit
-from surgeon.training.adversary import attacked
+from surgeon.training.adversary import attacked, left_clean
 
 pytest.importorskip("accelerate")
 METHODS = ("fgsm", "fgsm-rs", "n-fgsm", "pgd", "trades", "mart")
@@ -90,8 +90,21 @@ def test_trades_raises_the_divergence_not_the_loss(tiny, batch):
 
 def test_a_share_stays_clean(tiny, batch):
     found = attack(tiny, batch, method="fgsm", eps=0.05, clean_share=0.5)
-    assert torch.equal(found[:4], batch[0][:4])
-    assert not torch.equal(found[4:], batch[0][4:])
+    left = left_clean(0.5, len(found))
+    assert torch.equal(found[left], batch[0][left]) and int(left.sum()) == len(found) // 2
+    assert not any(torch.equal(one, image) for one, image in zip(found[~left], batch[0][~left], strict=True))
+
+
+def test_the_same_images_stay_clean_in_every_part_of_a_batch(tiny, batch):
+    """One process and two, and micro-batches, train on the same images."""
+    x, y = batch[0].double(), batch[1]
+    settings = Adversary(method="fgsm", eps=0.05, clean_share=0.4)
+    tiny = tiny.double()
+    whole = attacked(tiny, tiny, x, y, settings, Shard(0, len(x)), 0)
+    parts = [
+        attacked(tiny, tiny, x[a:b], y[a:b], settings, Shard(a, len(x)), 0) for a, b in ((0, 3), (3, len(x)))
+    ]
+    assert torch.equal(torch.cat(parts), whole)
 
 
 @pytest.mark.parametrize("fails", [False, True])

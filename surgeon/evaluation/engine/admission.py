@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from surgeon.arguments import checked_count
 from surgeon.errors import ArgumentError, CalibrationWarning, DataError
-from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, score
+from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, device_of, score
 from surgeon.images import check_images, check_taken
 from surgeon.models.facts import name_of, normalised_in_words, normalization_of
 from surgeon.models.pixels import Normalized
@@ -22,6 +22,8 @@ from surgeon.values import has_values
 
 FEW = 8
 """Number of images that a model is tried on."""
+COMPANY = 0.01
+"""How far the logits of images may differ with those beside them, relative to their norm: rounding does far less."""
 _REFUSALS = (RuntimeError, AssertionError, IndexError, TypeError, NotImplementedError)
 """Errors that networks raise for images of another size or number of channels."""
 
@@ -64,11 +66,37 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
     check_taken(images, model)
     _tell_of_normalisation(model)
     classes = first_scores(model, images[:FEW], labels[:FEW], seed=seed).classes
+    _check_alone(model, images[:FEW], seed)
     if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise DataError(
             f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {classes} classes"
         )
     return Admitted(images, labels, classes)
+
+
+@torch.no_grad()
+def _check_alone(model: nn.Module, images: Tensor, seed: int) -> None:
+    """Raise DataError for a model that says something else of images in the company of other ones.
+
+    Verdicts on images would depend on the batch. A model that is random is not asked: it draws anew in each pass.
+    """
+    if len(images) < 4:
+        return
+    x = images.to(device_of(model))
+    with held_still(model, seed):
+        whole, again = model(x), model(x)
+        if not torch.equal(whole, again):
+            return
+        try:
+            halves = torch.cat([model(part) for part in x.tensor_split(2)])
+        except (*_REFUSALS, ValueError):  # one that takes batches of one size alone
+            return
+    if float((halves - whole).norm()) > COMPANY * float(whole.norm()):
+        raise DataError(
+            f"the model says something else of {len(x)} images together than of {len(x) - len(x) // 2} of them, "
+            "so that no verdict would be of an image alone: give batch norms statistics of their own "
+            "(track_running_stats=True), and take out of the model what it computes over the batch"
+        )
 
 
 def _tell_of_normalisation(model: nn.Module) -> None:

@@ -1,0 +1,93 @@
+"""What a training finds in its folder, and images that are wrong later than the first one."""
+
+import random
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from surgeon.data import Images
+from surgeon.errors import ArtifactWarning, DataError, RecipeError, TrainingError
+from surgeon.recipe import Training
+from surgeon.training import fit
+
+pytest.importorskip("accelerate")
+X, Y = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 4
+ONCE = {"device": "cpu", "progress": False}
+
+
+class Read(Dataset):
+    """Images that are read one by one, each changed on the way."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, index):
+        return self.change(index, X[index]), int(Y[index])
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+
+
+def settings(**more):
+    return Training(epochs=2, batch_size=8, **more)
+
+
+@pytest.mark.parametrize("more", [{}, {"ema": 0.9}, {"keep": "best"}], ids=["last", "average", "best"])
+def test_a_folder_of_other_initial_weights_is_told(more, tmp_path):
+    first, other = network(0), network(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ArtifactWarning)
+        fit(first, Images(X, Y), Images(X, Y), settings(**more), folder=tmp_path / "a", **ONCE)
+        fit(first, Images(X, Y), Images(X, Y), settings(**more), folder=tmp_path / "a", **ONCE)
+        fit(network(0), Images(X, Y), Images(X, Y), settings(**more), folder=tmp_path / "a", **ONCE)
+    with pytest.warns(ArtifactWarning, match="began with other weights than this network has"):
+        fit(other, Images(X, Y), Images(X, Y), settings(**more), folder=tmp_path / "a", **ONCE)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda i, x: x * 255 if i == 13 else x, "0–255"),
+        (lambda i, x: (x * 255).byte() if i % 2 else x, "0–255"),
+        (lambda i, x: x * float("nan") if i == 13 else x, "not a number"),
+    ],
+    ids=["bytes-like", "bytes-and-floats", "nan"],
+)
+def test_images_of_a_dataset_are_checked_as_they_are_read(change, told):
+    with pytest.raises(DataError, match=f"train.*{told}"):
+        fit(network(), Read(change), None, settings(), **ONCE)
+    with pytest.raises(DataError, match=f"val.*{told}"):
+        fit(network(), Images(X, Y), Read(change), settings(), **ONCE)
+
+
+def test_random_transforms_of_validation_images_are_the_same_at_each_time():
+    val = Read(lambda i, x: x + random.gauss(0, 0.5))
+    random.seed(1)
+    one = fit(network(), Images(X, Y), val, settings(), **ONCE)
+    random.seed(2)
+    other = fit(network(), Images(X, Y), val, settings(), **ONCE)
+    assert [(r.val_loss, r.val_accuracy) for r in one] == [(r.val_loss, r.val_accuracy) for r in other]
+    state = random.getstate()
+    fit(network(), Images(X, Y), val, settings(), **ONCE)
+    assert random.getstate() == state
+
+
+def test_padding_as_wide_as_the_images_is_refused():
+    with pytest.raises(RecipeError, match=r"training.pad=8 on images of 8×8 pixels.*give less than 8"):
+        fit(network(), Images(X, Y), None, settings(pad=8), **ONCE)
+    fit(network(), Images(X, Y), None, settings(pad=7), **ONCE)
+
+
+@pytest.mark.parametrize("how", [{"batch_size": 1}, {"batch_size": 4, "accumulate": 4}])
+def test_a_batch_norm_of_one_value_is_told_with_the_settings(how):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
+    with pytest.raises(TrainingError, match=r"batch_size=\d and accumulate=\d a micro-batch has one image"):
+        fit(model, Images(X, Y), None, Training(epochs=1, **how), **ONCE)
