@@ -17,6 +17,7 @@ from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
 from surgeon.extra_state import without_extra
 from surgeon.graph.fused import is_opened
+from surgeon.graph.leaves import exchanged_methods
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import maker
 from surgeon.selection import INPUT
@@ -37,6 +38,7 @@ class Standing:
         groups: Number of groups of a convolution, or None.
         made: How hooks or parametrizations compute its weights, in words; "" for plain parameters.
         opened: Whether it is an opened norm.
+        own: Names of the methods that its weights go through and that the object has in a way of its own.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Standing:
     groups: int | None
     made: str
     opened: bool
+    own: tuple[str, ...] = ()
 
 
 class Finding(BaseModel):
@@ -145,6 +148,8 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
         finding = _finding(site, was, f"one of which {text}", remedy, loads)
         same = now.groups == was.groups and now.shape == was.shape
         return [finding.model_copy(update=dict(same=same))]
+    if now.own != was.own:
+        return [_finding(site, was, f"one {_methods(now, was)}", _METHODS, loads)]
     if _shapes(now) == _shapes(was):
         return [_finding(site, was, f"one {_other_tensors(now, was)}", _PLAIN, loads)]
     return [
@@ -177,6 +182,18 @@ _PLAIN = (
     "what computes its weights, as a hook or a parametrization does, is to be taken off "
     "first, so that they are plain parameters again"
 )
+
+_METHODS = (
+    "what its weights do there is not known: put back what was there first (as del module.forward, or accelerate's "
+    "remove_hook_from_module), or do that before surgeon.apply, or after surgeon.fold or surgeon.revert"
+)
+
+
+def _methods(now: Standing, was: Standing) -> str:
+    """Describe how the methods that two objects have in a way of their own differ."""
+    if now.own:
+        return f"with {' and '.join(f'a {n}' for n in now.own)} that was put on the object"
+    return f"without the {' and '.join(was.own)} of its own"
 
 
 def _other_tensors(now: Standing, was: Standing) -> str:
@@ -216,6 +233,7 @@ def _of(module: Any, layers: set[str]) -> Standing:
         groups=groups if isinstance(groups, int) else None,
         made=maker(module),
         opened=is_opened(module),
+        own=exchanged_methods(module),
     )
 
 
