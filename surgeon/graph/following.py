@@ -63,8 +63,10 @@ def follow(network: Rewritten, demand: bool, remake: bool) -> None:
 def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
     """Make the graphs anew for containers that are not what they were; SurgeryError where that
     does not work and must."""
-    reason = ""
-    if network._by_hand:
+    reason = next((c.never for c in changes if c.never), "")
+    if reason:
+        changes = [c for c in changes if c.never]
+    elif network._by_hand:
         reason = "its graph was edited by hand"
     elif traced_elsewhere():
         reason = "it is traced by other code now: call it once before"

@@ -82,7 +82,7 @@ def class_for(base: type[N], stock: type[nn.Module], bound: Bound[N]) -> type[N]
             parent = _kin(base, stock, bound)
         except TypeError:  # a metaclass, or a layout, that does not go with a GraphModule's
             parent = base
-    made = types.new_class(stock.__name__, (parent,))
+    made = types.new_class(stock.__name__, (parent,), {}, lambda space: space.update(_of_surgeon=True))
     made.__module__ = base.__module__
     return made
 

@@ -86,13 +86,24 @@ def altered(module: nn.Module) -> str:
     made = maker(module)
     if made:
         return made
-    if "forward" in module.__dict__:
-        return "its forward was exchanged on the object"
-    for method in ("__call__", "forward", "_conv_forward"):
+    for method in exchanged_methods(module):
+        return f"its {method} was exchanged on the object"
+    for method in _WEIGHTED:
         home = next((c for c in type(module).__mro__ if method in vars(c)), nn.Module)
         if not home.__module__.startswith(_KNOWN):
             return f"{home.__name__} has a {method} of its own, which may do anything with its weights"
     return ""
+
+
+_WEIGHTED = ("__call__", "forward", "_conv_forward")
+"""Methods that a module's weights go through."""
+
+
+def exchanged_methods(module: nn.Module) -> tuple[str, ...]:
+    """Those of the methods that a module's weights go through which the object has in a way of its own, and not its
+    class."""
+    own = {n: module.__dict__[n] for n in _WEIGHTED if n in module.__dict__}
+    return tuple(n for n, f in own.items() if getattr(f, "__func__", f) is not getattr(type(module), n, None))
 
 
 def is_hooked(module: nn.Module) -> bool:

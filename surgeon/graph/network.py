@@ -17,6 +17,7 @@ from surgeon.graph import (
     coding,
     copying,
     exchanged,
+    exported_calls,
     following,
     held_tensors,
     making,
@@ -140,9 +141,12 @@ class Rewritten(fx.GraphModule):
 
     @property
     def graph(self) -> fx.Graph:
-        """The graph of `forward` in the present mode. Edit it, then call `recompile()`."""
+        """The graph of `forward` in the present mode. Edit it, then call `recompile()`. torch.export gets one that
+        calls the network (`exported_calls.py`)."""
         if "_programs" not in self.__dict__:
             return self.__dict__["_graph"]
+        if (called := exported_calls.called(self, sys._getframe(1))) is not None:
+            return called
         return self._programs["forward", self.training, ()]
 
     @graph.setter

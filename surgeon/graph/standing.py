@@ -12,6 +12,7 @@ from surgeon.edits import Edit
 from surgeon.extra_state import without_extra
 from surgeon.graph.fused import is_opened
 from surgeon.graph.implants import implants, kind_of
+from surgeon.graph.leaves import exchanged_methods
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import maker
 from surgeon.graph.module_tree import Displaced, has
@@ -30,6 +31,7 @@ class Standing:
         groups: Number of groups of a convolution, or None.
         made: How hooks or parametrizations compute its weights, in words; "" for plain parameters.
         opened: Whether it is an opened norm.
+        own: Names of the methods that its weights go through and that the object has in a way of its own.
     """
 
     kind: str
@@ -38,6 +40,7 @@ class Standing:
     groups: int | None
     made: str
     opened: bool
+    own: tuple[str, ...] = ()
 
 
 def remember(displaced: Displaced, tree: nn.Module, edits: Iterable[Edit]) -> None:
@@ -113,4 +116,5 @@ def described(module: Any, layers: set[str]) -> Standing:
         groups=groups if isinstance(groups, int) else None,
         made=maker(module),
         opened=is_opened(module),
+        own=exchanged_methods(module),
     )

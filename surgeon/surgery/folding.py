@@ -97,6 +97,10 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
                     "a forward hook of yours stands between the module and the layer; take "
                     "it off, fold, and put it back"
                 )
+            if layer is not None and (layer._forward_hooks or layer._forward_pre_hooks):
+                raise FoldError(
+                    "a forward hook of yours is on the layer, which folding takes away; take it off first"
+                )
         except FoldError as error:
             stuck.append((edit, str(error)))
             continue

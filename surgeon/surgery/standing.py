@@ -109,6 +109,8 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
         finding = _finding(site, was, f"one of which {text}", remedy, loads)
         same = now.groups == was.groups and now.shape == was.shape
         return [finding.model_copy(update=dict(same=same))]
+    if now.own != was.own:
+        return [_finding(site, was, f"one {_methods(now, was)}", _METHODS, loads)]
     if _shapes(now) == _shapes(was):
         return [_finding(site, was, f"one {_other_tensors(now, was)}", _PLAIN, loads)]
     return [
@@ -146,6 +148,18 @@ _PLAIN = (
     "what computes its weights, as a hook or a parametrization does, is to be taken off "
     "first, so that they are plain parameters again"
 )
+
+_METHODS = (
+    "what its weights do there is not known: put back what was there first (as del module.forward, or accelerate's "
+    "remove_hook_from_module), or do that before surgeon.apply, or after surgeon.fold or surgeon.revert"
+)
+
+
+def _methods(now: Standing, was: Standing) -> str:
+    """Describe how the methods that two objects have in a way of their own differ."""
+    if now.own:
+        return f"with {' and '.join(f'a {n}' for n in now.own)} that was put on the object"
+    return f"without the {' and '.join(was.own)} of its own"
 
 
 def _without_statistics(site: str, module: nn.Module) -> Finding:

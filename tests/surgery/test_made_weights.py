@@ -1,9 +1,12 @@
 """Weights that hooks and parametrizations make, before a cut and after it."""
 
+import types
+
 import pytest
 import timm
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import surgeon
@@ -103,6 +106,51 @@ def test_what_is_taken_off_again_is_found_no_more(tiny):
     assert "made by a forward pre-hook" in findings(model)[0].found
     prune.remove(model.conv1, "weight")
     assert findings(model) == ()
+
+
+def _standardised(conv, x, *weights):
+    """What a patch of a convolution may do with its weight: `forward`, or `_conv_forward` where weights are given."""
+    weight = conv.weight / (conv.weight.std((1, 2, 3), keepdim=True) + 1e-3)
+    return functional.conv2d(x, weight, conv.bias, conv.stride, conv.padding)
+
+
+@pytest.mark.parametrize("method", ["forward", "_conv_forward"])
+def test_a_method_that_is_put_on_a_convolution_after_the_cut_keeps_it_from_folding(tiny, images, method):
+    model = surgeon.apply(tiny, "kap", input_size=SIZE, trained=True).eval()
+    before = model(images)
+    setattr(model.conv1, method, types.MethodType(_standardised, model.conv1))
+    assert not torch.allclose(model(images), before)
+    with pytest.raises(FoldError, match=f"one with a {method} that was put on the object stands there now"):
+        surgeon.fold(model)
+    with pytest.raises(SurgeryError, match="cannot be reverted: at conv1 .* put back what was there first"):
+        surgeon.revert(model)
+    delattr(model.conv1, method)
+    torch.testing.assert_close(surgeon.fold(model)(images), before, rtol=1e-4, atol=1e-5)
+
+
+def test_the_classes_own_forward_put_on_a_convolution_is_nothing(tiny, images):
+    model = surgeon.apply(tiny, "kap", input_size=SIZE, trained=True).eval()
+    model.conv1.forward = types.MethodType(nn.Conv2d.forward, model.conv1)
+    assert findings(model) == ()
+
+
+def test_a_method_that_is_put_on_a_convolution_before_the_cut_keeps_it_from_folding(tiny, images):
+    tiny.conv1._conv_forward = types.MethodType(_standardised, tiny.conv1)
+    model = surgeon.apply(tiny, "kap", input_size=SIZE, trained=True).eval()
+    with pytest.raises(FoldError, match="its _conv_forward was exchanged on the object"):
+        surgeon.fold(model)
+
+
+@pytest.mark.parametrize("recipe", ["kap", "noise"])
+@pytest.mark.parametrize("put", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_hook_on_a_layer_is_not_folded_away(tiny, images, recipe, put):
+    model = surgeon.apply(tiny, recipe, input_size=SIZE, trained=True).eval()
+    layer = model.get_submodule(next(e.layer for e in model.surgery.edits if e.layer and e.site == "conv1"))
+    handle = getattr(layer, put)(lambda module, *given: None)
+    with pytest.raises(FoldError, match="at conv1: a forward hook of yours is on the layer"):
+        surgeon.fold(model)
+    handle.remove()
+    surgeon.fold(model)
 
 
 @pytest.mark.parametrize("training", [True, False])
