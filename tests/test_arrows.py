@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RANKS = (
-    ("errors", "lazy", "torch_private"),
+    ("errors", "lazy", "torch_private", "warned"),
     # text and numbers from outside, and how they are written
     ("told_settings",),
     ("strict",),

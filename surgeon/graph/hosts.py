@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import nn
 
 from surgeon.errors import SurgeryError
 from surgeon.extra_state import in_tensors
+from surgeon.warned import warn
 
 READING = (
     "num_parameters",
@@ -87,9 +87,8 @@ def save_weights(
         metadata={"format": "pt"},
     )
     os.replace(beside, folder / WEIGHTS)
-    warnings.warn(
+    warn(
         f"{folder / WEIGHTS} has the weights of a rewritten {kind} alone, to go on training from; {whole}",
-        stacklevel=5,
     )
 
 

@@ -8,11 +8,12 @@ one or the other, and warn when the module is not in theirs.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import fx
+
+from surgeon.warned import warn
 
 _Call = tuple[str, Any]
 _PLAIN = (bool, int, float)
@@ -45,11 +46,10 @@ def tell_mode(name: str, training: bool, wanted: bool) -> None:
     """Warn where a module whose code branches on its mode is in another one than its graph was made in."""
     if training != wanted:
         here, there = ("evaluation", "training") if wanted else ("training", "evaluation")
-        warnings.warn(
+        warn(
             f"{name} is in {here} mode and the rewritten network around it in {there} mode, "
             f"and the code makes other calls by the "
             f"mode of {name}: it runs here as in {there} mode; put both in one mode",
-            stacklevel=2,
         )
 
 

@@ -16,6 +16,7 @@ from surgeon.graph.indexed import by_index
 from surgeon.graph.kinship import How
 from surgeon.graph.one_at_a_time import alone
 from surgeon.host import own_state
+from surgeon.warned import warn
 
 if TYPE_CHECKING:
     from surgeon.graph.network import Rewritten
@@ -114,9 +115,7 @@ def _rebuild_after(network: Rewritten, method: str, args: tuple[Any, ...], kwarg
     network.__dict__["_points"] = tuple(p for p in network._points if p.layer not in lost)
     network.retrace()
     if lost:
-        import warnings
-
-        warnings.warn(f"{method} removed edited layers: {', '.join(map(str, lost))}", stacklevel=3)
+        warn(f"{method} removed edited layers: {', '.join(map(str, lost))}")
     return result
 
 

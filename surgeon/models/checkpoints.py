@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from surgeon.extra_state import with_extra, without_extra
 from surgeon.host import in_own_state
 from surgeon.models.sets_of_weights import Taken, stripped, taken
 from surgeon.values import has_values
+from surgeon.warned import warn
 
 if TYPE_CHECKING:
     from surgeon.methods.weight_map.module import WeightMap2d
@@ -374,9 +374,8 @@ def _tell_of_others(path: Path, found: Taken) -> None:
     """Warn of other weights of the same names: nobody may think that those were taken."""
     if found.others:
         hint = either(f"entry={found.others[0]!r}", f"--weights-entry {found.others[0]}")
-        warnings.warn(
+        warn(
             f"{path} holds more than one set of weights: {found.name!r} was taken, and not "
             f"{', '.join(map(repr, found.others))}; {hint} takes another",
             ArtifactWarning,
-            stacklevel=3,
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,6 +52,7 @@ from surgeon.store.folder import (
 from surgeon.store.hooks import told_of_hooks
 from surgeon.store.rebuilding import listed, rebuilt, stock_of
 from surgeon.surgery.standing import demand, findings
+from surgeon.warned import warn
 
 _LOADED_FROM = "loaded_from"
 """The attribute of a loaded network that holds the path of its folder."""
@@ -114,15 +114,14 @@ def save(
         for name, text in {**_lineage(model, work), **(beside or {})}.items():
             (work / name).write_text(text + "\n", encoding="utf-8")
     if told := told_of_hooks(model):
-        warnings.warn(f"{folder} does not hold all of this network: {told}", ArtifactWarning, stacklevel=3)
+        warn(f"{folder} does not hold all of this network: {told}", ArtifactWarning)
     if lost := left_out(state):
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-        warnings.warn(
+        warn(
             f"{lost[0]}{more} is not a tensor, and was left out of {folder}, which holds tensors "
             "alone: surgeon.load keeps what the "
             "network has that is given to it as model=…, or that its name makes",
             ArtifactWarning,
-            stacklevel=3,
         )
     return Path(folder)
 
@@ -144,17 +143,16 @@ def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict
         made = stock_of(Configuration.model_validate(config), folder)
         found = beyond_name(model, made)
     except (SurgeonError, ValidationError):
-        warnings.warn(unnamed.at_saving(config["architecture"], folder), ArtifactWarning, stacklevel=3)
+        warn(unnamed.at_saving(config["architecture"], folder), ArtifactWarning)
         return {}
     if found.exchanged:
-        warnings.warn(
+        warn(
             f"this network is not {config['architecture']} as its name makes it: "
             f"{listed(found.exchanged)}. It was written to "
             f"{folder}: give it to surgeon.load as model=…, since timm, too, would make "
             "another one; where arguments made it so, save it "
             "with model_args={…}",
             ArtifactWarning,
-            stacklevel=3,
         )
     return {"settings": found.settings, "exchanged": found.exchanged}
 
@@ -166,11 +164,10 @@ def _implants(model: nn.Module, folder: Path) -> dict[str, Any]:
     if lost:
         name, (now, was) = next(iter(lost.items()))
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-        warnings.warn(
+        warn(
             f"{name} is {now!r}, and the surgery left {was!r}{more}: {folder} does not hold that, and the loaded "
             "network has what the surgery left",
             ArtifactWarning,
-            stacklevel=3,
         )
     kept = {k: list(now) if isinstance(now, tuple) else now for k, (now, _) in found.items() if k not in lost}
     return {"implants": kept} if kept else {}

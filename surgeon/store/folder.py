@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from surgeon.store.configuration import WEIGHTS as WEIGHTS
 from surgeon.store.model_arguments import refusal
 from surgeon.strict import faults
 from surgeon.surgery.door import surgery_of
+from surgeon.warned import warn
 
 _MADE = "surgeon apply, or surgeon.save from Python, writes a folder of it"
 SOURCES = (
@@ -178,11 +178,10 @@ def tell_unverified(folder: Path, hashes: Mapping[str, str]) -> None:
         hashes: file name → hash, of `hashes_of`.
     """
     if unverified(hashes):
-        warnings.warn(
+        warn(
             f"{folder / CONFIG} states no hash of {WEIGHTS}, so that nothing tells whether these are the "
             "weights that were saved; surgeon.save writes one",
             ArtifactWarning,
-            stacklevel=3,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping
 
 from torch import nn
@@ -26,6 +25,7 @@ from surgeon.selection import INPUT, is_call
 from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings
+from surgeon.warned import warn
 
 
 @one_at_a_time
@@ -111,11 +111,10 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     if stuck and not partial:
         raise FoldError(_list(record, stuck))
     if broken := tie(tree, tied):
-        warnings.warn(
+        warn(
             f"{broken[0]}{f' (and {len(broken) - 1} more)' if len(broken) > 1 else ''} was "
             "one parameter of several modules, which fold to "
             "different ones: they are parameters of their own now",
-            stacklevel=4,
         )
     remaining = [e for e in record.edits if any(e is kept for kept, _ in stuck)]
     if not remaining:

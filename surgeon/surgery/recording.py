@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import cast
@@ -18,6 +17,7 @@ from surgeon.execution import Execution
 from surgeon.graph.standing import remember
 from surgeon.surgery.choice import Started
 from surgeon.surgery.rewritten import RewrittenModule
+from surgeon.warned import warn
 
 
 def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
@@ -37,8 +37,7 @@ def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
     notes = [*notes, *found.notes, *_unfitted(attempt.unfitted)]
     for note in notes:
         if note.severity == "warning":
-            # Level 4 is the caller of `apply`: between are `apply` itself and its decorator.
-            warnings.warn(note.text, CalibrationWarning, stacklevel=4)
+            warn(note.text, CalibrationWarning)
     before = attempt.record.execution
     effects = [
         measured_effect(attempt.made.planned, found.drift),

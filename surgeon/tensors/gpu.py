@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import warnings
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch.autograd import forward_ad
 
 from surgeon.tensors.recording import recording
 from surgeon.torch_private import dispatch_modes, transforms_are_active
+from surgeon.warned import warn
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 _OWN_TENSORS = (Tensor, nn.Parameter)
@@ -58,9 +58,7 @@ def has_kernels() -> bool:
         x = torch.zeros(16, device="cuda")
         copied[(1,)](x, x, 16, 16)
     except Exception as error:  # no C compiler, an unknown GPU, …: use torch's operations
-        warnings.warn(
-            f"layers run without kernels of their own, since Triton makes none here: {error}", stacklevel=2
-        )
+        warn(f"layers run without kernels of their own, since Triton makes none here: {error}")
         return False
     return True
 

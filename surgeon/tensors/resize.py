@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
+from surgeon.warned import warn
 
 
 def resize_maps(maps: Tensor, height: int, width: int) -> Tensor:
@@ -63,8 +62,7 @@ def warn_resized(what: str, old: tuple[int, int], new: tuple[int, int]) -> None:
         old: (H, W) before.
         new: (H, W) after.
     """
-    warnings.warn(
+    warn(
         f"{what}: maps learned at {old[0]}x{old[1]} were interpolated (bicubic) to {new[0]}x{new[1]}; "
         "fine-tune before use, with an optimizer made anew",
-        stacklevel=3,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from surgeon.errors import ArtifactError, ArtifactWarning, SurgeonError
 from surgeon.extra_state import demand_plain
 from surgeon.methods.adversarial_noise.base import NoiseLayer
 from surgeon.training.identity import hash_of, other
+from surgeon.warned import warn
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -144,11 +144,10 @@ def _tell_of_other_weights(
 ) -> None:
     """Warn where a network has neither the weights that a training began with nor any that it has come to."""
     if progress.began and given and given != progress.began and given not in map(hash_of, filter(None, kept)):
-        warnings.warn(
+        warn(
             f"{folder} holds a training that began with other weights than this network has: it goes on, or is given "
             "back, with those of the folder; for a training of this network's weights choose another folder",
             ArtifactWarning,
-            stacklevel=2,
         )
 
 

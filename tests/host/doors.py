@@ -88,6 +88,7 @@ PLAIN = {
             "protocol",
             "recipe",
             "said",
+            "warned",
             "selection",
             "spelling",
             "strict",

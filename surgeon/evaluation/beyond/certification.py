@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from surgeon.quantities import too_large
 from surgeon.results.assessment import Certified, Point
 from surgeon.results.copies import copies_of
 from surgeon.results.statistics import Share, clopper_pearson_low, wilson
+from surgeon.warned import warn
 
 ABSTAIN = -1
 CHUNK = 1000
@@ -213,7 +213,7 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
     for sigma in dict.fromkeys(c.sigma for c in certificates):
         copies = copies_of((c.image, c.label) for c in certificates if c.sigma == sigma).finding()
         if copies is not None:
-            warnings.warn(copies.text, stacklevel=2)
+            warn(copies.text)
             break
     return _shares(certificates, radii)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from surgeon.models.quiet import held_still
 from surgeon.results.threat import Attack
 from surgeon.strict import shown
 from surgeon.values import has_values
+from surgeon.warned import warn
 
 FEW = 8
 """Number of images that a model is tried on."""
@@ -108,11 +108,10 @@ def _tell_of_normalisation(model: nn.Module) -> None:
     mean, std = found
     if all(m == 0 for m in mean) and all(s == 1 for s in std):
         return
-    warnings.warn(
+    warn(
         f"{name_of(model)} is given pixels in [0, 1], and by its configuration images are "
         f"{normalised_in_words(model)}; if it was trained so, give surgeon.evaluation.Normalized(model, {mean}, {std})",
         CalibrationWarning,
-        stacklevel=4,
     )
 
 
