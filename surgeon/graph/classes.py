@@ -34,15 +34,15 @@ class Classes:
     def stands(self) -> bool:
         """Whether they are of the same classes. It is asked at every call."""
         alike = all(map(operator.is_, map(type, self.modules), self.kinds))
-        if not alike and not all(map(operator.is_, map(_kind, self.modules), self.kinds)):
+        if not alike and not all(map(_runs, map(type, self.modules), self.kinds)):
             return False
         return not _overridden(type(self.network), self.stock)
 
     def change(self, network: nn.Module) -> Change | None:
         """The first module that is of another class now; of one that was exchanged its container says so."""
         for path, module, was in zip(self.paths, self.modules, self.kinds, strict=True):
-            found, kind = walk(network, path), _kind(module)
-            if found is not None and inner_of(found) is module and kind is not was:
+            found, kind = walk(network, path), type(module)
+            if found is not None and inner_of(found) is module and not _runs(kind, was):
                 return Change(path, f"its class is {kind.__name__} in place of {was.__name__}", True)
         names = _overridden(type(network), self.stock)
         if not names:
@@ -58,13 +58,17 @@ class Classes:
 def watched(network: nn.Module, opened: Mapping[str, Opened], stock: type[nn.Module]) -> Classes:
     """The classes of the containers that the graphs go through, as they are now."""
     below = {path: one.module for path, one in opened.items() if path}
-    kinds = tuple(map(_kind, below.values()))
+    kinds = tuple(map(type, below.values()))
     return Classes(tuple(below), tuple(below.values()), kinds, network, stock)
 
 
-def _kind(module: nn.Module) -> type:
-    """A module's class, but for the one that parametrizing its tensors puts above it."""
-    return type(module).__bases__[0] if "parametrizations" in module._modules else type(module)
+def _runs(kind: type, was: type) -> bool:
+    """Whether a class runs the code of another: it is that one, or derives from it and exchanges nothing of it, as
+    the classes of parametrized and of sharded modules do."""
+    if kind is was or was not in kind.__mro__:
+        return kind is was
+    above = kind.__mro__[: kind.__mro__.index(was)]
+    return not any(hasattr(was, n) for c in above for n in vars(c) if not n.startswith("__"))
 
 
 def _overridden(kind: type, stock: type) -> list[str]:
