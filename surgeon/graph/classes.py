@@ -64,11 +64,12 @@ def watched(network: nn.Module, opened: Mapping[str, Opened], stock: type[nn.Mod
 
 def _runs(kind: type, was: type) -> bool:
     """Whether a class runs the code of another: it is that one, or derives from it and exchanges nothing of it, as
-    the classes of parametrized and of sharded modules do."""
+    the classes of parametrized and of sharded modules do. What every module has, such as `_apply`, computes nothing."""
     if kind is was or was not in kind.__mro__:
         return kind is was
     above = kind.__mro__[: kind.__mro__.index(was)]
-    return not any(hasattr(was, n) for c in above for n in vars(c) if not n.startswith("__"))
+    own = (n for c in above for n in vars(c) if not n.startswith("__"))
+    return not any(hasattr(was, n) and (n == "forward" or not hasattr(nn.Module, n)) for n in own)
 
 
 def _overridden(kind: type, stock: type) -> list[str]:
