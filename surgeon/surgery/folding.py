@@ -25,6 +25,7 @@ from surgeon.selection import INPUT, is_call
 from surgeon.surgery.door import record_of
 from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings
+from surgeon.tensors.instead import NotHere
 from surgeon.warned import warn
 
 
@@ -155,9 +156,9 @@ def _folded(
     plain = None if module is None else settled(module)
     try:
         folded = operation.fold(edit, FoldContext(plain, layer, norm_after))
-    except SurgeonError:
-        raise
     except Exception as error:  # an operation at a site that is no longer what it was
+        if isinstance(error, SurgeonError) and not isinstance(error, NotHere):
+            raise
         if in_place:
             raise FoldError(f"{in_place} has the place of its module, and does not fold") from error
         if found is None:

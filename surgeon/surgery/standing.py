@@ -68,7 +68,7 @@ def findings(model: nn.Module) -> tuple[Finding, ...]:
     left: dict[str, Implant] = getattr(displaced, "implants", None) or {}
     layers = {e.site: [n.layer for n in record.edits if n.site == e.site and n.layer] for e in record.edits}
     others = {e.site: other for e in record.edits if (other := exchanged(model, e, left))}
-    found = [_other_implant(site, *others[site]) for site in layers if site in others]
+    found = [_other_implant(model, site, *others[site]) for site in layers if site in others]
     for site in layers:
         if site not in others and site != INPUT:
             found += at(model, site, recorded.get(site), layers[site])
@@ -100,7 +100,7 @@ def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] =
         return [_without_statistics(site, tree.get_submodule(site))]
     loads = _named(now) == _named(was)
     if now.kind != was.kind or now.opened != was.opened:
-        wrapped = any(kind_of(m) == was.kind for m in list(tree.get_submodule(site).modules())[1:])
+        wrapped = _is_around(tree.get_submodule(site), was.kind)
         return [_finding(site, was, now.kind, _MERGE if wrapped else _ORDER, loads)]
     if was.made and not now.made:
         return []  # plainer than it was
@@ -179,10 +179,16 @@ def _other_tensors(now: Standing, was: Standing) -> str:
     return " and ".join([*parts, *([f"without {', '.join(gone)}"] if gone else [])]) or "in another way"
 
 
-def _other_implant(site: str, name: str, was: str, now: str) -> Finding:
+def _is_around(module: nn.Module, kind: str) -> bool:
+    """Say whether a module has one of a class inside, as what is put around another has."""
+    return any(kind_of(m) == kind for m in list(module.modules())[1:])
+
+
+def _other_implant(tree: nn.Module, site: str, name: str, was: str, now: str) -> Finding:
     """Make the finding for a module of the surgery's in whose place another one stands: no record gives that."""
     below = "" if name == site else f" in {name}"
-    return Finding(site=site, recorded=f"{was}{below}", found=now, remedy=_ORDER)
+    remedy = _MERGE if _is_around(tree.get_submodule(name), was) else _ORDER
+    return Finding(site=site, recorded=f"{was}{below}", found=now, remedy=remedy)
 
 
 def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bool = False) -> Finding:

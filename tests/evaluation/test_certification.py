@@ -87,7 +87,9 @@ def test_a_folder_is_gone_on_with(exact, tmp_path, monkeypatch):
     handle = model.model.register_forward_hook(lambda _m, i, _o: asked.append(len(i[0])))
     assert certify(model, x[:6], y[:6], sigma=0.25, n=500, folder=tmp_path / "c") == wanted
     handle.remove()
-    assert sum(asked) == 3 * 600 + 6 + 6  # and what the model is tried on, and known by
+    assert (
+        sum(asked) == 3 * 600 + 6 + 18 + 6
+    )  # and what the model is tried on, together and in halves, and known by
     with pytest.raises(ArtifactError, match=r"holds a certification with other settings \(sigma\)"):
         certify(model, x[:6], y[:6], sigma=0.5, n=500, folder=tmp_path / "c")
 

@@ -96,8 +96,8 @@ def _check_alone(model: nn.Module, images: Tensor, seed: int) -> None:
     if float((apart / size.clamp_min(1e-12)).median()) > COMPANY:
         raise DataError(
             f"the model says something else of {len(x)} images together than of {len(x) - len(x) // 2} of them, "
-            "so that no verdict would be of an image alone: give batch norms statistics of their own "
-            "(track_running_stats=True), and take out of the model what it computes over the batch"
+            "so that no verdict would be of an image alone: give batch norms running statistics of their own, and take "
+            "out of the model what it computes over the batch"
         )
 
 
