@@ -103,9 +103,7 @@ class Batches:
             loaded: Any = ((self.data.x[i], self.data.y[i]) for i in own)
         else:
             items = Seeded(self.data, self.seed, epoch)
-            loaded = _read(
-                items, "train", self.world, batch_sampler=[i.tolist() for i in own], num_workers=self.workers
-            )
+            loaded = _read(items, "train", batch_sampler=[i.tolist() for i in own], num_workers=self.workers)
         for (x, y), numbers, part, (a, _) in zip(loaded, own, whole, bounds, strict=True):
             yield Batch(x, labels_of(y, "train", numbers=numbers), a, len(part), numbers)
 
@@ -114,7 +112,7 @@ class Batches:
         if hasattr(data, "set_epoch"):
             data.set_epoch(epoch)
         size = self.size // self.world
-        loader = _read(data, "train", self.world, batch_size=size, num_workers=self.workers, drop_last=True)
+        loader = _read(data, "train", batch_size=size, num_workers=self.workers, drop_last=True)
         for x, y in itertools.islice(loader, start, self.steps):
             yield Batch(x, labels_of(y, "train"), self.rank * size, self.size)
 
@@ -157,7 +155,7 @@ def in_order(
         (x, y): images (n, C, H, W) as stored, and labels (n,).
     """
     if isinstance(data, IterableDataset):
-        loader = _read(data, "val", world, batch_size=size, num_workers=workers)
+        loader = _read(data, "val", batch_size=size, num_workers=workers)
         yield from (b for n, b in enumerate(loader) if n % world == rank)
         return
     own = torch.arange(rank, _length(data), world).split(size) if _length(data) else ()
@@ -165,19 +163,18 @@ def in_order(
         yield from ((data.x[i], data.y[i]) for i in own)
     else:
         items = Seeded(data, 0, -1)
-        yield from _read(
-            items, "val", world, batch_sampler=[i.tolist() for i in own if len(i)], num_workers=workers
-        )
+        yield from _read(items, "val", batch_sampler=[i.tolist() for i in own if len(i)], num_workers=workers)
 
 
-def _read(data: Any, name: str, world: int, **how: Any) -> Iterator[Any]:
+def _read(data: Any, name: str, **how: Any) -> Iterator[Any]:
     """Batches of a Dataset; images that no training takes are refused as they come, as those in memory are at once.
 
-    Of several processes none is stopped here, since the others would wait for it: the loss, which all know, tells.
+    Training images that are not finite are left to the loss: it stops every process, and says in which step.
     """
     for batch in DataLoader(data, **how):
-        if world == 1 and isinstance(batch[0], Tensor):
-            check_stored(batch[0], name, pixels=False)
+        x = batch[0]
+        if isinstance(x, Tensor) and (name == "val" or bool(x.isfinite().all())):
+            check_stored(x, name, pixels=False)
         yield batch
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from surgeon.data import Images
-from surgeon.errors import ArtifactWarning, DataError, RecipeError, TrainingError
+from surgeon.errors import ArtifactWarning, DataError, RecipeError, SurgeonError, TrainingError
 from surgeon.recipe import Training
 from surgeon.training import fit
 
@@ -57,15 +57,22 @@ def test_a_folder_of_other_initial_weights_is_told(more, tmp_path):
     [
         (lambda i, x: x * 255 if i == 13 else x, "0–255"),
         (lambda i, x: (x * 255).byte() if i % 2 else x, "0–255"),
-        (lambda i, x: x * float("nan") if i == 13 else x, "not a number"),
     ],
-    ids=["bytes-like", "bytes-and-floats", "nan"],
+    ids=["bytes-like", "bytes-and-floats"],
 )
 def test_images_of_a_dataset_are_checked_as_they_are_read(change, told):
     with pytest.raises(DataError, match=f"train.*{told}"):
         fit(network(), Read(change), None, settings(), **ONCE)
     with pytest.raises(DataError, match=f"val.*{told}"):
         fit(network(), Images(X, Y), Read(change), settings(), **ONCE)
+
+
+def test_images_of_a_dataset_that_are_no_numbers_are_told_by_the_loss_and_before_a_validation():
+    broken = Read(lambda i, x: x * float("nan") if i == 13 else x)
+    with pytest.raises(SurgeonError, match="the loss is nan in epoch 0, step .* it is in the images already"):
+        fit(network(), broken, None, settings(), **ONCE)
+    with pytest.raises(DataError, match="val.*not a number"):
+        fit(network(), Images(X, Y), broken, settings(), **ONCE)
 
 
 def test_random_transforms_of_validation_images_are_the_same_at_each_time():

@@ -98,8 +98,10 @@ def test_annealed_masks_are_nested(tiny):
         before = now.clone()
 
 
-def test_images_of_a_dataset_that_are_no_numbers_stop_before_the_step(tiny, data):
-    with pytest.raises(SurgeonError, match="train: images have values that are not a number"):
+def test_a_loss_that_is_no_number_stops_with_its_place(tiny, data):
+    with pytest.raises(
+        SurgeonError, match=r"the loss is nan in epoch 0, step 0, at learning rate 0.1: it is in the images"
+    ):
         broken = data.x * float("nan")
         broken[0] = data.x[0]  # the one that is looked at beforehand
         fit(tiny, TensorDataset(broken, data.y), None, Training(epochs=1, lr=0.1))

@@ -118,18 +118,22 @@ class Broken(nn.Module):
         return x / 0
 
 
-@pytest.mark.parametrize("kind", ["weights", "layer"])
+@pytest.mark.parametrize("kind", ["weights", "layer", "images"])
 def test_the_place_of_a_number_that_is_none(tiny, data, kind):
+    x = data.x.clone()
     if kind == "weights":
         tiny.bn2.weight.data[3] = float("nan")
         where = "the weights bn2.weight are not finite"
+    elif kind == "images":
+        x[40, 0, 0, 0] = float("inf")
+        where = "it is in the images already"
     else:
         tiny.act1 = Broken()
         where = r"it first shows in the output of layer act1 \(Broken\)"
     with pytest.raises(
         SurgeonError, match=rf"the loss is (nan|inf) in epoch 0, step \d, at learning rate 0.05: {where}"
     ):
-        fit(tiny, TensorDataset(data.x, data.y), None, Training(epochs=1, batch_size=16, schedule="constant"))
+        fit(tiny, TensorDataset(x, data.y), None, Training(epochs=1, batch_size=16, schedule="constant"))
 
 
 def test_a_loss_that_explodes_names_step_rate_and_layer(tiny, data):
