@@ -15,7 +15,8 @@ from surgeon.graph.implants import implants, kind_of
 from surgeon.graph.leaves import exchanged_methods
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import maker
-from surgeon.graph.module_tree import Displaced, has
+from surgeon.graph.module_tree import Displaced
+from surgeon.graph.paths import has
 from surgeon.selection import INPUT
 from surgeon.torch_private import BatchNorm
 

@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from surgeon.errors import SurgeryError
 from surgeon.graph import making
 from surgeon.graph.bound_hooks import is_called_back, rebind
@@ -15,6 +13,7 @@ from surgeon.graph.hosts import save_weights
 from surgeon.graph.indexed import by_index
 from surgeon.graph.kinship import How
 from surgeon.graph.one_at_a_time import alone
+from surgeon.graph.paths import has
 from surgeon.host import own_state
 from surgeon.warned import warn
 
@@ -117,15 +116,6 @@ def _rebuild_after(network: Rewritten, method: str, args: tuple[Any, ...], kwarg
     if lost:
         warn(f"{method} removed edited layers: {', '.join(map(str, lost))}")
     return result
-
-
-def has(model: nn.Module, name: str) -> bool:
-    """Whether a module of this dotted name is there."""
-    try:
-        model.get_submodule(name)
-    except AttributeError:
-        return False
-    return True
 
 
 def _hashable(value: Any) -> Any:

@@ -25,6 +25,7 @@ from surgeon.pipeline.running import evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
 from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe, with_parts
+from surgeon.recipe.retelling import without_prose
 from surgeon.results.assessment import Assessment
 from surgeon.results.differences import Difference, over_seeds
 from surgeon.results.statistics import mcnemar
@@ -150,7 +151,7 @@ def study(
     }
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
     PartialState()  # initialise first: `owned` must know the other processes
-    with owned(folder), taken(folder, SETTINGS, asked, "a study"):
+    with owned(folder), taken(folder, SETTINGS, asked, "a study", compared=without_prose):
         found, results = _arms(recipes, stock, model, folder, seeds, first_seed, split_seed, settings, given)
         table = compared(folder, recipes, model, found, results, first_seed)
         if first():

@@ -12,8 +12,9 @@ from surgeon.errors import FoldError, SurgeonError, either
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.lifting import unlift
 from surgeon.graph.made_weights import settled
-from surgeon.graph.module_tree import bare, carve, close_all, exchange, has, put, shared_in, take
+from surgeon.graph.module_tree import bare, carve, close_all, exchange, put, shared_in, take
 from surgeon.graph.one_at_a_time import one_at_a_time
+from surgeon.graph.paths import has
 from surgeon.graph.shared_parameters import read_by_functions, tie, ties
 from surgeon.graph.standing import remember
 from surgeon.graph.survey import find_regions, survey
