@@ -28,6 +28,8 @@ class DefectiveMask(OptionalState):
     Raises LayerError as `defective_mask`, and in forward for another size, naming the expected one.
     """
 
+    of_one_size = True
+    """For code that looks after the cut: what comes in must keep its size."""
     mask: Tensor
     rank: Tensor | None
     _drawn_at: float | None = None
