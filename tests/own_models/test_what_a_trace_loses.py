@@ -170,9 +170,7 @@ def test_random_numbers_are_drawn_at_each_call(draw, recipe):
 
 
 def test_a_reason_names_the_line_that_draws():
-    with pytest.raises(
-        SurgeonError, match=r"draws numbers by random, .*losing.py:\d+, .*random.random\(\)"
-    ):
+    with pytest.raises(SurgeonError, match=r"draws numbers by random, .*losing.py:\d+, .*random.random\(\)"):
         trace(Drawing(DRAWING["random"]))
 
 

@@ -77,6 +77,11 @@ class DefectiveMask(OptionalState):
         self.filled("mask")
 
     def loaded(self, names: Iterable[str]) -> None:
+        """Note that a state was read: a ranking that came with it is not the seed's.
+
+        Args:
+            names: The names of the optional state that was there.
+        """
         if "rank" in names:
             self._ranked_by_seed = False
 

@@ -116,6 +116,11 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
             self._made_with = (alpha, order)
 
     def loaded(self, names: Iterable[str]) -> None:
+        """Note that a state was read: an order that came with it is not the one that the layer was made with.
+
+        Args:
+            names: The names of the optional state that was there.
+        """
         if "order" in names:
             self._made_with = (self._made_with[0], None)
 
