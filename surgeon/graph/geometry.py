@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from surgeon.graph import tree
 from surgeon.graph.exchanged import Change
 from surgeon.graph.hooks_of_others import without_hooks_of_others
 from surgeon.graph.leaves import is_convolution
@@ -86,7 +87,7 @@ class Geometry:
 
 def watched(network: nn.Module) -> tuple[Geometry, ...]:
     """Strides, paddings and dilations as they are now; none where no layer is of one size."""
-    named = list(nn.Module.named_modules(network))
+    named = list(tree.modules(network))
     bound: dict[str, nn.Module] = {}
     for name, module in named:
         if getattr(module, "of_one_size", False) and not any(name.startswith(f"{n}.") for n in bound):

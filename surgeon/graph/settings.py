@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from surgeon.graph import tree
 from surgeon.graph.anchors import inner_of, walk
 from surgeon.graph.exchanged import Change
 
@@ -129,7 +130,7 @@ def objects(network: nn.Module, depth: int = 2) -> Iterator[tuple[str, str, Any]
     """Objects of classes written in Python that modules hold, such as configurations, each once: the module's path, the
     attribute's name, and the object."""
     seen: set[int] = set()
-    for path, module in nn.Module.named_modules(network):
+    for path, module in tree.modules(network):
         own = {k: v for k, v in module.__dict__.items() if k not in _OF_TORCH}
         yield from _objects(path, "", own, depth, seen)
 
