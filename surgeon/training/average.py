@@ -109,7 +109,7 @@ def average_of(model: nn.Module, settings: Training, device: torch.device) -> Av
     name = "swa" if settings.ema is None else f"ema={settings.ema}"
     if beside := left_out(model.state_dict()):
         raise RecipeError(
-            f"{name} averages tensors, and {beside[0]} is none: train without {name.split('=')[0]}"
+            f"{name} averages tensors, and {beside[0]} is not a tensor: train without {name.split('=')[0]}"
         )
     if settings.ema is not None:
         return MovingAverage(model, settings.ema, device)

@@ -201,7 +201,7 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
 
     Raises:
         ArgumentError: A radius is negative or not finite, or the certificates are of several σ: each smoothed network
-            has an accuracy of its own, and their mean is none's.
+            has an accuracy of its own, and their mean belongs to no σ.
 
     Examples:
         >>> from surgeon.evaluation import Certificate, certified_accuracy

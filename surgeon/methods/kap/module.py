@@ -127,7 +127,7 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
     def set_order(self, order: Tensor) -> None:
         """Lay the channels on the sheet so that place k holds channel `order[k]`; a permutation, (channels,) int64.
 
-        Raises LayerError for one that is none, and where pooling changes the number of channels.
+        Raises LayerError for one that is not a permutation, and where pooling changes the number of channels.
         """
         if self.out_channels != self.channels:
             raise LayerError(
