@@ -165,7 +165,11 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images", *, sizes: boo
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             two = x[:2].expand(2, *x.shape[1:])  # one image alone may be too few for the network's own norms
-            model((two / 255 if x.dtype == torch.uint8 else two).to(like))
+            two = (two / 255 if x.dtype == torch.uint8 else two).to(like)
+            try:
+                model.forward(two)  # the caller's hooks on the network see no trial
+            except Exception:  # unless it needs one of them
+                model(two)
     except Exception as error:  # the network's own code, on images that it may not take
         if first is None or not other:
             raise DataError(
