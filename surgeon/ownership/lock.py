@@ -170,14 +170,18 @@ def _acquire(path: Path, shown: str | Path) -> BaseFileLock:
     beside = os.access(path.parent, os.W_OK)
     lock = FileLock(lock_beside(path) if beside or not path.is_dir() else lock_inside(path), timeout=_WAIT)
     try:
-        lock.acquire(poll_interval=0.05)
+        try:
+            lock.acquire(poll_interval=0.05)
+        except Timeout:
+            if os.path.lexists(lock.lock_file):
+                owner = _owner(Path(lock.lock_file))
+                raise ArtifactError(
+                    f"{shown} is in use{owner}; wait until that has ended, or choose another place"
+                ) from None
+            lock.acquire(timeout=0)  # its owner left just now, or it could not be made
     except Timeout:
-        if not os.path.lexists(lock.lock_file):  # nobody holds it: it could not be made
-            raise ArtifactError(
-                f"{shown} cannot be written: no file can be made in {Path(lock.lock_file).parent}; {_ELSEWHERE}"
-            ) from None
         raise ArtifactError(
-            f"{shown} is in use{_owner(Path(lock.lock_file))}; wait until that has ended, or choose another place"
+            f"{shown} cannot be written: no file can be made in {Path(lock.lock_file).parent}; {_ELSEWHERE}"
         ) from None
     except OSError as error:
         raise _no_place(shown, error) from error
