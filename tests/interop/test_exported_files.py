@@ -158,7 +158,7 @@ class Sensitive(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.layers = nn.ModuleList(nn.Linear(32, 32) for _ in range(25))
+        self.layers = nn.ModuleList(nn.Linear(32, 32) for _ in range(40))
         for layer in self.layers:
             nn.init.normal_(layer.weight, std=0.4)
 
